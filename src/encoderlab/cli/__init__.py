@@ -1,0 +1,1 @@
+"""Words become settings: the command line, and nothing else."""

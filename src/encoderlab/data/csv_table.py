@@ -1,0 +1,97 @@
+"""Samples from a CSV with the columns image_path and caption. Decodes no image."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from encoderlab.data.sample import Sample
+from encoderlab.errors import MissingError, UsageError, did_you_mean
+
+IMAGE, CAPTION, LABEL = "image_path", "caption", "label"
+FIRST_LOOKED_AT = 20
+
+
+def read_csv(path: str | Path, img_root: str | Path | None = None) -> list[Sample]:
+    """One sample per image, in order of first appearance, with the captions of all its rows.
+
+    Args:
+        path: UTF-8, with or without a byte-order mark; columns image_path and caption, optionally
+            label; others are ignored.
+        img_root: the folder that the paths start from; the CSV's own folder if left out.
+
+    Raises:
+        MissingError: no such file, or none of the first images exists.
+        UsageError: no rows, not text, a column is missing, or a path leaves `img_root`.
+    """
+    table = Path(path)
+    if not table.is_file():
+        raise MissingError("no such CSV", got=str(path), want="a file that exists")
+    root = Path(img_root) if img_root is not None else table.parent
+    texts: dict[str, list[str]] = {}
+    labels: dict[str, str] = {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            _check_columns(table, rows.fieldnames)
+            for row in rows:
+                name = (row[IMAGE] or "").strip()
+                if not name:
+                    raise UsageError(f"line {rows.line_num} of {table} has no {IMAGE}",
+                                     want="a path in every row")
+                captions = texts.setdefault(name, [])
+                caption = (row.get(CAPTION) or "").strip()
+                if caption and caption not in captions:
+                    captions.append(caption)
+                if row.get(LABEL):
+                    labels[name] = row[LABEL].strip()
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError("the CSV cannot be read", got=f"{table}: {error}",
+                         want="UTF-8 text with commas and quoted fields") from error
+    if not texts:
+        raise UsageError("the CSV has no rows", got=str(table), want="one row per image and caption")
+    samples = [Sample(name, image_path(root, name, str(table)), tuple(captions), labels.get(name))
+               for name, captions in texts.items()]
+    check_some_exist(samples, root, "--img-root")
+    return samples
+
+
+def image_path(root: Path, name: str, where: str) -> Path:
+    """`name` under `root`.
+
+    Raises:
+        UsageError: the path is absolute and elsewhere, or climbs out of `root`.
+    """
+    given = Path(name)
+    path = given if given.is_absolute() else root / given
+    # Only paths that could climb are resolved: that asks the disk, once per image.
+    if (given.is_absolute() or ".." in given.parts) and not path.resolve().is_relative_to(
+            root.resolve()):
+        raise UsageError(f"an image path in {where} leaves the image folder", got=name,
+                         want=f"a path under {root}", hint="set --img-root to a folder that "
+                         "holds all images")
+    return path
+
+
+def check_some_exist(samples: list[Sample], root: Path, flag: str) -> None:
+    """Says early that a whole data set looks in the wrong place.
+
+    Raises:
+        MissingError: none of the first images is there.
+    """
+    looked_at = [sample.image for sample in samples[:FIRST_LOOKED_AT]]
+    if looked_at and not any(isinstance(i, Path) and i.is_file() for i in looked_at):
+        raise MissingError("none of the first images is there", got=str(looked_at[0]),
+                           want=f"images under {root}",
+                           hint=f"set {flag} to the folder that the paths start from")
+
+
+def _check_columns(table: Path, columns) -> None:
+    if not columns:
+        raise UsageError("the CSV is empty", got=str(table), want=f"a header {IMAGE},{CAPTION}")
+    for column in (IMAGE, CAPTION):
+        if column not in columns:
+            near = did_you_mean(column, columns)
+            raise UsageError(f"{table} has no column {column}", got=", ".join(columns),
+                             want=f"{IMAGE},{CAPTION}",
+                             hint=f"rename {near!r} to {column!r}" if near else None)

@@ -1,0 +1,129 @@
+"""From a file that claims to be an image to RGB pixels, or to one sentence why not.
+
+What a file is called decides nothing: its first bytes do. Knows one image at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from encoderlab.errors import UsageError
+
+MAX_PIXELS = 64_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# Grey images of more than eight bits: Pillow clips these to 255 on its own.
+DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+
+
+class ImageError(UsageError):
+    """An image that cannot be used. `path` says which, `reason` why."""
+
+    def __init__(self, path: str, reason: str, hint: str | None = None) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"cannot use the image {path}: {reason}", hint=hint)
+
+
+def open_image(
+    source: Path | str | bytes | Image.Image,
+    *,
+    min_side: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Image.Image:
+    """`source` as an upright RGB image: transparency over white, 16-bit greys scaled, not clipped.
+
+    Args:
+        source: a path, the bytes of a file, or an image that is already decoded.
+        min_side: lets a JPEG be decoded at 1/2, 1/4 or 1/8 scale while its short side stays at
+            least this long: several times faster for large photographs.
+        max_pixels: the largest width x height; read from the header, before anything is decoded.
+
+    Raises:
+        ImageError: missing, empty, truncated, no image, another format, or too many pixels.
+    """
+    if isinstance(source, Image.Image):
+        _check_size("(in memory)", source, max_pixels)
+        return _rgb(ImageOps.exif_transpose(source))
+    name = "(bytes)" if isinstance(source, bytes) else str(source)
+    try:
+        with warnings.catch_warnings():
+            # Our own limit stands in for Pillow's warning about large files.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(file, formats=FORMATS) as image:
+                _check_size(name, image, max_pixels)
+                if min_side is not None:
+                    _draft(image, min_side)
+                image.load()
+                return _rgb(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(name, "there is no such file") from error
+    except IsADirectoryError as error:
+        raise ImageError(name, "it is a folder") from error
+    except PermissionError as error:
+        raise ImageError(name, "it may not be read (permission denied)") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(name, f"it has more than {max_pixels:,} pixels") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(name, _what_it_is(source)) from error
+    except (OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError) as error:
+        # Pillow's decoders raise any of these on damaged data
+        raise ImageError(name, f"it is damaged or cut short ({error})") from error
+
+
+def _check_size(name: str, image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(name, f"its {width} x {height} pixels are over the limit of "
+                         f"{max_pixels:,}", "make it smaller first")
+
+
+def _draft(image: ImageFile.ImageFile, min_side: int) -> None:
+    """Asks the JPEG decoder for the smallest scale whose short side is still `min_side` or more."""
+    if image.format == "JPEG":
+        short = min(image.size)
+        scale = max((s for s in (1, 2, 4, 8) if short // s >= min_side), default=1)
+        width, height = image.size
+        image.draft(None, (width // scale, height // scale))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode in DEEP_MODES:
+        return _deep_grey(image).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _deep_grey(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.float64)
+    if image.mode == "F":
+        # Floats have no stated range: 0 to 1 where they fit in it, else their own extremes.
+        low, high = (0.0, 1.0) if 0 <= values.min() and values.max() <= 1 else (
+            values.min(), values.max())
+    else:
+        low, high = 0.0, 65535.0 if values.max() > 255 else 255.0
+    scaled = (np.nan_to_num(values) - low) / max(high - low, 1e-12)
+    return Image.fromarray(np.clip(np.rint(scaled * 255), 0, 255).astype(np.uint8))
+
+
+def _what_it_is(source: Path | str | bytes) -> str:
+    head = source[:64] if isinstance(source, bytes) else Path(source).open("rb").read(64)
+    if not head:
+        return "the file is empty"
+    if head.lstrip().startswith((b"<svg", b"<?xml")):
+        return "it is a drawing in SVG, not an image of pixels"
+    if head.startswith(b"%PDF"):
+        return "it is a PDF, not an image"
+    return f"it is no image in a format we read ({', '.join(FORMATS)})"

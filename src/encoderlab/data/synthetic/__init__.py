@@ -1,0 +1,10 @@
+"""The synthetic world: generated pictures of five kinds, with captions in English and Korean.
+
+`world` has `generate`; `scene`, `chart`, `table`, `document` and `math_problem` draw one kind each
+on a `canvas` and say it in `words`; `write` puts a set on disk.
+"""
+
+from encoderlab.data.synthetic.item import SyntheticItem
+from encoderlab.data.synthetic.world import KINDS, Rendered, generate, render_arrays
+
+__all__ = ["KINDS", "Rendered", "SyntheticItem", "generate", "render_arrays"]

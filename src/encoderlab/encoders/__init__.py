@@ -1,0 +1,1 @@
+"""Checkpoints of all families behind one door: a name in, embeddings out."""

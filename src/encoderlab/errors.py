@@ -1,0 +1,77 @@
+"""Every error that EncoderLab raises on purpose, and the words they share. Standard library only.
+
+    EncoderLabError
+    ├── UsageError    exit 2   what was asked is wrong: a word, a value, a file's content
+    ├── MissingError  exit 3   something needed is not there: file, checkpoint, GPU, network, extra
+    └── WorkError     exit 1   the work failed: memory, disk, divergence
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EncoderLabError(Exception):
+    """A mistake or mishap with a message for the user.
+
+    Args:
+        what: what is wrong.
+        got: the offending value.
+        want: what would be right.
+        hint: what to do next.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, got: object = None, want: str | None = None, hint: str | None = None
+    ) -> None:
+        self.what, self.got, self.want, self.hint = what, got, want, hint
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        text = self.what
+        if self.got is not None:
+            text += f": got {self.got!r}"
+        if self.want:
+            text += f"; expected {self.want}"
+        if self.hint:
+            text += f". {self.hint[0].upper()}{self.hint[1:]}"
+        return text
+
+
+class UsageError(EncoderLabError, ValueError):
+    """What was asked is wrong: a word, a value, a file's content."""
+
+    exit_code = 2
+
+
+class MissingError(EncoderLabError):
+    """Something needed is not there: file, checkpoint, GPU, network, extra."""
+
+    exit_code = 3
+
+
+class WorkError(EncoderLabError):
+    """The work failed: out of memory or disk, diverged."""
+
+    exit_code = 1
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is nearest to `word`, if any is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return near[0] if near else None
+
+
+def unknown(kind: str, word: str, known: Iterable[str], list_with: str) -> UsageError:
+    """The error for a name that is not among the known ones."""
+    known = list(known)
+    near = did_you_mean(word, known)
+    hint = f"List them: {list_with}"
+    if near:
+        hint = f"Did you mean {near!r}? {hint}"
+    return UsageError(
+        f"unknown {kind}", got=word, want="one of " + ", ".join(known) if known else None, hint=hint
+    )

@@ -1,0 +1,1 @@
+"""One module per command: each takes plain parameters and returns its result."""

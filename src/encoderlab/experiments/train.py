@@ -1,0 +1,280 @@
+"""Train a CLIP from scratch: read the pairs, learn a vocabulary, build the model, run, export.
+
+Orchestration only: the steps live in `data`, `models.clip` and `training`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encoderlab.data import read_samples
+from encoderlab.data.sample import Sample
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.progress import note
+
+HELD_OUT = 0.05  # share of images kept for validation where no --val-csv is given
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run ended with. Recalls are of the best epoch, on the validation pairs."""
+
+    folder: str
+    model: str
+    parameters: int
+    train_pairs: int
+    val_images: int
+    steps: int
+    loss: float
+    best_epoch: int
+    best_score: float
+    history: tuple[dict[str, float], ...]
+    seconds: float
+    pairs_per_second: float
+    skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return dataclasses.asdict(self)
+
+    def to_text(self) -> str:
+        """The few lines that the terminal shows."""
+        best = next((row for row in self.history if row["epoch"] == self.best_epoch), {})
+        lines = [
+            f"trained {self.parameters / 1e6:.1f} M parameters on {self.train_pairs:,} pairs: "
+            f"{self.steps:,} steps, {self.seconds:.0f} s, {self.pairs_per_second:.0f} pairs/s",
+            f"best epoch {self.best_epoch} on {self.val_images:,} held-out images:",
+        ]
+        for direction in ("image_to_text", "text_to_image"):
+            parts = [
+                f"R@{k} {best[f'{direction}/R@{k}']:.1%} (chance "
+                f"{best[f'{direction}/R@{k}/chance']:.1%})"
+                for k in (1, 5, 10)
+                if f"{direction}/R@{k}" in best
+            ]
+            lines.append(f"  {direction.replace('_', ' ')}   " + "   ".join(parts))
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} images could not be read and were left out; "
+                         "run.json lists them")
+        lines.append(f"model: {self.model}")
+        lines.append(f"next: encoderlab evaluate --model {self.model} --csv YOUR.csv")
+        return "\n".join(lines)
+
+
+def run(
+    *,
+    out: Path | None = None,
+    train_csv: str = "data/train.csv",
+    val_csv: str | None = None,
+    img_root: str | None = None,
+    image_encoder: str = "vit",
+    preset: str = "tiny",
+    image_size: int | None = None,
+    patch_size: int | None = None,
+    vision_width: int | None = None,
+    vision_layers: int | None = None,
+    vision_heads: int | None = None,
+    text_width: int | None = None,
+    text_layers: int | None = None,
+    text_heads: int | None = None,
+    embed_dim: int | None = None,
+    context_length: int | None = None,
+    vocab_size: int | None = None,
+    activation: str | None = None,
+    tokenizer: str = "bpe",
+    epochs: int = 10,
+    batch_size: int = 64,
+    chunk_size: int | None = None,
+    lr: float = 5e-4,
+    wd: float = 0.1,
+    warmup_steps: int | None = None,
+    grad_clip: float = 1.0,
+    loss: str = "softmax",
+    precision: str = "auto",
+    patch_dropout: float = 0.0,
+    augment: str = "none",
+    multi_positive: bool = True,
+    grad_checkpointing: bool = False,
+    ema: float = 0.0,
+    num_workers: int = 0,
+    devices: int = 1,
+    strategy: str = "auto",
+    resume: str | None = None,
+    logger: str = "tensorboard",
+    wandb_project: str | None = None,
+    save_every_steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> TrainResult:
+    """Trains a CLIP on the pairs of a CSV, folder or JSONL; see `encoderlab train --help`.
+
+    Raises:
+        UsageError: a value, a shape or the data is wrong.
+        MissingError: a file or a GPU is not there.
+        WorkError: the run diverged.
+    """
+    import torch
+
+    from encoderlab.models.clip import CLIP, Tokenizer, checkpoint
+    from encoderlab.training import loop
+    from encoderlab.training.devices import make_fabric
+    from encoderlab.training.images import decode_all
+    from encoderlab.training.loggers import make_logger
+    from encoderlab.training.pairs import Pairs
+    from encoderlab.training.preflight import findings
+    from encoderlab.training.validation import RetrievalValidation
+
+    folder = Path("outputs/train") if out is None else out
+    recipe = loop.Recipe(
+        epochs=epochs, batch_size=batch_size, chunk_size=chunk_size, lr=lr, wd=wd,
+        warmup_steps=warmup_steps, grad_clip=grad_clip, loss=loss, patch_dropout=patch_dropout,
+        augment=augment, multi_positive=multi_positive, ema=ema, seed=seed,
+    )  # fmt: skip
+    shape = _shape(
+        image_encoder, preset, image_size=image_size, patch_size=patch_size,
+        vision_width=vision_width, vision_layers=vision_layers, vision_heads=vision_heads,
+        text_width=text_width, text_layers=text_layers, text_heads=text_heads,
+        embed_dim=embed_dim, context_length=context_length, vocab_size=vocab_size,
+        activation=activation,
+    )  # fmt: skip
+    train_samples, val_samples = _samples(train_csv, val_csv, img_root)
+    run_logger = make_logger(logger, folder, wandb_project)
+    fabric = make_fabric(device, devices, strategy, precision)
+    torch.manual_seed(seed)
+    start = None if resume is None else _latest(Path(resume))
+    if start is not None:
+        model = checkpoint.build(checkpoint.read(start)["model"], patch_dropout=patch_dropout)
+    else:
+        texts = [text for sample in train_samples for text in sample.texts]
+        words = _tokenizer(tokenizer, texts, shape.text.vocab_size, shape.text.context_length)
+        text = dataclasses.replace(
+            shape.text, vocab_size=words.vocab_size, end_token_id=words.end_id
+        )
+        from encoderlab.models.clip import Preprocess
+
+        model = CLIP(dataclasses.replace(shape, text=text), words,
+                     Preprocess(shape.vision.image_size, "squash"), patch_dropout=patch_dropout)
+    assert isinstance(model.tokenizer, Tokenizer)
+    model.set_gradient_checkpointing(grad_checkpointing)
+    train = decode_all(train_samples, model.preprocess, "training images")
+    val = decode_all(val_samples, model.preprocess, "validation images")
+    pairs = Pairs(train.samples, model.tokenizer, model.preprocess, train.pixels)
+    warnings = findings(pairs, train, val, recipe.batch_size, multi_positive)
+    for warning in warnings:
+        note(f"warning: {warning}")
+    trainer = loop.Trainer(
+        model, pairs, recipe, fabric, folder,
+        validate=RetrievalValidation(val, model.tokenizer, model.preprocess, fabric.device),
+        save_every=save_every_steps, workers=num_workers, logger=run_logger,
+    )  # fmt: skip
+    if start is not None:
+        trainer.resume(start)
+        note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
+    done = trainer.run()
+    best = folder / "checkpoints" / "best.ckpt"
+    exported = str(folder)
+    if fabric.is_global_zero and shape.vision.__class__.__name__ == "ViTConfig":
+        exported = str(CLIP.from_checkpoint(best).save_pretrained(folder / "export"))
+    return TrainResult(
+        folder=str(folder),
+        model=exported,
+        parameters=sum(p.numel() for p in model.parameters()),
+        train_pairs=len(pairs),
+        val_images=len(val.samples),
+        steps=done.step,
+        loss=done.loss,
+        best_epoch=done.best_epoch,
+        best_score=done.best_score,
+        history=done.history,
+        seconds=done.seconds,
+        pairs_per_second=done.pairs_per_second,
+        skipped=tuple(train.skipped + val.skipped),
+        warnings=(*warnings, *done.warnings),
+    )
+
+
+def _shape(image_encoder: str, preset_name: str, **given: Any):
+    from encoderlab.models.clip.config import ResNetConfig, preset
+
+    if image_encoder not in ("vit", "resnet"):
+        raise UsageError("unknown image encoder", got=image_encoder, want="vit or resnet")
+    if image_encoder == "resnet" and preset_name == "tiny":
+        preset_name = "tiny-resnet"
+    base = preset(preset_name)
+    is_resnet = isinstance(base.vision, ResNetConfig)
+    if is_resnet != (image_encoder == "resnet"):
+        raise UsageError("the preset has the other image encoder",
+                         got=f"preset={preset_name} with image_encoder={image_encoder}",
+                         want="RN50 or tiny-resnet with resnet, the others with vit")
+
+    def chosen(**names: str) -> dict[str, Any]:
+        return {field: given[name] for field, name in names.items() if given[name] is not None}
+
+    if is_resnet:
+        vision_changes = chosen(image_size="image_size", width="vision_width",
+                                heads="vision_heads")
+    else:
+        vision_changes = chosen(image_size="image_size", patch_size="patch_size",
+                                width="vision_width", layers="vision_layers",
+                                heads="vision_heads", activation="activation")
+        _follow_width(vision_changes, base.vision)
+    text_changes = chosen(width="text_width", layers="text_layers", heads="text_heads",
+                          context_length="context_length", vocab_size="vocab_size",
+                          activation="activation")
+    _follow_width(text_changes, base.text)
+    return dataclasses.replace(
+        base,
+        vision=dataclasses.replace(base.vision, **vision_changes),
+        text=dataclasses.replace(base.text, **text_changes),
+        embed_dim=given["embed_dim"] or base.embed_dim,
+    )
+
+
+def _follow_width(changes: dict[str, Any], base: Any) -> None:
+    """A new width brings heads of 64 channels and an MLP of four widths, unless heads are given."""
+    width = changes.get("width")
+    if width is None:
+        return
+    changes["mlp_width"] = 4 * width
+    if "heads" not in changes:
+        size = 64 if width % 64 == 0 else base.width // base.heads
+        changes["heads"] = max(1, width // size)
+
+
+def _samples(
+    train_csv: str, val_csv: str | None, img_root: str | None
+) -> tuple[list[Sample], list[Sample]]:
+    from encoderlab.data import split_by_image
+
+    train = [sample for sample in read_samples(train_csv, img_root) if sample.texts]
+    if not train:
+        raise UsageError("no image has a caption", got=train_csv,
+                         want="a CSV with the columns image_path,caption")
+    if val_csv is not None:
+        return train, [sample for sample in read_samples(val_csv, img_root) if sample.texts]
+    train, val = split_by_image(train, HELD_OUT)
+    note(f"validation: {len(val)} of the images, held out (no --val-csv was given)")
+    return train, val
+
+
+def _tokenizer(kind: str, texts: list[str], vocab_size: int, context_length: int):
+    from encoderlab.models.clip import Tokenizer
+
+    if Path(kind).is_dir():
+        return Tokenizer.from_folder(Path(kind), context_length)
+    return Tokenizer.train(kind, texts, vocab_size, context_length)
+
+
+def _latest(path: Path) -> Path:
+    """The checkpoint to go on from: a file, or the newest state in a run's folder."""
+    if path.is_file():
+        return path
+    latest = path / "checkpoints" / "latest.ckpt"
+    if not latest.is_file():
+        raise MissingError("nothing to resume from", got=str(path),
+                           want="a run's folder with checkpoints/latest.ckpt, or a .ckpt file")
+    return latest

@@ -1,0 +1,39 @@
+"""The symmetric cross-entropy of CLIP, with several positives per row where there are any.
+
+Pure functions of normalised embeddings. Knows no model and no device but its inputs'.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def contrastive_loss(
+    image: Float[Tensor, "n d"],
+    text: Float[Tensor, "n d"],
+    scale: Float[Tensor, ""],
+    positives: Bool[Tensor, "n n"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean of the image-to-text and text-to-image cross-entropies (Radford et al. 2021, fig. 3).
+
+    Args:
+        image, text: L2-normalised embeddings; row i of one belongs to row i of the other.
+        scale: the factor on the cosines, exp of the learned temperature.
+        positives: `positives[i, j]` says that text j is right for image i; the diagonal if None.
+            A row's target is uniform over its positives (Khosla et al. 2020, eq. 2).
+
+    Returns:
+        A scalar; ln n for embeddings that say nothing.
+    """
+    logits = scale * image @ text.T
+    if positives is None:
+        positives = logits.new_ones(len(logits)).diag().bool()
+    target = positives.to(logits.dtype)
+    return (_cross_entropy(logits, target) + _cross_entropy(logits.T, target.T)) / 2
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    share = target / target.sum(dim=1, keepdim=True)
+    return -(share * F.log_softmax(logits, dim=1)).sum(dim=1).mean()

@@ -1,0 +1,31 @@
+"""The pairwise sigmoid loss of SigLIP: every image-text pair is its own yes-or-no question.
+
+Pure function of normalised embeddings. Knows no model and no device but its inputs'.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def sigmoid_loss(
+    image: Float[Tensor, "n d"],
+    text: Float[Tensor, "n d"],
+    scale: Float[Tensor, ""],
+    bias: Float[Tensor, ""],
+    positives: Bool[Tensor, "n n"] | None = None,
+) -> Float[Tensor, ""]:
+    """Sum of the binary cross-entropies of all n^2 pairs, divided by n (Zhai et al. 2023, alg. 1).
+
+    Args:
+        image, text: L2-normalised embeddings; row i of one belongs to row i of the other.
+        scale, bias: factor and offset that make a cosine a logit.
+        positives: `positives[i, j]` says that text j is right for image i; the diagonal if None.
+    """
+    logits = scale * image @ text.T + bias
+    if positives is None:
+        positives = logits.new_ones(len(logits)).diag().bool()
+    sign = positives.to(logits.dtype) * 2 - 1
+    return -F.logsigmoid(sign * logits).sum() / len(logits)

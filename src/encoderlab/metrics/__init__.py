@@ -1,0 +1,1 @@
+"""Numbers about features: arrays in, numbers out."""

@@ -1,0 +1,1 @@
+"""Our own networks, and where their files come from."""

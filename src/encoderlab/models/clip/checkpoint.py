@@ -1,0 +1,102 @@
+"""The file of a training run: weights, shapes, vocabulary, and whatever is needed to go on.
+
+Read only with `weights_only=True`: tensors and plain values, nothing that runs. Written under a
+temporary name, synced and renamed, so a file that is there is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.models.clip.clip import CLIP
+from encoderlab.models.clip.config import CLIPConfig
+from encoderlab.models.clip.preprocess import Preprocess
+from encoderlab.models.clip.tokenizer import Tokenizer
+
+FORMAT = "encoderlab-clip-1"
+
+
+def describe(model: CLIP) -> dict[str, Any]:
+    """All of `model` but its weights, as plain values."""
+    return {
+        "config": model.config.to_dict(),
+        "preprocess": model.preprocess.to_dict(),
+        "tokenizer": None if model.tokenizer is None else model.tokenizer.to_json(),
+        "pad_id": None if model.tokenizer is None else model.tokenizer.pad_id,
+        "sigmoid": model.logit_bias is not None,
+    }
+
+
+def build(record: dict[str, Any], *, patch_dropout: float = 0.0) -> CLIP:
+    """A fresh model of the description that `describe` gave."""
+    config = CLIPConfig.from_dict(record["config"])
+    tokenizer = None
+    if record["tokenizer"] is not None:
+        tokenizer = Tokenizer.from_json(
+            record["tokenizer"], config.text.context_length, record["pad_id"]
+        )
+    preprocess = Preprocess.from_dict(record["preprocess"])
+    model = CLIP(config, tokenizer, preprocess, patch_dropout=patch_dropout)
+    if record["sigmoid"]:
+        model.add_logit_bias()
+    return model
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    """Puts `record` (tensors and plain values) at `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save({"format": FORMAT, **record}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` put at `path`, on the CPU.
+
+    Raises:
+        MissingError: no such file.
+        UsageError: damaged, or not one of ours.
+    """
+    if not path.is_file():
+        raise MissingError("no such checkpoint", got=str(path),
+                           want="a file such as outputs/train/checkpoints/latest.ckpt")
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise UsageError("the checkpoint cannot be read", got=str(path),
+                         want="a training checkpoint of encoderlab",
+                         hint="it is damaged or of another program; an earlier epoch_N.ckpt may "
+                         "be whole") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        found = record.get("format") if isinstance(record, dict) else type(record).__name__
+        raise UsageError("the file is no training checkpoint of encoderlab",
+                         got=f"{path} (format {found!r})", want=FORMAT)
+    return record
+
+
+def load(path: Path) -> CLIP:
+    """The model of a checkpoint in eval mode: the averaged weights where the run kept an average.
+
+    Raises:
+        MissingError, UsageError: as `read`.
+    """
+    record = read(path)
+    model = build(record["model"])
+    model.load_state_dict(record["average"] or record["weights"])
+    model.trained_steps = record["step"]
+    return model.eval()

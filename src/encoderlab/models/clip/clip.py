@@ -1,0 +1,142 @@
+"""CLIP: an image tower, a text tower, and the temperature of the space they share.
+
+Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision".
+Holds its tokenizer and its preprocessing, so that one object takes pictures and sentences. Reading
+and writing checkpoints is in `conversion`; training is elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from encoderlab.models.clip.config import CLIPConfig, ResNetConfig
+from encoderlab.models.clip.preprocess import Preprocess
+from encoderlab.models.clip.resnet import ResNet
+from encoderlab.models.clip.text import TextTransformer
+from encoderlab.models.clip.tokenizer import Tokenizer
+from encoderlab.models.clip.vision import VisionTransformer
+
+INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
+MAX_LOGIT_SCALE = math.log(100)
+
+
+class CLIPOutput(NamedTuple):
+    """Unnormalised embeddings of a batch of images and of a batch of texts, both (b, d)."""
+
+    image: Tensor
+    text: Tensor
+
+
+class CLIP(nn.Module):
+    """Two towers, two projections, one temperature.
+
+    Args:
+        config: shapes of both towers.
+        tokenizer: its vocabulary must fit the text tower's.
+        preprocess: its size must be the image tower's; made from the configuration if left out.
+        patch_dropout: share of patches dropped in training (vision transformer only).
+        trained_steps: optimiser steps behind these weights; 0 means untrained, None unknown.
+
+    `logit_scale` is the logarithm of the factor on the cosines; `logit_bias` is None unless the
+    sigmoid loss has trained one.
+    """
+
+    def __init__(
+        self,
+        config: CLIPConfig,
+        tokenizer: Tokenizer | None = None,
+        preprocess: Preprocess | None = None,
+        *,
+        patch_dropout: float = 0.0,
+        trained_steps: int | None = 0,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.preprocess = preprocess or Preprocess(config.vision.image_size)
+        self.trained_steps = trained_steps
+        self.vision: ResNet | VisionTransformer
+        if isinstance(config.vision, ResNetConfig):
+            self.vision = ResNet(config.vision)
+        else:
+            self.vision = VisionTransformer(config.vision, patch_dropout)
+        self.text = TextTransformer(config.text)
+        width_v, width_t = self.vision.output_width, config.text.width
+        self.visual_projection = nn.Linear(width_v, config.embed_dim, bias=False)
+        self.text_projection = nn.Linear(width_t, config.embed_dim, bias=False)
+        nn.init.normal_(self.visual_projection.weight, std=width_v**-0.5)
+        nn.init.normal_(self.text_projection.weight, std=width_t**-0.5)
+        self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
+        self.register_parameter("logit_bias", None)
+
+    def encode_image(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Image embeddings, not normalised."""
+        return self.visual_projection(self.vision(pixels).pooled)
+
+    def encode_text(self, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b d"]:
+        """Text embeddings, not normalised."""
+        return self.text_projection(self.text(tokens))
+
+    def forward(
+        self, pixels: Float[Tensor, "b 3 h w"], tokens: Int[Tensor, "b t"]
+    ) -> CLIPOutput:
+        return CLIPOutput(self.encode_image(pixels), self.encode_text(tokens))
+
+    def add_logit_bias(self, value: float = -10.0) -> None:
+        """Gives the model the additive bias that the sigmoid loss learns (Zhai et al. 2023)."""
+        self.logit_bias = nn.Parameter(torch.tensor(value))
+
+    def set_gradient_checkpointing(self, on: bool = True) -> None:
+        """Recompute each block in the backward pass: memory for one block, a third more time."""
+        towers = [self.text.transformer]
+        towers.append(self.vision if isinstance(self.vision, ResNet) else self.vision.transformer)
+        for tower in towers:
+            tower.recompute = on
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Holds the temperature at 1/100 or above; to be called after each optimiser step."""
+        self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> CLIP:
+        """Our CLIP with the weights of a Hugging Face CLIPModel: a local folder or a hub id.
+
+        Raises:
+            MissingError: no such folder, or the hub cannot be reached.
+            UsageError: the folder holds another family, or no checkpoint.
+        """
+        from encoderlab.models.clip import conversion
+
+        return conversion.load(name)
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
+        """Writes a folder that transformers' CLIPModel, CLIPProcessor and AutoTokenizer load.
+
+        Args:
+            half: store weights as fp16 (half the size) instead of fp32.
+
+        Raises:
+            UsageError: the image tower is a ResNet, for which Hugging Face has no CLIPModel.
+        """
+        from encoderlab.models.clip import conversion
+
+        return conversion.save(self, Path(folder), half=half)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> CLIP:
+        """The model inside a training checkpoint (`checkpoints/best.ckpt`), ready for use.
+
+        Raises:
+            MissingError: no such file.
+            UsageError: the file is no training checkpoint of ours.
+        """
+        from encoderlab.models.clip import checkpoint
+
+        return checkpoint.load(Path(path))

@@ -1,0 +1,372 @@
+"""Our CLIP to and from the files of a Hugging Face CLIPModel. The only place that knows their names.
+
+Works on the files alone (config.json, model.safetensors, tokenizer, preprocessor), so neither way
+imports transformers; that both ways agree with it is what the tests hold.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.models.clip.clip import CLIP
+from encoderlab.models.clip.config import (
+    ACTIVATIONS,
+    CLIPConfig,
+    ResNetConfig,
+    TextConfig,
+    ViTConfig,
+)
+from encoderlab.models.clip.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
+from encoderlab.models.clip.tokenizer import END, START, Tokenizer
+from encoderlab.models.hub import local_folder
+
+# What transformers assumes where a config.json is silent (configuration_clip.py).
+TEXT_DEFAULTS: dict[str, Any] = {
+    "vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
+    "num_attention_heads": 8, "max_position_embeddings": 77, "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5, "eos_token_id": 49407, "pad_token_id": 1,
+}  # fmt: skip
+VISION_DEFAULTS: dict[str, Any] = {
+    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+    "num_attention_heads": 12, "image_size": 224, "patch_size": 32, "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+}  # fmt: skip
+
+BLOCK_NAMES = {
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+    "attention.out": "self_attn.out_proj",
+    "mlp.0": "mlp.fc1",
+    "mlp.2": "mlp.fc2",
+}
+OTHER_NAMES = {
+    "vision.class_embedding": "vision_model.embeddings.class_embedding",
+    "vision.patch_embedding.weight": "vision_model.embeddings.patch_embedding.weight",
+    "vision.position_embedding": "vision_model.embeddings.position_embedding.weight",
+    "vision.pre_norm": "vision_model.pre_layrnorm",  # the misspelling is theirs
+    "vision.post_norm": "vision_model.post_layernorm",
+    "text.token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "text.position_embedding": "text_model.embeddings.position_embedding.weight",
+    "text.final_norm": "text_model.final_layer_norm",
+    "visual_projection.weight": "visual_projection.weight",
+    "text_projection.weight": "text_projection.weight",
+    "logit_scale": "logit_scale",
+}
+
+
+def load(name: str | Path) -> CLIP:
+    """Our CLIP from a Hugging Face CLIP folder or hub id, in eval mode, fp32.
+
+    Raises:
+        MissingError: folder, file or hub out of reach.
+        UsageError: another family, a damaged file, or weights that do not fit the configuration.
+    """
+    folder = local_folder(name)
+    record = read_config(folder)
+    config = _our_config(record)
+    weights = _our_names(_read_weights(folder), config)
+    tokenizer = None
+    if any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+        text = {**TEXT_DEFAULTS, **record.get("text_config", {})}
+        tokenizer = Tokenizer.from_folder(folder, config.text.context_length, _pad_id(folder, text))
+    notes = record.get("encoderlab", {})
+    model = CLIP(config, tokenizer, _read_preprocess(folder, config.vision.image_size),
+                 trained_steps=notes.get("trained_steps"))
+    if "logit_bias" in notes:
+        model.add_logit_bias(notes["logit_bias"])
+        weights["logit_bias"] = torch.tensor(float(notes["logit_bias"]))
+    _fill(model, weights, folder)
+    return model.eval()
+
+
+def save(model: CLIP, folder: Path, *, half: bool = False) -> Path:
+    """Writes `model` as a Hugging Face CLIP folder, whole or not at all per file."""
+    if isinstance(model.config.vision, ResNetConfig):
+        raise UsageError(
+            "a CLIP with a ResNet has no Hugging Face form",
+            got="image_encoder=resnet",
+            want="a vision transformer",
+            hint="use the training checkpoint itself: --model outputs/train",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = _their_names(model, torch.float16 if half else torch.float32)
+    _write(folder / "model.safetensors",
+           lambda path: save_file(weights, path, metadata={"format": "pt"}))
+    _write_json(folder / "preprocessor_config.json", _their_preprocess(model.preprocess))
+    if model.tokenizer is not None:
+        _write_tokenizer(model.tokenizer, folder)
+    _write_json(folder / "config.json", _their_config(model, half))
+    return folder
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a CLIP folder.
+
+    Raises:
+        MissingError: there is none.
+        UsageError: it is no JSON, or another family's.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise MissingError("the folder is no checkpoint", got=str(folder),
+                           want="a folder with config.json and model.safetensors")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError("config.json cannot be read", got=f"{path}: {error}") from error
+    family = record.get("model_type") if isinstance(record, dict) else None
+    if family != "clip":
+        raise UsageError("the checkpoint belongs to another family", got=family, want="clip",
+                         hint=f"its folder: {folder}")
+    return record
+
+
+def _our_config(record: dict[str, Any]) -> CLIPConfig:
+    text = {**TEXT_DEFAULTS, **(record.get("text_config") or {})}
+    vision = {**VISION_DEFAULTS, **(record.get("vision_config") or {})}
+    for tower in (text, vision):
+        if tower["hidden_act"] not in ACTIVATIONS:
+            raise UsageError("the checkpoint uses an activation that CLIP does not have",
+                             got=tower["hidden_act"], want=" or ".join(ACTIVATIONS))
+    end = text["eos_token_id"]
+    return CLIPConfig(
+        ViTConfig(
+            vision["image_size"], vision["patch_size"], vision["hidden_size"],
+            vision["num_hidden_layers"], vision["num_attention_heads"],
+            vision["intermediate_size"], vision["hidden_act"], vision["layer_norm_eps"],
+        ),
+        TextConfig(
+            text["vocab_size"], text["max_position_embeddings"], text["hidden_size"],
+            text["num_hidden_layers"], text["num_attention_heads"], text["intermediate_size"],
+            text["hidden_act"], text["layer_norm_eps"], None if end == 2 else end,
+        ),
+        record.get("projection_dim", 512),
+    )  # fmt: skip
+
+
+def _their_config(model: CLIP, half: bool) -> dict[str, Any]:
+    vision, text = model.config.vision, model.config.text
+    assert isinstance(vision, ViTConfig)
+    ends = {"bos_token_id": None, "pad_token_id": None}
+    if model.tokenizer is not None:
+        ends = {"bos_token_id": model.tokenizer.start_id, "pad_token_id": model.tokenizer.pad_id}
+    notes: dict[str, Any] = {"trained_steps": model.trained_steps}
+    if model.logit_bias is not None:
+        notes["logit_bias"] = model.logit_bias.item()
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "dtype": "float16" if half else "float32",
+        "projection_dim": model.config.embed_dim,
+        "logit_scale_init_value": 2.6592,
+        "text_config": {
+            "model_type": "clip_text_model",
+            "vocab_size": text.vocab_size,
+            "hidden_size": text.width,
+            "intermediate_size": text.mlp_width,
+            "num_hidden_layers": text.layers,
+            "num_attention_heads": text.heads,
+            "max_position_embeddings": text.context_length,
+            "hidden_act": text.activation,
+            "layer_norm_eps": text.norm_eps,
+            "projection_dim": model.config.embed_dim,
+            "eos_token_id": 2 if text.end_token_id is None else text.end_token_id,
+            **ends,
+        },
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            "image_size": vision.image_size,
+            "patch_size": vision.patch_size,
+            "hidden_size": vision.width,
+            "intermediate_size": vision.mlp_width,
+            "num_hidden_layers": vision.layers,
+            "num_attention_heads": vision.heads,
+            "num_channels": 3,
+            "hidden_act": vision.activation,
+            "layer_norm_eps": vision.norm_eps,
+            "projection_dim": model.config.embed_dim,
+        },
+        "encoderlab": notes,
+    }
+
+
+def _their_names(model: CLIP, dtype: torch.dtype) -> dict[str, Tensor]:
+    renamed: dict[str, Tensor] = {}
+    for ours, tensor in model.state_dict().items():
+        if ours == "logit_bias":
+            continue  # CLIPModel has none: it is kept in config.json
+        tensor = tensor.detach().to("cpu", dtype).contiguous()
+        if ".attention.qkv." in ours:
+            for part, piece in zip("qkv", tensor.chunk(3), strict=True):
+                renamed[_translate(ours.replace("attention.qkv", f"self_attn.{part}_proj"))] = (
+                    piece.clone()
+                )
+        else:
+            renamed[_translate(ours)] = tensor
+    return renamed
+
+
+def _translate(ours: str) -> str:
+    """Their name of one of our parameters."""
+    if ".transformer.blocks." in ours:
+        tower, _, rest = ours.partition(".transformer.blocks.")
+        index, _, inside = rest.partition(".")
+        for our_part, their_part in BLOCK_NAMES.items():
+            inside = inside.replace(our_part, their_part)
+        return f"{tower}_model.encoder.layers.{index}.{inside}"
+    if ours in OTHER_NAMES:
+        return OTHER_NAMES[ours]
+    module, _, leaf = ours.rpartition(".")
+    return f"{OTHER_NAMES[module]}.{leaf}"
+
+
+def _our_names(theirs: dict[str, Tensor], config: CLIPConfig) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        expected = CLIP(config).state_dict()
+    weights: dict[str, Tensor] = {}
+    for ours in expected:
+        names = [_translate(ours)]
+        if ".attention.qkv." in ours:
+            names = [
+                _translate(ours.replace("attention.qkv", f"self_attn.{part}_proj"))
+                for part in "qkv"
+            ]
+        absent = [name for name in names if name not in theirs]
+        if absent:
+            raise UsageError("the checkpoint lacks a weight that its configuration names",
+                             got=f"no {absent[0]}", want="a complete CLIPModel checkpoint")
+        weights[ours] = torch.cat([theirs[name].float() for name in names]) if len(
+            names) > 1 else theirs[names[0]].float()
+    return weights
+
+
+def _fill(model: CLIP, weights: dict[str, Tensor], folder: Path) -> None:
+    for name, parameter in model.state_dict().items():
+        if parameter.shape != weights[name].shape:
+            raise UsageError(
+                "a weight does not have the shape that the configuration says",
+                got=f"{name} {tuple(weights[name].shape)} in {folder}",
+                want=str(tuple(parameter.shape)),
+            )
+    model.load_state_dict(weights)
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    else:
+        files = ["model.safetensors"]
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        path = folder / file
+        if not path.is_file():
+            pickled = " (only pickled weights are there, and those are not opened)" if any(
+                folder.glob("*.bin")) else ""
+            raise MissingError("the checkpoint has no weights in safetensors",
+                               got=f"no {path}{pickled}",
+                               hint="convert it with transformers' save_pretrained")
+        try:
+            weights.update(load_file(path))
+        except (SafetensorError, OSError) as error:
+            raise UsageError("the weights cannot be read", got=f"{path}: {error}",
+                             hint="the file is damaged or cut short: fetch it again") from error
+    return weights
+
+
+def _pad_id(folder: Path, text: dict[str, Any]) -> int | None:
+    """Padding as the checkpoint's own tokenizer does it, else with end of text."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file() or not (folder / "tokenizer.json").is_file():
+        return None
+    token = json.loads(path.read_text(encoding="utf-8")).get("pad_token")
+    if isinstance(token, dict):
+        token = token.get("content")
+    stored = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    known = {entry["content"]: entry["id"] for entry in stored.get("added_tokens", [])}
+    known.update(stored.get("model", {}).get("vocab", {}) if token not in known else {})
+    number = known.get(token)
+    return number if number is not None and number < text["vocab_size"] else None
+
+
+def _read_preprocess(folder: Path, image_size: int) -> Preprocess:
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return Preprocess(image_size)
+    record = json.loads(path.read_text(encoding="utf-8"))
+    crops = record.get("do_center_crop", True)
+    return Preprocess(
+        image_size,
+        "crop" if crops else "squash",
+        tuple(record.get("image_mean", OPENAI_MEAN)),
+        tuple(record.get("image_std", OPENAI_STD)),
+        record.get("resample", 3),
+    )
+
+
+def _their_preprocess(preprocess: Preprocess) -> dict[str, Any]:
+    square = {"height": preprocess.size, "width": preprocess.size}
+    crops = preprocess.fit == "crop"
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": preprocess.size} if crops else square,
+        "resample": preprocess.resample,
+        "do_center_crop": crops,
+        "crop_size": square,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocess.mean),
+        "image_std": list(preprocess.std),
+        "do_convert_rgb": True,
+    }
+
+
+def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    _write(folder / "tokenizer.json",
+           lambda path: path.write_text(tokenizer.to_json(), encoding="utf-8"))
+    special = {
+        "bos_token": START,
+        "eos_token": END,
+        "pad_token": tokenizer.pipeline.id_to_token(tokenizer.pad_id),
+    }
+    _write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": tokenizer.context_length,
+            **special,
+        },
+    )
+    _write_json(folder / "special_tokens_map.json", special)
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+    _write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _write(path: Path, put: Any) -> None:
+    """Writes through a temporary name, so that `path` is whole or as it was."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        put(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

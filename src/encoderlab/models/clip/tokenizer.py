@@ -1,0 +1,225 @@
+"""Sentences to token ids and back, behind one face for every vocabulary.
+
+Three ways to make one: byte-level BPE trained on captions, CLIP's original BPE from its files, and
+one token per character. All are Hugging Face `tokenizers` pipelines, so one JSON file stores any of
+them and transformers reads it. Knows nothing of embeddings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Pipeline
+from torch import Tensor
+
+from encoderlab.errors import MissingError, UsageError
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+UNKNOWN = "<|unknown|>"
+KINDS = ("bpe", "characters")
+
+
+class Tokenizer:
+    """A vocabulary with a fixed context length; call it with sentences to get padded token ids.
+
+    Each row is start-of-text, the sentence cut to fit, end-of-text, then padding. End-of-text is
+    the highest id of a vocabulary made here (and so never 2, which Hugging Face's CLIP takes for
+    "unknown end, pool at the largest id").
+
+    >>> tokenizer = Tokenizer.train_bpe(["a red circle", "파란 별"], vocab_size=300)
+    >>> tokenizer.decode(tokenizer(["파란 별"])[0])
+    '파란 별'
+    """
+
+    def __init__(self, pipeline: Pipeline, context_length: int, pad_id: int | None = None) -> None:
+        start, end = pipeline.token_to_id(START), pipeline.token_to_id(END)
+        if start is None or end is None:
+            raise UsageError(
+                "the tokenizer has no start or end of text",
+                got=f"a vocabulary of {pipeline.get_vocab_size()} without {START} and {END}",
+                want="the tokenizer of a CLIP checkpoint",
+            )
+        if context_length < 3:
+            raise UsageError("context length is too short", got=context_length,
+                             want="at least 3: start, one token, end")
+        self.pipeline = pipeline
+        self.start_id, self.end_id = start, end
+        self.pad_id = end if pad_id is None else pad_id
+        self.context_length = context_length
+        pipeline.post_processor = processors.TemplateProcessing(
+            single=f"{START} $A {END}", special_tokens=[(START, start), (END, end)]
+        )
+        pipeline.enable_truncation(context_length)
+        pipeline.enable_padding(
+            length=context_length, pad_id=self.pad_id, pad_token=pipeline.id_to_token(self.pad_id)
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are, special ones included."""
+        return self.pipeline.get_vocab_size()
+
+    def __call__(self, texts: Sequence[str]) -> Int[Tensor, "b context_length"]:
+        """Token ids of `texts`, one padded row each."""
+        rows = [encoding.ids for encoding in self.pipeline.encode_batch(list(texts))]
+        return torch.tensor(rows, dtype=torch.long).reshape(len(rows), self.context_length)
+
+    def decode(self, ids: Iterable[int] | Tensor) -> str:
+        """The sentence that a row of ids spells, special tokens left out."""
+        row = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+        return self.pipeline.decode(row, skip_special_tokens=True).strip()
+
+    def to_json(self) -> str:
+        """The whole vocabulary as the text of a `tokenizer.json`."""
+        return self.pipeline.to_str()
+
+    @classmethod
+    def from_json(cls, text: str, context_length: int, pad_id: int | None = None) -> Tokenizer:
+        """The tokenizer that `to_json` wrote."""
+        return cls(Pipeline.from_str(text), context_length, pad_id)
+
+    @classmethod
+    def train_bpe(
+        cls, texts: Iterable[str], vocab_size: int = 4000, context_length: int = 64
+    ) -> Tokenizer:
+        """Byte-level BPE learned from `texts`: any script is spelled, nothing is unknown.
+
+        Text is NFC-normalised, lower-cased and its white space squeezed, as the original CLIP does.
+
+        Raises:
+            UsageError: no text, or a vocabulary too small for the 256 bytes and two special ids.
+        """
+        if vocab_size < 258:
+            raise UsageError("vocabulary is too small", got=vocab_size,
+                             want="at least 258: 256 bytes, start and end of text")
+        pipeline = Pipeline(models.BPE())
+        pipeline.normalizer = _squeezed_lower_case()
+        pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        pipeline.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size - 2,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        pipeline.train_from_iterator(_some(texts), trainer)
+        return cls(_with_ends(pipeline), context_length)
+
+    @classmethod
+    def train_characters(
+        cls, texts: Iterable[str], vocab_size: int = 4000, context_length: int = 64
+    ) -> Tokenizer:
+        """One token per character of `texts`; rarer ones than `vocab_size` allows become unknown.
+
+        Raises:
+            UsageError: no text, or a vocabulary smaller than four.
+        """
+        if vocab_size < 4:
+            raise UsageError("vocabulary is too small", got=vocab_size,
+                             want="at least 4: one character, unknown, start and end of text")
+        pipeline = Pipeline(models.WordLevel(unk_token=UNKNOWN))
+        pipeline.normalizer = _squeezed_lower_case()
+        pipeline.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+        pipeline.decoder = decoders.Fuse()
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocab_size - 2, special_tokens=[UNKNOWN], show_progress=False
+        )
+        pipeline.train_from_iterator(_some(texts), trainer)
+        return cls(_with_ends(pipeline), context_length)
+
+    @classmethod
+    def train(cls, kind: str, texts: Iterable[str], vocab_size: int, context_length: int):
+        """A tokenizer of `kind` ("bpe" or "characters") learned from `texts`."""
+        if kind not in KINDS:
+            raise UsageError("unknown tokenizer", got=kind, want=" or ".join(KINDS),
+                             hint="or a folder that holds CLIP's own tokenizer files")
+        make = cls.train_bpe if kind == "bpe" else cls.train_characters
+        return make(texts, vocab_size, context_length)
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path, context_length: int = 77, pad_id: int | None = None
+    ) -> Tokenizer:
+        """The tokenizer of a checkpoint: `tokenizer.json`, else CLIP's `vocab.json` + `merges.txt`.
+
+        Raises:
+            MissingError: the folder has neither.
+            UsageError: a file is there but is no tokenizer.
+        """
+        whole = folder / "tokenizer.json"
+        try:
+            if whole.is_file():
+                return cls(Pipeline.from_file(str(whole)), context_length, pad_id)
+            if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+                return cls(_original_clip(folder), context_length, pad_id)
+        except (UsageError, OSError):
+            raise
+        except Exception as error:  # tokenizers raises a bare Exception for malformed files
+            if type(error) is not Exception and not isinstance(error, ValueError | KeyError):
+                raise
+            raise UsageError("the tokenizer file cannot be read", got=str(folder),
+                             want=f"a Hugging Face tokenizer.json ({error})") from error
+        raise MissingError(
+            "no tokenizer in the folder",
+            got=str(folder),
+            want="tokenizer.json, or vocab.json and merges.txt",
+            hint="download them from where the checkpoint came from",
+        )
+
+
+def _some(texts: Iterable[str]) -> list[str]:
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise UsageError("no text to learn a vocabulary from", got="0 captions",
+                         want="at least one caption that is not blank")
+    return texts
+
+
+def _squeezed_lower_case() -> normalizers.Sequence:
+    return normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase(),
+         normalizers.Strip()]
+    )
+
+
+def _with_ends(pipeline: Pipeline) -> Pipeline:
+    # Added last, so that end-of-text has the highest id.
+    pipeline.add_special_tokens([START, END])
+    return pipeline
+
+
+def _original_clip(folder: Path) -> Pipeline:
+    """CLIP's own lower-cased BPE, whose words end in `</w>` (Radford et al. 2021, 2.4)."""
+    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    merges = [
+        (first, second)
+        for first, _, second in (line.partition(" ") for line in lines)
+        if second and not first.startswith("#version")
+    ]
+    pipeline = Pipeline(
+        models.BPE(
+            vocabulary,
+            merges,
+            unk_token=END,
+            end_of_word_suffix="</w>",
+            continuing_subword_prefix="",
+            fuse_unk=False,
+        )
+    )
+    pipeline.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+    pipeline.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(words, behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    pipeline.decoder = decoders.ByteLevel()
+    return _with_ends(pipeline)

@@ -1,0 +1,88 @@
+"""The vision transformer of a CLIP: pixels in, one vector and the patch tokens out.
+
+Shapes: b batch, n patches, d width, (h, w) grid of patches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from encoderlab.models.clip.blocks import Transformer
+from encoderlab.models.clip.config import ViTConfig
+
+
+@dataclass(frozen=True)
+class VisionTokens:
+    """What an image tower holds before the projection into the shared space.
+
+    `pooled` (b, d) is the vector that is projected; `patches` (b, h*w, d) are the last layer's
+    patch tokens in reading order, without CLS; `grid` is (h, w), or None where patch dropout has
+    removed some of them.
+    """
+
+    pooled: Tensor
+    patches: Tensor
+    grid: tuple[int, int] | None
+
+
+class VisionTransformer(nn.Module):
+    """Dosovitskiy et al. 2021 with CLIP's extra norm before the blocks; pooled = norm(CLS).
+
+    Args:
+        config: the tower's shape.
+        patch_dropout: share of patches left out of each training image (Li et al. 2023, FLIP):
+            attention and MLP cost fall with it, CLS is always kept. Nothing is dropped in eval.
+    """
+
+    def __init__(self, config: ViTConfig, patch_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_dropout = patch_dropout
+        height, width = config.grid
+        self.patch_embedding = nn.Conv2d(
+            3, config.width, config.patch_size, stride=config.patch_size, bias=False
+        )
+        scale = config.width**-0.5
+        self.class_embedding = nn.Parameter(scale * torch.randn(config.width))
+        self.position_embedding = nn.Parameter(
+            scale * torch.randn(1 + height * width, config.width)
+        )
+        self.pre_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.transformer = Transformer(
+            config.width,
+            config.layers,
+            config.heads,
+            config.mlp_width,
+            config.activation,
+            config.norm_eps,
+        )
+        self.post_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+
+    @property
+    def output_width(self) -> int:
+        """Width of `pooled`."""
+        return self.config.width
+
+    def forward(self, pixels: Float[Tensor, "b 3 height width"]) -> VisionTokens:
+        patches = rearrange(self.patch_embedding(pixels), "b d h w -> b (h w) d")
+        patches = patches + self.position_embedding[1:]
+        dropping = self.training and self.patch_dropout > 0
+        if dropping:
+            patches = self._drop(patches)
+        cls = repeat(self.class_embedding + self.position_embedding[0], "d -> b 1 d",
+                     b=len(patches)).to(patches.dtype)
+        x = self.transformer(self.pre_norm(torch.cat([cls, patches], dim=1)))
+        grid = None if dropping else self.config.grid
+        return VisionTokens(self.post_norm(x[:, 0]), x[:, 1:], grid)
+
+    def _drop(self, patches: Float[Tensor, "b n d"]) -> Float[Tensor, "b kept d"]:
+        b, n, d = patches.shape
+        kept = max(1, round(n * (1 - self.patch_dropout)))
+        # argsort of noise: an independent uniform subset per image, without a loop over images
+        order = torch.rand(b, n, device=patches.device).argsort(dim=1)[:, :kept]
+        return patches.gather(1, order.unsqueeze(-1).expand(b, kept, d))

@@ -1,0 +1,68 @@
+"""From the name of a checkpoint to a folder on this disk: a local folder as it is, or the hub's cache.
+
+Fetches safetensors, JSON and tokenizer text only. Reads no weight, knows no model family.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from encoderlab.errors import MissingError, UsageError
+
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
+
+
+def local_folder(name: str | Path) -> Path:
+    """The folder of a checkpoint: a path that exists, or a hub id, optionally `id@revision`.
+
+    Raises:
+        MissingError: no such folder, no such repository or revision, or the hub is out of reach.
+        UsageError: `name` is a file.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise UsageError("the name of a checkpoint points to a file", got=str(name),
+                         want="the folder that holds config.json and model.safetensors")
+    text = str(name)
+    looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1
+    if looks_local:
+        raise MissingError("no such checkpoint", got=text,
+                           want="a folder that exists, or a hub id such as "
+                           "openai/clip-vit-base-patch32")
+    repository, _, revision = text.partition("@")
+    return _download(repository, revision or None)
+
+
+def _download(repository: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(WANTED))
+        )
+    except GatedRepoError as error:
+        raise MissingError("the checkpoint asks for an agreement first", got=repository,
+                           hint=f"accept it on the hub's page of {repository}, then run "
+                           "`hf auth login`") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise MissingError("neither a local folder nor a repository on the hub", got=repository,
+                           hint="list what is at hand: encoderlab ls encoders") from error
+    except RevisionNotFoundError as error:
+        raise MissingError("the repository has no such revision",
+                           got=f"{repository}@{revision}") from error
+    except (OSError, ConnectionError, ValueError, RuntimeError) as error:
+        # huggingface_hub wraps every transport failure in one of these, by version
+        raise MissingError(
+            "the checkpoint is not in the cache and the hub cannot be reached",
+            got=repository,
+            want="a network connection, or a folder on this disk",
+            hint="copy the checkpoint's folder here and give its path",
+        ) from error

@@ -1,0 +1,118 @@
+"""How long work tells that it goes on, and how decisions are said aloud: always on stderr.
+
+A terminal gets a rich bar; a log gets a plain line about every ten seconds and one at the end.
+Knows nothing about what is being worked on. Standard library at import; rich only for a bar.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+LINE_EVERY_SECONDS = 10.0
+
+
+@dataclass
+class _Loudness:
+    quiet: bool = False
+    verbose: bool = False
+
+
+_loudness = _Loudness()
+
+
+def configure(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Chooses how much is said, for the whole process: nothing, the usual, or everything."""
+    _loudness.quiet, _loudness.verbose = quiet, verbose
+
+
+def is_verbose() -> bool:
+    """Whether the user asked to hear everything."""
+    return _loudness.verbose
+
+
+def note(text: str) -> None:
+    """Says one decision or warning in one line: `device: cpu (no CUDA device found)`."""
+    if not _loudness.quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def detail(text: str) -> None:
+    """Says one line that only `--verbose` shows."""
+    if _loudness.verbose:
+        note(text)
+
+
+class Bar:
+    """Counts finished units. `done` is how many, `total` how many there will be (None: unknown)."""
+
+    def __init__(self, total: int | None, show: Callable[[Bar], None]) -> None:
+        self.done, self.total, self.text = 0, total, ""
+        self._show = show
+
+    def advance(self, units: int = 1, text: str | None = None) -> None:
+        """Counts `units` more as done; `text` replaces the short remark behind the bar."""
+        self.done += units
+        if text is not None:
+            self.text = text
+        self._show(self)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None, unit: str = "item") -> Iterator[Bar]:
+    """Shows the progress of a piece of work while the block runs.
+
+    Args:
+        what: the work in words, such as "embedding images".
+        total: how many units there are, or None where nobody knows.
+        unit: one unit's name in the singular.
+    """
+    if _loudness.quiet:
+        yield Bar(total, lambda bar: None)
+    elif sys.stderr.isatty():
+        yield from _on_terminal(what, total, unit)
+    else:
+        yield from _in_log(what, total, unit)
+
+
+def _on_terminal(what: str, total: int | None, unit: str) -> Iterator[Bar]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}" + ("" if total is None else f"/{total:,}") + f" {unit}"),
+        TimeElapsedColumn(),
+        Remaining(),
+        TextColumn("{task.fields[remark]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as drawn:
+        task = drawn.add_task(what, total=total, remark="")
+        yield Bar(total, lambda bar: drawn.update(task, completed=bar.done, remark=bar.text))
+
+
+def _in_log(what: str, total: int | None, unit: str) -> Iterator[Bar]:
+    started = last = time.monotonic()
+
+    def line(bar: Bar) -> str:
+        seconds = max(time.monotonic() - started, 1e-9)
+        count = f"{bar.done:,}" + ("" if bar.total is None else f"/{bar.total:,}")
+        rate = bar.done / seconds
+        speed = f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"
+        return f"{what}: {count}, {seconds:.0f} s, {speed}" + (f", {bar.text}" if bar.text else "")
+
+    def show(bar: Bar) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= LINE_EVERY_SECONDS:
+            last = now
+            note(line(bar))
+
+    bar = Bar(total, show)
+    yield bar
+    note(line(bar))

@@ -1,0 +1,1 @@
+"""The vector database: embeddings in, nearest neighbours out."""

@@ -1,0 +1,28 @@
+"""The settings that every command has: how it talks, its seed, whether it may use the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoderlab.settings.setting import setting
+
+COMMON = "on every command"
+WHERE = "where it runs"
+DEVICE_HELP = "auto, cpu, cuda or cuda:N"
+DTYPE_HELP = "auto, float32, bfloat16 or float16"
+MODEL_HELP = "an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision]"
+
+
+@dataclass
+class Common:
+    """What every command understands."""
+
+    json: bool = setting(False, "print the result as JSON and nothing else", group=COMMON)
+    quiet: bool = setting(False, "say nothing but the result and errors", group=COMMON)
+    verbose: bool = setting(False, "say more, and show where an error came from", group=COMMON)
+    offline: bool = setting(False, "use no network: only what is here already", group=COMMON)
+    seed: int = setting(0, "seed of everything random", group=COMMON)
+
+
+# Fields of `Common` that say how the program talks: no experiment takes them as a parameter.
+TALK = ("json", "quiet", "verbose", "offline")

@@ -1,0 +1,21 @@
+"""Settings of `encoderlab evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoderlab.settings.common import COMMON, DEVICE_HELP, DTYPE_HELP, MODEL_HELP, WHERE, Common
+from encoderlab.settings.setting import output_folder, setting
+
+
+@dataclass
+class Evaluate(Common):
+    """Measure image-text retrieval both ways: Recall@1/5/10, median rank, MRR, beside chance."""
+
+    csv: str = setting("data/train.csv", "held-out pairs: CSV with image_path,caption")
+    img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
+    model: str = setting("tiny-clip", MODEL_HELP)
+    batch_size: int = setting(64, "images at once", least=1, group=WHERE)
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    output_dir: str = setting(output_folder("evaluate"), "folder for results", group=COMMON)

@@ -1,0 +1,42 @@
+"""Settings of `encoderlab index` and `encoderlab search`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoderlab.settings.common import COMMON, DEVICE_HELP, DTYPE_HELP, MODEL_HELP, WHERE, Common
+from encoderlab.settings.setting import output_folder, setting
+
+
+@dataclass
+class Index(Common):
+    """Embed a folder, CSV or JSONL of images and keep the index up to date with it."""
+
+    source: str = setting("data/images", "folder, CSV or JSONL of images", positional=True)
+    db: str = setting(output_folder("index"), "folder of the index")
+    model: str = setting("tiny-clip", MODEL_HELP)
+    img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
+    ann: bool = setting(False, "also build an approximate index (for millions of images)")
+    batch_size: int = setting(64, "images at once", least=1, group=WHERE)
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    output_dir: str = setting(output_folder("index"), "folder for the record of the run",
+                              group=COMMON)
+
+
+@dataclass
+class Search(Common):
+    """Find the images for a sentence, or those that look like an image."""
+
+    query: str | None = setting(None, "the sentence to search for", positional=True)
+    image: str | None = setting(None, "search with this image instead of a sentence")
+    db: str = setting(output_folder("index"), "folder of the index")
+    k: int = setting(5, "how many results", flag=("-k", "--k"), least=1)
+    where: str | None = setting(None, "keep only rows for which this SQL condition holds: "
+                                "caption LIKE '%dog%'")
+    html: str | None = setting(None, "also write a gallery page to this file")
+    model: str | None = setting(None, MODEL_HELP + "; empty: the index's own")
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    output_dir: str = setting(output_folder("search"), "folder for the record of the run",
+                              group=COMMON)

@@ -1,0 +1,120 @@
+"""What one setting is: a dataclass field with its default, its help and its limits as metadata.
+
+Knows nothing about any command, and nothing about how words on a command line become values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    flag: str | Sequence[str] | None = None,
+    positional: bool = False,
+    choices: Sequence[str] = (),
+    least: float | None = None,
+    group: str = "",
+    also: Sequence[str] = (),
+) -> Any:
+    """A dataclass field that is a setting.
+
+    Args:
+        default: the value, or a function without arguments that makes it.
+        help: what it is, in one line.
+        flag: its flag or flags; made from the name of the field where None (nested fields: none).
+        positional: whether it may also be given as a bare word.
+        choices: the only texts that are right.
+        least: the smallest number that is right.
+        group: the heading under which `--help` lists it.
+        also: other names by which people know it.
+    """
+    flags = (flag,) if isinstance(flag, str) else tuple(flag or ())
+    metadata = {
+        "help": help, "flags": flags, "positional": positional, "choices": tuple(choices),
+        "least": least, "group": group, "also": tuple(also),
+    }  # fmt: skip
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def output_folder(command: str) -> Callable[[], str]:
+    """Makes the default of an output folder: `outputs/COMMAND`, or below `VLM_OUTPUT_DIR`."""
+    return lambda: str(Path(os.environ.get("VLM_OUTPUT_DIR") or "outputs") / command)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf setting of a command, as the command line sees it.
+
+    Args:
+        key: its dotted name in the configuration, such as `similarity.metric`.
+        flags: its flags, the first one long.
+        item: the type of one value: str, int, float, bool or `typing.Any`.
+        many: whether the value is a list.
+        optional: whether it may be None.
+        default: its default value.
+    """
+
+    key: str
+    flags: tuple[str, ...]
+    item: Any
+    many: bool
+    optional: bool
+    default: Any
+    help: str = ""
+    positional: bool = False
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    group: str = ""
+    also: tuple[str, ...] = ()
+
+
+def leaves(settings: type, prefix: str = "") -> Iterator[Setting]:
+    """Every leaf setting of a settings dataclass, in the order in which it is declared."""
+    hints = typing.get_type_hints(settings)
+    for declared in dataclasses.fields(settings):
+        kind = hints[declared.name]
+        key = prefix + declared.name
+        if dataclasses.is_dataclass(kind):
+            assert isinstance(kind, type)
+            yield from leaves(kind, f"{key}.")
+            continue
+        about = dict(declared.metadata)
+        also = about.get("also", ())
+        flags = about.pop("flags", ())
+        if not flags and not prefix:
+            flags = ("--" + declared.name.replace("_", "-"),)
+        flags += tuple("--" + name.replace("_", "-") for name in also)
+        item, many, optional = _kind(kind)
+        yield Setting(key, flags, item, many, optional, _default(declared), **about)
+
+
+def _default(declared: dataclasses.Field[Any]) -> Any:
+    if declared.default_factory is not dataclasses.MISSING:
+        return declared.default_factory()
+    return declared.default
+
+
+def _kind(kind: Any) -> tuple[Any, bool, bool]:
+    """(type of one value, whether a list, whether None is right)."""
+    optional = False
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(kind) if member is not types.NoneType]
+        optional = len(members) < len(typing.get_args(kind))
+        kind = members[0] if len(members) == 1 else Any
+    if typing.get_origin(kind) is list:
+        return typing.get_args(kind)[0], True, optional
+    return kind, False, optional

@@ -1,0 +1,62 @@
+"""Settings of `encoderlab tokens`: the similarity of patch tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from encoderlab.settings.common import COMMON, DEVICE_HELP, MODEL_HELP, WHERE, Common
+from encoderlab.settings.setting import output_folder, setting
+
+
+@dataclass
+class Model:
+    """Which encoder; a file of the group `model` fills it in."""
+
+    name: str = setting("tiny-clip", MODEL_HELP)
+
+
+@dataclass
+class Image:
+    """What is looked at."""
+
+    path: str = setting("sample_image.jpg", "image to analyse", flag="--image")
+
+
+@dataclass
+class Similarity:
+    """How two tokens are compared."""
+
+    metric: str = setting("cosine", "how two tokens are compared", flag="--metric",
+                          choices=("cosine", "dot_product"))
+
+
+@dataclass
+class Visualization:
+    """How the figures look."""
+
+    figsize: list[int] = setting([20, 16], "width and height in inches", least=1)
+    cmap: str = setting("viridis", "colour map")
+    save_individual: bool = setting(True, "one file per direction")
+    save_combined: bool = setting(True, "all directions in one file")
+
+
+@dataclass
+class Output:
+    """Where the results go."""
+
+    dir: str = setting(output_folder("tokens"), "folder for results", flag="--output-dir",
+                       group=COMMON)
+    dpi: int = setting(150, "dots per inch of the figures", least=1)
+
+
+@dataclass
+class Tokens(Common):
+    """Similarity of every patch token to its neighbours and to CLS."""
+
+    model: Model = field(default_factory=Model)
+    image: Image = field(default_factory=Image)
+    device: Any = setting(None, DEVICE_HELP + ", or N; empty: auto", group=WHERE)
+    similarity: Similarity = field(default_factory=Similarity)
+    visualization: Visualization = field(default_factory=Visualization)
+    output: Output = field(default_factory=Output)

@@ -1,0 +1,1 @@
+"""How our own CLIP is trained: batches, steps, checkpoints, validation."""

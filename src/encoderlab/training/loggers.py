@@ -1,0 +1,43 @@
+"""Where a run's curves go: TensorBoard files by default, Weights & Biases when asked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.progress import note
+
+KINDS = ("tensorboard", "wandb", "none")
+
+
+def make_logger(kind: str, folder: Path, project: str | None = None) -> Any:
+    """A Lightning logger of `kind`, or None.
+
+    Weights & Biases writes to disk only (`WANDB_MODE=offline`) while the hub is switched off
+    (`--offline`); `wandb sync` sends it later.
+
+    Raises:
+        UsageError: an unknown kind.
+        MissingError: wandb is not installed.
+    """
+    if kind == "none":
+        return None
+    if kind == "tensorboard":
+        from lightning.fabric.loggers import TensorBoardLogger
+
+        return TensorBoardLogger(folder, name="curves", version="")
+    if kind != "wandb":
+        raise UsageError("unknown logger", got=kind, want=", ".join(KINDS))
+    try:
+        from lightning.pytorch.loggers import WandbLogger
+
+        offline = os.environ.get("HF_HUB_OFFLINE") == "1" or (
+            os.environ.get("WANDB_MODE") == "offline")
+        if offline:
+            note(f"wandb: offline, kept in {folder}; send it later with `wandb sync`")
+        return WandbLogger(project=project or "encoderlab", save_dir=folder, offline=offline)
+    except ModuleNotFoundError as error:
+        raise MissingError("Weights & Biases is not installed", got="logger=wandb",
+                           hint="pip install 'encoderlab[wandb]'") from error

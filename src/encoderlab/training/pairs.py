@@ -1,0 +1,160 @@
+"""Image-caption pairs as training batches: which pair comes at which step, and as what tensors.
+
+The order is a pure function of (seed, epoch), and the position of the step number, so a run that
+was cut off anywhere goes on with exactly the batch that comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from encoderlab.data.sample import Sample
+from encoderlab.models.clip import Preprocess, Tokenizer
+
+class Batch(NamedTuple):
+    """One step's pairs: bytes (b, 3, s, s), token ids (b, t), and who shares an image or a text."""
+
+    pixels: Tensor
+    tokens: Tensor
+    image_ids: Tensor
+    text_ids: Tensor
+
+
+def positives_of(image_ids: Int[Tensor, " n"], text_ids: Int[Tensor, " n"]) -> Bool[Tensor, "n n"]:
+    """`[i, j]`: text j is right for image i, by sharing its image or its words."""
+    same_image = image_ids[:, None] == image_ids[None, :]
+    return same_image | (text_ids[:, None] == text_ids[None, :])
+
+
+class Pairs(Dataset):
+    """Every (image, caption) row of `samples`, fetched a batch at a time.
+
+    Args:
+        samples: each with at least one text.
+        images: their bytes (m, 3, s, s) where they are at hand already; decoded on demand if None.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        tokenizer: Tokenizer,
+        preprocess: Preprocess,
+        images: np.ndarray | None = None,
+    ) -> None:
+        self.samples = samples
+        self.preprocess = preprocess
+        texts = [text for sample in samples for text in sample.texts]
+        number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        self.image_of = np.repeat(np.arange(len(samples)), [len(s.texts) for s in samples])
+        self.text_of = np.array([number[text] for text in texts], dtype=np.int64)
+        self.tokens, self._ends = _tokenised(tokenizer, list(number))
+        self._given = images
+
+    def __len__(self) -> int:
+        return len(self.image_of)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        rows = np.asarray(indices)
+        images, texts = self.image_of[rows], self.text_of[rows]
+        pixels = self._given[images] if self._given is not None else self._decoded(images)
+        return Batch(
+            torch.from_numpy(pixels),
+            self.tokens_of(texts),
+            torch.from_numpy(images),
+            torch.from_numpy(texts),
+        )
+
+    def tokens_of(self, texts: np.ndarray) -> Int[Tensor, "b t"]:
+        """Token ids of texts by number, as long as the longest of them: no token sees the padding
+        behind it, so the columns that hold nothing else can go."""
+        return self.tokens[texts, : int(self._ends[texts].max()) + 1].long()
+
+    def _decoded(self, images: np.ndarray) -> UInt8[np.ndarray, "b 3 s s"]:
+        side = self.preprocess.size
+        pixels = np.empty((len(images), 3, side, side), dtype=np.uint8)
+        for row, image in enumerate(images):
+            picture = self.samples[image].load(min_side=side)
+            pixels[row] = self.preprocess.to_bytes(picture).transpose(2, 0, 1)
+        return pixels
+
+
+def _tokenised(
+    tokenizer: Tokenizer, texts: list[str]
+) -> tuple[Int[Tensor, "m t"], Int[Tensor, " m"]]:
+    """Token ids in few bytes, and where each text ends."""
+    blocks = [tokenizer(texts[i : i + 10_000]).int() for i in range(0, len(texts), 10_000)]
+    rows = torch.cat(blocks)
+    return rows, (rows == tokenizer.end_id).int().argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which rows make which step: epochs of shuffled full batches, shared out over the ranks."""
+
+    rows: int
+    batch_size: int
+    epochs: int
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in one pass; the rows left over come in another epoch's shuffle."""
+        return self.rows // self.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps_per_epoch * self.epochs
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The shuffled rows of one epoch."""
+        return np.random.default_rng([self.seed, epoch]).permutation(self.rows)
+
+    def batches(self, first_step: int = 0) -> Iterator[list[int]]:
+        """This rank's share of every batch from `first_step` to the end of the run."""
+        for epoch in range(first_step // self.steps_per_epoch, self.epochs):
+            order = self.order(epoch)
+            start = max(first_step - epoch * self.steps_per_epoch, 0)
+            for position in range(start, self.steps_per_epoch):
+                batch = order[position * self.batch_size : (position + 1) * self.batch_size]
+                yield batch[self.rank :: self.world_size].tolist()
+
+
+class _StepSampler(Sampler[list[int]]):
+    def __init__(self, schedule: Schedule, first_step: int) -> None:
+        self.schedule, self.first_step = schedule, first_step
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self.schedule.batches(self.first_step)
+
+    def __len__(self) -> int:
+        return self.schedule.total_steps - self.first_step
+
+
+def loader(pairs: Pairs, schedule: Schedule, first_step: int = 0, workers: int = 0) -> DataLoader:
+    """Batches from `first_step` on; `workers` processes decode ahead of the model."""
+    return DataLoader(
+        pairs,
+        batch_sampler=_StepSampler(schedule, first_step),
+        collate_fn=_as_fetched,
+        num_workers=workers,
+        persistent_workers=False,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _as_fetched(batch: Batch) -> Batch:
+    return batch

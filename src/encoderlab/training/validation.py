@@ -1,0 +1,87 @@
+"""Held-out retrieval while training: Recall@K both ways, and whether the space has collapsed.
+
+Holds the validation images as bytes and the texts as ids, so that each epoch only embeds them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from encoderlab.metrics.retrieval import retrieval
+from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
+from encoderlab.training.images import Checked
+from encoderlab.training.loop import Validation
+from encoderlab.training.pairs import Pairs
+
+CUTOFFS = (1, 5, 10)
+BATCH = 256
+
+
+class RetrievalValidation:
+    """Call it with a model in eval mode.
+
+    The score that picks the best checkpoint is the mean of Recall@1, 5 and 10 in both directions:
+    Recall@1 alone jumps by whole points between epochs on a few hundred images.
+    """
+
+    def __init__(
+        self, checked: Checked, tokenizer: Tokenizer, preprocess: Preprocess, device: torch.device
+    ) -> None:
+        self.pairs = Pairs(checked.samples, tokenizer, preprocess, checked.pixels)
+        self.preprocess, self.device = preprocess, device
+        texts = [text for sample in checked.samples for text in sample.texts]
+        self.texts = list(texts)
+
+    @torch.inference_mode()
+    def __call__(self, model: CLIP) -> Validation:
+        images = np.arange(len(self.pairs.samples))
+        first_row = np.searchsorted(self.pairs.image_of, images)
+        image_vectors = self._embedded(
+            lambda rows: model.encode_image(self.preprocess.standardise(
+                self.pairs.__getitems__(first_row[rows]).pixels.to(self.device))), len(images))
+        rows_of_text = len(self.pairs.tokens)
+        text_vectors = self._embedded(
+            lambda rows: model.encode_text(self.pairs.tokens_of(rows).to(self.device)),
+            rows_of_text)
+        found = retrieval(image_vectors, text_vectors[self.pairs.text_of],
+                          image_of_text=self.pairs.image_of, texts=self.texts, cutoffs=CUTOFFS)
+        metrics: dict[str, float] = {}
+        for direction in ("image_to_text", "text_to_image"):
+            scores = getattr(found, direction).recall
+            for k in CUTOFFS:
+                metrics[f"{direction}/R@{k}"] = float(scores[k].value)
+                metrics[f"{direction}/R@{k}/chance"] = float(scores[k].chance)
+        recalls = [value for name, value in metrics.items() if not name.endswith("chance")]
+        metrics["mean_cosine"] = mean_cosine(image_vectors)
+        metrics["effective_rank"] = effective_rank(image_vectors)
+        return Validation(float(np.mean(recalls)), metrics)
+
+    def _embedded(self, embed, count: int) -> np.ndarray:
+        parts = []
+        for start in range(0, count, BATCH):
+            rows = np.arange(start, min(start + BATCH, count))
+            vectors: Tensor = embed(rows)
+            parts.append(F.normalize(vectors.float(), dim=-1).cpu())
+        return torch.cat(parts).numpy()
+
+
+def mean_cosine(vectors: np.ndarray) -> float:
+    """Mean cosine between two different rows of unit vectors (n, d); 1 means a collapsed space."""
+    n = len(vectors)
+    if n < 2:
+        return 0.0
+    total = float(np.square(vectors.sum(axis=0, dtype=np.float64)).sum())
+    return (total - n) / (n * (n - 1))
+
+
+def effective_rank(vectors: np.ndarray) -> float:
+    """exp of the entropy of the normalised singular values of the centred rows (Roy & Vetterli
+    2007): how many dimensions the embeddings use."""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    values = np.linalg.svd(centred, compute_uv=False)
+    share = values / max(values.sum(), 1e-300)
+    share = share[share > 0]
+    return float(np.exp(-(share * np.log(share)).sum())) if len(share) else 0.0

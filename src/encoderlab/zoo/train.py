@@ -1,0 +1,148 @@
+"""Make an embedded checkpoint again: `python -m encoderlab.zoo.train tiny-clip --real FOLDER`.
+
+Renders the synthetic world, reads the real pairs where they are given, trains with the project's
+own trainer, exports in fp16, measures on held-out data and writes the model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from encoderlab.data.sample import Sample
+from encoderlab.data.synthetic import KINDS, render_arrays
+from encoderlab.errors import EncoderLabError, unknown
+from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
+from encoderlab.progress import note
+from encoderlab.training.augment import STRENGTHS, augment
+from encoderlab.training.devices import make_fabric
+from encoderlab.training.images import Checked, decode_all
+from encoderlab.training.loggers import make_logger
+from encoderlab.training.loop import Trainer
+from encoderlab.training.pairs import Pairs
+from encoderlab.training.validation import RetrievalValidation
+from encoderlab.zoo.recipes import CLIPS, CLIPRecipe, scaled
+from encoderlab.zoo.real_data import SETS, read_set
+
+LANGUAGES = ("en", "ko")
+VALIDATION_IMAGES = 500
+# Validation pictures come from the far end of the training split, which training never reaches.
+VALIDATION_START = 50_000_000
+
+
+def synthetic_part(
+    first: int, count: int, size: int, captions: int
+) -> tuple[np.ndarray, list[Sample]]:
+    """`count` rendered pictures of the training split, (count, 3, size, size), and their texts:
+    the complete English caption and `captions - 1` others of either language."""
+    rendered = render_arrays(range(first, first + count), split="train", size=size, processes=2)
+    rng = np.random.default_rng(first)
+    samples = []
+    for i, (complete, *others) in enumerate(rendered.texts):
+        picked = rng.permutation(len(others))[: captions - 1]
+        texts = (complete, *(others[p] for p in picked))
+        samples.append(Sample(f"synthetic/{first + i}", Path(f"synthetic/{first + i}"), texts))
+    return rendered.pixels.transpose(0, 3, 1, 2), samples
+
+
+def real_part(
+    root: Path, split: str, preprocess: Preprocess, copies: int
+) -> tuple[np.ndarray, list[Sample]]:
+    """Every real picture of `split`, as it is and `copies - 1` times altered, with all its texts."""
+    samples = [s for which in SETS for s in read_set(which, root, split, LANGUAGES)]
+    checked = decode_all(samples, preprocess, f"real {split} images")
+    assert checked.pixels is not None
+    strong = STRENGTHS["strong"]
+    assert strong is not None
+    generator = torch.Generator().manual_seed(0)
+    parts = [checked.pixels]
+    for _ in range(copies - 1):
+        altered = [
+            augment(torch.from_numpy(block).float(), strong, generator).round().byte().numpy()
+            for block in np.array_split(checked.pixels, max(1, len(checked.pixels) // 512))
+        ]
+        parts.append(np.concatenate(altered))
+    return np.concatenate(parts), checked.samples * copies
+
+
+def train_clip(
+    name: str, recipe: CLIPRecipe, root: Path | None, folder: Path, resume: bool
+) -> Path:
+    """Trains and exports; gives the exported folder."""
+    size = recipe.shape.vision.image_size
+    preprocess = Preprocess(size, "squash")
+    pixels, samples = synthetic_part(
+        0, recipe.synthetic_images, size, recipe.captions_per_image)
+    val_pixels, val_samples = synthetic_part(VALIDATION_START, VALIDATION_IMAGES, size, 1)
+    if root is not None:
+        more, real = real_part(root, "train", preprocess, recipe.real_copies)
+        pixels, samples = np.concatenate([pixels, more]), samples + real
+        emoji = [dataclasses.replace(s, texts=s.texts[:1])
+                 for s in read_set(SETS[0], root, "val", ("en",))]
+        checked = decode_all(emoji, preprocess, "real validation images")
+        assert checked.pixels is not None
+        val_pixels = np.concatenate([val_pixels, checked.pixels])
+        val_samples += checked.samples
+    texts = itertools.chain.from_iterable(sample.texts for sample in samples)
+    text = recipe.shape.text
+    tokenizer = Tokenizer.train_bpe(texts, text.vocab_size, text.context_length)
+    shape = dataclasses.replace(
+        recipe.shape,
+        text=dataclasses.replace(text, vocab_size=tokenizer.vocab_size,
+                                 end_token_id=tokenizer.end_id),
+    )
+    torch.manual_seed(recipe.training.seed)
+    model = CLIP(shape, tokenizer, preprocess, patch_dropout=recipe.training.patch_dropout)
+    fabric = make_fabric()
+    val = Checked(val_samples, val_pixels, [])
+    trainer = Trainer(
+        model,
+        Pairs(samples, tokenizer, preprocess, pixels),
+        recipe.training,
+        fabric,
+        folder,
+        validate=RetrievalValidation(val, tokenizer, preprocess, fabric.device),
+        logger=make_logger("tensorboard", folder),
+    )
+    latest = folder / "checkpoints" / "latest.ckpt"
+    if resume and latest.is_file():
+        trainer.resume(latest)
+    note(f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
+         f"{len(trainer.pairs):,} pairs, {trainer.schedule.total_steps:,} steps, kinds {KINDS}")
+    done = trainer.run()
+    note(f"{name}: {done.seconds:.0f} s, {done.pairs_per_second:.0f} pairs/s")
+    best = CLIP.from_checkpoint(folder / "checkpoints" / "best.ckpt")
+    return best.save_pretrained(folder / name, half=True)
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m encoderlab.zoo.train", description=__doc__)
+    parser.add_argument("name", help=f"which checkpoint: {', '.join(CLIPS)}")
+    parser.add_argument("--real", type=Path, help="folder of the unpacked real sets; without it "
+                        "the synthetic world alone is learned")
+    parser.add_argument("--out", type=Path, default=Path("outputs/zoo"), help="work folder")
+    parser.add_argument("--scale", type=float, default=1.0,
+                        help="share of the synthetic pictures, for a trial")
+    parser.add_argument("--resume", action="store_true", help="go on from the work folder")
+    given = parser.parse_args(words)
+    try:
+        if given.name not in CLIPS:
+            raise unknown("embedded model", given.name, list(CLIPS), "encoderlab ls encoders")
+        exported = train_clip(given.name, scaled(CLIPS[given.name], given.scale), given.real,
+                              given.out, given.resume)
+    except EncoderLabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(exported)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
