@@ -20,8 +20,8 @@ def read_chat(
     """One sample per record, with the assistant's turns as its texts.
 
     Args:
-        img_root: the folder that image paths start from; the file's own folder, or `images` beside
-            it where that exists, if left out.
+        img_root: the folder that image paths start from; if left out, the file's own folder, or
+            `images` beside it where the first image is found there only.
 
     Raises:
         MissingError: no such file, or none of the first images exists.
@@ -30,33 +30,30 @@ def read_chat(
     file = Path(path)
     if not file.is_file():
         raise MissingError("no such label file", got=str(path), want="a JSONL file that exists")
-    root = Path(img_root) if img_root is not None else _beside(file)
-    samples = []
+    root = None if img_root is None else Path(img_root)
+    samples: list[Sample] = []
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 where = f"line {number} of {file}"
+                root = root or _beside(file, line)
                 samples.append(_sample(line, where, root, f"{file.stem}/{number}", label))
     if not samples:
         raise UsageError("the label file is empty", got=str(file), want="one record per line")
-    check_some_exist(samples, root, "the image folder")
+    check_some_exist(samples, root or file.parent, "the image folder")
     return samples
 
 
-def _beside(file: Path) -> Path:
+def _beside(file: Path, first_line: str) -> Path:
     images = file.parent / "images"
-    return images if images.is_dir() else file.parent
+    first = next(iter(_images(_turns(first_line, f"line 1 of {file}"))), "")
+    inside_only = (images / first).is_file() and not (file.parent / first).is_file()
+    return images if inside_only else file.parent
 
 
 def _sample(line: str, where: str, root: Path, name: str, label: str | None) -> Sample:
-    try:
-        messages = json.loads(line)["messages"]
-        turns = [(message["role"], _parts(message["content"])) for message in messages]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{where} is no chat record", got=line.strip()[:60],
-                         want='{"messages": [{"role": "user", "content": [...]}, ...]}') from error
-    images = [part["image"] for _, parts in turns for part in parts
-              if part.get("type") == "image" and isinstance(part.get("image"), str)]
+    turns = _turns(line, where)
+    images = _images(turns)
     if not images:
         raise UsageError(f"{where} has no image",
                          want='a part {"type": "image", "image": "chart/example.png"}')
@@ -65,6 +62,20 @@ def _sample(line: str, where: str, root: Path, name: str, label: str | None) -> 
     if label is None and "/" in images[0]:
         label = images[0].split("/")[0]
     return Sample(name, image_path(root, images[0], where), tuple(dict.fromkeys(said)), label)
+
+
+def _turns(line: str, where: str) -> list[tuple[str, list[dict[str, Any]]]]:
+    try:
+        messages = json.loads(line)["messages"]
+        return [(message["role"], _parts(message["content"])) for message in messages]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{where} is no chat record", got=line.strip()[:60],
+                         want='{"messages": [{"role": "user", "content": [...]}, ...]}') from error
+
+
+def _images(turns: list[tuple[str, list[dict[str, Any]]]]) -> list[str]:
+    return [part["image"] for _, parts in turns for part in parts
+            if part.get("type") == "image" and isinstance(part.get("image"), str)]
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:

@@ -6,5 +6,6 @@ on a `canvas` and say it in `words`; `write` puts a set on disk.
 
 from encoderlab.data.synthetic.item import SyntheticItem
 from encoderlab.data.synthetic.world import KINDS, Rendered, generate, render_arrays
+from encoderlab.data.synthetic.write import write_dataset
 
-__all__ = ["KINDS", "Rendered", "SyntheticItem", "generate", "render_arrays"]
+__all__ = ["KINDS", "Rendered", "SyntheticItem", "generate", "render_arrays", "write_dataset"]

@@ -1,0 +1,129 @@
+"""The five typed data sets of VLM training in the chat format, and the samples that ship with us.
+
+Knows where the label files and images of each type lie under a data root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from encoderlab.data.chat import read_chat
+from encoderlab.data.sample import Sample
+from encoderlab.errors import MissingError, unknown
+from encoderlab.progress import note
+
+SAMPLE_DATA = Path(__file__).parent / "sample_data"
+ROOT_VARIABLE = "VLM_DATA_ROOT"
+
+
+@dataclass(frozen=True)
+class TypedSet:
+    """Where one data type lies below the root: its label file and its image folder."""
+
+    labels: str
+    images: str
+
+
+TYPED_SETS = {
+    "chart": TypedSet("label_v2/bichallava_instruct_230k_chart_v2_axolotl.jsonl",
+                      "images/bichallava_instruct_230k_chart"),
+    "table": TypedSet("label_v2/table-VQA-ko-60k.jsonl", "images/table-VQA-ko-60k"),
+    "visualization": TypedSet("label_v2/AIHUB_Visualization_v2_axolotl.jsonl",
+                              "images/AIHUB_Visualization"),
+    "text": TypedSet("label_v2/AIHUB_subjectmaterial_text_modify_v2_axolotl.jsonl",
+                     "images/AIHUB_subjectmaterial_text_modify"),
+    "math": TypedSet("label_v2/AIHUB_mathproblem_multiple_v2_axolotl.jsonl",
+                     "images/AIHUB_mathproblem_multiple"),
+}  # fmt: skip
+
+
+class VLMDataset:
+    """Samples by data type from a root of chat-format sets, or the ones that ship with us.
+
+    Args:
+        data_root: the root; else the environment's VLM_DATA_ROOT, else `configured_root`, else the
+            nine built-in samples. Which one was taken is said aloud.
+        sets: label file and image folder of each type, for a root laid out otherwise.
+
+    Raises:
+        MissingError: a root was named and is not there.
+    """
+
+    def __init__(
+        self,
+        data_root: str | Path | None = None,
+        configured_root: str | Path | None = None,
+        sets: dict[str, TypedSet] | None = None,
+    ) -> None:
+        self.root, why = _choose_root(data_root, configured_root)
+        self.sets = TYPED_SETS if sets is None else sets
+        self.is_built_in = self.root == SAMPLE_DATA
+        note(f"data: {'built-in samples' if self.is_built_in else self.root} ({why})")
+        self._samples: dict[str, list[Sample]] = {}
+
+    @property
+    def data_types(self) -> tuple[str, ...]:
+        """The types that have a label file under the root."""
+        if self.is_built_in:
+            return tuple(dict.fromkeys(s.label for s in self._built_in() if s.label))
+        return tuple(name for name, where in self.sets.items()
+                     if (self.root / where.labels).is_file())
+
+    def load_samples(self, data_type: str, n_samples: int | None = None) -> list[Sample]:
+        """The first `n_samples` samples of a type (all if None).
+
+        Raises:
+            UsageError: no such type, or a damaged label file.
+            MissingError: the type's files are not under the root.
+        """
+        if data_type not in self._samples:
+            self._samples[data_type] = self._read(data_type)
+        return self._samples[data_type][:n_samples]
+
+    def load_mixed(
+        self, n_per_type: int | None = None, data_types: Sequence[str] | None = None
+    ) -> list[Sample]:
+        """`n_per_type` samples of each of `data_types` (all types there are if None)."""
+        wanted = self.data_types if data_types is None else data_types
+        return [sample for name in wanted for sample in self.load_samples(name, n_per_type)]
+
+    @staticmethod
+    def get_images_and_texts(samples: Sequence[Sample]) -> tuple[list[Image.Image], list[str]]:
+        """The decoded images and, for each, its texts as one string."""
+        return [sample.load() for sample in samples], [" ".join(s.texts) for s in samples]
+
+    def _read(self, data_type: str) -> list[Sample]:
+        if self.is_built_in:
+            if data_type not in self.data_types:
+                raise unknown("data type of the built-in samples", data_type, self.data_types,
+                              "encoderlab ls datasets")
+            return [sample for sample in self._built_in() if sample.label == data_type]
+        if data_type not in self.sets:
+            raise unknown("data type", data_type, list(self.sets), "encoderlab ls datasets")
+        where = self.sets[data_type]
+        return read_chat(self.root / where.labels, self.root / where.images, label=data_type)
+
+    def _built_in(self) -> list[Sample]:
+        return read_chat(SAMPLE_DATA / "labels.jsonl", SAMPLE_DATA / "images")
+
+
+def _choose_root(
+    argument: str | Path | None, configured: str | Path | None
+) -> tuple[Path, str]:
+    candidates = (
+        (argument, "as asked"),
+        (os.environ.get(ROOT_VARIABLE), f"from {ROOT_VARIABLE}"),
+        (configured, "from the configuration"),
+    )
+    for root, why in candidates:
+        if root:
+            if not Path(root).is_dir():
+                raise MissingError("the data root is not there", got=f"{root} ({why})",
+                                   want="a folder with label_v2/ and images/")
+            return Path(root), why
+    return SAMPLE_DATA, f"{ROOT_VARIABLE} is not set"

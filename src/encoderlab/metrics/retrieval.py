@@ -1,0 +1,240 @@
+"""Image-text retrieval: Recall@K, MRR and median rank, both ways, each beside chance.
+
+Pure functions of embeddings. The protocol is the papers': image-to-text ranks all distinct
+captions, text-to-image ranks all images, and a query is answered if any of its right partners is
+in the top K. Ties count against the model. Loads no model, reads no file.
+
+Letters: n queries, m candidates, d width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import sparse
+from scipy.special import gammaln
+
+from encoderlab.errors import UsageError
+from encoderlab.metrics.score import Z95, Score, undefined, wilson
+
+CUTOFFS = (1, 5, 10)
+RECALL = "share of queries; Wilson interval with the design effect of captions sharing an image"
+MRR = "mean of 1/rank; cluster-robust normal interval over images"
+MEDIAN = "median of the ranks; order-statistic interval"
+BLOCK = 1 << 24  # similarities held at a time
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction: `recall[k]`, `mrr`, `median_rank`."""
+
+    recall: dict[int, Score]
+    mrr: Score
+    median_rank: Score
+    candidates: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **{f"R@{k}": score.to_json() for k, score in self.recall.items()},
+            "mrr": self.mrr.to_json(),
+            "median_rank": self.median_rank.to_json(),
+            "candidates": self.candidates,
+        }
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Both directions, and how many images, captions and distinct captions there were."""
+
+    image_to_text: Direction
+    text_to_image: Direction
+    images: int
+    captions: int
+    distinct_captions: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "image_to_text": self.image_to_text.to_json(),
+            "text_to_image": self.text_to_image.to_json(),
+            "images": self.images,
+            "captions": self.captions,
+            "distinct_captions": self.distinct_captions,
+        }
+
+
+def retrieval(
+    image: Float[np.ndarray, "images d"],
+    text: Float[np.ndarray, "captions d"],
+    *,
+    image_of_text: Int[np.ndarray, " captions"] | None = None,
+    texts: Sequence[str] | None = None,
+    cutoffs: Sequence[int] = CUTOFFS,
+) -> Retrieval:
+    """Scores embeddings by cosine.
+
+    Args:
+        image, text: embeddings; normalised here, in fp32.
+        image_of_text: which image each caption belongs to; caption i to image i if left out.
+        texts: the captions themselves: those with the same words are one candidate and one query,
+            right for every image that has them.
+
+    Raises:
+        UsageError: not finite, or sizes that do not match.
+    """
+    image, text = _unit(image, "image"), _unit(text, "text")
+    owner = np.arange(len(text)) if image_of_text is None else np.asarray(image_of_text)
+    if len(owner) != len(text) or (texts is not None and len(texts) != len(text)):
+        raise UsageError("captions do not match their embeddings",
+                         got=f"{len(owner)} owners and {len(text)} embeddings",
+                         want="one of each per caption")
+    if len(owner) and not 0 <= owner.min() <= owner.max() < len(image):
+        raise UsageError("a caption belongs to an image that is not there",
+                         got=int(owner.max()), want=f"0 to {len(image) - 1}")
+    number = np.arange(len(text))
+    if texts is not None:
+        first: dict[str, int] = {}
+        number = np.array([first.setdefault(words, len(first)) for words in texts], dtype=np.int64)
+    kept = np.unique(number, return_index=True)[1]
+    right = sparse.csr_matrix(
+        (np.ones(len(owner), dtype=bool), (owner, number)), shape=(len(image), len(kept)))
+    return Retrieval(
+        image_to_text=_direction(image, text[kept], right, np.arange(len(image)), cutoffs),
+        text_to_image=_direction(text[kept], image, right.T.tocsr(), owner[kept], cutoffs),
+        images=len(image),
+        captions=len(text),
+        distinct_captions=len(kept),
+    )
+
+
+def ranks(
+    query: Float[np.ndarray, "n d"],
+    candidate: Float[np.ndarray, "m d"],
+    right: sparse.csr_matrix,
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Rank of the best right candidate of each query, from 1: ties against us, ties for us.
+
+    `right[i, j]` says that candidate j answers query i. Found by counting larger scores, not by
+    sorting. A query without a right candidate has rank m + 1.
+    """
+    against = np.empty(len(query), dtype=np.int64)
+    favour = np.empty(len(query), dtype=np.int64)
+    step = max(1, BLOCK // max(len(candidate), 1))
+    for start in range(0, len(query), step):
+        rows = slice(start, min(start + step, len(query)))
+        scores = query[rows] @ candidate.T
+        answers = right[rows].toarray().astype(bool)
+        best = np.where(answers, scores, -np.inf).max(axis=1, initial=-np.inf)[:, None]
+        scores[answers] = -np.inf
+        larger = (scores > best).sum(axis=1)
+        equal = (scores == best).sum(axis=1)
+        none = ~np.isfinite(best[:, 0])
+        favour[rows] = np.where(none, len(candidate), larger) + 1
+        against[rows] = np.where(none, len(candidate), larger + equal) + 1
+    return against, favour
+
+
+def chance_of_recall(positives: Int[np.ndarray, " n"], candidates: int, k: int) -> float:
+    """Mean chance that a random order has a right one in the top k: 1 - C(m-p, k) / C(m, k)."""
+    k = min(k, candidates)
+    return float(np.mean(1 - _all_miss(positives, candidates, k)))
+
+
+def chance_of_mrr(positives: Int[np.ndarray, " n"], candidates: int) -> float:
+    """Mean of 1/rank under a random order; H_m / m with one right candidate each."""
+    found = {}
+    places = np.arange(1, candidates + 1)
+    for p in np.unique(positives):
+        survive = np.concatenate([[1.0], _all_miss(np.full(candidates, p), candidates, places)])
+        found[p] = float(((survive[:-1] - survive[1:]) / places).sum())
+    return float(np.mean([found[p] for p in positives]))
+
+
+def _all_miss(positives, candidates: int, k):
+    """C(m-p, k) / C(m, k): none of p right ones among the first k of m in random order."""
+    with np.errstate(invalid="ignore"):
+        log = (gammaln(candidates - positives + 1) - gammaln(candidates - positives - k + 1)
+               - gammaln(candidates + 1) + gammaln(candidates - k + 1))
+    return np.where(candidates - positives - k < 0, 0.0, np.exp(log))
+
+
+def _direction(query, candidate, right, group, cutoffs) -> Direction:
+    n, m = len(query), len(candidate)
+    if not n or not m:
+        none = undefined("there are no pairs", 0, RECALL)
+        return Direction({k: none for k in cutoffs}, none, none, m)
+    against, favour = ranks(query, candidate, right)
+    positives = np.asarray(right.sum(axis=1)).ravel().astype(np.int64)
+    recall = {}
+    for k in cutoffs:
+        if k > m:
+            recall[k] = undefined(f"there are only {m} candidates", n, RECALL)
+            continue
+        hit = against <= k
+        low, high = wilson(hit.mean() * (size := _effective_n(hit, group)), size)
+        recall[k] = Score(float(hit.mean()), low, high, chance_of_recall(positives, m, k), n,
+                          RECALL, _where_different(hit.mean(), (favour <= k).mean()))
+    reciprocal = 1 / against
+    error = Z95 * math.sqrt(_cluster_variance(reciprocal, group))
+    mean = float(reciprocal.mean())
+    mrr = Score(mean, max(0.0, mean - error), min(1.0, mean + error),
+                chance_of_mrr(positives, m), n, MRR,
+                _where_different(mean, (1 / favour).mean()))
+    return Direction(recall, mrr, _median(against, favour, positives, m), m)
+
+
+def _median(against, favour, positives, m: int) -> Score:
+    n, ordered = len(against), np.sort(against)
+    half = Z95 * math.sqrt(n) / 2
+    low = ordered[max(0, math.floor(n / 2 - half) - 1)]
+    high = ordered[min(n - 1, math.ceil(n / 2 + half))]
+    places = np.arange(1, m + 1)
+    values, counts = np.unique(positives, return_counts=True)
+    found = sum(count * (1 - _all_miss(np.full(m, p), m, places))
+                for p, count in zip(values, counts, strict=True)) / n
+    chance = float(places[min(int(np.searchsorted(found, 0.5 - 1e-12)), m - 1)])
+    value = float(np.median(against))
+    return Score(value, float(low), float(high), chance, n, MEDIAN,
+                 _where_different(value, float(np.median(favour))))
+
+
+def _where_different(value: float, optimistic: float) -> float | None:
+    return float(optimistic) if optimistic != value else None
+
+
+def _cluster_variance(values: np.ndarray, group: np.ndarray) -> float:
+    """Variance of the mean when values of one group hang together (Kish 1965)."""
+    _, member = np.unique(group, return_inverse=True)
+    groups = int(member.max()) + 1
+    if groups < 2:
+        return 0.0
+    totals = np.bincount(member, weights=values - values.mean())
+    return float(np.square(totals).sum() / len(values) ** 2 * groups / (groups - 1))
+
+
+def _effective_n(hit: np.ndarray, group: np.ndarray) -> float:
+    """How many independent queries would be as sure: n over the design effect, at most n."""
+    n, p = len(hit), float(hit.mean())
+    groups = len(np.unique(group))
+    if p in (0.0, 1.0):
+        return float(groups)
+    variance = _cluster_variance(hit.astype(np.float64), group)
+    return min(float(n), p * (1 - p) / variance) if variance > 0 else float(n)
+
+
+def _unit(vectors: np.ndarray, what: str) -> Float[np.ndarray, "n d"]:
+    vectors = np.asarray(vectors, dtype=np.float32)
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        raise UsageError(f"{int(bad.sum())} of {len(vectors)} {what} embeddings are not finite",
+                         got=f"the first in row {int(bad.argmax())}", want="numbers",
+                         hint="the model has diverged or the image is broken; no recall is "
+                         "computed from them")
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(length, 1e-12)

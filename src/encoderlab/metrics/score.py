@@ -1,0 +1,73 @@
+"""A number that says how sure it is: its interval, what chance gives, and how it was estimated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured value.
+
+    Args:
+        value: the estimate, None where it is undefined.
+        ci_low, ci_high: ends of the 95 % interval, None where there is none.
+        chance: what the same measurement gives when the input says nothing.
+        n: how many items it rests on.
+        estimator: how value and interval were computed.
+        optimistic: the value with every tie counted for us, where that differs.
+        undefined: the reason why there is no value.
+    """
+
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    chance: float | None
+    n: int
+    estimator: str
+    optimistic: float | None = None
+    undefined: str | None = None
+
+    def __float__(self) -> float:
+        return math.nan if self.value is None else self.value
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, what does not apply left out."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if value is not None or name in ("value", "chance")
+        }
+
+    def as_percent(self) -> str:
+        """ "61.0 % [57.9, 64.0]", or the reason why there is none."""
+        if self.value is None:
+            return f"undefined ({self.undefined})"
+        text = f"{100 * self.value:.1f} %"
+        if self.ci_low is not None and self.ci_high is not None:
+            text += f" [{100 * self.ci_low:.1f}, {100 * self.ci_high:.1f}]"
+        return text
+
+
+def undefined(reason: str, n: int, estimator: str) -> Score:
+    """A score that has no value, and why."""
+    return Score(None, None, None, None, n, estimator, undefined=reason)
+
+
+def wilson(successes: float, n: float) -> tuple[float, float]:
+    """The 95 % interval of a proportion (Wilson 1927): never empty at 0 and at 1.
+
+    >>> low, high = wilson(0, 20)
+    >>> round(low, 3), round(high, 3)
+    (0.0, 0.161)
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    p, z2 = successes / n, Z95 * Z95
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,101 @@
+"""The table of all commands: settings, the experiment behind each, an example, its job.
+
+A row names its experiment as a lazy "module:function"; nothing is imported here but settings.
+A command that this version does not have yet has the part that brings it instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoderlab.settings import align, compress, tokens, train, workbench
+from encoderlab.settings.classify import Classify
+from encoderlab.settings.evaluate import Evaluate
+from encoderlab.settings.search import Index, Search
+
+JOBS = {
+    "train": "Train a CLIP of your own",
+    "search": "Search with it",
+    "align": "Compare encoders and LLMs",
+    "look inside": "Look inside the tokens",
+    "compress": "Use fewer tokens",
+    "workbench": "The workbench itself",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One row of the table.
+
+    Args:
+        name: the word after `encoderlab`.
+        settings: its settings dataclass, whose docstring says what the command does.
+        job: which of the JOBS it belongs to.
+        example: words after the name that show its use.
+        experiment: "module:function" that does it; None where `arrives_with` answers.
+        arrives_with: the part of EncoderLab that brings it.
+        leaves_folder: whether a run is kept in a folder with config.yaml and run.json.
+    """
+
+    name: str
+    settings: type
+    job: str
+    example: str
+    experiment: str | None = None
+    arrives_with: str | None = None
+    leaves_folder: bool = True
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one sentence."""
+        return (self.settings.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def not_yet(self) -> str | None:
+        """The one-sentence answer of a command that is not there yet."""
+        if self.arrives_with is None:
+            return None
+        return (f"`encoderlab {self.name}` is not in this version yet: it comes with the "
+                f"{self.arrives_with}; see encoderlab ls commands")
+
+
+def _row(name: str, settings: type, job: str, example: str, **more: object) -> Command:
+    if "arrives_with" not in more:
+        more["experiment"] = f"encoderlab.experiments.{name}:run"
+    return Command(name, settings, job, example, **more)  # type: ignore[arg-type]
+
+
+def _align(name: str, settings: type, example: str) -> Command:
+    return _row(name, settings, "align", example, arrives_with="alignment part")
+
+
+_ROWS = (
+    _row("train", train.Train, "train", "--train-csv data/train.csv --epochs 10 --batch-size 64"),
+    _row("evaluate", Evaluate, "train", "--csv data/train.csv --img-root data/images"),
+    _row("classify", Classify, "train", '--image-dir photos --classes "cat,dog,car"'),
+    _row("index", Index, "search", "photos/"),
+    _row("search", Search, "search", '"A dog is sleeping" -k 3'),
+    _align("compare", align.Compare, "--encoders clip siglip dinov2 --n-samples 30"),
+    _align("multi-llm", align.MultiLlm, "--encoders clip siglip --llms llama qwen gemma3"),
+    _align("coral", align.Coral, "--encoders clip siglip dinov2 --llms llama --n-samples 30"),
+    _align("elas", align.Elas, "--encoders clip siglip dinov2 --llms llama qwen"),
+    _align("e2e", align.E2e, "--encoders clip siglip dinov2 --llms llama --epochs 300"),
+    _align("layers", align.Layers, "--encoders clip --llms llama"),
+    _align("embedding", align.Embedding, "--method umap --n-samples 50"),
+    _align("attention", align.Attention, '--image chart.png --text "What is in this chart?"'),
+    _align("speed", align.Speed, "--encoders clip siglip --batch-sizes 1 4 8 16 32"),
+    _align("all", align.All, "--encoders clip siglip dinov2"),
+    _row("tokens", tokens.Tokens, "look inside",
+         "image.path=cat.jpg model=clip_vit_large_patch14_336 similarity.metric=dot_product",
+         arrives_with="token part"),
+    _row("compress", compress.Compress, "compress",
+         "model.compressor.output_grid_size=8 training.batch_size=16",
+         arrives_with="compression part"),
+    _row("ls", workbench.Ls, "workbench", "encoders", leaves_folder=False),
+    _row("doctor", workbench.Doctor, "workbench", "", leaves_folder=False),
+    _row("rerun", workbench.Rerun, "workbench", "outputs/evaluate", leaves_folder=False),
+    _row("features", workbench.Features, "workbench", "ls", arrives_with="feature store"),
+    _row("app", workbench.App, "workbench", "", arrives_with="web page"),
+)  # fmt: skip
+
+COMMANDS: dict[str, Command] = {row.name: row for row in _ROWS}

@@ -1,0 +1,148 @@
+"""Retrieval against brute force: sorted lists, enumerated permutations, hand-made examples."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encoderlab.errors import UsageError
+from encoderlab.metrics.retrieval import chance_of_mrr, chance_of_recall, retrieval
+from encoderlab.metrics.score import wilson
+
+
+def _best_rank(scores: np.ndarray, right: set[int], ties_against: bool) -> int:
+    """By sorting a list: the slow way."""
+    order = sorted(range(len(scores)),
+                   key=lambda j: (-scores[j], (j in right) if ties_against else (j not in right)))
+    return 1 + next(place for place, j in enumerate(order) if j in right)
+
+
+def _brute(image, text, owner, words):
+    image = image / np.linalg.norm(image, axis=1, keepdims=True)
+    text = text / np.linalg.norm(text, axis=1, keepdims=True)
+    distinct = list(dict.fromkeys(words))
+    vectors = [text[words.index(w)] for w in distinct]
+    scores = (image.astype(np.float32) @ np.array(vectors, dtype=np.float32).T)
+    has = [{distinct.index(words[j]) for j in range(len(words)) if owner[j] == i}
+           for i in range(len(image))]
+    i2t = [_best_rank(scores[i], has[i], True) for i in range(len(image))]
+    t2i = [_best_rank(scores[:, u], {i for i in range(len(image)) if u in has[i]}, True)
+           for u in range(len(distinct))]
+    return i2t, t2i
+
+
+@st.composite
+def worlds(draw):
+    images = draw(st.integers(2, 7))
+    owner = [i for i in range(images) for _ in range(draw(st.integers(1, 3)))]
+    words = [draw(st.sampled_from("abcdefghij")) for _ in owner]
+    seed = draw(st.integers(0, 10_000))
+    rng = np.random.default_rng(seed)
+    # Small whole numbers: ties are common, and exact in fp32.
+    image = rng.integers(-1, 2, (images, 2)).astype(float) + np.array([0.0, 1.5])
+    by_word = {w: rng.integers(-1, 2, 2).astype(float) + np.array([1.5, 0.0]) for w in words}
+    return image, np.array([by_word[w] for w in words]), np.array(owner), words
+
+
+@settings(max_examples=60, deadline=None)
+@given(world=worlds())
+def test_ranks_equal_those_of_sorting_with_ties_against_us(world) -> None:
+    image, text, owner, words = world
+    i2t, t2i = _brute(image, text, list(owner), words)
+    found = retrieval(image, text, image_of_text=owner, texts=words, cutoffs=(1, 2))
+    for direction, expected in ((found.image_to_text, i2t), (found.text_to_image, t2i)):
+        assert direction.mrr.value == pytest.approx(np.mean([1 / r for r in expected]))
+        assert direction.median_rank.value == np.median(expected)
+        if direction.recall[1].value is not None:
+            assert direction.recall[1].value == np.mean([r <= 1 for r in expected])
+
+
+def test_five_captions_an_image_count_one_hit_is_enough() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(20, 16))
+    text = np.repeat(image, 5, axis=0) + 0.01 * rng.normal(size=(100, 16))
+    found = retrieval(image, text, image_of_text=np.repeat(np.arange(20), 5))
+    assert found.image_to_text.recall[1].value == 1.0
+    assert found.text_to_image.recall[1].value == 1.0
+
+
+def test_a_caption_that_two_images_share_is_right_for_both() -> None:
+    image = np.eye(3)
+    text = np.array([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    found = retrieval(image, text, texts=["same", "same", "other"], cutoffs=(1,))
+    assert found.distinct_captions == 2
+    assert found.text_to_image.recall[1].value == 1.0
+    assert found.image_to_text.recall[1].value == 1.0
+
+
+def test_a_collapsed_model_gets_no_recall_and_the_optimistic_bound_stands_beside_it() -> None:
+    same = np.ones((10, 4))
+    recall = retrieval(same, same).image_to_text.recall[1]
+    assert recall.value == 0.0
+    assert recall.optimistic == 1.0
+
+
+def test_embeddings_that_are_no_numbers_are_refused() -> None:
+    broken = np.full((3, 2), np.nan)
+    with pytest.raises(UsageError, match="3 of 3 text embeddings are not finite"):
+        retrieval(np.ones((3, 2)), broken)
+
+
+@pytest.mark.parametrize(("m", "p", "k"), [(5, 1, 1), (5, 2, 2), (6, 3, 2), (4, 1, 4)])
+def test_chance_is_the_average_over_all_orders(m: int, p: int, k: int) -> None:
+    places = [min(order[:p]) for order in itertools.permutations(range(1, m + 1))]
+    positives = np.array([p])
+    assert chance_of_recall(positives, m, k) == pytest.approx(np.mean([r <= k for r in places]))
+    assert chance_of_mrr(positives, m) == pytest.approx(np.mean([1 / r for r in places]))
+
+
+def test_chance_of_mrr_with_one_right_answer_is_the_harmonic_number_over_n() -> None:
+    assert chance_of_mrr(np.ones(3, int), 20) == pytest.approx(
+        sum(1 / r for r in range(1, 21)) / 20)
+
+
+def test_random_embeddings_score_what_chance_says() -> None:
+    rng = np.random.default_rng(1)
+    found = retrieval(rng.normal(size=(400, 32)), rng.normal(size=(400, 32)))
+    for score in (*found.image_to_text.recall.values(), found.image_to_text.mrr):
+        assert score.ci_low <= score.chance + 0.02
+        assert score.ci_high >= score.chance - 0.02
+    assert found.text_to_image.median_rank.chance == 200
+
+
+def test_a_cutoff_beyond_the_candidates_is_undefined_with_the_reason() -> None:
+    recall = retrieval(np.eye(3), np.eye(3)).text_to_image.recall[5]
+    assert recall.value is None
+    assert recall.undefined == "there are only 3 candidates"
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(2)
+    truth, covered = 0.3, 0
+    for _ in range(400):
+        low, high = wilson(rng.binomial(60, truth), 60)
+        covered += low <= truth <= high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_captions_that_repeat_do_not_narrow_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    image, text = rng.normal(size=(60, 8)), rng.normal(size=(60, 8))
+    once = retrieval(image, text).text_to_image.recall[10]
+    five = retrieval(image, np.repeat(text, 5, axis=0),
+                     image_of_text=np.repeat(np.arange(60), 5)).text_to_image.recall[10]
+    assert five.n == 300
+    assert five.ci_high - five.ci_low == pytest.approx(once.ci_high - once.ci_low, rel=0.05)
+
+
+@given(scale=st.floats(0.1, 100), seed=st.integers(0, 50))
+def test_length_of_embeddings_does_not_matter(scale: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    image, text = rng.normal(size=(12, 5)), rng.normal(size=(12, 5))
+    first, second = retrieval(image, text), retrieval(scale * image, text)
+    assert math.isclose(first.image_to_text.mrr.value, second.image_to_text.mrr.value)
