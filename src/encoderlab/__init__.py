@@ -1,3 +1,96 @@
-"""EncoderLab: train, inspect and use the vision encoder of a vision-language model."""
+"""EncoderLab: train, inspect and use the vision encoder of a vision-language model.
+
+Importing it loads neither torch nor anything else that is heavy: each public name is loaded when it
+is first used. One function per command: `encoderlab.evaluate(csv="pairs.csv")` returns its result.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Public name -> "module:attribute".
+_WHERE = {
+    "CLIP": "encoderlab.models.clip:CLIP",
+    "DataGenerator": "encoderlab.data.generator:DataGenerator",
+    "Index": "encoderlab.search:Index",
+    "Sample": "encoderlab.data.sample:Sample",
+    "VLMDataset": "encoderlab.data.vlm_dataset:VLMDataset",
+    "classify": "encoderlab.experiments.classify:run",
+    "evaluate": "encoderlab.experiments.evaluate:run",
+    "index": "encoderlab.experiments.index:run",
+    "load_dual": "encoderlab.encoders.dual:load_dual",
+    "search": "encoderlab.experiments.search:run",
+    "train": "encoderlab.experiments.train:run",
+}
+
+_ALSO_PACKAGES = ("search",)
+
+__all__ = [
+    "CLIP",
+    "DataGenerator",
+    "Index",
+    "Sample",
+    "VLMDataset",
+    "__version__",
+    "classify",
+    "evaluate",
+    "index",
+    "load_dual",
+    "search",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from encoderlab.data.generator import DataGenerator
+    from encoderlab.data.sample import Sample
+    from encoderlab.data.vlm_dataset import VLMDataset
+    from encoderlab.encoders.dual import load_dual
+    from encoderlab.experiments.classify import run as classify
+    from encoderlab.experiments.evaluate import run as evaluate
+    from encoderlab.experiments.index import run as index
+    from encoderlab.experiments.search import run as search
+    from encoderlab.experiments.train import run as train
+    from encoderlab.models.clip import CLIP
+    from encoderlab.search import Index
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'encoderlab' has no attribute {name!r}")
+    if name in _ALSO_PACKAGES:
+        return importlib.import_module(f"encoderlab.{name}")
+    globals()[name] = value = _load(name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = _WHERE[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+class _CommandPackage(ModuleType):
+    """A subpackage that has the name of a command: called, it does what the command does."""
+
+    def __call__(self, *args: Any, **parameters: Any) -> Any:
+        return _load(self.__name__.rpartition(".")[2])(*args, **parameters)
+
+
+class _Package(ModuleType):
+    """Importing `encoderlab.search` puts the subpackage where the function is expected: be both."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _ALSO_PACKAGES and isinstance(value, ModuleType):
+            value.__class__ = _CommandPackage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from encoderlab.data.sample import Sample
@@ -24,30 +26,23 @@ def read_csv(path: str | Path, img_root: str | Path | None = None) -> list[Sampl
         MissingError: no such file, or none of the first images exists.
         UsageError: no rows, not text, a column is missing, or a path leaves `img_root`.
     """
-    table = Path(path)
-    if not table.is_file():
-        raise MissingError("no such CSV", got=str(path), want="a file that exists")
+    table = _existing(path)
     root = Path(img_root) if img_root is not None else table.parent
     texts: dict[str, list[str]] = {}
     labels: dict[str, str] = {}
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            _check_columns(table, rows.fieldnames)
-            for row in rows:
-                name = (row[IMAGE] or "").strip()
-                if not name:
-                    raise UsageError(f"line {rows.line_num} of {table} has no {IMAGE}",
-                                     want="a path in every row")
-                captions = texts.setdefault(name, [])
-                caption = (row.get(CAPTION) or "").strip()
-                if caption and caption not in captions:
-                    captions.append(caption)
-                if row.get(LABEL):
-                    labels[name] = row[LABEL].strip()
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError("the CSV cannot be read", got=f"{table}: {error}",
-                         want="UTF-8 text with commas and quoted fields") from error
+    with _text_of(table) as rows:
+        _check_columns(table, rows.fieldnames, (IMAGE, CAPTION))
+        for row in rows:
+            name = (row[IMAGE] or "").strip()
+            if not name:
+                raise UsageError(f"line {rows.line_num} of {table} has no {IMAGE}",
+                                 want="a path in every row")
+            captions = texts.setdefault(name, [])
+            caption = (row.get(CAPTION) or "").strip()
+            if caption and caption not in captions:
+                captions.append(caption)
+            if row.get(LABEL):
+                labels[name] = row[LABEL].strip()
     if not texts:
         raise UsageError("the CSV has no rows", got=str(table), want="one row per image and caption")
     samples = [Sample(name, image_path(root, name, str(table)), tuple(captions), labels.get(name))
@@ -86,12 +81,45 @@ def check_some_exist(samples: list[Sample], root: Path, flag: str) -> None:
                            hint=f"set {flag} to the folder that the paths start from")
 
 
-def _check_columns(table: Path, columns) -> None:
+def _check_columns(table: Path, columns: Sequence[str] | None, needed: Sequence[str]) -> None:
+    want = ",".join(needed)
     if not columns:
-        raise UsageError("the CSV is empty", got=str(table), want=f"a header {IMAGE},{CAPTION}")
-    for column in (IMAGE, CAPTION):
+        raise UsageError("the CSV is empty", got=str(table), want=f"a header {want}")
+    for column in needed:
         if column not in columns:
             near = did_you_mean(column, columns)
-            raise UsageError(f"{table} has no column {column}", got=", ".join(columns),
-                             want=f"{IMAGE},{CAPTION}",
+            raise UsageError(f"{table} has no column {column}", got=", ".join(columns), want=want,
                              hint=f"rename {near!r} to {column!r}" if near else None)
+
+
+def read_labels(path: str | Path) -> dict[str, str]:
+    """image_path -> label of a CSV with those two columns.
+
+    Raises:
+        MissingError: no such file.
+        UsageError: no rows, not text, or a column is missing.
+    """
+    table = _existing(path)
+    with _text_of(table) as rows:
+        _check_columns(table, rows.fieldnames, (IMAGE, LABEL))
+        found = {row[IMAGE]: row[LABEL] for row in rows if row[IMAGE] and row[LABEL]}
+    if not found:
+        raise UsageError("the CSV has no rows", got=str(table), want="one row per image")
+    return found
+
+
+def _existing(path: str | Path) -> Path:
+    table = Path(path)
+    if not table.is_file():
+        raise MissingError("no such CSV", got=str(path), want="a file that exists")
+    return table
+
+
+@contextmanager
+def _text_of(table: Path) -> Iterator[csv.DictReader[str]]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            yield csv.DictReader(file, strict=True)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError("the CSV cannot be read", got=f"{table}: {error}",
+                         want="UTF-8 text with commas and quoted fields") from error

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from encoderlab.errors import UsageError
+
 
 def setting(
     default: Any,
@@ -118,3 +120,22 @@ def _kind(kind: Any) -> tuple[Any, bool, bool]:
     if typing.get_origin(kind) is list:
         return typing.get_args(kind)[0], True, optional
     return kind, False, optional
+
+
+def from_plain(settings: type, values: dict[str, Any], where: str = "") -> Any:
+    """A settings dataclass from nested plain values; what is not named keeps its default.
+
+    Raises:
+        UsageError: a key that the settings do not have.
+    """
+    hints = typing.get_type_hints(settings)
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise UsageError(f"the settings have no key {where}{name}", got=value,
+                             want="one of " + ", ".join(hints))
+        inner = hints[name]
+        given[name] = (
+            from_plain(inner, value, f"{where}{name}.") if dataclasses.is_dataclass(inner) else value
+        )
+    return settings(**given)

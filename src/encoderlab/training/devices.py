@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import torch
 
+from encoderlab.encoders.hardware import choose_device, cpu_has_bf16
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.progress import note
 
@@ -14,12 +16,6 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 STRATEGIES = ("auto", "ddp", "fsdp")
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware (emulated, bf16 is slower than fp32)."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
 def make_fabric(
@@ -37,11 +33,19 @@ def make_fabric(
     """
     from lightning.fabric import Fabric
 
+    # Lightning says the precision again, in its own words.
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     if strategy not in STRATEGIES:
         raise UsageError("unknown strategy", got=strategy, want=", ".join(STRATEGIES))
     if devices < 1:
         raise UsageError("devices must be positive", got=devices)
-    on_gpu, which = _gpu(str(device), devices)
+    chosen = choose_device(device)
+    on_gpu = chosen.type == "cuda"
+    if on_gpu and devices > torch.cuda.device_count():
+        raise MissingError("there are not as many GPUs as were asked for", got=f"devices={devices}",
+                           want=f"at most {torch.cuda.device_count()}")
+    # One named GPU is that one; several are the first ones.
+    which: int | list[int] = [chosen.index] if on_gpu and devices == 1 else devices
     if precision == "auto":
         has_bf16 = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
         precision = "bf16" if has_bf16 else "fp32"
@@ -62,25 +66,3 @@ def make_fabric(
     )
     fabric.launch()
     return fabric
-
-
-def _gpu(device: str, devices: int) -> tuple[bool, int | list[int]]:
-    available = torch.cuda.device_count()
-    if device == "auto":
-        if not available:
-            note("device: cpu (no CUDA device found)")
-        return available > 0, devices
-    if device == "cpu":
-        return False, devices
-    index = device.removeprefix("cuda").removeprefix(":")
-    if (not device.startswith("cuda") and not device.isdigit()) or (index and not index.isdigit()):
-        raise UsageError("unknown device", got=device, want="auto, cpu, cuda, cuda:1 or 1")
-    wanted = devices if not index else int(index) + 1
-    if wanted > available:
-        raise MissingError(
-            "the GPU that was asked for is not there",
-            got=f"device={device}, devices={devices}",
-            want=f"one of the {available} CUDA devices found" if available
-            else "device=cpu: no CUDA device was found",
-        )
-    return True, [int(index)] if index else devices

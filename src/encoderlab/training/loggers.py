@@ -1,4 +1,5 @@
-"""Where a run's curves go: TensorBoard files by default, Weights & Biases when asked."""
+"""Where a run's curves go: TensorBoard files by default, a CSV or Weights & Biases when
+asked."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.progress import note
 
-KINDS = ("tensorboard", "wandb", "none")
+KINDS = ("tensorboard", "csv", "wandb", "none")
 
 
 def make_logger(kind: str, folder: Path, project: str | None = None) -> Any:
@@ -28,6 +29,10 @@ def make_logger(kind: str, folder: Path, project: str | None = None) -> Any:
         from lightning.fabric.loggers import TensorBoardLogger
 
         return TensorBoardLogger(folder, name="curves", version="")
+    if kind == "csv":
+        from lightning.fabric.loggers import CSVLogger
+
+        return CSVLogger(folder, name="curves", version="")
     if kind != "wandb":
         raise UsageError("unknown logger", got=kind, want=", ".join(KINDS))
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,7 +190,8 @@ class Trainer:
         started, first_step = time.perf_counter(), self.step
         total, per_epoch = self.schedule.total_steps, self.schedule.steps_per_epoch
         if self.logger is not None and self.fabric.is_global_zero:
-            self.logger.log_hyperparams(asdict(self.recipe))
+            with suppress(NotImplementedError):  # the CSV logger keeps no settings
+                self.logger.log_hyperparams(asdict(self.recipe))
         saved_at = time.monotonic()
         self.model.train()
         loss = self._losses[-1] if self._losses else math.nan
@@ -232,7 +233,7 @@ class Trainer:
             self.average.update(self.module, self.step)
         self._watch(value)
         self._log({"train/loss": value, "train/lr": lr, "train/grad_norm": float(norm or 0),
-                   "train/logit_scale": float(self.module.logit_scale.exp())})
+                   "train/logit_scale": self.module.logit_scale.exp().item()})
         return value
 
     def backward(self, batch: Batch) -> Tensor:
@@ -312,7 +313,7 @@ class Trainer:
             self.best_epoch, self.best_score = epoch, score
         self._log({f"val/{name}": value for name, value in metrics.items() if name != "epoch"})
         text = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items()
-                         if name != "epoch")
+                         if name != "epoch" and not name.endswith("/chance"))
         note(f"epoch {epoch} of {self.recipe.epochs}: {text}{'  (best)' if better else ''}")
         self._save(f"epoch_{epoch}.ckpt", "latest.ckpt", *(["best.ckpt"] if better else []))
 

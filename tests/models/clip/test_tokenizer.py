@@ -53,7 +53,7 @@ def test_every_row_is_start_text_end_padding(bpe: Tokenizer, texts: list[str]) -
         assert (row[end:] == bpe.pad_id).all()
 
 
-@pytest.mark.parametrize("kind", ["bpe", "characters"])
+@pytest.mark.parametrize("kind", ["bpe", "char"])
 def test_end_of_text_has_the_highest_id_and_is_never_two(kind: str) -> None:
     tokenizer = Tokenizer.train(kind, ["ab"], 300, 16)
     assert tokenizer.end_id == tokenizer.vocab_size - 1

@@ -21,7 +21,7 @@ from encoderlab.errors import MissingError, UsageError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 UNKNOWN = "<|unknown|>"
-KINDS = ("bpe", "characters")
+KINDS = ("bpe", "char")
 
 
 class Tokenizer:
@@ -133,7 +133,7 @@ class Tokenizer:
 
     @classmethod
     def train(cls, kind: str, texts: Iterable[str], vocab_size: int, context_length: int):
-        """A tokenizer of `kind` ("bpe" or "characters") learned from `texts`."""
+        """A tokenizer of `kind` ("bpe" or "char") learned from `texts`."""
         if kind not in KINDS:
             raise UsageError("unknown tokenizer", got=kind, want=" or ".join(KINDS),
                              hint="or a folder that holds CLIP's own tokenizer files")

@@ -1,0 +1,276 @@
+"""Settings are composed by Hydra and handed, typed and checked, to the job: once, or per sweep job.
+
+The only module that knows a `cfg`. Hydra makes no folders, changes no directory and configures no
+logging here: a run's folder is the business of `reports`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import tempfile
+import warnings
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from encoderlab import progress
+from encoderlab.cli import mishaps
+from encoderlab.cli.words import Words, unknown_setting
+from encoderlab.errors import MissingError, UsageError, WorkError, unknown
+from encoderlab.settings.commands import COMMANDS, Command
+from encoderlab.settings.setting import Setting, leaves
+
+GROUPS = Path(__file__).parent.parent / "settings" / "groups"
+OWN_CONFIGS = "configs"  # a folder of this name in the current one is searched without being asked
+
+
+def run(command: Command, words: Words, command_line: list[str]) -> int:
+    """Composes the configuration and does the job, or one job per combination in a sweep.
+
+    Raises:
+        EncoderLabError: what was asked is wrong, or the work failed.
+    """
+    job = _Job(command.name, words.show_config, words.multirun, tuple(command_line))
+    with ExitStack() as stack:
+        flags = list(words.hydra_flags)
+        looks_only = any(flag in flags for flag in ("--cfg", "-c", "--info", "-i"))
+        if looks_only and words.multirun:
+            raise UsageError("--cfg and --info show one configuration; --multirun makes many",
+                             hint="leave one of them out")
+        if not any(flag in flags for flag in ("--config-dir", "-cd")) and Path(
+            OWN_CONFIGS
+        ).is_dir():
+            flags += ["--config-dir", OWN_CONFIGS]
+        if words.multirun:
+            flags.append("--multirun")
+        overrides = _quiet_hydra(command, words.overrides, sweep=words.multirun)
+        if words.multirun and (job.does_nothing or words.show_config):
+            # Hydra keeps a record of a sweep; nothing is to stay of one that only looks.
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            overrides.append(f"hydra.sweep.dir='{folder}'")
+        _hydra(command, job, [*flags, *overrides])
+    if looks_only or words.show_config:
+        return 0
+    if command.not_yet is not None:
+        raise MissingError(command.not_yet)
+    return 0
+
+
+def _quiet_hydra(command: Command, typed: list[str], *, sweep: bool) -> list[str]:
+    """The overrides that keep Hydra from littering, before those typed, which win."""
+    ours = {
+        "hydra.run.dir": ".",
+        "hydra.output_subdir": "null",
+        "hydra.job.chdir": "false",
+        "hydra/job_logging": "none",
+        "hydra/hydra_logging": "none",
+    }
+    if sweep:
+        folders = [one.key for one in leaves(command.settings)
+                   if one.key in ("output_dir", "output.dir") and one.default]
+        ours |= {"hydra.sweep.dir": f"${{{folders[0]}}}" if folders else "outputs",
+                 "hydra.sweep.subdir": "multirun-${hydra.job.num}"}
+    given = {word.lstrip("+~").partition("=")[0] for word in typed}
+    return [f"{key}={value}" for key, value in ours.items() if key not in given] + typed
+
+
+def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
+    import hydra
+    from hydra.core.config_store import ConfigStore
+
+    folder = GROUPS / command.name
+    store = ConfigStore.instance()
+    store.store(name="schema", node=command.settings)
+    packaged = folder.is_dir()
+    if not packaged:
+        store.store(name="config", node=command.settings)
+
+    def task(cfg: Any) -> int:
+        return job(cfg)
+
+    main = hydra.main(version_base="1.3", config_path=str(folder) if packaged else None,
+                      config_name="config")
+    with _arguments([f"encoderlab {command.name}", *argv]):
+        try:
+            main(task)()
+        except _JobFailed as failed:
+            raise _sweep_failed(job) from failed
+        except Exception as error:
+            known = mishaps.of_configuration(error, command)
+            if known is None:
+                raise
+            raise known from error
+        finally:
+            if not packaged:
+                store.repo.pop("config.yaml", None)
+    failures = [error for error in job.outcomes if error is not None]
+    if failures:
+        raise _sweep_failed(job) if job.sweep else failures[0]
+
+
+def _sweep_failed(job: _Job) -> WorkError:
+    failed, total = sum(error is not None for error in job.outcomes), len(job.outcomes)
+    what = f"{failed} of {total} jobs of the sweep failed" if total else "a job of the sweep failed"
+    return WorkError(what, hint="the others are done; see the messages above")
+
+
+@contextmanager
+def _arguments(argv: list[str]) -> Any:
+    """Hydra reads `sys.argv`, and shows tracebacks of its own unless asked to raise."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = argv
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
+
+
+class _JobFailed(Exception):
+    """A job of a sweep failed, and has said why: the other jobs go on."""
+
+
+@dataclass
+class _Job:
+    """What Hydra calls with each configuration. Plain data: a launcher may send it elsewhere."""
+
+    command_name: str
+    show_config: bool
+    sweep: bool
+    command_line: tuple[str, ...]
+    outcomes: list[Exception | None] = field(default_factory=list)  # of jobs in this process
+    process: int = field(default_factory=os.getpid)
+
+    @property
+    def command(self) -> Command:
+        return COMMANDS[self.command_name]
+
+    @property
+    def does_nothing(self) -> bool:
+        return self.command.not_yet is not None
+
+    def __call__(self, cfg: Any) -> None:
+        """Does one job. Keeps what it raises: Hydra would print a line of its own about it."""
+        where, folder = "", None
+        if self.sweep:
+            from hydra.core.hydra_config import HydraConfig
+
+            about = HydraConfig.get()
+            overrides = [word for word in about.overrides.task if not word.startswith("hydra")]
+            where = f"job {about.job.num} ({' '.join(overrides)})"
+            folder = Path(about.runtime.output_dir)
+        try:
+            self._once(cfg, where, folder)
+        except Exception as error:
+            known = mishaps.of_configuration(error, self.command) or error
+            if self.sweep:
+                mishaps.show(known, where=f"{where}: ", verbose=bool(cfg.get("verbose")))
+            if os.getpid() != self.process:
+                raise _JobFailed(where) from None
+            self.outcomes.append(known)
+        else:
+            self.outcomes.append(None)
+
+    def _once(self, cfg: Any, where: str, folder: Path | None) -> None:
+        settings = _typed(self.command, cfg)
+        if self.show_config:
+            _show_configuration(settings, self.command)
+            return
+        if self.does_nothing:
+            return
+        _set_up_process(settings)
+        if where:
+            progress.note(where)
+        with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
+            from encoderlab.experiments.running import perform
+
+            done = perform(self.command, settings, self.command_line, folder=folder)
+        if settings.json:
+            answer = done.result.to_json()
+            if where:
+                answer = {"job": where, "folder": str(done.folder), "result": answer}
+            indent = None if where else 2
+            print(json.dumps(done.plain(answer), ensure_ascii=False, indent=indent))
+        else:
+            if where:
+                print(where)
+            print(done.result.to_text())
+            if done.folder is not None:
+                progress.note(f"run: {done.folder}")
+        sys.stdout.flush()
+
+
+def _typed(command: Command, cfg: Any) -> Any:
+    """The settings dataclass of a configuration, checked against each setting's limits."""
+    from omegaconf import OmegaConf
+
+    schema = OmegaConf.structured(command.settings)
+    _check_keys(cfg, schema, command)
+    merged = OmegaConf.merge(schema, cfg)
+    settings = OmegaConf.to_object(merged)
+    for setting in leaves(command.settings):
+        value: Any = settings
+        for name in setting.key.split("."):
+            value = getattr(value, name)
+        for one in value if isinstance(value, list) else [value]:
+            _check(setting, one, command)
+    return settings
+
+
+def _check_keys(cfg: Any, schema: Any, command: Command, prefix: str = "") -> None:
+    """A `+key=value` or a YAML without our schema may bring keys that nobody reads."""
+    from omegaconf import DictConfig
+
+    for key, value in cfg.items_ex(resolve=False):
+        if key not in schema:
+            raise unknown_setting(f"{prefix}{key}", command)
+        inner = schema._get_node(key)
+        if isinstance(inner, DictConfig) and isinstance(value, DictConfig):
+            _check_keys(value, inner, command, f"{prefix}{key}.")
+
+
+def _check(setting: Setting, value: Any, command: Command) -> None:
+    if value is None:
+        return
+    name = setting.flags[0] if setting.flags else setting.key
+    if setting.choices and value not in setting.choices:
+        raise unknown(f"value for {name}", str(value), setting.choices,
+                      f"encoderlab {command.name} --help")
+    too_small = setting.least is not None and value < setting.least
+    if too_small or (isinstance(value, float) and value != value):
+        least = "a number" if setting.least is None else f"at least {setting.least:g}"
+        raise UsageError(f"{name} is too small" if too_small else f"{name} is no number",
+                         got=value, want=least)
+
+
+def _show_configuration(settings: Any, command: Command) -> None:
+    from omegaconf import OmegaConf
+
+    if settings.json:
+        plain = OmegaConf.to_container(OmegaConf.structured(settings))
+        print(json.dumps({"command": command.name, "settings": plain}, ensure_ascii=False))
+    else:
+        print(OmegaConf.to_yaml(OmegaConf.structured(settings)), end="")
+
+
+def _set_up_process(settings: Any) -> None:
+    """What holds for the whole process: loudness, network, seed."""
+    progress.configure(quiet=settings.quiet, verbose=settings.verbose)
+    if settings.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if not settings.verbose:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+    if settings.quiet:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        warnings.filterwarnings("ignore")
+    random.seed(settings.seed)

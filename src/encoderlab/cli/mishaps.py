@@ -1,0 +1,154 @@
+"""How a mistake is shown, and which exit code it gets.
+
+Turns our own errors, Hydra's and the system's into four parts on stderr: what, what we got, what
+would be right, what to do next. Runs nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+import tempfile
+import traceback
+
+from encoderlab.cli.words import KIND_IN_WORDS, OVERRIDE, unknown_setting
+from encoderlab.errors import (
+    EncoderLabError,
+    MissingError,
+    UsageError,
+    WorkError,
+    unknown,
+)
+from encoderlab.settings.commands import Command
+from encoderlab.settings.setting import leaves
+
+INTERRUPTED = 130
+LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm", "ray", "rq")
+
+
+def show(error: BaseException, *, verbose: bool = False, where: str = "") -> int:
+    """Draws an error on stderr; returns the exit code it stands for."""
+    known = as_ours(error)
+    if verbose:
+        traceback.print_exception(error)
+    start = f"encoderlab: {where}error: "
+    if known is None:
+        print(start + _unexpected(error, verbose), file=sys.stderr)
+        return 1
+    lines = [start + known.what]
+    if known.got is not None:
+        lines.append(f"  got:       {known.got!r}")
+    if known.want:
+        lines.append(f"  expected:  {known.want}")
+    if known.hint:
+        lines.append(f"  next:      {known.hint[0].upper()}{known.hint[1:]}")
+    print("\n".join(lines), file=sys.stderr)
+    return known.exit_code
+
+
+def as_ours(error: BaseException) -> EncoderLabError | None:
+    """The error in our own words, where it is one that a user can mend."""
+    if isinstance(error, EncoderLabError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return WorkError("out of memory", hint="use a smaller --batch-size")
+    if isinstance(error, OSError):
+        return _of_system(error)
+    return None
+
+
+def _of_system(error: OSError) -> EncoderLabError | None:
+    name = error.filename
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WorkError("the disk is full", got=name, hint="free some space, or choose another "
+                         "folder with --output-dir")
+    if isinstance(error, FileNotFoundError) and name is not None:
+        return MissingError("a file is not there", got=str(name), hint="check the path")
+    if isinstance(error, PermissionError) and name is not None:
+        return MissingError("no permission", got=str(name),
+                            hint="choose another folder, or change who may use it")
+    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError) and name:
+        return UsageError("there is something else at this path", got=str(name),
+                          hint="choose another path")
+    return None
+
+
+def _unexpected(error: BaseException, verbose: bool) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    text = f"something unexpected: {type(error).__name__}: {first}"
+    if verbose:
+        return text
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="encoderlab-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        log.write("".join(traceback.format_exception(error)))
+    return f"{text} (this is a bug of ours; please report it with {log.name})"
+
+
+def of_configuration(error: Exception, command: Command) -> EncoderLabError | None:
+    """What Hydra or OmegaConf objects to, in our own words; None where they did not object."""
+    from hydra.errors import (
+        ConfigCompositionException,
+        HydraException,
+        MissingConfigException,
+        OverrideParseException,
+        SearchPathException,
+    )
+    from omegaconf.errors import OmegaConfBaseException
+
+    see = f"see encoderlab {command.name} --help"
+    text = str(error).strip()
+    if isinstance(error, MissingConfigException):
+        return _missing_config(error, command)
+    if isinstance(error, SearchPathException):
+        return MissingError(text, hint="check --config-dir")
+    if isinstance(error, OverrideParseException):
+        return UsageError("a setting's value cannot be read", got=error.override,
+                          want="key=value", hint="give it by its flag, or put the value in "
+                          "quotes: key=\"'my text'\"")
+    if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
+        return _objection(error, command, see)
+    if isinstance(error, HydraException):
+        return UsageError(text.splitlines()[0] if text else type(error).__name__, hint=see)
+    return None
+
+
+def _missing_config(error: Exception, command: Command) -> EncoderLabError:
+    name = getattr(error, "missing_cfg_file", None) or ""
+    options = [option for option in getattr(error, "options", None) or [] if option != "schema"]
+    group, _, choice = str(name).rpartition("/")
+    if group in ("hydra/launcher", "hydra/sweeper"):
+        if choice.startswith(LAUNCHERS):
+            extra = "encoderlab[sweep]" if choice == "joblib" else f"hydra-{choice}-launcher"
+            return MissingError(f"{group}={choice} is not installed",
+                                hint=f'install it: pip install "{extra}"')
+        return unknown(group, choice, options, f"encoderlab {command.name} --info plugins")
+    if group and options:
+        return unknown(f"{group} for `encoderlab {command.name}`", choice, options,
+                       f"encoderlab {command.name} --help")
+    return MissingError("no such configuration", got=str(name),
+                        want="a YAML of that name in configs/ or in --config-dir",
+                        hint="check --config-name and --config-dir")
+
+
+def _objection(error: Exception, command: Command, see: str) -> EncoderLabError:
+    """A key that is not there, or a value of the wrong type."""
+    cause = error.__cause__ or error
+    reason = str(cause).strip().splitlines()[0] if str(cause).strip() else str(error)
+    word = re.search(r"(?:merging override|override) '?([^\s']+=.*)", str(error).splitlines()[0])
+    typed = word[1].rstrip("'") if word else ""
+    key = getattr(cause, "full_key", None) or OVERRIDE.sub(r"\2", typed)
+    missing = re.search(r"Key '([^']+)' (?:is )?not in", str(cause))
+    if missing or "Could not override" in str(error):
+        return unknown_setting(str(key or (missing[1] if missing else typed)), command)
+    setting = {one.key: one for one in leaves(command.settings)}.get(str(key).split("[")[0])
+    if setting is not None:
+        kind = KIND_IN_WORDS.get(setting.item, "a value")
+        want = f"a list, [a,b,...], each {kind}" if setting.many else kind
+        return UsageError(f"`{key}` has the wrong kind of value", got=typed or reason, want=want,
+                          hint=see)
+    if "Ambiguous value" in str(error):
+        return UsageError("a list of values, and no sweep was asked for", got=typed or reason,
+                          want="key=[a,b] for a list, or --multirun for one run per value")
+    return UsageError("the configuration does not fit", got=reason, hint=see)

@@ -1,0 +1,67 @@
+"""Which device and number format a model runs in, decided once and said aloud."""
+
+from __future__ import annotations
+
+import torch
+
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.progress import note
+
+DTYPES = {
+    "float32": torch.float32, "fp32": torch.float32,
+    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
+    "float16": torch.float16, "fp16": torch.float16,
+}  # fmt: skip
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bf16 matrices in hardware (emulated, bf16 is slower than fp32)."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def choose_device(name: str | int | None = "auto") -> torch.device:
+    """The torch device for "auto" (or None), "cpu", "cuda", "cuda:1" or 1.
+
+    Raises:
+        MissingError: that GPU is not there.
+        UsageError: an unknown word.
+    """
+    text = "auto" if name is None else str(name).lower()
+    found = torch.cuda.device_count()
+    if text == "auto":
+        if found:
+            return torch.device("cuda", 0)
+        note("device: cpu (no CUDA device found)")
+        return torch.device("cpu")
+    if text == "cpu":
+        return torch.device("cpu")
+    index = text.removeprefix("cuda").removeprefix(":") or "0"
+    if not index.isdigit() or not (text.startswith("cuda") or text.isdigit()):
+        raise UsageError("unknown device", got=name, want="auto, cpu, cuda, cuda:1 or 1")
+    if int(index) >= found:
+        raise MissingError(
+            "the GPU that was asked for is not there", got=name,
+            want=f"one of the {found} found" if found else "cpu: no CUDA device was found",
+        )
+    return torch.device("cuda", int(index))
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format for "auto", "float32", "bfloat16" or "float16".
+
+    Raises:
+        UsageError: an unknown word, or float16 on a CPU.
+    """
+    if name == "auto":
+        on_gpu = device.type == "cuda"
+        fast = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
+        note(f"dtype: {'bfloat16' if fast else 'float32'} ({'' if fast else 'no '}bf16 in this "
+             f"{'GPU' if on_gpu else 'CPU'})")
+        return torch.bfloat16 if fast else torch.float32
+    if name not in DTYPES:
+        raise UsageError("unknown dtype", got=name, want="auto, float32, bfloat16 or float16")
+    if DTYPES[name] == torch.float16 and device.type == "cpu":
+        raise UsageError("float16 needs a GPU", got=f"dtype={name} on the CPU",
+                         want="bfloat16 or float32")
+    return DTYPES[name]

@@ -1,0 +1,253 @@
+"""Classify images by class names alone. Orchestration only."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.data.csv_table import read_labels
+from encoderlab.data.folder import read_folder
+from encoderlab.data.sample import Sample
+from encoderlab.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from encoderlab.metrics.classification import Classification
+
+TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "an image of {}", "a drawing of {}")
+TEMPLATES_KO = ("{}", "{} 사진", "{} 그림", "{} 이미지")
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's `top` classes with their probabilities, best first; `answer` where known."""
+
+    image: str
+    top: tuple[tuple[str, float], ...]
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class ClassifyResult:
+    """Predictions for every image and, where the answers are known, how many are right."""
+
+    model: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+    predictions: tuple[Prediction, ...]
+    accuracy: Classification | None
+    skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "classes": list(self.classes),
+            "templates": list(self.templates),
+            "predictions": [
+                {"image": p.image, "answer": p.answer,
+                 "top": [{"class": name, "probability": value} for name, value in p.top]}
+                for p in self.predictions
+            ],
+            "accuracy": None if self.accuracy is None else self.accuracy.to_json(),
+            "skipped": [{"id": name, "reason": reason} for name, reason in self.skipped],
+        }
+
+    def to_text(self) -> str:
+        """The tables that the terminal shows."""
+        lines = [f"{self.model}: {len(self.predictions):,} images, {len(self.classes)} classes"]
+        if self.accuracy is not None:
+            lines += ["", *self._accuracy()]
+        wide = min(44, max((len(p.image) for p in self.predictions), default=0))
+        lines.append("")
+        for p in self.predictions[:SHOWN]:
+            name = p.image if len(p.image) <= wide else "…" + p.image[1 - wide :]
+            top = "  ".join(f"{c} {100 * value:.0f} %" for c, value in p.top)
+            mark = "" if p.answer is None else ("  ✓" if p.top[0][0] == p.answer else
+                                                f"  ✗ ({p.answer})")
+            lines.append(f"{name:<{wide}}  {top}{mark}")
+        if len(self.predictions) > SHOWN:
+            lines.append(f"… and {len(self.predictions) - SHOWN:,} more: --save-csv FILE or --json")
+        if self.skipped:
+            name, reason = self.skipped[0]
+            lines.append(f"{len(self.skipped)} images left out, the first: {name}: {reason}")
+        return "\n".join(lines)
+
+    def _accuracy(self) -> list[str]:
+        assert self.accuracy is not None
+        found = self.accuracy
+        lines = [f"accuracy {found.top1.as_percent()} (chance {100 * found.top1.chance:.1f} %)"]
+        if found.top5.value is not None:
+            lines.append(f"top-5    {found.top5.as_percent()}")
+        lines += ["", "confusion (rows: the answer, columns: the prediction)"]
+        wide = max(len(name) for name in self.classes)
+        short = [f"{i + 1}" for i in range(len(self.classes))]
+        cell = max(5, len(str(found.confusion.max())) + 1)
+        lines.append(" " * (wide + 4) + "".join(f"{s:>{cell}}" for s in short) + "   recall")
+        for i, name in enumerate(self.classes):
+            counts = "".join(f"{n or '.':>{cell}}" for n in found.confusion[i])
+            recall = found.recall[i]
+            share = "-" if recall.value is None else f"{100 * recall.value:.1f} %"
+            lines.append(f"{short[i]:>3} {name:<{wide}}{counts}   {share}")
+        return lines
+
+
+def run(
+    *,
+    out: Path | None = None,
+    image_dir: str = "data/images",
+    classes: str | Sequence[str] = "",
+    templates: Sequence[str] = (),
+    model: str = "tiny-clip",
+    top_k: int = 5,
+    labels_csv: str | None = None,
+    save_csv: str | None = None,
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> ClassifyResult:
+    """Zero-shot classes of the images in `image_dir`.
+
+    Args:
+        classes: names, comma-separated or a sequence; empty: the names of the sub-folders.
+        templates: sentences with {} for the class; built-in ones if empty, Korean ones for names in
+            Hangul.
+        labels_csv: image_path,label: the right answers; else the sub-folders' names are, where they
+            are classes.
+
+    Raises:
+        MissingError: the folder, the model or the GPU is not there.
+        UsageError: classes missing, blank or twice, a template without {}, or no readable image.
+    """
+    import numpy as np
+
+    from encoderlab.encoders.dual import load_dual
+    from encoderlab.features.embed import embed_samples
+    from encoderlab.metrics.classification import class_vector, classification, probabilities
+
+    if top_k < 1:
+        raise UsageError("top_k must be at least 1", got=top_k)
+    samples = read_folder(image_dir)
+    names = _classes(classes, samples)
+    sentences = _templates(templates, names)
+    answers = _answers(samples, labels_csv, image_dir, names)
+    encoder = load_dual(model, device, dtype)
+    vectors = []
+    for name in names:
+        used = sentences or (TEMPLATES_KO if _is_hangul(name) else TEMPLATES)
+        vectors.append(class_vector(encoder.embed_texts([t.replace("{}", name) for t in used])))
+    embedded = embed_samples(encoder, samples, batch_size)
+    if not embedded.samples:
+        raise UsageError("not one image can be read", got=f"{len(samples)} in {image_dir}",
+                         want=f"readable images; the first says: {embedded.skipped[0].reason}")
+    chances = probabilities(embedded.vectors, np.stack(vectors), encoder.logit_scale)
+    best = np.argsort(-chances, axis=1, kind="stable")[:, :top_k]
+    predictions = tuple(
+        Prediction(sample.id, tuple((names[j], float(chances[i, j])) for j in best[i]),
+                   answers.get(sample.id))
+        for i, sample in enumerate(embedded.samples)
+    )
+    known = [i for i, p in enumerate(predictions) if p.answer is not None]
+    accuracy = None
+    if known:
+        right = np.array([names.index(str(predictions[i].answer)) for i in known])
+        accuracy = classification(chances[known], right)
+    skipped = tuple((s.id, s.reason) for s in embedded.skipped)
+    warnings = (f"{len(skipped)} images could not be read and are left out",) if skipped else ()
+    result = ClassifyResult(
+        encoder.name, encoder.fingerprint, tuple(names),
+        tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
+        predictions, accuracy, skipped, warnings,
+    )  # fmt: skip
+    if save_csv is not None:
+        _save(result, Path(save_csv), top_k)
+    return result
+
+
+def _classes(given: str | Sequence[str], samples: Sequence[Sample]) -> list[str]:
+    if isinstance(given, str):
+        names = [name.strip() for name in given.split(",")] if given.strip() else []
+    else:
+        names = [name.strip() for name in given]
+    if not names:
+        names = sorted({sample.label for sample in samples if sample.label})
+        if not names:
+            raise UsageError("no classes were named and the folder has no sub-folders to name them",
+                             want='--classes "cat,dog,car"')
+    if any(not name for name in names):
+        raise UsageError("a class name is blank", got=str(given),
+                         want="names with commas between them, none empty")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError("a class stands twice in the list", got=", ".join(twice),
+                         want="each class once")
+    if len(names) < 2:
+        raise UsageError("one class leaves nothing to choose", got=names[0],
+                         want="at least two classes")
+    return names
+
+
+def _templates(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    for template in given:
+        if "{}" not in template:
+            raise UsageError("a template has no place for the class", got=template,
+                             want='text with {}, such as "a photo of {}"')
+    return tuple(given)
+
+
+def _is_hangul(text: str) -> bool:
+    return any("가" <= letter <= "힣" for letter in text)
+
+
+def _answers(
+    samples: Sequence[Sample], labels_csv: str | None, image_dir: str, names: Sequence[str]
+) -> dict[str, str]:
+    """The known answer of each image, by its id."""
+    if labels_csv is None:
+        # Sub-folders that are no classes of this list are just folders.
+        return {s.id: s.label for s in samples if s.label in names}
+    table = read_labels(labels_csv)
+    stray = sorted({label for label in table.values() if label not in names})
+    if stray:
+        near = did_you_mean(stray[0], names)
+        raise UsageError("a label is none of the classes", got=stray[0], want=", ".join(names),
+                         hint=f"did you mean {near!r}?" if near else None)
+    root = Path(image_dir).resolve()
+    beside = Path(labels_csv).resolve().parent
+    by_path: dict[Path, str] = {}
+    for name, label in table.items():
+        by_path[(root / name).resolve()] = label
+        by_path[(beside / name).resolve()] = label
+    found = {s.id: by_path[p] for s in samples
+             if isinstance(s.image, Path) and (p := s.image.resolve()) in by_path}
+    if not found:
+        raise UsageError("no label belongs to an image of the folder",
+                         got=f"{next(iter(table))} in {labels_csv}",
+                         want=f"paths under {image_dir}, or beside the CSV")
+    return found
+
+
+def _save(result: ClassifyResult, path: Path, top_k: int) -> None:
+    text = io.StringIO()
+    rows = csv.writer(text)
+    shown = min(top_k, len(result.classes))
+    rows.writerow(["image_path", "answer",
+                   *(f"{what}_{i + 1}" for i in range(shown) for what in ("class", "probability"))])
+    for p in result.predictions:
+        rows.writerow([p.image, p.answer or "",
+                       *(cell for name, value in p.top for cell in (name, f"{value:.6f}"))])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
+    os.replace(name, path)

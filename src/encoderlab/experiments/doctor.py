@@ -1,0 +1,200 @@
+"""Says what is installed, cached and missing, and tests the embedded models on two pictures.
+
+Looks and tells; changes nothing and downloads nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encoderlab.errors import EncoderLabError
+from encoderlab.experiments.ls import embedded
+from encoderlab.reports.run_folder import versions
+
+EXTRAS = {
+    "demo": ("skimage", "photographs for `make demo`"),
+    "wandb": ("wandb", "--logger wandb"),
+    "sweep": ("hydra_plugins.hydra_joblib_launcher", "hydra/launcher=joblib"),
+    "bench": ("faiss", "the benchmarks"),
+}
+OK, MISSING, WRONG = "ok", "missing", "wrong"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        what: the thing.
+        state: ok, missing (and not needed for most work) or wrong.
+        said: what was found, and the mend where there is something to mend.
+    """
+
+    part: str
+    what: str
+    state: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings, in the order in which they were made."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One line for each thing that is wrong."""
+        return tuple(f"{one.what}: {one.said}" for one in self.findings if one.state == WRONG)
+
+    def to_json(self) -> dict[str, Any]:
+        """part -> thing -> state and words."""
+        parts: dict[str, Any] = {}
+        for one in self.findings:
+            parts.setdefault(one.part, {})[one.what] = {"state": one.state, "said": one.said}
+        return {"healthy": not self.warnings, **parts}
+
+    def to_text(self) -> str:
+        """One line per finding, grouped, and the verdict last."""
+        width = max(len(one.what) for one in self.findings) + 2
+        signs = {OK: " ", MISSING: "-", WRONG: "!"}
+        lines: list[str] = []
+        part = None
+        for one in self.findings:
+            if one.part != part:
+                lines += ["", f"{one.part}:"] if part else [f"{one.part}:"]
+                part = one.part
+            lines.append(f"{signs[one.state]} {one.what:<{width}}{one.said}".rstrip())
+        wrong = len(self.warnings)
+        verdict = "all is well" if not wrong else f"{wrong} to mend: the lines with !"
+        return "\n".join([*lines, "", verdict])
+
+
+def run(*, out: Path | None = None, device: str = "auto", seed: int = 0) -> Diagnosis:
+    """Looks at the installation, the machine, the models and the data.
+
+    Args:
+        out: not used; a diagnosis leaves no folder.
+        device: where the self-test runs.
+        seed: seed of the self-test's pictures.
+    """
+    return Diagnosis(tuple([
+        *_installation(), *_machine(), *_models(), *_data(), *_self_test(device, seed)
+    ]))  # fmt: skip
+
+
+def _installation() -> list[Finding]:
+    part = "installation"
+    found = [Finding(part, "python", OK, platform.python_version())]
+    found += [Finding(part, name, OK, version) for name, version in versions().items()]
+    for extra, (module, use) in EXTRAS.items():
+        there = _is_importable(module)
+        mend = f'not installed; for {use}: pip install "encoderlab[{extra}]"'
+        found.append(Finding(part, f"extra {extra}", OK if there else MISSING,
+                             f"installed, for {use}" if there else mend))
+    if _is_importable("torchvision"):
+        found.append(Finding(part, "torchvision", OK, "installed, and not used"))
+    return found
+
+
+def _is_importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _machine() -> list[Finding]:
+    import torch
+
+    part = "machine"
+    found = [Finding(part, "cpu", OK, f"{os.cpu_count()} cores, torch uses "
+                     f"{torch.get_num_threads()}; {torch.backends.cpu.get_cpu_capability()}")]
+    from encoderlab.encoders.hardware import cpu_has_bf16
+
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    fast = cpu_has_bf16()
+    found.append(Finding(part, "bf16 on the cpu", OK if fast else MISSING,
+                         f"in hardware{' (AMX)' if amx else ''}" if fast
+                         else "emulated: float32 is faster here"))
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(index)
+            bf16 = ", bf16" if facts.major >= 8 else ""
+            found.append(Finding(part, f"cuda:{index}", OK,
+                                 f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB{bf16}"))
+    else:
+        found.append(Finding(part, "gpu", MISSING, "no CUDA device found: the CPU is used"))
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    found.append(Finding(part, "disk here", OK if free > 1 else WRONG, f"{free:.0f} GiB free"))
+    return found
+
+
+def _models() -> list[Finding]:
+    part = "models"
+    found = [Finding(part, name, OK, f"embedded, {made_of}")
+             for language in (False, True) for name, made_of in embedded(language)]
+    if not found:
+        found.append(Finding(part, "embedded models", WRONG,
+                             "none: the package is incomplete, install it again"))
+    from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
+
+    cache = Path(HF_HUB_CACHE)
+    names = sorted(folder.name.removeprefix("models--").replace("--", "/")
+                   for folder in cache.glob("models--*"))
+    listed = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+    found.append(Finding(part, "Hugging Face cache", OK if names else MISSING,
+                         f"{cache}: {listed}" if names else f"{cache}: empty"))
+    found.append(Finding(part, "network", OK, "not to be used (HF_HUB_OFFLINE)" if HF_HUB_OFFLINE
+                         else "used for hub ids that are not cached; --offline forbids it"))
+    return found
+
+
+def _data() -> list[Finding]:
+    from encoderlab.data.vlm_dataset import VLMDataset
+
+    part = "data"
+    try:
+        data = VLMDataset()
+    except EncoderLabError as error:
+        return [Finding(part, "data root", WRONG, str(error))]
+    where = "the built-in samples" if data.is_built_in else str(data.root)
+    types = ", ".join(data.data_types)
+    return [Finding(part, "data root", OK if types else WRONG,
+                    f"{where}: {types or 'no label file of any known type'}")]
+
+
+def _self_test(device: str, seed: int) -> list[Finding]:
+    """Embeds two pictures and the sentence for one of them: it has to prefer its own."""
+    part = "self-test"
+    names = [name for name, made_of in embedded(language=False)
+             if made_of in ("CLIPModel", "SiglipModel")]
+    if not names:
+        return [Finding(part, "embedded models", MISSING, "nothing to test")]
+    from encoderlab.data.synthetic import generate
+    from encoderlab.encoders.dual import load_dual
+
+    picture, other = (generate(seed, split="test", kind=kind) for kind in ("scene", "table"))
+    found = []
+    for name in names:
+        clock = time.perf_counter()
+        try:
+            encoder = load_dual(name, device=device)
+            images = encoder.embed_images([picture.image, other.image])
+            text = encoder.embed_texts([picture.captions[0]])
+        except EncoderLabError as error:
+            found.append(Finding(part, name, WRONG, str(error)))
+            continue
+        seconds = time.perf_counter() - clock
+        own, foreign = (float(value) for value in images @ text[0])
+        said = (f"two images and a sentence in {seconds:.1f} s; cosine {own:.2f} with its own "
+                f"image, {foreign:.2f} with the other")
+        found.append(Finding(part, name, OK if own > foreign else WRONG, said))
+    return found

@@ -1,0 +1,122 @@
+"""Measure retrieval of a model on held-out pairs. Orchestration only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.data import read_samples
+from encoderlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from encoderlab.metrics.retrieval import Retrieval
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Recall, MRR and median rank both ways, with what was measured on."""
+
+    model: str
+    fingerprint: str
+    csv: str
+    retrieval: Retrieval
+    skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "csv": self.csv,
+            **self.retrieval.to_json(),
+            "skipped": [{"id": name, "reason": reason} for name, reason in self.skipped],
+        }
+
+    def to_text(self) -> str:
+        """The table that the terminal shows."""
+        found = self.retrieval
+        lines = [
+            f"{self.model} on {found.images:,} images, {found.captions:,} captions "
+            f"({found.distinct_captions:,} distinct)",
+            "",
+            f"{'':<16}{'image to text':<28}{'text to image':<28}chance (i2t, t2i)",
+        ]
+        both = (found.image_to_text, found.text_to_image)
+        for k in found.image_to_text.recall:
+            pair = [direction.recall[k] for direction in both]
+            chances = ", ".join("-" if s.chance is None else f"{100 * s.chance:.2f} %" for s in pair)
+            lines.append(f"{f'Recall@{k}':<16}"
+                         + "".join(f"{score.as_percent():<28}" for score in pair) + chances)
+        for name, attribute, digits in (("MRR", "mrr", 3), ("median rank", "median_rank", 0)):
+            pair = [getattr(direction, attribute) for direction in both]
+            cells = [f"{s.value:.{digits}f} [{s.ci_low:.{digits}f}, {s.ci_high:.{digits}f}]"
+                     if s.value is not None else f"undefined ({s.undefined})" for s in pair]
+            chances = ", ".join("-" if s.chance is None else f"{s.chance:.{digits}f}" for s in pair)
+            lines.append(f"{name:<16}" + "".join(f"{cell:<28}" for cell in cells) + chances)
+        lines += ["", "in brackets: 95 % interval; ties count against the model"]
+        lines += [f"with ties counted for it: {text}" for text in self._optimistic()]
+        if self.skipped:
+            name, reason = self.skipped[0]
+            lines.append(f"{len(self.skipped)} images left out, the first: {name}: {reason}")
+        return "\n".join(lines)
+
+    def _optimistic(self) -> list[str]:
+        found = self.retrieval
+        return [
+            f"{name} Recall@{k} {100 * score.optimistic:.1f} %"
+            for name, direction in (("image to text", found.image_to_text),
+                                    ("text to image", found.text_to_image))
+            for k, score in direction.recall.items() if score.optimistic is not None
+        ]
+
+
+def run(
+    *,
+    out: Path | None = None,
+    csv: str = "data/train.csv",
+    img_root: str | None = None,
+    model: str = "tiny-clip",
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> EvaluateResult:
+    """Recall@1/5/10, MRR and median rank of `model` on the pairs of `csv`, both directions.
+
+    `out` and `seed` are taken for the sake of the common face: nothing is drawn or random here.
+
+    Raises:
+        MissingError: the data, the model or the GPU is not there.
+        UsageError: no captions, no readable image, or a model that cannot be evaluated.
+    """
+    import numpy as np
+
+    from encoderlab.encoders.dual import load_dual
+    from encoderlab.features.embed import embed_samples
+    from encoderlab.metrics.retrieval import retrieval
+
+    samples = [sample for sample in read_samples(csv, img_root) if sample.texts]
+    if not samples:
+        raise UsageError("no image has a caption", got=csv, want="captions to retrieve by")
+    encoder = load_dual(model, device, dtype)
+    embedded = embed_samples(encoder, samples, batch_size)
+    if not embedded.samples:
+        raise UsageError("not one image can be read", got=f"{len(samples)} in {csv}",
+                         want=f"readable images; the first says: {embedded.skipped[0].reason}")
+    texts = [text for sample in embedded.samples for text in sample.texts]
+    owner = np.repeat(np.arange(len(embedded.samples)), [len(s.texts) for s in embedded.samples])
+    found = retrieval(embedded.vectors, encoder.embed_texts(texts), image_of_text=owner,
+                      texts=texts)
+    warnings = []
+    if embedded.skipped:
+        warnings.append(f"{len(embedded.skipped)} images could not be read and are left out")
+    shared = 1 - found.distinct_captions / found.captions
+    if shared > 0.01:
+        warnings.append(f"{shared:.1%} of the captions repeat another word for word: they count as "
+                        "one, right for every image that has them")
+    return EvaluateResult(
+        encoder.name, encoder.fingerprint, csv, found,
+        tuple((s.id, s.reason) for s in embedded.skipped), tuple(warnings),
+    )

@@ -1,0 +1,112 @@
+"""One command is carried out: settings become parameters, the result is kept in the run's folder.
+
+The command line and `rerun` share it. Knows the table of commands; decides nothing about any.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.reports import run_folder
+from encoderlab.settings.commands import Command
+from encoderlab.settings.common import TALK
+
+
+class Result(Protocol):
+    """What every experiment returns."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain values."""
+        ...
+
+    def to_text(self) -> str:
+        """The result as the terminal shows it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished run: its result, and the folder that keeps it, if any does."""
+
+    result: Any
+    folder: Path | None
+    seconds: float
+
+    @staticmethod
+    def plain(values: dict[str, Any]) -> dict[str, Any]:
+        """Values as strict JSON can hold them."""
+        return run_folder.plain(values)
+
+
+def perform(
+    command: Command,
+    settings: Any,
+    command_line: Sequence[str] = (),
+    *,
+    folder: Path | None = None,
+) -> Done:
+    """Runs the experiment behind a command and writes its run folder.
+
+    Args:
+        settings: an instance of the command's settings dataclass.
+        folder: where the run is kept, instead of the folder that the settings name.
+
+    Raises:
+        MissingError: this version has no such experiment yet.
+        EncoderLabError: whatever the experiment raises.
+    """
+    experiment = load(command)
+    values = {one.name: getattr(settings, one.name) for one in dataclasses.fields(settings)}
+    out = folder or _folder_of(values)
+    if out is not None and command.leaves_folder and out.exists() and not out.is_dir():
+        raise UsageError("the output folder is a file", got=str(out), want="a folder",
+                         hint="choose another with --output-dir")
+    parameters = {
+        name: value for name, value in values.items() if name not in (*TALK, "output_dir", "output")
+    }
+    if "seed" not in inspect.signature(experiment).parameters:
+        parameters.pop("seed", None)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    result = experiment(out=out, **parameters)
+    seconds = time.perf_counter() - clock
+    if not command.leaves_folder or out is None:
+        return Done(result, None, seconds)
+    if folder is not None:
+        values = _with_folder(values, folder)
+    run = run_folder.record(
+        command.name, command_line, values, result.to_json(), getattr(result, "warnings", ()),
+        seconds=seconds, started=started,
+    )  # fmt: skip
+    return Done(result, run_folder.write(out, run), seconds)
+
+
+def load(command: Command) -> Callable[..., Any]:
+    """The experiment behind a command, imported now.
+
+    Raises:
+        MissingError: this version has no such experiment yet.
+    """
+    if command.experiment is None:
+        raise MissingError(command.not_yet or f"`encoderlab {command.name}` does nothing")
+    module, _, name = command.experiment.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _folder_of(values: dict[str, Any]) -> Path | None:
+    named = values.get("output_dir") or getattr(values.get("output"), "dir", None)
+    return Path(named) if named else None
+
+
+def _with_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if "output_dir" in values:
+        return values | {"output_dir": str(folder)}
+    return values | {"output": dataclasses.replace(values["output"], dir=str(folder))}

@@ -1,0 +1,98 @@
+"""Search an index by a sentence or an image. Orchestration only."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from encoderlab.search import Hit
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The nearest images, best first."""
+
+    query: str
+    db: str
+    model: str
+    fingerprint: str
+    hits: tuple[Hit, ...]
+    html: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        record = {name: value for name, value in vars(self).items() if name != "warnings"}
+        record["hits"] = [dict(vars(hit)) for hit in self.hits]
+        return record
+
+    def to_text(self) -> str:
+        """One line per image: cosine, file, what is said about it."""
+        lines = [f"{self.query!r} in {self.db}"]
+        wide = min(40, max((len(Path(hit.path).name) for hit in self.hits), default=0))
+        for place, hit in enumerate(self.hits, start=1):
+            name = Path(hit.path).name
+            name = name if len(name) <= wide else name[: wide - 1] + "…"
+            lines.append(f"{place:>3}  {hit.score:.3f}  {name:<{wide}}  {hit.caption}".rstrip())
+        if not self.hits:
+            lines.append("nothing fits the condition")
+        if self.html:
+            lines.append(f"gallery: {self.html}")
+        return "\n".join(lines)
+
+
+def run(
+    *,
+    out: Path | None = None,
+    query: str | None = None,
+    image: str | None = None,
+    db: str = "outputs/index",
+    k: int = 5,
+    where: str | None = None,
+    html: str | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> SearchResult:
+    """The k images of the index at `db` that are nearest to a sentence or to an image.
+
+    Raises:
+        MissingError: the index, the model or the GPU is not there.
+        UsageError: no query or two, another model than the index's, a bad `k` or `where`.
+        ImageError: the query image cannot be read.
+    """
+    from encoderlab.encoders.dual import load_dual
+    from encoderlab.reports.gallery import gallery
+    from encoderlab.search import Index
+
+    if (query is None) == (image is None):
+        raise UsageError("a search needs a sentence or an image, and not both",
+                         got=f"query={query!r}, image={image!r}",
+                         want='encoderlab search "a red circle", or --image FILE')
+    index = Index.open(db)
+    if k < 1 or k > len(index):
+        index.search("?", k)  # the index says what is wrong, before a model is loaded
+    encoder = load_dual(model or index.model, device, dtype)
+    index.use(encoder)
+    hits = tuple(index.search(query if query is not None else Path(str(image)), k, where))
+    asked = query if query is not None else str(image)
+    if html is not None:
+        about = f"{len(index):,} images in {db}, {encoder.name}; numbers are cosines"
+        _write(Path(html), gallery("Search results", about, [(asked, hits)]))
+    return SearchResult(asked, db, encoder.name, encoder.fingerprint, hits, html)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(name, 0o644)
+    os.replace(name, path)

@@ -1,0 +1,200 @@
+"""A run becomes a folder: config.yaml, and run.json with all that is needed to repeat and trust it.
+
+Knows plain values only: no experiment, no Hydra, no figures. Every file appears whole or not at
+all: it is written under another name, flushed to disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from encoderlab.errors import MissingError, UsageError
+
+CONFIG, RECORD = "config.yaml", "run.json"
+FORMAT = 1
+REPORTED_PACKAGES = (
+    "encoderlab", "torch", "transformers", "tokenizers", "safetensors", "huggingface_hub",
+    "lightning", "hydra-core", "lancedb", "pyarrow", "pillow", "numpy", "scipy",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What run.json holds.
+
+    Args:
+        command: the command's name.
+        command_line: the words that were typed; empty where Python started the run.
+        settings: the resolved settings, plain and nested.
+        result: the result's own `to_json()`.
+        seconds: wall time of the experiment.
+        started: when it began, UTC, ISO 8601.
+        checkpoints: name -> fingerprint of each model that took part, where the result says so.
+    """
+
+    command: str
+    command_line: tuple[str, ...]
+    settings: dict[str, Any]
+    result: dict[str, Any]
+    warnings: tuple[str, ...]
+    seconds: float
+    started: str
+    seed: int | None
+    device: str | None
+    dtype: str | None
+    checkpoints: dict[str, str]
+    versions: dict[str, str]
+    python: str
+    platform: str
+    git_commit: str | None
+    format: int = FORMAT
+
+
+def record(
+    command: str,
+    command_line: Sequence[str],
+    settings: Mapping[str, Any],
+    result: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+    *,
+    seconds: float,
+    started: datetime,
+) -> RunRecord:
+    """Everything about one finished run; the environment is looked up here."""
+    plain_settings, plain_result = plain(dict(settings)), plain(dict(result))
+
+    def said(key: str) -> Any:
+        return plain_result.get(key, plain_settings.get(key))
+
+    return RunRecord(
+        command=command,
+        command_line=tuple(command_line),
+        settings=plain_settings,
+        result=plain_result,
+        warnings=tuple(warnings),
+        seconds=round(seconds, 3),
+        started=started.astimezone(UTC).isoformat(timespec="seconds"),
+        seed=plain_settings.get("seed"),
+        device=said("device"),
+        dtype=said("dtype") or said("precision"),
+        checkpoints=_checkpoints(plain_result),
+        versions=versions(),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        git_commit=git_commit(),
+    )
+
+
+def write(folder: Path, run: RunRecord) -> Path:
+    """Writes config.yaml and, last, run.json; returns the folder."""
+    import yaml
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = f"# encoderlab rerun {folder}\n" + yaml.safe_dump(
+        {"command": run.command, **run.settings}, allow_unicode=True, sort_keys=False
+    )
+    write_whole(folder / CONFIG, config)
+    text = json.dumps(dataclasses.asdict(run), ensure_ascii=False, indent=2, allow_nan=False)
+    write_whole(folder / RECORD, text + "\n")
+    return folder
+
+
+def read(folder: str | Path) -> RunRecord:
+    """Reads the record of a run.
+
+    Raises:
+        MissingError: there is no run in this folder.
+        UsageError: its run.json is broken, or of another version.
+    """
+    path = Path(folder) / RECORD
+    if not path.is_file():
+        raise MissingError("no run in this folder", got=str(folder),
+                           want=f"a folder with {RECORD}",
+                           hint="a run's folder is outputs/COMMAND, or its --output-dir")
+    want = "the run.json that encoderlab wrote"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = {one.name for one in dataclasses.fields(RunRecord)}
+        run = RunRecord(**{key: value for key, value in content.items() if key in names})
+    except (ValueError, TypeError, AttributeError) as broken:
+        raise UsageError(f"{path} is broken", got=str(broken), want=want) from broken
+    if run.format != FORMAT:
+        raise UsageError(f"{path} has another format", got=run.format, want=f"format {FORMAT}")
+    return run
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file so that a reader, or a power cut, meets the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files for the owner only; an ordinary file follows the umask.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(unfinished, 0o666 & ~mask)
+        os.replace(unfinished, path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it: NaN and infinity become None, arrays lists, paths texts."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain({one.name: getattr(value, one.name) for one in dataclasses.fields(value)})
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):  # arrays, tensors and their scalars
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return str(value)
+
+
+def versions() -> dict[str, str]:
+    """Installed version of each package whose version can change a result."""
+    found = {}
+    for name in REPORTED_PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the folder the user stands in, `-dirty` where it has changes; None without."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def _checkpoints(result: Mapping[str, Any]) -> dict[str, str]:
+    if isinstance(result.get("fingerprints"), dict):
+        return dict(result["fingerprints"])
+    fingerprint = result.get("fingerprint") or result.get("model_fingerprint")
+    return {str(result.get("model", "model")): str(fingerprint)} if fingerprint else {}

@@ -1,0 +1,34 @@
+"""Exact top-k by inner product over vectors in memory. Pure: arrays in, positions and scores out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+# Scores held at a time: small enough for the cache, large enough for the matrix product.
+BLOCK = 1 << 22
+
+
+def top_k(
+    query: Float[np.ndarray, "n d"], vectors: Float[np.ndarray, "m d"], k: int
+) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
+    """The k largest inner products of each query, largest first, and whose they are.
+
+    Of equal scores the earlier vector comes first. k is at most m.
+    """
+    q, v = (torch.from_numpy(np.require(a, np.float32, ("C", "W"))) for a in (query, vectors))
+    n, m = len(q), len(v)
+    width = max(k, min(m, BLOCK // max(n, 1)))
+    best = torch.empty((n, 0))
+    where = torch.empty((n, 0), dtype=torch.long)
+    for start in range(0, m, width):
+        scores = q @ v[start : start + width].T
+        found = scores.topk(min(k, scores.shape[1]), dim=1)
+        best = torch.cat([best, found.values], dim=1)
+        where = torch.cat([where, found.indices + start], dim=1)
+        if best.shape[1] > k:
+            kept = best.topk(k, dim=1).indices
+            best, where = best.gather(1, kept), where.gather(1, kept)
+    order = np.lexsort((where.numpy(), -best.numpy()), axis=1)
+    return np.take_along_axis(best.numpy(), order, 1), np.take_along_axis(where.numpy(), order, 1)
