@@ -1,9 +1,9 @@
 """Every error that EncoderLab raises on purpose, and the words they share. Standard library only.
 
-    EncoderLabError
-    ├── UsageError    exit 2   what was asked is wrong: a word, a value, a file's content
-    ├── MissingError  exit 3   something needed is not there: file, checkpoint, GPU, network, extra
-    └── WorkError     exit 1   the work failed: memory, disk, divergence
+EncoderLabError
+├── UsageError    exit 2   what was asked is wrong: a word, a value, a file's content
+├── MissingError  exit 3   something needed is not there: file, checkpoint, GPU, network, extra
+└── WorkError     exit 1   the work failed: memory, disk, divergence
 """
 
 from __future__ import annotations

@@ -43,8 +43,12 @@ def test_two_right_texts_share_the_target_evenly() -> None:
     log_p = F.log_softmax(image @ text.T, dim=1)
     log_q = F.log_softmax(text @ image.T, dim=1)
     rows = [(0, 1), (0, 1), (2,), (3,)]
-    by_hand = sum(-sum(p[i, j] for j in js) / len(js) for p in (log_p, log_q)
-                  for i, js in enumerate(rows)) / 8
+    by_hand = (
+        sum(
+            -sum(p[i, j] for j in js) / len(js) for p in (log_p, log_q) for i, js in enumerate(rows)
+        )
+        / 8
+    )
     ours = contrastive_loss(image, text, torch.tensor(1.0, dtype=torch.float64), right)
     assert ours.item() == pytest.approx(float(by_hand))
 

@@ -20,8 +20,9 @@ def test_a_class_is_the_normalised_mean_of_its_normalised_prompts() -> None:
 def test_probabilities_are_the_softmax_of_scaled_cosines(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     image, classes = rng.normal(size=(4, 3)), rng.normal(size=(5, 3))
-    np.testing.assert_allclose(probabilities(image, classes, scale),
-                               softmax(scale * image @ classes.T, axis=1), rtol=1e-9)
+    np.testing.assert_allclose(
+        probabilities(image, classes, scale), softmax(scale * image @ classes.T, axis=1), rtol=1e-9
+    )
 
 
 def test_accuracy_confusion_and_recall_by_hand() -> None:

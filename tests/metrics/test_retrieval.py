@@ -17,8 +17,10 @@ from encoderlab.metrics.score import wilson
 
 def _best_rank(scores: np.ndarray, right: set[int], ties_against: bool) -> int:
     """By sorting a list: the slow way."""
-    order = sorted(range(len(scores)),
-                   key=lambda j: (-scores[j], (j in right) if ties_against else (j not in right)))
+    order = sorted(
+        range(len(scores)),
+        key=lambda j: (-scores[j], (j in right) if ties_against else (j not in right)),
+    )
     return 1 + next(place for place, j in enumerate(order) if j in right)
 
 
@@ -27,12 +29,16 @@ def _brute(image, text, owner, words):
     text = text / np.linalg.norm(text, axis=1, keepdims=True)
     distinct = list(dict.fromkeys(words))
     vectors = [text[words.index(w)] for w in distinct]
-    scores = (image.astype(np.float32) @ np.array(vectors, dtype=np.float32).T)
-    has = [{distinct.index(words[j]) for j in range(len(words)) if owner[j] == i}
-           for i in range(len(image))]
+    scores = image.astype(np.float32) @ np.array(vectors, dtype=np.float32).T
+    has = [
+        {distinct.index(words[j]) for j in range(len(words)) if owner[j] == i}
+        for i in range(len(image))
+    ]
     i2t = [_best_rank(scores[i], has[i], True) for i in range(len(image))]
-    t2i = [_best_rank(scores[:, u], {i for i in range(len(image)) if u in has[i]}, True)
-           for u in range(len(distinct))]
+    t2i = [
+        _best_rank(scores[:, u], {i for i in range(len(image)) if u in has[i]}, True)
+        for u in range(len(distinct))
+    ]
     return i2t, t2i
 
 
@@ -103,7 +109,8 @@ def test_chance_is_the_average_over_all_orders(m: int, p: int, k: int) -> None:
 
 def test_chance_of_mrr_with_one_right_answer_is_the_harmonic_number_over_n() -> None:
     assert chance_of_mrr(np.ones(3, int), 20) == pytest.approx(
-        sum(1 / r for r in range(1, 21)) / 20)
+        sum(1 / r for r in range(1, 21)) / 20
+    )
 
 
 def test_random_embeddings_score_what_chance_says() -> None:
@@ -134,8 +141,9 @@ def test_captions_that_repeat_do_not_narrow_the_interval() -> None:
     rng = np.random.default_rng(3)
     image, text = rng.normal(size=(60, 8)), rng.normal(size=(60, 8))
     once = retrieval(image, text).text_to_image.recall[10]
-    five = retrieval(image, np.repeat(text, 5, axis=0),
-                     image_of_text=np.repeat(np.arange(60), 5)).text_to_image.recall[10]
+    five = retrieval(
+        image, np.repeat(text, 5, axis=0), image_of_text=np.repeat(np.arange(60), 5)
+    ).text_to_image.recall[10]
     assert five.n == 300
     assert five.ci_high - five.ci_low == pytest.approx(once.ci_high - once.ci_low, rel=0.05)
 

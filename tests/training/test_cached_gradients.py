@@ -70,8 +70,10 @@ def test_cached_gradients_equal_the_gradient_of_the_whole_batch(
     found = _gradients(clip)
     assert cached.item() == pytest.approx(whole.item(), rel=1e-12)
     assert found.keys() == expected.keys()
-    assert {"logit_scale", "vision.position_embedding" if drops_patches else "vision.pool.value.bias"
-            } <= found.keys()
+    assert {
+        "logit_scale",
+        "vision.position_embedding" if drops_patches else "vision.pool.value.bias",
+    } <= found.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-9, rtol=1e-6, msg=name)
 

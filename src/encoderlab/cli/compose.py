@@ -13,13 +13,13 @@ import sys
 import tempfile
 import warnings
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from encoderlab import progress
 from encoderlab.cli import mishaps
-from encoderlab.cli.words import Words, unknown_setting
+from encoderlab.cli.words import Words, quoted, unknown_setting
 from encoderlab.errors import MissingError, UsageError, WorkError, unknown
 from encoderlab.settings.commands import COMMANDS, Command
 from encoderlab.settings.setting import Setting, leaves
@@ -39,14 +39,19 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
         flags = list(words.hydra_flags)
         looks_only = any(flag in flags for flag in ("--cfg", "-c", "--info", "-i"))
         if looks_only and words.multirun:
-            raise UsageError("--cfg and --info show one configuration; --multirun makes many",
-                             hint="leave one of them out")
-        if not any(flag in flags for flag in ("--config-dir", "-cd")) and Path(
-            OWN_CONFIGS
-        ).is_dir():
+            raise UsageError(
+                "--cfg and --info show one configuration; --multirun makes many",
+                hint="leave one of them out",
+            )
+        if (
+            not any(flag in flags for flag in ("--config-dir", "-cd"))
+            and Path(OWN_CONFIGS).is_dir()
+        ):
             flags += ["--config-dir", OWN_CONFIGS]
         if words.multirun:
             flags.append("--multirun")
+        if any(flag in flags for flag in ("--config-name", "-cn")):
+            words = replace(words, overrides=_over_own_yaml(command, words.overrides))
         overrides = _quiet_hydra(command, words.overrides, sweep=words.multirun)
         if words.multirun and (job.does_nothing or words.show_config):
             # Hydra keeps a record of a sweep; nothing is to stay of one that only looks.
@@ -70,12 +75,25 @@ def _quiet_hydra(command: Command, typed: list[str], *, sweep: bool) -> list[str
         "hydra/hydra_logging": "none",
     }
     if sweep:
-        folders = [one.key for one in leaves(command.settings)
-                   if one.key in ("output_dir", "output.dir") and one.default]
-        ours |= {"hydra.sweep.dir": f"${{{folders[0]}}}" if folders else "outputs",
-                 "hydra.sweep.subdir": "multirun-${hydra.job.num}"}
+        folders = [
+            one
+            for one in leaves(command.settings)
+            if one.key in ("output_dir", "output.dir") and one.default
+        ]
+        # A YAML of the user's own may leave the key out.
+        chosen = [f"'${{oc.select:{one.key},{quoted(one.default)[1:-1]}}}'" for one in folders]
+        ours |= {
+            "hydra.sweep.dir": chosen[0] if chosen else "outputs",
+            "hydra.sweep.subdir": "multirun-${hydra.job.num}",
+        }
     given = {word.lstrip("+~").partition("=")[0] for word in typed}
     return [f"{key}={value}" for key, value in ours.items() if key not in given] + typed
+
+
+def _over_own_yaml(command: Command, typed: list[str]) -> list[str]:
+    """Over a YAML that does not build on ours, a setting is added where it is not named yet."""
+    keys = {setting.key for setting in leaves(command.settings)}
+    return [f"++{word}" if word.partition("=")[0] in keys else word for word in typed]
 
 
 def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
@@ -89,11 +107,12 @@ def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
     if not packaged:
         store.store(name="config", node=command.settings)
 
-    def task(cfg: Any) -> int:
-        return job(cfg)
+    def task(cfg: Any) -> None:
+        job(cfg)
 
-    main = hydra.main(version_base="1.3", config_path=str(folder) if packaged else None,
-                      config_name="config")
+    main = hydra.main(
+        version_base="1.3", config_path=str(folder) if packaged else None, config_name="config"
+    )
     with _arguments([f"encoderlab {command.name}", *argv]):
         try:
             main(task)()
@@ -164,7 +183,9 @@ class _Job:
             from hydra.core.hydra_config import HydraConfig
 
             about = HydraConfig.get()
-            overrides = [word for word in about.overrides.task if not word.startswith("hydra")]
+            overrides = [
+                word.lstrip("+") for word in about.overrides.task if not word.startswith("hydra")
+            ]
             where = f"job {about.job.num} ({' '.join(overrides)})"
             folder = Path(about.runtime.output_dir)
         try:
@@ -242,13 +263,15 @@ def _check(setting: Setting, value: Any, command: Command) -> None:
         return
     name = setting.flags[0] if setting.flags else setting.key
     if setting.choices and value not in setting.choices:
-        raise unknown(f"value for {name}", str(value), setting.choices,
-                      f"encoderlab {command.name} --help")
+        raise unknown(
+            f"value for {name}", str(value), setting.choices, f"encoderlab {command.name} --help"
+        )
     too_small = setting.least is not None and value < setting.least
     if too_small or (isinstance(value, float) and value != value):
         least = "a number" if setting.least is None else f"at least {setting.least:g}"
-        raise UsageError(f"{name} is too small" if too_small else f"{name} is no number",
-                         got=value, want=least)
+        raise UsageError(
+            f"{name} is too small" if too_small else f"{name} is no number", got=value, want=least
+        )
 
 
 def _show_configuration(settings: Any, command: Command) -> None:

@@ -94,13 +94,20 @@ def _parser(command: Command) -> argparse.ArgumentParser:
     Wide.help_markup = Wide.text_markup = False
     places = [setting for setting in leaves(command.settings) if setting.positional]
     usage = " ".join(
-        ["encoderlab", command.name, *(f"[{place.key.upper()}]" for place in places),
-         "[--flag value ...] [key=value ...]"]
+        [
+            "encoderlab",
+            command.name,
+            *(f"[{place.key.upper()}]" for place in places),
+            "[--flag value ...] [key=value ...]",
+        ]
     )
     parser = argparse.ArgumentParser(
-        prog=f"encoderlab {command.name}", usage=usage, description=_description(command),
+        prog=f"encoderlab {command.name}",
+        usage=usage,
+        description=_description(command),
         epilog=f"example:\n  encoderlab {command.name} {command.example}\n\n{RULE}",
-        formatter_class=Wide, add_help=False,
+        formatter_class=Wide,
+        add_help=False,
     )
     _fill(parser, command)
     return parser
@@ -125,15 +132,22 @@ def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
                 setting.key, nargs="?", metavar=f"{setting.key}=...", help=_help(setting)
             )
     common = groups[COMMON]
-    common.add_argument("-m", "--multirun", action="store_true",
-                        help="one run per combination of comma-separated key=a,b values")
-    common.add_argument("--show-config", action="store_true",
-                        help="print the configuration and stop")
-    common.add_argument("--config-name", metavar="NAME",
-                        help="a YAML of your own, in configs/ or --config-dir")
+    common.add_argument(
+        "-m",
+        "--multirun",
+        action="store_true",
+        help="one run per combination of comma-separated key=a,b values",
+    )
+    common.add_argument(
+        "--show-config", action="store_true", help="print the configuration and stop"
+    )
+    common.add_argument(
+        "--config-name", metavar="NAME", help="a YAML of your own, in configs/ or --config-dir"
+    )
     common.add_argument("--config-dir", metavar="DIR", help="folder with YAML of your own")
-    common.add_argument("--cfg", metavar="WHAT",
-                        help="print Hydra's view: job, hydra or all, and stop")
+    common.add_argument(
+        "--cfg", metavar="WHAT", help="print Hydra's view: job, hydra or all, and stop"
+    )
     common.add_argument("-h", "--help", action="store_true", help="show this and stop")
 
 

@@ -22,8 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        print("\nencoderlab: interrupted; what was finished and saved so far is kept",
-              file=sys.stderr)
+        print(
+            "\nencoderlab: interrupted; what was finished and saved so far is kept", file=sys.stderr
+        )
         return 130
     except BrokenPipeError:
         # The reader of our answer, such as `head`, has seen enough.
@@ -65,8 +66,10 @@ def _completion(rest: list[str]) -> int:
     from encoderlab.cli import help as shown
 
     if not rest or rest[0] in ("-h", "--help"):
-        print("usage: encoderlab completion " + "|".join(shown.SHELLS) + "\n\n"
-              "Prints a script; bash: eval \"$(encoderlab completion bash)\"")
+        print(
+            "usage: encoderlab completion " + "|".join(shown.SHELLS) + "\n\n"
+            'Prints a script; bash: eval "$(encoderlab completion bash)"'
+        )
         return 0 if rest else 2
     print(shown.completion(rest[0]))
     return 0
@@ -74,9 +77,10 @@ def _completion(rest: list[str]) -> int:
 
 def _no_command(word: str) -> EncoderLabError:
     if word.startswith("-") or "=" in word:
-        return UsageError("a command comes first", got=word,
-                          want="encoderlab COMMAND [--flag value ...]",
-                          hint="list them: encoderlab --help")
+        return UsageError(
+            "a command comes first",
+            got=word,
+            want="encoderlab COMMAND [--flag value ...]",
+            hint="list them: encoderlab --help",
+        )
     return unknown("command", word, [*COMMANDS, "completion"], "encoderlab --help")
-
-

@@ -61,16 +61,21 @@ def as_ours(error: BaseException) -> EncoderLabError | None:
 def _of_system(error: OSError) -> EncoderLabError | None:
     name = error.filename
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WorkError("the disk is full", got=name, hint="free some space, or choose another "
-                         "folder with --output-dir")
+        return WorkError(
+            "the disk is full",
+            got=name,
+            hint="free some space, or choose another folder with --output-dir",
+        )
     if isinstance(error, FileNotFoundError) and name is not None:
         return MissingError("a file is not there", got=str(name), hint="check the path")
     if isinstance(error, PermissionError) and name is not None:
-        return MissingError("no permission", got=str(name),
-                            hint="choose another folder, or change who may use it")
+        return MissingError(
+            "no permission", got=str(name), hint="choose another folder, or change who may use it"
+        )
     if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError) and name:
-        return UsageError("there is something else at this path", got=str(name),
-                          hint="choose another path")
+        return UsageError(
+            "there is something else at this path", got=str(name), hint="choose another path"
+        )
     return None
 
 
@@ -104,9 +109,12 @@ def of_configuration(error: Exception, command: Command) -> EncoderLabError | No
     if isinstance(error, SearchPathException):
         return MissingError(text, hint="check --config-dir")
     if isinstance(error, OverrideParseException):
-        return UsageError("a setting's value cannot be read", got=error.override,
-                          want="key=value", hint="give it by its flag, or put the value in "
-                          "quotes: key=\"'my text'\"")
+        return UsageError(
+            "a setting's value cannot be read",
+            got=error.override,
+            want="key=value",
+            hint="give it by its flag, or put the value in quotes: key=\"'my text'\"",
+        )
     if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
         return _objection(error, command, see)
     if isinstance(error, HydraException):
@@ -121,15 +129,23 @@ def _missing_config(error: Exception, command: Command) -> EncoderLabError:
     if group in ("hydra/launcher", "hydra/sweeper"):
         if choice.startswith(LAUNCHERS):
             extra = "encoderlab[sweep]" if choice == "joblib" else f"hydra-{choice}-launcher"
-            return MissingError(f"{group}={choice} is not installed",
-                                hint=f'install it: pip install "{extra}"')
+            return MissingError(
+                f"{group}={choice} is not installed", hint=f'install it: pip install "{extra}"'
+            )
         return unknown(group, choice, options, f"encoderlab {command.name} --info plugins")
     if group and options:
-        return unknown(f"{group} for `encoderlab {command.name}`", choice, options,
-                       f"encoderlab {command.name} --help")
-    return MissingError("no such configuration", got=str(name),
-                        want="a YAML of that name in configs/ or in --config-dir",
-                        hint="check --config-name and --config-dir")
+        return unknown(
+            f"{group} for `encoderlab {command.name}`",
+            choice,
+            options,
+            f"encoderlab {command.name} --help",
+        )
+    return MissingError(
+        "no such configuration",
+        got=str(name),
+        want="a YAML of that name in configs/ or in --config-dir",
+        hint="check --config-name and --config-dir",
+    )
 
 
 def _objection(error: Exception, command: Command, see: str) -> EncoderLabError:
@@ -146,9 +162,13 @@ def _objection(error: Exception, command: Command, see: str) -> EncoderLabError:
     if setting is not None:
         kind = KIND_IN_WORDS.get(setting.item, "a value")
         want = f"a list, [a,b,...], each {kind}" if setting.many else kind
-        return UsageError(f"`{key}` has the wrong kind of value", got=typed or reason, want=want,
-                          hint=see)
+        return UsageError(
+            f"`{key}` has the wrong kind of value", got=typed or reason, want=want, hint=see
+        )
     if "Ambiguous value" in str(error):
-        return UsageError("a list of values, and no sweep was asked for", got=typed or reason,
-                          want="key=[a,b] for a list, or --multirun for one run per value")
+        return UsageError(
+            "a list of values, and no sweep was asked for",
+            got=typed or reason,
+            want="key=[a,b] for a list, or --multirun for one run per value",
+        )
     return UsageError("the configuration does not fit", got=reason, hint=see)

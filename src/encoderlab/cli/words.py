@@ -86,9 +86,12 @@ def spelled(setting: Setting, text: str, flag: str) -> str:
         if setting.item is float:
             return repr(float(text)) if math.isfinite(float(text)) else text
     except (ValueError, KeyError):
-        raise UsageError(f"{flag} has the wrong kind of value", got=text,
-                         want=KIND_IN_WORDS[setting.item],
-                         hint=f"its default is {default_in_words(setting.default)}") from None
+        raise UsageError(
+            f"{flag} has the wrong kind of value",
+            got=text,
+            want=KIND_IN_WORDS[setting.item],
+            hint=f"its default is {default_in_words(setting.default)}",
+        ) from None
     return quoted(text)
 
 
@@ -112,8 +115,11 @@ def unknown_setting(key: str, command: Command, more: str = "") -> UsageError:
     """The error for a key that the command's settings do not have."""
     near = did_you_mean(key, sorted(all_keys(command)))
     see = f"see all settings: encoderlab {command.name} --help{more}"
-    return UsageError(f"unknown setting for `encoderlab {command.name}`", got=key,
-                      hint=f"Did you mean `{near}`? {see[0].upper()}{see[1:]}" if near else see)
+    return UsageError(
+        f"unknown setting for `encoderlab {command.name}`",
+        got=key,
+        hint=f"Did you mean `{near}`? {see[0].upper()}{see[1:]}" if near else see,
+    )
 
 
 class _Reader:
@@ -195,8 +201,11 @@ class _Reader:
                 break
         if not values:
             kind = KIND_IN_WORDS.get(setting.item, "a value")
-            raise UsageError(f"{flag} needs a value", want=kind + (" or several" * setting.many),
-                             hint=f"its default is {default_in_words(setting.default)}")
+            raise UsageError(
+                f"{flag} needs a value",
+                want=kind + (" or several" * setting.many),
+                hint=f"its default is {default_in_words(setting.default)}",
+            )
         return values
 
     def _is_flag(self, word: str) -> bool:
@@ -229,10 +238,13 @@ class _Reader:
     def _place(self, word: str) -> None:
         """Puts a bare word where the next positional setting is."""
         if not self.open_places:
-            raise UsageError(f"`encoderlab {self.command.name}` does not know what this word is "
-                             "for", got=word, want="--flag value, or key=value",
-                             hint="put a text of several words in quotes; see encoderlab "
-                             f"{self.command.name} --help")
+            raise UsageError(
+                f"`encoderlab {self.command.name}` does not know what this word is for",
+                got=word,
+                want="--flag value, or key=value",
+                hint="put a text of several words in quotes; see encoderlab "
+                f"{self.command.name} --help",
+            )
         setting = self.open_places.pop(0)
         self.words.overrides.append(f"{setting.key}={spelled(setting, word, setting.flags[0])}")
 
@@ -240,8 +252,11 @@ class _Reader:
         known = [*self.by_flag, *HYDRA_FLAGS, *OUR_FLAGS]
         near = did_you_mean(flag.replace("_", "-"), known)
         hint = f"See encoderlab {self.command.name} --help"
-        return UsageError(f"unknown flag for `encoderlab {self.command.name}`", got=flag,
-                          hint=f"Did you mean `{near}`? {hint}" if near else hint)
+        return UsageError(
+            f"unknown flag for `encoderlab {self.command.name}`",
+            got=flag,
+            hint=f"Did you mean `{near}`? {hint}" if near else hint,
+        )
 
 
 def _as_text(value: str) -> str:

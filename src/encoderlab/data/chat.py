@@ -55,10 +55,16 @@ def _sample(line: str, where: str, root: Path, name: str, label: str | None) -> 
     turns = _turns(line, where)
     images = _images(turns)
     if not images:
-        raise UsageError(f"{where} has no image",
-                         want='a part {"type": "image", "image": "chart/example.png"}')
-    said = [part["text"].strip() for role, parts in turns if role == "assistant"
-            for part in parts if part.get("type") == "text" and part.get("text", "").strip()]
+        raise UsageError(
+            f"{where} has no image", want='a part {"type": "image", "image": "chart/example.png"}'
+        )
+    said = [
+        part["text"].strip()
+        for role, parts in turns
+        if role == "assistant"
+        for part in parts
+        if part.get("type") == "text" and part.get("text", "").strip()
+    ]
     if label is None and "/" in images[0]:
         label = images[0].split("/")[0]
     return Sample(name, image_path(root, images[0], where), tuple(dict.fromkeys(said)), label)
@@ -69,13 +75,20 @@ def _turns(line: str, where: str) -> list[tuple[str, list[dict[str, Any]]]]:
         messages = json.loads(line)["messages"]
         return [(message["role"], _parts(message["content"])) for message in messages]
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{where} is no chat record", got=line.strip()[:60],
-                         want='{"messages": [{"role": "user", "content": [...]}, ...]}') from error
+        raise UsageError(
+            f"{where} is no chat record",
+            got=line.strip()[:60],
+            want='{"messages": [{"role": "user", "content": [...]}, ...]}',
+        ) from error
 
 
 def _images(turns: list[tuple[str, list[dict[str, Any]]]]) -> list[str]:
-    return [part["image"] for _, parts in turns for part in parts
-            if part.get("type") == "image" and isinstance(part.get("image"), str)]
+    return [
+        part["image"]
+        for _, parts in turns
+        for part in parts
+        if part.get("type") == "image" and isinstance(part.get("image"), str)
+    ]
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:

@@ -35,8 +35,9 @@ def read_csv(path: str | Path, img_root: str | Path | None = None) -> list[Sampl
         for row in rows:
             name = (row[IMAGE] or "").strip()
             if not name:
-                raise UsageError(f"line {rows.line_num} of {table} has no {IMAGE}",
-                                 want="a path in every row")
+                raise UsageError(
+                    f"line {rows.line_num} of {table} has no {IMAGE}", want="a path in every row"
+                )
             captions = texts.setdefault(name, [])
             caption = (row.get(CAPTION) or "").strip()
             if caption and caption not in captions:
@@ -44,9 +45,13 @@ def read_csv(path: str | Path, img_root: str | Path | None = None) -> list[Sampl
             if row.get(LABEL):
                 labels[name] = row[LABEL].strip()
     if not texts:
-        raise UsageError("the CSV has no rows", got=str(table), want="one row per image and caption")
-    samples = [Sample(name, image_path(root, name, str(table)), tuple(captions), labels.get(name))
-               for name, captions in texts.items()]
+        raise UsageError(
+            "the CSV has no rows", got=str(table), want="one row per image and caption"
+        )
+    samples = [
+        Sample(name, image_path(root, name, str(table)), tuple(captions), labels.get(name))
+        for name, captions in texts.items()
+    ]
     check_some_exist(samples, root, "--img-root")
     return samples
 
@@ -61,10 +66,14 @@ def image_path(root: Path, name: str, where: str) -> Path:
     path = given if given.is_absolute() else root / given
     # Only paths that could climb are resolved: that asks the disk, once per image.
     if (given.is_absolute() or ".." in given.parts) and not path.resolve().is_relative_to(
-            root.resolve()):
-        raise UsageError(f"an image path in {where} leaves the image folder", got=name,
-                         want=f"a path under {root}", hint="set --img-root to a folder that "
-                         "holds all images")
+        root.resolve()
+    ):
+        raise UsageError(
+            f"an image path in {where} leaves the image folder",
+            got=name,
+            want=f"a path under {root}",
+            hint="set --img-root to a folder that holds all images",
+        )
     return path
 
 
@@ -76,9 +85,12 @@ def check_some_exist(samples: list[Sample], root: Path, flag: str) -> None:
     """
     looked_at = [sample.image for sample in samples[:FIRST_LOOKED_AT]]
     if looked_at and not any(isinstance(i, Path) and i.is_file() for i in looked_at):
-        raise MissingError("none of the first images is there", got=str(looked_at[0]),
-                           want=f"images under {root}",
-                           hint=f"set {flag} to the folder that the paths start from")
+        raise MissingError(
+            "none of the first images is there",
+            got=str(looked_at[0]),
+            want=f"images under {root}",
+            hint=f"set {flag} to the folder that the paths start from",
+        )
 
 
 def _check_columns(table: Path, columns: Sequence[str] | None, needed: Sequence[str]) -> None:
@@ -88,8 +100,12 @@ def _check_columns(table: Path, columns: Sequence[str] | None, needed: Sequence[
     for column in needed:
         if column not in columns:
             near = did_you_mean(column, columns)
-            raise UsageError(f"{table} has no column {column}", got=", ".join(columns), want=want,
-                             hint=f"rename {near!r} to {column!r}" if near else None)
+            raise UsageError(
+                f"{table} has no column {column}",
+                got=", ".join(columns),
+                want=want,
+                hint=f"rename {near!r} to {column!r}" if near else None,
+            )
 
 
 def read_labels(path: str | Path) -> dict[str, str]:
@@ -121,5 +137,8 @@ def _text_of(table: Path) -> Iterator[csv.DictReader[str]]:
         with table.open(encoding="utf-8-sig", newline="") as file:
             yield csv.DictReader(file, strict=True)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError("the CSV cannot be read", got=f"{table}: {error}",
-                         want="UTF-8 text with commas and quoted fields") from error
+        raise UsageError(
+            "the CSV cannot be read",
+            got=f"{table}: {error}",
+            want="UTF-8 text with commas and quoted fields",
+        ) from error

@@ -70,7 +70,7 @@ def open_image(
     except PermissionError as error:
         raise ImageError(name, "it may not be read (permission denied)") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(name, f"it has more than {max_pixels:,} pixels") from error
+        raise ImageError(name, f"its pixels are over the limit of {max_pixels:,}") from error
     except UnidentifiedImageError as error:
         raise ImageError(name, _what_it_is(source)) from error
     except (OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError) as error:
@@ -81,8 +81,11 @@ def open_image(
 def _check_size(name: str, image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        raise ImageError(name, f"its {width} x {height} pixels are over the limit of "
-                         f"{max_pixels:,}", "make it smaller first")
+        raise ImageError(
+            name,
+            f"its {width} x {height} pixels are over the limit of {max_pixels:,}",
+            "make it smaller first",
+        )
 
 
 def _draft(image: ImageFile.ImageFile, min_side: int) -> None:
@@ -110,8 +113,9 @@ def _deep_grey(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
     if image.mode == "F":
         # Floats have no stated range: 0 to 1 where they fit in it, else their own extremes.
-        low, high = (0.0, 1.0) if 0 <= values.min() and values.max() <= 1 else (
-            values.min(), values.max())
+        low, high = (
+            (0.0, 1.0) if values.min() >= 0 and values.max() <= 1 else (values.min(), values.max())
+        )
     else:
         low, high = 0.0, 65535.0 if values.max() > 255 else 255.0
     scaled = (np.nan_to_num(values) - low) / max(high - low, 1e-12)

@@ -32,11 +32,19 @@ def read_folder(path: str | Path) -> list[Sample]:
             if not name.startswith(".") and Path(name).suffix.lower() in ENDINGS:
                 file = Path(folder) / name
                 below = file.relative_to(root)
-                samples.append(Sample(below.as_posix(), file,
-                                      label=below.parts[0] if len(below.parts) > 1 else None))
+                samples.append(
+                    Sample(
+                        below.as_posix(),
+                        file,
+                        label=below.parts[0] if len(below.parts) > 1 else None,
+                    )
+                )
     if not samples:
-        raise UsageError("the folder has no images", got=str(root),
-                         want=f"files ending in {', '.join(sorted(ENDINGS))}")
+        raise UsageError(
+            "the folder has no images",
+            got=str(root),
+            want=f"files ending in {', '.join(sorted(ENDINGS))}",
+        )
     return samples
 
 

@@ -40,8 +40,9 @@ class DataGenerator:
         if not len(values) or min(values) < 0:
             raise UsageError("a bar chart needs values from 0 up", got=list(values))
         if labels is not None and len(labels) != len(values):
-            raise UsageError("labels and values do not match", got=f"{len(labels)} labels",
-                             want=f"{len(values)}")
+            raise UsageError(
+                "labels and values do not match", got=f"{len(labels)} labels", want=f"{len(values)}"
+            )
         canvas = Canvas(self.size, WHITE)
         draw_axes(canvas, grid=True)
         top = max(values) or 1.0
@@ -64,8 +65,7 @@ class DataGenerator:
         """
         lines = ([list(header)] if header else []) + [list(row) for row in rows]
         if not lines or not lines[0] or len({len(line) for line in lines}) != 1:
-            raise UsageError("a table needs rows of one length",
-                             got=[len(line) for line in lines])
+            raise UsageError("a table needs rows of one length", got=[len(line) for line in lines])
         canvas = Canvas(self.size, WHITE)
         left, width = 0.04, 0.92
         high, wide = width / max(len(lines), 4), width / len(lines[0])
@@ -73,8 +73,14 @@ class DataGenerator:
             canvas.box(left, left, left + width, left + high, HEAD)
         for row, line in enumerate(lines):
             for column, cell in enumerate(line):
-                canvas.text(left + (column + 0.5) * wide, left + (row + 0.5) * high, str(cell),
-                            min(0.5 * high, 0.07), INK, widest=0.9 * wide)
+                canvas.text(
+                    left + (column + 0.5) * wide,
+                    left + (row + 0.5) * high,
+                    str(cell),
+                    min(0.5 * high, 0.07),
+                    INK,
+                    widest=0.9 * wide,
+                )
         bottom, right = left + len(lines) * high, left + width
         for row in range(len(lines) + 1):
             canvas.line([(left, left + row * high), (right, left + row * high)], RULE, 0.005)
@@ -112,8 +118,10 @@ class DataGenerator:
         return {
             category: [
                 (item.image, item.captions[0])
-                for item in (generate(first + i, kind=category, size=self.size)
-                             for i in range(n_per_category))
+                for item in (
+                    generate(first + i, kind=category, size=self.size)
+                    for i in range(n_per_category)
+                )
             ]
             for category in categories
         }

@@ -24,20 +24,20 @@ def read_samples(source: str | Path, img_root: str | Path | None = None) -> list
     if path.is_dir():
         return read_folder(path)
     if not path.exists():
-        raise MissingError("no such data", got=str(source),
-                           want="a CSV, a JSONL or a folder of images that exists")
+        raise MissingError(
+            "no such data", got=str(source), want="a CSV, a JSONL or a folder of images that exists"
+        )
     ending = path.suffix.lower()
     if ending in (".csv", ".tsv"):
         return read_csv(path, img_root)
     if ending in (".jsonl", ".ndjson"):
         return read_chat(path, img_root)
-    raise UsageError("unknown kind of data", got=str(source),
-                     want="a .csv, a .jsonl or a folder of images")
+    raise UsageError(
+        "unknown kind of data", got=str(source), want="a .csv, a .jsonl or a folder of images"
+    )
 
 
-def split_by_image(
-    samples: Sequence[Sample], held_out: float
-) -> tuple[list[Sample], list[Sample]]:
+def split_by_image(samples: Sequence[Sample], held_out: float) -> tuple[list[Sample], list[Sample]]:
     """Splits off about the share `held_out` of the images, each by its own id alone.
 
     An image stays on its side when others are added or the order changes; at least one image is

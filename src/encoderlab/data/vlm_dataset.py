@@ -71,8 +71,9 @@ class VLMDataset:
         """The types that have a label file under the root."""
         if self.is_built_in:
             return tuple(dict.fromkeys(s.label for s in self._built_in() if s.label))
-        return tuple(name for name, where in self.sets.items()
-                     if (self.root / where.labels).is_file())
+        return tuple(
+            name for name, where in self.sets.items() if (self.root / where.labels).is_file()
+        )
 
     def load_samples(self, data_type: str, n_samples: int | None = None) -> list[Sample]:
         """The first `n_samples` samples of a type (all if None).
@@ -100,8 +101,12 @@ class VLMDataset:
     def _read(self, data_type: str) -> list[Sample]:
         if self.is_built_in:
             if data_type not in self.data_types:
-                raise unknown("data type of the built-in samples", data_type, self.data_types,
-                              "encoderlab ls datasets")
+                raise unknown(
+                    "data type of the built-in samples",
+                    data_type,
+                    self.data_types,
+                    "encoderlab ls datasets",
+                )
             return [sample for sample in self._built_in() if sample.label == data_type]
         if data_type not in self.sets:
             raise unknown("data type", data_type, list(self.sets), "encoderlab ls datasets")
@@ -112,9 +117,7 @@ class VLMDataset:
         return read_chat(SAMPLE_DATA / "labels.jsonl", SAMPLE_DATA / "images")
 
 
-def _choose_root(
-    argument: str | Path | None, configured: str | Path | None
-) -> tuple[Path, str]:
+def _choose_root(argument: str | Path | None, configured: str | Path | None) -> tuple[Path, str]:
     candidates = (
         (argument, "as asked"),
         (os.environ.get(ROOT_VARIABLE), f"from {ROOT_VARIABLE}"),
@@ -123,7 +126,10 @@ def _choose_root(
     for root, why in candidates:
         if root:
             if not Path(root).is_dir():
-                raise MissingError("the data root is not there", got=f"{root} ({why})",
-                                   want="a folder with label_v2/ and images/")
+                raise MissingError(
+                    "the data root is not there",
+                    got=f"{root} ({why})",
+                    want="a folder with label_v2/ and images/",
+                )
             return Path(root), why
     return SAMPLE_DATA, f"{ROOT_VARIABLE} is not set"

@@ -41,9 +41,15 @@ class Checkpoint:
     def fingerprint(self) -> str:
         """A digest of configuration, vocabulary and weights: equal means the same embeddings."""
         digest = hashlib.blake2b(digest_size=12)
-        files = [self.path] if self.path.is_file() else sorted(
-            file for file in self.path.iterdir()
-            if file.suffix in (".json", ".safetensors", ".txt") and file.is_file())
+        files = (
+            [self.path]
+            if self.path.is_file()
+            else sorted(
+                file
+                for file in self.path.iterdir()
+                if file.suffix in (".json", ".safetensors", ".txt") and file.is_file()
+            )
+        )
         for file in files:
             digest.update(file.name.encode())
             with file.open("rb") as content:
@@ -54,8 +60,9 @@ class Checkpoint:
 
 def embedded_models() -> tuple[str, ...]:
     """Names of the checkpoints that ship with the package."""
-    return tuple(sorted(folder.name for folder in ZOO.iterdir()
-                        if (folder / "config.json").is_file()))
+    return tuple(
+        sorted(folder.name for folder in ZOO.iterdir() if (folder / "config.json").is_file())
+    )
 
 
 def resolve(name: str | Path) -> Checkpoint:
@@ -75,8 +82,11 @@ def resolve(name: str | Path) -> Checkpoint:
         return _folder(text, local_folder(aliases[text]), "alias")
     if path.is_file():
         if path.suffix != ".ckpt":
-            raise UsageError("the model's name points to a file that is no checkpoint", got=text,
-                             want="a .ckpt file of a training run, or a checkpoint's folder")
+            raise UsageError(
+                "the model's name points to a file that is no checkpoint",
+                got=text,
+                want="a .ckpt file of a training run, or a checkpoint's folder",
+            )
         return Checkpoint(text, path, "training", TRAINING)
     if path.is_dir():
         best = path / "checkpoints" / "best.ckpt"
@@ -88,7 +98,8 @@ def resolve(name: str | Path) -> Checkpoint:
     known = [*embedded_models(), *aliases]
     near = did_you_mean(text, known)
     raise MissingError(
-        "unknown model", got=text,
+        "unknown model",
+        got=text,
         want=f"{near!r}?" if near else f"one of {', '.join(known)}, a folder, or a hub id",
         hint="list the known ones: encoderlab ls encoders",
     )
@@ -97,9 +108,12 @@ def resolve(name: str | Path) -> Checkpoint:
 def _folder(name: str, path: Path, kind: Kind) -> Checkpoint:
     config = path / "config.json"
     if not config.is_file():
-        raise UsageError("the folder is no checkpoint", got=str(path),
-                         want="a folder with config.json and model.safetensors, or one of a "
-                         "training run with checkpoints/best.ckpt")
+        raise UsageError(
+            "the folder is no checkpoint",
+            got=str(path),
+            want="a folder with config.json and model.safetensors, or one of a "
+            "training run with checkpoints/best.ckpt",
+        )
     try:
         family = json.loads(config.read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError) as error:

@@ -34,8 +34,11 @@ class DualEncoder:
         self, model: CLIP, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
     ) -> None:
         if model.tokenizer is None:
-            raise UsageError("the checkpoint has no tokenizer", got=str(checkpoint.path),
-                             want="tokenizer.json, or vocab.json and merges.txt, beside the weights")
+            raise UsageError(
+                "the checkpoint has no tokenizer",
+                got=str(checkpoint.path),
+                want="tokenizer.json, or vocab.json and merges.txt, beside the weights",
+            )
         self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
         self.device, self.dtype = device, dtype
         self.logit_scale = float(model.logit_scale.detach().float().exp())
@@ -80,7 +83,10 @@ class DualEncoder:
 
 
 def load_dual(
-    name: str, device: str | int | None = "auto", dtype: str = "auto", *,
+    name: str,
+    device: str | int | None = "auto",
+    dtype: str = "auto",
+    *,
     allow_untrained: bool = False,
 ) -> DualEncoder:
     """The dual encoder called `name`: embedded, alias, training run, folder or hub id.
@@ -92,17 +98,23 @@ def load_dual(
     where = choose_device(device)
     checkpoint = resolve(name)
     if checkpoint.family not in FAMILIES:
-        raise UsageError("the checkpoint belongs to a family without a text side that we can use",
-                         got=f"{checkpoint.family} ({name})", want="clip",
-                         hint="list the known ones: encoderlab ls encoders")
+        raise UsageError(
+            "the checkpoint belongs to a family without a text side that we can use",
+            got=f"{checkpoint.family} ({name})",
+            want="clip",
+            hint="list the known ones: encoderlab ls encoders",
+        )
     if checkpoint.family == TRAINING:
         model = CLIP.from_checkpoint(checkpoint.path)
     else:
         model = CLIP.from_pretrained(checkpoint.path)
     if model.trained_steps == 0 and not allow_untrained:
-        raise UsageError("the model has never been trained, so its numbers would mean nothing",
-                         got=name, want="a trained checkpoint",
-                         hint="train it: encoderlab train --help")
+        raise UsageError(
+            "the model has never been trained, so its numbers would mean nothing",
+            got=name,
+            want="a trained checkpoint",
+            hint="train it: encoderlab train --help",
+        )
     return DualEncoder(model, checkpoint, where, choose_dtype(dtype, where))
 
 

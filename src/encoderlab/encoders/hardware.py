@@ -41,7 +41,8 @@ def choose_device(name: str | int | None = "auto") -> torch.device:
         raise UsageError("unknown device", got=name, want="auto, cpu, cuda, cuda:1 or 1")
     if int(index) >= found:
         raise MissingError(
-            "the GPU that was asked for is not there", got=name,
+            "the GPU that was asked for is not there",
+            got=name,
             want=f"one of the {found} found" if found else "cpu: no CUDA device was found",
         )
     return torch.device("cuda", int(index))
@@ -56,12 +57,15 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         on_gpu = device.type == "cuda"
         fast = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
-        note(f"dtype: {'bfloat16' if fast else 'float32'} ({'' if fast else 'no '}bf16 in this "
-             f"{'GPU' if on_gpu else 'CPU'})")
+        note(
+            f"dtype: {'bfloat16' if fast else 'float32'} ({'' if fast else 'no '}bf16 in this "
+            f"{'GPU' if on_gpu else 'CPU'})"
+        )
         return torch.bfloat16 if fast else torch.float32
     if name not in DTYPES:
         raise UsageError("unknown dtype", got=name, want="auto, float32, bfloat16 or float16")
     if DTYPES[name] == torch.float16 and device.type == "cpu":
-        raise UsageError("float16 needs a GPU", got=f"dtype={name} on the CPU",
-                         want="bfloat16 or float32")
+        raise UsageError(
+            "float16 needs a GPU", got=f"dtype={name} on the CPU", want="bfloat16 or float32"
+        )
     return DTYPES[name]

@@ -54,8 +54,11 @@ class ClassifyResult:
             "classes": list(self.classes),
             "templates": list(self.templates),
             "predictions": [
-                {"image": p.image, "answer": p.answer,
-                 "top": [{"class": name, "probability": value} for name, value in p.top]}
+                {
+                    "image": p.image,
+                    "answer": p.answer,
+                    "top": [{"class": name, "probability": value} for name, value in p.top],
+                }
                 for p in self.predictions
             ],
             "accuracy": None if self.accuracy is None else self.accuracy.to_json(),
@@ -72,8 +75,11 @@ class ClassifyResult:
         for p in self.predictions[:SHOWN]:
             name = p.image if len(p.image) <= wide else "…" + p.image[1 - wide :]
             top = "  ".join(f"{c} {100 * value:.0f} %" for c, value in p.top)
-            mark = "" if p.answer is None else ("  ✓" if p.top[0][0] == p.answer else
-                                                f"  ✗ ({p.answer})")
+            mark = (
+                ""
+                if p.answer is None
+                else ("  ✓" if p.top[0][0] == p.answer else f"  ✗ ({p.answer})")
+            )
             lines.append(f"{name:<{wide}}  {top}{mark}")
         if len(self.predictions) > SHOWN:
             lines.append(f"… and {len(self.predictions) - SHOWN:,} more: --save-csv FILE or --json")
@@ -148,13 +154,19 @@ def run(
         vectors.append(class_vector(encoder.embed_texts([t.replace("{}", name) for t in used])))
     embedded = embed_samples(encoder, samples, batch_size)
     if not embedded.samples:
-        raise UsageError("not one image can be read", got=f"{len(samples)} in {image_dir}",
-                         want=f"readable images; the first says: {embedded.skipped[0].reason}")
+        raise UsageError(
+            "not one image can be read",
+            got=f"{len(samples)} in {image_dir}",
+            want=f"readable images; the first says: {embedded.skipped[0].reason}",
+        )
     chances = probabilities(embedded.vectors, np.stack(vectors), encoder.logit_scale)
     best = np.argsort(-chances, axis=1, kind="stable")[:, :top_k]
     predictions = tuple(
-        Prediction(sample.id, tuple((names[j], float(chances[i, j])) for j in best[i]),
-                   answers.get(sample.id))
+        Prediction(
+            sample.id,
+            tuple((names[j], float(chances[i, j])) for j in best[i]),
+            answers.get(sample.id),
+        )
         for i, sample in enumerate(embedded.samples)
     )
     known = [i for i, p in enumerate(predictions) if p.answer is not None]
@@ -182,26 +194,36 @@ def _classes(given: str | Sequence[str], samples: Sequence[Sample]) -> list[str]
     if not names:
         names = sorted({sample.label for sample in samples if sample.label})
         if not names:
-            raise UsageError("no classes were named and the folder has no sub-folders to name them",
-                             want='--classes "cat,dog,car"')
+            raise UsageError(
+                "no classes were named and the folder has no sub-folders to name them",
+                want='--classes "cat,dog,car"',
+            )
     if any(not name for name in names):
-        raise UsageError("a class name is blank", got=str(given),
-                         want="names with commas between them, none empty")
+        raise UsageError(
+            "a class name is blank",
+            got=str(given),
+            want="names with commas between them, none empty",
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UsageError("a class stands twice in the list", got=", ".join(twice),
-                         want="each class once")
+        raise UsageError(
+            "a class stands twice in the list", got=", ".join(twice), want="each class once"
+        )
     if len(names) < 2:
-        raise UsageError("one class leaves nothing to choose", got=names[0],
-                         want="at least two classes")
+        raise UsageError(
+            "one class leaves nothing to choose", got=names[0], want="at least two classes"
+        )
     return names
 
 
 def _templates(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     for template in given:
         if "{}" not in template:
-            raise UsageError("a template has no place for the class", got=template,
-                             want='text with {}, such as "a photo of {}"')
+            raise UsageError(
+                "a template has no place for the class",
+                got=template,
+                want='text with {}, such as "a photo of {}"',
+            )
     return tuple(given)
 
 
@@ -220,20 +242,29 @@ def _answers(
     stray = sorted({label for label in table.values() if label not in names})
     if stray:
         near = did_you_mean(stray[0], names)
-        raise UsageError("a label is none of the classes", got=stray[0], want=", ".join(names),
-                         hint=f"did you mean {near!r}?" if near else None)
+        raise UsageError(
+            "a label is none of the classes",
+            got=stray[0],
+            want=", ".join(names),
+            hint=f"did you mean {near!r}?" if near else None,
+        )
     root = Path(image_dir).resolve()
     beside = Path(labels_csv).resolve().parent
     by_path: dict[Path, str] = {}
     for name, label in table.items():
         by_path[(root / name).resolve()] = label
         by_path[(beside / name).resolve()] = label
-    found = {s.id: by_path[p] for s in samples
-             if isinstance(s.image, Path) and (p := s.image.resolve()) in by_path}
+    found = {
+        s.id: by_path[p]
+        for s in samples
+        if isinstance(s.image, Path) and (p := s.image.resolve()) in by_path
+    }
     if not found:
-        raise UsageError("no label belongs to an image of the folder",
-                         got=f"{next(iter(table))} in {labels_csv}",
-                         want=f"paths under {image_dir}, or beside the CSV")
+        raise UsageError(
+            "no label belongs to an image of the folder",
+            got=f"{next(iter(table))} in {labels_csv}",
+            want=f"paths under {image_dir}, or beside the CSV",
+        )
     return found
 
 
@@ -241,11 +272,21 @@ def _save(result: ClassifyResult, path: Path, top_k: int) -> None:
     text = io.StringIO()
     rows = csv.writer(text)
     shown = min(top_k, len(result.classes))
-    rows.writerow(["image_path", "answer",
-                   *(f"{what}_{i + 1}" for i in range(shown) for what in ("class", "probability"))])
+    rows.writerow(
+        [
+            "image_path",
+            "answer",
+            *(f"{what}_{i + 1}" for i in range(shown) for what in ("class", "probability")),
+        ]
+    )
     for p in result.predictions:
-        rows.writerow([p.image, p.answer or "",
-                       *(cell for name, value in p.top for cell in (name, f"{value:.6f}"))])
+        rows.writerow(
+            [
+                p.image,
+                p.answer or "",
+                *(cell for name, value in p.top for cell in (name, f"{value:.6f}")),
+            ]
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:

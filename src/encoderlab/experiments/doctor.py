@@ -97,8 +97,14 @@ def _installation() -> list[Finding]:
     for extra, (module, use) in EXTRAS.items():
         there = _is_importable(module)
         mend = f'not installed; for {use}: pip install "encoderlab[{extra}]"'
-        found.append(Finding(part, f"extra {extra}", OK if there else MISSING,
-                             f"installed, for {use}" if there else mend))
+        found.append(
+            Finding(
+                part,
+                f"extra {extra}",
+                OK if there else MISSING,
+                f"installed, for {use}" if there else mend,
+            )
+        )
     if _is_importable("torchvision"):
         found.append(Finding(part, "torchvision", OK, "installed, and not used"))
     return found
@@ -115,21 +121,39 @@ def _machine() -> list[Finding]:
     import torch
 
     part = "machine"
-    found = [Finding(part, "cpu", OK, f"{os.cpu_count()} cores, torch uses "
-                     f"{torch.get_num_threads()}; {torch.backends.cpu.get_cpu_capability()}")]
+    found = [
+        Finding(
+            part,
+            "cpu",
+            OK,
+            f"{os.cpu_count()} cores, torch uses "
+            f"{torch.get_num_threads()}; {torch.backends.cpu.get_cpu_capability()}",
+        )
+    ]
     from encoderlab.encoders.hardware import cpu_has_bf16
 
     amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
     fast = cpu_has_bf16()
-    found.append(Finding(part, "bf16 on the cpu", OK if fast else MISSING,
-                         f"in hardware{' (AMX)' if amx else ''}" if fast
-                         else "emulated: float32 is faster here"))
+    found.append(
+        Finding(
+            part,
+            "bf16 on the cpu",
+            OK if fast else MISSING,
+            f"in hardware{' (AMX)' if amx else ''}" if fast else "emulated: float32 is faster here",
+        )
+    )
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(index)
             bf16 = ", bf16" if facts.major >= 8 else ""
-            found.append(Finding(part, f"cuda:{index}", OK,
-                                 f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB{bf16}"))
+            found.append(
+                Finding(
+                    part,
+                    f"cuda:{index}",
+                    OK,
+                    f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB{bf16}",
+                )
+            )
     else:
         found.append(Finding(part, "gpu", MISSING, "no CUDA device found: the CPU is used"))
     free = shutil.disk_usage(Path.cwd()).free / 2**30
@@ -139,21 +163,43 @@ def _machine() -> list[Finding]:
 
 def _models() -> list[Finding]:
     part = "models"
-    found = [Finding(part, name, OK, f"embedded, {made_of}")
-             for language in (False, True) for name, made_of in embedded(language)]
+    found = [
+        Finding(part, name, OK, f"embedded, {made_of}")
+        for language in (False, True)
+        for name, made_of in embedded(language)
+    ]
     if not found:
-        found.append(Finding(part, "embedded models", WRONG,
-                             "none: the package is incomplete, install it again"))
+        found.append(
+            Finding(
+                part, "embedded models", WRONG, "none: the package is incomplete, install it again"
+            )
+        )
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
     cache = Path(HF_HUB_CACHE)
-    names = sorted(folder.name.removeprefix("models--").replace("--", "/")
-                   for folder in cache.glob("models--*"))
+    names = sorted(
+        folder.name.removeprefix("models--").replace("--", "/")
+        for folder in cache.glob("models--*")
+    )
     listed = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
-    found.append(Finding(part, "Hugging Face cache", OK if names else MISSING,
-                         f"{cache}: {listed}" if names else f"{cache}: empty"))
-    found.append(Finding(part, "network", OK, "not to be used (HF_HUB_OFFLINE)" if HF_HUB_OFFLINE
-                         else "used for hub ids that are not cached; --offline forbids it"))
+    found.append(
+        Finding(
+            part,
+            "Hugging Face cache",
+            OK if names else MISSING,
+            f"{cache}: {listed}" if names else f"{cache}: empty",
+        )
+    )
+    found.append(
+        Finding(
+            part,
+            "network",
+            OK,
+            "not to be used (HF_HUB_OFFLINE)"
+            if HF_HUB_OFFLINE
+            else "used for hub ids that are not cached; --offline forbids it",
+        )
+    )
     return found
 
 
@@ -167,15 +213,24 @@ def _data() -> list[Finding]:
         return [Finding(part, "data root", WRONG, str(error))]
     where = "the built-in samples" if data.is_built_in else str(data.root)
     types = ", ".join(data.data_types)
-    return [Finding(part, "data root", OK if types else WRONG,
-                    f"{where}: {types or 'no label file of any known type'}")]
+    return [
+        Finding(
+            part,
+            "data root",
+            OK if types else WRONG,
+            f"{where}: {types or 'no label file of any known type'}",
+        )
+    ]
 
 
 def _self_test(device: str, seed: int) -> list[Finding]:
     """Embeds two pictures and the sentence for one of them: it has to prefer its own."""
     part = "self-test"
-    names = [name for name, made_of in embedded(language=False)
-             if made_of in ("CLIPModel", "SiglipModel")]
+    names = [
+        name
+        for name, made_of in embedded(language=False)
+        if made_of in ("CLIPModel", "SiglipModel")
+    ]
     if not names:
         return [Finding(part, "embedded models", MISSING, "nothing to test")]
     from encoderlab.data.synthetic import generate
@@ -194,7 +249,9 @@ def _self_test(device: str, seed: int) -> list[Finding]:
             continue
         seconds = time.perf_counter() - clock
         own, foreign = (float(value) for value in images @ text[0])
-        said = (f"two images and a sentence in {seconds:.1f} s; cosine {own:.2f} with its own "
-                f"image, {foreign:.2f} with the other")
+        said = (
+            f"two images and a sentence in {seconds:.1f} s; cosine {own:.2f} with its own "
+            f"image, {foreign:.2f} with the other"
+        )
         found.append(Finding(part, name, OK if own > foreign else WRONG, said))
     return found

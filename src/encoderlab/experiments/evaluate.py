@@ -46,13 +46,22 @@ class EvaluateResult:
         both = (found.image_to_text, found.text_to_image)
         for k in found.image_to_text.recall:
             pair = [direction.recall[k] for direction in both]
-            chances = ", ".join("-" if s.chance is None else f"{100 * s.chance:.2f} %" for s in pair)
-            lines.append(f"{f'Recall@{k}':<16}"
-                         + "".join(f"{score.as_percent():<28}" for score in pair) + chances)
+            chances = ", ".join(
+                "-" if s.chance is None else f"{100 * s.chance:.2f} %" for s in pair
+            )
+            lines.append(
+                f"{f'Recall@{k}':<16}"
+                + "".join(f"{score.as_percent():<28}" for score in pair)
+                + chances
+            )
         for name, attribute, digits in (("MRR", "mrr", 3), ("median rank", "median_rank", 0)):
             pair = [getattr(direction, attribute) for direction in both]
-            cells = [f"{s.value:.{digits}f} [{s.ci_low:.{digits}f}, {s.ci_high:.{digits}f}]"
-                     if s.value is not None else f"undefined ({s.undefined})" for s in pair]
+            cells = [
+                f"{s.value:.{digits}f} [{s.ci_low:.{digits}f}, {s.ci_high:.{digits}f}]"
+                if s.value is not None
+                else f"undefined ({s.undefined})"
+                for s in pair
+            ]
             chances = ", ".join("-" if s.chance is None else f"{s.chance:.{digits}f}" for s in pair)
             lines.append(f"{name:<16}" + "".join(f"{cell:<28}" for cell in cells) + chances)
         lines += ["", "in brackets: 95 % interval; ties count against the model"]
@@ -66,9 +75,12 @@ class EvaluateResult:
         found = self.retrieval
         return [
             f"{name} Recall@{k} {100 * score.optimistic:.1f} %"
-            for name, direction in (("image to text", found.image_to_text),
-                                    ("text to image", found.text_to_image))
-            for k, score in direction.recall.items() if score.optimistic is not None
+            for name, direction in (
+                ("image to text", found.image_to_text),
+                ("text to image", found.text_to_image),
+            )
+            for k, score in direction.recall.items()
+            if score.optimistic is not None
         ]
 
 
@@ -103,20 +115,30 @@ def run(
     encoder = load_dual(model, device, dtype)
     embedded = embed_samples(encoder, samples, batch_size)
     if not embedded.samples:
-        raise UsageError("not one image can be read", got=f"{len(samples)} in {csv}",
-                         want=f"readable images; the first says: {embedded.skipped[0].reason}")
+        raise UsageError(
+            "not one image can be read",
+            got=f"{len(samples)} in {csv}",
+            want=f"readable images; the first says: {embedded.skipped[0].reason}",
+        )
     texts = [text for sample in embedded.samples for text in sample.texts]
     owner = np.repeat(np.arange(len(embedded.samples)), [len(s.texts) for s in embedded.samples])
-    found = retrieval(embedded.vectors, encoder.embed_texts(texts), image_of_text=owner,
-                      texts=texts)
+    found = retrieval(
+        embedded.vectors, encoder.embed_texts(texts), image_of_text=owner, texts=texts
+    )
     warnings = []
     if embedded.skipped:
         warnings.append(f"{len(embedded.skipped)} images could not be read and are left out")
     shared = 1 - found.distinct_captions / found.captions
     if shared > 0.01:
-        warnings.append(f"{shared:.1%} of the captions repeat another word for word: they count as "
-                        "one, right for every image that has them")
+        warnings.append(
+            f"{shared:.1%} of the captions repeat another word for word: they count as "
+            "one, right for every image that has them"
+        )
     return EvaluateResult(
-        encoder.name, encoder.fingerprint, csv, found,
-        tuple((s.id, s.reason) for s in embedded.skipped), tuple(warnings),
+        encoder.name,
+        encoder.fingerprint,
+        csv,
+        found,
+        tuple((s.id, s.reason) for s in embedded.skipped),
+        tuple(warnings),
     )

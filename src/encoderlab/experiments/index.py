@@ -36,9 +36,11 @@ class IndexResult:
 
     def to_text(self) -> str:
         """The few lines that the terminal shows."""
-        lines = [f"{self.db}: {self.total:,} images ({self.model})",
-                 f"{self.added:,} added, {self.unchanged:,} unchanged, {self.removed:,} removed, "
-                 f"{len(self.skipped):,} skipped, {self.seconds:.1f} s"]
+        lines = [
+            f"{self.db}: {self.total:,} images ({self.model})",
+            f"{self.added:,} added, {self.unchanged:,} unchanged, {self.removed:,} removed, "
+            f"{len(self.skipped):,} skipped, {self.seconds:.1f} s",
+        ]
         lines += [f"  skipped {name}: {reason}" for name, reason in self.skipped[:10]]
         if len(self.skipped) > 10:
             lines.append(f"  … and {len(self.skipped) - 10:,} more in run.json")

@@ -92,9 +92,11 @@ def _metrics() -> list[tuple[str, str]]:
 
 def _commands() -> list[tuple[str, str]]:
     return [
-        (command.name,
-         command.summary + (f" (comes with the {command.arrives_with})"
-                            if command.arrives_with else ""))
+        (
+            command.name,
+            command.summary
+            + (f" (comes with the {command.arrives_with})" if command.arrives_with else ""),
+        )
         for command in COMMANDS.values()
     ]
 
@@ -104,7 +106,8 @@ def _datasets() -> list[tuple[str, str]]:
     from encoderlab.data.vlm_dataset import ROOT_VARIABLE, SAMPLE_DATA, TYPED_SETS
 
     rows = [("built-in samples", f"chat JSONL, {SAMPLE_DATA}")]
-    rows += [(name, f"chat JSONL, {ROOT_VARIABLE}/{place.labels}")
-             for name, place in TYPED_SETS.items()]
+    rows += [
+        (name, f"chat JSONL, {ROOT_VARIABLE}/{place.labels}") for name, place in TYPED_SETS.items()
+    ]
     rows += [(f"synthetic {kind}", "made as needed: encoderlab.data.synthetic") for kind in KINDS]
     return rows

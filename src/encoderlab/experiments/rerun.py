@@ -70,8 +70,11 @@ def run(*, out: Path | None = None, run_folder: str) -> RerunResult:
         UsageError: the folder is unnamed or broken, or `out` is the folder itself.
     """
     if not run_folder:
-        raise UsageError("no run folder was named", want="encoderlab rerun RUN_FOLDER",
-                         hint="a run's folder is outputs/COMMAND, or its --output-dir")
+        raise UsageError(
+            "no run folder was named",
+            want="encoderlab rerun RUN_FOLDER",
+            hint="a run's folder is outputs/COMMAND, or its --output-dir",
+        )
     first = Path(run_folder)
     before = _read(first)
     command = COMMANDS.get(before.command)
@@ -81,8 +84,11 @@ def run(*, out: Path | None = None, run_folder: str) -> RerunResult:
         raise MissingError(command.not_yet)
     target = out or first.with_name(first.resolve().name + "-rerun")
     if target.resolve() == first.resolve():
-        raise UsageError("a repeated run must not overwrite the first", got=str(target),
-                         want="another --output-dir")
+        raise UsageError(
+            "a repeated run must not overwrite the first",
+            got=str(target),
+            want="another --output-dir",
+        )
     settings = from_plain(command.settings, before.settings)
     done = perform(command, settings, before.command_line, folder=target)
     again = _read(target).result

@@ -68,8 +68,12 @@ def perform(
     values = {one.name: getattr(settings, one.name) for one in dataclasses.fields(settings)}
     out = folder or _folder_of(values)
     if out is not None and command.leaves_folder and out.exists() and not out.is_dir():
-        raise UsageError("the output folder is a file", got=str(out), want="a folder",
-                         hint="choose another with --output-dir")
+        raise UsageError(
+            "the output folder is a file",
+            got=str(out),
+            want="a folder",
+            hint="choose another with --output-dir",
+        )
     parameters = {
         name: value for name, value in values.items() if name not in (*TALK, "output_dir", "output")
     }

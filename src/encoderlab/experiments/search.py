@@ -73,9 +73,11 @@ def run(
     from encoderlab.search import Index
 
     if (query is None) == (image is None):
-        raise UsageError("a search needs a sentence or an image, and not both",
-                         got=f"query={query!r}, image={image!r}",
-                         want='encoderlab search "a red circle", or --image FILE')
+        raise UsageError(
+            "a search needs a sentence or an image, and not both",
+            got=f"query={query!r}, image={image!r}",
+            want='encoderlab search "a red circle", or --image FILE',
+        )
     index = Index.open(db)
     if k < 1 or k > len(index):
         index.search("?", k)  # the index says what is wrong, before a model is loaded

@@ -58,8 +58,10 @@ class TrainResult:
             ]
             lines.append(f"  {direction.replace('_', ' ')}   " + "   ".join(parts))
         if self.skipped:
-            lines.append(f"{len(self.skipped)} images could not be read and were left out; "
-                         "run.json lists them")
+            lines.append(
+                f"{len(self.skipped)} images could not be read and were left out; "
+                "run.json lists them"
+            )
         lines.append(f"model: {self.model}")
         lines.append(f"next: encoderlab evaluate --model {self.model} --csv YOUR.csv")
         return "\n".join(lines)
@@ -156,8 +158,12 @@ def run(
         )
         from encoderlab.models.clip import Preprocess
 
-        model = CLIP(dataclasses.replace(shape, text=text), words,
-                     Preprocess(shape.vision.image_size, "squash"), patch_dropout=patch_dropout)
+        model = CLIP(
+            dataclasses.replace(shape, text=text),
+            words,
+            Preprocess(shape.vision.image_size, "squash"),
+            patch_dropout=patch_dropout,
+        )
     assert isinstance(model.tokenizer, Tokenizer)
     model.set_gradient_checkpointing(grad_checkpointing)
     train = decode_all(train_samples, model.preprocess, "training images")
@@ -207,24 +213,35 @@ def _shape(image_encoder: str, preset_name: str, **given: Any):
     base = preset(preset_name)
     is_resnet = isinstance(base.vision, ResNetConfig)
     if is_resnet != (image_encoder == "resnet"):
-        raise UsageError("the preset has the other image encoder",
-                         got=f"preset={preset_name} with image_encoder={image_encoder}",
-                         want="RN50 or tiny-resnet with resnet, the others with vit")
+        raise UsageError(
+            "the preset has the other image encoder",
+            got=f"preset={preset_name} with image_encoder={image_encoder}",
+            want="RN50 or tiny-resnet with resnet, the others with vit",
+        )
 
     def chosen(**names: str) -> dict[str, Any]:
         return {field: given[name] for field, name in names.items() if given[name] is not None}
 
     if is_resnet:
-        vision_changes = chosen(image_size="image_size", width="vision_width",
-                                heads="vision_heads")
+        vision_changes = chosen(image_size="image_size", width="vision_width", heads="vision_heads")
     else:
-        vision_changes = chosen(image_size="image_size", patch_size="patch_size",
-                                width="vision_width", layers="vision_layers",
-                                heads="vision_heads", activation="activation")
+        vision_changes = chosen(
+            image_size="image_size",
+            patch_size="patch_size",
+            width="vision_width",
+            layers="vision_layers",
+            heads="vision_heads",
+            activation="activation",
+        )
         _follow_width(vision_changes, base.vision)
-    text_changes = chosen(width="text_width", layers="text_layers", heads="text_heads",
-                          context_length="context_length", vocab_size="vocab_size",
-                          activation="activation")
+    text_changes = chosen(
+        width="text_width",
+        layers="text_layers",
+        heads="text_heads",
+        context_length="context_length",
+        vocab_size="vocab_size",
+        activation="activation",
+    )
     _follow_width(text_changes, base.text)
     return dataclasses.replace(
         base,
@@ -252,8 +269,11 @@ def _samples(
 
     train = [sample for sample in read_samples(train_csv, img_root) if sample.texts]
     if not train:
-        raise UsageError("no image has a caption", got=train_csv,
-                         want="a CSV with the columns image_path,caption")
+        raise UsageError(
+            "no image has a caption",
+            got=train_csv,
+            want="a CSV with the columns image_path,caption",
+        )
     if val_csv is not None:
         return train, [sample for sample in read_samples(val_csv, img_root) if sample.texts]
     train, val = split_by_image(train, HELD_OUT)
@@ -275,6 +295,9 @@ def _latest(path: Path) -> Path:
         return path
     latest = path / "checkpoints" / "latest.ckpt"
     if not latest.is_file():
-        raise MissingError("nothing to resume from", got=str(path),
-                           want="a run's folder with checkpoints/latest.ckpt, or a .ckpt file")
+        raise MissingError(
+            "nothing to resume from",
+            got=str(path),
+            want="a run's folder with checkpoints/latest.ckpt, or a .ckpt file",
+        )
     return latest

@@ -75,8 +75,9 @@ def embed_batches(
     ):
         for batch, decoded in _decoded_ahead(pool, encoder, samples, batch_size):
             good = [(s, d) for s, d in zip(batch, decoded, strict=True) if not isinstance(d, str)]
-            skipped = [Skipped(s.id, d) for s, d in zip(batch, decoded, strict=True)
-                       if isinstance(d, str)]
+            skipped = [
+                Skipped(s.id, d) for s, d in zip(batch, decoded, strict=True) if isinstance(d, str)
+            ]
             vectors = size.embed(encoder, [d.pixels for _, d in good])
             bar.advance(len(batch))
             yield Embedded(vectors, [s for s, _ in good], [d.size for _, d in good], skipped)
@@ -131,8 +132,11 @@ class _Batch:
                 if not _is_memory(error):
                     raise
                 if self.size == 1:
-                    raise WorkError("out of memory with one image at a time", got=encoder.name,
-                                    hint="use a smaller model or --device cpu") from error
+                    raise WorkError(
+                        "out of memory with one image at a time",
+                        got=encoder.name,
+                        hint="use a smaller model or --device cpu",
+                    ) from error
                 self.size = max(1, self.size // 2)
                 note(f"out of memory: going on with batches of {self.size}")
                 if encoder.device.type == "cuda":
@@ -145,4 +149,5 @@ class _Batch:
 def _is_memory(error: Exception) -> bool:
     said = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "out of memory" in said or "can't allocate memory" in said)
+        "out of memory" in said or "can't allocate memory" in said
+    )

@@ -72,14 +72,16 @@ def classification(
     counts = confusion.sum(axis=1)
     recall = [
         _share(int(confusion[i, i]), int(counts[i]), 1 / c)
-        if counts[i] else undefined("no image of this class", 0, ACCURACY)
+        if counts[i]
+        else undefined("no image of this class", 0, ACCURACY)
         for i in range(c)
     ]
     values = [float(score) for score in recall if score.value is not None]
     return Classification(
         top1=_share(int((rank <= 1).sum()), n, 1 / c),
-        top5=_share(int((rank <= 5).sum()), n, 5 / c) if c > 5 else undefined(
-            f"there are only {c} classes", n, ACCURACY),
+        top5=_share(int((rank <= 5).sum()), n, 5 / c)
+        if c > 5
+        else undefined(f"there are only {c} classes", n, ACCURACY),
         balanced=Score(float(np.mean(values)), None, None, 1 / c, n, BALANCED),
         recall=recall,
         confusion=confusion,

@@ -91,19 +91,25 @@ def retrieval(
     image, text = _unit(image, "image"), _unit(text, "text")
     owner = np.arange(len(text)) if image_of_text is None else np.asarray(image_of_text)
     if len(owner) != len(text) or (texts is not None and len(texts) != len(text)):
-        raise UsageError("captions do not match their embeddings",
-                         got=f"{len(owner)} owners and {len(text)} embeddings",
-                         want="one of each per caption")
+        raise UsageError(
+            "captions do not match their embeddings",
+            got=f"{len(owner)} owners and {len(text)} embeddings",
+            want="one of each per caption",
+        )
     if len(owner) and not 0 <= owner.min() <= owner.max() < len(image):
-        raise UsageError("a caption belongs to an image that is not there",
-                         got=int(owner.max()), want=f"0 to {len(image) - 1}")
+        raise UsageError(
+            "a caption belongs to an image that is not there",
+            got=int(owner.max()),
+            want=f"0 to {len(image) - 1}",
+        )
     number = np.arange(len(text))
     if texts is not None:
         first: dict[str, int] = {}
         number = np.array([first.setdefault(words, len(first)) for words in texts], dtype=np.int64)
     kept = np.unique(number, return_index=True)[1]
     right = sparse.csr_matrix(
-        (np.ones(len(owner), dtype=bool), (owner, number)), shape=(len(image), len(kept)))
+        (np.ones(len(owner), dtype=bool), (owner, number)), shape=(len(image), len(kept))
+    )
     return Retrieval(
         image_to_text=_direction(image, text[kept], right, np.arange(len(image)), cutoffs),
         text_to_image=_direction(text[kept], image, right.T.tocsr(), owner[kept], cutoffs),
@@ -159,8 +165,12 @@ def chance_of_mrr(positives: Int[np.ndarray, " n"], candidates: int) -> float:
 def _all_miss(positives, candidates: int, k):
     """C(m-p, k) / C(m, k): none of p right ones among the first k of m in random order."""
     with np.errstate(invalid="ignore"):
-        log = (gammaln(candidates - positives + 1) - gammaln(candidates - positives - k + 1)
-               - gammaln(candidates + 1) + gammaln(candidates - k + 1))
+        log = (
+            gammaln(candidates - positives + 1)
+            - gammaln(candidates - positives - k + 1)
+            - gammaln(candidates + 1)
+            + gammaln(candidates - k + 1)
+        )
     return np.where(candidates - positives - k < 0, 0.0, np.exp(log))
 
 
@@ -178,14 +188,27 @@ def _direction(query, candidate, right, group, cutoffs) -> Direction:
             continue
         hit = against <= k
         low, high = wilson(hit.mean() * (size := _effective_n(hit, group)), size)
-        recall[k] = Score(float(hit.mean()), low, high, chance_of_recall(positives, m, k), n,
-                          RECALL, _where_different(hit.mean(), (favour <= k).mean()))
+        recall[k] = Score(
+            float(hit.mean()),
+            low,
+            high,
+            chance_of_recall(positives, m, k),
+            n,
+            RECALL,
+            _where_different(hit.mean(), (favour <= k).mean()),
+        )
     reciprocal = 1 / against
     error = Z95 * math.sqrt(_cluster_variance(reciprocal, group))
     mean = float(reciprocal.mean())
-    mrr = Score(mean, max(0.0, mean - error), min(1.0, mean + error),
-                chance_of_mrr(positives, m), n, MRR,
-                _where_different(mean, (1 / favour).mean()))
+    mrr = Score(
+        mean,
+        max(0.0, mean - error),
+        min(1.0, mean + error),
+        chance_of_mrr(positives, m),
+        n,
+        MRR,
+        _where_different(mean, (1 / favour).mean()),
+    )
     return Direction(recall, mrr, _median(against, favour, positives, m), m)
 
 
@@ -196,12 +219,24 @@ def _median(against, favour, positives, m: int) -> Score:
     high = ordered[min(n - 1, math.ceil(n / 2 + half))]
     places = np.arange(1, m + 1)
     values, counts = np.unique(positives, return_counts=True)
-    found = sum(count * (1 - _all_miss(np.full(m, p), m, places))
-                for p, count in zip(values, counts, strict=True)) / n
+    found = (
+        sum(
+            count * (1 - _all_miss(np.full(m, p), m, places))
+            for p, count in zip(values, counts, strict=True)
+        )
+        / n
+    )
     chance = float(places[min(int(np.searchsorted(found, 0.5 - 1e-12)), m - 1)])
     value = float(np.median(against))
-    return Score(value, float(low), float(high), chance, n, MEDIAN,
-                 _where_different(value, float(np.median(favour))))
+    return Score(
+        value,
+        float(low),
+        float(high),
+        chance,
+        n,
+        MEDIAN,
+        _where_different(value, float(np.median(favour))),
+    )
 
 
 def _where_different(value: float, optimistic: float) -> float | None:
@@ -232,9 +267,11 @@ def _unit(vectors: np.ndarray, what: str) -> Float[np.ndarray, "n d"]:
     vectors = np.asarray(vectors, dtype=np.float32)
     bad = ~np.isfinite(vectors).all(axis=1)
     if bad.any():
-        raise UsageError(f"{int(bad.sum())} of {len(vectors)} {what} embeddings are not finite",
-                         got=f"the first in row {int(bad.argmax())}", want="numbers",
-                         hint="the model has diverged or the image is broken; no recall is "
-                         "computed from them")
+        raise UsageError(
+            f"{int(bad.sum())} of {len(vectors)} {what} embeddings are not finite",
+            got=f"the first in row {int(bad.argmax())}",
+            want="numbers",
+            hint="the model has diverged or the image is broken; no recall is computed from them",
+        )
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(length, 1e-12)

@@ -23,14 +23,19 @@ def local_folder(name: str | Path) -> Path:
     if path.is_dir():
         return path
     if path.is_file():
-        raise UsageError("the name of a checkpoint points to a file", got=str(name),
-                         want="the folder that holds config.json and model.safetensors")
+        raise UsageError(
+            "the name of a checkpoint points to a file",
+            got=str(name),
+            want="the folder that holds config.json and model.safetensors",
+        )
     text = str(name)
     looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1
     if looks_local:
-        raise MissingError("no such checkpoint", got=text,
-                           want="a folder that exists, or a hub id such as "
-                           "openai/clip-vit-base-patch32")
+        raise MissingError(
+            "no such checkpoint",
+            got=text,
+            want="a folder that exists, or a hub id such as openai/clip-vit-base-patch32",
+        )
     repository, _, revision = text.partition("@")
     return _download(repository, revision or None)
 
@@ -45,19 +50,23 @@ def _download(repository: str, revision: str | None) -> Path:
     )
 
     try:
-        return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=list(WANTED))
-        )
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WANTED)))
     except GatedRepoError as error:
-        raise MissingError("the checkpoint asks for an agreement first", got=repository,
-                           hint=f"accept it on the hub's page of {repository}, then run "
-                           "`hf auth login`") from error
+        raise MissingError(
+            "the checkpoint asks for an agreement first",
+            got=repository,
+            hint=f"accept it on the hub's page of {repository}, then run `hf auth login`",
+        ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise MissingError("neither a local folder nor a repository on the hub", got=repository,
-                           hint="list what is at hand: encoderlab ls encoders") from error
+        raise MissingError(
+            "neither a local folder nor a repository on the hub",
+            got=repository,
+            hint="list what is at hand: encoderlab ls encoders",
+        ) from error
     except RevisionNotFoundError as error:
-        raise MissingError("the repository has no such revision",
-                           got=f"{repository}@{revision}") from error
+        raise MissingError(
+            "the repository has no such revision", got=f"{repository}@{revision}"
+        ) from error
     except (OSError, ConnectionError, ValueError, RuntimeError) as error:
         # huggingface_hub wraps every transport failure in one of these, by version
         raise MissingError(

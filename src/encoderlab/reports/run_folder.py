@@ -119,9 +119,12 @@ def read(folder: str | Path) -> RunRecord:
     """
     path = Path(folder) / RECORD
     if not path.is_file():
-        raise MissingError("no run in this folder", got=str(folder),
-                           want=f"a folder with {RECORD}",
-                           hint="a run's folder is outputs/COMMAND, or its --output-dir")
+        raise MissingError(
+            "no run in this folder",
+            got=str(folder),
+            want=f"a folder with {RECORD}",
+            hint="a run's folder is outputs/COMMAND, or its --output-dir",
+        )
     want = "the run.json that encoderlab wrote"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -86,8 +86,12 @@ class Index:
             return index
         path.mkdir(parents=True, exist_ok=True)
         table = _connect(path).create_table(TABLE, schema=_schema(encoder.dim), mode="overwrite")
-        about = {"format": FORMAT, "model": encoder.name, "fingerprint": encoder.fingerprint,
-                 "dim": encoder.dim}
+        about = {
+            "format": FORMAT,
+            "model": encoder.name,
+            "fingerprint": encoder.fingerprint,
+            "dim": encoder.dim,
+        }
         _write_json(path / ABOUT, about)
         index = cls(path, table, about)
         index.use(encoder)
@@ -103,12 +107,19 @@ class Index:
         """
         path = Path(folder)
         if not (path / ABOUT).is_file():
-            raise MissingError("no index there", got=str(folder), want="the folder of an index",
-                               hint=f"make one: encoderlab index YOUR_IMAGES --db {folder}")
+            raise MissingError(
+                "no index there",
+                got=str(folder),
+                want="the folder of an index",
+                hint=f"make one: encoderlab index YOUR_IMAGES --db {folder}",
+            )
         try:
             about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
             table = _connect(path).open_table(TABLE)
-            if about["format"] != FORMAT or about["dim"] != table.schema.field("vector").type.list_size:
+            if (
+                about["format"] != FORMAT
+                or about["dim"] != table.schema.field("vector").type.list_size
+            ):
                 raise ValueError("table and index.json do not fit together")
             table.count_rows()
         except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
@@ -161,8 +172,7 @@ class Index:
         self, samples: Sequence[Sample], batch_size: int, source: str, remove: bool
     ) -> Changes:
         there = {
-            row["path"]: row
-            for row in self._rows(["path", "hash", "caption", "label", "source"])
+            row["path"]: row for row in self._rows(["path", "hash", "caption", "label", "source"])
         }
         wanted: dict[str, Sample] = {}
         for sample in samples:
@@ -170,14 +180,18 @@ class Index:
         with ThreadPoolExecutor() as pool:
             hashes = dict(zip(wanted, pool.map(_content_hash, wanted.values()), strict=True))
         new = [
-            sample for path, sample in wanted.items()
+            sample
+            for path, sample in wanted.items()
             if path not in there
             or there[path]["hash"] != hashes[path]
             or there[path]["caption"] != _caption(sample)
             or there[path]["label"] != (sample.label or "")
         ]
-        gone = [path for path, row in there.items()
-                if remove and row["source"] == source and path not in wanted]
+        gone = [
+            path
+            for path, row in there.items()
+            if remove and row["source"] == source and path not in wanted
+        ]
         self._delete(gone)
         added, skipped = 0, []
         if new:
@@ -186,8 +200,15 @@ class Index:
                 paths = [_path_of(sample) for sample in part.samples]
                 self._delete([path for path in paths if path in there])
                 if paths:
-                    self._table.add(self._arrow(part.samples, part.sizes, part.vectors,
-                                                [hashes[path] for path in paths], source))
+                    self._table.add(
+                        self._arrow(
+                            part.samples,
+                            part.sizes,
+                            part.vectors,
+                            [hashes[path] for path in paths],
+                            source,
+                        )
+                    )
                 added += len(paths)
         self._memory = None
         return Changes(added, len(wanted) - len(new), len(gone), skipped)
@@ -199,9 +220,12 @@ class Index:
             UsageError: fewer rows than its quantiser needs.
         """
         if len(self) < ANN_LEAST:
-            raise UsageError("too few images for an approximate index", got=len(self),
-                             want=f"at least {ANN_LEAST}",
-                             hint="leave out --ann: exact search is instant at this size")
+            raise UsageError(
+                "too few images for an approximate index",
+                got=len(self),
+                want=f"at least {ANN_LEAST}",
+                hint="leave out --ann: exact search is instant at this size",
+            )
         from lancedb.index import IvfPq
 
         self._table.create_index("vector", config=IvfPq(distance_type="cosine"), replace=True)
@@ -231,8 +255,11 @@ class Index:
         if k < 1:
             raise UsageError("k must be at least 1", got=k)
         if k > len(self):
-            raise UsageError("k is larger than the index", got=k,
-                             want=f"at most {len(self)}, the number of images in {self.folder}")
+            raise UsageError(
+                "k is larger than the index",
+                got=k,
+                want=f"at most {len(self)}, the number of images in {self.folder}",
+            )
         vector = self._vector(query)
         if self.has_ann and len(self) > EXACT_LIMIT:
             return self._search_ann(vector, k, where)
@@ -245,8 +272,10 @@ class Index:
             return []
         vectors = memory.vectors if where is None else memory.vectors[rows]
         scores, places = top_k(vector[None], vectors, min(k, len(rows)))
-        return [_hit(memory.rows[rows[place]], float(score))
-                for score, place in zip(scores[0], places[0], strict=True)]
+        return [
+            _hit(memory.rows[rows[place]], float(score))
+            for score, place in zip(scores[0], places[0], strict=True)
+        ]
 
     def _vector(self, query: Any) -> np.ndarray:
         if isinstance(query, str):
@@ -258,8 +287,11 @@ class Index:
             return self.encoder.embed_images([image])[0]
         vector = np.asarray(query, dtype=np.float32)
         if vector.shape != (self.about["dim"],):
-            raise UsageError("the vector does not fit the index", got=vector.shape,
-                             want=f"({self.about['dim']},)")
+            raise UsageError(
+                "the vector does not fit the index",
+                got=vector.shape,
+                want=f"({self.about['dim']},)",
+            )
         return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
     def _search_ann(self, vector: np.ndarray, k: int, where: str | None) -> list[Hit]:
@@ -281,9 +313,12 @@ class Index:
 
     def _bad_where(self, where: str | None, error: Exception) -> UsageError:
         reason = str(error).splitlines()[0]
-        return UsageError("--where is no condition on the index's columns", got=where,
-                          want=f"SQL over {', '.join(COLUMNS)}, such as caption LIKE '%dog%'",
-                          hint=f"the database says: {reason}")
+        return UsageError(
+            "--where is no condition on the index's columns",
+            got=where,
+            want=f"SQL over {', '.join(COLUMNS)}, such as caption LIKE '%dog%'",
+            hint=f"the database says: {reason}",
+        )
 
     def _rows(self, columns: list[str]) -> list[dict[str, Any]]:
         try:
@@ -294,8 +329,10 @@ class Index:
     def _in_memory(self) -> _Memory:
         if self._memory is None:
             if len(self) > EXACT_LIMIT:
-                note(f"{len(self):,} images: searching all of them exactly; "
-                     "`encoderlab index --ann` makes it faster")
+                note(
+                    f"{len(self):,} images: searching all of them exactly; "
+                    "`encoderlab index --ann` makes it faster"
+                )
             try:
                 table = self._table.search().select([*COLUMNS, "vector"]).to_arrow()
             except (RuntimeError, OSError) as error:
@@ -308,8 +345,9 @@ class Index:
 
     def _delete(self, paths: Sequence[str]) -> None:
         for start in range(0, len(paths), 500):
-            quoted = ", ".join("'" + path.replace("'", "''") + "'"
-                               for path in paths[start : start + 500])
+            quoted = ", ".join(
+                "'" + path.replace("'", "''") + "'" for path in paths[start : start + 500]
+            )
             self._table.delete(f"path IN ({quoted})")
 
     def _arrow(self, samples, sizes, vectors, hashes, source: str) -> pa.Table:
@@ -385,9 +423,12 @@ def _schema(dim: int) -> pa.Schema:
 
 def _damaged(folder: Path, error: Exception) -> UsageError:
     reason = str(error).splitlines()[0][:120]
-    return UsageError("the index is damaged", got=f"{folder} ({reason})",
-                      want="a folder that `encoderlab index` wrote",
-                      hint="delete the folder and run `encoderlab index` again")
+    return UsageError(
+        "the index is damaged",
+        got=f"{folder} ({reason})",
+        want="a folder that `encoderlab index` wrote",
+        hint="delete the folder and run `encoderlab index` again",
+    )
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:

@@ -38,8 +38,11 @@ def own_file() -> Path | None:
     named = os.environ.get("ENCODERLAB_ALIASES")
     if named:
         if not Path(named).is_file():
-            raise MissingError("the file of ENCODERLAB_ALIASES is not there", got=named,
-                               hint="create it, or unset ENCODERLAB_ALIASES")
+            raise MissingError(
+                "the file of ENCODERLAB_ALIASES is not there",
+                got=named,
+                hint="create it, or unset ENCODERLAB_ALIASES",
+            )
         return Path(named)
     return Path(OWN_FILE) if Path(OWN_FILE).is_file() else None
 

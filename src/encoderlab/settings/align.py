@@ -19,8 +19,9 @@ class Alignment(Common):
     llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with")
     n_samples: int = setting(30, "samples per data type", least=1)
     data_types: list[str] = setting([], "data types to use; empty: all that are there")
-    data_root: str | None = setting(None, "data folder; empty: VLM_DATA_ROOT, else the built-in "
-                                    "samples")
+    data_root: str | None = setting(
+        None, "data folder; empty: VLM_DATA_ROOT, else the built-in samples"
+    )
     batch_size: int = setting(16, "samples at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)

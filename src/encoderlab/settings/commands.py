@@ -55,8 +55,10 @@ class Command:
         """The one-sentence answer of a command that is not there yet."""
         if self.arrives_with is None:
             return None
-        return (f"`encoderlab {self.name}` is not in this version yet: it comes with the "
-                f"{self.arrives_with}; see encoderlab ls commands")
+        return (
+            f"`encoderlab {self.name}` is not in this version yet: it comes with the "
+            f"{self.arrives_with}; see encoderlab ls commands"
+        )
 
 
 def _row(name: str, settings: type, job: str, example: str, **more: object) -> Command:

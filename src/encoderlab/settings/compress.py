@@ -40,24 +40,29 @@ class CompressTraining:
 class CompressData:
     """What it is trained on."""
 
-    imagenet_root: str | None = setting(None, "folder with one sub-folder per class; empty: the "
-                                        "synthetic world", flag="--imagenet-root")
+    imagenet_root: str | None = setting(
+        None,
+        "folder with one sub-folder per class; empty: the synthetic world",
+        flag="--imagenet-root",
+    )
 
 
 @dataclass
 class Hardware:
     """Where it runs."""
 
-    cuda_device: int = setting(0, "number of the GPU, where there is one", flag="--cuda-device",
-                               least=0, group=WHERE)
+    cuda_device: int = setting(
+        0, "number of the GPU, where there is one", flag="--cuda-device", least=0, group=WHERE
+    )
 
 
 @dataclass
 class CompressOutput:
     """Where the results go."""
 
-    dir: str = setting(output_folder("compress"), "folder for results", flag="--output-dir",
-                       group=COMMON)
+    dir: str = setting(
+        output_folder("compress"), "folder for results", flag="--output-dir", group=COMMON
+    )
 
 
 @dataclass

@@ -20,8 +20,9 @@ class Index(Common):
     batch_size: int = setting(64, "images at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
-    output_dir: str = setting(output_folder("index"), "folder for the record of the run",
-                              group=COMMON)
+    output_dir: str = setting(
+        output_folder("index"), "folder for the record of the run", group=COMMON
+    )
 
 
 @dataclass
@@ -32,11 +33,13 @@ class Search(Common):
     image: str | None = setting(None, "search with this image instead of a sentence")
     db: str = setting(output_folder("index"), "folder of the index")
     k: int = setting(5, "how many results", flag=("-k", "--k"), least=1)
-    where: str | None = setting(None, "keep only rows for which this SQL condition holds: "
-                                "caption LIKE '%dog%'")
+    where: str | None = setting(
+        None, "keep only rows for which this SQL condition holds: caption LIKE '%dog%'"
+    )
     html: str | None = setting(None, "also write a gallery page to this file")
     model: str | None = setting(None, MODEL_HELP + "; empty: the index's own")
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
-    output_dir: str = setting(output_folder("search"), "folder for the record of the run",
-                              group=COMMON)
+    output_dir: str = setting(
+        output_folder("search"), "folder for the record of the run", group=COMMON
+    )

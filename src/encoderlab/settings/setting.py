@@ -132,10 +132,12 @@ def from_plain(settings: type, values: dict[str, Any], where: str = "") -> Any:
     given: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
-            raise UsageError(f"the settings have no key {where}{name}", got=value,
-                             want="one of " + ", ".join(hints))
+            raise UsageError(
+                f"the settings have no key {where}{name}",
+                got=value,
+                want="one of " + ", ".join(hints),
+            )
         inner = hints[name]
-        given[name] = (
-            from_plain(inner, value, f"{where}{name}.") if dataclasses.is_dataclass(inner) else value
-        )
+        is_node = isinstance(inner, type) and dataclasses.is_dataclass(inner)
+        given[name] = from_plain(inner, value, f"{where}{name}.") if is_node else value
     return settings(**given)

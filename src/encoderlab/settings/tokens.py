@@ -27,8 +27,9 @@ class Image:
 class Similarity:
     """How two tokens are compared."""
 
-    metric: str = setting("cosine", "how two tokens are compared", flag="--metric",
-                          choices=("cosine", "dot_product"))
+    metric: str = setting(
+        "cosine", "how two tokens are compared", flag="--metric", choices=("cosine", "dot_product")
+    )
 
 
 @dataclass
@@ -45,8 +46,9 @@ class Visualization:
 class Output:
     """Where the results go."""
 
-    dir: str = setting(output_folder("tokens"), "folder for results", flag="--output-dir",
-                       group=COMMON)
+    dir: str = setting(
+        output_folder("tokens"), "folder for results", flag="--output-dir", group=COMMON
+    )
     dpi: int = setting(150, "dots per inch of the figures", least=1)
 
 

@@ -12,8 +12,12 @@ from encoderlab.settings.setting import output_folder, setting
 class Ls(Common):
     """List what there is: encoders, LLMs, metrics, commands, data sets."""
 
-    what: str | None = setting(None, "what to list; empty: everything", positional=True,
-                               choices=("encoders", "llms", "metrics", "commands", "datasets"))
+    what: str | None = setting(
+        None,
+        "what to list; empty: everything",
+        positional=True,
+        choices=("encoders", "llms", "metrics", "commands", "datasets"),
+    )
 
 
 @dataclass
@@ -27,18 +31,23 @@ class Doctor(Common):
 class Rerun(Common):
     """Repeat a run from its folder, and compare the results."""
 
-    run_folder: str = setting("", "folder with the config.yaml and run.json of a run",
-                              positional=True)
-    output_dir: str | None = setting(None, "folder for the repeated run; empty: beside the first, "
-                                     "with -rerun at the end of its name", group=COMMON)
+    run_folder: str = setting(
+        "", "folder with the config.yaml and run.json of a run", positional=True
+    )
+    output_dir: str | None = setting(
+        None,
+        "folder for the repeated run; empty: beside the first, with -rerun at the end of its name",
+        group=COMMON,
+    )
 
 
 @dataclass
 class Features(Common):
     """Show and tidy the store of features that were computed before."""
 
-    action: str = setting("ls", "what to do with the store", positional=True,
-                          choices=("ls", "verify", "prune"))
+    action: str = setting(
+        "ls", "what to do with the store", positional=True, choices=("ls", "verify", "prune")
+    )
     output_dir: str = setting(output_folder("features"), "folder of the store", group=COMMON)
 
 

@@ -42,20 +42,26 @@ def make_fabric(
     chosen = choose_device(device)
     on_gpu = chosen.type == "cuda"
     if on_gpu and devices > torch.cuda.device_count():
-        raise MissingError("there are not as many GPUs as were asked for", got=f"devices={devices}",
-                           want=f"at most {torch.cuda.device_count()}")
+        raise MissingError(
+            "there are not as many GPUs as were asked for",
+            got=f"devices={devices}",
+            want=f"at most {torch.cuda.device_count()}",
+        )
     # One named GPU is that one; several are the first ones.
     which: int | list[int] = [chosen.index] if on_gpu and devices == 1 else devices
     if precision == "auto":
         has_bf16 = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
         precision = "bf16" if has_bf16 else "fp32"
-        note(f"precision: {precision} ({'' if has_bf16 else 'no '}bf16 in this "
-             f"{'GPU' if on_gpu else 'CPU'})")
+        note(
+            f"precision: {precision} ({'' if has_bf16 else 'no '}bf16 in this "
+            f"{'GPU' if on_gpu else 'CPU'})"
+        )
     if precision not in PRECISIONS:
         raise UsageError("unknown precision", got=precision, want=", ".join(["auto", *PRECISIONS]))
     if precision == "fp16" and not on_gpu:
-        raise UsageError("fp16 training needs a GPU", got="precision=fp16 on the CPU",
-                         want="bf16 or fp32")
+        raise UsageError(
+            "fp16 training needs a GPU", got="precision=fp16 on the CPU", want="bf16 or fp32"
+        )
     if strategy == "auto" and devices > 1:
         strategy = "ddp"
     fabric = Fabric(

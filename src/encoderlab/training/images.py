@@ -60,8 +60,11 @@ def decode_all(samples: Sequence[Sample], preprocess: Preprocess, what: str) -> 
             bar.advance(1)
     good = [i for i, fault in enumerate(faults) if fault is None]
     if not good:
-        raise UsageError(f"not one image of {what} can be read", got=f"{len(samples)} files",
-                         want=f"readable images; the first says: {faults[0]}")
+        raise UsageError(
+            f"not one image of {what} can be read",
+            got=f"{len(samples)} files",
+            want=f"readable images; the first says: {faults[0]}",
+        )
     skipped = [(samples[i].id, fault) for i, fault in enumerate(faults) if fault is not None]
     if fits and skipped:
         pixels = pixels[good]

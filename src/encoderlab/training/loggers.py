@@ -39,10 +39,14 @@ def make_logger(kind: str, folder: Path, project: str | None = None) -> Any:
         from lightning.pytorch.loggers import WandbLogger
 
         offline = os.environ.get("HF_HUB_OFFLINE") == "1" or (
-            os.environ.get("WANDB_MODE") == "offline")
+            os.environ.get("WANDB_MODE") == "offline"
+        )
         if offline:
             note(f"wandb: offline, kept in {folder}; send it later with `wandb sync`")
         return WandbLogger(project=project or "encoderlab", save_dir=folder, offline=offline)
     except ModuleNotFoundError as error:
-        raise MissingError("Weights & Biases is not installed", got="logger=wandb",
-                           hint="pip install 'encoderlab[wandb]'") from error
+        raise MissingError(
+            "Weights & Biases is not installed",
+            got="logger=wandb",
+            hint="pip install 'encoderlab[wandb]'",
+        ) from error

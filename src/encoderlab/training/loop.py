@@ -64,14 +64,18 @@ class Recipe:
         strength(self.augment)
         for name, low, high in (("patch_dropout", 0.0, 0.95), ("ema", 0.0, 0.99999)):
             if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} is out of range", got=getattr(self, name),
-                                 want=f"{low} to {high}")
+                raise UsageError(
+                    f"{name} is out of range", got=getattr(self, name), want=f"{low} to {high}"
+                )
         for name in ("epochs", "batch_size", "lr"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} must be positive", got=getattr(self, name))
         if self.batch_size == 1:
-            raise UsageError("a batch of one has nothing to contrast with", got="batch_size=1",
-                             want="at least 2; 64 and more work best")
+            raise UsageError(
+                "a batch of one has nothing to contrast with",
+                got="batch_size=1",
+                want="at least 2; 64 and more work best",
+            )
         if self.chunk_size is not None and self.chunk_size < 1:
             raise UsageError("chunk_size must be positive", got=self.chunk_size)
 
@@ -128,15 +132,21 @@ class Trainer:
         self.save_every, self.workers = save_every, workers
         world = fabric.world_size
         if recipe.batch_size > len(pairs):
-            raise UsageError("the batch is larger than the data", got=f"batch_size="
-                             f"{recipe.batch_size}", want=f"at most the {len(pairs)} pairs there "
-                             "are", hint=f"--batch-size {max(2, len(pairs) // 2)}")
+            raise UsageError(
+                "the batch is larger than the data",
+                got=f"batch_size={recipe.batch_size}",
+                want=f"at most the {len(pairs)} pairs there are",
+                hint=f"--batch-size {max(2, len(pairs) // 2)}",
+            )
         if recipe.batch_size % world:
-            raise UsageError("the batch does not divide over the devices",
-                             got=f"batch_size={recipe.batch_size} over {world}",
-                             want=f"a multiple of {world}")
-        self.schedule = Schedule(len(pairs), recipe.batch_size, recipe.epochs, recipe.seed,
-                                 fabric.global_rank, world)
+            raise UsageError(
+                "the batch does not divide over the devices",
+                got=f"batch_size={recipe.batch_size} over {world}",
+                want=f"a multiple of {world}",
+            )
+        self.schedule = Schedule(
+            len(pairs), recipe.batch_size, recipe.epochs, recipe.seed, fabric.global_rank, world
+        )
         if recipe.loss == "sigmoid" and model.logit_bias is None:
             model.add_logit_bias()
             nn.init.constant_(model.logit_scale, math.log(10))
@@ -196,8 +206,9 @@ class Trainer:
         self.model.train()
         loss = self._losses[-1] if self._losses else math.nan
         batches = loader(self.pairs, self.schedule, first_step, self.workers)
-        with progress("training", total=(total - first_step) * self.recipe.batch_size,
-                      unit="pair") as bar:
+        with progress(
+            "training", total=(total - first_step) * self.recipe.batch_size, unit="pair"
+        ) as bar:
             for batch in batches:
                 loss = self._train_step(batch)
                 bar.advance(self.recipe.batch_size)
@@ -209,8 +220,16 @@ class Trainer:
                     saved_at = time.monotonic()
         seconds = time.perf_counter() - started
         pairs_done = (self.step - first_step) * self.recipe.batch_size
-        return TrainedRun(self.step, loss, tuple(self.history), self.best_epoch, self.best_score,
-                          seconds, pairs_done / max(seconds, 1e-9), tuple(self.warnings))
+        return TrainedRun(
+            self.step,
+            loss,
+            tuple(self.history),
+            self.best_epoch,
+            self.best_score,
+            seconds,
+            pairs_done / max(seconds, 1e-9),
+            tuple(self.warnings),
+        )
 
     def _train_step(self, batch: Batch) -> float:
         recipe = self.recipe
@@ -220,8 +239,9 @@ class Trainer:
             group["lr"] = lr
         self.optimiser.zero_grad()
         loss = self.backward(batch)
-        norm = self.fabric.clip_gradients(self.module, self.optimiser, max_norm=recipe.grad_clip,
-                                          error_if_nonfinite=False)
+        norm = self.fabric.clip_gradients(
+            self.module, self.optimiser, max_norm=recipe.grad_clip, error_if_nonfinite=False
+        )
         value = float(loss)
         if not math.isfinite(value):
             self._diverged(value)
@@ -232,8 +252,14 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.module, self.step)
         self._watch(value)
-        self._log({"train/loss": value, "train/lr": lr, "train/grad_norm": float(norm or 0),
-                   "train/logit_scale": self.module.logit_scale.exp().item()})
+        self._log(
+            {
+                "train/loss": value,
+                "train/lr": lr,
+                "train/grad_norm": float(norm or 0),
+                "train/logit_scale": self.module.logit_scale.exp().item(),
+            }
+        )
         return value
 
     def backward(self, batch: Batch) -> Tensor:
@@ -245,8 +271,9 @@ class Trainer:
         pixels = self.module.preprocess.standardise(pixels)
         positives = None
         if self.recipe.multi_positive:
-            positives = positives_of(self._everyones(batch.image_ids),
-                                     self._everyones(batch.text_ids))
+            positives = positives_of(
+                self._everyones(batch.image_ids), self._everyones(batch.text_ids)
+            )
 
         def loss_of(image: Tensor, text: Tensor) -> Tensor:
             return self._loss(image, text, positives)
@@ -258,8 +285,9 @@ class Trainer:
             return loss.detach()
         # One reduction after all chunks: reducing at each would send every gradient many times.
         with self.fabric.no_backward_sync(self.model) if self._parallel else nullcontext():
-            loss = backward_in_chunks(self.model, pixels, batch.tokens, loss_of, chunk,
-                                      self.fabric.backward)
+            loss = backward_in_chunks(
+                self.model, pixels, batch.tokens, loss_of, chunk, self.fabric.backward
+            )
         self._average_gradients()
         return loss
 
@@ -301,7 +329,8 @@ class Trainer:
     def _end_epoch(self, epoch: int) -> None:
         metrics: dict[str, float] = {"epoch": float(epoch)}
         metrics["loss"] = sum(self._losses[-self.schedule.steps_per_epoch :]) / max(
-            len(self._losses[-self.schedule.steps_per_epoch :]), 1)
+            len(self._losses[-self.schedule.steps_per_epoch :]), 1
+        )
         score = -metrics["loss"]
         if self.validate is not None:
             found = self._with_average(self.validate)
@@ -312,8 +341,11 @@ class Trainer:
         if better:
             self.best_epoch, self.best_score = epoch, score
         self._log({f"val/{name}": value for name, value in metrics.items() if name != "epoch"})
-        text = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items()
-                         if name != "epoch" and not name.endswith("/chance"))
+        text = "  ".join(
+            f"{name} {value:.4g}"
+            for name, value in metrics.items()
+            if name != "epoch" and not name.endswith("/chance")
+        )
         note(f"epoch {epoch} of {self.recipe.epochs}: {text}{'  (best)' if better else ''}")
         self._save(f"epoch_{epoch}.ckpt", "latest.ckpt", *(["best.ckpt"] if better else []))
 
@@ -357,12 +389,15 @@ class Trainer:
         self._losses.append(loss)
         chance = math.log(self.recipe.batch_size)
         if self.recipe.loss == "softmax" and self.step == min(
-                STUCK_AFTER, self.schedule.total_steps):
+            STUCK_AFTER, self.schedule.total_steps
+        ):
             recent = sum(self._losses[-20:]) / len(self._losses[-20:])
             if recent > STUCK_SHARE * chance:
-                self._warn(f"the loss is still {recent:.3f}, what guessing gives (ln "
-                           f"{self.recipe.batch_size} = {chance:.3f}): try a larger --lr or a "
-                           "longer run, and check that captions belong to their images")
+                self._warn(
+                    f"the loss is still {recent:.3f}, what guessing gives (ln "
+                    f"{self.recipe.batch_size} = {chance:.3f}): try a larger --lr or a "
+                    "longer run, and check that captions belong to their images"
+                )
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -374,7 +409,8 @@ class Trainer:
             f"the loss is {value} at step {self.step + 1}, so the run was stopped",
             want="a finite loss",
             hint=f"the last good checkpoint is {kept[0]}; go on from it with a smaller --lr"
-            if kept else "no checkpoint was written yet; start again with a smaller --lr",
+            if kept
+            else "no checkpoint was written yet; start again with a smaller --lr",
         )
 
     def _log(self, values: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from encoderlab.data.sample import Sample
 from encoderlab.models.clip import Preprocess, Tokenizer
 
+
 class Batch(NamedTuple):
     """One step's pairs: bytes (b, 3, s, s), token ids (b, t), and who shares an image or a text."""
 

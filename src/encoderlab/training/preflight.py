@@ -23,17 +23,23 @@ def findings(
     for name, checked in (("training", train), ("validation", val)):
         if checked.skipped:
             first, why = checked.skipped[0]
-            found.append(f"{len(checked.skipped)} {name} images cannot be read and are left out; "
-                         f"the first is {first}: {why}")
+            found.append(
+                f"{len(checked.skipped)} {name} images cannot be read and are left out; "
+                f"the first is {first}: {why}"
+            )
     leaked = _content(train) & _content(val)
     if leaked:
-        found.append(f"{len(leaked)} validation images are in the training data too: recall on "
-                     "them says nothing about new images")
+        found.append(
+            f"{len(leaked)} validation images are in the training data too: recall on "
+            "them says nothing about new images"
+        )
     share = false_negative_share(pairs, batch_size)
     if share > 0.01 and not multi_positive:
-        found.append(f"{share:.1%} of the rows of a batch of {batch_size} have a second right "
-                     "answer that is punished as wrong (images sharing a caption, captions "
-                     "sharing an image); multi_positive=true counts it as right")
+        found.append(
+            f"{share:.1%} of the rows of a batch of {batch_size} have a second right "
+            "answer that is punished as wrong (images sharing a caption, captions "
+            "sharing an image); multi_positive=true counts it as right"
+        )
     return found
 
 
@@ -46,8 +52,9 @@ def false_negative_share(pairs: Pairs, batch_size: int, seed: int = 0) -> float:
     for number, batch in enumerate(schedule.batches()):
         if number == BATCHES_LOOKED_AT:
             break
-        right = positives_of(torch.from_numpy(pairs.image_of[batch]),
-                             torch.from_numpy(pairs.text_of[batch]))
+        right = positives_of(
+            torch.from_numpy(pairs.image_of[batch]), torch.from_numpy(pairs.text_of[batch])
+        )
         shares.append(float((right.sum(dim=1) > 1).float().mean()))
     return float(np.mean(shares)) if shares else 0.0
 

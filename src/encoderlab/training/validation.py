@@ -32,28 +32,38 @@ class RetrievalValidation:
     ) -> None:
         self.pairs = Pairs(checked.samples, tokenizer, preprocess, checked.pixels)
         self.preprocess, self.device = preprocess, device
-        texts = [text for sample in checked.samples for text in sample.texts]
-        self.texts = list(texts)
+        self.texts = [text for sample in checked.samples for text in sample.texts]
 
     @torch.inference_mode()
     def __call__(self, model: CLIP) -> Validation:
         images = np.arange(len(self.pairs.samples))
         first_row = np.searchsorted(self.pairs.image_of, images)
         image_vectors = self._embedded(
-            lambda rows: model.encode_image(self.preprocess.standardise(
-                self.pairs.__getitems__(first_row[rows]).pixels.to(self.device))), len(images))
+            lambda rows: model.encode_image(
+                self.preprocess.standardise(
+                    self.pairs.__getitems__(first_row[rows]).pixels.to(self.device)
+                )
+            ),
+            len(images),
+        )
         rows_of_text = len(self.pairs.tokens)
         text_vectors = self._embedded(
-            lambda rows: model.encode_text(self.pairs.tokens_of(rows).to(self.device)),
-            rows_of_text)
-        found = retrieval(image_vectors, text_vectors[self.pairs.text_of],
-                          image_of_text=self.pairs.image_of, texts=self.texts, cutoffs=CUTOFFS)
+            lambda rows: model.encode_text(self.pairs.tokens_of(rows).to(self.device)), rows_of_text
+        )
+        found = retrieval(
+            image_vectors,
+            text_vectors[self.pairs.text_of],
+            image_of_text=self.pairs.image_of,
+            texts=self.texts,
+            cutoffs=CUTOFFS,
+        )
         metrics: dict[str, float] = {}
         for direction in ("image_to_text", "text_to_image"):
             scores = getattr(found, direction).recall
-            for k in CUTOFFS:
-                metrics[f"{direction}/R@{k}"] = float(scores[k].value)
-                metrics[f"{direction}/R@{k}/chance"] = float(scores[k].chance)
+            for k, recall in scores.items():
+                if recall.value is not None:  # ten of eight candidates say nothing
+                    metrics[f"{direction}/R@{k}"] = recall.value
+                    metrics[f"{direction}/R@{k}/chance"] = recall.chance
         recalls = [value for name, value in metrics.items() if not name.endswith("chance")]
         metrics["mean_cosine"] = mean_cosine(image_vectors)
         metrics["effective_rank"] = effective_rank(image_vectors)

@@ -81,18 +81,29 @@ def read_set(which: RealSet, root: Path, split: str, languages: tuple[str, ...])
     """
     table = root / which.name / which.table
     if not table.is_file():
-        raise MissingError("a set of real pairs is not there", got=str(table),
-                           want=f"the folder {which.name} unpacked under {root}")
+        raise MissingError(
+            "a set of real pairs is not there",
+            got=str(table),
+            want=f"the folder {which.name} unpacked under {root}",
+        )
     samples = []
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if row["split"] != split:
                 continue
-            texts = [text for language in languages
-                     for text in (which.english if language == "en" else which.korean)(row)]
+            texts = [
+                text
+                for language in languages
+                for text in (which.english if language == "en" else which.korean)(row)
+            ]
             texts = list(dict.fromkeys(text for text in texts if text.strip()))
             if texts:
-                samples.append(Sample(f"{which.name}/{row['image_path']}",
-                                      table.parent / row["image_path"], tuple(texts),
-                                      which.label(row)))
+                samples.append(
+                    Sample(
+                        f"{which.name}/{row['image_path']}",
+                        table.parent / row["image_path"],
+                        tuple(texts),
+                        which.label(row),
+                    )
+                )
     return samples

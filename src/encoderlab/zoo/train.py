@@ -27,8 +27,8 @@ from encoderlab.training.loggers import make_logger
 from encoderlab.training.loop import Trainer
 from encoderlab.training.pairs import Pairs
 from encoderlab.training.validation import RetrievalValidation
-from encoderlab.zoo.recipes import CLIPS, CLIPRecipe, scaled
 from encoderlab.zoo.real_data import SETS, read_set
+from encoderlab.zoo.recipes import CLIPS, CLIPRecipe, scaled
 
 LANGUAGES = ("en", "ko")
 VALIDATION_IMAGES = 500
@@ -77,14 +77,15 @@ def train_clip(
     """Trains and exports; gives the exported folder."""
     size = recipe.shape.vision.image_size
     preprocess = Preprocess(size, "squash")
-    pixels, samples = synthetic_part(
-        0, recipe.synthetic_images, size, recipe.captions_per_image)
+    pixels, samples = synthetic_part(0, recipe.synthetic_images, size, recipe.captions_per_image)
     val_pixels, val_samples = synthetic_part(VALIDATION_START, VALIDATION_IMAGES, size, 1)
     if root is not None:
         more, real = real_part(root, "train", preprocess, recipe.real_copies)
         pixels, samples = np.concatenate([pixels, more]), samples + real
-        emoji = [dataclasses.replace(s, texts=s.texts[:1])
-                 for s in read_set(SETS[0], root, "val", ("en",))]
+        emoji = [
+            dataclasses.replace(s, texts=s.texts[:1])
+            for s in read_set(SETS[0], root, "val", ("en",))
+        ]
         checked = decode_all(emoji, preprocess, "real validation images")
         assert checked.pixels is not None
         val_pixels = np.concatenate([val_pixels, checked.pixels])
@@ -94,8 +95,9 @@ def train_clip(
     tokenizer = Tokenizer.train_bpe(texts, text.vocab_size, text.context_length)
     shape = dataclasses.replace(
         recipe.shape,
-        text=dataclasses.replace(text, vocab_size=tokenizer.vocab_size,
-                                 end_token_id=tokenizer.end_id),
+        text=dataclasses.replace(
+            text, vocab_size=tokenizer.vocab_size, end_token_id=tokenizer.end_id
+        ),
     )
     torch.manual_seed(recipe.training.seed)
     model = CLIP(shape, tokenizer, preprocess, patch_dropout=recipe.training.patch_dropout)
@@ -113,8 +115,10 @@ def train_clip(
     latest = folder / "checkpoints" / "latest.ckpt"
     if resume and latest.is_file():
         trainer.resume(latest)
-    note(f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
-         f"{len(trainer.pairs):,} pairs, {trainer.schedule.total_steps:,} steps, kinds {KINDS}")
+    note(
+        f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
+        f"{len(trainer.pairs):,} pairs, {trainer.schedule.total_steps:,} steps, kinds {KINDS}"
+    )
     done = trainer.run()
     note(f"{name}: {done.seconds:.0f} s, {done.pairs_per_second:.0f} pairs/s")
     best = CLIP.from_checkpoint(folder / "checkpoints" / "best.ckpt")
@@ -125,18 +129,23 @@ def main(words: list[str] | None = None) -> int:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m encoderlab.zoo.train", description=__doc__)
     parser.add_argument("name", help=f"which checkpoint: {', '.join(CLIPS)}")
-    parser.add_argument("--real", type=Path, help="folder of the unpacked real sets; without it "
-                        "the synthetic world alone is learned")
+    parser.add_argument(
+        "--real",
+        type=Path,
+        help="folder of the unpacked real sets; without it the synthetic world alone is learned",
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs/zoo"), help="work folder")
-    parser.add_argument("--scale", type=float, default=1.0,
-                        help="share of the synthetic pictures, for a trial")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="share of the synthetic pictures, for a trial"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the work folder")
     given = parser.parse_args(words)
     try:
         if given.name not in CLIPS:
             raise unknown("embedded model", given.name, list(CLIPS), "encoderlab ls encoders")
-        exported = train_clip(given.name, scaled(CLIPS[given.name], given.scale), given.real,
-                              given.out, given.resume)
+        exported = train_clip(
+            given.name, scaled(CLIPS[given.name], given.scale), given.real, given.out, given.resume
+        )
     except EncoderLabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

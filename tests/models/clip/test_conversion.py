@@ -100,8 +100,13 @@ def our_clip() -> CLIP:
     torch.manual_seed(0)
     tokenizer = Tokenizer.train_bpe(CAPTIONS, vocab_size=320, context_length=32)
     shape = preset("tiny")
-    text = dataclasses.replace(shape.text, vocab_size=tokenizer.vocab_size, context_length=32,
-                               end_token_id=tokenizer.end_id, layers=1)
+    text = dataclasses.replace(
+        shape.text,
+        vocab_size=tokenizer.vocab_size,
+        context_length=32,
+        end_token_id=tokenizer.end_id,
+        layers=1,
+    )
     vision = dataclasses.replace(shape.vision, layers=1)
     config = dataclasses.replace(shape, text=text, vision=vision)
     return CLIP(config, tokenizer, Preprocess(96, "squash"), trained_steps=7).eval()
@@ -147,7 +152,8 @@ def test_half_precision_halves_the_file_and_keeps_the_embedding(
     pixels = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
         cosine = torch.cosine_similarity(
-            our_clip.encode_image(pixels), CLIP.from_pretrained(half).encode_image(pixels))
+            our_clip.encode_image(pixels), CLIP.from_pretrained(half).encode_image(pixels)
+        )
     assert cosine.min() > 0.9999
 
 

@@ -25,7 +25,9 @@ def bpe() -> Tokenizer:
 
 def _normal(text: str) -> str:
     # Lower-casing can decompose (İ becomes i and a dot), so both sides are composed again.
-    return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", text).lower().split()))
+    return unicodedata.normalize(
+        "NFC", " ".join(unicodedata.normalize("NFC", text).lower().split())
+    )
 
 
 hangul = st.text(st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3), min_size=1, max_size=8)

@@ -83,8 +83,9 @@ def test_the_resnet_gives_one_image_the_same_embedding_in_any_company() -> None:
     torch.manual_seed(0)
     tower = CLIP(preset("tiny-resnet")).train().vision
     pixels = torch.randn(3, 3, 96, 96)
-    torch.testing.assert_close(tower(pixels).pooled[:1], tower(pixels[:1]).pooled,
-                               atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        tower(pixels).pooled[:1], tower(pixels[:1]).pooled, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_the_temperature_starts_at_one_over_seven_hundredths_and_stops_at_a_hundred() -> None:
@@ -97,8 +98,14 @@ def test_the_temperature_starts_at_one_over_seven_hundredths_and_stops_at_a_hund
 
 # Published sizes of OpenAI's checkpoints; RN50 there has batch normalisation's as many parameters.
 @pytest.mark.parametrize(
-    ("name", "millions"), [("ViT-B/32", 151.3), ("ViT-B/16", 149.6), ("ViT-L/14", 427.6),
-                           ("ViT-L/14-336", 427.9), ("RN50", 102.0)]
+    ("name", "millions"),
+    [
+        ("ViT-B/32", 151.3),
+        ("ViT-B/16", 149.6),
+        ("ViT-L/14", 427.6),
+        ("ViT-L/14-336", 427.9),
+        ("RN50", 102.0),
+    ],
 )
 def test_presets_have_the_published_number_of_parameters(name: str, millions: float) -> None:
     with torch.device("meta"):

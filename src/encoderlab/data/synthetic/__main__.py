@@ -13,27 +13,52 @@ from encoderlab.errors import EncoderLabError
 
 def main(words: list[str] | None = None) -> int:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m encoderlab.data.synthetic", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m encoderlab.data.synthetic", description=__doc__
+    )
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("-n", type=int, default=300, help="how many pictures (default: 300)")
-    parser.add_argument("--split", default="test", choices=SPLITS,
-                        help="test pictures are never trained on (default: test)")
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), metavar="KIND",
-                        help=f"which kinds take turns (default: {' '.join(KINDS)})")
-    parser.add_argument("--languages", nargs="+", default=["en", "ko"], choices=["en", "ko"],
-                        help="captions in these; captions.csv has the first (default: en ko)")
+    parser.add_argument(
+        "--split",
+        default="test",
+        choices=SPLITS,
+        help="test pictures are never trained on (default: test)",
+    )
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        default=list(KINDS),
+        metavar="KIND",
+        help=f"which kinds take turns (default: {' '.join(KINDS)})",
+    )
+    parser.add_argument(
+        "--languages",
+        nargs="+",
+        default=["en", "ko"],
+        choices=["en", "ko"],
+        help="captions in these; captions.csv has the first (default: en ko)",
+    )
     parser.add_argument("--size", type=int, default=96, help="pixels a side (default: 96)")
     parser.add_argument("--first-index", type=int, default=0, help="where in the split to start")
-    parser.add_argument("--sample-data", action="store_true",
-                        help="write the nine pictures that ship with the package instead")
+    parser.add_argument(
+        "--sample-data",
+        action="store_true",
+        help="write the nine pictures that ship with the package instead",
+    )
     given = parser.parse_args(words)
     try:
         if given.sample_data:
             write_sample_data(given.out)
         else:
-            write_dataset(given.out, given.n, split=given.split, kinds=given.kinds,
-                          languages=given.languages, size=given.size,
-                          first_index=given.first_index)
+            write_dataset(
+                given.out,
+                given.n,
+                split=given.split,
+                kinds=given.kinds,
+                languages=given.languages,
+                size=given.size,
+                first_index=given.first_index,
+            )
     except EncoderLabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

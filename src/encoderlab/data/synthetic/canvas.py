@@ -34,11 +34,20 @@ class Canvas:
         """What has been drawn, at its final size."""
         return self._image.reduce(OVERSAMPLING)
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, fill: RGB | None = None,
-            outline: RGB | None = None, width: float = 0.01) -> None:
+    def box(
+        self,
+        x0: float,
+        y0: float,
+        x1: float,
+        y1: float,
+        fill: RGB | None = None,
+        outline: RGB | None = None,
+        width: float = 0.01,
+    ) -> None:
         """A filled or outlined rectangle."""
-        self._draw.rectangle(self._scaled([(x0, y0), (x1, y1)]), fill=fill, outline=outline,
-                             width=self._width(width))
+        self._draw.rectangle(
+            self._scaled([(x0, y0), (x1, y1)]), fill=fill, outline=outline, width=self._width(width)
+        )
 
     def line(self, points: Sequence[Point], fill: RGB, width: float) -> None:
         """A polyline with round joints."""
@@ -56,19 +65,34 @@ class Canvas:
     def slice(self, x: float, y: float, radius: float, start: float, end: float, fill: RGB) -> None:
         """A pie slice between two angles in degrees, clockwise from the top."""
         corners = self._scaled([(x - radius, y - radius), (x + radius, y + radius)])
-        self._draw.pieslice(corners, start - 90, end - 90, fill=fill, outline=(255, 255, 255),
-                            width=self._width(0.008))
+        self._draw.pieslice(
+            corners,
+            start - 90,
+            end - 90,
+            fill=fill,
+            outline=(255, 255, 255),
+            width=self._width(0.008),
+        )
 
-    def text(self, x: float, y: float, words: str, height: float, fill: RGB,
-             anchor: str = "mm", widest: float | None = None) -> None:
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        height: float,
+        fill: RGB,
+        anchor: str = "mm",
+        widest: float | None = None,
+    ) -> None:
         """Words at `height` of the side, made smaller where they would be wider than `widest`."""
         pixels = max(6, round(height * self.side))
         if widest is not None:
             across = self._draw.textlength(words, font=font(pixels))
             if across > widest * self.side:
                 pixels = max(6, math.floor(pixels * widest * self.side / across))
-        self._draw.text((x * self.side, y * self.side), words, fill=fill, font=font(pixels),
-                        anchor=anchor)
+        self._draw.text(
+            (x * self.side, y * self.side), words, fill=fill, font=font(pixels), anchor=anchor
+        )
 
     def sign(self, x: float, y: float, sign: str, radius: float, fill: RGB) -> None:
         """One of + - × ÷, drawn: the font has no × and no ÷."""

@@ -37,8 +37,9 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
     sort: Callable[..., Words] = (_bars, _bars, _across, _lines, _pie, _scatter)[rng.integers(6)]
     captions, captions_ko, question, answer, question_ko, answer_ko = sort(rng, canvas)
     captions = (captions[0], f"a picture of {captions[0]}", *captions[1:])
-    return Picture(canvas.picture(), captions, captions_ko, question, answer, question_ko,
-                   answer_ko)
+    return Picture(
+        canvas.picture(), captions, captions_ko, question, answer, question_ko, answer_ko
+    )
 
 
 def _inks(rng: np.random.Generator, count: int) -> list[Colour]:
@@ -61,8 +62,12 @@ def draw_axes(canvas: Canvas, grid: bool) -> None:
     canvas.line([(0.12, 0.06), (0.12, 0.9), (0.95, 0.9)], AXIS, 0.014)
 
 
-def draw_bars(canvas: Canvas, heights: Sequence[float], inks: Sequence[tuple[int, int, int]],
-              across: bool = False) -> None:
+def draw_bars(
+    canvas: Canvas,
+    heights: Sequence[float],
+    inks: Sequence[tuple[int, int, int]],
+    across: bool = False,
+) -> None:
     """Bars of `heights` (0 to 1) between the axes."""
     step = 0.8 / len(heights)
     for i, (height, ink) in enumerate(zip(heights, inks, strict=True)):
@@ -114,8 +119,9 @@ def _lines(rng, canvas: Canvas) -> Words:
         heights = np.clip(np.array(TRENDS[trend][2]) + rng.uniform(-0.04, 0.04, 5), 0.03, 0.97)
         points = [(0.17 + 0.19 * i, 0.88 - 0.8 * h) for i, h in enumerate(heights)]
         canvas.line(points, ink.rgb, 0.028)
-    said = [f"{article(ink.en)} line that {TRENDS[t][0]}"
-            for ink, t in zip(inks, picked, strict=True)]
+    said = [
+        f"{article(ink.en)} line that {TRENDS[t][0]}" for ink, t in zip(inks, picked, strict=True)
+    ]
     said_ko = [f"{TRENDS[t][1]} {ink.ko} 선" for ink, t in zip(inks, picked, strict=True)]
     lines = "one line" if count == 1 else f"{NUMBERS[count]} lines"
     return (
@@ -160,8 +166,9 @@ def _scatter(rng, canvas: Canvas) -> Words:
         heights = np.interp(xs, np.linspace(0.18, 0.92, 5), TRENDS[trend][2])
         for x, h in zip(xs, heights + rng.normal(0, 0.03, len(xs)), strict=True):
             canvas.disc(float(x), float(0.88 - 0.8 * np.clip(h, 0.03, 0.97)), 0.024, ink.rgb)
-    said = [f"{ink.en} points whose cloud {TRENDS[t][0]}"
-            for ink, t in zip(inks, picked, strict=True)]
+    said = [
+        f"{ink.en} points whose cloud {TRENDS[t][0]}" for ink, t in zip(inks, picked, strict=True)
+    ]
     said_ko = [f"{TRENDS[t][1]} {ink.ko} 점" for ink, t in zip(inks, picked, strict=True)]
     return (
         (f"a scatter plot with {listed(said)}",

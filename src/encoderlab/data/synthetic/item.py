@@ -31,6 +31,8 @@ class SyntheticItem(Picture):
 
     def to_sample(self, languages: tuple[str, ...] = ("en",)) -> Sample:
         """A sample with the captions of `languages`."""
-        texts = [*(self.captions if "en" in languages else ()),
-                 *(self.captions_ko if "ko" in languages else ())]
+        texts = [
+            *(self.captions if "en" in languages else ()),
+            *(self.captions_ko if "ko" in languages else ()),
+        ]
         return Sample(self.id, self.image, tuple(texts), self.label)

@@ -57,9 +57,7 @@ def _numbers(rng: np.random.Generator, sign: str) -> tuple[int, int, int]:
     return result * second, second, result
 
 
-def _in_one_line(
-    canvas: Canvas, first: int, sign: str, second: int, ink: RGB, dy: float
-) -> None:
+def _in_one_line(canvas: Canvas, first: int, sign: str, second: int, ink: RGB, dy: float) -> None:
     y = 0.5 + dy
     canvas.text(0.36, y, str(first), 0.27, ink, anchor="rm")
     canvas.sign(0.455, y, sign, 0.06, ink)
@@ -68,9 +66,7 @@ def _in_one_line(
         canvas.line([(0.87, y + bar), (0.96, y + bar)], ink, 0.018)
 
 
-def _in_a_column(
-    canvas: Canvas, first: int, sign: str, second: int, ink: RGB, dy: float
-) -> None:
+def _in_a_column(canvas: Canvas, first: int, sign: str, second: int, ink: RGB, dy: float) -> None:
     canvas.text(0.82, 0.27 + dy, str(first), 0.36, ink, anchor="rm")
     canvas.sign(0.23, 0.61 + dy, sign, 0.09, ink)
     canvas.text(0.82, 0.61 + dy, str(second), 0.36, ink, anchor="rm")

@@ -45,8 +45,11 @@ def _star(points: int, inner: float) -> tuple[Point, ...]:
 def _heart() -> tuple[Point, ...]:
     turns = [2 * math.pi * i / 40 for i in range(40)]
     return tuple(
-        (math.sin(t) ** 3, -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t)
-                             - math.cos(4 * t)) / 16 - 0.1)
+        (
+            math.sin(t) ** 3,
+            -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16
+            - 0.1,
+        )
         for t in turns
     )
 
@@ -159,10 +162,14 @@ def _pair(rng, canvas: Canvas, things: list[Thing]):
     for thing, sign in ((first, 1), (second, -1)):
         across = 0.12 if dy else 0.04
         down = 0.12 if dx else 0.04
-        thing.draw(canvas, 0.5 + sign * dx * apart + float(rng.uniform(-across, across)),
-                   0.5 + sign * dy * apart + float(rng.uniform(-down, down)))
-    back_en, back_ko, _ = RELATIONS[{0: 1, 1: 0, 2: 3, 3: 2}[
-        [relation[0] for relation in RELATIONS].index(en)]]
+        thing.draw(
+            canvas,
+            0.5 + sign * dx * apart + float(rng.uniform(-across, across)),
+            0.5 + sign * dy * apart + float(rng.uniform(-down, down)),
+        )
+    back_en, back_ko, _ = RELATIONS[
+        {0: 1, 1: 0, 2: 3, 3: 2}[[relation[0] for relation in RELATIONS].index(en)]
+    ]
     return (
         (f"{article(first.en)} {en} {article(second.en)}",
          f"{article(second.en)} {back_en} {article(first.en)}",
@@ -178,8 +185,11 @@ def _row(rng, canvas: Canvas, things: list[Thing]):
         off = float(rng.uniform(-0.15, 0.15))
         x, y = (position, 0.5 + off) if across else (0.5 + off, position)
         thing.draw(canvas, x, y)
-    order, order_ko = (("from left to right", "왼쪽에서 오른쪽으로") if across
-                       else ("from top to bottom", "위에서 아래로"))
+    order, order_ko = (
+        ("from left to right", "왼쪽에서 오른쪽으로")
+        if across
+        else ("from top to bottom", "위에서 아래로")
+    )
     names = [article(thing.en) for thing in things]
     names_ko = [thing.ko for thing in things]
     return (

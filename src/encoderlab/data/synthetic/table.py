@@ -32,8 +32,9 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
                 canvas.box(x, y, x + wide, y + high, mark.rgb)
             else:
                 words = str(int(rng.integers(1, 100)))
-                canvas.text(x + wide / 2, y + high / 2, words, min(0.5 * high, 0.09), INK,
-                            widest=0.7 * wide)
+                canvas.text(
+                    x + wide / 2, y + high / 2, words, min(0.5 * high, 0.09), INK, widest=0.7 * wide
+                )
     for row in range(rows + 2):
         canvas.line([(LEFT, TOP + row * high), (LEFT + WIDTH, TOP + row * high)], RULE, 0.01)
     for column in range(columns + 1):

@@ -44,8 +44,9 @@ def generate(
         raise ValueError(f"index must be from 0 to {SPLIT_SIZE - 1}, got {index}")
     chosen = KINDS[index % len(KINDS)] if kind is None else kind
     if chosen not in DRAW:
-        raise unknown("kind of picture", chosen, KINDS,
-                      "python -m encoderlab.data.synthetic --help")
+        raise unknown(
+            "kind of picture", chosen, KINDS, "python -m encoderlab.data.synthetic --help"
+        )
     seed = SPLITS.index(split) * SPLIT_SIZE + index
     rng = np.random.default_rng([seed, KINDS.index(chosen)])
     picture = DRAW[chosen](rng, size)

@@ -40,11 +40,17 @@ def write_dataset(
     """
     target = Path(folder)
     if n < 1 or not kinds or not languages:
-        raise UsageError("nothing to write", got=f"n={n}, kinds={list(kinds)}",
-                         want="at least one picture of one kind in one language")
+        raise UsageError(
+            "nothing to write",
+            got=f"n={n}, kinds={list(kinds)}",
+            want="at least one picture of one kind in one language",
+        )
     if target.exists() and any(target.iterdir()):
-        raise UsageError("the folder is not empty", got=str(target),
-                         want="a new folder, so that nothing is overwritten")
+        raise UsageError(
+            "the folder is not empty",
+            got=str(target),
+            want="a new folder, so that nothing is overwritten",
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
@@ -103,14 +109,17 @@ def _write_table(path: Path, column: str, names: Sequence[str], values: Sequence
 def chat_record(image: str, item: SyntheticItem, language: str = "en") -> dict:
     """The question and answer of `item` as a record of the chat format."""
     english = language == "en"
-    question, answer = ((item.question, item.answer) if english
-                        else (item.question_ko, item.answer_ko))
+    question, answer = (
+        (item.question, item.answer) if english else (item.question_ko, item.answer_ko)
+    )
     caption = (item.captions if english else item.captions_ko)[0]
     asked = "What does the picture show?" if english else "그림에 무엇이 있습니까?"
     return {
         "messages": [
-            {"role": "user", "content": [{"type": "text", "text": asked},
-                                         {"type": "image", "image": image}]},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": asked}, {"type": "image", "image": image}],
+            },
             {"role": "assistant", "content": [{"type": "text", "text": caption}]},
             {"role": "user", "content": [{"type": "text", "text": question}]},
             {"role": "assistant", "content": [{"type": "text", "text": answer}]},

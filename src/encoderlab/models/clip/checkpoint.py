@@ -73,19 +73,27 @@ def read(path: Path) -> dict[str, Any]:
         UsageError: damaged, or not one of ours.
     """
     if not path.is_file():
-        raise MissingError("no such checkpoint", got=str(path),
-                           want="a file such as outputs/train/checkpoints/latest.ckpt")
+        raise MissingError(
+            "no such checkpoint",
+            got=str(path),
+            want="a file such as outputs/train/checkpoints/latest.ckpt",
+        )
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise UsageError("the checkpoint cannot be read", got=str(path),
-                         want="a training checkpoint of encoderlab",
-                         hint="it is damaged or of another program; an earlier epoch_N.ckpt may "
-                         "be whole") from error
+        raise UsageError(
+            "the checkpoint cannot be read",
+            got=str(path),
+            want="a training checkpoint of encoderlab",
+            hint="it is damaged or of another program; an earlier epoch_N.ckpt may be whole",
+        ) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         found = record.get("format") if isinstance(record, dict) else type(record).__name__
-        raise UsageError("the file is no training checkpoint of encoderlab",
-                         got=f"{path} (format {found!r})", want=FORMAT)
+        raise UsageError(
+            "the file is no training checkpoint of encoderlab",
+            got=f"{path} (format {found!r})",
+            want=FORMAT,
+        )
     return record
 
 

@@ -83,9 +83,7 @@ class CLIP(nn.Module):
         """Text embeddings, not normalised."""
         return self.text_projection(self.text(tokens))
 
-    def forward(
-        self, pixels: Float[Tensor, "b 3 h w"], tokens: Int[Tensor, "b t"]
-    ) -> CLIPOutput:
+    def forward(self, pixels: Float[Tensor, "b 3 h w"], tokens: Int[Tensor, "b t"]) -> CLIPOutput:
         return CLIPOutput(self.encode_image(pixels), self.encode_text(tokens))
 
     def add_logit_bias(self, value: float = -10.0) -> None:

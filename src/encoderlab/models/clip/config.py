@@ -72,8 +72,12 @@ class ResNetConfig:
         object.__setattr__(self, "blocks", tuple(self.blocks))
         _require_multiple("image size", self.image_size, "the stride of a ResNet", 32)
         _require_multiple("pooled width (32 x width)", self.width * 32, "heads", self.heads)
-        _require_multiple("half the ResNet width", self.width // 2, "normalisation groups",
-                          min(self.groups, self.width // 2))
+        _require_multiple(
+            "half the ResNet width",
+            self.width // 2,
+            "normalisation groups",
+            min(self.groups, self.width // 2),
+        )
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -80,8 +80,12 @@ def load(name: str | Path) -> CLIP:
         text = {**TEXT_DEFAULTS, **record.get("text_config", {})}
         tokenizer = Tokenizer.from_folder(folder, config.text.context_length, _pad_id(folder, text))
     notes = record.get("encoderlab", {})
-    model = CLIP(config, tokenizer, _read_preprocess(folder, config.vision.image_size),
-                 trained_steps=notes.get("trained_steps"))
+    model = CLIP(
+        config,
+        tokenizer,
+        _read_preprocess(folder, config.vision.image_size),
+        trained_steps=notes.get("trained_steps"),
+    )
     if "logit_bias" in notes:
         model.add_logit_bias(notes["logit_bias"])
         weights["logit_bias"] = torch.tensor(float(notes["logit_bias"]))
@@ -100,8 +104,10 @@ def save(model: CLIP, folder: Path, *, half: bool = False) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     weights = _their_names(model, torch.float16 if half else torch.float32)
-    _write(folder / "model.safetensors",
-           lambda path: save_file(weights, path, metadata={"format": "pt"}))
+    _write(
+        folder / "model.safetensors",
+        lambda path: save_file(weights, path, metadata={"format": "pt"}),
+    )
     _write_json(folder / "preprocessor_config.json", _their_preprocess(model.preprocess))
     if model.tokenizer is not None:
         _write_tokenizer(model.tokenizer, folder)
@@ -118,16 +124,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise MissingError("the folder is no checkpoint", got=str(folder),
-                           want="a folder with config.json and model.safetensors")
+        raise MissingError(
+            "the folder is no checkpoint",
+            got=str(folder),
+            want="a folder with config.json and model.safetensors",
+        )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError("config.json cannot be read", got=f"{path}: {error}") from error
     family = record.get("model_type") if isinstance(record, dict) else None
     if family != "clip":
-        raise UsageError("the checkpoint belongs to another family", got=family, want="clip",
-                         hint=f"its folder: {folder}")
+        raise UsageError(
+            "the checkpoint belongs to another family",
+            got=family,
+            want="clip",
+            hint=f"its folder: {folder}",
+        )
     return record
 
 
@@ -136,8 +149,11 @@ def _our_config(record: dict[str, Any]) -> CLIPConfig:
     vision = {**VISION_DEFAULTS, **(record.get("vision_config") or {})}
     for tower in (text, vision):
         if tower["hidden_act"] not in ACTIVATIONS:
-            raise UsageError("the checkpoint uses an activation that CLIP does not have",
-                             got=tower["hidden_act"], want=" or ".join(ACTIVATIONS))
+            raise UsageError(
+                "the checkpoint uses an activation that CLIP does not have",
+                got=tower["hidden_act"],
+                want=" or ".join(ACTIVATIONS),
+            )
     end = text["eos_token_id"]
     return CLIPConfig(
         ViTConfig(
@@ -243,10 +259,16 @@ def _our_names(theirs: dict[str, Tensor], config: CLIPConfig) -> dict[str, Tenso
             ]
         absent = [name for name in names if name not in theirs]
         if absent:
-            raise UsageError("the checkpoint lacks a weight that its configuration names",
-                             got=f"no {absent[0]}", want="a complete CLIPModel checkpoint")
-        weights[ours] = torch.cat([theirs[name].float() for name in names]) if len(
-            names) > 1 else theirs[names[0]].float()
+            raise UsageError(
+                "the checkpoint lacks a weight that its configuration names",
+                got=f"no {absent[0]}",
+                want="a complete CLIPModel checkpoint",
+            )
+        weights[ours] = (
+            torch.cat([theirs[name].float() for name in names])
+            if len(names) > 1
+            else theirs[names[0]].float()
+        )
     return weights
 
 
@@ -271,16 +293,24 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     for file in files:
         path = folder / file
         if not path.is_file():
-            pickled = " (only pickled weights are there, and those are not opened)" if any(
-                folder.glob("*.bin")) else ""
-            raise MissingError("the checkpoint has no weights in safetensors",
-                               got=f"no {path}{pickled}",
-                               hint="convert it with transformers' save_pretrained")
+            pickled = (
+                " (only pickled weights are there, and those are not opened)"
+                if any(folder.glob("*.bin"))
+                else ""
+            )
+            raise MissingError(
+                "the checkpoint has no weights in safetensors",
+                got=f"no {path}{pickled}",
+                hint="convert it with transformers' save_pretrained",
+            )
         try:
             weights.update(load_file(path))
         except (SafetensorError, OSError) as error:
-            raise UsageError("the weights cannot be read", got=f"{path}: {error}",
-                             hint="the file is damaged or cut short: fetch it again") from error
+            raise UsageError(
+                "the weights cannot be read",
+                got=f"{path}: {error}",
+                hint="the file is damaged or cut short: fetch it again",
+            ) from error
     return weights
 
 
@@ -334,8 +364,10 @@ def _their_preprocess(preprocess: Preprocess) -> dict[str, Any]:
 
 
 def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    _write(folder / "tokenizer.json",
-           lambda path: path.write_text(tokenizer.to_json(), encoding="utf-8"))
+    _write(
+        folder / "tokenizer.json",
+        lambda path: path.write_text(tokenizer.to_json(), encoding="utf-8"),
+    )
     special = {
         "bos_token": START,
         "eos_token": END,

@@ -45,8 +45,11 @@ class Tokenizer:
                 want="the tokenizer of a CLIP checkpoint",
             )
         if context_length < 3:
-            raise UsageError("context length is too short", got=context_length,
-                             want="at least 3: start, one token, end")
+            raise UsageError(
+                "context length is too short",
+                got=context_length,
+                want="at least 3: start, one token, end",
+            )
         self.pipeline = pipeline
         self.start_id, self.end_id = start, end
         self.pad_id = end if pad_id is None else pad_id
@@ -95,8 +98,11 @@ class Tokenizer:
             UsageError: no text, or a vocabulary too small for the 256 bytes and two special ids.
         """
         if vocab_size < 258:
-            raise UsageError("vocabulary is too small", got=vocab_size,
-                             want="at least 258: 256 bytes, start and end of text")
+            raise UsageError(
+                "vocabulary is too small",
+                got=vocab_size,
+                want="at least 258: 256 bytes, start and end of text",
+            )
         pipeline = Pipeline(models.BPE())
         pipeline.normalizer = _squeezed_lower_case()
         pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -119,8 +125,11 @@ class Tokenizer:
             UsageError: no text, or a vocabulary smaller than four.
         """
         if vocab_size < 4:
-            raise UsageError("vocabulary is too small", got=vocab_size,
-                             want="at least 4: one character, unknown, start and end of text")
+            raise UsageError(
+                "vocabulary is too small",
+                got=vocab_size,
+                want="at least 4: one character, unknown, start and end of text",
+            )
         pipeline = Pipeline(models.WordLevel(unk_token=UNKNOWN))
         pipeline.normalizer = _squeezed_lower_case()
         pipeline.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
@@ -135,8 +144,12 @@ class Tokenizer:
     def train(cls, kind: str, texts: Iterable[str], vocab_size: int, context_length: int):
         """A tokenizer of `kind` ("bpe" or "char") learned from `texts`."""
         if kind not in KINDS:
-            raise UsageError("unknown tokenizer", got=kind, want=" or ".join(KINDS),
-                             hint="or a folder that holds CLIP's own tokenizer files")
+            raise UsageError(
+                "unknown tokenizer",
+                got=kind,
+                want=" or ".join(KINDS),
+                hint="or a folder that holds CLIP's own tokenizer files",
+            )
         make = cls.train_bpe if kind == "bpe" else cls.train_characters
         return make(texts, vocab_size, context_length)
 
@@ -161,8 +174,11 @@ class Tokenizer:
         except Exception as error:  # tokenizers raises a bare Exception for malformed files
             if type(error) is not Exception and not isinstance(error, ValueError | KeyError):
                 raise
-            raise UsageError("the tokenizer file cannot be read", got=str(folder),
-                             want=f"a Hugging Face tokenizer.json ({error})") from error
+            raise UsageError(
+                "the tokenizer file cannot be read",
+                got=str(folder),
+                want=f"a Hugging Face tokenizer.json ({error})",
+            ) from error
         raise MissingError(
             "no tokenizer in the folder",
             got=str(folder),
@@ -174,15 +190,22 @@ class Tokenizer:
 def _some(texts: Iterable[str]) -> list[str]:
     texts = [text for text in texts if text.strip()]
     if not texts:
-        raise UsageError("no text to learn a vocabulary from", got="0 captions",
-                         want="at least one caption that is not blank")
+        raise UsageError(
+            "no text to learn a vocabulary from",
+            got="0 captions",
+            want="at least one caption that is not blank",
+        )
     return texts
 
 
 def _squeezed_lower_case() -> normalizers.Sequence:
     return normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase(),
-         normalizers.Strip()]
+        [
+            normalizers.NFC(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Lowercase(),
+            normalizers.Strip(),
+        ]
     )
 
 

@@ -74,8 +74,9 @@ class VisionTransformer(nn.Module):
         dropping = self.training and self.patch_dropout > 0
         if dropping:
             patches = self._drop(patches)
-        cls = repeat(self.class_embedding + self.position_embedding[0], "d -> b 1 d",
-                     b=len(patches)).to(patches.dtype)
+        cls = repeat(
+            self.class_embedding + self.position_embedding[0], "d -> b 1 d", b=len(patches)
+        ).to(patches.dtype)
         x = self.transformer(self.pre_norm(torch.cat([cls, patches], dim=1)))
         grid = None if dropping else self.config.grid
         return VisionTokens(self.post_norm(x[:, 0]), x[:, 1:], grid)

@@ -1,0 +1,85 @@
+"""Each mistake gets its exit code, the thing's name, and what to do next; never a traceback."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+MISTAKES = [
+    ("corl", "Did you mean 'coral'?"),
+    ("--epochs 3", "a command comes first"),
+    ("coral n_sample=3", "Did you mean `n_samples`?"),
+    ("coral --encodrs clip", "Did you mean `--encoders`?"),
+    ("coral --n_samples 3", "Did you mean `--n-samples`?"),
+    ("train --epochs ten", "a whole number"),
+    ("train epochs=ten", "a whole number"),
+    ("train epochs=[1,2]", "a whole number"),
+    ("train --lr fast", "a number"),
+    ("train --lr", "--lr needs a value"),
+    ("train --lr --epochs 3", "--lr needs a value"),
+    ("train --epochs 0", "at least 1"),
+    ("train --epochs -3", "at least 1"),
+    ("train --ema nan", "no number"),
+    ("train --grad-checkpointing=perhaps", "true or false"),
+    ("train --loss softmx", "Did you mean 'softmax'?"),
+    ("train epochs=1,2", "--multirun"),
+    ("train -m epochs=1,two", "a whole number"),
+    ("train classes=a", "unknown setting"),
+    ("train +clases=a", "unknown setting"),
+    ("train extra", "extra"),
+    ("coral encoders=clip,siglip", "key=[a,b]"),
+    ("coral 'encoders=[clip'", "cannot be read"),
+    ("speed --batch-sizes 1 two", "a whole number"),
+    ("speed --batch-sizes 1 0", "at least 1"),
+    ("tokens model=clip_vit_large_patch41", "Did you mean 'clip_vit_large_patch14'?"),
+    ("tokens model.nam=x", "Did you mean `model.name`?"),
+    ("search a -k 0", "at least 1"),
+    ("search two words", "in quotes"),
+    ("ls encoder", "Did you mean 'encoders'?"),
+    ("train hydra/launcher=jobli -m epochs=1,2", "hydra/launcher"),
+    ("train --cfg job -m epochs=1,2", "--multirun"),
+    ("completion fish", "bash"),
+]
+MISSING = [
+    ("tokens --config-name=my_confg", "my_confg"),
+    ("train --config-dir nowhere", "nowhere"),
+    ("rerun nowhere", "no run in this folder"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), MISTAKES)
+def test_wrong_words_exit_2(line, says, lab, tmp_path):
+    said = lab(*shlex.split(line))
+    assert said.code == 2, said.err
+    assert said.err.startswith("encoderlab: error: ") and says in said.err
+    assert "Traceback" not in said.err and "hydra." not in said.err.replace("hydra.run", "")
+    assert said.out == ""
+    assert not [
+        path for path in tmp_path.rglob("*") if path.name != "multirun.yaml" and path.is_file()
+    ]
+
+
+@pytest.mark.parametrize(("line", "says"), MISSING)
+def test_missing_things_exit_3(line, says, lab):
+    said = lab(*shlex.split(line))
+    assert said.code == 3 and says in said.err, said.err
+
+
+def test_an_error_is_drawn_in_four_parts(lab):
+    lines = lab("train", "--loss", "softmx").err.splitlines()
+    assert lines == [
+        "encoderlab: error: unknown value for --loss",
+        "  got:       'softmx'",
+        "  expected:  one of softmax, sigmoid",
+        "  next:      Did you mean 'softmax'? List them: encoderlab train --help",
+    ]
+
+
+def test_a_launcher_that_is_not_installed_says_how_to_install_it(lab, monkeypatch):
+    from importlib.util import find_spec
+
+    if find_spec("hydra_plugins") and find_spec("hydra_plugins.hydra_joblib_launcher"):
+        pytest.skip("the launcher is installed")
+    said = lab("train", "hydra/launcher=joblib", "-m", "epochs=1,2")
+    assert said.code == 3 and 'pip install "encoderlab[sweep]"' in said.err

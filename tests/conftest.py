@@ -1,0 +1,54 @@
+"""What all tests share: no network, one torch thread per worker, the real data where it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    # Two workers with as many threads as cores each would only get into each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; tests that want it are left out where it is not named."""
+    folder = os.environ.get("ENCODERLAB_REAL_DATA")
+    if not folder:
+        pytest.skip("ENCODERLAB_REAL_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own folders and aliases must not decide what a test finds."""
+    for name in ("VLM_DATA_ROOT", "VLM_OUTPUT_DIR", "ENCODERLAB_ALIASES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder that passes for a trained model."""
+    from tests.small_models import make_clip
+
+    return make_clip().save_pretrained(tmp_path_factory.mktemp("models") / "small-clip")
+
+
+@pytest.fixture(scope="session")
+def other_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model's checkpoint folder."""
+    from tests.small_models import make_clip
+
+    return make_clip(seed=1).save_pretrained(tmp_path_factory.mktemp("models") / "other-clip")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty pictures of the synthetic world on disk, in every layout. Not to be written to."""
+    from encoderlab.data.synthetic import write_dataset
+
+    return write_dataset(tmp_path_factory.mktemp("data") / "world", 20, languages=("en", "ko"))

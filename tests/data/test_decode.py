@@ -1,0 +1,133 @@
+"""Every kind of image file becomes upright RGB, and every broken one a sentence."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from encoderlab.data.decode import ImageError, open_image
+
+
+def _gradient(width: int = 40, height: int = 30) -> Image.Image:
+    across = np.linspace(0, 255, width)[None, :].repeat(height, 0)
+    down = np.linspace(0, 255, height)[:, None].repeat(width, 1)
+    return Image.fromarray(np.stack([across, down, 255 - across], -1).astype(np.uint8))
+
+
+def _bytes(image: Image.Image, kind: str, **options) -> bytes:
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
+
+
+MODES = {
+    "JPEG": ("RGB", "L", "CMYK"),
+    "PNG": ("RGB", "L", "P", "1", "RGBA", "LA"),
+    "WEBP": ("RGB", "RGBA", "L"),
+    "BMP": ("RGB", "L", "P", "1", "RGBA"),
+    "TIFF": ("RGB", "L", "P", "1", "RGBA", "LA", "CMYK"),
+    "GIF": ("RGB", "L", "P", "1", "RGBA"),
+}
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(k, m) for k, modes in MODES.items() for m in modes])
+def test_every_mode_of_every_format_becomes_rgb(kind: str, mode: str) -> None:
+    image = open_image(_bytes(_gradient().convert(mode), kind))
+    assert image.mode == "RGB"
+    assert image.size == (40, 30)
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
+    values = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    image = open_image(_bytes(Image.fromarray(values), "PNG"))
+    np.testing.assert_allclose(np.asarray(image)[..., 0], np.rint(values / 257), atol=1)
+
+
+def test_transparency_lies_on_white() -> None:
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    assert open_image(_bytes(clear, "PNG")).getpixel((0, 0)) == (255, 255, 255)
+    half = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
+    assert open_image(_bytes(half, "PNG")).getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_a_palette_with_a_transparent_entry_lies_on_white() -> None:
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    assert open_image(_bytes(image, "PNG", transparency=0)).getpixel((1, 1)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = open_image(_bytes(_gradient(), "JPEG", exif=exif))
+    assert image.size == ((40, 30) if orientation <= 4 else (30, 40))
+
+
+def test_a_wrong_ending_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "really_a_jpeg.png"
+    path.write_bytes(_bytes(_gradient(), "JPEG"))
+    assert open_image(path).size == (40, 30)
+
+
+@given(width=st.integers(16, 400), height=st.integers(16, 400), side=st.integers(8, 120))
+def test_a_smaller_decode_never_falls_below_the_side_asked_for(
+    width: int, height: int, side: int
+) -> None:
+    data = _bytes(Image.new("RGB", (width, height), "teal"), "JPEG")
+    image = open_image(data, min_side=side)
+    assert min(image.size) >= min(side, width, height)
+
+
+def test_a_smaller_decode_is_the_same_picture() -> None:
+    data = _bytes(_gradient(800, 600), "JPEG", quality=95)
+    whole, small = open_image(data), open_image(data, min_side=100)
+    assert small.size == (200, 150)
+    difference = np.abs(
+        np.asarray(whole.resize((50, 40)), float) - np.asarray(small.resize((50, 40)), float)
+    )
+    assert difference.mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "the file is empty"),
+        (b"hello, this is text", "no image in a format we read"),
+        (b"<svg xmlns='x'></svg>", "a drawing in SVG"),
+        (b"%PDF-1.7", "it is a PDF"),
+        (_bytes(_gradient(), "JPEG")[:400], "damaged or cut short"),
+        (_bytes(_gradient(), "PNG")[:-40], "damaged or cut short"),
+    ],
+)
+def test_what_is_no_image_is_said_in_words(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=says) as error:
+        open_image(path)
+    assert error.value.path == str(path)
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="there is no such file"):
+        open_image(tmp_path / "none.jpg")
+    with pytest.raises(ImageError, match="it is a folder"):
+        open_image(tmp_path)
+
+
+def test_too_many_pixels_are_refused_before_decoding() -> None:
+    with pytest.raises(ImageError, match="40 x 30 pixels are over the limit of 1,000"):
+        open_image(_bytes(_gradient(), "PNG"), max_pixels=1000)
+
+
+def test_a_header_that_promises_a_bomb_is_refused() -> None:
+    data = bytearray(_bytes(Image.new("L", (8, 8)), "BMP"))
+    data[18:26] = (60_000).to_bytes(4, "little") * 2
+    with pytest.raises(ImageError, match="over the limit"):
+        open_image(bytes(data))

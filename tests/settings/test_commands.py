@@ -1,0 +1,58 @@
+"""The table of commands is whole: experiments take what the settings offer, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import pytest
+
+from encoderlab.errors import UsageError
+from encoderlab.experiments.running import load
+from encoderlab.settings.commands import COMMANDS, JOBS
+from encoderlab.settings.common import TALK, Common
+from encoderlab.settings.setting import from_plain, leaves
+
+HERE = [name for name, command in COMMANDS.items() if command.not_yet is None]
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_experiment_takes_exactly_the_settings(name):
+    command = COMMANDS[name]
+    parameters = inspect.signature(load(command)).parameters
+    offered = {one.name for one in dataclasses.fields(command.settings)} - {*TALK, "output_dir"}
+    assert set(parameters) - {"out", "seed"} == offered - {"seed"}
+    assert "out" in parameters
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_python_and_command_line_have_the_same_defaults(name):
+    parameters = inspect.signature(load(COMMANDS[name])).parameters
+    for setting in leaves(COMMANDS[name].settings):
+        given = parameters.get(setting.key)
+        if given is not None and given.default is not inspect.Parameter.empty:
+            theirs = list(given.default) if isinstance(given.default, tuple) else given.default
+            assert (theirs or None) == (setting.default or None), setting.key
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_has_a_job_a_summary_and_what_every_command_has(name):
+    command = COMMANDS[name]
+    assert command.job in JOBS and command.summary
+    assert issubclass(command.settings, Common)
+    keys = {setting.key for setting in leaves(command.settings)}
+    assert {"seed", "offline", "json", "quiet", "verbose"} <= keys
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_flag_stands_for_two_settings(name):
+    flags = [flag for setting in leaves(COMMANDS[name].settings) for flag in setting.flags]
+    assert len(flags) == len(set(flags))
+
+
+def test_settings_come_back_from_plain_values():
+    tokens = COMMANDS["tokens"].settings
+    again = from_plain(tokens, {"similarity": {"metric": "dot_product"}, "seed": 3})
+    assert (again.similarity.metric, again.seed) == ("dot_product", 3)
+    with pytest.raises(UsageError, match=r"no key similarity\.metrc"):
+        from_plain(tokens, {"similarity": {"metrc": "cosine"}})

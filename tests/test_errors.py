@@ -1,0 +1,35 @@
+"""Errors: one sentence of up to four parts, and what kind of Python error each is."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from encoderlab.errors import MissingError, UsageError, WorkError, did_you_mean, unknown
+
+
+def test_a_sentence_of_four_parts():
+    error = UsageError("k is too small", got=0, want="at least 1", hint="leave -k out for 5")
+    assert str(error) == "k is too small: got 0; expected at least 1. Leave -k out for 5"
+
+
+def test_an_unknown_name_offers_the_nearest():
+    text = str(unknown("encoder", "siglp", ["clip", "siglip"], "encoderlab ls encoders"))
+    assert "'siglp'" in text and "Did you mean 'siglip'?" in text
+    assert "List them: encoderlab ls encoders" in text
+    assert did_you_mean("zzz", ["clip"]) is None
+
+
+def test_exit_codes_and_kinds():
+    assert issubclass(UsageError, ValueError)
+    assert [one.exit_code for one in (UsageError, MissingError, WorkError)] == [2, 3, 1]
+
+
+@pytest.mark.parametrize("kind", [UsageError, MissingError, WorkError])
+def test_errors_travel_between_processes(kind):
+    error = kind("what", got=3, want="four", hint="five")
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (again.what, again.got, again.want, again.hint) == ("what", 3, "four", "five")
+        assert str(again) == str(error)
