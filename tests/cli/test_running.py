@@ -183,6 +183,13 @@ def test_ls_lists_every_kind(lab):
     assert said.json["encoders"]["clip"] == "openai/clip-vit-base-patch32"
 
 
+def test_a_sweep_that_only_lists_leaves_nothing(lab, tmp_path):
+    said = lab("ls", "-m", "what=llms,metrics", "--json")
+    rows = [json.loads(row) for row in said.out.splitlines()]
+    assert [row["job"] for row in rows] == ["job 0 (what=llms)", "job 1 (what=metrics)"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_doctor_tells_what_to_mend(lab):
     said = lab("doctor", "--json", "--quiet")
     assert said.code == 0, said.err

@@ -85,7 +85,7 @@ def test_a_bad_csv_is_refused_in_words(photos: Path, content: bytes, error, says
 
 
 def test_nothing_there_and_a_kind_we_do_not_know(photos: Path) -> None:
-    with pytest.raises(MissingError, match="no such data.*nowhere"):
+    with pytest.raises(MissingError, match=r"no such data.*nowhere"):
         read_samples(photos / "nowhere.csv")
     with pytest.raises(UsageError, match="unknown kind of data"):
         read_samples(photos / "img1.png")
@@ -135,7 +135,8 @@ def test_chat_records_give_the_assistants_turns(world: Path) -> None:
         ('{"messages": "x"}', "line 2 of .* is no chat record"),
         ('{"messages": [{"role": "user", "content": "no picture"}]}', "line 2 of .* has no image"),
         (
-            '{"messages": [{"role": "user", "content": [{"type": "image", "image": "../../x.png"}]}]}',
+            '{"messages": [{"role": "user", "content": '
+            '[{"type": "image", "image": "../../x.png"}]}]}',
             "leaves the image folder",
         ),
     ],

@@ -19,12 +19,12 @@ from typing import Any
 
 from encoderlab import progress
 from encoderlab.cli import mishaps
-from encoderlab.cli.words import Words, quoted, unknown_setting
+from encoderlab.cli.words import GROUPS, Words, quoted, unknown_setting
 from encoderlab.errors import MissingError, UsageError, WorkError, unknown
 from encoderlab.settings.commands import COMMANDS, Command
+from encoderlab.settings.common import TALK
 from encoderlab.settings.setting import Setting, leaves
 
-GROUPS = Path(__file__).parent.parent / "settings" / "groups"
 OWN_CONFIGS = "configs"  # a folder of this name in the current one is searched without being asked
 
 
@@ -53,7 +53,7 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
         if any(flag in flags for flag in ("--config-name", "-cn")):
             words = replace(words, overrides=_over_own_yaml(command, words.overrides))
         overrides = _quiet_hydra(command, words.overrides, sweep=words.multirun)
-        if words.multirun and (job.does_nothing or words.show_config):
+        if words.multirun and (words.show_config or not job.leaves_folder):
             # Hydra keeps a record of a sweep; nothing is to stay of one that only looks.
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             overrides.append(f"hydra.sweep.dir='{folder}'")
@@ -176,6 +176,10 @@ class _Job:
     def does_nothing(self) -> bool:
         return self.command.not_yet is not None
 
+    @property
+    def leaves_folder(self) -> bool:
+        return self.command.leaves_folder and not self.does_nothing
+
     def __call__(self, cfg: Any) -> None:
         """Does one job. Keeps what it raises: Hydra would print a line of its own about it."""
         where, folder = "", None
@@ -184,10 +188,12 @@ class _Job:
 
             about = HydraConfig.get()
             overrides = [
-                word.lstrip("+") for word in about.overrides.task if not word.startswith("hydra")
+                word.lstrip("+")
+                for word in about.overrides.task
+                if not word.lstrip("+").startswith(("hydra", *(f"{key}=" for key in TALK)))
             ]
             where = f"job {about.job.num} ({' '.join(overrides)})"
-            folder = Path(about.runtime.output_dir)
+            folder = Path(about.runtime.output_dir) if self.leaves_folder else None
         try:
             self._once(cfg, where, folder)
         except Exception as error:
@@ -217,7 +223,7 @@ class _Job:
         if settings.json:
             answer = done.result.to_json()
             if where:
-                answer = {"job": where, "folder": str(done.folder), "result": answer}
+                answer = {"job": where, "folder": done.folder, "result": answer}
             indent = None if where else 2
             print(json.dumps(done.plain(answer), ensure_ascii=False, indent=indent))
         else:

@@ -9,6 +9,7 @@ import argparse
 
 from encoderlab import __version__
 from encoderlab.cli.words import default_in_words
+from encoderlab.cli.words import groups as ready_made
 from encoderlab.errors import UsageError, unknown
 from encoderlab.settings.commands import COMMANDS, JOBS, Command
 from encoderlab.settings.common import COMMON
@@ -123,6 +124,9 @@ def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
     titles.pop(COMMON, None)
     groups = {title: parser.add_argument_group(title) for title in [*titles, COMMON]}
     keys_only = parser.add_argument_group("keys without a flag")
+    for group, choices in ready_made(command).items():
+        about = f"ready-made values: one of {', '.join(choices)}"
+        keys_only.add_argument(group, nargs="?", metavar=f"{group}=...", help=about)
     for setting in settings:
         if setting.flags:
             _add(groups[setting.group or FIRST_GROUP], setting)

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from encoderlab.errors import UsageError, did_you_mean
@@ -23,7 +24,7 @@ HYDRA_FLAGS = {
     "--info": True, "-i": True, "--resolve": False,
 }  # fmt: skip
 OUR_FLAGS = ("--multirun", "-m", "--show-config", "--help", "-h")
-GROUPS = {"tokens": ("model",)}
+GROUPS = Path(__file__).parent.parent / "settings" / "groups"
 OVERRIDE = re.compile(r"^(\+\+|\+|~)?([\w./@:-]+)=(.*)$", re.DOTALL)
 KIND_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
@@ -108,7 +109,17 @@ def all_keys(command: Command) -> set[str]:
     """Every key of a command's configuration, inner nodes and groups included."""
     keys = {setting.key for setting in leaves(command.settings)}
     inner = {key.rsplit(".", cut)[0] for key in keys for cut in range(1, key.count(".") + 1)}
-    return keys | inner | set(GROUPS.get(command.name, ()))
+    return keys | inner | set(groups(command))
+
+
+def groups(command: Command) -> dict[str, list[str]]:
+    """Each group of ready-made values that a command has, with the names of its YAML files."""
+    folder = GROUPS / command.name
+    return {
+        group.name: sorted(file.stem for file in group.glob("*.yaml"))
+        for group in sorted(folder.glob("*"))
+        if group.is_dir()
+    }
 
 
 def unknown_setting(key: str, command: Command, more: str = "") -> UsageError:

@@ -123,7 +123,7 @@ def _deep_grey(image: Image.Image) -> Image.Image:
 
 
 def _what_it_is(source: Path | str | bytes) -> str:
-    head = source[:64] if isinstance(source, bytes) else Path(source).open("rb").read(64)
+    head = source[:64] if isinstance(source, bytes) else Path(source).read_bytes()[:64]
     if not head:
         return "the file is empty"
     if head.lstrip().startswith((b"<svg", b"<?xml")):

@@ -15,7 +15,7 @@ DTYPES = {
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware (emulated, bf16 is slower than fp32)."""
+    """Whether this CPU multiplies bf16 matrices in hardware (emulated, it is slower than fp32)."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 

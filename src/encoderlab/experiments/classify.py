@@ -91,7 +91,7 @@ class ClassifyResult:
     def _accuracy(self) -> list[str]:
         assert self.accuracy is not None
         found = self.accuracy
-        lines = [f"accuracy {found.top1.as_percent()} (chance {100 * found.top1.chance:.1f} %)"]
+        lines = [f"accuracy {found.top1.as_percent()} (chance {100 / len(self.classes):.1f} %)"]
         if found.top5.value is not None:
             lines.append(f"top-5    {found.top5.as_percent()}")
         lines += ["", "confusion (rows: the answer, columns: the prediction)"]
@@ -237,7 +237,7 @@ def _answers(
     """The known answer of each image, by its id."""
     if labels_csv is None:
         # Sub-folders that are no classes of this list are just folders.
-        return {s.id: s.label for s in samples if s.label in names}
+        return {s.id: s.label for s in samples if s.label is not None and s.label in names}
     table = read_labels(labels_csv)
     stray = sorted({label for label in table.values() if label not in names})
     if stray:

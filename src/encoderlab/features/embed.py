@@ -35,7 +35,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Embedded:
-    """`vectors[i]` (fp32, unit length) belongs to `samples[i]`; `sizes[i]` is its (width, height)."""
+    """`vectors[i]` (fp32, unit length) is of `samples[i]`; `sizes[i]` its (width, height)."""
 
     vectors: Float[np.ndarray, "n d"]
     samples: list[Sample]

@@ -1,4 +1,4 @@
-"""From the name of a checkpoint to a folder on this disk: a local folder as it is, or the hub's cache.
+"""From the name of a checkpoint to a folder on this disk: a local one as it is, or the hub's cache.
 
 Fetches safetensors, JSON and tokenizer text only. Reads no weight, knows no model family.
 """

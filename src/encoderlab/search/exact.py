@@ -1,4 +1,4 @@
-"""Exact top-k by inner product over vectors in memory. Pure: arrays in, positions and scores out."""
+"""Exact top-k by inner product over vectors in memory. Pure: arrays in, scores and places out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which hardware a training run uses, decided once and said aloud. Builds the Fabric, nothing else."""
+"""Which hardware a training run uses, decided once and said aloud. Builds the Fabric only."""
 
 from __future__ import annotations
 

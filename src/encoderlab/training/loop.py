@@ -152,7 +152,7 @@ class Trainer:
             nn.init.constant_(model.logit_scale, math.log(10))
         self.module = model
         self.model = fabric.setup_module(model)
-        self.optimiser = fabric.setup_optimizers(adamw(model, recipe.lr, recipe.wd))
+        self.optimiser: Any = fabric.setup_optimizers(adamw(model, recipe.lr, recipe.wd))
         self.average = RunningAverage(model, recipe.ema) if recipe.ema else None
         self.augmentation = strength(recipe.augment)
         total = self.schedule.total_steps

@@ -52,7 +52,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Moves the average towards `model`; early steps count more, so that it forgets its start."""
+        """Moves the average towards `model`; early steps count more, to forget the start."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in model.state_dict().items():
             self.weights[name].lerp_(value.float(), 1 - decay)

@@ -41,7 +41,7 @@ class RetrievalValidation:
         image_vectors = self._embedded(
             lambda rows: model.encode_image(
                 self.preprocess.standardise(
-                    self.pairs.__getitems__(first_row[rows]).pixels.to(self.device)
+                    self.pairs.__getitems__(first_row[rows].tolist()).pixels.to(self.device)
                 )
             ),
             len(images),

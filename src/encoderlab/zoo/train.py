@@ -54,7 +54,7 @@ def synthetic_part(
 def real_part(
     root: Path, split: str, preprocess: Preprocess, copies: int
 ) -> tuple[np.ndarray, list[Sample]]:
-    """Every real picture of `split`, as it is and `copies - 1` times altered, with all its texts."""
+    """Every real picture of `split`, as it is and `copies - 1` times altered, with its texts."""
     samples = [s for which in SETS for s in read_set(which, root, split, LANGUAGES)]
     checked = decode_all(samples, preprocess, f"real {split} images")
     assert checked.pixels is not None

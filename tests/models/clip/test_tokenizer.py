@@ -1,4 +1,4 @@
-"""Vocabularies: any script survives a round trip, rows are well formed, CLIP's own files are read."""
+"""Vocabularies: any script survives a round trip, rows are well formed, CLIP's files are read."""
 
 from __future__ import annotations
 

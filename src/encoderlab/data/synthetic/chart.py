@@ -90,7 +90,7 @@ def _any_bars(rng, canvas: Canvas, across: bool) -> Words:
     count = int(rng.integers(3, 6))
     inks, heights = _inks(rng, count), _heights(rng, count)
     draw_axes(canvas, not across and bool(rng.integers(2)))
-    draw_bars(canvas, heights, [ink.rgb for ink in inks], across)
+    draw_bars(canvas, heights.tolist(), [ink.rgb for ink in inks], across)
     top, low = inks[int(heights.argmax())], inks[int(heights.argmin())]
     sort, long = ("horizontal bar chart", "longest") if across else ("bar chart", "tallest")
     sort_ko, long_ko = ("가로 막대그래프", "긴") if across else ("막대그래프", "높은")

@@ -21,6 +21,8 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
     canvas = Canvas(size, WHITE)
     draw_page(canvas, rng, title, centred, paragraphs, (image, image_side), (stamp, stamp_side))
     aligned, aligned_ko = ("centred", "가운데") if centred else ("left-aligned", "왼쪽")
+    stamp_ko = particle(f"{stamp.ko} 도장", "이", "가")
+    place = "in the middle" if centred else "on the left"
     side, side_ko = SIDES[image_side]
     corner, corner_ko = SIDES[stamp_side]
     count = f"{NUMBERS[paragraphs]} paragraph{'s' if paragraphs > 1 else ''}"
@@ -30,14 +32,14 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
             f"a document page with {article(aligned)} {title.en} title, {count}, "
             f"{article(image.en)} picture on the {side} and {article(stamp.en)} stamp at the "
             f"bottom {corner}",
-            f"a picture of a document: {title.en} title {'in the middle' if centred else 'on the left'}"
-            f", {image.en} picture on the {side}, {stamp.en} stamp at the bottom {corner}, {count}",
+            f"a picture of a document: {title.en} title {place}, "
+            f"{image.en} picture on the {side}, {stamp.en} stamp at the bottom {corner}, {count}",
             f"a document page with {article(title.en)} title and {article(stamp.en)} stamp",
         ),
         (
-            f"{title.ko} 제목이 {aligned_ko}에 있고 문단 {paragraphs}개, {side_ko}에 {image.ko} 그림, "
-            f"{corner_ko} 아래에 {particle(stamp.ko + ' 도장', '이', '가')} 있는 문서",
-            f"{title.ko} 제목과 {particle(stamp.ko + ' 도장', '이', '가')} 있는 문서",
+            f"{title.ko} 제목이 {aligned_ko}에 있고 문단 {paragraphs}개, "
+            f"{side_ko}에 {image.ko} 그림, {corner_ko} 아래에 {stamp_ko} 있는 문서",
+            f"{title.ko} 제목과 {stamp_ko} 있는 문서",
         ),
         "What colour is the stamp?", f"It is {stamp.en}.",
         "문단은 몇 개입니까?", f"{paragraphs}개입니다.",

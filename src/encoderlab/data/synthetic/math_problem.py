@@ -35,7 +35,8 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
             f"a math problem, {first} {said} {second}",
         ),
         (
-            f"{paper.ko} 종이에 {ink.ko} 글씨로 쓴 수학 문제, {first} {said_ko} {second}, {form_ko}",
+            f"{paper.ko} 종이에 {ink.ko} 글씨로 쓴 수학 문제, "
+            f"{first} {said_ko} {second}, {form_ko}",
             f"수학 문제 {first} {sign} {second}",
         ),
         f"What is {first} {said} {second}?", str(result),

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x): the approximation that OpenAI's released checkpoints were trained with."""
+    """x * sigmoid(1.702 x): the approximation in OpenAI's released checkpoints."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(1.702 * x)
@@ -98,9 +98,11 @@ class Transformer(nn.Module):
             assert isinstance(block, Block)
             nn.init.normal_(block.attention.qkv.weight, std=width**-0.5)
             nn.init.normal_(block.attention.out.weight, std=residual)
-            nn.init.normal_(block.mlp[0].weight, std=(2 * width) ** -0.5)
-            nn.init.normal_(block.mlp[2].weight, std=residual)
-            for linear in (block.attention.qkv, block.attention.out, block.mlp[0], block.mlp[2]):
+            widen, narrow = block.mlp[0], block.mlp[2]
+            assert isinstance(widen, nn.Linear) and isinstance(narrow, nn.Linear)
+            nn.init.normal_(widen.weight, std=(2 * width) ** -0.5)
+            nn.init.normal_(narrow.weight, std=residual)
+            for linear in (block.attention.qkv, block.attention.out, widen, narrow):
                 nn.init.zeros_(linear.bias)
 
     def forward(self, x: Float[Tensor, "b t d"], causal: bool = False) -> Float[Tensor, "b t d"]:

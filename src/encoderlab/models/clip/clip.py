@@ -92,10 +92,10 @@ class CLIP(nn.Module):
 
     def set_gradient_checkpointing(self, on: bool = True) -> None:
         """Recompute each block in the backward pass: memory for one block, a third more time."""
-        towers = [self.text.transformer]
+        towers: list[nn.Module] = [self.text.transformer]
         towers.append(self.vision if isinstance(self.vision, ResNet) else self.vision.transformer)
         for tower in towers:
-            tower.recompute = on
+            tower.recompute = on  # type: ignore[assignment]
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:

@@ -1,4 +1,4 @@
-"""The shapes of a CLIP: plain frozen dataclasses, the named presets, and what makes a shape invalid.
+"""The shapes of a CLIP: frozen dataclasses, the named presets, and what makes a shape invalid.
 
 Knows numbers only. Builds no module, reads no file.
 """

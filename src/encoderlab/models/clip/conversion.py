@@ -1,4 +1,4 @@
-"""Our CLIP to and from the files of a Hugging Face CLIPModel. The only place that knows their names.
+"""Our CLIP to and from the files of a Hugging Face CLIPModel. No other place knows their names.
 
 Works on the files alone (config.json, model.safetensors, tokenizer, preprocessor), so neither way
 imports transformers; that both ways agree with it is what the tests hold.
@@ -173,7 +173,7 @@ def _our_config(record: dict[str, Any]) -> CLIPConfig:
 def _their_config(model: CLIP, half: bool) -> dict[str, Any]:
     vision, text = model.config.vision, model.config.text
     assert isinstance(vision, ViTConfig)
-    ends = {"bos_token_id": None, "pad_token_id": None}
+    ends: dict[str, int | None] = {"bos_token_id": None, "pad_token_id": None}
     if model.tokenizer is not None:
         ends = {"bos_token_id": model.tokenizer.start_id, "pad_token_id": model.tokenizer.pad_id}
     notes: dict[str, Any] = {"trained_steps": model.trained_steps}
