@@ -297,6 +297,7 @@ def _set_up_process(settings: Any) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
     if not settings.verbose:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("LANCE_LOG", "error")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
     if settings.quiet:

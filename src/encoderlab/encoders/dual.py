@@ -47,6 +47,11 @@ class DualEncoder:
         self._image_tower = self.model.encode_image
 
     @property
+    def where(self) -> tuple[str, str]:
+        """Device and number format, as a run's record names them."""
+        return str(self.device), str(self.dtype).removeprefix("torch.")
+
+    @property
     def dim(self) -> int:
         """Width of the embeddings."""
         return self.model.config.embed_dim

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.data.class_names import class_names
 from encoderlab.data.csv_table import read_labels
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
@@ -39,6 +40,8 @@ class ClassifyResult:
 
     model: str
     fingerprint: str
+    device: str
+    dtype: str
     classes: tuple[str, ...]
     templates: tuple[str, ...]
     predictions: tuple[Prediction, ...]
@@ -51,6 +54,8 @@ class ClassifyResult:
         return {
             "model": self.model,
             "fingerprint": self.fingerprint,
+            "device": self.device,
+            "dtype": self.dtype,
             "classes": list(self.classes),
             "templates": list(self.templates),
             "predictions": [
@@ -177,7 +182,8 @@ def run(
     skipped = tuple((s.id, s.reason) for s in embedded.skipped)
     warnings = (f"{len(skipped)} images could not be read and are left out",) if skipped else ()
     result = ClassifyResult(
-        encoder.name, encoder.fingerprint, tuple(names),
+        encoder.name, encoder.fingerprint,
+        *encoder.where, tuple(names),
         tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
         predictions, accuracy, skipped, warnings,
     )  # fmt: skip
@@ -187,33 +193,14 @@ def run(
 
 
 def _classes(given: str | Sequence[str], samples: Sequence[Sample]) -> list[str]:
-    if isinstance(given, str):
-        names = [name.strip() for name in given.split(",")] if given.strip() else []
-    else:
-        names = [name.strip() for name in given]
-    if not names:
-        names = sorted({sample.label for sample in samples if sample.label})
-        if not names:
+    if not given or (isinstance(given, str) and not given.strip()):
+        given = sorted({sample.label for sample in samples if sample.label})
+        if not given:
             raise UsageError(
                 "no classes were named and the folder has no sub-folders to name them",
                 want='--classes "cat,dog,car"',
             )
-    if any(not name for name in names):
-        raise UsageError(
-            "a class name is blank",
-            got=str(given),
-            want="names with commas between them, none empty",
-        )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(
-            "a class stands twice in the list", got=", ".join(twice), want="each class once"
-        )
-    if len(names) < 2:
-        raise UsageError(
-            "one class leaves nothing to choose", got=names[0], want="at least two classes"
-        )
-    return names
+    return class_names(given)
 
 
 def _templates(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

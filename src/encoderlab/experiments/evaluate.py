@@ -19,6 +19,8 @@ class EvaluateResult:
 
     model: str
     fingerprint: str
+    device: str
+    dtype: str
     csv: str
     retrieval: Retrieval
     skipped: tuple[tuple[str, str], ...] = ()
@@ -29,6 +31,8 @@ class EvaluateResult:
         return {
             "model": self.model,
             "fingerprint": self.fingerprint,
+            "device": self.device,
+            "dtype": self.dtype,
             "csv": self.csv,
             **self.retrieval.to_json(),
             "skipped": [{"id": name, "reason": reason} for name, reason in self.skipped],
@@ -137,6 +141,7 @@ def run(
     return EvaluateResult(
         encoder.name,
         encoder.fingerprint,
+        *encoder.where,
         csv,
         found,
         tuple((s.id, s.reason) for s in embedded.skipped),

@@ -17,6 +17,8 @@ class IndexResult:
     db: str
     model: str
     fingerprint: str
+    device: str
+    dtype: str
     source: str
     added: int
     unchanged: int
@@ -81,7 +83,8 @@ def run(
     skipped = tuple((s.id, s.reason) for s in changes.skipped)
     warnings = (f"{len(skipped)} images could not be read and are left out",) if skipped else ()
     return IndexResult(
-        db, encoder.name, encoder.fingerprint, source, changes.added, changes.unchanged,
+        db, encoder.name, encoder.fingerprint,
+        *encoder.where, source, changes.added, changes.unchanged,
         changes.removed, len(index), index.has_ann, time.perf_counter() - started, skipped,
         warnings,
     )  # fmt: skip

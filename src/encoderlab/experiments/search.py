@@ -22,6 +22,8 @@ class SearchResult:
     db: str
     model: str
     fingerprint: str
+    device: str
+    dtype: str
     hits: tuple[Hit, ...]
     html: str | None = None
     warnings: tuple[str, ...] = ()
@@ -88,7 +90,7 @@ def run(
     if html is not None:
         about = f"{len(index):,} images in {db}, {encoder.name}; numbers are cosines"
         _write(Path(html), gallery("Search results", about, [(asked, hits)]))
-    return SearchResult(asked, db, encoder.name, encoder.fingerprint, hits, html)
+    return SearchResult(asked, db, encoder.name, encoder.fingerprint, *encoder.where, hits, html)
 
 
 def _write(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.data import read_samples
+from encoderlab.data.class_names import class_names
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.progress import note
@@ -25,6 +26,8 @@ class TrainResult:
     folder: str
     model: str
     parameters: int
+    device: str
+    precision: str
     train_pairs: int
     val_images: int
     steps: int
@@ -111,6 +114,7 @@ def run(
     save_every_steps: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    zero_shot_classes: str = "",
 ) -> TrainResult:
     """Trains a CLIP on the pairs of a CSV, folder or JSONL; see `encoderlab train --help`.
 
@@ -144,6 +148,7 @@ def run(
         activation=activation,
     )  # fmt: skip
     train_samples, val_samples = _samples(train_csv, val_csv, img_root)
+    classes = class_names(zero_shot_classes) if zero_shot_classes.strip() else []
     run_logger = make_logger(logger, folder, wandb_project)
     fabric = make_fabric(device, devices, strategy, precision)
     torch.manual_seed(seed)
@@ -172,9 +177,9 @@ def run(
     warnings = findings(pairs, train, val, recipe.batch_size, multi_positive)
     for warning in warnings:
         note(f"warning: {warning}")
+    validate = RetrievalValidation(val, model.tokenizer, model.preprocess, fabric.device, classes)
     trainer = loop.Trainer(
-        model, pairs, recipe, fabric, folder,
-        validate=RetrievalValidation(val, model.tokenizer, model.preprocess, fabric.device),
+        model, pairs, recipe, fabric, folder, validate=validate,
         save_every=save_every_steps, workers=num_workers, logger=run_logger,
     )  # fmt: skip
     if start is not None:
@@ -189,6 +194,8 @@ def run(
         folder=str(folder),
         model=exported,
         parameters=sum(p.numel() for p in model.parameters()),
+        device=str(fabric.device),
+        precision=str(fabric._precision.precision),
         train_pairs=len(pairs),
         val_images=len(val.samples),
         steps=done.step,

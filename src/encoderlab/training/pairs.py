@@ -51,7 +51,7 @@ class Pairs(Dataset):
         images: np.ndarray | None = None,
     ) -> None:
         self.samples = samples
-        self.preprocess = preprocess
+        self.tokenizer, self.preprocess = tokenizer, preprocess
         texts = [text for sample in samples for text in sample.texts]
         number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         self.image_of = np.repeat(np.arange(len(samples)), [len(s.texts) for s in samples])

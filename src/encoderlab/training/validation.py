@@ -5,11 +5,15 @@ Holds the validation images as bytes and the texts as ids, so that each epoch on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from encoderlab.errors import UsageError
+from encoderlab.metrics.classification import classification
 from encoderlab.metrics.retrieval import retrieval
 from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
 from encoderlab.training.images import Checked
@@ -24,14 +28,33 @@ class RetrievalValidation:
     """Call it with a model in eval mode.
 
     The score that picks the best checkpoint is the mean of Recall@1, 5 and 10 in both directions:
-    Recall@1 alone jumps by whole points between epochs on a few hundred images.
+    Recall@1 alone jumps by whole points between epochs on a few hundred images. With `classes`, the
+    labelled images are also classified by those names.
+
+    Raises:
+        UsageError: classes were given, and no validation image is labelled with one.
     """
 
     def __init__(
-        self, checked: Checked, tokenizer: Tokenizer, preprocess: Preprocess, device: torch.device
+        self,
+        checked: Checked,
+        tokenizer: Tokenizer,
+        preprocess: Preprocess,
+        device: torch.device,
+        classes: Sequence[str] = (),
     ) -> None:
         self.pairs = Pairs(checked.samples, tokenizer, preprocess, checked.pixels)
         self.preprocess, self.device = preprocess, device
+        self.classes = list(classes)
+        labels = [sample.label for sample in checked.samples]
+        self.labelled = [i for i, label in enumerate(labels) if label in self.classes]
+        self.answers = np.array([self.classes.index(str(labels[i])) for i in self.labelled], int)
+        if self.classes and not self.labelled:
+            raise UsageError(
+                "no validation image has one of the zero-shot classes as its label",
+                got=", ".join(self.classes),
+                want="a label column in --val-csv with these names",
+            )
         self.texts = [text for sample in checked.samples for text in sample.texts]
 
     @torch.inference_mode()
@@ -64,7 +87,16 @@ class RetrievalValidation:
                 if recall.value is not None:  # ten of eight candidates say nothing
                     metrics[f"{direction}/R@{k}"] = recall.value
                     metrics[f"{direction}/R@{k}/chance"] = recall.chance
-        recalls = [value for name, value in metrics.items() if not name.endswith("chance")]
+        if self.classes:
+            tokens = self.pairs.tokenizer(self.classes).to(self.device)
+            names = F.normalize(model.encode_text(tokens).float(), dim=-1).cpu().numpy()
+            scores = image_vectors[self.labelled] @ names.T
+            metrics["zero_shot/top1"] = float(classification(scores, self.answers).top1)
+        recalls = [
+            value
+            for name, value in metrics.items()
+            if "/R@" in name and not name.endswith("chance")
+        ]
         metrics["mean_cosine"] = mean_cosine(image_vectors)
         metrics["effective_rank"] = effective_rank(image_vectors)
         return Validation(float(np.mean(recalls)), metrics)

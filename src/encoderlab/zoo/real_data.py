@@ -20,13 +20,15 @@ Texts = Callable[[Row], list[str]]
 
 @dataclass(frozen=True)
 class RealSet:
-    """One set: its folder and table, what each row says in each language, and whom to thank."""
+    """One set: its folder and table, what each row says in each language, whom to thank, and what
+    its pictures are called as a whole."""
 
     name: str
     table: str
     english: Texts
     korean: Texts
     credit: str
+    kind: tuple[str, ...]
     label: Callable[[Row], str | None] = lambda row: None
 
 
@@ -51,24 +53,29 @@ SETS = (
         "emoji-bilingual", "pairs.csv", _emoji_words("caption"), _emoji_words("caption_ko"),
         "emoji: Noto Emoji (Apache-2.0), Fluent Emoji (MIT), Twemoji (CC BY 4.0) and OpenMoji "
         "(CC BY-SA 4.0); their names: Unicode CLDR (Unicode-3.0)",
+        kind=("an emoji", "이모티콘"),
     ),
     RealSet(
         "clothing-small", "labels.csv", lambda row: [row["caption"], row["name"]],
         _clothes_in_korean, "clothes: Alexey Grigorev's clothing-dataset-small (CC0 1.0)",
+        kind=("clothes", "a piece of clothing", "옷"),
         label=lambda row: row["label"],
     ),
     RealSet(
         "vega-charts", "charts.csv",
         lambda row: [row["caption"], row["generated_caption"]], lambda row: [],
         "charts: the Vega-Lite examples (BSD-3-Clause)",
+        kind=("a chart", "a graph", "차트"),
     ),
     RealSet(
         "wikitables-mini", "tables.csv", lambda row: [row["caption"]], lambda row: [],
         "tables: WikiTableQuestions (CC BY-SA 4.0)",
+        kind=("a table", "a table of text", "표"),
     ),
     RealSet(
         "math-ko-en", "problems.csv", _math("en"), _math("ko"),
         "mathematics: MWP Korean data 2021 (MIT) and GSM8K (MIT)",
+        kind=("a math problem", "수학 문제"),
     ),
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ import torch
 
 from encoderlab.data.sample import Sample
 from encoderlab.data.synthetic import KINDS, render_arrays
+from encoderlab.data.synthetic.words import KIND_NAMES
 from encoderlab.errors import EncoderLabError, unknown
 from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
 from encoderlab.progress import note
@@ -32,6 +33,9 @@ from encoderlab.zoo.recipes import CLIPS, CLIPRecipe, scaled
 
 LANGUAGES = ("en", "ko")
 VALIDATION_IMAGES = 500
+# How often one caption of a synthetic picture gives way to the name of its kind.
+NAMED_SHARE = 0.4
+PROMPTS = ("{}", "a {}", "a picture of a {}", "a photo of a {}", "an image of a {}")
 # Validation pictures come from the far end of the training split, which training never reaches.
 VALIDATION_START = 50_000_000
 
@@ -40,22 +44,37 @@ def synthetic_part(
     first: int, count: int, size: int, captions: int
 ) -> tuple[np.ndarray, list[Sample]]:
     """`count` rendered pictures of the training split, (count, 3, size, size), and their texts:
-    the complete English caption and `captions - 1` others of either language."""
+    the complete English one and `captions - 1` others of either language, or its kind's name."""
     rendered = render_arrays(range(first, first + count), split="train", size=size, processes=2)
     rng = np.random.default_rng(first)
     samples = []
     for i, (complete, *others) in enumerate(rendered.texts):
         picked = rng.permutation(len(others))[: captions - 1]
         texts = (complete, *(others[p] for p in picked))
+        if captions > 1 and rng.random() < NAMED_SHARE:
+            texts = (*texts[:-1], _named(rendered.labels[i], rng))
         samples.append(Sample(f"synthetic/{first + i}", Path(f"synthetic/{first + i}"), texts))
     return rendered.pixels.transpose(0, 3, 1, 2), samples
+
+
+def _named(kind: str, rng: np.random.Generator) -> str:
+    """A name of the kind of picture alone, so that zero-shot prompts are not news to the model."""
+    english, korean = KIND_NAMES[kind]
+    if rng.random() < 0.25:
+        return korean[rng.integers(len(korean))]
+    name = english[rng.integers(len(english))]
+    return PROMPTS[rng.integers(len(PROMPTS))].format(name)
 
 
 def real_part(
     root: Path, split: str, preprocess: Preprocess, copies: int
 ) -> tuple[np.ndarray, list[Sample]]:
     """Every real picture of `split`, as it is and `copies - 1` times altered, with its texts."""
-    samples = [s for which in SETS for s in read_set(which, root, split, LANGUAGES)]
+    samples = [
+        dataclasses.replace(s, texts=(*s.texts, which.kind[number % len(which.kind)]))
+        for which in SETS
+        for number, s in enumerate(read_set(which, root, split, LANGUAGES))
+    ]
     checked = decode_all(samples, preprocess, f"real {split} images")
     assert checked.pixels is not None
     strong = STRENGTHS["strong"]

@@ -39,6 +39,14 @@ PAPERS = (
     Colour("pale pink", "연한 분홍색", "연분홍", (255, 215, 230)),
     Colour("grey", "회색", "회색", (200, 200, 205)),
 )
+# What a picture of each kind is called as a whole, in English and Korean.
+KIND_NAMES = {
+    "scene": (("scene", "scene of shapes", "shapes"), ("도형", "도형 그림")),
+    "chart": (("chart", "graph", "diagram"), ("차트", "그래프")),
+    "table": (("table", "table of numbers"), ("표",)),
+    "document": (("document", "document page", "page of text"), ("문서",)),
+    "math": (("math", "math problem", "mathematics"), ("수학", "수학 문제")),
+}
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 NUMBERS_KO = ("영", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉")
 

@@ -1,0 +1,96 @@
+"""The whole round on the embedded model, as a newcomer would type it: index, search, classify.
+
+Draws 300 held-out pictures of the synthetic world, adds every photograph that scikit-image ships,
+and runs the commands below in a folder of its own. `make demo` starts it; it needs no network.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FOLDER = Path("outputs/demo")
+SEARCHES = (
+    "a large red circle to the left of a small blue star",
+    "a bar chart with three bars, the green bar is the tallest",
+    "파란 머리글 아래 노란 칸이 있는 표",
+)
+
+
+def main() -> int:
+    """Runs the demo and says where its results are."""
+    started = time.perf_counter()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    pictures, photographs = FOLDER / "synthetic", FOLDER / "photographs"
+    print("# 300 held-out pictures of the synthetic world, and scikit-image's photographs")
+    python = [sys.executable, "-m", "encoderlab"]
+    _run(
+        [sys.executable, "-m", "encoderlab.data.synthetic", "--out", str(pictures), "-n", "300"],
+        shown="python -m encoderlab.data.synthetic",
+    )
+    print(f"{_copy_photographs(photographs)} photographs in {photographs}")
+    db = ["--db", str(FOLDER / "index")]
+    record = ["--output-dir", str(FOLDER / "runs/index")]
+    _run([*python, "index", str(pictures / "captions.csv"), *db, *record])
+    _run([*python, "index", str(photographs), *db, *record])
+    gallery = FOLDER / "gallery.html"
+    for number, sentence in enumerate(SEARCHES):
+        page = ["--html", str(gallery if number == 0 else FOLDER / f"gallery-{number + 1}.html")]
+        record = ["--output-dir", str(FOLDER / f"runs/search-{number + 1}")]
+        _run([*python, "search", sentence, "-k", "5", *db, *page, *record])
+    _run(
+        [
+            *python,
+            "classify",
+            "--image-dir",
+            str(pictures / "images"),
+            "--classes",
+            "scene,chart,table,document,math",
+            "--output-dir",
+            str(FOLDER / "runs/classify"),
+        ],
+        lines=18,
+    )
+    print(f"\ndone in {time.perf_counter() - started:.0f} s")
+    print(f"gallery: {gallery.resolve()}")
+    print(f"records of every run: {(FOLDER / 'runs').resolve()}")
+    return 0
+
+
+def _copy_photographs(target: Path) -> int:
+    """Every image file inside the scikit-image package."""
+    import skimage
+
+    source = Path(skimage.__file__).parent / "data"
+    target.mkdir(parents=True)
+    found = sorted(
+        file
+        for file in source.iterdir()
+        if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff")
+    )
+    for file in found:
+        shutil.copy(file, target / file.name)
+    return len(found)
+
+
+def _run(words: list[str], shown: str = "encoderlab", lines: int | None = None) -> None:
+    """Prints the command as it would be typed, runs it, and prints its first `lines` lines."""
+    print(f"\n$ {shown} {shlex.join(words[3:])}", flush=True)
+    done = subprocess.run(
+        [*words, "--quiet"] if shown == "encoderlab" else words,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.returncode)
+    answer = done.stdout.splitlines()
+    print("\n".join(answer if lines is None else answer[:lines]), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

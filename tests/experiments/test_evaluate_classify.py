@@ -1,0 +1,144 @@
+"""`evaluate` and `classify` as functions: their numbers, their tables, their mistakes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encoderlab.data import read_samples
+from encoderlab.data.folder import read_folder
+from encoderlab.encoders.dual import load_dual
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.experiments import classify, evaluate
+from encoderlab.metrics.classification import class_vector
+
+KINDS = "scene,chart,table,document,math"
+
+
+def test_evaluate_gives_the_recall_of_sorted_similarities(world: Path, clip_folder: Path) -> None:
+    result = evaluate.run(csv=str(world / "captions.csv"), model=str(clip_folder), dtype="float32")
+    encoder = load_dual(str(clip_folder), "cpu", "float32")
+    samples = read_samples(world / "captions.csv")
+    image = encoder.embed_images([sample.load() for sample in samples])
+    text = encoder.embed_texts([sample.texts[0] for sample in samples])
+    rank = np.argsort(-(image @ text.T), axis=1)
+    hit = (rank[:, :5] == np.arange(20)[:, None]).any(axis=1).mean()
+    assert result.retrieval.image_to_text.recall[5].value == pytest.approx(hit)
+    assert result.retrieval.text_to_image.recall[1].chance == pytest.approx(1 / 20)
+    assert "Recall@10" in result.to_text()
+    assert json.loads(json.dumps(result.to_json()))["image_to_text"]["R@5"]["n"] == 20
+
+
+def test_images_that_cannot_be_read_are_left_out_and_listed(
+    world: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    rows = (world / "captions.csv").read_text(encoding="utf-8")
+    table = tmp_path / "t.csv"
+    table.write_text(rows + "images/chart/none.png,a picture that is gone\n", encoding="utf-8")
+    result = evaluate.run(csv=str(table), img_root=str(world), model=str(clip_folder))
+    assert result.retrieval.images == 20
+    assert result.skipped == (("images/chart/none.png", "there is no such file"),)
+    assert any("1 images could not be read" in warning for warning in result.warnings)
+    assert "1 images left out" in result.to_text()
+
+
+def test_captions_that_repeat_are_said(world: Path, clip_folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    names = [sample.id for sample in read_samples(world / "captions.csv")]
+    table.write_text("image_path,caption\n" + "".join(f"{name},the same\n" for name in names))
+    result = evaluate.run(csv=str(table), img_root=str(world), model=str(clip_folder))
+    assert result.retrieval.distinct_captions == 1
+    assert result.retrieval.image_to_text.recall[1].value == 1.0
+    assert any("95.0% of the captions repeat" in warning for warning in result.warnings)
+
+
+def test_evaluate_without_captions_or_images(world: Path, clip_folder: Path, tmp_path) -> None:
+    with pytest.raises(UsageError, match="no image has a caption"):
+        evaluate.run(csv=str(world / "images"), model=str(clip_folder))
+    with pytest.raises(MissingError, match="no such data"):
+        evaluate.run(csv="none.csv", model=str(clip_folder))
+
+
+def test_classify_takes_the_nearest_averaged_prompt(world: Path, clip_folder: Path) -> None:
+    result = classify.run(
+        image_dir=str(world / "images"), classes=KINDS, model=str(clip_folder), dtype="float32",
+        templates=["{}", "a drawing of {}"], top_k=2,
+    )  # fmt: skip
+    encoder = load_dual(str(clip_folder), "cpu", "float32")
+    names = KINDS.split(",")
+    classes = np.stack([class_vector(encoder.embed_texts([n, f"a drawing of {n}"])) for n in names])
+    samples = read_folder(world / "images")
+    scores = encoder.embed_images([sample.load() for sample in samples]) @ classes.T
+    assert [p.top[0][0] for p in result.predictions] == [names[i] for i in scores.argmax(axis=1)]
+    assert all(len(p.top) == 2 for p in result.predictions)
+    right = np.mean([names[i] == s.label for i, s in zip(scores.argmax(1), samples, strict=True)])
+    assert result.accuracy is not None
+    assert result.accuracy.top1.value == pytest.approx(right)
+    assert result.accuracy.confusion.sum() == 20
+    assert "confusion" in result.to_text()
+
+
+def test_probabilities_of_all_classes_sum_to_one(world: Path, clip_folder: Path) -> None:
+    result = classify.run(image_dir=str(world / "images"), model=str(clip_folder), top_k=99)
+    assert result.classes == tuple(sorted(KINDS.split(",")))
+    for prediction in result.predictions:
+        assert sum(value for _, value in prediction.top) == pytest.approx(1)
+
+
+def test_answers_from_a_csv_and_predictions_to_one(
+    world: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    result = classify.run(
+        image_dir=str(world / "images"), classes=KINDS, model=str(clip_folder),
+        labels_csv=str(world / "labels.csv"), save_csv=str(tmp_path / "deep/out.csv"),
+    )  # fmt: skip
+    assert all(p.answer == p.image.split("/")[0] for p in result.predictions)
+    with (tmp_path / "deep/out.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    assert rows[0]["class_1"] == result.predictions[0].top[0][0]
+
+
+def test_korean_names_get_korean_templates(world: Path, clip_folder: Path) -> None:
+    result = classify.run(
+        image_dir=str(world / "images"), classes="표,차트", model=str(clip_folder)
+    )
+    assert "{} 사진" in result.templates
+    assert result.accuracy is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"classes": "cat,,dog"}, UsageError, "a class name is blank"),
+        ({"classes": "cat, dog ,cat"}, UsageError, "a class stands twice in the list.*'cat'"),
+        ({"classes": "cat"}, UsageError, "one class leaves nothing to choose"),
+        ({"templates": ["a photo"]}, UsageError, "no place for the class.*'a photo'"),
+        ({"image_dir": "nowhere"}, MissingError, "no such folder"),
+        ({"top_k": 0}, UsageError, "top_k must be at least 1"),
+        ({"model": "tiny-clp"}, MissingError, "unknown model"),
+    ],
+)
+def test_classify_says_what_is_wrong(
+    world: Path, clip_folder: Path, changes: dict, error, says: str
+) -> None:
+    given = {"image_dir": str(world / "images"), "classes": KINDS, "model": str(clip_folder)}
+    with pytest.raises(error, match=says):
+        classify.run(**{**given, **changes})
+
+
+def test_labels_that_are_no_classes_are_met_with_a_suggestion(
+    world: Path, clip_folder: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"none of the classes.*'chart'"):
+        classify.run(image_dir=str(world / "images"), classes="charts,table,scene,document,math",
+                     model=str(clip_folder), labels_csv=str(world / "labels.csv"))  # fmt: skip
+
+
+def test_a_flat_folder_needs_classes(world: Path, clip_folder: Path) -> None:
+    with pytest.raises(UsageError, match="no classes were named"):
+        classify.run(image_dir=str(world / "images/chart"), model=str(clip_folder))

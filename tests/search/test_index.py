@@ -1,0 +1,221 @@
+"""The index: exact answers, only what is new is embedded, nothing is lost or mixed up."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encoderlab.data import read_samples
+from encoderlab.encoders.dual import DualEncoder, load_dual
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.search import Index
+from encoderlab.search import index as index_module
+from encoderlab.search.exact import top_k
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(1, 5), m=st.integers(1, 60), k=st.integers(1, 60), seed=st.integers(0, 99))
+def test_top_k_equals_sorting_with_the_first_of_equals_first(n, m, k, seed) -> None:
+    rng = np.random.default_rng(seed)
+    queries, vectors = (rng.integers(-2, 3, (rows, 4)).astype(np.float32) for rows in (n, m))
+    k = min(k, m)
+    scores, places = top_k(queries, vectors, k)
+    for row in range(n):
+        exact = vectors @ queries[row]
+        order = sorted(range(m), key=lambda j: (-exact[j], j))[:k]
+        assert scores[row].tolist() == [exact[j] for j in order]
+        assert sorted(exact[places[row]].tolist()) == sorted(exact[order].tolist())
+
+
+def test_blocks_change_no_answer(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    queries, vectors = rng.normal(size=(7, 8)), rng.normal(size=(500, 8))
+    whole = top_k(queries, vectors, 10)
+    monkeypatch.setattr("encoderlab.search.exact.BLOCK", 70)
+    for first, second in zip(whole, top_k(queries, vectors, 10), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def encoder(clip_folder: Path) -> DualEncoder:
+    return load_dual(str(clip_folder), "cpu", "float32")
+
+
+@pytest.fixture
+def photos(world: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world, tmp_path / "photos"))
+
+
+@pytest.fixture
+def filled(photos: Path, tmp_path: Path, encoder: DualEncoder) -> Index:
+    index = Index.create(tmp_path / "index", encoder)
+    changes = index.sync(read_samples(photos / "captions.csv"), "photos")
+    assert (changes.added, changes.unchanged, changes.removed) == (20, 0, 0)
+    return index
+
+
+def test_an_image_finds_itself_first(filled: Index, photos: Path) -> None:
+    samples = read_samples(photos / "captions.csv")
+    for sample in samples[:5]:
+        assert isinstance(sample.image, Path)
+        (hit,) = filled.search(sample.image, 1)
+        assert hit.path == str(sample.image)
+        assert hit.score == pytest.approx(1, abs=1e-5)
+        assert hit.caption == sample.texts[0]
+        assert (hit.width, hit.height) == (96, 96)
+
+
+def test_a_sentence_an_image_and_a_vector_are_the_same_search(filled: Index, encoder) -> None:
+    vector = encoder.embed_texts(["a red circle"])[0]
+    hits = filled.search("a red circle", 20)
+    assert hits == filled.search(vector, 20)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert len({hit.path for hit in hits}) == 20
+
+
+def test_only_what_is_new_is_embedded_and_what_is_gone_goes(
+    filled: Index, photos: Path, encoder: DualEncoder, monkeypatch
+) -> None:
+    embedded = []
+    embed = encoder.embed_pixels
+    monkeypatch.setattr(encoder, "embed_pixels", lambda p: embedded.append(len(p)) or embed(p))
+    samples = read_samples(photos / "captions.csv")
+    again = filled.sync(samples, "photos")
+    assert (again.added, again.unchanged, again.removed) == (0, 20, 0)
+    assert not embedded
+    changed = samples[0].image
+    assert isinstance(changed, Path) and isinstance(samples[1].image, Path)
+    shutil.copy(samples[1].image, changed)
+    third = filled.sync(samples[:-2], "photos")
+    assert (third.added, third.unchanged, third.removed) == (1, 17, 2)
+    assert sum(embedded) == 1
+    assert len(filled) == 18
+    first, second = filled.search(samples[1].image, 2)
+    assert {first.path, second.path} == {str(changed), str(samples[1].image)}
+
+
+def test_another_source_leaves_the_first_alone(filled: Index, world: Path) -> None:
+    changes = filled.sync(read_samples(world / "images")[:3], "others")
+    assert (changes.added, changes.removed, len(filled)) == (3, 0, 23)
+
+
+def test_it_is_found_again_on_disk(filled: Index, encoder: DualEncoder) -> None:
+    again = Index.open(filled.folder)
+    again.use(encoder)
+    assert again.search("a table", 3) == filled.search("a table", 3)
+    assert again.encoder is encoder
+
+
+def test_a_condition_keeps_only_its_rows(filled: Index) -> None:
+    hits = filled.search("anything", 20, where="caption LIKE '%chart%'")
+    assert 0 < len(hits) < 20
+    assert all("chart" in hit.caption for hit in hits)
+    assert filled.search("anything", 5, where="width > 5000") == []
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda i: i.search("x", 0), "k must be at least 1"),
+        (lambda i: i.search("x", 21), "k is larger than the index: got 21.*at most 20"),
+        (lambda i: i.search("  "), "the query is blank"),
+        (lambda i: i.search(np.zeros(3)), "the vector does not fit the index"),
+        (lambda i: i.search("x", 2, "capton LIKE 'a'"), "no condition on the index's columns"),
+        (lambda i: i.search("x", 2, "caption LIKE 'a"), "no condition on the index's columns"),
+        (lambda i: i.build_ann(), "too few images for an approximate index"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(filled: Index, ask, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        ask(filled)
+
+
+def test_another_model_is_refused_with_both_names(filled: Index, other_clip_folder: Path) -> None:
+    other = load_dual(str(other_clip_folder), "cpu", "float32")
+    with pytest.raises(UsageError, match=r"other-clip.*small-clip"):
+        Index.open(filled.folder).use(other)
+    with pytest.raises(UsageError, match="made by another model"):
+        Index.create(filled.folder, other)
+
+
+def test_no_index_and_a_damaged_one(filled: Index, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no index there.*encoderlab index"):
+        Index.open(tmp_path / "none")
+    for version in (filled.folder / "images.lance" / "_versions").iterdir():
+        version.write_bytes(b"junk")
+    with pytest.raises(UsageError, match="the index is damaged"):
+        Index.open(filled.folder)
+    (filled.folder / "index.json").write_text("{")
+    with pytest.raises(UsageError, match="the index is damaged"):
+        Index.open(filled.folder)
+
+
+def test_an_interrupted_run_keeps_what_it_has_done(
+    photos: Path, tmp_path: Path, encoder: DualEncoder, monkeypatch
+) -> None:
+    index = Index.create(tmp_path / "part", encoder)
+    embed = index_module.embed_batches
+
+    def interrupted(*args):
+        for number, part in enumerate(embed(*args)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield part
+
+    monkeypatch.setattr(index_module, "embed_batches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        index.sync(read_samples(photos / "captions.csv"), "photos", batch_size=4)
+    monkeypatch.undo()
+    again = Index.open(tmp_path / "part")
+    again.use(encoder)
+    assert len(again) == 8
+    changes = again.sync(read_samples(photos / "captions.csv"), "photos", batch_size=4)
+    assert (changes.added, changes.unchanged, len(again)) == (12, 8, 20)
+
+
+def test_names_with_quotes_and_korean_are_normal(photos: Path, encoder, tmp_path: Path) -> None:
+    folder = tmp_path / "it's 사진"
+    folder.mkdir()
+    source = read_samples(photos / "images")[0].image
+    assert isinstance(source, Path)
+    shutil.copy(source, folder / '개\'s "dog".png')
+    index = Index.create(tmp_path / "i", encoder)
+    index.sync(read_samples(folder), "a")
+    assert index.search(source, 1)[0].path.endswith('개\'s "dog".png')
+    (folder / '개\'s "dog".png').write_bytes((photos / "images/scene/00000.png").read_bytes())
+    assert index.sync(read_samples(folder), "a").added == 1
+    assert len(index) == 1
+
+
+def test_the_approximate_index_agrees_with_the_exact_one(
+    encoder: DualEncoder, tmp_path: Path, monkeypatch
+) -> None:
+    import pyarrow as pa
+
+    index = Index.create(tmp_path / "ann", encoder)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(600, encoder.dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    names = [f"{i}.png" for i in range(600)]
+    same = {"caption": names, "label": names, "hash": names, "source": names}
+    numbers = {"width": [1] * 600, "height": [1] * 600}
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), encoder.dim)
+    index._table.add(
+        pa.table(
+            {"path": names, **same, **numbers, "vector": flat},
+            schema=index_module._schema(encoder.dim),
+        )
+    )
+    exact = {hit.path for hit in index.search(vectors[7], 10)}
+    index.build_ann()
+    assert index.has_ann
+    monkeypatch.setattr(index_module, "EXACT_LIMIT", 100)
+    found = index.search(vectors[7], 10)
+    assert found[0].path == "7.png"
+    assert found[0].score == pytest.approx(1, abs=1e-3)
+    assert len(exact & {hit.path for hit in found}) >= 7
