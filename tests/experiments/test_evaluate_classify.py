@@ -25,8 +25,9 @@ def test_evaluate_gives_the_recall_of_sorted_similarities(world: Path, clip_fold
     samples = read_samples(world / "captions.csv")
     image = encoder.embed_images([sample.load() for sample in samples])
     text = encoder.embed_texts([sample.texts[0] for sample in samples])
-    rank = np.argsort(-(image @ text.T), axis=1)
-    hit = (rank[:, :5] == np.arange(20)[:, None]).any(axis=1).mean()
+    scores = image @ text.T
+    # Long captions are cut to the same tokens by this small model: their ties count against it.
+    hit = ((scores >= scores.diagonal()[:, None]).sum(axis=1) <= 5).mean()
     assert result.retrieval.image_to_text.recall[5].value == pytest.approx(hit)
     assert result.retrieval.text_to_image.recall[1].chance == pytest.approx(1 / 20)
     assert "Recall@10" in result.to_text()

@@ -406,7 +406,7 @@ def _content_hash(sample: Sample) -> str:
 
 def _connect(folder: Path) -> Any:
     # Its engine reports every table that it creates as a warning.
-    os.environ.setdefault("LANCE_LOG", "error")
+    os.environ.setdefault("LANCEDB_LOG", "error")
     import lancedb
 
     return lancedb.connect(str(folder))
