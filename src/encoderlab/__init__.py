@@ -24,6 +24,7 @@ _WHERE = {
     "evaluate": "encoderlab.experiments.evaluate:run",
     "index": "encoderlab.experiments.index:run",
     "load_dual": "encoderlab.encoders.dual:load_dual",
+    "read_samples": "encoderlab.data.read:read_samples",
     "search": "encoderlab.experiments.search:run",
     "train": "encoderlab.experiments.train:run",
 }
@@ -41,12 +42,14 @@ __all__ = [
     "evaluate",
     "index",
     "load_dual",
+    "read_samples",
     "search",
     "train",
 ]
 
 if TYPE_CHECKING:
     from encoderlab.data.generator import DataGenerator
+    from encoderlab.data.read import read_samples
     from encoderlab.data.sample import Sample
     from encoderlab.data.vlm_dataset import VLMDataset
     from encoderlab.encoders.dual import load_dual

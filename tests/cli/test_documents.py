@@ -1,0 +1,73 @@
+"""What README and docs tell people to type parses, and their Python runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import encoderlab
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def _blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (page.name, body)
+        for page in PAGES
+        for kind, body in BLOCK.findall(page.read_text(encoding="utf-8"))
+        if kind == language
+    ]
+
+
+COMMANDS = [
+    line.removeprefix("encoderlab ")
+    for _, body in _blocks("")
+    for line in body.replace("\\\n", " ").splitlines()
+    if line.startswith("encoderlab ")
+]
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(COMMANDS) >= 6
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_the_documents_parses(line: str, lab) -> None:
+    said = lab(*shlex.split(line), "--show-config", "--json")
+    assert said.code == 0, said.err
+
+
+@pytest.mark.parametrize(("page", "body"), _blocks("python"))
+def test_python_of_the_documents_uses_public_names(page: str, body: str) -> None:
+    for node in ast.walk(ast.parse(body)):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and (node.value.id == "encoderlab")
+        ):
+            assert node.attr in encoderlab.__all__, f"{page}: encoderlab.{node.attr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} -> {target}"
+
+
+def test_the_python_of_the_readme_runs(clip_folder: Path, world: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (body,) = [body for page, body in _blocks("python") if page == "README.md"]
+    for shown, real in (
+        ("tiny-clip", str(clip_folder)),
+        ("outputs/train", str(clip_folder)),
+        ("photos/", str(world / "images")),
+        ("pairs/test.csv", str(world / "captions.csv")),
+    ):
+        body = body.replace(shown, real)
+    exec(compile(body, "README.md", "exec"), {})
