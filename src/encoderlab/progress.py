@@ -6,6 +6,7 @@ Knows nothing about what is being worked on. Standard library at import; rich on
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,9 @@ _loudness = _Loudness()
 
 def configure(*, quiet: bool = False, verbose: bool = False) -> None:
     """Chooses how much is said, for the whole process: nothing, the usual, or everything."""
-    _loudness.quiet, _loudness.verbose = quiet, verbose
+    # Of several processes of one run only the first speaks.
+    follows = int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) > 0
+    _loudness.quiet, _loudness.verbose = quiet or follows, verbose
 
 
 def is_verbose() -> bool:

@@ -19,10 +19,13 @@ from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError, WorkError
 from encoderlab.experiments import train as experiment
 from encoderlab.models.clip import CLIP, checkpoint
+from encoderlab.models.clip.vision import VisionTransformer
 from encoderlab.training.devices import make_fabric
+from encoderlab.training.images import Checked
 from encoderlab.training.loop import Recipe, Trainer
 from encoderlab.training.optimiser import RunningAverage, adamw, learning_rate
 from encoderlab.training.pairs import Pairs, Schedule, positives_of
+from encoderlab.training.validation import RetrievalValidation
 
 COLOURS = {"red": (220, 30, 40), "blue": (30, 80, 230), "green": (20, 150, 60), "black": (9, 9, 9)}
 
@@ -272,3 +275,33 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     with pytest.raises(error, match=says):
         experiment.run(out=tmp_path / "run", **given)
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_collapsed_space_is_said(tmp_path: Path) -> None:
+    clip = make_clip()
+    assert isinstance(clip.vision, VisionTransformer)
+    clip.vision.post_norm.weight.data.zero_()
+    clip.vision.post_norm.bias.data.fill_(1.0)
+    pairs = _pairs(clip)
+    assert clip.tokenizer is not None
+    checked = Checked(list(pairs.samples), pairs._given, [])
+    validate = RetrievalValidation(checked, clip.tokenizer, clip.preprocess, torch.device("cpu"))
+    (warning,) = validate(clip).warnings
+    assert "the space has collapsed" in warning
+
+
+def test_the_users_own_classes_are_classified_while_training(world: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labelled.csv"
+    rows = zip(
+        (world / "captions.csv").read_text().splitlines(),
+        (world / "labels.csv").read_text().splitlines(),
+        strict=True,
+    )
+    table.write_text("\n".join(f"{row},{label.split(',')[-1]}" for row, label in rows))
+    given = {"train_csv": str(table), "val_csv": str(table), "img_root": str(world),
+             "epochs": 1, "batch_size": 8, "image_size": 32, "vision_layers": 1, "text_layers": 1,
+             "vocab_size": 300, "device": "cpu", "logger": "none"}  # fmt: skip
+    result = experiment.run(out=tmp_path / "run", zero_shot_classes="chart,table", **given)
+    assert 0 <= result.history[0]["zero_shot/top1"] <= 1
+    with pytest.raises(UsageError, match="no validation image has one of the zero-shot classes"):
+        experiment.run(out=tmp_path / "other", zero_shot_classes="cat,dog", **given)

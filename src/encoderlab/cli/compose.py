@@ -99,6 +99,7 @@ def _over_own_yaml(command: Command, typed: list[str]) -> list[str]:
 def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
     import hydra
     from hydra.core.config_store import ConfigStore
+    from hydra.core.hydra_config import HydraConfig
 
     folder = GROUPS / command.name
     store = ConfigStore.instance()
@@ -107,8 +108,15 @@ def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
     if not packaged:
         store.store(name="config", node=command.settings)
 
+    composed: list[Any] = []
+
     def task(cfg: Any) -> None:
-        job(cfg)
+        # A single job is done after Hydra: a launcher of processes that finds Hydra at work would
+        # start its copies with Hydra's words instead of the user's.
+        if job.sweep:
+            job(cfg)
+        else:
+            composed.append(cfg)
 
     main = hydra.main(
         version_base="1.3", config_path=str(folder) if packaged else None, config_name="config"
@@ -126,6 +134,9 @@ def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
         finally:
             if not packaged:
                 store.repo.pop("config.yaml", None)
+    if composed:
+        HydraConfig.instance().cfg = None
+        job(composed[0])
     failures = [error for error in job.outcomes if error is not None]
     if failures:
         raise _sweep_failed(job) if job.sweep else failures[0]
@@ -217,9 +228,11 @@ class _Job:
         if where:
             progress.note(where)
         with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-            from encoderlab.experiments.running import perform
+            from encoderlab.experiments.running import is_follower, perform
 
             done = perform(self.command, settings, self.command_line, folder=folder)
+        if is_follower():
+            return
         if settings.json:
             answer = done.result.to_json()
             if where:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def perform(
     started, clock = datetime.now(UTC), time.perf_counter()
     result = experiment(out=out, **parameters)
     seconds = time.perf_counter() - clock
-    if not command.leaves_folder or out is None:
+    if not command.leaves_folder or out is None or is_follower():
         return Done(result, None, seconds)
     if folder is not None:
         values = _with_folder(values, folder)
@@ -91,6 +92,11 @@ def perform(
         seconds=seconds, started=started,
     )  # fmt: skip
     return Done(result, run_folder.write(out, run), seconds)
+
+
+def is_follower() -> bool:
+    """Whether this is one of several processes of a run, and not the one that speaks for it."""
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) > 0
 
 
 def load(command: Command) -> Callable[..., Any]:

@@ -131,7 +131,7 @@ def run(
     from encoderlab.training.images import decode_all
     from encoderlab.training.loggers import make_logger
     from encoderlab.training.pairs import Pairs
-    from encoderlab.training.preflight import findings
+    from encoderlab.training.preflight import false_negative_share, findings
     from encoderlab.training.validation import RetrievalValidation
 
     folder = Path("outputs/train") if out is None else out
@@ -175,6 +175,9 @@ def run(
     val = decode_all(val_samples, model.preprocess, "validation images")
     pairs = Pairs(train.samples, model.tokenizer, model.preprocess, train.pixels)
     warnings = findings(pairs, train, val, recipe.batch_size, multi_positive)
+    share = false_negative_share(pairs, recipe.batch_size)
+    if share and multi_positive:
+        note(f"several right answers: {share:.1%} of the rows of a batch; all count as right")
     for warning in warnings:
         note(f"warning: {warning}")
     validate = RetrievalValidation(val, model.tokenizer, model.preprocess, fabric.device, classes)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-STRATEGIES = ("auto", "ddp", "fsdp")
+STRATEGIES = ("auto", "ddp")
 
 
 def make_fabric(

@@ -86,6 +86,7 @@ class Validation:
 
     score: float
     metrics: dict[str, float]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -336,6 +337,8 @@ class Trainer:
             found = self._with_average(self.validate)
             score = found.score
             metrics.update(found.metrics)
+            for warning in found.warnings:
+                self._warn(f"epoch {epoch}: {warning}")
         self.history.append(metrics)
         better = score > self.best_score
         if better:

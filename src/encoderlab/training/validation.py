@@ -22,6 +22,8 @@ from encoderlab.training.pairs import Pairs
 
 CUTOFFS = (1, 5, 10)
 BATCH = 256
+# Above this mean cosine between images there is nothing left to tell them apart by.
+COLLAPSED = 0.98
 
 
 class RetrievalValidation:
@@ -99,7 +101,13 @@ class RetrievalValidation:
         ]
         metrics["mean_cosine"] = mean_cosine(image_vectors)
         metrics["effective_rank"] = effective_rank(image_vectors)
-        return Validation(float(np.mean(recalls)), metrics)
+        warnings: tuple[str, ...] = ()
+        if len(images) > 2 and metrics["mean_cosine"] > COLLAPSED:
+            warnings = (
+                f"all images lie nearly in one direction (mean cosine "
+                f"{metrics['mean_cosine']:.3f}): the space has collapsed, try a smaller --lr",
+            )
+        return Validation(float(np.mean(recalls)), metrics, warnings)
 
     def _embedded(self, embed, count: int) -> np.ndarray:
         parts = []
