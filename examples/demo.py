@@ -15,9 +15,9 @@ from pathlib import Path
 
 FOLDER = Path("outputs/demo")
 SEARCHES = (
-    "a large red circle to the left of a small blue star",
-    "a bar chart with three bars, the green bar is the tallest",
-    "파란 머리글 아래 노란 칸이 있는 표",
+    "a large red heart to the left of a small blue arrow",
+    "a bar chart with five bars, the green one is the tallest",
+    "파란 머리글 아래 6행 2열이 있고 초록색 칸이 있는 표",
 )
 
 

@@ -130,4 +130,6 @@ def _what_it_is(source: Path | str | bytes) -> str:
         return "it is a drawing in SVG, not an image of pixels"
     if head.startswith(b"%PDF"):
         return "it is a PDF, not an image"
+    if head.startswith((b"II*\0", b"MM\0*")):
+        return "it is a TIFF whose kind of pixels cannot be decoded here"
     return f"it is no image in a format we read ({', '.join(FORMATS)})"

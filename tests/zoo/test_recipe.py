@@ -1,0 +1,35 @@
+"""The recipe behind the zoo runs from end to end on a thousandth of its data."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from encoderlab.encoders.dual import load_dual
+from encoderlab.zoo import card, train
+from encoderlab.zoo.recipes import CLIPS
+
+
+@pytest.mark.slow
+def test_a_small_run_trains_exports_and_writes_its_card(tmp_path: Path, monkeypatch) -> None:
+    recipe = CLIPS["tiny-clip"]
+    small = dataclasses.replace(
+        recipe,
+        synthetic_images=200,
+        training=dataclasses.replace(recipe.training, epochs=1, batch_size=128),
+    )
+    monkeypatch.setattr(train, "VALIDATION_IMAGES", 30)
+    monkeypatch.setattr(card, "SYNTHETIC_IMAGES", 25)
+    folder = train.train_clip("tiny-clip", small, None, tmp_path, resume=False)
+    encoder = load_dual(str(folder))
+    assert encoder.dim == recipe.shape.embed_dim
+    text = card.write_card(folder, None, None).read_text(encoding="utf-8")
+    assert "| synthetic world, Korean (25 images" in text
+    assert "The synthetic world alone." in text
+
+
+def test_an_unknown_name_is_answered_in_words(capsys) -> None:
+    assert train.main(["tiny-clp"]) == 2
+    assert "'tiny-clip'" in capsys.readouterr().err
