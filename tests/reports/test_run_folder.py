@@ -60,20 +60,6 @@ def test_a_broken_or_missing_record_is_named(tmp_path):
         run_folder.read(tmp_path)
 
 
-def test_a_file_is_the_old_one_until_it_is_the_new_one(tmp_path, monkeypatch):
-    target = tmp_path / "a.json"
-    run_folder.write_whole(target, "old")
-
-    def no_space(handle):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(run_folder.os, "fsync", no_space)
-    with pytest.raises(OSError, match="No space"):
-        run_folder.write_whole(target, "new")
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-
-
 def test_git_commit_of_the_users_tree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))

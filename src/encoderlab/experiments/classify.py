@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from encoderlab.data.csv_table import read_labels
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError, did_you_mean
+from encoderlab.whole_files import write_whole
 
 if TYPE_CHECKING:
     from encoderlab.metrics.classification import Classification
@@ -274,8 +273,4 @@ def _save(result: ClassifyResult, path: Path, top_k: int) -> None:
                 *(cell for name, value in p.top for cell in (name, f"{value:.6f}")),
             ]
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-        file.write(text.getvalue())
-    os.replace(name, path)
+    write_whole(path, text.getvalue())

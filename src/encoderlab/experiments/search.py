@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import UsageError
+from encoderlab.whole_files import write_whole
 
 if TYPE_CHECKING:
     from encoderlab.search import Hit
@@ -89,14 +88,5 @@ def run(
     asked = query if query is not None else str(image)
     if html is not None:
         about = f"{len(index):,} images in {db}, {encoder.name}; numbers are cosines"
-        _write(Path(html), gallery("Search results", about, [(asked, hits)]))
+        write_whole(Path(html), gallery("Search results", about, [(asked, hits)]))
     return SearchResult(asked, db, encoder.name, encoder.fingerprint, *encoder.where, hits, html)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(name, 0o644)
-    os.replace(name, path)

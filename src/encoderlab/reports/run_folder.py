@@ -9,10 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.whole_files import write_whole
 
 CONFIG, RECORD = "config.yaml", "run.json"
 FORMAT = 1
@@ -135,25 +134,6 @@ def read(folder: str | Path) -> RunRecord:
     if run.format != FORMAT:
         raise UsageError(f"{path} has another format", got=run.format, want=f"format {FORMAT}")
     return run
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file so that a reader, or a power cut, meets the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files for the owner only; an ordinary file follows the umask.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(unfinished, 0o666 & ~mask)
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -27,6 +26,7 @@ from encoderlab.errors import MissingError, UsageError
 from encoderlab.features.embed import Skipped, embed_batches
 from encoderlab.progress import note
 from encoderlab.search.exact import top_k
+from encoderlab.whole_files import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,7 +92,7 @@ class Index:
             "fingerprint": encoder.fingerprint,
             "dim": encoder.dim,
         }
-        _write_json(path / ABOUT, about)
+        write_whole(path / ABOUT, json.dumps(about, indent=2))
         index = cls(path, table, about)
         index.use(encoder)
         return index
@@ -429,12 +429,3 @@ def _damaged(folder: Path, error: Exception) -> UsageError:
         want="a folder that `encoderlab index` wrote",
         hint="delete the folder and run `encoderlab index` again",
     )
-
-
-def _write_json(path: Path, record: dict[str, Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(name, path)

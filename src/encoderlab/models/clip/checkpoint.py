@@ -6,9 +6,7 @@ temporary name, synced and renamed, so a file that is there is whole.
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from encoderlab.models.clip.clip import CLIP
 from encoderlab.models.clip.config import CLIPConfig
 from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.tokenizer import Tokenizer
+from encoderlab.whole_files import replacing
 
 FORMAT = "encoderlab-clip-1"
 
@@ -52,17 +51,8 @@ def build(record: dict[str, Any], *, patch_dropout: float = 0.0) -> CLIP:
 
 def write(path: Path, record: dict[str, Any]) -> None:
     """Puts `record` (tensors and plain values) at `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **record}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing(path) as unfinished:
+        torch.save({"format": FORMAT, **record}, unfinished)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -7,8 +7,6 @@ imports transformers; that both ways agree with it is what the tests hold.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from encoderlab.models.clip.config import (
 from encoderlab.models.clip.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
 from encoderlab.models.clip.tokenizer import END, START, Tokenizer
 from encoderlab.models.hub import local_folder
+from encoderlab.whole_files import replacing, write_whole
 
 # What transformers assumes where a config.json is silent (configuration_clip.py).
 TEXT_DEFAULTS: dict[str, Any] = {
@@ -104,10 +103,8 @@ def save(model: CLIP, folder: Path, *, half: bool = False) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     weights = _their_names(model, torch.float16 if half else torch.float32)
-    _write(
-        folder / "model.safetensors",
-        lambda path: save_file(weights, path, metadata={"format": "pt"}),
-    )
+    with replacing(folder / "model.safetensors") as unfinished:
+        save_file(weights, unfinished, metadata={"format": "pt"})
     _write_json(folder / "preprocessor_config.json", _their_preprocess(model.preprocess))
     if model.tokenizer is not None:
         _write_tokenizer(model.tokenizer, folder)
@@ -364,10 +361,7 @@ def _their_preprocess(preprocess: Preprocess) -> dict[str, Any]:
 
 
 def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    _write(
-        folder / "tokenizer.json",
-        lambda path: path.write_text(tokenizer.to_json(), encoding="utf-8"),
-    )
+    write_whole(folder / "tokenizer.json", tokenizer.to_json())
     special = {
         "bos_token": START,
         "eos_token": END,
@@ -386,19 +380,4 @@ def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
     text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-    _write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _write(path: Path, put: Any) -> None:
-    """Writes through a temporary name, so that `path` is whole or as it was."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        put(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, text)
