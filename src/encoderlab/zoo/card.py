@@ -37,8 +37,9 @@ and a first Korean query without a download: {size} x {size} pixels in patches o
 trained from scratch by EncoderLab's own trainer and loads in transformers as a `CLIPModel`.
 
 It knows coloured shapes, simple charts, tables, documents and sums in English and Korean, and a
-little of emoji, clothes and real charts. It has seen no photographs but those of clothes: for
-anything serious use a checkpoint from the hub (`--model clip`).
+little of emoji, clothes and real charts. It does not read small text, so real tables are all alike
+to it, and it has seen no photographs but those of clothes: for anything serious use a checkpoint
+from the hub (`--model clip`).
 
 ## Made by
 
