@@ -59,6 +59,6 @@ def _thumbnail(path: Path, said: str) -> str:
         return f"<div class=none>{html.escape(error.reason)}</div>"
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     data = io.BytesIO()
-    image.save(data, "JPEG", quality=85)
+    image.save(data, "JPEG", quality=90, subsampling=0)
     encoded = base64.b64encode(data.getvalue()).decode()
     return f"<img alt='{said}' src='data:image/jpeg;base64,{encoded}'>"
