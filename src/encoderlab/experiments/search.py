@@ -80,8 +80,7 @@ def run(
             want='encoderlab search "a red circle", or --image FILE',
         )
     index = Index.open(db)
-    if k < 1 or k > len(index):
-        index.search("?", k)  # the index says what is wrong, before a model is loaded
+    index.check_k(k)  # before a model is loaded for nothing
     encoder = load_dual(model or index.model, device, dtype)
     index.use(encoder)
     hits = tuple(index.search(query if query is not None else Path(str(image)), k, where))

@@ -252,14 +252,7 @@ class Index:
             UsageError: k is not from 1 to the number of images, or `where` is no condition.
             ImageError: the query image cannot be read.
         """
-        if k < 1:
-            raise UsageError("k must be at least 1", got=k)
-        if k > len(self):
-            raise UsageError(
-                "k is larger than the index",
-                got=k,
-                want=f"at most {len(self)}, the number of images in {self.folder}",
-            )
+        self.check_k(k)
         vector = self._vector(query)
         if self.has_ann and len(self) > EXACT_LIMIT:
             return self._search_ann(vector, k, where)
@@ -276,6 +269,21 @@ class Index:
             _hit(memory.rows[rows[place]], float(score))
             for score, place in zip(scores[0], places[0], strict=True)
         ]
+
+    def check_k(self, k: int) -> None:
+        """Whether k images can be asked for.
+
+        Raises:
+            UsageError: k is not from 1 to the number of images.
+        """
+        if k < 1:
+            raise UsageError("k must be at least 1", got=k)
+        if k > len(self):
+            raise UsageError(
+                "k is larger than the index",
+                got=k,
+                want=f"at most {len(self)}, the number of images in {self.folder}",
+            )
 
     def _vector(self, query: Any) -> np.ndarray:
         if isinstance(query, str):
