@@ -14,6 +14,7 @@ from encoderlab.data.csv_table import read_labels
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError, did_you_mean
+from encoderlab.experiments.left_out import as_lines, as_records, as_warnings, left_out
 from encoderlab.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class ClassifyResult:
                 for p in self.predictions
             ],
             "accuracy": None if self.accuracy is None else self.accuracy.to_json(),
-            "skipped": [{"id": name, "reason": reason} for name, reason in self.skipped],
+            "skipped": as_records(self.skipped),
         }
 
     def to_text(self) -> str:
@@ -87,10 +88,7 @@ class ClassifyResult:
             lines.append(f"{name:<{wide}}  {top}{mark}")
         if len(self.predictions) > SHOWN:
             lines.append(f"… and {len(self.predictions) - SHOWN:,} more: --save-csv FILE or --json")
-        if self.skipped:
-            name, reason = self.skipped[0]
-            lines.append(f"{len(self.skipped)} images left out, the first: {name}: {reason}")
-        return "\n".join(lines)
+        return "\n".join(lines + as_lines(self.skipped))
 
     def _accuracy(self) -> list[str]:
         assert self.accuracy is not None
@@ -178,13 +176,12 @@ def run(
     if known:
         right = np.array([names.index(str(predictions[i].answer)) for i in known])
         accuracy = classification(chances[known], right)
-    skipped = tuple((s.id, s.reason) for s in embedded.skipped)
-    warnings = (f"{len(skipped)} images could not be read and are left out",) if skipped else ()
+    skipped = left_out(embedded.skipped)
     result = ClassifyResult(
         encoder.name, encoder.fingerprint,
         *encoder.where, tuple(names),
         tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
-        predictions, accuracy, skipped, warnings,
+        predictions, accuracy, skipped, as_warnings(skipped),
     )  # fmt: skip
     if save_csv is not None:
         _save(result, Path(save_csv), top_k)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.data import read_samples
 from encoderlab.errors import UsageError
+from encoderlab.experiments.left_out import as_lines, as_records, as_warnings, left_out
 
 if TYPE_CHECKING:
     from encoderlab.metrics.retrieval import Retrieval
@@ -35,7 +36,7 @@ class EvaluateResult:
             "dtype": self.dtype,
             "csv": self.csv,
             **self.retrieval.to_json(),
-            "skipped": [{"id": name, "reason": reason} for name, reason in self.skipped],
+            "skipped": as_records(self.skipped),
         }
 
     def to_text(self) -> str:
@@ -70,10 +71,7 @@ class EvaluateResult:
             lines.append(f"{name:<16}" + "".join(f"{cell:<28}" for cell in cells) + chances)
         lines += ["", "in brackets: 95 % interval; ties count against the model"]
         lines += [f"with ties counted for it: {text}" for text in self._optimistic()]
-        if self.skipped:
-            name, reason = self.skipped[0]
-            lines.append(f"{len(self.skipped)} images left out, the first: {name}: {reason}")
-        return "\n".join(lines)
+        return "\n".join(lines + as_lines(self.skipped))
 
     def _optimistic(self) -> list[str]:
         found = self.retrieval
@@ -129,9 +127,8 @@ def run(
     found = retrieval(
         embedded.vectors, encoder.embed_texts(texts), image_of_text=owner, texts=texts
     )
-    warnings = []
-    if embedded.skipped:
-        warnings.append(f"{len(embedded.skipped)} images could not be read and are left out")
+    skipped = left_out(embedded.skipped)
+    warnings = list(as_warnings(skipped))
     shared = 1 - found.distinct_captions / found.captions
     if shared > 0.01:
         warnings.append(
@@ -144,6 +141,6 @@ def run(
         *encoder.where,
         csv,
         found,
-        tuple((s.id, s.reason) for s in embedded.skipped),
+        skipped,
         tuple(warnings),
     )

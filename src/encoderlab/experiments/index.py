@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.data import read_samples
+from encoderlab.experiments.left_out import as_records, as_warnings, left_out
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class IndexResult:
     def to_json(self) -> dict[str, Any]:
         """Plain values for run.json."""
         record = dict(vars(self))
-        record["skipped"] = [{"id": name, "reason": reason} for name, reason in self.skipped]
+        record["skipped"] = as_records(self.skipped)
         record.pop("warnings")
         return record
 
@@ -80,11 +81,10 @@ def run(
     changes = index.sync(samples, str(Path(source).absolute()), batch_size)
     if ann:
         index.build_ann()
-    skipped = tuple((s.id, s.reason) for s in changes.skipped)
-    warnings = (f"{len(skipped)} images could not be read and are left out",) if skipped else ()
+    skipped = left_out(changes.skipped)
     return IndexResult(
         db, encoder.name, encoder.fingerprint,
         *encoder.where, source, changes.added, changes.unchanged,
         changes.removed, len(index), index.has_ann, time.perf_counter() - started, skipped,
-        warnings,
+        as_warnings(skipped),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from encoderlab.data import read_samples
 from encoderlab.data.class_names import class_names
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.experiments.left_out import as_lines
 from encoderlab.progress import note
 
 HELD_OUT = 0.05  # share of images kept for validation where no --val-csv is given
@@ -60,11 +61,7 @@ class TrainResult:
                 if f"{direction}/R@{k}" in best
             ]
             lines.append(f"  {direction.replace('_', ' ')}   " + "   ".join(parts))
-        if self.skipped:
-            lines.append(
-                f"{len(self.skipped)} images could not be read and were left out; "
-                "run.json lists them"
-            )
+        lines += as_lines(self.skipped)
         lines.append(f"model: {self.model}")
         lines.append(f"next: encoderlab evaluate --model {self.model} --csv YOUR.csv")
         return "\n".join(lines)

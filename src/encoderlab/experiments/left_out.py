@@ -1,0 +1,36 @@
+"""Images that were left out because they cannot be read, as every result tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from encoderlab.features.embed import Skipped
+
+LeftOut = tuple[tuple[str, str], ...]
+
+
+def left_out(skipped: Sequence[Skipped]) -> LeftOut:
+    """(id, reason) of each."""
+    return tuple((one.id, one.reason) for one in skipped)
+
+
+def as_records(images: LeftOut) -> list[dict[str, str]]:
+    """Plain values for run.json."""
+    return [{"id": name, "reason": reason} for name, reason in images]
+
+
+def as_lines(images: LeftOut) -> list[str]:
+    """What the terminal shows: how many, and the first; nothing if there are none."""
+    if not images:
+        return []
+    name, reason = images[0]
+    return [f"{len(images):,} images left out, the first: {name}: {reason}"]
+
+
+def as_warnings(images: LeftOut) -> tuple[str, ...]:
+    """The warning that a record keeps."""
+    if not images:
+        return ()
+    return (f"{len(images):,} images could not be read and are left out",)
