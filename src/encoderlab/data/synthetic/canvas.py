@@ -6,29 +6,52 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from encoderlab.data.synthetic.words import RGB
+from encoderlab.errors import MissingError
 
 OVERSAMPLING = 2
 Point = tuple[float, float]
 
 
 @functools.lru_cache(maxsize=64)
-def font(pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own scalable font, so that no picture depends on what a machine has installed."""
-    return ImageFont.load_default(pixels)
+def font(pixels: int, typeface: Path | None = None) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own scalable font, so that no picture depends on what a machine has installed; or
+    the font file that is given.
+
+    Raises:
+        MissingError: the font file cannot be read.
+    """
+    if typeface is None:
+        return ImageFont.load_default(pixels)
+    try:
+        return ImageFont.truetype(str(typeface), pixels)
+    except OSError as error:
+        raise MissingError(
+            "the font cannot be read", got=str(typeface), want="a TrueType or OpenType file"
+        ) from error
+
+
+@functools.lru_cache(maxsize=4096)
+def has_glyph(letter: str, typeface: Path | None = None) -> bool:
+    """Whether the font draws `letter` rather than the box that stands for what it lacks."""
+    drawn = font(32, typeface)
+    # U+FFFF is no character: every font draws its box for it.
+    return letter.isspace() or bytes(drawn.getmask(letter)) != bytes(drawn.getmask("\uffff"))
 
 
 class Canvas:
     """A square of `size` pixels whose coordinates run from 0 to 1, right and down."""
 
-    def __init__(self, size: int, paper: RGB) -> None:
+    def __init__(self, size: int, paper: RGB, typeface: Path | None = None) -> None:
         self.size = size
         self.side = size * OVERSAMPLING
         self._image = Image.new("RGB", (self.side, self.side), paper)
         self._draw = ImageDraw.Draw(self._image)
+        self._typeface = typeface
 
     def picture(self) -> Image.Image:
         """What has been drawn, at its final size."""
@@ -87,12 +110,21 @@ class Canvas:
         """Words at `height` of the side, made smaller where they would be wider than `widest`."""
         pixels = max(6, round(height * self.side))
         if widest is not None:
-            across = self._draw.textlength(words, font=font(pixels))
+            across = self._draw.textlength(words, font=font(pixels, self._typeface))
             if across > widest * self.side:
                 pixels = max(6, math.floor(pixels * widest * self.side / across))
         self._draw.text(
-            (x * self.side, y * self.side), words, fill=fill, font=font(pixels), anchor=anchor
+            (x * self.side, y * self.side),
+            words,
+            fill=fill,
+            font=font(pixels, self._typeface),
+            anchor=anchor,
         )
+
+    def fits(self, words: str, height: float, widest: float) -> bool:
+        """Whether words at `height` of the side are no wider than `widest` of it."""
+        drawn = font(max(6, round(height * self.side)), self._typeface)
+        return self._draw.textlength(words, font=drawn) <= widest * self.side
 
     def sign(self, x: float, y: float, sign: str, radius: float, fill: RGB) -> None:
         """One of + - × ÷, drawn: the font has no × and no ÷."""

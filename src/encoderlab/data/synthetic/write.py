@@ -7,12 +7,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from encoderlab.data.synthetic.item import SyntheticItem
+from encoderlab.data.synthetic.item import SyntheticItem, check_language
 from encoderlab.data.synthetic.world import KINDS, generate
 from encoderlab.errors import UsageError
+from encoderlab.whole_files import write_whole
+
+# So many repeats in a row say that next to no caption of a kind is left.
+MOST_REPEATS = 2000
 
 
 def write_dataset(
@@ -36,7 +40,8 @@ def write_dataset(
         distinct_captions: leave out a picture whose complete caption has come before.
 
     Raises:
-        UsageError: nothing to write, or `folder` has something in it already.
+        UsageError: nothing to write, an unknown kind, split or language, `folder` is a file or
+            has something in it already, or there are not `n` distinct captions.
     """
     target = Path(folder)
     if n < 1 or not kinds or not languages:
@@ -45,6 +50,11 @@ def write_dataset(
             got=f"n={n}, kinds={list(kinds)}",
             want="at least one picture of one kind in one language",
         )
+    for language in languages:
+        check_language(language)
+    for place in (target, *target.parents):
+        if place.exists() and not place.is_dir():
+            raise UsageError("a file is in the way", got=str(place), want="a new folder")
     if target.exists() and any(target.iterdir()):
         raise UsageError(
             "the folder is not empty",
@@ -66,37 +76,47 @@ def write_dataset(
 
 def _items(
     n: int, split: str, kinds: Sequence[str], size: int, first: int, distinct: bool
-) -> list[SyntheticItem]:
+) -> Iterator[SyntheticItem]:
     said: set[str] = set()
-    items: list[SyntheticItem] = []
-    index = first
-    while len(items) < n:
-        item = generate(index, split=split, kind=kinds[len(items) % len(kinds)], size=size)
+    index, repeats = first, 0
+    for number in range(n):
+        kind = kinds[number % len(kinds)]
+        item = generate(index, split=split, kind=kind, size=size)
         index += 1
-        if not distinct or item.captions[0] not in said:
-            said.add(item.captions[0])
-            items.append(item)
-    return items
+        while distinct and item.captions[0] in said:
+            repeats += 1
+            if repeats == MOST_REPEATS:
+                raise UsageError(
+                    f"the world has run out of new captions of kind {kind!r}",
+                    got=f"n={n}, of which {number} could be made",
+                    want="a smaller n, or repeated captions (distinct_captions=False)",
+                )
+            item = generate(index, split=split, kind=kind, size=size)
+            index += 1
+        repeats = 0
+        said.add(item.captions[0])
+        yield item
 
 
-def _write(folder: Path, items: Sequence[SyntheticItem], languages: Sequence[str]) -> None:
-    names = []
-    for number, item in enumerate(items):
-        name = f"images/{item.label}/{number:05d}.png"
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        item.image.save(folder / name)
-        names.append(name)
-    captions = {
-        language: [(item.captions if language == "en" else item.captions_ko)[0] for item in items]
-        for language in languages
-    }
+def _write(folder: Path, items: Iterable[SyntheticItem], languages: Sequence[str]) -> None:
+    # Pictures are written as they are drawn: a large set never lies in memory.
+    names, labels = [], []
+    captions: dict[str, list[str]] = {language: [] for language in languages}
+    with (folder / "qa.jsonl").open("w", encoding="utf-8") as questions:
+        for number, item in enumerate(items):
+            name = f"images/{item.label}/{number:05d}.png"
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            item.image.save(folder / name)
+            record = chat_record(name, item, languages[0])
+            questions.write(json.dumps(record, ensure_ascii=False) + "\n")
+            names.append(name)
+            labels.append(item.label)
+            for language, said in captions.items():
+                said.append(item.captions_in(language)[0])
     for language, said in captions.items():
         _write_table(folder / f"captions.{language}.csv", "caption", names, said)
     _write_table(folder / "captions.csv", "caption", names, captions[languages[0]])
-    _write_table(folder / "labels.csv", "label", names, [item.label for item in items])
-    with (folder / "qa.jsonl").open("w", encoding="utf-8") as file:
-        for name, item in zip(names, items, strict=True):
-            file.write(json.dumps(chat_record(name, item, languages[0]), ensure_ascii=False) + "\n")
+    _write_table(folder / "labels.csv", "label", names, labels)
 
 
 def _write_table(path: Path, column: str, names: Sequence[str], values: Sequence[str]) -> None:
@@ -112,7 +132,7 @@ def chat_record(image: str, item: SyntheticItem, language: str = "en") -> dict:
     question, answer = (
         (item.question, item.answer) if english else (item.question_ko, item.answer_ko)
     )
-    caption = (item.captions if english else item.captions_ko)[0]
+    caption = item.captions_in(language)[0]
     asked = "What does the picture show?" if english else "그림에 무엇이 있습니까?"
     return {
         "messages": [
@@ -139,4 +159,4 @@ def write_sample_data(folder: Path) -> None:
             item.image.save(folder / "images" / name, optimize=True)
             records.append(chat_record(name, item))
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    (folder / "labels.jsonl").write_text(text, encoding="utf-8")
+    write_whole(folder / "labels.jsonl", text)
