@@ -22,6 +22,7 @@ def test_a_small_run_trains_exports_and_writes_its_card(tmp_path: Path, monkeypa
     )
     monkeypatch.setattr(train, "VALIDATION_IMAGES", 30)
     monkeypatch.setattr(card, "SYNTHETIC_IMAGES", 25)
+    monkeypatch.setitem(card.CLIPS, "tiny-clip", small)
     folder = train.train_clip("tiny-clip", small, None, tmp_path, resume=False)
     encoder = load_dual(str(folder))
     assert encoder.dim == recipe.shape.embed_dim

@@ -14,11 +14,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from encoderlab.data.synthetic import KINDS, write_dataset
+from encoderlab.data.synthetic import KINDS, generate, write_dataset
 from encoderlab.errors import EncoderLabError
 from encoderlab.experiments import classify, evaluate
 from encoderlab.metrics.score import Score
 from encoderlab.zoo.real_data import SETS
+from encoderlab.zoo.recipes import CLIPS
 
 SYNTHETIC_IMAGES = 1000
 Row = tuple[str, str, str]
@@ -112,6 +113,12 @@ def write_card(folder: Path, real: Path | None, seconds: float | None) -> Path:
         world = write_dataset(Path(work) / "world", SYNTHETIC_IMAGES, languages=("en", "ko"))
         retrieval = [
             *retrieval_rows("synthetic world, English", model, world / "captions.en.csv", (1, 5)),
+            *retrieval_rows(
+                "the same, only captions that no training picture has",
+                model,
+                _new_captions(world, CLIPS[folder.name].synthetic_images),
+                (1,),
+            ),
             *retrieval_rows("synthetic world, Korean", model, world / "captions.ko.csv", (1, 5)),
         ]
         zero_shot = [
@@ -158,6 +165,23 @@ def write_card(folder: Path, real: Path | None, seconds: float | None) -> Path:
     card = folder / "README.md"
     card.write_text(text, encoding="utf-8")
     return card
+
+
+def _new_captions(world: Path, trained_on: int) -> Path:
+    """The pictures of `world` whose complete caption none of the training pictures has.
+
+    Pictures of the two splits differ in their seeds, but there are only so many short sentences.
+    """
+    # Words do not depend on the size: the smallest picture is the fastest.
+    seen = {generate(i, split="train", size=8).captions[0] for i in range(trained_on)}
+    with (world / "captions.en.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["caption"] not in seen]
+    table = world / "captions.new.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        out = csv.DictWriter(file, ["image_path", "caption"])
+        out.writeheader()
+        out.writerows(rows)
+    return table
 
 
 def _clothes(real: Path, column: str, work: Path) -> tuple[Path, list[str]]:
