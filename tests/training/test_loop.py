@@ -18,7 +18,8 @@ from tests.small_models import make_clip
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError, WorkError
 from encoderlab.experiments import train as experiment
-from encoderlab.models.clip import CLIP, checkpoint
+from encoderlab.models import checkpoint
+from encoderlab.models.clip import CLIP
 from encoderlab.models.clip.vision import VisionTransformer
 from encoderlab.training.devices import make_fabric
 from encoderlab.training.images import Checked

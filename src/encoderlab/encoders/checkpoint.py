@@ -14,7 +14,7 @@ from typing import Literal
 
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 from encoderlab.models.hub import local_folder
-from encoderlab.settings.aliases import encoder_aliases
+from encoderlab.settings.aliases import encoder_aliases, llm_aliases
 
 ZOO = Path(__file__).parent.parent / "zoo"
 Kind = Literal["embedded", "alias", "folder", "training", "hub"]
@@ -65,7 +65,7 @@ def embedded_models() -> tuple[str, ...]:
     )
 
 
-def resolve(name: str | Path) -> Checkpoint:
+def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> Checkpoint:
     """The checkpoint that `name` stands for, in this order: an embedded model, an alias, a local
     folder or file, a hub id (`owner/name`, optionally `@revision`).
 
@@ -76,10 +76,10 @@ def resolve(name: str | Path) -> Checkpoint:
     text = str(name)
     if text in embedded_models():
         return _folder(text, ZOO / text, "embedded")
-    aliases = encoder_aliases()
+    aliases = llm_aliases() if language else encoder_aliases()
     path = Path(text).expanduser()
     if text in aliases and not path.exists():
-        return _folder(text, local_folder(aliases[text]), "alias")
+        return _folder(text, local_folder(aliases[text], code=code), "alias")
     if path.is_file():
         if path.suffix != ".ckpt":
             raise UsageError(
@@ -94,14 +94,14 @@ def resolve(name: str | Path) -> Checkpoint:
             return Checkpoint(text, best, "training", TRAINING)
         return _folder(text, path, "folder")
     if text.count("/") == 1 and not text.startswith((".", "~", "/")):
-        return _folder(text, local_folder(text), "hub")
+        return _folder(text, local_folder(text, code=code), "hub")
     known = [*embedded_models(), *aliases]
     near = did_you_mean(text, known)
     raise MissingError(
         "unknown model",
         got=text,
         want=f"{near!r}?" if near else f"one of {', '.join(known)}, a folder, or a hub id",
-        hint="list the known ones: encoderlab ls encoders",
+        hint=f"list the known ones: encoderlab ls {'llms' if language else 'encoders'}",
     )
 
 

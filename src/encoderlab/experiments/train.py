@@ -122,7 +122,8 @@ def run(
     """
     import torch
 
-    from encoderlab.models.clip import CLIP, Tokenizer, checkpoint
+    from encoderlab.models import checkpoint
+    from encoderlab.models.clip import CLIP, Tokenizer
     from encoderlab.training import loop
     from encoderlab.training.devices import make_fabric
     from encoderlab.training.images import decode_all

@@ -10,10 +10,14 @@ from pathlib import Path
 from encoderlab.errors import MissingError, UsageError
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
+CODE = ("*.py",)
 
 
-def local_folder(name: str | Path) -> Path:
+def local_folder(name: str | Path, *, code: bool = False) -> Path:
     """The folder of a checkpoint: a path that exists, or a hub id, optionally `id@revision`.
+
+    Args:
+        code: fetch the Python that comes with it as well; nothing here runs it.
 
     Raises:
         MissingError: no such folder, no such repository or revision, or the hub is out of reach.
@@ -37,10 +41,10 @@ def local_folder(name: str | Path) -> Path:
             want="a folder that exists, or a hub id such as openai/clip-vit-base-patch32",
         )
     repository, _, revision = text.partition("@")
-    return _download(repository, revision or None)
+    return _download(repository, revision or None, (*WANTED, *CODE) if code else WANTED)
 
 
-def _download(repository: str, revision: str | None) -> Path:
+def _download(repository: str, revision: str | None, wanted: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -50,7 +54,7 @@ def _download(repository: str, revision: str | None) -> Path:
     )
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WANTED)))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(wanted)))
     except GatedRepoError as error:
         raise MissingError(
             "the checkpoint asks for an agreement first",
@@ -72,6 +76,7 @@ def _download(repository: str, revision: str | None) -> Path:
         raise MissingError(
             "the checkpoint is not in the cache and the hub cannot be reached",
             got=repository,
-            want="a network connection, or a folder on this disk",
-            hint="copy the checkpoint's folder here and give its path",
+            want="a network connection to download it, or its folder on this disk",
+            hint="copy the folder here and give its path, or take an embedded model such as "
+            "tiny-clip: encoderlab ls encoders",
         ) from error

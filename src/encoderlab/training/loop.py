@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.losses.contrastive import contrastive_loss
 from encoderlab.losses.sigmoid import sigmoid_loss
-from encoderlab.models.clip import CLIP, checkpoint
+from encoderlab.models import checkpoint
+from encoderlab.models.checkpoint import TwoTowers
+from encoderlab.models.clip import CLIP
 from encoderlab.progress import note, progress
 from encoderlab.training.augment import augment, strength
 from encoderlab.training.cached_gradients import backward_in_chunks
@@ -117,13 +119,13 @@ class Trainer:
 
     def __init__(
         self,
-        model: CLIP,
+        model: TwoTowers,
         pairs: Pairs,
         recipe: Recipe,
         fabric: Fabric,
         folder: Path,
         *,
-        validate: Callable[[CLIP], Validation] | None = None,
+        validate: Callable[[TwoTowers], Validation] | None = None,
         save_every: int | None = None,
         workers: int = 0,
         logger: Logger | None = None,
@@ -148,7 +150,8 @@ class Trainer:
         self.schedule = Schedule(
             len(pairs), recipe.batch_size, recipe.epochs, recipe.seed, fabric.global_rank, world
         )
-        if recipe.loss == "sigmoid" and model.logit_bias is None:
+        assert pairs.keep_padding == model.reads_padding
+        if recipe.loss == "sigmoid" and isinstance(model, CLIP) and model.logit_bias is None:
             model.add_logit_bias()
             nn.init.constant_(model.logit_scale, math.log(10))
         self.module = model
@@ -352,7 +355,7 @@ class Trainer:
         note(f"epoch {epoch} of {self.recipe.epochs}: {text}{'  (best)' if better else ''}")
         self._save(f"epoch_{epoch}.ckpt", "latest.ckpt", *(["best.ckpt"] if better else []))
 
-    def _with_average(self, validate: Callable[[CLIP], Validation]) -> Validation:
+    def _with_average(self, validate: Callable[[TwoTowers], Validation]) -> Validation:
         own = None
         if self.average is not None:
             own = {name: value.clone() for name, value in self.module.state_dict().items()}

@@ -41,6 +41,7 @@ class Pairs(Dataset):
     Args:
         samples: each with at least one text.
         images: their bytes (m, 3, s, s) where they are at hand already; decoded on demand if None.
+        keep_padding: give every text at full length, for a model that reads the padding too.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class Pairs(Dataset):
         tokenizer: Tokenizer,
         preprocess: Preprocess,
         images: np.ndarray | None = None,
+        keep_padding: bool = False,
     ) -> None:
         self.samples = samples
+        self.keep_padding = keep_padding
         self.tokenizer, self.preprocess = tokenizer, preprocess
         texts = [text for sample in samples for text in sample.texts]
         number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
@@ -77,8 +80,10 @@ class Pairs(Dataset):
         )
 
     def tokens_of(self, texts: np.ndarray) -> Int[Tensor, "b t"]:
-        """Token ids of texts by number, as long as the longest of them: no token sees the padding
-        behind it, so the columns that hold nothing else can go."""
+        """Token ids of texts by number, as long as the longest of them: where no token sees the
+        padding behind it, the columns that hold nothing else can go."""
+        if self.keep_padding:
+            return self.tokens[texts].long()
         return self.tokens[texts, : int(self._ends[texts].max()) + 1].long()
 
     def _decoded(self, images: np.ndarray) -> UInt8[np.ndarray, "b 3 s s"]:

@@ -15,7 +15,8 @@ from torch import Tensor
 from encoderlab.errors import UsageError
 from encoderlab.metrics.classification import classification
 from encoderlab.metrics.retrieval import retrieval
-from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
+from encoderlab.models.checkpoint import TwoTowers
+from encoderlab.models.clip import Preprocess, Tokenizer
 from encoderlab.training.images import Checked
 from encoderlab.training.loop import Validation
 from encoderlab.training.pairs import Pairs
@@ -44,8 +45,9 @@ class RetrievalValidation:
         preprocess: Preprocess,
         device: torch.device,
         classes: Sequence[str] = (),
+        keep_padding: bool = False,
     ) -> None:
-        self.pairs = Pairs(checked.samples, tokenizer, preprocess, checked.pixels)
+        self.pairs = Pairs(checked.samples, tokenizer, preprocess, checked.pixels, keep_padding)
         self.preprocess, self.device = preprocess, device
         self.classes = list(classes)
         labels = [sample.label for sample in checked.samples]
@@ -60,7 +62,7 @@ class RetrievalValidation:
         self.texts = [text for sample in checked.samples for text in sample.texts]
 
     @torch.inference_mode()
-    def __call__(self, model: CLIP) -> Validation:
+    def __call__(self, model: TwoTowers) -> Validation:
         images = np.arange(len(self.pairs.samples))
         first_row = np.searchsorted(self.pairs.image_of, images)
         image_vectors = self._embedded(

@@ -18,8 +18,11 @@ import torch
 from encoderlab.data.sample import Sample
 from encoderlab.data.synthetic import KINDS, render_arrays
 from encoderlab.data.synthetic.words import KIND_NAMES
-from encoderlab.errors import EncoderLabError, unknown
+from encoderlab.errors import EncoderLabError, UsageError
+from encoderlab.models import checkpoint
 from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
+from encoderlab.models.siglip import SigLIP, SigLIPConfig
+from encoderlab.models.siglip.siglip import HALF
 from encoderlab.progress import note
 from encoderlab.training.augment import STRENGTHS, augment
 from encoderlab.training.devices import make_fabric
@@ -28,8 +31,10 @@ from encoderlab.training.loggers import make_logger
 from encoderlab.training.loop import Trainer
 from encoderlab.training.pairs import Pairs
 from encoderlab.training.validation import RetrievalValidation
+from encoderlab.zoo.language import train_language_model
 from encoderlab.zoo.real_data import SETS, read_set
-from encoderlab.zoo.recipes import CLIPS, CLIPRecipe, scaled
+from encoderlab.zoo.recipes import RECIPES, CLIPRecipe, LanguageRecipe, recipe_of, scaled
+from encoderlab.zoo.self_supervised import train_self_supervised
 
 LANGUAGES = ("en", "ko")
 VALIDATION_IMAGES = 500
@@ -95,7 +100,8 @@ def train_clip(
 ) -> Path:
     """Trains and exports; gives the exported folder."""
     size = recipe.shape.vision.image_size
-    preprocess = Preprocess(size, "squash")
+    siglip = isinstance(recipe.shape, SigLIPConfig)
+    preprocess = Preprocess(size, "squash", *((HALF, HALF) if siglip else ()))
     pixels, samples = synthetic_part(0, recipe.synthetic_images, size, recipe.captions_per_image)
     val_pixels, val_samples = synthetic_part(VALIDATION_START, VALIDATION_IMAGES, size, 1)
     if root is not None:
@@ -119,16 +125,23 @@ def train_clip(
         ),
     )
     torch.manual_seed(recipe.training.seed)
-    model = CLIP(shape, tokenizer, preprocess, patch_dropout=recipe.training.patch_dropout)
+    dropout = recipe.training.patch_dropout
+    model = (
+        SigLIP(shape, tokenizer, preprocess, patch_dropout=dropout)
+        if isinstance(shape, SigLIPConfig)
+        else CLIP(shape, tokenizer, preprocess, patch_dropout=dropout)
+    )
     fabric = make_fabric()
     val = Checked(val_samples, val_pixels, [])
     trainer = Trainer(
         model,
-        Pairs(samples, tokenizer, preprocess, pixels),
+        Pairs(samples, tokenizer, preprocess, pixels, siglip),
         recipe.training,
         fabric,
         folder,
-        validate=RetrievalValidation(val, tokenizer, preprocess, fabric.device),
+        validate=RetrievalValidation(
+            val, tokenizer, preprocess, fabric.device, keep_padding=siglip
+        ),
         logger=make_logger("tensorboard", folder),
     )
     latest = folder / "checkpoints" / "latest.ckpt"
@@ -140,14 +153,14 @@ def train_clip(
     )
     done = trainer.run()
     note(f"{name}: {done.seconds:.0f} s, {done.pairs_per_second:.0f} pairs/s")
-    best = CLIP.from_checkpoint(folder / "checkpoints" / "best.ckpt")
+    best = checkpoint.load(folder / "checkpoints" / "best.ckpt")
     return best.save_pretrained(folder / name, half=True)
 
 
 def main(words: list[str] | None = None) -> int:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m encoderlab.zoo.train", description=__doc__)
-    parser.add_argument("name", help=f"which checkpoint: {', '.join(CLIPS)}")
+    parser.add_argument("name", help=f"which checkpoint: {', '.join(RECIPES)}")
     parser.add_argument(
         "--real",
         type=Path,
@@ -160,11 +173,20 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the work folder")
     given = parser.parse_args(words)
     try:
-        if given.name not in CLIPS:
-            raise unknown("embedded model", given.name, list(CLIPS), "encoderlab ls encoders")
-        exported = train_clip(
-            given.name, scaled(CLIPS[given.name], given.scale), given.real, given.out, given.resume
-        )
+        name, recipe = given.name, scaled(recipe_of(given.name), given.scale)
+        if isinstance(recipe, CLIPRecipe):
+            exported = train_clip(name, recipe, given.real, given.out, given.resume)
+        else:
+            if given.resume:
+                raise UsageError(
+                    "this model trains in minutes, so it keeps no state to resume from",
+                    got=f"--resume for {name}",
+                    want="a fresh start",
+                )
+            if isinstance(recipe, LanguageRecipe):
+                exported = train_language_model(name, recipe, given.real, given.out)
+            else:
+                exported = train_self_supervised(name, recipe, given.real, given.out)
     except EncoderLabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -22,7 +22,9 @@ class QuickGELU(nn.Module):
 
 def activation(name: str) -> nn.Module:
     """The module for an activation name that the configuration has already checked."""
-    return QuickGELU() if name == "quick_gelu" else nn.GELU()
+    if name == "quick_gelu":
+        return QuickGELU()
+    return nn.GELU(approximate="tanh" if name == "gelu_pytorch_tanh" else "none")
 
 
 def attend(

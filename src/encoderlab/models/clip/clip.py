@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from encoderlab.errors import UsageError
 from encoderlab.models.clip.config import CLIPConfig, ResNetConfig
 from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.resnet import ResNet
@@ -46,6 +47,9 @@ class CLIP(nn.Module):
     `logit_scale` is the logarithm of the factor on the cosines; `logit_bias` is None unless the
     sigmoid loss has trained one.
     """
+
+    # Padding follows end-of-text, where a causal tower does not look.
+    reads_padding = False
 
     def __init__(
         self,
@@ -135,6 +139,13 @@ class CLIP(nn.Module):
             MissingError: no such file.
             UsageError: the file is no training checkpoint of ours.
         """
-        from encoderlab.models.clip import checkpoint
+        from encoderlab.models import checkpoint
 
-        return checkpoint.load(Path(path))
+        model = checkpoint.load(Path(path))
+        if not isinstance(model, cls):
+            raise UsageError(
+                "the training checkpoint holds another kind of model",
+                got=f"{type(model).__name__} in {path}",
+                want=cls.__name__,
+            )
+        return model

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from encoderlab.errors import UsageError, unknown
 
-Activation = Literal["gelu", "quick_gelu"]
-ACTIVATIONS: tuple[Activation, ...] = ("gelu", "quick_gelu")
+Activation = Literal["gelu", "quick_gelu", "gelu_pytorch_tanh"]
+ACTIVATIONS: tuple[Activation, ...] = ("gelu", "quick_gelu", "gelu_pytorch_tanh")
 
 
 def _require_multiple(what: str, number: int, of_what: str, divisor: int) -> None:

@@ -103,12 +103,11 @@ def save(model: CLIP, folder: Path, *, half: bool = False) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     weights = _their_names(model, torch.float16 if half else torch.float32)
-    with replacing(folder / "model.safetensors") as unfinished:
-        save_file(weights, unfinished, metadata={"format": "pt"})
-    _write_json(folder / "preprocessor_config.json", _their_preprocess(model.preprocess))
+    write_weights(weights, folder)
+    write_json(folder / "preprocessor_config.json", _their_preprocess(model.preprocess))
     if model.tokenizer is not None:
-        _write_tokenizer(model.tokenizer, folder)
-    _write_json(folder / "config.json", _their_config(model, half))
+        write_tokenizer(model.tokenizer, folder)
+    write_json(folder / "config.json", _their_config(model, half))
     return folder
 
 
@@ -360,24 +359,33 @@ def _their_preprocess(preprocess: Preprocess) -> dict[str, Any]:
     }
 
 
-def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+def write_weights(weights: dict[str, Tensor], folder: Path) -> None:
+    """`model.safetensors`, whole or not at all."""
+    with replacing(folder / "model.safetensors") as unfinished:
+        save_file(weights, unfinished, metadata={"format": "pt"})
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path, more: dict[str, Any] | None = None) -> None:
+    """The files that transformers' AutoTokenizer reads; `more` joins tokenizer_config.json."""
     write_whole(folder / "tokenizer.json", tokenizer.to_json())
     special = {
         "bos_token": START,
         "eos_token": END,
         "pad_token": tokenizer.pipeline.id_to_token(tokenizer.pad_id),
     }
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": tokenizer.context_length,
             **special,
+            **(more or {}),
         },
     )
-    _write_json(folder / "special_tokens_map.json", special)
+    write_json(folder / "special_tokens_map.json", special)
 
 
-def _write_json(path: Path, record: dict[str, Any]) -> None:
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """`record` as readable JSON, whole or not at all."""
     text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
     write_whole(path, text)

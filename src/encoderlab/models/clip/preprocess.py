@@ -24,11 +24,14 @@ class Preprocess:
     """Resize to `size` pixels and standardise.
 
     Args:
-        size: side of the square that comes out.
+        size: side of the square that comes out; its height where `width` is given.
         fit: "crop" resizes the short side and cuts the middle out (as OpenAI's CLIP does);
             "squash" resizes both sides, so that the edge of a chart or a table is not lost.
         mean, std: per channel, for values in [0, 1].
         resample: PIL's resampling filter; 3 is bicubic.
+        resize_to: what the short side (or both) are resized to before the middle is cut out, where
+            that is more than `size` (DINOv2: 256, then 224).
+        width: makes the result a rectangle (squashed only).
     """
 
     size: int
@@ -36,33 +39,46 @@ class Preprocess:
     mean: tuple[float, float, float] = OPENAI_MEAN
     std: tuple[float, float, float] = OPENAI_STD
     resample: int = int(Image.Resampling.BICUBIC)
+    resize_to: int | None = None
+    width: int | None = None
 
-    def __call__(self, image: Image.Image) -> Float[Tensor, "3 size size"]:
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what comes out."""
+        return self.size, self.size if self.width is None else self.width
+
+    def __call__(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
         return self.standardise(torch.from_numpy(self.to_bytes(image)).permute(2, 0, 1))
 
     def to_bytes(self, image: Image.Image) -> np.ndarray:
-        """The resized and cropped image as uint8 (size, size, 3): all that depends on its shape."""
+        """The resized and cropped image as uint8 (h, w, 3): all that depends on its shape."""
         if image.mode != "RGB":
             image = image.convert("RGB")
-        if image.size != (self.size, self.size):
+        height, width = self.shape
+        if image.size != (width, height) or self.resize_to is not None:
             image = self._resized(image)
         return np.array(image, dtype=np.uint8)
 
     def _resized(self, image: Image.Image) -> Image.Image:
-        width, height = image.size
-        resample = Image.Resampling(self.resample)
-        if self.fit == "squash":
-            return image.resize((self.size, self.size), resample)
-        if width <= height:
-            target = (self.size, int(self.size * height / width))
-        else:
-            target = (int(self.size * width / height), self.size)
+        height, width = self.shape
+        target = (width, height)
+        if self.fit == "crop" or self.resize_to is not None:
+            side = self.resize_to or self.size
+            target = (side, side)
+        if self.fit == "crop":
+            across, down = image.size
+            if across <= down:
+                target = (side, int(side * down / across))
+            else:
+                target = (int(side * across / down), side)
         if target != image.size:
-            image = image.resize(target, resample)
-        left, top = (target[0] - self.size) // 2, (target[1] - self.size) // 2
-        return image.crop((left, top, left + self.size, top + self.size))
+            image = image.resize(target, Image.Resampling(self.resample))
+        left, top = (target[0] - width) // 2, (target[1] - height) // 2
+        if (left, top) == (0, 0) and target == (width, height):
+            return image
+        return image.crop((left, top, left + width, top + height))
 
-    def standardise(self, pixels: Tensor) -> Float[Tensor, "*batch 3 size size"]:
+    def standardise(self, pixels: Tensor) -> Float[Tensor, "*batch 3 h w"]:
         """Bytes (..., 3, h, w) to standardised float32, one image or a batch."""
         mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1)

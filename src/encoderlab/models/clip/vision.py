@@ -73,7 +73,7 @@ class VisionTransformer(nn.Module):
         patches = patches + self.position_embedding[1:]
         dropping = self.training and self.patch_dropout > 0
         if dropping:
-            patches = self._drop(patches)
+            patches = drop_patches(patches, self.patch_dropout)
         cls = repeat(
             self.class_embedding + self.position_embedding[0], "d -> b 1 d", b=len(patches)
         ).to(patches.dtype)
@@ -81,9 +81,11 @@ class VisionTransformer(nn.Module):
         grid = None if dropping else self.config.grid
         return VisionTokens(self.post_norm(x[:, 0]), x[:, 1:], grid)
 
-    def _drop(self, patches: Float[Tensor, "b n d"]) -> Float[Tensor, "b kept d"]:
-        b, n, d = patches.shape
-        kept = max(1, round(n * (1 - self.patch_dropout)))
-        # argsort of noise: an independent uniform subset per image, without a loop over images
-        order = torch.rand(b, n, device=patches.device).argsort(dim=1)[:, :kept]
-        return patches.gather(1, order.unsqueeze(-1).expand(b, kept, d))
+
+def drop_patches(patches: Float[Tensor, "b n d"], share: float) -> Float[Tensor, "b kept d"]:
+    """Leaves `share` of the patches out, another random set in every image."""
+    b, n, d = patches.shape
+    kept = max(1, round(n * (1 - share)))
+    # argsort of noise: an independent uniform subset per image, without a loop over images
+    order = torch.rand(b, n, device=patches.device).argsort(dim=1)[:, :kept]
+    return patches.gather(1, order.unsqueeze(-1).expand(b, kept, d))

@@ -18,14 +18,17 @@ from encoderlab.models.clip.clip import CLIP
 from encoderlab.models.clip.config import CLIPConfig
 from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.tokenizer import Tokenizer
+from encoderlab.models.siglip import SigLIP, SigLIPConfig
 from encoderlab.whole_files import replacing
 
 FORMAT = "encoderlab-clip-1"
+TwoTowers = CLIP | SigLIP
 
 
-def describe(model: CLIP) -> dict[str, Any]:
+def describe(model: TwoTowers) -> dict[str, Any]:
     """All of `model` but its weights, as plain values."""
     return {
+        "class": "siglip" if isinstance(model, SigLIP) else "clip",
         "config": model.config.to_dict(),
         "preprocess": model.preprocess.to_dict(),
         "tokenizer": None if model.tokenizer is None else model.tokenizer.to_json(),
@@ -34,15 +37,18 @@ def describe(model: CLIP) -> dict[str, Any]:
     }
 
 
-def build(record: dict[str, Any], *, patch_dropout: float = 0.0) -> CLIP:
+def build(record: dict[str, Any], *, patch_dropout: float = 0.0) -> TwoTowers:
     """A fresh model of the description that `describe` gave."""
-    config = CLIPConfig.from_dict(record["config"])
+    shape = SigLIPConfig if record.get("class") == "siglip" else CLIPConfig
+    config: CLIPConfig | SigLIPConfig = shape.from_dict(record["config"])
     tokenizer = None
     if record["tokenizer"] is not None:
         tokenizer = Tokenizer.from_json(
             record["tokenizer"], config.text.context_length, record["pad_id"]
         )
     preprocess = Preprocess.from_dict(record["preprocess"])
+    if isinstance(config, SigLIPConfig):
+        return SigLIP(config, tokenizer, preprocess, patch_dropout=patch_dropout)
     model = CLIP(config, tokenizer, preprocess, patch_dropout=patch_dropout)
     if record["sigmoid"]:
         model.add_logit_bias()
@@ -87,7 +93,7 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
-def load(path: Path) -> CLIP:
+def load(path: Path) -> TwoTowers:
     """The model of a checkpoint in eval mode: the averaged weights where the run kept an average.
 
     Raises:

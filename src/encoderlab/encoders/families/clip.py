@@ -1,0 +1,52 @@
+"""CLIP's vision transformer (Radford et al. 2021), beside its text tower or alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from encoderlab.encoders.loading import pretrained
+from encoderlab.encoders.vision import Seen, VisionEncoder
+
+
+class CLIPTowerAlone(VisionEncoder):
+    """A CLIP vision tower saved without its projection.
+
+    Pooled: CLS after the final norm, what the projection would have taken.
+    """
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers import CLIPVisionModel
+
+        return pretrained(CLIPVisionModel, folder)
+
+    def _resizing(self) -> dict[str, bool]:
+        side = self.config.image_size
+        return {"interpolate_pos_encoding": self.preprocess.shape != (side, side)}
+
+
+class CLIPVision(CLIPTowerAlone):
+    """The vision side of a CLIP.
+
+    Pooled: the projected image embedding, as it is trained to match the text embedding. `patches`
+    and `cls` are the last block's output, to which CLIP applies no norm.
+    """
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers import CLIPVisionModelWithProjection
+
+        return pretrained(CLIPVisionModelWithProjection, folder)
+
+    @property
+    def pooled_width(self) -> int:
+        return int(self.config.projection_dim)
+
+    def look(self, pixels: Tensor, **wanted: bool) -> Seen:
+        out = self.tower(pixel_values=pixels, **self._resizing(), **wanted)
+        return Seen(
+            out.last_hidden_state, out.image_embeds, out.hidden_states or (), out.attentions or ()
+        )

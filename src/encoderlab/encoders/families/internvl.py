@@ -1,0 +1,51 @@
+"""InternViT: the tower of a Hugging Face InternVL, and the original checkpoints with their own code
+(Chen et al. 2024).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from encoderlab.encoders.loading import load_part, pretrained
+from encoderlab.encoders.vision import Seen, VisionEncoder
+
+
+class InternVLTower(VisionEncoder):
+    """The vision tower of an InternVL, alone or out of the whole model (without loading its LLM).
+
+    Pooled: the mean of the patches. InternVL drops CLS and hands the patches to its LLM, so they
+    are what training has shaped.
+    """
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers import InternVLVisionModel
+
+        if config.model_type == "internvl_vision":
+            return pretrained(InternVLVisionModel, folder)
+        tower = InternVLVisionModel(config.vision_config)
+        return load_part(tower, folder, ("model.vision_tower.", "vision_tower."))
+
+    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+        return patches.mean(dim=1)
+
+
+class OriginalInternViT(VisionEncoder):
+    """InternViT as OpenGVLab publishes it, through the Python that comes with it.
+
+    Pooled: what the checkpoint calls its pooler output, CLS of the last block. No attention maps.
+    """
+
+    any_resolution = False
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers import AutoModel
+
+        return pretrained(AutoModel, folder, trust_remote_code=trust_remote_code)
+
+    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+        return seen.tokens[:, 0] if seen.pooled is None else seen.pooled

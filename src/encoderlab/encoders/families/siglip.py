@@ -1,0 +1,34 @@
+"""SigLIP's vision transformer (Zhai et al. 2023), and SigLIP 2 at a fixed resolution."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from encoderlab.encoders.loading import pretrained
+from encoderlab.encoders.vision import Seen, VisionEncoder
+
+
+class SigLIPVision(VisionEncoder):
+    """The vision side of a SigLIP: patches alone, no CLS.
+
+    Pooled: the attention-pooling head over the normed patches, which is SigLIP's image embedding;
+    the mean of the patches where a tower was saved without its head.
+    """
+
+    has_cls = False
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers import SiglipVisionModel
+
+        return pretrained(SiglipVisionModel, folder)
+
+    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+        return patches.mean(dim=1) if seen.pooled is None else seen.pooled
+
+    def _resizing(self) -> dict[str, bool]:
+        side = self.config.image_size
+        return {"interpolate_pos_encoding": self.preprocess.shape != (side, side)}

@@ -1,0 +1,191 @@
+"""Checkpoints of others into networks: whole, or one part (a vision tower without its LLM, a
+language model without its eyes), and what went wrong in one sentence.
+
+Only safetensors are read; a weight that is lacking is an error, never a random number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from encoderlab.encoders.checkpoint import Checkpoint
+from encoderlab.errors import MissingError, UsageError
+
+TRUST_HINT = "trust_remote_code=True runs the checkpoint's own Python: only for a source you trust"
+# Weights that no feature of ours passes through: many checkpoints were saved without them.
+UNUSED = ("pooler.", "mask_token", "embeddings.mask_token", "head.")
+
+
+def read_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:
+    """transformers' configuration of a checkpoint.
+
+    Raises:
+        UsageError: a family that transformers does not know, or code of its own that was not
+            allowed.
+    """
+    from transformers import AutoConfig
+
+    require_trust(checkpoint, trust_remote_code)
+    try:
+        return AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=trust_remote_code)
+    except (ValueError, OSError, KeyError) as error:
+        raise UsageError(
+            "the checkpoint's configuration cannot be used",
+            got=f"{checkpoint.family} ({checkpoint.name})",
+            want="a family that transformers knows",
+            hint=str(error).splitlines()[0][:200],
+        ) from error
+
+
+def pretrained(model_class: Any, folder: Path, **more: Any) -> Any:
+    """`model_class.from_pretrained` in fp32, where every weight must be in the files.
+
+    Args:
+        more: goes to from_pretrained; `unused` names beginnings of weights that may be lacking.
+
+    Raises:
+        UsageError: a weight is lacking.
+    """
+    unused = (*UNUSED, *more.pop("unused", ()))
+    model, found = model_class.from_pretrained(
+        folder,
+        use_safetensors=True,
+        output_loading_info=True,
+        **{"dtype": torch.float32, **more},
+    )
+    lacking = [name for name in sorted(found["missing_keys"]) if not name.startswith(unused)]
+    if lacking:
+        raise UsageError(
+            "the checkpoint lacks a weight that its configuration names",
+            got=f"no {lacking[0]} in {folder}"
+            + (f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""),
+            want=f"a complete {model_class.__name__}",
+        )
+    return model
+
+
+def require_trust(checkpoint: Checkpoint, trusted: bool) -> None:
+    """Refuses a checkpoint that brings its own code, unless that was allowed.
+
+    Raises:
+        UsageError: it needs code of its own, and `trusted` is False.
+    """
+    from transformers import CONFIG_MAPPING
+
+    record = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
+    if "auto_map" in record and checkpoint.family not in CONFIG_MAPPING and not trusted:
+        raise UsageError(
+            "the checkpoint runs Python of its own, which is off unless asked for",
+            got=f"{checkpoint.name} ({checkpoint.family})",
+            want="trust_remote_code=True",
+            hint=TRUST_HINT,
+        )
+
+
+@contextlib.contextmanager
+def silent_loading(name: str | Path) -> Iterator[None]:
+    """transformers' loading without its bars and reports; its failures in one sentence.
+
+    Raises:
+        MissingError: no weights in safetensors.
+        UsageError: weights that are damaged or do not fit.
+    """
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except SafetensorError as error:
+        raise UsageError(
+            "the weights cannot be read",
+            got=f"{name}: {error}",
+            hint="the file is damaged or cut short: fetch it again",
+        ) from error
+    except OSError as error:
+        raise MissingError(
+            "the checkpoint has no weights in safetensors",
+            got=f"{name}: {str(error).splitlines()[0][:200]}",
+            hint="convert it with transformers' save_pretrained",
+        ) from error
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(
+            "the checkpoint's weights do not fit its configuration",
+            got=f"{name}: {str(error).splitlines()[0][:200]}",
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_part(module: nn.Module, folder: Path, prefixes: Sequence[str]) -> nn.Module:
+    """Fills `module` with the tensors whose names begin with one of `prefixes` (the first one that
+    occurs), in fp32.
+
+    Raises:
+        MissingError: no safetensors in the folder.
+        UsageError: no such part, or one that does not fit the configuration.
+    """
+    weights = read_part(folder, prefixes)
+    lacking, extra = module.load_state_dict(weights, strict=False)
+    # A tied head has no weight of its own in the file.
+    if lacking or extra:
+        raise UsageError(
+            "a part of the checkpoint does not fit its configuration",
+            got=f"{folder}: {'no ' + lacking[0] if lacking else 'also ' + extra[0]}",
+            want=type(module).__name__,
+        )
+    return module.eval()
+
+
+def read_part(folder: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors behind the first of `prefixes` that occurs, without the prefix, in fp32."""
+    files = _files(folder)
+    for prefix in prefixes:
+        found = {
+            name[len(prefix) :]: file for name, file in files.items() if name.startswith(prefix)
+        }
+        if found:
+            return _read(found, prefix)
+    raise UsageError(
+        "the checkpoint lacks the part that was asked for",
+        got=f"no tensor named {' or '.join(prefix + '*' for prefix in prefixes)} in {folder}",
+    )
+
+
+def _read(found: dict[str, Path], prefix: str) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = {}
+    for file in sorted(set(found.values())):
+        with safe_open(file, framework="pt") as content:
+            for name, where in found.items():
+                if where == file:
+                    weights[name] = content.get_tensor(prefix + name).to(torch.float32)
+    return weights
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Which file holds which tensor."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return {name: folder / file for name, file in names.items()}
+    whole = folder / "model.safetensors"
+    if not whole.is_file():
+        raise MissingError(
+            "the checkpoint has no weights in safetensors",
+            got=f"no {whole}",
+            hint="convert it with transformers' save_pretrained",
+        )
+    with safe_open(whole, framework="pt") as content:
+        return dict.fromkeys(content.keys(), whole)

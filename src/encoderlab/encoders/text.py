@@ -1,0 +1,376 @@
+"""One door to every language model and text encoder: sentences in, one vector each out.
+
+A language model's vector is the mean of its hidden states over the tokens that are text; a
+CLIP-like model's is its projected text embedding. Shapes: b batch, t tokens, d width.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from encoderlab.encoders.checkpoint import Checkpoint, resolve
+from encoderlab.encoders.hardware import choose_device, choose_dtype
+from encoderlab.encoders.loading import load_part, pretrained, read_config, silent_loading
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.progress import note
+
+MAX_LENGTH = 128
+QUANTISED = ("8bit", "4bit")
+SIDES = ("right", "left")
+# A text encoder whose sentence is one vector that its model projects, not a mean over tokens.
+PROJECTED = ("clip", "siglip", "siglip2")
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What a model made of a batch of sentences.
+
+    Args:
+        pooled: (b, d) one vector per sentence, in fp32, not normalised.
+        layers: the same pooling of the hidden states by layer (0: what enters the first block),
+            as far as they were asked for.
+        tokens: how many tokens of each sentence were read, (b,).
+    """
+
+    pooled: Tensor
+    layers: Mapping[int, Tensor] = field(default_factory=dict)
+    tokens: Tensor | None = None
+
+
+class TextEncoder:
+    """A language model or text encoder behind the one face.
+
+    Pooled: the mean of the last hidden state over the attention mask, padding left out, special
+    tokens that the tokenizer adds included. Padding on either side gives the same vector.
+
+    Args:
+        model: gives `last_hidden_state`.
+        tokenizer: one without a padding token is padded with its end-of-text token, masked.
+        max_length: sentences are cut after that many tokens.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        dtype: torch.dtype,
+        max_length: int = MAX_LENGTH,
+    ) -> None:
+        self.model, self.tokenizer, self.checkpoint = model.eval(), tokenizer, checkpoint
+        self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
+        self.family = checkpoint.family
+        self.device, self.dtype = device, dtype
+        if max_length < 1:
+            raise UsageError("max_length must be positive", got=max_length)
+        # What the positions allow; tokenizers write 10^30 where nobody has set a limit.
+        longest = getattr(model.config, "max_position_embeddings", None) or max_length
+        self.max_length = min(max_length, int(longest))
+        self.padding_side = "right"
+        self.width = int(model.config.hidden_size)
+        self.n_layers = int(model.config.num_hidden_layers)
+        self._accepted = frozenset(inspect.signature(model.forward).parameters)
+        self._causal = _is_causal(model)
+
+    @property
+    def where(self) -> tuple[str, str]:
+        """Device and number format, as a run's record names them."""
+        return str(self.device), str(self.dtype).removeprefix("torch.")
+
+    @property
+    def pooled_width(self) -> int:
+        """Width of the pooled vector."""
+        return self.width
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
+        """Vectors of a few sentences, one batch.
+
+        Args:
+            layers: which hidden states to pool as well, 0 to `n_layers`; negative from the end.
+
+        Raises:
+            UsageError: no text, something that is no text, or a layer that the model does not have.
+        """
+        _check_texts(texts)
+        chosen = self._layers(layers)
+        ids, mask = self.padded(texts)
+        more: dict[str, Any] = {"output_hidden_states": True} if chosen else {}
+        if self._causal and "position_ids" in self._accepted:
+            more["position_ids"] = _positions(mask)
+        if "use_cache" in self._accepted:
+            more["use_cache"] = False
+        out = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            **more,
+        )
+        return TextFeatures(
+            _masked_mean(out.last_hidden_state, mask),
+            {k: _masked_mean(out.hidden_states[k], mask) for k in chosen},
+            mask.sum(dim=1),
+        )
+
+    def padded(self, texts: Sequence[str]) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
+        """Token ids and attention mask, on the device, padded on `padding_side`; a text encoder
+        that is not causal is always padded on the right, where its learnt positions expect it."""
+        if self.padding_side not in SIDES:
+            raise UsageError("unknown side", got=self.padding_side, want=" or ".join(SIDES))
+        fill = self._fill
+        right = self.padding_side == "right" or not self._causal
+        rows = [
+            self.tokenizer(text, truncation=True, max_length=self.max_length).input_ids or [fill]
+            for text in texts
+        ]
+        longest = max(map(len, rows))
+        ids = torch.full((len(rows), longest), fill)
+        mask = torch.zeros(len(rows), longest, dtype=torch.long)
+        for i, row in enumerate(rows):
+            where = slice(len(row)) if right else slice(-len(row), None)
+            ids[i, where] = torch.tensor(row)
+            mask[i, where] = 1
+        return ids.to(self.device), mask.to(self.device)
+
+    @property
+    def _fill(self) -> int:
+        """The id in masked places, and the one token of an empty sentence where the tokenizer adds
+        none: the model must read something."""
+        for token in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        return 0
+
+    def _layers(self, asked: Sequence[int]) -> list[int]:
+        found = []
+        for layer in asked:
+            number = layer + self.n_layers + 1 if layer < 0 else layer
+            if not 0 <= number <= self.n_layers:
+                raise UsageError(
+                    "the model has no such layer",
+                    got=layer,
+                    want=f"0 to {self.n_layers}, or -1 for the last",
+                )
+            found.append(number)
+        return sorted(set(found))
+
+
+class ProjectedTextEncoder(TextEncoder):
+    """The text side of a CLIP or SigLIP.
+
+    Pooled: the text embedding that is trained to match the image embedding. Layers are not offered.
+    """
+
+    @property
+    def pooled_width(self) -> int:
+        config = self.model.config
+        width = getattr(config, "projection_size", None) or getattr(config, "projection_dim", None)
+        return int(width or self.width)
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
+        _check_texts(texts)
+        if layers:
+            raise UsageError(
+                "a CLIP-like text encoder gives its projected embedding alone",
+                got=f"layers={list(layers)}",
+                want="no layers, or a language model",
+            )
+        batch = self.tokenizer(
+            list(texts),
+            padding="max_length",
+            truncation=True,
+            max_length=self.max_length,
+            return_tensors="pt",
+        ).to(self.device)
+        out = self.model(**batch)
+        pooled = getattr(out, "text_embeds", None)
+        pooled = out.pooler_output if pooled is None else pooled
+        real = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
+        return TextFeatures(pooled.float(), {}, real.sum(dim=1))
+
+
+def load_text(
+    name: str | Path,
+    device: str | int | None = "auto",
+    dtype: str = "auto",
+    *,
+    max_length: int = MAX_LENGTH,
+    device_map: str | None = None,
+    quantize: str | None = None,
+    trust_remote_code: bool = False,
+) -> TextEncoder:
+    """The language model or text encoder called `name`: embedded, alias, folder or hub id.
+
+    Args:
+        device_map: "auto" spreads the layers over all GPUs and the memory of the machine (needs
+            accelerate).
+        quantize: "8bit" or "4bit" weights through bitsandbytes, on a GPU.
+        trust_remote_code: whether Python that comes with the checkpoint may run.
+
+    Raises:
+        MissingError: nothing has that name, the hub cannot be reached, or a GPU, accelerate or
+            bitsandbytes is needed and not there.
+        UsageError: no text model, a damaged checkpoint, or remote code that was not allowed.
+    """
+    from transformers import AutoTokenizer
+
+    where = choose_device(device)
+    if quantize is not None:
+        _require_quantised(quantize, where)
+    if device_map is not None:
+        _require("accelerate", f"device_map={device_map!r}", "accelerate")
+    checkpoint = resolve(name, language=True, code=trust_remote_code)
+    config = read_config(checkpoint, trust_remote_code)
+    kind = choose_dtype(dtype, where)
+    with silent_loading(name):
+        model = _load(checkpoint, config, kind, device_map, quantize, trust_remote_code)
+        tokenizer = _tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
+    if device_map is None and quantize is None:
+        model = model.to(where, kind)
+    encoder = ProjectedTextEncoder if checkpoint.family in PROJECTED else TextEncoder
+    return encoder(model, tokenizer, checkpoint, where, kind, max_length)
+
+
+def _load(
+    checkpoint: Checkpoint,
+    config: Any,
+    dtype: torch.dtype,
+    device_map: str | None,
+    quantize: str | None,
+    trusted: bool,
+) -> nn.Module:
+    import transformers
+    from transformers import AutoModel
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+
+    folder, family = checkpoint.path, checkpoint.family
+    placed: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trusted}
+    if device_map is not None:
+        placed["device_map"] = device_map
+    if quantize is not None:
+        placed["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_8bit=quantize == "8bit", load_in_4bit=quantize == "4bit"
+        )
+        placed.setdefault("device_map", "auto")
+    if family in PROJECTED:
+        alone = {
+            "clip": transformers.CLIPTextModelWithProjection,
+            "siglip": transformers.SiglipTextModel,
+            "siglip2": transformers.Siglip2TextModel,
+        }[family]
+        return pretrained(alone, folder, dtype=dtype)
+    inner = getattr(config, "text_config", None)
+    if inner is not None and getattr(config, "vision_config", None) is not None:
+        # A model with eyes (Gemma 3, PaliGemma, InternVL): its language part alone, without loading
+        # the rest.
+        if quantize or device_map:
+            note(f"{checkpoint.name}: device_map and quantize do not reach the part that is loaded")
+        part = AutoModel.from_config(inner, dtype=dtype)
+        names = ("model.language_model.", "language_model.model.", "language_model.")
+        return load_part(part, folder, names)
+    if family in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
+        return pretrained(
+            getattr(transformers, MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES[family]), folder, **placed
+        )
+    model = pretrained(AutoModel, folder, **placed)
+    if not hasattr(model.config, "hidden_size"):
+        raise UsageError(
+            "the checkpoint is no language model or text encoder",
+            got=f"{family} ({checkpoint.name})",
+            want="a causal language model, or a text encoder",
+        )
+    return model
+
+
+def _tokenizer(auto: Any, checkpoint: Checkpoint, trusted: bool) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        if _is_plain_fast(checkpoint.path):
+            # AutoTokenizer would put its family's own splitting rules in place of the file's.
+            return PreTrainedTokenizerFast.from_pretrained(checkpoint.path)
+        return auto.from_pretrained(checkpoint.path, trust_remote_code=trusted)
+    except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
+        raise UsageError(
+            "the checkpoint has no tokenizer that can be used",
+            got=f"{checkpoint.path}: {str(error).splitlines()[0][:160]}",
+            want="tokenizer.json, or the files of its tokenizer",
+        ) from error
+
+
+def _is_plain_fast(folder: Path) -> bool:
+    """Whether the checkpoint says that its tokenizer.json is all there is to its tokenizer."""
+    config, whole = folder / "tokenizer_config.json", folder / "tokenizer.json"
+    if not config.is_file() or not whole.is_file():
+        return False
+    said = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
+    return said in ("PreTrainedTokenizerFast", "TokenizersBackend")
+
+
+def _require_quantised(quantize: str, device: torch.device) -> None:
+    if quantize not in QUANTISED:
+        raise UsageError("unknown quantisation", got=quantize, want=" or ".join(QUANTISED))
+    if device.type != "cuda":
+        raise MissingError(
+            "quantised weights need a GPU",
+            got=f"quantize={quantize!r} on the CPU",
+            want="a CUDA device, or no quantize",
+        )
+    _require("bitsandbytes", f"quantize={quantize!r}", "gpu")
+    _require("accelerate", f"quantize={quantize!r}", "gpu")
+
+
+def _require(module: str, what: str, extra: str) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec(module) is None:
+        raise MissingError(
+            f"{what} needs {module}, which is not installed",
+            hint='pip install "encoderlab[gpu]"',
+        )
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        wrong = (
+            texts if isinstance(texts, str) else next(t for t in texts if not isinstance(t, str))
+        )
+        raise UsageError("texts must be a list of sentences", got=repr(wrong)[:80])
+    if not texts:
+        raise UsageError("no text to encode", got="an empty list", want="at least one")
+
+
+def _is_causal(model: Any) -> bool:
+    """Whether the network is one that stands under a causal head and no other in transformers."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        MODEL_MAPPING_NAMES,
+    )
+
+    return type(model).__name__ in {
+        MODEL_MAPPING_NAMES.get(family)
+        for family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        if family not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    }
+
+
+def _positions(mask: Int[Tensor, "b t"]) -> Int[Tensor, "b t"]:
+    """Positions that count text tokens only, so that padding on the left shifts nothing."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _masked_mean(hidden: Float[Tensor, "b t d"], mask: Int[Tensor, "b t"]) -> Float[Tensor, "b d"]:
+    # Padding may hold anything, NaN included: it is left out, not multiplied by zero.
+    kept = hidden.float().masked_fill(mask.unsqueeze(-1) == 0, 0.0)
+    return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True)

@@ -1,0 +1,396 @@
+"""One door to every vision encoder: pictures in; patch tokens, CLS, pooled vector, layers and
+attention out, whatever the family.
+
+`families/` holds one adapter per family, chosen by the checkpoint's `model_type`, never its name.
+Shapes: b batch, (h, w) grid of patches, n = h*w, d width of the tower, p width of the pooled
+vector, t = special tokens + n.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
+from encoderlab.encoders.hardware import choose_device, choose_dtype
+from encoderlab.encoders.loading import read_config, silent_loading
+from encoderlab.encoders.preprocessing import read_preprocess
+from encoderlab.errors import UsageError
+from encoderlab.models.clip import Preprocess
+
+# model_type -> "module:class"; every other type goes through the generic adapter.
+FAMILIES = {
+    "clip": "clip:CLIPVision",
+    "clip_vision_model": "clip:CLIPTowerAlone",
+    "siglip": "siglip:SigLIPVision",
+    "siglip_vision_model": "siglip:SigLIPVision",
+    "siglip2": "siglip2:SigLIP2Vision",
+    "siglip2_vision_model": "siglip2:SigLIP2Vision",
+    "dinov2": "dino:DINOv2",
+    "dinov2_with_registers": "dino:DINOv2WithRegisters",
+    "dinov3_vit": "dino:DINOv3",
+    "internvl": "internvl:InternVLTower",
+    "internvl_vision": "internvl:InternVLTower",
+    "intern_vit_6b": "internvl:OriginalInternViT",
+    "intern_vit_300m": "internvl:OriginalInternViT",
+    "paligemma": "paligemma:PaliGemmaTower",
+}
+GENERIC = "generic:AnyViT"
+
+
+@dataclass(frozen=True)
+class VisionFeatures:
+    """What an encoder saw in a batch of images.
+
+    Args:
+        patches: (b, h*w, d) last hidden state of the patches in reading order; neither CLS nor
+            registers are among them.
+        grid: (h, w).
+        cls: (b, d), or None where the tower has none.
+        pooled: (b, p), the one vector per image; see the adapter's docstring for which it is. Not
+            normalised.
+        projected: (b, h*w, d_llm) the patches at the width of the language model, where the
+            checkpoint brings its projector (PaliGemma).
+        layers: hidden states of the patches (b, h*w, d) by layer: 0 what enters the first block, k
+            what leaves block k. No final norm.
+        attention: attention maps (b, heads, t, t) by block from 1, special tokens first.
+    """
+
+    patches: Tensor
+    grid: tuple[int, int]
+    cls: Tensor | None
+    pooled: Tensor
+    projected: Tensor | None = None
+    layers: Mapping[int, Tensor] = field(default_factory=dict)
+    attention: Mapping[int, Tensor] = field(default_factory=dict)
+
+    def to(self, device: str | torch.device) -> VisionFeatures:
+        """The same in fp32 on another device."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.to(device, torch.float32)
+            if isinstance(value, Mapping):
+                return {key: move(one) for key, one in value.items()}
+            return value
+
+        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a tower gave, before special tokens are told from patches."""
+
+    tokens: Tensor
+    pooled: Tensor | None = None
+    hidden: tuple[Tensor, ...] = ()
+    attention: tuple[Tensor, ...] = ()
+
+
+class VisionEncoder:
+    """A vision tower behind the one face; an adapter says how its family differs.
+
+    An adapter sets `special_tokens` (how many tokens stand before the patches, CLS first), loads
+    its tower in `load_tower`, and overrides `look` or `pool` where the family needs it.
+
+    Args:
+        tower: the network, in eval mode.
+        preprocess: what it expects of its pixels.
+        checkpoint: where it came from.
+    """
+
+    # Whether the first special token is CLS.
+    has_cls: ClassVar[bool] = True
+    # Whether the family takes another resolution than it was trained at.
+    any_resolution: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        tower: Any,
+        preprocess: Preprocess,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.tower = tower.eval().to(device, dtype)
+        self.config: Any = self.tower.config
+        self.preprocess, self.checkpoint = preprocess, checkpoint
+        self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
+        self.family = checkpoint.family
+        self.device, self.dtype = device, dtype
+        self.patch_size = self._patch_size()
+        height, width = preprocess.shape
+        if height % self.patch_size or width % self.patch_size:
+            raise UsageError(
+                "the resolution is no multiple of the patch size",
+                got=f"{height} x {width} with patches of {self.patch_size}",
+                want=f"for example {_nearest(height, self.patch_size)} x "
+                f"{_nearest(width, self.patch_size)}",
+            )
+        self.grid = height // self.patch_size, width // self.patch_size
+        self.width = int(self.config.hidden_size)
+        self.n_layers = int(self.config.num_hidden_layers)
+
+    # -- what an adapter may say otherwise ------------------------------------------------------
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        """The network from the files of `folder`, in fp32."""
+        raise NotImplementedError
+
+    @classmethod
+    def vision_config(cls, config: Any) -> Any:
+        """The tower's part of the checkpoint's configuration."""
+        return getattr(config, "vision_config", config)
+
+    @property
+    def special_tokens(self) -> int:
+        """How many tokens stand before the patches."""
+        return 1 if self.has_cls else 0
+
+    @property
+    def pooled_width(self) -> int:
+        """Width of the pooled vector."""
+        return self.width
+
+    def look(self, pixels: Float[Tensor, "b 3 height width"], **wanted: bool) -> Seen:
+        """Runs the tower; `wanted` are transformers' output_hidden_states, output_attentions."""
+        out = self.tower(pixel_values=pixels, **self._resizing(), **wanted)
+        return Seen(
+            out.last_hidden_state,
+            getattr(out, "pooler_output", None),
+            tuple(getattr(out, "hidden_states", None) or ()),
+            tuple(getattr(out, "attentions", None) or ()),
+        )
+
+    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+        """The one vector per image."""
+        assert seen.pooled is not None
+        return seen.pooled
+
+    def project(self, patches: Tensor) -> Tensor | None:
+        """The patches at the language model's width, where the checkpoint can."""
+        return None
+
+    # -- what every adapter does alike ------------------------------------------------------------
+
+    @property
+    def where(self) -> tuple[str, str]:
+        """Device and number format, as a run's record names them."""
+        return str(self.device), str(self.dtype).removeprefix("torch.")
+
+    @property
+    def image_size(self) -> int:
+        """The shorter side of the pixels that the tower takes."""
+        return min(self.preprocess.shape)
+
+    @torch.inference_mode()
+    def encode_pixels(
+        self,
+        pixels: UInt8[Tensor, "b 3 height width"],
+        *,
+        layers: Sequence[int] = (),
+        attention: Sequence[int] = (),
+    ) -> VisionFeatures:
+        """Features of images that `preprocess.to_bytes` has made; tensors in `dtype` on `device`.
+
+        Args:
+            layers: which hidden states, 0 to `n_layers`; negative ones count from the end.
+            attention: the attention maps of which blocks, 1 to `n_layers` or negative.
+
+        Raises:
+            UsageError: a layer that the tower does not have.
+        """
+        chosen = self._layers(layers, first=0)
+        blocks = self._layers(attention, first=1)
+        ready = self.preprocess.standardise(pixels.to(self.device, non_blocking=True))
+        wanted = {}
+        if chosen:
+            wanted["output_hidden_states"] = True
+        if blocks:
+            wanted["output_attentions"] = True
+        with self._eager() if blocks else contextlib.nullcontext():
+            seen = self.look(ready.to(self.dtype), **wanted)
+        special = self.special_tokens
+        patches = seen.tokens[:, special:]
+        if patches.shape[1] != self.grid[0] * self.grid[1]:
+            raise UsageError(
+                "the tower's tokens do not make its grid",
+                got=f"{seen.tokens.shape[1]} tokens, {special} of them special",
+                want=f"{self.grid[0]} x {self.grid[1]} patches",
+                hint=f"checkpoint: {self.name} ({self.family})",
+            )
+        self._require(chosen, seen.hidden, "hidden states", len(seen.hidden) == self.n_layers + 1)
+        self._require(blocks, seen.attention, "attention maps", bool(seen.attention))
+        return VisionFeatures(
+            patches,
+            self.grid,
+            seen.tokens[:, 0] if self.has_cls and special else None,
+            self.pool(seen, patches),
+            self.project(patches),
+            {k: seen.hidden[k][:, special:] for k in chosen},
+            {k: seen.attention[k - 1] for k in blocks},
+        )
+
+    def encode(
+        self,
+        images: Sequence[Image.Image],
+        *,
+        layers: Sequence[int] = (),
+        attention: Sequence[int] = (),
+    ) -> VisionFeatures:
+        """Features of a few images that are decoded already, one batch.
+
+        Raises:
+            UsageError: no image, or a layer that the tower does not have.
+        """
+        if not images:
+            raise UsageError("no image to encode", got="an empty list", want="at least one")
+        return self.encode_pixels(
+            stack([self.preprocess.to_bytes(image) for image in images]),
+            layers=layers,
+            attention=attention,
+        )
+
+    def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
+        """Moves the tower."""
+        self.device, self.dtype = device or self.device, dtype or self.dtype
+        self.tower.to(self.device, self.dtype)
+
+    def _layers(self, asked: Iterable[int], first: int) -> list[int]:
+        found = []
+        for layer in asked:
+            number = layer + self.n_layers + 1 if layer < 0 else layer
+            if not first <= number <= self.n_layers:
+                raise UsageError(
+                    "the tower has no such layer",
+                    got=layer,
+                    want=f"{first} to {self.n_layers}, or -1 for the last",
+                )
+            found.append(number)
+        return sorted(set(found))
+
+    def _require(self, asked: list[int], got: tuple[Tensor, ...], what: str, enough: bool) -> None:
+        if asked and not enough:
+            raise UsageError(
+                f"this family does not give its {what} per block",
+                got=f"{self.name} ({self.family})",
+                want="features without them",
+            )
+
+    def _patch_size(self) -> int:
+        size = getattr(self.config, "patch_size", None)
+        size = size[0] if isinstance(size, list | tuple) else size
+        if not size:
+            raise UsageError(
+                "the tower has no patches of one size, so it is no vision transformer",
+                got=f"{self.name} ({self.family})",
+                want="a ViT",
+            )
+        return int(size)
+
+    def _resizing(self) -> dict[str, bool]:
+        """Asks for interpolated positions where the resolution is not the tower's own."""
+        return {}
+
+    @contextlib.contextmanager
+    def _eager(self) -> Iterator[None]:
+        """Fused attention kernels keep no maps: the plain one does, for the time being."""
+        before = self.config._attn_implementation
+        self.tower.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            self.tower.set_attn_implementation(before)
+
+
+def load_vision(
+    name: str | Path,
+    device: str | int | None = "auto",
+    dtype: str = "auto",
+    *,
+    resolution: tuple[int, int] | int | None = None,
+    trust_remote_code: bool = False,
+) -> VisionEncoder:
+    """The vision encoder called `name`: embedded, alias, training run, folder or hub id.
+
+    Args:
+        resolution: (height, width) or one side in pixels, instead of the checkpoint's own; images
+            are squashed to it and positions interpolated.
+        trust_remote_code: whether Python that comes with the checkpoint may run.
+
+    Raises:
+        MissingError: nothing has that name, the hub cannot be reached, or the GPU is not there.
+        UsageError: no vision encoder, a damaged checkpoint, a resolution that the family does not
+            take, or remote code that was not allowed.
+    """
+    where = choose_device(device)
+    checkpoint = resolve(name, code=trust_remote_code)
+    if checkpoint.family == TRAINING:
+        return _of_training_run(checkpoint, where, choose_dtype(dtype, where))
+    folder = checkpoint.path
+    adapter = _adapter(FAMILIES.get(checkpoint.family, GENERIC))
+    config = read_config(checkpoint, trust_remote_code)
+    vision = adapter.vision_config(config)
+    size = (resolution, resolution) if isinstance(resolution, int) else resolution
+    preprocess = read_preprocess(folder, own_side(vision), size)
+    if size is not None and not adapter.any_resolution:
+        raise UsageError(
+            "this family takes only the resolution it was trained at",
+            got=f"resolution={resolution} for {name} ({checkpoint.family})",
+            want=f"{own_side(vision)}",
+        )
+    with silent_loading(name):
+        tower = adapter.load_tower(folder, config, trust_remote_code)
+    return adapter(tower, preprocess, checkpoint, where, choose_dtype(dtype, where))
+
+
+def own_side(config: Any) -> int | None:
+    """The image size that a tower was trained at, if its configuration says so."""
+    size = getattr(config, "image_size", None)
+    if isinstance(size, list | tuple):
+        size = size[0]
+    return size or None
+
+
+def stack(images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[Tensor, "b 3 h w"]:
+    """Bytes of single images as one batch, channels first."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def _adapter(where: str) -> type[VisionEncoder]:
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(f"encoderlab.encoders.families.{module}"), name)
+
+
+def _of_training_run(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+) -> VisionEncoder:
+    """A training checkpoint of ours, by way of a temporary Hugging Face folder."""
+    from encoderlab.models import checkpoint as training
+
+    model = training.load(checkpoint.path)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(folder)
+        adapter = _adapter(FAMILIES[config.model_type])
+        with silent_loading(checkpoint.name):
+            tower = adapter.load_tower(Path(folder), config, False)
+    return adapter(tower, model.preprocess, checkpoint, device, dtype)
+
+
+def _nearest(pixels: int, patch: int) -> int:
+    return max(1, round(pixels / patch)) * patch

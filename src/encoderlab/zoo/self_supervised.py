@@ -1,0 +1,222 @@
+"""How the embedded DINOv2 is made: from pictures alone, no caption and no label.
+
+Meta's recipe needs more pictures than an hour of two cores can see, so this one keeps its idea, a
+student that foretells what a slowly averaged teacher makes of another view, with the loss that
+learns fastest from little: contrast within the batch, once for whole images (Chen et al. 2021,
+MoCo v3) and once for patches (Wang et al. 2021, DenseCL). The student sees half of the patches, so
+that a patch has to be told from its surroundings.
+
+Shapes: b batch, n patches, d width.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encoderlab.data.synthetic import render_arrays
+from encoderlab.encoders.hardware import choose_device, choose_dtype
+from encoderlab.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from encoderlab.models.clip import Preprocess
+from encoderlab.progress import note, progress
+from encoderlab.training.augment import Augmentation, augment
+from encoderlab.training.images import decode_all
+from encoderlab.training.optimiser import adamw, learning_rate
+from encoderlab.whole_files import write_whole
+from encoderlab.zoo.real_data import SETS, read_set
+from encoderlab.zoo.recipes import SelfSupervisedRecipe
+
+MOVE = Augmentation(shift=0.12, zoom=0.35, turn=15, colour=0.0)
+TINT = Augmentation(shift=0.0, zoom=0.0, turn=0.0, colour=0.5)
+PATCHES_PER_IMAGE = 8
+
+
+class Projected(nn.Module):
+    """A tower with the two heads whose outputs are compared; the heads are thrown away."""
+
+    def __init__(self, tower: Any, width: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.image_head, self.patch_head = _head(width), _head(width)
+
+    def tokens(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Normed tokens (b, 1 + kept, d); only the patches of `keep` (b, kept) enter the tower."""
+        x = self.tower.embeddings(pixels)
+        if keep is not None:
+            index = keep.unsqueeze(-1).expand(-1, -1, x.shape[-1])
+            x = torch.cat([x[:, :1], x[:, 1:].gather(1, index)], dim=1)
+        return self.tower.layernorm(self.tower.encoder(x).last_hidden_state)
+
+
+def _head(width: int, hidden: int = 512, out: int = 128) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.GELU(),
+        nn.Linear(hidden, out, bias=False),
+    )
+
+
+def train_self_supervised(
+    name: str, recipe: SelfSupervisedRecipe, root: Path | None, folder: Path
+) -> Path:
+    """Trains and exports; gives the exported folder."""
+    size = recipe.image_size
+    preprocess = Preprocess(size, "squash", IMAGENET_MEAN, IMAGENET_STD)
+    pixels = render_arrays(range(recipe.synthetic_images), split="train", size=size, processes=2)
+    images = pixels.pixels.transpose(0, 3, 1, 2)
+    if root is not None:
+        samples = [s for which in SETS for s in read_set(which, root, "train", ("en", "ko"))]
+        checked = decode_all(samples, preprocess, "real train images")
+        assert checked.pixels is not None
+        images = np.concatenate([images, checked.pixels])
+    torch.manual_seed(recipe.seed)
+    tower = build(recipe)
+    device = choose_device()
+    dtype = choose_dtype("auto", device)
+    student = Projected(tower, recipe.width).to(device)
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    foretell = nn.ModuleDict({"image": _head(128), "patch": _head(128)}).to(device)
+    both = nn.ModuleList([student, foretell])
+    optimiser = adamw(both, recipe.lr, recipe.wd)
+    note(
+        f"{name}: {sum(p.numel() for p in tower.parameters()) / 1e6:.2f} M parameters, "
+        f"{len(images):,} pictures, {recipe.steps:,} steps of {recipe.batch_size}"
+    )
+    rng = np.random.default_rng(recipe.seed)
+    started = time.perf_counter()
+    with progress("training", total=recipe.steps * recipe.batch_size, unit="image") as bar:
+        for step in range(recipe.steps):
+            lr = learning_rate(step, recipe.lr, recipe.warmup_steps, recipe.steps)
+            for group in optimiser.param_groups:
+                group["lr"] = lr
+            rows = np.sort(rng.choice(len(images), recipe.batch_size, replace=False))
+            raw = torch.from_numpy(images[rows]).to(device).float()
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                image_loss, patch_loss = losses(student, teacher, foretell, raw, recipe, preprocess)
+            optimiser.zero_grad()
+            (image_loss + recipe.patch_weight * patch_loss).backward()
+            torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+            optimiser.step()
+            # A cosine from `momentum` to one: the teacher comes to rest (Grill et al. 2020, BYOL).
+            away = (1 - recipe.momentum) * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+            with torch.no_grad():
+                for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
+                    slow.lerp_(fast, away)
+            bar.advance(
+                recipe.batch_size,
+                f"image loss {float(image_loss.detach()):.3f}, patch loss "
+                f"{float(patch_loss.detach()):.3f}",
+            )
+    seconds = time.perf_counter() - started
+    note(f"{name}: {seconds:.0f} s, {recipe.steps * recipe.batch_size / seconds:.0f} images/s")
+    return save(teacher.tower, preprocess, recipe.steps, folder / name)
+
+
+def build(recipe: SelfSupervisedRecipe) -> Any:
+    """The untrained Dinov2Model of a recipe."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    config = Dinov2Config(
+        hidden_size=recipe.width,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        mlp_ratio=recipe.mlp_ratio,
+        image_size=recipe.image_size,
+        patch_size=recipe.patch_size,
+    )
+    tower = Dinov2Model(config)
+    # Going backward in bf16 on a CPU, plain matrix products beat the fused kernel.
+    tower.set_attn_implementation("eager")
+    return tower
+
+
+def losses(
+    student: Projected,
+    teacher: Projected,
+    foretell: nn.ModuleDict,
+    raw: Tensor,
+    recipe: SelfSupervisedRecipe,
+    preprocess: Preprocess,
+) -> tuple[Tensor, Tensor]:
+    """(loss of whole images, loss of patches) for a batch of bytes as floats (b, 3, s, s)."""
+    b = len(raw)
+    with_patches = max(1, int(b * recipe.patch_share))
+    moved = augment(raw, MOVE)
+    first = preprocess.standardise(_tinted(moved))
+    other = preprocess.standardise(_tinted(augment(raw, MOVE)))
+    # The same place in other colours, for the patches: they correspond one to one.
+    same_place = preprocess.standardise(_tinted(moved[:with_patches]))
+    n = (recipe.image_size // recipe.patch_size) ** 2
+    kept = max(PATCHES_PER_IMAGE, round(n * (1 - recipe.patch_dropout)))
+    keep = torch.rand(b, n, device=raw.device).argsort(dim=1)[:, :kept]
+    seen = student.tokens(first, keep)
+    chosen = torch.rand(with_patches, kept, device=raw.device).argsort(dim=1)[:, :PATCHES_PER_IMAGE]
+    asked = _pick(seen[:with_patches, 1:], chosen).flatten(0, 1)
+    with torch.no_grad():
+        image_target = teacher.image_head(teacher.tokens(other)[:, 0])
+        there = teacher.tokens(same_place)[:, 1:]
+        places = keep[:with_patches].gather(1, chosen)
+        patch_target = teacher.patch_head(_pick(there, places).flatten(0, 1))
+    image_guess = foretell["image"](student.image_head(seen[:, 0]))
+    patch_guess = foretell["patch"](student.patch_head(asked))
+    return (
+        _contrast(image_guess, image_target, recipe.temperature),
+        _contrast(patch_guess, patch_target, recipe.temperature),
+    )
+
+
+def _contrast(guess: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """Each guess has to find its own target among all of the batch (van den Oord et al. 2018)."""
+    with torch.autocast(guess.device.type, enabled=False):
+        guess, target = F.normalize(guess.float(), dim=-1), F.normalize(target.float(), dim=-1)
+        own = torch.arange(len(guess), device=guess.device)
+        return F.cross_entropy(guess @ target.T / temperature, own)
+
+
+def _pick(tokens: Tensor, index: Tensor) -> Tensor:
+    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def _tinted(pixels: Tensor) -> Tensor:
+    """Other colours: brightness, contrast and saturation; half of the images with their channels
+    exchanged and a fifth grey, so that shape and not colour tells pictures apart."""
+    b = len(pixels)
+    pixels = augment(pixels, TINT)
+    order = torch.rand(b, 3, device=pixels.device).argsort(dim=1)
+    plain = torch.rand(b, 1, device=pixels.device) < 0.5
+    order = torch.where(plain, torch.arange(3, device=pixels.device), order)
+    pixels = pixels.gather(1, order.view(b, 3, 1, 1).expand_as(pixels))
+    grey = pixels.mean(dim=1, keepdim=True).expand_as(pixels)
+    return torch.where(torch.rand(b, 1, 1, 1, device=pixels.device) < 0.2, grey, pixels)
+
+
+def save(tower: Any, preprocess: Preprocess, steps: int, out: Path) -> Path:
+    """A Hugging Face Dinov2Model folder in fp16."""
+    tower.config.encoderlab = {"trained_steps": steps}
+    tower.half().save_pretrained(out)
+    square = {"height": preprocess.size, "width": preprocess.size}
+    record = {
+        "image_processor_type": "BitImageProcessor",
+        "do_resize": True,
+        "size": square,
+        "resample": preprocess.resample,
+        "do_center_crop": False,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocess.mean),
+        "image_std": list(preprocess.std),
+        "do_convert_rgb": True,
+    }
+    write_whole(out / "preprocessor_config.json", json.dumps(record, indent=2) + "\n")
+    return out

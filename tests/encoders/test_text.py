@@ -1,0 +1,191 @@
+"""Text adapters against the transformers call that a reader would write by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import transformers as hf
+from tests.encoders.small_checkpoints import TEXT, save_text, save_tokenizer
+
+from encoderlab.encoders.text import load_text
+from encoderlab.errors import MissingError, UsageError
+
+FP32 = {"device": "cpu", "dtype": "float32"}
+TEXTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10 w11"]
+DECODERS = ("llama", "qwen2", "qwen3", "gemma3", "gemma3-text", "gpt2")
+
+
+def by_hand(family: str, folder, text: str, layer: int = -1) -> torch.Tensor:
+    """One sentence alone, without padding: nothing to mask, nothing to go wrong."""
+    if family == "gemma3":
+        whole = hf.Gemma3ForConditionalGeneration.from_pretrained(folder)
+        model = whole.model.language_model
+    elif family == "t5":
+        model = hf.T5EncoderModel.from_pretrained(folder)
+    else:
+        model = hf.AutoModel.from_pretrained(folder)
+    # Not AutoTokenizer: it puts Qwen's own splitting rules in place of the file's.
+    tokenizer = hf.PreTrainedTokenizerFast.from_pretrained(folder)
+    with torch.no_grad():
+        out = model.eval()(**_ids(tokenizer, text), output_hidden_states=True)
+    hidden = out.last_hidden_state if layer == -1 else out.hidden_states[layer]
+    return hidden[0].mean(dim=0)
+
+
+def _ids(tokenizer, text: str) -> dict[str, torch.Tensor]:
+    return {"input_ids": torch.tensor([tokenizer(text).input_ids])}
+
+
+@pytest.mark.parametrize("family", TEXT)
+def test_a_batch_is_each_sentence_alone(family, text_folder):
+    folder = text_folder(family)
+    encoder = load_text(folder, **FP32)
+    seen = encoder.encode(TEXTS)
+    assert seen.pooled.shape == (3, encoder.pooled_width)
+    for row, text in zip(seen.pooled, TEXTS, strict=True):
+        assert torch.allclose(row, by_hand(family, folder, text), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", TEXT)
+def test_the_side_of_the_padding_changes_nothing(family, text_folder):
+    encoder = load_text(text_folder(family), **FP32)
+    right = encoder.encode(TEXTS, layers=(1,))
+    encoder.padding_side = "left"
+    left = encoder.encode(TEXTS, layers=(1,))
+    assert torch.allclose(left.pooled, right.pooled, atol=1e-5)
+    assert torch.allclose(left.layers[1], right.layers[1], atol=1e-5)
+    _, mask = encoder.padded(TEXTS)
+    assert bool(mask[1, 0]) == (family not in DECODERS), "and it was on the left, for a decoder"
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3-text", "bert"])
+def test_any_layer_can_be_pooled(family, text_folder):
+    encoder = load_text(text_folder(family), **FP32)
+    seen = encoder.encode(TEXTS[:1], layers=(0, 1, -1))
+    assert list(seen.layers) == [0, 1, 2]
+    expected = by_hand(family, text_folder(family), TEXTS[0], layer=1)
+    assert torch.allclose(seen.layers[1][0], expected, atol=1e-5)
+    with pytest.raises(UsageError, match=r"no such layer.*7.*0 to 2"):
+        encoder.encode(TEXTS, layers=(7,))
+
+
+def test_sentences_are_cut_at_max_length(text_folder):
+    folder = text_folder("llama")
+    short = load_text(folder, **FP32, max_length=4)
+    assert short.encode(TEXTS).tokens.tolist() == [4, 2, 4]
+    expected = load_text(folder, **FP32).encode(["w5 w6 w7"]).pooled
+    assert torch.allclose(short.encode(TEXTS).pooled[2:], expected, atol=1e-5)
+    assert load_text(folder, **FP32).max_length == 64, "no further than the positions go"
+
+
+def test_an_empty_sentence_has_a_vector_too(tmp_path):
+    folder = save_text("qwen2", tmp_path)
+    save_tokenizer(folder, start=False)
+    seen = load_text(folder, **FP32).encode(["", "w1"])
+    assert seen.pooled.isfinite().all() and seen.tokens.tolist() == [1, 1]
+
+
+def test_a_padding_token_or_none_is_the_same(text_folder, tmp_path):
+    without = load_text(text_folder("llama"), **FP32)
+    assert without.tokenizer.pad_token is None
+    with_one = load_text(save_text("llama", tmp_path, pad=True), **FP32)
+    assert torch.allclose(with_one.encode(TEXTS).pooled, without.encode(TEXTS).pooled, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_a_clip_like_text_side_gives_its_projected_embedding(family, vision_folder, tmp_path):
+    import shutil
+
+    folder = tmp_path / family
+    shutil.copytree(vision_folder(family), folder)
+    save_tokenizer(folder, pad=True)
+    encoder = load_text(folder, **FP32)
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(
+        TEXTS, padding="max_length", max_length=12, truncation=True, return_tensors="pt"
+    )
+    model = {"clip": hf.CLIPModel, "siglip": hf.SiglipModel}[family].from_pretrained(folder)
+    with torch.no_grad():
+        expected = model.get_text_features(**batch).pooler_output
+    seen = encoder.encode(TEXTS)
+    assert torch.allclose(seen.pooled, expected, atol=1e-5)
+    assert seen.pooled.shape[1] == encoder.pooled_width
+    with pytest.raises(UsageError, match=r"gives its projected embedding alone"):
+        encoder.encode(TEXTS, layers=(0,))
+
+
+def test_bf16_is_near_fp32(text_folder):
+    folder = text_folder("qwen3")
+    full = load_text(folder, **FP32).encode(TEXTS).pooled
+    half = load_text(folder, "cpu", "bfloat16").encode(TEXTS).pooled
+    assert half.dtype == torch.float32, "means of a half model are taken in fp32"
+    assert float((full - half).norm() / full.norm()) < 0.03
+
+
+@pytest.mark.parametrize(
+    "asked, error, words",
+    [
+        ({"quantize": "3bit"}, UsageError, "unknown quantisation.*3bit.*8bit or 4bit"),
+        ({"quantize": "8bit"}, MissingError, "need a GPU.*8bit.*CUDA"),
+        ({"max_length": 0}, UsageError, "max_length must be positive.*0"),
+        ({"dtype": "float16"}, UsageError, "float16 needs a GPU"),
+    ],
+)
+def test_a_wrong_wish_is_answered_in_words(asked, error, words, text_folder):
+    with pytest.raises(error, match=words):
+        load_text(text_folder("llama"), **{**FP32, **asked})
+
+
+def test_device_map_needs_accelerate_and_says_so(monkeypatch, text_folder):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingError, match=r"device_map='auto' needs accelerate"):
+        load_text(text_folder("llama"), **FP32, device_map="auto")
+
+
+def test_device_map_gives_the_same_numbers(text_folder):
+    pytest.importorskip("accelerate")
+    spread = load_text(text_folder("llama"), **FP32, device_map="auto").encode(TEXTS)
+    whole = load_text(text_folder("llama"), **FP32).encode(TEXTS)
+    assert torch.allclose(spread.pooled, whole.pooled, atol=1e-6)
+
+
+@pytest.mark.parametrize("texts", ["one sentence", ["w1", None], []])
+def test_what_is_no_list_of_sentences_is_refused(texts, text_folder):
+    encoder = load_text(text_folder("llama"), **FP32)
+    with pytest.raises(UsageError, match=r"texts must be a list of sentences|no text to encode"):
+        encoder.encode(texts)
+
+
+def test_a_checkpoint_without_a_tokenizer_says_so(tmp_path, text_folder):
+    import shutil
+
+    folder = tmp_path / "bare"
+    shutil.copytree(text_folder("llama"), folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(UsageError, match=r"no tokenizer that can be used"):
+        load_text(folder, **FP32)
+
+
+def test_a_vision_model_is_no_language_model(vision_folder):
+    with pytest.raises(UsageError, match=r"no tokenizer|no language model"):
+        load_text(vision_folder("dinov2"), **FP32)
+
+
+def test_remote_code_of_a_language_model_is_off_too(tmp_path, text_folder):
+    import shutil
+
+    folder = tmp_path / "internlm"
+    shutil.copytree(text_folder("llama"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "internlm2", "auto_map": {"AutoModel": "modeling.InternLM2Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=r"runs Python of its own.*trust_remote_code=True"):
+        load_text(folder, **FP32)
+
+
+def test_an_unknown_name_points_to_the_list_of_llms():
+    with pytest.raises(MissingError, match=r"unknown model.*'lama'.*'llama'\?.*ls llms"):
+        load_text("lama", **FP32)

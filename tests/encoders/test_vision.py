@@ -1,0 +1,308 @@
+"""Vision adapters against the transformers call that a reader would write by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from PIL import Image
+from tests.encoders.small_checkpoints import VISION
+from tests.small_models import make_clip
+
+from encoderlab.encoders import check
+from encoderlab.encoders.vision import VisionEncoder, load_vision
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.models.clip import CLIP
+
+FP32 = {"device": "cpu", "dtype": "float32"}
+
+
+def by_hand(family: str, folder, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The tokens, CLS and pooled vector of the plain transformers call."""
+    load = {"dtype": torch.float32}
+    if family == "clip":
+        out = hf.CLIPModel.from_pretrained(folder, **load).get_image_features(pixels)
+        return {
+            "patches": out.last_hidden_state[:, 1:],
+            "cls": out.last_hidden_state[:, 0],
+            "pooled": out.pooler_output,
+        }
+    if family == "siglip":
+        out = hf.SiglipModel.from_pretrained(folder, **load).get_image_features(pixels)
+        return {"patches": out.last_hidden_state, "pooled": out.pooler_output}
+    if family == "siglip2":
+        images = [Image.fromarray(one) for one in _bytes_of(pixels)]
+        processor = hf.models.siglip2.image_processing_pil_siglip2.Siglip2ImageProcessorPil
+        batch = processor.from_pretrained(folder)(images, return_tensors="pt")
+        out = hf.Siglip2Model.from_pretrained(folder, **load).get_image_features(**batch)
+        return {"patches": out.last_hidden_state, "pooled": out.pooler_output}
+    if family == "internvl":
+        model = hf.InternVLForConditionalGeneration.from_pretrained(folder, **load)
+        tokens = model.model.vision_tower(pixels).last_hidden_state
+        return {
+            "patches": tokens[:, 1:], "cls": tokens[:, 0], "pooled": tokens[:, 1:].mean(dim=1)
+        }  # fmt: skip
+    if family == "paligemma":
+        model = hf.PaliGemmaForConditionalGeneration.from_pretrained(folder, **load)
+        out = model.model.get_image_features(pixels)
+        return {
+            "patches": out.last_hidden_state,
+            "projected": out.pooler_output,
+            "pooled": out.pooler_output.mean(dim=1),
+        }
+    out = hf.AutoModel.from_pretrained(folder, **load)(pixels)
+    special = {"dinov2-registers": 4, "dinov3": 5, "deit": 2, "ijepa": 0}.get(family, 1)
+    tokens = out.last_hidden_state
+    pooled = tokens[:, 0] if special else tokens.mean(dim=1)
+    if family == "internvl-tower-alone":
+        pooled = tokens[:, 1:].mean(dim=1)
+    if family == "clip-tower-alone":
+        pooled = out.pooler_output
+    found = {"patches": tokens[:, special:], "pooled": pooled}
+    return found | ({"cls": tokens[:, 0]} if special else {})
+
+
+def _bytes_of(pixels: torch.Tensor) -> np.ndarray:
+    return ((pixels * 0.5 + 0.5) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("family", VISION)
+def test_features_are_those_of_the_plain_call(family, vision_folder, pictures):
+    encoder = load_vision(vision_folder(family), **FP32)
+    seen = encoder.encode(pictures)
+    pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
+    with torch.no_grad():
+        expected = by_hand(family, vision_folder(family), pixels)
+    for name, value in expected.items():
+        assert torch.allclose(getattr(seen, name), value, atol=1e-5), name
+    assert seen.grid == (4, 4)
+    assert (seen.cls is None) == ("cls" not in expected)
+
+
+@pytest.mark.parametrize("family", VISION)
+def test_every_adapter_keeps_the_contract(family, vision_folder):
+    found = check(load_vision(vision_folder(family), **FP32))
+    assert found.kept, str(found)
+
+
+@pytest.mark.parametrize(
+    "family, processor",
+    [
+        ("clip", "clip.image_processing_pil_clip.CLIPImageProcessorPil"),
+        ("siglip", "siglip.image_processing_pil_siglip.SiglipImageProcessorPil"),
+        ("dinov2", "bit.image_processing_pil_bit.BitImageProcessorPil"),
+        ("internvl", "got_ocr2.image_processing_pil_got_ocr2.GotOcr2ImageProcessorPil"),
+        ("vit", "vit.image_processing_pil_vit.ViTImageProcessorPil"),
+        ("deit", "deit.image_processing_pil_deit.DeiTImageProcessorPil"),
+    ],
+)
+def test_pixels_are_those_of_the_checkpoints_own_processor(
+    family, processor, vision_folder, pictures
+):
+    import importlib
+
+    module, _, name = processor.rpartition(".")
+    theirs = getattr(importlib.import_module(f"transformers.models.{module}"), name)
+    theirs = theirs.from_pretrained(vision_folder(family))
+    ours = load_vision(vision_folder(family), **FP32).preprocess
+    for picture in pictures:
+        expected = theirs(picture, return_tensors="pt").pixel_values[0]
+        assert torch.allclose(ours(picture), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", VISION)
+def test_layers_and_attention_are_the_towers_own(family, vision_folder, pictures):
+    encoder = load_vision(vision_folder(family), **FP32)
+    seen = encoder.encode(pictures, layers=(0, 2, -1), attention=(1, -1))
+    assert list(seen.layers) == [0, 2, 3] and list(seen.attention) == [1, 3]
+    tokens = 16 + encoder.special_tokens
+    for weights in seen.attention.values():
+        assert weights.shape == (4, 2, tokens, tokens)
+        assert torch.allclose(weights.sum(dim=-1), torch.ones(4, 2, tokens), atol=1e-5)
+    # A kernel that keeps maps and one that does not must agree on everything else.
+    plain = encoder.encode(pictures)
+    assert torch.allclose(seen.patches, plain.patches, atol=1e-5)
+    assert torch.allclose(seen.pooled, plain.pooled, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [f for f in VISION if f != "deit"])
+def test_a_rectangle_of_another_resolution_is_taken(family, vision_folder, pictures):
+    encoder = load_vision(vision_folder(family), **FP32, resolution=(48, 24))
+    seen = encoder.encode(pictures)
+    assert seen.grid == (6, 3) and seen.patches.shape[:2] == (4, 18)
+    assert check(encoder).kept
+
+
+def test_interpolated_positions_are_transformers_own(vision_folder, pictures):
+    folder = vision_folder("clip")
+    encoder = load_vision(folder, **FP32, resolution=(48, 24))
+    pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
+    assert pixels.shape == (4, 3, 48, 24)
+    model = hf.CLIPModel.from_pretrained(folder)
+    with torch.no_grad():
+        expected = model.get_image_features(pixels, interpolate_pos_encoding=True).pooler_output
+    assert torch.allclose(encoder.encode(pictures).pooled, expected, atol=1e-5)
+
+
+def test_a_resolution_that_the_patches_do_not_divide_is_refused(vision_folder):
+    with pytest.raises(UsageError, match=r"no multiple of the patch size.*50 x 48.*48 x 48"):
+        load_vision(vision_folder("dinov2"), **FP32, resolution=(50, 48))
+
+
+def test_a_training_run_of_ours_is_an_encoder_too(tmp_path, pictures):
+    model = make_clip()
+    model.save_pretrained(tmp_path / "exported")
+    from encoderlab.models import checkpoint
+
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    record = {"model": checkpoint.describe(model), "weights": model.state_dict(), "step": 3}
+    checkpoint.write(tmp_path / "run/checkpoints/best.ckpt", {**record, "average": None})
+    run = load_vision(tmp_path / "run", **FP32)
+    exported = load_vision(tmp_path / "exported", **FP32)
+    assert torch.equal(run.encode(pictures).pooled, exported.encode(pictures).pooled)
+    ours = CLIP.from_pretrained(tmp_path / "exported")
+    pixels = torch.stack([run.preprocess(picture) for picture in pictures])
+    with torch.no_grad():
+        assert torch.allclose(run.encode(pictures).pooled, ours.encode_image(pixels), atol=1e-5)
+
+
+def test_a_hierarchical_network_is_refused_in_words(tmp_path, pictures):
+    config = hf.SwinConfig(
+        image_size=32, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4
+    )
+    hf.SwinModel(config).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"tokens do not make its grid"):
+        load_vision(tmp_path, **FP32).encode(pictures)
+
+
+def test_a_language_model_is_no_vision_encoder(text_folder):
+    with pytest.raises(UsageError, match=r"no vision transformer that we can look into.*llama"):
+        load_vision(text_folder("llama"), **FP32)
+
+
+@pytest.mark.parametrize("layers", [(4,), (-5,), (99,)])
+def test_a_layer_that_is_not_there_is_named(layers, vision_folder, pictures):
+    encoder = load_vision(vision_folder("vit"), **FP32)
+    with pytest.raises(UsageError, match=rf"no such layer.*{layers[0]}.*0 to 3"):
+        encoder.encode(pictures, layers=layers)
+
+
+def test_a_weight_that_is_lacking_is_an_error_and_never_random(vision_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(vision_folder("dinov2"), tmp_path / "cut")
+    weights = load_file(tmp_path / "cut/model.safetensors")
+    del weights["encoder.layer.1.norm1.weight"]
+    save_file(weights, tmp_path / "cut/model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UsageError, match=r"lacks a weight.*encoder\.layer\.1\.norm1\.weight"):
+        load_vision(tmp_path / "cut", **FP32)
+
+
+def test_damaged_and_missing_weights_end_in_one_sentence(vision_folder, tmp_path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(vision_folder("dinov2"), folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UsageError, match=r"weights cannot be read"):
+        load_vision(folder, **FP32)
+    weights.unlink()
+    with pytest.raises(MissingError, match=r"no weights in safetensors"):
+        load_vision(folder, **FP32)
+
+
+def test_a_hub_name_without_network_names_every_way_out(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingError) as caught:
+        load_vision("nobody/no-such-vit", **FP32)
+    said = str(caught.value)
+    for part in ("nobody/no-such-vit", "download", "folder", "tiny-clip"):
+        assert part in said, said
+    assert caught.value.exit_code == 3
+
+
+REMOTE_CODE = """
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+class Config(PretrainedConfig):
+    model_type = "intern_vit_6b"
+    def __init__(self, hidden_size=32, num_hidden_layers=1, image_size=32, patch_size=8, **more):
+        super().__init__(**more)
+        self.hidden_size, self.num_hidden_layers = hidden_size, num_hidden_layers
+        self.image_size, self.patch_size = image_size, patch_size
+
+class Model(PreTrainedModel):
+    config_class = Config
+    main_input_name = "pixel_values"
+    def __init__(self, config):
+        super().__init__(config)
+        self.cls = nn.Parameter(torch.ones(1, 1, config.hidden_size))
+        self.patch = nn.Conv2d(3, config.hidden_size, config.patch_size, config.patch_size)
+        self.block = nn.Linear(config.hidden_size, config.hidden_size)
+        self.post_init()
+    def forward(self, pixel_values=None, output_hidden_states=None, return_dict=None, **more):
+        x = self.patch(pixel_values).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls.expand(len(x), 1, -1), x], dim=1)
+        y = x + self.block(x)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=y, pooler_output=y[:, 0],
+            hidden_states=(x, y) if output_hidden_states else None)
+"""
+
+
+@pytest.fixture(scope="module")
+def remote_folder(tmp_path_factory):
+    """A checkpoint in the form of the original InternViT: with its own Python."""
+    folder = tmp_path_factory.mktemp("remote")
+    (folder / "modeling_intern.py").write_text(REMOTE_CODE)
+    space: dict = {}
+    exec(REMOTE_CODE, space)  # the test's own code
+    torch.manual_seed(0)
+    space["Model"](space["Config"]()).save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {
+        "AutoConfig": "modeling_intern.Config", "AutoModel": "modeling_intern.Model"
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_remote_code_does_not_run_unless_it_is_allowed(remote_folder):
+    with pytest.raises(UsageError, match=r"runs Python of its own.*trust_remote_code=True"):
+        load_vision(remote_folder, **FP32)
+
+
+def test_remote_code_that_is_allowed_keeps_the_contract(remote_folder, pictures):
+    encoder = load_vision(remote_folder, **FP32, trust_remote_code=True)
+    assert check(encoder).kept
+    assert torch.equal(encoder.encode(pictures).pooled, encoder.encode(pictures).cls)
+    with pytest.raises(UsageError, match=r"does not give its attention maps"):
+        encoder.encode(pictures, attention=(1,))
+
+
+class ReadsTheWrongTokens(VisionEncoder):
+    """An adapter that takes CLS for a patch and loses the last one."""
+
+    @property
+    def special_tokens(self) -> int:
+        return 0
+
+    def look(self, pixels, **wanted):
+        seen = super().look(pixels, **wanted)
+        return type(seen)(seen.tokens[:, :-1], seen.pooled, seen.hidden, seen.attention)
+
+
+def test_the_check_finds_an_adapter_that_is_off_by_one(vision_folder):
+    good = load_vision(vision_folder("dinov2"), **FP32)
+    bad = ReadsTheWrongTokens(good.tower, good.preprocess, good.checkpoint, good.device, good.dtype)
+    found = check(bad, strict=False)
+    broken = {one.promise for one in found.findings if not one.kept}
+    assert "patches are in reading order, without CLS and registers" in broken
+    with pytest.raises(Exception, match=r"breaks .* promises of the vision contract"):
+        check(bad)
