@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -52,3 +55,37 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from encoderlab.data.synthetic import write_dataset
 
     return write_dataset(tmp_path_factory.mktemp("data") / "world", 20, languages=("en", "ko"))
+
+
+@pytest.fixture(scope="session")
+def vision_folder(tmp_path_factory) -> Callable[[str], Path]:
+    """family -> folder of its small vision checkpoint."""
+    return _once(tmp_path_factory, "save_vision")
+
+
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory) -> Callable[[str], Path]:
+    """family -> folder of its small language model."""
+    return _once(tmp_path_factory, "save_text")
+
+
+def _once(tmp_path_factory, save: str) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            from tests import small_checkpoints
+
+            make = getattr(small_checkpoints, save)
+            made[family] = make(family, tmp_path_factory.mktemp(family))
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Image.Image]:
+    """Four noise pictures of different shapes, wide and tall."""
+    rng = np.random.default_rng(0)
+    shapes = [(40, 50), (64, 33), (32, 32), (70, 41)]
+    return [Image.fromarray(rng.integers(0, 256, (*s, 3), dtype=np.uint8)) for s in shapes]

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 import transformers as hf
-from tests.encoders.small_checkpoints import TEXT, save_text, save_tokenizer
+from tests.small_checkpoints import TEXT, save_text, save_tokenizer
 
 from encoderlab.encoders.text import load_text
 from encoderlab.errors import MissingError, UsageError

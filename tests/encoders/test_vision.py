@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers as hf
 from PIL import Image
-from tests.encoders.small_checkpoints import VISION
+from tests.small_checkpoints import VISION
 from tests.small_models import make_clip
 
 from encoderlab.encoders import check

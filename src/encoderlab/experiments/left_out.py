@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from encoderlab.features.embed import Skipped
+    from encoderlab.features.pipeline import Skipped
 
 LeftOut = tuple[tuple[str, str], ...]
 

@@ -23,7 +23,8 @@ from PIL import Image
 from encoderlab.data.decode import open_image
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.features.embed import Skipped, embed_batches
+from encoderlab.features.embed import embed_batches
+from encoderlab.features.pipeline import Skipped
 from encoderlab.progress import note
 from encoderlab.search.exact import top_k
 from encoderlab.whole_files import write_whole

@@ -1,0 +1,137 @@
+"""From image files to a model at its own speed: threads decode ahead, a full memory halves the
+batch, an image that cannot be read is listed.
+
+Knows samples and preprocessing; not what is computed, nor where it goes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from encoderlab.data.decode import ImageError
+from encoderlab.data.sample import Sample
+from encoderlab.errors import WorkError
+from encoderlab.models.clip import Preprocess
+from encoderlab.progress import note
+
+# How many batches are decoded ahead of the model: enough to hide decoding, little memory.
+AHEAD = 3
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pixels (h, w, 3) as bytes, ready for a tower, and the (width, height) the file had."""
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+
+
+@contextmanager
+def decoding_threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads to decode in: PIL lets go of the interpreter while it works."""
+    with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
+        yield pool
+
+
+def decoded_ahead(
+    pool: ThreadPoolExecutor, preprocess: Preprocess, batches: Iterable[Sequence[Sample]]
+) -> Iterator[tuple[Sequence[Sample], list[Decoded | str]]]:
+    """Each batch with its pixels, or the reason why there are none, a few batches ahead."""
+    side = max(preprocess.resize_to or 0, *preprocess.shape)
+
+    def decode(sample: Sample) -> Decoded | str:
+        try:
+            image = sample.load(min_side=side)
+        except ImageError as error:
+            return error.reason
+        return Decoded(preprocess.to_bytes(image), image.size)
+
+    waiting: deque[tuple[Sequence[Sample], list[Future[Decoded | str]]]] = deque()
+    try:
+        for batch in batches:
+            waiting.append((batch, [pool.submit(decode, sample) for sample in batch]))
+            if len(waiting) > AHEAD:
+                first, futures = waiting.popleft()
+                yield first, [future.result() for future in futures]
+        while waiting:
+            first, futures = waiting.popleft()
+            yield first, [future.result() for future in futures]
+    finally:
+        for _, futures in waiting:
+            for future in futures:
+                future.cancel()
+
+
+class FittingBatch:
+    """The batch size that fits: halved, aloud, when memory runs out, and kept for what follows.
+
+    Args:
+        compute: takes a slice of the batch and gives arrays with one row per item.
+        name: the model, for the message when not even one item fits.
+        cuda: whether the memory that ran out is a GPU's.
+    """
+
+    def __init__(
+        self, size: int, compute: Callable[[slice], Arrays], name: str, cuda: bool = False
+    ) -> None:
+        self.size, self.compute, self.name, self.cuda = size, compute, name, cuda
+
+    def run(self, count: int) -> dict[str, np.ndarray]:
+        """The arrays of `count` items.
+
+        Raises:
+            WorkError: out of memory even one item at a time.
+        """
+        parts: list[Arrays] = []
+        start = 0
+        while start < count:
+            try:
+                parts.append(self.compute(slice(start, min(start + self.size, count))))
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_memory(error):
+                    raise
+                if self.size == 1:
+                    raise WorkError(
+                        "out of memory with one image at a time",
+                        got=self.name,
+                        hint="use a smaller model or --device cpu",
+                    ) from error
+                self.size = max(1, self.size // 2)
+                note(f"out of memory: going on with batches of {self.size}")
+                if self.cuda:
+                    torch.cuda.empty_cache()
+                continue
+            start += self.size
+        names = parts[0] if parts else {}
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def batches_of(items: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
+    """`items` in order, `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _is_memory(error: Exception) -> bool:
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "out of memory" in said or "can't allocate memory" in said
+    )

@@ -1,0 +1,349 @@
+"""Features on disk, computed once: a folder of shelves, each of whole chunks.
+
+A shelf holds one kind of feature of one encoder: (checkpoint fingerprint, preprocessing, what,
+number format). A chunk is written beside its place, synced and renamed, so one that is there is
+whole; a killed run loses no more than the chunk at hand. Rows are found by the content of the
+sample, so a picture that moved, or stands in two data sets, is not computed again. Several
+processes may read and write at once.
+
+Knows arrays and digests; loads no model, decodes no image. Chunks are plain `.npy` files, read by
+memory map: of the formats in benchmarks/bench_token_store.py the one that gives random batches of
+tokens fastest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from encoderlab.data.sample import Sample
+from encoderlab.errors import UsageError, WorkError
+from encoderlab.whole_files import write_whole
+
+DIGEST_BYTES = 16
+VALUES, DIGESTS, ABOUT = "values.npy", "digests.npy", "chunk.json"
+
+
+@dataclass(frozen=True)
+class ShelfKey:
+    """What a shelf holds. `encoder` is what the model was called and no part of its identity.
+
+    Args:
+        fingerprint: of the checkpoint.
+        preprocessing: of the pixels or the text, as canonical JSON.
+        what: pooled, cls, projected, patches, patches@LAYER, mean@LAYER.
+        dtype: the number format that the model ran in.
+    """
+
+    encoder: str
+    fingerprint: str
+    preprocessing: str
+    what: str
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        """The shelf's folder: a digest of everything but the encoder's name."""
+        identity = [self.fingerprint, self.preprocessing, self.what, self.dtype]
+        return hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
+
+
+def digest_of(sample: Sample | str) -> bytes:
+    """A digest of a sample's content: the bytes of its file, the pixels of a decoded image, or a
+    text.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    if isinstance(sample, str):
+        digest.update(sample.encode())
+    elif isinstance(sample.image, Path):
+        with sample.image.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    else:
+        image = sample.image
+        digest.update(f"{image.mode} {image.size}".encode() + image.tobytes())
+    return digest.digest()
+
+
+@dataclass(frozen=True)
+class ShelfState:
+    """One shelf in numbers: samples with features, samples known to be unreadable, bytes."""
+
+    key: ShelfKey
+    folder: Path
+    chunks: int
+    samples: int
+    left_out: int
+    bytes: int
+    damaged: tuple[str, ...] = ()
+
+
+class Shelf:
+    """One kind of feature of one encoder.
+
+    >>> shelf = Shelf(Path(tempfile.mkdtemp()), ShelfKey("tiny", "f00", "{}", "pooled", "float32"))
+    >>> _ = shelf.add([b"a" * 16, b"b" * 16], np.eye(2, dtype=np.float32))
+    >>> shelf.read([b"b" * 16]).tolist()
+    [[0.0, 1.0]]
+    """
+
+    def __init__(self, root: Path, key: ShelfKey) -> None:
+        self.key, self.folder = key, root / key.name
+        self._where: dict[bytes, tuple[str, int]] = {}
+        self._left_out: dict[bytes, str] = {}
+        self._known: set[str] = set()
+        self._open: dict[str, np.ndarray] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Learns of the chunks that other processes have added, or taken away."""
+        there = set(_chunk_names(self.folder))
+        if self._known - there:
+            self._where, self._left_out, self._known = {}, {}, set()
+            self._open.clear()
+        for name in sorted(there - self._known):
+            chunk = self.folder / name
+            try:
+                digests = np.load(chunk / DIGESTS)
+                about = json.loads((chunk / ABOUT).read_text(encoding="utf-8"))
+            except (OSError, ValueError, EOFError):
+                continue  # damaged: `verify` says so, and its samples are computed again
+            for row, digest in enumerate(digests):
+                self._where.setdefault(digest.tobytes(), (name, row))
+            self._left_out.update(
+                {bytes.fromhex(digest): why for digest, why in about["left_out"].items()}
+            )
+            self._known.add(name)
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._where or digest in self._left_out
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def has_values(self, digest: bytes) -> bool:
+        """Whether there is a row for this sample."""
+        return digest in self._where
+
+    def why_left_out(self, digest: bytes) -> str | None:
+        """Why a sample that was tried has no row."""
+        return self._left_out.get(digest)
+
+    def add(
+        self,
+        digests: Sequence[bytes],
+        values: Shaped[np.ndarray, "n ..."],
+        left_out: Mapping[bytes, str] | None = None,
+    ) -> Path:
+        """One chunk: row i of `values`, from `for_disk`, belongs to digest i. Whole or not at all.
+
+        Raises:
+            WorkError: the disk is full or refuses.
+        """
+        if len(digests) != len(values):
+            raise ValueError(f"{len(digests)} digests for {len(values)} rows")
+        name = chunk_name([*digests, *(left_out or {})])
+        place = self.folder / name
+        try:
+            self._write_key()
+            unfinished = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".{name}-"))
+            try:
+                np.save(unfinished / VALUES, np.ascontiguousarray(values))
+                rows = np.frombuffer(b"".join(digests), dtype=np.uint8)
+                np.save(unfinished / DIGESTS, rows.reshape(-1, DIGEST_BYTES))
+                about = {
+                    "rows": len(digests),
+                    "dtype": "bfloat16" if values.dtype == np.uint16 else str(values.dtype),
+                    "left_out": {digest.hex(): why for digest, why in (left_out or {}).items()},
+                    "checksums": {file: _checksum(unfinished / file) for file in (VALUES, DIGESTS)},
+                }
+                (unfinished / ABOUT).write_text(json.dumps(about, sort_keys=True) + "\n")
+                for file in unfinished.iterdir():
+                    _sync(file)
+                _sync(unfinished)
+                unfinished.chmod(0o755)
+                if place.exists() and not self._is_whole(name, thorough=True):
+                    shutil.rmtree(place)
+                _rename(unfinished, place)
+                _sync(self.folder)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+        except OSError as error:
+            raise WorkError(
+                "features cannot be stored",
+                got=f"{self.folder}: {error.strerror or error}",
+                want="a disk with room, and the right to write",
+                hint="what was stored before is whole; run the same again to go on",
+            ) from error
+        self.refresh()
+        return place
+
+    def read(self, digests: Sequence[bytes]) -> Shaped[np.ndarray, "n ..."]:
+        """The rows of `digests` in their order, in fp32; a chunk is read once, by memory map.
+
+        Raises:
+            KeyError: a digest that the shelf has no row for.
+        """
+        where = [self._where[digest] for digest in digests]
+        wanted: dict[str, list[int]] = {}
+        for position, (name, _) in enumerate(where):
+            wanted.setdefault(name, []).append(position)
+        out: np.ndarray | None = None
+        for name, positions in wanted.items():
+            rows = np.array([where[position][1] for position in positions])
+            order = np.argsort(rows)  # in the order of the disk
+            values = _from_disk(self._values(name)[rows[order]])
+            if out is None:
+                out = np.empty((len(digests), *values.shape[1:]), dtype=np.float32)
+            out[np.array(positions)[order]] = values
+        return np.zeros((0, 0), dtype=np.float32) if out is None else out
+
+    def state(self, verify: bool = False) -> ShelfState:
+        """Numbers about the shelf.
+
+        Args:
+            verify: read every byte and compare it with the checksum it was written with.
+        """
+        names = list(_chunk_names(self.folder))
+        size = sum(
+            file.stat().st_size
+            for name in names
+            for file in (self.folder / name).iterdir()
+            if file.is_file()
+        )
+        damaged = tuple(name for name in names if not self._is_whole(name, verify))
+        return ShelfState(
+            self.key, self.folder, len(names), len(self._where), len(self._left_out), size, damaged
+        )
+
+    def prune(self) -> list[str]:
+        """Removes damaged chunks and what killed runs left; gives the names of the damaged."""
+        damaged = [name for name in _chunk_names(self.folder) if not self._is_whole(name, True)]
+        for name in damaged:
+            shutil.rmtree(self.folder / name)
+        for leftover in self.folder.glob(".*-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        self.refresh()
+        return damaged
+
+    def delete(self) -> None:
+        """Removes the whole shelf."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.refresh()
+
+    def _values(self, name: str) -> np.ndarray:
+        if name not in self._open:
+            self._open[name] = np.load(self.folder / name / VALUES, mmap_mode="r")
+        return self._open[name]
+
+    def _is_whole(self, name: str, thorough: bool) -> bool:
+        chunk = self.folder / name
+        try:
+            about = json.loads((chunk / ABOUT).read_text(encoding="utf-8"))
+            rows = len(np.load(chunk / VALUES, mmap_mode="r"))
+            alike = rows == len(np.load(chunk / DIGESTS)) == about["rows"]
+            return alike and (
+                not thorough
+                or all(_checksum(chunk / f) == said for f, said in about["checksums"].items())
+            )
+        except (OSError, ValueError, KeyError, EOFError):
+            return False
+
+    def _write_key(self) -> None:
+        path = self.folder / "key.json"
+        if not path.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(asdict(self.key), indent=2) + "\n")
+
+
+class FeatureStore:
+    """All shelves below one folder."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+        if self.root.exists() and not self.root.is_dir():
+            raise UsageError("the feature store is a file", got=str(self.root), want="a folder")
+
+    def shelf(self, key: ShelfKey) -> Shelf:
+        """The shelf of `key`, empty where nothing was stored yet."""
+        return Shelf(self.root, key)
+
+    def shelves(self) -> list[Shelf]:
+        """Every shelf that is there, by encoder and kind."""
+        found = []
+        for path in self.root.glob("*/key.json"):
+            try:
+                key = ShelfKey(**json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError):
+                continue
+            found.append(Shelf(self.root, key))
+        return sorted(found, key=lambda shelf: (shelf.key.encoder, shelf.key.what, shelf.key.name))
+
+
+def chunk_name(digests: Iterable[bytes]) -> str:
+    """The name of the chunk that holds these samples."""
+    return hashlib.blake2b(b"".join(digests), digest_size=12).hexdigest()
+
+
+def _chunk_names(folder: Path) -> Iterator[str]:
+    if folder.is_dir():
+        for entry in sorted(folder.iterdir()):
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield entry.name
+
+
+def for_disk(values: Tensor) -> np.ndarray:
+    """An array that numpy can store; bf16 as its bits in uint16, since numpy has no such type."""
+    values = values.detach().cpu().contiguous()
+    if values.dtype == torch.bfloat16:
+        return values.view(torch.uint16).numpy()
+    return values.numpy()
+
+
+def _from_disk(values: np.ndarray) -> np.ndarray:
+    if values.dtype == np.uint16:
+        # bf16 is the upper half of an fp32
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values.astype(np.float32, copy=False)
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _rename(unfinished: Path, place: Path) -> None:
+    """Puts a finished chunk in its place; where one like it is there already, that one stays."""
+    try:
+        unfinished.rename(place)
+    except OSError:
+        if not (place / ABOUT).is_file():
+            raise
+
+
+__all__ = ["FeatureStore", "Shelf", "ShelfKey", "ShelfState", "chunk_name", "digest_of", "for_disk"]
