@@ -115,3 +115,33 @@ def test_a_model_that_was_never_trained_is_refused(tmp_path: Path) -> None:
 def test_hardware_that_is_not_there(clip_folder: Path, device, dtype, error, says) -> None:
     with pytest.raises(error, match=says):
         load_dual(str(clip_folder), device, dtype)
+
+
+@pytest.mark.parametrize("family", ["siglip", "siglip2"])
+def test_a_siglip_is_a_dual_encoder_like_the_plain_calls(family, vision_folder, tmp_path) -> None:
+    import shutil
+
+    import transformers as hf
+    from tests.small_checkpoints import save_tokenizer
+
+    folder = tmp_path / family
+    shutil.copytree(vision_folder(family), folder)
+    save_tokenizer(folder, pad=True)
+    encoder = load_dual(str(folder), "cpu", "float32")
+    model = {"siglip": hf.SiglipModel, "siglip2": hf.Siglip2Model}[family].from_pretrained(folder)
+    texts = ["w1 w2", "w3", "w4 " * 40]
+    # Not AutoTokenizer: it puts its family's own rules in place of the file's.
+    ids = hf.PreTrainedTokenizerFast.from_pretrained(folder)(
+        texts, padding="max_length", truncation=True, max_length=12, return_tensors="pt"
+    ).input_ids
+    pixels = torch.stack([encoder.preprocess(image) for image in _images()])
+    with torch.no_grad():
+        text = model.get_text_features(input_ids=ids).pooler_output
+        if family == "siglip":
+            image = model.get_image_features(pixels).pooler_output
+    normalise = torch.nn.functional.normalize
+    np.testing.assert_allclose(encoder.embed_texts(texts), normalise(text), atol=1e-5)
+    if family == "siglip":
+        np.testing.assert_allclose(encoder.embed_images(_images()), normalise(image), atol=1e-5)
+    assert encoder.embed_images(_images()).shape == (3, encoder.dim)
+    assert encoder.logit_scale == pytest.approx(model.logit_scale.exp().item(), rel=1e-5)

@@ -1,12 +1,15 @@
 """A model with an image side and a text side, behind one face: pictures or sentences to vectors.
 
 Everything that searches, classifies or evaluates talks to this. Which checkpoint it is, where it
-runs and in which format is settled at loading.
+runs and in which format is settled at loading. A CLIP is our own network; a SigLIP of others is
+transformers' own, which takes every tokenizer that SigLIP has had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,44 +20,65 @@ from torch import Tensor
 
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
+from encoderlab.encoders.loading import read_part
+from encoderlab.encoders.text import TextEncoder, load_text
+from encoderlab.encoders.vision import VisionEncoder, load_vision, stack
 from encoderlab.errors import UsageError
-from encoderlab.models.clip import CLIP
+from encoderlab.models import checkpoint as training_checkpoint
+from encoderlab.models.clip import CLIP, Preprocess
 
-FAMILIES = ("clip", TRAINING)
+SIGLIP = ("siglip", "siglip2")
+FAMILIES = ("clip", *SIGLIP, TRAINING)
 TEXT_BATCH = 256
+
+
+class TwoSides(Protocol):
+    """What a dual encoder needs of its network; both give vectors that are not normalised."""
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Of standardised pixels (b, 3, h, w)."""
+        ...
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Of token ids (b, t)."""
+        ...
 
 
 class DualEncoder:
     """An image tower and a text tower that share a space.
 
     Embeddings come out in fp32, L2-normalised, whatever format the towers run in.
+
+    Args:
+        model: both towers, where and in the format they run in.
+        tokenize: sentences to padded token ids (b, t).
+        dim: width of the embeddings.
+        logit_scale: the factor on cosines that the model was trained with.
+        trained_steps: optimiser steps behind it; 0 means untrained, None unknown.
     """
 
     def __init__(
-        self, model: CLIP, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+        self,
+        model: TwoSides,
+        preprocess: Preprocess,
+        tokenize: Callable[[Sequence[str]], Tensor],
+        checkpoint: Checkpoint,
+        device: torch.device,
+        dtype: torch.dtype,
+        dim: int,
+        logit_scale: float,
+        trained_steps: int | None = None,
     ) -> None:
-        if model.tokenizer is None:
-            raise UsageError(
-                "the checkpoint has no tokenizer",
-                got=str(checkpoint.path),
-                want="tokenizer.json, or vocab.json and merges.txt, beside the weights",
-            )
+        self.model, self.preprocess, self.tokenizer = model, preprocess, tokenize
         self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
         self.device, self.dtype = device, dtype
-        self.logit_scale = float(model.logit_scale.detach().float().exp())
-        self.preprocess, self.tokenizer = model.preprocess, model.tokenizer
-        self.model = model.eval().to(device, dtype)
-        self._image_tower = self.model.encode_image
+        self.dim, self.logit_scale, self.trained_steps = dim, logit_scale, trained_steps
+        self._image_tower = model.encode_image
 
     @property
     def where(self) -> tuple[str, str]:
         """Device and number format, as a run's record names them."""
         return str(self.device), str(self.dtype).removeprefix("torch.")
-
-    @property
-    def dim(self) -> int:
-        """Width of the embeddings."""
-        return self.model.config.embed_dim
 
     @property
     def image_size(self) -> int:
@@ -106,26 +130,90 @@ def load_dual(
         raise UsageError(
             "the checkpoint belongs to a family without a text side that we can use",
             got=f"{checkpoint.family} ({name})",
-            want="clip",
+            want="clip, siglip or siglip2",
             hint="list the known ones: encoderlab ls encoders",
         )
-    if checkpoint.family == TRAINING:
-        model = CLIP.from_checkpoint(checkpoint.path)
-    else:
-        model = CLIP.from_pretrained(checkpoint.path)
-    if model.trained_steps == 0 and not allow_untrained:
+    make = _siglip if checkpoint.family in SIGLIP else _ours
+    encoder = make(checkpoint, where, choose_dtype(dtype, where))
+    if encoder.trained_steps == 0 and not allow_untrained:
         raise UsageError(
             "the model has never been trained, so its numbers would mean nothing",
             got=name,
             want="a trained checkpoint",
             hint="train it: encoderlab train --help",
         )
-    return DualEncoder(model, checkpoint, where, choose_dtype(dtype, where))
+    return encoder
 
 
-def stack(images: Sequence[UInt8[np.ndarray, "s s 3"]]) -> UInt8[Tensor, "b 3 s s"]:
-    """Bytes of single images as one batch, channels first."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+def _ours(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> DualEncoder:
+    """A CLIP, or a training checkpoint of ours."""
+    if checkpoint.family == TRAINING:
+        model = training_checkpoint.load(checkpoint.path)
+    else:
+        model = CLIP.from_pretrained(checkpoint.path)
+    if model.tokenizer is None:
+        raise UsageError(
+            "the checkpoint has no tokenizer",
+            got=str(checkpoint.path),
+            want="tokenizer.json, or vocab.json and merges.txt, beside the weights",
+        )
+    return DualEncoder(
+        model.eval().to(device, dtype),
+        model.preprocess,
+        model.tokenizer,
+        checkpoint,
+        device,
+        dtype,
+        model.config.embed_dim,
+        float(model.logit_scale.detach().float().exp()),
+        model.trained_steps,
+    )
+
+
+class _SigLIPSides:
+    """The two adapters of a SigLIP checkpoint as one network."""
+
+    def __init__(self, vision: VisionEncoder, text: TextEncoder) -> None:
+        self.vision, self.text = vision, text
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        seen = self.vision.look(pixels)
+        return self.vision.pool(seen, seen.tokens)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        return self.text.model(input_ids=tokens).pooler_output
+
+
+def _siglip(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> DualEncoder:
+    """transformers' SigLIP or SigLIP 2, fixed or flexible resolution."""
+    kind = str(dtype).removeprefix("torch.")
+    where = device.type if device.index is None else f"{device.type}:{device.index}"
+    vision = load_vision(checkpoint.path, where, kind)
+    text = load_text(checkpoint.path, where, kind)
+
+    def tokenize(texts: Sequence[str]) -> Tensor:
+        # Always to the full length: SigLIP pools at the last place, padding or not.
+        return text.tokenizer(
+            list(texts),
+            padding="max_length",
+            truncation=True,
+            max_length=text.max_length,
+            return_tensors="pt",
+        ).input_ids
+
+    record = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
+    scale = read_part(checkpoint.path, ("logit_scale",))[""]
+    return DualEncoder(
+        _SigLIPSides(vision, text),
+        vision.preprocess,
+        tokenize,
+        checkpoint,
+        device,
+        dtype,
+        vision.pooled_width,
+        float(scale.exp()),
+        record.get("encoderlab", {}).get("trained_steps"),
+    )
 
 
 def _unit(vectors: Tensor) -> Float[np.ndarray, "b d"]:

@@ -21,7 +21,7 @@ from encoderlab.errors import MissingError, UsageError
 
 TRUST_HINT = "trust_remote_code=True runs the checkpoint's own Python: only for a source you trust"
 # Weights that no feature of ours passes through: many checkpoints were saved without them.
-UNUSED = ("pooler.", "mask_token", "embeddings.mask_token", "head.")
+UNUSED = ("pooler.", "mask_token", "embeddings.mask_token")
 
 
 def read_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:

@@ -96,7 +96,8 @@ _ROWS = (
     _row("ls", workbench.Ls, "workbench", "encoders", leaves_folder=False),
     _row("doctor", workbench.Doctor, "workbench", "", leaves_folder=False),
     _row("rerun", workbench.Rerun, "workbench", "outputs/evaluate", leaves_folder=False),
-    _row("features", workbench.Features, "workbench", "ls", arrives_with="feature store"),
+    _row("features", workbench.Features, "workbench", "extract photos --encoders tiny-dinov2",
+         leaves_folder=False),
     _row("app", workbench.App, "workbench", "", arrives_with="web page"),
 )  # fmt: skip
 

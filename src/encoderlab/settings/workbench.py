@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoderlab.settings.common import COMMON, DEVICE_HELP, WHERE, Common
+from encoderlab.settings.common import COMMON, DEVICE_HELP, DTYPE_HELP, MODEL_HELP, WHERE, Common
 from encoderlab.settings.setting import output_folder, setting
 
 
@@ -43,10 +43,32 @@ class Rerun(Common):
 
 @dataclass
 class Features(Common):
-    """Show and tidy the store of features that were computed before."""
+    """Compute, list, verify and delete stored features."""
 
     action: str = setting(
-        "ls", "what to do with the store", positional=True, choices=("ls", "verify", "prune")
+        "ls",
+        "ls: what is stored; extract: compute and store; verify: read every byte; prune: remove "
+        "what is damaged; delete: remove what TARGET names",
+        positional=True,
+        choices=("ls", "extract", "verify", "prune", "delete"),
+    )
+    target: str | None = setting(
+        None,
+        "extract: a folder, CSV or JSONL of images; delete: a shelf, an encoder, or all",
+        positional=True,
+    )
+    encoders: list[str] = setting(["tiny-clip"], "extract: " + MODEL_HELP)
+    what: list[str] = setting(
+        ["pooled"], "extract: pooled, cls, projected, patches, patches@LAYER, mean@LAYER"
+    )
+    img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
+    batch_size: int = setting(32, "images at once", least=1, group=WHERE)
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    trust_remote_code: bool = setting(
+        False,
+        "run the Python that comes with a checkpoint (only from a source you trust)",
+        group=WHERE,
     )
     output_dir: str = setting(output_folder("features"), "folder of the store", group=COMMON)
 

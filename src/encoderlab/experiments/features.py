@@ -1,0 +1,177 @@
+"""The store of features: fill it, list it, verify it, tidy it. Orchestration only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.errors import UsageError, WorkError
+from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings, left_out
+
+if TYPE_CHECKING:
+    from encoderlab.features.store import Shelf, ShelfState
+
+
+@dataclass(frozen=True)
+class FeaturesResult:
+    """What is in the store after the action, and what the action did, in words."""
+
+    store: str
+    done: str
+    shelves: tuple[ShelfState, ...]
+    left_out: LeftOut = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: one entry per shelf."""
+        shelves = [
+            {
+                "shelf": one.key.name,
+                **asdict(one.key),
+                "samples": one.samples,
+                "left_out": one.left_out,
+                "chunks": one.chunks,
+                "bytes": one.bytes,
+            }
+            for one in self.shelves
+        ]
+        return {
+            "store": self.store,
+            "done": self.done,
+            "shelves": shelves,
+            "left_out": as_records(self.left_out),
+        }
+
+    def to_text(self) -> str:
+        """A table of the shelves."""
+        rows = [("shelf", "encoder", "what", "format", "samples", "left out", "size")]
+        for one in self.shelves:
+            rows.append(
+                (
+                    one.key.name, one.key.encoder, one.key.what, one.key.dtype,
+                    f"{one.samples:,}", f"{one.left_out:,}", _size(one.bytes),
+                )
+            )  # fmt: skip
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = []
+        for row in rows:
+            cells = [
+                cell.ljust(width) if i < 4 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            lines.append("  ".join(cells).rstrip())
+        if not self.shelves:
+            lines = [f"the store {self.store} is empty"]
+        return "\n".join([*lines, *([self.done] if self.done else []), *as_lines(self.left_out)])
+
+
+def run(
+    *,
+    out: Path | None = None,
+    action: str = "ls",
+    target: str | None = None,
+    encoders: Sequence[str] = ("tiny-clip",),
+    what: Sequence[str] = ("pooled",),
+    img_root: str | None = None,
+    batch_size: int = 32,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+) -> FeaturesResult:
+    """Acts on the store in the folder `out`.
+
+    Args:
+        action: ls, extract, verify, prune or delete.
+        target: images for extract; what to delete for delete.
+
+    Raises:
+        UsageError: a target that is lacking or not there, or a wrong kind of feature.
+        MissingError: images or a model that are not there.
+        WorkError: damaged chunks were found, or features cannot be stored.
+    """
+    from encoderlab.features.store import FeatureStore
+
+    store = FeatureStore(out or Path("outputs/features"))
+    skipped: LeftOut = ()
+    done = ""
+    if action == "extract":
+        if not target:
+            raise UsageError(
+                "extract needs images",
+                got="no target",
+                want="encoderlab features extract FOLDER, CSV or JSONL",
+            )
+        done, skipped = _extract(
+            store.root, target, encoders, what, img_root, batch_size, device, dtype,
+            trust_remote_code,
+        )  # fmt: skip
+    elif action == "delete":
+        done = _delete(store.shelves(), target)
+    elif action == "prune":
+        damaged = sum(len(shelf.prune()) for shelf in store.shelves())
+        done = f"{damaged} damaged chunks removed" if damaged else "nothing was damaged"
+    shelves = tuple(shelf.state(verify=action == "verify") for shelf in store.shelves())
+    if action == "verify":
+        damaged = sum(len(one.damaged) for one in shelves)
+        if damaged:
+            worst = next(one for one in shelves if one.damaged)
+            raise WorkError(
+                f"{damaged} of {sum(one.chunks for one in shelves)} stored chunks are damaged",
+                got=f"{worst.folder / worst.damaged[0]}" + (" and others" if damaged > 1 else ""),
+                hint="remove them with encoderlab features prune; the next extraction computes "
+                "their samples again",
+            )
+        done = f"{sum(one.chunks for one in shelves)} chunks read, all as they were written"
+    return FeaturesResult(str(store.root), done, shelves, skipped, as_warnings(skipped))
+
+
+def _extract(
+    root: Path,
+    target: str,
+    encoders: Sequence[str],
+    what: Sequence[str],
+    img_root: str | None,
+    batch_size: int,
+    device: str,
+    dtype: str,
+    trusted: bool,
+) -> tuple[str, LeftOut]:
+    from encoderlab.data.read import read_samples
+    from encoderlab.encoders.vision import load_vision
+    from encoderlab.features.extract import extract_images
+
+    samples = read_samples(target, img_root)
+    said = []
+    skipped: LeftOut = ()
+    for name in encoders:
+        encoder = load_vision(name, device, dtype, trust_remote_code=trusted)
+        found = extract_images(encoder, samples, root, what=what, batch_size=batch_size)
+        said.append(f"{name}: {len(found):,} samples, {found.computed:,} computed now")
+        skipped = left_out(found.skipped)
+    return "\n".join(said), skipped
+
+
+def _delete(shelves: list[Shelf], target: str | None) -> str:
+    chosen = [shelf for shelf in shelves if target in ("all", shelf.key.name, shelf.key.encoder)]
+    if not chosen:
+        known = dict.fromkeys(name for s in shelves for name in (s.key.encoder, s.key.name))
+        raise UsageError(
+            "nothing in the store has that name" if target else "delete needs to know what",
+            got=target or "no target",
+            want=", ".join(["all", *known]),
+            hint="see what is there: encoderlab features ls",
+        )
+    for shelf in chosen:
+        shelf.delete()
+    return f"{len(chosen)} shelves deleted"
+
+
+def _size(number: int) -> str:
+    value = float(number)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

@@ -1,0 +1,87 @@
+"""`encoderlab features` as a user types it: fill the store, look, verify, mend, delete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def filled(lab, clip_folder, world):
+    """A store with the pooled and the CLS vectors of twenty pictures."""
+    said = lab(
+        "features", "extract", str(world / "images"), "--encoders", str(clip_folder),
+        "--what", "pooled", "cls", "--device", "cpu", "--dtype", "float32",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert "20 samples, 20 computed now" in said.out
+    return lab
+
+
+def test_a_store_that_is_empty_says_so(lab):
+    said = lab("features")
+    assert said.code == 0 and said.out.strip() == "the store outputs/features is empty"
+
+
+def test_what_is_stored_is_listed(filled, clip_folder):
+    shown = filled("features", "ls")
+    assert shown.code == 0
+    head, *rows = shown.out.splitlines()
+    assert head.split() == ["shelf", "encoder", "what", "format", "samples", "left", "out", "size"]
+    assert [row.split()[2] for row in rows] == ["cls", "pooled"]
+    record = filled("features", "ls", "--json").json
+    assert [one["samples"] for one in record["shelves"]] == [20, 20]
+
+
+def test_extracting_again_computes_nothing(filled, clip_folder, world):
+    said = filled(
+        "features", "extract", str(world / "images"), "--encoders", str(clip_folder),
+        "--dtype", "float32", "--device", "cpu",
+    )  # fmt: skip
+    assert "20 samples, 0 computed now" in said.out
+
+
+def test_damage_is_found_named_and_mended(filled):
+    assert "2 chunks read, all as they were written" in filled("features", "verify").out
+    values = next(Path("outputs/features").glob("*/*/values.npy"))
+    content = bytearray(values.read_bytes())
+    content[-1] ^= 1
+    values.write_bytes(content)
+    said = filled("features", "verify")
+    assert said.code == 1 and "Traceback" not in said.err
+    assert "1 of 2 stored chunks are damaged" in said.err and values.parent.name in said.err
+    assert "encoderlab features prune" in said.err
+    assert "1 damaged chunks removed" in filled("features", "prune").out
+    assert filled("features", "verify").code == 0
+
+
+def test_deleting_takes_a_shelf_an_encoder_or_all(filled, clip_folder):
+    shelf = filled("features", "ls", "--json").json["shelves"][0]["shelf"]
+    assert "1 shelves deleted" in filled("features", "delete", shelf).out
+    assert "1 shelves deleted" in filled("features", "delete", str(clip_folder)).out
+    assert filled("features", "ls").out.strip() == "the store outputs/features is empty"
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        (("delete",), 2, "delete needs to know what"),
+        (("delete", "nothing-like-it"), 2, "nothing in the store has that name"),
+        (("extract",), 2, "extract needs images"),
+        (("extract", "no/such/folder"), 3, "no such data"),
+        (("verfy",), 2, "verify"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_sentence(lab, words, code, said):
+    answer = lab("features", *words)
+    assert answer.code == code and said in answer.err and "Traceback" not in answer.err
+
+
+def test_an_unknown_kind_of_feature_is_refused_before_anything_is_written(lab, clip_folder, world):
+    answer = lab(
+        "features", "extract", str(world / "images"), "--encoders", str(clip_folder),
+        "--what", "poled",
+    )  # fmt: skip
+    assert answer.code == 2 and "unknown kind of feature" in answer.err
+    assert not list(Path("outputs").rglob("*.npy"))
