@@ -37,3 +37,10 @@ def test_search_is_function_and_subpackage_at_once():
 
     assert callable(encoderlab.search)
     assert encoderlab.search.Index is Index is encoderlab.Index
+
+
+def test_features_is_function_and_subpackage_at_once():
+    from encoderlab.features import FeatureStore
+
+    assert callable(encoderlab.features)
+    assert encoderlab.features.FeatureStore is FeatureStore

@@ -18,30 +18,40 @@ _WHERE = {
     "CLIP": "encoderlab.models.clip:CLIP",
     "DataGenerator": "encoderlab.data.generator:DataGenerator",
     "Index": "encoderlab.search:Index",
+    "LLMManager": "encoderlab.encoders.manager:LLMManager",
     "Sample": "encoderlab.data.sample:Sample",
     "VLMDataset": "encoderlab.data.vlm_dataset:VLMDataset",
+    "VisionEncoderManager": "encoderlab.encoders.manager:VisionEncoderManager",
     "classify": "encoderlab.experiments.classify:run",
     "evaluate": "encoderlab.experiments.evaluate:run",
+    "features": "encoderlab.experiments.features:run",
     "index": "encoderlab.experiments.index:run",
     "load_dual": "encoderlab.encoders.dual:load_dual",
+    "load_text": "encoderlab.encoders.text:load_text",
+    "load_vision": "encoderlab.encoders.vision:load_vision",
     "read_samples": "encoderlab.data.read:read_samples",
     "search": "encoderlab.experiments.search:run",
     "train": "encoderlab.experiments.train:run",
 }
 
-_ALSO_PACKAGES = ("search",)
+_ALSO_PACKAGES = ("features", "search")
 
 __all__ = [
     "CLIP",
     "DataGenerator",
     "Index",
+    "LLMManager",
     "Sample",
     "VLMDataset",
+    "VisionEncoderManager",
     "__version__",
     "classify",
     "evaluate",
+    "features",
     "index",
     "load_dual",
+    "load_text",
+    "load_vision",
     "read_samples",
     "search",
     "train",
@@ -53,8 +63,12 @@ if TYPE_CHECKING:
     from encoderlab.data.sample import Sample
     from encoderlab.data.vlm_dataset import VLMDataset
     from encoderlab.encoders.dual import load_dual
+    from encoderlab.encoders.manager import LLMManager, VisionEncoderManager
+    from encoderlab.encoders.text import load_text
+    from encoderlab.encoders.vision import load_vision
     from encoderlab.experiments.classify import run as classify
     from encoderlab.experiments.evaluate import run as evaluate
+    from encoderlab.experiments.features import run as features
     from encoderlab.experiments.index import run as index
     from encoderlab.experiments.search import run as search
     from encoderlab.experiments.train import run as train

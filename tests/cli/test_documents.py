@@ -60,14 +60,27 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} -> {target}"
 
 
-def test_the_python_of_the_readme_runs(clip_folder: Path, world: Path, tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("name", ["README.md", "encoders.md"])
+def test_the_python_of_the_documents_runs(
+    name: str, clip_folder: Path, world: Path, tmp_path: Path, monkeypatch
+):
+    from PIL import Image
+
     monkeypatch.chdir(tmp_path)
-    (body,) = [body for page, body in _blocks("python") if page == "README.md"]
-    for shown, real in (
-        ("tiny-clip", str(clip_folder)),
-        ("outputs/train", str(clip_folder)),
-        ("photos/", str(world / "images")),
-        ("pairs/test.csv", str(world / "captions.csv")),
-    ):
-        body = body.replace(shown, real)
-    exec(compile(body, "README.md", "exec"), {})
+    bodies = [body for page, body in _blocks("python") if page == name]
+    assert bodies
+    # What a reader has at hand there.
+    space = {
+        "picture": Image.new("RGB", (50, 40), "red"),
+        "my_encoder": encoderlab.load_vision(clip_folder, dtype="float32"),
+    }
+    for body in bodies:
+        for shown, real in (
+            ("tiny-clip", str(clip_folder)),
+            ("tiny-dinov2", str(clip_folder)),
+            ("outputs/train", str(clip_folder)),
+            ("photos/", str(world / "images")),
+            ("pairs/test.csv", str(world / "captions.csv")),
+        ):
+            body = body.replace(shown, real)
+        exec(compile(body, name, "exec"), space)

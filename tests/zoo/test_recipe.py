@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from encoderlab.encoders.dual import load_dual
-from encoderlab.zoo import card, train
+from encoderlab.zoo import card, recipes, train
+from encoderlab.zoo.cards import pairs
 from encoderlab.zoo.recipes import CLIPS
 
 
@@ -21,8 +22,8 @@ def test_a_small_run_trains_exports_and_writes_its_card(tmp_path: Path, monkeypa
         training=dataclasses.replace(recipe.training, epochs=1, batch_size=128),
     )
     monkeypatch.setattr(train, "VALIDATION_IMAGES", 30)
-    monkeypatch.setattr(card, "SYNTHETIC_IMAGES", 25)
-    monkeypatch.setitem(card.CLIPS, "tiny-clip", small)
+    monkeypatch.setattr(pairs, "SYNTHETIC_IMAGES", 25)
+    monkeypatch.setitem(recipes.CLIPS, "tiny-clip", small)
     folder = train.train_clip("tiny-clip", small, None, tmp_path, resume=False)
     encoder = load_dual(str(folder))
     assert encoder.dim == recipe.shape.embed_dim

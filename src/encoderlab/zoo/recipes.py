@@ -114,7 +114,8 @@ class SelfSupervisedRecipe:
 
     Args:
         steps: optimiser steps.
-        synthetic_images: how many pictures of the synthetic world it draws from.
+        synthetic_images: how many pictures of the synthetic world it draws from, of all kinds.
+        more_scenes: as many scenes on top: the kind in which pictures differ least.
         patch_share: share of the batch whose patches are compared as well.
         temperature: of both contrastive losses.
         momentum: of the averaged copy that gives the targets, at the start; one at the end.
@@ -127,20 +128,21 @@ class SelfSupervisedRecipe:
     heads: int
     mlp_ratio: int
     steps: int
-    synthetic_images: int = 60_000
+    synthetic_images: int = 50_000
+    more_scenes: int = 50_000
     batch_size: int = 256
     lr: float = 1.5e-3
     wd: float = 0.05
     warmup_steps: int = 100
     patch_dropout: float = 0.5
-    patch_share: float = 0.5
+    patch_share: float = 0.25
     patch_weight: float = 0.5
-    temperature: float = 0.15
+    temperature: float = 0.1
     momentum: float = 0.99
     seed: int = 0
 
 
-SELF_SUPERVISED = {"tiny-dinov2": SelfSupervisedRecipe(96, 8, 192, 4, 3, 4, steps=1500)}
+SELF_SUPERVISED = {"tiny-dinov2": SelfSupervisedRecipe(96, 8, 192, 4, 3, 4, steps=900)}
 
 ZooRecipe = CLIPRecipe | SelfSupervisedRecipe | LanguageRecipe
 RECIPES: dict[str, ZooRecipe] = {**CLIPS, **SELF_SUPERVISED, **LANGUAGE_MODELS}
@@ -161,5 +163,6 @@ def scaled(recipe: ZooRecipe, share: float) -> ZooRecipe:
     """The same recipe with `share` of the synthetic pictures (and steps), for a trial run."""
     images = max(1000, int(recipe.synthetic_images * share))
     if isinstance(recipe, SelfSupervisedRecipe):
-        return replace(recipe, synthetic_images=images, steps=max(2, int(recipe.steps * share)))
+        scenes, steps = int(recipe.more_scenes * share), max(2, int(recipe.steps * share))
+        return replace(recipe, synthetic_images=images, more_scenes=scenes, steps=steps)
     return replace(recipe, synthetic_images=images)

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoderlab.data.synthetic import render_arrays
+from encoderlab.data.synthetic import KINDS, render_arrays
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from encoderlab.models.clip import Preprocess
@@ -38,6 +38,7 @@ from encoderlab.zoo.recipes import SelfSupervisedRecipe
 MOVE = Augmentation(shift=0.12, zoom=0.35, turn=15, colour=0.0)
 TINT = Augmentation(shift=0.0, zoom=0.0, turn=0.0, colour=0.5)
 PATCHES_PER_IMAGE = 8
+KEEP_EVERY = 100  # steps between two looks that can be taken at an unfinished run
 
 
 class Projected(nn.Module):
@@ -72,8 +73,11 @@ def train_self_supervised(
     """Trains and exports; gives the exported folder."""
     size = recipe.image_size
     preprocess = Preprocess(size, "squash", IMAGENET_MEAN, IMAGENET_STD)
-    pixels = render_arrays(range(recipe.synthetic_images), split="train", size=size, processes=2)
-    images = pixels.pixels.transpose(0, 3, 1, 2)
+    first, last = recipe.synthetic_images, recipe.synthetic_images + len(KINDS) * recipe.more_scenes
+    numbers = [*range(first), *range(first, last, len(KINDS))]
+    assert KINDS[numbers[-1] % len(KINDS)] == "scene" or not recipe.more_scenes
+    images = render_arrays(numbers, split="train", size=size, processes=2).pixels
+    images = images.transpose(0, 3, 1, 2)
     if root is not None:
         samples = [s for which in SETS for s in read_set(which, root, "train", ("en", "ko"))]
         checked = decode_all(samples, preprocess, "real train images")
@@ -112,6 +116,13 @@ def train_self_supervised(
             with torch.no_grad():
                 for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
                     slow.lerp_(fast, away)
+            if (step + 1) % KEEP_EVERY == 0:
+                save(
+                    copy.deepcopy(teacher.tower),
+                    preprocess,
+                    step + 1,
+                    folder / f"{name}-unfinished",
+                )
             bar.advance(
                 recipe.batch_size,
                 f"image loss {float(image_loss.detach()):.3f}, patch loss "

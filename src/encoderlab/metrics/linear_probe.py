@@ -1,0 +1,80 @@
+"""What a linear layer can read from frozen features: accuracy on held-out rows, with its interval.
+
+Pure functions of arrays. Letters: n rows, m test rows, d width.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from encoderlab.errors import UsageError
+from encoderlab.metrics.score import Score, wilson
+
+FOLDS = 3
+
+
+def linear_probe(
+    features: Float[np.ndarray, "n d"],
+    labels: Shaped[np.ndarray, " n"],
+    test_features: Float[np.ndarray, "m d"],
+    test_labels: Shaped[np.ndarray, " m"],
+    strengths: Sequence[float] = (0.01, 0.1, 1.0, 10.0),
+) -> Score:
+    """Accuracy of a logistic regression on standardised features (Alain & Bengio 2017).
+
+    Args:
+        strengths: values of scikit-learn's C to choose from by cross-validation within the labelled
+            rows; test rows have no say.
+
+    Raises:
+        UsageError: a single class, no row, or rows that do not match.
+
+    >>> x = np.array([[0.0], [1.0], [9.0], [10.0]])
+    >>> linear_probe(x, np.array(list("aabb")), x, np.array(list("aabb"))).value
+    1.0
+    """
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    if len(features) != len(labels) or len(test_features) != len(test_labels):
+        raise UsageError(
+            "features and labels do not match",
+            got=f"{len(features)} and {len(labels)}, {len(test_features)} and {len(test_labels)}",
+        )
+    if len(set(labels.tolist())) < 2 or not len(test_labels):
+        raise UsageError(
+            "a probe needs two classes and something to test on",
+            got=f"{len(set(labels.tolist()))} classes, {len(test_labels)} test rows",
+        )
+    rarest = min(Counter(labels.tolist()).values())
+    chosen = strengths[len(strengths) // 2]
+    if rarest >= FOLDS and len(strengths) > 1:
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+        found = [
+            cross_val_score(_probe(strength), features, labels, cv=folds).mean()
+            for strength in strengths
+        ]
+        chosen = strengths[int(np.argmax(found))]
+    probe = _probe(chosen)
+    right = probe.fit(features, labels).predict(test_features) == test_labels
+    commonest = Counter(labels.tolist()).most_common(1)[0][0]
+    n = len(test_labels)
+    return Score(
+        float(np.mean(right)),
+        *wilson(float(right.sum()), n),
+        chance=float(np.mean(test_labels == commonest)),
+        n=n,
+        estimator=f"logistic regression, C={chosen:g}, on held-out rows; Wilson interval",
+    )
+
+
+def _probe(strength: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300))

@@ -1,0 +1,83 @@
+"""Projectors: from an encoder's width to an LLM's. Knows tensors; training is elsewhere.
+
+Shapes: b batch, n tokens, d_v width of the encoder, d_t width of the LLM.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from encoderlab.errors import UsageError, unknown
+
+# kind -> the weights that meet the encoder's features: all that depends on d_v.
+INPUT_WEIGHTS = {
+    "linear": ("weight",),
+    "mlp": ("0.weight",),
+    "mlp_norm": ("0.weight",),
+    "cross_attention": ("key.weight", "value.weight"),
+}
+KINDS = tuple(INPUT_WEIGHTS)
+QUERIES = 4
+HEAD_WIDTH = 64
+
+
+class CrossAttention(nn.Module):
+    """Learnable queries look at the visual tokens, and their mean goes on (the resampler of
+    Flamingo and Q-Former, reduced to one block). All but the input is as wide as the LLM.
+
+    Args:
+        queries: how many.
+    """
+
+    def __init__(self, d_v: int, d_t: int, queries: int = QUERIES) -> None:
+        super().__init__()
+        self.heads = heads_for(d_t)
+        self.queries = nn.Parameter(torch.randn(queries, d_t) * d_t**-0.5)
+        self.key, self.value = nn.Linear(d_v, d_t), nn.Linear(d_v, d_t)
+        self.out = nn.Linear(d_t, d_t)
+
+    def forward(self, x: Float[Tensor, "b *n d_v"]) -> Float[Tensor, "b d_t"]:
+        """(b, d_v) is taken as one token, (b, n, d_v) as n."""
+        tokens = x.unsqueeze(-2) if x.ndim == 2 else x
+        heads, size = self.heads, self.queries.shape[1] // self.heads
+        q = self.queries.unflatten(-1, (heads, size))
+        k = self.key(tokens).unflatten(-1, (heads, size))
+        v = self.value(tokens).unflatten(-1, (heads, size))
+        weights = torch.einsum("qhc,bnhc->bhqn", q, k) * size**-0.5
+        # The mean over queries of what they see is what their mean attention sees.
+        seen = torch.einsum("bhn,bnhc->bhc", weights.softmax(dim=-1).mean(dim=2), v)
+        return self.out(seen.flatten(-2))
+
+
+def create_projector(kind: str, d_v: int, d_t: int) -> nn.Module:
+    """A projector (b, d_v) -> (b, d_t).
+
+    Args:
+        kind: "linear" (one layer, LLaVA); "mlp" (Linear, GELU, Linear, LLaVA-1.5); "mlp_norm"
+            (Linear, GELU, LayerNorm, Linear, as ELAS is defined); "cross_attention".
+
+    Raises:
+        UsageError: an unknown kind, or a width that is not positive.
+
+    >>> create_projector("mlp", 8, 5)(torch.zeros(2, 8)).shape
+    torch.Size([2, 5])
+    """
+    for name, width in (("d_v", d_v), ("d_t", d_t)):
+        if width < 1:
+            raise UsageError(f"{name} must be positive", got=width, want="a width")
+    if kind == "linear":
+        return nn.Linear(d_v, d_t)
+    if kind == "mlp":
+        return nn.Sequential(nn.Linear(d_v, d_t), nn.GELU(), nn.Linear(d_t, d_t))
+    if kind == "mlp_norm":
+        return nn.Sequential(nn.Linear(d_v, d_t), nn.GELU(), nn.LayerNorm(d_t), nn.Linear(d_t, d_t))
+    if kind == "cross_attention":
+        return CrossAttention(d_v, d_t)
+    raise unknown("projector", kind, list(KINDS), "encoderlab.models.projectors")
+
+
+def heads_for(width: int) -> int:
+    """The most heads of at least `HEAD_WIDTH` channels that divide `width`."""
+    return max(h for h in range(1, max(1, width // HEAD_WIDTH) + 1) if width % h == 0)

@@ -1,0 +1,21 @@
+"""What every card says first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Sizes of a checkpoint's folder, the card left out."""
+
+    millions: float
+    megabytes: float
+
+    @classmethod
+    def of(cls, folder: Path) -> Facts:
+        """Counted from the files: weights are fp16."""
+        weights = (folder / "model.safetensors").stat().st_size
+        size = sum(file.stat().st_size for file in folder.iterdir() if file.name != "README.md")
+        return cls(weights / 2 / 1e6, size / 1e6)

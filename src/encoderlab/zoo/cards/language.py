@@ -1,0 +1,80 @@
+"""The card of a language model: perplexity on held-out texts, beside a unigram model's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from encoderlab.zoo.cards.facts import Facts
+from encoderlab.zoo.language import perplexity, real_texts, synthetic_texts
+from encoderlab.zoo.real_data import SETS, read_set
+from encoderlab.zoo.recipes import LANGUAGE_MODELS
+
+PICTURES = 500
+LANGUAGES = {"en": "English", "ko": "Korean"}
+
+ABOUT = """
+A language model of {millions:.2f} M parameters (fp16, {megabytes:.1f} MB) that stands in for an LLM
+where none can be downloaded: `{architecture}`, width {width}, {layers} layers, a vocabulary of
+{vocabulary:,}. Next-token loss on what the pictures of the synthetic world and of the real sets
+say: captions, questions and answers, English and Korean. It speaks of nothing else.
+"""
+
+MEASURED = """
+Perplexity per token (exp of the mean negative log-likelihood) of the model, and of a unigram model
+that knows only how often each token occurs in training; both over the same tokens. Lower is better;
+what counts is the ratio.
+
+| texts | tokens | perplexity | unigram | ratio |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def about(config: dict[str, Any], facts: Facts) -> str:
+    """What the model is, in words."""
+    return ABOUT.format(
+        architecture=config["architectures"][0],
+        width=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        vocabulary=config["vocab_size"],
+        **vars(facts),
+    )
+
+
+def held_out_captions(language: str, trained_on: int, pictures: int | None = None) -> list[str]:
+    """Captions of test pictures, each once, of which training had none word for word."""
+    seen = {text for tongue, text in synthetic_texts(0, trained_on) if tongue == language}
+    found = synthetic_texts(0, pictures or PICTURES, split="test")
+    fresh = (text for tongue, text in found if tongue == language and text not in seen)
+    return list(dict.fromkeys(fresh))
+
+
+def measured(folder: Path, real: Path | None) -> str:
+    """The table, measured now."""
+    trained_on = LANGUAGE_MODELS[folder.name].synthetic_images
+    sets = {
+        f"synthetic world, {name}, none of them in training": held_out_captions(code, trained_on)
+        for code, name in LANGUAGES.items()
+    }
+    if real is not None:
+        seen = set(real_texts(real, "train"))
+        for code, name in LANGUAGES.items():
+            fresh = (
+                text
+                for which in SETS
+                for sample in read_set(which, real, "test", (code,))
+                for text in sample.texts
+                if text not in seen
+            )
+            sets[f"real sets' test captions, {name}, none of them in training"] = list(
+                dict.fromkeys(fresh)
+            )
+    rows = []
+    for name, texts in sets.items():
+        found = perplexity(folder, texts)
+        rows.append(
+            f"| {name} ({found.texts:,}) | {found.tokens:,} | {found.model:.1f} | "
+            f"{found.unigram:.1f} | {found.unigram / found.model:.1f} x |"
+        )
+    return MEASURED.format(rows="\n".join(rows))
