@@ -43,6 +43,8 @@ def test_every_number_format_survives_the_disk_bit_for_bit(tmp_path: Path, dtype
     read = shelf.read([digest(i) for i in range(4)])
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, values.float().numpy())
+    batch = shelf.batch([digest(2), digest(0)])
+    assert batch.dtype == dtype and torch.equal(batch, values[[2, 0]])
 
 
 def test_identity_is_everything_but_the_name_of_the_encoder() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from encoderlab.data.sample import Sample
@@ -64,16 +64,28 @@ class StoredFeatures:
         return self.rows(range(len(self.digests)), what)
 
     def rows(self, indices: Sequence[int], what: str = "pooled") -> Float[np.ndarray, "k ..."]:
-        """Some rows, in the order asked for: a random batch costs what the disk costs.
+        """Some rows, in the order asked for, fp32.
 
         Raises:
             UsageError: a kind of feature that was not extracted.
         """
+        return self._shelf(what).read([self.digests[i] for i in indices])
+
+    def batch(self, indices: Sequence[int], what: str = "patches") -> Shaped[Tensor, "k ..."]:
+        """Some rows as a tensor in the format they are stored in (bf16 tokens stay bf16): a random
+        batch costs what the disk costs.
+
+        Raises:
+            UsageError: a kind of feature that was not extracted.
+        """
+        return self._shelf(what).batch([self.digests[i] for i in indices])
+
+    def _shelf(self, what: str) -> Shelf:
         if what not in self.shelves:
             raise UsageError(
                 "this kind of feature was not extracted", got=what, want=", ".join(self.shelves)
             )
-        return self.shelves[what].read([self.digests[i] for i in indices])
+        return self.shelves[what]
 
 
 def extract_images(

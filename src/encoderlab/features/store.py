@@ -14,6 +14,7 @@ tokens fastest.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from encoderlab.data.sample import Sample
@@ -192,25 +193,35 @@ class Shelf:
         self.refresh()
         return place
 
-    def read(self, digests: Sequence[bytes]) -> Shaped[np.ndarray, "n ..."]:
-        """The rows of `digests` in their order, in fp32; a chunk is read once, by memory map.
+    def read(self, digests: Sequence[bytes]) -> Float[np.ndarray, "n ..."]:
+        """The rows of `digests` in their order, in fp32.
+
+        Raises:
+            KeyError: a digest that the shelf has no row for.
+        """
+        return self.batch(digests).float().numpy()
+
+    def batch(self, digests: Sequence[bytes]) -> Shaped[Tensor, "n ..."]:
+        """The same in the format they are stored in: half the bytes for half the precision, at the
+        speed of the disk. Each chunk is visited once, in the order of its rows.
 
         Raises:
             KeyError: a digest that the shelf has no row for.
         """
         where = [self._where[digest] for digest in digests]
-        wanted: dict[str, list[int]] = {}
-        for position, (name, _) in enumerate(where):
-            wanted.setdefault(name, []).append(position)
+        order = sorted(range(len(where)), key=where.__getitem__)
         out: np.ndarray | None = None
-        for name, positions in wanted.items():
-            rows = np.array([where[position][1] for position in positions])
-            order = np.argsort(rows)  # in the order of the disk
-            values = _from_disk(self._values(name)[rows[order]])
+        for name, group in itertools.groupby(order, key=lambda position: where[position][0]):
+            positions = list(group)
+            values = self._values(name)
             if out is None:
-                out = np.empty((len(digests), *values.shape[1:]), dtype=np.float32)
-            out[np.array(positions)[order]] = values
-        return np.zeros((0, 0), dtype=np.float32) if out is None else out
+                out = np.empty((len(digests), *values.shape[1:]), dtype=values.dtype)
+            for position in positions:
+                out[position] = values[where[position][1]]
+        if out is None:
+            return torch.zeros(0, 0)
+        found = torch.from_numpy(out)
+        return found.view(torch.bfloat16) if out.dtype == np.uint16 else found
 
     def state(self, verify: bool = False) -> ShelfState:
         """Numbers about the shelf.
@@ -247,7 +258,9 @@ class Shelf:
 
     def _values(self, name: str) -> np.ndarray:
         if name not in self._open:
-            self._open[name] = np.load(self.folder / name / VALUES, mmap_mode="r")
+            # As a plain array: every look at a numpy memmap makes another object of its kind.
+            mapped = np.load(self.folder / name / VALUES, mmap_mode="r")
+            self._open[name] = np.asarray(mapped)
         return self._open[name]
 
     def _is_whole(self, name: str, thorough: bool) -> bool:
@@ -312,13 +325,6 @@ def for_disk(values: Tensor) -> np.ndarray:
     if values.dtype == torch.bfloat16:
         return values.view(torch.uint16).numpy()
     return values.numpy()
-
-
-def _from_disk(values: np.ndarray) -> np.ndarray:
-    if values.dtype == np.uint16:
-        # bf16 is the upper half of an fp32
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float32, copy=False)
 
 
 def _checksum(path: Path) -> str:
