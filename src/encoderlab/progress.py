@@ -90,24 +90,33 @@ def _on_terminal(what: str, total: int | None, unit: str) -> Iterator[Bar]:
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}" + ("" if total is None else f"/{total:,}") + f" {unit}"),
+        TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         Remaining(),
         TextColumn("{task.fields[remark]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as drawn:
-        task = drawn.add_task(what, total=total, remark="")
-        yield Bar(total, lambda bar: drawn.update(task, completed=bar.done, remark=bar.text))
+        task = drawn.add_task(what, total=total, remark="", rate="")
+        started = time.monotonic()
+
+        def show(bar: Bar) -> None:
+            rate = _rate(bar.done, time.monotonic() - started, unit)
+            drawn.update(task, completed=bar.done, remark=bar.text, rate=rate)
+
+        yield Bar(total, show)
 
 
 def _in_log(what: str, total: int | None, unit: str) -> Iterator[Bar]:
     started = last = time.monotonic()
 
     def line(bar: Bar) -> str:
-        seconds = max(time.monotonic() - started, 1e-9)
+        seconds = time.monotonic() - started
         count = f"{bar.done:,}" + ("" if bar.total is None else f"/{bar.total:,}")
-        rate = bar.done / seconds
-        speed = f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"
-        return f"{what}: {count}, {seconds:.0f} s, {speed}" + (f", {bar.text}" if bar.text else "")
+        left = ""
+        if bar.total is not None and 0 < bar.done < bar.total:
+            left = f", {seconds * (bar.total - bar.done) / bar.done:.0f} s left"
+        said = f"{what}: {count}, {seconds:.0f} s, {_rate(bar.done, seconds, unit)}{left}"
+        return said + (f", {bar.text}" if bar.text else "")
 
     def show(bar: Bar) -> None:
         nonlocal last
@@ -119,3 +128,8 @@ def _in_log(what: str, total: int | None, unit: str) -> Iterator[Bar]:
     bar = Bar(total, show)
     yield bar
     note(line(bar))
+
+
+def _rate(done: int, seconds: float, unit: str) -> str:
+    rate = done / max(seconds, 1e-9)
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"

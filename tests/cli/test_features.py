@@ -28,7 +28,17 @@ def test_what_is_stored_is_listed(filled, clip_folder):
     shown = filled("features", "ls")
     assert shown.code == 0
     head, *rows = shown.out.splitlines()
-    assert head.split() == ["shelf", "encoder", "what", "format", "samples", "left", "out", "size"]
+    assert head.split() == [
+        "shelf",
+        "encoder",
+        "what",
+        "ran",
+        "in",
+        "samples",
+        "left",
+        "out",
+        "size",
+    ]
     assert [row.split()[2] for row in rows] == ["cls", "pooled"]
     record = filled("features", "ls", "--json").json
     assert [one["samples"] for one in record["shelves"]] == [20, 20]
@@ -50,16 +60,16 @@ def test_damage_is_found_named_and_mended(filled):
     values.write_bytes(content)
     said = filled("features", "verify")
     assert said.code == 1 and "Traceback" not in said.err
-    assert "1 of 2 stored chunks are damaged" in said.err and values.parent.name in said.err
+    assert "1 of 2 stored chunks is damaged" in said.err and values.parent.name in said.err
     assert "encoderlab features prune" in said.err
-    assert "1 damaged chunks removed" in filled("features", "prune").out
+    assert "1 damaged chunk removed" in filled("features", "prune").out
     assert filled("features", "verify").code == 0
 
 
 def test_deleting_takes_a_shelf_an_encoder_or_all(filled, clip_folder):
     shelf = filled("features", "ls", "--json").json["shelves"][0]["shelf"]
-    assert "1 shelves deleted" in filled("features", "delete", shelf).out
-    assert "1 shelves deleted" in filled("features", "delete", str(clip_folder)).out
+    assert "1 shelf deleted" in filled("features", "delete", shelf).out
+    assert "1 shelf deleted" in filled("features", "delete", str(clip_folder)).out
     assert filled("features", "ls").out.strip() == "the store outputs/features is empty"
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 import transformers as hf
 from PIL import Image
-from tests.small_checkpoints import VISION
+from tests.small_checkpoints import VISION, VIT
 from tests.small_models import make_clip
 
 from encoderlab.encoders import check
+from encoderlab.encoders.text import load_text
 from encoderlab.encoders.vision import VisionEncoder, load_vision
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.models.clip import CLIP
@@ -153,6 +154,21 @@ def test_a_resolution_that_the_patches_do_not_divide_is_refused(vision_folder):
         load_vision(vision_folder("dinov2"), **FP32, resolution=(50, 48))
 
 
+def test_pixels_that_the_patches_do_not_fill_are_left_over(tmp_path, pictures):
+    # google/siglip-so400m-patch14-384 has 384 pixels in patches of 14
+    config = hf.SiglipVisionConfig(**(VIT | {"image_size": 37}))
+    hf.SiglipVisionModel(config).save_pretrained(tmp_path)
+    side = {"height": 37, "width": 37}
+    record = {"image_processor_type": "SiglipImageProcessor", "size": side}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(record))
+    encoder = load_vision(tmp_path, **FP32)
+    assert encoder.grid == (4, 4) and check(encoder).kept
+    pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
+    with torch.no_grad():
+        expected = hf.SiglipVisionModel.from_pretrained(tmp_path)(pixels).pooler_output
+    assert torch.allclose(encoder.encode(pictures).pooled, expected, atol=1e-5)
+
+
 def test_a_training_run_of_ours_is_an_encoder_too(tmp_path, pictures):
     model = make_clip()
     model.save_pretrained(tmp_path / "exported")
@@ -164,6 +180,10 @@ def test_a_training_run_of_ours_is_an_encoder_too(tmp_path, pictures):
     run = load_vision(tmp_path / "run", **FP32)
     exported = load_vision(tmp_path / "exported", **FP32)
     assert torch.equal(run.encode(pictures).pooled, exported.encode(pictures).pooled)
+    with pytest.raises(UsageError, match=r"a training run takes the resolution"):
+        load_vision(tmp_path / "run", **FP32, resolution=64)
+    with pytest.raises(UsageError, match=r"is no language model.*load_dual"):
+        load_text(tmp_path / "run", **FP32)
     ours = CLIP.from_pretrained(tmp_path / "exported")
     pixels = torch.stack([run.preprocess(picture) for picture in pictures])
     with torch.no_grad():

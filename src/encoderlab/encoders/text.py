@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from encoderlab.encoders.checkpoint import Checkpoint, resolve
+from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
+from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import load_part, pretrained, read_config, silent_loading
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.progress import note
@@ -103,7 +104,7 @@ class TextEncoder:
             UsageError: no text, something that is no text, or a layer that the model does not have.
         """
         _check_texts(texts)
-        chosen = self._layers(layers)
+        chosen = layer_numbers(layers, self.n_layers)
         ids, mask = self.padded(texts)
         more: dict[str, Any] = {"output_hidden_states": True} if chosen else {}
         if self._causal and "position_ids" in self._accepted:
@@ -149,19 +150,6 @@ class TextEncoder:
             if token is not None:
                 return int(token)
         return 0
-
-    def _layers(self, asked: Sequence[int]) -> list[int]:
-        found = []
-        for layer in asked:
-            number = layer + self.n_layers + 1 if layer < 0 else layer
-            if not 0 <= number <= self.n_layers:
-                raise UsageError(
-                    "the model has no such layer",
-                    got=layer,
-                    want=f"0 to {self.n_layers}, or -1 for the last",
-                )
-            found.append(number)
-        return sorted(set(found))
 
 
 class ProjectedTextEncoder(TextEncoder):
@@ -230,6 +218,12 @@ def load_text(
     if device_map is not None:
         _require("accelerate", f"device_map={device_map!r}", "accelerate")
     checkpoint = resolve(name, language=True, code=trust_remote_code)
+    if checkpoint.family == TRAINING:
+        raise UsageError(
+            "a training run of a CLIP is no language model",
+            got=str(name),
+            want="load_dual for both of its sides, or its export folder here",
+        )
     config = read_config(checkpoint, trust_remote_code)
     kind = choose_dtype(dtype, where)
     with silent_loading(name):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
+from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import read_config, silent_loading
 from encoderlab.encoders.preprocessing import read_preprocess
 from encoderlab.errors import UsageError
@@ -131,13 +132,7 @@ class VisionEncoder:
         self.device, self.dtype = device, dtype
         self.patch_size = self._patch_size()
         height, width = preprocess.shape
-        if height % self.patch_size or width % self.patch_size:
-            raise UsageError(
-                "the resolution is no multiple of the patch size",
-                got=f"{height} x {width} with patches of {self.patch_size}",
-                want=f"for example {_nearest(height, self.patch_size)} x "
-                f"{_nearest(width, self.patch_size)}",
-            )
+        # Rounded down: SigLIP so400m cuts 384 pixels into 27 patches of 14 and leaves the rest.
         self.grid = height // self.patch_size, width // self.patch_size
         self.width = int(self.config.hidden_size)
         self.n_layers = int(self.config.num_hidden_layers)
@@ -212,8 +207,8 @@ class VisionEncoder:
         Raises:
             UsageError: a layer that the tower does not have.
         """
-        chosen = self._layers(layers, first=0)
-        blocks = self._layers(attention, first=1)
+        chosen = layer_numbers(layers, self.n_layers)
+        blocks = layer_numbers(attention, self.n_layers, first=1)
         ready = self.preprocess.standardise(pixels.to(self.device, non_blocking=True))
         wanted = {}
         if chosen:
@@ -267,19 +262,6 @@ class VisionEncoder:
         """Moves the tower."""
         self.device, self.dtype = device or self.device, dtype or self.dtype
         self.tower.to(self.device, self.dtype)
-
-    def _layers(self, asked: Iterable[int], first: int) -> list[int]:
-        found = []
-        for layer in asked:
-            number = layer + self.n_layers + 1 if layer < 0 else layer
-            if not first <= number <= self.n_layers:
-                raise UsageError(
-                    "the tower has no such layer",
-                    got=layer,
-                    want=f"{first} to {self.n_layers}, or -1 for the last",
-                )
-            found.append(number)
-        return sorted(set(found))
 
     def _require(self, asked: list[int], got: tuple[Tensor, ...], what: str, enough: bool) -> None:
         if asked and not enough:
@@ -337,13 +319,19 @@ def load_vision(
     """
     where = choose_device(device)
     checkpoint = resolve(name, code=trust_remote_code)
+    size = (resolution, resolution) if isinstance(resolution, int) else resolution
     if checkpoint.family == TRAINING:
+        if size is not None:
+            raise UsageError(
+                "a training run takes the resolution that it was trained at",
+                got=f"resolution={resolution} for {name}",
+                want="its export folder, as a Hugging Face checkpoint",
+            )
         return _of_training_run(checkpoint, where, choose_dtype(dtype, where))
     folder = checkpoint.path
     adapter = _adapter(FAMILIES.get(checkpoint.family, GENERIC))
     config = read_config(checkpoint, trust_remote_code)
     vision = adapter.vision_config(config)
-    size = (resolution, resolution) if isinstance(resolution, int) else resolution
     preprocess = read_preprocess(folder, own_side(vision), size)
     if size is not None and not adapter.any_resolution:
         raise UsageError(
@@ -353,7 +341,15 @@ def load_vision(
         )
     with silent_loading(name):
         tower = adapter.load_tower(folder, config, trust_remote_code)
-    return adapter(tower, preprocess, checkpoint, where, choose_dtype(dtype, where))
+    encoder = adapter(tower, preprocess, checkpoint, where, choose_dtype(dtype, where))
+    patch = encoder.patch_size
+    if size is not None and (size[0] % patch or size[1] % patch or min(size) < patch):
+        raise UsageError(
+            "the resolution is no multiple of the patch size",
+            got=f"{size[0]} x {size[1]} with patches of {patch}",
+            want=f"for example {_nearest(size[0], patch)} x {_nearest(size[1], patch)}",
+        )
+    return encoder
 
 
 def own_side(config: Any) -> int | None:

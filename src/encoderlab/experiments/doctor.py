@@ -20,6 +20,7 @@ from encoderlab.reports.run_folder import versions
 
 EXTRAS = {
     "demo": ("skimage", "photographs for `make demo`"),
+    "gpu": ("bitsandbytes", "8-bit and 4-bit language models, device_map"),
     "wandb": ("wandb", "--logger wandb"),
     "sweep": ("hydra_plugins.hydra_joblib_launcher", "hydra/launcher=joblib"),
     "bench": ("faiss", "the benchmarks"),

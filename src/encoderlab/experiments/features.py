@@ -46,7 +46,7 @@ class FeaturesResult:
 
     def to_text(self) -> str:
         """A table of the shelves."""
-        rows = [("shelf", "encoder", "what", "format", "samples", "left out", "size")]
+        rows = [("shelf", "encoder", "what", "ran in", "samples", "left out", "size")]
         for one in self.shelves:
             rows.append(
                 (
@@ -111,19 +111,21 @@ def run(
         done = _delete(store.shelves(), target)
     elif action == "prune":
         damaged = sum(len(shelf.prune()) for shelf in store.shelves())
-        done = f"{damaged} damaged chunks removed" if damaged else "nothing was damaged"
+        done = f"{_counted(damaged, 'damaged chunk')} removed" if damaged else "nothing was damaged"
     shelves = tuple(shelf.state(verify=action == "verify") for shelf in store.shelves())
     if action == "verify":
         damaged = sum(len(one.damaged) for one in shelves)
         if damaged:
             worst = next(one for one in shelves if one.damaged)
             raise WorkError(
-                f"{damaged} of {sum(one.chunks for one in shelves)} stored chunks are damaged",
+                f"{damaged} of {sum(one.chunks for one in shelves)} stored chunks "
+                + ("is damaged" if damaged == 1 else "are damaged"),
                 got=f"{worst.folder / worst.damaged[0]}" + (" and others" if damaged > 1 else ""),
                 hint="remove them with encoderlab features prune; the next extraction computes "
                 "their samples again",
             )
-        done = f"{sum(one.chunks for one in shelves)} chunks read, all as they were written"
+        chunks = _counted(sum(one.chunks for one in shelves), "chunk")
+        done = f"{chunks} read, all as they were written"
     return FeaturesResult(str(store.root), done, shelves, skipped, as_warnings(skipped))
 
 
@@ -165,7 +167,11 @@ def _delete(shelves: list[Shelf], target: str | None) -> str:
         )
     for shelf in chosen:
         shelf.delete()
-    return f"{len(chosen)} shelves deleted"
+    return f"{_counted(len(chosen), 'shelf', 'shelves')} deleted"
+
+
+def _counted(number: int, thing: str, several: str | None = None) -> str:
+    return f"{number:,} {thing if number == 1 else several or thing + 's'}"
 
 
 def _size(number: int) -> str:

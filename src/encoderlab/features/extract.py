@@ -23,6 +23,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from encoderlab.data.sample import Sample
+from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.text import TextEncoder
 from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, stack
 from encoderlab.errors import UsageError, WorkError
@@ -143,7 +144,7 @@ def extract_texts(
         UsageError: a layer that the model does not have.
         WorkError: no room on the disk, or out of memory with one sentence at a time.
     """
-    numbers = {f"mean@{layer}": layer % (encoder.n_layers + 1) for layer in layers}
+    numbers = {f"mean@{k}": k for k in layer_numbers(layers, encoder.n_layers)}
 
     def compute(batch: list[str]) -> dict[str, np.ndarray]:
         seen = encoder.encode(batch, layers=list(numbers.values()))
@@ -178,12 +179,7 @@ class _Kind:
             raise UsageError("unknown kind of feature", got=name, want=KINDS)
         if found[1]:
             return cls(name, found[1])
-        layer = int(found[3])
-        layer = layer + encoder.n_layers + 1 if layer < 0 else layer
-        if not 0 <= layer <= encoder.n_layers:
-            raise UsageError(
-                "the tower has no such layer", got=name, want=f"0 to {encoder.n_layers}"
-            )
+        (layer,) = layer_numbers([int(found[3])], encoder.n_layers)
         return cls(f"{found[2]}@{layer}", found[2], layer)
 
     def of(self, seen: VisionFeatures) -> Tensor:

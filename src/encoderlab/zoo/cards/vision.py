@@ -22,7 +22,7 @@ from encoderlab.zoo.cards.facts import Facts
 from encoderlab.zoo.real_data import SETS, read_set
 
 TEST_IMAGES = 1000
-LABELLED_SCENES = 4500
+LABELLED_SCENES = 9000
 # Labelled pictures come from where no training reaches.
 LABELLED_START = 60_000_000
 BATCH = 128

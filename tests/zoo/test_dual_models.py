@@ -1,4 +1,4 @@
-"""The embedded tiny-clip does what its card says, small and with nothing but transformers."""
+"""The embedded CLIP and SigLIP do what their cards say, small and with transformers alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, CLIPModel
+from transformers import AutoTokenizer, CLIPModel, SiglipModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from encoderlab.data.synthetic import KINDS, write_dataset
 from encoderlab.encoders.checkpoint import ZOO, embedded_models
@@ -16,7 +17,8 @@ from encoderlab.encoders.dual import load_dual
 from encoderlab.experiments import classify, evaluate
 from encoderlab.zoo.real_data import SETS, read_set
 
-TINY = ZOO / "tiny-clip"
+NAMES = ("tiny-clip", "tiny-siglip")
+every_model = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -25,26 +27,36 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("zoo") / "w", 1000, languages=("en", "ko"))
 
 
-def test_it_ships_small_and_with_a_card() -> None:
-    assert "tiny-clip" in embedded_models()
-    assert sum(file.stat().st_size for file in TINY.iterdir()) <= 6_000_000
-    card = (TINY / "README.md").read_text(encoding="utf-8")
+@every_model
+def test_it_ships_small_and_with_a_card(name: str) -> None:
+    assert name in embedded_models()
+    assert sum(file.stat().st_size for file in (ZOO / name).iterdir()) <= 6_000_000
+    card = (ZOO / name / "README.md").read_text(encoding="utf-8")
     assert "chance" in card
     assert all(which.credit in card for which in SETS)
 
 
-def test_transformers_alone_gives_the_same_embeddings() -> None:
-    encoder = load_dual("tiny-clip", "cpu", "float32")
-    model = CLIPModel.from_pretrained(TINY, dtype=torch.float32).eval()
+def test_all_embedded_models_together_stay_small() -> None:
+    sizes = [f.stat().st_size for name in embedded_models() for f in (ZOO / name).iterdir()]
+    assert sum(sizes) <= 25_000_000
+
+
+@every_model
+def test_transformers_alone_gives_the_same_embeddings(name: str) -> None:
+    encoder = load_dual(name, "cpu", "float32")
+    folder = ZOO / name
+    clip = name == "tiny-clip"
+    model = (CLIPModel if clip else SiglipModel).from_pretrained(folder, dtype=torch.float32)
+    processor = (CLIPImageProcessorPil if clip else SiglipImageProcessorPil).from_pretrained(folder)
     images = [Image.new("RGB", (120, 80), name) for name in ("red", "navy")]
     texts = ["a small red circle", "수학 문제"]
-    pixels = CLIPImageProcessorPil.from_pretrained(TINY)(images, return_tensors="pt")
-    words = AutoTokenizer.from_pretrained(TINY)(texts, padding=True, return_tensors="pt")
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    words = AutoTokenizer.from_pretrained(folder)(
+        texts, padding=True if clip else "max_length", return_tensors="pt"
+    )
     with torch.no_grad():
-        image = model.get_image_features(pixel_values=pixels["pixel_values"]).pooler_output
-        text = model.get_text_features(
-            input_ids=words["input_ids"], attention_mask=words["attention_mask"]
-        ).pooler_output
+        image = model.get_image_features(pixel_values=pixels).pooler_output
+        text = model.get_text_features(**words).pooler_output
     normalise = torch.nn.functional.normalize
     for ours, theirs in (
         (encoder.embed_images(images), image),
@@ -54,25 +66,28 @@ def test_transformers_alone_gives_the_same_embeddings() -> None:
 
 
 @pytest.mark.slow
+@every_model
 @pytest.mark.parametrize("language", ["en", "ko"])
-def test_recall_on_a_thousand_held_out_pictures(held_out: Path, language: str) -> None:
-    found = evaluate.run(csv=str(held_out / f"captions.{language}.csv")).retrieval
+def test_recall_on_a_thousand_held_out_pictures(name: str, held_out: Path, language: str) -> None:
+    found = evaluate.run(csv=str(held_out / f"captions.{language}.csv"), model=name).retrieval
     assert found.distinct_captions == 1000 or language == "ko"
     for direction in (found.image_to_text, found.text_to_image):
         assert float(direction.recall[1]) >= 0.60
 
 
 @pytest.mark.slow
-def test_zero_shot_over_the_kinds_of_pictures(held_out: Path) -> None:
-    result = classify.run(image_dir=str(held_out / "images"), classes=",".join(KINDS))
+@every_model
+def test_zero_shot_over_the_kinds_of_pictures(name: str, held_out: Path) -> None:
+    result = classify.run(image_dir=str(held_out / "images"), classes=",".join(KINDS), model=name)
     assert result.accuracy is not None
     assert float(result.accuracy.top1) >= 0.95
 
 
 @pytest.mark.slow
+@every_model
 @pytest.mark.parametrize("table", ["test.en.csv", "test.ko.csv"])
-def test_it_finds_real_emoji_far_above_chance(real_data: Path, table: str) -> None:
-    found = evaluate.run(csv=str(real_data / "emoji-bilingual" / table)).retrieval
+def test_it_finds_real_emoji_far_above_chance(name: str, real_data: Path, table: str) -> None:
+    found = evaluate.run(csv=str(real_data / "emoji-bilingual" / table), model=name).retrieval
     recall = found.text_to_image.recall[10]
     assert recall.ci_low is not None and recall.chance is not None
     assert recall.ci_low > 3 * recall.chance

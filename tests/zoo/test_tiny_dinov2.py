@@ -1,0 +1,108 @@
+"""The embedded encoder without words: what a linear layer reads from it, beside an untrained copy;
+and every embedded vision model keeps the contract.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import Dinov2Model
+
+from encoderlab.encoders import check
+from encoderlab.encoders.checkpoint import ZOO, embedded_models
+from encoderlab.encoders.vision import load_vision
+from encoderlab.metrics.linear_probe import linear_probe
+from encoderlab.zoo.cards.vision import (
+    clothes,
+    data_type,
+    largest_shape,
+    main_shape,
+    pooled,
+    untrained_copy,
+)
+from encoderlab.zoo.recipes import SELF_SUPERVISED
+from encoderlab.zoo.self_supervised import train_self_supervised
+
+
+@pytest.mark.parametrize("name", ["tiny-clip", "tiny-siglip", "tiny-dinov2"])
+def test_every_embedded_vision_model_keeps_the_contract(name: str) -> None:
+    assert check(load_vision(name, "cpu", "float32")).kept
+
+
+def test_it_ships_small_and_with_a_card() -> None:
+    assert "tiny-dinov2" in embedded_models()
+    folder = ZOO / "tiny-dinov2"
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 6_000_000
+    assert "untrained copy" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return load_vision("tiny-dinov2", "cpu", "float32")
+
+
+def probes(trained, task) -> tuple[float, float]:
+    """Accuracy of the trained encoder and of an untrained copy."""
+    _, (pictures, labels), (test_pictures, test_labels) = task
+    first, second = (
+        float(
+            linear_probe(
+                pooled(encoder, pictures), labels, pooled(encoder, test_pictures), test_labels
+            )
+        )
+        for encoder in (trained, untrained_copy(trained))
+    )
+    return first, second
+
+
+@pytest.mark.slow
+def test_ten_labelled_pictures_of_each_type_are_enough(trained) -> None:
+    ours, untrained = probes(trained, data_type(10))
+    assert ours >= 0.95 and ours >= untrained + 0.15
+
+
+@pytest.mark.slow
+def test_the_main_shape_of_a_scene_can_be_read(trained) -> None:
+    ours, untrained = probes(trained, main_shape())
+    assert ours >= 0.60 and ours >= untrained + 0.15
+
+
+@pytest.mark.slow
+def test_it_helps_on_real_photographs_too(trained, real_data: Path) -> None:
+    ours, untrained = probes(trained, clothes(real_data))
+    assert ours > untrained
+
+
+@pytest.mark.parametrize(
+    "caption, shape",
+    [
+        ("a small red star above a large blue heart", "heart"),
+        ("a small red star at the top left", "star"),
+        ("a large red star and a large blue heart", None),
+        ("a small red star and a small blue heart", None),
+    ],
+)
+def test_the_main_shape_is_that_of_the_largest_thing(caption: str, shape: str | None) -> None:
+    assert largest_shape(caption) == shape
+
+
+@pytest.mark.slow
+def test_a_small_run_trains_and_exports(tmp_path: Path, monkeypatch) -> None:
+    recipe = dataclasses.replace(
+        SELF_SUPERVISED["tiny-dinov2"], steps=2, batch_size=16, synthetic_images=20, more_scenes=8
+    )
+    folder = train_self_supervised("tiny-dinov2", recipe, None, tmp_path)
+    model = Dinov2Model.from_pretrained(folder, dtype=torch.float32)
+    encoder = load_vision(folder, "cpu", "float32")
+    assert check(encoder).kept
+    rng = np.random.default_rng(0)
+    from PIL import Image
+
+    image = Image.fromarray(rng.integers(0, 256, (96, 96, 3), dtype=np.uint8))
+    with torch.no_grad():
+        expected = model(encoder.preprocess(image)[None]).pooler_output
+    assert torch.allclose(encoder.encode([image]).pooled, expected, atol=1e-4)
