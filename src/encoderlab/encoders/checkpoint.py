@@ -58,11 +58,14 @@ class Checkpoint:
         return digest.hexdigest()
 
 
-def embedded_models() -> tuple[str, ...]:
-    """Names of the checkpoints that ship with the package."""
-    return tuple(
-        sorted(folder.name for folder in ZOO.iterdir() if (folder / "config.json").is_file())
-    )
+def embedded_models(language: bool | None = None) -> tuple[str, ...]:
+    """Names of the checkpoints that ship with the package: language models, encoders, or all."""
+    found = []
+    for config in sorted(ZOO.glob("*/config.json")):
+        classes = json.loads(config.read_text(encoding="utf-8")).get("architectures", [""])
+        if language is None or classes[0].endswith("ForCausalLM") == language:
+            found.append(config.parent.name)
+    return tuple(found)
 
 
 def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> Checkpoint:
@@ -95,7 +98,7 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
         return _folder(text, path, "folder")
     if text.count("/") == 1 and not text.startswith((".", "~", "/")):
         return _folder(text, local_folder(text, code=code), "hub")
-    known = [*embedded_models(), *aliases]
+    known = [*embedded_models(language), *aliases]
     near = did_you_mean(text, known)
     raise MissingError(
         "unknown model",

@@ -12,11 +12,14 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import EncoderLabError
 from encoderlab.experiments.ls import embedded
 from encoderlab.reports.run_folder import versions
+
+if TYPE_CHECKING:
+    from encoderlab.data.synthetic.item import SyntheticItem
 
 EXTRAS = {
     "demo": ("skimage", "photographs for `make demo`"),
@@ -225,34 +228,63 @@ def _data() -> list[Finding]:
 
 
 def _self_test(device: str, seed: int) -> list[Finding]:
-    """Embeds two pictures and the sentence for one of them: it has to prefer its own."""
+    """Tries every embedded model on two pictures and their captions."""
     part = "self-test"
-    names = [
-        name
-        for name, made_of in embedded(language=False)
-        if made_of in ("CLIPModel", "SiglipModel")
-    ]
-    if not names:
+    models = [*embedded(language=False), *embedded(language=True)]
+    if not models:
         return [Finding(part, "embedded models", MISSING, "nothing to test")]
     from encoderlab.data.synthetic import generate
-    from encoderlab.encoders.dual import load_dual
 
     picture, other = (generate(seed, split="test", kind=kind) for kind in ("scene", "table"))
     found = []
-    for name in names:
+    for name, made_of in models:
         clock = time.perf_counter()
         try:
-            encoder = load_dual(name, device=device)
-            images = encoder.embed_images([picture.image, other.image])
-            text = encoder.embed_texts([picture.captions[0]])
+            if made_of in ("CLIPModel", "SiglipModel"):
+                good, said = _prefers_its_own(name, device, picture, other)
+            elif made_of.endswith("ForCausalLM"):
+                good, said = _tells_sentences_apart(name, device, picture)
+            else:
+                good, said = _keeps_the_contract(name, device)
         except EncoderLabError as error:
             found.append(Finding(part, name, WRONG, str(error)))
             continue
         seconds = time.perf_counter() - clock
-        own, foreign = (float(value) for value in images @ text[0])
-        said = (
-            f"two images and a sentence in {seconds:.1f} s; cosine {own:.2f} with its own "
-            f"image, {foreign:.2f} with the other"
-        )
-        found.append(Finding(part, name, OK if own > foreign else WRONG, said))
+        found.append(Finding(part, name, OK if good else WRONG, f"{said} ({seconds:.1f} s)"))
     return found
+
+
+def _prefers_its_own(
+    name: str, device: str, picture: SyntheticItem, other: SyntheticItem
+) -> tuple[bool, str]:
+    from encoderlab.encoders.dual import load_dual
+
+    encoder = load_dual(name, device=device)
+    images = encoder.embed_images([picture.image, other.image])
+    own, foreign = map(float, images @ encoder.embed_texts([picture.captions[0]])[0])
+    return own > foreign, (
+        f"a sentence has cosine {own:.2f} with its own image, {foreign:.2f} with another"
+    )
+
+
+def _keeps_the_contract(name: str, device: str) -> tuple[bool, str]:
+    from encoderlab.encoders import check
+    from encoderlab.encoders.vision import load_vision
+
+    found = check(load_vision(name, device, "float32"), strict=False)
+    kept = sum(one.kept for one in found.findings)
+    return found.kept, f"keeps {kept} of {len(found.findings)} promises of the vision contract"
+
+
+def _tells_sentences_apart(name: str, device: str, picture: SyntheticItem) -> tuple[bool, str]:
+    """A caption is nearer to another of the same picture than to one in another language."""
+    import torch.nn.functional as F
+
+    from encoderlab.encoders.text import load_text
+
+    texts = [*picture.captions[:2], picture.captions_ko[0]]
+    vectors = F.normalize(load_text(name, device).encode(texts).pooled.float(), dim=-1)
+    near, far = map(float, vectors[1:] @ vectors[0])
+    return near > far, (
+        f"a caption has cosine {near:.2f} with another of its picture, {far:.2f} with a Korean one"
+    )
