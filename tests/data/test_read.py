@@ -196,3 +196,27 @@ def test_typed_sets_are_read_under_their_root(tmp_path: Path, monkeypatch) -> No
         data.load_samples("chart")
     with pytest.raises(MissingError, match="the data root is not there"):
         VLMDataset(tmp_path / "none")
+
+
+@pytest.mark.parametrize("text", [None, 7, ["a"], "  "])
+def test_an_assistant_text_that_is_no_text_is_left_out(tmp_path: Path, text) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    parts = [{"type": "text", "text": text}, {"type": "text", "text": "fine"}]
+    asked = [{"type": "image", "image": "a.png"}]
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": parts}]
+    (tmp_path / "l.jsonl").write_text(json.dumps({"messages": turns}))
+    assert read_samples(tmp_path / "l.jsonl")[0].texts == ("fine",)
+
+
+def test_a_label_file_that_is_no_utf_8_ends_in_words(tmp_path: Path) -> None:
+    (tmp_path / "l.jsonl").write_bytes("차트".encode("cp949"))
+    with pytest.raises(UsageError, match=r"label file cannot be read.*UTF-8"):
+        read_samples(tmp_path / "l.jsonl")
+
+
+def test_blanks_around_a_label_are_no_part_of_it(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
+    (tmp_path / "t.csv").write_text("image_path,caption,label\na.png,x, red \nb.png,y,  \n")
+    assert [sample.label for sample in read_samples(tmp_path / "t.csv")] == ["red", None]
+    assert read_labels(tmp_path / "t.csv") == {"a.png": "red"}

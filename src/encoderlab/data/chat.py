@@ -32,12 +32,17 @@ def read_chat(
         raise MissingError("no such label file", got=str(path), want="a JSONL file that exists")
     root = None if img_root is None else Path(img_root)
     samples: list[Sample] = []
-    with file.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                where = f"line {number} of {file}"
-                root = root or _beside(file, line)
-                samples.append(_sample(line, where, root, f"{file.stem}/{number}", label))
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    where = f"line {number} of {file}"
+                    root = root or _beside(file, line)
+                    samples.append(_sample(line, where, root, f"{file.stem}/{number}", label))
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            "the label file cannot be read", got=f"{file}: {error}", want="JSON lines in UTF-8"
+        ) from error
     if not samples:
         raise UsageError("the label file is empty", got=str(file), want="one record per line")
     check_some_exist(samples, root or file.parent, "the image folder")
@@ -63,7 +68,7 @@ def _sample(line: str, where: str, root: Path, name: str, label: str | None) -> 
         for role, parts in turns
         if role == "assistant"
         for part in parts
-        if part.get("type") == "text" and part.get("text", "").strip()
+        if part.get("type") == "text" and isinstance(part.get("text"), str) and part["text"].strip()
     ]
     if label is None and "/" in images[0]:
         label = images[0].split("/")[0]

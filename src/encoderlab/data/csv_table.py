@@ -42,8 +42,9 @@ def read_csv(path: str | Path, img_root: str | Path | None = None) -> list[Sampl
             caption = (row.get(CAPTION) or "").strip()
             if caption and caption not in captions:
                 captions.append(caption)
-            if row.get(LABEL):
-                labels[name] = row[LABEL].strip()
+            label = (row.get(LABEL) or "").strip()
+            if label:
+                labels[name] = label
     if not texts:
         raise UsageError(
             "the CSV has no rows", got=str(table), want="one row per image and caption"
@@ -118,7 +119,8 @@ def read_labels(path: str | Path) -> dict[str, str]:
     table = _existing(path)
     with _text_of(table) as rows:
         _check_columns(table, rows.fieldnames, (IMAGE, LABEL))
-        found = {row[IMAGE]: row[LABEL] for row in rows if row[IMAGE] and row[LABEL]}
+        pairs = (((row[IMAGE] or "").strip(), (row[LABEL] or "").strip()) for row in rows)
+        found = {name: label for name, label in pairs if name and label}
     if not found:
         raise UsageError("the CSV has no rows", got=str(table), want="one row per image")
     return found

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -229,7 +229,7 @@ class Shelf:
         Args:
             verify: read every byte and compare it with the checksum it was written with.
         """
-        names = list(_chunk_names(self.folder))
+        names = _chunk_names(self.folder)
         size = sum(
             file.stat().st_size
             for name in names
@@ -312,11 +312,12 @@ def chunk_name(digests: Iterable[bytes]) -> str:
     return hashlib.blake2b(b"".join(digests), digest_size=12).hexdigest()
 
 
-def _chunk_names(folder: Path) -> Iterator[str]:
-    if folder.is_dir():
-        for entry in sorted(folder.iterdir()):
-            if entry.is_dir() and not entry.name.startswith("."):
-                yield entry.name
+def _chunk_names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:  # tells folders from files without a look at each
+            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    except FileNotFoundError:
+        return []
 
 
 def for_disk(values: Tensor) -> np.ndarray:
