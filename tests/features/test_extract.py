@@ -53,6 +53,7 @@ def test_features_are_those_of_the_encoder(encoder, samples, tmp_path) -> None:
         ("patches@1", seen.layers[1]), (f"mean@{last}", seen.layers[last].mean(dim=1)),
     ):  # fmt: skip
         np.testing.assert_allclose(found.array(name), expected, atol=1e-4)
+    np.testing.assert_array_equal(found.array("mean@-1"), found.array(f"mean@{last}"))
     assert found.samples == samples and found.computed == len(samples)
     order = [3, 0, 5]
     np.testing.assert_array_equal(found.rows(order, "patches"), found.array("patches")[order])

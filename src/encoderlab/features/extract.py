@@ -124,9 +124,13 @@ def extract_images(
             for batch, decoded in decoded_ahead(pool, encoder.preprocess, batches):
                 yield batch, [one if isinstance(one, str) else one.pixels for one in decoded]
 
-        return _Extraction(encoder, compute, prepare, batch_size, chunk_size).run(
-            list(samples), _shelves(store, encoder, preprocessing, [kind.name for kind in kinds])
+        names = dict.fromkeys(kind.name for kind in kinds)
+        found = _Extraction(encoder, compute, prepare, batch_size, chunk_size).run(
+            list(samples), _shelves(store, encoder, preprocessing, list(names))
         )
+    # "mean@-1" is kept as the layer it is, and found under both names.
+    asked = {kind.asked: found.shelves[kind.name] for kind in kinds}
+    return dataclasses.replace(found, shelves={**found.shelves, **asked})
 
 
 def extract_texts(
@@ -170,6 +174,7 @@ class _Kind:
 
     name: str
     part: str
+    asked: str
     layer: int | None = None
 
     @classmethod
@@ -178,9 +183,9 @@ class _Kind:
         if found is None:
             raise UsageError("unknown kind of feature", got=name, want=KINDS)
         if found[1]:
-            return cls(name, found[1])
+            return cls(name, found[1], name)
         (layer,) = layer_numbers([int(found[3])], encoder.n_layers)
-        return cls(f"{found[2]}@{layer}", found[2], layer)
+        return cls(f"{found[2]}@{layer}", found[2], name, layer)
 
     def of(self, seen: VisionFeatures) -> Tensor:
         if self.layer is not None:
