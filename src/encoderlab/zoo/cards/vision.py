@@ -136,7 +136,7 @@ def untrained_copy(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
     torch.manual_seed(seed)
     tower = type(encoder.tower)(encoder.config)
     return type(encoder)(
-        tower, encoder.preprocess, encoder.checkpoint, encoder.device, torch.float32
+        tower, encoder.preprocess, encoder.checkpoint, encoder.device, encoder.dtype
     )
 
 
