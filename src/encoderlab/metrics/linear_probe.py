@@ -23,7 +23,7 @@ def linear_probe(
     labels: Shaped[np.ndarray, " n"],
     test_features: Float[np.ndarray, "m d"],
     test_labels: Shaped[np.ndarray, " m"],
-    strengths: Sequence[float] = (0.01, 0.1, 1.0, 10.0),
+    strengths: Sequence[float] = (0.1, 1.0, 10.0, 100.0),
 ) -> Score:
     """Accuracy of a logistic regression on standardised features (Alain & Bengio 2017).
 
