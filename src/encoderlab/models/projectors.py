@@ -5,7 +5,10 @@ Shapes: b batch, n tokens, d_v width of the encoder, d_t width of the LLM.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -76,6 +79,30 @@ def create_projector(kind: str, d_v: int, d_t: int) -> nn.Module:
     if kind == "cross_attention":
         return CrossAttention(d_v, d_t)
     raise unknown("projector", kind, list(KINDS), "encoderlab.models.projectors")
+
+
+def stacked_forward(
+    kind: str, weights: Mapping[str, Float[Tensor, "m ..."]], x: Float[Tensor, "m b d_v"]
+) -> Float[Tensor, "m b d_t"]:
+    """What m projectors of one kind make of their own batches of pooled vectors, as large products
+    over the stack; `weights` are their parameters by name, stacked."""
+
+    def linear(name: str, value: Tensor) -> Tensor:
+        prefix = f"{name}." if name else ""
+        bias = weights[f"{prefix}bias"].unsqueeze(1)
+        return torch.baddbmm(bias, value, weights[f"{prefix}weight"].mT)
+
+    if kind == "linear":
+        return linear("", x)
+    if kind == "mlp":
+        return linear("2", F.gelu(linear("0", x)))
+    if kind == "mlp_norm":
+        hidden = F.gelu(linear("0", x))
+        normed = F.layer_norm(hidden, hidden.shape[-1:])
+        scale, shift = weights["2.weight"].unsqueeze(1), weights["2.bias"].unsqueeze(1)
+        return linear("3", normed * scale + shift)
+    # A pooled vector is a single token, which every query looks at with weight one.
+    return linear("out", linear("value", x))
 
 
 def heads_for(width: int) -> int:

@@ -9,7 +9,6 @@ Shapes: n pairs, m copies in a stack, d_v and d_t widths.
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import grad
 
 from encoderlab.errors import UsageError, WorkError, unknown
-from encoderlab.models.projectors import INPUT_WEIGHTS, KINDS, create_projector
+from encoderlab.models.projectors import INPUT_WEIGHTS, KINDS, create_projector, stacked_forward
 from encoderlab.progress import progress
 
 # Above this many weights a step is matrix products all through, and a stack gains nothing:
@@ -132,13 +131,16 @@ def train_projector(
         WorkError: the loss is no longer finite.
     """
     recipe = recipe or ProjectorRecipe()
-    job = _Job.of(kind, x, y, recipe, seed, groups)
-    projector = job.projector
+    return _train_alone(_Job.of(kind, x, y, recipe, seed, groups), recipe)
+
+
+def _train_alone(job: _Job, recipe: ProjectorRecipe) -> TrainedProjector:
+    projector, x, y = job.untrained(), job.train_x, job.train_y
     optimiser = _adam(projector.parameters(), recipe.lr)
     losses = []
     for _ in range(recipe.epochs):
         optimiser.zero_grad()
-        loss = F.mse_loss(projector(job.train_x), job.train_y)
+        loss = F.mse_loss(projector(x), y)
         loss.backward()
         optimiser.step()
         losses.append(loss.detach())
@@ -171,9 +173,7 @@ def train_grid(
     with progress("training projectors", total=len(jobs), unit="projector") as bar:
         for cells in _stacks(jobs):
             if len(cells) == 1:
-                names = cells[0]
-                x, y = pairs[names[:2]]
-                done[names] = train_projector(names[2], x, y, recipe, names[3], groups)
+                done[cells[0]] = _train_alone(jobs[cells[0]], recipe)
             else:
                 found = _train_stack([jobs[cell] for cell in cells], recipe)
                 done.update(zip(cells, found, strict=True))
@@ -187,7 +187,6 @@ class _Job:
 
     kind: str
     seed: int
-    projector: nn.Module
     x: Tensor
     y: Tensor
     train_rows: np.ndarray
@@ -217,11 +216,17 @@ class _Job:
                 row = int((~value.isfinite()).any(dim=1).nonzero()[0])
                 raise UsageError("a vector is not finite", got=f"row {row} of {name}")
         train_rows, held_out_rows = split_rows(len(x), recipe.train_share, seed, groups)
-        # A generator of its own: what was drawn before must not matter.
+        return cls(kind, seed, x, y, train_rows, held_out_rows)
+
+    def untrained(self) -> nn.Module:
+        """The projector as it begins: what was drawn before does not matter."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            projector = create_projector(kind, x.shape[1], y.shape[1]).to(x.device)
-        return cls(kind, seed, projector, x, y, train_rows, held_out_rows)
+            torch.manual_seed(self.seed)
+            return create_projector(self.kind, *self.widths).to(self.x.device)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        return self.x.shape[1], self.y.shape[1]
 
     @property
     def train_x(self) -> Tensor:
@@ -233,7 +238,9 @@ class _Job:
 
     @property
     def weights(self) -> int:
-        return sum(parameter.numel() for parameter in self.projector.parameters())
+        """How many numbers the projector has, without making it."""
+        with torch.device("meta"):
+            return sum(p.numel() for p in create_projector(self.kind, *self.widths).parameters())
 
     @torch.no_grad()
     def finished(self, projector: nn.Module, losses: Tensor) -> TrainedProjector:
@@ -282,58 +289,55 @@ def _stacks(jobs: Mapping[Cell, _Job]) -> Iterator[list[Cell]]:
 
 
 def _train_stack(jobs: list[_Job], recipe: ProjectorRecipe) -> list[TrainedProjector]:
+    kind = jobs[0].kind
     widest = max(job.x.shape[1] for job in jobs)
     x = torch.stack([_padded(job.train_x, widest) for job in jobs])
     y = torch.stack([job.train_y for job in jobs])
+    projectors = [job.untrained() for job in jobs]
     weights = {
-        name: torch.stack([_widened(job, name, parameter, widest) for job, parameter in copies])
-        for name, copies in _by_name(jobs)
+        name: torch.stack(
+            [_widened(kind, name, p.get_parameter(name).detach(), widest) for p in projectors]
+        )
+        for name, _ in projectors[0].named_parameters()
     }
-    skeleton = copy.deepcopy(jobs[0].projector).to("meta")
 
-    def loss_of(one: dict[str, Tensor], x_one: Tensor, y_one: Tensor) -> Tensor:
-        return F.mse_loss(functional_call(skeleton, one, (x_one,)), y_one)
+    def losses_of(stack: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        each = (stacked_forward(kind, stack, x) - y).square().mean(dim=(1, 2))
+        return each.sum(), each.detach()  # the sum, since no model's loss knows another's weights
 
-    step = vmap(grad_and_value(loss_of))
-    for weight in weights.values():
-        weight.requires_grad_(True)
-    optimiser = _adam(weights.values(), recipe.lr)
+    gradient = grad(losses_of, has_aux=True)
+    optimiser = _adam((weight.requires_grad_(True) for weight in weights.values()), recipe.lr)
     losses = []
     for _ in range(recipe.epochs):
-        gradients, loss = step({k: w.detach() for k, w in weights.items()}, x, y)
+        gradients, loss = gradient({name: weight.detach() for name, weight in weights.items()})
         for name, weight in weights.items():
-            weight.grad = gradients[name]
+            # The fused kernel takes a gradient to be laid out as its weight is; ours come transposed.
+            weight.grad = gradients[name].contiguous()
         optimiser.step()
         losses.append(loss)
     course = torch.stack(losses, dim=1)
-    return [
-        job.finished(_filled(job, weights, index), course[index]) for index, job in enumerate(jobs)
-    ]
-
-
-def _by_name(jobs: list[_Job]) -> Iterator[tuple[str, list[tuple[_Job, Tensor]]]]:
-    for name, _ in jobs[0].projector.named_parameters():
-        yield name, [(job, job.projector.get_parameter(name).detach()) for job in jobs]
+    done = []
+    for index, (job, projector) in enumerate(zip(jobs, projectors, strict=True)):
+        _fill(projector, kind, {name: weight[index] for name, weight in weights.items()})
+        done.append(job.finished(projector, course[index]))
+    return done
 
 
 def _padded(x: Float[Tensor, "n d_v"], widest: int) -> Float[Tensor, "n widest"]:
     return F.pad(x, (0, widest - x.shape[1]))
 
 
-def _widened(job: _Job, name: str, weight: Tensor, widest: int) -> Tensor:
+def _widened(kind: str, name: str, weight: Tensor, widest: int) -> Tensor:
     """Zero columns for the zero columns of x: their gradient is zero, so they stay zero."""
-    return _padded(weight, widest) if name in INPUT_WEIGHTS[job.kind] else weight
+    return _padded(weight, widest) if name in INPUT_WEIGHTS[kind] else weight
 
 
-def _filled(job: _Job, weights: Mapping[str, Tensor], index: int) -> nn.Module:
-    """The cell's own projector, of its true width, with its slice of the stack."""
-    with torch.no_grad():
-        for name, parameter in job.projector.named_parameters():
-            own = weights[name][index]
-            parameter.copy_(
-                own[:, : parameter.shape[1]] if name in INPUT_WEIGHTS[job.kind] else own
-            )
-    return job.projector
+@torch.no_grad()
+def _fill(projector: nn.Module, kind: str, weights: Mapping[str, Tensor]) -> None:
+    """Puts a model's slice of the stack into its projector of true width."""
+    for name, parameter in projector.named_parameters():
+        own = weights[name]
+        parameter.copy_(own[:, : parameter.shape[1]] if name in INPUT_WEIGHTS[kind] else own)
 
 
 def _adam(parameters: Any, lr: float) -> torch.optim.Adam:
