@@ -311,7 +311,7 @@ def _train_stack(jobs: list[_Job], recipe: ProjectorRecipe) -> list[TrainedProje
     for _ in range(recipe.epochs):
         gradients, loss = gradient({name: weight.detach() for name, weight in weights.items()})
         for name, weight in weights.items():
-            # The fused kernel takes a gradient to be laid out as its weight is; ours come transposed.
+            # The fused kernel takes a gradient for laid out as its weight is; ours are transposed.
             weight.grad = gradients[name].contiguous()
         optimiser.step()
         losses.append(loss)
