@@ -15,13 +15,16 @@ __version__ = "0.1.0"
 
 # Public name -> "module:attribute".
 _WHERE = {
+    "CKA": "encoderlab.metrics.cka:CKA",
     "CLIP": "encoderlab.models.clip:CLIP",
+    "CORALAnalyzer": "encoderlab.metrics.coral:CORALAnalyzer",
     "DataGenerator": "encoderlab.data.generator:DataGenerator",
     "Index": "encoderlab.search:Index",
     "LLMManager": "encoderlab.encoders.manager:LLMManager",
     "Sample": "encoderlab.data.sample:Sample",
     "VLMDataset": "encoderlab.data.vlm_dataset:VLMDataset",
     "VisionEncoderManager": "encoderlab.encoders.manager:VisionEncoderManager",
+    "cka": "encoderlab.metrics.cka:cka",
     "classify": "encoderlab.experiments.classify:run",
     "evaluate": "encoderlab.experiments.evaluate:run",
     "features": "encoderlab.experiments.features:run",
@@ -37,7 +40,9 @@ _WHERE = {
 _ALSO_PACKAGES = ("features", "search")
 
 __all__ = [
+    "CKA",
     "CLIP",
+    "CORALAnalyzer",
     "DataGenerator",
     "Index",
     "LLMManager",
@@ -45,6 +50,7 @@ __all__ = [
     "VLMDataset",
     "VisionEncoderManager",
     "__version__",
+    "cka",
     "classify",
     "evaluate",
     "features",
@@ -72,6 +78,8 @@ if TYPE_CHECKING:
     from encoderlab.experiments.index import run as index
     from encoderlab.experiments.search import run as search
     from encoderlab.experiments.train import run as train
+    from encoderlab.metrics.cka import CKA, cka
+    from encoderlab.metrics.coral import CORALAnalyzer
     from encoderlab.models.clip import CLIP
     from encoderlab.search import Index
 

@@ -10,7 +10,7 @@ Letters: n queries, m candidates, d width.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +119,49 @@ def retrieval(
     )
 
 
+@dataclass(frozen=True)
+class Part:
+    """One held-out split: row i of `image` belongs to row i of `text`.
+
+    Args:
+        group: which image each row is, so that one that is held out by several splits counts once.
+        texts: captions; those with the same words are right for each other's images.
+    """
+
+    image: Float[np.ndarray, "n d"]
+    text: Float[np.ndarray, "n d"]
+    group: Int[np.ndarray, " n"]
+    texts: Sequence[str] | None = None
+
+
+def retrieval_over(parts: Sequence[Part], cutoffs: Sequence[int] = CUTOFFS) -> Retrieval:
+    """Retrieval within each part (folds, or splits by several seeds), pooled over all queries.
+
+    Chance is that of the parts' own numbers of candidates.
+
+    Raises:
+        UsageError: values that are not finite.
+    """
+    i2t, t2i, distinct = [], [], 0
+    for part in parts:
+        image, text = _unit(part.image, "image"), _unit(part.text, "text")
+        words = part.texts if part.texts is not None else list(map(str, range(len(text))))
+        _, number = np.unique(np.asarray(words, dtype=str), return_inverse=True)
+        distinct += int(number.max()) + 1 if len(number) else 0
+        # Every caption stays a candidate, right for all images that have its words.
+        right = sparse.csr_matrix(number[:, None] == number[None, :])
+        i2t.append(_Ranked.of(image, text, right, part.group))
+        t2i.append(_Ranked.of(text, image, right, part.group))
+    total = sum(len(part.image) for part in parts)
+    return Retrieval(
+        _summary(_Ranked.pooled(i2t), cutoffs),
+        _summary(_Ranked.pooled(t2i), cutoffs),
+        images=total,
+        captions=total,
+        distinct_captions=distinct,
+    )
+
+
 def ranks(
     query: Float[np.ndarray, "n d"],
     candidate: Float[np.ndarray, "m d"],
@@ -174,17 +217,48 @@ def _all_miss(positives, candidates: int, k):
     return np.where(candidates - positives - k < 0, 0.0, np.exp(log))
 
 
+@dataclass(frozen=True)
+class _Ranked:
+    """Queries with their ranks (ties against us, for us), how many right candidates each has among
+    how many, and the image it belongs to."""
+
+    against: Int[np.ndarray, " n"]
+    favour: Int[np.ndarray, " n"]
+    positives: Int[np.ndarray, " n"]
+    candidates: Int[np.ndarray, " n"]
+    group: Int[np.ndarray, " n"]
+
+    @classmethod
+    def of(cls, query, candidate, right, group) -> _Ranked:
+        against, favour = ranks(query, candidate, right)
+        positives = np.asarray(right.sum(axis=1)).ravel().astype(np.int64)
+        return cls(against, favour, positives, np.full(len(query), len(candidate)), group)
+
+    @classmethod
+    def pooled(cls, parts: Sequence[_Ranked]) -> _Ranked:
+        return cls(*(np.concatenate([getattr(p, f) for p in parts]) for f in cls.__annotations__))
+
+    def chance(self, of: Callable[[Int[np.ndarray, " n"], int], float]) -> float:
+        """The mean over queries of what `of` gives for those with the same candidates."""
+        sizes, counts = np.unique(self.candidates, return_counts=True)
+        each = [of(self.positives[self.candidates == m], int(m)) for m in sizes]
+        return float(np.dot(each, counts) / counts.sum())
+
+
 def _direction(query, candidate, right, group, cutoffs) -> Direction:
-    n, m = len(query), len(candidate)
-    if not n or not m:
+    if not len(query) or not len(candidate):
         none = undefined("there are no pairs", 0, RECALL)
-        return Direction({k: none for k in cutoffs}, none, none, m)
-    against, favour = ranks(query, candidate, right)
-    positives = np.asarray(right.sum(axis=1)).ravel().astype(np.int64)
+        return Direction({k: none for k in cutoffs}, none, none, len(candidate))
+    return _summary(_Ranked.of(query, candidate, right, group), cutoffs)
+
+
+def _summary(found: _Ranked, cutoffs: Sequence[int]) -> Direction:
+    against, favour, group = found.against, found.favour, found.group
+    n, fewest = len(against), int(found.candidates.min())
     recall = {}
     for k in cutoffs:
-        if k > m:
-            recall[k] = undefined(f"there are only {m} candidates", n, RECALL)
+        if k > fewest:
+            recall[k] = undefined(f"there are only {fewest} candidates", n, RECALL)
             continue
         hit = against <= k
         low, high = wilson(hit.mean() * (size := _effective_n(hit, group)), size)
@@ -192,7 +266,7 @@ def _direction(query, candidate, right, group, cutoffs) -> Direction:
             float(hit.mean()),
             low,
             high,
-            chance_of_recall(positives, m, k),
+            found.chance(lambda positives, m, k=k: chance_of_recall(positives, m, k)),  # type: ignore[misc]
             n,
             RECALL,
             _where_different(hit.mean(), (favour <= k).mean()),
@@ -204,29 +278,28 @@ def _direction(query, candidate, right, group, cutoffs) -> Direction:
         mean,
         max(0.0, mean - error),
         min(1.0, mean + error),
-        chance_of_mrr(positives, m),
+        found.chance(chance_of_mrr),
         n,
         MRR,
         _where_different(mean, (1 / favour).mean()),
     )
-    return Direction(recall, mrr, _median(against, favour, positives, m), m)
+    return Direction(recall, mrr, _median(found), fewest)
 
 
-def _median(against, favour, positives, m: int) -> Score:
+def _median(ranked: _Ranked) -> Score:
+    against, favour, positives = ranked.against, ranked.favour, ranked.positives
     n, ordered = len(against), np.sort(against)
     half = Z95 * math.sqrt(n) / 2
     low = ordered[max(0, math.floor(n / 2 - half) - 1)]
     high = ordered[min(n - 1, math.ceil(n / 2 + half))]
-    places = np.arange(1, m + 1)
-    values, counts = np.unique(positives, return_counts=True)
-    found = (
-        sum(
-            count * (1 - _all_miss(np.full(m, p), m, places))
-            for p, count in zip(values, counts, strict=True)
-        )
-        / n
-    )
-    chance = float(places[min(int(np.searchsorted(found, 0.5 - 1e-12)), m - 1)])
+    most = int(ranked.candidates.max())
+    places = np.arange(1, most + 1)
+    kinds, counts = np.unique(np.stack([positives, ranked.candidates]), axis=1, return_counts=True)
+    found = np.zeros(most)
+    for (p, m), count in zip(kinds.T, counts, strict=True):
+        within = np.minimum(places, m)
+        found += count / n * (1 - _all_miss(np.full(most, p), int(m), within))
+    chance = float(places[min(int(np.searchsorted(found, 0.5 - 1e-12)), most - 1)])
     value = float(np.median(against))
     return Score(
         value,

@@ -21,6 +21,8 @@ class Score:
         estimator: how value and interval were computed.
         optimistic: the value with every tie counted for us, where that differs.
         undefined: the reason why there is no value.
+        z: how many standard deviations of chance it lies above chance, where that is known.
+        p: how often chance does as well, where that was tried.
     """
 
     value: float | None
@@ -31,9 +33,18 @@ class Score:
     estimator: str
     optimistic: float | None = None
     undefined: str | None = None
+    z: float | None = None
+    p: float | None = None
 
     def __float__(self) -> float:
         return math.nan if self.value is None else self.value
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether the whole interval lies above chance."""
+        if self.ci_low is None or self.chance is None:
+            return False
+        return self.ci_low > self.chance
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, what does not apply left out."""
@@ -50,6 +61,15 @@ class Score:
         text = f"{100 * self.value:.1f} %"
         if self.ci_low is not None and self.ci_high is not None:
             text += f" [{100 * self.ci_low:.1f}, {100 * self.ci_high:.1f}]"
+        return text
+
+    def as_number(self, digits: int = 3) -> str:
+        """ "0.412 [0.377, 0.446]", or "undefined"."""
+        if self.value is None:
+            return "undefined"
+        text = f"{self.value:.{digits}f}"
+        if self.ci_low is not None and self.ci_high is not None:
+            text += f" [{self.ci_low:.{digits}f}, {self.ci_high:.{digits}f}]"
         return text
 
 

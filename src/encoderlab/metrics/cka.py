@@ -1,0 +1,372 @@
+"""Centred kernel alignment of two sets of features, as published and debiased, with its chance.
+
+CKA compares what two encoders find alike: 1 where the same samples are near one another in both.
+The biased estimator (Kornblith et al. 2019) is near 1 for anything when samples are few; the
+debiased one (Song et al. 2012, eq. 5) is 0 on average for unrelated features at any size. Loads no
+model, reads no file. n samples, d width; K~ is a Gram matrix without its diagonal.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from encoderlab.errors import unknown
+from encoderlab.metrics import moments
+from encoderlab.metrics.matrix import Matrix, centred, is_constant, matrix, require_same_count
+from encoderlab.metrics.score import Score, undefined
+from encoderlab.metrics.uncertainty import jackknife_interval, permutation_p
+
+KERNELS = ("linear", "rbf")
+ESTIMATORS = ("debiased", "biased")
+LEAST = {"debiased": 4, "biased": 2}
+# Above this many samples a Gram matrix is large, and linear CKA is computed from moments.
+LARGEST_GRAM = 4000
+SHARDS = 64
+
+
+def cka(
+    x: Matrix,
+    y: Matrix,
+    kernel: str = "linear",
+    estimator: str = "debiased",
+    *,
+    bandwidth: float = 1.0,
+    groups: Sequence[Any] | None = None,
+    permutations: int = 0,
+    seed: int = 0,
+) -> Score:
+    """CKA of x (n, d_x) and y (n, d_y), whose rows i are of the same sample.
+
+    Args:
+        kernel: "linear", or "rbf" with a width of `bandwidth` times the median of the positive
+            distances between samples.
+        estimator: "debiased", in [-1, 1], chance 0, never clamped; or "biased", in [0, 1], as
+            everywhere published, with the floor that unrelated features reach as its chance.
+        groups: a label per sample; samples of a group are left out together for the interval.
+        permutations: relabelings for p; the debiased value has z (of a permutation) without any.
+
+    Returns:
+        The score; undefined, with the reason, for too few samples and for constant features.
+
+    Raises:
+        UsageError: an unknown kernel or estimator, values that are not finite, or other counts.
+
+    >>> x = np.arange(10.0).reshape(5, 2) ** 2
+    >>> round(float(cka(x, 3 * x + 1)), 6)
+    1.0
+    """
+    _known(kernel, estimator)
+    count = require_same_count({"X": x, "Y": y})
+    if kernel == "linear" and count > LARGEST_GRAM and not permutations:
+        return _by_moments(x, y, estimator, groups)
+    left, right = Gram.of(x, kernel, bandwidth, "X"), Gram.of(y, kernel, bandwidth, "Y")
+    return score(left, right, estimator, groups=groups, permutations=permutations, seed=seed)
+
+
+class Gram:
+    """What one set of features contributes to any CKA it takes part in; computed once.
+
+    Args:
+        k: the Gram matrix (n, n) of centred features.
+        kernel: how it is named in a result.
+        constant: whether all samples are the same point.
+    """
+
+    def __init__(self, k: Float[Tensor, "n n"], kernel: str, constant: bool = False) -> None:
+        self.k, self.kernel, self.constant = k, kernel, constant
+        self.n = len(k)
+
+    @classmethod
+    def of(
+        cls, x: Matrix, kernel: str = "linear", bandwidth: float = 1.0, name: str = "features"
+    ) -> Gram:
+        """The Gram matrix of features (n, d)."""
+        scale = float(matrix(x, name).abs().max()) if len(x) else 0.0
+        found = centred(x, name)
+        constant = is_constant(found, scale)
+        k = found @ found.T
+        if kernel == "linear":
+            return cls(k, "linear", constant)
+        return cls(_rbf(k, bandwidth), f"RBF (width {bandwidth:g} x median distance)", constant)
+
+    @functools.cached_property
+    def tilde(self) -> Float[Tensor, "n n"]:
+        """K~: the diagonal would count each sample as its own neighbour."""
+        return self.k - torch.diag(self.k.diagonal())
+
+    @functools.cached_property
+    def u_centred(self) -> Float[Tensor, "n n"]:
+        """K~ with rows and columns that sum to zero, diagonal zero (Szekely & Rizzo 2014)."""
+        n, tilde = self.n, self.tilde
+        rows = tilde.sum(dim=1)
+        u = tilde - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+        return u - torch.diag(u.diagonal())
+
+    @functools.cached_property
+    def centred(self) -> Float[Tensor, "n n"]:
+        """HKH."""
+        rows = self.k.mean(dim=1)
+        return self.k - rows[:, None] - rows[None, :] + rows.mean()
+
+    @functools.cached_property
+    def deleted(self) -> Float[Tensor, " n"]:
+        """The self term of HSIC without sample i, for each i."""
+        return _hsic_without(self, self)
+
+    def take(self, rows: Tensor) -> Gram:
+        """The same of some samples."""
+        return Gram(self.k[rows][:, rows], self.kernel, self.constant)
+
+    def centred_form(self, estimator: str) -> Float[Tensor, "n n"]:
+        """The matrix whose inner products are this estimator's HSIC."""
+        return self.u_centred if estimator == "debiased" else self.centred
+
+
+def value(left: Gram, right: Gram, estimator: str = "debiased") -> float:
+    """CKA of two Gram matrices; NaN where it is undefined."""
+    if reason_undefined(left, right, estimator):
+        return math.nan
+    a, b = left.centred_form(estimator), right.centred_form(estimator)
+    scale = float((a * a).sum()) * float((b * b).sum())
+    return float((a * b).sum()) / math.sqrt(scale) if scale > 0 else math.nan
+
+
+def score(
+    left: Gram,
+    right: Gram,
+    estimator: str = "debiased",
+    *,
+    groups: Sequence[Any] | None = None,
+    permutations: int = 0,
+    seed: int = 0,
+) -> Score:
+    """CKA of two Gram matrices with interval, chance, z and p; see `cka`."""
+    n = left.n
+    name = f"{estimator} CKA, {left.kernel}"
+    reason = reason_undefined(left, right, estimator)
+    if reason:
+        return undefined(reason, n, name)
+    found = value(left, right, estimator)
+    if math.isnan(found):
+        return undefined("no two samples differ in the kernel", n, name)
+    if estimator == "biased":
+        return Score(found, None, None, floor(left, right), n, name)
+    interval = jackknife_interval(
+        found,
+        without_each(left, right, groups),
+        correlation=True,
+        interaction=interaction(pair_terms(left, right), groups),
+    )
+    low, high = interval or (None, None)
+    p = None
+    if permutations:
+        p = permutation_p(found, permuted(left, right, permutations, seed))
+    how = "delete-one" if groups is None else "delete-a-group"
+    return Score(
+        found, low, high, 0.0, n, f"{name}; {how} jackknife on Fisher's z", z=z_of(found, n), p=p
+    )
+
+
+def z_of(debiased: float, n: int) -> float:
+    """How far above chance: under a permutation of the pairs the debiased CKA has mean 0 and
+    variance 2 / (n (n - 3)), for any kernel and any data."""
+    return debiased * math.sqrt(n * (n - 3) / 2)
+
+
+def floor(left: Gram, right: Gram) -> float:
+    """Mean of the biased CKA over all pairings, sqrt(b_x b_y) / (n - 1), b = (tr K)^2 / |K|^2 of
+    the centred Gram matrix: what unrelated features of these spectra reach."""
+
+    def spread(gram: Gram) -> float:
+        return float(gram.centred.trace()) ** 2 / float(gram.centred.square().sum())
+
+    return math.sqrt(spread(left) * spread(right)) / (left.n - 1)
+
+
+def reason_undefined(left: Gram, right: Gram, estimator: str) -> str | None:
+    """Why there is no CKA of the two, or None."""
+    if left.n < LEAST[estimator]:
+        return f"{estimator} CKA needs at least {LEAST[estimator]} samples, and there are {left.n}"
+    if left.constant or right.constant:
+        return "the features are the same for every sample"
+    return None
+
+
+def without_each(
+    left: Gram, right: Gram, groups: Sequence[Any] | None = None
+) -> Float[np.ndarray, " g"]:
+    """Debiased CKA without sample i, for every i (or without group g), in one pass over n x n.
+
+    NaN where too few samples are left.
+    """
+    if groups is None:
+        if left.n < LEAST["debiased"] + 1:
+            return np.full(left.n, math.nan)
+        hsic = _hsic_without(left, right)
+        scale = left.deleted * right.deleted
+        return torch.where(scale > 0, hsic / scale.clamp_min(0).sqrt(), math.nan).cpu().numpy()
+    labels = np.unique(np.asarray(groups), return_inverse=True)[1]
+    if labels.max() + 1 == left.n:
+        return without_each(left, right)
+    values = []
+    for group in range(int(labels.max()) + 1):
+        rows = torch.from_numpy(np.flatnonzero(labels != group)).to(left.k.device)
+        values.append(value(left.take(rows), right.take(rows)))
+    return np.array(values)
+
+
+def pair_terms(left: Gram, right: Gram) -> Float[Tensor, "n n"]:
+    """What the pair of samples (i, j) adds to the debiased CKA, to first order; sums to zero.
+
+    The difference of two encoders has the difference of their terms.
+    """
+    k, m = left.u_centred, right.u_centred
+    k, m = k / torch.linalg.norm(k), m / torch.linalg.norm(m)
+    product = k * m
+    return product - product.sum() / 2 * (k.square() + m.square())
+
+
+def interaction(terms: Float[Tensor, "n n"], groups: Sequence[Any] | None = None) -> float:
+    """The variance that comes from pairs of samples (or of groups), not from samples alone."""
+    if groups is not None:
+        labels = torch.from_numpy(np.unique(np.asarray(groups), return_inverse=True)[1])
+        share = torch.nn.functional.one_hot(labels).to(terms)
+        terms = share.T @ terms @ share
+    n = len(terms)
+    if n < 4:
+        return 0.0
+    terms = terms - torch.diag(terms.diagonal())
+    rows = terms.sum(dim=1)
+    rest = terms - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+    return 2 * float((rest - torch.diag(rest.diagonal())).square().sum())
+
+
+def permuted(left: Gram, right: Gram, count: int, seed: int = 0) -> Float[np.ndarray, " count"]:
+    """Debiased CKA under `count` random pairings: one Gram matrix each, relabeled."""
+    found = permuted_grid([left], [right], count, seed)
+    return found[:, 0, 0]
+
+
+def permuted_grid(
+    left: Sequence[Gram], right: Sequence[Gram], count: int, seed: int = 0
+) -> Float[np.ndarray, "count l r"]:
+    """Debiased CKA of every left with every right, under the same `count` random pairings."""
+    lefts, rights = _unit_forms(left), _unit_forms(right)
+    n = left[0].n
+    rng = np.random.default_rng(seed)
+    found = np.empty((count, len(left), len(right)))
+    shaped = rights.view(len(right), n, n)
+    for i in range(count):
+        order = torch.from_numpy(rng.permutation(n)).to(lefts.device)
+        shuffled = shaped[:, order][:, :, order].reshape(len(right), n * n)
+        found[i] = (lefts @ shuffled.T).cpu().numpy()
+    return found
+
+
+def grid(left: Sequence[Gram], right: Sequence[Gram]) -> Float[np.ndarray, "l r"]:
+    """Debiased CKA of every left with every right; NaN for constant features."""
+    return (_unit_forms(left) @ _unit_forms(right).T).cpu().numpy()
+
+
+def pairwise(
+    embeddings: Mapping[str, Matrix], kernel: str = "linear", estimator: str = "debiased"
+) -> dict[tuple[str, str], Score]:
+    """The score of every two of `embeddings`, each Gram matrix computed once."""
+    _known(kernel, estimator)
+    require_same_count(embeddings)
+    grams = {name: Gram.of(x, kernel, name=name) for name, x in embeddings.items()}
+    names = list(grams)
+    return {
+        (a, b): score(grams[a], grams[b], estimator)
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+    }
+
+
+class CKA:
+    """CKA as everywhere published: biased, a plain number. `encoderlab.cka` says how sure it is."""
+
+    @staticmethod
+    def compute_cka(x: Matrix, y: Matrix, kernel: str = "linear") -> float:
+        """Biased CKA in [0, 1] of x (n, d_x) and y (n, d_y); NaN for constant features.
+
+        Raises:
+            UsageError: an unknown kernel, values that are not finite, or other counts.
+        """
+        return float(cka(x, y, kernel, "biased"))
+
+    @staticmethod
+    def compute_pairwise(
+        embeddings: Mapping[str, Matrix], kernel: str = "linear"
+    ) -> Float[np.ndarray, "m m"]:
+        """Biased CKA of every two; cell [i, j] compares the i-th with the j-th of `embeddings`."""
+        names = list(embeddings)
+        found = np.eye(len(names))
+        for (a, b), one in pairwise(embeddings, kernel, "biased").items():
+            i, j = names.index(a), names.index(b)
+            found[i, j] = found[j, i] = float(one)
+        return found
+
+
+def _rbf(k: Float[Tensor, "n n"], bandwidth: float) -> Float[Tensor, "n n"]:
+    squared = k.diagonal()
+    distances = (squared[:, None] + squared[None, :] - 2 * k).clamp_min(0)
+    distances.fill_diagonal_(0)
+    # Nearly equal samples differ by rounding alone: they are no scale to measure by.
+    rounding = 1e-14 * float(squared.max()) if len(k) else 0.0
+    positive = distances[distances > rounding]
+    if not len(positive):
+        return torch.ones_like(k)
+    median = positive.sqrt().median()
+    return torch.exp(-distances / (2 * (bandwidth * median) ** 2))
+
+
+def _hsic_without(left: Gram, right: Gram) -> Float[Tensor, " n"]:
+    """The debiased HSIC without sample i, for each i, from sums over the whole (times (n-1)(n-4)).
+
+    Leaving sample i out takes its row from every sum; nothing is summed anew.
+    """
+    k, m = left.tilde, right.tilde
+    product = k * m
+    a, b = k.sum(dim=1), m.sum(dim=1)
+    per_row = product.sum(dim=1)
+    trace = product.sum() - 2 * per_row
+    total = (a.sum() - 2 * a) * (b.sum() - 2 * b)
+    rows = (a @ b) - a * b - m @ a - k @ b + per_row
+    n = left.n - 1
+    return trace + total / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)
+
+
+def _unit_forms(grams: Sequence[Gram]) -> Float[Tensor, "m n2"]:
+    flat = torch.stack([gram.u_centred.flatten() for gram in grams])
+    length = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
+    constant = torch.tensor([gram.constant for gram in grams], device=flat.device)[:, None]
+    return torch.where(constant | (length == 0), math.nan, flat / length.clamp_min(1e-300))
+
+
+def _by_moments(x: Matrix, y: Matrix, estimator: str, groups: Sequence[Any] | None) -> Score:
+    n = len(x)
+    if groups is None:
+        part = np.arange(n) * SHARDS // n
+    else:
+        part = np.unique(np.asarray(groups), return_inverse=True)[1] % SHARDS
+    shards = []
+    for number in range(int(part.max()) + 1):
+        rows = np.flatnonzero(part == number)
+        shards.append(moments.Moments.of({"x": matrix(x[rows], "X"), "y": matrix(y[rows], "Y")}))
+    return moments.cka_of_shards(shards, "x", "y", estimator)
+
+
+def _known(kernel: str, estimator: str) -> None:
+    if kernel not in KERNELS:
+        raise unknown("kernel", kernel, KERNELS, "encoderlab ls metrics")
+    if estimator not in ESTIMATORS:
+        raise unknown("estimator", estimator, ESTIMATORS, "encoderlab ls metrics")

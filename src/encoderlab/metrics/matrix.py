@@ -1,0 +1,117 @@
+"""Feature matrices as the metrics take them: numpy or torch, checked once, float64, centred.
+
+Features stay on the device they are on. float64 because sums of squares of un-centred float32
+features lose all their digits. n samples, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from encoderlab.errors import UsageError
+
+Matrix = np.ndarray | Tensor
+
+
+def matrix(x: Matrix, name: str = "features") -> Float[Tensor, "n d"]:
+    """The features in float64.
+
+    Raises:
+        UsageError: not two-dimensional, no columns, or values that are not finite.
+    """
+    found = torch.as_tensor(x).detach()
+    if found.ndim != 2 or found.shape[1] < 1:
+        raise UsageError(
+            f"{name} must be a matrix with a row per sample", got=f"shape {tuple(found.shape)}"
+        )
+    found = found.to(torch.float64)
+    bad = ~found.isfinite().all(dim=1)
+    if bool(bad.any()):
+        raise UsageError(
+            f"{int(bad.sum())} of {len(found)} rows of {name} are not finite",
+            got=f"the first is row {int(bad.nonzero()[0])}",
+            want="numbers",
+            hint="the model has diverged or an image is broken",
+        )
+    return found
+
+
+def centred(x: Matrix, name: str = "features") -> Float[Tensor, "n d"]:
+    """The features in float64, each column with mean 0."""
+    found = matrix(x, name)
+    return found - found.mean(dim=0, keepdim=True) if len(found) else found
+
+
+def pair(
+    x: Matrix, y: Matrix, names: tuple[str, str] = ("X", "Y")
+) -> tuple[Float[Tensor, "n d_x"], Float[Tensor, "n d_y"]]:
+    """Two centred matrices of the same samples.
+
+    Raises:
+        UsageError: as `matrix`, or another number of rows.
+    """
+    left, right = centred(x, names[0]), centred(y, names[1])
+    require_same_count({names[0]: left, names[1]: right})
+    return left, right
+
+
+def require_same_count(features: Mapping[str, Any]) -> int:
+    """The number of rows that all have.
+
+    Raises:
+        UsageError: they differ.
+    """
+    counts = {name: len(value) for name, value in features.items()}
+    if len(set(counts.values())) > 1:
+        raise UsageError(
+            "the features are not of the same samples",
+            got=", ".join(f"{count} rows of {name}" for name, count in counts.items()),
+            want="row i of each to be of sample i",
+        )
+    return next(iter(counts.values()), 0)
+
+
+def require_same_ids(ids: Mapping[str, Sequence[Any]]) -> None:
+    """Refuses features whose samples are others, or stand in another order.
+
+    Raises:
+        UsageError: naming the first place where they differ.
+    """
+    names = list(ids)
+    for name in names[1:]:
+        first, other = list(ids[names[0]]), list(ids[name])
+        if first == other:
+            continue
+        if len(first) != len(other):
+            raise UsageError(
+                "the features are not of the same samples",
+                got=f"{len(first)} ids of {names[0]}, {len(other)} of {name}",
+                want="the same ids in the same order",
+            )
+        at = next(i for i, (a, b) in enumerate(zip(first, other, strict=True)) if a != b)
+        same = sorted(map(str, first)) == sorted(map(str, other))
+        raise UsageError(
+            f"the samples of {names[0]} and {name} stand in another order"
+            if same
+            else f"{names[0]} and {name} are of other samples",
+            got=f"{first[at]} and {other[at]} in row {at}",
+            want="the same ids in the same order",
+        )
+
+
+def is_constant(centred_x: Float[Tensor, "n d"], scale: float = 0.0) -> bool:
+    """Whether nothing but rounding is left after centring; `scale`: the largest value before."""
+    largest = float(centred_x.abs().max()) if centred_x.numel() else 0.0
+    return largest <= 1e-12 * max(scale, 1e-300)
+
+
+def unit_rows(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Rows of length one; a row of zeros stays zero."""
+    length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return torch.where(length > 0, x / length.clamp_min(1e-300), torch.zeros_like(x))

@@ -1,0 +1,279 @@
+"""Linear CKA of any number of samples in one pass: a small state that is updated, merged and saved.
+
+Exact, not averaged over batches: the state keeps what both estimators need of n samples, in
+O(d^2) numbers, centred on its own mean (Chan, Golub & LeVeque 1983; Pebay 2008). Raw sums would
+lose all digits on features with an offset. One state serves every pair of the models in it.
+
+Letters: m, k models; n samples; d width; x~ a sample minus the state's mean.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from encoderlab.errors import UsageError
+from encoderlab.metrics.matrix import Matrix, matrix, require_same_count
+from encoderlab.metrics.score import Score, undefined
+from encoderlab.metrics.uncertainty import jackknife_interval
+from encoderlab.whole_files import replacing
+
+BLOCK = 8192
+FORMAT = 1
+
+
+@dataclass
+class Moments:
+    """What n samples leave behind.
+
+    Args:
+        means: model -> (d,).
+        comoments: (m, k) -> sum of x~_m x~_k^T, for m <= k in the order of `means`.
+        weighted: (m, k) -> sum of |x~_m|^2 x~_k.
+        norms: (m, k) -> sum of |x~_m|^2 |x~_k|^2.
+    """
+
+    n: int = 0
+    means: dict[str, Tensor] = field(default_factory=dict)
+    comoments: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    weighted: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    norms: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, features: Mapping[str, Matrix]) -> Moments:
+        """The state of one set of samples: model -> (n, d), row i of each of sample i.
+
+        Raises:
+            UsageError: values that are not finite, or other counts.
+        """
+        state = cls()
+        state.update(features)
+        return state
+
+    def update(self, features: Mapping[str, Matrix]) -> None:
+        """Takes more samples, a few thousand at a time.
+
+        Raises:
+            UsageError: as `of`, or other models or widths than before.
+        """
+        count = require_same_count(features)
+        for start in range(0, count, BLOCK):
+            rows = slice(start, start + BLOCK)
+            part = {name: matrix(x[rows], name) for name, x in features.items()}
+            merged = self.merged(_of_block(part))
+            self.__dict__.update(merged.__dict__)
+
+    def merged(self, other: Moments) -> Moments:
+        """The state of both sets of samples; in any order, to rounding.
+
+        Raises:
+            UsageError: other models or widths.
+        """
+        if not self.n or not other.n:
+            return other if not self.n else self
+        if {k: v.shape for k, v in self.means.items()} != {
+            k: v.shape for k, v in other.means.items()
+        }:
+            raise UsageError(
+                "the states are of other models",
+                got=f"{_widths(self)} and {_widths(other)}",
+                want="the same models and widths",
+            )
+        n = self.n + other.n
+        # From the two means, not from the sums: an offset of 10^5 costs no digits.
+        means = {
+            name: mean + (other.means[name] - mean) * (other.n / n)
+            for name, mean in self.means.items()
+        }
+        a, b = self._about(means), other._about(means)
+        return Moments(
+            n,
+            means,
+            {key: a.comoments[key] + b.comoments[key] for key in a.comoments},
+            {key: a.weighted[key] + b.weighted[key] for key in a.weighted},
+            {key: a.norms[key] + b.norms[key] for key in a.norms},
+        )
+
+    def cka(self, a: str, b: str, estimator: str = "debiased") -> float:
+        """Linear CKA of two models; NaN where it is undefined (`why_undefined` says why)."""
+        if self.why_undefined(a, b, estimator):
+            return math.nan
+        both = self._hsic(a, b, estimator)
+        scale = self._hsic(a, a, estimator) * self._hsic(b, b, estimator)
+        return both / math.sqrt(scale) if scale > 0 else math.nan
+
+    def why_undefined(self, a: str, b: str, estimator: str) -> str | None:
+        """Why there is no CKA, or None."""
+        for name in (a, b):
+            if name not in self.means:
+                raise UsageError(
+                    "the state has no such model", got=name, want=", ".join(self.means)
+                )
+        least = 4 if estimator == "debiased" else 2
+        if self.n < least:
+            return f"{estimator} CKA needs at least {least} samples, and there are {self.n}"
+        for name in (a, b):
+            offset = float(self.means[name].abs().max())
+            if self._spread(name) <= self.n * (1e-12 * offset) ** 2:
+                return f"the features of {name} are the same for every sample"
+        return None
+
+    def save(self, path: str | Path) -> None:
+        """Writes the state whole, as an .npz."""
+        arrays: dict[str, np.ndarray] = {"n": np.array([self.n, FORMAT])}
+        for name, mean in self.means.items():
+            arrays[f"mean|{name}"] = mean.cpu().numpy()
+        for kind in ("comoments", "weighted"):
+            for (a, b), tensor in getattr(self, kind).items():
+                arrays[f"{kind}|{a}|{b}"] = tensor.cpu().numpy()
+        for (a, b), number in self.norms.items():
+            arrays[f"norms|{a}|{b}"] = np.array(number)
+        with replacing(Path(path)) as unfinished, unfinished.open("wb") as content:
+            np.savez(content, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Moments:
+        """Reads what `save` wrote.
+
+        Raises:
+            UsageError: it is no such file.
+        """
+        state = cls()
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                state.n = int(arrays["n"][0])
+                for key in arrays.files:
+                    kind, *names = key.split("|")
+                    if kind == "mean":
+                        state.means[names[0]] = torch.from_numpy(arrays[key])
+                    elif kind == "norms":
+                        state.norms[names[0], names[1]] = float(arrays[key])
+                    elif kind in ("comoments", "weighted"):
+                        getattr(state, kind)[names[0], names[1]] = torch.from_numpy(arrays[key])
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            raise UsageError(
+                "this is no saved state of moments", got=f"{path}: {error}", want="an .npz of ours"
+            ) from error
+        return state
+
+    def _spread(self, name: str) -> float:
+        return float(self.comoments[name, name].trace())
+
+    def _hsic(self, a: str, b: str, estimator: str) -> float:
+        c = self.comoments[a, b] if (a, b) in self.comoments else self.comoments[b, a]
+        whole = float(c.square().sum())
+        if estimator == "biased":
+            return whole
+        n = self.n
+        return (
+            whole
+            - n / (n - 2) * self.norms[a, b]
+            + self._spread(a) * self._spread(b) / ((n - 1) * (n - 2))
+        )
+
+    def _about(self, means: Mapping[str, Tensor]) -> Moments:
+        """The same sums about other means: x~ becomes x~ + shift."""
+        shift = {name: self.means[name] - means[name] for name in means}
+        square = {name: float(one @ one) for name, one in shift.items()}
+        n = self.n
+        comoments, weighted, norms = {}, {}, {}
+        for (a, b), c in self.comoments.items():
+            comoments[a, b] = c + n * torch.outer(shift[a], shift[b])
+        for a, b in self.weighted:
+            c = self.comoments[a, b] if (a, b) in self.comoments else self.comoments[b, a].T
+            p, q, spread_a, spread_b = square[a], square[b], self._spread(a), self._spread(b)
+            weighted[a, b] = (
+                self.weighted[a, b] + spread_a * shift[b] + 2 * (shift[a] @ c) + n * p * shift[b]
+            )
+            norms[a, b] = (
+                self.norms[a, b]
+                + 2 * float(shift[b] @ self.weighted[a, b])
+                + 2 * float(shift[a] @ self.weighted[b, a])
+                + 4 * float(shift[a] @ c @ shift[b])
+                + q * spread_a
+                + p * spread_b
+                + n * p * q
+            )
+        return Moments(n, dict(means), comoments, weighted, norms)
+
+
+def merge(states: Iterable[Moments]) -> Moments:
+    """The state of all samples."""
+    total = Moments()
+    for state in states:
+        total = total.merged(state)
+    return total
+
+
+def cka_of_shards(shards: Sequence[Moments], a: str, b: str, estimator: str = "debiased") -> Score:
+    """Linear CKA over all shards, its interval from leaving one shard out at a time: no sample is
+    looked at again. Shards should be of about equal size, drawn alike."""
+    whole = merge(shards)
+    name = f"{estimator} CKA, linear, from moments"
+    reason = whole.why_undefined(a, b, estimator)
+    if reason:
+        return undefined(reason, whole.n, name)
+    found = whole.cka(a, b, estimator)
+    if estimator == "biased":
+        return Score(found, None, None, whole_floor(whole, a, b), whole.n, name)
+    left_out = np.array([rest.cka(a, b) for rest in _all_but_each(shards)])
+    # Unrelated features have all their variance in pairs of samples, and it is known; where they
+    # are related, the samples' own part is so much larger that this one does not matter.
+    interaction = 2 / (whole.n * (whole.n - 3))
+    interval = jackknife_interval(found, left_out, correlation=True, interaction=interaction)
+    low, high = interval or (None, None)
+    z = found * math.sqrt(whole.n * (whole.n - 3) / 2)
+    how = f"jackknife over {len(shards)} shards on Fisher's z"
+    return Score(found, low, high, 0.0, whole.n, f"{name}; {how}", z=z)
+
+
+def whole_floor(state: Moments, a: str, b: str) -> float:
+    """Mean of the biased CKA over all pairings; see `encoderlab.metrics.cka.floor`."""
+
+    def spread(name: str) -> float:
+        return float(state.comoments[name, name].trace()) ** 2 / float(
+            state.comoments[name, name].square().sum()
+        )
+
+    return math.sqrt(spread(a) * spread(b)) / (state.n - 1)
+
+
+def _of_block(features: Mapping[str, Float[Tensor, "n d"]]) -> Moments:
+    means = {name: x.mean(dim=0) for name, x in features.items()}
+    offset = {name: x - means[name] for name, x in features.items()}
+    # The mean of large numbers is off in its last digits; what is left of it goes into the mean.
+    for name, x in offset.items():
+        rest = x.mean(dim=0)
+        means[name] = means[name] + rest
+        offset[name] = x - rest
+    square = {name: x.square().sum(dim=1) for name, x in offset.items()}
+    names = list(features)
+    state = Moments(len(next(iter(features.values()))), means)
+    for a, b in itertools.combinations_with_replacement(names, 2):
+        state.comoments[a, b] = offset[a].T @ offset[b]
+    for a, b in itertools.product(names, names):
+        state.weighted[a, b] = square[a] @ offset[b]
+        state.norms[a, b] = float(square[a] @ square[b])
+    return state
+
+
+def _all_but_each(shards: Sequence[Moments]) -> list[Moments]:
+    """The merge of all shards but i, for each i, from the merges of those before and after."""
+    before, after = [Moments()], [Moments()]
+    for shard in shards[:-1]:
+        before.append(before[-1].merged(shard))
+    for shard in reversed(shards[1:]):
+        after.append(after[-1].merged(shard))
+    return [b.merged(a) for b, a in zip(before, reversed(after), strict=True)]
+
+
+def _widths(state: Moments) -> str:
+    return ", ".join(f"{name} ({len(mean)})" for name, mean in state.means.items())
