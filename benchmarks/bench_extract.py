@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from bench_embed_folder import make_checkpoint, make_photographs
 
+from encoderlab.encoders.hardware import matrix_peak, wait_for
 from encoderlab.encoders.vision import load_vision
 from encoderlab.features.extract import extract_images
 from encoderlab.progress import configure
@@ -30,25 +31,6 @@ def products_per_image(config, tokens: int) -> float:
     block = tokens * (4 * d * d + 2 * d * m) + 2 * tokens * tokens * d
     patches = (tokens - 1) * 3 * config.patch_size**2 * d
     return 2.0 * (config.num_hidden_layers * block + patches)
-
-
-def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of one large product, the best of several."""
-    size = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    best = 0.0
-    for _ in range(8):
-        _wait(device)
-        started = time.perf_counter()
-        a @ b
-        _wait(device)
-        best = max(best, 2.0 * size**3 / (time.perf_counter() - started))
-    return best
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -74,7 +56,7 @@ def main() -> None:
         started = time.perf_counter()
         for _ in range(rounds):
             encoder.encode_pixels(pixels)
-        _wait(encoder.device)
+        wait_for(encoder.device)
         alone = rounds * given.batch_size / (time.perf_counter() - started)
         started = time.perf_counter()
         extract_images(encoder, samples, folder / "store", batch_size=given.batch_size)

@@ -24,16 +24,26 @@ _WHERE = {
     "Sample": "encoderlab.data.sample:Sample",
     "VLMDataset": "encoderlab.data.vlm_dataset:VLMDataset",
     "VisionEncoderManager": "encoderlab.encoders.manager:VisionEncoderManager",
+    "all": "encoderlab.experiments.all:run",
+    "attention": "encoderlab.experiments.attention:run",
     "cka": "encoderlab.metrics.cka:cka",
     "classify": "encoderlab.experiments.classify:run",
+    "compare": "encoderlab.experiments.compare:run",
+    "coral": "encoderlab.experiments.coral:run",
+    "e2e": "encoderlab.experiments.e2e:run",
+    "elas": "encoderlab.experiments.elas:run",
+    "embedding": "encoderlab.experiments.embedding:run",
     "evaluate": "encoderlab.experiments.evaluate:run",
     "features": "encoderlab.experiments.features:run",
     "index": "encoderlab.experiments.index:run",
+    "layers": "encoderlab.experiments.layers:run",
     "load_dual": "encoderlab.encoders.dual:load_dual",
     "load_text": "encoderlab.encoders.text:load_text",
     "load_vision": "encoderlab.encoders.vision:load_vision",
+    "multi_llm": "encoderlab.experiments.multi_llm:run",
     "read_samples": "encoderlab.data.read:read_samples",
     "search": "encoderlab.experiments.search:run",
+    "speed": "encoderlab.experiments.speed:run",
     "train": "encoderlab.experiments.train:run",
 }
 
@@ -50,16 +60,26 @@ __all__ = [
     "VLMDataset",
     "VisionEncoderManager",
     "__version__",
+    "all",
+    "attention",
     "cka",
     "classify",
+    "compare",
+    "coral",
+    "e2e",
+    "elas",
+    "embedding",
     "evaluate",
     "features",
     "index",
+    "layers",
     "load_dual",
     "load_text",
     "load_vision",
+    "multi_llm",
     "read_samples",
     "search",
+    "speed",
     "train",
 ]
 
@@ -72,11 +92,21 @@ if TYPE_CHECKING:
     from encoderlab.encoders.manager import LLMManager, VisionEncoderManager
     from encoderlab.encoders.text import load_text
     from encoderlab.encoders.vision import load_vision
+    from encoderlab.experiments.all import run as all
+    from encoderlab.experiments.attention import run as attention
     from encoderlab.experiments.classify import run as classify
+    from encoderlab.experiments.compare import run as compare
+    from encoderlab.experiments.coral import run as coral
+    from encoderlab.experiments.e2e import run as e2e
+    from encoderlab.experiments.elas import run as elas
+    from encoderlab.experiments.embedding import run as embedding
     from encoderlab.experiments.evaluate import run as evaluate
     from encoderlab.experiments.features import run as features
     from encoderlab.experiments.index import run as index
+    from encoderlab.experiments.layers import run as layers
+    from encoderlab.experiments.multi_llm import run as multi_llm
     from encoderlab.experiments.search import run as search
+    from encoderlab.experiments.speed import run as speed
     from encoderlab.experiments.train import run as train
     from encoderlab.metrics.cka import CKA, cka
     from encoderlab.metrics.coral import CORALAnalyzer

@@ -14,7 +14,7 @@ from transformers import Dinov2Model
 
 from encoderlab.encoders import check
 from encoderlab.encoders.checkpoint import ZOO, embedded_models
-from encoderlab.encoders.vision import load_vision
+from encoderlab.encoders.vision import load_vision, untrained
 from encoderlab.metrics.linear_probe import linear_probe
 from encoderlab.zoo.cards.vision import (
     clothes,
@@ -22,7 +22,6 @@ from encoderlab.zoo.cards.vision import (
     largest_shape,
     main_shape,
     pooled,
-    untrained_copy,
 )
 from encoderlab.zoo.recipes import SELF_SUPERVISED
 from encoderlab.zoo.self_supervised import train_self_supervised
@@ -58,7 +57,7 @@ def probes(trained, task) -> tuple[float, float]:
                 strengths=(10.0,),  # what the card's cross-validation chooses; the search is slow
             )
         )
-        for encoder in (trained, untrained_copy(trained))
+        for encoder in (trained, untrained(trained))
     )
     return first, second
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import time
+from pathlib import Path
+
 import torch
 
 from encoderlab.errors import MissingError, UsageError
@@ -69,3 +74,71 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
             "float16 needs a GPU", got=f"dtype={name} on the CPU", want="bfloat16 or float32"
         )
     return DTYPES[name]
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of one large matrix product, the best of several: what this device could
+    do if a model were nothing else."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = 0.0
+    for _ in range(8):
+        wait_for(device)
+        started = time.perf_counter()
+        a @ b
+        wait_for(device)
+        best = max(best, 2.0 * size**3 / (time.perf_counter() - started))
+    return best
+
+
+def wait_for(device: torch.device) -> None:
+    """Waits until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class PeakMemory:
+    """How much memory a block needs at most above what was held before: `bytes` when it is over,
+    None where the system does not say."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.bytes: int | None = None
+
+    def __enter__(self) -> PeakMemory:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self._before: int | None = torch.cuda.memory_allocated(self.device)
+        else:
+            self._before = _begin_counting()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated(self.device) - (self._before or 0)
+            return
+        peak = _of_this_process("VmHWM")
+        if peak is not None and self._before is not None:
+            self.bytes = max(0, peak - self._before)
+
+
+def _begin_counting() -> int | None:
+    """Gives free memory back and forgets the peak so far (Linux only); what is held now."""
+    gc.collect()
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    except (OSError, AttributeError):
+        return None
+    return _of_this_process("VmRSS")
+
+
+def _of_this_process(field: str) -> int | None:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    for line in status.splitlines():
+        if line.startswith(f"{field}:"):
+            return 1024 * int(line.split()[1])
+    return None

@@ -48,6 +48,7 @@ FAMILIES = {
     "paligemma": "paligemma:PaliGemmaTower",
 }
 GENERIC = "generic:AnyViT"
+UNTRAINED = "untrained:"
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,11 @@ class VisionEncoder:
         """The patches at the language model's width, where the checkpoint can."""
         return None
 
+    def embed_patches(self, patches: Tensor) -> Tensor | None:
+        """Each patch (b, n, d) alone in the space that the text tower shares, (b, n, p); None where
+        the family has no text tower."""
+        return None
+
     # -- what every adapter does alike ------------------------------------------------------------
 
     @property
@@ -215,7 +221,7 @@ class VisionEncoder:
             wanted["output_hidden_states"] = True
         if blocks:
             wanted["output_attentions"] = True
-        with self._eager() if blocks else contextlib.nullcontext():
+        with self.eager_attention() if blocks else contextlib.nullcontext():
             seen = self.look(ready.to(self.dtype), **wanted)
         special = self.special_tokens
         patches = seen.tokens[:, special:]
@@ -287,7 +293,7 @@ class VisionEncoder:
         return {}
 
     @contextlib.contextmanager
-    def _eager(self) -> Iterator[None]:
+    def eager_attention(self) -> Iterator[None]:
         """Fused attention kernels keep no maps: the plain one does, for the time being."""
         before = self.config._attn_implementation
         self.tower.set_attn_implementation("eager")
@@ -307,6 +313,9 @@ def load_vision(
 ) -> VisionEncoder:
     """The vision encoder called `name`: embedded, alias, training run, folder or hub id.
 
+    `untrained:NAME` is the same architecture with fresh random weights, the same each time: what an
+    encoder that has learned nothing gives.
+
     Args:
         resolution: (height, width) or one side in pixels, instead of the checkpoint's own; images
             are squashed to it and positions interpolated.
@@ -317,6 +326,15 @@ def load_vision(
         UsageError: no vision encoder, a damaged checkpoint, a resolution that the family does not
             take, or remote code that was not allowed.
     """
+    if str(name).startswith(UNTRAINED):
+        trained = load_vision(
+            str(name).removeprefix(UNTRAINED),
+            device,
+            dtype,
+            resolution=resolution,
+            trust_remote_code=trust_remote_code,
+        )
+        return untrained(trained)
     where = choose_device(device)
     checkpoint = resolve(name, code=trust_remote_code)
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
@@ -350,6 +368,20 @@ def load_vision(
             want=f"for example {_nearest(size[0], patch)} x {_nearest(size[1], patch)}",
         )
     return encoder
+
+
+def untrained(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
+    """The same architecture and preprocessing with fresh random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tower = type(encoder.tower)(encoder.config)
+    before = encoder.checkpoint
+    name = f"{UNTRAINED}{before.name}"
+    copy = type(encoder)(
+        tower, encoder.preprocess, replace(before, name=name), encoder.device, encoder.dtype
+    )
+    copy.fingerprint = f"untrained-{seed}-{before.fingerprint}"
+    return copy
 
 
 def own_side(config: Any) -> int | None:

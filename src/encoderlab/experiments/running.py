@@ -91,6 +91,8 @@ def perform(
         command.name, command_line, values, result.to_json(), getattr(result, "warnings", ()),
         seconds=seconds, started=started,
     )  # fmt: skip
+    if hasattr(result, "write_report"):
+        result.write_report(out, run)
     return Done(result, run_folder.write(out, run), seconds)
 
 

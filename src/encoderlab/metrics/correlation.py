@@ -54,6 +54,11 @@ class Correlation:
         if self.undefined:
             return self.undefined
         assert self.pearson is not None and self.pearson_p is not None
+        if math.factorial(self.families) < 20:
+            return (
+                f"too few encoders to say: {self.n} points, but of {self.families} encoders only "
+                f"(r = {self.pearson:.2f})"
+            )
         if self.pearson_p >= 0.05:
             return f"no evidence that it foretells the outcome (p = {self.pearson_p:.2g})"
         better = (self.loo_error or 0) < (self.loo_baseline or 0)

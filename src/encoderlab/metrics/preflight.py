@@ -19,6 +19,7 @@ FEW = 100
 HIGH_COSINE = 0.95
 NEARLY = 0.9999
 FEW_BITS = (torch.float16, torch.bfloat16)
+FEW_BITS_NAMES = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ def preflight(
     *,
     texts: Sequence[str] | None = None,
     groups: Sequence[Hashable] | None = None,
+    computed_in: str | None = None,
 ) -> list[Finding]:
     """Findings about features (n, d) by model, row i of each of sample i.
 
     Args:
         texts: the captions.
         groups: which image each sample is.
+        computed_in: the number format of the models, such as "bfloat16".
 
     Raises:
         UsageError: a value that is not finite, naming the model and the row.
@@ -78,7 +81,7 @@ def preflight(
                 )
             )
     for name, x in features.items():
-        found += _of_model(name, x)
+        found += _of_model(name, x, computed_in)
     wide = {name: x.shape[1] for name, x in features.items() if x.shape[1] > n}
     if wide:
         names = ", ".join(f"{name} {d}" for name, d in wide.items())
@@ -91,7 +94,7 @@ def preflight(
     return found
 
 
-def _of_model(name: str, x: Matrix) -> list[Finding]:
+def _of_model(name: str, x: Matrix, computed_in: str | None) -> list[Finding]:
     checked = matrix(x, f"the features of {name}")
     if not len(checked):
         return []
@@ -106,11 +109,15 @@ def _of_model(name: str, x: Matrix) -> list[Finding]:
     n = len(unit)
     cosine = float((unit.sum(dim=0).square().sum() - n) / max(n * (n - 1), 1))
     if cosine > HIGH_COSINE:
-        few_bits = torch.as_tensor(x).dtype in FEW_BITS
+        few_bits = torch.as_tensor(x).dtype in FEW_BITS or computed_in in FEW_BITS_NAMES
         found.append(
             Finding(
                 f"the features of {name} point all one way (mean cosine {cosine:.3f})"
-                + (": in 16 bits their differences are rounding" if few_bits else ""),
+                + (
+                    ": in 16 bits much of their difference is rounding; try --dtype float32"
+                    if few_bits
+                    else ""
+                ),
                 serious=few_bits,
             )
         )

@@ -9,41 +9,61 @@ from encoderlab.settings.setting import output_folder, setting
 
 EMBEDDED_ENCODERS = ["tiny-clip", "tiny-siglip", "tiny-dinov2"]
 EMBEDDED_LLMS = ["tiny-llama", "tiny-qwen"]
+ENCODERS_HELP = "vision encoders; untrained:NAME is NAME before training"
+DATA = "the data"
+FIGURES = "what is written"
 
 
 @dataclass
-class Alignment(Common):
-    """What the alignment commands share."""
+class Encoders(Common):
+    """What the commands on vision encoders share."""
 
-    encoders: list[str] = setting(EMBEDDED_ENCODERS, "vision encoders")
-    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with")
-    n_samples: int = setting(30, "samples per data type", least=1)
-    data_types: list[str] = setting([], "data types to use; empty: all that are there")
-    data_root: str | None = setting(
-        None, "data folder; empty: VLM_DATA_ROOT, else the built-in samples"
-    )
-    batch_size: int = setting(16, "samples at once", least=1, group=WHERE)
+    encoders: list[str] = setting(EMBEDDED_ENCODERS, ENCODERS_HELP)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    svg: bool = setting(False, "write figures as .svg too", group=FIGURES)
+
+
+@dataclass
+class Alignment(Encoders):
+    """What the alignment commands share."""
+
+    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with")
+    controls: bool = setting(
+        False, "add each encoder untrained, and with shuffled pairs: what chance looks like"
+    )
+    n_samples: int = setting(30, "samples per data type", least=1, group=DATA)
+    data_types: list[str] = setting([], "data types to use; empty: all that are there", group=DATA)
+    data_root: str | None = setting(
+        None,
+        "folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else the "
+        "built-in samples and more of their kind",
+        group=DATA,
+    )
+    features_dir: str = setting(
+        output_folder("features"), "folder that keeps features between runs", group=WHERE
+    )
+    batch_size: int = setting(16, "samples at once", least=1, group=WHERE)
 
 
 @dataclass
 class Compare(Alignment):
-    """Compare encoders by CKA and by the quality of a projector into an LLM."""
+    """Compare encoders by CKA, neighbours, a ridge map and trained projectors into an LLM."""
 
+    epochs: int = setting(300, "training epochs of a projector", least=1)
     output_dir: str = setting(output_folder("compare"), "folder for results", group=COMMON)
 
 
 @dataclass
 class MultiLlm(Alignment):
-    """Repeat the comparison against several LLMs."""
+    """Every encoder with every LLM, as heat maps."""
 
     output_dir: str = setting(output_folder("multi-llm"), "folder for results", group=COMMON)
 
 
 @dataclass
 class Coral(Alignment):
-    """CORAL distance and EAS between encoders and LLMs."""
+    """CORAL distance, spectra and EAS between encoders and LLMs."""
 
     output_dir: str = setting(output_folder("coral"), "folder for results", group=COMMON)
 
@@ -58,9 +78,12 @@ class Elas(Alignment):
 
 @dataclass
 class E2e(Alignment):
-    """Does CKA foretell how well a trained projector retrieves?"""
+    """Which metric foretells retrieval through a trained projector, or scores of your own?"""
 
     epochs: int = setting(300, "training epochs of a projector", least=1)
+    scores: str | None = setting(
+        None, "CSV of your benchmark results: columns encoder, llm, benchmark, score"
+    )
     output_dir: str = setting(output_folder("e2e"), "folder for results", group=COMMON)
 
 
@@ -73,24 +96,24 @@ class Layers(Alignment):
 
 @dataclass
 class Embedding(Alignment):
-    """Map of the embedding space in two dimensions."""
+    """Map the embedding spaces in two dimensions, and rotate them onto one another."""
 
     method: str = setting("tsne", "how the map is made", choices=("tsne", "umap", "pca"))
     output_dir: str = setting(output_folder("embedding"), "folder for results", group=COMMON)
 
 
 @dataclass
-class Attention(Alignment):
-    """Heatmap of how much each image patch agrees with a text."""
+class Attention(Encoders):
+    """Lay attention, and agreement of patches with a text, over an image."""
 
-    image: str | None = setting(None, "image to explain")
-    text: str = setting("", "text to compare with")
+    image: str | None = setting(None, "image to look at; empty: a built-in chart")
+    text: str = setting("", "text to compare with; empty: the built-in chart's caption")
     output_dir: str = setting(output_folder("attention"), "folder for results", group=COMMON)
 
 
 @dataclass
-class Speed(Alignment):
-    """Latency, throughput and memory of each encoder."""
+class Speed(Encoders):
+    """Latency, throughput, memory and share of the peak of each encoder."""
 
     batch_sizes: list[int] = setting([1, 4, 8, 16, 32], "batch sizes to time", least=1)
     output_dir: str = setting(output_folder("speed"), "folder for results", group=COMMON)
@@ -98,6 +121,14 @@ class Speed(Alignment):
 
 @dataclass
 class All(Alignment):
-    """Run compare, coral, elas, embedding and speed, and bind them into one report."""
+    """Run every alignment experiment on one set of features, and bind them into one report."""
 
+    controls: bool = setting(
+        True, "add each encoder untrained, and with shuffled pairs: what chance looks like"
+    )
+    epochs: int = setting(300, "training epochs of a projector", least=1)
+    method: str = setting(
+        "tsne", "how the maps of the spaces are made", choices=("tsne", "umap", "pca")
+    )
+    batch_sizes: list[int] = setting([1, 8, 32], "batch sizes to time", least=1)
     output_dir: str = setting(output_folder("all"), "folder for results", group=COMMON)

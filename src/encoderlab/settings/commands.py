@@ -63,12 +63,12 @@ class Command:
 
 def _row(name: str, settings: type, job: str, example: str, **more: object) -> Command:
     if "arrives_with" not in more:
-        more["experiment"] = f"encoderlab.experiments.{name}:run"
+        more["experiment"] = f"encoderlab.experiments.{name.replace('-', '_')}:run"
     return Command(name, settings, job, example, **more)  # type: ignore[arg-type]
 
 
 def _align(name: str, settings: type, example: str) -> Command:
-    return _row(name, settings, "align", example, arrives_with="alignment part")
+    return _row(name, settings, "align", example)
 
 
 _ROWS = (

@@ -50,3 +50,7 @@ class CLIPVision(CLIPTowerAlone):
         return Seen(
             out.last_hidden_state, out.image_embeds, out.hidden_states or (), out.attentions or ()
         )
+
+    def embed_patches(self, patches: Tensor) -> Tensor:
+        """What CLIP does to CLS, done to every patch: the final norm, then the projection."""
+        return self.tower.visual_projection(self.tower.vision_model.post_layernorm(patches))

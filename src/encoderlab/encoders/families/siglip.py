@@ -29,6 +29,14 @@ class SigLIPVision(VisionEncoder):
     def pool(self, seen: Seen, patches: Tensor) -> Tensor:
         return patches.mean(dim=1) if seen.pooled is None else seen.pooled
 
+    def embed_patches(self, patches: Tensor) -> Tensor | None:
+        """What the pooling head makes of each patch when it is the only one there is to look at."""
+        head = getattr(self.tower, "head", None)
+        if head is None:
+            return None
+        b, n, d = patches.shape
+        return head(patches.reshape(b * n, 1, d)).reshape(b, n, -1)
+
     def _resizing(self) -> dict[str, bool]:
         side = self.config.image_size
         return {"interpolate_pos_encoding": self.preprocess.shape != (side, side)}

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from encoderlab.data.sample import Sample
 from encoderlab.data.synthetic import KINDS, render_arrays
 from encoderlab.data.synthetic.scene import SHAPES
-from encoderlab.encoders.vision import VisionEncoder, load_vision
+from encoderlab.encoders.vision import VisionEncoder, load_vision, untrained
 from encoderlab.metrics.linear_probe import linear_probe
 from encoderlab.zoo.cards.facts import Facts
 from encoderlab.zoo.real_data import SETS, read_set
@@ -62,7 +61,7 @@ def about(config: dict[str, Any], facts: Facts) -> str:
 def measured(folder: Path, real: Path | None) -> str:
     """The table, measured now."""
     trained = load_vision(folder, dtype="float32")
-    untrained = untrained_copy(trained)
+    fresh = untrained(trained)
     rows = []
     tasks = [data_type(10), data_type(300), main_shape()]
     if real is not None:
@@ -72,7 +71,7 @@ def measured(folder: Path, real: Path | None) -> str:
             linear_probe(
                 pooled(encoder, pictures), labels, pooled(encoder, test_pictures), test_labels
             )
-            for encoder in (trained, untrained)
+            for encoder in (trained, fresh)
         )
         rows.append(
             f"| {name} | {len(labels):,} | {len(test_labels):,} | {ours.as_percent()} | "
@@ -129,15 +128,6 @@ def largest_shape(caption: str) -> str | None:
     if len(things) == 1:
         return things[0][1]
     return large[0] if len(large) == 1 else None
-
-
-def untrained_copy(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
-    """The same shape with fresh random weights."""
-    torch.manual_seed(seed)
-    tower = type(encoder.tower)(encoder.config)
-    return type(encoder)(
-        tower, encoder.preprocess, encoder.checkpoint, encoder.device, encoder.dtype
-    )
 
 
 def pooled(encoder: VisionEncoder, pictures: Sequence[Image.Image]) -> np.ndarray:

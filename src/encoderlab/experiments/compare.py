@@ -1,0 +1,122 @@
+"""Compare encoders by how they align with LLMs. Orchestration only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
+from encoderlab.experiments.tables import notes, table
+
+if TYPE_CHECKING:
+    from encoderlab.experiments.pairs import Judged, Row
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """Every encoder with every LLM, by all metrics; paired verdicts; the answer in words."""
+
+    answer: str
+    rows: tuple[Row, ...]
+    verdicts: tuple[Judged, ...]
+    facts: dict[str, Any]
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            "answer": self.answer,
+            "rows": [row.to_json() for row in self.rows],
+            "verdicts": [one.to_json() for one in self.verdicts],
+            "figures": list(self.figures),
+            **self.facts,
+        }
+
+    def to_text(self) -> str:
+        """What the terminal shows: the answer, a table, the verdicts."""
+        columns = ("cka_linear", "cka_linear_biased", "mutual_knn", "ridge_r2", "mlp_r2")
+        verdicts = [
+            f"  with {one.llm}: {one.comparison.to_text()}"
+            for one in self.verdicts
+            if one.metric == "cka_linear"
+        ]
+        blocks = [self.answer, notes(self.facts), table([r.to_json() for r in self.rows], columns)]
+        if verdicts:
+            heading = "debiased CKA, every two on the same samples:"
+            blocks.append("\n".join([heading, *verdicts]))
+        return "\n\n".join(block for block in blocks if block)
+
+
+def run(
+    *,
+    out: Path | None = None,
+    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
+    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = (),
+    data_root: str | None = None,
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    svg: bool = False,
+    epochs: int = 300,
+    seed: int = 0,
+) -> CompareResult:
+    """Compares encoders on the same samples; writes figures to `out` if it is given.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+    aligned = gather(
+        encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
+        batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
+        store=features_dir,
+    )  # fmt: skip
+    return analyse(aligned, out, epochs=epochs, svg=svg)
+
+
+def analyse(
+    aligned: Aligned, out: Path | None = None, *, epochs: int = 300, svg: bool = False
+) -> CompareResult:
+    """The comparison of features that are at hand."""
+    from dataclasses import replace
+
+    from encoderlab.experiments import pairs
+    from encoderlab.metrics.catalogue import PROJECTORS
+    from encoderlab.plots import compare as plots
+    from encoderlab.plots.style import save
+
+    rows = aligned.once("rows", lambda: pairs.rows_of(aligned))
+    judged = aligned.once("verdicts", lambda: pairs.verdicts(aligned))
+    if pairs.enough_for_projectors(aligned) is None:
+        # A shuffled pairing has said what it can by then: no projector is trained on it.
+        wanted = [(row.encoder, row.llm) for row in rows if not row.encoder.startswith(SHUFFLED)]
+        trained = pairs.projectors(aligned, wanted, tuple(PROJECTORS), epochs)
+        full = []
+        for row in rows:
+            for kind in PROJECTORS if (row.encoder, row.llm) in wanted else ():
+                of = {s: trained[row.encoder, row.llm, kind, s] for s in pairs.SEEDS}
+                scores, typed = pairs.projector_scores(aligned, row.encoder, row.llm, of, kind)
+                row = replace(
+                    row,
+                    scores={**row.scores, **scores},
+                    by_type={name: {**found, **typed[name]} for name, found in row.by_type.items()},
+                )
+            full.append(row)
+        rows = full
+    result = CompareResult(
+        pairs.answer(rows, judged, aligned.n),
+        tuple(rows),
+        tuple(judged),
+        aligned.facts(),
+        warnings=aligned.warnings(),
+    )
+    if out is not None:
+        result = replace(result, figures=save(plots.compare(result.to_json()), out, svg=svg))
+    return result

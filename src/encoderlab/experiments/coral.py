@@ -1,0 +1,136 @@
+"""CORAL, spectra and EAS between encoders and LLMs. Orchestration only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.experiments.aligned import Aligned, gather
+from encoderlab.experiments.tables import aligned_columns, notes, score_text
+
+if TYPE_CHECKING:
+    from encoderlab.metrics.coral import FullAnalysis
+
+STRONGEST = 48
+
+
+@dataclass(frozen=True)
+class CoralResult:
+    """Cross-modal and intra-modal comparison, EAS; over all samples and by data type."""
+
+    whole: FullAnalysis
+    by_type: dict[str, FullAnalysis]
+    facts: dict[str, Any]
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            **self.whole.to_json(),
+            "by_type": {name: one.to_json() for name, one in self.by_type.items()},
+            "figures": list(self.figures),
+            **self.facts,
+        }
+
+    def to_text(self) -> str:
+        """The table of pairs: as published, and what survives."""
+        eas = {(one.encoder, one.llm): one for one in self.whole.eas}
+        lines = [
+            ["encoder", "LLM", "distance", "similarity*", "spectral", "debiased CKA", "EAS*", "EAS"]
+        ]
+        for one in self.whole.cross_modal:
+            score = eas[one.encoder, one.llm]
+            lines.append(
+                [
+                    one.encoder, one.llm, _text(one.coral.distance, "{:.3g}"),
+                    _text(one.coral.similarity, "{:.6f}"),
+                    _text(one.coral.spectral_similarity), score_text(one.cka.to_json()),
+                    _text(score.published), _text(score.calibrated),
+                ]
+            )  # fmt: skip
+        said = (
+            "* as published: similarity = 1 / (1 + distance) is 1 for any features of length one. "
+            "Rank by EAS, the calibrated one."
+        )
+        reasons = sorted(
+            {f"undefined: {c.coral.undefined}" for c in self.whole.cross_modal if c.coral.undefined}
+        )
+        return "\n\n".join([notes(self.facts), "\n".join([aligned_columns(lines), said, *reasons])])
+
+
+def run(
+    *,
+    out: Path | None = None,
+    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
+    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = (),
+    data_root: str | None = None,
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    svg: bool = False,
+    seed: int = 0,
+) -> CoralResult:
+    """CORAL and EAS of every pair; writes the six figures and the dashboard to `out` if given.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+    aligned = gather(
+        encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
+        batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
+        store=features_dir,
+    )  # fmt: skip
+    return analyse(aligned, out, svg=svg)
+
+
+def analyse(aligned: Aligned, out: Path | None = None, *, svg: bool = False) -> CoralResult:
+    """The comparison of features that are at hand, L2-normalised as is usual for CORAL."""
+    import numpy as np
+
+    from encoderlab.experiments.pairs import unit
+    from encoderlab.metrics.coral import MARGINALS_ONLY, CORALAnalyzer, spectrum
+    from encoderlab.plots import coral as plots
+    from encoderlab.plots.style import save
+
+    vision = {name: unit(one.pooled) for name, one in aligned.vision.items()}
+    text = {name: unit(one.pooled) for name, one in aligned.text.items()}
+    analyzer = CORALAnalyzer()
+    labels = aligned.labels if len(aligned.types) > 1 else None
+    whole = analyzer.full_analysis(vision, text, labels)
+    by_type = {}
+    if len(aligned.types) > 1:
+        for kind in aligned.types:
+            rows = aligned.rows(kind)
+            by_type[kind] = analyzer.full_analysis(
+                {name: x[rows] for name, x in vision.items()},
+                {name: x[rows] for name, x in text.items()},
+            )
+    warnings = [*aligned.warnings(), MARGINALS_ONLY]
+    pinned = sum(one.coral.pinned for one in whole.cross_modal)
+    if pinned:
+        warnings.append(
+            f"the CORAL similarity of {pinned} of {len(whole.cross_modal)} pairs is above 0.999 "
+            "for want of scale, as it is for any features of length one"
+        )
+    result = CoralResult(whole, by_type, aligned.facts(), warnings=tuple(warnings))
+    if out is not None:
+        arrays = {}
+        for name, x in {**vision, **text}.items():
+            strongest = np.sort(np.argsort(-x.var(axis=0))[:STRONGEST])
+            arrays[f"spectrum|{name}"] = spectrum(x)
+            arrays[f"covariance|{name}"] = np.atleast_2d(np.cov(x[:, strongest].T))
+        drawn = plots.coral(result.to_json(), arrays)
+        result = replace(result, figures=save(drawn, out, svg=svg))
+    return result
+
+
+def _text(value: float | None, form: str = "{:.3f}") -> str:
+    return "undefined" if value is None else form.format(value)

@@ -1,0 +1,360 @@
+"""Which metric foretells retrieval through a trained projector, or a benchmark of the user's own?
+Orchestration only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.errors import MissingError, UsageError, did_you_mean
+from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
+from encoderlab.experiments.tables import aligned_columns, notes, score_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from encoderlab.metrics.correlation import Correlation
+    from encoderlab.metrics.retrieval import Retrieval
+
+RETRIEVAL = "held-out MRR"
+COLUMNS = ("encoder", "llm", "benchmark", "score")
+KIND = "mlp"
+
+
+@dataclass(frozen=True)
+class Point:
+    """An encoder with an LLM at a layer: its metrics, and the outcome they might foretell."""
+
+    encoder: str
+    llm: str
+    layer: str
+    metrics: dict[str, float | None]
+    outcome: float | None
+    benchmark: str | None = None
+    retrieval: Retrieval | None = None
+    control_of: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        found = None if self.retrieval is None else self.retrieval.to_json()
+        return {**vars(self), "retrieval": found}
+
+
+@dataclass(frozen=True)
+class E2eResult:
+    """All points, and for each outcome the correlation of every metric with it."""
+
+    points: tuple[Point, ...]
+    benchmarks: dict[str, dict[str, Correlation]]
+    facts: dict[str, Any]
+    undefined: str | None = None
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            "points": [one.to_json() for one in self.points],
+            "benchmarks": [
+                {"name": name, "metrics": {m: c.to_json() for m, c in found.items()}}
+                for name, found in self.benchmarks.items()
+            ],
+            "undefined": self.undefined,
+            "figures": list(self.figures),
+            **self.facts,
+        }
+
+    def to_text(self) -> str:
+        """Retrieval of each pair, and which metric foretells it."""
+        from encoderlab.metrics.catalogue import METRICS
+
+        blocks = [notes(self.facts)]
+        if self.undefined:
+            blocks.append(f"undefined: {self.undefined}")
+        pooled = [p for p in self.points if p.layer == "pooled" and p.retrieval is not None]
+        if pooled:
+            lines = [["encoder", "LLM", "Recall@1, image to text", "MRR", "chance MRR"]]
+            for p in sorted(pooled, key=lambda p: -(p.outcome or 0)):
+                assert p.retrieval is not None
+                way = p.retrieval.image_to_text
+                lines.append(
+                    [p.encoder, p.llm, score_text(way.recall[1].to_json()),
+                     score_text(way.mrr.to_json()), f"{way.mrr.chance or 0:.3f}"]
+                )  # fmt: skip
+            blocks.append(aligned_columns(lines) + "\non held-out images; 95 % intervals")
+        for name, found in self.benchmarks.items():
+            lines = [["metric", "r", "p", "rho", "leave-one-out error", "verdict"]]
+            for metric, one in found.items():
+                known = one.undefined is None
+                lines.append(
+                    [METRICS[metric].title, *(
+                        (f"{one.pearson:+.2f}", f"{one.pearson_p:.2g}", f"{one.spearman:+.2f}",
+                         _error(one)) if known else ("-",) * 4), one.verdict]
+                )  # fmt: skip
+            first = next(iter(found.values()))
+            blocks.append(
+                f"does a metric foretell {name}? {first.n} points of {first.families} encoders\n"
+                + aligned_columns(lines)
+            )
+        return "\n\n".join(blocks)
+
+
+def run(
+    *,
+    out: Path | None = None,
+    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
+    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = (),
+    data_root: str | None = None,
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    svg: bool = False,
+    epochs: int = 300,
+    scores: str | None = None,
+    seed: int = 0,
+) -> E2eResult:
+    """Metrics against held-out retrieval, or against the benchmark results in `scores`.
+
+    Raises:
+        MissingError: data, a model or the file of scores is not there.
+        UsageError: too few samples, a model twice, features that are not finite, or scores that
+            cannot be read or name none of the encoders and LLMs.
+    """
+    brought = None if scores is None else read_scores(scores, encoders, llms)
+    aligned = gather(
+        encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
+        batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
+        layers=brought is None, store=features_dir,
+    )  # fmt: skip
+    return analyse(aligned, out, epochs=epochs, scores=brought, svg=svg)
+
+
+Scores = Mapping[str, Mapping[tuple[str, str], float]]
+
+
+def analyse(
+    aligned: Aligned,
+    out: Path | None = None,
+    *,
+    epochs: int = 300,
+    scores: Scores | None = None,
+    svg: bool = False,
+) -> E2eResult:
+    """The correlation over features that are at hand."""
+    import numpy as np
+
+    from encoderlab.experiments.pairs import enough_for_projectors
+    from encoderlab.metrics.correlation import correlate
+    from encoderlab.plots import compare as plots
+    from encoderlab.plots.style import save
+
+    problem = enough_for_projectors(aligned) if scores is None else None
+    points: list[Point] = []
+    if scores is not None:
+        everything = np.arange(aligned.n)
+        for name, found in scores.items():
+            for (encoder, llm), score in found.items():
+                key = ("metrics", encoder, llm)
+                metrics = aligned.once(
+                    key,
+                    lambda e=encoder, t=llm: metrics_on(aligned, e, t, everything),  # type: ignore[misc]
+                )
+                points.append(Point(encoder, llm, "pooled", metrics, score, benchmark=name))
+    elif problem is None:
+        points = _retrieved(aligned, epochs)
+    names = list(scores) if scores is not None else [RETRIEVAL]
+    benchmarks = {}
+    for name in names:
+        of = [p for p in points if p.benchmark in (None, name)]
+        if not of:
+            continue
+        benchmarks[name] = {
+            metric: correlate(
+                [p.metrics[metric] for p in of],
+                [p.outcome for p in of],
+                [p.encoder for p in of],
+                aligned.seed,
+            )
+            for metric in of[0].metrics
+        }
+    result = E2eResult(
+        tuple(points), benchmarks, aligned.facts(), problem, warnings=aligned.warnings()
+    )
+    if out is not None and points:
+        result = replace(result, figures=save(plots.e2e(result.to_json()), out, svg=svg))
+    return result
+
+
+def metrics_on(
+    aligned: Aligned, encoder: str, llm: str, rows: np.ndarray
+) -> dict[str, float | None]:
+    """Every metric of a pair on some of the samples, as plain values."""
+    from encoderlab.experiments.pairs import features_of, unit
+    from encoderlab.metrics import cka
+    from encoderlab.metrics.alignment_scores import AlignmentMetrics
+    from encoderlab.metrics.coral import coral
+    from encoderlab.metrics.neighbours import mutual_knn
+    from encoderlab.metrics.ridge import ridge_probe
+
+    x, y = (features_of(aligned, name)[rows] for name in (encoder, llm))
+    labels = [aligned.labels[i] for i in rows]
+    grams = {k: (cka.Gram.of(x, k), cka.Gram.of(y, k)) for k in cka.KERNELS}
+    scored = {
+        (kernel, estimator): cka.score(*grams[kernel], estimator)
+        for kernel in cka.KERNELS
+        for estimator in cka.ESTIMATORS
+    }
+    clouds = coral(unit(x), unit(y))
+    eas = AlignmentMetrics.eas(
+        encoder,
+        llm,
+        scored["linear", "biased"],
+        scored["linear", "debiased"],
+        clouds.similarity,
+        clouds.spectral_similarity,
+        unit(x),
+        labels if len(set(labels)) > 1 else None,
+    )
+    groups = [aligned.groups[i] for i in rows]
+    probe = ridge_probe(unit(x), unit(y), groups=groups, seed=aligned.seed)
+    return {
+        "cka_linear": scored["linear", "debiased"].value,
+        "cka_linear_biased": scored["linear", "biased"].value,
+        "cka_rbf": scored["rbf", "debiased"].value,
+        "mutual_knn": mutual_knn(x, y).value,
+        "ridge_r2": probe.r2.value,
+        "spectral_similarity": clouds.spectral_similarity,
+        "coral_similarity": clouds.similarity,
+        "eas": eas.calibrated,
+        "eas_published": eas.published,
+    }
+
+
+def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scores:
+    """benchmark -> (encoder, LLM) -> score, of the encoders and LLMs that are asked for.
+
+    Raises:
+        MissingError: no such file.
+        UsageError: other columns, a score that is no number, or no line about these models.
+    """
+    import csv
+
+    file = Path(path)
+    if not file.is_file():
+        raise MissingError("no such file of scores", got=path, want="a CSV that exists")
+    found: dict[str, dict[tuple[str, str], float]] = {}
+    seen: set[str] = set()
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            table = csv.DictReader(lines)
+            missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
+            if missing:
+                raise UsageError(
+                    "the file of scores lacks columns",
+                    got=f"{path}: {', '.join(table.fieldnames or ())}",
+                    want=", ".join(COLUMNS),
+                )
+            for number, line in enumerate(table, start=2):
+                encoder, llm = (str(line[k] or "").strip() for k in ("encoder", "llm"))
+                seen.update((encoder, llm))
+                try:
+                    score = float(line["score"])
+                except (TypeError, ValueError):
+                    raise UsageError(
+                        f"line {number} of {path} has a score that is no number", got=line["score"]
+                    ) from None
+                if encoder in encoders and llm in llms:
+                    found.setdefault(str(line["benchmark"]), {})[encoder, llm] = score
+    except UnicodeDecodeError as error:
+        raise UsageError("the file of scores cannot be read", got=f"{path}: {error}",
+                         want="CSV in UTF-8") from error  # fmt: skip
+    if not found:
+        near = did_you_mean(next(iter(seen), ""), [*encoders, *llms])
+        raise UsageError(
+            "no line of the file of scores is about the encoders and LLMs of this run",
+            got=", ".join(sorted(seen)) or "an empty file",
+            want=f"encoders among {', '.join(encoders)} and LLMs among {', '.join(llms)}",
+            hint=f"did you mean {near!r}? " if near else "name them with --encoders and --llms",
+        )
+    return found
+
+
+def _retrieved(aligned: Aligned, epochs: int) -> list[Point]:
+    """Points of every encoder, LLM and layer: metrics on training pairs, retrieval on the rest."""
+    import numpy as np
+
+    from encoderlab.experiments.pairs import LAYER, SEEDS, projectors
+    from encoderlab.progress import progress
+
+    places: list[tuple[str, str, str, str]] = []
+    for encoder, one in aligned.vision.items():
+        if encoder.startswith(SHUFFLED):
+            continue
+        for llm in aligned.text:
+            places.append((encoder, llm, "pooled", encoder))
+            for k in _some(sorted(one.layers)):
+                places.append((encoder, llm, f"layer {k}", f"{encoder}{LAYER}{k}"))
+    trained = projectors(aligned, [(key, llm) for _, llm, _, key in places], (KIND,), epochs)
+    points = []
+    with progress("metrics on training pairs", total=len(places), unit="point") as bar:
+        for encoder, llm, layer, key in places:
+            of = [trained[key, llm, KIND, seed] for seed in SEEDS]
+            each = [metrics_on(aligned, key, llm, one.train_rows) for one in of]
+            metrics = {name: _mean([found[name] for found in each]) for name in each[0]}
+            found = _retrieval(aligned, key, llm, of)
+            directions = (found.image_to_text.mrr.value, found.text_to_image.mrr.value)
+            outcome = None if None in directions else float(np.mean(directions))  # type: ignore[arg-type]
+            points.append(
+                Point(encoder, llm, layer, metrics, outcome, retrieval=found,
+                      control_of=aligned.vision[encoder].of)
+            )  # fmt: skip
+            bar.advance()
+    return points
+
+
+def _retrieval(aligned: Aligned, key: str, llm: str, trained: Sequence[Any]) -> Retrieval:
+    import torch
+
+    from encoderlab.experiments.pairs import features_of, unit
+    from encoderlab.metrics.retrieval import Part, retrieval_over
+
+    x, y = (torch.from_numpy(unit(features_of(aligned, name))) for name in (key, llm))
+    parts = []
+    for one in trained:
+        rows = one.held_out_rows
+        mean = y[torch.from_numpy(one.train_rows)].mean(dim=0)
+        with torch.no_grad():
+            guess = one.projector(x[torch.from_numpy(rows)])
+        # What all texts share is no information: the training mean goes before the cosine.
+        parts.append(
+            Part(
+                (guess - mean).numpy(),
+                (y[torch.from_numpy(rows)] - mean).numpy(),
+                group=rows,
+                texts=[aligned.texts[i] for i in rows],
+            )
+        )
+    return retrieval_over(parts)
+
+
+def _some(layers: Sequence[int]) -> list[int]:
+    """A third, two thirds and the whole of the way up."""
+    top = layers[-1] if layers else 0
+    return sorted({round(top / 3), round(2 * top / 3), top} - {0}) if layers else []
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _error(one: Correlation) -> str:
+    if one.loo_error is None:
+        return "-"
+    return f"{one.loo_error:.3f} (mean: {one.loo_baseline:.3f})"

@@ -1,0 +1,208 @@
+"""ELAS of every pair of encoder and LLM. Orchestration only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
+from encoderlab.experiments.tables import aligned_columns, notes, score_text
+
+if TYPE_CHECKING:
+    from encoderlab.metrics.score import Score
+
+TEST_OVER_TRAIN = 0.25  # the splits are 80/20
+
+
+@dataclass(frozen=True)
+class ElasRow:
+    """One pair: the score as published and calibrated, and the mean of each part."""
+
+    encoder: str
+    llm: str
+    published: Score
+    calibrated: Score
+    parts: dict[str, dict[str, float | None]]
+    control_of: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "encoder": self.encoder,
+            "llm": self.llm,
+            "published": self.published.to_json(),
+            "calibrated": self.calibrated.to_json(),
+            "parts": self.parts,
+            "control_of": self.control_of,
+        }
+
+
+@dataclass(frozen=True)
+class ElasResult:
+    """The encoder x LLM matrix, best first by the calibrated score."""
+
+    rows: tuple[ElasRow, ...]
+    facts: dict[str, Any]
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            "rows": [row.to_json() for row in self.rows],
+            "figures": list(self.figures),
+            **self.facts,
+        }
+
+    def to_text(self) -> str:
+        """The pairs, best first."""
+        lines = [["encoder", "LLM", "ELAS", "ELAS as published", "R²", "cosine above chance"]]
+        ranked = sorted(
+            self.rows, key=lambda r: -(r.calibrated.value if r.calibrated.value is not None else -9)
+        )
+        for row in ranked:
+            parts = row.parts
+            lines.append(
+                [
+                    row.encoder, row.llm, score_text(row.calibrated.to_json()),
+                    score_text(row.published.to_json()),
+                    _text(parts["mse"]["calibrated"]), _text(parts["cosine"]["calibrated"]),
+                ]
+            )  # fmt: skip
+        said = (
+            "95 % intervals over splits. Rank by the first; as published, a projector that ignores "
+            "the image has up to 0.70."
+        )
+        reasons = sorted({f"undefined: {r.calibrated.undefined}" for r in self.rows
+                          if r.calibrated.undefined})  # fmt: skip
+        return "\n\n".join([notes(self.facts), "\n".join([aligned_columns(lines), said, *reasons])])
+
+
+def run(
+    *,
+    out: Path | None = None,
+    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
+    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = (),
+    data_root: str | None = None,
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    svg: bool = False,
+    epochs: int = 300,
+    seed: int = 0,
+) -> ElasResult:
+    """ELAS of every pair; writes the matrix to `out` if given.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+    aligned = gather(
+        encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
+        batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
+        store=features_dir,
+    )  # fmt: skip
+    return analyse(aligned, out, epochs=epochs, svg=svg)
+
+
+def analyse(
+    aligned: Aligned, out: Path | None = None, *, epochs: int = 300, svg: bool = False
+) -> ElasResult:
+    """The matrix of features that are at hand."""
+    from encoderlab.experiments import pairs
+    from encoderlab.metrics import cka
+    from encoderlab.metrics.score import undefined
+    from encoderlab.plots import compare as plots
+    from encoderlab.plots.style import save
+
+    names = [name for name in aligned.vision if not name.startswith(SHUFFLED)]
+    wanted = [(encoder, llm) for encoder in names for llm in aligned.text]
+    too_few = pairs.enough_for_projectors(aligned)
+    trained = {} if too_few else pairs.projectors(aligned, wanted, ("mlp_norm",), epochs)
+    rows = []
+    for encoder, llm in wanted:
+        grams = pairs.gram(aligned, encoder), pairs.gram(aligned, llm)
+        # No interval is needed of the two: the score has its own.
+        biased, debiased = (
+            cka.score(*grams, "biased"),
+            cka.score(*grams, "debiased", groups=aligned.repeated),
+        )
+        reason = too_few or debiased.undefined
+        of = aligned.vision[encoder].of
+        if reason:
+            none = undefined(reason, aligned.n, "ELAS")
+            rows.append(ElasRow(encoder, llm, none, none, _no_parts(), of))
+            continue
+        rows.append(
+            _row(aligned, encoder, llm, biased, debiased,
+                 [trained[encoder, llm, "mlp_norm", s] for s in pairs.SEEDS], of)
+        )  # fmt: skip
+    result = ElasResult(tuple(rows), aligned.facts(), warnings=aligned.warnings())
+    if out is not None:
+        figures = save(plots.elas(result.to_json()), out, svg=svg)
+        result = replace(result, figures=figures)
+    return result
+
+
+def _row(aligned, encoder, llm, biased, debiased, trained, of) -> ElasRow:
+    import numpy as np
+
+    from encoderlab.experiments.pairs import outcome_of
+    from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS, AlignmentMetrics
+
+    found = [
+        AlignmentMetrics.elas(
+            encoder, llm, biased, debiased, outcome_of(aligned, encoder, llm, one)
+        )
+        for one in trained
+    ]
+    how = f"ELAS, mean of {len(found)} splits 80/20; interval over splits (Nadeau & Bengio 2003)"
+    parts = {
+        name: {
+            side: float(np.mean([one.parts[name][i] for one in found]))
+            for i, side in enumerate(("published", "calibrated"))
+        }
+        for name in ELAS_WEIGHTS
+    }
+    published = [float(one.published or 0) for one in found]
+    calibrated = [float(one.calibrated or 0) for one in found]
+    return ElasRow(
+        encoder,
+        llm,
+        over_splits(published, None, aligned.n, how + ", as published"),
+        over_splits(calibrated, 0.0, aligned.n, how),
+        parts,  # type: ignore[arg-type]
+        of,
+    )
+
+
+def over_splits(values: list[float], chance: float | None, n: int, how: str) -> Score:
+    """The mean over random splits, with the interval that knows that they overlap."""
+    import math
+
+    import numpy as np
+    from scipy import stats
+
+    from encoderlab.metrics.score import Score
+
+    k = len(values)
+    spread = float(np.var(values, ddof=1)) if k > 1 else math.nan
+    half = float(stats.t.ppf(0.975, k - 1)) * math.sqrt((1 / k + TEST_OVER_TRAIN) * spread)
+    mean = float(np.mean(values))
+    return Score(mean, mean - half, mean + half, chance, n, how)
+
+
+def _no_parts() -> dict[str, dict[str, float | None]]:
+    from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS
+
+    return {name: {"published": None, "calibrated": None} for name in ELAS_WEIGHTS}
+
+
+def _text(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -1,0 +1,206 @@
+"""Every layer of an encoder with every layer of an LLM. Orchestration only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
+from encoderlab.experiments.tables import notes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from encoderlab.metrics.uncertainty import Comparison
+
+FEWEST = 16  # two halves, each with enough to compare on
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """One encoder with one LLM; cell [v, t] is the mean patch of layer v with layer t.
+
+    Args:
+        cka: debiased linear CKA.
+        p: of each cell against the best of all cells under the same shuffles.
+        best: the layers of the highest cell, its value and p; None where nothing is defined.
+        penultimate: the pair that habit takes: the last vision layer but one, with the best text
+            layer.
+        choice: the best vision layer against the penultimate: layers chosen on one half of the
+            samples, compared on the other.
+    """
+
+    encoder: str
+    llm: str
+    cka: np.ndarray
+    p: np.ndarray
+    best: dict[str, Any] | None
+    penultimate: dict[str, Any]
+    choice: Comparison | None
+    text: str
+    control_of: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **vars(self),
+            "cka": self.cka.tolist(),
+            "p": self.p.tolist(),
+            "choice": None if self.choice is None else self.choice.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class LayersResult:
+    """A map per pair."""
+
+    pairs: tuple[LayerMap, ...]
+    facts: dict[str, Any]
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            "pairs": [one.to_json() for one in self.pairs],
+            "figures": list(self.figures),
+            **self.facts,
+        }
+
+    def to_text(self) -> str:
+        """A sentence per pair."""
+        return "\n\n".join([notes(self.facts), "\n".join(one.text for one in self.pairs)])
+
+
+def run(
+    *,
+    out: Path | None = None,
+    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
+    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = (),
+    data_root: str | None = None,
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    svg: bool = False,
+    seed: int = 0,
+) -> LayersResult:
+    """Debiased CKA of all layers of every pair; writes a heat map for each to `out` if given.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+    aligned = gather(
+        encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
+        batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
+        layers=True, store=features_dir,
+    )  # fmt: skip
+    return analyse(aligned, out, svg=svg)
+
+
+def analyse(aligned: Aligned, out: Path | None = None, *, svg: bool = False) -> LayersResult:
+    """The maps of features that are at hand."""
+    from encoderlab.plots import compare as plots
+    from encoderlab.plots.style import save
+    from encoderlab.progress import progress
+
+    names = [name for name in aligned.vision if not name.startswith(SHUFFLED)]
+    found = []
+    with progress("comparing layers", total=len(names) * len(aligned.text), unit="pair") as bar:
+        for encoder in names:
+            for llm in aligned.text:
+                found.append(_map(aligned, encoder, llm))
+                bar.advance()
+    result = LayersResult(tuple(found), aligned.facts(), warnings=aligned.warnings())
+    if out is not None:
+        result = replace(result, figures=save(plots.layers(result.to_json()), out, svg=svg))
+    return result
+
+
+def _map(aligned: Aligned, encoder: str, llm: str) -> LayerMap:
+    import numpy as np
+
+    from encoderlab.experiments.pairs import LAYER, PERMUTATIONS, gram
+    from encoderlab.metrics import cka
+    from encoderlab.metrics.uncertainty import max_corrected_p
+
+    one = aligned.vision[encoder]
+    vision = [gram(aligned, f"{encoder}{LAYER}{k}") for k in sorted(one.layers)]
+    text = [gram(aligned, f"{llm}{LAYER}{k}") for k in sorted(aligned.text[llm].layers)]
+    empty = np.full((len(vision), len(text)), np.nan)
+    habit = len(vision) - 2
+    if aligned.n < 4:
+        said = f"{encoder} with {llm}: undefined, {aligned.n} samples are fewer than 4"
+        nothing = {"vision": habit, "text": len(text) - 1, "value": None}
+        return LayerMap(encoder, llm, empty, empty, None, nothing, None, said, one.of)
+    table = cka.grid(vision, text)
+    if np.isnan(table).all():
+        said = f"{encoder} with {llm}: undefined, the features are the same for every sample"
+        nothing = {"vision": habit, "text": len(text) - 1, "value": None}
+        return LayerMap(encoder, llm, table, empty, None, nothing, None, said, one.of)
+    null = cka.permuted_grid(vision, text, PERMUTATIONS, aligned.seed)
+    p = max_corrected_p(np.nan_to_num(table, nan=-2), np.nan_to_num(null, nan=-2))
+    p = np.where(np.isnan(table), np.nan, p)
+    v, t = (int(i) for i in np.unravel_index(np.nanargmax(table), table.shape))
+    best = {"vision": v, "text": t, "value": float(table[v, t]), "p": float(p[v, t])}
+    penultimate = {"vision": habit, "text": t, "value": _known(table[habit, t])}
+    choice = _choice(aligned, encoder, llm, vision, text, habit)
+    said = (
+        f"{encoder} with {llm}: layer {v} of {len(vision) - 1} with layer {t} of {len(text) - 1} "
+        f"is the best of {table.size} pairs ({best['value']:.3f}, p = {best['p']:.2g} corrected "
+        f"for all of them); the penultimate layer {habit} has {table[habit, t]:.3f}"
+    )
+    return LayerMap(
+        encoder, llm, table, p, best, penultimate, choice, said + _in_words(choice), one.of
+    )
+
+
+def _choice(
+    aligned: Aligned, encoder: str, llm: str, vision: list[Any], text: list[Any], habit: int
+) -> Comparison | None:
+    """Whether the best vision layer is better than the penultimate: chosen on one half of the
+    images, compared on the other, since the best of many looks better than it is."""
+    import numpy as np
+    import torch
+
+    from encoderlab.metrics import cka
+    from encoderlab.metrics.uncertainty import compare_paired
+
+    groups = np.array(aligned.groups)
+    names = np.random.default_rng(aligned.seed).permutation(np.unique(groups))
+    if aligned.n < FEWEST or len(names) < FEWEST:
+        return None
+    first = np.isin(groups, names[: len(names) // 2])
+    halves = [torch.from_numpy(np.flatnonzero(rows)) for rows in (first, ~first)]
+    table = cka.grid([g.take(halves[0]) for g in vision], [g.take(halves[0]) for g in text])
+    v, t = (int(i) for i in np.unravel_index(np.nanargmax(table), table.shape))
+    target = text[t].take(halves[1])
+    pair = [vision[k].take(halves[1]) for k in (v, habit)]
+    left_out = [cka.without_each(one, target) for one in pair]
+    terms = cka.pair_terms(pair[0], target) - cka.pair_terms(pair[1], target)
+    return compare_paired(
+        f"layer {v}",
+        f"layer {habit}",
+        (cka.value(pair[0], target), cka.value(pair[1], target)),
+        (left_out[0], left_out[1]),
+        len(halves[1]),
+        interaction=cka.interaction(terms),
+    )
+
+
+def _in_words(choice: Comparison | None) -> str:
+    if choice is None:
+        return f"; fewer than {FEWEST} images are too few to say whether that matters"
+    if choice.a == choice.b:
+        return "; chosen on one half of the samples it is the penultimate itself"
+    return f"; chosen on one half and compared on the other: {choice.to_text()}"
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else float(value)

@@ -1,0 +1,103 @@
+"""Every encoder with every LLM. Orchestration only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.experiments.aligned import Aligned, gather
+from encoderlab.experiments.tables import aligned_columns, notes, score_text
+
+if TYPE_CHECKING:
+    from encoderlab.experiments.pairs import Judged, Row
+
+
+@dataclass(frozen=True)
+class MultiLlmResult:
+    """The encoder x LLM table, and for each LLM which encoder is ahead."""
+
+    answers: dict[str, str]
+    rows: tuple[Row, ...]
+    verdicts: tuple[Judged, ...]
+    facts: dict[str, Any]
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            "answers": self.answers,
+            "rows": [row.to_json() for row in self.rows],
+            "verdicts": [one.to_json() for one in self.verdicts],
+            "figures": list(self.figures),
+            **self.facts,
+        }
+
+    def to_text(self) -> str:
+        """An answer for each LLM, and the table of debiased CKA."""
+        llms = list(self.answers)
+        encoders = dict.fromkeys(row.encoder for row in self.rows)
+        found = {(row.encoder, row.llm): row for row in self.rows}
+        lines = [["encoder", *llms]]
+        for encoder in encoders:
+            cells = [score_text(found[encoder, llm].scores["cka_linear"].to_json()) for llm in llms]
+            lines.append([encoder, *cells])
+        answers = "\n".join(f"{llm}: {said}" for llm, said in self.answers.items())
+        return "\n\n".join(
+            [answers, notes(self.facts), "debiased CKA, 95 % intervals\n" + aligned_columns(lines)]
+        )
+
+
+def run(
+    *,
+    out: Path | None = None,
+    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
+    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = (),
+    data_root: str | None = None,
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    svg: bool = False,
+    seed: int = 0,
+) -> MultiLlmResult:
+    """Every encoder with every LLM on the same samples; writes figures to `out` if given.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+    aligned = gather(
+        encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
+        batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
+        store=features_dir,
+    )  # fmt: skip
+    return analyse(aligned, out, svg=svg)
+
+
+def analyse(aligned: Aligned, out: Path | None = None, *, svg: bool = False) -> MultiLlmResult:
+    """The table of features that are at hand."""
+    from encoderlab.experiments import pairs
+    from encoderlab.plots import compare as plots
+    from encoderlab.plots.style import save
+
+    rows = aligned.once("rows", lambda: pairs.rows_of(aligned))
+    judged = aligned.once("verdicts", lambda: pairs.verdicts(aligned))
+    answers = {
+        llm: pairs.answer(
+            [r for r in rows if r.llm == llm], [j for j in judged if j.llm == llm], aligned.n
+        )
+        for llm in aligned.text
+    }
+    result = MultiLlmResult(
+        answers, tuple(rows), tuple(judged), aligned.facts(), warnings=aligned.warnings()
+    )
+    if out is not None:
+        figures = save(plots.multi_llm(result.to_json()), out, svg=svg)
+        result = replace(result, figures=figures)
+    return result

@@ -1,0 +1,503 @@
+"""What the metrics say of one encoder and one LLM, of several side by side, and in a sentence.
+
+The numbers are `encoderlab.metrics`'; here they are asked for, kept and put into words.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from encoderlab.experiments.aligned import SHUFFLED, UNTRAINED, Aligned
+from encoderlab.metrics import cka
+from encoderlab.metrics.alignment_scores import ProjectorOutcome
+from encoderlab.metrics.catalogue import HEADLINE
+from encoderlab.metrics.neighbours import NEIGHBOURS, Neighbours, mutual_knn_of
+from encoderlab.metrics.ridge import RidgeProbe, r2_score, ridge_probe
+from encoderlab.metrics.score import Score, undefined
+from encoderlab.metrics.uncertainty import (
+    Comparison,
+    compare_paired,
+    jackknife_interval,
+    max_corrected_p,
+    samples_needed,
+)
+from encoderlab.training.projectors import ProjectorRecipe, TrainedProjector, train_grid
+
+PERMUTATIONS = 999
+SEEDS = (0, 1, 2)
+FEWEST_PAIRS = 5
+LAYER = "#layer"  # "tiny-clip#layer3" is what its third block gives, wherever a model is named
+
+
+@dataclass(frozen=True)
+class Row:
+    """One encoder against one LLM: its scores over all samples, and by data type."""
+
+    encoder: str
+    llm: str
+    scores: dict[str, Score]
+    by_type: dict[str, dict[str, Score]] = field(default_factory=dict)
+    control_of: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "encoder": self.encoder,
+            "llm": self.llm,
+            "control_of": self.control_of,
+            "scores": {name: one.to_json() for name, one in self.scores.items()},
+            "by_type": {
+                kind: {name: one.to_json() for name, one in scores.items()}
+                for kind, scores in self.by_type.items()
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A paired verdict: which metric, with which LLM."""
+
+    metric: str
+    llm: str
+    comparison: Comparison
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"metric": self.metric, "llm": self.llm, **self.comparison.to_json()}
+
+
+# -- one pair ------------------------------------------------------------------------------------
+
+
+def gram(aligned: Aligned, name: str, kernel: str = "linear", kind: str | None = None) -> cka.Gram:
+    """The Gram matrix of one model, of one data type or all; made once."""
+    return aligned.once(
+        ("gram", name, kernel, kind),
+        lambda: cka.Gram.of(features_of(aligned, name, kind), kernel, name=name),
+    )
+
+
+def cheap_scores(
+    aligned: Aligned, encoder: str, llm: str, kind: str | None = None
+) -> dict[str, Score]:
+    """Everything in closed form: CKA four ways, neighbours, the ridge probe."""
+    groups = _groups(aligned, kind)
+    found = {}
+    for kernel, estimator in itertools.product(cka.KERNELS, cka.ESTIMATORS):
+        name = f"cka_{kernel}" + ("_biased" if estimator == "biased" else "")
+        found[name] = cka.score(
+            gram(aligned, encoder, kernel, kind),
+            gram(aligned, llm, kernel, kind),
+            estimator,
+            groups=groups,
+        )
+    lists = [
+        aligned.once(
+            ("neighbours", name, kind),
+            lambda name=name: Neighbours.of(features_of(aligned, name, kind), NEIGHBOURS, name),  # type: ignore[misc]
+        )
+        for name in (encoder, llm)
+    ]
+    n = aligned.n if kind is None else len(aligned.rows(kind))
+    found["mutual_knn"] = mutual_knn_of(lists[0], lists[1], NEIGHBOURS, n)
+    probe = ridge(aligned, encoder, llm, kind)
+    found["ridge_r2"] = probe.r2
+    found["ridge_recall1"] = both_ways(probe)
+    return found
+
+
+def ridge(aligned: Aligned, encoder: str, llm: str, kind: str | None = None) -> RidgeProbe:
+    """The ridge probe of a pair; made once."""
+    rows = np.arange(aligned.n) if kind is None else aligned.rows(kind)
+    return aligned.once(
+        ("ridge", encoder, llm, kind),
+        lambda: ridge_probe(
+            unit(features_of(aligned, encoder, kind)),
+            unit(features_of(aligned, llm, kind)),
+            groups=_groups(aligned, kind),
+            texts=[aligned.texts[i] for i in rows],
+            seed=aligned.seed,
+        ),
+    )
+
+
+def both_ways(probe: RidgeProbe) -> Score:
+    """Mean of Recall@1 image to text and text to image."""
+    name = "mean of both directions of Recall@1"
+    if probe.retrieval is None:
+        return undefined(probe.r2.undefined or "no held-out pairs", probe.r2.n, name)
+    scores = [
+        probe.retrieval.image_to_text.recall[1],
+        probe.retrieval.text_to_image.recall[1],
+    ]
+    if any(one.value is None for one in scores):
+        return next(one for one in scores if one.value is None)
+
+    def mean(part: str) -> float:
+        return float(np.mean([getattr(one, part) for one in scores]))
+
+    # The two directions look at the same pairs: their mean is no surer than either.
+    return Score(mean("value"), mean("ci_low"), mean("ci_high"), mean("chance"), scores[0].n, name)
+
+
+# -- projectors ----------------------------------------------------------------------------------
+
+
+def projectors(
+    aligned: Aligned,
+    pairs: Iterable[tuple[str, str]],
+    kinds: Sequence[str],
+    epochs: int,
+    seeds: Sequence[int] = SEEDS,
+) -> dict[tuple[str, str, str, int], TrainedProjector]:
+    """(encoder, LLM, kind, seed) -> a projector from unit vectors to unit vectors; each is trained
+    once for all experiments on these features."""
+    known = aligned.once(("projectors", epochs), dict)
+    wanted = list(dict.fromkeys(pairs))
+    for kind in kinds:
+        missing = [pair for pair in wanted if any((*pair, kind, s) not in known for s in seeds)]
+        if missing:
+            known.update(
+                train_grid(
+                    {
+                        (a, b): (unit(features_of(aligned, a)), unit(features_of(aligned, b)))
+                        for a, b in missing
+                    },
+                    kinds=(kind,),
+                    seeds=seeds,
+                    recipe=ProjectorRecipe(epochs=epochs),
+                    groups=aligned.groups,
+                )
+            )
+    return {
+        (*pair, kind, s): known[*pair, kind, s] for pair in wanted for kind in kinds for s in seeds
+    }
+
+
+def enough_for_projectors(aligned: Aligned) -> str | None:
+    """Why no projector can be trained on some pairs and tested on others, or None."""
+    images = len(set(aligned.groups))
+    if images < FEWEST_PAIRS:
+        return f"needs at least {FEWEST_PAIRS} images to hold some out, and there are {images}"
+    return None
+
+
+def projector_scores(
+    aligned: Aligned, encoder: str, llm: str, trained: Mapping[int, TrainedProjector], kind: str
+) -> tuple[dict[str, Score], dict[str, dict[str, Score]]]:
+    """R2, error and cosine on held-out pairs over all seeds: of all samples, and by data type."""
+    x, y = (torch.from_numpy(unit(features_of(aligned, name))) for name in (encoder, llm))
+    rows, residual, total, cosine, ignoring = [], [], [], [], []
+    for one in trained.values():
+        held_out = torch.from_numpy(one.held_out_rows)
+        target = y[held_out]
+        mean = y[torch.from_numpy(one.train_rows)].mean(dim=0)
+        with torch.no_grad():
+            guess = one.projector(x[held_out])
+        rows.append(one.held_out_rows)
+        residual.append((guess - target).square().mean(dim=1).numpy())
+        total.append((target - mean).square().mean(dim=1).numpy())
+        cosine.append(F.cosine_similarity(guess, target, dim=1).numpy())
+        ignoring.append(F.cosine_similarity(mean[None], target, dim=1).numpy())
+    row = np.concatenate(rows)
+    parts = [np.concatenate(one).astype(np.float64) for one in (residual, total, cosine, ignoring)]
+    how = f"{kind} projector, {len(trained)} splits 80/20, unit vectors; jackknife over images"
+    group = np.array(aligned.groups)[row]
+
+    def scores(chosen: np.ndarray) -> dict[str, Score]:
+        e, t, c, ignored = (part[chosen] for part in parts)
+        return {
+            f"{kind}_r2": r2_score(e, t, group[chosen], how),
+            f"{kind}_mse": _mean(e, group[chosen], float(t.mean()) if len(t) else None, how),
+            f"{kind}_cosine": _mean(
+                c, group[chosen], float(ignored.mean()) if len(c) else None, how
+            ),
+        }
+
+    labels = np.array(aligned.labels)[row]
+    by_type = {name: scores(np.flatnonzero(labels == name)) for name in aligned.types}
+    return scores(np.arange(len(row))), by_type
+
+
+def outcome_of(aligned: Aligned, encoder: str, llm: str, one: TrainedProjector) -> ProjectorOutcome:
+    """How a projector turned out, beside one that always says the training mean."""
+    x, y = (torch.from_numpy(unit(features_of(aligned, name))) for name in (encoder, llm))
+    train, held_out = (torch.from_numpy(rows) for rows in (one.train_rows, one.held_out_rows))
+    mean = y[train].mean(dim=0)
+    with torch.no_grad():
+        guess = one.projector(x[held_out])
+    return ProjectorOutcome(
+        one.train_mse,
+        one.held_out_mse,
+        float((y[train] - mean).square().mean()),
+        float((y[held_out] - mean).square().mean()),
+        float(F.cosine_similarity(guess, y[held_out], dim=1).mean()),
+        float(F.cosine_similarity(mean[None], y[held_out], dim=1).mean()),
+    )
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Rows of length one, fp32."""
+    return (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def _mean(values: np.ndarray, group: np.ndarray, chance: float | None, how: str) -> Score:
+    if len(np.unique(group)) < 2:
+        return undefined("fewer than two held-out images", len(values), how)
+    member = np.unique(group, return_inverse=True)[1]
+    sums, counts = np.bincount(member, values), np.bincount(member)
+    left_out = (sums.sum() - sums) / (counts.sum() - counts)
+    value = float(values.mean())
+    low, high = jackknife_interval(value, left_out) or (None, None)
+    return Score(value, low, high, chance, len(np.unique(group)), how)
+
+
+# -- several side by side ------------------------------------------------------------------------
+
+
+def rows_of(aligned: Aligned, by_type: bool = True) -> list[Row]:
+    """The closed-form scores of every encoder, controls too, with every LLM."""
+    kinds = aligned.types if by_type and len(aligned.types) > 1 else ()
+    rows = [
+        Row(
+            encoder,
+            llm,
+            cheap_scores(aligned, encoder, llm),
+            {kind: cheap_scores(aligned, encoder, llm, kind) for kind in kinds},
+            one.of,
+        )
+        for llm in aligned.text
+        for encoder, one in aligned.vision.items()
+    ]
+    return with_corrected_p(aligned, rows)
+
+
+def with_corrected_p(aligned: Aligned, rows: list[Row]) -> list[Row]:
+    """Puts p into the headline score: against the largest of all pairs under the same shuffles, so
+    that looking at many pairs is no way to find one."""
+    encoders = list(aligned.encoders)
+    if aligned.n < 4:
+        return rows
+    lefts = [gram(aligned, name) for name in encoders]
+    rights = [gram(aligned, name) for name in aligned.text]
+    null = aligned.once(
+        "null", lambda: cka.permuted_grid(lefts, rights, PERMUTATIONS, aligned.seed)
+    )
+    observed = cka.grid(lefts, rights)
+    if np.isnan(observed).all():
+        return rows
+    p = max_corrected_p(np.nan_to_num(observed, nan=-2), np.nan_to_num(null, nan=-2))
+    place = {name: i for i, name in enumerate(encoders)}
+    names = list(aligned.text)
+
+    def put(row: Row) -> Row:
+        score = row.scores.get(HEADLINE)
+        if row.encoder not in place or score is None or score.value is None:
+            return row
+        found = float(p[place[row.encoder], names.index(row.llm)])
+        return replace(row, scores={**row.scores, HEADLINE: replace(score, p=found)})
+
+    return [put(row) for row in rows]
+
+
+def verdicts(aligned: Aligned) -> list[Judged]:
+    """Every two encoders, paired, by debiased CKA and by the ridge probe; and every encoder
+    against its own controls."""
+    asked = list(aligned.encoders)
+    among = list(itertools.combinations(asked, 2))
+    controls = [(one.of, name) for name, one in aligned.vision.items() if one.of is not None]
+    found = []
+    for llm in aligned.text:
+        for pairs in (among, controls):
+            for a, b in pairs:
+                found.append(Judged(HEADLINE, llm, by_cka(aligned, str(a), b, llm, len(pairs))))
+                found.append(Judged("ridge_r2", llm, by_ridge(aligned, str(a), b, llm, len(pairs))))
+    return found
+
+
+def by_cka(aligned: Aligned, a: str, b: str, llm: str, comparisons: int = 1) -> Comparison:
+    """Two encoders by debiased linear CKA with the same LLM."""
+    target = gram(aligned, llm)
+    groups = aligned.repeated
+    pair = [gram(aligned, name) for name in (a, b)]
+    values = (cka.value(pair[0], target), cka.value(pair[1], target))
+    if any(math.isnan(value) for value in values) or aligned.n < 5:
+        nothing = np.full(aligned.n, math.nan)
+        return compare_paired(a, b, values, (nothing, nothing), aligned.n)
+    terms = cka.pair_terms(pair[0], target) - cka.pair_terms(pair[1], target)
+    return compare_paired(
+        a,
+        b,
+        values,
+        (
+            _left_out(aligned, a, llm, pair[0], target, groups),
+            _left_out(aligned, b, llm, pair[1], target, groups),
+        ),
+        aligned.n,
+        comparisons=comparisons,
+        interaction=cka.interaction(terms, groups),
+    )
+
+
+def by_ridge(aligned: Aligned, a: str, b: str, llm: str, comparisons: int = 1) -> Comparison:
+    """Two encoders by how well a linear map predicts the same LLM's held-out vectors."""
+    probes = [ridge(aligned, name, llm) for name in (a, b)]
+    if any(probe.residual is None for probe in probes):
+        nothing = np.full(aligned.n, math.nan)
+        return compare_paired(a, b, (math.nan, math.nan), (nothing, nothing), aligned.n)
+    values, left_out = [], []
+    member = np.array(aligned.groups)
+    for probe in probes:
+        e, t = (np.bincount(member, one) for one in (probe.residual, probe.total))
+        values.append(float(1 - e.sum() / t.sum()))
+        left_out.append(1 - (e.sum() - e) / (t.sum() - t))
+    return compare_paired(
+        a, b, (values[0], values[1]), (left_out[0], left_out[1]), aligned.n, comparisons=comparisons
+    )
+
+
+def _left_out(aligned, name: str, llm: str, left: cka.Gram, right: cka.Gram, groups) -> np.ndarray:
+    return aligned.once(("left out", name, llm), lambda: cka.without_each(left, right, groups))
+
+
+# -- in words --------------------------------------------------------------------------------------
+
+
+def answer(rows: Sequence[Row], judged: Sequence[Judged], n: int) -> str:
+    """Which encoder fits, in two sentences that follow from intervals and paired verdicts."""
+    asked = [row for row in rows if row.control_of is None]
+    scored = [row for row in asked if row.scores[HEADLINE].value is not None]
+    if not scored:
+        reason = asked[0].scores[HEADLINE].undefined if asked else "nothing was compared"
+        return f"The data cannot tell which encoder fits: {reason}."
+    best = max(scored, key=lambda row: float(row.scores[HEADLINE]))
+    score = best.scores[HEADLINE]
+    number = f"debiased CKA {score.as_number()}"
+    if not _is_above_chance(score):
+        p = "" if score.p is None else f", p = {score.p:.2g} over all pairs"
+        return (
+            f"The data cannot tell which encoder fits: with {n} samples no encoder is above chance "
+            f"(the highest, {best.encoder} with {best.llm}: {number}, chance 0{p}). "
+            + _how_many(score, n)
+        )
+    of_llm = [one for one in judged if one.metric == HEADLINE and one.llm == best.llm]
+    names = {row.encoder for row in asked}
+    among = [one.comparison for one in of_llm if {one.comparison.a, one.comparison.b} <= names]
+    ahead: list[tuple[str, Comparison | None]] = []
+    level: list[tuple[str, Comparison | None]] = []
+    for other in sorted(
+        (row for row in scored if row.llm == best.llm and row.encoder != best.encoder),
+        key=lambda row: -float(row.scores[HEADLINE]),
+    ):
+        found = _between(among, best.encoder, other.encoder)
+        (ahead if found is not None and found.verdict == "ahead" else level).append(
+            (other.encoder, found)
+        )
+    sentences = []
+    if not ahead and not level:
+        sentences.append(
+            f"{best.encoder} aligns with {best.llm} above chance ({number}, {n} samples)."
+        )
+    elif not level:
+        told = _list([_by(name, one) for name, one in ahead])
+        sentences.append(f"{best.encoder} aligns best with {best.llm} ({number}), ahead of {told}.")
+    else:
+        rest = _list([name for name, _ in level])
+        if ahead:
+            told = _list([_by(name, one) for name, one in ahead])
+            sentences.append(
+                f"{best.encoder} has the highest alignment with {best.llm} ({number}), "
+                f"ahead of {told}."
+            )
+        else:
+            sentences.append(
+                f"{best.encoder} has the highest alignment with {best.llm} ({number}), but is not "
+                "ahead of the others beyond doubt."
+            )
+        needed = [one.samples_needed for _, one in level if one is not None]
+        known = [number for number in needed if number]
+        would = (
+            f"about {max(known):,} samples would"
+            if known and len(known) == len(needed)
+            else "no reasonable number of samples would"
+        )
+        sentences.append(f"The data cannot separate {best.encoder} from {rest}; {would}.")
+    problem = control_problem(rows, judged)
+    if problem:
+        sentences.append(problem)
+    return " ".join(sentences)
+
+
+def control_problem(rows: Sequence[Row], judged: Sequence[Judged]) -> str | None:
+    """What the controls say against the answer, or None."""
+    lost = []
+    for one in judged:
+        comparison = one.comparison
+        if one.metric != HEADLINE or not comparison.b.startswith((UNTRAINED, SHUFFLED)):
+            continue
+        is_control = any(r.encoder == comparison.b and r.control_of for r in rows)
+        if is_control and comparison.verdict != "ahead":
+            lost.append(f"{comparison.a} is not ahead of {comparison.b} with {one.llm}")
+    if not lost:
+        return None
+    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+    return f"Read the controls first: {lost[0]}{more}."
+
+
+def _is_above_chance(score: Score) -> bool:
+    return score.above_chance and (score.p is None or score.p < 0.05)
+
+
+def _how_many(score: Score, n: int) -> str:
+    """How many samples would show a value of this size."""
+    if score.value is None or score.value <= 0 or score.ci_low is None or score.ci_high is None:
+        return "No number of samples would change that, if the alignment is what it seems."
+    needed = samples_needed(n, score.value, (score.ci_high - score.ci_low) / 3.92)
+    if needed is None:
+        return "No reasonable number of samples would show so little."
+    return f"About {needed:,} samples would show an alignment of this size, if it is one."
+
+
+def _between(comparisons: Sequence[Comparison], a: str, b: str) -> Comparison | None:
+    """The comparison of two, as seen from a."""
+    for one in comparisons:
+        if (one.a, one.b) == (a, b):
+            return one
+        if (one.b, one.a) == (a, b) and one.difference is not None:
+            flipped = replace(one, a=a, b=b, difference=-one.difference)
+            if one.ci_low is None or one.ci_high is None:
+                return flipped
+            return replace(flipped, ci_low=-one.ci_high, ci_high=-one.ci_low)
+    return None
+
+
+def _by(name: str, one: Comparison | None) -> str:
+    assert one is not None
+    return f"{name} by {one.difference:.3f} [{one.ci_low:.3f}, {one.ci_high:.3f}]"
+
+
+def _list(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def features_of(aligned: Aligned, name: str, kind: str | None = None) -> np.ndarray:
+    """The features of a model, or of one of its layers, of all samples or of one data type."""
+    model, _, layer = name.partition(LAYER)
+    one = aligned.vision.get(model) or aligned.text[model]
+    found = one.layers[int(layer)] if layer else one.pooled
+    return found if kind is None else found[aligned.rows(kind)]
+
+
+def _groups(aligned: Aligned, kind: str | None) -> list[int] | None:
+    if aligned.repeated is None:
+        return None
+    rows = range(aligned.n) if kind is None else aligned.rows(kind)
+    return [aligned.groups[i] for i in rows]

@@ -1,0 +1,207 @@
+"""How fast each encoder is, and how near to what the device could do. Orchestration only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.errors import UsageError
+from encoderlab.experiments.aligned import check_names
+from encoderlab.experiments.tables import aligned_columns
+
+if TYPE_CHECKING:
+    from encoderlab.encoders.vision import VisionEncoder
+
+WARM_UPS, TIMED = 3, 10
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One encoder at one batch size.
+
+    Args:
+        latency_ms: mean, sd, p50 and p95 of a forward pass of the batch.
+        images_per_s: at the median.
+        peak_memory_mb: weights and what a pass needs above the idle process; None where the system
+            does not say.
+        gflop_per_image: multiplications and additions of the matrix products of one image.
+        peak_share: of the device's measured matrix product.
+        undefined: why there are no times, such as too little memory.
+    """
+
+    encoder: str
+    batch_size: int
+    latency_ms: dict[str, float]
+    images_per_s: float | None
+    peak_memory_mb: float | None
+    gflop_per_image: float
+    peak_share: float | None
+    load_seconds: float
+    parameters: int
+    undefined: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class SpeedResult:
+    """Every encoder at every batch size, on this device."""
+
+    rows: tuple[Timed, ...]
+    device: str
+    dtype: str
+    peak_tflops: float
+    fingerprints: dict[str, str]
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            "rows": [row.to_json() for row in self.rows],
+            "device": self.device,
+            "dtype": self.dtype,
+            "peak_tflops": self.peak_tflops,
+            "fingerprints": self.fingerprints,
+            "figures": list(self.figures),
+        }
+
+    def to_text(self) -> str:
+        """The table."""
+        lines = [
+            ["encoder", "batch", "p50 ms", "p95 ms", "mean ± sd ms", "images/s", "of peak",
+             "memory MB", "GFLOP/image", "load s"]
+        ]  # fmt: skip
+        for row in self.rows:
+            if row.undefined:
+                lines.append([row.encoder, str(row.batch_size), row.undefined, *["-"] * 7])
+                continue
+            t = row.latency_ms
+            lines.append(
+                [
+                    row.encoder, str(row.batch_size), f"{t['p50']:.1f}", f"{t['p95']:.1f}",
+                    f"{t['mean']:.1f} ± {t['sd']:.1f}", f"{row.images_per_s:,.0f}",
+                    f"{100 * (row.peak_share or 0):.0f} %",
+                    "-" if row.peak_memory_mb is None else f"{row.peak_memory_mb:,.0f}",
+                    f"{row.gflop_per_image:.3f}", f"{row.load_seconds:.2f}",
+                ]
+            )  # fmt: skip
+        said = (
+            f"{self.device}, {self.dtype}; matrix peak measured now: {self.peak_tflops:.2f} "
+            f"TFLOP/s; {WARM_UPS} passes to warm up, {TIMED} timed"
+        )
+        return aligned_columns(lines) + "\n\n" + said
+
+
+def run(
+    *,
+    out: Path | None = None,
+    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
+    batch_sizes: Sequence[int] = (1, 4, 8, 16, 32),
+    device: str = "auto",
+    dtype: str = "auto",
+    svg: bool = False,
+    seed: int = 0,
+) -> SpeedResult:
+    """Times each encoder on random pixels; writes the dashboard to `out` if given.
+
+    Raises:
+        MissingError: a model or the GPU is not there.
+        UsageError: an encoder twice, or a batch size that is not positive.
+    """
+    import gc
+
+    import torch
+
+    from encoderlab.encoders.hardware import matrix_peak
+    from encoderlab.encoders.vision import load_vision
+    from encoderlab.plots import speed as plots
+    from encoderlab.plots.style import save
+    from encoderlab.progress import progress
+
+    check_names("encoder", encoders)
+    sizes = list(dict.fromkeys(batch_sizes))
+    if not sizes or min(sizes) < 1:
+        raise UsageError("batch sizes must be positive", got=list(batch_sizes))
+    torch.manual_seed(seed)
+    rows: list[Timed] = []
+    prints, where, peak = {}, ("cpu", "float32"), 0.0
+    with progress("timing encoders", total=len(encoders) * len(sizes), unit="batch size") as bar:
+        for name in encoders:
+            started = time.perf_counter()
+            encoder = load_vision(name, device, dtype)
+            load_seconds = time.perf_counter() - started
+            prints[name], where = encoder.fingerprint, encoder.where
+            peak = peak or matrix_peak(encoder.device, encoder.dtype)
+            work = operations(encoder)
+            for size in sizes:
+                rows.append(_time(encoder, size, work, peak, load_seconds))
+                bar.advance()
+            del encoder
+            gc.collect()
+    result = SpeedResult(tuple(rows), *where, peak / 1e12, prints)
+    if out is not None and any(row.undefined is None for row in rows):
+        result = replace(result, figures=save(plots.speed(result.to_json()), out, svg=svg))
+    return result
+
+
+def operations(encoder: VisionEncoder) -> float:
+    """Multiplications and additions in the matrix products of one image, as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # Fused attention kernels are not all counted; the plain one is.
+    with encoder.eager_attention(), FlopCounterMode(display=False) as counter:
+        encoder.encode_pixels(_pixels(encoder, 1))
+    return float(counter.get_total_flops())
+
+
+def _time(
+    encoder: VisionEncoder, size: int, work: float, peak: float, load_seconds: float
+) -> Timed:
+    import numpy as np
+    import torch
+
+    from encoderlab.encoders.hardware import PeakMemory, wait_for
+
+    weights = sum(p.numel() * p.element_size() for p in encoder.tower.parameters())
+    parameters = sum(p.numel() for p in encoder.tower.parameters())
+    common = (work / 1e9, load_seconds, parameters)
+    try:
+        pixels = _pixels(encoder, size)
+        with PeakMemory(encoder.device) as memory:
+            encoder.encode_pixels(pixels)
+            wait_for(encoder.device)
+        for _ in range(WARM_UPS - 1):
+            encoder.encode_pixels(pixels)
+        times = []
+        for _ in range(TIMED):
+            wait_for(encoder.device)
+            started = time.perf_counter()
+            encoder.encode_pixels(pixels)
+            wait_for(encoder.device)
+            times.append(time.perf_counter() - started)
+    except (torch.OutOfMemoryError, MemoryError):
+        return Timed(encoder.name, size, {}, None, None, common[0], None, *common[1:],
+                     undefined="out of memory")  # fmt: skip
+    ms = 1000 * np.array(times)
+    median = float(np.median(times))
+    latency = {
+        "mean": float(ms.mean()), "sd": float(ms.std(ddof=1)),
+        "p50": float(np.percentile(ms, 50)), "p95": float(np.percentile(ms, 95)),
+    }  # fmt: skip
+    needed = None if memory.bytes is None else (weights + memory.bytes) / 1e6
+    return Timed(
+        encoder.name, size, latency, size / median, needed, common[0],
+        size * work / median / peak, *common[1:],
+    )  # fmt: skip
+
+
+def _pixels(encoder: VisionEncoder, size: int) -> Any:
+    import torch
+
+    return torch.randint(0, 256, (size, 3, *encoder.preprocess.shape), dtype=torch.uint8)

@@ -1,0 +1,67 @@
+"""Tables of scores, and what is known about the data, as the terminal shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from encoderlab.metrics.catalogue import METRICS
+
+Json = Mapping[str, Any]
+
+
+def table(rows: Sequence[Json], columns: Sequence[str]) -> str:
+    """Encoder, LLM and some scores, controls below; reasons of what is undefined under it."""
+    asked = [row for row in rows if not row.get("control_of")]
+    controls = [row for row in rows if row.get("control_of")]
+    columns = [name for name in columns if any(name in row["scores"] for row in rows)]
+    lines = [["encoder", "LLM", *[METRICS[name].title for name in columns]]]
+    reasons: dict[str, None] = {}
+    for part in (asked, controls):
+        for row in part:
+            cells = [score_text(row["scores"].get(name), name) for name in columns]
+            for name in columns:
+                reason = (row["scores"].get(name) or {}).get("undefined")
+                if reason:
+                    reasons[f"{METRICS[name].title} undefined: {reason}"] = None
+            lines.append([row["encoder"], row["llm"], *cells])
+    text = aligned_columns(lines)
+    said = "95 % intervals in brackets"
+    if any(METRICS[name].published for name in columns):
+        said += "; “floor” is what unrelated features reach by that estimator"
+    return "\n".join([text, said, *reasons])
+
+
+def score_text(score: Json | None, name: str = "", digits: int = 3) -> str:
+    """One score: its interval, or the floor of a number as published, or "undefined"."""
+    if score is None:
+        return "-"
+    if score.get("value") is None:
+        return "undefined"
+    text = f"{score['value']:.{digits}f}"
+    if score.get("ci_low") is not None:
+        text += f" [{score['ci_low']:.{digits}f}, {score['ci_high']:.{digits}f}]"
+    elif name in METRICS and METRICS[name].published and score.get("chance") is not None:
+        text += f" (floor {score['chance']:.{digits}f})"
+    return text
+
+
+def aligned_columns(lines: Sequence[Sequence[str]]) -> str:
+    """Cells under one another, the first line underlined."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = [
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    ]
+    return "\n".join([text[0], "  ".join("-" * w for w in widths), *text[1:]])
+
+
+def notes(facts: Json) -> str:
+    """What the data is, and what was found before anything was computed."""
+    data = facts["data"]
+    kinds = ", ".join(f"{count} {name}" for name, count in data["types"].items())
+    lines = [f"data: {data['samples']} samples ({kinds}) from {data['source']}"]
+    lines += [f"{'! ' if one['serious'] else '- '}{one['what']}" for one in facts["preflight"]]
+    if facts["skipped"]:
+        first = facts["skipped"][0]
+        lines.append(f"! {len(facts['skipped'])} images left out, the first: {first['reason']}")
+    return "\n".join(lines)

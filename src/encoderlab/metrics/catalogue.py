@@ -1,0 +1,115 @@
+"""The metrics of a pair of encoder and LLM, with the words that tables, figures and docs use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric in words.
+
+    Args:
+        title: how a table heads it.
+        meaning: what it says, in one sentence.
+        blind: what it cannot see.
+        lower_is_better: an error.
+        published: whether it is the number as published, shown for comparison and not ranked by.
+    """
+
+    title: str
+    meaning: str
+    blind: str
+    lower_is_better: bool = False
+    published: bool = False
+
+
+METRICS = {
+    "cka_linear": Metric(
+        "CKA, debiased",
+        "how far the same images and texts are near one another in both spaces; 0 for unrelated "
+        "features, 1 for equal ones",
+        "few far-out samples weigh most",
+    ),
+    "cka_linear_biased": Metric(
+        "CKA, as published",
+        "the same by the biased estimator; its floor for unrelated features is beside it",
+        "near 1 for anything when samples are fewer than dimensions",
+        published=True,
+    ),
+    "cka_rbf": Metric(
+        "CKA (RBF), debiased",
+        "the same with a kernel that looks at distances up to their median",
+        "depends on the width of the kernel",
+    ),
+    "cka_rbf_biased": Metric(
+        "CKA (RBF), as published",
+        "the same by the biased estimator",
+        "near 1 for anything when samples are few",
+        published=True,
+    ),
+    "mutual_knn": Metric(
+        "mutual 10-NN",
+        "the share of ten nearest neighbours that are the same in both spaces",
+        "the order beyond the tenth",
+    ),
+    "ridge_r2": Metric(
+        "ridge R²",
+        "the share of the LLM's variance that a linear map predicts on samples it has not seen",
+        "what only a curved map could carry over",
+    ),
+    "ridge_recall1": Metric(
+        "ridge Recall@1",
+        "how often that prediction is nearest to its own text among those held out, mean of both "
+        "directions",
+        "how near the wrong ones were",
+    ),
+}
+METRICS |= {
+    "coral_similarity": Metric(
+        "CORAL, as published",
+        "1 / (1 + distance of the covariances)",
+        "the pairing; for features of length one it is 1 whatever the data",
+        published=True,
+    ),
+    "spectral_similarity": Metric(
+        "spectral similarity",
+        "how alike the spectra of both clouds are, with the same total",
+        "the pairing: shuffling the captions changes nothing",
+    ),
+    "eas": Metric(
+        "EAS, calibrated",
+        "0.3 debiased CKA + 0.3 spectral similarity + 0.4 discriminability above chance",
+        "which of the three it comes from; most of it does not use the pairing",
+    ),
+    "eas_published": Metric(
+        "EAS, as published",
+        "0.3 biased CKA + 0.3 CORAL similarity + 0.4 discriminability",
+        "reaches 0.99 for a handful of unrelated samples",
+        published=True,
+    ),
+}
+PROJECTORS = {
+    "linear": "linear projector",
+    "mlp": "MLP projector",
+    "mlp_norm": "MLP with norm",
+    "cross_attention": "cross-attention",
+}
+for _kind, _title in PROJECTORS.items():
+    METRICS[f"{_kind}_r2"] = Metric(
+        f"{_title}, R²",
+        "the share of the LLM's variance that it predicts on held-out pairs",
+        "whether an LLM could use it",
+    )
+    METRICS[f"{_kind}_mse"] = Metric(
+        f"{_title}, MSE",
+        "its squared error on held-out pairs; chance is a projector that ignores the image",
+        "its scale: unit vectors are near one another anyway",
+        lower_is_better=True,
+    )
+    METRICS[f"{_kind}_cosine"] = Metric(
+        f"{_title}, cosine",
+        "its cosine to the text on held-out pairs; chance is a projector that ignores the image",
+        "high for anything where texts point one way",
+    )
+HEADLINE = "cka_linear"

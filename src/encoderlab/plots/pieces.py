@@ -1,0 +1,137 @@
+"""What many figures are made of: values with intervals beside chance, and heat maps with numbers.
+
+A score is the mapping that `Score.to_json` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from encoderlab.plots.style import CHANCE, HEAT, colours, markers, short
+
+Scored = Mapping[str, Any]
+
+
+def intervals(
+    axes: Any,
+    names: Sequence[str],
+    scores: Mapping[str, Sequence[Scored | None]],
+    *,
+    legend: bool = True,
+) -> None:
+    """Names down the side; for each series (such as an LLM) a marker with its interval, and a
+    dashed tick where chance is.
+
+    Args:
+        scores: series -> one score per name; None, or an undefined one, is said in words.
+    """
+    series = list(scores)
+    shapes = markers(series)
+    tint = colours(list(names))
+    step = 0.7 / max(len(series), 1)
+    for j, one in enumerate(series):
+        for i, (name, score) in enumerate(zip(names, scores[one], strict=True)):
+            y = i + (j - (len(series) - 1) / 2) * step
+            value = None if score is None else score.get("value")
+            if score is None or value is None:
+                axes.text(
+                    0.02, y, "undefined", transform=axes.get_yaxis_transform(), fontsize=8,
+                    color="#777777", va="center",
+                )  # fmt: skip
+                continue
+            low, high = score.get("ci_low"), score.get("ci_high")
+            if low is not None and high is not None:
+                axes.plot([low, high], [y, y], color=tint[name], linewidth=2, zorder=2)
+            axes.plot(
+                [value], [y], shapes[one], color=tint[name], markeredgecolor="black",
+                markeredgewidth=0.6, markersize=7, zorder=3,
+            )  # fmt: skip
+            chance = score.get("chance")
+            if chance is not None:
+                axes.plot([chance] * 2, [y - step / 2, y + step / 2], **CHANCE, zorder=1)
+    axes.set_yticks(range(len(names)), [short(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    if legend and len(series) > 1:
+        from matplotlib.lines import Line2D
+
+        handles = [
+            Line2D([], [], marker=shapes[s], color="#666666", linestyle="", label=short(s))
+            for s in series
+        ]
+        handles.append(Line2D([], [], label="chance", **CHANCE))
+        axes.legend(handles=handles, loc="best", fontsize=8)
+
+
+def heat_map(
+    axes: Any,
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    texts: Sequence[Sequence[str]] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    label: str = "",
+    bar: bool = True,
+) -> Any:
+    """A heat map with a text in each cell; an undefined cell is grey and says so."""
+    values = np.asarray(values, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    low = float(finite.min()) if low is None and len(finite) else low
+    high = float(finite.max()) if high is None and len(finite) else high
+    low, high = (0.0 if low is None else low), (1.0 if high is None else high)
+    shown = axes.imshow(
+        np.ma.masked_invalid(values), cmap=HEAT, vmin=low, vmax=max(high, low + 1e-9), aspect="auto"
+    )
+    axes.set_facecolor("#CCCCCC")
+    axes.grid(visible=False)
+    turn = len(columns) > 3 or max((len(short(c)) for c in columns), default=0) > 12
+    axes.set_xticks(
+        range(len(columns)), [short(c) for c in columns],
+        rotation=30 if turn else 0, ha="right" if turn else "center",
+    )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [short(r) for r in rows])
+    for i in range(len(rows)):
+        for j in range(len(columns)):
+            value = values[i, j]
+            text = f"{value:.2f}" if texts is None else texts[i][j]
+            if not np.isfinite(value):
+                text = "undefined"
+            share = (value - low) / max(high - low, 1e-9) if np.isfinite(value) else 1.0
+            axes.text(
+                j, i, text, ha="center", va="center", fontsize=8,
+                color="white" if share < 0.6 else "black",
+            )  # fmt: skip
+    if bar:
+        axes.figure.colorbar(shown, ax=axes, label=label, shrink=0.85)
+    return shown
+
+
+def cell(score: Scored | None, digits: int = 2) -> str:
+    """A score as a heat map's cell shows it: the value, its interval below."""
+    if score is None or score.get("value") is None:
+        return "undefined"
+    text = f"{score['value']:.{digits}f}"
+    if score.get("ci_low") is not None:
+        text += f"\n[{score['ci_low']:.{digits}f}, {score['ci_high']:.{digits}f}]"
+    return text
+
+
+def value_of(score: Scored | None) -> float:
+    """The value, NaN where it is undefined."""
+    found = None if score is None else score.get("value")
+    return float("nan") if found is None else float(found)
+
+
+def ends_of(scores: Sequence[Scored | None]) -> np.ndarray:
+    """(n, 4): value, low, high, chance; NaN for what there is not."""
+
+    def one(score: Scored | None, key: str) -> float:
+        found = None if score is None else score.get(key)
+        return float("nan") if found is None else float(found)
+
+    return np.array([[one(s, k) for k in ("value", "ci_low", "ci_high", "chance")] for s in scores])

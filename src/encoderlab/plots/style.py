@@ -1,0 +1,156 @@
+"""One style for every figure: colours, markers, fonts, and how a figure is written.
+
+Colours differ in lightness and markers in shape, so that a figure can be read in grey. Draws into
+matplotlib's Figure objects; no window, no global state.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from encoderlab.whole_files import replacing
+
+# "siglip" stands before "clip", which is part of it.
+FAMILY_COLOURS = {
+    "siglip": "#F5A623",
+    "clip": "#4C8BF5",
+    "dino": "#0ABAB5",
+    "intern": "#E94B3C",
+    "paligemma": "#6C5CE7",
+}
+OTHER_COLOURS = (
+    "#8C564B", "#C2185B", "#2E7D32", "#5D4037", "#00838F", "#9E9D24", "#AD1457", "#37474F",
+)  # fmt: skip
+CONTROL_COLOURS = {"untrained:": "#8A8A8A", "shuffled:": "#B8B8B8"}
+MARKERS = "osD^vPX*<>"
+KOREAN_FONTS = (
+    "Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "NanumSquareRound", "NanumBarunGothic",
+    "Malgun Gothic", "Apple SD Gothic Neo", "UnDotum", "Baekmuk Gulim",
+)  # fmt: skip
+HEAT = "viridis"  # its lightness rises all the way
+DPI = 150
+CHANCE: dict[str, Any] = {"color": "#444444", "linestyle": (0, (4, 3)), "linewidth": 1.0}
+RULES: dict[str, Any] = {
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 10,
+    "figure.titlesize": 13,
+    "figure.titleweight": "bold",
+    "font.size": 10,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "encoderlab",
+    "axes.unicode_minus": False,
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with its words and the numbers behind it.
+
+    Args:
+        name: of its file, without ending.
+        caption: what it shows and how to read it.
+        arrays: what is drawn, for others to draw again.
+    """
+
+    name: str
+    figure: Figure
+    caption: str
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@functools.cache
+def fonts() -> tuple[str, ...]:
+    """The text font, and behind it one with Korean letters where one is installed."""
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    return ("DejaVu Sans", *[name for name in KOREAN_FONTS if name in there][:1])
+
+
+def rules() -> Any:
+    """The style, for the time of a `with` block."""
+    found: dict[Any, Any] = {**RULES, "font.family": list(fonts())}
+    return matplotlib.rc_context(found)
+
+
+def colour(name: str) -> str:
+    """The colour of an encoder or LLM: of its family, or a stable one of its own."""
+    for prefix, grey in CONTROL_COLOURS.items():
+        if name.startswith(prefix):
+            return grey
+    for family, found in FAMILY_COLOURS.items():
+        if family in name.lower():
+            return found
+    digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
+    return OTHER_COLOURS[int.from_bytes(digest, "big") % len(OTHER_COLOURS)]
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each; those that would share one differ in lightness."""
+    found: dict[str, str] = {}
+    taken: dict[str, int] = {}
+    for name in names:
+        base = colour(name)
+        times = taken.get(base, 0)
+        taken[base] = times + 1
+        found[name] = _darker(base, 0.72**times)
+    return found
+
+
+def markers(names: Sequence[str]) -> dict[str, str]:
+    """A marker for each."""
+    return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names)}
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches that lays itself out."""
+    made = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(made)
+    return made
+
+
+def short(name: str, most: int = 26) -> str:
+    """A name that fits beside an axis: of a path its end."""
+    shown = name if len(name) <= most else name.split("/")[-1]
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def save(drawn: Sequence[Drawn], folder: Path, *, svg: bool = False) -> tuple[dict[str, str], ...]:
+    """Writes each figure as .png (and .svg), and its numbers as .npz; returns the file and the
+    caption of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for one in drawn:
+        for ending in ("png", "svg") if svg else ("png",):
+            path = folder / f"{one.name}.{ending}"
+            with replacing(path) as unfinished, rules():
+                # No date and no version in the file: the same numbers give the same bytes.
+                about = {"Date": None} if ending == "svg" else {"Software": None}
+                one.figure.savefig(unfinished, format=ending, dpi=DPI, metadata=about)
+        written.append({"file": f"{one.name}.png", "caption": one.caption})
+        if one.arrays:
+            with replacing(folder / f"{one.name}.npz") as unfinished, unfinished.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **dict(one.arrays))
+    return tuple(written)
+
+
+def _darker(colour_: str, factor: float) -> str:
+    channels = (int(colour_[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{int(c * factor):02X}" for c in channels)
