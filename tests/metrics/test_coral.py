@@ -141,7 +141,7 @@ def test_preflight_finds_what_spoils_a_number():
     assert "1 of 40 texts repeat" in text
     assert "2 samples show an image" in text
     assert "fewer samples (40) than dimensions (clip 60)" in text
-    assert "1 samples look like another one to clip" in text
+    assert "1 sample looks like another one to clip" in text
     assert said["the features of flat are the same for every sample: no metric is defined"]
     assert "features of cone point all one way" in text
 

@@ -219,7 +219,8 @@ def gather(
         )
         del llm, said
         gc.collect()
-    everything = {n: f.pooled for n, f in [*vision.items(), *text.items()]}
+    asked = [f for f in [*vision.values(), *text.values()] if not f.is_control]
+    everything = {f.name: f.pooled for f in asked}
     findings = preflight(everything, texts=texts, groups=groups, computed_in=where[1])
     if controls:
         order = _derangement(len(samples), seed)

@@ -29,6 +29,7 @@ class AllResult:
         """Plain values for run.json."""
         return {
             "answer": self.answer,
+            "also": list(self.sections["compare"].also),
             "sections": {name: one.to_json() for name, one in self.sections.items()},
             "not_done": self.not_done,
             "report": self.report,

@@ -19,6 +19,7 @@ class CompareResult:
     """Every encoder with every LLM, by all metrics; paired verdicts; the answer in words."""
 
     answer: str
+    also: tuple[str, ...]
     rows: tuple[Row, ...]
     verdicts: tuple[Judged, ...]
     facts: dict[str, Any]
@@ -29,6 +30,7 @@ class CompareResult:
         """Plain values for run.json."""
         return {
             "answer": self.answer,
+            "also": list(self.also),
             "rows": [row.to_json() for row in self.rows],
             "verdicts": [one.to_json() for one in self.verdicts],
             "figures": list(self.figures),
@@ -37,13 +39,18 @@ class CompareResult:
 
     def to_text(self) -> str:
         """What the terminal shows: the answer, a table, the verdicts."""
-        columns = ("cka_linear", "cka_linear_biased", "mutual_knn", "ridge_r2", "mlp_r2")
+        columns = ("cka_linear", "cka_linear_biased", "cka_within", "ridge_r2", "mlp_r2")
+        asked = {row.encoder for row in self.rows if row.control_of is None}
         verdicts = [
             f"  with {one.llm}: {one.comparison.to_text()}"
             for one in self.verdicts
-            if one.metric == "cka_linear"
+            if one.metric == "cka_linear" and {one.comparison.a, one.comparison.b} <= asked
         ]
-        blocks = [self.answer, notes(self.facts), table([r.to_json() for r in self.rows], columns)]
+        blocks = [
+            "\n".join((self.answer, *self.also)),
+            notes(self.facts),
+            table([r.to_json() for r in self.rows], columns),
+        ]
         if verdicts:
             heading = "debiased CKA, every two on the same samples:"
             blocks.append("\n".join([heading, *verdicts]))
@@ -110,8 +117,10 @@ def analyse(
                 )
             full.append(row)
         rows = full
+    said = pairs.answer(rows, judged, aligned.n)
     result = CompareResult(
-        pairs.answer(rows, judged, aligned.n),
+        said.text,
+        said.also,
         tuple(rows),
         tuple(judged),
         aligned.facts(),

@@ -56,7 +56,12 @@ class CoralResult:
             "Rank by EAS, the calibrated one."
         )
         reasons = sorted(
-            {f"undefined: {c.coral.undefined}" for c in self.whole.cross_modal if c.coral.undefined}
+            {
+                f"undefined: {reason}"
+                for one in self.whole.cross_modal
+                for reason in (one.coral.undefined, one.cka.undefined)
+                if reason
+            }
         )
         return "\n\n".join([notes(self.facts), "\n".join([aligned_columns(lines), said, *reasons])])
 

@@ -139,7 +139,7 @@ def analyse(
         return result
     rotated = {}
     for a in vision:
-        for b in aligned.text:
+        for b in aligned.text if not aligned.vision[a].is_control else ():
             if scores[a, b].value is not None:
                 image, text = rotate_onto(models[a], models[b])
                 axes = np.linalg.svd(text, full_matrices=False)[2][:2].T
@@ -195,5 +195,5 @@ def _check(method: str) -> None:
             "UMAP is not installed",
             got="--method umap",
             want="--method tsne or pca, which need nothing more",
-            hint='pip install "encoderlab[umap]"',
+            hint='install it: pip install "encoderlab[umap]"',
         )

@@ -91,7 +91,7 @@ def analyse(aligned: Aligned, out: Path | None = None, *, svg: bool = False) -> 
     answers = {
         llm: pairs.answer(
             [r for r in rows if r.llm == llm], [j for j in judged if j.llm == llm], aligned.n
-        )
+        ).text
         for llm in aligned.text
     }
     result = MultiLlmResult(

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from encoderlab.experiments.aligned import SHUFFLED, UNTRAINED, Aligned
-from encoderlab.metrics import cka
+from encoderlab.metrics import cka, strata
 from encoderlab.metrics.alignment_scores import ProjectorOutcome
 from encoderlab.metrics.catalogue import HEADLINE
 from encoderlab.metrics.neighbours import NEIGHBOURS, Neighbours, mutual_knn_of
@@ -85,6 +85,13 @@ def gram(aligned: Aligned, name: str, kernel: str = "linear", kind: str | None =
     )
 
 
+def strata_of(aligned: Aligned, name: str) -> strata.Strata:
+    """The Gram matrices of one model by data type; made once."""
+    return aligned.once(
+        ("strata", name), lambda: strata.Strata.of(gram(aligned, name), aligned.labels)
+    )
+
+
 def cheap_scores(
     aligned: Aligned, encoder: str, llm: str, kind: str | None = None
 ) -> dict[str, Score]:
@@ -106,6 +113,9 @@ def cheap_scores(
         )
         for name in (encoder, llm)
     ]
+    if kind is None and len(aligned.types) > 1:
+        blocks = strata_of(aligned, encoder), strata_of(aligned, llm)
+        found["cka_within"] = strata.within_strata(*blocks)
     n = aligned.n if kind is None else len(aligned.rows(kind))
     found["mutual_knn"] = mutual_knn_of(lists[0], lists[1], NEIGHBOURS, n)
     probe = ridge(aligned, encoder, llm, kind)
@@ -319,6 +329,9 @@ def verdicts(aligned: Aligned) -> list[Judged]:
         for pairs in (among, controls):
             for a, b in pairs:
                 found.append(Judged(HEADLINE, llm, by_cka(aligned, str(a), b, llm, len(pairs))))
+                if len(aligned.types) > 1:
+                    within = by_cka_within(aligned, str(a), b, llm, len(pairs))
+                    found.append(Judged("cka_within", llm, within))
                 found.append(Judged("ridge_r2", llm, by_ridge(aligned, str(a), b, llm, len(pairs))))
     return found
 
@@ -347,6 +360,26 @@ def by_cka(aligned: Aligned, a: str, b: str, llm: str, comparisons: int = 1) -> 
     )
 
 
+def by_cka_within(aligned: Aligned, a: str, b: str, llm: str, comparisons: int = 1) -> Comparison:
+    """Two encoders by debiased linear CKA within data types."""
+    target = strata_of(aligned, llm)
+    pair = [strata_of(aligned, name) for name in (a, b)]
+    values = (strata.value(pair[0], target), strata.value(pair[1], target))
+    if any(math.isnan(value) for value in values):
+        nothing = np.full(aligned.n, math.nan)
+        return compare_paired(a, b, values, (nothing, nothing), aligned.n)
+    left_out = [strata.without_each(one, target) for one in pair]
+    return compare_paired(
+        a,
+        b,
+        values,
+        (left_out[0], left_out[1]),
+        aligned.n,
+        comparisons=comparisons,
+        interaction=strata.interaction([(pair[0], target, 1.0), (pair[1], target, -1.0)]),
+    )
+
+
 def by_ridge(aligned: Aligned, a: str, b: str, llm: str, comparisons: int = 1) -> Comparison:
     """Two encoders by how well a linear map predicts the same LLM's held-out vectors."""
     probes = [ridge(aligned, name, llm) for name in (a, b)]
@@ -371,69 +404,127 @@ def _left_out(aligned, name: str, llm: str, left: cka.Gram, right: cka.Gram, gro
 # -- in words --------------------------------------------------------------------------------------
 
 
-def answer(rows: Sequence[Row], judged: Sequence[Judged], n: int) -> str:
-    """Which encoder fits, in two sentences that follow from intervals and paired verdicts."""
+@dataclass(frozen=True)
+class Answer:
+    """Which encoder fits, in two sentences, and what else to know before acting on it."""
+
+    text: str
+    also: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join((self.text, *self.also))
+
+
+def answer(rows: Sequence[Row], judged: Sequence[Judged], n: int) -> Answer:
+    """Which encoder fits: sentences that follow from intervals and paired verdicts alone."""
     asked = [row for row in rows if row.control_of is None]
     scored = [row for row in asked if row.scores[HEADLINE].value is not None]
     if not scored:
         reason = asked[0].scores[HEADLINE].undefined if asked else "nothing was compared"
-        return f"The data cannot tell which encoder fits: {reason}."
+        return Answer(f"The data cannot tell which encoder fits: {reason}.")
     best = max(scored, key=lambda row: float(row.scores[HEADLINE]))
     score = best.scores[HEADLINE]
     number = f"debiased CKA {score.as_number()}"
     if not _is_above_chance(score):
         p = "" if score.p is None else f", p = {score.p:.2g} over all pairs"
-        return (
+        return Answer(
             f"The data cannot tell which encoder fits: with {n} samples no encoder is above chance "
             f"(the highest, {best.encoder} with {best.llm}: {number}, chance 0{p}). "
             + _how_many(score, n)
         )
-    of_llm = [one for one in judged if one.metric == HEADLINE and one.llm == best.llm]
     names = {row.encoder for row in asked}
-    among = [one.comparison for one in of_llm if {one.comparison.a, one.comparison.b} <= names]
-    ahead: list[tuple[str, Comparison | None]] = []
-    level: list[tuple[str, Comparison | None]] = []
-    for other in sorted(
-        (row for row in scored if row.llm == best.llm and row.encoder != best.encoder),
-        key=lambda row: -float(row.scores[HEADLINE]),
-    ):
-        found = _between(among, best.encoder, other.encoder)
-        (ahead if found is not None and found.verdict == "ahead" else level).append(
-            (other.encoder, found)
+    among = {
+        metric: [
+            one.comparison
+            for one in judged
+            if one.metric == metric
+            and one.llm == best.llm
+            and {one.comparison.a, one.comparison.b} <= names
+        ]
+        for metric in (HEADLINE, "cka_within", "ridge_r2")
+    }
+    others = [
+        row.encoder
+        for row in sorted(scored, key=lambda row: -float(row.scores[HEADLINE]))
+        if row.llm == best.llm and row.encoder != best.encoder
+    ]
+    first = _ranked(best, number, others, among[HEADLINE], n)
+    within = _within_in_words(best, others, among["cka_within"])
+    also = [_by_ridge_in_words(best, others, among["ridge_r2"]), control_problem(rows, judged)]
+    return Answer(" ".join(filter(None, (first, within))), tuple(filter(None, also)))
+
+
+def _ranked(
+    best: Row, number: str, others: Sequence[str], comparisons: Sequence[Comparison], n: int
+) -> str:
+    """Whom the best is ahead of, and whom the data cannot separate it from."""
+    if not others:
+        return f"{best.encoder} aligns with {best.llm} above chance ({number}, {n} samples)."
+    seen = {name: _between(comparisons, best.encoder, name) for name in others}
+    ahead = {name: one for name, one in seen.items() if one is not None and one.verdict == "ahead"}
+    level = [name for name in others if name not in ahead]
+    told = f", ahead of {_list([_by(name, one) for name, one in ahead.items()])}" if ahead else ""
+    if not level:
+        return f"{best.encoder} aligns best with {best.llm} ({number}){told}."
+    needed = [one.samples_needed for name in level if (one := seen[name]) is not None]
+    known = [count for count in needed if count]
+    would = (
+        f"about {max(known):,} samples would"
+        if known and len(known) == len(level)
+        else "no reasonable number of samples would"
+    )
+    return (
+        f"{best.encoder} has the highest alignment with {best.llm} ({number}){told}; the data "
+        f"cannot separate {best.encoder} from {_list(level)}: {would}."
+    )
+
+
+def _within_in_words(
+    best: Row, others: Sequence[str], comparisons: Sequence[Comparison]
+) -> str | None:
+    """What is left of it when telling data types apart no longer helps."""
+    score = best.scores.get("cka_within")
+    if score is None or score.value is None:
+        return None
+    number = score.as_number()
+    if not score.above_chance:
+        return (
+            f"Within single data types nothing of that is left ({number}): what aligns is that "
+            "both tell the types apart."
         )
-    sentences = []
-    if not ahead and not level:
-        sentences.append(
-            f"{best.encoder} aligns with {best.llm} above chance ({number}, {n} samples)."
-        )
-    elif not level:
-        told = _list([_by(name, one) for name, one in ahead])
-        sentences.append(f"{best.encoder} aligns best with {best.llm} ({number}), ahead of {told}.")
-    else:
-        rest = _list([name for name, _ in level])
-        if ahead:
-            told = _list([_by(name, one) for name, one in ahead])
-            sentences.append(
-                f"{best.encoder} has the highest alignment with {best.llm} ({number}), "
-                f"ahead of {told}."
-            )
-        else:
-            sentences.append(
-                f"{best.encoder} has the highest alignment with {best.llm} ({number}), but is not "
-                "ahead of the others beyond doubt."
-            )
-        needed = [one.samples_needed for _, one in level if one is not None]
-        known = [number for number in needed if number]
-        would = (
-            f"about {max(known):,} samples would"
-            if known and len(known) == len(needed)
-            else "no reasonable number of samples would"
-        )
-        sentences.append(f"The data cannot separate {best.encoder} from {rest}; {would}.")
-    problem = control_problem(rows, judged)
-    if problem:
-        sentences.append(problem)
-    return " ".join(sentences)
+    said = _standing(best.encoder, others, comparisons)
+    return f"Within single data types its CKA is {number}{', where ' + said if said else ''}."
+
+
+def _by_ridge_in_words(
+    best: Row, others: Sequence[str], comparisons: Sequence[Comparison]
+) -> str | None:
+    """What the ridge probe, which asks what a linear map could carry over, says of the same."""
+    score = best.scores.get("ridge_r2")
+    if score is None or score.value is None:
+        return None
+    said = _standing(best.encoder, others, comparisons)
+    return f"A linear map carries it into {best.llm} with a held-out R² of {score.as_number()}" + (
+        f", where {said}." if said else "."
+    )
+
+
+def _standing(encoder: str, others: Sequence[str], comparisons: Sequence[Comparison]) -> str:
+    """ "it is ahead of a, b is ahead of it, and the data cannot separate it from c"."""
+    verdicts: dict[str, list[str]] = {}
+    for name in others:
+        one = _between(comparisons, encoder, name)
+        if one is not None and one.difference is not None:
+            verdicts.setdefault(one.verdict, []).append(name)
+    said = []
+    if "ahead" in verdicts:
+        said.append(f"it is ahead of {_list(verdicts['ahead'])}")
+    if "behind" in verdicts:
+        many = "are" if len(verdicts["behind"]) > 1 else "is"
+        said.append(f"{_list(verdicts['behind'])} {many} ahead of it")
+    if "cannot distinguish" in verdicts:
+        said.append(f"the data cannot separate it from {_list(verdicts['cannot distinguish'])}")
+    return _list(said) if said else ""
 
 
 def control_problem(rows: Sequence[Row], judged: Sequence[Judged]) -> str | None:

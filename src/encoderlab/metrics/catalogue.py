@@ -37,6 +37,12 @@ METRICS = {
         "near 1 for anything when samples are fewer than dimensions",
         published=True,
     ),
+    "cka_within": Metric(
+        "CKA within types",
+        "debiased CKA among samples of one data type, all types together: what is left when "
+        "telling a chart from a table no longer helps",
+        "what tells the types apart, which the number over all samples mostly shows",
+    ),
     "cka_rbf": Metric(
         "CKA (RBF), debiased",
         "the same with a kernel that looks at distances up to their median",

@@ -119,7 +119,7 @@ class Gram:
     @functools.cached_property
     def deleted(self) -> Float[Tensor, " n"]:
         """The self term of HSIC without sample i, for each i."""
-        return _hsic_without(self, self)
+        return hsic_without(self, self)
 
     def take(self, rows: Tensor) -> Gram:
         """The same of some samples."""
@@ -210,7 +210,7 @@ def without_each(
     if groups is None:
         if left.n < LEAST["debiased"] + 1:
             return np.full(left.n, math.nan)
-        hsic = _hsic_without(left, right)
+        hsic = hsic_without(left, right)
         scale = left.deleted * right.deleted
         return torch.where(scale > 0, hsic / scale.clamp_min(0).sqrt(), math.nan).cpu().numpy()
     labels = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -247,6 +247,22 @@ def interaction(terms: Float[Tensor, "n n"], groups: Sequence[Any] | None = None
     rows = terms.sum(dim=1)
     rest = terms - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
     return 2 * float((rest - torch.diag(rest.diagonal())).square().sum())
+
+
+def hsic_without(left: Gram, right: Gram) -> Float[Tensor, " n"]:
+    """The debiased HSIC without sample i, for each i, from sums over the whole (times (n-1)(n-4)).
+
+    Leaving sample i out takes its row from every sum; nothing is summed anew.
+    """
+    k, m = left.tilde, right.tilde
+    product = k * m
+    a, b = k.sum(dim=1), m.sum(dim=1)
+    per_row = product.sum(dim=1)
+    trace = product.sum() - 2 * per_row
+    total = (a.sum() - 2 * a) * (b.sum() - 2 * b)
+    rows = (a @ b) - a * b - m @ a - k @ b + per_row
+    n = left.n - 1
+    return trace + total / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)
 
 
 def permuted(left: Gram, right: Gram, count: int, seed: int = 0) -> Float[np.ndarray, " count"]:
@@ -327,22 +343,6 @@ def _rbf(k: Float[Tensor, "n n"], bandwidth: float) -> Float[Tensor, "n n"]:
         return torch.ones_like(k)
     median = positive.sqrt().median()
     return torch.exp(-distances / (2 * (bandwidth * median) ** 2))
-
-
-def _hsic_without(left: Gram, right: Gram) -> Float[Tensor, " n"]:
-    """The debiased HSIC without sample i, for each i, from sums over the whole (times (n-1)(n-4)).
-
-    Leaving sample i out takes its row from every sum; nothing is summed anew.
-    """
-    k, m = left.tilde, right.tilde
-    product = k * m
-    a, b = k.sum(dim=1), m.sum(dim=1)
-    per_row = product.sum(dim=1)
-    trace = product.sum() - 2 * per_row
-    total = (a.sum() - 2 * a) * (b.sum() - 2 * b)
-    rows = (a @ b) - a * b - m @ a - k @ b + per_row
-    n = left.n - 1
-    return trace + total / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)
 
 
 def _unit_forms(grams: Sequence[Gram]) -> Float[Tensor, "m n2"]:

@@ -50,7 +50,7 @@ class Neighbours:
     def of(cls, x: Matrix, k: int = NEIGHBOURS, name: str = "features") -> Neighbours:
         """The neighbours among features (n, d)."""
         found = matrix(x, name)
-        if len(found) < k + 2:
+        if len(found) < least(k):
             return cls(None, False)
         scale = float(found.abs().max())
         constant = is_constant(found - found.mean(dim=0), scale)
@@ -61,7 +61,7 @@ def mutual_knn_of(left: Neighbours, right: Neighbours, k: int, n: int) -> Score:
     """`mutual_knn` of neighbours that are known."""
     name = f"mutual {k}-nearest neighbours, cosine; delete-one jackknife"
     if left.nearest is None or right.nearest is None:
-        return undefined(f"needs at least {k + 2} samples, and there are {n}", n, name)
+        return undefined(f"needs at least {least(k)} samples, and there are {n}", n, name)
     if left.constant or right.constant:
         return undefined("the features are the same for every sample", n, name)
     found = float(_shared(left.nearest[:, :k], right.nearest[:, :k]).mean() / k)
@@ -71,6 +71,11 @@ def mutual_knn_of(left: Neighbours, right: Neighbours, k: int, n: int) -> Score:
     if low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
     return Score(found, low, high, k / (n - 1), n, name)
+
+
+def least(k: int) -> int:
+    """The fewest samples that leave as many strangers as neighbours."""
+    return 2 * k + 2
 
 
 def without_each(

@@ -17,6 +17,7 @@ from encoderlab.metrics.matrix import Matrix, is_constant, matrix, unit_rows
 
 FEW = 100
 HIGH_COSINE = 0.95
+NARROW_CONE = 0.98
 NEARLY = 0.9999
 FEW_BITS = (torch.float16, torch.bfloat16)
 FEW_BITS_NAMES = ("float16", "bfloat16")
@@ -109,7 +110,9 @@ def _of_model(name: str, x: Matrix, computed_in: str | None) -> list[Finding]:
     n = len(unit)
     cosine = float((unit.sum(dim=0).square().sum() - n) / max(n * (n - 1), 1))
     if cosine > HIGH_COSINE:
-        few_bits = torch.as_tensor(x).dtype in FEW_BITS or computed_in in FEW_BITS_NAMES
+        stored_in_16 = torch.as_tensor(x).dtype in FEW_BITS
+        # Forward passes in 16 bits are averaged before they are stored: it takes more to matter.
+        few_bits = stored_in_16 or (computed_in in FEW_BITS_NAMES and cosine > NARROW_CONE)
         found.append(
             Finding(
                 f"the features of {name} point all one way (mean cosine {cosine:.3f})"
@@ -128,8 +131,9 @@ def _of_model(name: str, x: Matrix, computed_in: str | None) -> list[Finding]:
         )
     equal = _nearly_equal(unit)
     if equal:
+        look = "sample looks" if equal == 1 else "samples look"
         found.append(
-            Finding(f"{equal} samples look like another one to {name} (cosine above {NEARLY:g})")
+            Finding(f"{equal} {look} like another one to {name} (cosine above {NEARLY:g})")
         )
     return found
 

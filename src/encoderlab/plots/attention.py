@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def overlays(
                 _show(line[2], image, map_, said)
             else:
                 _say(line[2], one.get("no_similarity") or "no text tower:\nattention only")
-        fig.suptitle(f"“{text[:80]}”", fontsize=11)
+        fig.suptitle(f"“{shorten(text, 90)}”", fontsize=11)
     arrays = {f"similarity|{k}": v for k, v in similarity.items()}
     arrays |= {f"rollout|{k}": v for k, v in rollout.items()}
     return Drawn(

@@ -66,7 +66,7 @@ def cka_both_ways(result: Json) -> Drawn:
 def side_by_side(result: Json) -> Drawn:
     """The other closed-form metrics, one panel each."""
     encoders, llms = _names(result)
-    names = [n for n in ("cka_rbf", "mutual_knn", "ridge_r2", "ridge_recall1")]
+    names = [n for n in ("cka_within", "mutual_knn", "ridge_r2", "ridge_recall1")]
     with rules():
         fig = figure(12, 1.8 + 0.45 * len(encoders) * 2)
         grid = fig.subplots(2, 2, sharey=True).ravel()
@@ -231,7 +231,7 @@ def elas(result: Json) -> list[Drawn]:
                 low=0.0 if side == "calibrated" else None,
                 high=1.0 if side == "calibrated" else None, label="ELAS",
             )  # fmt: skip
-            ax.set_title("calibrated: ranks by this" if side == "calibrated" else "as published")
+            ax.set_title("calibrated (rank by this)" if side == "calibrated" else "as published")
         fig.suptitle("ELAS: encoder–LLM alignment score")
         parts = figure(1.5 + 3.6 * len(llms), 2 + 0.5 * len(encoders))
         names = ("cka", "mse", "gap", "cosine")
@@ -276,28 +276,47 @@ def elas(result: Json) -> list[Drawn]:
 
 def layers(result: Json) -> list[Drawn]:
     """Every vision layer with every LLM layer, a heat map per pair."""
-    drawn = []
-    for one in result["pairs"]:
-        table = np.array(one["cka"], dtype=np.float64)
-        with rules():
-            fig = figure(2.6 + 0.62 * table.shape[1], 2.2 + 0.5 * table.shape[0])
-            ax = fig.subplots()
-            heat_map(
-                ax, table, [str(i) for i in range(table.shape[0])],
-                [str(i) for i in range(table.shape[1])], low=0.0, label="debiased CKA",
-            )  # fmt: skip
-            best = one["best"]
-            if best is not None:
-                habit = one["penultimate"]
-                ax.add_patch(_box(habit["text"], habit["vision"], "white"))
-                ax.add_patch(_box(best["text"], best["vision"], "#FF2D55"))
-            ax.set_xlabel(f"layer of {short(one['llm'])}")
-            ax.set_ylabel(f"layer of {short(one['encoder'])}")
-            ax.set_title("red: the best pair; white: the penultimate vision layer", fontsize=9)
-            fig.suptitle(f"{short(one['encoder'])} × {short(one['llm'])}", fontsize=11)
-        safe = _file_name(f"layers_{one['encoder']}_{one['llm']}")
-        drawn.append(Drawn(safe, fig, one["text"], {"cka": table, "p": np.array(one["p"], float)}))
-    return drawn
+    found = {(one["encoder"], one["llm"]): one for one in result["pairs"]}
+    encoders = list(dict.fromkeys(e for e, _ in found))
+    llms = list(dict.fromkeys(t for _, t in found))
+    tables = {key: np.array(one["cka"], dtype=np.float64) for key, one in found.items()}
+    finite = np.concatenate([t[np.isfinite(t)] for t in tables.values()] or [np.zeros(1)])
+    high = float(finite.max()) if len(finite) else 1.0
+    wide = sum(max(1.6, 0.62 * tables[encoders[0], llm].shape[1]) for llm in llms)
+    tall = [max(1.2, 0.42 * tables[e, llms[0]].shape[0]) for e in encoders]
+    with rules():
+        fig = figure(2.4 + 1.0 * len(llms) + wide, 1.6 + sum(tall) + 0.75 * len(encoders))
+        grid = fig.subplots(len(encoders), len(llms), squeeze=False, height_ratios=tall)
+        shown = None
+        for line, encoder in zip(grid, encoders, strict=True):
+            for ax, llm in zip(line, llms, strict=True):
+                table, one = tables[encoder, llm], found[encoder, llm]
+                shown = heat_map(
+                    ax, table, [str(i) for i in range(table.shape[0])],
+                    [str(i) for i in range(table.shape[1])], low=0.0, high=high, bar=False,
+                )  # fmt: skip
+                if one["best"] is not None:
+                    best, habit = one["best"], one["penultimate"]
+                    ax.add_patch(_box(habit["text"], habit["vision"], "white"))
+                    ax.add_patch(_box(best["text"], best["vision"], "#FF2D55"))
+                ax.set_title(f"{short(encoder)} × {short(llm)}", fontsize=9)
+                ax.set_ylabel("vision layer", fontsize=8)
+                ax.set_xlabel("LLM layer", fontsize=8)
+        if shown is not None:
+            fig.colorbar(shown, ax=grid, label="debiased CKA", shrink=0.6)
+        fig.suptitle("Layer by layer")
+    arrays = {f"cka|{e}|{t}": table for (e, t), table in tables.items()}
+    arrays |= {f"p|{e}|{t}": np.array(one["p"], float) for (e, t), one in found.items()}
+    return [
+        Drawn(
+            "layers",
+            fig,
+            "Debiased CKA of the mean patch of each vision layer with each LLM layer; layer 0 is "
+            "what enters the first block. Red: the best pair. White: the penultimate vision layer, "
+            "which is fed by habit.",
+            arrays,
+        )
+    ]
 
 
 def e2e(result: Json) -> list[Drawn]:
@@ -367,6 +386,8 @@ def e2e(result: Json) -> list[Drawn]:
                 )
                 ax.set_title(f"{head}\n{said}", fontsize=9)
                 ax.set_ylabel(benchmark["name"])
+                ax.ticklabel_format(axis="x", useOffset=False)
+                ax.locator_params(axis="x", nbins=4)
             for ax in grid[len(names) :]:
                 ax.axis("off")
             fig.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center",

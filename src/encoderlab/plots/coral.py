@@ -55,7 +55,7 @@ def comparison(result: Json) -> Drawn:
 def against_cka(result: Json) -> Drawn:
     """CKA, which uses the pairing, against CORAL, which does not."""
     with rules():
-        fig = figure(10.5, 4.6)
+        fig = figure(13, 4.8)
         axes = fig.subplots(1, 2, sharey=True)
         _against_cka(axes, result)
         fig.suptitle("CKA against CORAL")
@@ -75,7 +75,7 @@ def against_cka(result: Json) -> Drawn:
 
 def covariances(result: Json, arrays: Arrays) -> Drawn:
     """The correlation between the strongest feature dimensions of each model."""
-    names = _models(result)
+    names = _clouds(result)
     columns = min(4, len(names))
     lines = -(-len(names) // columns)
     shown = {}
@@ -115,7 +115,7 @@ def spectra(result: Json, arrays: Arrays) -> Drawn:
         fig,
         "Share of the variance in each direction, largest first. A steep line: few directions hold "
         "it all. r is the effective rank, the exponential of the spectrum's entropy.",
-        {name: arrays[f"spectrum|{name}"] for name in _models(result)},
+        {name: arrays[f"spectrum|{name}"] for name in _clouds(result)},
     )
 
 
@@ -171,10 +171,10 @@ def dashboard(result: Json, arrays: Arrays) -> Drawn:
     """The whole on one page."""
     with rules():
         pairs = len(result["cross_modal"])
-        fig = figure(17, 9.5 + 0.36 * pairs)
+        fig = figure(18, 10 + 0.6 * pairs)
         top, middle, bottom = list(
             fig.subfigures(  # type: ignore[arg-type]
-                3, 1, height_ratios=[1 + 0.055 * pairs, 1.1, 1]
+                3, 1, height_ratios=[1 + 0.055 * pairs, 1.1, 0.8 + 0.055 * pairs]
             )
         )
         _comparison(top.subplots(1, 3, sharey=True), result)
@@ -192,7 +192,7 @@ def dashboard(result: Json, arrays: Arrays) -> Drawn:
 def _comparison(axes: Any, result: Json) -> None:
     pairs = result["cross_modal"]
     tint = colours(list(dict.fromkeys(p["encoder"] for p in pairs)))
-    names = [f"{short(p['encoder'], 20)} · {short(p['llm'], 14)}" for p in pairs]
+    names = [f"{short(p['encoder'])} · {short(p['llm'])}" for p in pairs]
     for ax, (key, title) in zip(
         axes,
         (
@@ -248,7 +248,7 @@ def _against_cka(axes: Any, result: Json) -> None:
             low, high = one["cka"].get("ci_low"), one["cka"].get("ci_high")
             if low is not None:
                 ax.plot([x, x], [low, high], color=tint[one["encoder"]], linewidth=1.5)
-            label = f"{short(one['encoder'], 20)} · {short(one['llm'], 14)}"
+            label = f"{short(one['encoder'])} · {short(one['llm'])}"
             ax.plot(
                 [x], [y], shape[one["llm"]], color=tint[one["encoder"]], markersize=8,
                 markeredgecolor="black", markeredgewidth=0.6, label=label,
@@ -257,11 +257,11 @@ def _against_cka(axes: Any, result: Json) -> None:
         ax.set_xlim(-0.03, 1.03)
         ax.set_xlabel(title)
     axes[0].set_ylabel("debiased CKA")
-    axes[0].legend(fontsize=7, loc="upper left")
+    axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
 def _spectra(ax: Any, result: Json, arrays: Arrays) -> None:
-    names = _models(result)
+    names = _clouds(result)
     tint = colours(names)
     lines = ("-", "--", "-.", ":")
     for i, name in enumerate(names):
@@ -286,7 +286,7 @@ def _eas(axes: Any, result: Json) -> None:
     found = result["eas"]
     encoders = list(dict.fromkeys(one["encoder"] for one in found))
     tint = colours(encoders)
-    names = [f"{short(one['encoder'], 20)} · {short(one['llm'], 14)}" for one in found]
+    names = [f"{short(one['encoder'])} · {short(one['llm'])}" for one in found]
     for i, one in enumerate(found):
         ink = tint[one["encoder"]]
         published, calibrated = _number(one["published"]), _number(one["calibrated"])
@@ -309,8 +309,12 @@ def _eas(axes: Any, result: Json) -> None:
     axes[1].set_title("calibrated parts")
 
 
-def _models(result: Json) -> list[str]:
-    return [*result["vision"]["names"], *result["text"]["names"]]
+def _clouds(result: Json) -> list[str]:
+    """Every model once: shuffling the pairs leaves an encoder's cloud as it is."""
+    return [
+        name for name in [*result["vision"]["names"], *result["text"]["names"]]
+        if not name.startswith("shuffled:")
+    ]  # fmt: skip
 
 
 def _correlation(covariance: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from encoderlab.plots.style import MARKERS, OTHER_COLOURS, Drawn, figure, rules,
 
 PAGE = Path(__file__).with_suffix(".html")
 THUMBNAIL = 112
+METHODS = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 TYPE_COLOURS = ("#4C8BF5", "#F5A623", "#0ABAB5", "#E94B3C", "#6C5CE7", *OTHER_COLOURS)
 
 
@@ -46,7 +47,7 @@ def maps(places: Mapping[str, np.ndarray], labels: Sequence[str], method: str, a
             ax.axis("off")
         fig.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center",
                    ncols=min(6, len(kinds)))  # fmt: skip
-        fig.suptitle(f"The embedding spaces ({method})")
+        fig.suptitle(f"The embedding spaces ({METHODS[method]})")
     return Drawn("embedding_maps", fig, about, dict(places))
 
 
@@ -175,7 +176,7 @@ def page(
     # "</" would end the script wherever a caption has it.
     content = json.dumps(data, ensure_ascii=False).replace("</", "<\\/")
     empty = PAGE.read_text(encoding="utf-8")
-    return empty.replace("@METHOD@", html.escape(method)).replace("@DATA@", content)
+    return empty.replace("@METHOD@", html.escape(METHODS[method])).replace("@DATA@", content)
 
 
 def _scaled(xy: np.ndarray) -> np.ndarray:

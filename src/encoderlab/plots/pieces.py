@@ -89,7 +89,8 @@ def heat_map(
     )
     axes.set_facecolor("#CCCCCC")
     axes.grid(visible=False)
-    turn = len(columns) > 3 or max((len(short(c)) for c in columns), default=0) > 12
+    longest = max((len(short(c)) for c in columns), default=0)
+    turn = longest > 12 or (len(columns) > 3 and longest > 6)
     axes.set_xticks(
         range(len(columns)), [short(c) for c in columns],
         rotation=30 if turn else 0, ha="right" if turn else "center",

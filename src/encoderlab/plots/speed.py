@@ -21,7 +21,7 @@ def speed(result: Json) -> list[Drawn]:
         ("latency_ms", "latency per batch (median; band to p95)", "ms"),
         ("images_per_s", "throughput", "images/s"),
         ("peak_share", "share of this device's matrix peak", ""),
-        ("peak_memory_mb", "peak memory above the idle process", "MB"),
+        ("peak_memory_mb", "weights and peak memory of a pass", "MB"),
     )
     arrays = {}
     with rules():

@@ -38,6 +38,7 @@ KOREAN_FONTS = (
     "Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "NanumSquareRound", "NanumBarunGothic",
     "Malgun Gothic", "Apple SD Gothic Neo", "UnDotum", "Baekmuk Gulim",
 )  # fmt: skip
+KOREAN_FILES = ("nanum", "notosanscjk", "notosanskr", "malgun", "sdgothic", "undotum", "gulim")
 HEAT = "viridis"  # its lightness rises all the way
 DPI = 150
 CHANCE: dict[str, Any] = {"color": "#444444", "linestyle": (0, (4, 3)), "linewidth": 1.0}
@@ -80,8 +81,19 @@ class Drawn:
 @functools.cache
 def fonts() -> tuple[str, ...]:
     """The text font, and behind it one with Korean letters where one is installed."""
+    known = _known_fonts()
+    if not known:
+        # matplotlib remembers the fonts of its first run: one installed since is looked for here.
+        for path in font_manager.findSystemFonts():
+            if any(word in Path(path).name.lower() for word in KOREAN_FILES):
+                font_manager.fontManager.addfont(path)
+        known = _known_fonts()
+    return ("DejaVu Sans", *known[:1])
+
+
+def _known_fonts() -> list[str]:
     there = {font.name for font in font_manager.fontManager.ttflist}
-    return ("DejaVu Sans", *[name for name in KOREAN_FONTS if name in there][:1])
+    return [name for name in KOREAN_FONTS if name in there]
 
 
 def rules() -> Any:
@@ -126,7 +138,7 @@ def figure(width: float, height: float) -> Figure:
     return made
 
 
-def short(name: str, most: int = 26) -> str:
+def short(name: str, most: int = 34) -> str:
     """A name that fits beside an axis: of a path its end."""
     shown = name if len(name) <= most else name.split("/")[-1]
     return shown if len(shown) <= most else shown[: most - 1] + "…"

@@ -32,9 +32,10 @@ SECTIONS = {
     "attention": "Where they look",
     "speed": "How fast",
 }
+REPEATED = ("coral_dashboard.png",)  # holds what the others hold
 TABLE = (
-    "cka_linear", "cka_linear_biased", "cka_rbf", "mutual_knn", "ridge_r2", "ridge_recall1",
-    "linear_r2", "mlp_r2",
+    "cka_linear", "cka_linear_biased", "cka_within", "cka_rbf", "mutual_knn", "ridge_r2",
+    "ridge_recall1", "mlp_r2",
 )  # fmt: skip
 
 
@@ -61,7 +62,11 @@ def page(folder: Path, run: RunRecord) -> str:
         {
             "name": name,
             "title": title,
-            "figures": [_figure(folder, one) for one in result["sections"][name]["figures"]],
+            "figures": [
+                _figure(folder, one)
+                for one in result["sections"][name]["figures"]
+                if one["file"] not in REPEATED
+            ],
             "lines": _lines(name, result["sections"][name]),
         }
         for name, title in SECTIONS.items()
@@ -69,6 +74,8 @@ def page(folder: Path, run: RunRecord) -> str:
     ]
     interactive = (result["sections"].get("embedding") or {}).get("page")
     map_page = Path(interactive) if interactive else None
+    compared = result["sections"]["compare"]
+    controls = {row["encoder"] for row in compared["rows"] if row["control_of"]}
     columns = [
         name for name in TABLE
         if any(name in row["scores"] for row in result["sections"]["compare"]["rows"])
@@ -76,7 +83,9 @@ def page(folder: Path, run: RunRecord) -> str:
     return environment.get_template(TEMPLATE).render(
         run=run,
         result=result,
-        compare=result["sections"]["compare"],
+        compare=compared,
+        among=[one for one in compared["verdicts"] if one["b"] not in controls],
+        against_controls=[one for one in compared["verdicts"] if one["b"] in controls],
         kinds=list(result["data"]["types"]),
         columns=columns,
         metrics=METRICS,

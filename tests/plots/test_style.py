@@ -1,0 +1,86 @@
+"""Figures: colours that stay, files that are whole, Korean where a font has it."""
+
+import numpy as np
+import pytest
+from matplotlib.font_manager import findSystemFonts
+
+from encoderlab.plots.style import (
+    KOREAN_FONTS,
+    Drawn,
+    colour,
+    colours,
+    figure,
+    fonts,
+    markers,
+    rules,
+    save,
+    short,
+)
+
+
+def lightness(code: str) -> float:
+    r, g, b = (int(code[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return 0.299 * r + 0.587 * g + 0.114 * b
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("clip", "#4C8BF5"), ("tiny-siglip", "#F5A623"), ("facebook/dinov2-base", "#0ABAB5"),
+        ("OpenGVLab/InternViT-300M-448px", "#E94B3C"), ("paligemma", "#6C5CE7"),
+    ],
+)  # fmt: skip
+def test_families_have_their_colours(name, expected):
+    assert colour(name) == expected
+
+
+def test_other_names_have_a_stable_colour_and_controls_are_grey():
+    assert colour("my-encoder") == colour("my-encoder") not in ("#4C8BF5", "#8A8A8A")
+    assert colour("untrained:clip") == "#8A8A8A"
+
+
+def test_two_of_a_family_differ_in_lightness_and_all_in_marker():
+    found = colours(["clip", "clip-vit-large-patch14", "tiny-clip"])
+    shades = sorted(map(lightness, found.values()))
+    assert min(np.diff(shades)) > 0.05
+    assert len(set(markers(list("abcdefgh")).values())) == 8
+
+
+def test_a_figure_is_written_whole_with_its_numbers_and_again_to_the_same_bytes(tmp_path):
+    def draw():
+        with rules():
+            made = figure(2, 2)
+            made.subplots().plot([1, 2], [3, 4])
+        return Drawn("test", made, "What it shows.", {"y": np.array([3, 4])})
+
+    for folder in ("a", "b"):
+        written = save([draw()], tmp_path / folder, svg=True)
+        assert written == ({"file": "test.png", "caption": "What it shows."},)
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+        "test.npz",
+        "test.png",
+        "test.svg",
+    ]
+    for name in ("test.png", "test.svg"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    with np.load(tmp_path / "a/test.npz") as arrays:
+        assert arrays["y"].tolist() == [3, 4]
+
+
+def test_korean_letters_have_a_font_where_one_is_installed(tmp_path, recwarn):
+    if not any("nanum" in path.lower() or "CJK" in path for path in findSystemFonts()):
+        pytest.skip("no Korean font is installed")
+    assert fonts()[-1] in KOREAN_FONTS
+    with rules():
+        made = figure(3, 1)
+        made.text(0.1, 0.5, "가장 높은 막대")
+    save([Drawn("korean", made, "")], tmp_path)
+    assert not [one for one in recwarn if "missing from" in str(one.message)]
+
+
+def test_long_names_are_cut_and_of_a_path_the_end_is_kept():
+    assert (
+        short("openai/clip-vit-large-patch14-336-and-more")
+        == "clip-vit-large-patch14-336-and-more"[:33] + "…"
+    )
+    assert short("tiny-clip") == "tiny-clip"
