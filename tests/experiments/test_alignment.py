@@ -223,9 +223,9 @@ def test_elas_of_an_untrained_encoder_is_lower_and_ranks_by_the_calibrated(zoo, 
     result = elas.analyse(zoo, tmp_path, epochs=300)
     found = {row.encoder: row for row in result.rows}
     assert "shuffled:tiny-clip" not in found
-    for name in ("tiny-clip", "tiny-dinov2"):
-        row = found[name]
-        assert row.calibrated.value > found[f"untrained:{name}"].calibrated.value
+    trained, untrained = found["tiny-dinov2"], found["untrained:tiny-dinov2"]
+    assert trained.calibrated.ci_low > untrained.calibrated.value
+    for row in found.values():
         weights = {"cka": 0.3, "mse": 0.3, "gap": 0.2, "cosine": 0.2}
         assert row.published.value == pytest.approx(
             sum(w * row.parts[part]["published"] for part, w in weights.items())

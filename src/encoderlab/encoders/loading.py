@@ -35,7 +35,9 @@ def read_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:
 
     require_trust(checkpoint, trust_remote_code)
     try:
-        return AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=trust_remote_code)
+        # It warns of defaults that its own classes put in, such as SigLIP's begin-of-text token.
+        with _only_errors_said():
+            return AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=trust_remote_code)
     except (ValueError, OSError, KeyError) as error:
         raise UsageError(
             "the checkpoint's configuration cannot be used",
@@ -99,13 +101,10 @@ def silent_loading(name: str | Path) -> Iterator[None]:
         UsageError: weights that are damaged or do not fit.
     """
     from safetensors import SafetensorError
-    from transformers.utils import logging
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        yield
+        with _only_errors_said():
+            yield
     except SafetensorError as error:
         raise UsageError(
             "the weights cannot be read",
@@ -123,6 +122,17 @@ def silent_loading(name: str | Path) -> Iterator[None]:
             "the checkpoint's weights do not fit its configuration",
             got=f"{name}: {str(error).splitlines()[0][:200]}",
         ) from error
+
+
+@contextlib.contextmanager
+def _only_errors_said() -> Iterator[None]:
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
     finally:
         logging.set_verbosity(level)
         if bars:

@@ -31,8 +31,8 @@ def matrix(x: Matrix, name: str = "features") -> Float[Tensor, "n d"]:
             f"{name} must be a matrix with a row per sample", got=f"shape {tuple(found.shape)}"
         )
     found = found.to(torch.float64)
-    bad = ~found.isfinite().all(dim=1)
-    if bool(bad.any()):
+    # One pass where all is well; which row is to blame is looked for only where it is not.
+    if not bool(found.sum().isfinite()) and bool((bad := ~found.isfinite().all(dim=1)).any()):
         raise UsageError(
             f"{int(bad.sum())} of {len(found)} rows of {name} are not finite",
             got=f"the first is row {int(bad.nonzero()[0])}",

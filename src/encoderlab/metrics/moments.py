@@ -26,7 +26,7 @@ from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
 from encoderlab.whole_files import replacing
 
-BLOCK = 8192
+BLOCK = 4096
 FORMAT = 1
 
 
@@ -249,12 +249,7 @@ def whole_floor(state: Moments, a: str, b: str) -> float:
 def _of_block(features: Mapping[str, Float[Tensor, "n d"]]) -> Moments:
     means = {name: x.mean(dim=0) for name, x in features.items()}
     offset = {name: x - means[name] for name, x in features.items()}
-    # The mean of large numbers is off in its last digits; what is left of it goes into the mean.
-    for name, x in offset.items():
-        rest = x.mean(dim=0)
-        means[name] = means[name] + rest
-        offset[name] = x - rest
-    square = {name: x.square().sum(dim=1) for name, x in offset.items()}
+    square = {name: torch.linalg.vector_norm(x, dim=1).square() for name, x in offset.items()}
     names = list(features)
     state = Moments(len(next(iter(features.values()))), means)
     for a, b in itertools.combinations_with_replacement(names, 2):

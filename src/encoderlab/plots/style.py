@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,8 @@ class Drawn:
 @functools.cache
 def fonts() -> tuple[str, ...]:
     """The text font, and behind it one with Korean letters where one is installed."""
+    # It warns where a font has no bold; nearly bold will do.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     known = _known_fonts()
     if not known:
         # matplotlib remembers the fonts of its first run: one installed since is looked for here.

@@ -40,8 +40,8 @@ class Alignment(Encoders):
         "built-in samples and more of their kind",
         group=DATA,
     )
-    features_dir: str = setting(
-        output_folder("features"), "folder that keeps features between runs", group=WHERE
+    features_dir: str | None = setting(
+        None, "folder that keeps features between runs; empty: outputs/features", group=WHERE
     )
     batch_size: int = setting(16, "samples at once", least=1, group=WHERE)
 

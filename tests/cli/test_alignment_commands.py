@@ -1,0 +1,74 @@
+"""The alignment commands as they are typed: folders, JSON, errors."""
+
+from __future__ import annotations
+
+import pytest
+
+QUICK = (
+    "--encoders",
+    "tiny-clip",
+    "untrained:tiny-clip",
+    "--llms",
+    "tiny-llama",
+    "--device",
+    "cpu",
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [
+        (("compare", "--n-samples", "3", "--epochs", "2"), ["compare_cka.png", "compare_cka.npz"]),
+        (("multi-llm", "--n-samples", "3", "--svg"), ["multi_llm.png", "multi_llm.svg"]),
+        (("coral", "--n-samples", "3"), ["coral_dashboard.png", "eas_dashboard.npz"]),
+        (("elas", "--n-samples", "3", "--epochs", "2"), ["elas.png"]),
+        (("e2e", "--n-samples", "3", "--epochs", "2"), ["e2e_retrieval.png"]),
+        (("layers", "--n-samples", "3"), ["layers.png"]),
+        (("embedding", "--n-samples", "3", "--method", "pca"), ["embedding.html"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else None,
+)
+def test_a_command_leaves_its_record_and_its_figures(words, files, lab, tmp_path):
+    said = lab(*words, *QUICK, "--json")
+    assert said.code == 0, said.err
+    assert said.json["data"]["samples"] == 9
+    folder = tmp_path / "outputs" / words[0]
+    for name in ("run.json", "config.yaml", *files):
+        assert (folder / name).is_file(), name
+    again = lab("rerun", str(folder), "--json")
+    assert again.code == 0, again.err
+
+
+def test_features_are_computed_once(lab):
+    words = ("coral", "--n-samples", "3", *QUICK)
+    assert "extracting features with tiny-clip" in lab(*words).err
+    assert "extracting" not in lab("multi-llm", "--n-samples", "3", *QUICK).err
+
+
+def test_a_sweep_keeps_every_run_in_a_folder_of_its_own(lab, tmp_path):
+    said = lab("layers", "-m", "n_samples=2,3", *QUICK)
+    assert said.code == 0, said.err
+    assert len(list((tmp_path / "outputs/layers").rglob("run.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("compare", "--encoders", "tiny-clip", "tiny-clip"), 2, "an encoder is listed twice"),
+        (("coral", "--encoders", "tiny-clop"), 3, "'tiny-clip'?"),
+        (("elas", "--llms", "tiny-lama"), 3, "'tiny-llama'?"),
+        (("layers", "--data-types", "chrt"), 2, "Did you mean 'chart'"),
+        (("e2e", "--data-root", "nowhere"), 3, "the data root is not there"),
+        (("e2e", "--scores", "none.csv"), 3, "no such file of scores"),
+        (("embedding", "--n-samples", "1", "--method", "pca"), 2, "too few samples for a map"),
+        (("embedding", "--method", "tnse"), 2, "tsne"),
+        (("attention", "--image", "none.png", "--text", "x"), 3, "no such image"),
+        (("speed", "--batch-sizes", "0"), 2, "at least 1"),
+        (("multi-llm", "--n-samples", "0"), 2, "at least 1"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_answered_in_words_and_leaves_nothing(words, code, told, lab, tmp_path):
+    said = lab(*words)
+    assert said.code == code, said.err
+    assert told in said.err and "Traceback" not in said.err
+    assert not list(tmp_path.glob("outputs/*/run.json"))
