@@ -8,7 +8,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 .PHONY: demo test check lint format bench clean help
 
-demo: $(VENV)/.has-demo ## install, then index, search and classify with the embedded model (5 min)
+demo: $(VENV)/.has-demo ## install, then compare, index, search and classify with the embedded models (5 min)
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.has-dev ## install what tests need, then run them (6 min)

@@ -1,7 +1,9 @@
-"""The whole round on the embedded model, as a newcomer would type it: index, search, classify.
+"""The whole round on the embedded models, as a newcomer would type it: which encoder fits which
+LLM, then index, search, classify.
 
-Draws 300 held-out pictures of the synthetic world, adds every photograph that scikit-image ships,
-and runs the commands below in a folder of its own. `make demo` starts it; it needs no network.
+Compares the embedded encoders on built-in samples and writes the report; draws 300 held-out
+pictures of the synthetic world, adds every photograph that scikit-image ships, and searches them.
+`make demo` starts it; it needs no network.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ def main() -> int:
     started = time.perf_counter()
     shutil.rmtree(FOLDER, ignore_errors=True)
     pictures, photographs = FOLDER / "synthetic", FOLDER / "photographs"
-    print("# 300 held-out pictures of the synthetic world, and scikit-image's photographs")
     python = [sys.executable, "-m", "encoderlab"]
+    report = FOLDER / "runs/all"
+    store = ["--features-dir", str(FOLDER / "features")]
+    _run([*python, "all", *store, "--output-dir", str(report)], lines=16)
+    print("\n# 300 held-out pictures of the synthetic world, and scikit-image's photographs")
     _run(
         [sys.executable, "-m", "encoderlab.data.synthetic", "--out", str(pictures), "-n", "300"],
         shown="python -m encoderlab.data.synthetic",
@@ -56,6 +61,7 @@ def main() -> int:
         lines=18,
     )
     print(f"\ndone in {time.perf_counter() - started:.0f} s")
+    print(f"alignment report: {(report / 'report.html').resolve()}")
     print(f"gallery: {gallery.resolve()}")
     print(f"records of every run: {(FOLDER / 'runs').resolve()}")
     return 0
