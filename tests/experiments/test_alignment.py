@@ -389,8 +389,7 @@ def real_root(real_data, tmp_path_factory) -> Path:
 
 def test_real_charts_tables_and_mathematics_by_type(real_root, tmp_path):
     aligned = gather(["tiny-clip", "tiny-siglip"], ["tiny-llama"], n_samples=25,
-                     data_root=real_root, store=tmp_path, layers=True, controls=True,
-                     device="cpu")  # fmt: skip
+                     data_root=real_root, store=tmp_path, controls=True, device="cpu")  # fmt: skip
     assert aligned.types == ("chart", "table", "math") and aligned.n == 75
     found = compare.analyse(aligned, tmp_path, epochs=20)
     shuffled = next(r for r in found.rows if r.encoder == "shuffled:tiny-clip")

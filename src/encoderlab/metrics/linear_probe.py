@@ -77,4 +77,4 @@ def _probe(strength: float) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, solver="newton-cholesky"))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, solver="newton-cg"))
