@@ -22,6 +22,8 @@ _WHERE = {
     "Index": "encoderlab.search:Index",
     "LLMManager": "encoderlab.encoders.manager:LLMManager",
     "Sample": "encoderlab.data.sample:Sample",
+    "SimilarityVisualizer": "encoderlab.plots.tokens:SimilarityVisualizer",
+    "TokenSimilarityAnalyzer": "encoderlab.tokens.analyzer:TokenSimilarityAnalyzer",
     "VLMDataset": "encoderlab.data.vlm_dataset:VLMDataset",
     "VisionEncoderManager": "encoderlab.encoders.manager:VisionEncoderManager",
     "all": "encoderlab.experiments.all:run",
@@ -44,10 +46,11 @@ _WHERE = {
     "read_samples": "encoderlab.data.read:read_samples",
     "search": "encoderlab.experiments.search:run",
     "speed": "encoderlab.experiments.speed:run",
+    "tokens": "encoderlab.experiments.tokens:run",
     "train": "encoderlab.experiments.train:run",
 }
 
-_ALSO_PACKAGES = ("features", "search")
+_ALSO_PACKAGES = ("features", "search", "tokens")
 
 __all__ = [
     "CKA",
@@ -57,6 +60,8 @@ __all__ = [
     "Index",
     "LLMManager",
     "Sample",
+    "SimilarityVisualizer",
+    "TokenSimilarityAnalyzer",
     "VLMDataset",
     "VisionEncoderManager",
     "__version__",
@@ -80,6 +85,7 @@ __all__ = [
     "read_samples",
     "search",
     "speed",
+    "tokens",
     "train",
 ]
 
@@ -107,11 +113,14 @@ if TYPE_CHECKING:
     from encoderlab.experiments.multi_llm import run as multi_llm
     from encoderlab.experiments.search import run as search
     from encoderlab.experiments.speed import run as speed
+    from encoderlab.experiments.tokens import run as tokens
     from encoderlab.experiments.train import run as train
     from encoderlab.metrics.cka import CKA, cka
     from encoderlab.metrics.coral import CORALAnalyzer
     from encoderlab.models.clip import CLIP
+    from encoderlab.plots.tokens import SimilarityVisualizer
     from encoderlab.search import Index
+    from encoderlab.tokens.analyzer import TokenSimilarityAnalyzer
 
 
 def __getattr__(name: str) -> Any:

@@ -60,7 +60,7 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} -> {target}"
 
 
-@pytest.mark.parametrize("name", ["README.md", "encoders.md", "alignment.md"])
+@pytest.mark.parametrize("name", ["README.md", "encoders.md", "alignment.md", "tokens.md"])
 def test_the_python_of_the_documents_runs(
     name: str, clip_folder: Path, world: Path, tmp_path: Path, monkeypatch
 ):

@@ -66,6 +66,7 @@ class VisionFeatures:
             checkpoint brings its projector (PaliGemma).
         layers: hidden states of the patches (b, h*w, d) by layer: 0 what enters the first block, k
             what leaves block k. No final norm.
+        layers_cls: CLS of the same layers (b, d); empty where the tower has none.
         attention: attention maps (b, heads, t, t) by block from 1, special tokens first.
     """
 
@@ -75,6 +76,7 @@ class VisionFeatures:
     pooled: Tensor
     projected: Tensor | None = None
     layers: Mapping[int, Tensor] = field(default_factory=dict)
+    layers_cls: Mapping[int, Tensor] = field(default_factory=dict)
     attention: Mapping[int, Tensor] = field(default_factory=dict)
 
     def to(self, device: str | torch.device) -> VisionFeatures:
@@ -184,6 +186,17 @@ class VisionEncoder:
         the family has no text tower."""
         return None
 
+    def final_norm(self, tokens: Tensor) -> Tensor | None:
+        """What the tower does to the last block's output before anything reads it; None where the
+        family has no norm there."""
+        norm = getattr(self.tower, "layernorm", None) or getattr(self.tower, "norm", None)
+        return None if norm is None else norm(tokens)
+
+    def last_block(self) -> nn.Module | None:
+        """The last transformer block of a tower that goes with a text tower, as transformers' CLIP
+        and SigLIP build it; None otherwise."""
+        return None
+
     # -- what every adapter does alike ------------------------------------------------------------
 
     @property
@@ -241,6 +254,7 @@ class VisionEncoder:
             self.pool(seen, patches),
             self.project(patches),
             {k: seen.hidden[k][:, special:] for k in chosen},
+            {k: seen.hidden[k][:, 0] for k in chosen} if self.has_cls and special else {},
             {k: seen.attention[k - 1] for k in blocks},
         )
 

@@ -136,16 +136,18 @@ def run(
     except ImageError as error:
         raise UsageError("the image cannot be read", got=f"{path}: {error.reason}") from error
     found, where = [], ("cpu", "float32")
+    views = {}
     for name in encoders:
         encoder = load_vision(name, device, dtype)
         found.append(_look(encoder, picture, text))
+        views[name] = encoder.preprocess.view(picture)
         where = encoder.where
         del encoder
         gc.collect()
     result = AttentionResult(str(path), text, tuple(found), *where)
     if out is not None:
         drawn = plots.overlays(
-            picture,
+            views,
             text,
             [one.to_json() for one in found],
             {one.encoder: one.similarity for one in found if one.similarity is not None},

@@ -75,11 +75,13 @@ def perform(
             want="a folder",
             hint="choose another with --output-dir",
         )
+    taken = inspect.signature(experiment).parameters
     parameters = {
-        name: value for name, value in values.items() if name not in (*TALK, "output_dir", "output")
+        name: value for name, value in values.items() if name not in (*TALK, "output_dir")
     }
-    if "seed" not in inspect.signature(experiment).parameters:
-        parameters.pop("seed", None)
+    for name in ("seed", "output"):
+        if name not in taken:
+            parameters.pop(name, None)
     started, clock = datetime.now(UTC), time.perf_counter()
     result = experiment(out=out, **parameters)
     seconds = time.perf_counter() - clock

@@ -15,7 +15,7 @@ Json = Mapping[str, Any]
 
 
 def overlays(
-    image: Image.Image,
+    views: Mapping[str, Image.Image],
     text: str,
     encoders: Sequence[Json],
     similarity: Mapping[str, np.ndarray],
@@ -24,16 +24,18 @@ def overlays(
     """A row per encoder: attention roll-out, and patch-text similarity where there is a text tower.
 
     Args:
+        views: encoder -> what it saw of the image, cropped or squashed as it was.
         encoders: the result's entries, each with name, entropy and a reason where a map is lacking.
         similarity, rollout: encoder -> (h, w).
     """
-    width, height = image.size
+    width, height = next(iter(views.values())).size
     tall = 2.6 * min(max(height / width, 0.5), 1.6)
     with rules():
         fig = figure(9.4, 0.9 + (tall + 0.45) * len(encoders))
         grid = fig.subplots(len(encoders), 3, squeeze=False)
         for line, one in zip(grid, encoders, strict=True):
             name = one["encoder"]
+            image = views[name]
             _show(line[0], image, None, short(name))
             line[0].set_xlabel("")
             if name in rollout:

@@ -20,16 +20,26 @@ class Model:
 class Image:
     """What is looked at."""
 
-    path: str = setting("sample_image.jpg", "image to analyse", flag="--image")
+    path: str | None = setting(
+        None, "image, folder or glob to analyse; empty: a built-in chart", flag="--image"
+    )
 
 
 @dataclass
 class Similarity:
-    """How two tokens are compared."""
+    """How two tokens are compared, and which tokens."""
 
     metric: str = setting(
         "cosine", "how two tokens are compared", flag="--metric", choices=("cosine", "dot_product")
     )
+    layer: int | None = setting(
+        None, "hidden state: 0 enters the first block, negative from the end; empty: the last"
+    )
+    stage: str = setting(
+        "last", "last, after the final norm, or projected", choices=("last", "normed", "projected")
+    )
+    text: str = setting("", "text to look for in the image, for encoders with a text tower",
+                        flag="--text")  # fmt: skip
 
 
 @dataclass
@@ -49,7 +59,10 @@ class Output:
     dir: str = setting(
         output_folder("tokens"), "folder for results", flag="--output-dir", group=COMMON
     )
+    format: str = setting("png", "format of the figures", choices=("png", "pdf", "svg"))
     dpi: int = setting(150, "dots per inch of the figures", least=1)
+    save_similarities: bool = setting(True, "write similarities.npz")
+    save_visualizations: bool = setting(True, "write figures")
 
 
 @dataclass
@@ -59,6 +72,7 @@ class Tokens(Common):
     model: Model = field(default_factory=Model)
     image: Image = field(default_factory=Image)
     device: Any = setting(None, DEVICE_HELP + ", or N; empty: auto", group=WHERE)
+    dtype: str = setting("float32", "float32, bfloat16 or float16", group=WHERE)
     similarity: Similarity = field(default_factory=Similarity)
     visualization: Visualization = field(default_factory=Visualization)
     output: Output = field(default_factory=Output)

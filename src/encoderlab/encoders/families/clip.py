@@ -23,6 +23,13 @@ class CLIPTowerAlone(VisionEncoder):
 
         return pretrained(CLIPVisionModel, folder)
 
+    def final_norm(self, tokens: Tensor) -> Tensor | None:
+        return self._inner.post_layernorm(tokens)
+
+    @property
+    def _inner(self) -> Any:
+        return getattr(self.tower, "vision_model", self.tower)
+
     def _resizing(self) -> dict[str, bool]:
         side = self.config.image_size
         return {"interpolate_pos_encoding": self.preprocess.shape != (side, side)}
@@ -53,4 +60,7 @@ class CLIPVision(CLIPTowerAlone):
 
     def embed_patches(self, patches: Tensor) -> Tensor:
         """What CLIP does to CLS, done to every patch: the final norm, then the projection."""
-        return self.tower.visual_projection(self.tower.vision_model.post_layernorm(patches))
+        return self.tower.visual_projection(self.final_norm(patches))
+
+    def last_block(self) -> nn.Module:
+        return self._inner.encoder.layers[-1]

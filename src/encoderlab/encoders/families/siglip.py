@@ -29,9 +29,23 @@ class SigLIPVision(VisionEncoder):
     def pool(self, seen: Seen, patches: Tensor) -> Tensor:
         return patches.mean(dim=1) if seen.pooled is None else seen.pooled
 
+    def final_norm(self, tokens: Tensor) -> Tensor | None:
+        return self._inner.post_layernorm(tokens)
+
+    def last_block(self) -> nn.Module | None:
+        return self._inner.encoder.layers[-1] if self._head is not None else None
+
+    @property
+    def _inner(self) -> Any:
+        return getattr(self.tower, "vision_model", self.tower)
+
+    @property
+    def _head(self) -> Any:
+        return getattr(self._inner, "head", None)
+
     def embed_patches(self, patches: Tensor) -> Tensor | None:
         """What the pooling head makes of each patch when it is the only one there is to look at."""
-        head = getattr(self.tower, "head", None)
+        head = self._head
         if head is None:
             return None
         b, n, d = patches.shape

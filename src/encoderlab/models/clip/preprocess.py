@@ -6,7 +6,7 @@ standardise), so that a checkpoint sees here what it saw there.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -58,6 +58,17 @@ class Preprocess:
         if image.size != (width, height) or self.resize_to is not None:
             image = self._resized(image)
         return np.array(image, dtype=np.uint8)
+
+    def view(self, image: Image.Image, least: int = 448) -> Image.Image:
+        """What of the image comes out, at `least` pixels a side: what a map is laid over."""
+        times = max(1, -(-least // self.size))
+        larger = replace(
+            self,
+            size=self.size * times,
+            resize_to=None if self.resize_to is None else self.resize_to * times,
+            width=None if self.width is None else self.width * times,
+        )
+        return Image.fromarray(larger.to_bytes(image))
 
     def _resized(self, image: Image.Image) -> Image.Image:
         height, width = self.shape

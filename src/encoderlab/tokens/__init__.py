@@ -1,0 +1,1 @@
+"""What the patch tokens of an encoder say about each other."""

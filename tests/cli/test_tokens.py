@@ -1,0 +1,140 @@
+"""`encoderlab tokens` as it is typed: every known line, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encoderlab.encoders.checkpoint import ZOO
+
+LINES = [
+    line
+    for line in (Path(__file__).parent / "commands.txt").read_text(encoding="utf-8").splitlines()
+    if line.split()[0] == "tokens"
+]
+ALIASES = "encoders:\n" + "".join(
+    f"  {name}: {ZOO / 'tiny-clip'}\n"
+    for name in ("openai/clip-vit-large-patch14", "clip-vit-large-patch14",
+                 "clip-vit-large-patch14-336", "openai/clip-vit-large-patch14-336")
+)  # fmt: skip
+
+
+@pytest.fixture
+def here(lab, tmp_path, monkeypatch):
+    """A folder with the images that the lines name; the large models stand for a small one."""
+    (tmp_path / "encoderlab-aliases.yaml").write_text(ALIASES)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/my_config.yaml").write_text(
+        "defaults:\n  - config\n  - _self_\nimage: {path: dog.jpg}\n"
+    )
+    for name in ("your_image", "my_image", "image1", "image2", "image3", "dog", "a", "b"):
+        Image.effect_noise((50, 40), 80).convert("RGB").save(tmp_path / f"{name}.jpg")
+    return lab
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_known_line_runs_on_a_small_model(line, here, tmp_path):
+    words = [
+        "visualization.figsize=[8,6]" if "figsize" in word else word for word in shlex.split(line)
+    ]
+    said = here(*words, "output.dpi=40", "visualization.save_individual=false")
+    if any(word.startswith("device=") and "cpu" not in word for word in words):
+        # A GPU by name on a machine that has none.
+        assert said.code in (0, 1, 3), said.err
+        assert said.code == 0 or "the GPU that was asked for is not there" in said.err
+    else:
+        assert said.code == 0, said.err
+        assert list(tmp_path.rglob("similarities.npz"))
+
+
+def test_it_writes_what_people_know(here, tmp_path):
+    said = here("tokens", "image.path=dog.jpg", "output.dpi=40", "visualization.figsize=[8,6]",
+                "--text", "a dog", "--json")  # fmt: skip
+    assert said.code == 0, said.err
+    folder = tmp_path / "outputs/tokens"
+    for name in ("config.yaml", "run.json", "similarities.npz", "similarity_analysis_combined.png",
+                 "individual/horizontal_similarity.png", "individual/vertical_similarity.png",
+                 "individual/cls_similarity.png", "layers.png", "patch_text.png"):  # fmt: skip
+        assert (folder / name).is_file(), name
+    with np.load(folder / "similarities.npz") as arrays:
+        assert arrays["grid_size"].tolist() == [12, 12]
+        assert arrays["horizontal_right"].shape == (12, 11)
+        assert arrays["vertical_down"].shape == (11, 12)
+        assert arrays["cls_similarity"].shape == (12, 12)
+    assert set(said.json["patch_text"]) == {"raw", "value", "self_self", "clear", "neighbour"}
+    assert said.json["statistics"]["morans_i"]["value"] is not None
+
+
+def test_a_folder_has_means_intervals_and_ends(here, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(5):
+        Image.effect_noise((40, 40), 10 + 40 * i).convert("RGB").save(tmp_path / f"photos/{i}.png")
+    Image.new("RGB", (40, 40)).save(tmp_path / "photos/flat.png")
+    (tmp_path / "photos/broken.png").write_bytes(b"no")
+    said = here("tokens", "image.path=photos", "output.save_visualizations=false", "--json")
+    assert said.code == 0, said.err
+    result = said.json
+    score = result["statistics"]["loss_at_half"]
+    assert score["ci_low"] < score["value"] < score["ci_high"] and score["n"] == 6
+    assert result["ends"]["loss_at_half"]["lowest"][0].endswith("flat.png") or score["n"] == 6
+    assert [Path(one["id"]).name for one in result["skipped"]] == ["broken.png"]
+    assert not list((tmp_path / "outputs/tokens").glob("*.png"))
+    globbed = here(
+        "tokens", "--image", "photos/[01].png", "output.save_visualizations=false", "--json"
+    )
+    assert len(globbed.json["per_image"]) == 2
+
+
+def test_what_is_not_wanted_is_not_written(here, tmp_path):
+    said = here("tokens", "output.save_similarities=false", "visualization.save_combined=false",
+                "visualization.save_individual=false", "output.dpi=40")  # fmt: skip
+    assert said.code == 0 and "a built-in chart (none was named)" in said.err
+    folder = tmp_path / "outputs/tokens"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "config.yaml", "layers.npz", "layers.png", "run.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["pdf", "svg"])
+def test_figures_come_in_other_formats(format, here, tmp_path):
+    said = here("tokens", f"output.format={format}", "visualization.figsize=[8,6]")
+    assert said.code == 0, said.err
+    assert (tmp_path / f"outputs/tokens/similarity_analysis_combined.{format}").is_file()
+    assert (tmp_path / f"outputs/tokens/individual/cls_similarity.{format}").is_file()
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "told"),
+    [
+        ("similarity.metric=l2", 2, "one of cosine, dot_product"),
+        ("visualization.cmap=viridiss", 2, "Did you mean 'viridis'?"),
+        ("output.format=jpeg", 2, "one of png, pdf, svg"),
+        ("device=gpu", 2, "auto, cpu, cuda, cuda:1 or 1"),
+        ("device=7", 3, "the GPU that was asked for is not there"),
+        ("similarity.layer=9", 2, "0 to 4, or -1 for the last"),
+        ("similarity.stage=norm", 2, "one of last, normed, projected"),
+        ("image.path=none.jpg", 3, "no such image"),
+        ("model=tiny_clipp", 2, "Did you mean 'tiny_clip'?"),
+        ("visualization.figsize=[8]", 2, "figsize is no width and height"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_sentence_that_names_the_choices(
+    word, code, told, here, tmp_path
+):
+    said = here("tokens", word)
+    assert said.code == code, said.err
+    assert told in said.err and "Traceback" not in said.err
+    assert not (tmp_path / "outputs/tokens/run.json").exists()
+
+
+def test_python_takes_a_plain_name_and_path(here, tmp_path):
+    import encoderlab
+
+    result = encoderlab.tokens(model="tiny-dinov2", image=str(tmp_path / "dog.jpg"))
+    assert result.anchor == "CLS" and result.grid == (12, 12)
+    json.dumps(result.to_json())
