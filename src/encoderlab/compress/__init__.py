@@ -1,0 +1,1 @@
+"""Fewer visual tokens, and what is lost: every method behind one contract."""

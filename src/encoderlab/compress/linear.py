@@ -1,0 +1,129 @@
+"""The best that a linear map can do: exact bounds that a trained compressor must beat.
+
+b images, n tokens, c channels, k kept.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from encoderlab.compress.contract import CompressedTokens, Grid, Method, merged, window_of
+from encoderlab.errors import UsageError
+
+
+class TokenPCA(Method):
+    """The best mixing of places that all channels and images share: the top eigenvectors of the
+    n x n second moment of tokens minus the mean token of their place.
+
+    On the tokens it was fitted on its error is 1 - (top k eigenvalues) / trace, exactly.
+    """
+
+    name = "token_pca"
+    trained = True
+
+    def __init__(self) -> None:
+        self.mean: Tensor | None = None
+        self.basis: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def fit(self, tokens: Float[Tensor, "b n c"]) -> TokenPCA:
+        """Learns the eigenvectors from the tokens of many images."""
+        x = tokens.double()
+        self.mean = x.mean(dim=0)
+        moment = torch.einsum("bnc,bmc->nm", x - self.mean, x - self.mean)
+        values, vectors = torch.linalg.eigh(moment)
+        self.values, self.basis = values.flip(0), vectors.flip(1)
+        return self
+
+    def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
+        mean, basis = self._fitted(self.mean), self._fitted(self.basis)[:, : budget[1]]
+        kept = torch.einsum("nk,bnc->bkc", basis, tokens.double() - mean)
+        b, n, _ = tokens.shape
+        # Every token holds something of every place: none is anywhere.
+        spread = torch.full((b, budget[1]), n / budget[1])
+        middle = torch.tensor([(grid[0] - 1) / 2, (grid[1] - 1) / 2]).expand(b, budget[1], 2)
+        nowhere = torch.zeros(b, n, dtype=torch.long)
+        return CompressedTokens(kept.to(tokens.dtype), middle, spread, nowhere, None)
+
+    def decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
+        mean, basis = self._fitted(self.mean), self._fitted(self.basis)
+        count = kept.tokens.shape[1]
+        back = torch.einsum("nk,bkc->bnc", basis[:, :count], kept.tokens.double()) + mean
+        return back.to(kept.tokens.dtype)
+
+    def _fitted(self, part: Tensor | None) -> Tensor:
+        if part is None:
+            raise UsageError(f"{self.name} has not been fitted", want="fit(tokens) first")
+        return part
+
+
+class BlockPCA(Method):
+    """The best linear strided convolution of the same shape: principal components of whole windows,
+    as many as a token has channels. Windows must be of one size."""
+
+    name = "block_pca"
+    trained = True
+    keeps_grid = True
+
+    def __init__(self) -> None:
+        self.fits: dict[tuple[Grid, Grid], tuple[Tensor, Tensor, Tensor]] = {}
+
+    def fit(self, tokens: Float[Tensor, "b n c"], grid: Grid, budget: Grid) -> BlockPCA:
+        """Learns the components from the windows of many images.
+
+        Raises:
+            UsageError: a budget that does not divide the grid.
+        """
+        blocks = self._blocks(tokens.double(), grid, budget).flatten(0, 1)
+        mean = blocks.mean(dim=0)
+        moment = (blocks - mean).T @ (blocks - mean)
+        values, vectors = torch.linalg.eigh(moment)
+        channels = tokens.shape[-1]
+        basis = vectors.flip(1)[:, :channels]
+        self.fits[grid, budget] = (mean, basis, values.flip(0))
+        return self
+
+    def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
+        mean, basis, _ = self._fit_of(grid, budget)
+        blocks = self._blocks(tokens.double(), grid, budget)
+        window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
+        kept = merged(tokens, window, budget[0] * budget[1], grid, budget)
+        return CompressedTokens(
+            ((blocks - mean) @ basis).to(tokens.dtype), kept.positions, kept.sizes, window, budget
+        )
+
+    def decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
+        assert kept.grid is not None
+        mean, basis, _ = self._fit_of(grid, kept.grid)
+        blocks = kept.tokens.double() @ basis.T + mean
+        rows, columns = grid[0] // kept.grid[0], grid[1] // kept.grid[1]
+        tokens = rearrange(
+            blocks, "b (h w) (r q c) -> b (h r w q) c", h=kept.grid[0], r=rows, q=columns
+        )
+        return tokens.to(kept.tokens.dtype)
+
+    def _fit_of(self, grid: Grid, budget: Grid) -> tuple[Tensor, Tensor, Tensor]:
+        if (grid, budget) not in self.fits:
+            raise UsageError(
+                f"{self.name} has not been fitted for this budget",
+                got=f"{budget[0]} x {budget[1]} of {grid[0]} x {grid[1]}",
+                want="fit(tokens, grid, budget) first",
+            )
+        return self.fits[grid, budget]
+
+    def _blocks(
+        self, tokens: Float[Tensor, "b n c"], grid: Grid, budget: Grid
+    ) -> Float[Tensor, "b k rqc"]:
+        if grid[0] % budget[0] or grid[1] % budget[1]:
+            raise UsageError(
+                f"{self.name} needs windows of one size",
+                got=f"{budget[0]} x {budget[1]} of {grid[0]} x {grid[1]}",
+                want="a budget that divides the grid",
+            )
+        return rearrange(
+            tokens, "b (h r w q) c -> b (h w) (r q c)",
+            h=budget[0], w=budget[1], r=grid[0] // budget[0],
+        )  # fmt: skip

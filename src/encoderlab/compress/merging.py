@@ -1,0 +1,148 @@
+"""Methods without training that put like tokens together: ToMe and k-means.
+
+b images, n tokens, c channels, k kept.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from encoderlab.compress.contract import CompressedTokens, Grid, Method, merged, places
+from encoderlab.compress.pooling import farthest_points
+
+LLOYD_STEPS = 10
+
+
+class KMeans(Method):
+    """Lloyd's algorithm on cosine from diverse tokens on, and the mean of each cluster."""
+
+    name = "kmeans"
+
+    def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
+        count = budget[1]
+        unit = F.normalize(tokens.float(), dim=-1)
+        start = farthest_points(tokens, count)
+        centres = unit.gather(1, start.unsqueeze(-1).expand(-1, -1, unit.shape[-1]))
+        assignment = self._assign(unit, centres)
+        for _ in range(LLOYD_STEPS):
+            centres = F.normalize(merged(unit, assignment, count, grid).tokens, dim=-1)
+            again = self._assign(unit, centres)
+            if torch.equal(again, assignment):
+                break
+            assignment = again
+        return merged(tokens, assignment, count, grid)
+
+    @staticmethod
+    def _assign(
+        unit: Float[Tensor, "b n c"], centres: Float[Tensor, "b k c"]
+    ) -> Int[Tensor, "b n"]:
+        """The nearest centre of each token; a centre that nobody is nearest to is given the token
+        that is least like its own, of clusters with more than one: the budget is exact."""
+        similarity = unit @ centres.mT
+        assignment = similarity.argmax(dim=-1)
+        for image in range(len(unit)):
+            counts = torch.bincount(assignment[image], minlength=centres.shape[1])
+            own = similarity[image].gather(1, assignment[image][:, None])[:, 0]
+            for empty in (counts == 0).nonzero().flatten().tolist():
+                lonely = counts[assignment[image]] < 2
+                moved = int(own.masked_fill(lonely, torch.inf).argmin())
+                counts[assignment[image, moved]] -= 1
+                assignment[image, moved] = empty
+                counts[empty] += 1
+                own[moved] = torch.inf
+        return assignment
+
+
+class ToMe(Method):
+    """Bipartite soft matching (Bolya et al. 2023), step by step to the budget.
+
+    In every step the tokens are split in two sets; the r most like pairs across are merged, as
+    means weighted by size. Likeness is the cosine of the keys where they are given, else of the
+    tokens.
+
+    Args:
+        split: "parity" takes every other token, as published: on a grid of even width a token never
+            meets its vertical neighbour in the first step; "checkerboard" splits by row + column.
+    """
+
+    name = "tome"
+
+    def __init__(self, split: Literal["parity", "checkerboard"] = "parity") -> None:
+        self.split = split
+
+    def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
+        b, n, _ = tokens.shape
+        metric = tokens if side.keys is None else side.keys
+        x, likeness = tokens.double(), metric.double()
+        sizes = torch.ones(b, n, dtype=torch.float64, device=tokens.device)
+        where = places(grid).to(tokens.device).double().expand(b, n, 2)
+        owner = torch.arange(n, device=tokens.device).expand(b, n)
+        colour = self.colour(grid).to(tokens.device).expand(b, n)
+        while x.shape[1] > budget[1]:
+            target, kept = bipartite_step(likeness, colour, x.shape[1] - budget[1])
+            weights = sizes.unsqueeze(-1)
+            total = _added(sizes, target, kept)
+            x = _added(x * weights, target, kept) / total.unsqueeze(-1)
+            likeness = _added(likeness * weights, target, kept) / total.unsqueeze(-1)
+            where = _added(where * weights, target, kept) / total.unsqueeze(-1)
+            colour = colour.gather(1, kept)
+            owner = _renumbered(target, kept).gather(1, owner)
+            sizes = total
+            if self.split == "parity":
+                colour = torch.arange(x.shape[1], device=x.device).expand(b, -1) % 2
+        return CompressedTokens(x.to(tokens.dtype), where.float(), sizes.float(), owner, None)
+
+    def colour(self, grid: Grid) -> Int[Tensor, " n"]:
+        """Which of the two sets each place belongs to in the first step."""
+        if self.split == "parity":
+            return torch.arange(grid[0] * grid[1]) % 2
+        return places(grid).sum(dim=1).long() % 2
+
+
+def bipartite_step(
+    likeness: Float[Tensor, "b n c"], colour: Int[Tensor, "b n"], most: int
+) -> tuple[Int[Tensor, "b n"], Int[Tensor, "b m"]]:
+    """(the token that each goes to, the tokens that are left, in order) of one step: the `most`
+    pairs of a token of colour 0 with its most like one of colour 1 that are most alike."""
+    b, n, _ = likeness.shape
+    unit = F.normalize(likeness, dim=-1)
+    target = torch.arange(n, device=likeness.device).expand(b, n).clone()
+    sources = int((colour[0] == 0).sum())
+    # Every image gives up as many, so that they stay one tensor.
+    merges = min(most, min(int((colour[i] == 0).sum()) for i in range(b)))
+    similarity = unit @ unit.mT
+    across = (colour[:, :, None] == 0) & (colour[:, None, :] == 1)
+    best, partner = similarity.masked_fill(~across, -torch.inf).max(dim=-1)
+    if merges < 1 or sources == n:
+        # One colour is used up: every other token is taken instead.
+        parity = torch.arange(n, device=likeness.device).expand(b, n) % 2
+        return bipartite_step(likeness, parity, most)
+    order = best.argsort(dim=1, descending=True, stable=True)[:, :merges]
+    target.scatter_(1, order, partner.gather(1, order))
+    left = torch.ones(b, n, dtype=torch.bool, device=likeness.device).scatter_(1, order, False)
+    kept = left.nonzero()[:, 1].reshape(b, n - merges)
+    return target, kept
+
+
+def _added(
+    values: Float[Tensor, "b n *d"], target: Int[Tensor, "b n"], kept: Int[Tensor, "b m"]
+) -> Float[Tensor, "b m *d"]:
+    """The sums of what goes together, of the tokens that are left."""
+    flat = values if values.ndim == 3 else values.unsqueeze(-1)
+    index = target.unsqueeze(-1).expand_as(flat)
+    total = torch.zeros_like(flat).scatter_add_(1, index, flat)
+    out = total.gather(1, kept.unsqueeze(-1).expand(-1, -1, flat.shape[-1]))
+    return out if values.ndim == 3 else out.squeeze(-1)
+
+
+def _renumbered(target: Int[Tensor, "b n"], kept: Int[Tensor, "b m"]) -> Int[Tensor, "b n"]:
+    """The new number of the token that each old one went to."""
+    b, n = target.shape
+    number = torch.zeros(b, n, dtype=torch.long, device=target.device)
+    number.scatter_(1, kept, torch.arange(kept.shape[1], device=target.device).expand(b, -1))
+    return number.gather(1, target)
