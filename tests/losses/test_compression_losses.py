@@ -1,0 +1,171 @@
+"""WGAN-GP, distances between sets and reconstruction: closed forms and other libraries."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import wasserstein_distance
+from torch import nn
+
+from encoderlab.errors import WorkError
+from encoderlab.losses.distribution import mmd, sinkhorn_divergence, sliced_wasserstein
+from encoderlab.losses.reconstruction import reconstruction_loss
+from encoderlab.losses.wgan_gp import (
+    check_critic,
+    corrected_distance,
+    critic_loss,
+    generator_loss,
+    leak_between_samples,
+    slopes_between,
+)
+
+
+def linear(weight):
+    return lambda x: x.flatten(1) @ weight
+
+
+@given(st.integers(0, 10**6))
+def test_penalty_of_a_linear_critic_is_its_norms_distance_from_one(seed):
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(12, generator=generator, requires_grad=True)
+    real, fake = (torch.randn(5, 4, 3, generator=generator) for _ in range(2))
+    found = critic_loss(linear(weight), real, fake, 10.0)
+    expected = (weight.detach().norm() - 1) ** 2
+    assert float(found.penalty) == pytest.approx(float(expected), rel=1e-4)
+    with torch.no_grad():
+        distance = linear(weight)(real).mean() - linear(weight)(fake).mean()
+    assert float(found.loss) == pytest.approx(float(-distance + 10 * expected), rel=1e-4)
+
+
+def test_slope_is_over_all_axes_of_a_sample():
+    weight = torch.ones(12)
+    found = slopes_between(linear(weight), torch.zeros(3, 4, 3), torch.ones(3, 4, 3))
+    assert torch.allclose(found, torch.full((3,), math.sqrt(12)))
+
+
+def test_penalty_trains_the_critic_to_a_slope_of_one():
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(6, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
+    optimiser = torch.optim.Adam(critic.parameters(), lr=1e-2, betas=(0.0, 0.9))
+    for _ in range(300):
+        fake = torch.randn(64, 2, 3)
+        real = torch.randn(64, 2, 3)
+        real[:, 0, 0] += 3
+        optimiser.zero_grad()
+        found = critic_loss(critic, real, fake)
+        found.loss.backward()
+        optimiser.step()
+    assert float(found.slopes.mean()) == pytest.approx(1.15, abs=0.15)
+    assert corrected_distance(float(found.distance), 10.0) == pytest.approx(3, abs=0.5)
+
+
+def test_slope_of_a_flat_critic_is_zero_and_its_gradient_finite():
+    weight = torch.zeros(6, requires_grad=True)
+    found = critic_loss(linear(weight), torch.randn(4, 2, 3), torch.randn(4, 2, 3))
+    found.loss.backward()
+    assert float(found.penalty) == 1 and weight.grad.isfinite().all()
+
+
+def test_a_penalty_without_a_gradient_is_refused():
+    frozen = torch.randn(6)
+    with pytest.raises(WorkError, match="the gradient penalty has no gradient"):
+        critic_loss(linear(frozen), torch.randn(4, 2, 3), torch.randn(4, 2, 3))
+
+
+def test_real_and_fake_are_cut_off_from_what_made_them():
+    weight = torch.randn(6, requires_grad=True)
+    fake = torch.randn(4, 2, 3, requires_grad=True)
+    critic_loss(linear(weight), torch.randn(4, 2, 3), fake).loss.backward()
+    assert fake.grad is None
+    generator_loss(linear(weight), fake).backward()
+    assert fake.grad is not None
+
+
+def test_a_critic_that_normalises_over_the_batch_is_refused():
+    good = nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 1))
+    bad = nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+    batch = torch.randn(5, 2, 3)
+    assert leak_between_samples(good, batch) == 0
+    check_critic(good, batch)
+    with pytest.raises(WorkError, match=r"depends on the others.*without batch normalisation"):
+        check_critic(bad, batch)
+
+
+def test_reconstruction_by_hand():
+    tokens = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+    assert float(reconstruction_loss(tokens, tokens)) == pytest.approx(0, abs=1e-6)
+    turned = torch.tensor([[[0.0, 1.0], [0.0, 2.0]]])
+    assert float(reconstruction_loss(turned, tokens)) == pytest.approx(2 / 4 + 1 - 0.5)
+
+
+def test_sliced_wasserstein_of_one_dimension_is_scipys():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(40), rng.standard_normal(40) + 1
+    found = sliced_wasserstein(torch.tensor(x)[:, None], torch.tensor(y)[:, None])
+    assert float(found) == pytest.approx(wasserstein_distance(x, y))
+
+
+def test_sliced_wasserstein_of_a_shift_is_the_mean_of_its_projections():
+    x = torch.randn(50, 6)
+    shift = torch.zeros(6)
+    shift[0] = 2.0
+    generator = torch.Generator().manual_seed(1)
+    found = float(sliced_wasserstein(x, x + shift, 4000, generator))
+    # E|u_1| for a random unit vector in 6 dimensions.
+    expected = 2 * math.gamma(3) / (math.sqrt(math.pi) * math.gamma(3.5))
+    assert found == pytest.approx(expected, rel=0.05)
+
+
+def test_sets_of_other_sizes_have_distances_too():
+    x = torch.randn(400, 3)
+    assert float(sliced_wasserstein(x, x[::4])) < 0.2
+    assert float(sinkhorn_divergence(x[:60], x[:15] + 5)) > 10
+
+
+def test_sinkhorn_of_small_blur_is_optimal_transport():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(25, 3, generator=generator).double() for _ in range(2))
+    y = y + 2
+    cost = torch.cdist(x, y).square() / 2
+    rows, columns = linear_sum_assignment(cost.numpy())
+    exact = float(cost[rows, columns].mean())
+    assert float(sinkhorn_divergence(x, y, blur=0.05, steps=500)) == pytest.approx(exact, rel=0.02)
+    assert float(sinkhorn_divergence(x, x)) == pytest.approx(0, abs=1e-9)
+
+
+def test_mmd_is_the_sum_over_pairs_and_zero_on_average_for_one_distribution():
+    x, y = torch.randn(6, 2).double(), torch.randn(5, 2).double()
+
+    def kernel(a, b):
+        return math.exp(-float((a - b).square().sum()) / 2)
+
+    expected = (
+        np.mean([kernel(x[i], x[j]) for i in range(6) for j in range(6) if i != j])
+        + np.mean([kernel(y[i], y[j]) for i in range(5) for j in range(5) if i != j])
+        - 2 * np.mean([kernel(a, b) for a in x for b in y])
+    )
+    assert float(mmd(x, y, width=1.0)) == pytest.approx(expected)
+    values = [float(mmd(torch.randn(30, 4), torch.randn(30, 4))) for _ in range(200)]
+    assert np.mean(values) == pytest.approx(0, abs=0.002)
+    assert float(mmd(torch.randn(30, 4), torch.randn(30, 4) + 1)) > 0.05
+
+
+@pytest.mark.parametrize("distance", [sliced_wasserstein, sinkhorn_divergence, mmd])
+def test_following_a_distance_brings_the_sets_together(distance):
+    torch.manual_seed(0)
+    target = torch.randn(64, 3) + 2
+    x = torch.randn(64, 3, requires_grad=True)
+    optimiser = torch.optim.Adam([x], lr=0.1)
+    before = float(distance(x, target))
+    for _ in range(60):
+        optimiser.zero_grad()
+        distance(x, target).backward()
+        assert x.grad.isfinite().all()
+        optimiser.step()
+    assert float(distance(x, target)) < 0.2 * before

@@ -1,0 +1,98 @@
+"""Compressor, decoder and critic: shapes of any grid, what they begin as, and that they learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from encoderlab.errors import UsageError
+from encoderlab.losses.wgan_gp import check_critic, critic_loss
+from encoderlab.models.token_compressor import (
+    Standardise,
+    TokenCompressor,
+    TokenCritic,
+    as_image,
+    as_tokens,
+    create_decoder,
+)
+
+
+@pytest.mark.parametrize("grid", [(24, 24), (16, 16), (14, 14), (12, 12), (9, 16)])
+@pytest.mark.parametrize("out_grid", [(12, 12), (8, 8), (6, 6), (5, 5), (4, 4), (3, 3), (1, 1)])
+def test_any_grid_comes_to_any_smaller_one_and_begins_as_average_pooling(grid, out_grid):
+    if out_grid[0] > grid[0]:
+        with pytest.raises(
+            UsageError, match=r"does not fit into the grid: got '12 x 12 of 9 x 16'"
+        ):
+            TokenCompressor(4, grid, out_grid, width=8)
+        return
+    tokens = torch.randn(2, grid[0] * grid[1], 4)
+    kept = TokenCompressor(4, grid, out_grid, width=8)(tokens)
+    pooled = as_tokens(F.adaptive_avg_pool2d(as_image(tokens, grid), out_grid))
+    assert torch.allclose(kept, pooled, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["convolution", "attention"])
+def test_a_decoder_begins_as_spreading_out(kind):
+    kept = torch.randn(2, 9, 4)
+    decoder = create_decoder(kind, 4, (12, 12), (3, 3), width=8)
+    plain = as_tokens(F.interpolate(as_image(kept, (3, 3)), size=(12, 12), mode="nearest"))
+    assert torch.allclose(decoder(kept), plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["convolution", "attention"])
+def test_together_they_learn_what_pooling_loses(kind):
+    torch.manual_seed(0)
+    # Tokens that three numbers of a window make: pooling keeps one of them.
+    basis = torch.randn(3, 16, 6)
+    codes = torch.randn(128, 4, 3)
+    blocks = torch.einsum("bkz,znc->bknc", codes, basis)
+    tokens = as_tokens(
+        blocks.reshape(128, 2, 2, 4, 4, 6).permute(0, 5, 1, 3, 2, 4).reshape(128, 6, 8, 8)
+    )
+    compressor = TokenCompressor(6, (8, 8), (2, 2), width=32)
+    decoder = create_decoder(kind, 6, (8, 8), (2, 2), width=32)
+    weights = [*compressor.parameters(), *decoder.parameters()]
+    optimiser = torch.optim.Adam(weights, lr=3e-3)
+    before = float(F.mse_loss(decoder(compressor(tokens)), tokens))
+    for _ in range(150):
+        optimiser.zero_grad()
+        F.mse_loss(decoder(compressor(tokens)), tokens).backward()
+        optimiser.step()
+    assert float(F.mse_loss(decoder(compressor(tokens)), tokens)) < 0.6 * before
+
+
+def test_edges_are_not_marked():
+    torch.manual_seed(0)
+    compressor = TokenCompressor(3, (12, 12), (6, 6), width=16)
+    for parameter in compressor.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    kept = compressor(torch.ones(1, 144, 3))[0]
+    assert torch.allclose(kept, kept[0].expand_as(kept), atol=1e-4)
+
+
+def test_the_critic_sees_each_sample_alone_and_can_be_penalised():
+    critic = TokenCritic(4, (3, 3), width=16)
+    batch = torch.randn(5, 9, 4)
+    check_critic(critic, batch)
+    assert critic(batch).shape == (5,)
+    critic_loss(critic, batch, torch.randn(5, 9, 4)).loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in critic.parameters())
+
+
+def test_standardised_tokens_have_mean_zero_and_spread_one_and_come_back():
+    tokens = torch.randn(20, 9, 4) * torch.tensor([1.0, 10, 0.1, 3]) + 5
+    scale = Standardise(4).fit(tokens)
+    ready = scale(tokens).flatten(0, 1)
+    assert torch.allclose(ready.mean(dim=0), torch.zeros(4), atol=1e-5)
+    assert torch.allclose(ready.std(dim=0), torch.ones(4), atol=1e-4)
+    assert torch.allclose(scale.back(scale(tokens)), tokens, atol=1e-5)
+    assert set(scale.state_dict()) == {"mean", "spread"}
+
+
+def test_an_unknown_decoder_and_heads_that_do_not_divide_are_refused():
+    with pytest.raises(UsageError, match="unknown decoder: got 'conv'"):
+        create_decoder("conv", 4, (4, 4), (2, 2))
+    with pytest.raises(UsageError, match="heads must divide the width"):
+        create_decoder("attention", 4, (4, 4), (2, 2), width=6)
