@@ -40,7 +40,7 @@ def test_penalty_of_a_linear_critic_is_its_norms_distance_from_one(seed):
     assert float(found.penalty) == pytest.approx(float(expected), rel=1e-4)
     with torch.no_grad():
         distance = linear(weight)(real).mean() - linear(weight)(fake).mean()
-    assert float(found.loss) == pytest.approx(float(-distance + 10 * expected), rel=1e-4)
+    assert float(found.loss.detach()) == pytest.approx(float(-distance + 10 * expected), rel=1e-4)
 
 
 def test_slope_is_over_all_axes_of_a_sample():
@@ -159,13 +159,13 @@ def test_mmd_is_the_sum_over_pairs_and_zero_on_average_for_one_distribution():
 @pytest.mark.parametrize("distance", [sliced_wasserstein, sinkhorn_divergence, mmd])
 def test_following_a_distance_brings_the_sets_together(distance):
     torch.manual_seed(0)
-    target = torch.randn(64, 3) + 2
-    x = torch.randn(64, 3, requires_grad=True)
-    optimiser = torch.optim.Adam([x], lr=0.1)
-    before = float(distance(x, target))
-    for _ in range(60):
+    target = torch.randn(32, 3) + 2
+    x = torch.randn(32, 3, requires_grad=True)
+    optimiser = torch.optim.Adam([x], lr=0.2)
+    before = float(distance(x.detach(), target))
+    for _ in range(30):
         optimiser.zero_grad()
         distance(x, target).backward()
         assert x.grad.isfinite().all()
         optimiser.step()
-    assert float(distance(x, target)) < 0.2 * before
+    assert float(distance(x.detach(), target)) < 0.2 * before

@@ -23,25 +23,31 @@ from tests.small_models import make_clip
 from tests.training.test_loop import _pairs
 
 torch.set_num_threads(1)
-processes, chunk, loss, out = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[5]
-clip = make_clip(trained_steps=0)
-recipe = Recipe(epochs=1, batch_size=8, loss=loss, chunk_size=int(chunk) or None)
+processes, cases, out = int(sys.argv[1]), sys.argv[2].split(), sys.argv[3]
 fabric = make_fabric("cpu", processes, "auto", "fp32")
-trainer = Trainer(clip, _pairs(clip), recipe, fabric, Path(out).parent)
-batch = next(iter(loader(trainer.pairs, trainer.schedule)))
-value = trainer.backward(batch)
-if fabric.is_global_zero:
+found = {}
+for case in cases:
+    chunk, loss = case.split("-")
+    clip = make_clip(trained_steps=0)
+    recipe = Recipe(epochs=1, batch_size=8, loss=loss, chunk_size=int(chunk) or None)
+    trainer = Trainer(clip, _pairs(clip), recipe, fabric, Path(out).parent)
+    batch = next(iter(loader(trainer.pairs, trainer.schedule)))
+    value = trainer.backward(batch)
     gradients = {n: p.grad for n, p in clip.named_parameters() if p.grad is not None}
-    torch.save({"loss": value, "gradients": gradients}, out)
+    found[case] = {"loss": value, "gradients": gradients}
+if fabric.is_global_zero:
+    torch.save(found, out)
 fabric.barrier()
 """
+CASES = [f"{chunk}-{loss}" for chunk in (0, 2) for loss in ("softmax", "sigmoid")]
 
 
-def _gradients(tmp_path: Path, processes: int, chunk: int, loss: str) -> dict:
-    program = tmp_path / "run.py"
+def _gradients(folder: Path, processes: int, cases: list[str]) -> dict:
+    """The loss and gradients of every case, all in one launch: starting takes longest."""
+    program = folder / "run.py"
     program.write_text(PROGRAM)
-    out = tmp_path / f"{processes}-{chunk}-{loss}.pt"
-    words = [str(program), str(processes), str(chunk), loss, str(ROOT), str(out)]
+    out = folder / f"{processes}.pt"
+    words = [str(program), str(processes), " ".join(cases), str(out), str(ROOT)]
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     else:
@@ -53,12 +59,18 @@ def _gradients(tmp_path: Path, processes: int, chunk: int, loss: str) -> dict:
     return torch.load(out, weights_only=True)
 
 
+@pytest.fixture(scope="module")
+def gradients(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict]:
+    """Of one process, and of two."""
+    folder = tmp_path_factory.mktemp("gradients")
+    return _gradients(folder, 1, ["0-softmax", "0-sigmoid"]), _gradients(folder, 2, CASES)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("chunk", [0, 2])
-def test_two_processes_have_the_gradient_of_one(tmp_path: Path, chunk: int, loss: str) -> None:
-    one = _gradients(tmp_path, 1, 0, loss)
-    two = _gradients(tmp_path, 2, chunk, loss)
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_have_the_gradient_of_one(gradients: tuple[dict, dict], case: str) -> None:
+    one = gradients[0]["0-" + case.split("-")[1]]
+    two = gradients[1][case]
     torch.testing.assert_close(one["loss"], two["loss"], atol=1e-6, rtol=1e-6)
     assert one["gradients"].keys() == two["gradients"].keys()
     assert "logit_scale" in one["gradients"]
