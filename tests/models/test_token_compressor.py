@@ -61,7 +61,7 @@ def test_together_they_learn_what_pooling_loses(kind):
         return float(F.mse_loss(decoder(compressor(tokens)), tokens))
 
     before = error()
-    for _ in range(120):
+    for _ in range(200):
         optimiser.zero_grad()
         F.mse_loss(decoder(compressor(tokens)), tokens).backward()
         optimiser.step()
