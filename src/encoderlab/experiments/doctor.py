@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "demo": ("skimage", "photographs for `make demo`"),
+    "umap": ("umap", "embedding --method umap"),
     "gpu": ("bitsandbytes", "8-bit and 4-bit language models, device_map"),
     "wandb": ("wandb", "--logger wandb"),
     "sweep": ("hydra_plugins.hydra_joblib_launcher", "hydra/launcher=joblib"),
