@@ -13,7 +13,6 @@ from encoderlab.compress.contract import (
     SideInputs,
     grid_of,
     normalised_error,
-    window_of,
 )
 from encoderlab.compress.linear import BlockPCA, TokenPCA
 from encoderlab.compress.merging import KMeans, ToMe, bipartite_step
@@ -28,7 +27,7 @@ from encoderlab.compress.pooling import (
     farthest_points,
 )
 from encoderlab.errors import UsageError
-from encoderlab.tokens.statistics import pooling_loss
+from encoderlab.tokens.statistics import pooling_loss, window_of
 
 GRID = (6, 8)
 METHODS = [

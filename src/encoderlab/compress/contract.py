@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encoderlab.errors import UsageError
-from encoderlab.tokens.statistics import windows
 
 Grid = tuple[int, int]
 
@@ -136,12 +135,6 @@ def grid_of(grid: Grid, count: int) -> Grid | None:
     ]
     shape = math.log(grid[0] / grid[1])
     return min(found, key=lambda g: abs(math.log(g[0] / g[1]) - shape), default=None)
-
-
-def window_of(grid: Grid, budget: Grid) -> Int[Tensor, " n"]:
-    """Which window each place of the grid lies in; windows as even as whole numbers allow."""
-    rows, columns = (torch.tensor(windows(*pair)) for pair in zip(grid, budget, strict=True))
-    return (rows[:, None] * budget[1] + columns[None, :]).flatten()
 
 
 def places(grid: Grid) -> Float[Tensor, "n 2"]:

@@ -10,8 +10,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from encoderlab.compress.contract import CompressedTokens, Grid, Method, merged, window_of
+from encoderlab.compress.contract import CompressedTokens, Grid, Method, merged
 from encoderlab.errors import UsageError
+from encoderlab.tokens.statistics import window_of
 
 
 class TokenPCA(Method):

@@ -21,8 +21,8 @@ from encoderlab.compress.contract import (
     merged,
     places,
     selected,
-    window_of,
 )
+from encoderlab.tokens.statistics import window_of
 
 
 class AveragePooling(Method):

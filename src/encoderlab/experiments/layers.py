@@ -169,8 +169,8 @@ def _choice(
     import numpy as np
     import torch
 
+    from encoderlab.experiments.pairs import compare_grams
     from encoderlab.metrics import cka
-    from encoderlab.metrics.uncertainty import compare_paired
 
     groups = np.array(aligned.groups)
     names = np.random.default_rng(aligned.seed).permutation(np.unique(groups))
@@ -182,16 +182,8 @@ def _choice(
     v, t = (int(i) for i in np.unravel_index(np.nanargmax(table), table.shape))
     target = text[t].take(halves[1])
     pair = [vision[k].take(halves[1]) for k in (v, habit)]
-    left_out = [cka.without_each(one, target) for one in pair]
-    terms = cka.pair_terms(pair[0], target) - cka.pair_terms(pair[1], target)
-    return compare_paired(
-        f"layer {v}",
-        f"layer {habit}",
-        (cka.value(pair[0], target), cka.value(pair[1], target)),
-        (left_out[0], left_out[1]),
-        len(halves[1]),
-        interaction=cka.interaction(terms),
-    )
+    left_out = cka.without_each(pair[0], target), cka.without_each(pair[1], target)
+    return compare_grams((f"layer {v}", f"layer {habit}"), pair, target, left_out)
 
 
 def _in_words(choice: Comparison | None) -> str:

@@ -20,7 +20,7 @@ from encoderlab.metrics import cka, strata
 from encoderlab.metrics.alignment_scores import ProjectorOutcome
 from encoderlab.metrics.catalogue import HEADLINE
 from encoderlab.metrics.neighbours import NEIGHBOURS, Neighbours, mutual_knn_of
-from encoderlab.metrics.ridge import RidgeProbe, r2_score, ridge_probe
+from encoderlab.metrics.ridge import RidgeProbe, r2_score, r2_without_each, ridge_probe
 from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import (
     Comparison,
@@ -345,16 +345,28 @@ def by_cka(aligned: Aligned, a: str, b: str, llm: str, comparisons: int = 1) -> 
     if any(math.isnan(value) for value in values) or aligned.n < 5:
         nothing = np.full(aligned.n, math.nan)
         return compare_paired(a, b, values, (nothing, nothing), aligned.n)
+    left_out = (
+        _left_out(aligned, a, llm, pair[0], target, groups),
+        _left_out(aligned, b, llm, pair[1], target, groups),
+    )
+    return compare_grams((a, b), pair, target, left_out, groups, comparisons)
+
+
+def compare_grams(
+    names: tuple[str, str],
+    pair: Sequence[cka.Gram],
+    target: cka.Gram,
+    left_out: tuple[np.ndarray, np.ndarray],
+    groups: Sequence[Any] | None = None,
+    comparisons: int = 1,
+) -> Comparison:
+    """Two Gram matrices by debiased CKA with the same target; `left_out` is `cka.without_each`."""
     terms = cka.pair_terms(pair[0], target) - cka.pair_terms(pair[1], target)
     return compare_paired(
-        a,
-        b,
-        values,
-        (
-            _left_out(aligned, a, llm, pair[0], target, groups),
-            _left_out(aligned, b, llm, pair[1], target, groups),
-        ),
-        aligned.n,
+        *names,
+        (cka.value(pair[0], target), cka.value(pair[1], target)),
+        left_out,
+        target.n,
         comparisons=comparisons,
         interaction=cka.interaction(terms, groups),
     )
@@ -382,18 +394,16 @@ def by_cka_within(aligned: Aligned, a: str, b: str, llm: str, comparisons: int =
 
 def by_ridge(aligned: Aligned, a: str, b: str, llm: str, comparisons: int = 1) -> Comparison:
     """Two encoders by how well a linear map predicts the same LLM's held-out vectors."""
-    probes = [ridge(aligned, name, llm) for name in (a, b)]
-    if any(probe.residual is None for probe in probes):
-        nothing = np.full(aligned.n, math.nan)
-        return compare_paired(a, b, (math.nan, math.nan), (nothing, nothing), aligned.n)
-    values, left_out = [], []
-    member = np.array(aligned.groups)
-    for probe in probes:
-        e, t = (np.bincount(member, one) for one in (probe.residual, probe.total))
-        values.append(float(1 - e.sum() / t.sum()))
-        left_out.append(1 - (e.sum() - e) / (t.sum() - t))
+    found = []
+    for name in (a, b):
+        probe = ridge(aligned, name, llm)
+        if probe.residual is None or probe.total is None:
+            nothing = np.full(aligned.n, math.nan)
+            return compare_paired(a, b, (math.nan, math.nan), (nothing, nothing), aligned.n)
+        found.append(r2_without_each(probe.residual, probe.total, aligned.groups))
+    (first, without_first), (second, without_second) = found
     return compare_paired(
-        a, b, (values[0], values[1]), (left_out[0], left_out[1]), aligned.n, comparisons=comparisons
+        a, b, (first, second), (without_first, without_second), aligned.n, comparisons=comparisons
     )
 
 

@@ -23,13 +23,11 @@ ELAS_WEIGHTS = {"cka": 0.3, "mse": 0.3, "gap": 0.2, "cosine": 0.2}
 
 
 @dataclass(frozen=True)
-class EASResult:
-    """Encoder Alignment Score of one pair.
+class WeightedScore:
+    """A weighted sum of one pair of encoder and LLM.
 
     Args:
-        published: of biased CKA, CORAL similarity and the Fisher share.
-        calibrated: of debiased CKA, spectral similarity, and the Fisher share above chance; None
-            where a part is undefined.
+        published, calibrated: None where a part is undefined.
         parts: name -> (published, calibrated).
     """
 
@@ -38,7 +36,6 @@ class EASResult:
     published: float | None
     calibrated: float | None
     parts: dict[str, tuple[float | None, float | None]]
-    discriminability: Score
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -50,8 +47,19 @@ class EASResult:
             "parts": {
                 name: {"published": a, "calibrated": b} for name, (a, b) in self.parts.items()
             },
-            "discriminability": self.discriminability.to_json(),
         }
+
+
+@dataclass(frozen=True)
+class EASResult(WeightedScore):
+    """Encoder Alignment Score: published of biased CKA, CORAL similarity and the Fisher share;
+    calibrated of debiased CKA, spectral similarity, and the Fisher share above chance."""
+
+    discriminability: Score
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**super().to_json(), "discriminability": self.discriminability.to_json()}
 
 
 @dataclass(frozen=True)
@@ -84,26 +92,8 @@ class ProjectorOutcome:
 
 
 @dataclass(frozen=True)
-class ELASResult:
-    """Encoder-LLM Alignment Score of one pair."""
-
-    encoder: str
-    llm: str
-    published: float | None
-    calibrated: float | None
-    parts: dict[str, tuple[float | None, float | None]]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "encoder": self.encoder,
-            "llm": self.llm,
-            "published": self.published,
-            "calibrated": self.calibrated,
-            "parts": {
-                name: {"published": a, "calibrated": b} for name, (a, b) in self.parts.items()
-            },
-        }
+class ELASResult(WeightedScore):
+    """Encoder-LLM Alignment Score."""
 
 
 class AlignmentMetrics:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from encoderlab.errors import unknown
 from encoderlab.metrics import moments
-from encoderlab.metrics.matrix import Matrix, centred, is_constant, matrix, require_same_count
+from encoderlab.metrics.matrix import Matrix, is_constant, matrix, require_same_count
 from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval, permutation_p
 
@@ -89,9 +89,9 @@ class Gram:
         cls, x: Matrix, kernel: str = "linear", bandwidth: float = 1.0, name: str = "features"
     ) -> Gram:
         """The Gram matrix of features (n, d)."""
-        scale = float(matrix(x, name).abs().max()) if len(x) else 0.0
-        found = centred(x, name)
-        constant = is_constant(found, scale)
+        checked = matrix(x, name)
+        found = checked - checked.mean(dim=0, keepdim=True) if len(checked) else checked
+        constant = is_constant(found, float(checked.abs().max()) if len(checked) else 0.0)
         k = found @ found.T
         if kernel == "linear":
             return cls(k, "linear", constant)
@@ -105,10 +105,7 @@ class Gram:
     @functools.cached_property
     def u_centred(self) -> Float[Tensor, "n n"]:
         """K~ with rows and columns that sum to zero, diagonal zero (Szekely & Rizzo 2014)."""
-        n, tilde = self.n, self.tilde
-        rows = tilde.sum(dim=1)
-        u = tilde - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
-        return u - torch.diag(u.diagonal())
+        return _u_centred(self.tilde)
 
     @functools.cached_property
     def centred(self) -> Float[Tensor, "n n"]:
@@ -243,10 +240,7 @@ def interaction(terms: Float[Tensor, "n n"], groups: Sequence[Any] | None = None
     n = len(terms)
     if n < 4:
         return 0.0
-    terms = terms - torch.diag(terms.diagonal())
-    rows = terms.sum(dim=1)
-    rest = terms - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
-    return 2 * float((rest - torch.diag(rest.diagonal())).square().sum())
+    return 2 * float(_u_centred(terms - torch.diag(terms.diagonal())).square().sum())
 
 
 def hsic_without(left: Gram, right: Gram) -> Float[Tensor, " n"]:
@@ -343,6 +337,13 @@ def _rbf(k: Float[Tensor, "n n"], bandwidth: float) -> Float[Tensor, "n n"]:
         return torch.ones_like(k)
     median = positive.sqrt().median()
     return torch.exp(-distances / (2 * (bandwidth * median) ** 2))
+
+
+def _u_centred(tilde: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """A symmetric matrix without a diagonal, made to sum to zero in every row."""
+    n, rows = len(tilde), tilde.sum(dim=1)
+    u = tilde - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+    return u - torch.diag(u.diagonal())
 
 
 def _unit_forms(grams: Sequence[Gram]) -> Float[Tensor, "m n2"]:

@@ -107,13 +107,22 @@ def r2_score(
     n = len(residual)
     if n < 2 or total.sum() <= 0:
         return undefined("nothing varies in the held-out samples", n, name)
-    part = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    value, left_out = r2_without_each(residual, total, groups)
+    low, high = jackknife_interval(value, left_out) or (None, None)
+    return Score(value, low, high, 0.0, n, name)
+
+
+def r2_without_each(
+    residual: Float[np.ndarray, " n"],
+    total: Float[np.ndarray, " n"],
+    groups: Sequence[Any] | None = None,
+) -> tuple[float, Float[np.ndarray, " g"]]:
+    """R2, and R2 without each sample or group."""
+    part = _numbered(len(residual), groups)
     e, t = np.bincount(part, residual), np.bincount(part, total)
     with np.errstate(divide="ignore", invalid="ignore"):
         left_out = 1 - (e.sum() - e) / (t.sum() - t)
-    value = float(1 - e.sum() / t.sum())
-    low, high = jackknife_interval(value, left_out) or (None, None)
-    return Score(value, low, high, 0.0, n, name)
+    return float(1 - e.sum() / t.sum()), left_out
 
 
 def folds(
@@ -121,15 +130,18 @@ def folds(
 ) -> Int[np.ndarray, " n"] | None:
     """A fold for every sample, groups kept together; None where there are fewer groups than
     folds."""
-    labels = (
-        np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    )
+    labels = _numbered(n, groups)
     members = int(labels.max()) + 1 if n else 0
     if members < count:
         return None
     place = np.empty(members, dtype=np.int64)
     place[np.random.default_rng(seed).permutation(members)] = np.arange(members) % count
     return place[labels]
+
+
+def _numbered(n: int, groups: Sequence[Any] | None) -> Int[np.ndarray, " n"]:
+    """Which group each sample is of, from 0; each its own where there are none."""
+    return np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
 
 
 def _out_of_fold(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

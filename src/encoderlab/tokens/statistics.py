@@ -7,7 +7,7 @@ Pure functions of tokens (h, w, d). Centred: minus the mean token of the image.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from encoderlab.errors import UsageError
@@ -103,6 +103,12 @@ def windows(size: int, budget: int) -> list[int]:
     return [place * budget // size for place in range(size)]
 
 
+def window_of(grid: tuple[int, int], budget: tuple[int, int]) -> Int[Tensor, " n"]:
+    """Which window each place of the grid lies in, in reading order."""
+    rows, columns = (torch.tensor(windows(*pair)) for pair in zip(grid, budget, strict=True))
+    return (rows[:, None] * budget[1] + columns[None, :]).flatten()
+
+
 def pooling_loss(
     tokens: Float[Tensor, "h w d"], budget: tuple[int, int]
 ) -> tuple[float, Float[Tensor, "h w"]]:
@@ -121,10 +127,7 @@ def pooling_loss(
             want=f"1 x 1 to {h} x {w}",
         )  # fmt: skip
     x = tokens.double()
-    place = torch.tensor(windows(h, budget[0]))[:, None] * budget[1] + torch.tensor(
-        windows(w, budget[1])
-    )
-    place = place.flatten().to(x.device)
+    place = window_of((h, w), budget).to(x.device)
     flat = x.reshape(h * w, d)
     sums = torch.zeros(budget[0] * budget[1], d, dtype=x.dtype, device=x.device)
     sums.index_add_(0, place, flat)
