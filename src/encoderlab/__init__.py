@@ -18,6 +18,7 @@ _WHERE = {
     "CKA": "encoderlab.metrics.cka:CKA",
     "CLIP": "encoderlab.models.clip:CLIP",
     "CORALAnalyzer": "encoderlab.metrics.coral:CORALAnalyzer",
+    "Compressor": "encoderlab.compress.compressor:Compressor",
     "DataGenerator": "encoderlab.data.generator:DataGenerator",
     "Index": "encoderlab.search:Index",
     "LLMManager": "encoderlab.encoders.manager:LLMManager",
@@ -31,6 +32,7 @@ _WHERE = {
     "cka": "encoderlab.metrics.cka:cka",
     "classify": "encoderlab.experiments.classify:run",
     "compare": "encoderlab.experiments.compare:run",
+    "compress": "encoderlab.experiments.compress:run",
     "coral": "encoderlab.experiments.coral:run",
     "e2e": "encoderlab.experiments.e2e:run",
     "elas": "encoderlab.experiments.elas:run",
@@ -50,12 +52,13 @@ _WHERE = {
     "train": "encoderlab.experiments.train:run",
 }
 
-_ALSO_PACKAGES = ("features", "search", "tokens")
+_ALSO_PACKAGES = ("compress", "features", "search", "tokens")
 
 __all__ = [
     "CKA",
     "CLIP",
     "CORALAnalyzer",
+    "Compressor",
     "DataGenerator",
     "Index",
     "LLMManager",
@@ -70,6 +73,7 @@ __all__ = [
     "cka",
     "classify",
     "compare",
+    "compress",
     "coral",
     "e2e",
     "elas",
@@ -90,6 +94,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from encoderlab.compress.compressor import Compressor
     from encoderlab.data.generator import DataGenerator
     from encoderlab.data.read import read_samples
     from encoderlab.data.sample import Sample
@@ -102,6 +107,7 @@ if TYPE_CHECKING:
     from encoderlab.experiments.attention import run as attention
     from encoderlab.experiments.classify import run as classify
     from encoderlab.experiments.compare import run as compare
+    from encoderlab.experiments.compress import run as compress
     from encoderlab.experiments.coral import run as coral
     from encoderlab.experiments.e2e import run as e2e
     from encoderlab.experiments.elas import run as elas

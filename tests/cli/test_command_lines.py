@@ -169,7 +169,7 @@ def test_command_that_is_not_here_yet_answers_in_one_sentence(name, lab, tmp_pat
 
 
 def test_sweep_of_a_command_that_is_not_here_yet_answers_once(lab, tmp_path):
-    said = lab("compress", "-m", "training.batch_size=1,2")
+    said = lab("app", "-m", "seed=1,2")
     assert said.code == 3 and len(said.err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 

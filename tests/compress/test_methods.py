@@ -27,7 +27,8 @@ from encoderlab.compress.pooling import (
     farthest_points,
 )
 from encoderlab.errors import UsageError
-from encoderlab.tokens.statistics import pooling_loss, window_of
+from encoderlab.models.token_grid import window_of
+from encoderlab.tokens.statistics import pooling_loss
 
 GRID = (6, 8)
 METHODS = [

@@ -11,6 +11,7 @@ from PIL import Image
 
 import encoderlab
 from encoderlab.errors import UsageError
+from encoderlab.models import token_grid
 from encoderlab.tokens import statistics
 from encoderlab.tokens.analyzer import TokenSimilarityAnalyzer
 from encoderlab.tokens.similarity import (
@@ -143,7 +144,7 @@ def test_a_constant_field_loses_nothing_and_one_token_loses_all_variance():
 
 
 def test_windows_that_do_not_divide_are_as_even_as_can_be():
-    assert statistics.windows(12, 5) == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4]
+    assert token_grid.windows(12, 5) == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4]
     with pytest.raises(UsageError, match="the budget does not fit the grid: got '5 x 3'"):
         statistics.pooling_loss(field(), (5, 3))
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import Dinov2Model
 
+from encoderlab.data.synthetic.labelled import largest_shape
 from encoderlab.encoders import check
 from encoderlab.encoders.checkpoint import ZOO, embedded_models
 from encoderlab.encoders.vision import load_vision, untrained
@@ -19,7 +20,6 @@ from encoderlab.metrics.linear_probe import linear_probe
 from encoderlab.zoo.cards.vision import (
     clothes,
     data_type,
-    largest_shape,
     main_shape,
     pooled,
 )

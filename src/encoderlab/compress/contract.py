@@ -15,8 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encoderlab.errors import UsageError
-
-Grid = tuple[int, int]
+from encoderlab.models.token_grid import Grid
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,13 @@ class SideInputs:
         cls: (b, c).
         attention: (b, n), how much CLS attends to each patch, mean over heads.
         keys: (b, n, d), keys of the block that the tokens come from.
+        pixels: (b, 3, height, width) bytes, what the encoder saw.
     """
 
     cls: Tensor | None = None
     attention: Tensor | None = None
     keys: Tensor | None = None
+    pixels: Tensor | None = None
 
 
 class Method(ABC):

@@ -6,13 +6,12 @@ b images, n tokens, c channels, k kept.
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.compress.contract import CompressedTokens, Grid, Method, merged
 from encoderlab.errors import UsageError
-from encoderlab.tokens.statistics import window_of
+from encoderlab.models.token_grid import blocks_of, divides, tokens_of_blocks, window_of
 
 
 class TokenPCA(Method):
@@ -100,10 +99,7 @@ class BlockPCA(Method):
         assert kept.grid is not None
         mean, basis, _ = self._fit_of(grid, kept.grid)
         blocks = kept.tokens.double() @ basis.T + mean
-        rows, columns = grid[0] // kept.grid[0], grid[1] // kept.grid[1]
-        tokens = rearrange(
-            blocks, "b (h w) (r q c) -> b (h r w q) c", h=kept.grid[0], r=rows, q=columns
-        )
+        tokens = tokens_of_blocks(blocks, grid, kept.grid)
         return tokens.to(kept.tokens.dtype)
 
     def _fit_of(self, grid: Grid, budget: Grid) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,13 +114,10 @@ class BlockPCA(Method):
     def _blocks(
         self, tokens: Float[Tensor, "b n c"], grid: Grid, budget: Grid
     ) -> Float[Tensor, "b k rqc"]:
-        if grid[0] % budget[0] or grid[1] % budget[1]:
+        if not divides(grid, budget):
             raise UsageError(
                 f"{self.name} needs windows of one size",
                 got=f"{budget[0]} x {budget[1]} of {grid[0]} x {grid[1]}",
                 want="a budget that divides the grid",
             )
-        return rearrange(
-            tokens, "b (h r w q) c -> b (h w) (r q c)",
-            h=budget[0], w=budget[1], r=grid[0] // budget[0],
-        )  # fmt: skip
+        return blocks_of(tokens, grid, budget)

@@ -22,7 +22,7 @@ from encoderlab.compress.contract import (
     places,
     selected,
 )
-from encoderlab.tokens.statistics import window_of
+from encoderlab.models.token_grid import window_of
 
 
 class AveragePooling(Method):
@@ -102,15 +102,24 @@ class RandomInWindow(Method):
         b, n, _ = tokens.shape
         count = budget[0] * budget[1]
         window = window_of(grid, budget)
-        draw = torch.rand(b, n, generator=torch.Generator().manual_seed(self.seed))
-        inside = window[None, :] == torch.arange(count)[:, None]
-        chosen = torch.where(inside, draw[:, None, :], -1.0).argmax(dim=-1).to(tokens.device)
+        generator = torch.Generator().manual_seed(self.seed)
+        chosen = one_of_each_window(b, grid, budget, generator).to(tokens.device)
         kept = tokens.gather(1, chosen.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
         assignment = window.to(tokens.device).expand(b, n)
         sizes = torch.bincount(window, minlength=count).float().to(tokens.device).expand(b, count)
         return CompressedTokens(
             kept, places(grid).to(tokens.device)[chosen], sizes, assignment, budget
         )
+
+
+def one_of_each_window(
+    images: int, grid: Grid, budget: Grid, generator: torch.Generator | None = None
+) -> Int[Tensor, "b k"]:
+    """A place of every window, drawn for each image alone."""
+    window = window_of(grid, budget)
+    draw = torch.rand(images, len(window), generator=generator)
+    inside = window[None, :] == torch.arange(budget[0] * budget[1])[:, None]
+    return torch.where(inside, draw[:, None, :], -1.0).argmax(dim=-1)
 
 
 class CLSAttention(Method):

@@ -66,7 +66,7 @@ class VisionFeatures:
             checkpoint brings its projector (PaliGemma).
         layers: hidden states of the patches (b, h*w, d) by layer: 0 what enters the first block, k
             what leaves block k. No final norm.
-        layers_cls: CLS of the same layers (b, d); empty where the tower has none.
+        layers_special: the special tokens of the same layers (b, t - n, d), CLS first.
         attention: attention maps (b, heads, t, t) by block from 1, special tokens first.
     """
 
@@ -76,8 +76,13 @@ class VisionFeatures:
     pooled: Tensor
     projected: Tensor | None = None
     layers: Mapping[int, Tensor] = field(default_factory=dict)
-    layers_cls: Mapping[int, Tensor] = field(default_factory=dict)
+    layers_special: Mapping[int, Tensor] = field(default_factory=dict)
     attention: Mapping[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def layers_cls(self) -> Mapping[int, Tensor]:
+        """CLS of the layers that were asked for (b, d); empty where the tower has none."""
+        return {k: special[:, 0] for k, special in self.layers_special.items() if special.shape[1]}
 
     def to(self, device: str | torch.device) -> VisionFeatures:
         """The same in fp32 on another device."""
@@ -197,6 +202,19 @@ class VisionEncoder:
         and SigLIP build it; None otherwise."""
         return None
 
+    def blocks(self) -> Sequence[nn.Module] | None:
+        """The transformer blocks in order; None where a block cannot be run by itself."""
+        return None
+
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        """The pooled vector of what leaves the last block, special tokens with it."""
+        raise NotImplementedError
+
+    def run_block(self, block: nn.Module, tokens: Tensor) -> Tensor:
+        """What one block makes of its tokens."""
+        out = block(tokens)
+        return out[0] if isinstance(out, tuple) else out
+
     # -- what every adapter does alike ------------------------------------------------------------
 
     @property
@@ -254,9 +272,32 @@ class VisionEncoder:
             self.pool(seen, patches),
             self.project(patches),
             {k: seen.hidden[k][:, special:] for k in chosen},
-            {k: seen.hidden[k][:, 0] for k in chosen} if self.has_cls and special else {},
+            {k: seen.hidden[k][:, :special] for k in chosen},
             {k: seen.attention[k - 1] for k in blocks},
         )
+
+    @torch.inference_mode()
+    def finish(self, tokens: Tensor, layer: int) -> Tensor:
+        """The pooled vectors (b, p) that come of hidden states put back at their layer.
+
+        Args:
+            tokens: (b, t, d), special tokens first, as hidden state `layer` is.
+            layer: 0 to `n_layers`.
+
+        Raises:
+            UsageError: a family whose blocks cannot be run one by one.
+        """
+        blocks = self.blocks()
+        if blocks is None:
+            raise UsageError(
+                "tokens cannot be put back into this family",
+                got=f"{self.name} ({self.family})",
+                want="a CLIP, SigLIP or DINOv2",
+            )
+        tokens = tokens.to(self.device, self.dtype)
+        for block in blocks[layer:]:
+            tokens = self.run_block(block, tokens)
+        return self.pool_tokens(tokens)
 
     def encode(
         self,

@@ -21,6 +21,9 @@ from encoderlab.reports import run_folder
 from encoderlab.settings.commands import Command
 from encoderlab.settings.common import TALK
 
+# Actions of a command whose run does not take the folder of the command's own.
+KEPT_APART = ("evaluate",)
+
 
 class Result(Protocol):
     """What every experiment returns."""
@@ -117,6 +120,10 @@ def load(command: Command) -> Callable[..., Any]:
 
 def _folder_of(values: dict[str, Any]) -> Path | None:
     named = values.get("output_dir") or getattr(values.get("output"), "dir", None)
+    if named and values.get("action") in KEPT_APART:
+        # Beside the run that made what it measures, unless a folder was chosen for it.
+        default = type(values["output"])().dir
+        named = Path(named, values["action"]) if named == default else named
     return Path(named) if named else None
 
 

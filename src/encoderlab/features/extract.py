@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from filelock import FileLock, Timeout
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -33,12 +34,13 @@ from encoderlab.features.pipeline import (
     decoded_ahead,
     decoding_threads,
 )
+from encoderlab.features.quantise import from_int8, to_int8
 from encoderlab.features.store import FeatureStore, Shelf, ShelfKey, chunk_name, digest_of, for_disk
 from encoderlab.progress import Bar, note, progress
 
 CHUNK = 256
 BATCH = 32
-KINDS = "pooled, cls, projected, patches, patches@LAYER, mean@LAYER"
+KINDS = "pooled, cls, projected, patches, patches@LAYER, patches@LAYER:int8, mean@LAYER"
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,17 @@ class StoredFeatures:
         Raises:
             UsageError: a kind of feature that was not extracted.
         """
-        return self._shelf(what).read([self.digests[i] for i in indices])
+        return self.batch(indices, what).float().numpy()
 
     def batch(self, indices: Sequence[int], what: str = "patches") -> Shaped[Tensor, "k ..."]:
-        """Some rows as a tensor in the format they are stored in (bf16 tokens stay bf16): a random
-        batch costs what the disk costs.
+        """Some rows as a tensor in the format they are stored in (bf16 tokens stay bf16, codes of
+        a byte become fp32): a random batch costs what the disk costs.
 
         Raises:
             UsageError: a kind of feature that was not extracted.
         """
-        return self._shelf(what).batch([self.digests[i] for i in indices])
+        found = self._shelf(what).batch([self.digests[i] for i in indices])
+        return from_int8(found) if found.dtype == torch.int8 else found
 
     def _shelf(self, what: str) -> Shelf:
         if what not in self.shelves:
@@ -176,21 +179,25 @@ class _Kind:
     part: str
     asked: str
     layer: int | None = None
+    coded: bool = False
 
     @classmethod
     def parse(cls, name: str, encoder: VisionEncoder) -> _Kind:
-        found = re.fullmatch(r"(pooled|cls|projected|patches)|(patches|mean)@(-?\d+)", name)
-        if found is None:
+        found = re.fullmatch(r"(pooled|cls|projected|patches)|(patches|mean)@(-?\d+)(:int8)?", name)
+        if found is None or (found[4] and found[2] == "mean"):
             raise UsageError("unknown kind of feature", got=name, want=KINDS)
         if found[1]:
             return cls(name, found[1], name)
         (layer,) = layer_numbers([int(found[3])], encoder.n_layers)
-        return cls(f"{found[2]}@{layer}", found[2], name, layer)
+        coded = found[4] is not None
+        return cls(f"{found[2]}@{layer}{found[4] or ''}", found[2], name, layer, coded)
 
     def of(self, seen: VisionFeatures) -> Tensor:
         if self.layer is not None:
             patches = seen.layers[self.layer]
-            return patches if self.part == "patches" else patches.float().mean(dim=1)
+            if self.part == "mean":
+                return patches.float().mean(dim=1)
+            return to_int8(patches) if self.coded else patches
         value = getattr(seen, self.part)
         if value is None:
             raise UsageError(

@@ -44,6 +44,15 @@ class Decoded:
     size: tuple[int, int]
 
 
+def decode_for(preprocess: Preprocess, sample: Sample) -> Decoded | str:
+    """The pixels of a sample as a tower takes them, or the reason why there are none."""
+    try:
+        image = sample.load(min_side=max(preprocess.resize_to or 0, *preprocess.shape))
+    except ImageError as error:
+        return error.reason
+    return Decoded(preprocess.to_bytes(image), image.size)
+
+
 @contextmanager
 def decoding_threads() -> Iterator[ThreadPoolExecutor]:
     """Threads to decode in: PIL lets go of the interpreter while it works."""
@@ -55,19 +64,10 @@ def decoded_ahead(
     pool: ThreadPoolExecutor, preprocess: Preprocess, batches: Iterable[Sequence[Sample]]
 ) -> Iterator[tuple[Sequence[Sample], list[Decoded | str]]]:
     """Each batch with its pixels, or the reason why there are none, a few batches ahead."""
-    side = max(preprocess.resize_to or 0, *preprocess.shape)
-
-    def decode(sample: Sample) -> Decoded | str:
-        try:
-            image = sample.load(min_side=side)
-        except ImageError as error:
-            return error.reason
-        return Decoded(preprocess.to_bytes(image), image.size)
-
     waiting: deque[tuple[Sequence[Sample], list[Future[Decoded | str]]]] = deque()
     try:
         for batch in batches:
-            waiting.append((batch, [pool.submit(decode, sample) for sample in batch]))
+            waiting.append((batch, [pool.submit(decode_for, preprocess, one) for one in batch]))
             if len(waiting) > AHEAD:
                 first, futures = waiting.popleft()
                 yield first, [future.result() for future in futures]

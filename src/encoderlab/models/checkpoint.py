@@ -55,13 +55,13 @@ def build(record: dict[str, Any], *, patch_dropout: float = 0.0) -> TwoTowers:
     return model
 
 
-def write(path: Path, record: dict[str, Any]) -> None:
+def write(path: Path, record: dict[str, Any], format: str = FORMAT) -> None:
     """Puts `record` (tensors and plain values) at `path`, whole or not at all."""
     with replacing(path) as unfinished:
-        torch.save({"format": FORMAT, **record}, unfinished)
+        torch.save({"format": format, **record}, unfinished)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, format: str = FORMAT) -> dict[str, Any]:
     """What `write` put at `path`, on the CPU.
 
     Raises:
@@ -72,7 +72,7 @@ def read(path: Path) -> dict[str, Any]:
         raise MissingError(
             "no such checkpoint",
             got=str(path),
-            want="a file such as outputs/train/checkpoints/latest.ckpt",
+            want="a file of a run, such as outputs/train/checkpoints/latest.ckpt",
         )
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
@@ -81,14 +81,14 @@ def read(path: Path) -> dict[str, Any]:
             "the checkpoint cannot be read",
             got=str(path),
             want="a training checkpoint of encoderlab",
-            hint="it is damaged or of another program; an earlier epoch_N.ckpt may be whole",
+            hint="it is damaged or of another program; that of an earlier epoch may be whole",
         ) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") != format:
         found = record.get("format") if isinstance(record, dict) else type(record).__name__
         raise UsageError(
             "the file is no training checkpoint of encoderlab",
             got=f"{path} (format {found!r})",
-            want=FORMAT,
+            want=format,
         )
     return record
 

@@ -1,13 +1,15 @@
 """Networks on grids of tokens: a compressor to fewer, a decoder back, and a critic.
 
-All begin as what costs nothing: the compressor as average pooling, the decoder as spreading out
-again. They learn what is left. Nothing is padded with zeros, which would mark the edge: borders are
-repeated. b images, (h, w) grid, c channels.
+Compressor and decoder have a linear path from window to token and back, which starts as average
+pooling and spreading out, or as the best linear map (`start_at_block_pca`); the convolutions beside
+it are silent at first and learn what is left. Nothing is padded with zeros, which would mark the
+edge: borders are repeated. b images, (h, w) grid, c channels, k kept tokens.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +18,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from encoderlab.errors import UsageError, unknown
+from encoderlab.models.token_grid import (
+    Grid,
+    as_image,
+    as_tokens,
+    blocks_of,
+    check_grids,
+    divides,
+    tokens_of_blocks,
+    window_of,
+)
 
-Grid = tuple[int, int]
 DECODERS = ("convolution", "attention")
+# Directions with less than this share of the largest variance are noise to a number format.
+LEAST_VARIANCE = 1e-4
 
 
 class ChannelNorm(nn.Module):
@@ -46,53 +59,151 @@ class ResidualBlock(nn.Module):
         return x + self.out(F.gelu(self.mix(self.norm(x))))
 
 
-class TokenCompressor(nn.Module):
-    """(b, h*w, c) to (b, k_h*k_w, c): average pooling plus what strided convolutions add.
+class WindowsToTokens(nn.Module):
+    """A linear map from each window to one token; the mean at first.
 
-    Halves the grid as often as the target allows, then pools the rest of the way, so that any grid
-    comes to any smaller one.
-
-    Args:
-        grid, out_grid: rows and columns before and after.
-        width: channels inside.
+    Where windows are of one size the map sees every place of its window; otherwise their mean.
     """
 
-    def __init__(self, channels: int, grid: Grid, out_grid: Grid, width: int = 256) -> None:
+    pool: Tensor
+
+    def __init__(self, channels: int, grid: Grid, out_grid: Grid) -> None:
         super().__init__()
-        check_grids(grid, out_grid)
         self.grid, self.out_grid = grid, out_grid
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 1), ResidualBlock(width))
-        steps: list[nn.Module] = []
-        h, w = grid
-        while h // 2 >= out_grid[0] and w // 2 >= out_grid[1]:
-            steps += [
-                ChannelNorm(width),
-                nn.Conv2d(width, width, 3, stride=2, padding=1, padding_mode="replicate"),
-                ResidualBlock(width),
-            ]
-            h, w = (h + 1) // 2, (w + 1) // 2
-        self.steps = nn.Sequential(*steps)
+        self.even = divides(grid, out_grid)
+        self.register_buffer("pool", pooling(grid, out_grid), persistent=False)
+        size = grid[0] * grid[1] // (out_grid[0] * out_grid[1]) if self.even else 1
+        self.map = nn.Linear(channels * size, channels)
+        with torch.no_grad():
+            self.map.weight.copy_(torch.eye(channels).repeat(1, size) / size)
+            self.map.bias.zero_()
+
+    def forward(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b k c"]:
+        if self.even:
+            return self.map(blocks_of(tokens, self.grid, self.out_grid))
+        return self.map(self.pool.to(tokens.dtype) @ tokens)
+
+
+class TokensToWindows(nn.Module):
+    """A linear map from each token to its window; the same token everywhere at first."""
+
+    window: Tensor
+
+    def __init__(self, channels: int, grid: Grid, out_grid: Grid) -> None:
+        super().__init__()
+        self.grid, self.out_grid = grid, out_grid
+        self.even = divides(grid, out_grid)
+        self.register_buffer("window", window_of(grid, out_grid), persistent=False)
+        size = grid[0] * grid[1] // (out_grid[0] * out_grid[1]) if self.even else 1
+        self.map = nn.Linear(channels, channels * size)
+        with torch.no_grad():
+            self.map.weight.copy_(torch.eye(channels).repeat(size, 1))
+            self.map.bias.zero_()
+
+    def forward(self, kept: Float[Tensor, "b k c"]) -> Float[Tensor, "b n c"]:
+        mapped = self.map(kept)
+        if self.even:
+            return tokens_of_blocks(mapped, self.grid, self.out_grid)
+        return mapped[:, self.window]
+
+
+class _Head(nn.Module):
+    """What one budget has of its own: the linear path, and what the trunk adds to it."""
+
+    pool: Tensor
+
+    def __init__(self, channels: int, width: int, grid: Grid, at: Grid, out_grid: Grid) -> None:
+        super().__init__()
+        self.out_grid = out_grid
+        self.linear = WindowsToTokens(channels, grid, out_grid)
+        self.register_buffer("pool", pooling(at, out_grid), persistent=False)
         self.last = ResidualBlock(width)
         self.out = nn.Conv2d(width, channels, 1)
         silence(self.out)
 
-    def forward(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b k c"]:
-        x = as_image(tokens, self.grid)
-        hidden = F.adaptive_avg_pool2d(self.steps(self.stem(x)), self.out_grid)
-        kept = F.adaptive_avg_pool2d(x, self.out_grid) + self.out(self.last(hidden))
-        return as_tokens(kept)
+    def forward(
+        self, tokens: Float[Tensor, "b n c"], hidden: Float[Tensor, "b width h w"]
+    ) -> Float[Tensor, "b k c"]:
+        pooled = self.pool.to(hidden.dtype) @ as_tokens(hidden)
+        return self.linear(tokens) + as_tokens(self.out(self.last(as_image(pooled, self.out_grid))))
+
+
+class TokenCompressor(nn.Module):
+    """(b, h*w, c) to (b, k_h*k_w, c): a linear map of windows plus what strided convolutions add.
+
+    The trunk halves the grid as often as the smallest target allows; each target takes the last
+    stage that is not smaller than itself and pools the rest of the way, so that any grid comes to
+    any smaller one.
+
+    Args:
+        grid: rows and columns before.
+        out_grids: rows and columns after; several make one network with nested budgets.
+        width: channels inside.
+    """
+
+    def __init__(
+        self, channels: int, grid: Grid, out_grids: Sequence[Grid], width: int = 128
+    ) -> None:
+        super().__init__()
+        for out_grid in out_grids:
+            check_grids(grid, out_grid)
+        self.grid, self.out_grids = grid, tuple(out_grids)
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, 1), ResidualBlock(width))
+        self.stages = nn.ModuleList()
+        self.sizes = [grid]
+        h, w = grid
+        least = min(g[0] for g in out_grids), min(g[1] for g in out_grids)
+        while (h + 1) // 2 >= least[0] and (w + 1) // 2 >= least[1] and max(h, w) > 1:
+            self.stages.append(
+                nn.Sequential(
+                    ChannelNorm(width),
+                    nn.Conv2d(width, width, 3, stride=2, padding=1, padding_mode="replicate"),
+                    ResidualBlock(width),
+                )
+            )
+            h, w = (h + 1) // 2, (w + 1) // 2
+            self.sizes.append((h, w))
+        self.heads = nn.ModuleDict(
+            {
+                _key(g): _Head(channels, width, grid, self.sizes[self._stage(g)], g)
+                for g in self.out_grids
+            }
+        )
+
+    def forward(
+        self, tokens: Float[Tensor, "b n c"], out_grid: Grid | None = None
+    ) -> Float[Tensor, "b k c"]:
+        out_grid = out_grid or self.out_grids[0]
+        hidden = self.stem(as_image(tokens, self.grid))
+        for stage in self.stages[: self._stage(out_grid)]:
+            hidden = stage(hidden)
+        return self.heads[_key(out_grid)](tokens, hidden)
+
+    def _stage(self, out_grid: Grid) -> int:
+        """The last stage whose grid is not smaller than the target."""
+        return max(
+            i for i, (h, w) in enumerate(self.sizes) if h >= out_grid[0] and w >= out_grid[1]
+        )
 
 
 class ConvolutionDecoder(nn.Module):
-    """(b, k, c) to (b, n, c): spreading out plus what convolutions on the full grid add."""
+    """(b, k, c) to (b, n, c): a linear map to windows plus what convolutions on the full grid
+    add."""
 
     def __init__(
-        self, channels: int, grid: Grid, out_grid: Grid, width: int = 256, depth: int = 2
+        self, channels: int, grid: Grid, out_grids: Sequence[Grid], width: int = 128, depth: int = 2
     ) -> None:
         super().__init__()
-        check_grids(grid, out_grid)
-        self.grid, self.out_grid = grid, out_grid
-        self.stem = nn.Conv2d(channels, width, 1)
+        for out_grid in out_grids:
+            check_grids(grid, out_grid)
+        self.grid, self.out_grids = grid, tuple(out_grids)
+        self.linear = nn.ModuleDict(
+            {_key(g): TokensToWindows(channels, grid, g) for g in self.out_grids}
+        )
+        self.stems = nn.ModuleDict(
+            {_key(g): TokensToWindows(channels, grid, g) for g in self.out_grids}
+        )
+        self.into = nn.Conv2d(channels, width, 1)
         # Where in its window a place is, the small grid cannot say.
         self.place = nn.Parameter(torch.zeros(1, width, *grid))
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
@@ -100,30 +211,37 @@ class ConvolutionDecoder(nn.Module):
         nn.init.normal_(self.place, std=0.02)
         silence(self.out)
 
-    def forward(self, kept: Float[Tensor, "b k c"]) -> Float[Tensor, "b n c"]:
-        small = as_image(kept, self.out_grid)
-        plain = F.interpolate(small, size=self.grid, mode="nearest")
-        hidden = F.interpolate(self.stem(small), size=self.grid, mode="bilinear") + self.place
-        return as_tokens(plain + self.out(F.gelu(self.blocks(hidden))))
+    def forward(
+        self, kept: Float[Tensor, "b k c"], out_grid: Grid | None = None
+    ) -> Float[Tensor, "b n c"]:
+        key = _key(out_grid or self.out_grids[0])
+        hidden = self.into(as_image(self.stems[key](kept), self.grid)) + self.place
+        return self.linear[key](kept) + as_tokens(self.out(F.gelu(self.blocks(hidden))))
 
 
 class AttentionDecoder(nn.Module):
-    """(b, k, c) to (b, n, c): every place asks all kept tokens, added to spreading out.
+    """(b, k, c) to (b, n, c): every place asks all kept tokens, added to a linear map to windows.
 
     The products are written out: fused attention has no second derivative, which the critic's
     penalty may ask for.
     """
 
     def __init__(
-        self, channels: int, grid: Grid, out_grid: Grid, width: int = 256, heads: int = 4
+        self, channels: int, grid: Grid, out_grids: Sequence[Grid], width: int = 128, heads: int = 4
     ) -> None:
         super().__init__()
-        check_grids(grid, out_grid)
+        for out_grid in out_grids:
+            check_grids(grid, out_grid)
         if width % heads:
             raise UsageError("heads must divide the width", got=f"{heads} heads, width {width}")
-        self.grid, self.out_grid, self.heads = grid, out_grid, heads
+        self.grid, self.out_grids, self.heads = grid, tuple(out_grids), heads
+        self.linear = nn.ModuleDict(
+            {_key(g): TokensToWindows(channels, grid, g) for g in self.out_grids}
+        )
+        self.where = nn.ParameterDict(
+            {_key(g): nn.Parameter(torch.randn(1, g[0] * g[1], width) * 0.02) for g in out_grids}
+        )
         self.query = nn.Parameter(torch.randn(1, grid[0] * grid[1], width) * width**-0.5)
-        self.where = nn.Parameter(torch.randn(1, out_grid[0] * out_grid[1], width) * 0.02)
         self.stem = nn.Linear(channels, width)
         self.norm = nn.LayerNorm(width)
         self.key, self.value = nn.Linear(width, width), nn.Linear(width, width)
@@ -131,10 +249,11 @@ class AttentionDecoder(nn.Module):
         self.out = nn.Linear(width, channels)
         silence(self.out)
 
-    def forward(self, kept: Float[Tensor, "b k c"]) -> Float[Tensor, "b n c"]:
-        small = as_image(kept, self.out_grid)
-        plain = as_tokens(F.interpolate(small, size=self.grid, mode="nearest"))
-        hidden = self.norm(self.stem(kept) + self.where)
+    def forward(
+        self, kept: Float[Tensor, "b k c"], out_grid: Grid | None = None
+    ) -> Float[Tensor, "b n c"]:
+        name = _key(out_grid or self.out_grids[0])
+        hidden = self.norm(self.stem(kept) + self.where[name])
 
         def split(x: Tensor) -> Float[Tensor, "b heads n d"]:
             return rearrange(x, "b n (heads d) -> b heads n d", heads=self.heads)
@@ -143,7 +262,7 @@ class AttentionDecoder(nn.Module):
         k, v = split(self.key(hidden)), split(self.value(hidden))
         weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
         seen = rearrange(weights @ v, "b heads n d -> b n (heads d)")
-        return plain + self.out(self.mix(seen))
+        return self.linear[name](kept) + self.out(self.mix(seen))
 
 
 class TokenCritic(nn.Module):
@@ -153,7 +272,7 @@ class TokenCritic(nn.Module):
     Layer norms, smooth kinks: the penalty differentiates twice.
     """
 
-    def __init__(self, channels: int, grid: Grid, width: int = 128, depth: int = 2) -> None:
+    def __init__(self, channels: int, grid: Grid, width: int = 64, depth: int = 2) -> None:
         super().__init__()
         self.grid = grid
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 1), nn.LeakyReLU(0.2)]
@@ -183,11 +302,19 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("spread", torch.ones(channels))
 
-    def fit(self, tokens: Float[Tensor, "b n c"]) -> Standardise:
-        """Takes the statistics of these tokens."""
+    def fit(self, tokens: Float[Tensor, "b n c"], per_channel: bool = True) -> Standardise:
+        """Takes the statistics of these tokens.
+
+        Args:
+            per_channel: a spread for every channel; otherwise one for all, which keeps what a
+                squared error of raw tokens weighs.
+        """
         flat = tokens.flatten(0, -2).double()
         self.mean.copy_(flat.mean(dim=0))
-        self.spread.copy_(flat.std(dim=0).clamp_min(1e-6))
+        spread = flat.std(dim=0)
+        if not per_channel:
+            spread = spread.square().mean().sqrt().expand_as(spread)
+        self.spread.copy_(spread.clamp_min(1e-6))
         return self
 
     def forward(self, tokens: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
@@ -198,23 +325,126 @@ class Standardise(nn.Module):
         return tokens * self.spread + self.mean
 
 
+@dataclass(frozen=True)
+class AutoencoderShape:
+    """What a compressor and its decoder look like.
+
+    Args:
+        grid: rows and columns of the tokens.
+        budgets: rows and columns of the compressed tokens; several are nested in one network.
+        width: channels inside.
+        decoder: one of DECODERS.
+    """
+
+    channels: int
+    grid: Grid
+    budgets: tuple[Grid, ...]
+    width: int = 128
+    decoder: str = "convolution"
+
+
+class TokenAutoencoder(nn.Module):
+    """Tokens to fewer and back, by way of standardised ones; both ends are tokens as the encoder
+    gives them."""
+
+    def __init__(self, shape: AutoencoderShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.scale = Standardise(shape.channels)
+        self.compressor = TokenCompressor(shape.channels, shape.grid, shape.budgets, shape.width)
+        self.decoder = create_decoder(
+            shape.decoder, shape.channels, shape.grid, shape.budgets, shape.width
+        )
+
+    def compress(self, tokens: Float[Tensor, "b n c"], budget: Grid) -> Float[Tensor, "b k c"]:
+        """Fewer tokens."""
+        return self.scale.back(self.compressor(self.scale(tokens), budget))
+
+    def decode(self, kept: Float[Tensor, "b k c"], budget: Grid) -> Float[Tensor, "b n c"]:
+        """Back to the full grid."""
+        return self.scale.back(self.decoder(self.scale(kept), budget))
+
+
 def create_decoder(
-    kind: Literal["convolution", "attention"] | str,
-    channels: int,
-    grid: Grid,
-    out_grid: Grid,
-    width: int = 256,
+    kind: str, channels: int, grid: Grid, out_grids: Sequence[Grid], width: int = 128
 ) -> nn.Module:
-    """A decoder by its name.
+    """A decoder by its name, one of DECODERS.
 
     Raises:
         UsageError: an unknown kind.
     """
     if kind == "convolution":
-        return ConvolutionDecoder(channels, grid, out_grid, width)
+        return ConvolutionDecoder(channels, grid, out_grids, width)
     if kind == "attention":
-        return AttentionDecoder(channels, grid, out_grid, width)
+        return AttentionDecoder(channels, grid, out_grids, width)
     raise unknown("decoder", kind, DECODERS, "encoderlab compress --help")
+
+
+@torch.no_grad()
+def start_at_block_pca(
+    compressor: TokenCompressor,
+    decoder: nn.Module,
+    tokens: Float[Tensor, "b n c"],
+    out_grid: Grid,
+) -> None:
+    """Sets the linear paths to the principal components of the windows of these (standardised)
+    tokens: no linear map of windows rebuilds them better.
+
+    The components are then turned and scaled, which loses nothing, so that the kept tokens have the
+    mean and the covariance of tokens, and lie as near to the window's mean as they then can: what
+    reads tokens can read them (orthogonal Procrustes in the whitened spaces).
+
+    Raises:
+        UsageError: windows of several sizes.
+    """
+    grid = compressor.grid
+    if not divides(grid, out_grid):
+        raise UsageError(
+            "windows of several sizes have no common principal components",
+            got=f"{out_grid[0]} x {out_grid[1]} of {grid[0]} x {grid[1]}",
+            want="a budget that divides the grid, or start=average",
+        )
+    flat = tokens.flatten(0, 1).double()
+    centre = flat.mean(dim=0)
+    spread, spread_back = _roots((flat - centre).T @ (flat - centre) / len(flat))
+    blocks = blocks_of(tokens.double(), grid, out_grid).flatten(0, 1)
+    mean = blocks.mean(dim=0)
+    moment = (blocks - mean).T @ (blocks - mean) / len(blocks)
+    values, vectors = torch.linalg.eigh(moment)
+    channels = tokens.shape[-1]
+    values, basis = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
+    # A component as weak as rounding is left where it is: scaling it up would scale up noise.
+    deviation = values.clamp_min(LEAST_VARIANCE * float(values[0])).sqrt()
+    averaging = torch.eye(channels, dtype=torch.float64).repeat(1, len(mean) // channels)
+    averaging = averaging.to(tokens.device) * (channels / len(mean))
+    shared = spread @ (averaging @ moment @ basis) / deviation
+    left, _, right = torch.linalg.svd(shared)
+    turn = left @ right
+    down = spread @ turn / deviation @ basis.T
+    up = basis * deviation @ turn.T @ spread_back
+    key = _key(out_grid)
+    head = compressor.heads[key].linear.map  # type: ignore[union-attr]
+    head.weight.copy_(down)  # type: ignore[union-attr, operator]
+    head.bias.copy_(centre - down @ mean)  # type: ignore[union-attr, operator]
+    back = decoder.linear[key].map  # type: ignore[index, union-attr]
+    back.weight.copy_(up)
+    back.bias.copy_(mean - up @ centre)
+    if isinstance(decoder, ConvolutionDecoder):
+        decoder.stems[key].load_state_dict(decoder.linear[key].state_dict())
+
+
+def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """The symmetric square root of a covariance, and its inverse, weak directions held up."""
+    values, vectors = torch.linalg.eigh(covariance)
+    root = values.clamp_min(LEAST_VARIANCE * float(values[-1])).sqrt()
+    return vectors * root @ vectors.T, vectors / root @ vectors.T
+
+
+def pooling(grid: Grid, out_grid: Grid) -> Float[Tensor, "k n"]:
+    """Average pooling over windows, as a matrix."""
+    window = window_of(grid, out_grid)
+    inside = window[None, :] == torch.arange(out_grid[0] * out_grid[1])[:, None]
+    return inside / inside.sum(dim=1, keepdim=True)
 
 
 def silence(layer: nn.Conv2d | nn.Linear) -> None:
@@ -224,25 +454,5 @@ def silence(layer: nn.Conv2d | nn.Linear) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def check_grids(grid: Grid, out_grid: Grid) -> None:
-    """Refuses a target that is no smaller grid.
-
-    Raises:
-        UsageError: naming both.
-    """
-    if not (1 <= out_grid[0] <= grid[0] and 1 <= out_grid[1] <= grid[1]):
-        raise UsageError(
-            "the compressed grid does not fit into the grid",
-            got=f"{out_grid[0]} x {out_grid[1]} of {grid[0]} x {grid[1]}",
-            want=f"1 x 1 to {grid[0]} x {grid[1]}",
-        )
-
-
-def as_image(tokens: Float[Tensor, "b n c"], grid: Grid) -> Float[Tensor, "b c h w"]:
-    """Tokens on their grid, channels first."""
-    return rearrange(tokens, "b (h w) c -> b c h w", h=grid[0])
-
-
-def as_tokens(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
-    """The other way."""
-    return rearrange(image, "b c h w -> b (h w) c")
+def _key(grid: Grid) -> str:
+    return f"{grid[0]}x{grid[1]}"

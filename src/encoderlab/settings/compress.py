@@ -4,46 +4,122 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from encoderlab.settings.common import COMMON, MODEL_HELP, WHERE, Common
+from encoderlab.settings.common import COMMON, DEVICE_HELP, DTYPE_HELP, MODEL_HELP, WHERE, Common
 from encoderlab.settings.setting import output_folder, setting
+
+MODEL, STEPS, DATA, WATCH = "model", "training", "data", "watching"
+EVALUATE = "evaluate"
 
 
 @dataclass
-class Compressor:
+class CompressorShape:
     """The network that makes fewer tokens."""
 
-    output_grid_size: int = setting(6, "tokens per side after compression", flag="--grid", least=1)
+    output_grid_size: int = setting(
+        6, "tokens per side after compression", flag="--grid", least=1, group=MODEL
+    )
+    nested: list[int] = setting(
+        [], "more sides that the same network gives as well", least=1, group=MODEL
+    )
+    width: int = setting(128, "channels inside", least=1, group=MODEL)
+    decoder: str = setting(
+        "convolution", "what rebuilds the tokens", choices=("convolution", "attention"), group=MODEL
+    )
+    start: str = setting(
+        "block_pca",
+        "what it is before training: the best linear map of windows, or average pooling",
+        choices=("block_pca", "average"),
+        group=MODEL,
+    )
 
 
 @dataclass
 class CompressModel:
     """Which encoder, and what compresses its tokens."""
 
-    name: str = setting("tiny-clip", MODEL_HELP, flag="--model")
-    compressor: Compressor = field(default_factory=Compressor)
+    name: str = setting("tiny-clip", MODEL_HELP, flag="--model", group=MODEL)
+    layer: int = setting(
+        -2, "hidden state that the tokens are: -2 is what LLaVA takes", flag="--layer", group=MODEL
+    )
+    compressor: CompressorShape = field(default_factory=CompressorShape)
 
 
 @dataclass
 class CompressTraining:
     """How the compressor is trained."""
 
-    batch_size: int = setting(32, "images per step", flag="--batch-size", least=1)
-    epochs: int = setting(10, "passes over the data", flag="--epochs", least=1)
-    lr: float = setting(1e-4, "learning rate", flag="--lr", least=0)
-    n_critic: int = setting(5, "steps of the critic per step of the compressor", least=1)
-    lambda_gp: float = setting(10.0, "weight of the gradient penalty", least=0)
-    wgan_weight: float = setting(1.0, "weight of the adversarial loss", least=0)
-    ae_weight: float = setting(1.0, "weight of the reconstruction loss", least=0)
+    batch_size: int = setting(64, "images per step", flag="--batch-size", least=1, group=STEPS)
+    epochs: int = setting(10, "passes over the data", flag="--epochs", least=1, group=STEPS)
+    lr: float = setting(1e-3, "peak learning rate", flag="--lr", least=0, group=STEPS)
+    critic_lr: float = setting(1e-4, "the critic's learning rate", least=0, group=STEPS)
+    n_critic: int = setting(
+        5, "steps of the critic per step of the compressor", least=1, group=STEPS
+    )
+    lambda_gp: float = setting(10.0, "weight of the gradient penalty", least=0, group=STEPS)
+    wgan_weight: float = setting(
+        0.1, "weight of the distribution loss; 0: a plain autoencoder", least=0, group=STEPS
+    )
+    ae_weight: float = setting(1.0, "weight of the reconstruction loss", least=0, group=STEPS)
+    balance: bool = setting(
+        True, "scale the distribution's gradient to that of the reconstruction", group=STEPS
+    )
+    standardise: str = setting(
+        "channel",
+        "tokens are divided by the spread of each channel, or of all",
+        choices=("channel", "all"),
+        group=STEPS,
+    )
+    grad_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0, group=STEPS)
+    resume: str | None = setting(
+        None, "a run's folder or .pt file to go on from", flag="--resume", group=STEPS
+    )
+    save_every_steps: int | None = setting(
+        None, "steps between saved states; empty: one a minute", least=1, group=STEPS
+    )
+
+
+@dataclass
+class CompressLoss:
+    """What makes compressed tokens look like tokens."""
+
+    distribution: str = setting(
+        "wgan",
+        "what pulls the compressed tokens to the distribution of tokens",
+        flag="--distribution",
+        choices=("wgan", "sliced_wasserstein", "sinkhorn", "mmd", "none"),
+        group=STEPS,
+    )
 
 
 @dataclass
 class CompressData:
     """What it is trained on."""
 
+    images: list[str] = setting(
+        [],
+        "folders, CSVs or JSONLs of images, and the word synthetic; empty: synthetic",
+        flag="--images",
+        group=DATA,
+    )
     imagenet_root: str | None = setting(
         None,
-        "folder with one sub-folder per class; empty: the synthetic world",
+        "folder in ImageNet's layout: train and val with one folder per class",
         flag="--imagenet-root",
+        group=DATA,
+    )
+    img_root: str | None = setting(
+        None, "folder the image paths of a CSV start from; empty: the CSV's", group=DATA
+    )
+    n_samples: int = setting(4000, "pictures of the synthetic world", least=4, group=DATA)
+    cache: str = setting(
+        "on",
+        "tokens are computed once and kept: on, in a byte per channel (int8), or off",
+        flag="--cache",
+        choices=("on", "int8", "off"),
+        group=DATA,
+    )
+    store: str = setting(
+        output_folder("features"), "folder of the feature store", flag="--store", group=DATA
     )
 
 
@@ -51,9 +127,64 @@ class CompressData:
 class Hardware:
     """Where it runs."""
 
+    device: str = setting("auto", DEVICE_HELP, flag="--device", group=WHERE)
     cuda_device: int = setting(
         0, "number of the GPU, where there is one", flag="--cuda-device", least=0, group=WHERE
     )
+    dtype: str = setting("auto", f"the encoder's: {DTYPE_HELP}", flag="--dtype", group=WHERE)
+    precision: str = setting(
+        "auto", "the compressor's arithmetic; the critic's is always fp32",
+        choices=("auto", "fp32", "bf16", "fp16"), group=WHERE,
+    )  # fmt: skip
+    devices: int = setting(1, "how many GPUs or processes", least=1, group=WHERE)
+    strategy: str = setting("auto", "how devices share the work: auto or ddp", group=WHERE)
+
+
+@dataclass
+class CompressWatch:
+    """How the run is watched."""
+
+    use_wandb: bool = setting(False, "curves to Weights & Biases, not TensorBoard", group=WATCH)
+    wandb_project: str = setting("encoderlab", "its project", group=WATCH)
+
+
+@dataclass
+class CompressEvaluation:
+    """What `encoderlab compress evaluate` measures."""
+
+    n_samples: int = setting(
+        200, "images that are measured at most", flag="--n-samples", least=20, group=EVALUATE
+    )
+    fit_images: list[str] = setting(
+        [],
+        "images that the fitted methods and the heads learn from; empty: half of the named ones, "
+        "or others of the synthetic world",
+        group=EVALUATE,
+    )
+    n_fit: int = setting(1000, "how many of them at most", least=20, group=EVALUATE)
+    grids: list[int] = setting(
+        [6, 4, 3], "tokens per side, every budget", flag="--grids", least=1, group=EVALUATE
+    )
+    methods: list[str] = setting(
+        [], "only these methods; empty: all", flag="--methods", group=EVALUATE
+    )
+    compressors: list[str] = setting(
+        [],
+        "trained compressors: folders or shipped names; empty: those shipped for the encoder",
+        flag="--compressors",
+        group=EVALUATE,
+    )
+    parts: list[str] = setting(
+        ["reinjection", "readout", "loyalty", "glyphs"], "what is measured",
+        choices=("reinjection", "readout", "loyalty", "glyphs"), group=EVALUATE,
+    )  # fmt: skip
+    llm: str = setting(
+        "llama",
+        "LLM whose cost is reckoned: an alias or a checkpoint",
+        flag="--llm",
+        group=EVALUATE,
+    )
+    text_tokens: int = setting(64, "text tokens beside the image", least=0, group=EVALUATE)
 
 
 @dataclass
@@ -67,10 +198,16 @@ class CompressOutput:
 
 @dataclass
 class Compress(Common):
-    """Train a compressor of visual tokens (convolution, WGAN-GP and autoencoder)."""
+    """Train a compressor of visual tokens, or measure what every method keeps (evaluate)."""
 
+    action: str = setting(
+        "train", "train or evaluate", positional=True, choices=("train", "evaluate")
+    )
     model: CompressModel = field(default_factory=CompressModel)
     training: CompressTraining = field(default_factory=CompressTraining)
+    loss: CompressLoss = field(default_factory=CompressLoss)
     data: CompressData = field(default_factory=CompressData)
     hardware: Hardware = field(default_factory=Hardware)
+    experiment: CompressWatch = field(default_factory=CompressWatch)
+    evaluation: CompressEvaluation = field(default_factory=CompressEvaluation)
     output: CompressOutput = field(default_factory=CompressOutput)

@@ -7,10 +7,11 @@ Pure functions of tokens (h, w, d). Centred: minus the mean token of the image.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoderlab.errors import UsageError
+from encoderlab.models.token_grid import window_of
 
 OUTLIER_DEVIATIONS = 5.0
 OUTLIER_TIMES = 1.5
@@ -92,21 +93,6 @@ def by_distance(
     count = torch.bincount(apart[upper], minlength=len(total))
     there = count.nonzero().flatten()
     return there.double(), total[there] / count[there]
-
-
-def windows(size: int, budget: int) -> list[int]:
-    """The window of every place when `size` places become `budget`: as even as whole numbers allow.
-
-    >>> windows(5, 2)
-    [0, 0, 0, 1, 1]
-    """
-    return [place * budget // size for place in range(size)]
-
-
-def window_of(grid: tuple[int, int], budget: tuple[int, int]) -> Int[Tensor, " n"]:
-    """Which window each place of the grid lies in, in reading order."""
-    rows, columns = (torch.tensor(windows(*pair)) for pair in zip(grid, budget, strict=True))
-    return (rows[:, None] * budget[1] + columns[None, :]).flatten()
 
 
 def pooling_loss(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,18 @@ class CLIPTowerAlone(VisionEncoder):
 
     def final_norm(self, tokens: Tensor) -> Tensor | None:
         return self._inner.post_layernorm(tokens)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return self._inner.encoder.layers
+
+    def run_block(self, block: nn.Module, tokens: Tensor) -> Tensor:
+        out = block(tokens, attention_mask=None)
+        return out[0] if isinstance(out, tuple) else out
+
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        normed = self.final_norm(tokens[:, 0])
+        assert normed is not None
+        return normed
 
     @property
     def _inner(self) -> Any:
@@ -61,6 +74,9 @@ class CLIPVision(CLIPTowerAlone):
     def embed_patches(self, patches: Tensor) -> Tensor:
         """What CLIP does to CLS, done to every patch: the final norm, then the projection."""
         return self.tower.visual_projection(self.final_norm(patches))
+
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        return self.tower.visual_projection(super().pool_tokens(tokens))
 
     def last_block(self) -> nn.Module:
         return self._inner.encoder.layers[-1]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from encoderlab.encoders.loading import pretrained
 from encoderlab.encoders.vision import VisionEncoder
@@ -24,6 +25,15 @@ class DINOv2(VisionEncoder):
 
         return pretrained(AutoModel, folder)
 
+    def blocks(self) -> Sequence[nn.Module] | None:
+        encoder = getattr(self.tower, "encoder", None)
+        return getattr(encoder, "layer", None) or getattr(encoder, "layers", None)
+
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        normed = self.final_norm(tokens)
+        assert normed is not None
+        return normed[:, 0]
+
 
 class DINOv2WithRegisters(DINOv2):
     """DINOv2 with register tokens behind CLS; they are no patches. Pooled: as DINOv2."""
@@ -35,3 +45,6 @@ class DINOv2WithRegisters(DINOv2):
 
 class DINOv3(DINOv2WithRegisters):
     """DINOv3's ViT: registers, rotary positions, so any resolution. Pooled: as DINOv2."""
+
+    def blocks(self) -> None:
+        return None  # they want the rotary positions, which the tower works out on the way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ class SigLIPVision(VisionEncoder):
 
     def last_block(self) -> nn.Module | None:
         return self._inner.encoder.layers[-1] if self._head is not None else None
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return self._inner.encoder.layers
+
+    def run_block(self, block: nn.Module, tokens: Tensor) -> Tensor:
+        out = block(tokens, attention_mask=None)
+        return out[0] if isinstance(out, tuple) else out
+
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        normed = self.final_norm(tokens)
+        assert normed is not None
+        return normed.mean(dim=1) if self._head is None else self._head(normed)
 
     @property
     def _inner(self) -> Any:

@@ -4,7 +4,6 @@ beside an untrained copy of the same shape.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from PIL import Image
 
 from encoderlab.data.sample import Sample
 from encoderlab.data.synthetic import KINDS, render_arrays
-from encoderlab.data.synthetic.scene import SHAPES
+from encoderlab.data.synthetic.labelled import LABELLED_START, Labelled, main_shapes
 from encoderlab.encoders.vision import VisionEncoder, load_vision, untrained
 from encoderlab.metrics.linear_probe import linear_probe
 from encoderlab.zoo.cards.facts import Facts
@@ -22,8 +21,6 @@ from encoderlab.zoo.real_data import SETS, read_set
 
 TEST_IMAGES = 1000
 LABELLED_SCENES = 9000
-# Labelled pictures come from where no training reaches.
-LABELLED_START = 60_000_000
 BATCH = 128
 
 ABOUT = """
@@ -80,7 +77,6 @@ def measured(folder: Path, real: Path | None) -> str:
     return MEASURED.format(rows="\n".join(rows))
 
 
-Labelled = tuple[Sequence[Image.Image], np.ndarray]
 Task = tuple[str, Labelled, Labelled]
 
 
@@ -100,8 +96,8 @@ def main_shape() -> Task:
     first = LABELLED_START + step  # a multiple of the number of kinds is a scene
     return (
         "main shape of a scene",
-        _shapes("train", range(first, first + step * LABELLED_SCENES, step)),
-        _shapes("test", range(0, 2 * step * TEST_IMAGES, step)),
+        main_shapes("train", range(first, first + step * LABELLED_SCENES, step)),
+        main_shapes("test", range(0, 2 * step * TEST_IMAGES, step)),
     )
 
 
@@ -116,20 +112,6 @@ def clothes(real: Path) -> Task:
     return "garment on a photograph (10 classes)", labelled("train"), labelled("test")
 
 
-def largest_shape(caption: str) -> str | None:
-    """The main shape that a scene's complete caption names; None where two things tie.
-
-    >>> largest_shape("a small red star above a large blue heart")
-    'heart'
-    """
-    names = "|".join(shape.en for shape in SHAPES)
-    things = re.findall(rf"(small|large) \w+ ({names})", caption)
-    large = [shape for size, shape in things if size == "large"]
-    if len(things) == 1:
-        return things[0][1]
-    return large[0] if len(large) == 1 else None
-
-
 def pooled(encoder: VisionEncoder, pictures: Sequence[Image.Image]) -> np.ndarray:
     """The pooled vectors (n, d) of pictures."""
     parts = [
@@ -142,13 +124,3 @@ def pooled(encoder: VisionEncoder, pictures: Sequence[Image.Image]) -> np.ndarra
 def _kinds(split: str, numbers: range) -> Labelled:
     rendered = render_arrays(numbers, split=split)
     return [Image.fromarray(one) for one in rendered.pixels], np.array(rendered.labels)
-
-
-def _shapes(split: str, numbers: range) -> Labelled:
-    rendered = render_arrays(numbers, split=split)
-    shapes = [largest_shape(texts[0]) for texts in rendered.texts]
-    kept = [i for i, shape in enumerate(shapes) if shape is not None]
-    return (
-        [Image.fromarray(rendered.pixels[i]) for i in kept],
-        np.array([shapes[i] for i in kept]),
-    )

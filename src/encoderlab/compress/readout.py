@@ -1,0 +1,81 @@
+"""What a small head can read from a set of tokens: the same head for every method.
+
+Attention pooling by a few learnt queries, then one linear layer, five seeds side by side in one
+product. Adam, fixed steps and batches. n images, k tokens, c channels, s seeds, q queries.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+SEEDS, QUERIES, STEPS, BATCH, LR, DECAY = 5, 2, 250, 96, 1e-2, 1e-3
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Held-out hits of every image, mean over seeds, and the accuracy of each seed."""
+
+    hits: Float[np.ndarray, " m"]
+    by_seed: Float[np.ndarray, " s"]
+
+
+class _Heads(nn.Module):
+    """All seeds as one network; no seed sees another."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        draws = [torch.Generator().manual_seed(seed) for seed in range(SEEDS)]
+        scale = channels**-0.5
+        self.queries = nn.Parameter(
+            torch.stack([torch.randn(QUERIES, channels, generator=g) * scale for g in draws])
+        )
+        self.weight = nn.Parameter(
+            torch.stack(
+                [torch.randn(QUERIES * channels, classes, generator=g) * scale / 2 for g in draws]
+            )
+        )
+        self.bias = nn.Parameter(torch.zeros(SEEDS, 1, classes))
+
+    def forward(self, tokens: Float[Tensor, "b k c"]) -> Float[Tensor, "s b classes"]:
+        b, _, c = tokens.shape
+        looks = (tokens @ self.queries.flatten(0, 1).T).mT / math.sqrt(c)
+        pooled = looks.softmax(dim=-1) @ tokens
+        pooled = pooled.reshape(b, SEEDS, QUERIES * c).transpose(0, 1)
+        return pooled @ self.weight + self.bias
+
+
+def read_out(
+    train: Float[Tensor, "n k c"],
+    labels: Int[Tensor, " n"],
+    test: Float[Tensor, "m k c"],
+    test_labels: Int[Tensor, " m"],
+    classes: int,
+) -> Readout:
+    """Trains the heads on one half and tests them on the other."""
+    train, test = train.float(), test.float()
+    mean, spread = train.mean(dim=(0, 1)), train.std(dim=(0, 1)).clamp_min(1e-6)
+    train, test = (train - mean) / spread, (test - mean) / spread
+    heads = _Heads(train.shape[-1], classes)
+    optimiser = torch.optim.AdamW(heads.parameters(), lr=LR, weight_decay=DECAY, foreach=True)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(STEPS):
+        for group in optimiser.param_groups:
+            group["lr"] = LR * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+        rows = torch.randint(len(train), (BATCH,), generator=generator)
+        logits = heads(train[rows])
+        loss = F.cross_entropy(logits.flatten(0, 1), labels[rows].repeat(SEEDS))
+        optimiser.zero_grad()
+        # A sum over seeds: each has the gradient that it would have alone.
+        (loss * SEEDS).backward()
+        optimiser.step()
+    with torch.no_grad():
+        right = torch.cat([heads(part).argmax(dim=-1) for part in test.split(256)], dim=1)
+        hits = (right == test_labels[None]).double()
+    return Readout(hits.mean(dim=0).numpy(), hits.mean(dim=1).numpy())

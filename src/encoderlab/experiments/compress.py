@@ -1,0 +1,360 @@
+"""Train a compressor of visual tokens, or measure every method. Orchestration only.
+
+The measuring has a file of its own, `compress_evaluation`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.experiments.left_out import (
+    LeftOut,
+    as_lines,
+    as_records,
+    as_warnings,
+    left_out,
+)
+from encoderlab.progress import note
+from encoderlab.settings.compress import (
+    CompressData,
+    CompressEvaluation,
+    CompressLoss,
+    CompressModel,
+    CompressTraining,
+    CompressWatch,
+    Hardware,
+)
+
+if TYPE_CHECKING:
+    from encoderlab.compress.token_source import TokenSource
+    from encoderlab.data.sample import Sample
+    from encoderlab.encoders.vision import VisionEncoder
+    from encoderlab.experiments.compress_evaluation import CompressEvaluationResult
+
+SYNTHETIC = "synthetic"
+HELD_OUT, VALIDATION = 0.1, 512
+
+
+@dataclass(frozen=True)
+class CompressResult:
+    """What a training run of a compressor ended with.
+
+    Args:
+        validation: of the best epoch, on held-out images.
+        checks: what the critic showed before training.
+        int8_error: normalised error of storing tokens in a byte per channel, if they are.
+    """
+
+    folder: str
+    compressor: str
+    encoder: str
+    fingerprint: str
+    layer: int
+    grid: tuple[int, int]
+    budgets: tuple[tuple[int, int], ...]
+    parameters: int
+    device: str
+    dtype: str
+    precision: str
+    train_images: int
+    val_images: int
+    steps: int
+    best_epoch: int
+    validation: dict[str, float]
+    bounds: dict[str, float]
+    checks: dict[str, float]
+    history: tuple[dict[str, float], ...]
+    seconds: float
+    images_per_second: float
+    int8_error: float | None = None
+    skipped: LeftOut = ()
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {**dataclasses.asdict(self), "skipped": as_records(self.skipped)}
+
+    def to_text(self) -> str:
+        """The few lines that the terminal shows."""
+        found = self.validation
+        grids = ", ".join(f"{h} x {w}" for h, w in self.budgets)
+        lines = [
+            f"{self.encoder}, layer {self.layer}: {self.grid[0]} x {self.grid[1]} tokens to "
+            f"{grids}",
+            f"trained {self.parameters / 1e6:.2f} M parameters on {self.train_images:,} images: "
+            f"{self.steps:,} steps, {self.seconds:.0f} s, {self.images_per_second:.0f} images/s",
+            f"best epoch {self.best_epoch} on {self.val_images:,} held-out images:",
+            f"  normalised error     {found['nmse']:.4f}   (0 lossless, 1 the mean token)",
+        ]
+        words = {"average": "average pooling", "block_pca": "block-PCA, the best linear map"}
+        lines += [f"    {words[name]:<32}{value:.4f}" for name, value in self.bounds.items()]
+        lines += [
+            f"  cosine               {found['cosine']:.4f}",
+            f"  sliced Wasserstein   {found['sliced_wasserstein']:.4f}   "
+            f"(two draws of real tokens: {found['sliced_wasserstein_floor']:.4f})",
+        ]
+        if self.int8_error is not None:
+            lines.append(
+                f"  tokens stored in a byte per channel: normalised error {self.int8_error:.2g}"
+            )
+        lines += [f"! {one}" for one in self.warnings]
+        lines += as_lines(self.skipped)
+        lines.append(f"compressor: {self.compressor}")
+        lines.append(
+            f"next: encoderlab compress evaluate --model {self.encoder} "
+            f"--compressors {self.compressor}"
+        )
+        return "\n".join(lines)
+
+
+def run(
+    *,
+    out: Path | None = None,
+    action: str = "train",
+    model: CompressModel | str = CompressModel(),  # noqa: B008
+    training: CompressTraining = CompressTraining(),  # noqa: B008
+    loss: CompressLoss = CompressLoss(),  # noqa: B008
+    data: CompressData | Sequence[str] = CompressData(),  # noqa: B008
+    hardware: Hardware = Hardware(),  # noqa: B008
+    experiment: CompressWatch = CompressWatch(),  # noqa: B008
+    evaluation: CompressEvaluation = CompressEvaluation(),  # noqa: B008
+    seed: int = 0,
+) -> CompressResult | CompressEvaluationResult:
+    """Trains a compressor (action "train") or measures every method ("evaluate").
+
+    Args:
+        model, data: the settings' groups, or plainly a name and sources of images.
+
+    Raises:
+        UsageError: a value, a shape or the data is wrong.
+        MissingError: images, a model or a GPU are not there.
+        WorkError: the run diverged, or the disk is full.
+    """
+    if isinstance(model, str):
+        model = CompressModel(model)
+    if not isinstance(data, CompressData):
+        data = CompressData(images=list(data))
+    if action == "evaluate":
+        from encoderlab.experiments.compress_evaluation import evaluate
+
+        return evaluate(
+            out=out, model=model, data=data, hardware=hardware, settings=evaluation, seed=seed
+        )
+    return train(
+        out=out, model=model, training=training, loss=loss, data=data, hardware=hardware,
+        watch=experiment, seed=seed,
+    )  # fmt: skip
+
+
+def train(
+    *,
+    out: Path | None,
+    model: CompressModel,
+    training: CompressTraining,
+    loss: CompressLoss,
+    data: CompressData,
+    hardware: Hardware,
+    watch: CompressWatch,
+    seed: int,
+) -> CompressResult:
+    """Reads or computes the tokens, trains, and keeps the best epoch as a compressor."""
+    from encoderlab.compress.compressor import Compressor
+    from encoderlab.compress.trainer import CompressorTrainer, Recipe
+    from encoderlab.encoders.layers import layer_numbers
+    from encoderlab.encoders.vision import load_vision
+    from encoderlab.models.token_compressor import AutoencoderShape
+    from encoderlab.models.token_grid import check_grids
+    from encoderlab.plots import compress as plots
+    from encoderlab.plots.style import save
+    from encoderlab.training.devices import make_fabric
+    from encoderlab.training.loggers import make_logger
+
+    folder = Path("outputs/compress") if out is None else out
+    recipe = Recipe(
+        epochs=training.epochs, batch_size=training.batch_size, lr=training.lr,
+        critic_lr=training.critic_lr, n_critic=training.n_critic, lambda_gp=training.lambda_gp,
+        wgan_weight=training.wgan_weight, ae_weight=training.ae_weight,
+        distribution=loss.distribution, balance=training.balance,
+        start=model.compressor.start, standardise=training.standardise,
+        grad_clip=training.grad_clip, seed=seed,
+    )  # fmt: skip
+    start = None if training.resume is None else _latest(Path(training.resume))
+    encoder = load_vision(model.name, device_of(hardware), hardware.dtype)
+    (layer,) = layer_numbers([model.layer], encoder.n_layers)
+    sides = (model.compressor.output_grid_size, *model.compressor.nested)
+    shape = AutoencoderShape(
+        encoder.width, encoder.grid, tuple((side, side) for side in dict.fromkeys(sides)),
+        model.compressor.width, model.compressor.decoder,
+    )  # fmt: skip
+    for budget in shape.budgets:
+        check_grids(shape.grid, budget)
+    samples, val_samples = images_of(data)
+    logger = make_logger("wandb" if watch.use_wandb else "tensorboard", folder, watch.wandb_project)
+    fabric = make_fabric(
+        device_of(hardware), hardware.devices, hardware.strategy, hardware.precision
+    )
+    tokens, skipped = tokens_of(encoder, samples, layer, data)
+    val, also_skipped = tokens_of(encoder, val_samples, layer, data)
+    for name, source in (("train", tokens), ("validate", val)):
+        if len(source) < 2:
+            raise UsageError(
+                f"too few readable images to {name} on", got=len(source), want="at least 2"
+            )
+    about = {
+        "encoder": encoder.name, "fingerprint": encoder.fingerprint, "layer": layer,
+        "dtype": encoder.where[1], "cache": data.cache,
+    }  # fmt: skip
+    trainer = CompressorTrainer(
+        shape, tokens, val, recipe, fabric, folder,
+        about=about, save_every=training.save_every_steps, logger=logger,
+    )  # fmt: skip
+    if start is not None:
+        trainer.resume(start)
+        note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
+    done = trainer.run()
+    row = next(one for one in done.history if one["epoch"] == done.best_epoch)
+    validation = {k.removeprefix("val/"): v for k, v in row.items() if k.startswith("val/")}
+    exported = folder / "compressor"
+    figures: tuple[dict[str, str], ...] = ()
+    if fabric.is_global_zero:
+        best = Compressor.from_checkpoint(folder / "checkpoints" / "best_model.pt")
+        best.save_pretrained(exported)
+        if out is not None:
+            figures = save([plots.curves(done.history, done.best_epoch)], out)
+    left = (*left_out(skipped), *left_out(also_skipped))
+    return CompressResult(
+        str(folder), str(exported), encoder.name, encoder.fingerprint, layer, encoder.grid,
+        shape.budgets, sum(p.numel() for p in trainer.model.parameters()),
+        str(fabric.device), encoder.where[1], str(fabric._precision.precision),
+        len(tokens), len(val), done.step, done.best_epoch, validation,
+        _bounds(tokens, val, trainer.model.shape.grid, shape.budgets[0], trainer.model.scale.mean),
+        done.checks, done.history, done.seconds, done.images_per_second,
+        _int8_error(encoder, val_samples, layer) if data.cache == "int8" else None,
+        left, figures, as_warnings(left),
+    )  # fmt: skip
+
+
+def images_of(data: CompressData) -> tuple[list[Sample], list[Sample]]:
+    """The samples to train on and those held out.
+
+    Raises:
+        MissingError, UsageError: they are not there, or cannot be read.
+    """
+    from encoderlab.data.read import read_samples, split_by_image
+
+    if data.images and data.imagenet_root:
+        raise UsageError(
+            "two sources of images",
+            got=f"data.images={data.images} and data.imagenet_root={data.imagenet_root}",
+            want="one of them",
+        )
+    if data.imagenet_root:
+        root = Path(data.imagenet_root).expanduser()
+        if (root / "train").is_dir() and (root / "val").is_dir():
+            return read_samples(root / "train"), read_samples(root / "val")
+        return split_by_image(read_samples(root), HELD_OUT)
+    if not data.images:
+        note(f"images: {data.n_samples:,} of the synthetic world (none were named)")
+    train: list[Sample] = []
+    val: list[Sample] = []
+    for source in data.images or [SYNTHETIC]:
+        if source == SYNTHETIC:
+            kept, out = _synthetic(data.n_samples)
+        else:
+            kept, out = split_by_image(read_samples(source, data.img_root), HELD_OUT)
+        train, val = [*train, *kept], [*val, *out]
+    return train, val
+
+
+def _synthetic(count: int) -> tuple[list[Sample], list[Sample]]:
+    from encoderlab.data.synthetic import generate
+    from encoderlab.data.synthetic.world import SPLIT_SIZE
+
+    # From the far end of the training split: the test split is for `evaluate`.
+    held_out = max(2, min(VALIDATION, count // 8))
+    return (
+        [generate(i).to_sample() for i in range(count)],
+        [generate(SPLIT_SIZE - 1 - i).to_sample() for i in range(held_out)],
+    )
+
+
+def tokens_of(
+    encoder: VisionEncoder, samples: list[Sample], layer: int, data: CompressData
+) -> tuple[TokenSource, list[Any]]:
+    """The tokens of samples as a source, and the images that are left out.
+
+    Raises:
+        WorkError: they would not fit on the disk.
+    """
+    from encoderlab.compress.token_source import FreshTokens, StoredTokens
+    from encoderlab.features.extract import extract_images
+    from encoderlab.features.forecast import check_room
+
+    if data.cache == "off":
+        fresh = FreshTokens(encoder, samples, layer)
+        return fresh, fresh.skipped
+    kind = f"patches@{layer}" + (":int8" if data.cache == "int8" else "")
+    check_room(encoder, len(samples), data.store, kind)
+    found = extract_images(encoder, samples, data.store, what=[kind])
+    return StoredTokens(found, kind), found.skipped
+
+
+def _bounds(
+    train: TokenSource, val: TokenSource, grid: tuple[int, int], budget: tuple[int, int], mean: Any
+) -> dict[str, float]:
+    """The error of the closed forms at the first budget, on the same held-out tokens."""
+    from encoderlab.compress.contract import normalised_error
+    from encoderlab.compress.linear import BlockPCA
+    from encoderlab.compress.pooling import AveragePooling
+    from encoderlab.compress.token_source import first_tokens
+    from encoderlab.compress.trainer import FIT_IMAGES, VALIDATED
+    from encoderlab.models.token_grid import divides
+
+    tokens, mean = first_tokens(val, VALIDATED), mean.cpu()
+    methods: dict[str, Any] = {"average": AveragePooling()}
+    if divides(grid, budget):
+        methods["block_pca"] = BlockPCA().fit(first_tokens(train, FIT_IMAGES), grid, budget)
+    return {
+        name: normalised_error(
+            tokens, method.decode(method.compress(tokens, grid, budget), grid), mean
+        )
+        for name, method in methods.items()
+    }
+
+
+def _int8_error(encoder: VisionEncoder, samples: list[Sample], layer: int) -> float:
+    from encoderlab.compress.contract import normalised_error
+    from encoderlab.compress.token_source import FreshTokens
+    from encoderlab.features.quantise import from_int8, to_int8
+
+    source = FreshTokens(encoder, samples[:32], layer)
+    tokens = source.batch(range(len(source))).float()
+    return normalised_error(tokens, from_int8(to_int8(tokens)))
+
+
+def device_of(hardware: Hardware) -> str:
+    import torch
+
+    if hardware.device == "auto" and torch.cuda.is_available():
+        return f"cuda:{hardware.cuda_device}"
+    if hardware.device == "cuda":
+        return f"cuda:{hardware.cuda_device}"
+    return hardware.device
+
+
+def _latest(path: Path) -> Path:
+    """The checkpoint to go on from: a file, or the newest state in a run's folder."""
+    latest = path if path.is_file() else path / "checkpoints" / "latest.pt"
+    if not latest.is_file():
+        raise MissingError(
+            "nothing to resume from",
+            got=str(path),
+            want="a run's folder with checkpoints/latest.pt, or a .pt file",
+        )
+    return latest

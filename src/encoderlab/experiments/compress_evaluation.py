@@ -1,0 +1,594 @@
+"""What every method of token compression keeps, side by side. Orchestration only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings
+from encoderlab.experiments.tables import aligned_columns
+from encoderlab.progress import note, progress
+from encoderlab.settings.compress import (
+    CompressData,
+    CompressEvaluation,
+    CompressModel,
+    Hardware,
+)
+
+if TYPE_CHECKING:
+    from encoderlab.compress.compressor import Compressor
+    from encoderlab.compress.evaluation import Bench, Measured, ReadingTask
+    from encoderlab.compress.reinjection import Question, Reinjection
+    from encoderlab.compress.token_set import TokenSet
+    from encoderlab.data.sample import Sample
+    from encoderlab.encoders.vision import VisionEncoder
+    from encoderlab.metrics.score import Score
+
+SYNTHETIC = "synthetic"
+MAIN = "embedding"
+TITLES = {
+    "embedding": "embedding",
+    "embedding_hard": "embedding, no CLS",
+    "retrieval": "retrieval",
+    "retrieval_hard": "retrieval, no CLS",
+    "zero_shot": "zero-shot",
+    "zero_shot_hard": "zero-shot, no CLS",
+}
+GLYPH_HEIGHTS = (2, 4, 6)  # in patches
+GLYPHS_TRAINED, GLYPHS_TESTED = 300, 80  # of each height
+SCENES_TRAINED, SCENES_TESTED = 800, 500
+LOSS_SHOWN = ("average", "block_pca")
+MOST_CLASSES, FEWEST_PER_CLASS = 100, 4
+
+
+@dataclass(frozen=True)
+class CompressEvaluationResult:
+    """Every method at every budget.
+
+    Args:
+        scales: task -> what all tokens score, and the floor: every patch the mean token.
+        rows: one per method and budget, with everything that was measured.
+        verdicts: trained compressors against every training-free method, paired.
+        costs: visual tokens -> what they cost the LLM.
+        refused: method and budget -> why it was left out.
+    """
+
+    model: str
+    fingerprint: str
+    device: str
+    dtype: str
+    layer: int
+    grid: tuple[int, int]
+    images: int
+    fit_images: int
+    data: str
+    scales: dict[str, dict[str, float]]
+    rows: tuple[dict[str, Any], ...]
+    verdicts: tuple[dict[str, Any], ...]
+    answers: tuple[str, ...]
+    costs: dict[str, Any]
+    refused: dict[str, str]
+    skipped: LeftOut = ()
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {**vars(self), "skipped": as_records(self.skipped)}
+
+    def to_text(self) -> str:
+        """A table for each budget, the answer in words, and the cost."""
+        lines = [
+            f"{self.model}, layer {self.layer}: {self.grid[0]} x {self.grid[1]} tokens, "
+            f"{self.images:,} images ({self.data})",
+            "kept = (score - floor) / (full - floor); floor: every patch is the mean token",
+        ]
+        for task, ends in self.scales.items():
+            title = TITLES.get(task, task)
+            lines.append(f"  {title:<20} full {ends['full']:.3f}   floor {ends['floor']:.3f}")
+        for budget in dict.fromkeys(tuple(row["budget"]) for row in self.rows):
+            lines += ["", *self._table(budget)]
+        lines += ["", *self.answers, "", *self._cost_lines()]
+        lines += [f"left out: {name}: {why}" for name, why in self.refused.items()]
+        lines += [f"! {one}" for one in self.warnings]
+        return "\n".join([*lines, *as_lines(self.skipped)])
+
+    def _table(self, budget: tuple[int, ...]) -> list[str]:
+        rows = [row for row in self.rows if tuple(row["budget"]) == budget]
+        count, whole = budget[0] * budget[1], self.grid[0] * self.grid[1]
+        kept = [task for task in TITLES if any(row["kept"].get(task) for row in rows)]
+        readings = list(rows[0]["reading"])
+        near = any(row["neighbours"] for row in rows)
+        head = ["method", "error", "distance", *[TITLES[one] + " kept" for one in kept],
+                *readings, *(["neighbours"] if near else []), "ms"]  # fmt: skip
+        cells = [head]
+        for row in rows:
+            cells.append(
+                [
+                    row["method"], _text(row["nmse"]), f"{row['sliced_wasserstein']:.3f}",
+                    *[_text(row["kept"].get(one), one == MAIN) for one in kept],
+                    *[_text(row["reading"][one]) for one in readings],
+                    *([_text(row["neighbours"])] if near else []), f"{row['milliseconds']:.2f}",
+                ]
+            )  # fmt: skip
+        floor = rows[0]["distance_floor"]
+        return [
+            f"{count} of {whole} tokens ({budget[0]} x {budget[1]}); distance of two draws of real "
+            f"tokens: {floor:.3f}",
+            aligned_columns(cells),
+        ]
+
+    def _cost_lines(self) -> list[str]:
+        cells = [["visual tokens", "prefill", "KV cache", "tokens"]]
+        for one in self.costs["budgets"]:
+            cells.append(
+                [
+                    str(one["visual_tokens"]), f"{one['prefill'] / 1e12:.2f} TFLOP",
+                    _bytes(one["cache"]), _bytes(one["tokens"]),
+                ]
+            )  # fmt: skip
+        return [
+            f"cost of one image in {self.costs['llm']}, {self.costs['text_tokens']} text tokens "
+            "with it, 16 bits:",
+            aligned_columns(cells),
+        ]
+
+
+def evaluate(
+    *,
+    out: Path | None,
+    model: CompressModel,
+    data: CompressData,
+    hardware: Hardware,
+    settings: CompressEvaluation,
+    seed: int = 0,
+) -> CompressEvaluationResult:
+    """Measures every method at every budget; writes figures to `out` if given.
+
+    Raises:
+        UsageError: a wrong method, grid or data.
+        MissingError: images, a model, a compressor or a GPU are not there.
+    """
+    from encoderlab.compress import catalogue
+    from encoderlab.compress.cost import cost, shape_of
+    from encoderlab.compress.token_set import TokenSet
+    from encoderlab.encoders.layers import layer_numbers
+    from encoderlab.encoders.vision import load_vision
+    from encoderlab.experiments.compress import device_of
+    from encoderlab.models.token_grid import check_grids
+
+    catalogue.check(settings.methods)
+    llm = shape_of(settings.llm)
+    encoder = load_vision(model.name, device_of(hardware), hardware.dtype)
+    (layer,) = layer_numbers([model.layer], encoder.n_layers)
+    budgets = [(side, side) for side in dict.fromkeys(settings.grids)]
+    for budget in budgets:
+        check_grids(encoder.grid, budget)
+    compressors = _compressors(settings.compressors, encoder, layer, budgets)
+    samples, pictures, fit_pictures, skipped, said = _pictures(data, settings)
+    measured = TokenSet.of(encoder, pictures, layer)
+    fit = TokenSet.of(encoder, fit_pictures, layer)
+    bench = _bench(encoder, layer, samples, measured, fit, settings)
+    rows, refused = _measured(bench, encoder, layer, fit, budgets, compressors, settings)
+    verdicts = _verdicts(rows, bench, list(compressors))
+    counts = [encoder.grid[0] * encoder.grid[1], *[h * w for h, w in budgets]]
+    result = CompressEvaluationResult(
+        encoder.name, encoder.fingerprint, *encoder.where, layer, encoder.grid, len(measured),
+        len(fit), said,
+        {task: {"full": float(s.full.mean()), "floor": float(s.floor.mean())}
+         for task, s in {**bench.scales, **bench.reading_scales}.items()},
+        tuple(_record(row, bench) for row in rows),
+        tuple(verdicts), _answers(rows, verdicts, list(compressors)),
+        {"llm": llm.name, "text_tokens": settings.text_tokens,
+         "budgets": [cost(llm, n, settings.text_tokens, encoder.width).to_json() for n in counts]},
+        refused, skipped, warnings=as_warnings(skipped),
+    )  # fmt: skip
+    if out is None:
+        return result
+    from dataclasses import replace
+
+    return replace(result, figures=_draw(out, bench, rows, list(compressors), encoder))
+
+
+# -- what is measured ----------------------------------------------------------------------------
+
+
+def _pictures(
+    data: CompressData, settings: CompressEvaluation
+) -> tuple[list[Sample], list[Any], list[Any], LeftOut, str]:
+    """The measured samples with their pictures, and pictures to fit on."""
+    from encoderlab.data.decode import ImageError
+    from encoderlab.data.read import read_samples, split_by_image
+    from encoderlab.data.synthetic import generate
+
+    named = [*data.images, *([data.imagenet_root] if data.imagenet_root else [])]
+    fit: list[Sample] = [
+        sample for source in settings.fit_images for sample in read_samples(source, data.img_root)
+    ]
+    if not named or named == [SYNTHETIC]:
+        samples = [generate(i, split="test").to_sample() for i in range(settings.n_samples)]
+        fit = fit or [generate(i).to_sample() for i in range(settings.n_fit)]
+        said = "the synthetic world, its test split"
+    else:
+        samples = [one for source in named for one in read_samples(source, data.img_root)]
+        said = ", ".join(Path(one).name for one in named)
+        if not fit:
+            fit, samples = split_by_image(samples, 0.5)
+            said += ", half of it; the other half fits"
+    left: list[tuple[str, str]] = []
+
+    def read(chosen: Sequence[Sample], most: int) -> tuple[list[Sample], list[Any]]:
+        kept, found = [], []
+        for sample in _spread(chosen, most):
+            try:
+                found.append(sample.load())
+                kept.append(sample)
+            except ImageError as error:
+                left.append((sample.id, error.reason))
+        return kept, found
+
+    measured, pictures = read(samples, settings.n_samples)
+    _, fit_pictures = read(fit, settings.n_fit)
+    if len(pictures) < 20 or len(fit_pictures) < 20:
+        raise UsageError(
+            "too few readable images to measure compression on",
+            got=f"{len(pictures)} to measure, {len(fit_pictures)} to fit",
+            want="at least 20 of each",
+        )
+    return measured, pictures, fit_pictures, tuple(left), said
+
+
+def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """At most so many, evenly from all: a folder lists its classes one after another."""
+    if len(samples) <= most:
+        return list(samples)
+    return [samples[i * len(samples) // most] for i in range(most)]
+
+
+def _bench(
+    encoder: VisionEncoder,
+    layer: int,
+    samples: Sequence[Sample],
+    measured: TokenSet,
+    fit: TokenSet,
+    settings: CompressEvaluation,
+) -> Bench:
+    from encoderlab.compress.evaluation import Bench
+
+    reinjection: Reinjection | None = None
+    if "reinjection" in settings.parts:
+        if encoder.blocks() is None:
+            note(f"no re-injection: the blocks of {encoder.family} cannot be run one by one")
+        else:
+            from encoderlab.compress.reinjection import Reinjection
+
+            reinjection = Reinjection(
+                encoder, layer, measured.special, fit.special.mean(dim=0), measured.tokens,
+                _questions(encoder, samples),
+            )  # fmt: skip
+    reading = []
+    if "readout" in settings.parts:
+        reading.append(_colours(encoder, layer))
+    if "glyphs" in settings.parts:
+        reading.append(_glyphs(encoder, layer))
+    return Bench(
+        measured, fit, encoder.grid, reinjection, reading, loyalty="loyalty" in settings.parts
+    )
+
+
+def _questions(encoder: VisionEncoder, samples: Sequence[Sample]) -> dict[str, Question]:
+    """Retrieval where images have captions, zero-shot where they have labels; neither for an
+    encoder without a text tower."""
+    import numpy as np
+    import torch
+
+    from encoderlab.compress.reinjection import Question
+    from encoderlab.encoders.dual import FAMILIES, load_dual
+    from encoderlab.experiments.classify import TEMPLATES
+    from encoderlab.metrics.classification import class_vector
+
+    if encoder.family not in FAMILIES or encoder.last_block() is None:
+        return {}
+    dual = load_dual(encoder.checkpoint.name, *encoder.where)
+    found = {}
+    captions = [sample.texts[0] if sample.texts else "" for sample in samples]
+    if all(captions):
+        distinct = list(dict.fromkeys(captions))
+        texts = torch.from_numpy(dual.embed_texts(distinct))
+        found["retrieval"] = Question(texts, np.array([distinct.index(one) for one in captions]))
+    labels = [sample.label or "" for sample in samples]
+    names = sorted(set(labels))
+    if all(labels) and 2 <= len(names) <= min(MOST_CLASSES, len(labels) // FEWEST_PER_CLASS):
+        vectors = [
+            class_vector(dual.embed_texts([t.format(name.replace("_", " ")) for t in TEMPLATES]))
+            for name in names
+        ]
+        found["zero_shot"] = Question(
+            torch.from_numpy(np.stack(vectors)).float(),
+            np.array([names.index(one) for one in labels]),
+        )
+    return found
+
+
+def _colours(encoder: VisionEncoder, layer: int) -> ReadingTask:
+    """Which colour the main thing of a scene has."""
+    from encoderlab.data.synthetic import KINDS
+    from encoderlab.data.synthetic.labelled import LABELLED_START, main_colours
+
+    step = len(KINDS)
+    first = LABELLED_START + step  # a multiple of the number of kinds is a scene
+    train = main_colours("train", range(first, first + step * SCENES_TRAINED, step))
+    test = main_colours("test", range(0, step * SCENES_TESTED, step))
+    return _reading(encoder, layer, "main colour", train, test, {"main colour": slice(None)})
+
+
+def _glyphs(encoder: VisionEncoder, layer: int) -> ReadingTask:
+    """Which digit stands somewhere on a textured ground, at several heights."""
+    import numpy as np
+
+    from encoderlab.data.synthetic.labelled import glyphs
+
+    def every(count: int, seed: int) -> tuple[list[Any], Any]:
+        drawn = [glyphs(count, h, size=encoder.image_size, seed=seed) for h in _heights(encoder)]
+        return [one for pictures, _ in drawn for one in pictures], np.concatenate(
+            [labels for _, labels in drawn]
+        )
+
+    parts = {
+        f"digit {height} px": slice(i * GLYPHS_TESTED, (i + 1) * GLYPHS_TESTED)
+        for i, height in enumerate(_heights(encoder))
+    }
+    return _reading(
+        encoder, layer, "digit", every(GLYPHS_TRAINED, 0), every(GLYPHS_TESTED, 1), parts
+    )
+
+
+def _heights(encoder: VisionEncoder) -> list[int]:
+    """Heights in pixels, the same in patches for every encoder."""
+    return [height * encoder.patch_size for height in GLYPH_HEIGHTS]
+
+
+def _reading(
+    encoder: VisionEncoder,
+    layer: int,
+    name: str,
+    train: tuple[Sequence[Any], Any],
+    test: tuple[Sequence[Any], Any],
+    parts: Mapping[str, slice],
+) -> ReadingTask:
+    import torch
+
+    from encoderlab.compress.evaluation import ReadingTask
+    from encoderlab.compress.token_set import TokenSet
+
+    classes = sorted({*train[1], *test[1]})
+
+    def numbers(labels: Any) -> Any:
+        return torch.tensor([classes.index(one) for one in labels])
+
+    return ReadingTask(
+        name, TokenSet.of(encoder, train[0], layer), numbers(train[1]),
+        TokenSet.of(encoder, test[0], layer), numbers(test[1]), len(classes), parts,
+    )  # fmt: skip
+
+
+# -- the methods ---------------------------------------------------------------------------------
+
+
+def _compressors(
+    named: Sequence[str],
+    encoder: VisionEncoder,
+    layer: int,
+    budgets: Sequence[tuple[int, int]],
+) -> dict[str, list[Compressor]]:
+    """Trained compressors for this encoder and layer, by what they are called in the tables:
+    several with one name, of several budgets, are one line."""
+    from encoderlab.compress.compressor import Compressor, shipped
+
+    found: dict[str, list[Compressor]] = {}
+    for name in named or shipped():
+        one = Compressor.from_pretrained(name)
+        right = one.about.get("fingerprint") == encoder.fingerprint
+        if not named:
+            if right and one.about.get("layer") == layer and set(one.budgets) & set(budgets):
+                found.setdefault("trained", []).append(one)
+            continue
+        if not right or one.about.get("layer") != layer:
+            raise UsageError(
+                "the compressor was trained on other tokens",
+                got=f"{name}: {one.about.get('encoder')}, layer {one.about.get('layer')}",
+                want=f"{encoder.name}, layer {layer}",
+                hint="choose them with --model and --layer",
+            )
+        place = Path(name)
+        label = place.parent.name if place.name == "compressor" else place.name
+        found.setdefault(label if len(named) > 1 else "trained", []).append(one)
+    if not found:
+        note(f"no trained compressor for {encoder.name}, layer {layer}: baselines alone")
+    return found
+
+
+def _measured(
+    bench: Bench,
+    encoder: VisionEncoder,
+    layer: int,
+    fit: TokenSet,
+    budgets: Sequence[tuple[int, int]],
+    compressors: Mapping[str, Sequence[Compressor]],
+    settings: CompressEvaluation,
+) -> tuple[list[Measured], dict[str, str]]:
+    from encoderlab.compress import catalogue
+
+    names = list(settings.methods or catalogue.NAMES)
+    rows: list[Measured] = []
+    refused: dict[str, str] = {}
+    total = (len(names) + len(compressors)) * len(budgets)
+    with progress("measuring methods", total=total, unit="method") as bar:
+        for name in [*compressors, *names]:
+            methods: Sequence[Any] = compressors.get(name) or catalogue.instances(
+                name, encoder, layer, fit.tokens, encoder.grid, budgets
+            )
+            for budget in budgets:
+                able = methods
+                if name in compressors:
+                    able = [one for one in methods if budget in one.budgets]
+                try:
+                    if able:
+                        rows.append(bench.measure(name, able, budget))
+                except UsageError as error:
+                    refused[f"{name}, {budget[0]} x {budget[1]}"] = str(error)
+                bar.advance()
+    if not rows:
+        raise MissingError(
+            "not one method can give these budgets",
+            got=", ".join(f"{h} x {w}" for h, w in budgets),
+            want=f"grids up to {encoder.grid[0]} x {encoder.grid[1]}",
+            hint="; ".join(refused.values())[:200] or None,
+        )
+    order = {budget: i for i, budget in enumerate(budgets)}
+    return sorted(rows, key=lambda row: order[row.budget]), refused
+
+
+# -- what it means -------------------------------------------------------------------------------
+
+
+def _verdicts(
+    rows: Sequence[Measured], bench: Bench, trained: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Every trained compressor against every other method at its budget, task by task."""
+    from encoderlab.compress.kept import mcnemar
+
+    found = []
+    for ours in (row for row in rows if row.method in trained):
+        others = [r for r in rows if r.budget == ours.budget and r is not ours]
+        for other in others:
+            for task, scale in bench.scales.items():
+                scores = (ours.per_image[task], other.per_image[task])
+                compared = scale.compare(ours.method, other.method, scores, len(others))
+                if compared is None:
+                    continue
+                record = {"task": task, "budget": list(ours.budget), **compared.to_json()}
+                if not task.startswith("embedding"):
+                    record["mcnemar_p"] = mcnemar(*scores)
+                found.append(record)
+    return found
+
+
+def _answers(
+    rows: Sequence[Measured], verdicts: Sequence[Mapping[str, Any]], trained: Sequence[str]
+) -> tuple[str, ...]:
+    """For each budget: what keeps most, and whether training paid."""
+    from encoderlab.compress.catalogue import is_training_free
+
+    said = []
+    for budget in dict.fromkeys(row.budget for row in rows):
+        here = [row for row in rows if row.budget == budget]
+        scored = [row for row in here if MAIN in row.kept and row.kept[MAIN].value is not None]
+        if not scored:
+            continue
+        tokens = f"{budget[0] * budget[1]} tokens"
+        best = max(scored, key=lambda row: float(row.kept[MAIN]))
+        said.append(f"{tokens}: {best.method} keeps most of the embedding, "
+                    f"{best.kept[MAIN].as_percent()}")  # fmt: skip
+        for name in trained:
+            mine = [
+                one for one in verdicts
+                if one["a"] == name and tuple(one["budget"]) == budget and one["task"] == MAIN
+                and is_training_free(one["b"])
+            ]  # fmt: skip
+            if not mine:
+                continue
+            by = {
+                verdict: [one["b"] for one in mine if one["verdict"] == verdict]
+                for verdict in ("ahead", "cannot distinguish", "behind")
+            }
+            text = f"  {name} is ahead of {len(by['ahead'])} of {len(mine)} training-free methods"
+            if by["cannot distinguish"]:
+                text += f"; not to be told from {', '.join(by['cannot distinguish'])}"
+            if by["behind"]:
+                text += f"; behind {', '.join(by['behind'])}"
+            said.append(text)
+    return tuple(said)
+
+
+def _record(row: Measured, bench: Bench) -> dict[str, Any]:
+    from encoderlab.compress.catalogue import is_training_free, words_of
+
+    def scores(found: Mapping[str, Score]) -> dict[str, Any]:
+        return {name: one.to_json() for name, one in found.items()}
+
+    return {
+        "method": row.method,
+        "words": words_of(row.method),
+        "training_free": is_training_free(row.method),
+        "budget": list(row.budget),
+        "tokens": row.tokens,
+        "nmse": row.nmse.to_json(),
+        "nmse_without_outliers": row.nmse_without_outliers.to_json(),
+        "cosine": row.cosine.to_json(),
+        "sliced_wasserstein": row.sliced_wasserstein,
+        "distance_floor": bench.floor_of_distribution(row.budget),
+        "norm_ratio": row.norm_ratio,
+        "milliseconds": row.milliseconds,
+        "operations": row.operations,
+        "scores": {task: float(row.per_image[task].mean()) for task in bench.scales},
+        "kept": scores(row.kept),
+        "reading": scores(row.reading),
+        "neighbours": None if row.neighbours is None else row.neighbours.to_json(),
+        "cka": None if row.cka is None else row.cka.to_json(),
+    }
+
+
+def _draw(
+    out: Path,
+    bench: Bench,
+    rows: Sequence[Measured],
+    trained: Sequence[str],
+    encoder: VisionEncoder,
+) -> tuple[dict[str, str], ...]:
+    from encoderlab.plots import compress as plots
+    from encoderlab.plots.style import save
+
+    records = [_record(row, bench) for row in rows]
+    whole = encoder.grid[0] * encoder.grid[1]
+    drawn = [plots.two_axes(records, trained)]
+    if bench.scales:
+        drawn.insert(0, plots.pareto(records, trained, whole, TITLES))
+    if any(name.startswith("digit") for name in bench.reading_scales):
+        ends = {
+            name: (float(s.full.mean()), float(s.floor.mean()))
+            for name, s in bench.reading_scales.items()
+        }
+        drawn.append(plots.glyph_curve(records, trained, ends))
+    middle = sorted({row.budget for row in rows})[len({row.budget for row in rows}) // 2]
+    rebuilt = {row.method: row.decoded.numpy() for row in rows if row.budget == middle}
+    pixels = bench.measured.side.pixels
+    assert pixels is not None
+    images = pixels.permute(0, 2, 3, 1).numpy()
+    full = bench.measured.tokens[: len(next(iter(rebuilt.values())))].numpy()
+    drawn.append(plots.token_pictures(images, full, rebuilt, encoder.grid, middle))
+    maps = {(row.method, row.budget): row.error_map.numpy() for row in rows}
+    drawn.append(plots.loss_map(images, maps, [*trained, *LOSS_SHOWN], encoder.grid))
+    return save(drawn, out)
+
+
+def _text(score: Mapping[str, Any] | None, interval: bool = False) -> str:
+    if score is None:
+        return "-"
+    if score.get("value") is None:
+        return "undefined"
+    text = f"{score['value']:.3f}"
+    if interval and score.get("ci_low") is not None:
+        text += f" [{score['ci_low']:.3f}, {score['ci_high']:.3f}]"
+    return text
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024 or unit == "GiB":
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return ""

@@ -1,0 +1,236 @@
+"""`encoderlab compress` as it is typed: training from a folder, resuming, measuring, mistakes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from encoderlab import Compressor
+from encoderlab.data.synthetic import generate
+from encoderlab.models import checkpoint
+
+SMALL = (
+    "model.compressor.width=16", "training.n_critic=1", "training.batch_size=8", "--grid", "4",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Photographs of two classes, one of them broken."""
+    root = tmp_path_factory.mktemp("photos")
+    for i in range(48):
+        place = root / ("cat" if i % 2 else "dog")
+        place.mkdir(exist_ok=True)
+        generate(5 * i).image.resize((130, 100)).save(place / f"{i}.jpg", quality=90)
+    (root / "cat" / "broken.jpg").write_bytes(b"no image")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(photos, tmp_path_factory) -> Path:
+    """The folder of a finished run."""
+    from encoderlab.cli.main import main
+
+    folder = tmp_path_factory.mktemp("run")
+    words = ["compress", "training.epochs=1", *SMALL, "--images", str(photos)]
+    assert (
+        main([*words, "--output-dir", str(folder / "out"), "--store", str(folder / "store")]) == 0
+    )
+    return folder
+
+
+def test_one_epoch_on_a_folder_of_photographs_runs_end_to_end(trained):
+    out = trained / "out"
+    for name in ("config.yaml", "run.json", "curves.png", "compressor/config.json",
+                 "compressor/model.safetensors", "checkpoints/checkpoint_epoch_1.pt",
+                 "checkpoints/best_model.pt", "checkpoints/latest.pt"):  # fmt: skip
+        assert (out / name).is_file(), name
+    assert list((trained / "store").glob("*/key.json"))
+    compressor = Compressor.from_pretrained(out)
+    assert compressor.budgets == ((4, 4),)
+    assert compressor.about["encoder"] == "tiny-clip"
+    assert compressor.about["layer"] == 3
+
+
+def test_the_answer_names_the_bounds_and_what_to_do_next(trained, photos, lab):
+    said = lab("compress", "training.epochs=1", *SMALL, "--images", str(photos),
+               "--store", str(trained / "store"))  # fmt: skip
+    assert said.code == 0, said.err
+    assert "extracting" not in said.err  # the tokens are read from the store
+    for words in ("normalised error", "average pooling", "block-PCA", "two draws of real tokens",
+                  "1 images left out, the first: cat/broken.jpg", "compress evaluate"):  # fmt: skip
+        assert words in said.out, words
+
+
+def test_measured_beside_every_method(trained, photos, lab, tmp_path):
+    said = lab(
+        "compress", "evaluate", "--images", str(photos), "--grids", "4", "--compressors",
+        str(trained / "out"), "--methods", "average", "random", "block_pca", "--n-samples", "30",
+        "evaluation.parts=[reinjection,loyalty]", f"evaluation.fit_images=[{photos}]", "--json",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    found = said.json
+    rows = {row["method"]: row for row in found["rows"]}
+    assert list(rows) == ["trained", "average", "random", "block_pca"]
+    assert rows["average"]["training_free"] and not rows["block_pca"]["training_free"]
+    assert set(rows["average"]["kept"]) == {
+        "zero_shot", "embedding", "zero_shot_hard", "embedding_hard",
+    }  # fmt: skip
+    tasks = {one["task"] for one in found["verdicts"]}
+    assert "embedding" in tasks
+    assert found["costs"]["budgets"][0]["visual_tokens"] == 144
+    folder = tmp_path / "outputs/compress/evaluate"  # beside, not over, a training run
+    for name in ("run.json", "pareto.png", "two_axes.png", "tokens.png", "loss_map.png"):
+        assert (folder / name).is_file(), name
+
+
+def test_resumed_after_kill_9_it_ends_in_the_same_numbers(photos, tmp_path):
+    words = [
+        sys.executable, "-m", "encoderlab", "compress", "training.epochs=3", *SMALL, "--images",
+        str(photos), "--store", str(tmp_path / "store"), "training.save_every_steps=1",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+    def ran(folder: str, *more: str) -> None:
+        subprocess.run(
+            [*words, "--output-dir", str(tmp_path / folder), *more],
+            check=True, env=environment, capture_output=True,
+        )  # fmt: skip
+
+    ran("whole")
+    latest = tmp_path / "killed/checkpoints/latest.pt"
+    going = subprocess.Popen(
+        [*words, "--output-dir", str(tmp_path / "killed")],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not latest.is_file():
+        assert going.poll() is None or latest.is_file()
+        time.sleep(0.02)
+    going.send_signal(signal.SIGKILL)
+    going.wait()
+    ran("killed", "--resume", str(tmp_path / "killed"))
+    one, other = (
+        checkpoint.read(tmp_path / name / "checkpoints/latest.pt", "encoderlab-compressor-1")
+        for name in ("whole", "killed")
+    )
+    assert one["history"] == other["history"]
+    for name, value in one["weights"].items():
+        assert torch.equal(value, other["weights"][name]), name
+
+
+@pytest.mark.parametrize("cache", ["int8", "off"])
+def test_tokens_in_a_byte_or_not_kept_at_all(cache, photos, lab, tmp_path):
+    said = lab("compress", "training.epochs=1", *SMALL, "--images", str(photos), "--cache", cache,
+               "training.wgan_weight=0", "--json")  # fmt: skip
+    assert said.code == 0, said.err
+    shelves = list((tmp_path / "outputs/features").glob("*/key.json"))
+    if cache == "off":
+        assert not shelves and said.json["int8_error"] is None
+    else:
+        assert shelves and 0 < said.json["int8_error"] < 1e-3
+    assert said.json["validation"]["nmse"] <= said.json["bounds"]["average"] + 1e-6
+
+
+def test_the_layout_of_imagenet(photos, lab, tmp_path):
+    root = tmp_path / "imagenet"
+    for split in ("train", "val"):
+        (root / split).mkdir(parents=True)
+        for name in ("cat", "dog"):
+            shutil.copytree(photos / name, root / split / name)
+    said = lab("compress", "training.epochs=1", *SMALL, f"data.imagenet_root={root}", "--json",
+               "training.wgan_weight=0")  # fmt: skip
+    assert said.code == 0, said.err
+    assert (said.json["train_images"], said.json["val_images"]) == (48, 48)
+
+
+def test_nested_budgets_in_one_network(photos, lab, tmp_path):
+    said = lab(
+        "compress",
+        "training.epochs=1",
+        *SMALL,
+        "model.compressor.nested=[3,5]",
+        "--images",
+        str(photos),
+        "--distribution",
+        "sliced_wasserstein",
+        "--json",
+    )
+    assert said.code == 0, said.err
+    assert Compressor.from_pretrained(tmp_path / "outputs/compress").budgets == (
+        (4, 4), (3, 3), (5, 5),
+    )  # fmt: skip
+
+
+def test_two_processes_share_a_batch(photos, tmp_path):
+    words = [
+        sys.executable, "-m", "encoderlab", "compress", "training.epochs=1", *SMALL, "--images",
+        str(photos), "hardware.devices=2", "--output-dir", str(tmp_path / "two"), "--device", "cpu",
+        "--store", str(tmp_path / "store"), "training.wgan_weight=0",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    alone = [word for word in words if word != "hardware.devices=2"]
+    alone[alone.index(str(tmp_path / "two"))] = str(tmp_path / "one")
+    subprocess.run(alone, env=environment, capture_output=True, check=True, timeout=240)
+    one, two = (
+        Compressor.from_pretrained(tmp_path / name).model.state_dict() for name in ("one", "two")
+    )
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], atol=2e-3), name
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--images", "PHOTOS", "--grid", "13"], 2, "13 x 13 of 12 x 12"),
+        (["--images", "nowhere"], 3, "no such data"),
+        (["--images", "PHOTOS", "data.imagenet_root=x"], 2, "two sources of images"),
+        (["--images", "PHOTOS", "--batch-size", "99"], 2, "the batch is larger than the data"),
+        (["--images", "PHOTOS", "--resume", "x"], 3, "nothing to resume from"),
+        (["--images", "PHOTOS", "--layer", "9"], 2, "layer"),
+        (["--distribution", "gan"], 2, "unknown value for --distribution"),
+        (["evaluate", "--methods", "averge"], 2, "unknown method"),
+        (["evaluate", "--compressors", "nothing"], 3, "no such compressor"),
+        (["evaluate", "--llm", "nobody"], 3, "no such LLM to reckon the cost of"),
+        (["evaluate", "--images", "FEW"], 2, "too few readable images"),
+        (["evaluat"], 2, "Did you mean 'evaluate'"),
+    ],
+)
+def test_mistakes_get_one_sentence(words, code, said, photos, lab, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((20, 20, 3), i, np.uint8)).save(few / f"{i}.png")
+    named = {"PHOTOS": str(photos), "FEW": str(few)}
+    found = lab("compress", *[named.get(word, word) for word in words])
+    assert found.code == code, found.err
+    assert said in found.err
+    assert "Traceback" not in found.err
+
+
+def test_a_compressor_of_another_layer_is_refused(trained, photos, lab):
+    said = lab("compress", "evaluate", "--compressors", str(trained / "out"), "--layer", "2",
+               "--images", str(photos))  # fmt: skip
+    assert said.code == 2
+    assert "trained on other tokens" in said.err
+    assert "tiny-clip, layer 2" in said.err
+
+
+def test_tokens_that_would_not_fit_are_not_begun(photos, lab, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 1000))
+    said = lab("compress", "training.epochs=1", *SMALL, "--images", str(photos))
+    assert said.code == 1
+    assert "would not fit on the disk" in said.err
+    assert "--cache int8 takes about half" in said.err
+    assert not (tmp_path / "outputs/features").exists()

@@ -1,0 +1,263 @@
+"""Training a compressor: what it reaches, that it resumes to the same numbers, what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from encoderlab.compress import trainer as module
+from encoderlab.compress.compressor import Compressor
+from encoderlab.compress.contract import normalised_error
+from encoderlab.compress.linear import BlockPCA
+from encoderlab.compress.token_source import TokensInMemory, first_tokens
+from encoderlab.compress.trainer import CompressorTrainer, Recipe
+from encoderlab.errors import MissingError, UsageError, WorkError
+from encoderlab.models import checkpoint
+from encoderlab.models.token_compressor import AutoencoderShape
+from encoderlab.training.devices import make_fabric
+
+GRID, BUDGET = (6, 6), (3, 3)
+SHAPE = AutoencoderShape(6, GRID, (BUDGET,), 16)
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return make_fabric("cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    """Windows bent out of few numbers: what no linear map can keep."""
+    torch.manual_seed(0)
+    codes = torch.randn(240, 9, 5)
+    blocks = torch.tanh(codes @ torch.randn(5, 40) * 1.5) @ torch.randn(40, 4 * 6) / 4
+    image = blocks.reshape(240, 3, 3, 2, 2, 6).permute(0, 1, 3, 2, 4, 5)
+    return image.reshape(240, 36, 6) + 1.0
+
+
+@pytest.fixture(scope="module")
+def sets(tokens):
+    return TokensInMemory(tokens[:200]), TokensInMemory(tokens[200:])
+
+
+def trained(fabric, sets, folder, shape=SHAPE, **recipe):
+    recipe = {"epochs": 2, "batch_size": 20, "n_critic": 2, **recipe}
+    run = CompressorTrainer(shape, *sets, Recipe(**recipe), fabric, folder)
+    return run, run.run()
+
+
+def test_it_begins_at_block_pca_and_goes_below(fabric, sets, tokens, tmp_path):
+    bound = BlockPCA().fit(tokens[:200], GRID, BUDGET)
+    held_out = tokens[200:]
+    mean = tokens[:200].mean(dim=(0, 1))
+    best_linear = normalised_error(
+        held_out, bound.decode(bound.compress(held_out, GRID, BUDGET), GRID), mean
+    )
+    recipe = Recipe(
+        epochs=40, batch_size=20, wgan_weight=0, lr=5e-3, standardise="all", grad_clip=0
+    )
+    run = CompressorTrainer(SHAPE, *sets, recipe, fabric, tmp_path)
+    assert run.validate()["nmse"] == pytest.approx(best_linear, rel=0.02)
+    done = run.run()
+    assert done.history[done.best_epoch]["val/nmse"] < 0.9 * best_linear
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {},
+        {"distribution": "sliced_wasserstein"},
+        {"distribution": "sinkhorn"},
+        {"distribution": "mmd"},
+        {"distribution": "none"},
+        {"ae_weight": 0.0},
+        {"balance": False, "standardise": "all", "start": "average"},
+    ],
+)
+def test_every_distribution_trains_and_logs_both_gradients(fabric, sets, tmp_path, recipe):
+    run, done = trained(fabric, sets, tmp_path, **recipe)
+    row = done.history[-1]
+    assert all(math.isfinite(value) for value in row.values())
+    assert row["gradient/reconstruction"] > 0 or recipe.get("ae_weight") == 0
+    if run.recipe.matches:
+        assert row["gradient/distribution"] > 0
+    if run.recipe.adversarial:
+        assert {"critic/penalty", "critic/corrected", "critic/slope_p50"} <= set(row)
+        assert row["critic/corrected"] >= 0
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {
+        "checkpoint_epoch_1.pt", "checkpoint_epoch_2.pt", "best_model.pt", "latest.pt",
+    }  # fmt: skip
+
+
+def test_the_balanced_gradients_weigh_what_the_weights_say(fabric, sets, tmp_path):
+    run = CompressorTrainer(SHAPE, *sets, Recipe(batch_size=20), fabric, tmp_path)
+    gradient, push = torch.randn(4, 9, 6), 1e-4 * torch.randn(4, 9, 6)
+    scaled = push * run._weight(gradient, push)
+    assert float(scaled.norm() / gradient.norm()) == pytest.approx(0.1, rel=1e-4)
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_numbers(fabric, sets, tmp_path, monkeypatch):
+    whole, done = trained(fabric, sets, tmp_path / "whole")
+    killed = CompressorTrainer(
+        SHAPE, *sets, Recipe(epochs=2, batch_size=20, n_critic=2), fabric, tmp_path / "b",
+        save_every=7,
+    )  # fmt: skip
+    step = CompressorTrainer._step
+
+    def dies(self, *arguments):
+        if self.step == 13:
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    monkeypatch.setattr(CompressorTrainer, "_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    monkeypatch.undo()
+    again = CompressorTrainer(
+        SHAPE, *sets, Recipe(epochs=2, batch_size=20, n_critic=2), fabric, tmp_path / "b"
+    )
+    again.resume(tmp_path / "b" / "checkpoints" / "latest.pt")
+    assert again.step == 10  # the end of the first epoch is the newest state
+    resumed = again.run()
+    assert resumed.history == done.history
+    for ours, theirs in zip(
+        whole.model.state_dict().values(), again.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_checks_before_training_leave_no_trace(fabric, sets, tmp_path, monkeypatch):
+    checked, done = trained(fabric, sets, tmp_path / "a", epochs=1)
+    assert {"critic/slope_p10", "critic/slope_p90", "critic/corrected"} <= set(done.checks)
+    monkeypatch.setattr(CompressorTrainer, "_check", lambda self: {})
+    plain, _ = trained(fabric, sets, tmp_path / "b", epochs=1)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            checked.critics.state_dict().values(), plain.critics.state_dict().values(), strict=True
+        )
+    )
+
+
+def test_a_critic_that_normalises_over_the_batch_is_refused(fabric, sets, tmp_path, monkeypatch):
+    class Blind(module.TokenCritic):
+        def forward(self, tokens):
+            return super().forward((tokens - tokens.mean(dim=0)) / (tokens.std(dim=0) + 1))
+
+    monkeypatch.setattr(module, "TokenCritic", Blind)
+    with pytest.raises(WorkError, match=r"depends on the others.*without batch normalisation"):
+        trained(fabric, sets, tmp_path)
+
+
+def test_a_divergence_stops_with_the_last_good_checkpoint(fabric, sets, tmp_path):
+    run = CompressorTrainer(SHAPE, *sets, Recipe(epochs=2, batch_size=20), fabric, tmp_path)
+    run._save("latest.pt")
+    with torch.no_grad():
+        run.model.decoder.out.weight.fill_(torch.nan)
+    with pytest.raises(
+        WorkError, match=r"reconstruction loss is nan at step 1.*The last good checkpoint is .*"
+    ):
+        run.run()
+
+
+def test_the_best_epoch_is_of_the_lowest_error_then_of_the_nearest_tokens(
+    fabric, sets, tmp_path, monkeypatch
+):
+    found = iter([(0.40, 0.9), (0.30, 0.9), (0.20, 0.8), (0.2000001, 0.5), (0.25, 0.1)])
+
+    def validate(self):
+        nmse, apart = next(found)
+        return {
+            "nmse": nmse, "cosine": 1.0, "sliced_wasserstein": apart,
+            "sliced_wasserstein_floor": 0.1,
+        }  # fmt: skip
+
+    monkeypatch.setattr(CompressorTrainer, "validate", validate)
+    _, done = trained(fabric, sets, tmp_path, epochs=4, wgan_weight=0)
+    assert done.best_epoch == 3
+
+
+def test_one_network_of_several_budgets_trains_them_all(fabric, sets, tmp_path):
+    shape = AutoencoderShape(6, GRID, ((3, 3), (2, 2), (4, 4)), 8)
+    _, done = trained(fabric, sets, tmp_path, shape=shape, epochs=3, start="average")
+    first, last = done.history[0], done.history[-1]
+    for budget in ("3x3", "2x2", "4x4"):
+        assert last[f"val/nmse/{budget}"] < first[f"val/nmse/{budget}"]
+    one = Compressor.from_checkpoint(tmp_path / "checkpoints" / "best_model.pt")
+    assert one.budgets == ((3, 3), (2, 2), (4, 4))
+
+
+def test_other_settings_cannot_be_resumed(fabric, sets, tmp_path):
+    trained(fabric, sets, tmp_path, epochs=1)
+    other = CompressorTrainer(
+        SHAPE, *sets, Recipe(epochs=1, batch_size=20, n_critic=2, lr=0.1), fabric, tmp_path
+    )
+    with pytest.raises(UsageError, match=r"other settings.*got 'lr=0.1'; expected lr=0.001"):
+        other.resume(tmp_path / "checkpoints" / "latest.pt")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"distribution": "gan"}, "unknown distribution: got 'gan'"),
+        ({"ae_weight": 0.0, "wgan_weight": 0.0}, "nothing is left to learn from"),
+        ({"lr": 0.0}, "lr must be positive"),
+        ({"batch_size": 500}, "the batch is larger than the data"),
+    ],
+)
+def test_what_cannot_train_is_refused(fabric, sets, tmp_path, recipe, said):
+    with pytest.raises(UsageError, match=said):
+        trained(fabric, sets, tmp_path, **recipe)
+
+
+# -- the compressor on disk ----------------------------------------------------------------------
+
+
+def test_a_compressor_comes_back_from_its_folder(fabric, sets, tokens, tmp_path):
+    run, _ = trained(fabric, sets, tmp_path, epochs=1)
+    one = Compressor.from_checkpoint(tmp_path / "checkpoints" / "latest.pt")
+    kept = one.compress(tokens[:3], GRID, 9)
+    assert torch.allclose(kept.tokens, run.model.compress(tokens[:3], BUDGET), atol=1e-5)
+    assert kept.sizes.sum() == 3 * 36
+    again = Compressor.from_pretrained(one.save_pretrained(tmp_path / "out"))
+    assert torch.equal(again.compress(tokens[:3], GRID, BUDGET).tokens, kept.tokens)
+    assert torch.equal(again.decode(kept, GRID), one.decode(kept, GRID))
+    assert again.about["steps"] == 10
+    half = Compressor.from_pretrained(one.save_pretrained(tmp_path / "half", half=True))
+    near = half.compress(tokens[:3], GRID, 9).tokens
+    assert torch.allclose(near, kept.tokens, atol=0.02)
+
+
+def test_what_is_no_compressor_is_said(tmp_path, tokens):
+    with pytest.raises(MissingError, match="no such compressor: got"):
+        Compressor.from_pretrained(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text('{"format": "other"}')
+    with pytest.raises(UsageError, match=r"cannot be read.*its format is 'other'"):
+        Compressor.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UsageError, match="the compressor cannot be read"):
+        Compressor.from_pretrained(tmp_path)
+    one = Compressor(module.TokenAutoencoder(SHAPE))
+    with pytest.raises(
+        UsageError, match=r"another grid or budget: got '2 x 2 of 6 x 6'; expected 3 x"
+    ):
+        one.compress(tokens[:1], GRID, 4)
+    with pytest.raises(UsageError, match="tokens of another width: got 5; expected 6 channels"):
+        one.compress(tokens[:1, :, :5], GRID, 9)
+
+
+def test_a_checkpoint_of_another_program_is_refused(tmp_path):
+    checkpoint.write(tmp_path / "x.pt", {"weights": {}}, "something-else")
+    with pytest.raises(UsageError, match="expected encoderlab-compressor-1"):
+        Compressor.from_checkpoint(tmp_path / "x.pt")
+
+
+def test_statistics_are_of_images_drawn_from_all():
+    source = TokensInMemory(torch.arange(100.0).view(100, 1, 1))
+    drawn = first_tokens(source, 20).flatten()
+    assert len(drawn) == 20
+    assert drawn.max() > 60
+    assert torch.equal(drawn, first_tokens(source, 20).flatten())
