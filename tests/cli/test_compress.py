@@ -102,19 +102,20 @@ def test_resumed_after_kill_9_it_ends_in_the_same_numbers(photos, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
     def ran(folder: str, *more: str) -> None:
-        subprocess.run(
+        done = subprocess.run(
             [*words, "--output-dir", str(tmp_path / folder), *more],
-            check=True, env=environment, capture_output=True,
+            env=environment, capture_output=True, text=True,
         )  # fmt: skip
+        assert done.returncode == 0, done.stderr
 
     ran("whole")
-    latest = tmp_path / "killed/checkpoints/latest.pt"
+    first = tmp_path / "killed/checkpoints/checkpoint_epoch_1.pt"
     going = subprocess.Popen(
         [*words, "--output-dir", str(tmp_path / "killed")],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    while not latest.is_file():
-        assert going.poll() is None or latest.is_file()
+    while not first.is_file():
+        assert going.poll() is None or first.is_file()
         time.sleep(0.02)
     going.send_signal(signal.SIGKILL)
     going.wait()
@@ -200,7 +201,7 @@ def test_two_processes_share_a_batch(photos, tmp_path):
         (["--images", "PHOTOS", "--resume", "x"], 3, "nothing to resume from"),
         (["--images", "PHOTOS", "--layer", "9"], 2, "layer"),
         (["--distribution", "gan"], 2, "unknown value for --distribution"),
-        (["evaluate", "--methods", "averge"], 2, "unknown method"),
+        (["evaluate", "--methods", "averge"], 2, "Did you mean 'average'"),
         (["evaluate", "--compressors", "nothing"], 3, "no such compressor"),
         (["evaluate", "--llm", "nobody"], 3, "no such LLM to reckon the cost of"),
         (["evaluate", "--images", "FEW"], 2, "too few readable images"),

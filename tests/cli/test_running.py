@@ -179,7 +179,9 @@ def test_output_folder_that_is_a_file_is_refused_before_the_work(lab, experiment
 def test_ls_lists_every_kind(lab):
     said = lab("ls", "--json")
     assert said.code == 0, said.err
-    assert set(said.json) == {"encoders", "llms", "metrics", "commands", "datasets"}
+    assert set(said.json) == {
+        "encoders", "llms", "metrics", "commands", "datasets", "methods", "compressors",
+    }  # fmt: skip
     assert said.json["encoders"]["clip"] == "openai/clip-vit-base-patch32"
 
 

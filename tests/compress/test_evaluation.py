@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from encoderlab.compress import readout
-from encoderlab.compress.catalogue import NAMES, instances
+from encoderlab.compress.catalogue import MAKE, instances
 from encoderlab.compress.cost import KNOWN, cost, shape_of
 from encoderlab.compress.evaluation import Bench
 from encoderlab.compress.kept import Scale, mcnemar, share
@@ -20,6 +20,7 @@ from encoderlab.data.synthetic import generate
 from encoderlab.data.synthetic.labelled import GLYPHS, glyphs, largest_colour, main_colours
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.settings.compress import METHODS
 
 LAYER, GRID = 3, (12, 12)
 
@@ -141,7 +142,7 @@ def test_a_random_method_is_the_mean_of_its_seeds(encoder, seen):
     assert float(together.nmse) == pytest.approx(np.mean([float(one.nmse) for one in alone]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_measured_at_its_exact_budget(encoder, seen, name):
     methods = instances(name, encoder, LAYER, seen.tokens, GRID, [(4, 4)])
     bench = Bench(seen, seen, GRID)
@@ -151,6 +152,11 @@ def test_every_method_is_measured_at_its_exact_budget(encoder, seen, name):
     assert 0 <= float(row.neighbours) <= 1
     assert -1 <= float(row.cka) <= 1
     assert row.error_map.shape == (24, 144)
+
+
+def test_every_name_has_a_method():
+    assert {*MAKE, "smaller_image"} == set(METHODS)
+    assert all(MAKE[name]()[0].name == name for name in MAKE if name != "tome_checkerboard")
 
 
 def test_an_unknown_method_is_refused(encoder, seen):

@@ -61,7 +61,7 @@ def test_it_begins_at_block_pca_and_goes_below(fabric, sets, tokens, tmp_path):
     run = CompressorTrainer(SHAPE, *sets, recipe, fabric, tmp_path)
     assert run.validate()["nmse"] == pytest.approx(best_linear, rel=0.02)
     done = run.run()
-    assert done.history[done.best_epoch]["val/nmse"] < 0.9 * best_linear
+    assert done.history[done.best_epoch]["val/nmse"] < 0.95 * best_linear
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,30 @@ def test_a_run_that_is_killed_goes_on_to_the_same_numbers(fabric, sets, tmp_path
         whole.model.state_dict().values(), again.model.state_dict().values(), strict=True
     ):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5])
+def test_a_run_killed_between_two_files_loses_none(fabric, sets, tmp_path, monkeypatch, after):
+    recipe = Recipe(epochs=1, batch_size=20, wgan_weight=0)
+    write, written = checkpoint.write, []
+
+    def dies(path, *arguments):
+        if len(written) == after:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write(path, *arguments)
+
+    monkeypatch.setattr(checkpoint, "write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        CompressorTrainer(SHAPE, *sets, recipe, fabric, tmp_path).run()
+        raise KeyboardInterrupt  # more files than it writes
+    monkeypatch.undo()
+    again = CompressorTrainer(SHAPE, *sets, recipe, fabric, tmp_path)
+    if "latest.pt" in written:
+        again.resume(tmp_path / "checkpoints" / "latest.pt")
+    done = again.run()
+    best = checkpoint.read(tmp_path / "checkpoints" / "best_model.pt", "encoderlab-compressor-1")
+    assert best["history"][-1]["epoch"] == done.best_epoch
 
 
 def test_the_checks_before_training_leave_no_trace(fabric, sets, tmp_path, monkeypatch):

@@ -1,9 +1,8 @@
-"""Every method that is compared, by name: what it is in words, and how one is made."""
+"""Every method that is compared, by its name in settings/compress.py, and how one is made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
@@ -24,55 +23,26 @@ from encoderlab.compress.smaller_image import SmallerImage
 from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import unknown
 from encoderlab.models.token_grid import Grid, divides
+from encoderlab.settings.compress import METHODS
 
 SEEDS = 5
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A method that is there without training a network.
-
-    Args:
-        words: what it does.
-        make: one instance, or one for each seed of a random method.
-        fitted: whether it is fitted on tokens first: a bound, not a method without training.
-    """
-
-    name: str
-    words: str
-    make: Callable[[], Sequence[Method]]
-    fitted: bool = False
-
-
-def _one(method: Callable[[], Method]) -> Callable[[], Sequence[Method]]:
-    return lambda: [method()]
-
-
-BASELINES = {
-    one.name: one
-    for one in (
-        Baseline("average", "the mean of each window", _one(AveragePooling)),
-        Baseline("bilinear", "bilinear interpolation down and up", _one(Bilinear)),
-        Baseline("strided", "the middle token of each window", _one(Strided)),
-        Baseline("random", "any tokens, five draws", lambda: [Random(s) for s in range(SEEDS)]),
-        Baseline(
-            "random_in_window", "any token of each window, five draws",
-            lambda: [RandomInWindow(s) for s in range(SEEDS)],
-        ),
-        Baseline("cls_attention", "what CLS looks at most", _one(CLSAttention)),
-        Baseline("diverse", "tokens far from one another", _one(Diverse)),
-        Baseline("kmeans", "the means of clusters of like tokens", _one(KMeans)),
-        Baseline("tome", "like tokens merged, split by parity", _one(ToMe)),
-        Baseline(
-            "tome_checkerboard", "like tokens merged, checkerboard split",
-            _one(lambda: ToMe("checkerboard")),
-        ),
-        Baseline("token_pca", "the best mixing of places", _one(TokenPCA), fitted=True),
-        Baseline("block_pca", "the best linear map of windows", _one(BlockPCA), fitted=True),
-    )
-}  # fmt: skip
-SMALLER_IMAGE = "smaller_image"
-NAMES = (*BASELINES, SMALLER_IMAGE)
+# Methods of tokens alone: one instance each, or one for each seed of a random one.
+MAKE: dict[str, Callable[[], Sequence[Method]]] = {
+    "average": lambda: [AveragePooling()],
+    "bilinear": lambda: [Bilinear()],
+    "strided": lambda: [Strided()],
+    "random": lambda: [Random(seed) for seed in range(SEEDS)],
+    "random_in_window": lambda: [RandomInWindow(seed) for seed in range(SEEDS)],
+    "cls_attention": lambda: [CLSAttention()],
+    "diverse": lambda: [Diverse()],
+    "kmeans": lambda: [KMeans()],
+    "tome": lambda: [ToMe()],
+    "tome_checkerboard": lambda: [ToMe("checkerboard")],
+    "token_pca": lambda: [TokenPCA()],
+    "block_pca": lambda: [BlockPCA()],
+}
+# Bounds: fitted on tokens, so not free of training.
+FITTED = ("token_pca", "block_pca")
 
 
 def check(names: Sequence[str]) -> None:
@@ -82,8 +52,8 @@ def check(names: Sequence[str]) -> None:
         UsageError: an unknown name.
     """
     for name in names:
-        if name not in NAMES:
-            raise unknown("method", name, NAMES, "encoderlab ls methods")
+        if name not in METHODS:
+            raise unknown("method", name, METHODS, "encoderlab ls methods")
 
 
 def instances(
@@ -102,10 +72,10 @@ def instances(
     Raises:
         UsageError: an unknown name.
     """
-    if name == SMALLER_IMAGE:
-        return [SmallerImage(encoder, layer)]
     check([name])
-    made = BASELINES[name].make()
+    if name not in MAKE:
+        return [SmallerImage(encoder, layer)]
+    made = MAKE[name]()
     for method in made:
         if isinstance(method, TokenPCA):
             method.fit(fit)
@@ -116,13 +86,6 @@ def instances(
     return made
 
 
-def words_of(name: str) -> str:
-    """What a method does."""
-    if name == SMALLER_IMAGE:
-        return "the encoder on a smaller image"
-    return BASELINES[name].words if name in BASELINES else "a trained compressor"
-
-
 def is_training_free(name: str) -> bool:
     """Whether nothing was fitted or trained for it."""
-    return name == SMALLER_IMAGE or (name in BASELINES and not BASELINES[name].fitted)
+    return name in METHODS and name not in FITTED

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from encoderlab.compress.contract import CompressedTokens, Grid, Method, merged
 from encoderlab.errors import UsageError
+from encoderlab.models.principal import principal_components
 from encoderlab.models.token_grid import blocks_of, divides, tokens_of_blocks, window_of
 
 
@@ -77,30 +78,29 @@ class BlockPCA(Method):
         Raises:
             UsageError: a budget that does not divide the grid.
         """
-        blocks = self._blocks(tokens.double(), grid, budget).flatten(0, 1)
-        mean = blocks.mean(dim=0)
-        moment = (blocks - mean).T @ (blocks - mean)
-        values, vectors = torch.linalg.eigh(moment)
-        channels = tokens.shape[-1]
-        basis = vectors.flip(1)[:, :channels]
-        self.fits[grid, budget] = (mean, basis, values.flip(0))
+        blocks = self._blocks(tokens, grid, budget).flatten(0, 1)
+        self.fits[grid, budget] = principal_components(blocks, tokens.shape[-1])
         return self
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
         mean, basis, _ = self._fit_of(grid, budget)
-        blocks = self._blocks(tokens.double(), grid, budget)
+        blocks = self._blocks(tokens, grid, budget)
         window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
         kept = merged(tokens, window, budget[0] * budget[1], grid, budget)
         return CompressedTokens(
-            ((blocks - mean) @ basis).to(tokens.dtype), kept.positions, kept.sizes, window, budget
+            (blocks - mean.to(blocks.dtype)) @ basis.to(blocks.dtype),
+            kept.positions,
+            kept.sizes,
+            window,
+            budget,
         )
 
     def decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
         assert kept.grid is not None
         mean, basis, _ = self._fit_of(grid, kept.grid)
-        blocks = kept.tokens.double() @ basis.T + mean
-        tokens = tokens_of_blocks(blocks, grid, kept.grid)
-        return tokens.to(kept.tokens.dtype)
+        dtype = kept.tokens.dtype
+        blocks = kept.tokens @ basis.T.to(dtype) + mean.to(dtype)
+        return tokens_of_blocks(blocks, grid, kept.grid)
 
     def _fit_of(self, grid: Grid, budget: Grid) -> tuple[Tensor, Tensor, Tensor]:
         if (grid, budget) not in self.fits:

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.data.sample import Sample
 from encoderlab.encoders.vision import VisionEncoder, stack
 from encoderlab.features.extract import StoredFeatures
-from encoderlab.features.pipeline import Skipped, decode_for
+from encoderlab.features.pipeline import Decoded, Skipped, decode_for, decoding_threads
+from encoderlab.progress import progress
+
+LOOKED_AT = 256
 
 
 class TokenSource(Protocol):
@@ -71,26 +74,29 @@ class FreshTokens:
         self.encoder, self.layer = encoder, layer
         self.skipped: list[Skipped] = []
         self.samples: list[Sample] = []
-        for sample in samples:
-            found = decode_for(encoder.preprocess, sample)
-            if isinstance(found, str):
-                self.skipped.append(Skipped(sample.id, found))
-            else:
-                self.samples.append(sample)
+        with progress("looking for unreadable images", total=len(samples), unit="image") as bar:
+            for start in range(0, len(samples), LOOKED_AT):
+                some = samples[start : start + LOOKED_AT]
+                for sample, found in zip(some, self._decoded(some), strict=True):
+                    if isinstance(found, str):
+                        self.skipped.append(Skipped(sample.id, found))
+                    else:
+                        self.samples.append(sample)
+                bar.advance(len(some))
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
-        pixels = [self._pixels(self.samples[i]) for i in indices]
+        decoded = self._decoded([self.samples[i] for i in indices])
+        pixels = [one.pixels for one in decoded if not isinstance(one, str)]
         seen = self.encoder.encode_pixels(stack(pixels), layers=[self.layer])
         # A plain copy: what inference mode made cannot be trained on.
         return seen.layers[self.layer].clone()
 
-    def _pixels(self, sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
-        found = decode_for(self.encoder.preprocess, sample)
-        assert not isinstance(found, str)
-        return found.pixels
+    def _decoded(self, samples: Sequence[Sample]) -> list[Decoded | str]:
+        with decoding_threads() as pool:
+            return list(pool.map(lambda one: decode_for(self.encoder.preprocess, one), samples))
 
 
 def first_tokens(source: TokenSource, count: int, seed: int = 0) -> Float[Tensor, "k t c"]:

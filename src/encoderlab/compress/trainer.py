@@ -58,11 +58,9 @@ DISTRIBUTIONS = ("wgan", "sliced_wasserstein", "sinkhorn", "mmd", "none")
 STARTS = ("block_pca", "average")
 STANDARDISED = ("channel", "all")
 # Tokens for the standardisation and the start; a pairwise distance sees fewer.
-FIT_IMAGES, PAIRWISE_TOKENS = 2000, 1024
+FIT_IMAGES, FIT_VALUES, PAIRWISE_TOKENS = 2000, 300_000_000, 1024
 VALIDATED, SECONDS_BETWEEN_SAVES, CHECK_STEPS = 512, 60.0, 20
 SEEDS_APART = 1_000_003
-# Fewer windows than this many times their dimensions have principal components of their own.
-WINDOWS_PER_DIMENSION = 2
 LINEAR_SHARE = 0.1
 
 
@@ -168,7 +166,9 @@ class CompressorTrainer:
         torch.manual_seed(recipe.seed)
         self.model = TokenAutoencoder(shape)
         self.critics = nn.ModuleList(TokenCritic(shape.channels, g) for g in shape.budgets)
-        self._begin(first_tokens(train, FIT_IMAGES, recipe.seed))
+        places = shape.grid[0] * shape.grid[1]
+        count = min(FIT_IMAGES, max(2, FIT_VALUES // (places * shape.channels)))
+        self._begin(first_tokens(train, count, recipe.seed))
         self.device = fabric.device
         self.model.to(self.device)
         self.critics.to(self.device)
@@ -207,7 +207,7 @@ class CompressorTrainer:
             named = f"{budget[0]} x {budget[1]}"
             if not divides(grid, budget):
                 note(f"{named} starts as average pooling: its windows are not of one size")
-            elif len(tokens) * windows < WINDOWS_PER_DIMENSION * dimensions:
+            elif len(tokens) * windows < dimensions:
                 note(f"{named} starts as average pooling: too few images for the best linear map")
             else:
                 start_at_block_pca(self.model.compressor, self.model.decoder, ready, budget)
@@ -502,7 +502,8 @@ class CompressorTrainer:
         )
         best = ["best_model.pt"] if better else []
         own = [f"checkpoint_epoch_{epoch}.pt"] if epoch else []
-        self._save(*own, "latest.pt", *best)
+        # The state to resume from comes last: a run killed before it does this epoch again.
+        self._save(*best, *own, "latest.pt")
 
     def _due(self, saved_at: float) -> bool:
         if self.save_every is not None:

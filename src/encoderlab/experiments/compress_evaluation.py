@@ -12,6 +12,7 @@ from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_wa
 from encoderlab.experiments.tables import aligned_columns
 from encoderlab.progress import note, progress
 from encoderlab.settings.compress import (
+    METHODS,
     CompressData,
     CompressEvaluation,
     CompressModel,
@@ -99,27 +100,31 @@ class CompressEvaluationResult:
     def _table(self, budget: tuple[int, ...]) -> list[str]:
         rows = [row for row in self.rows if tuple(row["budget"]) == budget]
         count, whole = budget[0] * budget[1], self.grid[0] * self.grid[1]
-        kept = [task for task in TITLES if any(row["kept"].get(task) for row in rows)]
+        tasks = [one for one in TITLES if not one.endswith("_hard") and one in rows[0]["kept"]]
+        head = ["method", "error", "distance"]
+        cells = [[r["method"], _text(r["nmse"]), f"{r['sliced_wasserstein']:.3f}"] for r in rows]
+        for task in tasks:
+            head += [TITLES[task] + " kept", *(["no CLS"] if f"{task}_hard" in self.scales else [])]
+            for row, cell in zip(rows, cells, strict=True):
+                cell.append(_text(row["kept"][task], task == MAIN))
+                if f"{task}_hard" in row["kept"]:
+                    cell.append(_text(row["kept"][f"{task}_hard"]))
+        lines = [
+            f"{count} of {whole} tokens ({budget[0]} x {budget[1]}); two draws of real tokens are "
+            f"{rows[0]['distance_floor']:.3f} apart",
+            aligned_columns([head, *cells]),
+        ]
         readings = list(rows[0]["reading"])
-        near = any(row["neighbours"] for row in rows)
-        head = ["method", "error", "distance", *[TITLES[one] + " kept" for one in kept],
-                *readings, *(["neighbours"] if near else []), "ms"]  # fmt: skip
-        cells = [head]
+        near = ["neighbours"] if rows[0]["neighbours"] else []
+        more = [["method", *readings, *near, "ms an image"]]
         for row in rows:
-            cells.append(
+            more.append(
                 [
-                    row["method"], _text(row["nmse"]), f"{row['sliced_wasserstein']:.3f}",
-                    *[_text(row["kept"].get(one), one == MAIN) for one in kept],
-                    *[_text(row["reading"][one]) for one in readings],
-                    *([_text(row["neighbours"])] if near else []), f"{row['milliseconds']:.2f}",
+                    row["method"], *[_text(row["reading"][one]) for one in readings],
+                    *[_text(row[one]) for one in near], f"{row['milliseconds']:.2f}",
                 ]
             )  # fmt: skip
-        floor = rows[0]["distance_floor"]
-        return [
-            f"{count} of {whole} tokens ({budget[0]} x {budget[1]}); distance of two draws of real "
-            f"tokens: {floor:.3f}",
-            aligned_columns(cells),
-        ]
+        return [*lines, "", aligned_columns(more)]
 
     def _cost_lines(self) -> list[str]:
         cells = [["visual tokens", "prefill", "KV cache", "tokens"]]
@@ -204,20 +209,31 @@ def _pictures(
     from encoderlab.data.read import read_samples, split_by_image
     from encoderlab.data.synthetic import generate
 
-    named = [*data.images, *([data.imagenet_root] if data.imagenet_root else [])]
-    fit: list[Sample] = [
-        sample for source in settings.fit_images for sample in read_samples(source, data.img_root)
-    ]
+    def of(sources: Sequence[str], split: str, count: int) -> list[Sample]:
+        found: list[Sample] = []
+        for source in sources:
+            if source == SYNTHETIC:
+                found += [generate(i, split=split).to_sample() for i in range(count)]
+            else:
+                found += read_samples(source, data.img_root)
+        return found
+
+    named = list(data.images)
+    fitted = list(settings.fit_images)
+    if data.imagenet_root:
+        root = Path(data.imagenet_root).expanduser()
+        whole = (root / "train").is_dir() and (root / "val").is_dir()
+        named.append(str(root / "val") if whole else str(root))
+        fitted += [str(root / "train")] if whole else []
     if not named or named == [SYNTHETIC]:
-        samples = [generate(i, split="test").to_sample() for i in range(settings.n_samples)]
-        fit = fit or [generate(i).to_sample() for i in range(settings.n_fit)]
-        said = "the synthetic world, its test split"
+        named, fitted = [SYNTHETIC], fitted or [SYNTHETIC]
+    samples = of(named, "test", settings.n_samples)
+    said = ", ".join(Path(one).name for one in named)
+    if fitted:
+        fit = of(fitted, "train", settings.n_fit)
     else:
-        samples = [one for source in named for one in read_samples(source, data.img_root)]
-        said = ", ".join(Path(one).name for one in named)
-        if not fit:
-            fit, samples = split_by_image(samples, 0.5)
-            said += ", half of it; the other half fits"
+        fit, samples = split_by_image(samples, 0.5)
+        said += ", half of it; the other half fits"
     left: list[tuple[str, str]] = []
 
     def read(chosen: Sequence[Sample], most: int) -> tuple[list[Sample], list[Any]]:
@@ -384,28 +400,25 @@ def _compressors(
     layer: int,
     budgets: Sequence[tuple[int, int]],
 ) -> dict[str, list[Compressor]]:
-    """Trained compressors for this encoder and layer, by what they are called in the tables:
-    several with one name, of several budgets, are one line."""
+    """Trained compressors for this encoder and layer, by what they are called in the tables
+    ("NAME:FOLDER"): several with one name, of several budgets, are one line."""
     from encoderlab.compress.compressor import Compressor, shipped
 
     found: dict[str, list[Compressor]] = {}
     for name in named or shipped():
-        one = Compressor.from_pretrained(name)
+        label, _, folder = name.rpartition(":")
+        one = Compressor.from_pretrained(folder)
         right = one.about.get("fingerprint") == encoder.fingerprint
-        if not named:
-            if right and one.about.get("layer") == layer and set(one.budgets) & set(budgets):
-                found.setdefault("trained", []).append(one)
-            continue
-        if not right or one.about.get("layer") != layer:
+        if right and one.about.get("layer") == layer:
+            if named or set(one.budgets) & set(budgets):
+                found.setdefault(label or "trained", []).append(one)
+        elif named:
             raise UsageError(
                 "the compressor was trained on other tokens",
-                got=f"{name}: {one.about.get('encoder')}, layer {one.about.get('layer')}",
+                got=f"{folder}: {one.about.get('encoder')}, layer {one.about.get('layer')}",
                 want=f"{encoder.name}, layer {layer}",
                 hint="choose them with --model and --layer",
             )
-        place = Path(name)
-        label = place.parent.name if place.name == "compressor" else place.name
-        found.setdefault(label if len(named) > 1 else "trained", []).append(one)
     if not found:
         note(f"no trained compressor for {encoder.name}, layer {layer}: baselines alone")
     return found
@@ -422,7 +435,7 @@ def _measured(
 ) -> tuple[list[Measured], dict[str, str]]:
     from encoderlab.compress import catalogue
 
-    names = list(settings.methods or catalogue.NAMES)
+    names = list(settings.methods or METHODS)
     rows: list[Measured] = []
     refused: dict[str, str] = {}
     total = (len(names) + len(compressors)) * len(budgets)
@@ -515,14 +528,14 @@ def _answers(
 
 
 def _record(row: Measured, bench: Bench) -> dict[str, Any]:
-    from encoderlab.compress.catalogue import is_training_free, words_of
+    from encoderlab.compress.catalogue import is_training_free
 
     def scores(found: Mapping[str, Score]) -> dict[str, Any]:
         return {name: one.to_json() for name, one in found.items()}
 
     return {
         "method": row.method,
-        "words": words_of(row.method),
+        "words": METHODS.get(row.method, "a trained compressor"),
         "training_free": is_training_free(row.method),
         "budget": list(row.budget),
         "tokens": row.tokens,

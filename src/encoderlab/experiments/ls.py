@@ -1,4 +1,4 @@
-"""Lists what there is: encoders, LLMs, metrics, commands, data sets. Loads no model."""
+"""Lists what there is: encoders, LLMs, metrics, methods, commands, data sets. Loads no model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from encoderlab.errors import unknown
 from encoderlab.settings.aliases import encoder_aliases, llm_aliases
 from encoderlab.settings.commands import COMMANDS
+from encoderlab.settings.compress import METHODS
 
 ZOO = Path(__file__).parent.parent / "zoo"
 
@@ -42,14 +43,14 @@ def run(*, out: Path | None = None, what: str | None = None) -> Listing:
 
     Args:
         out: not used; listing leaves no folder.
-        what: encoders, llms, metrics, commands or datasets; None for all.
+        what: encoders, llms, metrics, commands, datasets, methods or compressors; None for all.
 
     Raises:
         UsageError: no such kind.
     """
     listings = {
         "encoders": _encoders, "llms": _llms, "metrics": _metrics, "commands": _commands,
-        "datasets": _datasets,
+        "datasets": _datasets, "methods": _methods, "compressors": _compressors,
     }  # fmt: skip
     if what is not None and what not in listings:
         raise unknown("kind of thing", what, listings, "encoderlab ls --help")
@@ -99,6 +100,25 @@ def _commands() -> list[tuple[str, str]]:
         )
         for command in COMMANDS.values()
     ]
+
+
+def _methods() -> list[tuple[str, str]]:
+    return list(METHODS.items())
+
+
+def _compressors() -> list[tuple[str, str]]:
+    rows = []
+    for config in sorted((ZOO / "compressors").glob("*/config.json")):
+        shape = json.loads(config.read_text(encoding="utf-8"))
+        (h, w), about = shape["shape"]["grid"], shape["about"]
+        budgets = ", ".join(f"{a} x {b}" for a, b in shape["shape"]["budgets"])
+        rows.append(
+            (
+                config.parent.name,
+                f"{about['encoder']}, layer {about['layer']}: {h} x {w} to {budgets}",
+            )
+        )
+    return rows
 
 
 def _datasets() -> list[tuple[str, str]]:

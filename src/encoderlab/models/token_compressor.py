@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from encoderlab.errors import UsageError, unknown
+from encoderlab.models.principal import principal_components
 from encoderlab.models.token_grid import (
     Grid,
     as_image,
@@ -200,9 +201,6 @@ class ConvolutionDecoder(nn.Module):
         self.linear = nn.ModuleDict(
             {_key(g): TokensToWindows(channels, grid, g) for g in self.out_grids}
         )
-        self.stems = nn.ModuleDict(
-            {_key(g): TokensToWindows(channels, grid, g) for g in self.out_grids}
-        )
         self.into = nn.Conv2d(channels, width, 1)
         # Where in its window a place is, the small grid cannot say.
         self.place = nn.Parameter(torch.zeros(1, width, *grid))
@@ -214,9 +212,9 @@ class ConvolutionDecoder(nn.Module):
     def forward(
         self, kept: Float[Tensor, "b k c"], out_grid: Grid | None = None
     ) -> Float[Tensor, "b n c"]:
-        key = _key(out_grid or self.out_grids[0])
-        hidden = self.into(as_image(self.stems[key](kept), self.grid)) + self.place
-        return self.linear[key](kept) + as_tokens(self.out(F.gelu(self.blocks(hidden))))
+        plain = self.linear[_key(out_grid or self.out_grids[0])](kept)
+        hidden = self.into(as_image(plain, self.grid)) + self.place
+        return plain + as_tokens(self.out(F.gelu(self.blocks(hidden))))
 
 
 class AttentionDecoder(nn.Module):
@@ -407,17 +405,15 @@ def start_at_block_pca(
     flat = tokens.flatten(0, 1).double()
     centre = flat.mean(dim=0)
     spread, spread_back = _roots((flat - centre).T @ (flat - centre) / len(flat))
-    blocks = blocks_of(tokens.double(), grid, out_grid).flatten(0, 1)
-    mean = blocks.mean(dim=0)
-    moment = (blocks - mean).T @ (blocks - mean) / len(blocks)
-    values, vectors = torch.linalg.eigh(moment)
+    blocks = blocks_of(tokens, grid, out_grid).flatten(0, 1)
     channels = tokens.shape[-1]
-    values, basis = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
+    mean, basis, values = principal_components(blocks, channels)
     # A component as weak as rounding is left where it is: scaling it up would scale up noise.
-    deviation = values.clamp_min(LEAST_VARIANCE * float(values[0])).sqrt()
-    averaging = torch.eye(channels, dtype=torch.float64).repeat(1, len(mean) // channels)
-    averaging = averaging.to(tokens.device) * (channels / len(mean))
-    shared = spread @ (averaging @ moment @ basis) / deviation
+    deviation = values[:channels].clamp_min(LEAST_VARIANCE * float(values[0])).sqrt()
+    centred = blocks - mean.to(blocks.dtype)
+    means = centred.unflatten(-1, (-1, channels)).mean(dim=1)
+    shared = (means.T @ (centred @ basis.to(blocks.dtype))).double() / len(blocks)
+    shared = spread @ shared / deviation
     left, _, right = torch.linalg.svd(shared)
     turn = left @ right
     down = spread @ turn / deviation @ basis.T
@@ -429,8 +425,6 @@ def start_at_block_pca(
     back = decoder.linear[key].map  # type: ignore[index, union-attr]
     back.weight.copy_(up)
     back.bias.copy_(mean - up @ centre)
-    if isinstance(decoder, ConvolutionDecoder):
-        decoder.stems[key].load_state_dict(decoder.linear[key].state_dict())
 
 
 def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,23 @@ from encoderlab.settings.setting import output_folder, setting
 MODEL, STEPS, DATA, WATCH = "model", "training", "data", "watching"
 EVALUATE = "evaluate"
 
+# Every method that `compress evaluate` compares, beside trained compressors, and what it does.
+METHODS = {
+    "average": "the mean of each window",
+    "bilinear": "bilinear interpolation down and up",
+    "strided": "the middle token of each window",
+    "random": "any tokens, five draws",
+    "random_in_window": "any token of each window, five draws",
+    "cls_attention": "what CLS looks at most",
+    "diverse": "tokens far from one another (farthest points)",
+    "kmeans": "the means of clusters of like tokens",
+    "tome": "like tokens merged, split by parity (ToMe)",
+    "tome_checkerboard": "like tokens merged, checkerboard split",
+    "token_pca": "the best mixing of places, fitted",
+    "block_pca": "the best linear map of windows, fitted",
+    "smaller_image": "the encoder on a smaller image",
+}
+
 
 @dataclass
 class CompressorShape:
@@ -166,11 +183,16 @@ class CompressEvaluation:
         [6, 4, 3], "tokens per side, every budget", flag="--grids", least=1, group=EVALUATE
     )
     methods: list[str] = setting(
-        [], "only these methods; empty: all", flag="--methods", group=EVALUATE
+        [],
+        "only these methods; empty: all",
+        flag="--methods",
+        choices=tuple(METHODS),
+        group=EVALUATE,
     )
     compressors: list[str] = setting(
         [],
-        "trained compressors: folders or shipped names; empty: those shipped for the encoder",
+        "trained compressors: folders or shipped names, NAME:FOLDER to call one so; empty: those "
+        "shipped for the encoder",
         flag="--compressors",
         group=EVALUATE,
     )

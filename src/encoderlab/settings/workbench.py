@@ -10,13 +10,13 @@ from encoderlab.settings.setting import output_folder, setting
 
 @dataclass
 class Ls(Common):
-    """List what there is: encoders, LLMs, metrics, commands, data sets."""
+    """List what there is: encoders, LLMs, metrics, commands, data sets, ways to compress."""
 
     what: str | None = setting(
         None,
         "what to list; empty: everything",
         positional=True,
-        choices=("encoders", "llms", "metrics", "commands", "datasets"),
+        choices=("encoders", "llms", "metrics", "commands", "datasets", "methods", "compressors"),
     )
 
 
@@ -59,7 +59,7 @@ class Features(Common):
     )
     encoders: list[str] = setting(["tiny-clip"], "extract: " + MODEL_HELP)
     what: list[str] = setting(
-        ["pooled"], "extract: pooled, cls, projected, patches, patches@LAYER, mean@LAYER"
+        ["pooled"], "extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER"
     )
     img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
     batch_size: int = setting(32, "images at once", least=1, group=WHERE)

@@ -353,7 +353,8 @@ class Trainer:
             if name != "epoch" and not name.endswith("/chance")
         )
         note(f"epoch {epoch} of {self.recipe.epochs}: {text}{'  (best)' if better else ''}")
-        self._save(f"epoch_{epoch}.ckpt", "latest.ckpt", *(["best.ckpt"] if better else []))
+        # The state to resume from comes last: a run killed before it does this epoch again.
+        self._save(*(["best.ckpt"] if better else []), f"epoch_{epoch}.ckpt", "latest.ckpt")
 
     def _with_average(self, validate: Callable[[TwoTowers], Validation]) -> Validation:
         own = None

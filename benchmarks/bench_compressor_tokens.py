@@ -1,0 +1,93 @@
+"""Training a compressor from stored tokens against computing them at every step.
+
+    python benchmarks/bench_compressor_tokens.py [-n 256] [--steps 6]
+
+The encoder has the shape of ViT-B/32 (random weights; 7 x 7 tokens of 768 channels) and reads JPEG
+files. Both run the same trainer on the same batches, in turns; the ratio is that of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from encoderlab.compress.token_source import FreshTokens, StoredTokens, TokenSource
+from encoderlab.compress.trainer import CompressorTrainer, Recipe
+from encoderlab.data.read import read_samples
+from encoderlab.encoders.vision import load_vision
+from encoderlab.features.extract import extract_images
+from encoderlab.models.token_compressor import AutoencoderShape
+from encoderlab.progress import configure
+from encoderlab.training.devices import make_fabric
+
+LAYER, BUDGET = 11, (3, 3)
+
+
+def main() -> None:
+    """Prints both rates and their ratio, for the plain autoencoder and with the critic."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-n", type=int, default=256, help="images")
+    parser.add_argument("--steps", type=int, default=6, help="steps per round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--width", type=int, default=128, help="channels inside the compressor")
+    given = parser.parse_args()
+    configure(quiet=True)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        _make_model(root / "vit-b-32")
+        _make_photographs(root / "photographs", given.n)
+        encoder = load_vision(root / "vit-b-32")
+        samples = read_samples(root / "photographs")
+        kind = f"patches@{LAYER}"
+        stored = StoredTokens(extract_images(encoder, samples, root / "store", what=[kind]), kind)
+        fresh = FreshTokens(encoder, samples, LAYER)
+        shape = AutoencoderShape(encoder.width, encoder.grid, (BUDGET,), given.width)
+        print(f"ViT-B/32's shape, {encoder.where[1]}, batches of {given.batch_size}")
+        for words, weight in (("plain autoencoder", 0.0), ("with the critic", 0.1)):
+            recipe = Recipe(epochs=1000, batch_size=given.batch_size, wgan_weight=weight)
+            fabric = make_fabric("cpu" if encoder.device.type == "cpu" else "auto")
+            rates: dict[str, list[float]] = {"stored": [], "computed": []}
+            for _ in range(given.rounds):
+                for name, source in (("stored", stored), ("computed", fresh)):
+                    trainer = CompressorTrainer(shape, source, source, recipe, fabric, root / name)
+                    rates[name].append(_rate(trainer, source, given.steps))
+            one, other = (statistics.median(rates[name]) for name in ("stored", "computed"))
+            print(f"{words}: stored {one:.0f} images/s, computed {other:.1f} images/s")
+            print(f"  stored against computed: {one / other:.1f} x")
+
+
+def _rate(trainer: CompressorTrainer, source: TokenSource, steps: int) -> float:
+    """Images a second over some steps, the first one left out."""
+    batches = trainer.schedule.batches()
+    critic = trainer.critic_schedule.batches()
+    trainer._step(next(batches), critic)
+    started = time.perf_counter()
+    for _ in range(steps):
+        trainer._step(next(batches), critic)
+    return steps * trainer.recipe.batch_size / (time.perf_counter() - started)
+
+
+def _make_model(folder: Path) -> None:
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+    CLIPVisionModel(CLIPVisionConfig(patch_size=32)).save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
+
+
+def _make_photographs(folder: Path, count: int) -> None:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg")
+
+
+if __name__ == "__main__":
+    main()
