@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -94,32 +93,27 @@ def test_measured_beside_every_method(trained, photos, lab, tmp_path):
         assert (folder / name).is_file(), name
 
 
-def test_resumed_after_kill_9_it_ends_in_the_same_numbers(photos, tmp_path):
+def test_resumed_after_kill_9_it_ends_in_the_same_numbers(photos, trained, lab, tmp_path):
     words = [
-        sys.executable, "-m", "encoderlab", "compress", "training.epochs=3", *SMALL, "--images",
-        str(photos), "--store", str(tmp_path / "store"), "training.save_every_steps=1",
+        "compress", "training.epochs=3", *SMALL, "--images", str(photos), "--store",
+        str(trained / "store"), "training.save_every_steps=1",
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-
-    def ran(folder: str, *more: str) -> None:
-        done = subprocess.run(
-            [*words, "--output-dir", str(tmp_path / folder), *more],
-            env=environment, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-
-    ran("whole")
     first = tmp_path / "killed/checkpoints/checkpoint_epoch_1.pt"
     going = subprocess.Popen(
-        [*words, "--output-dir", str(tmp_path / "killed")],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "encoderlab", *words, "--output-dir", str(tmp_path / "killed")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    whole = lab(*words, "--output-dir", str(tmp_path / "whole"))
+    assert whole.code == 0, whole.err
     while not first.is_file():
         assert going.poll() is None or first.is_file()
         time.sleep(0.02)
     going.send_signal(signal.SIGKILL)
     going.wait()
-    ran("killed", "--resume", str(tmp_path / "killed"))
+    resumed = lab(
+        *words, "--output-dir", str(tmp_path / "killed"), "--resume", str(tmp_path / "killed")
+    )
+    assert resumed.code == 0, resumed.err
     one, other = (
         checkpoint.read(tmp_path / name / "checkpoints/latest.pt", "encoderlab-compressor-1")
         for name in ("whole", "killed")
@@ -172,23 +166,22 @@ def test_nested_budgets_in_one_network(photos, lab, tmp_path):
     )  # fmt: skip
 
 
-def test_two_processes_share_a_batch(photos, tmp_path):
+def test_two_processes_share_a_batch(photos, trained, lab, tmp_path):
     words = [
-        sys.executable, "-m", "encoderlab", "compress", "training.epochs=1", *SMALL, "--images",
-        str(photos), "hardware.devices=2", "--output-dir", str(tmp_path / "two"), "--device", "cpu",
-        "--store", str(tmp_path / "store"), "training.wgan_weight=0",
+        "compress", "training.epochs=1", *SMALL, "--images", str(photos), "--device", "cpu",
+        "--store", str(trained / "store"), "training.wgan_weight=0",
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
+    two = [*words, "hardware.devices=2", "--output-dir", str(tmp_path / "two")]
+    done = subprocess.run(
+        [sys.executable, "-m", "encoderlab", *two], capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr
-    alone = [word for word in words if word != "hardware.devices=2"]
-    alone[alone.index(str(tmp_path / "two"))] = str(tmp_path / "one")
-    subprocess.run(alone, env=environment, capture_output=True, check=True, timeout=240)
-    one, two = (
+    assert lab(*words, "--output-dir", str(tmp_path / "one")).code == 0
+    ours, theirs = (
         Compressor.from_pretrained(tmp_path / name).model.state_dict() for name in ("one", "two")
     )
-    for name, value in one.items():
-        assert torch.allclose(value, two[name], atol=2e-3), name
+    for name, value in ours.items():
+        assert torch.allclose(value, theirs[name], atol=2e-3), name
 
 
 @pytest.mark.parametrize(

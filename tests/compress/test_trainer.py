@@ -56,7 +56,7 @@ def test_it_begins_at_block_pca_and_goes_below(fabric, sets, tokens, tmp_path):
         held_out, bound.decode(bound.compress(held_out, GRID, BUDGET), GRID), mean
     )
     recipe = Recipe(
-        epochs=40, batch_size=20, wgan_weight=0, lr=5e-3, standardise="all", grad_clip=0
+        epochs=25, batch_size=20, wgan_weight=0, lr=5e-3, standardise="all", grad_clip=0
     )
     run = CompressorTrainer(SHAPE, *sets, recipe, fabric, tmp_path)
     assert run.validate()["nmse"] == pytest.approx(best_linear, rel=0.02)
@@ -77,7 +77,7 @@ def test_it_begins_at_block_pca_and_goes_below(fabric, sets, tokens, tmp_path):
     ],
 )
 def test_every_distribution_trains_and_logs_both_gradients(fabric, sets, tmp_path, recipe):
-    run, done = trained(fabric, sets, tmp_path, **recipe)
+    run, done = trained(fabric, sets, tmp_path, epochs=1, **recipe)
     row = done.history[-1]
     assert all(math.isfinite(value) for value in row.values())
     assert row["gradient/reconstruction"] > 0 or recipe.get("ae_weight") == 0
@@ -87,9 +87,7 @@ def test_every_distribution_trains_and_logs_both_gradients(fabric, sets, tmp_pat
         assert {"critic/penalty", "critic/corrected", "critic/slope_p50"} <= set(row)
         assert row["critic/corrected"] >= 0
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert names == {
-        "checkpoint_epoch_1.pt", "checkpoint_epoch_2.pt", "best_model.pt", "latest.pt",
-    }  # fmt: skip
+    assert names == {"checkpoint_epoch_1.pt", "best_model.pt", "latest.pt"}
 
 
 def test_the_balanced_gradients_weigh_what_the_weights_say(fabric, sets, tmp_path):
@@ -206,7 +204,7 @@ def test_the_best_epoch_is_of_the_lowest_error_then_of_the_nearest_tokens(
 
 def test_one_network_of_several_budgets_trains_them_all(fabric, sets, tmp_path):
     shape = AutoencoderShape(6, GRID, ((3, 3), (2, 2), (4, 4)), 8)
-    _, done = trained(fabric, sets, tmp_path, shape=shape, epochs=3, start="average")
+    _, done = trained(fabric, sets, tmp_path, shape=shape, epochs=3, start="average", wgan_weight=0)
     first, last = done.history[0], done.history[-1]
     for budget in ("3x3", "2x2", "4x4"):
         assert last[f"val/nmse/{budget}"] < first[f"val/nmse/{budget}"]

@@ -172,8 +172,9 @@ class CompressorTrainer:
         self.device = fabric.device
         self.model.to(self.device)
         self.critics.to(self.device)
-        # A critic that moves under the compressor wants no momentum (Gulrajani et al. 2017).
-        betas = (0.0, 0.9) if recipe.adversarial else (0.9, 0.99)
+        # No momentum against a critic that moves (Gulrajani et al. 2017), unless reconstruction
+        # leads: then its absence costs far more error than the critic is worth.
+        betas = (0.9, 0.99) if recipe.ae_weight else (0.0, 0.9)
         self.optimiser = torch.optim.Adam(_groups(self.model), recipe.lr, betas)
         self.critic_optimiser = torch.optim.Adam(
             self.critics.parameters(), recipe.critic_lr, (0.0, 0.9)
@@ -442,7 +443,6 @@ class CompressorTrainer:
         # The checks leave no trace: the run is the one that its seed says.
         self.critics.load_state_dict(state["critics"])
         self.critic_optimiser.load_state_dict(state["optimiser"])
-        self.critic_optimiser.state.clear()
         if found:
             note(
                 f"critic checks: no leak between samples; after {CHECK_STEPS} steps slopes "

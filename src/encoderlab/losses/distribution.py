@@ -97,11 +97,13 @@ def _transport(
     def soft_min(potential: Tensor, weight: float, table: Tensor) -> Tensor:
         return -epsilon * torch.logsumexp(weight + (potential[None, :] - table) / epsilon, dim=1)
 
-    for _ in range(steps):
-        f, g = (
-            (f + soft_min(g, log_m, cost)) / 2,
-            (g + soft_min(f, log_n, cost.T)) / 2,
-        )
-    # One full step at the end: its gradient is that of the optimum.
+    with torch.no_grad():
+        for _ in range(steps):
+            f, g = (
+                (f + soft_min(g, log_m, cost)) / 2,
+                (g + soft_min(f, log_n, cost.T)) / 2,
+            )
+    # One full step at the end: at the optimum the potentials' own gradient is 0, so the gradient of
+    # the cost through it is that of the whole.
     f, g = soft_min(g, log_m, cost), soft_min(f, log_n, cost.T)
     return f.mean() + g.mean()

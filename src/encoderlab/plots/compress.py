@@ -31,7 +31,7 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> Drawn:
             if f"gradient/{name}" in series:
                 pull.plot(epochs, series[f"gradient/{name}"], mark, color=tint, label=name,
                           markersize=4)  # fmt: skip
-        pull.set(title="Gradient norm at the compressed tokens", xlabel="epoch", yscale="log")
+        pull.set(title="Gradient norms", xlabel="epoch", yscale="log")
         pull.legend()
     return Drawn(
         "curves", fig,
@@ -76,20 +76,21 @@ def pareto(
                 axes.plot(x, value, label=method, **looks)
             axes.axhline(1.0, **CHANCE)
             axes.axhline(0.0, **CHANCE)
+            if task.startswith("embedding"):
+                _by_nines(axes)
             axes.set_xscale("log")
             counts = sorted({row["tokens"] for row in rows})
             axes.set_xticks(counts, [str(n) for n in counts])
             axes.minorticks_off()
             axes.set(title=titles[task], xlabel=f"tokens kept, of {whole}")
         panels[0].set_ylabel("kept: 0 the floor, 1 all tokens")
-        handles, names = panels[0].get_legend_handles_labels()
-        fig.legend(handles, names, loc="outside lower center", ncols=min(7, len(names)))
+        _legend(fig, panels[0])
     return Drawn(
         "pareto", fig,
         "What each method keeps of the score between the floor (every patch is the mean token: "
         "the lower dashed line) and all tokens (the upper one), put back into the encoder; 95 % "
-        "intervals over images. \"No CLS\": the class token is replaced too, so that the patches "
-        "alone must carry the answer.",
+        "intervals over images. The embedding's scale is wider towards 1. \"No CLS\": the class "
+        "token is replaced too, so that the patches alone must carry the answer.",
         {
             f"{task}/{method}": np.array(
                 [[row["tokens"], float(row["kept"][task]["value"])] for row in rows
@@ -122,8 +123,7 @@ def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> Drawn:
             axes.set(title=f"{budget[0] * budget[1]} tokens",
                      xlabel="sliced Wasserstein to real tokens", xlim=(0, None))  # fmt: skip
         panels[0].set_ylabel("normalised error")
-        handles, names = panels[0].get_legend_handles_labels()
-        fig.legend(handles, names, loc="outside lower center", ncols=min(7, len(names)))
+        _legend(fig, panels[0])
     return Drawn(
         "two_axes", fig,
         "Two virtues that pull apart. Down: the tokens can be rebuilt. Left: the kept tokens look "
@@ -165,8 +165,7 @@ def glyph_curve(
                      ylim=(0, 1.02))  # fmt: skip
             axes.set_xticks(heights)
         panels[0].set_ylabel("read right")
-        handles, labels = panels[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
+        _legend(fig, panels[0])
     return Drawn(
         "glyphs", fig,
         "One digit on a textured ground, read by the same small head from every method's tokens "
@@ -273,6 +272,30 @@ def loss_map(
         "token's error, on one scale.",
         {f"{name}/{b[0] * b[1]}": value[worst] for (name, b), value in maps.items()},
     )
+
+
+def _legend(fig: Any, axes: Any) -> None:
+    """One legend below all panels, in as many columns as the width holds."""
+    handles, names = axes.get_legend_handles_labels()
+    columns = max(2, int(fig.get_figwidth() / 1.9))
+    fig.legend(handles, names, loc="outside lower center", ncols=min(columns, len(names)))
+
+
+def _by_nines(axes: Any) -> None:
+    """A scale on which 0, 0.9, 0.99 and 0.999 are equally far apart: near 1 is where methods
+    differ."""
+    nearest = 1e-4
+
+    def forward(value: np.ndarray) -> np.ndarray:
+        return -np.log10(np.maximum(1 - value, 0) + nearest)
+
+    def backward(place: np.ndarray) -> np.ndarray:
+        return 1 - (10.0**-place - nearest)
+
+    axes.set_yscale("function", functions=(forward, backward))
+    ticks = [0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_ylim(-0.15, 1)
 
 
 def _known(row: Record, task: str) -> bool:

@@ -1,5 +1,6 @@
 """The card of the shipped compressors: `python -m encoderlab.zoo.compressor_card --real FOLDER`.
 
+With `--runs FOLDER ...` the best epochs of those training runs become the shipped ones, in fp16.
 Measures them beside every method on the synthetic world and on photographs of clothes, and, with
 `--against NAME:FOLDER ...`, beside compressors that were trained in other ways. Every number is
 measured here, on held-out images, by the project's own evaluation. Writes the card beside them.
@@ -22,6 +23,7 @@ from encoderlab.whole_files import write_whole
 from encoderlab.zoo.real_data import SETS
 
 SYNTHETIC_IMAGES, FIT_IMAGES = 1000, 3000
+SYNTHETIC_TRAINED = 8000
 SHIPPED = "shipped"
 TASKS = ("embedding", "embedding_hard", "retrieval", "retrieval_hard")
 USED = ("clothing-small", "vega-charts", "wikitables-mini", "math-ko-en")
@@ -66,6 +68,14 @@ Bold: the trained ones. token_pca and block_pca are fitted bounds. {fitted}
 
 The pictures themselves are not part of this project.
 """
+
+
+def ship(run: Path) -> Path:
+    """Makes the best epoch of a training run one of the shipped compressors."""
+    one = Compressor.from_checkpoint(run / "checkpoints" / "best_model.pt")
+    (before, _), ((after, _), *_) = one.grid, one.budgets
+    name = f"{one.about['encoder']}-{before}to{after}"
+    return one.save_pretrained(Path(__file__).parent / "compressors" / name, half=True)
 
 
 def write_card(real: Path | None, against: Sequence[str], notes: str = "") -> Path:
@@ -119,7 +129,7 @@ def _command(one: Compressor) -> str:
     words = [
         "encoderlab compress --images synthetic",
         *(f"REAL/{name}/train.csv" for name in USED),
-        f"data.n_samples={about.get('n_samples', 8000)}",
+        f"data.n_samples={SYNTHETIC_TRAINED}",
         f"--grid {one.budgets[0][0]}",
         f"training.epochs={about['epochs']}",
         f"training.wgan_weight={about['wgan_weight']}",
@@ -205,11 +215,14 @@ def main(words: list[str] | None = None) -> int:
         prog="python -m encoderlab.zoo.compressor_card", description=__doc__
     )
     parser.add_argument("--real", type=Path, help="folder of the unpacked real sets")
+    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="runs to ship")
     parser.add_argument("--against", nargs="*", default=[], help="NAME:FOLDER of other compressors")
     parser.add_argument("--notes", type=Path, help="a text about the variants, put on the card")
     given = parser.parse_args(words)
     notes = given.notes.read_text(encoding="utf-8") if given.notes else ""
     try:
+        for folder in given.runs:
+            ship(folder)
         card = write_card(given.real, given.against, notes)
     except EncoderLabError as error:
         print(f"error: {error}", file=sys.stderr)

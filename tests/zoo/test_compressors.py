@@ -1,0 +1,52 @@
+"""The shipped compressors: they load, are small, and go below the bound on pictures unseen."""
+
+from __future__ import annotations
+
+import pytest
+
+from encoderlab import Compressor
+from encoderlab.compress.compressor import WEIGHTS, shipped
+from encoderlab.compress.contract import normalised_error
+from encoderlab.compress.linear import BlockPCA
+from encoderlab.compress.pooling import AveragePooling
+from encoderlab.compress.token_set import TokenSet
+from encoderlab.data.synthetic import generate
+from encoderlab.encoders.vision import load_vision
+
+GRID = (12, 12)
+BUDGETS = {f"tiny-clip-12to{side}": (side, side) for side in (6, 4, 3)}
+
+
+@pytest.fixture(scope="module")
+def sets():
+    encoder = load_vision("tiny-clip", "cpu", "float32")
+    test = [generate(i, split="test").image for i in range(60)]
+    fit = [generate(i).image for i in range(400)]
+    return encoder, TokenSet.of(encoder, fit, 3).tokens, TokenSet.of(encoder, test, 3).tokens
+
+
+def test_all_three_are_there_and_small():
+    assert set(shipped()) == set(BUDGETS)
+    assert sum((path / WEIGHTS).stat().st_size for path in shipped().values()) < 12e6
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_it_is_of_the_embedded_encoder_and_below_the_bounds(name, sets):
+    encoder, fit, test = sets
+    one = Compressor.from_pretrained(name)
+    budget = BUDGETS[name]
+    assert one.budgets == (budget,)
+    assert one.about["fingerprint"] == encoder.fingerprint
+    mean = fit.mean(dim=(0, 1))
+
+    def error(method):
+        return normalised_error(
+            test, method.decode(method.compress(test, GRID, budget), GRID), mean
+        )
+
+    own = error(one)
+    assert own < error(BlockPCA().fit(fit, GRID, budget))
+    assert own < 0.3 * error(AveragePooling())
+    side = f"{budget[0]} x {budget[1]}"
+    card = next(iter(shipped().values())).parent / "README.md"
+    assert side in card.read_text(encoding="utf-8")
