@@ -30,7 +30,7 @@ LAYER, BUDGET = 11, (3, 3)
 
 
 def main() -> None:
-    """Prints both rates and their ratio, for the plain autoencoder and with the critic."""
+    """Prints both rates and their ratio, for the default recipe and with a critic."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=256, help="images")
     parser.add_argument("--steps", type=int, default=6, help="steps per round")
@@ -50,8 +50,8 @@ def main() -> None:
         fresh = FreshTokens(encoder, samples, LAYER)
         shape = AutoencoderShape(encoder.width, encoder.grid, (BUDGET,), given.width)
         print(f"ViT-B/32's shape, {encoder.where[1]}, batches of {given.batch_size}")
-        for words, weight in (("plain autoencoder", 0.0), ("with the critic", 0.1)):
-            recipe = Recipe(epochs=1000, batch_size=given.batch_size, wgan_weight=weight)
+        for words, distribution in (("as it comes", Recipe().distribution), ("critic", "wgan")):
+            recipe = Recipe(epochs=1000, batch_size=given.batch_size, distribution=distribution)
             fabric = make_fabric("cpu" if encoder.device.type == "cpu" else "auto")
             rates: dict[str, list[float]] = {"stored": [], "computed": []}
             for _ in range(given.rounds):

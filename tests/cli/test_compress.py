@@ -20,6 +20,7 @@ from encoderlab.models import checkpoint
 
 SMALL = (
     "model.compressor.width=16", "training.n_critic=1", "training.batch_size=8", "--grid", "4",
+    "loss.distribution=wgan",
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def sets(tokens):
 
 
 def trained(fabric, sets, folder, shape=SHAPE, **recipe):
-    recipe = {"epochs": 2, "batch_size": 20, "n_critic": 2, **recipe}
+    recipe = {"epochs": 2, "batch_size": 20, "n_critic": 2, "distribution": "wgan", **recipe}
     run = CompressorTrainer(shape, *sets, Recipe(**recipe), fabric, folder)
     return run, run.run()
 
@@ -100,8 +100,8 @@ def test_the_balanced_gradients_weigh_what_the_weights_say(fabric, sets, tmp_pat
 def test_a_run_that_is_killed_goes_on_to_the_same_numbers(fabric, sets, tmp_path, monkeypatch):
     whole, done = trained(fabric, sets, tmp_path / "whole")
     killed = CompressorTrainer(
-        SHAPE, *sets, Recipe(epochs=2, batch_size=20, n_critic=2), fabric, tmp_path / "b",
-        save_every=7,
+        SHAPE, *sets, Recipe(epochs=2, batch_size=20, n_critic=2, distribution="wgan"), fabric,
+        tmp_path / "b", save_every=7,
     )  # fmt: skip
     step = CompressorTrainer._step
 
@@ -115,7 +115,11 @@ def test_a_run_that_is_killed_goes_on_to_the_same_numbers(fabric, sets, tmp_path
         killed.run()
     monkeypatch.undo()
     again = CompressorTrainer(
-        SHAPE, *sets, Recipe(epochs=2, batch_size=20, n_critic=2), fabric, tmp_path / "b"
+        SHAPE,
+        *sets,
+        Recipe(epochs=2, batch_size=20, n_critic=2, distribution="wgan"),
+        fabric,
+        tmp_path / "b",
     )
     again.resume(tmp_path / "b" / "checkpoints" / "latest.pt")
     assert again.step == 10  # the end of the first epoch is the newest state
@@ -215,7 +219,11 @@ def test_one_network_of_several_budgets_trains_them_all(fabric, sets, tmp_path):
 def test_other_settings_cannot_be_resumed(fabric, sets, tmp_path):
     trained(fabric, sets, tmp_path, epochs=1)
     other = CompressorTrainer(
-        SHAPE, *sets, Recipe(epochs=1, batch_size=20, n_critic=2, lr=0.1), fabric, tmp_path
+        SHAPE,
+        *sets,
+        Recipe(epochs=1, batch_size=20, n_critic=2, distribution="wgan", lr=0.1),
+        fabric,
+        tmp_path,
     )
     with pytest.raises(UsageError, match=r"other settings.*got 'lr=0.1'; expected lr=0.001"):
         other.resume(tmp_path / "checkpoints" / "latest.pt")

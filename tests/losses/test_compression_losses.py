@@ -14,7 +14,7 @@ from scipy.stats import wasserstein_distance
 from torch import nn
 
 from encoderlab.errors import WorkError
-from encoderlab.losses.distribution import mmd, sinkhorn_divergence, sliced_wasserstein
+from encoderlab.losses.distribution import _transport, mmd, sinkhorn_divergence, sliced_wasserstein
 from encoderlab.losses.reconstruction import reconstruction_loss
 from encoderlab.losses.wgan_gp import (
     check_critic,
@@ -154,6 +154,23 @@ def test_mmd_is_the_sum_over_pairs_and_zero_on_average_for_one_distribution():
     values = [float(mmd(torch.randn(30, 4), torch.randn(30, 4))) for _ in range(200)]
     assert np.mean(values) == pytest.approx(0, abs=0.002)
     assert float(mmd(torch.randn(30, 4), torch.randn(30, 4) + 1)) > 0.05
+
+
+def test_the_gradient_of_sinkhorn_is_its_slope():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(7, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    x.requires_grad_(True)
+
+    def distance(of):
+        # At one entropy: the divergence takes its own from the points.
+        return _transport(of, y, 0.5, 300) - _transport(of, of, 0.5, 300) / 2
+
+    (slope,) = torch.autograd.grad(distance(x), x)
+    direction = torch.randn(7, 2, generator=generator, dtype=torch.float64)
+    step = 1e-4
+    with torch.no_grad():
+        apart = distance(x + step * direction) - distance(x - step * direction)
+    assert float((slope * direction).sum()) == pytest.approx(float(apart) / (2 * step), rel=1e-3)
 
 
 @pytest.mark.parametrize("distance", [sliced_wasserstein, sinkhorn_divergence, mmd])

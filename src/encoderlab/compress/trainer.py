@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from lightning.fabric.loggers.logger import Logger
 
-DISTRIBUTIONS = ("wgan", "sliced_wasserstein", "sinkhorn", "mmd", "none")
+DISTRIBUTIONS = ("sliced_wasserstein", "wgan", "sinkhorn", "mmd", "none")
 STARTS = ("block_pca", "average")
 STANDARDISED = ("channel", "all")
 # Tokens for the standardisation and the start; a pairwise distance sees fewer.
@@ -76,7 +76,7 @@ class Recipe:
     lambda_gp: float = 10.0
     wgan_weight: float = 0.1
     ae_weight: float = 1.0
-    distribution: str = "wgan"
+    distribution: str = "sliced_wasserstein"
     balance: bool = True
     start: str = "block_pca"
     standardise: str = "channel"

@@ -103,7 +103,7 @@ def _transport(
                 (f + soft_min(g, log_m, cost)) / 2,
                 (g + soft_min(f, log_n, cost.T)) / 2,
             )
-    # One full step at the end: at the optimum the potentials' own gradient is 0, so the gradient of
-    # the cost through it is that of the whole.
-    f, g = soft_min(g, log_m, cost), soft_min(f, log_n, cost.T)
-    return f.mean() + g.mean()
+        g = soft_min(f, log_n, cost.T)
+    # The semi-dual at its optimum: its slope in g is 0, so the gradient through this one step is
+    # that of the whole.
+    return soft_min(g, log_m, cost).mean() + g.mean()

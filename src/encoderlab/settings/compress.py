@@ -100,10 +100,10 @@ class CompressLoss:
     """What makes compressed tokens look like tokens."""
 
     distribution: str = setting(
-        "wgan",
-        "what pulls the compressed tokens to the distribution of tokens",
+        "sliced_wasserstein",
+        "what pulls the compressed tokens to the distribution of tokens; wgan: a critic",
         flag="--distribution",
-        choices=("wgan", "sliced_wasserstein", "sinkhorn", "mmd", "none"),
+        choices=("sliced_wasserstein", "wgan", "sinkhorn", "mmd", "none"),
         group=STEPS,
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.compress.compressor import Compressor, shipped
+from encoderlab.compress.trainer import Recipe
 from encoderlab.errors import EncoderLabError
 from encoderlab.experiments.compress import run
 from encoderlab.experiments.compress_evaluation import CompressEvaluationResult
@@ -132,9 +133,10 @@ def _command(one: Compressor) -> str:
         f"data.n_samples={SYNTHETIC_TRAINED}",
         f"--grid {one.budgets[0][0]}",
         f"training.epochs={about['epochs']}",
-        f"training.wgan_weight={about['wgan_weight']}",
     ]
-    if about["distribution"] != "wgan":
+    if about["wgan_weight"] != Recipe().wgan_weight:
+        words.append(f"training.wgan_weight={about['wgan_weight']}")
+    if about["distribution"] != Recipe().distribution:
         words.append(f"--distribution {about['distribution']}")
     return " ".join(words)
 
