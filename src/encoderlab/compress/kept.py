@@ -78,7 +78,7 @@ def share(part: PerImage, whole: PerImage, estimator: str) -> Score:
 
 def mcnemar(a: PerImage, b: PerImage) -> float:
     """Exact two-sided p of two sets of hits on the same images (McNemar 1947): of the images where
-    one hits alone, a fair coin would be as uneven.
+    one hits alone, a fair coin would be as uneven. Several draws hit where most of them do.
 
     >>> mcnemar(np.array([1, 1, 1, 1, 1, 0]), np.array([0, 0, 0, 0, 0, 0]))
     0.0625

@@ -48,7 +48,7 @@ from encoderlab.models.token_compressor import (
 from encoderlab.models.token_grid import Grid, divides
 from encoderlab.progress import note, progress
 from encoderlab.training.optimiser import learning_rate
-from encoderlab.training.pairs import Schedule
+from encoderlab.training.pairs import Schedule, check_batch
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -150,19 +150,7 @@ class CompressorTrainer:
         self.folder, self.about, self.logger = folder / "checkpoints", about or {}, logger
         self.save_every = save_every
         world, rank = fabric.world_size, fabric.global_rank
-        if recipe.batch_size > len(train):
-            raise UsageError(
-                "the batch is larger than the data",
-                got=f"training.batch_size={recipe.batch_size}",
-                want=f"at most the {len(train)} images there are to train on",
-                hint=f"--batch-size {max(1, len(train) // 2)}",
-            )
-        if recipe.batch_size % world:
-            raise UsageError(
-                "the batch does not divide over the devices",
-                got=f"training.batch_size={recipe.batch_size} over {world}",
-                want=f"a multiple of {world}",
-            )
+        check_batch(recipe.batch_size, len(train), world, "images to train on")
         torch.manual_seed(recipe.seed)
         self.model = TokenAutoencoder(shape)
         self.critics = nn.ModuleList(TokenCritic(shape.channels, g) for g in shape.budgets)

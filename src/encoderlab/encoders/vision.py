@@ -123,6 +123,8 @@ class VisionEncoder:
     has_cls: ClassVar[bool] = True
     # Whether the family takes another resolution than it was trained at.
     any_resolution: ClassVar[bool] = True
+    # What a block takes beside its tokens when it is run by itself.
+    block_arguments: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -210,11 +212,6 @@ class VisionEncoder:
         """The pooled vector of what leaves the last block, special tokens with it."""
         raise NotImplementedError
 
-    def run_block(self, block: nn.Module, tokens: Tensor) -> Tensor:
-        """What one block makes of its tokens."""
-        out = block(tokens)
-        return out[0] if isinstance(out, tuple) else out
-
     # -- what every adapter does alike ------------------------------------------------------------
 
     @property
@@ -296,7 +293,8 @@ class VisionEncoder:
             )
         tokens = tokens.to(self.device, self.dtype)
         for block in blocks[layer:]:
-            tokens = self.run_block(block, tokens)
+            out = block(tokens, **self.block_arguments)
+            tokens = out[0] if isinstance(out, tuple) else out
         return self.pool_tokens(tokens)
 
     def encode(

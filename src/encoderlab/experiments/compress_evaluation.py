@@ -514,17 +514,26 @@ def _answers(
             ]  # fmt: skip
             if not mine:
                 continue
-            by = {
-                verdict: [one["b"] for one in mine if one["verdict"] == verdict]
-                for verdict in ("ahead", "cannot distinguish", "behind")
-            }
-            text = f"  {name} is ahead of {len(by['ahead'])} of {len(mine)} training-free methods"
-            if by["cannot distinguish"]:
-                text += f"; not to be told from {', '.join(by['cannot distinguish'])}"
-            if by["behind"]:
-                text += f"; behind {', '.join(by['behind'])}"
-            said.append(text)
+            said.append(f"  {name} is {standing(mine)} training-free methods")
     return tuple(said)
+
+
+def standing(verdicts: Sequence[Mapping[str, Any]], mark: str = "") -> str:
+    """How one method stands against the others: "ahead of 9 of 11 ..., not to be told from ...".
+
+    Args:
+        mark: put around those that are ahead of it.
+    """
+    by = {
+        verdict: [one["b"] for one in verdicts if one["verdict"] == verdict]
+        for verdict in ("ahead", "cannot distinguish", "behind")
+    }
+    text = ""
+    if by["behind"]:
+        text += f"{mark}behind {', '.join(by['behind'])}{mark}, "
+    if by["cannot distinguish"]:
+        text += f"not to be told from {', '.join(by['cannot distinguish'])}, "
+    return text + f"ahead of {len(by['ahead'])} of {len(verdicts)}"
 
 
 def _record(row: Measured, bench: Bench) -> dict[str, Any]:

@@ -31,7 +31,14 @@ from encoderlab.progress import note, progress
 from encoderlab.training.augment import augment, strength
 from encoderlab.training.cached_gradients import backward_in_chunks
 from encoderlab.training.optimiser import RunningAverage, adamw, learning_rate
-from encoderlab.training.pairs import Batch, Pairs, Schedule, loader, positives_of
+from encoderlab.training.pairs import (
+    Batch,
+    Pairs,
+    Schedule,
+    check_batch,
+    loader,
+    positives_of,
+)
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -134,19 +141,7 @@ class Trainer:
         self.folder, self.validate, self.logger = folder / "checkpoints", validate, logger
         self.save_every, self.workers = save_every, workers
         world = fabric.world_size
-        if recipe.batch_size > len(pairs):
-            raise UsageError(
-                "the batch is larger than the data",
-                got=f"batch_size={recipe.batch_size}",
-                want=f"at most the {len(pairs)} pairs there are",
-                hint=f"--batch-size {max(2, len(pairs) // 2)}",
-            )
-        if recipe.batch_size % world:
-            raise UsageError(
-                "the batch does not divide over the devices",
-                got=f"batch_size={recipe.batch_size} over {world}",
-                want=f"a multiple of {world}",
-            )
+        check_batch(recipe.batch_size, len(pairs), world, "pairs", least=2)
         self.schedule = Schedule(
             len(pairs), recipe.batch_size, recipe.epochs, recipe.seed, fabric.global_rank, world
         )

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from encoderlab.data.sample import Sample
+from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess, Tokenizer
 
 
@@ -137,6 +138,31 @@ class Schedule:
             for position in range(start, self.steps_per_epoch):
                 batch = order[position * self.batch_size : (position + 1) * self.batch_size]
                 yield batch[self.rank :: self.world_size].tolist()
+
+
+def check_batch(batch_size: int, rows: int, world_size: int, things: str, least: int = 1) -> None:
+    """Refuses a batch that the data or the devices cannot give.
+
+    Args:
+        things: what a row is, for the message.
+        least: the smallest batch that means something.
+
+    Raises:
+        UsageError: more than there are rows, or no multiple of the devices.
+    """
+    if batch_size > rows:
+        raise UsageError(
+            "the batch is larger than the data",
+            got=f"batch_size={batch_size}",
+            want=f"at most the {rows} {things} there are",
+            hint=f"--batch-size {max(least, rows // 2)}",
+        )
+    if batch_size % world_size:
+        raise UsageError(
+            "the batch does not divide over the devices",
+            got=f"batch_size={batch_size} over {world_size}",
+            want=f"a multiple of {world_size}",
+        )
 
 
 class _StepSampler(Sampler[list[int]]):

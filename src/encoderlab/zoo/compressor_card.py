@@ -18,7 +18,7 @@ from encoderlab.compress.compressor import Compressor, shipped
 from encoderlab.compress.trainer import Recipe
 from encoderlab.errors import EncoderLabError
 from encoderlab.experiments.compress import run
-from encoderlab.experiments.compress_evaluation import CompressEvaluationResult
+from encoderlab.experiments.compress_evaluation import CompressEvaluationResult, standing
 from encoderlab.settings.compress import CompressData, CompressEvaluation, CompressModel
 from encoderlab.whole_files import write_whole
 from encoderlab.zoo.real_data import SETS
@@ -181,17 +181,10 @@ def _verdicts(results: Mapping[str, CompressEvaluationResult]) -> str:
                 ]  # fmt: skip
                 if not mine:
                     continue
-                by = {
-                    verdict: [one["b"] for one in mine if one["verdict"] == verdict]
-                    for verdict in ("ahead", "cannot distinguish", "behind")
-                }
-                text = f"- {title}, {budget[0] * budget[1]} tokens, {_title(task)}: ahead of "
-                text += f"{len(by['ahead'])} of {len(mine)}"
-                if by["cannot distinguish"]:
-                    text += f"; not to be told from {', '.join(by['cannot distinguish'])}"
-                if by["behind"]:
-                    text += f"; **behind {', '.join(by['behind'])}**"
-                lines.append(text)
+                lines.append(
+                    f"- {title}, {budget[0] * budget[1]} tokens, {_title(task)}: "
+                    f"{standing(mine, '**')}"
+                )
     return "\n".join([*lines, ""])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +18,8 @@ class CLIPTowerAlone(VisionEncoder):
     Pooled: CLS after the final norm, what the projection would have taken.
     """
 
+    block_arguments: ClassVar[dict[str, Any]] = {"attention_mask": None}
+
     @classmethod
     def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
         from transformers import CLIPVisionModel
@@ -29,10 +31,6 @@ class CLIPTowerAlone(VisionEncoder):
 
     def blocks(self) -> Sequence[nn.Module]:
         return self._inner.encoder.layers
-
-    def run_block(self, block: nn.Module, tokens: Tensor) -> Tensor:
-        out = block(tokens, attention_mask=None)
-        return out[0] if isinstance(out, tuple) else out
 
     def pool_tokens(self, tokens: Tensor) -> Tensor:
         normed = self.final_norm(tokens[:, 0])

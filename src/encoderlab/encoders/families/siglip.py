@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -20,6 +20,7 @@ class SigLIPVision(VisionEncoder):
     """
 
     has_cls = False
+    block_arguments: ClassVar[dict[str, Any]] = {"attention_mask": None}
 
     @classmethod
     def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
@@ -38,10 +39,6 @@ class SigLIPVision(VisionEncoder):
 
     def blocks(self) -> Sequence[nn.Module]:
         return self._inner.encoder.layers
-
-    def run_block(self, block: nn.Module, tokens: Tensor) -> Tensor:
-        out = block(tokens, attention_mask=None)
-        return out[0] if isinstance(out, tuple) else out
 
     def pool_tokens(self, tokens: Tensor) -> Tensor:
         normed = self.final_norm(tokens)
