@@ -156,14 +156,14 @@ class CompressorTrainer:
         self.critics = nn.ModuleList(TokenCritic(shape.channels, g) for g in shape.budgets)
         places = shape.grid[0] * shape.grid[1]
         count = min(FIT_IMAGES, max(2, FIT_VALUES // (places * shape.channels)))
-        self._begin(first_tokens(train, count, recipe.seed))
+        slow = self._begin(first_tokens(train, count, recipe.seed))
         self.device = fabric.device
         self.model.to(self.device)
         self.critics.to(self.device)
         # No momentum against a critic that moves (Gulrajani et al. 2017), unless reconstruction
         # leads: then its absence costs far more error than the critic is worth.
         betas = (0.9, 0.99) if recipe.ae_weight else (0.0, 0.9)
-        self.optimiser = torch.optim.Adam(_groups(self.model), recipe.lr, betas)
+        self.optimiser = torch.optim.Adam(_groups(self.model, slow), recipe.lr, betas)
         self.critic_optimiser = torch.optim.Adam(
             self.critics.parameters(), recipe.critic_lr, (0.0, 0.9)
         )
@@ -185,21 +185,26 @@ class CompressorTrainer:
         self.checks: dict[str, float] = {}
         self._sums: dict[str, float] = {}
 
-    def _begin(self, tokens: Float[Tensor, "b n c"]) -> None:
-        """Standardisation and linear start, from tokens of the training images."""
+    def _begin(self, tokens: Float[Tensor, "b n c"]) -> bool:
+        """Standardisation and linear start, from tokens of the training images; whether all linear
+        paths are the best there are."""
         self.model.scale.fit(tokens, per_channel=self.recipe.standardise == "channel")
         ready = self.model.scale(tokens)
         grid, channels = self.model.shape.grid, self.model.shape.channels
-        for budget in self.model.shape.budgets if self.recipe.start == "block_pca" else ():
+        best = self.recipe.start == "block_pca"
+        for budget in self.model.shape.budgets if best else ():
             windows = budget[0] * budget[1]
             dimensions = grid[0] * grid[1] // windows * channels
             named = f"{budget[0]} x {budget[1]}"
             if not divides(grid, budget):
                 note(f"{named} starts as average pooling: its windows are not of one size")
+                best = False
             elif len(tokens) * windows < dimensions:
                 note(f"{named} starts as average pooling: too few images for the best linear map")
+                best = False
             else:
                 start_at_block_pca(self.model.compressor, self.model.decoder, ready, budget)
+        return best
 
     def resume(self, path: Path) -> None:
         """Takes over the state of a checkpoint written by a run of the same recipe and data.
@@ -541,9 +546,8 @@ class CompressorTrainer:
             self.logger.log_metrics(values, step=self.step)
 
 
-def _groups(model: TokenAutoencoder) -> list[dict[str, Any]]:
-    """The linear paths, which start as the best there are, move slower than what learns beside
-    them."""
+def _groups(model: TokenAutoencoder, slow: bool) -> list[dict[str, Any]]:
+    """Linear paths that start as the best there are move slower than what learns beside them."""
     linear = {
         id(p)
         for module in model.modules()
@@ -552,5 +556,8 @@ def _groups(model: TokenAutoencoder) -> list[dict[str, Any]]:
     }
     return [
         {"params": [p for p in model.parameters() if id(p) not in linear], "share": 1.0},
-        {"params": [p for p in model.parameters() if id(p) in linear], "share": LINEAR_SHARE},
+        {
+            "params": [p for p in model.parameters() if id(p) in linear],
+            "share": LINEAR_SHARE if slow else 1.0,
+        },
     ]

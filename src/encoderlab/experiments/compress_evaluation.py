@@ -39,8 +39,8 @@ TITLES = {
     "zero_shot_hard": "zero-shot, no CLS",
 }
 GLYPH_HEIGHTS = (2, 4, 6)  # in patches
-GLYPHS_TRAINED, GLYPHS_TESTED = 300, 80  # of each height
-SCENES_TRAINED, SCENES_TESTED = 800, 500
+GLYPHS_TRAINED, GLYPHS_TESTED = 200, 60  # of each height
+SCENES_TRAINED, SCENES_TESTED = 600, 400
 LOSS_SHOWN = ("average", "block_pca")
 MOST_CLASSES, FEWEST_PER_CLASS = 100, 4
 
