@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-SEEDS, QUERIES, STEPS, BATCH, LR, DECAY = 5, 2, 200, 96, 1e-2, 1e-3
+SEEDS, QUERIES, STEPS, BATCH, LR, DECAY = 5, 2, 200, 96, 3e-2, 1e-1
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ TITLES = {
     "zero_shot": "zero-shot",
     "zero_shot_hard": "zero-shot, no CLS",
 }
-GLYPH_HEIGHTS = (2, 4, 6)  # in patches
+GLYPH_HEIGHTS = (1, 2, 3, 4)  # in patches
 GLYPHS_TRAINED, GLYPHS_TESTED = 200, 60  # of each height
 SCENES_TRAINED, SCENES_TESTED = 600, 400
 LOSS_SHOWN = ("average", "block_pca")
@@ -342,7 +342,7 @@ def _colours(encoder: VisionEncoder, layer: int) -> ReadingTask:
 
 
 def _glyphs(encoder: VisionEncoder, layer: int) -> ReadingTask:
-    """Which digit stands somewhere on a textured ground, at several heights."""
+    """Of which digit a line somewhere on a textured ground is, at several heights."""
     import numpy as np
 
     from encoderlab.data.synthetic.labelled import glyphs

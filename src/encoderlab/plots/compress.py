@@ -161,15 +161,15 @@ def glyph_curve(
             axes.plot(heights, [ends[name][0] for name in names], color="black", linewidth=2,
                       label="all tokens")  # fmt: skip
             axes.plot(heights, [ends[name][1] for name in names], **CHANCE, label="mean token")
-            axes.set(title=f"{budget[0] * budget[1]} tokens", xlabel="height of the digit, pixels",
+            axes.set(title=f"{budget[0] * budget[1]} tokens", xlabel="height of the digits, pixels",
                      ylim=(0, 1.02))  # fmt: skip
             axes.set_xticks(heights)
         panels[0].set_ylabel("read right")
         _legend(fig, panels[0])
     return Drawn(
         "glyphs", fig,
-        "One digit on a textured ground, read by the same small head from every method's tokens "
-        "(five seeds). Small text is what compression loses first.",
+        "A line of one digit on a textured ground, read by the same small head from every method's "
+        "tokens (five seeds). Small text is what compression loses first.",
         {
             f"{row['method']}/{row['tokens']}": np.array(
                 [row["reading"][name]["value"] for name in names]

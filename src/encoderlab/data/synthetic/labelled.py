@@ -1,4 +1,4 @@
-"""Pictures with a class to read: the main thing of a scene, one glyph on a busy ground.
+"""Pictures with a class to read: the main thing of a scene, glyphs on a busy ground.
 
 Pictures and their labels only; who reads them is elsewhere.
 """
@@ -75,9 +75,10 @@ def _scenes(split: str, indices: Iterable[int], label: Callable[[str], str | Non
 
 
 def glyphs(count: int, height: int, *, size: int = 96, seed: int = 0) -> Labelled:
-    """Pictures of one digit, `height` pixels high, somewhere on a textured ground.
+    """Pictures of a line of one digit, `height` pixels high, somewhere on a textured ground.
 
-    Ink is dark or light, whichever the ground is not; the texture is smoothed noise of two scales.
+    As many of the digit as fit: what is read is the glyph, not where it lies in its patches. Ink is
+    dark or light, whichever the ground is not; the texture is smoothed noise of two scales.
 
     Raises:
         UsageError: a glyph that does not fit the picture, or is lower than three pixels.
@@ -106,11 +107,12 @@ def _glyph(rng: np.random.Generator, label: str, height: int, size: int) -> Imag
     picture = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
     # Drawn large and brought to its height, so that the height is that of the ink.
     big = font(height * SUPERSAMPLED * 2)
-    mask = big.getmask(label, mode="L")
-    ink = Image.frombytes("L", mask.size, bytes(mask)).crop(
-        Image.frombytes("L", mask.size, bytes(mask)).getbbox()
-    )
-    width = max(1, round(ink.width * height / ink.height))
+    one = big.getmask(label, mode="L").size
+    fitting = max(1, int(size / height * one[1] / max(one[0], 1)))
+    mask = big.getmask(label * fitting, mode="L")
+    ink = Image.frombytes("L", mask.size, bytes(mask))
+    ink = ink.crop(ink.getbbox())
+    width = min(size, max(1, round(ink.width * height / ink.height)))
     ink = ink.resize((width, height), Image.Resampling.LANCZOS)
     at = (int(rng.integers(size - width + 1)), int(rng.integers(size - height + 1)))
     tone = int(rng.integers(0, 60)) if light else int(rng.integers(195, 256))
