@@ -163,9 +163,9 @@ class CompressorTrainer:
         # No momentum against a critic that moves (Gulrajani et al. 2017), unless reconstruction
         # leads: then its absence costs far more error than the critic is worth.
         betas = (0.9, 0.99) if recipe.ae_weight else (0.0, 0.9)
-        self.optimiser = torch.optim.Adam(_groups(self.model, slow), recipe.lr, betas)
+        self.optimiser = torch.optim.Adam(_groups(self.model, slow), recipe.lr, betas, fused=True)
         self.critic_optimiser = torch.optim.Adam(
-            self.critics.parameters(), recipe.critic_lr, (0.0, 0.9)
+            self.critics.parameters(), recipe.critic_lr, (0.0, 0.9), fused=True
         )
         # fp16 has too few digits for small gradients: they are scaled up on the way.
         fp16 = str(fabric._precision.precision) == "16-mixed"

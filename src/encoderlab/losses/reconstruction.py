@@ -5,9 +5,12 @@ b images, n tokens, c channels.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+SHORTEST = 1e-8
 
 
 def reconstruction_loss(
@@ -15,4 +18,7 @@ def reconstruction_loss(
 ) -> Float[Tensor, ""]:
     """Mean squared error + (1 - mean cosine); 0 for equal tokens."""
     error = F.mse_loss(decoded, tokens)
-    return error + 1 - F.cosine_similarity(decoded, tokens, dim=-1).mean()
+    # Of sums, not of normalised copies: half the memory traffic of F.cosine_similarity.
+    lengths = decoded.norm(dim=-1) * torch.linalg.vector_norm(tokens, dim=-1)
+    cosine = (decoded * tokens).sum(dim=-1) / lengths.clamp_min(SHORTEST)
+    return error + 1 - cosine.mean()
