@@ -76,7 +76,10 @@ def _rate(trainer: CompressorTrainer, source: TokenSource, steps: int) -> float:
 
 def _make_model(folder: Path) -> None:
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     CLIPVisionModel(CLIPVisionConfig(patch_size=32)).save_pretrained(folder)
     CLIPImageProcessor().save_pretrained(folder)
 
