@@ -268,3 +268,15 @@ def test_the_cache_of_grouped_heads_and_a_checkpoint_s_own_shape():
     assert tiny.parameters == weights
     with pytest.raises(MissingError, match="no such LLM to reckon the cost of: got 'nobody'"):
         shape_of("nobody")
+
+
+def test_error_and_distance_have_intervals_from_what_is_left_out(encoder, seen):
+    bench = Bench(seen, seen, GRID, loyalty=False)
+    row = bench.measure("average", [AveragePooling()], (3, 3))
+    floor = bench.floor_of_distribution((3, 3))
+    assert float(row.distance) > 2 * floor
+    assert row.distance.ci_low < float(row.distance) < row.distance.ci_high
+    assert len(row.without_parts["distance"]) == 10
+    rest = np.delete(np.arange(24), 3)
+    error, variance = row.per_image["error"], bench._variance.sum(dim=1).numpy()
+    assert row.without_parts["error"][3] == pytest.approx(error[rest].sum() / variance[rest].sum())

@@ -24,16 +24,19 @@ from encoderlab.compress.pooling import RandomInWindow
 from encoderlab.compress.readout import Readout, read_out
 from encoderlab.compress.reinjection import Reinjection
 from encoderlab.compress.token_set import TokenSet
-from encoderlab.losses.distribution import sliced_wasserstein
+from encoderlab.losses.distribution import PROJECTIONS, sliced_wasserstein
 from encoderlab.metrics import cka
 from encoderlab.metrics.score import Score
+from encoderlab.metrics.uncertainty import jackknife_interval
 from encoderlab.models.token_grid import Grid
 from encoderlab.tokens.statistics import norms, outliers
 
 NMSE = "squared error over the variance about the mean token; jackknife over images"
+DISTANCE = "sliced Wasserstein distance; delete-a-tenth jackknife over images"
 MEAN = "mean over images; jackknife over images"
 COMPRESS_BATCH = 128
 LOYALTY_IMAGES, SHOWN = 150, 4
+PARTS, ROUGH = 10, 16
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Measured:
     Args:
         per_image: task -> score of every image, mean over the seeds of a random method.
         kept: task -> kept share of what there is between floor and full.
-        sliced_wasserstein: between the compressed tokens and the tokens, standardised.
+        distance: sliced Wasserstein between the compressed tokens and real ones, standardised; its
+            interval leaves out a tenth of the images at a time.
+        without_parts: error and distance without an image, or a tenth of them.
         milliseconds: of compressing one image, on the machine at hand.
         reading: task -> accuracy of a head on the compressed tokens.
         error_map: squared error of every token.
@@ -56,7 +61,7 @@ class Measured:
     nmse: Score
     nmse_without_outliers: Score
     cosine: Score
-    sliced_wasserstein: float
+    distance: Score
     norm_ratio: float
     milliseconds: float
     operations: float
@@ -65,6 +70,7 @@ class Measured:
     reading: Mapping[str, Score]
     neighbours: Score | None
     cka: Score | None
+    without_parts: Mapping[str, np.ndarray] = field(repr=False)
     error_map: Float[Tensor, "b n"] = field(repr=False)
     decoded: Float[Tensor, "few n c"] = field(repr=False)
 
@@ -192,7 +198,7 @@ class Bench:
         with FlopCounterMode(display=False) as counter:
             method.compress(one.tokens, self.grid, budget, one.side)
         return self._row(
-            name, budget, per_image, self._apart(kept.tokens, self._real(budget)),
+            name, budget, per_image, self._distances(kept.tokens, self._real(budget)),
             float(kept.tokens.norm(dim=-1).mean() / tokens.norm(dim=-1).mean()),
             milliseconds, float(counter.get_total_flops()), neighbours, similar, error,
             decoded[:SHOWN],
@@ -200,20 +206,26 @@ class Bench:
 
     def _row(
         self, name, budget, per_image, apart, ratio, milliseconds, operations, neighbours, similar,
-        error, decoded,
+        error_map, decoded,
     ) -> Measured:  # fmt: skip
         variance = self._variance
+        error, whole = per_image["error"], variance.sum(dim=1).numpy()
+        value, parts = apart[0], apart[1:]
+        low, high = jackknife_interval(value, parts) or (None, None)
         return Measured(
             name, budget, budget[0] * budget[1],
-            share(per_image["error"], variance.sum(dim=1).numpy(), NMSE),
+            share(error, whole, NMSE),
             share(
                 per_image["error_without_outliers"],
                 (variance * self.inliers).sum(dim=1).numpy(), NMSE + "; without outlier tokens",
             ),
-            _mean(per_image["cosine"]), apart, ratio, milliseconds, operations, per_image,
+            _mean(per_image["cosine"]),
+            Score(float(value), low, high, None, len(error), DISTANCE), ratio, milliseconds, operations, per_image,
             {task: scale.kept(per_image[task]) for task, scale in self.scales.items()},
             {part: _mean(per_image[part]) for part in self.reading_scales},
-            neighbours, similar, error.float(), decoded,
+            neighbours, similar,
+            {"error": (error.sum() - error) / (whole.sum() - whole), "distance": parts},
+            error_map.float(), decoded,
         )  # fmt: skip
 
     def _mean_of(self, rows: Sequence[Measured]) -> Measured:
@@ -227,7 +239,11 @@ class Bench:
             return float(np.mean([getattr(row, name) for row in rows]))
 
         return self._row(
-            first.method, first.budget, per_image, mean("sliced_wasserstein"), mean("norm_ratio"),
+            first.method, first.budget, per_image,
+            np.mean(
+                [[float(row.distance), *row.without_parts["distance"]] for row in rows], axis=0
+            ),
+            mean("norm_ratio"),
             mean("milliseconds"), mean("operations"),
             _mean(per_image["neighbours"]) if "neighbours" in per_image else None,
             first.cka, torch.stack([row.error_map for row in rows]).mean(dim=0), first.decoded,
@@ -260,10 +276,28 @@ class Bench:
     def _real(self, budget: Grid) -> Float[Tensor, "b k c"]:
         return self._draws[0].compress(self.measured.tokens, self.grid, budget).tokens
 
-    def _apart(self, one: Float[Tensor, "b k c"], other: Float[Tensor, "b k c"]) -> float:
+    def _distances(
+        self, kept: Float[Tensor, "b k c"], real: Float[Tensor, "b k c"]
+    ) -> Float[np.ndarray, " parts"]:
+        """The distance of all images, then without each tenth of them; fewer directions tell how
+        much it varies, and are brought to the level of the whole."""
+        value = self._apart(kept, real)
+        rough = self._apart(kept, real, ROUGH)
+        tenth = torch.arange(len(kept)) * PARTS // len(kept)
+        without = [
+            self._apart(kept[tenth != part], real[tenth != part], ROUGH) for part in range(PARTS)
+        ]
+        return np.array([value, *(value + one - rough for one in without)])
+
+    def _apart(
+        self,
+        one: Float[Tensor, "b k c"],
+        other: Float[Tensor, "b k c"],
+        projections: int = PROJECTIONS,
+    ) -> float:
         generator = torch.Generator().manual_seed(0)
         a, b = (((x - self.mean) / self.spread).flatten(0, 1) for x in (one, other))
-        return float(sliced_wasserstein(a, b, generator=generator))
+        return float(sliced_wasserstein(a, b, projections, generator))
 
 
 def _ends_of_reading(task: ReadingTask) -> list[tuple[str, PerImage, PerImage]]:

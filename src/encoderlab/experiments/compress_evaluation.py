@@ -102,7 +102,7 @@ class CompressEvaluationResult:
         count, whole = budget[0] * budget[1], self.grid[0] * self.grid[1]
         tasks = [one for one in TITLES if not one.endswith("_hard") and one in rows[0]["kept"]]
         head = ["method", "error", "distance"]
-        cells = [[r["method"], _text(r["nmse"]), f"{r['sliced_wasserstein']:.3f}"] for r in rows]
+        cells = [[r["method"], _text(r["nmse"]), _text(r["distance"])] for r in rows]
         for task in tasks:
             head += [TITLES[task] + " kept", *(["no CLS"] if f"{task}_hard" in self.scales else [])]
             for row, cell in zip(rows, cells, strict=True):
@@ -473,11 +473,25 @@ def _verdicts(
 ) -> list[dict[str, Any]]:
     """Every trained compressor against every other method at its budget, task by task."""
     from encoderlab.compress.kept import mcnemar
+    from encoderlab.metrics.uncertainty import compare_paired
 
     found = []
     for ours in (row for row in rows if row.method in trained):
         others = [r for r in rows if r.budget == ours.budget and r is not ours]
         for other in others:
+            for task, values in (
+                ("error", (-float(ours.nmse), -float(other.nmse))),
+                ("distance", (-float(ours.distance), -float(other.distance))),
+            ):
+                # Less is better: ahead is who has less.
+                parts = (-ours.without_parts[task], -other.without_parts[task])
+                found.append(
+                    {"task": task, "budget": list(ours.budget)}
+                    | compare_paired(
+                        ours.method, other.method, values, parts, len(ours.per_image["error"]),
+                        comparisons=len(others),
+                    ).to_json()
+                )  # fmt: skip
             for task, scale in bench.scales.items():
                 scores = (ours.per_image[task], other.per_image[task])
                 compared = scale.compare(ours.method, other.method, scores, len(others))
@@ -551,7 +565,7 @@ def _record(row: Measured, bench: Bench) -> dict[str, Any]:
         "nmse": row.nmse.to_json(),
         "nmse_without_outliers": row.nmse_without_outliers.to_json(),
         "cosine": row.cosine.to_json(),
-        "sliced_wasserstein": row.sliced_wasserstein,
+        "distance": row.distance.to_json(),
         "distance_floor": bench.floor_of_distribution(row.budget),
         "norm_ratio": row.norm_ratio,
         "milliseconds": row.milliseconds,

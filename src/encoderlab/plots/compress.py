@@ -114,7 +114,7 @@ def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> Drawn:
                 looks = _looks(row["method"], methods, trained) | {"linestyle": "none"}
                 looks["markersize"] = 9
                 axes.plot(
-                    [row["sliced_wasserstein"]], [row["nmse"]["value"]], label=row["method"],
+                    [row["distance"]["value"]], [row["nmse"]["value"]], label=row["method"],
                     markeredgecolor="black", markeredgewidth=0.6, **looks,
                 )  # fmt: skip
             axes.axvline(here[0]["distance_floor"], **CHANCE)
@@ -131,7 +131,7 @@ def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> Drawn:
         "two draws of real ones, and an error of 1, which the mean token alone has.",
         {
             row["method"] + f"/{row['tokens']}": np.array(
-                [row["sliced_wasserstein"], row["nmse"]["value"]]
+                [row["distance"]["value"], row["nmse"]["value"]]
             )
             for row in rows
         },

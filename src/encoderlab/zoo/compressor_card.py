@@ -119,6 +119,7 @@ def _evaluated(
         evaluation=CompressEvaluation(
             n_samples=SYNTHETIC_IMAGES, n_fit=FIT_IMAGES, fit_images=fit,
             compressors=[*names, *against],
+            parts=["reinjection", "loyalty"],
         ),
     )  # fmt: skip
     assert isinstance(result, CompressEvaluationResult)
@@ -162,7 +163,7 @@ def _tables(title: str, result: CompressEvaluationResult) -> str:
             kept = " | ".join(_score(row["kept"].get(task)) for task in TASKS)
             near = row["neighbours"]
             lines.append(
-                f"| {bold}{name}{bold} | {_score(row['nmse'])} | {row['sliced_wasserstein']:.3f} | "
+                f"| {bold}{name}{bold} | {_score(row['nmse'])} | {_score(row['distance'])} | "
                 f"{kept} | {'-' if near is None else format(near['value'], '.3f')} |"
             )
     return "\n".join([*lines, ""])
@@ -173,7 +174,7 @@ def _verdicts(results: Mapping[str, CompressEvaluationResult]) -> str:
     lines = ["### Paired verdicts, all methods of a budget together (Bonferroni)", ""]
     for title, result in results.items():
         for budget in dict.fromkeys(tuple(one["budget"]) for one in result.verdicts):
-            for task in TASKS:
+            for task in ("error", "distance", *TASKS):
                 mine = [
                     one for one in result.verdicts
                     if one["a"] == SHIPPED and tuple(one["budget"]) == budget
