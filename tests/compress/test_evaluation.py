@@ -12,7 +12,7 @@ from encoderlab.compress.cost import KNOWN, cost, shape_of
 from encoderlab.compress.evaluation import Bench
 from encoderlab.compress.kept import Scale, mcnemar, share
 from encoderlab.compress.loyalty import max_sim, neighbour_agreement
-from encoderlab.compress.pooling import Strided
+from encoderlab.compress.pooling import AveragePooling, Strided
 from encoderlab.compress.reinjection import Question, Reinjection
 from encoderlab.compress.smaller_image import SmallerImage
 from encoderlab.compress.token_set import TokenSet
