@@ -1,7 +1,7 @@
 """Any method between the vision tower and the projector of a transformers LLaVA.
 
     with compressed_vision(model, Compressor.from_pretrained(FOLDER), 36) as vision:
-        inputs = vision.fit(processor(images=image, text=prompt, return_tensors="pt"))
+        inputs = vision.fit(processor(images=image, text=question, return_tensors="pt"))
         answer = model.generate(**inputs)
 
 Hooks on modules, which go when the block ends; nothing of the model is replaced. b images, n
