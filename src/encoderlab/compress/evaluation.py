@@ -254,12 +254,11 @@ class Bench:
         self, method: Method, budget: Grid
     ) -> tuple[CompressedTokens, Float[Tensor, "b n c"], float]:
         """All images compressed and decoded, some at a time, and the time of one."""
-        wanted = budget if method.keeps_grid else budget[0] * budget[1]
         parts, decoded, seconds = [], [], 0.0
         for start in range(0, len(self.measured), COMPRESS_BATCH):
             some = self.measured.part(slice(start, start + COMPRESS_BATCH))
             clock = time.perf_counter()
-            kept = method.compress(some.tokens, self.grid, wanted, some.side)
+            kept = method.compress(some.tokens, self.grid, budget, some.side)
             seconds += time.perf_counter() - clock
             parts.append(kept)
             decoded.append(method.decode(kept, self.grid))
@@ -271,8 +270,7 @@ class Bench:
         return whole, torch.cat(decoded), 1000 * seconds / len(self.measured)
 
     def _tokens_of(self, method: Method, of: TokenSet, budget: Grid) -> Float[Tensor, "b k c"]:
-        wanted = budget if method.keeps_grid else budget[0] * budget[1]
-        return method.compress(of.tokens, self.grid, wanted, of.side).tokens
+        return method.compress(of.tokens, self.grid, budget, of.side).tokens
 
     def _real(self, budget: Grid) -> Float[Tensor, "b k c"]:
         return self._draws[0].compress(self.measured.tokens, self.grid, budget).tokens

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings
-from encoderlab.experiments.tables import aligned_columns
+from encoderlab.experiments.tables import aligned_columns, score_text
 from encoderlab.progress import note, progress
 from encoderlab.settings.compress import (
     METHODS,
@@ -179,13 +179,14 @@ def evaluate(
     bench = _bench(encoder, layer, samples, measured, fit, settings)
     rows, refused = _measured(bench, encoder, layer, fit, budgets, compressors, settings)
     verdicts = _verdicts(rows, bench, list(compressors))
+    records = tuple(_record(row, bench) for row in rows)
     counts = [encoder.grid[0] * encoder.grid[1], *[h * w for h, w in budgets]]
     result = CompressEvaluationResult(
         encoder.name, encoder.fingerprint, *encoder.where, layer, encoder.grid, len(measured),
         len(fit), said,
         {task: {"full": float(s.full.mean()), "floor": float(s.floor.mean())}
          for task, s in {**bench.scales, **bench.reading_scales}.items()},
-        tuple(_record(row, bench) for row in rows),
+        records,
         tuple(verdicts), _answers(rows, verdicts, list(compressors)),
         {"llm": llm.name, "text_tokens": settings.text_tokens,
          "budgets": [cost(llm, n, settings.text_tokens, encoder.width).to_json() for n in counts]},
@@ -195,7 +196,7 @@ def evaluate(
         return result
     from dataclasses import replace
 
-    return replace(result, figures=_draw(out, bench, rows, list(compressors), encoder))
+    return replace(result, figures=_draw(out, bench, rows, records, list(compressors), encoder))
 
 
 # -- what is measured ----------------------------------------------------------------------------
@@ -582,13 +583,13 @@ def _draw(
     out: Path,
     bench: Bench,
     rows: Sequence[Measured],
+    records: Sequence[dict[str, Any]],
     trained: Sequence[str],
     encoder: VisionEncoder,
 ) -> tuple[dict[str, str], ...]:
     from encoderlab.plots import compress as plots
     from encoderlab.plots.style import save
 
-    records = [_record(row, bench) for row in rows]
     whole = encoder.grid[0] * encoder.grid[1]
     drawn = [plots.two_axes(records, trained)]
     if bench.scales:
@@ -612,14 +613,9 @@ def _draw(
 
 
 def _text(score: Mapping[str, Any] | None, interval: bool = False) -> str:
-    if score is None:
-        return "-"
-    if score.get("value") is None:
-        return "undefined"
-    text = f"{score['value']:.3f}"
-    if interval and score.get("ci_low") is not None:
-        text += f" [{score['ci_low']:.3f}, {score['ci_high']:.3f}]"
-    return text
+    if score is not None and not interval:
+        score = {**score, "ci_low": None}
+    return score_text(score)
 
 
 def _bytes(number: float) -> str:

@@ -12,13 +12,13 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from encoderlab.compress.compressor import Compressor, shipped
 from encoderlab.compress.trainer import Recipe
 from encoderlab.errors import EncoderLabError
 from encoderlab.experiments.compress import run
 from encoderlab.experiments.compress_evaluation import CompressEvaluationResult, standing
+from encoderlab.experiments.tables import score_text
 from encoderlab.settings.compress import CompressData, CompressEvaluation, CompressModel
 from encoderlab.whole_files import write_whole
 from encoderlab.zoo.real_data import SETS
@@ -160,11 +160,12 @@ def _tables(title: str, result: CompressEvaluationResult) -> str:
         for row in sorted(rows, key=lambda one: one["nmse"]["value"]):
             name = row["method"]
             bold = "**" if not row["training_free"] and not name.endswith("_pca") else ""
-            kept = " | ".join(_score(row["kept"].get(task)) for task in TASKS)
+            kept = " | ".join(score_text(row["kept"].get(task)) for task in TASKS)
             near = row["neighbours"]
             lines.append(
-                f"| {bold}{name}{bold} | {_score(row['nmse'])} | {_score(row['distance'])} | "
-                f"{kept} | {'-' if near is None else format(near['value'], '.3f')} |"
+                f"| {bold}{name}{bold} | {score_text(row['nmse'])} | "
+                f"{score_text(row['distance'])} | {kept} | "
+                f"{'-' if near is None else format(near['value'], '.3f')} |"
             )
     return "\n".join([*lines, ""])
 
@@ -192,17 +193,6 @@ def _verdicts(results: Mapping[str, CompressEvaluationResult]) -> str:
 def _title(task: str) -> str:
     name = task.removesuffix("_hard")
     return f"{name}, no CLS" if task.endswith("_hard") else name
-
-
-def _score(score: Mapping[str, Any] | None) -> str:
-    if score is None:
-        return "-"
-    if score.get("value") is None:
-        return "undefined"
-    text = f"{score['value']:.3f}"
-    if score.get("ci_low") is not None:
-        text += f" [{score['ci_low']:.3f}, {score['ci_high']:.3f}]"
-    return text
 
 
 def main(words: list[str] | None = None) -> int:
