@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from encoderlab import progress
@@ -41,3 +43,46 @@ def test_quiet_says_nothing_and_verbose_says_more(capsys):
     progress.configure(verbose=True)
     progress.detail("shown")
     assert capsys.readouterr().err == "shown\n"
+
+
+def test_whoever_watches_hears_every_step_and_stderr_nothing(capsys):
+    heard = []
+    with (
+        progress.watched(lambda what, bar: heard.append((what, bar.done, bar.total))),
+        progress.progress("counting", total=2) as bar,
+    ):
+        bar.advance()
+        bar.advance()
+    assert heard == [("counting", 0, 2), ("counting", 1, 2), ("counting", 2, 2)]
+    assert capsys.readouterr().err == ""
+
+
+def test_what_the_watcher_raises_stops_the_work():
+    def stop(what, bar):
+        if bar.done == 3:
+            raise InterruptedError
+
+    done = []
+    with (
+        pytest.raises(InterruptedError),
+        progress.watched(stop),
+        progress.progress("counting", total=9) as bar,
+    ):
+        for i in range(9):
+            bar.advance()
+            done.append(i)
+    assert done == [0, 1]
+
+
+def test_watching_holds_for_its_own_thread_only(capsys):
+    heard = []
+
+    def other():
+        with progress.progress("elsewhere", total=1) as bar:
+            bar.advance()
+
+    with progress.watched(lambda what, bar: heard.append(what)):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert heard == [] and "elsewhere" in capsys.readouterr().err

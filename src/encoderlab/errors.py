@@ -9,6 +9,7 @@ EncoderLabError
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -75,3 +76,35 @@ def unknown(kind: str, word: str, known: Iterable[str], list_with: str) -> Usage
     return UsageError(
         f"unknown {kind}", got=word, want="one of " + ", ".join(known) if known else None, hint=hint
     )
+
+
+def as_ours(error: BaseException) -> EncoderLabError | None:
+    """The error in our own words, where it is one that a user can mend."""
+    if isinstance(error, EncoderLabError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return WorkError("out of memory", hint="use a smaller --batch-size")
+    if isinstance(error, OSError):
+        return _of_system(error)
+    return None
+
+
+def _of_system(error: OSError) -> EncoderLabError | None:
+    name = error.filename
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WorkError(
+            "the disk is full",
+            got=name,
+            hint="free some space, or choose another folder with --output-dir",
+        )
+    if isinstance(error, FileNotFoundError) and name is not None:
+        return MissingError("a file is not there", got=str(name), hint="check the path")
+    if isinstance(error, PermissionError) and name is not None:
+        return MissingError(
+            "no permission", got=str(name), hint="choose another folder, or change who may use it"
+        )
+    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError) and name:
+        return UsageError(
+            "there is something else at this path", got=str(name), hint="choose another path"
+        )
+    return None

@@ -1,7 +1,8 @@
 """How long work tells that it goes on, and how decisions are said aloud: always on stderr.
 
 A terminal gets a rich bar; a log gets a plain line about every ten seconds and one at the end.
-Knows nothing about what is being worked on. Standard library at import; rich only for a bar.
+Whoever starts work may watch it instead, and stop it. Knows nothing about what is being worked on.
+Standard library at import; rich only for a bar.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 LINE_EVERY_SECONDS = 10.0
@@ -64,6 +66,24 @@ class Bar:
         self._show(self)
 
 
+Watcher = Callable[[str, Bar], None]
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(see: Watcher) -> Iterator[None]:
+    """Progress of the block goes to `see(what, bar)` at its start and at every step, and not to
+    stderr. What `see` raises stops the work where it is.
+
+    Holds for this thread alone: others may work, or be watched, at the same time.
+    """
+    token = _watcher.set(see)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
 @contextmanager
 def progress(what: str, total: int | None = None, unit: str = "item") -> Iterator[Bar]:
     """Shows the progress of a piece of work while the block runs.
@@ -73,7 +93,12 @@ def progress(what: str, total: int | None = None, unit: str = "item") -> Iterato
         total: how many units there are, or None where nobody knows.
         unit: one unit's name in the singular.
     """
-    if _loudness.quiet:
+    see = _watcher.get()
+    if see is not None:
+        bar = Bar(total, lambda bar: see(what, bar))
+        see(what, bar)
+        yield bar
+    elif _loudness.quiet:
         yield Bar(total, lambda bar: None)
     elif sys.stderr.isatty():
         yield from _on_terminal(what, total, unit)

@@ -159,21 +159,6 @@ def test_cfg_job_shows_hydras_view(lab):
     assert said.code == 0 and "epochs: 10" in said.out
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if COMMANDS[name].not_yet])
-def test_command_that_is_not_here_yet_answers_in_one_sentence(name, lab, tmp_path):
-    said = lab(name)
-    assert (said.code, said.out) == (3, "")
-    assert "is not in this version yet: it comes with the" in said.err
-    assert len(said.err.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
-
-
-def test_sweep_of_a_command_that_is_not_here_yet_answers_once(lab, tmp_path):
-    said = lab("app", "-m", "seed=1,2")
-    assert said.code == 3 and len(said.err.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_default_survives_composition(name, settings):
     given = settings(name)

@@ -229,3 +229,52 @@ def test_tokens_that_would_not_fit_are_not_begun(photos, lab, tmp_path, monkeypa
     assert "would not fit on the disk" in said.err
     assert "--cache int8 takes about half" in said.err
     assert not (tmp_path / "outputs/features").exists()
+
+
+def test_show_compares_methods_on_one_image(lab, tmp_path):
+    import torch
+
+    from encoderlab.compress.pooling import AveragePooling
+    from encoderlab.compress.token_set import TokenSet
+    from encoderlab.data.decode import open_image
+    from encoderlab.data.synthetic import generate
+    from encoderlab.encoders.vision import load_vision
+
+    generate(0, split="test").image.save(tmp_path / "one.png")
+    said = lab("compress", "show", "--image", "one.png", "--grids", "4", "3", "--dtype", "float32",
+               "--json")  # fmt: skip
+    assert said.code == 0, said.err
+    rows = {(row["method"], row["tokens"]): row for row in said.json["rows"]}
+    methods = {name for name, _ in rows}
+    assert methods == {"trained", "average", "cls_attention", "kmeans", "tome"}
+    tokens = TokenSet.of(
+        load_vision("tiny-clip", "cpu", "float32"), [open_image(tmp_path / "one.png")], 3
+    ).tokens
+    pool = AveragePooling()
+    rebuilt = pool.decode(pool.compress(tokens, (12, 12), (4, 4)), (12, 12))
+    mean = tokens.mean(dim=1, keepdim=True)
+    expected = torch.sum((rebuilt - tokens) ** 2) / torch.sum((tokens - mean) ** 2)
+    assert rows["average", 16]["nmse"] == pytest.approx(float(expected), rel=1e-5)
+    assert rows["trained", 16]["nmse"] < rows["average", 16]["nmse"]
+    folder = tmp_path / "outputs/compress/show"
+    assert {one.name for one in folder.glob("*.png")} == {
+        "tokens_4x4.png", "tokens_3x3.png", "loss_map.png"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "part"),
+    [
+        (["--image", "no.png"], 3, "no such image"),
+        (["--image", "text.png"], 2, "the image cannot be read"),
+        (["--image", "."], 2, "one image is shown at a time"),
+        (["--methods", "block_pca"], 2, "one image is not enough to fit this method on"),
+        (["--grids", "13"], 2, "13"),
+    ],
+)
+def test_mistakes_of_show_get_a_sentence(words, code, part, lab, tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "other.png").write_text("no image")
+    said = lab("compress", "show", *words)
+    assert said.code == code and part in said.err, said.err
+    assert "Traceback" not in said.err

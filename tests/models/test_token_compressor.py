@@ -48,10 +48,10 @@ def test_together_they_learn_what_pooling_loses(kind):
     torch.manual_seed(0)
     # Tokens that three numbers of a window make: pooling keeps one of them.
     basis = torch.randn(3, 16, 6)
-    codes = torch.randn(128, 4, 3)
+    codes = torch.randn(64, 4, 3)
     blocks = torch.einsum("bkz,znc->bknc", codes, basis)
     tokens = as_tokens(
-        blocks.reshape(128, 2, 2, 4, 4, 6).permute(0, 5, 1, 3, 2, 4).reshape(128, 6, 8, 8)
+        blocks.reshape(64, 2, 2, 4, 4, 6).permute(0, 5, 1, 3, 2, 4).reshape(64, 6, 8, 8)
     )
     compressor = TokenCompressor(6, (8, 8), [(2, 2)], width=32)
     decoder = create_decoder(kind, 6, (8, 8), [(2, 2)], width=32)
@@ -63,11 +63,14 @@ def test_together_they_learn_what_pooling_loses(kind):
         return float(F.mse_loss(decoder(compressor(tokens)), tokens))
 
     before = error()
-    for _ in range(200):
-        optimiser.zero_grad()
-        F.mse_loss(decoder(compressor(tokens)), tokens).backward()
-        optimiser.step()
-    assert error() < 0.6 * before
+    for _ in range(10):
+        for _ in range(20):
+            optimiser.zero_grad()
+            F.mse_loss(decoder(compressor(tokens)), tokens).backward()
+            optimiser.step()
+        if error() < 0.6 * before:
+            return
+    raise AssertionError(f"{before:.3f} has only become {error():.3f}")
 
 
 def test_edges_are_not_marked():

@@ -13,10 +13,8 @@ from encoderlab.settings.commands import COMMANDS, JOBS
 from encoderlab.settings.common import TALK, Common
 from encoderlab.settings.setting import from_plain, leaves
 
-HERE = [name for name, command in COMMANDS.items() if command.not_yet is None]
 
-
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_experiment_takes_exactly_the_settings(name):
     command = COMMANDS[name]
     parameters = inspect.signature(load(command)).parameters
@@ -29,7 +27,7 @@ def test_experiment_takes_exactly_the_settings(name):
     assert "out" in parameters
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_python_and_command_line_have_the_same_defaults(name):
     parameters = inspect.signature(load(COMMANDS[name])).parameters
     for setting in leaves(COMMANDS[name].settings):

@@ -70,10 +70,11 @@ def test_ten_labelled_pictures_of_each_type_are_enough(trained) -> None:
 
 @pytest.mark.slow
 def test_the_main_shape_of_a_scene_can_be_read(trained) -> None:
-    # In the card's own format: bf16 loses six points of this accuracy. The untrained copy is so far
-    # behind (22 %) that every third label tells.
+    # In the card's own format: bf16 loses six points of this accuracy. Every second label gives
+    # 63 %; the untrained copy is so far behind (22 %) that every third tells.
     name, (pictures, labels), test = main_shape()
-    ours = probe(load_vision("tiny-dinov2", "cpu", "float32"), (name, (pictures, labels), test))
+    half = (name, (pictures[::2], labels[::2]), test)
+    ours = probe(load_vision("tiny-dinov2", "cpu", "float32"), half)
     theirs = probe(untrained(trained), (name, (pictures[::3], labels[::3]), test))
     assert ours >= 0.60 and ours >= theirs + 0.15
 

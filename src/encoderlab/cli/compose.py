@@ -20,7 +20,7 @@ from typing import Any
 from encoderlab import progress
 from encoderlab.cli import mishaps
 from encoderlab.cli.words import GROUPS, Words, quoted, unknown_setting
-from encoderlab.errors import MissingError, UsageError, WorkError, unknown
+from encoderlab.errors import UsageError, WorkError, unknown
 from encoderlab.settings.commands import COMMANDS, Command
 from encoderlab.settings.common import TALK
 from encoderlab.settings.setting import Setting, leaves
@@ -53,15 +53,13 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
         if any(flag in flags for flag in ("--config-name", "-cn")):
             words = replace(words, overrides=_over_own_yaml(command, words.overrides))
         overrides = _quiet_hydra(command, words.overrides, sweep=words.multirun)
-        if words.multirun and (words.show_config or not job.leaves_folder):
+        if words.multirun and (words.show_config or not command.leaves_folder):
             # Hydra keeps a record of a sweep; nothing is to stay of one that only looks.
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             overrides.append(f"hydra.sweep.dir='{folder}'")
         _hydra(command, job, [*flags, *overrides])
     if looks_only or words.show_config:
         return 0
-    if command.not_yet is not None:
-        raise MissingError(command.not_yet)
     return 0
 
 
@@ -183,14 +181,6 @@ class _Job:
     def command(self) -> Command:
         return COMMANDS[self.command_name]
 
-    @property
-    def does_nothing(self) -> bool:
-        return self.command.not_yet is not None
-
-    @property
-    def leaves_folder(self) -> bool:
-        return self.command.leaves_folder and not self.does_nothing
-
     def __call__(self, cfg: Any) -> None:
         """Does one job. Keeps what it raises: Hydra would print a line of its own about it."""
         where, folder = "", None
@@ -204,7 +194,7 @@ class _Job:
                 if not word.lstrip("+").startswith(("hydra", *(f"{key}=" for key in TALK)))
             ]
             where = f"job {about.job.num} ({' '.join(overrides)})"
-            folder = Path(about.runtime.output_dir) if self.leaves_folder else None
+            folder = Path(about.runtime.output_dir) if self.command.leaves_folder else None
         try:
             self._once(cfg, where, folder)
         except Exception as error:
@@ -221,8 +211,6 @@ class _Job:
         settings = _typed(self.command, cfg)
         if self.show_config:
             _show_configuration(settings, self.command)
-            return
-        if self.does_nothing:
             return
         _set_up_process(settings)
         if where:

@@ -36,8 +36,7 @@ def overview() -> str:
         lines.append(f"{title}:")
         for command in COMMANDS.values():
             if command.job == job:
-                later = "  (not yet here)" if command.arrives_with else ""
-                lines.append(f"  {command.name:<{width}}{command.summary}{later}")
+                lines.append(f"  {command.name:<{width}}{command.summary}")
         if job == "workbench":
             lines.append(f"  {'completion':<{width}}Print the completion script of a shell.")
         lines.append("")
@@ -105,17 +104,13 @@ def _parser(command: Command) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"encoderlab {command.name}",
         usage=usage,
-        description=_description(command),
+        description=command.summary,
         epilog=f"example:\n  encoderlab {command.name} {command.example}\n\n{RULE}",
         formatter_class=Wide,
         add_help=False,
     )
     _fill(parser, command)
     return parser
-
-
-def _description(command: Command) -> str:
-    return command.summary + (f"\n\n{command.not_yet}." if command.not_yet else "")
 
 
 def _fill(parser: argparse.ArgumentParser, command: Command) -> None:

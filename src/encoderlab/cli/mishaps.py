@@ -6,7 +6,6 @@ would be right, what to do next. Runs nothing.
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from encoderlab.errors import (
     EncoderLabError,
     MissingError,
     UsageError,
-    WorkError,
+    as_ours,
     unknown,
 )
 from encoderlab.settings.commands import Command
@@ -45,38 +44,6 @@ def show(error: BaseException, *, verbose: bool = False, where: str = "") -> int
         lines.append(f"  next:      {known.hint[0].upper()}{known.hint[1:]}")
     print("\n".join(lines), file=sys.stderr)
     return known.exit_code
-
-
-def as_ours(error: BaseException) -> EncoderLabError | None:
-    """The error in our own words, where it is one that a user can mend."""
-    if isinstance(error, EncoderLabError):
-        return error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return WorkError("out of memory", hint="use a smaller --batch-size")
-    if isinstance(error, OSError):
-        return _of_system(error)
-    return None
-
-
-def _of_system(error: OSError) -> EncoderLabError | None:
-    name = error.filename
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WorkError(
-            "the disk is full",
-            got=name,
-            hint="free some space, or choose another folder with --output-dir",
-        )
-    if isinstance(error, FileNotFoundError) and name is not None:
-        return MissingError("a file is not there", got=str(name), hint="check the path")
-    if isinstance(error, PermissionError) and name is not None:
-        return MissingError(
-            "no permission", got=str(name), hint="choose another folder, or change who may use it"
-        )
-    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError) and name:
-        return UsageError(
-            "there is something else at this path", got=str(name), hint="choose another path"
-        )
-    return None
 
 
 def _unexpected(error: BaseException, verbose: bool) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.loading import read_part
+from encoderlab.encoders.shared import shareable
 from encoderlab.encoders.text import TextEncoder, load_text
 from encoderlab.encoders.vision import VisionEncoder, load_vision, stack
 from encoderlab.errors import UsageError
@@ -111,6 +112,7 @@ class DualEncoder:
         return np.concatenate(parts)
 
 
+@shareable
 def load_dual(
     name: str,
     device: str | int | None = "auto",

@@ -24,6 +24,13 @@ TRUST_HINT = "trust_remote_code=True runs the checkpoint's own Python: only for 
 UNUSED = ("pooler.", "mask_token", "embeddings.mask_token")
 
 
+def get_ready() -> None:
+    """Imports what the first loading of all would import, so that a loading can be timed."""
+    from transformers import AutoConfig, PreTrainedModel
+
+    _ = AutoConfig, PreTrainedModel
+
+
 def read_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:
     """transformers' configuration of a checkpoint.
 

@@ -27,6 +27,7 @@ from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import read_config, silent_loading
 from encoderlab.encoders.preprocessing import read_preprocess
+from encoderlab.encoders.shared import shareable
 from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess
 
@@ -356,6 +357,7 @@ class VisionEncoder:
             self.tower.set_attn_implementation(before)
 
 
+@shareable
 def load_vision(
     name: str | Path,
     device: str | int | None = "auto",

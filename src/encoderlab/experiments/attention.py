@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import UsageError
 from encoderlab.experiments.aligned import UNTRAINED, check_names
-from encoderlab.experiments.tables import aligned_columns
+from encoderlab.experiments.tables import Block, Table, as_text
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
     from encoderlab.encoders.vision import VisionEncoder
 
@@ -24,6 +25,7 @@ class Looked:
     Args:
         rollout_entropy: of the roll-out over the patches, 0 (one patch) to 1 (all alike).
         image_text_cosine: of the whole image with the text.
+        view: what the encoder saw of the image, cropped or squashed as it was.
     """
 
     encoder: str
@@ -36,14 +38,16 @@ class Looked:
     image_text_cosine: float | None = None
     no_attention: str | None = None
     no_similarity: str | None = None
+    view: Image.Image | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
+        values = {name: value for name, value in vars(self).items() if name != "view"}
         maps = {
             name: None if getattr(self, name) is None else getattr(self, name).round(5).tolist()
             for name in ("rollout", "similarity")
         }
-        return {**vars(self), **maps}
+        return {**values, **maps}
 
 
 @dataclass(frozen=True)
@@ -70,22 +74,27 @@ class AttentionResult:
             "figures": list(self.figures),
         }
 
-    def to_text(self) -> str:
-        """Entropy, and where the text agrees most."""
-        lines = [["encoder", "grid", "roll-out entropy", "image-text cosine", "patch-text cosine"]]
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        columns = ("encoder", "grid", "roll-out entropy", "image-text cosine", "patch-text cosine")
+        rows = []
         for one in self.encoders:
             found = one.similarity
-            lines.append(
-                [
+            rows.append(
+                (
                     one.encoder, f"{one.grid[0]} x {one.grid[1]}",
                     one.no_attention or f"{one.rollout_entropy:.3f}",
                     "-" if one.image_text_cosine is None else f"{one.image_text_cosine:.3f}",
                     one.no_similarity or (
                         "-" if found is None else f"{found.min():.3f} to {found.max():.3f}"),
-                ]
+                )
             )  # fmt: skip
         said = f"{self.image} with “{self.text}”\nentropy: 0 a single patch, 1 all alike"
-        return aligned_columns(lines) + "\n\n" + said
+        return [Table(columns, tuple(rows)), said]
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
 
 
 def run(
@@ -136,18 +145,16 @@ def run(
     except ImageError as error:
         raise UsageError("the image cannot be read", got=f"{path}: {error.reason}") from error
     found, where = [], ("cpu", "float32")
-    views = {}
     for name in encoders:
         encoder = load_vision(name, device, dtype)
         found.append(_look(encoder, picture, text))
-        views[name] = encoder.preprocess.view(picture)
         where = encoder.where
         del encoder
         gc.collect()
     result = AttentionResult(str(path), text, tuple(found), *where)
     if out is not None:
         drawn = plots.overlays(
-            views,
+            {one.encoder: one.view for one in found if one.view is not None},
             text,
             [one.to_json() for one in found],
             {one.encoder: one.similarity for one in found if one.similarity is not None},
@@ -195,7 +202,7 @@ def _look(encoder: VisionEncoder, picture: Any, text: str) -> Looked:
             whole = float(F.normalize(seen.pooled[0].float().cpu(), dim=-1) @ said)
     return Looked(
         encoder.name, encoder.family, encoder.fingerprint, seen.grid, rollout, similarity, entropy,
-        whole, no_attention, no_similarity,
+        whole, no_attention, no_similarity, encoder.preprocess.view(picture),
     )  # fmt: skip
 
 

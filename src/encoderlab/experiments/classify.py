@@ -15,6 +15,7 @@ from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError, did_you_mean
 from encoderlab.experiments.left_out import as_lines, as_records, as_warnings, left_out
+from encoderlab.experiments.tables import Block, Table, as_text
 from encoderlab.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "an image of {}", "a drawing of {}")
 TEMPLATES_KO = ("{}", "{} 사진", "{} 그림", "{} 이미지")
 SHOWN = 20
+WIDEST = 44  # longer paths are cut in the table
 
 
 @dataclass(frozen=True)
@@ -70,43 +72,51 @@ class ClassifyResult:
             "skipped": as_records(self.skipped),
         }
 
-    def to_text(self) -> str:
-        """The tables that the terminal shows."""
-        lines = [f"{self.model}: {len(self.predictions):,} images, {len(self.classes)} classes"]
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        blocks: list[Block] = [
+            f"{self.model}: {len(self.predictions):,} images, {len(self.classes)} classes"
+        ]
         if self.accuracy is not None:
-            lines += ["", *self._accuracy()]
-        wide = min(44, max((len(p.image) for p in self.predictions), default=0))
-        lines.append("")
-        for p in self.predictions[:SHOWN]:
-            name = p.image if len(p.image) <= wide else "…" + p.image[1 - wide :]
-            top = "  ".join(f"{c} {100 * value:.0f} %" for c, value in p.top)
-            mark = (
-                ""
-                if p.answer is None
-                else ("  ✓" if p.top[0][0] == p.answer else f"  ✗ ({p.answer})")
-            )
-            lines.append(f"{name:<{wide}}  {top}{mark}")
-        if len(self.predictions) > SHOWN:
-            lines.append(f"… and {len(self.predictions) - SHOWN:,} more: --save-csv FILE or --json")
-        return "\n".join(lines + as_lines(self.skipped))
+            blocks += self._accuracy(self.accuracy)
+        blocks += [self._predictions(), *as_lines(self.skipped)]
+        return blocks
 
-    def _accuracy(self) -> list[str]:
-        assert self.accuracy is not None
-        found = self.accuracy
-        lines = [f"accuracy {found.top1.as_percent()} (chance {100 / len(self.classes):.1f} %)"]
+    def to_text(self) -> str:
+        """What the terminal shows: the tables, and where the predictions beyond them are."""
+        rest = ["all of them: --save-csv FILE or --json"] if self._hidden > 0 else []
+        return as_text([*self.blocks(), *rest])
+
+    @property
+    def _hidden(self) -> int:
+        return len(self.predictions) - SHOWN
+
+    def _predictions(self) -> Table:
+        answered = any(p.answer is not None for p in self.predictions)
+        rows = []
+        for p in self.predictions[:SHOWN]:
+            name = p.image if len(p.image) <= WIDEST else "…" + p.image[1 - WIDEST :]
+            top = ", ".join(f"{c} {100 * value:.0f} %" for c, value in p.top)
+            mark = ""
+            if p.answer is not None:
+                mark = "✓" if p.top[0][0] == p.answer else f"✗ ({p.answer})"
+            rows.append((name, top, mark) if answered else (name, top))
+        columns = ("image", "classes", "right") if answered else ("image", "classes")
+        more = (f"… and {self._hidden:,} more",) if self._hidden > 0 else ()
+        return Table(columns, tuple(rows), said=more)
+
+    def _accuracy(self, found: Classification) -> list[Block]:
+        said = f"accuracy {found.top1.as_percent()} (chance {100 / len(self.classes):.1f} %)"
         if found.top5.value is not None:
-            lines.append(f"top-5    {found.top5.as_percent()}")
-        lines += ["", "confusion (rows: the answer, columns: the prediction)"]
-        wide = max(len(name) for name in self.classes)
-        short = [f"{i + 1}" for i in range(len(self.classes))]
-        cell = max(5, len(str(found.confusion.max())) + 1)
-        lines.append(" " * (wide + 4) + "".join(f"{s:>{cell}}" for s in short) + "   recall")
-        for i, name in enumerate(self.classes):
-            counts = "".join(f"{n or '.':>{cell}}" for n in found.confusion[i])
-            recall = found.recall[i]
+            said += f"\ntop-5 {found.top5.as_percent()}"
+        rows = []
+        for i, (name, recall) in enumerate(zip(self.classes, found.recall, strict=True)):
+            counts = [str(n or ".") for n in found.confusion[i]]
             share = "-" if recall.value is None else f"{100 * recall.value:.1f} %"
-            lines.append(f"{short[i]:>3} {name:<{wide}}{counts}   {share}")
-        return lines
+            rows.append((f"{i + 1} {name}", *counts, share))
+        columns = ("answer", *[f"{i + 1}" for i in range(len(self.classes))], "recall")
+        title = "confusion (rows: the answer, columns: the prediction)"
+        return [said, Table(columns, tuple(rows), title)]
 
 
 def run(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
-from encoderlab.experiments.tables import notes, table
+from encoderlab.experiments.tables import Block, as_text, notes, table
 
 if TYPE_CHECKING:
     from encoderlab.experiments.pairs import Judged, Row
@@ -37,16 +37,16 @@ class CompareResult:
             **self.facts,
         }
 
-    def to_text(self) -> str:
-        """What the terminal shows: the answer, a table, the verdicts."""
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
         columns = ("cka_linear", "cka_linear_biased", "cka_within", "ridge_r2", "mlp_r2")
         asked = {row.encoder for row in self.rows if row.control_of is None}
         verdicts = [
-            f"  with {one.llm}: {one.comparison.to_text()}"
+            f"with {one.llm}: {one.comparison.to_text()}"
             for one in self.verdicts
             if one.metric == "cka_linear" and {one.comparison.a, one.comparison.b} <= asked
         ]
-        blocks = [
+        blocks: list[Block] = [
             "\n".join((self.answer, *self.also)),
             notes(self.facts),
             table([r.to_json() for r in self.rows], columns),
@@ -54,7 +54,11 @@ class CompareResult:
         if verdicts:
             heading = "debiased CKA, every two on the same samples:"
             blocks.append("\n".join([heading, *verdicts]))
-        return "\n\n".join(block for block in blocks if block)
+        return blocks
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
 
 
 def run(

@@ -1,6 +1,6 @@
-"""Train a compressor of visual tokens, or measure every method. Orchestration only.
+"""Train a compressor of visual tokens, measure every method, or show one image. Orchestration only.
 
-The measuring has a file of its own, `compress_evaluation`.
+Measuring and showing have files of their own, `compress_evaluation` and `compress_picture`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from encoderlab.settings.compress import (
     CompressEvaluation,
     CompressLoss,
     CompressModel,
+    CompressPicture,
     CompressTraining,
     CompressWatch,
     Hardware,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from encoderlab.data.sample import Sample
     from encoderlab.encoders.vision import VisionEncoder
     from encoderlab.experiments.compress_evaluation import CompressEvaluationResult
+    from encoderlab.experiments.compress_picture import CompressPictureResult
 
 SYNTHETIC = "synthetic"
 HELD_OUT, VALIDATION = 0.1, 512
@@ -124,9 +126,11 @@ def run(
     hardware: Hardware = Hardware(),  # noqa: B008
     experiment: CompressWatch = CompressWatch(),  # noqa: B008
     evaluation: CompressEvaluation = CompressEvaluation(),  # noqa: B008
+    picture: CompressPicture = CompressPicture(),  # noqa: B008
     seed: int = 0,
-) -> CompressResult | CompressEvaluationResult:
-    """Trains a compressor (action "train") or measures every method ("evaluate").
+) -> CompressResult | CompressEvaluationResult | CompressPictureResult:
+    """Trains a compressor (action "train"), measures every method ("evaluate"), or compresses one
+    image ("show").
 
     Args:
         model, data: the settings' groups, or plainly a name and sources of images.
@@ -146,6 +150,10 @@ def run(
         return evaluate(
             out=out, model=model, data=data, hardware=hardware, settings=evaluation, seed=seed
         )
+    if action == "show":
+        from encoderlab.experiments.compress_picture import show
+
+        return show(out=out, model=model, hardware=hardware, picture=picture, settings=evaluation)
     return train(
         out=out, model=model, training=training, loss=loss, data=data, hardware=hardware,
         watch=experiment, seed=seed,

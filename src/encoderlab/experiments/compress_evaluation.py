@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings
-from encoderlab.experiments.tables import aligned_columns, score_text
+from encoderlab.experiments.tables import Block, Table, as_text, score_text
 from encoderlab.progress import note, progress
 from encoderlab.settings.compress import (
     METHODS,
@@ -80,24 +80,38 @@ class CompressEvaluationResult:
         """Plain values for run.json."""
         return {**vars(self), "skipped": as_records(self.skipped)}
 
-    def to_text(self) -> str:
-        """A table for each budget, the answer in words, and the cost."""
-        lines = [
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        about = (
             f"{self.model}, layer {self.layer}: {self.grid[0]} x {self.grid[1]} tokens, "
-            f"{self.images:,} images ({self.data})",
-            "kept = (score - floor) / (full - floor); floor: every patch is the mean token",
-        ]
-        for task, ends in self.scales.items():
-            title = TITLES.get(task, task)
-            lines.append(f"  {title:<20} full {ends['full']:.3f}   floor {ends['floor']:.3f}")
+            f"{self.images:,} images ({self.data})"
+        )
+        blocks: list[Block] = [about, self._scales()]
         for budget in dict.fromkeys(tuple(row["budget"]) for row in self.rows):
-            lines += ["", *self._table(budget)]
-        lines += ["", *self.answers, "", *self._cost_lines()]
-        lines += [f"left out: {name}: {why}" for name, why in self.refused.items()]
-        lines += [f"! {one}" for one in self.warnings]
-        return "\n".join([*lines, *as_lines(self.skipped)])
+            blocks += self._measured(budget)
+        if self.answers:
+            blocks.append("\n".join(self.answers))
+        blocks.append(self._costs())
+        remarks = [f"left out: {name}: {why}" for name, why in self.refused.items()]
+        remarks += [f"! {one}" for one in self.warnings]
+        remarks += as_lines(self.skipped)
+        if remarks:
+            blocks.append("\n".join(remarks))
+        return blocks
 
-    def _table(self, budget: tuple[int, ...]) -> list[str]:
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
+
+    def _scales(self) -> Table:
+        rows = tuple(
+            (TITLES.get(task, task), f"{ends['full']:.3f}", f"{ends['floor']:.3f}")
+            for task, ends in self.scales.items()
+        )
+        said = "kept = (score - floor) / (full - floor); floor: every patch is the mean token"
+        return Table(("task", "full", "floor"), rows, said=(said,))
+
+    def _measured(self, budget: tuple[int, ...]) -> list[Block]:
         rows = [row for row in self.rows if tuple(row["budget"]) == budget]
         count, whole = budget[0] * budget[1], self.grid[0] * self.grid[1]
         tasks = [one for one in TITLES if not one.endswith("_hard") and one in rows[0]["kept"]]
@@ -109,37 +123,37 @@ class CompressEvaluationResult:
                 cell.append(_text(row["kept"][task], task == MAIN))
                 if f"{task}_hard" in row["kept"]:
                     cell.append(_text(row["kept"][f"{task}_hard"]))
-        lines = [
+        title = (
             f"{count} of {whole} tokens ({budget[0]} x {budget[1]}); two draws of real tokens are "
-            f"{rows[0]['distance_floor']:.3f} apart",
-            aligned_columns([head, *cells]),
-        ]
+            f"{rows[0]['distance_floor']:.3f} apart"
+        )
         readings = list(rows[0]["reading"])
         near = ["neighbours"] if rows[0]["neighbours"] else []
-        more = [["method", *readings, *near, "ms an image"]]
-        for row in rows:
-            more.append(
-                [
-                    row["method"], *[_text(row["reading"][one]) for one in readings],
-                    *[_text(row[one]) for one in near], f"{row['milliseconds']:.2f}",
-                ]
-            )  # fmt: skip
-        return [*lines, "", aligned_columns(more)]
-
-    def _cost_lines(self) -> list[str]:
-        cells = [["visual tokens", "prefill", "KV cache", "tokens"]]
-        for one in self.costs["budgets"]:
-            cells.append(
-                [
-                    str(one["visual_tokens"]), f"{one['prefill'] / 1e12:.2f} TFLOP",
-                    _bytes(one["cache"]), _bytes(one["tokens"]),
-                ]
-            )  # fmt: skip
+        more = tuple(
+            (
+                row["method"], *[_text(row["reading"][one]) for one in readings],
+                *[_text(row[one]) for one in near], f"{row['milliseconds']:.2f}",
+            )
+            for row in rows
+        )  # fmt: skip
         return [
-            f"cost of one image in {self.costs['llm']}, {self.costs['text_tokens']} text tokens "
-            "with it, 16 bits:",
-            aligned_columns(cells),
+            Table(tuple(head), tuple(map(tuple, cells)), title),
+            Table(("method", *readings, *near, "ms an image"), more),
         ]
+
+    def _costs(self) -> Table:
+        rows = tuple(
+            (
+                str(one["visual_tokens"]), f"{one['prefill'] / 1e12:.2f} TFLOP",
+                _bytes(one["cache"]), _bytes(one["tokens"]),
+            )
+            for one in self.costs["budgets"]
+        )  # fmt: skip
+        title = (
+            f"cost of one image in {self.costs['llm']}, {self.costs['text_tokens']} text tokens "
+            "with it, 16 bits"
+        )
+        return Table(("visual tokens", "prefill", "KV cache", "tokens"), rows, title)
 
 
 def evaluate(
@@ -172,7 +186,7 @@ def evaluate(
     budgets = [(side, side) for side in dict.fromkeys(settings.grids)]
     for budget in budgets:
         check_grids(encoder.grid, budget)
-    compressors = _compressors(settings.compressors, encoder, layer, budgets)
+    compressors = compressors_for(settings.compressors, encoder, layer, budgets)
     samples, pictures, fit_pictures, skipped, said = _pictures(data, settings)
     measured = TokenSet.of(encoder, pictures, layer)
     fit = TokenSet.of(encoder, fit_pictures, layer)
@@ -395,7 +409,7 @@ def _reading(
 # -- the methods ---------------------------------------------------------------------------------
 
 
-def _compressors(
+def compressors_for(
     named: Sequence[str],
     encoder: VisionEncoder,
     layer: int,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.experiments.aligned import Aligned, gather
-from encoderlab.experiments.tables import aligned_columns, notes, score_text
+from encoderlab.experiments.tables import Block, Table, as_text, notes, score_text
 
 if TYPE_CHECKING:
     from encoderlab.metrics.coral import FullAnalysis
@@ -35,21 +35,22 @@ class CoralResult:
             **self.facts,
         }
 
-    def to_text(self) -> str:
-        """The table of pairs: as published, and what survives."""
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
         eas = {(one.encoder, one.llm): one for one in self.whole.eas}
-        lines = [
-            ["encoder", "LLM", "distance", "similarity*", "spectral", "debiased CKA", "EAS*", "EAS"]
-        ]
+        columns = (
+            "encoder", "LLM", "distance", "similarity*", "spectral", "debiased CKA", "EAS*", "EAS"
+        )  # fmt: skip
+        rows = []
         for one in self.whole.cross_modal:
             score = eas[one.encoder, one.llm]
-            lines.append(
-                [
+            rows.append(
+                (
                     one.encoder, one.llm, _text(one.coral.distance, "{:.3g}"),
                     _text(one.coral.similarity, "{:.6f}"),
                     _text(one.coral.spectral_similarity), score_text(one.cka.to_json()),
                     _text(score.published), _text(score.calibrated),
-                ]
+                )
             )  # fmt: skip
         said = (
             "* as published: similarity = 1 / (1 + distance) is 1 for any features of length one. "
@@ -63,7 +64,11 @@ class CoralResult:
                 if reason
             }
         )
-        return "\n\n".join([notes(self.facts), "\n".join([aligned_columns(lines), said, *reasons])])
+        return [notes(self.facts), Table(columns, tuple(rows), said=(said, *reasons))]
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
 
 
 def run(
@@ -104,20 +109,24 @@ def analyse(aligned: Aligned, out: Path | None = None, *, svg: bool = False) -> 
     from encoderlab.metrics.coral import MARGINALS_ONLY, CORALAnalyzer, spectrum
     from encoderlab.plots import coral as plots
     from encoderlab.plots.style import save
+    from encoderlab.progress import progress
 
     vision = {name: unit(one.pooled) for name, one in aligned.vision.items()}
     text = {name: unit(one.pooled) for name, one in aligned.text.items()}
     analyzer = CORALAnalyzer()
     labels = aligned.labels if len(aligned.types) > 1 else None
-    whole = analyzer.full_analysis(vision, text, labels)
+    kinds = aligned.types if len(aligned.types) > 1 else ()
     by_type = {}
-    if len(aligned.types) > 1:
-        for kind in aligned.types:
+    with progress("comparing clouds", total=1 + len(kinds), unit="set") as bar:
+        whole = analyzer.full_analysis(vision, text, labels)
+        bar.advance()
+        for kind in kinds:
             rows = aligned.rows(kind)
             by_type[kind] = analyzer.full_analysis(
                 {name: x[rows] for name, x in vision.items()},
                 {name: x[rows] for name, x in text.items()},
             )
+            bar.advance()
     warnings = [*aligned.warnings(), MARGINALS_ONLY]
     pinned = sum(one.coral.pinned for one in whole.cross_modal)
     if pinned:

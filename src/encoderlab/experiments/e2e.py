@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
-from encoderlab.experiments.tables import aligned_columns, notes, score_text
+from encoderlab.experiments.tables import Block, Table, as_text, notes, score_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,39 +66,46 @@ class E2eResult:
             **self.facts,
         }
 
-    def to_text(self) -> str:
-        """Retrieval of each pair, and which metric foretells it."""
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
         from encoderlab.metrics.catalogue import METRICS
 
-        blocks = [notes(self.facts)]
+        blocks: list[Block] = [notes(self.facts)]
         if self.undefined:
             blocks.append(f"undefined: {self.undefined}")
         pooled = [p for p in self.points if p.layer == "pooled" and p.retrieval is not None]
         if pooled:
-            lines = [["encoder", "LLM", "Recall@1, image to text", "MRR", "chance MRR"]]
+            rows = []
             for p in sorted(pooled, key=lambda p: -(p.outcome or 0)):
                 assert p.retrieval is not None
                 way = p.retrieval.image_to_text
-                lines.append(
-                    [p.encoder, p.llm, score_text(way.recall[1].to_json()),
-                     score_text(way.mrr.to_json()), f"{way.mrr.chance or 0:.3f}"]
+                rows.append(
+                    (p.encoder, p.llm, score_text(way.recall[1].to_json()),
+                     score_text(way.mrr.to_json()), f"{way.mrr.chance or 0:.3f}")
                 )  # fmt: skip
-            blocks.append(aligned_columns(lines) + "\non held-out images; 95 % intervals")
-        for name, found in self.benchmarks.items():
-            lines = [["metric", "r", "p", "rho", "leave-one-out error", "verdict"]]
-            for metric, one in found.items():
-                known = one.undefined is None
-                lines.append(
-                    [METRICS[metric].title, *(
-                        (f"{one.pearson:+.2f}", f"{one.pearson_p:.2g}", f"{one.spearman:+.2f}",
-                         _error(one)) if known else ("-",) * 4), one.verdict]
-                )  # fmt: skip
-            first = next(iter(found.values()))
             blocks.append(
-                f"does a metric foretell {name}? {first.n} points of {first.families} encoders\n"
-                + aligned_columns(lines)
+                Table(
+                    ("encoder", "LLM", "Recall@1, image to text", "MRR", "chance MRR"),
+                    tuple(rows),
+                    said=("on held-out images; 95 % intervals",),
+                )
             )
-        return "\n\n".join(blocks)
+        for name, found in self.benchmarks.items():
+            foretold = tuple(
+                (METRICS[metric].title, *(
+                    (f"{one.pearson:+.2f}", f"{one.pearson_p:.2g}", f"{one.spearman:+.2f}",
+                     _error(one)) if one.undefined is None else ("-",) * 4), one.verdict)
+                for metric, one in found.items()
+            )  # fmt: skip
+            first = next(iter(found.values()))
+            title = f"does a metric foretell {name}? {first.n} points of {first.families} encoders"
+            columns = ("metric", "r", "p", "rho", "leave-one-out error", "verdict")
+            blocks.append(Table(columns, foretold, title))
+        return blocks
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
 
 
 def run(

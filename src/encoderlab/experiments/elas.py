@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
-from encoderlab.experiments.tables import aligned_columns, notes, score_text
+from encoderlab.experiments.tables import Block, Table, as_text, notes, score_text
 
 if TYPE_CHECKING:
     from encoderlab.metrics.score import Score
@@ -56,20 +56,21 @@ class ElasResult:
             **self.facts,
         }
 
-    def to_text(self) -> str:
-        """The pairs, best first."""
-        lines = [["encoder", "LLM", "ELAS", "ELAS as published", "R²", "cosine above chance"]]
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        columns = ("encoder", "LLM", "ELAS", "ELAS as published", "R²", "cosine above chance")
+        rows = []
         ranked = sorted(
             self.rows, key=lambda r: -(r.calibrated.value if r.calibrated.value is not None else -9)
         )
         for row in ranked:
             parts = row.parts
-            lines.append(
-                [
+            rows.append(
+                (
                     row.encoder, row.llm, score_text(row.calibrated.to_json()),
                     score_text(row.published.to_json()),
                     _text(parts["mse"]["calibrated"]), _text(parts["cosine"]["calibrated"]),
-                ]
+                )
             )  # fmt: skip
         said = (
             "95 % intervals over splits. Rank by the first; as published, a projector that ignores "
@@ -77,7 +78,11 @@ class ElasResult:
         )
         reasons = sorted({f"undefined: {r.calibrated.undefined}" for r in self.rows
                           if r.calibrated.undefined})  # fmt: skip
-        return "\n\n".join([notes(self.facts), "\n".join([aligned_columns(lines), said, *reasons])])
+        return [notes(self.facts), Table(columns, tuple(rows), said=(said, *reasons))]
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
 
 
 def run(

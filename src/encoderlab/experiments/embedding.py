@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
-from encoderlab.experiments.tables import aligned_columns, notes, score_text
+from encoderlab.experiments.tables import Block, Table, as_text, notes, score_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,16 +55,19 @@ class EmbeddingResult:
             **self.facts,
         }
 
-    def to_text(self) -> str:
-        """Procrustes similarity of the pairs, and where the page is."""
-        lines = [["space", "rotated onto", "similarity", "with shuffled pairs"]]
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        rows = []
         for (a, b), score in self.procrustes.items():
             chance = "-" if score.chance is None else f"{score.chance:.3f}"
-            lines.append([a, b, score_text(score.to_json()), chance])
-        blocks = [notes(self.facts), aligned_columns(lines)]
-        if self.page:
-            blocks.append(f"hover over points: {self.page}")
-        return "\n\n".join(blocks)
+            rows.append((a, b, score_text(score.to_json()), chance))
+        columns = ("space", "rotated onto", "similarity", "with shuffled pairs")
+        return [notes(self.facts), Table(columns, tuple(rows))]
+
+    def to_text(self) -> str:
+        """What the terminal shows: the answer, and where the page is."""
+        page = [f"hover over points: {self.page}"] if self.page else []
+        return as_text([*self.blocks(), *page])
 
 
 def run(
@@ -111,6 +114,7 @@ def analyse(
     from encoderlab.metrics.procrustes import procrustes_similarity, rotate_onto
     from encoderlab.plots import embedding as plots
     from encoderlab.plots.style import save
+    from encoderlab.progress import progress
     from encoderlab.whole_files import write_whole
 
     _check(method)
@@ -122,10 +126,12 @@ def analyse(
         if not name.startswith(SHUFFLED)
     }
     places, shown = {}, {}
-    for name, x in models.items():
-        places[name], share = _places(x, method, aligned.seed)
-        if share is not None:
-            shown[name] = share
+    with progress("mapping spaces", total=len(models), unit="space") as bar:
+        for name, x in models.items():
+            places[name], share = _places(x, method, aligned.seed)
+            if share is not None:
+                shown[name] = share
+            bar.advance()
     vision = [name for name in models if name in aligned.vision]
     scores = {
         (a, b): procrustes_similarity(models[a], models[b], aligned.seed)

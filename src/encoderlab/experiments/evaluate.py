@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.data import read_samples
 from encoderlab.errors import UsageError
 from encoderlab.experiments.left_out import as_lines, as_records, as_warnings, left_out
+from encoderlab.experiments.tables import Block, Table, as_text
 
 if TYPE_CHECKING:
     from encoderlab.metrics.retrieval import Retrieval
@@ -39,26 +40,21 @@ class EvaluateResult:
             "skipped": as_records(self.skipped),
         }
 
-    def to_text(self) -> str:
-        """The table that the terminal shows."""
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
         found = self.retrieval
-        lines = [
+        about = (
             f"{self.model} on {found.images:,} images, {found.captions:,} captions "
-            f"({found.distinct_captions:,} distinct)",
-            "",
-            f"{'':<16}{'image to text':<28}{'text to image':<28}chance (i2t, t2i)",
-        ]
+            f"({found.distinct_captions:,} distinct)"
+        )
+        rows = []
         both = (found.image_to_text, found.text_to_image)
         for k in found.image_to_text.recall:
             pair = [direction.recall[k] for direction in both]
             chances = ", ".join(
                 "-" if s.chance is None else f"{100 * s.chance:.2f} %" for s in pair
             )
-            lines.append(
-                f"{f'Recall@{k}':<16}"
-                + "".join(f"{score.as_percent():<28}" for score in pair)
-                + chances
-            )
+            rows.append((f"Recall@{k}", *[score.as_percent() for score in pair], chances))
         for name, attribute, digits in (("MRR", "mrr", 3), ("median rank", "median_rank", 0)):
             pair = [getattr(direction, attribute) for direction in both]
             cells = [
@@ -68,10 +64,17 @@ class EvaluateResult:
                 for s in pair
             ]
             chances = ", ".join("-" if s.chance is None else f"{s.chance:.{digits}f}" for s in pair)
-            lines.append(f"{name:<16}" + "".join(f"{cell:<28}" for cell in cells) + chances)
-        lines += ["", "in brackets: 95 % interval; ties count against the model"]
-        lines += [f"with ties counted for it: {text}" for text in self._optimistic()]
-        return "\n".join(lines + as_lines(self.skipped))
+            rows.append((name, *cells, chances))
+        said = (
+            "in brackets: 95 % interval; ties count against the model",
+            *[f"with ties counted for it: {text}" for text in self._optimistic()],
+        )
+        columns = ("measure", "image to text", "text to image", "chance (i2t, t2i)")
+        return [about, Table(columns, tuple(rows), said=said), *as_lines(self.skipped)]
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
 
     def _optimistic(self) -> list[str]:
         found = self.retrieval

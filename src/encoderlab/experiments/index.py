@@ -9,6 +9,9 @@ from typing import Any
 
 from encoderlab.data import read_samples
 from encoderlab.experiments.left_out import as_records, as_warnings, left_out
+from encoderlab.experiments.tables import Block, Table, as_text
+
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -37,18 +40,23 @@ class IndexResult:
         record.pop("warnings")
         return record
 
-    def to_text(self) -> str:
-        """The few lines that the terminal shows."""
-        lines = [
-            f"{self.db}: {self.total:,} images ({self.model})",
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        blocks: list[Block] = [
+            f"{self.db}: {self.total:,} images ({self.model})\n"
             f"{self.added:,} added, {self.unchanged:,} unchanged, {self.removed:,} removed, "
-            f"{len(self.skipped):,} skipped, {self.seconds:.1f} s",
+            f"{len(self.skipped):,} skipped, {self.seconds:.1f} s"
         ]
-        lines += [f"  skipped {name}: {reason}" for name, reason in self.skipped[:10]]
-        if len(self.skipped) > 10:
-            lines.append(f"  … and {len(self.skipped) - 10:,} more in run.json")
-        lines.append(f'next: encoderlab search "what you look for" --db {self.db}')
-        return "\n".join(lines)
+        if self.skipped:
+            hidden = len(self.skipped) - SHOWN
+            more = (f"… and {hidden:,} more in run.json",) if hidden > 0 else ()
+            blocks.append(Table(("skipped", "reason"), self.skipped[:SHOWN], said=more))
+        return blocks
+
+    def to_text(self) -> str:
+        """What the terminal shows: what changed, and what to do next."""
+        following = f'next: encoderlab search "what you look for" --db {self.db}'
+        return as_text([*self.blocks(), following])
 
 
 def run(

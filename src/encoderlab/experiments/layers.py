@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
-from encoderlab.experiments.tables import notes
+from encoderlab.experiments.tables import Block, as_text, notes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,9 +69,13 @@ class LayersResult:
             **self.facts,
         }
 
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        return [notes(self.facts), "\n".join(one.text for one in self.pairs)]
+
     def to_text(self) -> str:
-        """A sentence per pair."""
-        return "\n\n".join([notes(self.facts), "\n".join(one.text for one in self.pairs)])
+        """What the terminal shows."""
+        return as_text(self.blocks())
 
 
 def run(

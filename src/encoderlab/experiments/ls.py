@@ -92,14 +92,7 @@ def _metrics() -> list[tuple[str, str]]:
 
 
 def _commands() -> list[tuple[str, str]]:
-    return [
-        (
-            command.name,
-            command.summary
-            + (f" (comes with the {command.arrives_with})" if command.arrives_with else ""),
-        )
-        for command in COMMANDS.values()
-    ]
+    return [(command.name, command.summary) for command in COMMANDS.values()]
 
 
 def _methods() -> list[tuple[str, str]]:

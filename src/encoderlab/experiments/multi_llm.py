@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.experiments.aligned import Aligned, gather
-from encoderlab.experiments.tables import aligned_columns, notes, score_text
+from encoderlab.experiments.tables import Block, Table, as_text, notes, score_text
 
 if TYPE_CHECKING:
     from encoderlab.experiments.pairs import Judged, Row
@@ -35,19 +35,25 @@ class MultiLlmResult:
             **self.facts,
         }
 
-    def to_text(self) -> str:
-        """An answer for each LLM, and the table of debiased CKA."""
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
         llms = list(self.answers)
         encoders = dict.fromkeys(row.encoder for row in self.rows)
         found = {(row.encoder, row.llm): row for row in self.rows}
-        lines = [["encoder", *llms]]
+        rows = []
         for encoder in encoders:
             cells = [score_text(found[encoder, llm].scores["cka_linear"].to_json()) for llm in llms]
-            lines.append([encoder, *cells])
+            rows.append((encoder, *cells))
         answers = "\n".join(f"{llm}: {said}" for llm, said in self.answers.items())
-        return "\n\n".join(
-            [answers, notes(self.facts), "debiased CKA, 95 % intervals\n" + aligned_columns(lines)]
-        )
+        return [
+            answers,
+            notes(self.facts),
+            Table(("encoder", *llms), tuple(rows), title="debiased CKA, 95 % intervals"),
+        ]
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
 
 
 def run(

@@ -29,6 +29,7 @@ from encoderlab.metrics.uncertainty import (
     max_corrected_p,
     samples_needed,
 )
+from encoderlab.progress import progress
 from encoderlab.training.projectors import ProjectorRecipe, TrainedProjector, train_grid
 
 PERMUTATIONS = 999
@@ -276,17 +277,15 @@ def _mean(values: np.ndarray, group: np.ndarray, chance: float | None, how: str)
 def rows_of(aligned: Aligned, by_type: bool = True) -> list[Row]:
     """The closed-form scores of every encoder, controls too, with every LLM."""
     kinds = aligned.types if by_type and len(aligned.types) > 1 else ()
-    rows = [
-        Row(
-            encoder,
-            llm,
-            cheap_scores(aligned, encoder, llm),
-            {kind: cheap_scores(aligned, encoder, llm, kind) for kind in kinds},
-            one.of,
-        )
-        for llm in aligned.text
-        for encoder, one in aligned.vision.items()
-    ]
+    rows = []
+    total = len(aligned.text) * len(aligned.vision)
+    with progress("comparing spaces", total=total, unit="pair") as bar:
+        for llm in aligned.text:
+            for encoder, one in aligned.vision.items():
+                scores = cheap_scores(aligned, encoder, llm)
+                typed = {kind: cheap_scores(aligned, encoder, llm, kind) for kind in kinds}
+                rows.append(Row(encoder, llm, scores, typed, one.of))
+                bar.advance()
     return with_corrected_p(aligned, rows)
 
 
@@ -325,14 +324,16 @@ def verdicts(aligned: Aligned) -> list[Judged]:
     among = list(itertools.combinations(asked, 2))
     controls = [(one.of, name) for name, one in aligned.vision.items() if one.of is not None]
     found = []
-    for llm in aligned.text:
-        for pairs in (among, controls):
+    total = len(aligned.text) * (len(among) + len(controls))
+    with progress("comparing encoders in pairs", total=total, unit="pair") as bar:
+        for llm, pairs in itertools.product(aligned.text, (among, controls)):
             for a, b in pairs:
                 found.append(Judged(HEADLINE, llm, by_cka(aligned, str(a), b, llm, len(pairs))))
                 if len(aligned.types) > 1:
                     within = by_cka_within(aligned, str(a), b, llm, len(pairs))
                     found.append(Judged("cka_within", llm, within))
                 found.append(Judged("ridge_r2", llm, by_ridge(aligned, str(a), b, llm, len(pairs))))
+                bar.advance()
     return found
 
 

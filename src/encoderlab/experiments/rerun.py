@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encoderlab.errors import MissingError, UsageError, unknown
+from encoderlab.errors import UsageError, unknown
 from encoderlab.experiments.running import perform
 from encoderlab.reports import run_folder
 from encoderlab.settings.commands import COMMANDS
@@ -80,8 +80,6 @@ def run(*, out: Path | None = None, run_folder: str) -> RerunResult:
     command = COMMANDS.get(before.command)
     if command is None:
         raise unknown("command", before.command, COMMANDS, "encoderlab ls commands")
-    if command.not_yet is not None:
-        raise MissingError(command.not_yet)
     target = out or first.with_name(first.resolve().name + "-rerun")
     if target.resolve() == first.resolve():
         raise UsageError(

@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import UsageError
 from encoderlab.reports import run_folder
 from encoderlab.settings.commands import Command
 from encoderlab.settings.common import TALK
 
 # Actions of a command whose run does not take the folder of the command's own.
-KEPT_APART = ("evaluate",)
+KEPT_APART = ("evaluate", "show")
 
 
 class Result(Protocol):
@@ -65,7 +65,6 @@ def perform(
         folder: where the run is kept, instead of the folder that the settings name.
 
     Raises:
-        MissingError: this version has no such experiment yet.
         EncoderLabError: whatever the experiment raises.
     """
     experiment = load(command)
@@ -107,13 +106,7 @@ def is_follower() -> bool:
 
 
 def load(command: Command) -> Callable[..., Any]:
-    """The experiment behind a command, imported now.
-
-    Raises:
-        MissingError: this version has no such experiment yet.
-    """
-    if command.experiment is None:
-        raise MissingError(command.not_yet or f"`encoderlab {command.name}` does nothing")
+    """The experiment behind a command, imported now."""
     module, _, name = command.experiment.partition(":")
     return getattr(importlib.import_module(module), name)
 

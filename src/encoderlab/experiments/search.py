@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import UsageError
+from encoderlab.experiments.tables import Block, Table, as_text
 from encoderlab.whole_files import write_whole
 
 if TYPE_CHECKING:
     from encoderlab.search import Hit
+
+WIDEST = 40  # longer file names are cut in the table
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,22 @@ class SearchResult:
         record["hits"] = [dict(vars(hit)) for hit in self.hits]
         return record
 
-    def to_text(self) -> str:
-        """One line per image: cosine, file, what is said about it."""
-        lines = [f"{self.query!r} in {self.db}"]
-        wide = min(40, max((len(Path(hit.path).name) for hit in self.hits), default=0))
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        heading = f"{self.query!r} in {self.db}"
+        if not self.hits:
+            return [f"{heading}\nnothing fits the condition"]
+        rows = []
         for place, hit in enumerate(self.hits, start=1):
             name = Path(hit.path).name
-            name = name if len(name) <= wide else name[: wide - 1] + "…"
-            lines.append(f"{place:>3}  {hit.score:.3f}  {name:<{wide}}  {hit.caption}".rstrip())
-        if not self.hits:
-            lines.append("nothing fits the condition")
-        if self.html:
-            lines.append(f"gallery: {self.html}")
-        return "\n".join(lines)
+            name = name if len(name) <= WIDEST else name[: WIDEST - 1] + "…"
+            rows.append((str(place), f"{hit.score:.3f}", name, hit.caption))
+        return [Table(("place", "cosine", "file", "caption"), tuple(rows), heading)]
+
+    def to_text(self) -> str:
+        """What the terminal shows: the hits, and where the gallery is."""
+        gallery = [f"gallery: {self.html}"] if self.html else []
+        return as_text([*self.blocks(), *gallery])
 
 
 def run(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import UsageError
 from encoderlab.experiments.aligned import check_names
-from encoderlab.experiments.tables import aligned_columns
+from encoderlab.experiments.tables import Block, Table, as_text
 
 if TYPE_CHECKING:
     from encoderlab.encoders.vision import VisionEncoder
@@ -71,31 +71,36 @@ class SpeedResult:
             "figures": list(self.figures),
         }
 
-    def to_text(self) -> str:
-        """The table."""
-        lines = [
-            ["encoder", "batch", "p50 ms", "p95 ms", "mean ± sd ms", "images/s", "of peak",
-             "memory MB", "GFLOP/image", "load s"]
-        ]  # fmt: skip
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        columns = (
+            "encoder", "batch", "p50 ms", "p95 ms", "mean ± sd ms", "images/s", "of peak",
+            "memory MB", "GFLOP/image", "load s",
+        )  # fmt: skip
+        rows: list[tuple[str, ...]] = []
         for row in self.rows:
             if row.undefined:
-                lines.append([row.encoder, str(row.batch_size), row.undefined, *["-"] * 7])
+                rows.append((row.encoder, str(row.batch_size), row.undefined, *["-"] * 7))
                 continue
             t = row.latency_ms
-            lines.append(
-                [
+            rows.append(
+                (
                     row.encoder, str(row.batch_size), f"{t['p50']:.1f}", f"{t['p95']:.1f}",
                     f"{t['mean']:.1f} ± {t['sd']:.1f}", f"{row.images_per_s:,.0f}",
                     f"{100 * (row.peak_share or 0):.0f} %",
                     "-" if row.peak_memory_mb is None else f"{row.peak_memory_mb:,.0f}",
                     f"{row.gflop_per_image:.3f}", f"{row.load_seconds:.2f}",
-                ]
+                )
             )  # fmt: skip
         said = (
             f"{self.device}, {self.dtype}; matrix peak measured now: {self.peak_tflops:.2f} "
             f"TFLOP/s; {WARM_UPS} passes to warm up, {TIMED} timed"
         )
-        return aligned_columns(lines) + "\n\n" + said
+        return [Table(columns, tuple(rows)), said]
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
 
 
 def run(
@@ -119,6 +124,8 @@ def run(
     import torch
 
     from encoderlab.encoders.hardware import matrix_peak
+    from encoderlab.encoders.loading import get_ready
+    from encoderlab.encoders.shared import apart
     from encoderlab.encoders.vision import load_vision
     from encoderlab.plots import speed as plots
     from encoderlab.plots.style import save
@@ -129,12 +136,14 @@ def run(
     if not sizes or min(sizes) < 1:
         raise UsageError("batch sizes must be positive", got=list(batch_sizes))
     torch.manual_seed(seed)
+    get_ready()
     rows: list[Timed] = []
     prints, where, peak = {}, ("cpu", "float32"), 0.0
     with progress("timing encoders", total=len(encoders) * len(sizes), unit="batch size") as bar:
         for name in encoders:
             started = time.perf_counter()
-            encoder = load_vision(name, device, dtype)
+            with apart():
+                encoder = load_vision(name, device, dtype)
             load_seconds = time.perf_counter() - started
             prints[name], where = encoder.fingerprint, encoder.where
             peak = peak or matrix_peak(encoder.device, encoder.dtype)

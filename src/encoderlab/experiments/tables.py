@@ -1,21 +1,57 @@
-"""Tables of scores, and what is known about the data, as the terminal shows them."""
+"""Paragraphs and tables: of scores, and of what is known about the data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from encoderlab.metrics.catalogue import METRICS
 
 Json = Mapping[str, Any]
+LONGEST_RULE = 60  # a rule as long as a caption would fill several lines of a terminal
 
 
-def table(rows: Sequence[Json], columns: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class Table:
+    """Cells under the heads of their columns.
+
+    Args:
+        rows: each as long as `columns`.
+        title: what it shows, directly above it; may be empty.
+        said: lines directly below it: how to read it, and why something is undefined.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+    said: tuple[str, ...] = ()
+
+    def to_text(self) -> str:
+        """Cells under one another, the heads underlined."""
+        widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+        rule = ["-" * min(width, LONGEST_RULE) for width in widths]
+        lines = [
+            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+            for line in (self.columns, rule, *self.rows)
+        ]
+        return "\n".join([*([self.title] if self.title else []), *lines, *self.said])
+
+
+Block = str | Table
+
+
+def as_text(blocks: Sequence[Block]) -> str:
+    """Paragraphs and tables as the terminal shows them, with an empty line between them."""
+    return "\n\n".join(one if isinstance(one, str) else one.to_text() for one in blocks)
+
+
+def table(rows: Sequence[Json], columns: Sequence[str]) -> Table:
     """Encoder, LLM and some scores, controls below; reasons of what is undefined under it."""
     asked = [row for row in rows if not row.get("control_of")]
     controls = [row for row in rows if row.get("control_of")]
     columns = [name for name in columns if any(name in row["scores"] for row in rows)]
-    lines = [["encoder", "LLM", *[METRICS[name].title for name in columns]]]
+    lines = []
     reasons: dict[str, None] = {}
     for part in (asked, controls):
         for row in part:
@@ -24,12 +60,12 @@ def table(rows: Sequence[Json], columns: Sequence[str]) -> str:
                 reason = (row["scores"].get(name) or {}).get("undefined")
                 if reason:
                     reasons[f"{METRICS[name].title} undefined: {reason}"] = None
-            lines.append([row["encoder"], row["llm"], *cells])
-    text = aligned_columns(lines)
+            lines.append((row["encoder"], row["llm"], *cells))
     said = "95 % intervals in brackets"
     if any(METRICS[name].published for name in columns):
         said += "; “floor” is what unrelated features reach by that estimator"
-    return "\n".join([text, said, *reasons])
+    heads = ("encoder", "LLM", *[METRICS[name].title for name in columns])
+    return Table(heads, tuple(lines), said=(said, *reasons))
 
 
 def score_text(score: Json | None, name: str = "", digits: int = 3) -> str:
@@ -44,15 +80,6 @@ def score_text(score: Json | None, name: str = "", digits: int = 3) -> str:
     elif name in METRICS and METRICS[name].published and score.get("chance") is not None:
         text += f" (floor {score['chance']:.{digits}f})"
     return text
-
-
-def aligned_columns(lines: Sequence[Sequence[str]]) -> str:
-    """Cells under one another, the first line underlined."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
-    ]
-    return "\n".join([text[0], "  ".join("-" * w for w in widths), *text[1:]])
 
 
 def notes(facts: Json) -> str:

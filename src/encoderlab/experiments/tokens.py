@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings
+from encoderlab.experiments.tables import Block, Table, as_text
 from encoderlab.settings.tokens import Image, Model, Similarity, Visualization
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class TokensResult:
         per_image: image -> its statistics, with and without outlier tokens.
         layers: the statistics of every layer of the first image.
         budgets: loss -> the smallest grid that loses no more, for the first image.
+        first: the maps of the first image, to look further.
     """
 
     model: str
@@ -60,48 +62,60 @@ class TokensResult:
     skipped: LeftOut = ()
     figures: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    first: SimilarityResult | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for run.json."""
         return {
-            **vars(self),
+            **{name: value for name, value in vars(self).items() if name != "first"},
             "statistics": {name: one.to_json() for name, one in self.statistics.items()},
             "skipped": as_records(self.skipped),
             "figures": list(self.figures),
             "warnings": list(self.warnings),
         }
 
-    def to_text(self) -> str:
-        """The statistics, and the images at both ends where there are several."""
-        n = len(self.per_image)
-        lines = [
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        about = (
             f"{self.model}, {self.stage}: {self.grid[0]} x {self.grid[1]} patches, "
-            f"{self.metric.replace('_', ' ')}, anchor: {self.anchor}",
-            f"patches of other images: {self.null['mean']:.3f} ± {self.null['sd']:.3f}",
-            "",
+            f"{self.metric.replace('_', ' ')}, anchor: {self.anchor}\n"
+            f"patches of other images: {self.null['mean']:.3f} ± {self.null['sd']:.3f}"
+        )
+        found = self._of_one() if len(self.per_image) == 1 else self._of_several()
+        remarks = [*[f"! {one}" for one in self.warnings], *as_lines(self.skipped)]
+        return [about, *found, *(["\n".join(remarks)] if remarks else [])]
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
+
+    def _of_one(self) -> list[Block]:
+        blocks: list[Block] = [self._table()]
+        first = next(iter(self.per_image.values()))
+        if first["all"]["outliers"]:
+            rows = tuple(
+                (WORDS[name], f"{value:.3f}")
+                for name, value in first["without_outliers"].items()
+                if name not in ("outliers", "loss_at_half")
+            )
+            blocks.append(Table(("statistic", "value"), rows, "without outlier tokens"))
+        budgets = ", ".join(f"{grid} to lose {loss}" for loss, grid in self.budgets.items())
+        return [*blocks, f"token budget by average pooling: {budgets} of the variance at most"]
+
+    def _of_several(self) -> list[Block]:
+        rows = tuple(
+            (WORDS[name], end, ", ".join(Path(one).name for one in self.ends[name][end]))
+            for name in ("neighbour_similarity", "loss_at_half")
+            for end in ("lowest", "highest")
+        )
+        return [
+            self._table(f"means over {len(self.per_image)} images with 95 % intervals"),
+            Table(("statistic", "end", "images"), rows, "images at the ends"),
         ]
-        for name, score in self.statistics.items():
-            lines.append(f"  {WORDS[name]:<44}{score.as_number()}")
-        if n == 1:
-            first = next(iter(self.per_image.values()))
-            if first["all"]["outliers"]:
-                lines.append("without outlier tokens:")
-                lines += [
-                    f"  {WORDS[name]:<44}{value:.3f}"
-                    for name, value in first["without_outliers"].items()
-                    if name not in ("outliers", "loss_at_half")
-                ]
-            budgets = ", ".join(f"{grid} to lose {loss}" for loss, grid in self.budgets.items())
-            lines.append(f"token budget by average pooling: {budgets} of the variance at most")
-        else:
-            lines.append(f"means over {n} images with 95 % intervals; at the ends:")
-            for name in ("neighbour_similarity", "loss_at_half"):
-                ends = self.ends[name]
-                for end in ("lowest", "highest"):
-                    names = ", ".join(Path(one).name for one in ends[end])
-                    lines.append(f"  {WORDS[name]}, {end}: {names}")
-        lines += [f"! {one}" for one in self.warnings]
-        return "\n".join([*lines, *as_lines(self.skipped)])
+
+    def _table(self, *said: str) -> Table:
+        rows = tuple((WORDS[name], score.as_number()) for name, score in self.statistics.items())
+        return Table(("statistic", "value"), rows, said=said)
 
 
 def run(
@@ -168,7 +182,7 @@ def run(
         {"mean": analyzer.null.mean, "sd": analyzer.null.sd},
         {way: [float(m.min()), float(m.max())] for way, m in maps.items()},
         tuple(skipped),
-        warnings=(*first.warnings, *as_warnings(tuple(skipped))),
+        warnings=(*first.warnings, *as_warnings(tuple(skipped))), first=first,
     )  # fmt: skip
     if out is None:
         return result

@@ -233,7 +233,7 @@ def loss_map(
     methods: Sequence[str],
     grid: tuple[int, int],
 ) -> Drawn:
-    """Where the image that lost most lost it, for some methods at every budget.
+    """Where the image that lost most lost it, or the only one, for some methods at every budget.
 
     Args:
         maps: (method, budget) -> (b, n) squared error of every token.
@@ -265,11 +265,13 @@ def loss_map(
             axes.set_yticks([])
             axes.grid(False)
         fig.colorbar(shown, ax=panels[:, -1], label="error of a token", shrink=0.8)
+    said = f"The image of the set that {chosen[0]} rebuilds worst, and where"
+    if len(first) == 1:
+        said = "Where each method loses"
     return Drawn(
         "loss_map",
         fig,
-        f"The image of the set that {chosen[0]} rebuilds worst, and where: the length of each "
-        "token's error, on one scale.",
+        f"{said}: the length of each token's error, on one scale.",
         {f"{name}/{b[0] * b[1]}": value[worst] for (name, b), value in maps.items()},
     )
 

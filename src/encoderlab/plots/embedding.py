@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from encoderlab.plots.pieces import heat_map
-from encoderlab.plots.style import MARKERS, OTHER_COLOURS, Drawn, figure, rules, short
+from encoderlab.plots.style import MARKERS, OTHER_COLOURS, Drawn, colours, figure, rules, short
 
 PAGE = Path(__file__).with_suffix(".html")
 THUMBNAIL = 112
@@ -162,14 +162,15 @@ def page(
     images: Sequence[Image.Image],
     method: str,
 ) -> str:
-    """An HTML page with everything in it: choose a space; hover or touch a point for its image and
-    text."""
+    """An HTML page with everything in it: choose a space or all, colour by type or model; hover or
+    touch a point for its image and text."""
     kinds = list(dict.fromkeys(labels))
     data = {
         "spaces": {name: np.round(_scaled(xy), 4).tolist() for name, xy in places.items()},
         "kind": [kinds.index(label) for label in labels],
         "kinds": kinds,
         "colours": [TYPE_COLOURS[k % len(TYPE_COLOURS)] for k in range(len(kinds))],
+        "model_colours": list(colours(list(places)).values()),
         "texts": [text[:300] for text in texts],
         "images": [_thumbnail(image) for image in images],
     }

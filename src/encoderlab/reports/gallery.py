@@ -29,16 +29,18 @@ figcaption { padding: .5rem .7rem; font-size: .85rem; overflow-wrap: anywhere; }
 
 def gallery(title: str, about: str, answers: Sequence[tuple[str, Sequence[Hit]]]) -> str:
     """The page: `answers` are queries with their hits, best first."""
-    sections = "".join(
-        f"<h2>{html.escape(query)}</h2><div class=hits>{''.join(map(_figure, hits))}</div>"
-        for query, hits in answers
-    )
+    sections = "".join(f"<h2>{html.escape(query)}</h2>{pictures(hits)}" for query, hits in answers)
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
         f"<h1>{html.escape(title)}</h1><p class=about>{html.escape(about)}</p>{sections}</html>\n"
     )
+
+
+def pictures(hits: Sequence[Hit]) -> str:
+    """The found images side by side, best first, as a part of a page."""
+    return f"<div class=hits>{''.join(map(_figure, hits))}</div>"
 
 
 def _figure(hit: Hit) -> str:

@@ -1,7 +1,6 @@
 """The table of all commands: settings, the experiment behind each, an example, its job.
 
 A row names its experiment as a lazy "module:function"; nothing is imported here but settings.
-A command that this version does not have yet has the part that brings it instead.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ class Command:
         settings: its settings dataclass, whose docstring says what the command does.
         job: which of the JOBS it belongs to.
         example: words after the name that show its use.
-        experiment: "module:function" that does it; None where `arrives_with` answers.
-        arrives_with: the part of EncoderLab that brings it.
+        experiment: "module:function" that does it.
         leaves_folder: whether a run is kept in a folder with config.yaml and run.json.
     """
 
@@ -41,8 +39,7 @@ class Command:
     settings: type
     job: str
     example: str
-    experiment: str | None = None
-    arrives_with: str | None = None
+    experiment: str
     leaves_folder: bool = True
 
     @property
@@ -50,20 +47,9 @@ class Command:
         """What it does, in one sentence."""
         return (self.settings.__doc__ or "").strip().splitlines()[0]
 
-    @property
-    def not_yet(self) -> str | None:
-        """The one-sentence answer of a command that is not there yet."""
-        if self.arrives_with is None:
-            return None
-        return (
-            f"`encoderlab {self.name}` is not in this version yet: it comes with the "
-            f"{self.arrives_with}; see encoderlab ls commands"
-        )
-
 
 def _row(name: str, settings: type, job: str, example: str, **more: object) -> Command:
-    if "arrives_with" not in more:
-        more["experiment"] = f"encoderlab.experiments.{name.replace('-', '_')}:run"
+    more.setdefault("experiment", f"encoderlab.experiments.{name.replace('-', '_')}:run")
     return Command(name, settings, job, example, **more)  # type: ignore[arg-type]
 
 
@@ -96,7 +82,8 @@ _ROWS = (
     _row("rerun", workbench.Rerun, "workbench", "outputs/evaluate", leaves_folder=False),
     _row("features", workbench.Features, "workbench", "extract photos --encoders tiny-dinov2",
          leaves_folder=False),
-    _row("app", workbench.App, "workbench", "", arrives_with="web page"),
+    _row("app", workbench.App, "workbench", "", experiment="encoderlab.web.app:run",
+         leaves_folder=False),
 )  # fmt: skip
 
 COMMANDS: dict[str, Command] = {row.name: row for row in _ROWS}

@@ -210,6 +210,15 @@ class CompressEvaluation:
 
 
 @dataclass
+class CompressPicture:
+    """What `encoderlab compress show` looks at."""
+
+    image: str | None = setting(
+        None, "show: the image; empty: a built-in chart", flag="--image", group=DATA
+    )
+
+
+@dataclass
 class CompressOutput:
     """Where the results go."""
 
@@ -223,7 +232,10 @@ class Compress(Common):
     """Train a compressor of visual tokens, or measure what every method keeps (evaluate)."""
 
     action: str = setting(
-        "train", "train or evaluate", positional=True, choices=("train", "evaluate")
+        "train",
+        "train; evaluate: what every method keeps; show: one image's tokens before and after",
+        positional=True,
+        choices=("train", "evaluate", "show"),
     )
     model: CompressModel = field(default_factory=CompressModel)
     training: CompressTraining = field(default_factory=CompressTraining)
@@ -232,4 +244,5 @@ class Compress(Common):
     hardware: Hardware = field(default_factory=Hardware)
     experiment: CompressWatch = field(default_factory=CompressWatch)
     evaluation: CompressEvaluation = field(default_factory=CompressEvaluation)
+    picture: CompressPicture = field(default_factory=CompressPicture)
     output: CompressOutput = field(default_factory=CompressOutput)

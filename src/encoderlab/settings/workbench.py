@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from encoderlab.settings.common import COMMON, DEVICE_HELP, DTYPE_HELP, MODEL_HELP, WHERE, Common
 from encoderlab.settings.setting import output_folder, setting
 
+DOOR, OFFER, LIMITS = "who gets in", "what visitors may choose", "limits"
+
 
 @dataclass
 class Ls(Common):
@@ -77,6 +79,49 @@ class Features(Common):
 class App(Common):
     """Open the web page over all commands."""
 
-    host: str = setting("127.0.0.1", "address to listen on")
-    port: int = setting(7860, "port to listen on", least=0)
-    output_dir: str = setting(output_folder("app"), "folder for results", group=COMMON)
+    host: str = setting(
+        "127.0.0.1", "address to listen on; 0.0.0.0: every network of this machine", group=DOOR
+    )
+    port: int = setting(7860, "port to listen on; 0: any that is free", least=0, group=DOOR)
+    share: bool = setting(False, "a public address through Gradio's servers", group=DOOR)
+    auth: str | None = setting(
+        None,
+        "user:password that visitors must give; other users of this machine see it unless it comes "
+        "from the variable ENCODERLAB_APP_AUTH",
+        group=DOOR,
+    )
+    encoders: list[str] = setting(
+        [],
+        "encoders that visitors may choose; empty: the embedded ones, and for this machine alone "
+        "every alias too",
+        group=OFFER,
+    )
+    llms: list[str] = setting(
+        [], "language models that visitors may choose; empty: as with encoders", group=OFFER
+    )
+    allow_any_model: bool = setting(
+        False, "visitors may also name any model of the Hugging Face hub", group=OFFER
+    )
+    data_root: str | None = setting(
+        None, "more data that visitors may choose, as in `encoderlab compare`", group=OFFER
+    )
+    db: str | None = setting(
+        None, "an index that visitors may search; empty: only the built-in one", group=OFFER
+    )
+    max_upload_mb: int = setting(10, "largest upload, in megabytes", least=1, group=LIMITS)
+    max_images: int = setting(100, "images of one upload at most", least=1, group=LIMITS)
+    max_visitor_mb: int = setting(
+        500, "megabytes that uploads and results of all visitors may take", least=10, group=LIMITS
+    )
+    max_model_gb: int = setting(
+        4, "gigabytes of models that stay loaded between visitors", least=1, group=LIMITS
+    )
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    features_dir: str | None = setting(
+        None, "folder that keeps features between runs; empty: outputs/features", group=WHERE
+    )
+    output_dir: str = setting(
+        output_folder("app"),
+        "folder for uploads and results; emptied when the page closes",
+        group=COMMON,
+    )

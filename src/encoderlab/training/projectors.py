@@ -9,8 +9,9 @@ Shapes: n pairs, m copies in a stack, d_v and d_t widths.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,7 +135,9 @@ def train_projector(
     return _train_alone(_Job.of(kind, x, y, recipe, seed, groups), recipe)
 
 
-def _train_alone(job: _Job, recipe: ProjectorRecipe) -> TrainedProjector:
+def _train_alone(
+    job: _Job, recipe: ProjectorRecipe, tell: Callable[[], None] = lambda: None
+) -> TrainedProjector:
     projector, x, y = job.untrained(), job.train_x, job.train_y
     optimiser = _adam(projector.parameters(), recipe.lr)
     losses = []
@@ -144,6 +147,7 @@ def _train_alone(job: _Job, recipe: ProjectorRecipe) -> TrainedProjector:
         loss.backward()
         optimiser.step()
         losses.append(loss.detach())
+        tell()
     return job.finished(projector, torch.stack(losses))
 
 
@@ -171,11 +175,13 @@ def train_grid(
     }
     done: dict[Cell, TrainedProjector] = {}
     with progress("training projectors", total=len(jobs), unit="projector") as bar:
+        # Every epoch is a chance to stop, though no projector is done yet.
+        still = functools.partial(bar.advance, 0)
         for cells in _stacks(jobs):
             if len(cells) == 1:
-                done[cells[0]] = _train_alone(jobs[cells[0]], recipe)
+                done[cells[0]] = _train_alone(jobs[cells[0]], recipe, still)
             else:
-                found = _train_stack([jobs[cell] for cell in cells], recipe)
+                found = _train_stack([jobs[cell] for cell in cells], recipe, still)
                 done.update(zip(cells, found, strict=True))
             bar.advance(len(cells))
     return {cell: done[cell] for cell in jobs}
@@ -288,7 +294,9 @@ def _stacks(jobs: Mapping[Cell, _Job]) -> Iterator[list[Cell]]:
             yield cells[start : start + most]
 
 
-def _train_stack(jobs: list[_Job], recipe: ProjectorRecipe) -> list[TrainedProjector]:
+def _train_stack(
+    jobs: list[_Job], recipe: ProjectorRecipe, tell: Callable[[], None]
+) -> list[TrainedProjector]:
     kind = jobs[0].kind
     widest = max(job.x.shape[1] for job in jobs)
     x = torch.stack([_padded(job.train_x, widest) for job in jobs])
@@ -315,6 +323,7 @@ def _train_stack(jobs: list[_Job], recipe: ProjectorRecipe) -> list[TrainedProje
             weight.grad = gradients[name].contiguous()
         optimiser.step()
         losses.append(loss)
+        tell()
     course = torch.stack(losses, dim=1)
     done = []
     for index, (job, projector) in enumerate(zip(jobs, projectors, strict=True)):

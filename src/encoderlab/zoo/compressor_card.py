@@ -1,6 +1,8 @@
 """The card of the shipped compressors: `python -m encoderlab.zoo.compressor_card --real FOLDER`.
 
-With `--runs FOLDER ...` the best epochs of those training runs become the shipped ones, in fp16.
+With `--evaluation FOLDER` the run of `encoderlab compress evaluate` in that folder becomes the one
+that the web page shows, and nothing else is done. With `--runs FOLDER ...` the best epochs of those
+training runs become the shipped ones, in fp16.
 Measures them beside every method on the synthetic world and on photographs of clothes, and, with
 `--against NAME:FOLDER ...`, beside compressors that were trained in other ways. Every number is
 measured here, on held-out images, by the project's own evaluation. Writes the card beside them.
@@ -18,6 +20,7 @@ from encoderlab.compress.trainer import Recipe
 from encoderlab.errors import EncoderLabError
 from encoderlab.experiments.compress import run
 from encoderlab.experiments.compress_evaluation import CompressEvaluationResult, standing
+from encoderlab.experiments.compress_stored import keep
 from encoderlab.experiments.tables import score_text
 from encoderlab.settings.compress import CompressData, CompressEvaluation, CompressModel
 from encoderlab.whole_files import write_whole
@@ -203,10 +206,16 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--real", type=Path, help="folder of the unpacked real sets")
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="runs to ship")
     parser.add_argument("--against", nargs="*", default=[], help="NAME:FOLDER of other compressors")
+    parser.add_argument(
+        "--evaluation", type=Path, help="run of compress evaluate that becomes the shipped one"
+    )
     parser.add_argument("--notes", type=Path, help="a text about the variants, put on the card")
     given = parser.parse_args(words)
     notes = given.notes.read_text(encoding="utf-8") if given.notes else ""
     try:
+        if given.evaluation:
+            print(keep(given.evaluation))
+            return 0
         for folder in given.runs:
             ship(folder)
         card = write_card(given.real, given.against, notes)

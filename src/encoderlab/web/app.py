@@ -1,0 +1,233 @@
+"""`encoderlab app`: serves the page until it is interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.progress import note
+
+AUTH_VARIABLE = "ENCODERLAB_APP_AUTH"
+QUEUE_LENGTH = 200
+UPLOADS = "visitors"
+EVERYWHERE = ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True)
+class AppResult:
+    """The page was served, and is closed."""
+
+    address: str
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"address": self.address}
+
+    def to_text(self) -> str:
+        """One line."""
+        return f"closed: {self.address}"
+
+
+def run(
+    *,
+    out: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    share: bool = False,
+    auth: str | None = None,
+    encoders: Sequence[str] = (),
+    llms: Sequence[str] = (),
+    allow_any_model: bool = False,
+    data_root: str | None = None,
+    db: str | None = None,
+    max_upload_mb: int = 10,
+    max_images: int = 100,
+    max_visitor_mb: int = 500,
+    max_model_gb: int = 4,
+    device: str = "auto",
+    features_dir: str | None = None,
+    seed: int = 0,
+) -> AppResult:
+    """Serves the page, and returns when it is interrupted.
+
+    Raises:
+        MissingError: Gradio is not installed.
+        UsageError: the port is taken, or `auth` is no user:password.
+    """
+    with serving(
+        out=out, host=host, port=port, share=share, auth=auth, encoders=encoders, llms=llms,
+        allow_any_model=allow_any_model, data_root=data_root, db=db, max_upload_mb=max_upload_mb,
+        max_images=max_images, max_visitor_mb=max_visitor_mb, max_model_gb=max_model_gb,
+        device=device, features_dir=features_dir, seed=seed,
+    ) as address:  # fmt: skip
+        note(f"EncoderLab is open at {address} (Ctrl-C closes it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            _until_interrupted()
+    return AppResult(address)
+
+
+@contextlib.contextmanager
+def serving(
+    *,
+    out: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    share: bool = False,
+    auth: str | None = None,
+    max_visitor_mb: int = 500,
+    max_model_gb: int = 4,
+    **offered: Any,
+) -> Any:
+    """The page while the block runs; gives its address. Parameters and errors as `run`."""
+    if find_spec("gradio") is None:
+        raise MissingError(
+            "the web page needs Gradio, which is not installed",
+            hint='install it: pip install "encoderlab[web]"',
+        )
+    login = _login(auth or os.environ.get(AUTH_VARIABLE))
+    free = _free_port(host, port)
+    home = out or Path("outputs/app")
+    root = _room(home)
+    # Gradio reads these when it is imported.
+    os.environ["GRADIO_TEMP_DIR"] = str(root)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # It would make a table of the last ten thousand events after every one.
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "100"
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000"
+
+    from starlette.middleware import Middleware
+
+    from encoderlab.data.vlm_dataset import SAMPLE_DATA
+    from encoderlab.encoders.shared import share as share_models
+    from encoderlab.web import page
+    from encoderlab.web.guard import Guard
+    from encoderlab.web.offer import LOOPBACK, make_offer
+    from encoderlab.web.say import translations
+    from encoderlab.web.visitors import Visitors
+    from encoderlab.web.work import Workplace
+
+    offer = make_offer(host=host, share=share, any_model=offered.pop("allow_any_model", False),
+                       encoders=offered.pop("encoders", ()), llms=offered.pop("llms", ()),
+                       **offered)  # fmt: skip
+    visitors = Visitors(root, max_visitor_mb)
+    alone = host in LOOPBACK and not share
+    _warn(alone, login is not None)
+    share_models(max_model_gb * 1_000_000_000)
+    blocks = page.build(Workplace(offer, visitors, home))
+    blocks.queue(max_size=QUEUE_LENGTH, api_open=False)
+    try:
+        _, local, public = blocks.launch(
+            server_name=host, server_port=free, share=share, auth=login, i18n=translations(),
+            allowed_paths=[str(SAMPLE_DATA)], max_file_size=f"{offer.max_upload_mb}mb",
+            app_kwargs={
+                "middleware": [
+                    Middleware(Guard, visitors=visitors, hosts=LOOPBACK if alone else ())
+                ]
+            },
+            prevent_thread_lock=True, quiet=True, show_error=False, ssr_mode=False,
+            enable_monitoring=False, run_history=False, footer_links=["settings"],
+            **page.looks(),
+        )  # fmt: skip
+        visitors.keep_what_is_there()
+        threading.Thread(target=_warm_up, args=(offer,), daemon=True).start()
+        yield public or local.rstrip("/")
+    finally:
+        blocks.close(verbose=False)
+        share_models(0)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _login(auth: str | None) -> tuple[str, str] | None:
+    if not auth:
+        return None
+    user, colon, password = auth.partition(":")
+    if not (user and colon and password):
+        raise UsageError(
+            "the login is no user and password",
+            got=auth if not colon else f"{user}:",
+            want="user:password",
+        )
+    return user, password
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port, or any free one for 0.
+
+    Raises:
+        UsageError: it is taken, may not be used, or the host is not this machine.
+    """
+    if port > 65535:
+        raise UsageError("there is no such port", got=port, want="0 to 65535")
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(kind, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                "the page cannot be opened at this address",
+                got=f"{host}:{port}: {error.strerror or error}",
+                want="a free port and an address of this machine",
+                hint="another port: --port 7861, or --port 0 for any that is free",
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _room(home: Path) -> Path:
+    """An empty folder for what visitors bring, of this process; those of ended ones go."""
+    home.mkdir(parents=True, exist_ok=True)
+    for old in home.glob(f"{UPLOADS}-*"):
+        number = old.name.rpartition("-")[2]
+        if number.isdigit() and not _is_running(int(number)):
+            shutil.rmtree(old, ignore_errors=True)
+    room = (home / f"{UPLOADS}-{os.getpid()}").resolve()
+    room.mkdir(mode=0o700, exist_ok=True)
+    return room
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _warn(alone: bool, has_login: bool) -> None:
+    if alone:
+        note("only this machine can reach the page; --host 0.0.0.0 --auth user:password opens it")
+    elif not has_login:
+        note(
+            "WARNING: whoever reaches this address can use this machine's time and memory: add "
+            "--auth user:password, and put HTTPS before it (see docs/app.md)"
+        )
+    else:
+        note("the password travels in the clear unless HTTPS stands before it (see docs/app.md)")
+
+
+def _warm_up(offer: Any) -> None:
+    """Loads what the first visitor would wait for."""
+    from encoderlab.encoders.dual import load_dual
+
+    with contextlib.suppress(Exception):
+        load_dual(offer.duals[0], offer.device)
+
+
+def _until_interrupted() -> None:
+    ended = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, where: ended.set())
+    ended.wait()

@@ -1,0 +1,69 @@
+"""The page: its head, the ten tabs, and what happens when it closes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from encoderlab.web.say import LANGUAGES, inside, label
+from encoderlab.web.tabs import (
+    alignment,
+    attention,
+    compression,
+    coral,
+    embedding,
+    search,
+    speed,
+    tokens,
+    validation,
+    zero_shot,
+)
+from encoderlab.web.work import Workplace
+
+HERE = Path(__file__).parent
+TABS = (
+    speed, attention, alignment, embedding, coral, validation, search, zero_shot, tokens,
+    compression,
+)  # fmt: skip
+# The visitor's own fonts: a page that works without a network asks for none.
+FONTS = ["system-ui", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "sans-serif"]
+MONOSPACE = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
+
+
+def build(place: Workplace) -> gr.Blocks:
+    """The page over a workplace, not yet served."""
+    with gr.Blocks(title="EncoderLab", analytics_enabled=False) as page:
+        _head()
+        with gr.Tabs():
+            for tab in TABS:
+                tab.build(place)
+
+        def leave(request: gr.Request) -> None:
+            place.visitors.forget(str(request.session_hash))
+
+        page.unload(leave)
+    return page
+
+
+def looks() -> dict[str, Any]:
+    """How `launch` is to draw the page."""
+    theme = gr.themes.Default(primary_hue="blue", font=FONTS, font_mono=MONOSPACE)
+    return {
+        "theme": theme,
+        "css_paths": [HERE / "style.css"],
+        "js": (HERE / "page.js").read_text(encoding="utf-8"),
+    }
+
+
+def _head() -> None:
+    buttons = "".join(
+        f"<button type=button class=language lang={key} data-language={key}>{name}</button>"
+        for key, name in LANGUAGES.items()
+    )
+    gr.HTML(
+        f"<header class=head><div><h1>EncoderLab</h1><p>{inside('subtitle')}</p></div>"
+        f"<div role=group {label('language')}>{buttons}</div></header>",
+        js_on_load=None,
+    )

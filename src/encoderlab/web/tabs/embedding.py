@@ -1,0 +1,65 @@
+"""Maps of the embedding spaces; a point shows its image and caption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from encoderlab.settings.align import Embedding
+from encoderlab.web.say import say
+from encoderlab.web.show import embedded_page
+from encoderlab.web.tabs.tab import (
+    Job,
+    Values,
+    alignment_fields,
+    alignment_settings,
+    buttons,
+    connect,
+    fields,
+    frame,
+    panel,
+    results,
+)
+from encoderlab.web.visitors import Visitor
+from encoderlab.web.work import Outcome, Workplace
+
+NAME = "embedding"
+METHODS = [("t-SNE", "tsne"), ("UMAP", "umap"), ("PCA", "pca")]
+
+
+def build(place: Workplace) -> None:
+    """Lays the tab out."""
+    with frame(NAME), gr.Row():
+        with fields():
+            method = gr.Radio(METHODS, value="tsne", label=say("method"))
+            given = {"method": method, **alignment_fields(place.offer)}
+            pressed = buttons(NAME)
+        with results():
+            scatter = gr.HTML(elem_id=f"{NAME}-scatter", js_on_load=None)
+            where = panel(NAME)
+
+    def settings(values: Values, visitor: Visitor) -> Embedding:
+        return Embedding(method=values["method"], **alignment_settings(place.offer, values))
+
+    connect(place, Job(NAME, "embedding", settings, _points), pressed, where, given,
+            more=[scatter], show_more=_scatter)  # fmt: skip
+
+
+def _points(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per sample and space."""
+    return [
+        {"space": space, "sample": number, "type": label, "x": x, "y": y}
+        for space, places in result["places"].items()
+        for number, ((x, y), label) in enumerate(
+            zip(places, result["labels"], strict=True), start=1
+        )
+    ]
+
+
+def _scatter(outcome: Outcome, visitor: Visitor) -> list[Any]:
+    if outcome.done is None or outcome.done.result.page is None:
+        return [""]
+    page = Path(outcome.done.result.page).read_text(encoding="utf-8")
+    return [embedded_page(page, "embedding_tab")]

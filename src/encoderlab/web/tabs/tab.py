@@ -1,0 +1,248 @@
+"""What all tabs share: the frame, two buttons, the place for an answer, how they connect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from encoderlab.errors import UsageError
+from encoderlab.settings.align import EMBEDDED_ENCODERS, EMBEDDED_LLMS
+from encoderlab.web import show
+from encoderlab.web.offer import Offer
+from encoderlab.web.say import inside, say
+from encoderlab.web.visitors import Visitor
+from encoderlab.web.work import EXPERIMENTS, Outcome, Workplace
+
+SAMPLES, EPOCHS = (3, 200), (1, 1000)
+Values = dict[str, Any]
+Records = Callable[[dict[str, Any]], Sequence[dict[str, Any]]]
+
+
+@dataclass
+class Panel:
+    """Where the answer of a job stands."""
+
+    answer: gr.HTML
+    figures: gr.HTML
+    files: gr.HTML
+
+    @property
+    def parts(self) -> list[Component]:
+        """As outputs of an event."""
+        return [self.answer, self.figures, self.files]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a tab's button starts.
+
+    Args:
+        name: by which the visitor's run is known, and stopped.
+        command: the row of the table of commands.
+        settings: makes the settings of the command out of the values of the fields.
+        records: the part of the result that the CSV holds.
+        names: paths on this machine -> what the visitor calls them, out of the values.
+    """
+
+    name: str
+    command: str
+    settings: Callable[[Values, Visitor], Any]
+    records: Records
+    lane: str = EXPERIMENTS
+    names: Callable[[Values], Mapping[str, str]] = lambda values: {}
+
+
+@contextmanager
+def frame(name: str) -> Iterator[None]:
+    """A tab, with the lines that say what it answers and how to read it."""
+    with gr.Tab(say(f"{name}_tab"), id=name, elem_id=f"tab-{name}"):
+        gr.Markdown(say(f"{name}_about"), elem_classes=["about"])
+        yield
+
+
+@contextmanager
+def fields() -> Iterator[None]:
+    """The column of a tab's fields."""
+    with gr.Column(scale=1, min_width=280):
+        yield
+
+
+@contextmanager
+def results() -> Iterator[None]:
+    """The column of a tab's answers."""
+    with gr.Column(scale=2, min_width=320):
+        yield
+
+
+def buttons(name: str, label: str = "run") -> tuple[gr.Button, gr.Button]:
+    """Run and stop."""
+    with gr.Row():
+        run = gr.Button(say(label), variant="primary", elem_id=f"{name}-run", min_width=120)
+        stop = gr.Button(say("stop"), elem_id=f"{name}-stop", min_width=80)
+    return run, stop
+
+
+def panel(name: str) -> Panel:
+    """The place of an answer, empty until there is one."""
+    answer = gr.HTML(
+        show.notice(inside("nothing_yet")),
+        elem_id=f"{name}-answer", elem_classes=["result"], js_on_load=None,
+    )  # fmt: skip
+    files = gr.HTML(elem_id=f"{name}-files", js_on_load=None)
+    figures = gr.HTML(elem_id=f"{name}-figures", js_on_load=None)
+    return Panel(answer, figures, files)
+
+
+def connect(
+    place: Workplace,
+    job: Job,
+    pressed: tuple[gr.Button, gr.Button],
+    where: Panel,
+    given: Mapping[str, Component],
+    *,
+    more: Sequence[Component] = (),
+    show_more: Callable[[Outcome, Visitor], Sequence[Any]] = lambda outcome, visitor: (),
+) -> None:
+    """Makes the first button start the job and the second one stop it.
+
+    Args:
+        given: name -> field.
+        more: what else is shown, and `show_more` what it gets.
+    """
+    run, stop = pressed
+
+    def handle(
+        chosen: dict[Component, Any],
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[Any]:
+        visitor = place.visitors.of(str(request.session_hash))
+        values = {name: chosen[field] for name, field in given.items()}
+
+        def tell(what: str, done: int, total: int | None) -> None:
+            progress((done, total), desc=what, unit="")
+
+        outcome = place.run(
+            visitor, job.name, job.command, lambda: job.settings(values, visitor), tell,
+            names=job.names(values), lane=job.lane,
+        )  # fmt: skip
+        rows = [] if outcome.done is None else job.records(outcome.done.result.to_json())
+        return [
+            show.answer(outcome),
+            show.figures(outcome),
+            show.files(outcome, rows),
+            *show_more(outcome, visitor),
+        ]
+
+    def halt(request: gr.Request) -> str:
+        place.visitors.of(str(request.session_hash)).stop(job.name)
+        return show.notice(inside("stopped"))
+
+    started = run.click(
+        handle, inputs=set(given.values()), outputs=[*where.parts, *more],
+        concurrency_id=job.lane, concurrency_limit=1, trigger_mode="once",
+        show_progress_on=where.answer, api_visibility="private",
+    )  # fmt: skip
+    stop.click(halt, outputs=where.answer, cancels=[started], queue=False, show_progress="hidden",
+               api_visibility="private")  # fmt: skip
+
+
+def encoders_field(offer: Offer) -> gr.Dropdown:
+    """Which encoders."""
+    return gr.Dropdown(
+        list(offer.encoders), value=_first(offer.encoders, EMBEDDED_ENCODERS), multiselect=True,
+        label=say("encoders"), allow_custom_value=offer.any_model,
+    )  # fmt: skip
+
+
+def llms_field(offer: Offer) -> gr.Dropdown:
+    """Which language models."""
+    return gr.Dropdown(
+        list(offer.llms), value=_first(offer.llms, EMBEDDED_LLMS), multiselect=True,
+        label=say("llms"), allow_custom_value=offer.any_model,
+    )  # fmt: skip
+
+
+def alignment_fields(offer: Offer) -> dict[str, Component]:
+    """What the tabs share that compare encoders with language models on data."""
+    data: list[tuple[str, str]] = [(say("data_built_in"), ""), (say("data_synthetic"), "synthetic")]
+    if offer.data_root:
+        data.append((offer.data_root, offer.data_root))
+    return {
+        "encoders": encoders_field(offer),
+        "llms": llms_field(offer),
+        "data": gr.Radio(data, value=offer.data_root or "", label=say("data")),
+        "n_samples": gr.Slider(
+            *SAMPLES, value=30, step=1, label=say("n_samples"), info=say("n_samples_about")
+        ),
+        "controls": gr.Checkbox(False, label=say("controls"), info=say("controls_about")),
+    }
+
+
+def alignment_settings(offer: Offer, values: Values) -> dict[str, Any]:
+    """The settings that those fields stand for."""
+    return {
+        "encoders": offer.check("encoder", values["encoders"] or []),
+        "llms": offer.check("LLM", values["llms"] or []),
+        "data_root": values["data"] or None,
+        "n_samples": whole(values["n_samples"], *SAMPLES),
+        "controls": bool(values["controls"]),
+        "seed": offer.seed,
+    }
+
+
+def whole(value: Any, least: int, most: int) -> int:
+    """A number as an int, where it is one that the field offers.
+
+    Raises:
+        UsageError: it is none; only one who asks past the page gets here.
+    """
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = least - 1
+    if not least <= number <= most:
+        raise UsageError("a number is out of range", got=value, want=f"{least} to {most}")
+    return number
+
+
+def alignment_tab(
+    place: Workplace,
+    name: str,
+    command: str,
+    settings: type,
+    records: Records,
+    *,
+    trains: bool = False,
+) -> None:
+    """A tab that has those fields and an answer, and nothing more.
+
+    Args:
+        trains: whether projectors are trained, for so many epochs.
+    """
+    with frame(name), gr.Row():
+        with fields():
+            given = alignment_fields(place.offer)
+            if trains:
+                given["epochs"] = gr.Slider(
+                    *EPOCHS, value=300, step=1, label=say("epochs"), info=say("epochs_about")
+                )
+            pressed = buttons(name)
+        with results():
+            where = panel(name)
+
+    def made(values: Values, visitor: Visitor) -> Any:
+        more = {"epochs": whole(values["epochs"], *EPOCHS)} if trains else {}
+        return settings(**alignment_settings(place.offer, values), **more)
+
+    connect(place, Job(name, command, made, records), pressed, where, given)
+
+
+def _first(names: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """The embedded models as the command line takes them, or the first of other ones."""
+    return [name for name in usual if name in names] or list(names[:2])

@@ -1,0 +1,137 @@
+"""What the patch tokens of an image hold: maps, and one patch against all others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from encoderlab.plots.overlay import overlaid
+from encoderlab.settings.tokens import Image, Model, Similarity, Tokens
+from encoderlab.web import examples
+from encoderlab.web.say import inside, say
+from encoderlab.web.tabs.tab import (
+    Job,
+    Values,
+    buttons,
+    connect,
+    fields,
+    frame,
+    panel,
+    results,
+)
+from encoderlab.web.uploads import picture
+from encoderlab.web.visitors import Visitor
+from encoderlab.web.work import Outcome, Workplace
+
+NAME = "tokens"
+SHOWN_SIDE = 480
+KEPT_SECONDS = 1800
+
+
+def build(place: Workplace) -> None:
+    """Lays the tab out."""
+    offer = place.offer
+    with frame(NAME), gr.Row():
+        with fields():
+            given = {
+                "image": examples.picture_field(NAME),
+                "model": gr.Dropdown(
+                    list(offer.encoders), value=offer.encoders[0], label=say("model"),
+                    allow_custom_value=offer.any_model,
+                ),
+                "metric": gr.Radio(
+                    [(say("cosine"), "cosine"), (say("dot_product"), "dot_product")],
+                    value="cosine", label=say("metric"),
+                ),
+            }  # fmt: skip
+            pressed = buttons(NAME)
+        with results():
+            analysed = gr.State(None, time_to_live=KEPT_SECONDS)
+            with gr.Group(visible=False) as inspector:
+                clicked = gr.Image(
+                    label=say("patch"), interactive=False, type="pil", format="png", buttons=[],
+                    elem_id=f"{NAME}-patch", height=SHOWN_SIDE,
+                )  # fmt: skip
+                with gr.Row():
+                    row = gr.Slider(1, 2, value=1, step=1, label=say("row"))
+                    column = gr.Slider(1, 2, value=1, step=1, label=say("column"))
+                said = gr.HTML(elem_id=f"{NAME}-said", js_on_load=None)
+            where = panel(NAME)
+
+    def settings(values: Values, visitor: Visitor) -> Tokens:
+        (name,) = offer.check("encoder", [values["model"]])
+        return Tokens(
+            model=Model(name),
+            image=Image(str(picture(values["image"]))),
+            device=None if offer.device == "auto" else offer.device,
+            similarity=Similarity(metric=values["metric"]),
+            seed=offer.seed,
+        )
+
+    def shown(outcome: Outcome, visitor: Visitor) -> list[Any]:
+        if outcome.done is None:
+            return [None, gr.update(visible=False), None, gr.skip(), gr.skip(), ""]
+        first = outcome.done.result.first
+        h, w = first.grid_size
+        at = (h // 2, w // 2)
+        return [
+            first, gr.update(visible=True), *_against_all(first, *at)[:1],
+            gr.update(maximum=h, value=at[0] + 1), gr.update(maximum=w, value=at[1] + 1),
+            _against_all(first, *at)[1],
+        ]  # fmt: skip
+
+    connect(
+        place, Job(NAME, "tokens", settings, _records, names=examples.upload_name), pressed,
+        where, given, more=[analysed, inspector, clicked, row, column, said], show_more=shown,
+    )  # fmt: skip
+
+    def at_click(first: Any, event: gr.SelectData) -> list[Any]:
+        if first is None:
+            return [gr.skip()] * 4
+        h, w = first.grid_size
+        width, height = _size(first)
+        x, y = event.index
+        i, j = min(int(y * h / height), h - 1), min(int(x * w / width), w - 1)
+        return [*_against_all(first, i, j), i + 1, j + 1]
+
+    def at_place(first: Any, i: int, j: int) -> list[Any]:
+        if first is None:
+            return [gr.skip()] * 2
+        h, w = first.grid_size
+        return _against_all(first, min(max(int(i), 1), h) - 1, min(max(int(j), 1), w) - 1)
+
+    silent: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    clicked.select(at_click, inputs=analysed, outputs=[clicked, said, row, column], **silent)
+    for slider in (row, column):
+        slider.input(at_place, inputs=[analysed, row, column], outputs=[clicked, said], **silent)
+
+
+def _size(first: Any) -> tuple[int, int]:
+    """Width and height of the picture that is clicked on."""
+    longest = max(first.view.size)
+    return tuple(round(side * SHOWN_SIDE / longest) for side in first.view.size)
+
+
+def _against_all(first: Any, i: int, j: int) -> list[Any]:
+    """The picture with the similarity of patch (i, j) to all others, and a line about it."""
+    values = first.patch_similarity(i, j)
+    view = first.view.resize(_size(first))
+    others = values.copy()
+    others[i, j] = float("nan")
+    words = (
+        f"<p class=line><b>{inside('patch_of')} {i + 1}, {j + 1}</b>: "
+        f"{inside('mean')} <span class=mean>{_mean(others):.3f}</span>; "
+        f"{inside('dark')} {values.min():.2f}, {inside('bright')} {values.max():.2f}</p>"
+    )
+    return [overlaid(view, values, mark=(i, j)), words]
+
+
+def _mean(values: Any) -> float:
+    import numpy as np
+
+    return float(np.nanmean(values))
+
+
+def _records(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"image": name, **found} for name, found in result["per_image"].items()]

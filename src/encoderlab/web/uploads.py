@@ -1,0 +1,61 @@
+"""Pictures that visitors bring: nobody opens them before the project's own decoder has looked."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from encoderlab.data.decode import ImageError, open_image
+from encoderlab.errors import UsageError
+
+MAX_PIXELS = 40_000_000
+
+
+class Picture(gr.Image):
+    """An upload field for one image that gives the file's path, unopened."""
+
+    is_template = True  # Gradio then draws it as the field that it derives from
+
+    def preprocess(self, payload: Any) -> str | None:
+        """The path of the uploaded file, or None."""
+        return None if payload is None else payload.path
+
+
+def picture(path: str | None) -> Path:
+    """The uploaded image, where it can be used.
+
+    Raises:
+        UsageError: none was given, or it is no image, damaged or too large.
+    """
+    if not path:
+        raise UsageError("there is no image yet", want="an upload, or one of the examples")
+    file = Path(path)
+    try:
+        open_image(file, max_pixels=MAX_PIXELS)
+    except ImageError as error:
+        raise UsageError("the image cannot be used", got=file.name, hint=error.reason) from error
+    return file
+
+
+def gather(paths: Sequence[str] | None, folder: Path, most: int) -> Path:
+    """Copies uploaded files into `folder` under their own names; each is checked when it is read.
+
+    Raises:
+        UsageError: none, or more than `most`.
+    """
+    if not paths:
+        raise UsageError("there are no images yet", want="an upload of one or more")
+    if len(paths) > most:
+        raise UsageError("too many images at once", got=len(paths), want=f"at most {most}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in map(Path, paths):
+        place, number = folder / path.name, 2
+        while place.exists():
+            place = folder / f"{path.stem}-{number}{path.suffix}"
+            number += 1
+        shutil.copyfile(path, place)
+    return folder

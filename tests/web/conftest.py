@@ -1,0 +1,126 @@
+"""The page, served once for the tests of this folder, and a real browser to look at it with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = [
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Site:
+    """The served page, and where it keeps features: the Python API may use them too."""
+
+    address: str
+    features: str
+    home: Path
+
+
+@contextlib.contextmanager
+def opened(home: Path, *words: str, **variables: str) -> Iterator[str]:
+    """`encoderlab app` in a process of its own, in the folder `home`; gives the address, and ends
+    it as Ctrl-C does. What it says is in `home/out` and `home/err`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "encoderlab", "app", "--port", str(port), *words]
+    with (home / "out").open("w") as out, (home / "err").open("w") as err:
+        process = subprocess.Popen(
+            command, cwd=home, stdout=out, stderr=err, env={**os.environ, **variables}
+        )
+    try:
+        for _ in range(900):
+            if "is open at" in (home / "err").read_text():
+                break
+            assert process.poll() is None, (home / "err").read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0, (home / "err").read_text()
+    finally:
+        process.kill()
+
+
+@dataclass
+class Watched:
+    """What a browser had to complain about."""
+
+    console: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A page with small limits, served by the command itself."""
+    home = tmp_path_factory.mktemp("app")
+    features = str(tmp_path_factory.mktemp("features"))
+    limits = ("--max-upload-mb", "1", "--max-images", "5")
+    with opened(home, "--features-dir", features, *limits) as address:
+        yield Site(address, features, home / "outputs/app")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator:
+    """Debian's Chromium, or whichever ENCODERLAB_CHROMIUM names."""
+    from playwright.sync_api import sync_playwright
+
+    program = os.environ.get("ENCODERLAB_CHROMIUM") or shutil.which("chromium")
+    if program is None:
+        assert not os.environ.get("CI"), "CI has no Chromium: .ci/run installs it"
+        pytest.skip("no Chromium: install it, or name one in ENCODERLAB_CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, site) -> Iterator:
+    """`open_page(width=390, locale="ko-KR")`: a visitor's page; it must not complain."""
+    watched, contexts = Watched(), []
+
+    def visit(width: int = 1280, locale: str = "en-US", **more):
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, locale=locale, **more
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda said: _note(watched, said))
+        page.on("pageerror", lambda error: watched.console.append(str(error)))
+        page.on("request", lambda request: _elsewhere(watched, request.url, site.address))
+        page.goto(site.address)
+        page.wait_for_selector("#speed-run")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert watched.console == []
+    assert watched.outside == []
+
+
+def _note(watched: Watched, said) -> None:
+    # Gradio warns of parts of itself that it has not written; that is nobody's error here.
+    if said.type == "error" or "i18n" in said.text:
+        watched.console.append(f"{said.type}: {said.text}")
+
+
+def _elsewhere(watched: Watched, url: str, address: str) -> None:
+    if not url.startswith((address, "data:", "blob:")):
+        watched.outside.append(url)

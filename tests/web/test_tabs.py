@@ -1,0 +1,281 @@
+"""Every tab in a real browser: its example runs with one click, and shows what Python gives."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+
+import pytest
+
+import encoderlab
+from encoderlab.experiments.tables import score_text
+from encoderlab.web import examples
+from encoderlab.web.say import words
+from encoderlab.web.tabs.zero_shot import CLASSES
+
+pytestmark = pytest.mark.slow
+
+FEW = {1280: 6, 390: 3}  # samples per type, and epochs: a test need not learn much
+EPOCHS = 5
+TABS = (
+    "speed", "attention", "alignment", "embedding", "coral", "validation", "search", "zero_shot",
+    "tokens", "compression",
+)  # fmt: skip
+
+
+def open_tab(page, name: str) -> None:
+    """Shows a tab; on a narrow page it may stand behind the button with the dots."""
+    title = words("ko" if page.get_attribute("html", "lang") == "ko" else "en")[f"{name}_tab"]
+    tab = page.get_by_role("tab", name=title, exact=True)
+    if not tab.first.is_visible():
+        page.locator(".overflow-menu > button").first.click()
+        page.locator(".overflow-dropdown button", has_text=title).first.click()
+    else:
+        tab.first.click()
+    page.locator(f"#{name.replace('_', '-')}-run").wait_for(state="visible")
+
+
+def run(page, name: str, part: str = "answer") -> str:
+    """Presses the button, and gives what is said once it is there."""
+    page.click(f"#{name}-run")
+    page.wait_for_selector(f"#{name}-answer .answer, #{name}-answer .alert")
+    return page.inner_text(f"#{name}-{part}")
+
+
+def choose(page, label: str, count: int) -> None:
+    """Types a number beside a slider, and sees the slider follow."""
+    number = page.locator(f"input[type=number][aria-label*='{label}']:visible")
+    slider = page.locator(f"input[type=range][aria-label*='{label}']:visible")
+    for _ in range(20):  # a tab that has just opened may put its own value back
+        number.fill(str(count))
+        page.keyboard.press("Tab")
+        page.wait_for_timeout(100)
+        if slider.input_value() == str(count):
+            return
+    raise AssertionError(f"the slider stays at {slider.input_value()}")
+
+
+@functools.cache
+def expected(name: str, few: int, features: str, index: str) -> tuple[str, ...]:
+    """Numbers that the page must show, by the Python API with the same settings."""
+    picture, caption = examples.samples()[0]
+    if name == "attention":
+        found = encoderlab.attention(image=picture, text=caption)
+        return tuple(f"{one.rollout_entropy:.3f}" for one in found.encoders)
+    if name == "alignment":
+        rows = encoderlab.compare(n_samples=few, epochs=EPOCHS, features_dir=features).rows
+        return tuple(score_text(row.scores["cka_linear"].to_json()) for row in rows)
+    if name == "embedding":
+        found = encoderlab.embedding(n_samples=few, features_dir=features)
+        return tuple(score_text(one.to_json()) for one in found.procrustes.values())
+    if name == "coral":
+        found = encoderlab.coral(n_samples=few, features_dir=features).whole.cross_modal
+        return tuple(f"{one.coral.spectral_similarity:.3f}" for one in found)
+    if name == "validation":
+        found = encoderlab.e2e(n_samples=few, epochs=EPOCHS, features_dir=features)
+        if found.undefined:
+            return (found.undefined,)
+        best = [p.retrieval.image_to_text.mrr for p in found.points if p.layer == "pooled"]
+        return tuple(score_text(one.to_json()) for one in best)
+    if name == "search":
+        hits = encoderlab.search(query="a large red star", db=index, k=6).hits
+        return tuple(f"{hit.score:.3f}" for hit in hits)
+    if name == "tokens":
+        return (f"{encoderlab.tokens(image=picture).statistics['morans_i'].value:.3f}",)
+    if name == "compression":
+        from encoderlab.settings.compress import CompressEvaluation, CompressPicture
+
+        found = encoderlab.compress(
+            action="show", evaluation=CompressEvaluation(grids=[4]),
+            picture=CompressPicture(picture),
+        )  # fmt: skip
+        return tuple(f"{row['nmse']:.3f}" for row in found.rows)
+    return ()
+
+
+@pytest.mark.parametrize("width", FEW)
+@pytest.mark.parametrize("name", TABS)
+def test_example_of_a_tab_shows_what_python_gives(name, width, open_page, site, tmp_path):
+    page = open_page(width)
+    open_tab(page, name)
+    if name in ("alignment", "embedding", "coral", "validation"):
+        choose(page, "Samples per data type", FEW[width])
+    if name in ("alignment", "validation"):
+        choose(page, "Training epochs", EPOCHS)
+    slug = name.replace("_", "-")
+    said = run(page, slug)
+    assert not page.locator(f"#{slug}-answer .alert").count(), said
+    index = str(site.home / "example-index")
+    for number in expected(name, FEW[width], site.features, index):
+        assert number in said, (number, said)
+    if name == "speed":
+        shown = page.locator(f"#{slug}-answer tbody tr").count()
+        assert shown == 6 and re.search(r"tiny-clip\s+8\s+[\d.]+", said)
+    if name == "zero_shot":
+        chart = page.inner_text("#zero-shot-chances")
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        shutil.copy(examples.samples()[0][0], folder)
+        found = encoderlab.classify(image_dir=str(folder), classes=CLASSES)
+        (best, share), *_ = found.predictions[0].top
+        assert chart.split("\n")[1] == best and f"{share:.0%}" in chart
+    command = page.inner_text(f"#{slug}-files .command pre")
+    assert command.startswith("encoderlab ") and str(site.home / "visitors") not in command
+    with page.expect_download() as download:
+        page.click(f"#{slug}-files a[download='result.json']")
+    result = json.loads(download.value.path().read_text(encoding="utf-8"))
+    assert result and str(site.home / "visitors") not in json.dumps(result)
+    assert page.locator(f"#{slug}-files a[download='result.csv']").count() == 1
+    for image in page.locator(f"#{slug}-figures img").all():
+        image.scroll_into_view_if_needed()
+        assert image.evaluate("one => one.decode().then(() => one.naturalWidth)") > 100
+    # Nothing of the page is cut off at the side.
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= width, f"{name} is {wide} pixels wide"
+
+
+def test_language_switches_at_once_and_stays(open_page):
+    page = open_page()
+    open_tab(page, "search")
+    run(page, "search")
+    page.click("button[data-language=ko]")
+    page.wait_for_function("document.documentElement.lang === 'ko'")
+    for name in TABS:
+        title = words("ko")[f"{name}_tab"]
+        page.get_by_role("tab", name=title, exact=True).first.wait_for()
+    assert page.inner_text("#search-run") == words("ko")["find"]
+    open_tab(page, "tokens")  # for the first time, and in Korean from the start
+    assert page.inner_text("#tokens-run") == words("ko")["run"]
+    open_tab(page, "search")
+    # What stands inside our own HTML follows too, and the result is still there.
+    assert words("ko")["files"] in page.inner_text("#search-files")
+    assert page.locator("#search-answer tbody tr").count() == 6
+    page.reload()
+    page.wait_for_selector("#speed-run")
+    page.wait_for_function("document.documentElement.lang === 'ko'")
+    assert page.inner_text("#speed-run") == words("ko")["run"]
+    page.click("button[data-language=en]")
+    page.wait_for_function("document.documentElement.lang === 'en'")
+    assert page.inner_text("#speed-run") == words("en")["run"]
+
+
+def test_korean_browser_gets_a_korean_page(open_page):
+    page = open_page(locale="ko-KR")
+    page.wait_for_function("document.querySelector('#speed-run').innerText === '실행'")
+
+
+def test_dark_mode_follows_the_system(open_page):
+    page = open_page(color_scheme="dark")
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", colour)[:3])) < 60
+
+
+def test_every_field_has_a_name_for_a_screen_reader(open_page):
+    page = open_page()
+    nameless = """() => [...document.querySelectorAll('input, textarea, select, button')]
+      .filter(one => one.offsetParent !== null && one.type !== 'file')
+      .filter(one => !(one.labels?.length || one.getAttribute('aria-label') ||
+        one.getAttribute('aria-labelledby') || one.title || one.innerText?.trim() ||
+        one.placeholder || one.querySelector('[aria-label], title')))
+      .map(one => one.outerHTML.slice(0, 160))"""
+    for name in TABS:
+        open_tab(page, name)
+        assert page.evaluate(nameless) == [], name
+
+
+def test_keyboard_alone_finds_an_image(open_page):
+    page = open_page()
+    open_tab(page, "search")
+    page.locator("#search-query textarea, #search-query input").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("a striped table")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "search-run":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-answer .answer")
+    assert "a striped table" in page.inner_text("#search-answer caption")
+
+
+def test_click_on_a_patch_compares_it_with_all_others(open_page):
+    import numpy as np
+
+    from encoderlab import TokenSimilarityAnalyzer
+    from encoderlab.data.decode import open_image
+
+    page = open_page()
+    open_tab(page, "tokens")
+    run(page, "tokens")
+    picture = page.locator("#tokens-patch img")
+    picture.evaluate("one => one.decode()")
+    box = picture.bounding_box()
+    side = min(box["width"], box["height"])  # the picture is square, and centred in its field
+    x, y = (box["width"] - side) / 2, (box["height"] - side) / 2
+    # the middle of the patch in the third row and the fifth column of twelve
+    picture.click(position={"x": x + side * 4.5 / 12, "y": y + side * 2.5 / 12})
+    page.wait_for_function("document.querySelector('#tokens-said').innerText.includes('3, 5')")
+    found = TokenSimilarityAnalyzer("tiny-clip", dtype="float32").analyze(
+        open_image(examples.samples()[0][0])
+    )
+    others = found.patch_similarity(2, 4)
+    others[2, 4] = np.nan
+    assert page.inner_text("#tokens-said .mean") == f"{np.nanmean(others):.3f}"
+
+
+def test_slider_fades_the_maps_without_asking_the_server(open_page):
+    page = open_page()
+    open_tab(page, "attention")
+    run(page, "attention")
+    above = page.locator("#attention-maps .above").first
+    assert above.evaluate("one => getComputedStyle(one).opacity") == "0.6"
+    slider = page.get_by_label("How strongly the maps cover the image").locator("visible=true")
+    slider.first.fill("0.2")
+    page.keyboard.press("Tab")
+    page.wait_for_function(
+        "getComputedStyle(document.querySelector('#attention-maps .above')).opacity === '0.2'"
+    )
+
+
+def test_own_images_can_be_searched_and_belong_to_their_visitor(open_page, tmp_path):
+    from PIL import Image
+
+    files = []
+    for colour in ("red", "green", "blue"):
+        Image.new("RGB", (96, 96), colour).save(tmp_path / f"{colour}.png")
+        files.append(str(tmp_path / f"{colour}.png"))
+    page, other = open_page(), open_page()
+    open_tab(page, "search")
+    page.get_by_text(words("en")["make_index"], exact=True).click()
+    page.set_input_files("#make-index-images input[type=file]", files)
+    page.wait_for_function(
+        "document.querySelector('#make-index-images').innerText.includes('blue')"
+    )
+    page.click("#make-index-run")
+    page.wait_for_selector("#make-index-answer .answer")
+    assert "3 images" in page.inner_text("#make-index-answer")
+    page.fill("#search-query textarea, #search-query input", "green")
+    run(page, "search")
+    first = page.locator("#search-answer tbody tr").first.inner_text()
+    assert "green.png" in first
+    open_tab(other, "search")
+    other.get_by_label(words("en")["index_own"]).check()
+    other.click("#search-run")
+    other.wait_for_selector("#search-answer .alert")
+    assert "there is no index of your images yet" in other.inner_text("#search-answer")
+
+
+def test_a_run_can_be_stopped_and_another_started(open_page):
+    page = open_page()
+    open_tab(page, "validation")
+    choose(page, "Samples per data type", 60)
+    page.click("#validation-run")
+    page.wait_for_selector("#validation-answer .wrap:not(.hide), .progress-text")
+    page.click("#validation-stop")
+    page.wait_for_function(
+        "document.querySelector('#validation-answer').innerText.includes('Stopped')"
+    )
+    open_tab(page, "attention")
+    assert "entropy" in run(page, "attention")
