@@ -190,11 +190,8 @@ def report(visitors: int, seconds: float, tally: Tally, memory: list[tuple[float
     for one in [*tally.failed[:5], *tally.mixed_up[:5]]:
         print(f"  {one}")
     late = np.array([one for one in memory if one[0] >= min(WARM_UP_SECONDS, seconds / 2)])
-    slope = float(np.polyfit(late[:, 0] / 60, late[:, 1], 1)[0])
-    print(
-        f"memory after {WARM_UP_SECONDS:.0f} s: {late[0, 1]:.0f} MB, at the end {late[-1, 1]:.0f} "
-        f"MB, {slope:+.1f} MB a minute"
-    )
+    quarters = ", ".join(f"{part[:, 1].mean():.0f}" for part in np.array_split(late, 4))
+    print(f"memory after {late[0, 0]:.0f} s, means of four quarters: {quarters} MB")
     return int(bool(tally.failed or tally.mixed_up))
 
 

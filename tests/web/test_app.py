@@ -60,6 +60,13 @@ def test_without_gradio_the_sentence_names_the_extra(monkeypatch):
         app.run()
 
 
+def test_index_that_is_not_there_is_said_before_the_page_opens(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingError, match="nowhere"):
+        app.run(port=0, db="nowhere")
+    assert not list(tmp_path.glob("outputs/app/visitors-*"))
+
+
 def test_only_this_machine_is_offered_models_that_must_be_fetched():
     alone = make_offer(host="127.0.0.1", share=False, encoders=(), llms=())
     open_ = make_offer(host="0.0.0.0", share=False, encoders=(), llms=())
@@ -75,7 +82,7 @@ def test_any_model_means_any_of_the_hub_and_no_folder(tmp_path, monkeypatch):
     offer = make_offer(host="127.0.0.1", share=False, encoders=(), llms=(), any_model=True)
     assert offer.check("encoder", ["org/other@main"]) == ["org/other@main"]
     for name in ("org/model", "../org/model", "/etc", str(tmp_path)):
-        with pytest.raises(UsageError, match="unknown encoder"):
+        with pytest.raises(UsageError, match="does not offer the encoder"):
             offer.check("encoder", [name])
 
 

@@ -6,6 +6,7 @@ import functools
 import json
 import re
 import shutil
+import time
 
 import pytest
 
@@ -265,6 +266,27 @@ def test_own_images_can_be_searched_and_belong_to_their_visitor(open_page, tmp_p
     other.click("#search-run")
     other.wait_for_selector("#search-answer .alert")
     assert "there is no index of your images yet" in other.inner_text("#search-answer")
+
+
+def test_what_a_visitor_left_goes_with_the_page(chromium, site):
+    def folders() -> set:
+        return set(site.home.glob("visitors-*/visitor-*"))
+
+    before = folders()
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(site.address)
+    page.wait_for_selector("#speed-run")
+    open_tab(page, "search")
+    run(page, "search")
+    mine = folders() - before
+    assert len(mine) == 1
+    context.close()
+    for _ in range(300):
+        if not mine & folders():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the folder is still there after half a minute")
 
 
 def test_a_run_can_be_stopped_and_another_started(open_page):

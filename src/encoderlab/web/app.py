@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,34 +62,9 @@ def run(
     """Serves the page, and returns when it is interrupted.
 
     Raises:
-        MissingError: Gradio is not installed.
+        MissingError: Gradio or the index `db` is not there.
         UsageError: the port is taken, or `auth` is no user:password.
     """
-    with serving(
-        out=out, host=host, port=port, share=share, auth=auth, encoders=encoders, llms=llms,
-        allow_any_model=allow_any_model, data_root=data_root, db=db, max_upload_mb=max_upload_mb,
-        max_images=max_images, max_visitor_mb=max_visitor_mb, max_model_gb=max_model_gb,
-        device=device, features_dir=features_dir, seed=seed,
-    ) as address:  # fmt: skip
-        note(f"EncoderLab is open at {address} (Ctrl-C closes it)")
-        with contextlib.suppress(KeyboardInterrupt):
-            _until_interrupted()
-    return AppResult(address)
-
-
-@contextlib.contextmanager
-def serving(
-    *,
-    out: Path | None = None,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    share: bool = False,
-    auth: str | None = None,
-    max_visitor_mb: int = 500,
-    max_model_gb: int = 4,
-    **offered: Any,
-) -> Any:
-    """The page while the block runs; gives its address. Parameters and errors as `run`."""
     if find_spec("gradio") is None:
         raise MissingError(
             "the web page needs Gradio, which is not installed",
@@ -99,6 +74,33 @@ def serving(
     free = _free_port(host, port)
     home = out or Path("outputs/app")
     root = _room(home)
+    offered = {
+        "host": host, "share": share, "encoders": encoders, "llms": llms,
+        "any_model": allow_any_model, "data_root": data_root, "db": db, "device": device,
+        "features_dir": features_dir, "seed": seed, "max_upload_mb": max_upload_mb,
+        "max_images": max_images,
+    }  # fmt: skip
+    try:
+        with _served(root, home, free, login, offered, max_visitor_mb, max_model_gb) as address:
+            note(f"EncoderLab is open at {address} (Ctrl-C closes it)")
+            with contextlib.suppress(KeyboardInterrupt):
+                _until_interrupted()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return AppResult(address)
+
+
+@contextlib.contextmanager
+def _served(
+    root: Path,
+    home: Path,
+    port: int,
+    login: tuple[str, str] | None,
+    offered: dict[str, Any],
+    max_visitor_mb: int,
+    max_model_gb: int,
+) -> Iterator[str]:
+    """The page while the block runs; gives its address."""
     # Gradio reads these when it is imported.
     os.environ["GRADIO_TEMP_DIR"] = str(root)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -110,6 +112,7 @@ def serving(
 
     from encoderlab.data.vlm_dataset import SAMPLE_DATA
     from encoderlab.encoders.shared import share as share_models
+    from encoderlab.search import Index
     from encoderlab.web import page
     from encoderlab.web.guard import Guard
     from encoderlab.web.offer import LOOPBACK, make_offer
@@ -117,35 +120,36 @@ def serving(
     from encoderlab.web.visitors import Visitors
     from encoderlab.web.work import Workplace
 
-    offer = make_offer(host=host, share=share, any_model=offered.pop("allow_any_model", False),
-                       encoders=offered.pop("encoders", ()), llms=offered.pop("llms", ()),
-                       **offered)  # fmt: skip
+    offer = make_offer(**offered)
+    if offer.db is not None:
+        Index.open(offer.db)  # what is wrong with it is said now, and not to a visitor
     visitors = Visitors(root, max_visitor_mb)
-    alone = host in LOOPBACK and not share
-    _warn(alone, login is not None)
+    _warn(offer.alone, login is not None)
     share_models(max_model_gb * 1_000_000_000)
     blocks = page.build(Workplace(offer, visitors, home))
     blocks.queue(max_size=QUEUE_LENGTH, api_open=False)
     try:
         _, local, public = blocks.launch(
-            server_name=host, server_port=free, share=share, auth=login, i18n=translations(),
+            server_name=offered["host"], server_port=port, share=offered["share"], auth=login,
+            i18n=translations(),
             allowed_paths=[str(SAMPLE_DATA)], max_file_size=f"{offer.max_upload_mb}mb",
             app_kwargs={
                 "middleware": [
-                    Middleware(Guard, visitors=visitors, hosts=LOOPBACK if alone else ())
+                    Middleware(Guard, visitors=visitors, hosts=LOOPBACK if offer.alone else ())
                 ]
             },
             prevent_thread_lock=True, quiet=True, show_error=False, ssr_mode=False,
             enable_monitoring=False, run_history=False, footer_links=["settings"],
             **page.looks(),
         )  # fmt: skip
+        if offered["share"] and not public:
+            note("no public address could be made: Gradio's servers were not reached")
         visitors.keep_what_is_there()
         threading.Thread(target=_warm_up, args=(offer,), daemon=True).start()
         yield public or local.rstrip("/")
     finally:
         blocks.close(verbose=False)
         share_models(0)
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _login(auth: str | None) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from encoderlab.errors import UsageError, unknown
+from encoderlab.errors import UsageError
 from encoderlab.experiments.ls import embedded
 from encoderlab.settings.aliases import encoder_aliases, llm_aliases
 
@@ -22,6 +22,7 @@ class Offer:
 
     Args:
         duals: the encoders with a text side, for search and zero-shot.
+        alone: whether only this machine can reach the page.
         data: name of a data set in the page's words -> `--data-root`; None is the built-in one.
         db: an index of the one who runs the page.
     """
@@ -29,6 +30,7 @@ class Offer:
     encoders: tuple[str, ...]
     llms: tuple[str, ...]
     duals: tuple[str, ...]
+    alone: bool = True
     any_model: bool = False
     data_root: str | None = None
     db: str | None = None
@@ -50,7 +52,9 @@ class Offer:
         for name in names:
             on_hub = self.any_model and HUB_ID.fullmatch(name) and not Path(name).exists()
             if name not in listed and not on_hub:
-                raise unknown(kind, name, listed, "the menu shows what may be chosen here")
+                raise UsageError(
+                    f"this page does not offer the {kind}", got=name, want=", ".join(listed)
+                )
         return list(names)
 
 
@@ -68,4 +72,4 @@ def make_offer(
         *(name for name, _ in embedded(language=True)), *(llm_aliases() if alone else ())
     ]  # fmt: skip
     duals = [one for one in seen if one in with_text or re.search("clip|siglip", one.lower())]
-    return Offer(tuple(seen), tuple(read), tuple(duals or with_text), **more)  # type: ignore[arg-type]
+    return Offer(tuple(seen), tuple(read), tuple(duals or with_text), alone, **more)  # type: ignore[arg-type]

@@ -7,7 +7,10 @@ Each lane's models are used by one thread only.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
+import gc
 import os
 import secrets
 import sys
@@ -30,6 +33,10 @@ from encoderlab.web.visitors import Visitor, Visitors
 
 EXPERIMENTS, SHORT = "experiments", "short answers"
 TELL_EVERY_SECONDS = 0.2
+# Settings that say where and which files are written, and change no number.
+UNSAID = (
+    "output_dir", "output.dir", "output.save_similarities", "visualization.save_individual",
+)  # fmt: skip
 Tell = Callable[[str, int, int | None], None]
 
 
@@ -108,7 +115,7 @@ class Workplace:
                 known[str(folder)] = f"outputs/{command}"
                 done = self._perform(command, given, folder)
             beside = max(beside, self._working - 1)
-            line = command_line(COMMANDS[command], given, ("output_dir", "output.dir"))
+            line = command_line(COMMANDS[command], given, UNSAID)
             outcome = Outcome(done, names=known | visitor.names(), beside=beside)
             return dataclasses.replace(outcome, command=outcome.plain(line))
         except Stopped:
@@ -120,6 +127,8 @@ class Workplace:
                 self._working -= 1
             if visitor.running.get(job) is stop:
                 del visitor.running[job]
+            if lane == EXPERIMENTS:
+                _give_back()
 
     def _perform(self, command: str, settings: Any, folder: Path) -> Done:
         for own in ("device", "features_dir"):
@@ -154,6 +163,14 @@ def _threads(lane: str, *, alone: bool) -> None:
 
     cores = os.cpu_count() or 1
     torch.set_num_threads(cores if alone else 1 if lane == SHORT else max(1, cores - 1))
+
+
+def _give_back() -> None:
+    """Returns what figures took to the system: their parts refer to one another, and glibc keeps
+    what is freed for a thread that may never ask again."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _failed(error: Exception, names: Mapping[str, str]) -> Outcome:

@@ -7,7 +7,14 @@ from typing import Any
 import gradio as gr
 
 from encoderlab.plots.overlay import overlaid
-from encoderlab.settings.tokens import Image, Model, Similarity, Tokens
+from encoderlab.settings.tokens import (
+    Image,
+    Model,
+    Output,
+    Similarity,
+    Tokens,
+    Visualization,
+)
 from encoderlab.web import examples
 from encoderlab.web.say import inside, say
 from encoderlab.web.tabs.tab import (
@@ -64,8 +71,10 @@ def build(place: Workplace) -> None:
         return Tokens(
             model=Model(name),
             image=Image(str(picture(values["image"]))),
-            device=None if offer.device == "auto" else offer.device,
             similarity=Similarity(metric=values["metric"]),
+            # One figure with all maps is what the page shows.
+            visualization=Visualization(save_individual=False),
+            output=Output(save_similarities=False),
             seed=offer.seed,
         )
 
