@@ -13,7 +13,7 @@ from gradio.components import Component
 from encoderlab.data.chat import read_chat
 from encoderlab.data.vlm_dataset import SAMPLE_DATA
 from encoderlab.web.say import say
-from encoderlab.web.uploads import Picture
+from encoderlab.web.uploads import upload_field
 
 INDEXED, KINDS = 120, ("scene", "chart", "table")
 FIRST = 1  # the sample that stands in the fields at the start
@@ -26,32 +26,32 @@ def samples() -> list[tuple[str, str]]:
     return [(str(one.image), one.texts[0]) for one in read[FIRST::3]]
 
 
-def picture_field(name: str) -> Picture:
+def picture_field(name: str) -> gr.Image:
     """An upload field with a picture in it, and others to choose from."""
-    field = Picture(
-        samples()[0][0], label=say("image"), sources=["upload", "clipboard"], height=240,
-        elem_id=f"{name}-image",
-    )  # fmt: skip
-    gr.Examples([[path] for path, _ in samples()], field, label=say("examples"))
+    field, _ = _field(name)
     return field
 
 
 def picture_and_text(name: str) -> dict[str, Component]:
-    """The same with a sentence about it."""
-    field = Picture(
-        samples()[0][0], label=say("image"), sources=["upload", "clipboard"], height=240,
-        elem_id=f"{name}-image",
-    )  # fmt: skip
+    """The same with a sentence about it, which follows the choice."""
+    field, examples = _field(name)
     text = gr.Textbox(
         samples()[0][1], label=say("text"), info=say("text_about"), lines=2, max_length=500
     )
-    chosen = gr.Examples([[path] for path, _ in samples()], field, label=say("examples"))
 
     def caption(event: gr.SelectData) -> str:
         return samples()[event.index][1]
 
-    chosen.dataset.select(caption, outputs=text, show_progress="hidden", api_visibility="private")
+    examples.dataset.select(caption, outputs=text, show_progress="hidden", api_visibility="private")
     return {"image": field, "text": text}
+
+
+def _field(name: str) -> tuple[gr.Image, Any]:
+    field = upload_field(
+        value=samples()[0][0], label=say("image"), height=240, elem_id=f"{name}-image"
+    )
+    paths = [[path] for path, _ in samples()]
+    return field, gr.Examples(paths, field, label=say("examples"))
 
 
 def upload_name(values: dict[str, Any]) -> dict[str, str]:

@@ -15,14 +15,17 @@ from encoderlab.errors import UsageError
 MAX_PIXELS = 40_000_000
 
 
-class Picture(gr.Image):
+def upload_field(**looks: Any) -> gr.Image:
     """An upload field for one image that gives the file's path, unopened."""
+    field = gr.Image(type="filepath", sources=["upload", "clipboard"], **looks)
+    # Gradio would decode the file first. A subclass with a method of its own would do, but Gradio
+    # writes a stub file beside every module that has one.
+    field.preprocess = _path_of  # type: ignore[method-assign]
+    return field
 
-    is_template = True  # Gradio then draws it as the field that it derives from
 
-    def preprocess(self, payload: Any) -> str | None:
-        """The path of the uploaded file, or None."""
-        return None if payload is None else payload.path
+def _path_of(payload: Any) -> str | None:
+    return None if payload is None else payload.path
 
 
 def picture(path: str | None) -> Path:

@@ -24,7 +24,7 @@ from encoderlab.web.tabs.tab import (
     results,
     whole,
 )
-from encoderlab.web.uploads import Picture, gather, picture
+from encoderlab.web.uploads import gather, picture, upload_field
 from encoderlab.web.visitors import Visitor
 from encoderlab.web.work import SHORT, Outcome, Workplace
 
@@ -45,8 +45,8 @@ def build(place: Workplace) -> None:
                 "a large red star", label=say("query"), info=say("query_about"), lines=1,
                 max_length=MOST_TEXT, elem_id=f"{NAME}-query",
             )  # fmt: skip
-            image = Picture(
-                label=say("query_image"), sources=["upload", "clipboard"], height=180,
+            image = upload_field(
+                label=say("query_image"), height=180,
                 elem_id=f"{NAME}-image",
             )  # fmt: skip
             given = {
