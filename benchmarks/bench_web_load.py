@@ -13,7 +13,6 @@ import contextlib
 import io
 import json
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -26,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))
-from web_client import WebVisitor
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.web_client import WebVisitor
 
 WARM_UP_SECONDS = 30.0
 MEMORY_EVERY_SECONDS = 1.0
@@ -164,7 +163,7 @@ def served(home: Path) -> Iterator[tuple[str, subprocess.Popen]]:
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}", process
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(timeout=60)
         bugs = (home / "log").read_text().count("Traceback")
         if bugs:

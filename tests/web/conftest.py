@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -29,12 +28,13 @@ class Site:
     address: str
     features: str
     home: Path
+    process: int
 
 
 @contextlib.contextmanager
-def opened(home: Path, *words: str, **variables: str) -> Iterator[str]:
-    """`encoderlab app` in a process of its own, in the folder `home`; gives the address, and ends
-    it as Ctrl-C does. What it says is in `home/out` and `home/err`."""
+def opened(home: Path, *words: str, **variables: str) -> Iterator[tuple[str, int]]:
+    """`encoderlab app` in a process of its own, in the folder `home`; gives the address and the
+    process, and ends it. What it says is in `home/out` and `home/err`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -49,8 +49,8 @@ def opened(home: Path, *words: str, **variables: str) -> Iterator[str]:
                 break
             assert process.poll() is None, (home / "err").read_text()
             time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        process.send_signal(signal.SIGINT)
+        yield f"http://127.0.0.1:{port}", process.pid
+        process.terminate()  # not Ctrl-C, which a job in the background is deaf to
         assert process.wait(timeout=60) == 0, (home / "err").read_text()
     finally:
         process.kill()
@@ -70,8 +70,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("app")
     features = str(tmp_path_factory.mktemp("features"))
     limits = ("--max-upload-mb", "1", "--max-images", "5")
-    with opened(home, "--features-dir", features, *limits) as address:
-        yield Site(address, features, home / "outputs/app")
+    with opened(home, "--features-dir", features, *limits) as (address, process):
+        yield Site(address, features, home / "outputs/app", process)
 
 
 @pytest.fixture(scope="session")

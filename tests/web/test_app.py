@@ -88,7 +88,7 @@ def test_any_model_means_any_of_the_hub_and_no_folder(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_command_opens_the_page_asks_for_a_login_and_cleans_up(tmp_path):
-    with opened(tmp_path, ENCODERLAB_APP_AUTH="lab:secret") as address:
+    with opened(tmp_path, ENCODERLAB_APP_AUTH="lab:secret") as (address, _):
         assert httpx.get(address + "/config").status_code == 401
         form = {"username": "lab", "password": "secret"}
         with httpx.Client(base_url=address) as client:

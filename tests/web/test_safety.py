@@ -8,6 +8,7 @@ import time
 
 import httpx
 import pytest
+from benchmarks.bench_web_load import resident_mb
 from benchmarks.web_client import WebVisitor
 from PIL import Image
 
@@ -125,6 +126,15 @@ def test_visitors_files_have_names_that_nobody_guesses(visitor, site):
         assert httpx.get(f"{site.address}/{guess}").status_code == 403
     # The run's own record names paths of the machine: it is not kept where it would be served.
     assert httpx.get(f"{site.address}/{address.replace('result', 'run')}").status_code == 403
+
+
+def test_memory_is_where_it_was_after_a_hundred_runs(visitor, site):
+    for _ in range(10):
+        visitor.press("search-run")
+    before = resident_mb(site.process)
+    for _ in range(100):
+        visitor.press("search-run")
+    assert resident_mb(site.process) < before + 30
 
 
 def test_an_unexpected_error_is_a_number_and_the_traceback_stays_in_the_log(tmp_path, capsys):

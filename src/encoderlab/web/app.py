@@ -20,7 +20,6 @@ from encoderlab.progress import note
 AUTH_VARIABLE = "ENCODERLAB_APP_AUTH"
 QUEUE_LENGTH = 200
 UPLOADS = "visitors"
-EVERYWHERE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True)
@@ -101,12 +100,7 @@ def _served(
     max_model_gb: int,
 ) -> Iterator[str]:
     """The page while the block runs; gives its address."""
-    # Gradio reads these when it is imported.
-    os.environ["GRADIO_TEMP_DIR"] = str(root)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    # It would make a table of the last ten thousand events after every one.
-    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "100"
-    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000"
+    _set_up_gradio(root)
 
     from starlette.middleware import Middleware
 
@@ -146,10 +140,24 @@ def _served(
             note("no public address could be made: Gradio's servers were not reached")
         visitors.keep_what_is_there()
         threading.Thread(target=_warm_up, args=(offer,), daemon=True).start()
-        yield public or local.rstrip("/")
+        seen_as = local.rstrip("/").replace("0.0.0.0", socket.gethostname())
+        yield public or seen_as
     finally:
         blocks.close(verbose=False)
         share_models(0)
+
+
+def _set_up_gradio(root: Path) -> None:
+    """What Gradio reads when it is imported."""
+    os.environ["GRADIO_TEMP_DIR"] = str(root)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # It would make a table of the last ten thousand events after every one.
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "100"
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000"
+    # It asks its own page whether it is there; a proxy of the house would not know.
+    for name in ("NO_PROXY", "no_proxy"):
+        known = os.environ.get(name)
+        os.environ[name] = ",".join([*([known] if known else []), "localhost", "127.0.0.1"])
 
 
 def _login(auth: str | None) -> tuple[str, str] | None:

@@ -161,7 +161,7 @@ def _threads(lane: str, *, alone: bool) -> None:
     where speed is measured."""
     import torch
 
-    cores = os.cpu_count() or 1
+    cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     torch.set_num_threads(cores if alone else 1 if lane == SHORT else max(1, cores - 1))
 
 

@@ -24,6 +24,7 @@ from encoderlab.web.tabs.tab import (
     connect,
     fields,
     frame,
+    model_field,
     panel,
     results,
     whole,
@@ -44,10 +45,7 @@ def build(place: Workplace) -> None:
             with fields():
                 given = {
                     "image": examples.picture_field(NAME),
-                    "model": gr.Dropdown(
-                        list(offer.encoders), value=offer.encoders[0], label=say("model"),
-                        allow_custom_value=offer.any_model,
-                    ),
+                    "model": model_field(offer, offer.encoders),
                     "grid": gr.Slider(
                         *SIDES, value=4, step=1, label=say("grid"), info=say("grid_about")
                     ),

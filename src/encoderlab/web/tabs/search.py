@@ -20,6 +20,7 @@ from encoderlab.web.tabs.tab import (
     connect,
     fields,
     frame,
+    model_field,
     panel,
     results,
     whole,
@@ -62,10 +63,7 @@ def build(place: Workplace) -> None:
                         file_count="multiple", file_types=["image"], label=say("images"),
                         elem_id=f"{MAKE}-images",
                     ),
-                    "model": gr.Dropdown(
-                        list(offer.duals), value=offer.duals[0], label=say("model"),
-                        allow_custom_value=offer.any_model,
-                    ),
+                    "model": model_field(offer, offer.duals),
                 }  # fmt: skip
                 made = buttons(MAKE, "make")
                 report = panel(MAKE)

@@ -168,6 +168,13 @@ def llms_field(offer: Offer) -> gr.Dropdown:
     )  # fmt: skip
 
 
+def model_field(offer: Offer, names: Sequence[str]) -> gr.Dropdown:
+    """Which one model, of some that are offered."""
+    return gr.Dropdown(
+        list(names), value=names[0], label=say("model"), allow_custom_value=offer.any_model
+    )
+
+
 def alignment_fields(offer: Offer) -> dict[str, Component]:
     """What the tabs share that compare encoders with language models on data."""
     data: list[tuple[str, str]] = [(say("data_built_in"), ""), (say("data_synthetic"), "synthetic")]

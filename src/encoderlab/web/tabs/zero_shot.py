@@ -16,6 +16,7 @@ from encoderlab.web.tabs.tab import (
     connect,
     fields,
     frame,
+    model_field,
     panel,
     results,
 )
@@ -43,10 +44,7 @@ def build(place: Workplace) -> None:
                     "", label=say("templates"), info=say("templates_about"), lines=3,
                     placeholder="a photo of {}", max_length=MOST_TEXT,
                 ),
-                "model": gr.Dropdown(
-                    list(offer.duals), value=offer.duals[0], label=say("model"),
-                    allow_custom_value=offer.any_model,
-                ),
+                "model": model_field(offer, offer.duals),
             }  # fmt: skip
             pressed = buttons(NAME)
         with results():
