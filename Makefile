@@ -12,7 +12,7 @@ demo: $(VENV)/.has-demo ## install, then compare, index, search and classify wit
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.has-dev ## install what tests need, then run them (6 min)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/.has-dev ## style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -19,7 +19,8 @@ from encoderlab.web.tabs.zero_shot import CLASSES
 pytestmark = pytest.mark.slow
 
 WIDTHS = (1280, 390)
-FEW, EPOCHS = 6, 5  # samples per type, and epochs: a test need not learn much
+# Samples per type, epochs, and one LLM of two: a test need not learn much.
+FEW, EPOCHS, LLMS = 6, 5, ["tiny-llama"]
 TABS = (
     "speed", "attention", "alignment", "embedding", "coral", "validation", "search", "zero_shot",
     "tokens", "compression",
@@ -66,16 +67,18 @@ def expected(name: str, features: str, index: str) -> tuple[str, ...]:
         found = encoderlab.attention(image=picture, text=caption)
         return tuple(f"{one.rollout_entropy:.3f}" for one in found.encoders)
     if name == "alignment":
-        rows = encoderlab.compare(n_samples=FEW, epochs=EPOCHS, features_dir=features).rows
+        rows = encoderlab.compare(
+            llms=LLMS, n_samples=FEW, epochs=EPOCHS, features_dir=features
+        ).rows
         return tuple(score_text(row.scores["cka_linear"].to_json()) for row in rows)
     if name == "embedding":
-        found = encoderlab.embedding(n_samples=FEW, features_dir=features)
+        found = encoderlab.embedding(llms=LLMS, n_samples=FEW, features_dir=features)
         return tuple(score_text(one.to_json()) for one in found.procrustes.values())
     if name == "coral":
-        found = encoderlab.coral(n_samples=FEW, features_dir=features).whole.cross_modal
+        found = encoderlab.coral(llms=LLMS, n_samples=FEW, features_dir=features).whole.cross_modal
         return tuple(f"{one.coral.spectral_similarity:.3f}" for one in found)
     if name == "validation":
-        found = encoderlab.e2e(n_samples=FEW, epochs=EPOCHS, features_dir=features)
+        found = encoderlab.e2e(llms=LLMS, n_samples=FEW, epochs=EPOCHS, features_dir=features)
         if found.undefined:
             return (found.undefined,)
         best = [p.retrieval.image_to_text.mrr for p in found.points if p.layer == "pooled"]
@@ -107,6 +110,9 @@ def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_pat
         open_tab(page, name)
         if name in ("alignment", "embedding", "coral", "validation"):
             choose(page, "Samples per data type", FEW)
+            drop = page.locator(".token:visible", has_text="tiny-qwen")
+            drop.locator(".token-remove").click()
+            drop.wait_for(state="detached")
         if name in ("alignment", "validation"):
             choose(page, "Training epochs", EPOCHS)
         slug = name.replace("_", "-")
