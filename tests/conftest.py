@@ -17,11 +17,6 @@ if os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folders of long tests first: no worker is left alone with one of them at the end."""
-    items.sort(key=lambda item: not {"web", "zoo"} & set(item.path.parts))
-
-
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets; tests that want it are left out where it is not named."""
