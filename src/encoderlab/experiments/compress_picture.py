@@ -156,14 +156,14 @@ def _opened(file: Path) -> Any:
 def _row(name: str, budget: tuple[int, int], tokens: Tensor, decoded: Tensor) -> dict[str, Any]:
     import torch.nn.functional as F
 
-    error = (decoded - tokens).double().square().sum()
-    spread = (tokens - tokens.mean(dim=1, keepdim=True)).double().square().sum()
+    from encoderlab.compress.contract import normalised_error
+
     return {
         "method": name,
         "words": METHODS.get(name, "a trained compressor"),
         "budget": list(budget),
         "tokens": budget[0] * budget[1],
-        "nmse": float(error / spread.clamp(min=1e-12)),
+        "nmse": normalised_error(tokens, decoded),
         "cosine": float(F.cosine_similarity(decoded, tokens, dim=-1).double().mean()),
     }
 

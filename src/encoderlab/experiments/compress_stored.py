@@ -12,6 +12,7 @@ from encoderlab.experiments.compress_evaluation import TITLES, CompressEvaluatio
 from encoderlab.reports.run_folder import RECORD
 from encoderlab.settings.as_words import command_line
 from encoderlab.settings.commands import COMMANDS
+from encoderlab.settings.compress import METHODS
 from encoderlab.settings.setting import from_plain, output_folder
 from encoderlab.whole_files import write_whole
 
@@ -72,9 +73,7 @@ def draw(one: Stored, out: Path) -> Stored:
 
     result = one.result
     rows, whole = result.rows, result.grid[0] * result.grid[1]
-    trained = list(
-        dict.fromkeys(row["method"] for row in rows if row["words"] == "a trained compressor")
-    )
+    trained = list(dict.fromkeys(row["method"] for row in rows if row["method"] not in METHODS))
     drawn = [plots.two_axes(rows, trained)]
     if any(row["kept"] for row in rows):
         drawn.insert(0, plots.pareto(rows, trained, whole, TITLES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from encoderlab.plots.overlay import overlaid
 from encoderlab.settings.tokens import (
@@ -81,11 +82,11 @@ def build(place: Workplace) -> None:
             return [None, gr.update(visible=False), None, gr.skip(), gr.skip(), ""]
         first = outcome.done.result.first
         h, w = first.grid_size
-        at = (h // 2, w // 2)
+        i, j = h // 2, w // 2
+        picture_of_it, words = _against_all(first, i, j)
         return [
-            first, gr.update(visible=True), *_against_all(first, *at)[:1],
-            gr.update(maximum=h, value=at[0] + 1), gr.update(maximum=w, value=at[1] + 1),
-            _against_all(first, *at)[1],
+            first, gr.update(visible=True), picture_of_it,
+            gr.update(maximum=h, value=i + 1), gr.update(maximum=w, value=j + 1), words,
         ]  # fmt: skip
 
     connect(
@@ -125,19 +126,13 @@ def _against_all(first: Any, i: int, j: int) -> list[Any]:
     values = first.patch_similarity(i, j)
     view = first.view.resize(_size(first))
     others = values.copy()
-    others[i, j] = float("nan")
+    others[i, j] = np.nan
     words = (
         f"<p class=line><b>{inside('patch_of')} {i + 1}, {j + 1}</b>: "
-        f"{inside('mean')} <span class=mean>{_mean(others):.3f}</span>; "
+        f"{inside('mean')} <span class=mean>{np.nanmean(others):.3f}</span>; "
         f"{inside('dark')} {values.min():.2f}, {inside('bright')} {values.max():.2f}</p>"
     )
     return [overlaid(view, values, mark=(i, j)), words]
-
-
-def _mean(values: Any) -> float:
-    import numpy as np
-
-    return float(np.nanmean(values))
 
 
 def _records(result: dict[str, Any]) -> list[dict[str, Any]]:
