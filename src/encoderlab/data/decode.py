@@ -34,6 +34,7 @@ def open_image(
     *,
     min_side: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
 ) -> Image.Image:
     """`source` as an upright RGB image: transparency over white, 16-bit greys scaled, not clipped.
 
@@ -42,6 +43,7 @@ def open_image(
         min_side: lets a JPEG be decoded at 1/2, 1/4 or 1/8 scale while its short side stays at
             least this long: several times faster for large photographs.
         max_pixels: the largest width x height; read from the header, before anything is decoded.
+        name: what messages call it, for bytes.
 
     Raises:
         ImageError: missing, empty, truncated, no image, another format, or too many pixels.
@@ -49,7 +51,8 @@ def open_image(
     if isinstance(source, Image.Image):
         _check_size("(in memory)", source, max_pixels)
         return _rgb(ImageOps.exif_transpose(source))
-    name = "(bytes)" if isinstance(source, bytes) else str(source)
+    if name is None:
+        name = "(bytes)" if isinstance(source, bytes) else str(source)
     try:
         with warnings.catch_warnings():
             # Our own limit stands in for Pillow's warning about large files.

@@ -3,38 +3,72 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from encoderlab.data.chat import read_chat
 from encoderlab.data.csv_table import read_csv
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
+from encoderlab.data.shards import existing, read_shard, read_shards, shards_of
 from encoderlab.errors import MissingError, UsageError
+
+KINDS_OF_DATA = "a CSV, a JSONL, a folder of images, or shards (.tar, .parquet)"
+# Samples that are looked at together: enough to keep every worker busy, few enough to hold.
+PART = 100_000
 
 
 def read_samples(source: str | Path, img_root: str | Path | None = None) -> list[Sample]:
-    """The samples of a CSV, a chat-format JSONL or a folder of images, by what `source` is.
+    """The samples of a CSV, a chat-format JSONL, a folder of images or shards, by what `source` is.
+
+    Args:
+        source: shards may be several in one word, `train-{000..123}.tar` or `train-*.parquet`, and
+            behind a URL.
 
     Raises:
         MissingError: there is nothing at `source`.
         UsageError: it is something else, or its content is wrong.
     """
+    shards = shards_of(source)
+    if shards:
+        existing(shards)
+        return read_shards(shards)
     path = Path(source)
     if path.is_dir():
         return read_folder(path)
     if not path.exists():
-        raise MissingError(
-            "no such data", got=str(source), want="a CSV, a JSONL or a folder of images that exists"
-        )
+        raise MissingError("no such data", got=str(source), want=f"{KINDS_OF_DATA} that exists")
     ending = path.suffix.lower()
     if ending in (".csv", ".tsv"):
         return read_csv(path, img_root)
     if ending in (".jsonl", ".ndjson"):
         return read_chat(path, img_root)
-    raise UsageError(
-        "unknown kind of data", got=str(source), want="a .csv, a .jsonl or a folder of images"
-    )
+    raise UsageError("unknown kind of data", got=str(source), want=KINDS_OF_DATA)
+
+
+def read_parts(
+    source: str | Path, img_root: str | Path | None = None, size: int = PART
+) -> Iterator[list[Sample]]:
+    """The same a part at a time, in order, for whoever need not hold all: whole shards until there
+    are `size` samples. Data that is one file or folder is one part.
+
+    Raises:
+        MissingError: there is nothing at `source`.
+        UsageError: it is something else, or its content is wrong.
+    """
+    shards = shards_of(source)
+    if not shards:
+        yield read_samples(source, img_root)
+        return
+    existing(shards)
+    part: list[Sample] = []
+    for shard in shards:
+        part += read_shard(shard)
+        if len(part) >= size:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def split_by_image(samples: Sequence[Sample], held_out: float) -> tuple[list[Sample], list[Sample]]:

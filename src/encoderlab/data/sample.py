@@ -1,16 +1,19 @@
 """One item of a data set: an image, what is said about it, and what kind it is.
 
-The image is a path until somebody looks at it: a list of a million samples costs no decoding.
+The image is a path, or a place in a shard, until somebody looks at it: a list of a million samples
+costs no decoding.
 """
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from encoderlab.data.decode import open_image
+from encoderlab.data.decode import ImageError, open_image
+from encoderlab.data.packed import Packed
 
 
 @dataclass(frozen=True)
@@ -19,13 +22,13 @@ class Sample:
 
     Args:
         id: stable name within its data set.
-        image: a path, decoded on demand, or a PIL image.
+        image: a path or a place in a shard, decoded on demand, or a PIL image.
         texts: captions, or the assistant turns of a chat record.
         label: data type or class, if known.
     """
 
     id: str
-    image: Path | Image.Image
+    image: Path | Packed | Image.Image
     texts: tuple[str, ...] = ()
     label: str | None = None
 
@@ -36,4 +39,21 @@ class Sample:
         Raises:
             ImageError: missing, truncated, no image, or over the pixel limit.
         """
+        if isinstance(self.image, Packed):
+            return open_image(self.image.read(), min_side=min_side, name=str(self.image))
         return open_image(self.image, min_side=min_side)
+
+    def content(self) -> bytes:
+        """What makes two samples the same picture: the bytes of the file, or of the pixels.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if isinstance(self.image, Path):
+            return self.image.read_bytes()
+        if isinstance(self.image, Packed):
+            try:
+                return self.image.read()
+            except ImageError as error:
+                raise OSError(errno.EIO, error.reason) from error
+        return f"{self.image.mode} {self.image.size}".encode() + self.image.tobytes()

@@ -67,17 +67,8 @@ def digest_of(sample: Sample | str) -> bytes:
     Raises:
         OSError: the file cannot be read.
     """
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    if isinstance(sample, str):
-        digest.update(sample.encode())
-    elif isinstance(sample.image, Path):
-        with sample.image.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    else:
-        image = sample.image
-        digest.update(f"{image.mode} {image.size}".encode() + image.tobytes())
-    return digest.digest()
+    content = sample.encode() if isinstance(sample, str) else sample.content()
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from encoderlab.data.decode import open_image
+from encoderlab.data.packed import Packed
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.features.embed import embed_batches
@@ -394,7 +395,9 @@ def hit_record(hit: Hit) -> dict[str, Any]:
 
 
 def _path_of(sample: Sample) -> str:
-    return str(sample.image.absolute()) if isinstance(sample.image, Path) else sample.id
+    if isinstance(sample.image, Path):
+        return str(sample.image.absolute())
+    return str(sample.image) if isinstance(sample.image, Packed) else sample.id
 
 
 def _caption(sample: Sample) -> str:
@@ -402,15 +405,10 @@ def _caption(sample: Sample) -> str:
 
 
 def _content_hash(sample: Sample) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    if isinstance(sample.image, Path):
-        try:
-            digest.update(sample.image.read_bytes())
-        except OSError:
-            return "unreadable"  # the decoder will say why
-    else:
-        digest.update(sample.image.tobytes())
-    return digest.hexdigest()
+    try:
+        return hashlib.blake2b(sample.content(), digest_size=16).hexdigest()
+    except OSError:
+        return "unreadable"  # the decoder will say why
 
 
 def _connect(folder: Path) -> Any:
