@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -17,8 +18,9 @@ from encoderlab.features.pipeline import (
     FittingBatch,
     Skipped,
     batches_of,
-    decoded_ahead,
+    decode_for,
     decoding_threads,
+    prepared_ahead,
 )
 from encoderlab.progress import progress
 
@@ -70,7 +72,8 @@ def embed_batches(
         progress(what, total=len(samples), unit="image") as bar,
     ):
         batches = batches_of(samples, batch_size)
-        for batch, decoded in decoded_ahead(pool, encoder.preprocess, batches):
+        decode = partial(decode_for, encoder.preprocess)
+        for batch, decoded in prepared_ahead(pool, decode, batches):
             good = [(s, d) for s, d in zip(batch, decoded, strict=True) if not isinstance(d, str)]
             skipped = [
                 Skipped(s.id, d) for s, d in zip(batch, decoded, strict=True) if isinstance(d, str)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from encoderlab.progress import note
 AHEAD = 3
 
 Arrays = Mapping[str, np.ndarray]
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,14 @@ def decoding_threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def decoded_ahead(
-    pool: ThreadPoolExecutor, preprocess: Preprocess, batches: Iterable[Sequence[Sample]]
-) -> Iterator[tuple[Sequence[Sample], list[Decoded | str]]]:
-    """Each batch with its pixels, or the reason why there are none, a few batches ahead."""
-    waiting: deque[tuple[Sequence[Sample], list[Future[Decoded | str]]]] = deque()
+def prepared_ahead(
+    pool: ThreadPoolExecutor, prepare: Callable[[In], Out], batches: Iterable[Sequence[In]]
+) -> Iterator[tuple[Sequence[In], list[Out]]]:
+    """Each batch with what `prepare` makes of its items, a few batches ahead."""
+    waiting: deque[tuple[Sequence[In], list[Future[Out]]]] = deque()
     try:
         for batch in batches:
-            waiting.append((batch, [pool.submit(decode_for, preprocess, one) for one in batch]))
+            waiting.append((batch, [pool.submit(prepare, one) for one in batch]))
             if len(waiting) > AHEAD:
                 first, futures = waiting.popleft()
                 yield first, [future.result() for future in futures]

@@ -299,8 +299,9 @@ class FeatureStore:
 
 
 def chunk_name(digests: Iterable[bytes]) -> str:
-    """The name of the chunk that holds these samples."""
-    return hashlib.blake2b(b"".join(digests), digest_size=12).hexdigest()
+    """The name of the chunk that holds these samples, in whatever order: known before any of them
+    is computed, so that whoever computes a chunk twice writes the same one."""
+    return hashlib.blake2b(b"".join(sorted(digests)), digest_size=12).hexdigest()
 
 
 def _chunk_names(folder: Path) -> list[str]:

@@ -1,0 +1,56 @@
+"""Who carries a work out: this process, or the workers of a Ray cluster. The same chunks and the
+same bytes either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from encoderlab.errors import unknown
+from encoderlab.features.store import FeatureStore
+from encoderlab.features.work import Chunk, Work
+from encoderlab.progress import Bar
+
+LOCAL, RAY = "local", "ray"
+ENGINES = (LOCAL, RAY)
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Engine(Protocol):
+    """What extraction asks of whoever computes."""
+
+    def map(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """`function` of every item, in order; it must not mind being called twice."""
+        ...
+
+    def extract(
+        self, work: Work, chunks: Sequence[Chunk], store: FeatureStore, batch_size: int, bar: Bar
+    ) -> None:
+        """Computes and stores every chunk."""
+        ...
+
+
+def engine(name: str | Engine = LOCAL, workers: int = 0) -> Engine:
+    """The engine called `name`.
+
+    Args:
+        workers: processes with a model each; 0: as many as there are GPUs, else one. For Ray.
+
+    Raises:
+        UsageError: an unknown name.
+        MissingError: Ray is not installed.
+    """
+    if not isinstance(name, str):
+        return name
+    if name == LOCAL:
+        from encoderlab.features.local_engine import LocalEngine
+
+        return LocalEngine()
+    if name == RAY:
+        from encoderlab.features.ray_engine import RayEngine
+
+        return RayEngine(workers)
+    raise unknown("engine", name, ENGINES, "encoderlab features --help")

@@ -1,0 +1,234 @@
+"""One kind of work on samples, whoever does it: how an item is prepared, and what a model makes of
+a batch of them.
+
+A work can be sent to another process. Knows models and items; neither the store nor who computes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from encoderlab.data.sample import Sample
+from encoderlab.encoders.layers import layer_numbers
+from encoderlab.encoders.text import TextEncoder
+from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, stack
+from encoderlab.errors import UsageError
+from encoderlab.features.pipeline import FittingBatch, decode_for
+from encoderlab.features.quantise import to_int8
+from encoderlab.features.store import FeatureStore, Shelf, ShelfKey, for_disk
+
+KINDS = "pooled, cls, projected, patches, patches@LAYER, patches@LAYER:int8, mean@LAYER"
+
+
+class Work(Protocol):
+    """What an engine carries out."""
+
+    @property
+    def encoder(self) -> VisionEncoder | TextEncoder:
+        """The model."""
+        ...
+
+    @property
+    def keys(self) -> dict[str, ShelfKey]:
+        """Name -> where in a store its arrays belong."""
+        ...
+
+    @property
+    def needs_decoding(self) -> bool:
+        """Whether preparing an item is work of its own, worth doing ahead."""
+        ...
+
+    def prepare(self, item: Any) -> Any:
+        """An item as the model takes it, or a text: why it cannot be used."""
+        ...
+
+    def compute(self, rows: list[Any]) -> dict[str, np.ndarray]:
+        """Name -> an array with one row per prepared item."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageWork:
+    """Kinds of features of images."""
+
+    encoder: VisionEncoder
+    kinds: tuple[Kind, ...]
+    needs_decoding: bool = True
+
+    @property
+    def keys(self) -> dict[str, ShelfKey]:
+        """One shelf per kind."""
+        preprocessing = dataclasses.asdict(self.encoder.preprocess)
+        return _keys(self.encoder, preprocessing, [kind.name for kind in self.kinds])
+
+    def prepare(self, item: Sample) -> np.ndarray | str:
+        """Pixels (h, w, 3), or why there are none."""
+        decoded = decode_for(self.encoder.preprocess, item)
+        return decoded if isinstance(decoded, str) else decoded.pixels
+
+    def compute(self, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Every kind of feature of a batch."""
+        layers = [kind.layer for kind in self.kinds if kind.layer is not None]
+        seen = self.encoder.encode_pixels(stack(rows), layers=layers)
+        return {kind.name: for_disk(kind.of(seen)) for kind in self.kinds}
+
+
+@dataclass(frozen=True)
+class TextWork:
+    """The pooled vector of texts, and of some hidden states."""
+
+    encoder: TextEncoder
+    layers: tuple[int, ...] = ()
+    needs_decoding: bool = False
+
+    @property
+    def keys(self) -> dict[str, ShelfKey]:
+        """One shelf per vector."""
+        names = ["pooled", *(f"mean@{k}" for k in self.layers)]
+        return _keys(self.encoder, {"max_length": self.encoder.max_length}, names)
+
+    def prepare(self, item: str) -> list[str]:
+        """In a list, since a bare text would be a reason."""
+        return [item]
+
+    def compute(self, rows: list[list[str]]) -> dict[str, np.ndarray]:
+        """The vectors of a batch."""
+        seen = self.encoder.encode([row[0] for row in rows], layers=self.layers)
+        layers = {f"mean@{k}": for_disk(seen.layers[k]) for k in self.layers}
+        return {"pooled": for_disk(seen.pooled), **layers}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of feature of images, as its name says: which tensor, of which layer.
+
+    Args:
+        name: as the store calls it, the layer counted from 0.
+        asked: as the caller called it.
+    """
+
+    name: str
+    part: str
+    asked: str
+    layer: int | None = None
+    coded: bool = False
+
+    @classmethod
+    def parse(cls, name: str, encoder: VisionEncoder) -> Kind:
+        """The kind that a name means.
+
+        Raises:
+            UsageError: an unknown kind, or a layer that the tower does not have.
+        """
+        found = re.fullmatch(r"(pooled|cls|projected|patches)|(patches|mean)@(-?\d+)(:int8)?", name)
+        if found is None or (found[4] and found[2] == "mean"):
+            raise UsageError("unknown kind of feature", got=name, want=KINDS)
+        if found[1]:
+            return cls(name, found[1], name)
+        (layer,) = layer_numbers([int(found[3])], encoder.n_layers)
+        coded = found[4] is not None
+        return cls(f"{found[2]}@{layer}{found[4] or ''}", found[2], name, layer, coded)
+
+    def of(self, seen: VisionFeatures) -> Tensor:
+        """The tensor, one row per image.
+
+        Raises:
+            UsageError: the family does not give it.
+        """
+        if self.layer is not None:
+            patches = seen.layers[self.layer]
+            if self.part == "mean":
+                return patches.float().mean(dim=1)
+            return to_int8(patches) if self.coded else patches
+        value = getattr(seen, self.part)
+        if value is None:
+            raise UsageError(
+                "this family has no such feature", got=self.name, want="pooled or patches"
+            )
+        return value if value.ndim > 2 else value.float()
+
+
+@dataclass
+class Chunk:
+    """Samples that are stored together, and what became of them so far."""
+
+    digests: list[bytes]
+    items: list[Any]
+    parts: list[dict[str, np.ndarray]] = field(default_factory=list)
+    good: list[bytes] = field(default_factory=list)
+    left_out: dict[bytes, str] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """How many items are decided."""
+        return len(self.good) + len(self.left_out)
+
+    def take(self, rows: Sequence[Any], computed: dict[str, np.ndarray]) -> None:
+        """Notes the next rows of the chunk: a text says why an item could not be read."""
+        for row in rows:
+            digest = self.digests[self.done]
+            if isinstance(row, str):
+                self.left_out[digest] = row
+            else:
+                self.good.append(digest)
+        if computed:
+            self.parts.append(computed)
+
+    def store(self, shelves: Mapping[str, Shelf]) -> None:
+        """Writes the finished chunk to every shelf that lacks it."""
+        for name, shelf in shelves.items():
+            if all(digest in shelf for digest in self.digests):
+                continue
+            if self.good:
+                values = np.concatenate([part[name] for part in self.parts])
+            else:
+                values = np.zeros((0, 1), dtype=np.float32)
+            shelf.add(self.good, values, self.left_out)
+        self.parts.clear()
+
+
+class Computing:
+    """A work on prepared rows, in batches that fit into memory."""
+
+    def __init__(self, work: Work, batch_size: int) -> None:
+        self._rows: list[Any] = []
+        encoder = work.encoder
+        self._fitting = FittingBatch(
+            batch_size,
+            lambda rows: work.compute(self._rows[rows]),
+            encoder.name,
+            encoder.device.type == "cuda",
+        )
+
+    def add(self, chunk: Chunk, rows: Sequence[Any]) -> None:
+        """Computes the next rows of a chunk.
+
+        Raises:
+            WorkError: out of memory even one item at a time.
+        """
+        self._rows = [row for row in rows if not isinstance(row, str)]
+        chunk.take(rows, self._fitting.run(len(self._rows)))
+
+
+def shelves_of(store: FeatureStore, work: Work) -> dict[str, Shelf]:
+    """Name -> the shelf of a store that holds it."""
+    return {name: store.shelf(key) for name, key in work.keys.items()}
+
+
+def _keys(
+    encoder: VisionEncoder | TextEncoder, preprocessing: Mapping[str, Any], names: Sequence[str]
+) -> dict[str, ShelfKey]:
+    described = json.dumps(preprocessing, sort_keys=True)
+    dtype = encoder.where[1]
+    return {
+        name: ShelfKey(encoder.name, encoder.fingerprint, described, name, dtype)
+        for name in dict.fromkeys(names)
+    }
