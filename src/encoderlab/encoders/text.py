@@ -21,6 +21,7 @@ from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import load_part, pretrained, read_config, silent_loading
+from encoderlab.encoders.reloading import reloadable
 from encoderlab.encoders.shared import shareable
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.progress import note
@@ -188,6 +189,7 @@ class ProjectedTextEncoder(TextEncoder):
         return TextFeatures(pooled.float(), {}, real.sum(dim=1))
 
 
+@reloadable
 @shareable
 def load_text(
     name: str | Path,

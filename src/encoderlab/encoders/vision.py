@@ -27,6 +27,7 @@ from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import read_config, silent_loading
 from encoderlab.encoders.preprocessing import read_preprocess
+from encoderlab.encoders.reloading import reloadable
 from encoderlab.encoders.shared import shareable
 from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess
@@ -357,6 +358,7 @@ class VisionEncoder:
             self.tower.set_attn_implementation(before)
 
 
+@reloadable
 @shareable
 def load_vision(
     name: str | Path,

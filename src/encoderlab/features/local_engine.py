@@ -92,12 +92,13 @@ class _Loop:
     def _prepared(
         self, batches: Iterator[Sequence[Any]]
     ) -> Iterator[tuple[Sequence[Any], list[Any]]]:
+        prepare = self.work.preparing()
         if not self.work.needs_decoding:
             for batch in batches:
-                yield batch, [self.work.prepare(item) for item in batch]
+                yield batch, [prepare(item) for item in batch]
             return
         with decoding_threads() as pool:
-            yield from prepared_ahead(pool, self.work.prepare, batches)
+            yield from prepared_ahead(pool, prepare, batches)
 
     def _is_there(self, chunk: Chunk) -> bool:
         for shelf in self.shelves.values():

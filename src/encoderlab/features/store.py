@@ -131,6 +131,10 @@ class Shelf:
         """Whether there is a row for this sample."""
         return digest in self._where
 
+    def has_chunk(self, name: str) -> bool:
+        """Whether a chunk is there, by its name; looks at the disk."""
+        return (self.folder / name / ABOUT).is_file()
+
     def why_left_out(self, digest: bytes) -> str | None:
         """Why a sample that was tried has no row."""
         return self._left_out.get(digest)

@@ -7,9 +7,10 @@ A work can be sent to another process. Knows models and items; neither the store
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,12 +19,14 @@ from torch import Tensor
 
 from encoderlab.data.sample import Sample
 from encoderlab.encoders.layers import layer_numbers
+from encoderlab.encoders.reloading import words_for
 from encoderlab.encoders.text import TextEncoder
 from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, stack
 from encoderlab.errors import UsageError
 from encoderlab.features.pipeline import FittingBatch, decode_for
 from encoderlab.features.quantise import to_int8
 from encoderlab.features.store import FeatureStore, Shelf, ShelfKey, for_disk
+from encoderlab.models.clip import Preprocess
 
 KINDS = "pooled, cls, projected, patches, patches@LAYER, patches@LAYER:int8, mean@LAYER"
 
@@ -46,8 +49,9 @@ class Work(Protocol):
         """Whether preparing an item is work of its own, worth doing ahead."""
         ...
 
-    def prepare(self, item: Any) -> Any:
-        """An item as the model takes it, or a text: why it cannot be used."""
+    def preparing(self) -> Callable[[Any], Any]:
+        """From an item to what the model takes, or to a text: why it cannot be used. Needs no
+        model, so that other processes can do it without one."""
         ...
 
     def compute(self, rows: list[Any]) -> dict[str, np.ndarray]:
@@ -55,24 +59,33 @@ class Work(Protocol):
         ...
 
 
+class _Travels:
+    """A work that is sent to another process takes the name of its model along, not the model."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "encoder": words_for(vars(self)["encoder"])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, encoder=state["encoder"].model())
+
+
 @dataclass(frozen=True)
-class ImageWork:
+class ImageWork(_Travels):
     """Kinds of features of images."""
 
     encoder: VisionEncoder
     kinds: tuple[Kind, ...]
     needs_decoding: bool = True
 
+    def preparing(self) -> Callable[[Sample], np.ndarray | str]:
+        """Pixels (h, w, 3), or why there are none."""
+        return functools.partial(_pixels, self.encoder.preprocess)
+
     @property
     def keys(self) -> dict[str, ShelfKey]:
         """One shelf per kind."""
         preprocessing = dataclasses.asdict(self.encoder.preprocess)
         return _keys(self.encoder, preprocessing, [kind.name for kind in self.kinds])
-
-    def prepare(self, item: Sample) -> np.ndarray | str:
-        """Pixels (h, w, 3), or why there are none."""
-        decoded = decode_for(self.encoder.preprocess, item)
-        return decoded if isinstance(decoded, str) else decoded.pixels
 
     def compute(self, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Every kind of feature of a batch."""
@@ -82,7 +95,7 @@ class ImageWork:
 
 
 @dataclass(frozen=True)
-class TextWork:
+class TextWork(_Travels):
     """The pooled vector of texts, and of some hidden states."""
 
     encoder: TextEncoder
@@ -95,9 +108,9 @@ class TextWork:
         names = ["pooled", *(f"mean@{k}" for k in self.layers)]
         return _keys(self.encoder, {"max_length": self.encoder.max_length}, names)
 
-    def prepare(self, item: str) -> list[str]:
+    def preparing(self) -> Callable[[str], list[str]]:
         """In a list, since a bare text would be a reason."""
-        return [item]
+        return _in_a_list
 
     def compute(self, rows: list[list[str]]) -> dict[str, np.ndarray]:
         """The vectors of a batch."""
@@ -221,6 +234,15 @@ class Computing:
 def shelves_of(store: FeatureStore, work: Work) -> dict[str, Shelf]:
     """Name -> the shelf of a store that holds it."""
     return {name: store.shelf(key) for name, key in work.keys.items()}
+
+
+def _pixels(preprocess: Preprocess, item: Sample) -> np.ndarray | str:
+    decoded = decode_for(preprocess, item)
+    return decoded if isinstance(decoded, str) else decoded.pixels
+
+
+def _in_a_list(item: str) -> list[str]:
+    return [item]
 
 
 def _keys(
