@@ -45,6 +45,7 @@ _WHERE = {
     "load_text": "encoderlab.encoders.text:load_text",
     "load_vision": "encoderlab.encoders.vision:load_vision",
     "multi_llm": "encoderlab.experiments.multi_llm:run",
+    "stream": "encoderlab.experiments.stream:run",
     "read_samples": "encoderlab.data.read:read_samples",
     "search": "encoderlab.experiments.search:run",
     "speed": "encoderlab.experiments.speed:run",
@@ -89,6 +90,7 @@ __all__ = [
     "read_samples",
     "search",
     "speed",
+    "stream",
     "tokens",
     "train",
 ]
@@ -119,6 +121,7 @@ if TYPE_CHECKING:
     from encoderlab.experiments.multi_llm import run as multi_llm
     from encoderlab.experiments.search import run as search
     from encoderlab.experiments.speed import run as speed
+    from encoderlab.experiments.stream import run as stream
     from encoderlab.experiments.tokens import run as tokens
     from encoderlab.experiments.train import run as train
     from encoderlab.metrics.cka import CKA, cka

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.pack import shards_of
+
+from encoderlab.data import read_samples
 
 QUICK = (
     "--encoders",
@@ -45,6 +48,16 @@ def test_features_are_computed_once(lab):
     assert "extracting" not in lab("multi-llm", "--n-samples", "3", *QUICK).err
 
 
+def test_stream_takes_shards_in_one_word(lab, world, tmp_path):
+    shards = shards_of(read_samples(world / "captions.csv"), tmp_path, 2)
+    said = lab("stream", shards, *QUICK)
+    assert said.code == 0, said.err
+    assert "data: 20 samples from" in said.out and "CORAL compares two clouds" in said.out
+    assert (tmp_path / "outputs/stream/moments.npz").is_file()
+    again = lab("features", "extract", shards, "--output-dir", "outputs/features")
+    assert "tiny-clip: 20 samples" in again.out, again.err
+
+
 def test_a_sweep_keeps_every_run_in_a_folder_of_its_own(lab, tmp_path):
     said = lab("layers", "-m", "n_samples=2,3", *QUICK)
     assert said.code == 0, said.err
@@ -65,6 +78,9 @@ def test_a_sweep_keeps_every_run_in_a_folder_of_its_own(lab, tmp_path):
         (("attention", "--image", "none.png", "--text", "x"), 3, "no such image"),
         (("speed", "--batch-sizes", "0"), 2, "at least 1"),
         (("multi-llm", "--n-samples", "0"), 2, "at least 1"),
+        (("stream",), 2, "stream needs pairs"),
+        (("stream", "none-{0..3}.tar"), 3, "no such shard"),
+        (("stream", "a.tar", "--engine", "spark"), 2, "local, ray"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_answered_in_words_and_leaves_nothing(words, code, told, lab, tmp_path):

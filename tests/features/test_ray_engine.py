@@ -22,7 +22,10 @@ from encoderlab.features.extract import extract_images, extract_texts
 from encoderlab.features.local_engine import LocalEngine
 from encoderlab.features.ray_engine import RayEngine
 from encoderlab.features.store import FeatureStore
+from encoderlab.features.streamed import Streamed
 from encoderlab.features.work import ImageWork
+from encoderlab.metrics.cka import cka
+from encoderlab.metrics.moments import merge
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 FP32 = {"device": "cpu", "dtype": "float32"}
@@ -85,6 +88,24 @@ def test_texts_are_the_same_too(cluster, text_folder, tmp_path) -> None:
     ours = extract_texts(llm, texts, tmp_path / "ray", layers=(1,), by=cluster, **SIZES)
     local = extract_texts(llm, texts, tmp_path / "local", layers=(1,), **SIZES)
     np.testing.assert_array_equal(ours.array("mean@1"), local.array("mean@1"))
+
+
+def test_shard_moments_merge_to_the_same_cka(cluster, encoder, samples, text_folder, tmp_path):
+    llm = load_text(text_folder("llama"), **FP32)
+    texts = [f"w{i % 9} w{i % 7}" for i in range(90)]
+    found = {}
+    for name, by in (("ray", cluster), ("local", LocalEngine())):
+        images = extract_images(encoder, samples, tmp_path, by="local", **SIZES)
+        said = extract_texts(llm, texts, tmp_path, **SIZES)
+        rows = range(len(images))
+        streamed = Streamed.empty()
+        streamed.add({"image": (images, rows), "text": (said, rows)}, by)
+        whole = merge(streamed.shares)
+        found[name] = (whole.n, whole.cka("image", "text"))
+    assert found["ray"][0] == found["local"][0] == 89
+    assert found["ray"][1] == pytest.approx(found["local"][1], abs=1e-10)
+    expected = float(cka(images.array(), said.array()[:89]))
+    assert found["ray"][1] == pytest.approx(expected, abs=1e-10)
 
 
 def _die_once(mark: Path) -> None:

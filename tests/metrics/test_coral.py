@@ -7,7 +7,14 @@ from scipy.stats import entropy
 from encoderlab.errors import UsageError
 from encoderlab.metrics.alignment_scores import AlignmentMetrics, ProjectorOutcome
 from encoderlab.metrics.cka import cka
-from encoderlab.metrics.coral import CORALAnalyzer, coral, effective_rank, spectrum
+from encoderlab.metrics.coral import (
+    CORALAnalyzer,
+    coral,
+    coral_of_moments,
+    effective_rank,
+    spectrum,
+)
+from encoderlab.metrics.moments import Moments
 from encoderlab.metrics.preflight import preflight
 
 
@@ -65,6 +72,20 @@ def test_published_similarity_of_unit_rows_is_pinned_at_one():
 def test_constant_features_and_single_samples_are_undefined():
     assert "same for every" in coral(np.ones((5, 3)), cloud(5, 3, 0)).undefined
     assert "at least 2" in coral(cloud(1, 3, 0), cloud(1, 3, 0)).undefined
+
+
+@pytest.mark.parametrize(("n", "widths"), [(60, (8, 8)), (60, (9, 5)), (6, (12, 8)), (1, (3, 3))])
+def test_coral_of_moments_is_that_of_the_features(n, widths):
+    rng = np.random.default_rng(n)
+    x, y = (rng.standard_normal((n, width)) * 3 + 5 for width in widths)
+    state = Moments.of({"x": x, "y": y})
+    found, expected = coral_of_moments(state, "x", state, "y"), coral(x, y)
+    for name, value in expected.to_json().items():
+        near = pytest.approx(value, rel=1e-7) if isinstance(value, float) else value
+        assert found.to_json()[name] == near, name
+    constant = Moments.of({"x": np.ones((9, 4)), "y": rng.standard_normal((9, 4))})
+    said = coral_of_moments(constant, "x", constant, "y").undefined
+    assert said == "the features are the same for every sample"
 
 
 def test_effective_rank_of_equal_directions_is_their_number():

@@ -76,6 +76,25 @@ def test_shards_give_the_interval_of_the_jackknife():
     )
 
 
+@given(st.integers(8, 60), st.sampled_from([0.0, 1e3, 1e5]), st.integers(0, 10**6))
+def test_taking_a_part_out_undoes_its_merge(n, offset, seed):
+    x, y = features(n, seed, offset)
+    cut = n // 3
+    part, rest = (Moments.of({"x": x[r], "y": y[r]}) for r in (slice(cut), slice(cut, None)))
+    found = part.merged(rest).without(part)
+    assert found.n == rest.n
+    for estimator in ("biased", "debiased"):
+        expected = float(cka(x[cut:], y[cut:], estimator=estimator))
+        assert found.cka("x", "y", estimator) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_part_that_is_none_is_refused():
+    small, large = (Moments.of({"x": features(n, 0)[0]}) for n in (5, 9))
+    with pytest.raises(UsageError, match="the state is no part of this one"):
+        small.without(large)
+    assert large.without(large).n == 0 and large.without(Moments()) is large
+
+
 def test_undefined_and_wrong_states_say_why():
     assert "at least 4" in Moments.of({"x": np.eye(3), "y": np.eye(3)}).why_undefined(
         "x", "y", "debiased"

@@ -11,6 +11,7 @@ from encoderlab.errors import UsageError, WorkError
 from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings, left_out
 
 if TYPE_CHECKING:
+    from encoderlab.features.engines import Engine
     from encoderlab.features.store import Shelf, ShelfState
 
 
@@ -79,6 +80,8 @@ def run(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    engine: str = "local",
+    workers: int = 0,
 ) -> FeaturesResult:
     """Acts on the store in the folder `out`.
 
@@ -91,6 +94,7 @@ def run(
         MissingError: images or a model that are not there.
         WorkError: damaged chunks were found, or features cannot be stored.
     """
+    from encoderlab.features import engines
     from encoderlab.features.store import FeatureStore
 
     store = FeatureStore(out or Path("outputs/features"))
@@ -101,11 +105,11 @@ def run(
             raise UsageError(
                 "extract needs images",
                 got="no target",
-                want="encoderlab features extract FOLDER, CSV or JSONL",
+                want="encoderlab features extract FOLDER, CSV, JSONL or SHARDS",
             )
         done, skipped = _extract(
             store.root, target, encoders, what, img_root, batch_size, device, dtype,
-            trust_remote_code,
+            trust_remote_code, engines.engine(engine, workers),
         )  # fmt: skip
     elif action == "delete":
         done = _delete(store.shelves(), target)
@@ -139,20 +143,25 @@ def _extract(
     device: str,
     dtype: str,
     trusted: bool,
+    by: Engine,
 ) -> tuple[str, LeftOut]:
-    from encoderlab.data.read import read_samples
+    from encoderlab.data.read import read_parts
     from encoderlab.encoders.vision import load_vision
     from encoderlab.features.extract import extract_images
 
-    samples = read_samples(target, img_root)
-    said = []
-    skipped: LeftOut = ()
-    for name in encoders:
-        encoder = load_vision(name, device, dtype, trust_remote_code=trusted)
-        found = extract_images(encoder, samples, root, what=what, batch_size=batch_size)
-        said.append(f"{name}: {len(found):,} samples, {found.computed:,} computed now")
-        skipped = left_out(found.skipped)
-    return "\n".join(said), skipped
+    kept, computed = dict.fromkeys(encoders, 0), dict.fromkeys(encoders, 0)
+    skipped: dict[tuple[str, str], None] = {}
+    loaded = {
+        name: load_vision(name, device, dtype, trust_remote_code=trusted) for name in encoders
+    }
+    for part in read_parts(target, img_root):
+        for name, encoder in loaded.items():
+            found = extract_images(encoder, part, root, what=what, batch_size=batch_size, by=by)
+            kept[name] += len(found)
+            computed[name] += found.computed
+            skipped.update(dict.fromkeys(left_out(found.skipped)))
+    said = [f"{name}: {kept[name]:,} samples, {computed[name]:,} computed now" for name in loaded]
+    return "\n".join(said), tuple(skipped)
 
 
 def _delete(shelves: list[Shelf], target: str | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from encoderlab.metrics.catalogue import METRICS
 
 Json = Mapping[str, Any]
+UNTYPED = "all"  # the one type of data that names none
 LONGEST_RULE = 60  # a rule as long as a caption would fill several lines of a terminal
 
 
@@ -86,7 +87,8 @@ def notes(facts: Json) -> str:
     """What the data is, and what was found before anything was computed."""
     data = facts["data"]
     kinds = ", ".join(f"{count} {name}" for name, count in data["types"].items())
-    lines = [f"data: {data['samples']} samples ({kinds}) from {data['source']}"]
+    of_types = "" if list(data["types"]) == [UNTYPED] else f" ({kinds})"
+    lines = [f"data: {data['samples']:,} samples{of_types} from {data['source']}"]
     lines += [f"{'! ' if one['serious'] else '- '}{one['what']}" for one in facts["preflight"]]
     if facts["skipped"]:
         first = facts["skipped"][0]

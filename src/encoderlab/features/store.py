@@ -33,6 +33,8 @@ from encoderlab.errors import UsageError, WorkError
 from encoderlab.whole_files import write_whole
 
 DIGEST_BYTES = 16
+# A row: the name of its chunk, and its number there.
+Place = tuple[str, int]
 VALUES, DIGESTS, ABOUT = "values.npy", "digests.npy", "chunk.json"
 
 
@@ -87,19 +89,23 @@ class ShelfState:
 class Shelf:
     """One kind of feature of one encoder.
 
+    Args:
+        listed: whether to learn what is there; one that only reads given places need not.
+
     >>> shelf = Shelf(Path(tempfile.mkdtemp()), ShelfKey("tiny", "f00", "{}", "pooled", "float32"))
     >>> _ = shelf.add([b"a" * 16, b"b" * 16], np.eye(2, dtype=np.float32))
     >>> shelf.read([b"b" * 16]).tolist()
     [[0.0, 1.0]]
     """
 
-    def __init__(self, root: Path, key: ShelfKey) -> None:
+    def __init__(self, root: Path, key: ShelfKey, *, listed: bool = True) -> None:
         self.key, self.folder = key, root / key.name
-        self._where: dict[bytes, tuple[str, int]] = {}
+        self._where: dict[bytes, Place] = {}
         self._left_out: dict[bytes, str] = {}
         self._known: set[str] = set()
         self._open: dict[str, np.ndarray] = {}
-        self.refresh()
+        if listed:
+            self.refresh()
 
     def refresh(self) -> None:
         """Learns of the chunks that other processes have added, or taken away."""
@@ -203,14 +209,26 @@ class Shelf:
         Raises:
             KeyError: a digest that the shelf has no row for.
         """
-        where = [self._where[digest] for digest in digests]
+        return self.at(self.places(digests))
+
+    def places(self, digests: Sequence[bytes]) -> list[Place]:
+        """Where the rows of `digests` lie: what another process needs to read them without knowing
+        all that the shelf holds.
+
+        Raises:
+            KeyError: a digest that the shelf has no row for.
+        """
+        return [self._where[digest] for digest in digests]
+
+    def at(self, where: Sequence[Place]) -> Shaped[Tensor, "n ..."]:
+        """The rows at these places, in their order, as they are stored."""
         order = sorted(range(len(where)), key=where.__getitem__)
         out: np.ndarray | None = None
         for name, group in itertools.groupby(order, key=lambda position: where[position][0]):
             positions = list(group)
             values = self._values(name)
             if out is None:
-                out = np.empty((len(digests), *values.shape[1:]), dtype=values.dtype)
+                out = np.empty((len(where), *values.shape[1:]), dtype=values.dtype)
             for position in positions:
                 out[position] = values[where[position][1]]
         if out is None:

@@ -8,7 +8,7 @@ calibrated one compares spectra of equal total instead. n samples, d width, k = 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from encoderlab.metrics.alignment_scores import AlignmentMetrics, EASResult
 from encoderlab.metrics.cka import cka
 from encoderlab.metrics.matrix import Matrix, is_constant, matrix, require_same_count
+from encoderlab.metrics.moments import Moments
 from encoderlab.metrics.score import Score
 
 SMALLEST_SHARE = 1e-12  # a direction without variance has this share of it, so that KL is finite
@@ -110,25 +111,71 @@ def coral(x: Matrix, y: Matrix) -> CORALMetrics:
     Raises:
         UsageError: values that are not finite.
     """
-    left, right = matrix(x, "X"), matrix(y, "Y")
-    fewest = min(len(left), len(right))
-    width = min(left.shape[1], right.shape[1], max(fewest - 1, 0))
+    return _compared(*(_Cloud.of(one, name) for one, name in ((x, "X"), (y, "Y"))))
+
+
+def coral_of_moments(x: Moments, a: str, y: Moments, b: str) -> CORALMetrics:
+    """The same of clouds of any number of samples, from what they have left behind.
+
+    Args:
+        x, y: states that hold the models `a` and `b`.
+    """
+    return _compared(_Cloud.of_moments(x, a), _Cloud.of_moments(y, b))
+
+
+@dataclass(frozen=True)
+class _Cloud:
+    """What CORAL needs of n samples: their mean, and their covariance or its spectrum."""
+
+    n: int
+    mean: Float[Tensor, " d"]
+    spectrum: Float[Tensor, " k"]
+    covariance: Callable[[], Float[Tensor, "d d"]]
+    constant: bool
+
+    @classmethod
+    def of(cls, x: Matrix, name: str) -> _Cloud:
+        features = matrix(x, name)
+        mean = features.mean(dim=0) if len(features) else features.sum(dim=0)
+        offset = features - mean
+        constant = len(features) < 2 or is_constant(offset, float(features.abs().max()))
+        return cls(
+            len(features),
+            mean,
+            offset.new_zeros(0) if constant else _spectrum(offset),
+            lambda: offset.T @ offset / (len(offset) - 1),
+            constant,
+        )
+
+    @classmethod
+    def of_moments(cls, state: Moments, name: str) -> _Cloud:
+        constant = state.why_undefined(name, name, "biased") is not None
+        covariance = state.comoments[name, name] / max(state.n - 1, 1)
+        found = torch.linalg.eigvalsh(covariance).flip(0).clamp_min(0)
+        return cls(
+            state.n,
+            state.means[name],
+            found[: max(1, min(state.n - 1, len(found)))],
+            lambda: covariance,
+            constant,
+        )
+
+
+def _compared(left: _Cloud, right: _Cloud) -> CORALMetrics:
+    fewest = min(left.n, right.n)
+    width = min(len(left.mean), len(right.mean), max(fewest - 1, 0))
     if fewest < 2:
         return CORALMetrics(None, None, None, None, None, width, "needs at least 2 samples")
-    means = left.mean(dim=0), right.mean(dim=0)
-    offset = left - means[0], right - means[1]
-    if any(
-        is_constant(o, float(f.abs().max())) for o, f in zip(offset, (left, right), strict=True)
-    ):
+    if left.constant or right.constant:
         reason = "the features are the same for every sample"
         return CORALMetrics(None, None, None, None, None, width, reason)
-    spectra = [_spectrum(one)[:width] for one in offset]
+    spectra = [one.spectrum[:width] for one in (left, right)]
     mean_distance = None
-    if left.shape[1] == right.shape[1]:
-        width_used = left.shape[1]
-        difference = _covariance(offset[0]) - _covariance(offset[1])
+    if len(left.mean) == len(right.mean):
+        width_used = len(left.mean)
+        difference = left.covariance() - right.covariance()
         distance = float(difference.square().sum()) / (4 * width_used**2)
-        mean_distance = float(torch.linalg.norm(means[0] - means[1]))
+        mean_distance = float(torch.linalg.norm(left.mean - right.mean))
     else:
         width_used = width
         distance = float((spectra[0] - spectra[1]).square().sum()) / (4 * width**2)
@@ -256,10 +303,6 @@ class FullAnalysis:
             "text": self.text.to_json(),
             "eas": [one.to_json() for one in self.eas],
         }
-
-
-def _covariance(offset: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    return offset.T @ offset / (len(offset) - 1)
 
 
 def _spectrum(offset: Float[Tensor, "n d"]) -> Float[Tensor, " k"]:

@@ -102,6 +102,37 @@ class Moments:
             {key: a.norms[key] + b.norms[key] for key in a.norms},
         )
 
+    def without(self, part: Moments) -> Moments:
+        """The state of the samples that are in this one and not in `part`, which is of some of
+        them: `merged` taken back, to rounding.
+
+        Raises:
+            UsageError: other models, or a part that is larger than the whole.
+        """
+        if not part.n:
+            return self
+        if part.n > self.n or list(part.means) != list(self.means):
+            raise UsageError(
+                "the state is no part of this one",
+                got=f"{part.n} samples of {_widths(part)}",
+                want=f"some of {self.n} samples of {_widths(self)}",
+            )
+        n = self.n - part.n
+        if not n:
+            return Moments()
+        means = {
+            name: mean + (mean - part.means[name]) * (part.n / n)
+            for name, mean in self.means.items()
+        }
+        a, b = self._about(means), part._about(means)
+        return Moments(
+            n,
+            means,
+            {key: a.comoments[key] - b.comoments[key] for key in a.comoments},
+            {key: a.weighted[key] - b.weighted[key] for key in a.weighted},
+            {key: a.norms[key] - b.norms[key] for key in a.norms},
+        )
+
     def cka(self, a: str, b: str, estimator: str = "debiased") -> float:
         """Linear CKA of two models; NaN where it is undefined (`why_undefined` says why)."""
         if self.why_undefined(a, b, estimator):
@@ -217,6 +248,31 @@ def cka_of_shards(shards: Sequence[Moments], a: str, b: str, estimator: str = "d
     """Linear CKA over all shards, its interval from leaving one shard out at a time: no sample is
     looked at again. Shards should be of about equal size, drawn alike."""
     whole = merge(shards)
+    return score_of(whole, cka_without_each(whole, shards, [(a, b)])[a, b], a, b, estimator)
+
+
+def cka_without_each(
+    whole: Moments, shards: Iterable[Moments], pairs: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Float[np.ndarray, " g"]]:
+    """Debiased CKA of every pair without shard i, for each i; one more state in memory at a time
+    than there are shards."""
+    found: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
+    for shard in shards:
+        rest = whole.without(shard)
+        for pair, values in found.items():
+            values.append(rest.cka(*pair) if rest.n else math.nan)
+    return {pair: np.array(values) for pair, values in found.items()}
+
+
+def score_of(
+    whole: Moments,
+    left_out: Float[np.ndarray, " g"],
+    a: str,
+    b: str,
+    estimator: str = "debiased",
+) -> Score:
+    """CKA of two models over all samples, with the interval that `left_out` gives, from
+    `cka_without_each`."""
     name = f"{estimator} CKA, linear, from moments"
     reason = whole.why_undefined(a, b, estimator)
     if reason:
@@ -224,15 +280,20 @@ def cka_of_shards(shards: Sequence[Moments], a: str, b: str, estimator: str = "d
     found = whole.cka(a, b, estimator)
     if estimator == "biased":
         return Score(found, None, None, whole_floor(whole, a, b), whole.n, name)
-    left_out = np.array([rest.cka(a, b) for rest in _all_but_each(shards)])
-    # Unrelated features have all their variance in pairs of samples, and it is known; where they
-    # are related, the samples' own part is so much larger that this one does not matter.
-    interaction = 2 / (whole.n * (whole.n - 3))
-    interval = jackknife_interval(found, left_out, correlation=True, interaction=interaction)
+    interval = jackknife_interval(
+        found, left_out, correlation=True, interaction=interaction_of(whole)
+    )
     low, high = interval or (None, None)
     z = found * math.sqrt(whole.n * (whole.n - 3) / 2)
-    how = f"jackknife over {len(shards)} shards on Fisher's z"
+    how = f"jackknife over {len(left_out)} shards on Fisher's z"
     return Score(found, low, high, 0.0, whole.n, f"{name}; {how}", z=z)
+
+
+def interaction_of(whole: Moments) -> float:
+    """The variance that comes from pairs of samples: unrelated features have all of theirs there,
+    and it is known; where they are related, the samples' own part is so much larger that this one
+    does not matter."""
+    return 2 / (whole.n * (whole.n - 3))
 
 
 def whole_floor(state: Moments, a: str, b: str) -> float:
@@ -258,16 +319,6 @@ def _of_block(features: Mapping[str, Float[Tensor, "n d"]]) -> Moments:
         state.weighted[a, b] = square[a] @ offset[b]
         state.norms[a, b] = float(square[a] @ square[b])
     return state
-
-
-def _all_but_each(shards: Sequence[Moments]) -> list[Moments]:
-    """The merge of all shards but i, for each i, from the merges of those before and after."""
-    before, after = [Moments()], [Moments()]
-    for shard in shards[:-1]:
-        before.append(before[-1].merged(shard))
-    for shard in reversed(shards[1:]):
-        after.append(after[-1].merged(shard))
-    return [b.merged(a) for b, a in zip(before, reversed(after), strict=True)]
 
 
 def _widths(state: Moments) -> str:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoderlab.settings.common import COMMON, DEVICE_HELP, DTYPE_HELP, WHERE, Common
+from encoderlab.settings.common import (
+    COMMON,
+    DEVICE_HELP,
+    DTYPE_HELP,
+    ENGINE_HELP,
+    ENGINES,
+    IMAGES_HELP,
+    WHERE,
+    WORKERS_HELP,
+    Common,
+)
 from encoderlab.settings.setting import output_folder, setting
 
 EMBEDDED_ENCODERS = ["tiny-clip", "tiny-siglip", "tiny-dinov2"]
@@ -66,6 +76,24 @@ class Coral(Alignment):
     """CORAL distance, spectra and EAS between encoders and LLMs."""
 
     output_dir: str = setting(output_folder("coral"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Stream(Encoders):
+    """CKA and CORAL over any number of pairs, a shard at a time, on one machine or many."""
+
+    data: str = setting("", "pairs of image and caption: " + IMAGES_HELP, positional=True)
+    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with")
+    img_root: str | None = setting(
+        None, "folder the image paths start from; empty: the CSV's", group=DATA
+    )
+    engine: str = setting("local", ENGINE_HELP, choices=ENGINES, group=WHERE)
+    workers: int = setting(0, WORKERS_HELP, least=0, group=WHERE)
+    features_dir: str | None = setting(
+        None, "folder that keeps features between runs; empty: outputs/features", group=WHERE
+    )
+    batch_size: int = setting(32, "samples at once", least=1, group=WHERE)
+    output_dir: str = setting(output_folder("stream"), "folder for results", group=COMMON)
 
 
 @dataclass

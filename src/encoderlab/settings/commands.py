@@ -66,6 +66,7 @@ _ROWS = (
     _align("compare", align.Compare, "--encoders clip siglip dinov2 --n-samples 30"),
     _align("multi-llm", align.MultiLlm, "--encoders clip siglip --llms llama qwen gemma3"),
     _align("coral", align.Coral, "--encoders clip siglip dinov2 --llms llama --n-samples 30"),
+    _align("stream", align.Stream, "pairs.tar --encoders clip siglip --llms llama"),
     _align("elas", align.Elas, "--encoders clip siglip dinov2 --llms llama qwen"),
     _align("e2e", align.E2e, "--encoders clip siglip dinov2 --llms llama --epochs 300"),
     _align("layers", align.Layers, "--encoders clip --llms llama"),

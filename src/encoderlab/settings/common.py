@@ -11,6 +11,12 @@ WHERE = "where it runs"
 DEVICE_HELP = "auto, cpu, cuda or cuda:N"
 DTYPE_HELP = "auto, float32, bfloat16 or float16"
 MODEL_HELP = "an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision]"
+ENGINE_HELP = (
+    "who computes: local (this process), or ray (a cluster: RAY_ADDRESS, else this machine)"
+)
+WORKERS_HELP = "ray: processes with a model each; 0: one per GPU, or one per machine"
+ENGINES = ("local", "ray")
+IMAGES_HELP = "a folder, CSV or JSONL of images, or shards: train-{000..123}.tar, s3://b/*.parquet"
 
 
 @dataclass

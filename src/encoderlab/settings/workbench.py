@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoderlab.settings.common import COMMON, DEVICE_HELP, DTYPE_HELP, MODEL_HELP, WHERE, Common
+from encoderlab.settings.common import (
+    COMMON,
+    DEVICE_HELP,
+    DTYPE_HELP,
+    ENGINE_HELP,
+    ENGINES,
+    IMAGES_HELP,
+    MODEL_HELP,
+    WHERE,
+    WORKERS_HELP,
+    Common,
+)
 from encoderlab.settings.setting import output_folder, setting
 
 DOOR, OFFER, LIMITS = "who gets in", "what visitors may choose", "limits"
@@ -56,7 +67,7 @@ class Features(Common):
     )
     target: str | None = setting(
         None,
-        "extract: a folder, CSV or JSONL of images; delete: a shelf, an encoder, or all",
+        f"extract: {IMAGES_HELP}; delete: a shelf, an encoder, or all",
         positional=True,
     )
     encoders: list[str] = setting(["tiny-clip"], "extract: " + MODEL_HELP)
@@ -64,6 +75,8 @@ class Features(Common):
         ["pooled"], "extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER"
     )
     img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
+    engine: str = setting("local", "extract: " + ENGINE_HELP, choices=ENGINES, group=WHERE)
+    workers: int = setting(0, "extract with " + WORKERS_HELP, least=0, group=WHERE)
     batch_size: int = setting(32, "images at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
