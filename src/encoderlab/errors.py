@@ -84,9 +84,23 @@ def as_ours(error: BaseException) -> EncoderLabError | None:
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return WorkError("out of memory", hint="use a smaller --batch-size")
+    if is_of_lost_process(error):
+        return WorkError(
+            "another process of the run is gone",
+            got=(str(error).strip().splitlines() or [""])[0][:120],
+            hint="what it said, or its launcher says of it, is the reason",
+        )
     if isinstance(error, OSError):
         return _of_system(error)
     return None
+
+
+def is_of_lost_process(error: BaseException) -> bool:
+    """Whether a process only found that another one of its run is gone."""
+    if type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError"):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and "gloo" in text and "peer" in text
 
 
 def _of_system(error: OSError) -> EncoderLabError | None:

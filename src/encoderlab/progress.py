@@ -7,13 +7,14 @@ Standard library at import; rich only for a bar.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+from encoderlab.processes import is_follower
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -23,15 +24,18 @@ class _Loudness:
     quiet: bool = False
     verbose: bool = False
 
+    @property
+    def silent(self) -> bool:
+        """Of several processes of one run only the first speaks."""
+        return self.quiet or is_follower()
+
 
 _loudness = _Loudness()
 
 
 def configure(*, quiet: bool = False, verbose: bool = False) -> None:
     """Chooses how much is said, for the whole process: nothing, the usual, or everything."""
-    # Of several processes of one run only the first speaks.
-    follows = int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) > 0
-    _loudness.quiet, _loudness.verbose = quiet or follows, verbose
+    _loudness.quiet, _loudness.verbose = quiet, verbose
 
 
 def is_verbose() -> bool:
@@ -41,7 +45,7 @@ def is_verbose() -> bool:
 
 def note(text: str) -> None:
     """Says one decision or warning in one line: `device: cpu (no CUDA device found)`."""
-    if not _loudness.quiet:
+    if not _loudness.silent:
         print(text, file=sys.stderr, flush=True)
 
 
@@ -98,7 +102,7 @@ def progress(what: str, total: int | None = None, unit: str = "item") -> Iterato
         bar = Bar(total, lambda bar: see(what, bar))
         see(what, bar)
         yield bar
-    elif _loudness.quiet:
+    elif _loudness.silent:
         yield Bar(total, lambda bar: None)
     elif sys.stderr.isatty():
         yield from _on_terminal(what, total, unit)

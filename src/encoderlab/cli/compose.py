@@ -21,6 +21,7 @@ from encoderlab import progress
 from encoderlab.cli import mishaps
 from encoderlab.cli.words import GROUPS, Words, quoted, unknown_setting
 from encoderlab.errors import UsageError, WorkError, unknown
+from encoderlab.processes import is_follower, mine
 from encoderlab.settings.commands import COMMANDS, Command
 from encoderlab.settings.common import TALK
 from encoderlab.settings.setting import Setting, leaves
@@ -210,13 +211,15 @@ class _Job:
     def _once(self, cfg: Any, where: str, folder: Path | None) -> None:
         settings = _typed(self.command, cfg)
         if self.show_config:
-            _show_configuration(settings, self.command)
+            if not is_follower():
+                _show_configuration(settings, self.command)
             return
         _set_up_process(settings)
         if where:
+            _refuse_processes(settings)
             progress.note(where)
         with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-            from encoderlab.experiments.running import is_follower, perform
+            from encoderlab.experiments.running import perform
 
             done = perform(self.command, settings, self.command_line, folder=folder)
         if is_follower():
@@ -234,6 +237,18 @@ class _Job:
             if done.folder is not None:
                 progress.note(f"run: {done.folder}")
         sys.stdout.flush()
+
+
+def _refuse_processes(settings: Any) -> None:
+    """A job of a sweep cannot start copies of itself: they would start the sweep."""
+    devices = getattr(getattr(settings, "hardware", settings), "devices", None)
+    if devices is not None and devices > 1 and not mine().external:
+        raise UsageError(
+            "a job of a sweep has one device",
+            got=f"devices={devices}",
+            want="no --devices with --multirun",
+            hint="run the jobs one by one, or as many at once: hydra/launcher=joblib",
+        )
 
 
 def _typed(command: Command, cfg: Any) -> Any:

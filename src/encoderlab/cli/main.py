@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from encoderlab import processes
 from encoderlab.errors import EncoderLabError, UsageError, unknown
 from encoderlab.settings.commands import COMMANDS
 
@@ -21,10 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(typed)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        print(
-            "\nencoderlab: interrupted; what was finished and saved so far is kept", file=sys.stderr
-        )
+    except KeyboardInterrupt as stopped:
+        if not processes.is_follower():
+            print(
+                "\nencoderlab: interrupted; what was finished and saved so far is kept",
+                file=sys.stderr,
+            )
+        processes.leave_together(stopped)
         return 130
     except BrokenPipeError:
         # The reader of our answer, such as `head`, has seen enough.
@@ -33,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         from encoderlab.cli import mishaps
 
-        return mishaps.show(error, verbose="--verbose" in typed or "verbose=true" in typed)
+        code = mishaps.show(error, verbose="--verbose" in typed or "verbose=true" in typed)
+        processes.leave_together(error)
+        return code
 
 
 def _dispatch(typed: list[str]) -> int:
@@ -51,11 +57,13 @@ def _dispatch(typed: list[str]) -> int:
     command = COMMANDS.get(typed[0])
     if command is None:
         raise _no_command(typed[0])
+    processes.take_part(command.shares_work)
     from encoderlab.cli.words import understand
 
     words = understand(command, typed[1:])
     if words.help:
-        print(shown.of_command(command))
+        if not processes.is_follower():
+            print(shown.of_command(command))
         return 0
     from encoderlab.cli import compose
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import traceback
 
+from encoderlab import processes
 from encoderlab.cli.words import KIND_IN_WORDS, OVERRIDE, unknown_setting
 from encoderlab.errors import (
     EncoderLabError,
@@ -27,8 +28,15 @@ LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm", "ray", "rq")
 
 
 def show(error: BaseException, *, verbose: bool = False, where: str = "") -> int:
-    """Draws an error on stderr; returns the exit code it stands for."""
+    """Draws an error on stderr; returns the exit code it stands for.
+
+    Of several processes with the same error only the first one draws it; one that is alone with
+    its error says who it is.
+    """
     known = as_ours(error)
+    if not processes.tells(error):
+        return known.exit_code if known is not None else 1
+    where = processes.name() + where
     if verbose:
         traceback.print_exception(error)
     start = f"encoderlab: {where}error: "

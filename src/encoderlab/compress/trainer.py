@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,15 @@ from encoderlab.models.token_grid import Grid, divides
 from encoderlab.progress import note, progress
 from encoderlab.training.optimiser import learning_rate
 from encoderlab.training.pairs import Schedule, check_batch
+from encoderlab.training.together import (
+    agreed,
+    anyone,
+    average_gradients,
+    leaving,
+    mean_over,
+    send_first_to_all,
+    stopping,
+)
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -242,15 +252,21 @@ class CompressorTrainer:
         if self.logger is not None and self.fabric.is_global_zero:
             with suppress(NotImplementedError):  # the CSV logger keeps no settings
                 self.logger.log_hyperparams(asdict(self.recipe))
+        # The start is computed in each process, and two machines may round it differently.
+        for module in (self.model, self.critics):
+            send_first_to_all(self.fabric, chain(module.parameters(), module.buffers()))
         if self.recipe.adversarial and not self.step:
             self.checks = self._check()
         if not self.history:
             self._end_epoch(0)
         critic_batches = self.critic_schedule.batches(first * self.recipe.n_critic)
         per_epoch, total = self.schedule.steps_per_epoch, self.schedule.total_steps
-        with progress(
-            "training", total=(total - first) * self.recipe.batch_size, unit="image"
-        ) as bar:
+        with (
+            stopping() as stop,
+            progress(
+                "training", total=(total - first) * self.recipe.batch_size, unit="image"
+            ) as bar,
+        ):
             for batch in self.schedule.batches(first):
                 values = self._step(batch, critic_batches)
                 for name, value in values.items():
@@ -258,12 +274,19 @@ class CompressorTrainer:
                 self._log(values)
                 self.step += 1
                 bar.advance(self.recipe.batch_size)
+                # The first process's clock is everyone's: all write, or wait, at the same step.
+                due = self.fabric.is_global_zero and self._due(saved_at)
+                stops, due = anyone(self.fabric, stop.asked, due)
                 if self.step % per_epoch == 0:
                     self._end_epoch(self.step // per_epoch)
                     saved_at = time.monotonic()
-                elif self._due(saved_at):
+                elif due or stops:
                     self._save("latest.pt")
                     saved_at = time.monotonic()
+                if stops and self.step < total:
+                    raise stop.leave(
+                        self.fabric, f"go on from step {self.step}: --resume {self.folder.parent}"
+                    )
         seconds = time.perf_counter() - started
         done = (self.step - first) * self.recipe.batch_size
         return CompressorRun(
@@ -298,22 +321,29 @@ class CompressorTrainer:
             with torch.no_grad(), self._autocast():
                 fake = self.model.compressor(tokens, budget).float()
             # Real and fake of other images: a critic compares sets, not pairs.
-            real = self._real(tokens, budget, generator).roll(1, dims=0)
-            found = critic_loss(critic, real, fake, self.recipe.lambda_gp, generator)
+            real = self._everyones(self._real(tokens, budget, generator)).roll(1, dims=0)
+            epsilon = self._mine(torch.rand(len(real), generator=generator))
+            found = critic_loss(
+                critic, self._mine(real), fake, self.recipe.lambda_gp, epsilon=epsilon
+            )
             losses.append(found.loss)
-            slopes = found.slopes.quantile(torch.tensor([0.1, 0.5, 0.9], device=self.device))
-            values |= {
+            slopes = self._everyones(found.slopes).quantile(
+                torch.tensor([0.1, 0.5, 0.9], device=self.device)
+            )
+            values |= mean_over(self.fabric, {
                 "critic/loss": float(found.loss.detach()), "critic/estimate": float(found.distance),
-                "critic/corrected": corrected_distance(
-                    float(found.distance), self.recipe.lambda_gp
-                ),
                 "critic/penalty": float(found.penalty),
+            })  # fmt: skip
+            values |= {
+                "critic/corrected": corrected_distance(
+                    values["critic/estimate"], self.recipe.lambda_gp
+                ),
                 **dict(zip(("critic/slope_p10", "critic/slope_p50", "critic/slope_p90"),
                            slopes.tolist(), strict=True)),
             }  # fmt: skip
         self._refuse_divergence(values["critic/loss"], "the critic's loss")
         torch.stack(losses).sum().backward()
-        self._average_gradients(self.critics)
+        average_gradients(self.fabric, self.critics.parameters())
         self.critic_optimiser.step()
         return values
 
@@ -335,16 +365,21 @@ class CompressorTrainer:
                 self.scaler.scale(loss * recipe.ae_weight).backward()
             gradient = torch.zeros_like(meeting) if meeting.grad is None else meeting.grad
             gradient = gradient / self.scaler.get_scale()
-            values["loss/reconstruction"] = float(loss.detach())
-            values["gradient/reconstruction"] = float(gradient.norm())
+            found = {"loss/reconstruction": float(loss.detach())}
+            own = self._norm(gradient)
             if recipe.matches:
                 apart, push = self._distribution(number, kept, tokens, generator)
-                values["loss/distribution"] = apart
-                values["gradient/distribution"] = float(push.norm())
-                gradient = gradient + push * self._weight(gradient, push)
+                found["loss/distribution"] = apart
+                norm = self._norm(push)
+                values["gradient/distribution"] = float(norm)
+                gradient = gradient + push * self._weight(own, norm)
+            values["gradient/reconstruction"] = float(own)
+            values |= mean_over(self.fabric, found)
             kept.backward((gradient * self.scaler.get_scale()).to(kept.dtype))
+            if recipe.matches:
+                self._refuse_divergence(values["loss/distribution"], "the distribution loss")
         self._refuse_divergence(values["loss/reconstruction"], "the reconstruction loss")
-        self._average_gradients(self.model)
+        average_gradients(self.fabric, self.model.parameters())
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(
             self.model.parameters(), recipe.grad_clip or math.inf, foreach=True
@@ -361,13 +396,17 @@ class CompressorTrainer:
         tokens: Float[Tensor, "b n c"],
         generator: torch.Generator,
     ) -> tuple[float, Float[Tensor, "b k c"]]:
-        """The distribution term and its gradient at the compressed tokens."""
-        fake = kept.detach().float().requires_grad_(True)
+        """The distribution term, and its gradient at the compressed tokens as a mean over this
+        process's images would have it."""
         budget = self.model.shape.budgets[number]
         if self.recipe.distribution == "wgan":
+            fake = kept.detach().float().requires_grad_(True)
             loss = generator_loss(self.critics[number], fake)
+            (gradient,) = torch.autograd.grad(loss, fake)
         else:
-            real = self._real(tokens, budget, generator).flatten(0, 1)
+            # A distance of two sets is no mean over images: it needs those of all processes.
+            fake = self._everyones(kept.detach().float()).requires_grad_(True)
+            real = self._everyones(self._real(tokens, budget, generator)).flatten(0, 1)
             flat = fake.flatten(0, 1)
             if self.recipe.distribution == "sliced_wasserstein":
                 loss = sliced_wasserstein(flat, real, generator=generator)
@@ -375,22 +414,27 @@ class CompressorTrainer:
                 flat, real = flat[:PAIRWISE_TOKENS], real[:PAIRWISE_TOKENS]
                 sinkhorn = self.recipe.distribution == "sinkhorn"
                 loss = sinkhorn_divergence(flat, real) if sinkhorn else mmd(flat, real)
-        (gradient,) = torch.autograd.grad(loss, fake)
-        self._refuse_divergence(float(loss.detach()), "the distribution loss")
+            (whole,) = torch.autograd.grad(loss, fake)
+            gradient = self._mine(whole) * self.fabric.world_size
         return float(loss.detach()), gradient
 
-    def _weight(self, gradient: Tensor, push: Tensor) -> float | Tensor:
+    def _weight(self, own: Tensor, push: Tensor) -> float | Tensor:
+        """What the distribution's gradient is multiplied by, from the norms of both."""
         if not self.recipe.balance or not self.recipe.ae_weight:
             return self.recipe.wgan_weight
-        own = gradient.norm() / self.recipe.ae_weight
-        return self.recipe.wgan_weight * own / push.norm().clamp_min(1e-12)
+        return self.recipe.wgan_weight * own / self.recipe.ae_weight / push.clamp_min(1e-12)
 
     def _real(
         self, tokens: Float[Tensor, "b n c"], budget: Grid, generator: torch.Generator
     ) -> Float[Tensor, "b k c"]:
         """What the critic takes for real: one token of each window. Never their mean, which would
         teach average pooling; and of the compressed shape, so that real and fake interpolate."""
-        chosen = one_of_each_window(len(tokens), self.model.shape.grid, budget, generator)
+        whole = len(tokens) * self.fabric.world_size
+        chosen = one_of_each_window(whole, self.model.shape.grid, budget, generator)
+        return self._at(tokens, self._mine(chosen))
+
+    @staticmethod
+    def _at(tokens: Float[Tensor, "b n c"], chosen: Tensor) -> Float[Tensor, "b k c"]:
         index = chosen.to(tokens.device).unsqueeze(-1).expand(-1, -1, tokens.shape[-1])
         return tokens.gather(1, index)
 
@@ -402,17 +446,32 @@ class CompressorTrainer:
         return self.fabric.autocast()
 
     def _generator(self, number: int) -> torch.Generator:
-        """Chance that is a function of (seed, step, what for, rank) alone."""
+        """Chance that is a function of (seed, step, what for) alone: every process draws for the
+        whole batch and takes its share, so that their number changes no number."""
         mixed = (self.recipe.seed * SEEDS_APART + self.step) * 1_009 + number
-        return torch.Generator().manual_seed((mixed * 97 + self.fabric.global_rank) % 2**63)
+        return torch.Generator().manual_seed(mixed * 97 % 2**63)
 
-    def _average_gradients(self, module: nn.Module) -> None:
-        if self.fabric.world_size < 2:
-            return
-        for parameter in module.parameters():
-            if parameter.grad is not None:
-                torch.distributed.all_reduce(parameter.grad)
-                parameter.grad /= self.fabric.world_size
+    def _everyones(self, rows: Tensor) -> Tensor:
+        """Rows of the whole batch in its own order, of which each process has every so many-th."""
+        world = self.fabric.world_size
+        if world == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(world)]
+        torch.distributed.all_gather(parts, rows.contiguous())
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    def _mine(self, rows: Tensor) -> Tensor:
+        """This process's share of the whole batch's rows."""
+        return rows[self.fabric.global_rank :: self.fabric.world_size]
+
+    def _norm(self, gradient: Tensor) -> Tensor:
+        """The norm of the whole batch's gradient, from this process's part of it."""
+        world = self.fabric.world_size
+        if world == 1:
+            return gradient.norm()
+        squares = (gradient / world).square().sum()
+        torch.distributed.all_reduce(squares)
+        return squares.sqrt()
 
     # -- watching it ------------------------------------------------------------------------------
 
@@ -464,7 +523,11 @@ class CompressorTrainer:
         decoded = torch.cat([self.model.decode(part, budget) for part in kept.split(256)])
         generator = torch.Generator().manual_seed(0)
         ready = self.model.scale(tokens)
-        real, again = (self._real(ready, budget, generator).flatten(0, 1) for _ in range(2))
+        grid = self.model.shape.grid
+        real, again = (
+            self._at(ready, one_of_each_window(len(ready), grid, budget, generator)).flatten(0, 1)
+            for _ in range(2)
+        )
         fake = self.model.scale(kept).flatten(0, 1)
         return {
             "nmse": normalised_error(tokens, decoded, self.model.scale.mean),
@@ -510,6 +573,9 @@ class CompressorTrainer:
         return {**asdict(self.recipe), **shape, **self.about, "images": len(self.train)}
 
     def _save(self, *names: str) -> None:
+        agreed(self.fabric, self._write, names)
+
+    def _write(self, names: Sequence[str]) -> None:
         if not self.fabric.is_global_zero:
             return
         record = {
@@ -533,13 +599,14 @@ class CompressorTrainer:
         if math.isfinite(value):
             return
         kept = self.folder / "latest.pt"
-        raise WorkError(
+        error = WorkError(
             f"{what} is {value} at step {self.step + 1}, so the run was stopped",
             want="a finite loss",
             hint=f"the last good checkpoint is {kept}; go on from it with a smaller --lr"
             if kept.is_file()
             else "no checkpoint was written yet; start again with a smaller --lr",
         )
+        raise leaving(self.fabric, error)
 
     def _log(self, values: dict[str, float]) -> None:
         if self.logger is not None and self.fabric.is_global_zero:

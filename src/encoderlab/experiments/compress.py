@@ -19,6 +19,7 @@ from encoderlab.experiments.left_out import (
     as_warnings,
     left_out,
 )
+from encoderlab.processes import place
 from encoderlab.progress import note
 from encoderlab.settings.compress import (
     CompressData,
@@ -144,6 +145,12 @@ def run(
         model = CompressModel(model)
     if not isinstance(data, CompressData):
         data = CompressData(images=list(data))
+    if action != "train" and place().world > 1:
+        raise UsageError(
+            f"compress {action} is done by one process",
+            got=f"{place().world} processes, started by {place().launcher}",
+            want="the command by itself",
+        )
     if action == "evaluate":
         from encoderlab.experiments.compress_evaluation import evaluate
 
@@ -182,6 +189,7 @@ def train(
     from encoderlab.plots.style import save
     from encoderlab.training.devices import make_fabric
     from encoderlab.training.loggers import make_logger
+    from encoderlab.training.together import agreed, ahead, check_same, from_first
 
     folder = Path("outputs/compress") if out is None else out
     recipe = Recipe(
@@ -192,49 +200,62 @@ def train(
         start=model.compressor.start, standardise=training.standardise,
         grad_clip=training.grad_clip, seed=seed,
     )  # fmt: skip
-    start = None if training.resume is None else _latest(Path(training.resume))
-    encoder = load_vision(model.name, device_of(hardware), hardware.dtype)
-    (layer,) = layer_numbers([model.layer], encoder.n_layers)
-    sides = (model.compressor.output_grid_size, *model.compressor.nested)
-    shape = AutoencoderShape(
-        encoder.width, encoder.grid, tuple((side, side) for side in dict.fromkeys(sides)),
-        model.compressor.width, model.compressor.decoder,
-    )  # fmt: skip
-    for budget in shape.budgets:
-        check_grids(shape.grid, budget)
-    samples, val_samples = images_of(data)
-    logger = make_logger("wandb" if watch.use_wandb else "tensorboard", folder, watch.wandb_project)
+    resumed = ahead(_latest, training.resume)
+    images = ahead(images_of, data)
     fabric = make_fabric(
         device_of(hardware), hardware.devices, hardware.strategy, hardware.precision
     )
-    tokens, skipped = tokens_of(encoder, samples, layer, data)
-    val, also_skipped = tokens_of(encoder, val_samples, layer, data)
-    for name, source in (("train", tokens), ("validate", val)):
-        if len(source) < 2:
-            raise UsageError(
-                f"too few readable images to {name} on", got=len(source), want="at least 2"
-            )
+    start = agreed(fabric, resumed)
+    # Each process has its own device, and its share of the images to encode.
+    where = fabric.device
+    encoder = agreed(
+        fabric, load_vision, model.name,
+        where.type if where.index is None else str(where), hardware.dtype,
+    )  # fmt: skip
+
+    def fitted() -> tuple[int, AutoencoderShape]:
+        (layer,) = layer_numbers([model.layer], encoder.n_layers)
+        sides = (model.compressor.output_grid_size, *model.compressor.nested)
+        shape = AutoencoderShape(
+            encoder.width, encoder.grid, tuple((side, side) for side in dict.fromkeys(sides)),
+            model.compressor.width, model.compressor.decoder,
+        )  # fmt: skip
+        for budget in shape.budgets:
+            check_grids(shape.grid, budget)
+        return layer, shape
+
+    layer, shape = agreed(fabric, fitted)
+    samples, val_samples = agreed(fabric, images)
+    logger = agreed(
+        fabric, make_logger,
+        "wandb" if watch.use_wandb else "tensorboard", folder, watch.wandb_project,
+    )  # fmt: skip
+    tokens, skipped = agreed(fabric, tokens_of, encoder, samples, layer, data)
+    val, also_skipped = agreed(fabric, tokens_of, encoder, val_samples, layer, data)
+    check_same(fabric, "images", f"{len(tokens)} + {len(val)} of {encoder.fingerprint}")
+    agreed(fabric, _check_enough, tokens, val)
     about = {
         "encoder": encoder.name, "fingerprint": encoder.fingerprint, "layer": layer,
         "dtype": encoder.where[1], "cache": data.cache,
     }  # fmt: skip
-    trainer = CompressorTrainer(
-        shape, tokens, val, recipe, fabric, folder,
+    trainer = agreed(
+        fabric, CompressorTrainer, shape, tokens, val, recipe, fabric, folder,
         about=about, save_every=training.save_every_steps, logger=logger,
     )  # fmt: skip
     if start is not None:
-        trainer.resume(start)
+        agreed(fabric, trainer.resume, start)
         note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
     done = trainer.run()
     row = next(one for one in done.history if one["epoch"] == done.best_epoch)
     validation = {k.removeprefix("val/"): v for k, v in row.items() if k.startswith("val/")}
     exported = folder / "compressor"
-    figures: tuple[dict[str, str], ...] = ()
-    if fabric.is_global_zero:
+
+    def keep() -> tuple[dict[str, str], ...]:
         best = Compressor.from_checkpoint(folder / "checkpoints" / "best_model.pt")
         best.save_pretrained(exported)
-        if out is not None:
-            figures = save([plots.curves(done.history, done.best_epoch)], out)
+        return () if out is None else save([plots.curves(done.history, done.best_epoch)], out)
+
+    figures = from_first(fabric, keep)
     left = (*left_out(skipped), *left_out(also_skipped))
     return CompressResult(
         str(folder), str(exported), encoder.name, encoder.fingerprint, layer, encoder.grid,
@@ -246,6 +267,14 @@ def train(
         _int8_error(encoder, val_samples, layer) if data.cache == "int8" else None,
         left, figures, as_warnings(left),
     )  # fmt: skip
+
+
+def _check_enough(tokens: TokenSource, val: TokenSource) -> None:
+    for name, source in (("train", tokens), ("validate", val)):
+        if len(source) < 2:
+            raise UsageError(
+                f"too few readable images to {name} on", got=len(source), want="at least 2"
+            )
 
 
 def images_of(data: CompressData) -> tuple[list[Sample], list[Sample]]:
@@ -356,8 +385,11 @@ def device_of(hardware: Hardware) -> str:
     return hardware.device
 
 
-def _latest(path: Path) -> Path:
+def _latest(resume: str | None) -> Path | None:
     """The checkpoint to go on from: a file, or the newest state in a run's folder."""
+    if resume is None:
+        return None
+    path = Path(resume)
     latest = path if path.is_file() else path / "checkpoints" / "latest.pt"
     if not latest.is_file():
         raise MissingError(

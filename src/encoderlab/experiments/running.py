@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from encoderlab.errors import UsageError
+from encoderlab.processes import is_follower
 from encoderlab.reports import run_folder
 from encoderlab.settings.commands import Command
 from encoderlab.settings.common import TALK
@@ -98,11 +98,6 @@ def perform(
     if hasattr(result, "write_report"):
         result.write_report(out, run)
     return Done(result, run_folder.write(out, run), seconds)
-
-
-def is_follower() -> bool:
-    """Whether this is one of several processes of a run, and not the one that speaks for it."""
-    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) > 0
 
 
 def load(command: Command) -> Callable[..., Any]:

@@ -6,6 +6,8 @@ Orchestration only: the steps live in `data`, `models.clip` and `training`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +105,7 @@ def run(
     grad_checkpointing: bool = False,
     ema: float = 0.0,
     num_workers: int = 0,
-    devices: int = 1,
+    devices: int | None = None,
     strategy: str = "auto",
     resume: str | None = None,
     logger: str = "tensorboard",
@@ -130,6 +132,7 @@ def run(
     from encoderlab.training.loggers import make_logger
     from encoderlab.training.pairs import Pairs
     from encoderlab.training.preflight import false_negative_share, findings
+    from encoderlab.training.together import agreed, ahead, check_same, from_first
     from encoderlab.training.validation import RetrievalValidation
 
     folder = Path("outputs/train") if out is None else out
@@ -145,17 +148,23 @@ def run(
         embed_dim=embed_dim, context_length=context_length, vocab_size=vocab_size,
         activation=activation,
     )  # fmt: skip
-    train_samples, val_samples = _samples(train_csv, val_csv, img_root)
     classes = class_names(zero_shot_classes) if zero_shot_classes.strip() else []
-    run_logger = make_logger(logger, folder, wandb_project)
+    samples = ahead(_samples, train_csv, val_csv, img_root)
+    resumed = ahead(_latest, resume)
     fabric = make_fabric(device, devices, strategy, precision)
+    train_samples, val_samples = agreed(fabric, samples)
+    start = agreed(fabric, resumed)
+    run_logger = agreed(fabric, make_logger, logger, folder, wandb_project)
     torch.manual_seed(seed)
-    start = None if resume is None else _latest(Path(resume))
     if start is not None:
-        model = checkpoint.build(checkpoint.read(start)["model"], patch_dropout=patch_dropout)
+        record = agreed(fabric, checkpoint.read, start)
+        model = checkpoint.build(record["model"], patch_dropout=patch_dropout)
     else:
         texts = [text for sample in train_samples for text in sample.texts]
-        words = _tokenizer(tokenizer, texts, shape.text.vocab_size, shape.text.context_length)
+        # One learns the words for all: two that differ by an entry would train nonsense.
+        words = from_first(
+            fabric, _tokenizer, tokenizer, texts, shape.text.vocab_size, shape.text.context_length
+        )
         text = dataclasses.replace(
             shape.text, vocab_size=words.vocab_size, end_token_id=words.end_id
         )
@@ -169,8 +178,9 @@ def run(
         )
     assert isinstance(model.tokenizer, Tokenizer)
     model.set_gradient_checkpointing(grad_checkpointing)
-    train = decode_all(train_samples, model.preprocess, "training images")
-    val = decode_all(val_samples, model.preprocess, "validation images")
+    train = agreed(fabric, decode_all, train_samples, model.preprocess, "training images")
+    val = agreed(fabric, decode_all, val_samples, model.preprocess, "validation images")
+    check_same(fabric, "images", _digest(train.samples, val.samples))
     pairs = Pairs(train.samples, model.tokenizer, model.preprocess, train.pixels)
     warnings = findings(pairs, train, val, recipe.batch_size, multi_positive)
     share = false_negative_share(pairs, recipe.batch_size)
@@ -178,19 +188,20 @@ def run(
         note(f"several right answers: {share:.1%} of the rows of a batch; all count as right")
     for warning in warnings:
         note(f"warning: {warning}")
-    validate = RetrievalValidation(val, model.tokenizer, model.preprocess, fabric.device, classes)
-    trainer = loop.Trainer(
-        model, pairs, recipe, fabric, folder, validate=validate,
+    validate = agreed(
+        fabric, RetrievalValidation,
+        val, model.tokenizer, model.preprocess, fabric.device, classes,
+    )  # fmt: skip
+    trainer = agreed(
+        fabric, loop.Trainer, model, pairs, recipe, fabric, folder, validate=validate,
         save_every=save_every_steps, workers=num_workers, logger=run_logger,
     )  # fmt: skip
     if start is not None:
-        trainer.resume(start)
+        agreed(fabric, trainer.resume, start)
         note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
     done = trainer.run()
-    best = folder / "checkpoints" / "best.ckpt"
-    exported = str(folder)
-    if fabric.is_global_zero and shape.vision.__class__.__name__ == "ViTConfig":
-        exported = str(CLIP.from_checkpoint(best).save_pretrained(folder / "export"))
+    is_vit = shape.vision.__class__.__name__ == "ViTConfig"
+    exported = from_first(fabric, _export, folder) if is_vit else str(folder)
     return TrainResult(
         folder=str(folder),
         model=exported,
@@ -209,6 +220,14 @@ def run(
         skipped=tuple(train.skipped + val.skipped),
         warnings=(*warnings, *done.warnings),
     )
+
+
+def _digest(*parts: list[Sample]) -> str:
+    """What the processes of a run must have in common: which pairs, in which order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for sample in itertools.chain(*parts):
+        digest.update(f"{sample.id}\n{sample.texts}\n".encode())
+    return f"{' + '.join(str(len(part)) for part in parts)} ({digest.hexdigest()})"
 
 
 def _shape(image_encoder: str, preset_name: str, **given: Any):
@@ -297,8 +316,18 @@ def _tokenizer(kind: str, texts: list[str], vocab_size: int, context_length: int
     return Tokenizer.train(kind, texts, vocab_size, context_length)
 
 
-def _latest(path: Path) -> Path:
+def _export(folder: Path) -> str:
+    from encoderlab.models.clip import CLIP
+
+    best = CLIP.from_checkpoint(folder / "checkpoints" / "best.ckpt")
+    return str(best.save_pretrained(folder / "export"))
+
+
+def _latest(resume: str | None) -> Path | None:
     """The checkpoint to go on from: a file, or the newest state in a run's folder."""
+    if resume is None:
+        return None
+    path = Path(resume)
     if path.is_file():
         return path
     latest = path / "checkpoints" / "latest.ckpt"

@@ -43,15 +43,19 @@ def critic_loss(
     fake: Float[Tensor, "b *shape"],
     lambda_gp: float = 10.0,
     generator: torch.Generator | None = None,
+    epsilon: Float[Tensor, " b"] | None = None,
 ) -> CriticLoss:
     """L_D of a batch; real and fake are cut off from what made them.
+
+    Args:
+        epsilon: where between real and fake the slope is taken; drawn where None.
 
     Raises:
         WorkError: the penalty has no gradient, so that training would run without it.
     """
     real, fake = real.detach().float(), fake.detach().float()
     distance = critic(real).mean() - critic(fake).mean()
-    slopes = slopes_between(critic, real, fake, generator)
+    slopes = slopes_between(critic, real, fake, generator, epsilon)
     penalty = (slopes - 1).square().mean()
     if torch.is_grad_enabled() and not penalty.requires_grad:
         raise WorkError(
@@ -68,11 +72,13 @@ def slopes_between(
     real: Float[Tensor, "b *shape"],
     fake: Float[Tensor, "b *shape"],
     generator: torch.Generator | None = None,
+    epsilon: Float[Tensor, " b"] | None = None,
 ) -> Float[Tensor, " b"]:
     """The norm of the critic's gradient, over all axes of a sample, at a random point between each
     real and fake one: one fresh epsilon per sample."""
-    epsilon = torch.rand(len(real), generator=generator).to(real.device)
-    epsilon = epsilon.view(-1, *[1] * (real.ndim - 1))
+    if epsilon is None:
+        epsilon = torch.rand(len(real), generator=generator)
+    epsilon = epsilon.to(real.device).view(-1, *[1] * (real.ndim - 1))
     between = (epsilon * real + (1 - epsilon) * fake).requires_grad_(True)
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)

@@ -33,6 +33,7 @@ class Command:
         example: words after the name that show its use.
         experiment: "module:function" that does it.
         leaves_folder: whether a run is kept in a folder with config.yaml and run.json.
+        shares_work: whether several processes (torchrun, srun) do it together.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Command:
     example: str
     experiment: str
     leaves_folder: bool = True
+    shares_work: bool = False
 
     @property
     def summary(self) -> str:
@@ -58,7 +60,8 @@ def _align(name: str, settings: type, example: str) -> Command:
 
 
 _ROWS = (
-    _row("train", train.Train, "train", "--train-csv data/train.csv --epochs 10 --batch-size 64"),
+    _row("train", train.Train, "train", "--train-csv data/train.csv --epochs 10 --batch-size 64",
+         shares_work=True),
     _row("evaluate", Evaluate, "train", "--csv data/train.csv --img-root data/images"),
     _row("classify", Classify, "train", '--image-dir photos --classes "cat,dog,car"'),
     _row("index", Index, "search", "photos/"),
@@ -77,7 +80,7 @@ _ROWS = (
     _row("tokens", tokens.Tokens, "look inside",
          "image.path=cat.jpg model=clip_vit_large_patch14_336 similarity.metric=dot_product"),
     _row("compress", compress.Compress, "compress",
-         "model.compressor.output_grid_size=8 training.batch_size=16"),
+         "model.compressor.output_grid_size=8 training.batch_size=16", shares_work=True),
     _row("ls", workbench.Ls, "workbench", "encoders", leaves_folder=False),
     _row("doctor", workbench.Doctor, "workbench", "", leaves_folder=False),
     _row("rerun", workbench.Rerun, "workbench", "outputs/evaluate", leaves_folder=False),

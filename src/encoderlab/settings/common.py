@@ -9,6 +9,9 @@ from encoderlab.settings.setting import setting
 COMMON = "on every command"
 WHERE = "where it runs"
 DEVICE_HELP = "auto, cpu, cuda or cuda:N"
+DEVICES_HELP = (
+    "how many GPUs or processes on this machine; empty: as many as torchrun or srun started, else 1"
+)
 DTYPE_HELP = "auto, float32, bfloat16 or float16"
 MODEL_HELP = "an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision]"
 ENGINE_HELP = (

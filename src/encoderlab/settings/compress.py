@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from encoderlab.settings.common import COMMON, DEVICE_HELP, DTYPE_HELP, MODEL_HELP, WHERE, Common
+from encoderlab.settings.common import (
+    COMMON,
+    DEVICE_HELP,
+    DEVICES_HELP,
+    DTYPE_HELP,
+    MODEL_HELP,
+    WHERE,
+    Common,
+)
 from encoderlab.settings.setting import output_folder, setting
 
 MODEL, STEPS, DATA, WATCH = "model", "training", "data", "watching"
@@ -153,7 +161,7 @@ class Hardware:
         "auto", "the compressor's arithmetic; the critic's is always fp32",
         choices=("auto", "fp32", "bf16", "fp16"), group=WHERE,
     )  # fmt: skip
-    devices: int = setting(1, "how many GPUs or processes", least=1, group=WHERE)
+    devices: int | None = setting(None, DEVICES_HELP, flag="--devices", least=1, group=WHERE)
     strategy: str = setting("auto", "how devices share the work: auto or ddp", group=WHERE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoderlab.settings.common import COMMON, DEVICE_HELP, WHERE, Common
+from encoderlab.settings.common import COMMON, DEVICE_HELP, DEVICES_HELP, WHERE, Common
 from encoderlab.settings.setting import output_folder, setting
 
 DATA, MODEL, SHAPE, STEPS = "data", "model", "shape (empty: the preset's)", "optimisation"
@@ -93,12 +93,12 @@ class Train(Common):
     precision: str = setting(
         "auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"), group=WHERE
     )
-    devices: int = setting(1, "how many GPUs or processes", least=1, group=WHERE)
+    devices: int | None = setting(None, DEVICES_HELP, least=1, group=WHERE)
     strategy: str = setting("auto", "how devices share the work: auto or ddp", group=WHERE)
 
     resume: str | None = setting(None, "a run's folder or .ckpt file to go on from", group=KEEP)
     save_every_steps: int | None = setting(
-        None, "steps between saved states; empty: once per epoch", least=1, group=KEEP
+        None, "steps between saved states; empty: one a minute", least=1, group=KEEP
     )
 
     logger: str = setting(

@@ -1,14 +1,22 @@
-"""Which hardware a training run uses, decided once and said aloud. Builds the Fabric only."""
+"""Which hardware a training run uses, decided once and said aloud; builds the Fabric only.
+
+How many processes there are is torchrun's or srun's word where one of them started us, and
+`--devices` otherwise. `encoderlab.processes` reads what they say.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from encoderlab import processes
 from encoderlab.encoders.hardware import choose_device, cpu_has_bf16
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import MissingError, UsageError, WorkError
+from encoderlab.processes import SRUN, Place
 from encoderlab.progress import note
 
 if TYPE_CHECKING:
@@ -16,39 +24,90 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 STRATEGIES = ("auto", "ddp")
+# One process may be this much behind another, such as at reading images from a slow disk.
+PATIENCE = timedelta(hours=2)
 
 
 def make_fabric(
-    device: str = "auto", devices: int = 1, strategy: str = "auto", precision: str = "auto"
+    device: str = "auto",
+    devices: int | None = None,
+    strategy: str = "auto",
+    precision: str = "auto",
 ) -> Fabric:
-    """A Fabric for `devices` devices of one kind.
+    """A Fabric for devices of one kind, all processes of the run joined.
 
     Args:
         device: "auto", "cpu", "cuda", "cuda:1" or an index.
+        devices: how many on this machine; None: as many as torchrun or srun started, else one.
         precision: "auto", "fp32", "bf16" or "fp16".
 
     Raises:
         MissingError: a GPU was asked for and there is none.
-        UsageError: an unknown word, or a combination that no hardware has.
+        UsageError: an unknown word, a combination that no hardware has, or another number of
+            devices than processes were started.
+        WorkError: the processes cannot talk to one another.
     """
-    from lightning.fabric import Fabric
-
-    # Lightning says the precision again, in its own words.
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     if strategy not in STRATEGIES:
         raise UsageError("unknown strategy", got=strategy, want=", ".join(STRATEGIES))
-    if devices < 1:
-        raise UsageError("devices must be positive", got=devices)
+    here = processes.place()
+    local = _processes_here(devices, here)
     chosen = choose_device(device)
-    on_gpu = chosen.type == "cuda"
-    if on_gpu and devices > torch.cuda.device_count():
+    where = _devices(chosen, local, here)
+    precision = _precision(precision, chosen.type == "cuda")
+    fabric = _fabric(where, here, strategy, precision)
+    _join(fabric, here)
+    return fabric
+
+
+def _processes_here(devices: int | None, here: Place) -> int:
+    """How many processes work on this machine."""
+    if devices is not None and devices < 1:
+        raise UsageError("devices must be positive", got=devices)
+    if not here.external:
+        _warn_of_batch_script()
+        return devices or 1
+    if devices not in (None, here.local_world):
+        raise UsageError(
+            f"--devices contradicts the processes that {here.launcher} started",
+            got=f"devices={devices}",
+            want=f"{here.local_world}, as many as there are on each machine",
+            hint=f"leave out --devices: {here.launcher} says how many there are",
+        )
+    return here.local_world
+
+
+def _warn_of_batch_script() -> None:
+    tasks = os.environ.get("SLURM_NTASKS", "1")
+    if "SLURM_PROCID" in os.environ and tasks != "1" and "SLURM_STEP_NUM_TASKS" not in os.environ:
+        note(f"warning: SLURM gave {tasks} tasks, and this is one process: start it with srun")
+
+
+def _devices(chosen: torch.device, local: int, here: Place) -> list[torch.device]:
+    """The device of each process on this machine, by its local number."""
+    if chosen.type != "cuda":
+        return [chosen] * local
+    if local == 1:
+        return [chosen]
+    if chosen.index:
+        raise UsageError(
+            "one GPU was named, and there are several processes",
+            got=f"cuda:{chosen.index} for {local} processes",
+            want="cuda, or CUDA_VISIBLE_DEVICES for a choice of GPUs",
+        )
+    seen = torch.cuda.device_count()
+    if seen == 1 and here.launcher == SRUN:
+        # --gpus-per-task shows each task one GPU, its own, and all call it the first.
+        return [chosen] * local
+    if local > seen:
         raise MissingError(
             "there are not as many GPUs as were asked for",
-            got=f"devices={devices}",
-            want=f"at most {torch.cuda.device_count()}",
+            got=f"{local} processes on one machine",
+            want=f"at most {seen}",
         )
-    # One named GPU is that one; several are the first ones.
-    which: int | list[int] = [chosen.index] if on_gpu and devices == 1 else devices
+    return [torch.device("cuda", index) for index in range(local)]
+
+
+def _precision(precision: str, on_gpu: bool) -> str:
     if precision == "auto":
         has_bf16 = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
         precision = "bf16" if has_bf16 else "fp32"
@@ -62,13 +121,108 @@ def make_fabric(
         raise UsageError(
             "fp16 training needs a GPU", got="precision=fp16 on the CPU", want="bf16 or fp32"
         )
-    if strategy == "auto" and devices > 1:
-        strategy = "ddp"
-    fabric = Fabric(
-        accelerator="cuda" if on_gpu else "cpu",
-        devices=which,
-        strategy=strategy,
+    return precision
+
+
+def _fabric(where: list[torch.device], here: Place, strategy: str, precision: str) -> Fabric:
+    from lightning.fabric import Fabric
+    from lightning.fabric.plugins.environments import LightningEnvironment
+    from lightning.fabric.strategies import DDPStrategy, SingleDeviceStrategy
+
+    # Lightning says the precision and the processes again, in its own words.
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Named in every case: Lightning's own search takes a batch script for one task of many.
+    environment = _environment(here) if here.external else LightningEnvironment()
+    nodes = here.nodes if here.external else 1
+    chosen: Any = SingleDeviceStrategy(where[0])
+    if strategy == "ddp" or len(where) * nodes > 1:
+        chosen = DDPStrategy(
+            parallel_devices=where, cluster_environment=environment, timeout=PATIENCE
+        )
+    return Fabric(
+        accelerator=where[0].type,
+        devices=1,  # the strategy knows them
+        num_nodes=nodes,
+        strategy=chosen,
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
     )
-    fabric.launch()
-    return fabric
+
+
+def _environment(here: Place) -> Any:
+    """Lightning's view of processes that somebody else started."""
+    from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
+
+    class Started(ClusterEnvironment):
+        creates_processes_externally = True
+
+        @property
+        def main_address(self) -> str:
+            if "MASTER_ADDR" in os.environ or here.launcher != SRUN:
+                return os.environ.get("MASTER_ADDR", "127.0.0.1")
+            names = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
+            nodes = next((os.environ[name] for name in names if name in os.environ), None)
+            if here.nodes == 1 or nodes is None:
+                return "127.0.0.1"
+            return SLURMEnvironment.resolve_root_node_address(nodes)
+
+        @property
+        def main_port(self) -> int:
+            if "MASTER_PORT" in os.environ or here.launcher != SRUN:
+                return int(os.environ.get("MASTER_PORT", 29500))
+            # Known to every process without a word between them, and another for another step.
+            job, step = (os.environ.get(f"SLURM_{name}", "0") for name in ("JOB_ID", "STEP_ID"))
+            return 15_000 + (int(job) + 101 * int(step)) % 10_000
+
+        @staticmethod
+        def detect() -> bool:
+            return True
+
+        def world_size(self) -> int:
+            return here.world
+
+        def set_world_size(self, size: int) -> None:
+            assert size == here.world
+
+        def global_rank(self) -> int:
+            return here.rank
+
+        def set_global_rank(self, rank: int) -> None:
+            """What somebody else has numbered keeps its number."""
+
+        def local_rank(self) -> int:
+            return here.local_rank
+
+        def node_rank(self) -> int:
+            return here.node
+
+    return Started()
+
+
+def _join(fabric: Fabric, here: Place) -> None:
+    try:
+        fabric.launch()
+        fabric.barrier()  # what is wrong between the processes shows now
+    except torch.distributed.DistError as error:
+        raise WorkError(
+            "the processes of the run cannot talk to one another",
+            got=str(error).strip().splitlines()[0][:200],
+            want="one GPU for each process, and a network between the machines",
+            hint="NCCL_DEBUG=INFO shows more; see docs/clusters.md",
+        ) from error
+    if fabric.world_size == 1:
+        return
+    local = here.local_world if here.external else fabric.world_size
+    processes.joined(
+        Place(
+            here.launcher or processes.OURSELVES, fabric.global_rank, fabric.world_size,
+            fabric.local_rank, local,
+        ),
+        fabric.barrier,
+    )  # fmt: skip
+    machines = fabric.world_size // local
+    places = "one machine" if machines == 1 else f"{machines} machines"
+    note(
+        f"processes: {fabric.world_size} on {places}, started by "
+        f"{here.launcher or processes.OURSELVES}, joined by {torch.distributed.get_backend()}"
+    )

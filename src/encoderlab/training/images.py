@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from encoderlab import processes
 from encoderlab.data.decode import ImageError
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.models.clip import Preprocess
 from encoderlab.progress import progress
 
-# Decoded images are kept in memory up to this many bytes; beyond it each use decodes again.
+# Decoded images are kept in memory up to this many bytes, all processes of a machine together;
+# beyond it each use decodes again.
 MEMORY_FOR_IMAGES = 4 << 30
 
 
@@ -38,7 +40,8 @@ def decode_all(samples: Sequence[Sample], preprocess: Preprocess, what: str) -> 
         UsageError: not one image can be read.
     """
     side = preprocess.size
-    fits = len(samples) * 3 * side * side <= MEMORY_FOR_IMAGES
+    room = MEMORY_FOR_IMAGES // processes.mine().local_world
+    fits = len(samples) * 3 * side * side <= room
     pixels = np.empty((len(samples) if fits else 0, 3, side, side), dtype=np.uint8)
 
     def decode(position: int) -> str | None:

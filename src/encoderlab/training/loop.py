@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +38,14 @@ from encoderlab.training.pairs import (
     check_batch,
     loader,
     positives_of,
+)
+from encoderlab.training.together import (
+    agreed,
+    anyone,
+    average_gradients,
+    deaf_to_stopping,
+    leaving,
+    stopping,
 )
 
 if TYPE_CHECKING:
@@ -205,18 +213,30 @@ class Trainer:
         self.model.train()
         loss = self._losses[-1] if self._losses else math.nan
         batches = loader(self.pairs, self.schedule, first_step, self.workers)
-        with progress(
-            "training", total=(total - first_step) * self.recipe.batch_size, unit="pair"
-        ) as bar:
+        if batches.worker_init_fn is None:
+            batches.worker_init_fn = deaf_to_stopping
+        with (
+            stopping() as stop,
+            progress(
+                "training", total=(total - first_step) * self.recipe.batch_size, unit="pair"
+            ) as bar,
+        ):
             for batch in batches:
                 loss = self._train_step(batch)
                 bar.advance(self.recipe.batch_size)
+                # The first process's clock is everyone's: all write, or wait, at the same step.
+                due = self.fabric.is_global_zero and self._due(saved_at)
+                stops, due = anyone(self.fabric, stop.asked, due)
                 if self.step % per_epoch == 0:
                     self._end_epoch(self.step // per_epoch)
                     saved_at = time.monotonic()
-                elif self._due(saved_at):
+                elif due or stops:
                     self._save("latest.ckpt")
                     saved_at = time.monotonic()
+                if stops and self.step < total:
+                    raise stop.leave(
+                        self.fabric, f"go on from step {self.step}: --resume {self.folder.parent}"
+                    )
         seconds = time.perf_counter() - started
         pairs_done = (self.step - first_step) * self.recipe.batch_size
         return TrainedRun(
@@ -287,7 +307,7 @@ class Trainer:
             loss = backward_in_chunks(
                 self.model, pixels, batch.tokens, loss_of, chunk, self.fabric.backward
             )
-        self._average_gradients()
+        average_gradients(self.fabric, self.module.parameters())
         return loss
 
     def _loss(self, image: Tensor, text: Tensor, positives: Tensor | None) -> Tensor:
@@ -311,14 +331,6 @@ class Trainer:
         gathered = self.fabric.all_gather(rows, sync_grads=rows.requires_grad)
         assert isinstance(gathered, Tensor)
         return gathered.flatten(0, 1)
-
-    def _average_gradients(self) -> None:
-        if not self._parallel:
-            return
-        for parameter in self.module.parameters():
-            if parameter.grad is not None:
-                torch.distributed.all_reduce(parameter.grad)
-                parameter.grad /= self.fabric.world_size
 
     def _seed_step(self) -> None:
         # A fixed odd multiplier keeps (seed, step, rank) apart without a table of states.
@@ -367,9 +379,12 @@ class Trainer:
     def _due(self, saved_at: float) -> bool:
         if self.save_every is not None:
             return self.step % self.save_every == 0
-        return not self._parallel and time.monotonic() - saved_at > 60
+        return time.monotonic() - saved_at > 60
 
     def _save(self, *names: str) -> None:
+        agreed(self.fabric, self._write, names)
+
+    def _write(self, names: Sequence[str]) -> None:
         if not self.fabric.is_global_zero:
             return
         record = {
@@ -407,13 +422,15 @@ class Trainer:
 
     def _diverged(self, value: float) -> None:
         kept = sorted(self.folder.glob("latest.ckpt"))
-        raise WorkError(
+        error = WorkError(
             f"the loss is {value} at step {self.step + 1}, so the run was stopped",
             want="a finite loss",
             hint=f"the last good checkpoint is {kept[0]}; go on from it with a smaller --lr"
             if kept
             else "no checkpoint was written yet; start again with a smaller --lr",
         )
+        # Its loss is that of the whole batch, so every process is here.
+        raise leaving(self.fabric, error)
 
     def _log(self, values: Mapping[str, Any]) -> None:
         if self.logger is not None and self.fabric.is_global_zero:
