@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from encoderlab.data.class_names import class_names
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.experiments.left_out import as_lines
+from encoderlab.processes import mine
 from encoderlab.progress import note
 
 HELD_OUT = 0.05  # share of images kept for validation where no --val-csv is given
+MOST_HELD_OUT = 5000  # and never more: recall among a hundred thousand takes longer than it tells
+MOST_WORKERS = 4  # processes that decode where nobody has said how many
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ def run(
     grad_checkpointing: bool = False,
     ema: float = 0.0,
     num_workers: int = 0,
+    in_memory: str = "auto",
     devices: int | None = None,
     strategy: str = "auto",
     resume: str | None = None,
@@ -115,7 +120,7 @@ def run(
     device: str = "auto",
     zero_shot_classes: str = "",
 ) -> TrainResult:
-    """Trains a CLIP on the pairs of a CSV, folder or JSONL; see `encoderlab train --help`.
+    """Trains a CLIP on the pairs of a CSV, folder, JSONL or shards; see `encoderlab train --help`.
 
     Raises:
         UsageError: a value, a shape or the data is wrong.
@@ -128,10 +133,11 @@ def run(
     from encoderlab.models.clip import CLIP, Tokenizer
     from encoderlab.training import loop
     from encoderlab.training.devices import make_fabric
-    from encoderlab.training.images import decode_all
+    from encoderlab.training.images import decode_all, images_of
     from encoderlab.training.loggers import make_logger
     from encoderlab.training.pairs import Pairs
     from encoderlab.training.preflight import false_negative_share, findings
+    from encoderlab.training.streaming import Units
     from encoderlab.training.together import agreed, ahead, check_same, from_first
     from encoderlab.training.validation import RetrievalValidation
 
@@ -178,10 +184,15 @@ def run(
         )
     assert isinstance(model.tokenizer, Tokenizer)
     model.set_gradient_checkpointing(grad_checkpointing)
-    train = agreed(fabric, decode_all, train_samples, model.preprocess, "training images")
+    train = agreed(fabric, images_of, train_samples, model.preprocess, "training images", in_memory)
     val = agreed(fabric, decode_all, val_samples, model.preprocess, "validation images")
     check_same(fabric, "images", _digest(train.samples, val.samples))
-    pairs = Pairs(train.samples, model.tokenizer, model.preprocess, train.pixels)
+    units = None
+    if train.streamed:
+        units = Units.of_samples(train.samples, [len(one.texts) for one in train.samples])
+    pairs = Pairs(train.samples, model.tokenizer, model.preprocess, train.pixels, units=units)
+    if not (pairs.in_memory or num_workers):
+        num_workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 2) // mine().local_world))
     warnings = findings(pairs, train, val, recipe.batch_size, multi_positive)
     share = false_negative_share(pairs, recipe.batch_size)
     if share and multi_positive:
@@ -303,7 +314,7 @@ def _samples(
         )
     if val_csv is not None:
         return train, [sample for sample in read_samples(val_csv, img_root) if sample.texts]
-    train, val = split_by_image(train, HELD_OUT)
+    train, val = split_by_image(train, min(HELD_OUT, MOST_HELD_OUT / max(len(train), 1)))
     note(f"validation: {len(val)} of the images, held out (no --val-csv was given)")
     return train, val
 

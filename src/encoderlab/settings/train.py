@@ -17,7 +17,7 @@ class Train(Common):
 
     train_csv: str = setting(
         "data/train.csv",
-        "CSV with image_path,caption; also a folder or JSONL",
+        "CSV with image_path,caption; also a folder, a JSONL, or shards: train-{000..123}.tar",
         also=("csv",),
         group=DATA,
     )
@@ -33,7 +33,19 @@ class Train(Common):
     augment: str = setting(
         "none", "random changes of the pictures", choices=("none", "light", "strong"), group=DATA
     )
-    num_workers: int = setting(0, "processes that prepare batches", least=0, group=DATA)
+    num_workers: int = setting(
+        0,
+        "processes that prepare batches; 0: none, or some where images are read as needed",
+        least=0,
+        group=DATA,
+    )
+    in_memory: str = setting(
+        "auto",
+        "keep decoded images in memory; auto: while they fit into 4 GB. Images in shards that are "
+        "not kept are read shard by shard, each rank its own",
+        choices=("auto", "yes", "no"),
+        group=DATA,
+    )
 
     image_encoder: str = setting(
         "vit", "kind of image encoder", choices=("vit", "resnet"), group=MODEL

@@ -14,42 +14,77 @@ import numpy as np
 
 from encoderlab import processes
 from encoderlab.data.decode import ImageError
+from encoderlab.data.packed import Packed
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.models.clip import Preprocess
-from encoderlab.progress import progress
+from encoderlab.progress import note, progress
 
 # Decoded images are kept in memory up to this many bytes, all processes of a machine together;
 # beyond it each use decodes again.
 MEMORY_FOR_IMAGES = 4 << 30
 
 
+KEPT = ("auto", "yes", "no")
+
+
 @dataclass(frozen=True)
 class Checked:
-    """Samples whose image can be read; `pixels` (n, 3, s, s) uint8, None if too big for memory."""
+    """Samples whose image can be read; `pixels` (n, 3, s, s) uint8, None if they are not kept.
+
+    Args:
+        streamed: whether the images lie in shards and are read as they are needed: none of them
+            has been looked at yet.
+    """
 
     samples: list[Sample]
     pixels: np.ndarray | None
     skipped: list[tuple[str, str]]
+    streamed: bool = False
 
 
-def decode_all(samples: Sequence[Sample], preprocess: Preprocess, what: str) -> Checked:
+def images_of(
+    samples: Sequence[Sample], preprocess: Preprocess, what: str, in_memory: str = "auto"
+) -> Checked:
+    """Decoded images where they fit into memory; from shards that do not, a promise of them.
+
+    Args:
+        in_memory: whether decoded images are kept: yes, no, or auto: while they fit.
+
+    Raises:
+        UsageError: not one image can be read.
+    """
+    if in_memory not in KEPT:
+        raise UsageError("unknown choice for in_memory", got=in_memory, want=", ".join(KEPT))
+    room = MEMORY_FOR_IMAGES // processes.mine().local_world
+    fits = len(samples) * 3 * preprocess.size**2 <= room
+    kept = in_memory == "yes" or (in_memory == "auto" and fits)
+    if not kept and samples and all(isinstance(sample.image, Packed) for sample in samples):
+        note(f"{what}: {len(samples):,}, read from their shards as they are needed")
+        return Checked(list(samples), None, [], streamed=True)
+    return decode_all(samples, preprocess, what, kept)
+
+
+def decode_all(
+    samples: Sequence[Sample], preprocess: Preprocess, what: str, keep: bool = True
+) -> Checked:
     """Decodes every image once, in threads.
+
+    Args:
+        keep: whether the pixels stay in memory.
 
     Raises:
         UsageError: not one image can be read.
     """
     side = preprocess.size
-    room = MEMORY_FOR_IMAGES // processes.mine().local_world
-    fits = len(samples) * 3 * side * side <= room
-    pixels = np.empty((len(samples) if fits else 0, 3, side, side), dtype=np.uint8)
+    pixels = np.empty((len(samples) if keep else 0, 3, side, side), dtype=np.uint8)
 
     def decode(position: int) -> str | None:
         try:
             picture = samples[position].load(min_side=side)
         except (ImageError, MissingError) as error:
             return str(error)
-        if fits:
+        if keep:
             pixels[position] = preprocess.to_bytes(picture).transpose(2, 0, 1)
         return None
 
@@ -69,6 +104,6 @@ def decode_all(samples: Sequence[Sample], preprocess: Preprocess, what: str) -> 
             want=f"readable images; the first says: {faults[0]}",
         )
     skipped = [(samples[i].id, fault) for i, fault in enumerate(faults) if fault is not None]
-    if fits and skipped:
+    if keep and skipped:
         pixels = pixels[good]
-    return Checked([samples[i] for i in good], pixels if fits else None, skipped)
+    return Checked([samples[i] for i in good], pixels if keep else None, skipped)

@@ -39,6 +39,7 @@ from encoderlab.training.pairs import (
     loader,
     positives_of,
 )
+from encoderlab.training.streaming import StreamSchedule
 from encoderlab.training.together import (
     agreed,
     anyone,
@@ -150,8 +151,16 @@ class Trainer:
         self.save_every, self.workers = save_every, workers
         world = fabric.world_size
         check_batch(recipe.batch_size, len(pairs), world, "pairs", least=2)
-        self.schedule = Schedule(
-            len(pairs), recipe.batch_size, recipe.epochs, recipe.seed, fabric.global_rank, world
+        plan = (
+            len(pairs),
+            recipe.batch_size,
+            recipe.epochs,
+            recipe.seed,
+            fabric.global_rank,
+            world,
+        )
+        self.schedule = (
+            Schedule(*plan) if pairs.units is None else StreamSchedule(*plan, units=pairs.units)
         )
         assert pairs.keep_padding == model.reads_padding
         if recipe.loss == "sigmoid" and isinstance(model, CLIP) and model.logit_bias is None:

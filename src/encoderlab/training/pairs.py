@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,14 @@ from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from encoderlab.data.decode import ImageError
 from encoderlab.data.sample import Sample
-from encoderlab.errors import UsageError
+from encoderlab.errors import UsageError, WorkError
 from encoderlab.models.clip import Preprocess, Tokenizer
+from encoderlab.progress import note
+
+if TYPE_CHECKING:
+    from encoderlab.training.streaming import Units
 
 
 class Batch(NamedTuple):
@@ -42,6 +47,7 @@ class Pairs(Dataset):
     Args:
         samples: each with at least one text.
         images: their bytes (m, 3, s, s) where they are at hand already; decoded on demand if None.
+        units: what is read together, for samples that are read from shards in that order.
         keep_padding: give every text at full length, for a model that reads the padding too.
     """
 
@@ -52,8 +58,9 @@ class Pairs(Dataset):
         preprocess: Preprocess,
         images: np.ndarray | None = None,
         keep_padding: bool = False,
+        units: Units | None = None,
     ) -> None:
-        self.samples = samples
+        self.samples, self.units = samples, units
         self.keep_padding = keep_padding
         self.tokenizer, self.preprocess = tokenizer, preprocess
         texts = [text for sample in samples for text in sample.texts]
@@ -62,6 +69,12 @@ class Pairs(Dataset):
         self.text_of = np.array([number[text] for text in texts], dtype=np.int64)
         self.tokens, self._ends = _tokenised(tokenizer, list(number))
         self._given = images
+        self._said: set[str] = set()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are at hand; else each is decoded when its turn comes."""
+        return self._given is not None
 
     def __len__(self) -> int:
         return len(self.image_of)
@@ -72,7 +85,11 @@ class Pairs(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         rows = np.asarray(indices)
         images, texts = self.image_of[rows], self.text_of[rows]
-        pixels = self._given[images] if self._given is not None else self._decoded(images)
+        if self._given is not None:
+            pixels = self._given[images]
+        else:
+            pixels, readable = self._decoded(images)
+            images, texts = images[readable], texts[readable]
         return Batch(
             torch.from_numpy(pixels),
             self.tokens_of(texts),
@@ -87,13 +104,39 @@ class Pairs(Dataset):
             return self.tokens[texts].long()
         return self.tokens[texts, : int(self._ends[texts].max()) + 1].long()
 
-    def _decoded(self, images: np.ndarray) -> UInt8[np.ndarray, "b 3 s s"]:
+    def _decoded(
+        self, images: np.ndarray
+    ) -> tuple[UInt8[np.ndarray, "b 3 s s"], Int[np.ndarray, " b"]]:
+        """Pixels, and which of the images stands at each place: an unreadable one gives its place
+        to the readable one before it, so that batches keep their size and the run goes on."""
         side = self.preprocess.size
         pixels = np.empty((len(images), 3, side, side), dtype=np.uint8)
+        stands = np.arange(len(images))
+        bad: list[int] = []
         for row, image in enumerate(images):
-            picture = self.samples[image].load(min_side=side)
-            pixels[row] = self.preprocess.to_bytes(picture).transpose(2, 0, 1)
-        return pixels
+            try:
+                picture = self.samples[image].load(min_side=side)
+            except ImageError as error:
+                bad.append(row)
+                self._leave_out(str(error))
+            else:
+                pixels[row] = self.preprocess.to_bytes(picture).transpose(2, 0, 1)
+        if len(bad) == len(images):
+            raise WorkError(
+                "not one image of a batch can be read",
+                got=str(self.samples[images[0]].image),
+                want="readable images",
+            )
+        good = np.setdiff1d(stands, bad)
+        before = np.searchsorted(good, bad) - 1
+        stands[bad] = good[np.maximum(before, 0)]
+        pixels[bad] = pixels[stands[bad]]
+        return pixels, stands
+
+    def _leave_out(self, why: str) -> None:
+        if why not in self._said:
+            self._said.add(why)
+            note(f"left out: {why}")
 
 
 def _tokenised(
