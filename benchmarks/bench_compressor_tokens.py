@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from table import Row, report
 
 from encoderlab.compress.token_source import FreshTokens, StoredTokens, TokenSource
 from encoderlab.compress.trainer import CompressorTrainer, Recipe
@@ -59,8 +60,19 @@ def main() -> None:
                     trainer = CompressorTrainer(shape, source, source, recipe, fabric, root / name)
                     rates[name].append(_rate(trainer, source, given.steps))
             one, other = (statistics.median(rates[name]) for name in ("stored", "computed"))
-            print(f"{words}: stored {one:.0f} images/s, computed {other:.1f} images/s")
-            print(f"  stored against computed: {one / other:.1f} x")
+            ratios = tuple(a / b for a, b in zip(rates["stored"], rates["computed"], strict=True))
+            report(
+                Row(
+                    f"train a compressor from stored tokens, {words}",
+                    f"{one:.0f} images/s",
+                    f"{other:.0f} images/s",
+                    "tokens computed at every step",
+                    ratios,
+                    "10",
+                    one / other >= 10,
+                    f"{encoder.where[1]}, batches of {given.batch_size}",
+                )
+            )
 
 
 def _rate(trainer: CompressorTrainer, source: TokenSource, steps: int) -> float:

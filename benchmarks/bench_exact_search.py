@@ -11,6 +11,7 @@ import time
 
 import faiss
 import numpy as np
+from table import Row, report
 
 from encoderlab.search.exact import top_k
 
@@ -39,11 +40,19 @@ def main() -> None:
         middle = time.perf_counter()
         _, ours = top_k(queries, vectors, given.k)
         ended = time.perf_counter()
-        ratios.append((ended - middle) / (middle - started))
+        ratios.append((middle - started) / (ended - middle))
     same = (theirs == ours).mean()
-    print(
-        f"time ratio to FAISS flat {np.median(ratios):.2f} (target at most 1.3); "
-        f"same answers {same:.4%}; {given.vectors:,} x {given.width}, {given.queries:,} queries"
+    report(
+        Row(
+            f"exact top-{given.k}, {given.queries:,} queries, {given.vectors:,} x {given.width}",
+            f"{given.queries / (ended - middle):,.0f} queries/s",
+            f"{given.queries / (middle - started):,.0f} queries/s",
+            "FAISS flat",
+            tuple(ratios),
+            "1 / 1.3 = 0.77, same answers",
+            bool(np.median(ratios) >= 1 / 1.3 and same == 1),
+            f"same answers: {same:.2%}",
+        )
     )
 
 

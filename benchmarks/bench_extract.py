@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from bench_embed_folder import make_checkpoint, make_photographs
+from table import Row, report
 
 from encoderlab.encoders.hardware import matrix_peak, wait_for
 from encoderlab.encoders.vision import load_vision
@@ -62,11 +63,19 @@ def main() -> None:
         extract_images(encoder, samples, folder / "store", batch_size=given.batch_size)
         whole = given.n / (time.perf_counter() - started)
     where, kind = encoder.where
-    print(f"{where}, {kind}, ViT-B/32, batches of {given.batch_size}")
-    print(f"matrix peak: {peak / 1e12:.2f} T/s; the model: {operations / 1e9:.1f} G per image")
-    print(f"model alone: {alone * operations / peak:.2f} of the peak ({alone:.0f} images/s)")
-    print(f"files to store: {whole * operations / peak:.2f} of the peak ({whole:.0f} images/s)")
-    print(f"files to store against the model alone: {whole / alone:.2f}")
+    report(
+        Row(
+            f"extract features, files to store, ViT-B/32, {given.n} images",
+            f"{whole:.0f} images/s",
+            f"{alone:.0f} images/s",
+            "the model alone on pixels at hand",
+            (whole / alone,),
+            "share of the matrix peak printed",
+            None,
+            f"{where}, {kind}: {whole * operations / peak:.2f} of the matrix peak "
+            f"({peak / 1e12:.2f} T/s), the model alone {alone * operations / peak:.2f}",
+        )
+    )
 
 
 if __name__ == "__main__":

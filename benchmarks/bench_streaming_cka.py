@@ -11,6 +11,7 @@ import resource
 import time
 
 import torch
+from table import Row, report
 
 from encoderlab.metrics.moments import BLOCK, Moments
 
@@ -47,8 +48,18 @@ def main() -> None:
     spent += time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"n = {state.n:,}, d = {given.width}: {found}")
-    print(f"time against its matrix products: {spent / products:.2f} ({spent:.1f} s)")
-    print(f"peak memory of the process: {peak / 1024:.0f} MB, {before / 1024:.0f} MB before")
+    report(
+        Row(
+            f"linear CKA, both estimators, n = {given.n:,}, d = {given.width}",
+            f"{spent:.1f} s",
+            f"{products:.1f} s",
+            "its three matrix products",
+            (products / spent,),
+            "1 / 2 = 0.5, memory O(d^2)",
+            products / spent >= 0.5,
+            f"peak {peak / 1024:.0f} MB, {before / 1024:.0f} MB of it before the first sample",
+        )
+    )
 
 
 if __name__ == "__main__":

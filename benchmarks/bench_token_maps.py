@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import torch
+from table import Row, report
 
 from encoderlab.data.synthetic import render_arrays
 from encoderlab.progress import configure
@@ -48,9 +49,18 @@ def main() -> None:
         bare.append(spent[0])
         maps.append(spent[1])
     one, other = statistics.median(bare), statistics.median(maps)
-    print(f"{given.n} images of 96 px, tiny-clip, {given.dtype}")
-    print(f"bare encoder: {given.n / one:.0f} images/s; with maps: {given.n / other:.0f} images/s")
-    print(f"rate with maps against the bare encoder: {one / other:.2f}")
+    ratios = tuple(a / b for a, b in zip(bare, maps, strict=True))
+    report(
+        Row(
+            f"token similarity maps of {given.n} images, tiny-clip, {given.dtype}",
+            f"{given.n / other:.0f} images/s",
+            f"{given.n / one:.0f} images/s",
+            "the bare encoder",
+            ratios,
+            "0.9",
+            one / other >= 0.9,
+        )
+    )
 
 
 if __name__ == "__main__":

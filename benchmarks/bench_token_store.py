@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from table import Row, report
 
 from encoderlab.features.store import FeatureStore, ShelfKey
 
@@ -164,10 +165,17 @@ def main() -> None:
                 if state == "cold":
                     drop_pages(folder)
                 shares[state] = mine / rate(least, batches)
-            print(
-                f"{name}: {shares['warm']:.2f} of plain reading warm, {shares['cold']:.2f} cold "
-                f"({mine:,.0f} pictures/s warm)",
-                flush=True,
+            report(
+                Row(
+                    f"random batches of tokens from {name}",
+                    f"{mine:,.0f} pictures/s",
+                    f"{mine / shares['warm']:,.0f} pictures/s",
+                    "plain pread",
+                    (shares["warm"],),
+                    "1" if make is our_store else "",
+                    shares["warm"] >= 1 if make is our_store else None,
+                    f"warm; cold {shares['cold']:.2f}",
+                )
             )
 
 

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
+from table import Row, report
 from torch import Tensor, nn
 from transformers import CLIPConfig as TheirConfig
 from transformers import CLIPModel
@@ -113,15 +114,19 @@ def main() -> None:
                 step(model, optimisers[name], pixels, tokens, bf16)
             if turn:  # the first turn warms up
                 rates[name].append(given.steps / (time.perf_counter() - started))
-    for name, values in rates.items():
-        print(
-            f"{name}: {np.median(values):.2f} steps/s, "
-            f"{given.batch_size * np.median(values):.0f} pairs/s"
+    pairs = {n: f"{given.batch_size * np.median(r):.0f} pairs/s" for n, r in rates.items()}
+    ratios = np.array(rates["encoderlab"]) / np.array(rates["transformers"])
+    report(
+        Row(
+            f"CLIP training step, {given.shape}, batch {given.batch_size}",
+            pairs["encoderlab"],
+            pairs["transformers"],
+            "transformers' CLIPModel in the same loop",
+            tuple(ratios.tolist()),
+            "1.0",
+            bool(np.median(ratios) >= 1),
+            "bf16" if bf16 else "fp32",
         )
-    ratio = np.median(np.array(rates["encoderlab"]) / np.array(rates["transformers"]))
-    print(
-        f"ratio {ratio:.2f} (target 1.0); {given.shape}, batch {given.batch_size}, "
-        f"{'bf16' if bf16 else 'fp32'}, {torch.get_num_threads()} threads"
     )
 
 

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import table
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -73,7 +74,7 @@ def main() -> int:
         while any(one.is_alive() for one in threads):
             memory.append((time.monotonic() - started, resident_mb(process.pid)))
             time.sleep(MEMORY_EVERY_SECONDS)
-        return report(given.visitors, time.monotonic() - started, tally, memory)
+        return told(given.visitors, time.monotonic() - started, tally, memory)
 
 
 def visit(address: str, number: int, until: float, tally: Tally) -> None:
@@ -178,7 +179,7 @@ def resident_mb(process: int) -> float:
     return float("nan")
 
 
-def report(visitors: int, seconds: float, tally: Tally, memory: list[tuple[float, float]]) -> int:
+def told(visitors: int, seconds: float, tally: Tally, memory: list[tuple[float, float]]) -> int:
     requests = sum(map(len, tally.seconds.values()))
     print(f"{visitors} visitors, {seconds:.0f} s: {requests} answers, "
           f"{requests / seconds:.1f} a second")  # fmt: skip
@@ -190,6 +191,17 @@ def report(visitors: int, seconds: float, tally: Tally, memory: list[tuple[float
         print(f"  {one}")
     late = np.array([one for one in memory if one[0] >= min(WARM_UP_SECONDS, seconds / 2)])
     quarters = ", ".join(f"{part[:, 1].mean():.0f}" for part in np.array_split(late, 4))
+    failures = len(tally.failed) + len(tally.mixed_up)
+    table.report(
+        table.Row(
+            f"the web page with {visitors} visitors for {seconds:.0f} s",
+            f"{requests / seconds:.1f} answers/s",
+            target="no failure, no answer to the wrong visitor",
+            met=not failures,
+            note=f"{len(tally.failed)} failed, {len(tally.mixed_up)} mixed up; memory of the four "
+            f"quarters {quarters} MB",
+        )
+    )
     print(f"memory after {late[0, 0]:.0f} s, means of four quarters: {quarters} MB")
     return int(bool(tally.failed or tally.mixed_up))
 

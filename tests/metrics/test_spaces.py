@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import procrustes as scipy_procrustes
 from sklearn.linear_model import Ridge
@@ -20,6 +20,21 @@ def related(n, seed=0, d=(6, 4), noise=1.0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, d[0]))
     return x, x[:, : d[1]] + noise * rng.standard_normal((n, d[1]))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(8, 90), st.integers(1, 3), st.integers(0, 10**6))
+def test_of_equally_near_samples_the_lower_row_is_the_nearer(n, values, seed):
+    # Few distinct points: nearly every neighbour is one of many that are equally near.
+    x = np.random.default_rng(seed).integers(-values, values + 1, (n, 3)).astype(np.float64)
+    x[(x == 0).all(axis=1)] = 1
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    cosine = np.round(unit @ unit.T, 9)
+    np.fill_diagonal(cosine, -np.inf)
+    expected = np.argsort(-cosine, axis=1, kind="stable")[:, :3]
+    found = Neighbours.of(x, 2).nearest
+    if found is not None:
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_mutual_neighbours_are_those_of_scikit_learn():

@@ -77,25 +77,29 @@ class ToMe(Method):
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
         b, n, _ = tokens.shape
-        metric = tokens if side.keys is None else side.keys
-        x, likeness = tokens.double(), metric.double()
-        sizes = torch.ones(b, n, dtype=torch.float64, device=tokens.device)
-        where = places(grid).to(tokens.device).double().expand(b, n, 2)
+        x = tokens.float()
+        likeness = x if side.keys is None else side.keys.float()
+        sizes = torch.ones(b, n, device=tokens.device)
+        where = places(grid).to(tokens.device).expand(b, n, 2)
         owner = torch.arange(n, device=tokens.device).expand(b, n)
         colour = self.colour(grid).to(tokens.device).expand(b, n)
         while x.shape[1] > budget[1]:
             target, kept = bipartite_step(likeness, colour, x.shape[1] - budget[1])
             weights = sizes.unsqueeze(-1)
             total = _added(sizes, target, kept)
-            x = _added(x * weights, target, kept) / total.unsqueeze(-1)
-            likeness = _added(likeness * weights, target, kept) / total.unsqueeze(-1)
+            merged_x = _added(x * weights, target, kept) / total.unsqueeze(-1)
+            if likeness is x:
+                likeness = merged_x
+            else:
+                likeness = _added(likeness * weights, target, kept) / total.unsqueeze(-1)
+            x = merged_x
             where = _added(where * weights, target, kept) / total.unsqueeze(-1)
             colour = colour.gather(1, kept)
             owner = _renumbered(target, kept).gather(1, owner)
             sizes = total
             if self.split == "parity":
                 colour = torch.arange(x.shape[1], device=x.device).expand(b, -1) % 2
-        return CompressedTokens(x.to(tokens.dtype), where.float(), sizes.float(), owner, None)
+        return CompressedTokens(x.to(tokens.dtype), where, sizes, owner, None)
 
     def colour(self, grid: Grid) -> Int[Tensor, " n"]:
         """Which of the two sets each place belongs to in the first step."""
@@ -110,23 +114,38 @@ def bipartite_step(
     """(the token that each goes to, the tokens that are left, in order) of one step: the `most`
     pairs of a token of colour 0 with its most like one of colour 1 that are most alike."""
     b, n, _ = likeness.shape
-    unit = F.normalize(likeness, dim=-1)
-    target = torch.arange(n, device=likeness.device).expand(b, n).clone()
-    sources = int((colour[0] == 0).sum())
+    per_image = (colour == 0).sum(dim=1)
     # Every image gives up as many, so that they stay one tensor.
-    merges = min(most, min(int((colour[i] == 0).sum()) for i in range(b)))
-    similarity = unit @ unit.mT
-    across = (colour[:, :, None] == 0) & (colour[:, None, :] == 1)
-    best, partner = similarity.masked_fill(~across, -torch.inf).max(dim=-1)
-    if merges < 1 or sources == n:
+    merges = min(most, int(per_image.min()))
+    if merges < 1 or int(per_image[0]) == n:
         # One colour is used up: every other token is taken instead.
         parity = torch.arange(n, device=likeness.device).expand(b, n) % 2
         return bipartite_step(likeness, parity, most)
+    best, partner = _most_alike(F.normalize(likeness, dim=-1), colour)
+    target = torch.arange(n, device=likeness.device).expand(b, n).clone()
     order = best.argsort(dim=1, descending=True, stable=True)[:, :merges]
     target.scatter_(1, order, partner.gather(1, order))
     left = torch.ones(b, n, dtype=torch.bool, device=likeness.device).scatter_(1, order, False)
     kept = left.nonzero()[:, 1].reshape(b, n - merges)
     return target, kept
+
+
+def _most_alike(
+    unit: Float[Tensor, "b n c"], colour: Int[Tensor, "b n"]
+) -> tuple[Float[Tensor, "b n"], Int[Tensor, "b n"]]:
+    """(cosine, number) of the token of colour 1 that each of colour 0 is most like; -inf for those
+    of colour 1."""
+    b, n, c = unit.shape
+    if not bool((colour == colour[:1]).all()):
+        across = (colour[:, :, None] == 0) & (colour[:, None, :] == 1)
+        return (unit @ unit.mT).masked_fill(~across, -torch.inf).max(dim=-1)
+    # The same colours in every image, as in the first step always: a quarter of the products.
+    zero, one = ((colour[0] == which).nonzero()[:, 0] for which in (0, 1))
+    found = (unit[:, zero] @ unit[:, one].mT).max(dim=-1)
+    best = unit.new_full((b, n), -torch.inf)
+    partner = torch.zeros(b, n, dtype=torch.long, device=unit.device)
+    best[:, zero], partner[:, zero] = found.values, one[found.indices]
+    return best, partner
 
 
 def _added(

@@ -17,7 +17,8 @@ from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
 
 NEIGHBOURS = 10
-BLOCK = 2048
+BLOCK = 512
+SPARE = 16  # looked at beyond the k nearest, so that a tie seldom needs all
 
 
 def mutual_knn(x: Matrix, y: Matrix, k: int = NEIGHBOURS) -> Score:
@@ -90,8 +91,8 @@ def without_each(
     owner = np.repeat(np.arange(n), 2 * k)
     gone = np.concatenate([left[:, :k], right[:, :k]], axis=1).ravel()
     pairs = np.unique(np.stack([owner, gone], axis=1), axis=0)
-    for start in range(0, len(pairs), BLOCK * 8):
-        i, j = pairs[start : start + BLOCK * 8].T
+    for start in range(0, len(pairs), BLOCK * 32):
+        i, j = pairs[start : start + BLOCK * 32].T
         after = _shared(_without(left[i], j, k), _without(right[i], j, k))
         np.add.at(total, j, after - shared[i])
     return total / (k * (n - 1))
@@ -99,16 +100,43 @@ def without_each(
 
 def _nearest(unit: Float[Tensor, "n d"], k: int) -> Int[np.ndarray, "n k"]:
     n = len(unit)
+    width = min(k + SPARE, n - 1)
     found = np.empty((n, k), dtype=np.int64)
     for start in range(0, n, BLOCK):
-        rows = slice(start, min(start + BLOCK, n))
+        rows = torch.arange(start, min(start + BLOCK, n), device=unit.device)
         cosine = unit[rows] @ unit.T
-        here = torch.arange(rows.start, rows.stop, device=unit.device)
-        cosine[torch.arange(len(here), device=unit.device), here] = -torch.inf
-        # The last digit is rounding, which differs from machine to machine: ties are ties.
-        ordered = torch.sort(-(cosine * 2**40).round(), dim=1, stable=True).indices[:, :k]
-        found[rows] = ordered.cpu().numpy()
+        cosine[rows - start, rows] = -torch.inf
+        best = cosine.topk(width, dim=1)
+        order = _ordered(best.values, best.indices, n, k)
+        chosen = best.indices.gather(1, order)
+        # A tie that reaches beyond the spare ones is settled among all.
+        last = best.values.gather(1, order[:, -1:])[:, 0]
+        tied = _digits(last, n) <= _digits(best.values[:, -1], n)
+        if width < n - 1 and bool(tied.any()):
+            columns = torch.arange(n, device=unit.device).expand(int(tied.sum()), n)
+            chosen[tied] = _ordered(cosine[tied], columns, n, k)
+        found[start : start + BLOCK] = chosen.cpu().numpy()
     return found
+
+
+def _ordered(
+    cosine: Float[Tensor, "r m"], row_of: Int[Tensor, "r m"], n: int, k: int
+) -> Int[Tensor, "r k"]:
+    """The places of the k largest, of equal ones the lower row first: the row in the low bits of a
+    whole number makes the lower one the nearer, without a sort."""
+    key = _digits(cosine, n) * 2 ** _bits(n) - row_of
+    return key.topk(k, dim=1).indices
+
+
+def _digits(cosine: Tensor, n: int) -> Int[Tensor, "..."]:
+    """Cosines as whole numbers that leave room for the number of a row. The last digits are
+    rounding, which differs from machine to machine: ties are ties."""
+    known = cosine.clamp_min(-2.0)  # -inf, the sample itself, is no whole number
+    return (known * 2.0 ** min(40, 60 - _bits(n))).round().long()
+
+
+def _bits(n: int) -> int:
+    return max(1, (n - 1).bit_length())
 
 
 def _shared(left: Int[np.ndarray, "n k"], right: Int[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:

@@ -1,0 +1,89 @@
+"""Runs every benchmark, prints one table, and writes it into RESULTS.md.
+
+    python benchmarks/run_all.py [--only search cka] [--keep]
+
+Each script runs in a process of its own, one after another. `--others PYTHON` names the interpreter
+of an environment with open_clip and sentence-transformers (`make bench` makes one); without it the
+comparisons with them are left out, and said to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from table import ROWS_VARIABLE, as_markdown, gathered
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+OTHERS_VARIABLE = "ENCODERLAB_BENCH_OTHERS"
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    import torch
+    import transformers
+
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return (
+        f"{os.cpu_count()} cores of {name}, {memory:.0f} GB, {gpu}; Python "
+        f"{platform.python_version()}, torch {torch.__version__}, transformers "
+        f"{transformers.__version__}"
+    )
+
+
+def main() -> int:
+    """Runs, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", default=[], help="scripts whose name has one of these")
+    parser.add_argument("--keep", action="store_true", help="leave RESULTS.md as it is")
+    parser.add_argument("--others", default=os.environ.get(OTHERS_VARIABLE, ""))
+    given = parser.parse_args()
+    scripts = sorted(HERE.glob("bench_*.py"))
+    chosen = [s for s in scripts if not given.only or any(word in s.stem for word in given.only)]
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "rows.jsonl"
+        environment = {**os.environ, ROWS_VARIABLE: str(place), OTHERS_VARIABLE: given.others}
+        for script in chosen:
+            print(f"== {script.name}", flush=True)
+            started = time.monotonic()
+            done = subprocess.run([sys.executable, script], env=environment)
+            print(f"   {time.monotonic() - started:.0f} s", flush=True)
+            if done.returncode:
+                failed.append(script.name)
+        rows = gathered(place)
+    table = as_markdown(rows)
+    print(f"\n{machine()}\n\n{table}")
+    missed = [row.task for row in rows if row.met is False]
+    for task in missed:
+        print(f"missed: {task}")
+    if failed:
+        print(f"did not run to its end: {', '.join(failed)}", file=sys.stderr)
+    if not (given.keep or given.only or failed):
+        before, _, rest = RESULTS.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        measured = f"Measured on {machine()}.\n\n{table}"
+        RESULTS.write_text(f"{before}{BEGIN}\n{measured}\n{END}{after}", encoding="utf-8")
+        print(f"written: {RESULTS}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
