@@ -135,7 +135,7 @@ def _most_alike(
 ) -> tuple[Float[Tensor, "b n"], Int[Tensor, "b n"]]:
     """(cosine, number) of the token of colour 1 that each of colour 0 is most like; -inf for those
     of colour 1."""
-    b, n, c = unit.shape
+    b, n = unit.shape[:2]
     if not bool((colour == colour[:1]).all()):
         across = (colour[:, :, None] == 0) & (colour[:, None, :] == 1)
         return (unit @ unit.mT).masked_fill(~across, -torch.inf).max(dim=-1)
