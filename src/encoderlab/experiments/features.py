@@ -78,6 +78,7 @@ def run(
     batch_size: int = 32,
     device: str = "auto",
     dtype: str = "auto",
+    backend: str = "torch",
     trust_remote_code: bool = False,
 ) -> FeaturesResult:
     """Acts on the store in the folder `out`.
@@ -104,7 +105,7 @@ def run(
                 want="encoderlab features extract FOLDER, CSV or JSONL",
             )
         done, skipped = _extract(
-            store.root, target, encoders, what, img_root, batch_size, device, dtype,
+            store.root, target, encoders, what, img_root, batch_size, device, dtype, backend,
             trust_remote_code,
         )  # fmt: skip
     elif action == "delete":
@@ -138,6 +139,7 @@ def _extract(
     batch_size: int,
     device: str,
     dtype: str,
+    backend: str,
     trusted: bool,
 ) -> tuple[str, LeftOut]:
     from encoderlab.data.read import read_samples
@@ -148,7 +150,14 @@ def _extract(
     said = []
     skipped: LeftOut = ()
     for name in encoders:
-        encoder = load_vision(name, device, dtype, trust_remote_code=trusted)
+        encoder = load_vision(
+            name,
+            device,
+            dtype,
+            trust_remote_code=trusted,
+            backend=backend,
+            batch_size=batch_size,
+        )
         found = extract_images(encoder, samples, root, what=what, batch_size=batch_size)
         said.append(f"{name}: {len(found):,} samples, {found.computed:,} computed now")
         skipped = left_out(found.skipped)

@@ -29,13 +29,16 @@ from encoderlab.encoders.text import TextEncoder
 from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, stack
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.features.pipeline import (
+    FETCHED_LATER,
+    Arrays,
+    Coming,
     FittingBatch,
     Skipped,
     decoded_ahead,
     decoding_threads,
 )
 from encoderlab.features.quantise import from_int8, to_int8
-from encoderlab.features.store import FeatureStore, Shelf, ShelfKey, chunk_name, digest_of, for_disk
+from encoderlab.features.store import FeatureStore, Shelf, ShelfKey, chunk_name, digest_of
 from encoderlab.progress import Bar, note, progress
 
 CHUNK = 256
@@ -116,10 +119,14 @@ def extract_images(
     kinds = [_Kind.parse(one, encoder) for one in dict.fromkeys(what)]
     layers = [kind.layer for kind in kinds if kind.layer is not None]
     preprocessing = dataclasses.asdict(encoder.preprocess)
+    dtype = encoder.ran_in
+    if layers and encoder.backend is not None:
+        note(f"{encoder.name}: hidden layers go through torch, not {encoder.backend.name}")
+        dtype = encoder.where[1]
 
-    def compute(pixels: list[np.ndarray]) -> dict[str, np.ndarray]:
-        seen = encoder.encode_pixels(stack(pixels), layers=layers)
-        return {kind.name: for_disk(kind.of(seen)) for kind in kinds}
+    def compute(pixels: list[np.ndarray]) -> dict[str, Tensor]:
+        seen = encoder.encode_pixels(stack(pixels, encoder.device), layers=layers)
+        return {kind.name: kind.of(seen) for kind in kinds}
 
     with decoding_threads() as pool:
 
@@ -129,7 +136,7 @@ def extract_images(
 
         names = dict.fromkeys(kind.name for kind in kinds)
         found = _Extraction(encoder, compute, prepare, batch_size, chunk_size).run(
-            list(samples), _shelves(store, encoder, preprocessing, list(names))
+            list(samples), _shelves(store, encoder, preprocessing, list(names), dtype)
         )
     # "mean@-1" is kept as the layer it is, and found under both names.
     asked = {kind.asked: found.shelves[kind.name] for kind in kinds}
@@ -153,10 +160,9 @@ def extract_texts(
     """
     numbers = {f"mean@{k}": k for k in layer_numbers(layers, encoder.n_layers)}
 
-    def compute(batch: list[str]) -> dict[str, np.ndarray]:
+    def compute(batch: list[str]) -> dict[str, Tensor]:
         seen = encoder.encode(batch, layers=list(numbers.values()))
-        pooled = {"pooled": for_disk(seen.pooled)}
-        return pooled | {name: for_disk(seen.layers[k]) for name, k in numbers.items()}
+        return {"pooled": seen.pooled, **{name: seen.layers[k] for name, k in numbers.items()}}
 
     def prepare(batches: Iterator[Sequence[str]]) -> Prepared:
         # A list where images have either pixels or a reason: a text is its own reason to be read.
@@ -167,7 +173,13 @@ def extract_texts(
         encoder, lambda rows: compute([row[0] for row in rows]), prepare, batch_size, chunk_size
     ).run(
         list(texts),
-        _shelves(store, encoder, {"max_length": encoder.max_length}, ["pooled", *numbers]),
+        _shelves(
+            store,
+            encoder,
+            {"max_length": encoder.max_length},
+            ["pooled", *numbers],
+            encoder.where[1],
+        ),
     )
 
 
@@ -215,7 +227,7 @@ class _Chunk:
 
     digests: list[bytes]
     items: list[Any]
-    parts: list[dict[str, np.ndarray]] = field(default_factory=list)
+    parts: list[Arrays] = field(default_factory=list)
     good: list[bytes] = field(default_factory=list)
     left_out: dict[bytes, str] = field(default_factory=dict)
 
@@ -223,7 +235,7 @@ class _Chunk:
     def done(self) -> int:
         return len(self.good) + len(self.left_out)
 
-    def take(self, rows: list[Any], computed: dict[str, np.ndarray]) -> None:
+    def take(self, rows: list[Any], computed: Arrays) -> None:
         """Notes the next rows of the chunk: a text says why an item could not be read."""
         for row in rows:
             digest = self.digests[self.done]
@@ -239,14 +251,14 @@ class _Extraction:
     """The loop: what is missing, chunk by chunk, from files to the store.
 
     Args:
-        compute: prepared items to arrays with one row each.
+        compute: prepared items to tensors with one row each.
         prepare: batches of items to batches of prepared ones, ahead of need.
     """
 
     def __init__(
         self,
         encoder: VisionEncoder | TextEncoder,
-        compute: Callable[[list[Any]], dict[str, np.ndarray]],
+        compute: Callable[[list[Any]], dict[str, Tensor]],
         prepare: Callable[[Iterator[Sequence[Any]]], Prepared],
         batch_size: int,
         chunk_size: int,
@@ -327,14 +339,24 @@ class _Extraction:
                     under_way.append(chunk)
                     yield chunk.items[start : start + self.batch_size]
 
-        for batch, rows in self.prepare(batches()):
-            chunk = under_way.popleft()
-            self._rows = [row for row in rows if not isinstance(row, str)]
-            chunk.take(rows, self._fitting.run(len(self._rows)))
+        coming: deque[tuple[_Chunk, list[Any], Coming]] = deque()
+
+        def fetch() -> None:
+            chunk, rows, computed = coming.popleft()
+            chunk.take(rows, computed())
             if chunk.done == len(chunk.items):
                 self._store(chunk, shelves)
                 locks.release(chunk)
-            bar.advance(len(batch))
+            bar.advance(len(rows))
+
+        for _, rows in self.prepare(batches()):
+            self._rows = [row for row in rows if not isinstance(row, str)]
+            computed = self._fitting.run(len(self._rows))
+            coming.append((under_way.popleft(), rows, computed))
+            if len(coming) > FETCHED_LATER[self.encoder.device.type]:
+                fetch()
+        while coming:
+            fetch()
 
     @staticmethod
     def _store(chunk: _Chunk, shelves: dict[str, Shelf]) -> None:
@@ -403,10 +425,10 @@ def _shelves(
     encoder: VisionEncoder | TextEncoder,
     preprocessing: Mapping[str, Any],
     what: Sequence[str],
+    dtype: str,
 ) -> dict[str, Shelf]:
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     described = json.dumps(preprocessing, sort_keys=True)
-    dtype = encoder.where[1]
     return {
         one: store.shelf(ShelfKey(encoder.name, encoder.fingerprint, described, one, dtype))
         for one in what

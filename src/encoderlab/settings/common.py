@@ -10,6 +10,8 @@ COMMON = "on every command"
 WHERE = "where it runs"
 DEVICE_HELP = "auto, cpu, cuda or cuda:N"
 DTYPE_HELP = "auto, float32, bfloat16 or float16"
+BACKENDS = ("torch", "compile", "onnxruntime", "openvino", "auto")
+BACKEND_HELP = "what runs the image tower; auto: the fastest of those here that give the same"
 MODEL_HELP = "an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision]"
 
 

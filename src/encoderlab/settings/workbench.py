@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoderlab.settings.common import COMMON, DEVICE_HELP, DTYPE_HELP, MODEL_HELP, WHERE, Common
+from encoderlab.settings.common import (
+    BACKEND_HELP,
+    BACKENDS,
+    COMMON,
+    DEVICE_HELP,
+    DTYPE_HELP,
+    MODEL_HELP,
+    WHERE,
+    Common,
+)
 from encoderlab.settings.setting import output_folder, setting
 
 DOOR, OFFER, LIMITS = "who gets in", "what visitors may choose", "limits"
@@ -67,6 +76,7 @@ class Features(Common):
     batch_size: int = setting(32, "images at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)
     trust_remote_code: bool = setting(
         False,
         "run the Python that comes with a checkpoint (only from a source you trust)",
