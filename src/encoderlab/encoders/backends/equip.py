@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from encoderlab.encoders.backends import remembered
@@ -64,6 +65,8 @@ def equipped(load: Callable[[], Encoder], backend: str, dtype: str, batch: int) 
                 remembered.keep(asked, report)
                 del side
                 encoder = load()  # the probe has rounded its weights
+            # The same weights may have had another name when they were probed.
+            report = replace(report, encoder=encoder.name)
             note(report.sentence())
             detail(report.to_text())
             backend = report.chosen

@@ -106,6 +106,7 @@ def fastest(rows: Iterable[Tried]) -> str:
     return best.backend if best is not None and (best.ratio or 0.0) >= WORTH_BUILDING else TORCH
 
 
+@torch.inference_mode()  # tensors of another mode would be compiled for once more
 def pictures(preprocess: Preprocess, count: int, device: torch.device) -> Tensor:
     """Standardised pixels of drawn pictures, the same each time: scenes, charts, tables, text."""
     from encoderlab.data.synthetic import generate
