@@ -30,9 +30,10 @@ class Compiled:
         if lacking is None:
             return None
         return MissingError(
-            f"torch.compile has {lacking[0]}", got=str(device), want=lacking[1],
+            f"torch.compile has {lacking[0]}",
+            want=lacking[1],
             hint="install it, or choose another --backend",
-        )  # fmt: skip
+        )
 
     def build(self, side: ImageSide, dtype: torch.dtype, batch: int) -> Run:
         # Another shape would be compiled anew, for half a minute: so there is one shape.
