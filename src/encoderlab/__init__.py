@@ -38,6 +38,7 @@ _WHERE = {
     "elas": "encoderlab.experiments.elas:run",
     "embedding": "encoderlab.experiments.embedding:run",
     "evaluate": "encoderlab.experiments.evaluate:run",
+    "export": "encoderlab.experiments.export:run",
     "features": "encoderlab.experiments.features:run",
     "index": "encoderlab.experiments.index:run",
     "layers": "encoderlab.experiments.layers:run",
@@ -80,6 +81,7 @@ __all__ = [
     "elas",
     "embedding",
     "evaluate",
+    "export",
     "features",
     "index",
     "layers",
@@ -115,6 +117,7 @@ if TYPE_CHECKING:
     from encoderlab.experiments.elas import run as elas
     from encoderlab.experiments.embedding import run as embedding
     from encoderlab.experiments.evaluate import run as evaluate
+    from encoderlab.experiments.export import run as export
     from encoderlab.experiments.features import run as features
     from encoderlab.experiments.index import run as index
     from encoderlab.experiments.layers import run as layers

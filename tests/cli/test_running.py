@@ -41,7 +41,7 @@ def experiment(monkeypatch):
     return use
 
 
-def _echo(*, out=None, csv, img_root, model, batch_size, device, dtype):
+def _echo(*, out=None, csv, img_root, model, batch_size, device, dtype, backend):
     note("a decision")
     print("chatter of a library")
     return Echo(batch_size)

@@ -48,16 +48,16 @@ def test_the_batch_is_halved_when_memory_runs_out(
 ) -> None:
     samples = read_samples(world / "images")
     expected = embed_samples(encoder, samples).vectors
-    embed = encoder.embed_pixels
+    embed = encoder.encode_pixels
     tried = []
 
-    def tight(pixels: torch.Tensor) -> np.ndarray:
+    def tight(pixels: torch.Tensor) -> torch.Tensor:
         tried.append(len(pixels))
         if len(pixels) > 3:
             raise torch.OutOfMemoryError("out of memory")
         return embed(pixels)
 
-    monkeypatch.setattr(encoder, "embed_pixels", tight)
+    monkeypatch.setattr(encoder, "encode_pixels", tight)
     found = embed_samples(encoder, samples, 12)
     np.testing.assert_allclose(found.vectors, expected, atol=1e-5)
     assert tried[:3] == [12, 6, 3]
@@ -67,10 +67,10 @@ def test_the_batch_is_halved_when_memory_runs_out(
 def test_one_image_too_many_ends_the_work_in_words(
     encoder: DualEncoder, world: Path, monkeypatch
 ) -> None:
-    def never(pixels: torch.Tensor) -> np.ndarray:
+    def never(pixels: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(encoder, "embed_pixels", never)
+    monkeypatch.setattr(encoder, "encode_pixels", never)
     with pytest.raises(WorkError, match="one image at a time"):
         embed_samples(encoder, read_samples(world / "images"), 4)
 
@@ -78,9 +78,9 @@ def test_one_image_too_many_ends_the_work_in_words(
 def test_a_bug_is_not_taken_for_lack_of_memory(
     encoder: DualEncoder, world: Path, monkeypatch
 ) -> None:
-    def broken(pixels: torch.Tensor) -> np.ndarray:
+    def broken(pixels: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(encoder, "embed_pixels", broken)
+    monkeypatch.setattr(encoder, "encode_pixels", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         embed_samples(encoder, read_samples(world / "images"), 4)

@@ -84,8 +84,8 @@ def test_only_what_is_new_is_embedded_and_what_is_gone_goes(
     filled: Index, photos: Path, encoder: DualEncoder, monkeypatch
 ) -> None:
     embedded = []
-    embed = encoder.embed_pixels
-    monkeypatch.setattr(encoder, "embed_pixels", lambda p: embedded.append(len(p)) or embed(p))
+    embed = encoder.encode_pixels
+    monkeypatch.setattr(encoder, "encode_pixels", lambda p: embedded.append(len(p)) or embed(p))
     samples = read_samples(photos / "captions.csv")
     again = filled.sync(samples, "photos")
     assert (again.added, again.unchanged, again.removed) == (0, 20, 0)

@@ -16,14 +16,17 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from encoderlab.encoders.backends.contract import TORCH, Engine, ImageSide, ran_in
+from encoderlab.encoders.backends.equip import equipped
+from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
-from encoderlab.encoders.hardware import choose_device, choose_dtype
+from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.loading import read_part
 from encoderlab.encoders.shared import shareable
 from encoderlab.encoders.text import TextEncoder, load_text
-from encoderlab.encoders.vision import VisionEncoder, load_vision, stack
+from encoderlab.encoders.vision import BATCH, VisionEncoder, load_vision, stack
 from encoderlab.errors import UsageError
 from encoderlab.models import checkpoint as training_checkpoint
 from encoderlab.models.clip import CLIP, Preprocess
@@ -35,6 +38,20 @@ TEXT_BATCH = 256
 
 class TwoSides(Protocol):
     """What a dual encoder needs of its network; both give vectors that are not normalised."""
+
+    @property
+    def image_network(self) -> nn.Module:
+        """What holds the weights of the image side."""
+        ...
+
+    @property
+    def text_network(self) -> nn.Module:
+        """What holds the weights of the text side."""
+        ...
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> object:
+        """Moves both sides."""
+        ...
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Of standardised pixels (b, 3, h, w)."""
@@ -74,7 +91,10 @@ class DualEncoder:
         self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
         self.device, self.dtype = device, dtype
         self.dim, self.logit_scale, self.trained_steps = dim, logit_scale, trained_steps
-        self._image_tower = model.encode_image
+        self.family = checkpoint.family
+        # What runs the image side in torch's place, and why it was chosen.
+        self.backend: Engine | None = None
+        self.report: ParityReport | None = None
 
     @property
     def where(self) -> tuple[str, str]:
@@ -86,15 +106,42 @@ class DualEncoder:
         """Side of the square of pixels that the image tower takes."""
         return self.preprocess.size
 
-    def compile(self) -> None:
-        """Compiles the image tower: worth its half minute from some thousands of images on."""
-        self._image_tower = torch.compile(self.model.encode_image, dynamic=False)
+    @property
+    def ran_in(self) -> str:
+        """What embeddings of images are known by: the number format, and the backend where it is
+        not torch, whose last digits differ."""
+        return ran_in(self.dtype, self.backend)
+
+    def image_side(self) -> ImageSide:
+        """The image side as one module: pixels to vectors that are not normalised."""
+        return ImageSide(
+            self.model.image_network,
+            lambda pixels: (self.model.encode_image(pixels),),
+            ("image_embedding",),
+            self.preprocess.shape,
+            self.name,
+            self.family,
+        )
+
+    def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
+        """Moves both sides; a backend, which was built for where they were, is let go."""
+        self.backend = None
+        self.device, self.dtype = device or self.device, dtype or self.dtype
+        self.model.to(self.device, self.dtype)
 
     @torch.inference_mode()
+    def encode_pixels(self, pixels: UInt8[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
+        """Vectors of images that `preprocess.to_bytes` has made, on the device."""
+        ready = self.preprocess.standardise(to_device(pixels, self.device))
+        if self.backend is not None:
+            (vectors,) = self.backend(ready)
+        else:
+            vectors = self.model.encode_image(ready.to(self.dtype))
+        return F.normalize(vectors.float(), dim=-1)
+
     def embed_pixels(self, pixels: UInt8[Tensor, "b 3 s s"]) -> Float[np.ndarray, "b d"]:
-        """Vectors of images that `preprocess.to_bytes` has made."""
-        ready = self.preprocess.standardise(pixels.to(self.device, non_blocking=True))
-        return _unit(self._image_tower(ready.to(self.dtype)))
+        """The same, here."""
+        return self.encode_pixels(pixels).cpu().numpy()
 
     def embed_images(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "n d"]:
         """Vectors of a few images that are decoded already."""
@@ -108,7 +155,8 @@ class DualEncoder:
         parts = [np.zeros((0, self.dim), dtype=np.float32)]
         for start in range(0, len(texts), TEXT_BATCH):
             tokens = self.tokenizer(texts[start : start + TEXT_BATCH]).to(self.device)
-            parts.append(_unit(self.model.encode_text(tokens)))
+            vectors = self.model.encode_text(tokens)
+            parts.append(F.normalize(vectors.float(), dim=-1).cpu().numpy())
         return np.concatenate(parts)
 
 
@@ -119,13 +167,32 @@ def load_dual(
     dtype: str = "auto",
     *,
     allow_untrained: bool = False,
+    backend: str = TORCH,
+    batch_size: int = BATCH,
 ) -> DualEncoder:
     """The dual encoder called `name`: embedded, alias, training run, folder or hub id.
 
+    Args:
+        backend: what runs the image side: torch, compile, onnxruntime, openvino, or auto, the
+            fastest of those that are here and give the same. Text goes through torch.
+        batch_size: images at once, for which a backend is made ready.
+
     Raises:
-        MissingError: nothing has that name, or the GPU is not there.
-        UsageError: another family, a damaged checkpoint, or one that was never trained.
+        MissingError: nothing has that name, or the GPU or what the backend needs is not there.
+        UsageError: another family, a damaged checkpoint, one that was never trained, or a backend
+            that the family does not take.
+        WorkError: the backend does not give what torch gives.
     """
+    if backend == TORCH:
+        return _load(name, device, dtype, allow_untrained)
+    where = choose_device(device)
+    return equipped(
+        lambda: _load(name, str(where), "float32", allow_untrained), backend, dtype, batch_size
+    )
+
+
+def _load(name: str, device: str | int | None, dtype: str, allow_untrained: bool) -> DualEncoder:
+    """`load_dual` on torch."""
     where = choose_device(device)
     checkpoint = resolve(name)
     if checkpoint.family not in FAMILIES:
@@ -178,6 +245,19 @@ class _SigLIPSides:
     def __init__(self, vision: VisionEncoder, text: TextEncoder) -> None:
         self.vision, self.text = vision, text
 
+    @property
+    def image_network(self) -> nn.Module:
+        return self.vision.tower
+
+    @property
+    def text_network(self) -> nn.Module:
+        return self.text.model
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.vision.to(device=device, dtype=dtype)
+        self.text.model.to(device, dtype)
+        self.text.device, self.text.dtype = device, dtype
+
     def encode_image(self, pixels: Tensor) -> Tensor:
         seen = self.vision.look(pixels)
         return self.vision.pool(seen, seen.tokens)
@@ -216,7 +296,3 @@ def _siglip(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) ->
         float(scale.exp()),
         record.get("encoderlab", {}).get("trained_steps"),
     )
-
-
-def _unit(vectors: Tensor) -> Float[np.ndarray, "b d"]:
-    return F.normalize(vectors.float(), dim=-1).cpu().numpy()

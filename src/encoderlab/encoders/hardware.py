@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
+import platform
 import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.progress import note
@@ -76,6 +79,20 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def processor(device: torch.device) -> str:
+    """The name of the chip, and what it can do where the name does not say."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    able = torch.backends.cpu.get_cpu_capability() + (", bf16" if cpu_has_bf16() else "")
+    return f"{named[0] if named else name}, {able}"
+
+
 def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of one large matrix product, the best of several: what this device could
     do if a model were nothing else."""
@@ -89,6 +106,26 @@ def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
         wait_for(device)
         best = max(best, 2.0 * size**3 / (time.perf_counter() - started))
     return best
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device; from pinned memory to a GPU it is made beside what the GPU computes."""
+    if device.type != "cuda" or not tensor.is_pinned():
+        return tensor.to(device)
+    copying = _copying(device)
+    with torch.cuda.stream(copying):
+        moved = tensor.to(device, non_blocking=True)
+    computing = torch.cuda.current_stream(device)
+    computing.wait_stream(copying)
+    # Its memory must not go to another copy while a kernel still reads it.
+    moved.record_stream(computing)
+    return moved
+
+
+@functools.cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    """One stream per GPU for copies to it."""
+    return torch.cuda.Stream(device)
 
 
 def wait_for(device: torch.device) -> None:

@@ -86,6 +86,29 @@ def read_preprocess(
     )
 
 
+def as_record(preprocess: Preprocess) -> dict[str, Any]:
+    """The preprocessor_config.json of a preprocessing, which `read_preprocess` and transformers'
+    CLIPImageProcessor read."""
+    height, width = preprocess.shape
+    cuts = preprocess.fit == "crop" or preprocess.resize_to is not None
+    side = preprocess.resize_to or preprocess.size
+    whole = {"height": side, "width": side} if cuts else {"height": height, "width": width}
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": side} if preprocess.fit == "crop" else whole,
+        "resample": preprocess.resample,
+        "do_center_crop": cuts,
+        **({"crop_size": {"height": height, "width": width}} if cuts else {}),
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocess.mean),
+        "image_std": list(preprocess.std),
+    }
+
+
 def _triple(values: Any) -> Triple:
     red, green, blue = map(float, values)
     return red, green, blue

@@ -59,6 +59,9 @@ def words_for(model: Any) -> Words:
     # A path from here means nothing in another working directory.
     here = model.checkpoint.kind in ("folder", "training")
     own: dict[str, Any] = {"device": "auto", "dtype": model.where[1]}
+    if getattr(model, "backend", None) is not None:
+        # What a probe has chosen here holds there too: other numbers would be other features.
+        own["backend"] = model.backend.name
     if here:
         untrained, _, _ = str(name).rpartition(":")
         prefix = f"{untrained}:" if untrained else ""

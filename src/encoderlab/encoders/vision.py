@@ -22,8 +22,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from encoderlab.encoders.backends.contract import TORCH, Engine, ImageSide, ran_in
+from encoderlab.encoders.backends.equip import equipped
+from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
-from encoderlab.encoders.hardware import choose_device, choose_dtype
+from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import read_config, silent_loading
 from encoderlab.encoders.preprocessing import read_preprocess
@@ -51,6 +54,7 @@ FAMILIES = {
 }
 GENERIC = "generic:AnyViT"
 UNTRAINED = "untrained:"
+BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,9 @@ class VisionEncoder:
         self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
         self.family = checkpoint.family
         self.device, self.dtype = device, dtype
+        # What runs the plain forward in torch's place, and why it was chosen.
+        self.backend: Engine | None = None
+        self.report: ParityReport | None = None
         self.patch_size = self._patch_size()
         height, width = preprocess.shape
         # Rounded down: SigLIP so400m cuts 384 pixels into 27 patches of 14 and leaves the rest.
@@ -222,6 +229,12 @@ class VisionEncoder:
         return str(self.device), str(self.dtype).removeprefix("torch.")
 
     @property
+    def ran_in(self) -> str:
+        """What features of the plain forward are known by: the number format, and the backend
+        where it is not torch, whose last digits differ."""
+        return ran_in(self.dtype, self.backend)
+
+    @property
     def image_size(self) -> int:
         """The shorter side of the pixels that the tower takes."""
         return min(self.preprocess.shape)
@@ -245,14 +258,19 @@ class VisionEncoder:
         """
         chosen = layer_numbers(layers, self.n_layers)
         blocks = layer_numbers(attention, self.n_layers, first=1)
-        ready = self.preprocess.standardise(pixels.to(self.device, non_blocking=True))
+        ready = self.preprocess.standardise(to_device(pixels, self.device))
         wanted = {}
         if chosen:
             wanted["output_hidden_states"] = True
         if blocks:
             wanted["output_attentions"] = True
-        with self.eager_attention() if blocks else contextlib.nullcontext():
-            seen = self.look(ready.to(self.dtype), **wanted)
+        pooled = None
+        if self.backend is not None and not wanted:
+            tokens, pooled = self.backend(ready)
+            seen = Seen(tokens)
+        else:
+            with self.eager_attention() if blocks else contextlib.nullcontext():
+                seen = self.look(ready.to(self.dtype), **wanted)
         special = self.special_tokens
         patches = seen.tokens[:, special:]
         if patches.shape[1] != self.grid[0] * self.grid[1]:
@@ -268,7 +286,7 @@ class VisionEncoder:
             patches,
             self.grid,
             seen.tokens[:, 0] if self.has_cls and special else None,
-            self.pool(seen, patches),
+            self.pool(seen, patches) if pooled is None else pooled,
             self.project(patches),
             {k: seen.hidden[k][:, special:] for k in chosen},
             {k: seen.hidden[k][:, :special] for k in chosen},
@@ -319,8 +337,24 @@ class VisionEncoder:
             attention=attention,
         )
 
+    def image_side(self) -> ImageSide:
+        """The plain forward as one module: all tokens, and the pooled vector."""
+        return ImageSide(
+            self.tower,
+            self._tokens_and_pooled,
+            ("tokens", "pooled"),
+            self.preprocess.shape,
+            self.name,
+            self.family,
+        )
+
+    def _tokens_and_pooled(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        seen = self.look(pixels)
+        return seen.tokens, self.pool(seen, seen.tokens[:, self.special_tokens :])
+
     def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
-        """Moves the tower."""
+        """Moves the tower; a backend, which was built for where it was, is let go."""
+        self.backend = None
         self.device, self.dtype = device or self.device, dtype or self.dtype
         self.tower.to(self.device, self.dtype)
 
@@ -367,6 +401,8 @@ def load_vision(
     *,
     resolution: tuple[int, int] | int | None = None,
     trust_remote_code: bool = False,
+    backend: str = TORCH,
+    batch_size: int = BATCH,
 ) -> VisionEncoder:
     """The vision encoder called `name`: embedded, alias, training run, folder or hub id.
 
@@ -377,12 +413,36 @@ def load_vision(
         resolution: (height, width) or one side in pixels, instead of the checkpoint's own; images
             are squashed to it and positions interpolated.
         trust_remote_code: whether Python that comes with the checkpoint may run.
+        backend: what runs the plain forward: torch, compile, onnxruntime, openvino, or auto, the
+            fastest of those that are here and give the same. Layers and attention go through torch.
+        batch_size: images at once, for which a backend is made ready.
 
     Raises:
-        MissingError: nothing has that name, the hub cannot be reached, or the GPU is not there.
-        UsageError: no vision encoder, a damaged checkpoint, a resolution that the family does not
-            take, or remote code that was not allowed.
+        MissingError: nothing has that name, the hub cannot be reached, or the GPU or what the
+            backend needs is not there.
+        UsageError: no vision encoder, a damaged checkpoint, a resolution or a backend that the
+            family does not take, or remote code that was not allowed.
+        WorkError: the backend does not give what torch gives.
     """
+    if backend == TORCH:
+        return _load(name, device, dtype, resolution, trust_remote_code)
+    where = choose_device(device)
+    return equipped(
+        lambda: _load(name, str(where), "float32", resolution, trust_remote_code),
+        backend,
+        dtype,
+        batch_size,
+    )
+
+
+def _load(
+    name: str | Path,
+    device: str | int | None,
+    dtype: str,
+    resolution: tuple[int, int] | int | None,
+    trust_remote_code: bool,
+) -> VisionEncoder:
+    """`load_vision` on torch."""
     if str(name).startswith(UNTRAINED):
         trained = load_vision(
             str(name).removeprefix(UNTRAINED),
@@ -449,9 +509,16 @@ def own_side(config: Any) -> int | None:
     return size or None
 
 
-def stack(images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[Tensor, "b 3 h w"]:
-    """Bytes of single images as one batch, channels first."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+def stack(
+    images: Sequence[UInt8[np.ndarray, "h w 3"]], device: torch.device | None = None
+) -> UInt8[Tensor, "b 3 h w"]:
+    """Bytes of single images as one batch, channels first; in memory that a GPU copies from by
+    itself, where `device` is one."""
+    if device is None or device.type != "cuda":
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    pinned = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=True)
+    np.stack(images, out=pinned.numpy())
+    return pinned.permute(0, 3, 1, 2)
 
 
 def _adapter(where: str) -> type[VisionEncoder]:

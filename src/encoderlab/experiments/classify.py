@@ -132,6 +132,7 @@ def run(
     batch_size: int = 64,
     device: str = "auto",
     dtype: str = "auto",
+    backend: str = "torch",
     seed: int = 0,
 ) -> ClassifyResult:
     """Zero-shot classes of the images in `image_dir`.
@@ -159,7 +160,7 @@ def run(
     names = _classes(classes, samples)
     sentences = _templates(templates, names)
     answers = _answers(samples, labels_csv, image_dir, names)
-    encoder = load_dual(model, device, dtype)
+    encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
     vectors = []
     for name in names:
         used = sentences or (TEMPLATES_KO if _is_hangul(name) else TEMPLATES)
@@ -189,7 +190,7 @@ def run(
     skipped = left_out(embedded.skipped)
     result = ClassifyResult(
         encoder.name, encoder.fingerprint,
-        *encoder.where, tuple(names),
+        str(encoder.device), encoder.ran_in, tuple(names),
         tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
         predictions, accuracy, skipped, as_warnings(skipped),
     )  # fmt: skip

@@ -25,6 +25,8 @@ EXTRAS = {
     "demo": ("skimage", "photographs for `make demo`"),
     "umap": ("umap", "embedding --method umap"),
     "gpu": ("bitsandbytes", "8-bit and 4-bit language models, device_map"),
+    "onnx": ("onnxruntime", "export, --backend onnxruntime"),
+    "openvino": ("openvino", "--backend openvino"),
     "wandb": ("wandb", "--logger wandb"),
     "sweep": ("hydra_plugins.hydra_joblib_launcher", "hydra/launcher=joblib"),
     "bench": ("faiss", "the benchmarks"),

@@ -98,6 +98,7 @@ def run(
     batch_size: int = 64,
     device: str = "auto",
     dtype: str = "auto",
+    backend: str = "torch",
     seed: int = 0,
 ) -> EvaluateResult:
     """Recall@1/5/10, MRR and median rank of `model` on the pairs of `csv`, both directions.
@@ -117,7 +118,7 @@ def run(
     samples = [sample for sample in read_samples(csv, img_root) if sample.texts]
     if not samples:
         raise UsageError("no image has a caption", got=csv, want="captions to retrieve by")
-    encoder = load_dual(model, device, dtype)
+    encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
     embedded = embed_samples(encoder, samples, batch_size)
     if not embedded.samples:
         raise UsageError(
@@ -141,7 +142,8 @@ def run(
     return EvaluateResult(
         encoder.name,
         encoder.fingerprint,
-        *encoder.where,
+        str(encoder.device),
+        encoder.ran_in,
         csv,
         found,
         skipped,

@@ -79,6 +79,7 @@ def run(
     batch_size: int = 32,
     device: str = "auto",
     dtype: str = "auto",
+    backend: str = "torch",
     trust_remote_code: bool = False,
     engine: str = "local",
     workers: int = 0,
@@ -108,7 +109,7 @@ def run(
                 want="encoderlab features extract FOLDER, CSV, JSONL or SHARDS",
             )
         done, skipped = _extract(
-            store.root, target, encoders, what, img_root, batch_size, device, dtype,
+            store.root, target, encoders, what, img_root, batch_size, device, dtype, backend,
             trust_remote_code, engines.engine(engine, workers),
         )  # fmt: skip
     elif action == "delete":
@@ -142,6 +143,7 @@ def _extract(
     batch_size: int,
     device: str,
     dtype: str,
+    backend: str,
     trusted: bool,
     by: Engine,
 ) -> tuple[str, LeftOut]:
@@ -152,7 +154,15 @@ def _extract(
     kept, computed = dict.fromkeys(encoders, 0), dict.fromkeys(encoders, 0)
     skipped: dict[tuple[str, str], None] = {}
     loaded = {
-        name: load_vision(name, device, dtype, trust_remote_code=trusted) for name in encoders
+        name: load_vision(
+            name,
+            device,
+            dtype,
+            trust_remote_code=trusted,
+            backend=backend,
+            batch_size=batch_size,
+        )
+        for name in encoders
     }
     for part in read_parts(target, img_root):
         for name, encoder in loaded.items():

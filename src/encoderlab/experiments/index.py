@@ -70,6 +70,7 @@ def run(
     batch_size: int = 64,
     device: str = "auto",
     dtype: str = "auto",
+    backend: str = "torch",
     seed: int = 0,
 ) -> IndexResult:
     """Embeds the images of `source` into the index at `db`: only what is new or changed; rows of
@@ -84,7 +85,7 @@ def run(
 
     started = time.perf_counter()
     samples = read_samples(source, img_root)
-    encoder = load_dual(model, device, dtype)
+    encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
     index = Index.create(db, encoder)
     changes = index.sync(samples, str(Path(source).absolute()), batch_size)
     if ann:
@@ -92,7 +93,7 @@ def run(
     skipped = left_out(changes.skipped)
     return IndexResult(
         db, encoder.name, encoder.fingerprint,
-        *encoder.where, source, changes.added, changes.unchanged,
+        str(encoder.device), encoder.ran_in, source, changes.added, changes.unchanged,
         changes.removed, len(index), index.has_ann, time.perf_counter() - started, skipped,
         as_warnings(skipped),
     )  # fmt: skip

@@ -5,16 +5,21 @@ Knows samples and a dual encoder; stores nothing.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from encoderlab.data.sample import Sample
 from encoderlab.encoders.dual import DualEncoder, stack
 from encoderlab.features.pipeline import (
+    FETCHED_LATER,
+    Coming,
+    Decoded,
     FittingBatch,
     Skipped,
     batches_of,
@@ -23,6 +28,8 @@ from encoderlab.features.pipeline import (
     prepared_ahead,
 )
 from encoderlab.progress import progress
+
+Good = tuple[Sample, Decoded]
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,8 @@ def embed_batches(
     """The same a batch at a time, for whoever stores as it goes."""
     pixels: list[np.ndarray] = []
 
-    def compute(rows: slice) -> dict[str, np.ndarray]:
-        return {"pooled": encoder.embed_pixels(stack(pixels[rows]))}
+    def compute(rows: slice) -> dict[str, Tensor]:
+        return {"pooled": encoder.encode_pixels(stack(pixels[rows], encoder.device))}
 
     fitting = FittingBatch(batch_size, compute, encoder.name, encoder.device.type == "cuda")
     empty = np.zeros((0, encoder.dim), dtype=np.float32)
@@ -71,14 +78,27 @@ def embed_batches(
         decoding_threads() as pool,
         progress(what, total=len(samples), unit="image") as bar,
     ):
+        coming: deque[tuple[list[Good], list[Skipped], Coming]] = deque()
+
+        def fetch() -> Embedded:
+            good, skipped, computed = coming.popleft()
+            bar.advance(len(good) + len(skipped))
+            return Embedded(
+                computed().get("pooled", empty),
+                [sample for sample, _ in good],
+                [decoded.size for _, decoded in good],
+                skipped,
+            )
+
         batches = batches_of(samples, batch_size)
         decode = partial(decode_for, encoder.preprocess)
         for batch, decoded in prepared_ahead(pool, decode, batches):
-            good = [(s, d) for s, d in zip(batch, decoded, strict=True) if not isinstance(d, str)]
-            skipped = [
-                Skipped(s.id, d) for s, d in zip(batch, decoded, strict=True) if isinstance(d, str)
-            ]
+            pairs = list(zip(batch, decoded, strict=True))
+            good = [(s, d) for s, d in pairs if not isinstance(d, str)]
+            skipped = [Skipped(s.id, d) for s, d in pairs if isinstance(d, str)]
             pixels[:] = [d.pixels for _, d in good]
-            vectors = fitting.run(len(pixels)).get("pooled", empty)
-            bar.advance(len(batch))
-            yield Embedded(vectors, [s for s, _ in good], [d.size for _, d in good], skipped)
+            coming.append((good, skipped, fitting.run(len(pixels))))
+            if len(coming) > FETCHED_LATER[encoder.device.type]:
+                yield fetch()
+        while coming:
+            yield fetch()

@@ -110,6 +110,8 @@ def extract_images(
     """
     kinds = {kind.name: kind for kind in (Kind.parse(one, encoder) for one in what)}
     work = ImageWork(encoder, tuple(kinds.values()))
+    if work.layers and encoder.backend is not None:
+        note(f"{encoder.name}: hidden layers go through torch, not {encoder.backend.name}")
     found = _extract(work, list(samples), store, batch_size, chunk_size, engine(by))
     # "mean@-1" is kept as the layer it is, and found under both names.
     asked = {one: found.shelves[Kind.parse(one, encoder).name] for one in what}

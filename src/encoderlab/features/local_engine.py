@@ -81,24 +81,26 @@ class _Loop:
                     under_way.append(chunk)
                     yield chunk.items[start : start + self.batch_size]
 
-        for batch, rows in self._prepared(batches()):
-            chunk = under_way.popleft()
-            self.computing.add(chunk, rows)
+        for rows in self._prepared(batches()):
+            self._keep(self.computing.add(under_way.popleft(), rows))
+        self._keep(self.computing.rest())
+
+    def _keep(self, come: Iterator[tuple[Chunk, int]]) -> None:
+        for chunk, rows in come:
             if chunk.done == len(chunk.items):
                 chunk.store(self.shelves)
                 self.locks.release(chunk)
-            self.bar.advance(len(batch))
+            self.bar.advance(rows)
 
-    def _prepared(
-        self, batches: Iterator[Sequence[Any]]
-    ) -> Iterator[tuple[Sequence[Any], list[Any]]]:
+    def _prepared(self, batches: Iterator[Sequence[Any]]) -> Iterator[list[Any]]:
         prepare = self.work.preparing()
         if not self.work.needs_decoding:
             for batch in batches:
-                yield batch, [prepare(item) for item in batch]
+                yield [prepare(item) for item in batch]
             return
         with decoding_threads() as pool:
-            yield from prepared_ahead(pool, prepare, batches)
+            for _, rows in prepared_ahead(pool, prepare, batches):
+                yield rows
 
     def _is_there(self, chunk: Chunk) -> bool:
         for shelf in self.shelves.values():

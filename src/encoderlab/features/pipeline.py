@@ -16,19 +16,27 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from encoderlab.data.decode import ImageError
 from encoderlab.data.sample import Sample
 from encoderlab.errors import WorkError
+from encoderlab.features.store import for_disk
 from encoderlab.models.clip import Preprocess
 from encoderlab.progress import note
 
 # How many batches are decoded ahead of the model: enough to hide decoding, little memory.
 AHEAD = 3
+# How many batches are computed before the first of them is fetched: a GPU has the next one to work
+# on while the last one's results are copied and stored; a CPU computes and stores by turns.
+FETCHED_LATER = {"cuda": 1, "cpu": 0}
 
+Computed = Mapping[str, Tensor]
 Arrays = Mapping[str, np.ndarray]
 In = TypeVar("In")
 Out = TypeVar("Out")
+# Rows that may still be on their way; calling it waits for them.
+Coming = Callable[[], Arrays]
 
 
 @dataclass(frozen=True)
@@ -83,31 +91,60 @@ def prepared_ahead(
                 future.cancel()
 
 
+class _Copied:
+    """What was computed, on its way into this memory: from a GPU beside what it computes next."""
+
+    def __init__(self, computed: Computed) -> None:
+        self.there: dict[str, Tensor] = dict(computed)
+        self.done: torch.cuda.Event | None = None
+        if any(one.device.type == "cuda" for one in computed.values()):
+            self.there = {name: _into_pinned(one) for name, one in computed.items()}
+            self.done = torch.cuda.Event()
+            self.done.record()
+
+    def arrays(self) -> Arrays:
+        """The rows, as soon as they are here."""
+        if self.done is not None:
+            self.done.synchronize()
+        return {name: for_disk(one) for name, one in self.there.items()}
+
+
+def _into_pinned(tensor: Tensor) -> Tensor:
+    there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return there.copy_(tensor, non_blocking=True)
+
+
+def _joined(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    names = parts[0] if parts else {}
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
 class FittingBatch:
     """The batch size that fits: halved, aloud, when memory runs out, and kept for what follows.
 
     Args:
-        compute: takes a slice of the batch and gives arrays with one row per item.
+        compute: takes a slice of the batch and gives tensors with one row per item.
         name: the model, for the message when not even one item fits.
         cuda: whether the memory that ran out is a GPU's.
     """
 
     def __init__(
-        self, size: int, compute: Callable[[slice], Arrays], name: str, cuda: bool = False
+        self, size: int, compute: Callable[[slice], Computed], name: str, cuda: bool = False
     ) -> None:
         self.size, self.compute, self.name, self.cuda = size, compute, name, cuda
 
-    def run(self, count: int) -> dict[str, np.ndarray]:
-        """The arrays of `count` items.
+    def run(self, count: int) -> Coming:
+        """What is computed of `count` items.
 
         Raises:
             WorkError: out of memory even one item at a time.
         """
-        parts: list[Arrays] = []
+        parts: list[Coming] = []
         start = 0
         while start < count:
             try:
-                parts.append(self.compute(slice(start, min(start + self.size, count))))
+                rows = slice(start, min(start + self.size, count))
+                parts.append(_Copied(self.compute(rows)).arrays)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_memory(error):
                     raise
@@ -123,8 +160,7 @@ class FittingBatch:
                     torch.cuda.empty_cache()
                 continue
             start += self.size
-        names = parts[0] if parts else {}
-        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+        return lambda: _joined([part() for part in parts])
 
 
 def batches_of(items: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:

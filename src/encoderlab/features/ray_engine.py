@@ -168,8 +168,7 @@ class _Worker:
             else:
                 prepare = self.work.preparing()
                 ready = [prepare(item) for item in items]
-            for start in range(0, len(ready), self.batch_size):
-                self.computing.add(chunk, ready[start : start + self.batch_size])
+            self.computing.whole(chunk, ready, self.batch_size)
             chunk.store(self.shelves)
         return {"items": len(digests)}
 

@@ -46,7 +46,7 @@ class ShelfKey:
         fingerprint: of the checkpoint.
         preprocessing: of the pixels or the text, as canonical JSON.
         what: pooled, cls, projected, patches, patches@LAYER, mean@LAYER.
-        dtype: the number format that the model ran in.
+        dtype: the number format that the model ran in, and the backend where it was not torch.
     """
 
     encoder: str

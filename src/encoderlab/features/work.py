@@ -10,7 +10,8 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,9 +24,15 @@ from encoderlab.encoders.reloading import words_for
 from encoderlab.encoders.text import TextEncoder
 from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, stack
 from encoderlab.errors import UsageError
-from encoderlab.features.pipeline import FittingBatch, decode_for
+from encoderlab.features.pipeline import (
+    FETCHED_LATER,
+    Arrays,
+    Coming,
+    FittingBatch,
+    decode_for,
+)
 from encoderlab.features.quantise import to_int8
-from encoderlab.features.store import FeatureStore, Shelf, ShelfKey, for_disk
+from encoderlab.features.store import FeatureStore, Shelf, ShelfKey
 from encoderlab.models.clip import Preprocess
 
 KINDS = "pooled, cls, projected, patches, patches@LAYER, patches@LAYER:int8, mean@LAYER"
@@ -54,8 +61,8 @@ class Work(Protocol):
         model, so that other processes can do it without one."""
         ...
 
-    def compute(self, rows: list[Any]) -> dict[str, np.ndarray]:
-        """Name -> an array with one row per prepared item."""
+    def compute(self, rows: list[Any]) -> dict[str, Tensor]:
+        """Name -> a tensor with one row per prepared item."""
         ...
 
 
@@ -85,13 +92,19 @@ class ImageWork(_Travels):
     def keys(self) -> dict[str, ShelfKey]:
         """One shelf per kind."""
         preprocessing = dataclasses.asdict(self.encoder.preprocess)
-        return _keys(self.encoder, preprocessing, [kind.name for kind in self.kinds])
+        ran_in = self.encoder.where[1] if self.layers else self.encoder.ran_in
+        return _keys(self.encoder, preprocessing, [kind.name for kind in self.kinds], ran_in)
 
-    def compute(self, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def compute(self, rows: list[np.ndarray]) -> dict[str, Tensor]:
         """Every kind of feature of a batch."""
-        layers = [kind.layer for kind in self.kinds if kind.layer is not None]
-        seen = self.encoder.encode_pixels(stack(rows), layers=layers)
-        return {kind.name: for_disk(kind.of(seen)) for kind in self.kinds}
+        pixels = stack(rows, self.encoder.device)
+        seen = self.encoder.encode_pixels(pixels, layers=self.layers)
+        return {kind.name: kind.of(seen) for kind in self.kinds}
+
+    @property
+    def layers(self) -> list[int]:
+        """The hidden states that are needed; a backend does not give them, torch does."""
+        return [kind.layer for kind in self.kinds if kind.layer is not None]
 
 
 @dataclass(frozen=True)
@@ -106,17 +119,17 @@ class TextWork(_Travels):
     def keys(self) -> dict[str, ShelfKey]:
         """One shelf per vector."""
         names = ["pooled", *(f"mean@{k}" for k in self.layers)]
-        return _keys(self.encoder, {"max_length": self.encoder.max_length}, names)
+        described = {"max_length": self.encoder.max_length}
+        return _keys(self.encoder, described, names, self.encoder.where[1])
 
     def preparing(self) -> Callable[[str], list[str]]:
         """In a list, since a bare text would be a reason."""
         return _in_a_list
 
-    def compute(self, rows: list[list[str]]) -> dict[str, np.ndarray]:
+    def compute(self, rows: list[list[str]]) -> dict[str, Tensor]:
         """The vectors of a batch."""
         seen = self.encoder.encode([row[0] for row in rows], layers=self.layers)
-        layers = {f"mean@{k}": for_disk(seen.layers[k]) for k in self.layers}
-        return {"pooled": for_disk(seen.pooled), **layers}
+        return {"pooled": seen.pooled, **{f"mean@{k}": seen.layers[k] for k in self.layers}}
 
 
 @dataclass(frozen=True)
@@ -175,7 +188,7 @@ class Chunk:
 
     digests: list[bytes]
     items: list[Any]
-    parts: list[dict[str, np.ndarray]] = field(default_factory=list)
+    parts: list[Arrays] = field(default_factory=list)
     good: list[bytes] = field(default_factory=list)
     left_out: dict[bytes, str] = field(default_factory=dict)
 
@@ -184,7 +197,7 @@ class Chunk:
         """How many items are decided."""
         return len(self.good) + len(self.left_out)
 
-    def take(self, rows: Sequence[Any], computed: dict[str, np.ndarray]) -> None:
+    def take(self, rows: Sequence[Any], computed: Arrays) -> None:
         """Notes the next rows of the chunk: a text says why an item could not be read."""
         for row in rows:
             digest = self.digests[self.done]
@@ -209,11 +222,14 @@ class Chunk:
 
 
 class Computing:
-    """A work on prepared rows, in batches that fit into memory."""
+    """A work on prepared rows, in batches that fit into memory. A GPU's results are fetched while
+    it has the next batch to work on."""
 
     def __init__(self, work: Work, batch_size: int) -> None:
         self._rows: list[Any] = []
+        self._coming: deque[tuple[Chunk, Sequence[Any], Coming]] = deque()
         encoder = work.encoder
+        self._later = FETCHED_LATER[encoder.device.type]
         self._fitting = FittingBatch(
             batch_size,
             lambda rows: work.compute(self._rows[rows]),
@@ -221,14 +237,32 @@ class Computing:
             encoder.device.type == "cuda",
         )
 
-    def add(self, chunk: Chunk, rows: Sequence[Any]) -> None:
-        """Computes the next rows of a chunk.
+    def add(self, chunk: Chunk, rows: Sequence[Any]) -> Iterator[tuple[Chunk, int]]:
+        """Computes the next rows of a chunk; gives (chunk, rows) of what has come in meanwhile.
 
         Raises:
             WorkError: out of memory even one item at a time.
         """
         self._rows = [row for row in rows if not isinstance(row, str)]
-        chunk.take(rows, self._fitting.run(len(self._rows)))
+        self._coming.append((chunk, rows, self._fitting.run(len(self._rows))))
+        while len(self._coming) > self._later:
+            yield self._fetch()
+
+    def whole(self, chunk: Chunk, rows: Sequence[Any], batch_size: int) -> None:
+        """Computes all rows of a chunk, and waits for them."""
+        for start in range(0, len(rows), batch_size):
+            list(self.add(chunk, rows[start : start + batch_size]))
+        list(self.rest())
+
+    def rest(self) -> Iterator[tuple[Chunk, int]]:
+        """(chunk, rows) of what is still on its way."""
+        while self._coming:
+            yield self._fetch()
+
+    def _fetch(self) -> tuple[Chunk, int]:
+        chunk, rows, computed = self._coming.popleft()
+        chunk.take(rows, computed())
+        return chunk, len(rows)
 
 
 def shelves_of(store: FeatureStore, work: Work) -> dict[str, Shelf]:
@@ -246,11 +280,13 @@ def _in_a_list(item: str) -> list[str]:
 
 
 def _keys(
-    encoder: VisionEncoder | TextEncoder, preprocessing: Mapping[str, Any], names: Sequence[str]
+    encoder: VisionEncoder | TextEncoder,
+    preprocessing: Mapping[str, Any],
+    names: Sequence[str],
+    ran_in: str,
 ) -> dict[str, ShelfKey]:
     described = json.dumps(preprocessing, sort_keys=True)
-    dtype = encoder.where[1]
     return {
-        name: ShelfKey(encoder.name, encoder.fingerprint, described, name, dtype)
+        name: ShelfKey(encoder.name, encoder.fingerprint, described, name, ran_in)
         for name in dict.fromkeys(names)
     }

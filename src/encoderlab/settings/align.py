@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encoderlab.settings.common import (
+    BACKEND_HELP,
+    BACKENDS,
     COMMON,
     DEVICE_HELP,
     DTYPE_HELP,
@@ -144,6 +146,7 @@ class Speed(Encoders):
     """Latency, throughput, memory and share of the peak of each encoder."""
 
     batch_sizes: list[int] = setting([1, 4, 8, 16, 32], "batch sizes to time", least=1)
+    backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)
     output_dir: str = setting(output_folder("speed"), "folder for results", group=COMMON)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from encoderlab.settings import align, compress, tokens, train, workbench
 from encoderlab.settings.classify import Classify
 from encoderlab.settings.evaluate import Evaluate
+from encoderlab.settings.export import Export
 from encoderlab.settings.search import Index, Search
 
 JOBS = {
@@ -86,6 +87,7 @@ _ROWS = (
     _row("rerun", workbench.Rerun, "workbench", "outputs/evaluate", leaves_folder=False),
     _row("features", workbench.Features, "workbench", "extract photos --encoders tiny-dinov2",
          leaves_folder=False),
+    _row("export", Export, "workbench", "tiny-clip --output-dir exported"),
     _row("app", workbench.App, "workbench", "", experiment="encoderlab.web.app:run",
          leaves_folder=False),
 )  # fmt: skip

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoderlab.settings.common import COMMON, DEVICE_HELP, DTYPE_HELP, MODEL_HELP, WHERE, Common
+from encoderlab.settings.common import (
+    BACKEND_HELP,
+    BACKENDS,
+    COMMON,
+    DEVICE_HELP,
+    DTYPE_HELP,
+    MODEL_HELP,
+    WHERE,
+    Common,
+)
 from encoderlab.settings.setting import output_folder, setting
 
 
@@ -20,6 +29,7 @@ class Index(Common):
     batch_size: int = setting(64, "images at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)
     output_dir: str = setting(
         output_folder("index"), "folder for the record of the run", group=COMMON
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encoderlab.settings.common import (
+    BACKEND_HELP,
+    BACKENDS,
     COMMON,
     DEVICE_HELP,
     DTYPE_HELP,
@@ -80,6 +82,7 @@ class Features(Common):
     batch_size: int = setting(32, "images at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)
     trust_remote_code: bool = setting(
         False,
         "run the Python that comes with a checkpoint (only from a source you trust)",

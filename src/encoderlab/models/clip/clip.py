@@ -79,6 +79,16 @@ class CLIP(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
         self.register_parameter("logit_bias", None)
 
+    @property
+    def image_network(self) -> nn.Module:
+        """The networks that `encode_image` runs."""
+        return nn.ModuleList([self.vision, self.visual_projection])
+
+    @property
+    def text_network(self) -> nn.Module:
+        """The networks that `encode_text` runs."""
+        return nn.ModuleList([self.text, self.text_projection])
+
     def encode_image(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Image embeddings, not normalised."""
         return self.visual_projection(self.vision(pixels).pooled)

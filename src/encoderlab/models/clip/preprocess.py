@@ -6,6 +6,7 @@ standardise), so that a checkpoint sees here what it saw there.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -91,8 +92,7 @@ class Preprocess:
 
     def standardise(self, pixels: Tensor) -> Float[Tensor, "*batch 3 h w"]:
         """Bytes (..., 3, h, w) to standardised float32, one image or a batch."""
-        mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1)
+        mean, std = _per_channel(self.mean, pixels.device), _per_channel(self.std, pixels.device)
         return (pixels.float() / 255 - mean) / std
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,3 +103,11 @@ class Preprocess:
     def from_dict(cls, record: dict[str, Any]) -> Preprocess:
         """The preprocessing that `to_dict` wrote."""
         return cls(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
+
+
+@functools.cache
+def _per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """The values (3, 1, 1), copied to a device once: on a GPU every such copy waits for all that it
+    computes."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device).view(3, 1, 1)

@@ -40,7 +40,7 @@ class TextTransformer(nn.Module):
     def forward(self, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b d"]:
         x = self.token_embedding(tokens) + self.position_embedding[: tokens.shape[1]]
         x = self.transformer(x, causal=True)
-        rows = torch.arange(len(tokens), device=tokens.device)
+        rows = torch.arange(tokens.shape[0], device=tokens.device)
         return self.final_norm(x[rows, self.end_positions(tokens)])
 
     def end_positions(self, tokens: Int[Tensor, "b t"]) -> Int[Tensor, " b"]:

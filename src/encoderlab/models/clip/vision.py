@@ -75,7 +75,7 @@ class VisionTransformer(nn.Module):
         if dropping:
             patches = drop_patches(patches, self.patch_dropout)
         cls = repeat(
-            self.class_embedding + self.position_embedding[0], "d -> b 1 d", b=len(patches)
+            self.class_embedding + self.position_embedding[0], "d -> b 1 d", b=patches.shape[0]
         ).to(patches.dtype)
         x = self.transformer(self.pre_norm(torch.cat([cls, patches], dim=1)))
         grid = None if dropping else self.config.grid

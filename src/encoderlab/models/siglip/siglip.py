@@ -87,7 +87,7 @@ class AttentionPooling(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
         width = x.shape[-1]
         query = nn.functional.linear(
-            self.probe.to(x.dtype).expand(len(x), 1, width),
+            self.probe.to(x.dtype).expand(x.shape[0], 1, width),
             self.qkv.weight[:width],
             self.qkv.bias[:width],
         )
@@ -182,6 +182,16 @@ class SigLIP(nn.Module):
         # Zhai et al. 2023, section 3.2: ten for the temperature, minus ten for the bias.
         self.logit_scale = nn.Parameter(torch.tensor(math.log(10)))
         self.logit_bias = nn.Parameter(torch.tensor(-10.0))
+
+    @property
+    def image_network(self) -> nn.Module:
+        """The network that `encode_image` runs."""
+        return self.vision
+
+    @property
+    def text_network(self) -> nn.Module:
+        """The network that `encode_text` runs."""
+        return self.text
 
     def encode_image(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Image embeddings, not normalised."""

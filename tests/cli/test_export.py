@@ -1,0 +1,190 @@
+"""`encoderlab export` and `--backend` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from encoderlab.encoders import export as exporting
+from encoderlab.encoders.dual import load_dual
+from encoderlab.encoders.preprocessing import as_record, read_preprocess
+from encoderlab.encoders.vision import load_vision
+from encoderlab.models.clip import Preprocess
+
+TEXTS = ["a large red circle", "파란 별"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def _run(file: Path, **inputs) -> dict[str, np.ndarray]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+    return dict(zip(names, session.run(None, inputs), strict=True))
+
+
+def test_exported_files_work_without_us(lab, clip_folder, pictures, tmp_path):
+    """With transformers' processors and ONNX Runtime alone: the embeddings of `load_dual`."""
+    from transformers import AutoTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    said = lab("export", str(clip_folder), "--json", "--batch-sizes", "1", "3")
+    assert said.code == 0, said.err
+    folder = Path("outputs/export") / clip_folder.name
+    assert Path(said.json["folder"]) == folder
+    about = json.loads((folder / "export.json").read_text())
+    pixels = CLIPImageProcessorPil.from_pretrained(folder)(pictures, return_tensors="np")
+    seen = _run(folder / "vision.onnx", pixels=pixels["pixel_values"])
+    ids = AutoTokenizer.from_pretrained(folder)(
+        TEXTS, padding="max_length", max_length=about["tokenizer"]["length"], truncation=True,
+        return_tensors="np",
+    )["input_ids"]  # fmt: skip
+    read = _run(folder / "text.onnx", input_ids=ids)
+    dual = load_dual(str(clip_folder), "cpu", "float32")
+    np.testing.assert_allclose(seen["image_embedding"], dual.embed_images(pictures), atol=1e-5)
+    np.testing.assert_allclose(read["text_embedding"], dual.embed_texts(TEXTS), atol=1e-5)
+    plain = load_vision(clip_folder, "cpu", "float32").encode(pictures)
+    np.testing.assert_allclose(seen["patches"], plain.patches, atol=1e-4)
+    np.testing.assert_allclose(seen["pooled"], plain.pooled, atol=1e-4)
+    assert about["fingerprint"] == dual.fingerprint
+    assert about["logit_scale"] == pytest.approx(dual.logit_scale)
+    checks = about["parity"]["checks"]
+    assert {one["output"] for one in checks} == {
+        "patches", "pooled", "image_embedding", "text_embedding",
+    }  # fmt: skip
+    assert all(one["cosine"] >= 0.9999 and one["batches"] == [1, 3] for one in checks)
+    assert said.json["checks"] == checks
+    assert sorted(path.name for path in Path("outputs/export").iterdir()) == [
+        "config.yaml", "run.json", clip_folder.name,
+    ]  # fmt: skip
+
+
+def test_a_tower_without_text_is_exported_alone_and_replaced_by_the_next(lab, vision_folder):
+    folder = vision_folder("dinov2")
+    words = ("export", str(folder), "--output-dir", "here", "--batch-sizes", "2")
+    said = lab(*words)
+    assert said.code == 0, said.err
+    place = Path("here") / folder.name
+    assert "vision.onnx  pooled" in said.out and "batches of 2" in said.out
+    (place / "stale").touch()
+    assert lab(*words).code == 0
+    assert sorted(one.name for one in place.iterdir()) == [
+        "export.json", "preprocessor_config.json", "vision.onnx",
+    ]  # fmt: skip
+    assert json.loads((place / "export.json").read_text())["tokenizer"] is None
+
+
+def test_text_can_be_left_out(lab, clip_folder):
+    said = lab("export", str(clip_folder), "--no-text", "--batch-sizes", "1", "--json")
+    assert said.code == 0, said.err
+    assert "text.onnx" not in said.json["files"] and "vision.onnx" in said.json["files"]
+
+
+def test_a_file_that_gives_something_else_is_not_kept(lab, vision_folder, monkeypatch):
+    class Wrong(exporting._Vision):
+        def forward(self, pixels):
+            patches, pooled = super().forward(pixels)
+            return patches, pooled + torch.linspace(-1, 1, pooled.shape[-1])
+
+    write = exporting._write_vision
+
+    def write_wrongly(*given):
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(exporting, "_Vision", Wrong)
+            return write(*given)
+
+    monkeypatch.setattr(exporting, "_write_vision", write_wrongly)
+    said = lab("export", str(vision_folder("vit")), "--output-dir", "out", "--batch-sizes", "2")
+    assert said.code == 1 and "does not give what torch gives" in said.err, said.err
+    assert "pooled: smallest cosine" in said.err
+    assert not list(Path("out").iterdir())
+
+
+def test_what_is_no_export_is_not_overwritten(lab, vision_folder):
+    folder = vision_folder("vit")
+    there = Path("out") / folder.name
+    there.mkdir(parents=True)
+    (there / "mine.txt").write_text("mine")
+    said = lab("export", str(folder), "--output-dir", "out")
+    assert said.code == 2 and "no export is in the way" in said.err
+    assert (there / "mine.txt").read_text() == "mine"
+
+
+def test_an_encoder_that_cannot_be_exported_says_so(lab, vision_folder):
+    said = lab("export", str(vision_folder("siglip2")), "--no-text", "--output-dir", "out")
+    assert said.code == 2 and "cannot be written as an ONNX graph" in said.err, said.err
+    assert not list(Path("out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("tiny-clip", "tiny-clip"),
+        ("openai/clip-vit-base-patch32@main", "clip-vit-base-patch32-main"),
+        ("untrained:tiny-dinov2", "untrained-tiny-dinov2"),
+        ("runs/best.ckpt", "best"),
+    ],
+)
+def test_every_model_has_a_folder_of_its_own(name, folder):
+    assert exporting.folder_name(name) == folder
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        Preprocess(32),
+        Preprocess(32, resize_to=40),
+        Preprocess(32, "squash", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 2),
+        Preprocess(32, "squash", resize_to=40),
+        Preprocess(32, "squash", width=48),
+    ],
+    ids=lambda one: f"{one.fit}-{one.resize_to}-{one.width}",
+)
+def test_preprocessing_is_read_back_as_it_was_written(preprocess, tmp_path, pictures):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(as_record(preprocess)))
+    again = read_preprocess(tmp_path, None)
+    assert again.shape == preprocess.shape
+    for picture in pictures:
+        torch.testing.assert_close(again(picture), preprocess(picture))
+
+
+# -- --backend -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["features", "index", "evaluate", "classify", "speed"])
+def test_backends_are_offered_where_images_are_embedded_in_bulk(command, lab, settings):
+    assert settings(command)["backend"] == "torch"
+    assert settings(command, "--backend", "auto")["backend"] == "auto"
+    said = lab(command, "--backend", "openvin")
+    assert said.code == 2 and "openvino" in said.err
+
+
+def test_features_are_extracted_by_the_backend_that_was_asked_for(lab, clip_folder, world):
+    words = (
+        "features", "extract", str(world / "images"), "--encoders", str(clip_folder),
+        "--device", "cpu", "--dtype", "float32",
+    )  # fmt: skip
+    assert "20 computed now" in lab(*words).out
+    said = lab(*words, "--backend", "openvino")
+    assert said.code == 0, said.err
+    assert "20 computed now" in said.out and "float32+openvino" in said.out
+    assert "backend: openvino is ready" in said.err
+    assert "0 computed now" in lab(*words, "--backend", "openvino").out
+
+
+def test_evaluation_records_the_backend_and_finds_the_same(lab, clip_folder, world):
+    words = (
+        "evaluate", "--csv", str(world / "captions.csv"), "--model", str(clip_folder), "--json",
+        "--device", "cpu", "--dtype", "float32",
+    )  # fmt: skip
+    plain, other = lab(*words).json, lab(*words, "--backend", "onnxruntime").json
+    assert (plain["dtype"], other["dtype"]) == ("float32", "float32+onnxruntime")
+    assert {**plain, "dtype": None} == {**other, "dtype": None}
