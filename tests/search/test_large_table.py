@@ -39,8 +39,8 @@ def _fill(index: Index, vectors: np.ndarray, first: int = 0, captions: bool = Fa
                (f"picture {first + i}",) if captions else ())
         for i in range(len(vectors))
     ]  # fmt: skip
-    hashes = {sample.id: "x" for sample in samples}
-    index._table.inner.add(as_rows(samples, [(1, 1)] * len(samples), vectors, hashes, "made"))
+    sizes = [(1, 1)] * len(samples)
+    index._table.inner.add(as_rows(samples, sizes, vectors, want(samples), "made"))
 
 
 def _paths(hits) -> list[str]:
@@ -234,7 +234,7 @@ def test_a_replaced_row_is_never_missing(index: Index, vectors: np.ndarray) -> N
     versions = len(index._table.inner.list_versions())
     sample = Sample("5", index_module.Image.new("L", (1, 1)), ("new",))
     with index._table.writer({"5"}) as writer:
-        writer.add(as_rows([sample], [(1, 1)], vectors[9:10], {"5": "y"}, "made"))
+        writer.add(as_rows([sample], [(1, 1)], vectors[9:10], want([sample]), "made"))
     assert len(index._table.inner.list_versions()) == versions + 1  # one commit, not two
     assert len(index) == ROWS
     assert {hit.path for hit in index.search(vectors[9], 2)} == {"5", "9"}
@@ -243,13 +243,12 @@ def test_a_replaced_row_is_never_missing(index: Index, vectors: np.ndarray) -> N
 def test_what_differs_is_found_without_the_database(vectors: np.ndarray) -> None:
     image = index_module.Image.new("L", (1, 1))
     old = [Sample(name, image, (f"says {name}",)) for name in "abcd"]
-    hashes = dict(zip(want(old).paths, want(old).hashes, strict=True))
-    there = as_rows(old, [(1, 1)] * 4, vectors[:4], hashes, "here")
+    there = as_rows(old, [(1, 1)] * 4, vectors[:4], want(old), "here").to_batches(2)
     wanted = [old[0], Sample("b", image, ("says another thing",)),
               Sample("c", index_module.Image.new("L", (2, 1)), ("says c",)),
               Sample("e", image, ()), Sample("e", image, ("again",))]  # fmt: skip
     todo = compare(there, want(wanted), "here", remove=True)
-    assert [want(wanted).paths[i] for i in todo.new] == ["b", "c", "e"]
+    assert [want(wanted).samples[i].id for i in todo.new] == ["b", "c", "e"]
     assert (todo.replaced, todo.gone) == ({"b", "c"}, ["d"])
     assert compare(there, want(wanted), "elsewhere", remove=True).gone == []
     assert compare(there, want(wanted), "here", remove=False).gone == []

@@ -204,19 +204,18 @@ class Index:
         self, samples: Sequence[Sample], batch_size: int, source: str, remove: bool
     ) -> Changes:
         wanted = want(samples)
-        todo = compare(self._table.columns(COMPARED), wanted, source, remove)
+        todo = compare(self._table.batches(COMPARED), wanted, source, remove)
         self._table.delete(todo.gone)
         added, skipped = 0, []
         if todo.new:
-            hashes = {wanted.paths[i]: wanted.hashes[i] for i in todo.new}
             new = [wanted.samples[i] for i in todo.new]
             with self._table.writer(todo.replaced) as writer:
                 for part in embed_batches(self.encoder, new, batch_size, "embedding images"):
                     skipped += part.skipped
-                    writer.add(as_rows(part.samples, part.sizes, part.vectors, hashes, source))
+                    writer.add(as_rows(part.samples, part.sizes, part.vectors, wanted, source))
                     added += len(part.samples)
         self._table.tidy(added + len(todo.gone))
-        return Changes(added, len(wanted.paths) - len(todo.new), len(todo.gone), skipped)
+        return Changes(added, len(wanted.samples) - len(todo.new), len(todo.gone), skipped)
 
     # --- the approximate index ---
 

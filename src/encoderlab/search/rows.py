@@ -1,13 +1,13 @@
 """The rows of an index: their columns, how samples become them, and which samples are new.
 
-Arrow in, Arrow out, a column at a time: a million rows never become a million Python dictionaries.
+Rows that are there come a batch at a time: of a million of them no second copy is made in memory.
 Knows no database and no model.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +23,22 @@ if TYPE_CHECKING:
 
 COLUMNS = ("path", "caption", "label", "width", "height", "hash", "source")
 COMPARED = ("path", "hash", "caption", "label", "source")
-AT_ONCE = 4096  # files whose hashing is queued at a time: a queue of a million fills the memory
+TOGETHER = 64  # files that a thread hashes before it asks for more: a million requests are slow
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the rows of a source shall be; entry i of each list is of the same sample."""
+    """What the rows of a source shall be.
+
+    Args:
+        samples: one for each path.
+        hashes: of their images, in the same order.
+        at: path -> where it is in both, in their order.
+    """
 
     samples: list[Sample]
-    paths: list[str]
     hashes: list[str]
+    at: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -57,65 +63,64 @@ def schema(dim: int) -> pa.Schema:
 def want(samples: Sequence[Sample]) -> Wanted:
     """The samples with their paths and the hashes of their images; of two with the same path, the
     first."""
-    first: dict[str, Sample] = {}
+    at: dict[str, int] = {}
+    chosen: list[Sample] = []
     for sample in samples:
-        first.setdefault(path_of(sample), sample)
-    chosen = list(first.values())
-    return Wanted(chosen, list(first), list(_hashes(chosen)))
+        path = path_of(sample)
+        if path not in at:
+            at[path] = len(chosen)
+            chosen.append(sample)
+    return Wanted(chosen, _hashes(chosen), at)
 
 
-def compare(there: pa.Table, wanted: Wanted, source: str, remove: bool) -> Difference:
+def compare(
+    there: Iterable[pa.RecordBatch], wanted: Wanted, source: str, remove: bool
+) -> Difference:
     """How the rows `there` (columns COMPARED) differ from what is wanted.
 
     Args:
         remove: whether rows of `source` that nobody wants any more are gone.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    # large_string: 2 GB of text, where a string column overflows, are ten million paths.
-    text = pa.large_string()
-    old = {name: there.column(name).cast(text).combine_chunks() for name in COMPARED}
-    paths = pa.array(wanted.paths, text)
-    at = pc.index_in(paths, value_set=old["path"])
-    same = pc.is_valid(at)
-    for name, values in (
-        ("hash", wanted.hashes),
-        ("caption", [caption_of(sample) for sample in wanted.samples]),
-        ("label", [sample.label or "" for sample in wanted.samples]),
-    ):
-        equal = pc.equal(old[name].take(at), pa.array(values, text))
-        same = pc.and_(same, pc.fill_null(equal, False))
-    known = pc.is_valid(at).to_numpy(zero_copy_only=False)
-    new = np.flatnonzero(~same.to_numpy(zero_copy_only=False))
-    gone: list[str] = []
-    if remove:
-        unwanted = pc.and_(
-            pc.equal(old["source"], source), pc.invert(pc.is_in(old["path"], value_set=paths))
-        )
-        gone = old["path"].filter(unwanted).to_pylist()
-    return Difference(new.tolist(), {wanted.paths[i] for i in new.tolist() if known[i]}, gone)
+    known, same = bytearray(len(wanted.at)), bytearray(len(wanted.at))
+    gone = []
+    for batch in there:
+        columns = [batch.column(name).to_pylist() for name in COMPARED]
+        for path, content, caption, label, row_source in zip(*columns, strict=True):
+            i = wanted.at.get(path)
+            if i is None:
+                if remove and row_source == source:
+                    gone.append(path)
+                continue
+            known[i] = True
+            sample = wanted.samples[i]
+            same[i] = (content, caption, label) == (
+                wanted.hashes[i], caption_of(sample), sample.label or "",
+            )  # fmt: skip
+    new = [i for i, is_same in enumerate(same) if not is_same]
+    replaced = {path_of(wanted.samples[i]) for i in new if known[i]}
+    return Difference(new, replaced, gone)
 
 
 def as_rows(
     samples: Sequence[Sample],
     sizes: Sequence[tuple[int, int]],
     vectors: Float[np.ndarray, "n d"],
-    hashes: Mapping[str, str],
+    wanted: Wanted,
     source: str,
 ) -> pa.Table:
-    """The rows of some embedded samples; `hashes` are by path."""
+    """The rows of some embedded samples, which are among the wanted."""
     import pyarrow as pa
 
     dim = vectors.shape[1]
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    paths = [path_of(sample) for sample in samples]
     columns = {
-        "path": [path_of(sample) for sample in samples],
+        "path": paths,
         "caption": [caption_of(sample) for sample in samples],
         "label": [sample.label or "" for sample in samples],
         "width": [width for width, _ in sizes],
         "height": [height for _, height in sizes],
-        "hash": [hashes[path_of(sample)] for sample in samples],
+        "hash": [wanted.hashes[wanted.at[path]] for path in paths],
         "source": [source] * len(samples),
         "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
     }
@@ -132,10 +137,11 @@ def caption_of(sample: Sample) -> str:
     return " | ".join(sample.texts)
 
 
-def _hashes(samples: Sequence[Sample]) -> Iterator[str]:
+def _hashes(samples: Sequence[Sample]) -> list[str]:
+    parts = [samples[start : start + TOGETHER] for start in range(0, len(samples), TOGETHER)]
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(samples), AT_ONCE):
-            yield from pool.map(_content_hash, samples[start : start + AT_ONCE])
+        found = pool.map(lambda part: [_content_hash(sample) for sample in part], parts)
+        return [content for part in found for content in part]
 
 
 def _content_hash(sample: Sample) -> str:

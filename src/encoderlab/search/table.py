@@ -81,10 +81,10 @@ class Table:
 
     # --- reading ---
 
-    def columns(self, names: Sequence[str]) -> pa.Table:
-        """Some columns of all rows."""
+    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows, a batch at a time."""
         with self._readable():
-            return self.inner.search().select(list(names)).to_arrow()
+            yield from self.inner.search().select(list(names)).to_batches()
 
     def count(self, where: str) -> int:
         """How many rows a condition keeps.
