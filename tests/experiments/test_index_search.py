@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from encoderlab.data.decode import ImageError
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.experiments import index, search
+from encoderlab.search.approximate import Recall
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +86,68 @@ def test_search_without_an_index_and_with_another_model(
         search.run(query="x", db=str(tmp_path / "none"))
     with pytest.raises(UsageError, match="made by another model"):
         search.run(query="x", db=db, model=str(other_clip_folder))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three hundred small pictures with captions: enough for an approximate index."""
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    lines = ["image_path,caption"]
+    for i in range(300):
+        pixels = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((32, 32)).save(folder / f"{i}.png")
+        lines.append(f"{i}.png,noise number {i}")
+    (folder / "captions.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_recall_is_measured_told_and_asked_around(
+    many: Path, clip_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    source, db = str(many / "captions.csv"), str(tmp_path / "db")
+    made = index.run(source=source, db=db, model=str(clip_folder), ann=True, recall=0.9)
+    stored = json.loads((tmp_path / "db/index.json").read_text())["ann"]
+    assert made.to_json()["approximate"] == stored
+    assert stored["target"] == 0.9
+    assert stored["recall"]["images"]["queries"] == stored["recall"]["sentences"]["queries"] == 150
+    assert f"recall@10 (95 % interval) {stored['recall']['images']['value']:.3f}" in made.to_text()
+    assert "not used yet: up to 100,000 images" in made.to_text()
+
+    exact = search.run(query="noise", db=db, k=3)
+    assert (exact.approximate, exact.to_json()["approximate"]) == (None, None)
+    assert "approximate" not in exact.to_text()
+    monkeypatch.setattr("encoderlab.search.index.EXACT_LIMIT", 100)
+    found = search.run(query="noise", db=db, k=3)
+    assert found.to_json()["approximate"] == stored
+    assert "approximate search: recall@10 (95 % interval)" in found.to_text()
+    assert "150 stored captions; --exact compares with all 300" in found.to_text()
+    forced = search.run(query="noise", db=db, k=3, exact=True)
+    assert forced.approximate is None
+    assert forced.hits == exact.hits
+
+
+def test_a_target_that_is_not_reached_is_a_warning(
+    many: Path, clip_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    poor = Recall(0.5, 0.4, 0.6, 150)
+    monkeypatch.setattr("encoderlab.search.recall.recall", lambda truth, found: poor)
+    made = index.run(
+        source=str(many / "captions.csv"), db=str(tmp_path / "db"), model=str(clip_folder), ann=True
+    )
+    (warning,) = made.warnings
+    assert "does not reach a recall of 0.95" in warning and "0.500 [0.400, 0.600]" in warning
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"ann": True, "recall": 1.5}, "recall is a share: got 1.5"),
+        ({"ann": True}, "too few images for an approximate index: got 20"),
+        ({"db": "s3://me:pw@bucket/i"}, "must hold no credentials"),
+    ],
+)
+def test_index_says_what_is_wrong(world, clip_folder, tmp_path, asked: dict, says: str) -> None:
+    given = {"db": str(tmp_path / "db"), "model": str(clip_folder), **asked}
+    with pytest.raises(UsageError, match=says):
+        index.run(source=str(world / "captions.csv"), **given)

@@ -16,6 +16,7 @@ from encoderlab.errors import MissingError, UsageError
 from encoderlab.search import Index
 from encoderlab.search import index as index_module
 from encoderlab.search.exact import top_k
+from encoderlab.search.rows import schema
 
 
 @settings(max_examples=40, deadline=None)
@@ -207,10 +208,10 @@ def test_the_approximate_index_agrees_with_the_exact_one(
     same = {"caption": names, "label": names, "hash": names, "source": names}
     numbers = {"width": [1] * 600, "height": [1] * 600}
     flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), encoder.dim)
-    index._table.add(
+    index._table.inner.add(
         pa.table(
             {"path": names, **same, **numbers, "vector": flat},
-            schema=index_module._schema(encoder.dim),
+            schema=schema(encoder.dim),
         )
     )
     exact = {hit.path for hit in index.search(vectors[7], 10)}

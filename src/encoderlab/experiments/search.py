@@ -12,6 +12,7 @@ from encoderlab.whole_files import write_whole
 
 if TYPE_CHECKING:
     from encoderlab.search import Hit
+    from encoderlab.search.approximate import Approximate
 
 WIDEST = 40  # longer file names are cut in the table
 
@@ -28,12 +29,17 @@ class SearchResult:
     dtype: str
     hits: tuple[Hit, ...]
     html: str | None = None
+    images: int = 0
+    approximate: Approximate | None = None
+    unindexed: int = 0
+    where: str | None = None
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for run.json."""
         record = {name: value for name, value in vars(self).items() if name != "warnings"}
         record["hits"] = [dict(vars(hit)) for hit in self.hits]
+        record["approximate"] = self.approximate.to_json() if self.approximate else None
         return record
 
     def blocks(self) -> list[Block]:
@@ -46,7 +52,16 @@ class SearchResult:
             name = Path(hit.path).name
             name = name if len(name) <= WIDEST else name[: WIDEST - 1] + "…"
             rows.append((str(place), f"{hit.score:.3f}", name, hit.caption))
-        return [Table(("place", "cosine", "file", "caption"), tuple(rows), heading)]
+        said = () if self.approximate is None else (self._how(self.approximate),)
+        return [Table(("place", "cosine", "file", "caption"), tuple(rows), heading, said)]
+
+    def _how(self, used: Approximate) -> str:
+        new = f"; {self.unindexed:,} newer images were all compared" if self.unindexed else ""
+        plain = ", without a condition" if self.where else ""
+        return (
+            f"approximate search: {used.said()}{plain}{new}; "
+            f"--exact compares with all {self.images:,}"
+        )
 
     def to_text(self) -> str:
         """What the terminal shows: the hits, and where the gallery is."""
@@ -62,6 +77,7 @@ def run(
     db: str = "outputs/index",
     k: int = 5,
     where: str | None = None,
+    exact: bool = False,
     html: str | None = None,
     model: str | None = None,
     device: str = "auto",
@@ -89,9 +105,13 @@ def run(
     index.check_k(k)  # before a model is loaded for nothing
     encoder = load_dual(model or index.model, device, dtype)
     index.use(encoder)
-    hits = tuple(index.search(query if query is not None else Path(str(image)), k, where))
+    found = index.find(query if query is not None else Path(str(image)), k, where, exact)
+    hits = tuple(found.hits[0])
     asked = query if query is not None else str(image)
     if html is not None:
         about = f"{len(index):,} images in {db}, {encoder.name}; numbers are cosines"
         write_whole(Path(html), gallery("Search results", about, [(asked, hits)]))
-    return SearchResult(asked, db, encoder.name, encoder.fingerprint, *encoder.where, hits, html)
+    return SearchResult(
+        asked, db, encoder.name, encoder.fingerprint, *encoder.where, hits, html,
+        len(index), found.approximate, found.unindexed, where,
+    )  # fmt: skip

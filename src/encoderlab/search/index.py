@@ -1,46 +1,50 @@
 """An index of images: their embeddings in a LanceDB table, kept up to date, searched by anything.
 
-A folder with the table and one JSON file that says which model made it. Rows are committed a chunk
-at a time, so an interrupted run keeps what it has done. Knows embeddings and rows; what a model is
-and how files are decoded is known elsewhere.
+A table and one JSON file that says which model made it, in a folder or in object storage. Rows are
+committed a chunk at a time, so an interrupted run keeps what it has done. Knows embeddings and
+which search is used when; the table, its rows, the place where it lies, the rules of the
+approximate index and both ways of searching are each known in a file beside it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 
 from encoderlab.data.decode import open_image
-from encoderlab.data.packed import Packed
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.features.embed import embed_batches
 from encoderlab.features.pipeline import Skipped
 from encoderlab.progress import note
-from encoderlab.search.exact import top_k
-from encoderlab.whole_files import write_whole
+from encoderlab.search import approximate, recall
+from encoderlab.search.approximate import Approximate, Effort
+from encoderlab.search.exact import Nearest, top_k
+from encoderlab.search.place import Place
+from encoderlab.search.rows import COMPARED, as_rows, compare, want
+from encoderlab.search.table import DATABASE_ERRORS, Table, damaged
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from encoderlab.encoders.dual import DualEncoder
 
-TABLE, ABOUT = "images", "index.json"
+ABOUT = "index.json"
 FORMAT = 1
-COLUMNS = ("path", "caption", "label", "width", "height", "hash", "source")
-# Above this many rows an exact search over all of them is no longer instant.
-EXACT_LIMIT = 1_000_000
-ANN_LEAST = 256  # rows that LanceDB needs to train its quantiser
+SHOWN = ("path", "caption", "label", "width", "height")
+# Comparing with this many rows takes some ten milliseconds: nothing to be gained by approximating.
+EXACT_LIMIT = 100_000
+# Vectors up to this size stay in memory from one exact search to the next; more are read through
+# a block at a time at each.
+HELD_BYTES = 2 << 30
+# Fewer different captions say little about sentences.
+LEAST_SENTENCES = 30
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,21 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Found:
+    """The answers to some queries, and how they were found.
+
+    Args:
+        hits: `hits[i]` answers query i, nearest first.
+        approximate: the approximate index, where it answered; None: every row was compared.
+        unindexed: rows that the approximate index does not know, so that each was compared.
+    """
+
+    hits: list[list[Hit]]
+    approximate: Approximate | None = None
+    unindexed: int = 0
+
+
+@dataclass(frozen=True)
 class Changes:
     """What bringing an index up to date did."""
 
@@ -68,68 +87,77 @@ class Changes:
 class Index:
     """Made by `create`, found again by `open`."""
 
-    def __init__(self, folder: Path, table: Any, about: dict[str, Any]) -> None:
-        self.folder, self.about = folder, about
+    def __init__(self, place: Place, table: Table, about: dict[str, Any]) -> None:
+        self.place, self.about = place, about
         self._table = table
         self._encoder: DualEncoder | None = None
-        self._memory: _Memory | None = None
+        self._held: _Held | None = None
+        self._seen = table.version
+        self._said = False
+        # Row numbers hold within one version: no thread moves on while another uses them.
+        self._lock = threading.RLock()
 
     @classmethod
-    def create(cls, folder: str | Path, encoder: DualEncoder) -> Index:
+    def create(cls, db: str | Path, encoder: DualEncoder) -> Index:
         """An empty index for the embeddings of `encoder`, or the one that is there already.
+
+        Args:
+            db: a folder, or an address in object storage such as s3://bucket/index.
 
         Raises:
             UsageError: the index that is there was made by another model, or is damaged.
+            MissingError: the storage cannot be reached, or its package is not installed.
         """
-        path = Path(folder)
-        if (path / ABOUT).is_file():
-            index = cls.open(path)
-            index.use(encoder)
-            return index
-        path.mkdir(parents=True, exist_ok=True)
-        table = _connect(path).create_table(TABLE, schema=_schema(encoder.dim), mode="overwrite")
-        about = {
-            "format": FORMAT,
-            "model": encoder.name,
-            "fingerprint": encoder.fingerprint,
-            "dim": encoder.dim,
-        }
-        write_whole(path / ABOUT, json.dumps(about, indent=2))
-        index = cls(path, table, about)
+        place = Place(db)
+        if place.read(ABOUT) is not None:
+            index = cls.open(db)
+        else:
+            about = {
+                "format": FORMAT,
+                "model": encoder.name,
+                "fingerprint": encoder.fingerprint,
+                "dim": encoder.dim,
+            }
+            index = cls(place, Table.create(place, encoder.dim), about)
+            index._write_about()
         index.use(encoder)
         return index
 
     @classmethod
-    def open(cls, folder: str | Path) -> Index:
-        """The index in `folder`.
+    def open(cls, db: str | Path) -> Index:
+        """The index at `db`, a folder or an address.
 
         Raises:
-            MissingError: there is none.
+            MissingError: there is none, the storage cannot be reached, or its package is not there.
             UsageError: it is damaged.
         """
-        path = Path(folder)
-        if not (path / ABOUT).is_file():
-            raise MissingError(
-                "no index there",
-                got=str(folder),
-                want="the folder of an index",
-                hint=f"make one: encoderlab index YOUR_IMAGES --db {folder}",
-            )
+        place = Place(db)
         try:
-            about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-            table = _connect(path).open_table(TABLE)
-            if (
-                about["format"] != FORMAT
-                or about["dim"] != table.schema.field("vector").type.list_size
-            ):
+            text = place.read(ABOUT)
+            if text is None:
+                raise MissingError(
+                    "no index there",
+                    got=str(db),
+                    want="the folder of an index",
+                    hint=f"make one: encoderlab index YOUR_IMAGES --db {db}",
+                )
+            about = _read_about(text)
+            table = Table.open(place)
+            if about["dim"] != table.dim:
                 raise ValueError("table and index.json do not fit together")
-            table.count_rows()
-        except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
-            raise _damaged(path, error) from error
-        return cls(path, table, about)
+        except (*DATABASE_ERRORS, KeyError, TypeError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise damaged(place, error) from error
+        return cls(place, table, about)
+
+    @property
+    def folder(self) -> Path | str:
+        """Where the index lies: a folder, or an address in object storage."""
+        return self.place.folder or self.place.address
 
     def __len__(self) -> int:
-        return int(self._table.count_rows())
+        return len(self._table)
 
     @property
     def model(self) -> str:
@@ -161,6 +189,8 @@ class Index:
         assert self._encoder is not None
         return self._encoder
 
+    # --- keeping it up to date ---
+
     def add(self, samples: Sequence[Sample], batch_size: int = 64) -> Changes:
         """Embeds and stores what is new or has changed; nothing is removed."""
         return self._update(samples, batch_size, source="", remove=False)
@@ -173,75 +203,141 @@ class Index:
     def _update(
         self, samples: Sequence[Sample], batch_size: int, source: str, remove: bool
     ) -> Changes:
-        there = {
-            row["path"]: row for row in self._rows(["path", "hash", "caption", "label", "source"])
-        }
-        wanted: dict[str, Sample] = {}
-        for sample in samples:
-            wanted.setdefault(_path_of(sample), sample)
-        with ThreadPoolExecutor() as pool:
-            hashes = dict(zip(wanted, pool.map(_content_hash, wanted.values()), strict=True))
-        new = [
-            sample
-            for path, sample in wanted.items()
-            if path not in there
-            or there[path]["hash"] != hashes[path]
-            or there[path]["caption"] != _caption(sample)
-            or there[path]["label"] != (sample.label or "")
-        ]
-        gone = [
-            path
-            for path, row in there.items()
-            if remove and row["source"] == source and path not in wanted
-        ]
-        self._delete(gone)
+        wanted = want(samples)
+        todo = compare(self._table.batches(COMPARED), wanted, source, remove)
+        self._table.delete(todo.gone)
         added, skipped = 0, []
-        if new:
-            for part in embed_batches(self.encoder, new, batch_size, "embedding images"):
-                skipped += part.skipped
-                paths = [_path_of(sample) for sample in part.samples]
-                self._delete([path for path in paths if path in there])
-                if paths:
-                    self._table.add(
-                        self._arrow(
-                            part.samples,
-                            part.sizes,
-                            part.vectors,
-                            [hashes[path] for path in paths],
-                            source,
-                        )
-                    )
-                added += len(paths)
-        self._memory = None
-        return Changes(added, len(wanted) - len(new), len(gone), skipped)
+        if todo.new:
+            new = [wanted.samples[i] for i in todo.new]
+            with self._table.writer(todo.replaced) as writer:
+                for part in embed_batches(self.encoder, new, batch_size, "embedding images"):
+                    skipped += part.skipped
+                    writer.add(as_rows(part.samples, part.sizes, part.vectors, wanted, source))
+                    added += len(part.samples)
+        self._table.tidy(added + len(todo.gone))
+        return Changes(added, len(wanted.samples) - len(todo.new), len(todo.gone), skipped)
 
-    def build_ann(self) -> None:
-        """Builds LanceDB's approximate index; it pays from about a million rows.
+    # --- the approximate index ---
+
+    def build_ann(self, target: float = 0.95, sample: int = 200, seed: int = 0) -> Approximate:
+        """Builds LanceDB's approximate index, or brings the one that is there up to date, and
+        measures which share of the true nearest it finds.
+
+        New rows are folded in. The index is trained anew where the table has doubled or halved
+        since, or where the target is not reached any more. A search spends what the target took.
+
+        Args:
+            target: the recall among the first ten that a search shall have.
+            sample: queries of each kind to choose that with; as many others measure the recall.
+            seed: which stored images these are made of.
 
         Raises:
-            UsageError: fewer rows than its quantiser needs.
+            UsageError: too few rows, or a target that is no share.
         """
-        if len(self) < ANN_LEAST:
+        self._follow()
+        rows = len(self)
+        if rows < approximate.LEAST_ROWS:
             raise UsageError(
                 "too few images for an approximate index",
-                got=len(self),
-                want=f"at least {ANN_LEAST}",
+                got=rows,
+                want=f"at least {approximate.LEAST_ROWS}",
                 hint="leave out --ann: exact search is instant at this size",
             )
-        from lancedb.index import IvfPq
+        if not 0 < target <= 1:
+            raise UsageError("recall is a share", got=target, want="more than 0 and at most 1")
+        known = self.approximate
+        anew = known is None or approximate.must_retrain(
+            known, rows, self._table.dim, self._table.parts
+        )
+        if known is not None and not anew:
+            if self._table.unindexed:
+                note(f"approximate index: {self._table.unindexed:,} new images are added to it")
+                self._table.optimise()
+            built = self._measured(known, target, sample, seed)
+            anew = not built.reached and known.trained_rows != rows
+        if anew:
+            built = self._measured(self._trained(rows), target, sample, seed)
+        if not built.reached:
+            note(f"approximate index: the recall of {target} is not reached: {built.said()}")
+        self.about["ann"] = built.to_json()
+        self._write_about()
+        return built
 
-        self._table.create_index("vector", config=IvfPq(distance_type="cosine"), replace=True)
+    def _trained(self, rows: int) -> Approximate:
+        plan = approximate.plan(rows, self._table.dim)
+        note(f"approximate index: {plan.kind}, {plan.partitions:,} partitions for {rows:,} images")
+        self._table.train(plan)
+        return Approximate(plan.kind, plan.partitions, trained_rows=rows)
+
+    def _measured(self, built: Approximate, target: float, sample: int, seed: int) -> Approximate:
+        """`built` with the least effort that reaches the target, and the recall that it has."""
+        k, rows = approximate.MEASURED_K, len(self)
+        probes = self._probes(min(sample, rows // 2), seed)
+        truths = recall.true_nearest(probes, self._table.blocks(), k)
+        # One half chooses, the other measures: the half that chose would flatter its choice.
+        halves = {name: truth.halves() for name, truth in truths.items()}
+
+        def search(queries: np.ndarray, effort: Effort) -> recall.Answers:
+            return [
+                (found["_rowid"].to_numpy().astype(np.int64), 1 - found["_distance"].to_numpy())
+                for found in self._table.nearest(queries, k, effort)
+            ]
+
+        effort = recall.choose(
+            {name: first for name, (first, _) in halves.items()},
+            search,
+            approximate.efforts(built.partitions, rows),
+            target,
+        )
+        measured = {
+            name: recall.recall(second, search(second.probe.queries, effort))
+            for name, (_, second) in halves.items()
+        }
+        return replace(built, rows=rows, effort=effort, target=target, k=k, recall=measured)
+
+    def _probes(self, sample: int, seed: int) -> dict[str, recall.Probe]:
+        """Twice `sample` queries of each kind: stored images, and captions where a model is in use
+        that embeds them."""
+        rng = np.random.default_rng(seed)
+        vectors, rows, captions = self._table.draw(2 * sample, rng)
+        probes = {"images": recall.Probe(recall.moved(vectors, rng), rows)}
+        said = list(dict.fromkeys(caption.split(" | ")[0] for caption in captions))
+        sentences = [text for text in said if text.strip()]
+        if self._encoder is not None and len(sentences) >= 2 * LEAST_SENTENCES:
+            sentences = sentences[: len(sentences) // 2 * 2]
+            probes["sentences"] = recall.Probe(
+                self._encoder.embed_texts(sentences), np.full(len(sentences), recall.NOBODY)
+            )
+        return probes
 
     @property
     def has_ann(self) -> bool:
         """Whether an approximate index has been built."""
-        return bool(self._table.list_indices())
+        return self._table.has_ann
+
+    @property
+    def approximate(self) -> Approximate | None:
+        """What is known about the approximate index, None where there is none. One that nobody has
+        measured has no recall."""
+        if not self._table.has_ann:
+            return None
+        if "ann" in self.about:
+            return Approximate.from_json(self.about["ann"])
+        return Approximate(self._table.kind, partitions=0, trained_rows=0)
+
+    @property
+    def unindexed(self) -> int:
+        """Rows that the approximate index does not know; a search compares with each of them."""
+        return self._table.unindexed
+
+    # --- searching ---
 
     def search(
         self,
         query: str | Path | Image.Image | Float[np.ndarray, " d"],
         k: int = 5,
         where: str | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
         """The k nearest images, nearest first.
 
@@ -249,28 +345,39 @@ class Index:
             query: a sentence (str), an image (a Path or a PIL image), or a vector of the index's
                 model.
             where: an SQL condition on path, caption, label, width, height, hash or source.
+            exact: compare with every image, even where there is an approximate index.
 
         Raises:
             UsageError: k is not from 1 to the number of images, or `where` is no condition.
             ImageError: the query image cannot be read.
         """
+        return self.find(query, k, where, exact).hits[0]
+
+    def search_many(
+        self,
+        vectors: Float[np.ndarray, "n d"],
+        k: int = 5,
+        where: str | None = None,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """The k nearest images of each of many vectors of the index's model: entry i answers vector
+        i. One pass over the table, or over the approximate index, serves many of them.
+
+        Raises:
+            UsageError: as `search`, or the vectors do not fit the index.
+        """
+        return self._find(self._unit(vectors, "n"), k, where, exact).hits
+
+    def find(
+        self,
+        query: str | Path | Image.Image | Float[np.ndarray, " d"],
+        k: int = 5,
+        where: str | None = None,
+        exact: bool = False,
+    ) -> Found:
+        """`search`, which also says how it was done."""
         self.check_k(k)
-        vector = self._vector(query)
-        if self.has_ann and len(self) > EXACT_LIMIT:
-            return self._search_ann(vector, k, where)
-        memory = self._in_memory()
-        rows = np.arange(len(memory.rows))
-        if where is not None:
-            kept = set(self._where(where))
-            rows = np.array([i for i, row in enumerate(memory.rows) if row["path"] in kept], int)
-        if not len(rows):
-            return []
-        vectors = memory.vectors if where is None else memory.vectors[rows]
-        scores, places = top_k(vector[None], vectors, min(k, len(rows)))
-        return [
-            _hit(memory.rows[rows[place]], float(score))
-            for score, place in zip(scores[0], places[0], strict=True)
-        ]
+        return self._find(self._vector(query)[None], k, where, exact)
 
     def check_k(self, k: int) -> None:
         """Whether k images can be asked for.
@@ -287,6 +394,76 @@ class Index:
                 want=f"at most {len(self)}, the number of images in {self.folder}",
             )
 
+    def _find(self, vectors: np.ndarray, k: int, where: str | None, exact: bool) -> Found:
+        with self._lock:
+            self._follow()
+            self.check_k(k)
+            kept = len(self) if where is None else self._table.count(where)
+            if not kept:
+                return Found([[] for _ in vectors])
+            if kept > EXACT_LIMIT and not exact:
+                known = self.approximate
+                if known is not None:
+                    return self._find_approximately(vectors, k, where, known, kept / len(self))
+                self._advise(kept)
+            return Found(self._find_exactly(vectors, min(k, kept), where))
+
+    def _advise(self, kept: int) -> None:
+        if not self._said:
+            note(f"{kept:,} images are compared one by one; `encoderlab index --ann` is faster")
+        self._said = True
+
+    def _find_approximately(
+        self, vectors: np.ndarray, k: int, where: str | None, known: Approximate, share: float
+    ) -> Found:
+        effort = known.effort.under(share, known.partitions)
+        found = self._table.nearest(vectors, k, effort, where, SHOWN)
+        hits = [
+            [Hit(1 - row.pop("_distance"), **_shown(row)) for row in rows.to_pylist()]
+            for rows in found
+        ]
+        return Found(hits, known, self._table.unindexed)
+
+    def _find_exactly(self, vectors: np.ndarray, k: int, where: str | None) -> list[list[Hit]]:
+        if where is None and 4 * self._table.dim * len(self) <= HELD_BYTES:
+            held = self._in_memory()
+            scores, places = top_k(vectors, held.vectors, k)
+            rows = held.rows[places]
+        else:
+            nearest = Nearest(vectors, k)
+            for block, numbers in self._table.blocks(where):
+                nearest.see(block, numbers)
+            scores, rows = nearest.scores, nearest.names
+        values = self._table.take(rows, SHOWN)
+        return [
+            [
+                Hit(float(score), **_shown(values[row]))
+                for score, row in zip(of_query, its_rows, strict=True)
+            ]
+            for of_query, its_rows in zip(scores.tolist(), rows.tolist(), strict=True)
+        ]
+
+    def _in_memory(self) -> _Held:
+        if self._held is None:
+            vectors = np.empty((len(self), self._table.dim), dtype=np.float32)
+            rows = np.empty(len(self), dtype=np.int64)
+            start = 0
+            for block, numbers in self._table.blocks():
+                vectors[start : start + len(block)] = block
+                rows[start : start + len(block)] = numbers
+                start += len(block)
+            self._held = _Held(rows, vectors)
+        return self._held
+
+    def _follow(self) -> None:
+        """Sees what others, or this very object, have written since the last search."""
+        with self._lock:
+            self._table.follow()
+            if self._table.version != self._seen:
+                self._seen, self._held = self._table.version, None
+                text = self.place.read(ABOUT)
+                self.about = self.about if text is None else _read_about(text)
+
     def _vector(self, query: Any) -> np.ndarray:
         if isinstance(query, str):
             if not query.strip():
@@ -295,144 +472,46 @@ class Index:
         if isinstance(query, Path | Image.Image):
             image = open_image(query, min_side=self.encoder.image_size)
             return self.encoder.embed_images([image])[0]
-        vector = np.asarray(query, dtype=np.float32)
-        if vector.shape != (self.about["dim"],):
+        return self._unit(query, "")
+
+    def _unit(self, given: Any, count: str) -> np.ndarray:
+        vectors = np.asarray(given, dtype=np.float32)
+        if vectors.ndim != 1 + len(count) or vectors.shape[-1] != self._table.dim:
             raise UsageError(
-                "the vector does not fit the index",
-                got=vector.shape,
-                want=f"({self.about['dim']},)",
+                "the vectors do not fit the index"
+                if count
+                else "the vector does not fit the index",
+                got=vectors.shape,
+                want=f"({count + ', ' if count else ''}{self._table.dim}{'' if count else ','})",
             )
-        return vector / max(float(np.linalg.norm(vector)), 1e-12)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
-    def _search_ann(self, vector: np.ndarray, k: int, where: str | None) -> list[Hit]:
-        query = self._table.search(vector).distance_type("cosine").limit(k).refine_factor(10)
-        if where is not None:
-            query = query.where(where, prefilter=True)
-        try:
-            rows = query.to_list()
-        except (ValueError, RuntimeError) as error:
-            raise self._bad_where(where, error) from error
-        return [_hit(row, 1 - row["_distance"]) for row in rows]
-
-    def _where(self, where: str) -> list[str]:
-        try:
-            found = self._table.search().where(where).select(["path"]).to_arrow()
-        except (ValueError, RuntimeError) as error:
-            raise self._bad_where(where, error) from error
-        return found.column("path").to_pylist()
-
-    def _bad_where(self, where: str | None, error: Exception) -> UsageError:
-        reason = str(error).splitlines()[0]
-        return UsageError(
-            "--where is no condition on the index's columns",
-            got=where,
-            want=f"SQL over {', '.join(COLUMNS)}, such as caption LIKE '%dog%'",
-            hint=f"the database says: {reason}",
-        )
-
-    def _rows(self, columns: list[str]) -> list[dict[str, Any]]:
-        try:
-            return self._table.search().select(columns).to_arrow().to_pylist()
-        except (RuntimeError, OSError) as error:
-            raise _damaged(self.folder, error) from error
-
-    def _in_memory(self) -> _Memory:
-        if self._memory is None:
-            if len(self) > EXACT_LIMIT:
-                note(
-                    f"{len(self):,} images: searching all of them exactly; "
-                    "`encoderlab index --ann` makes it faster"
-                )
-            try:
-                table = self._table.search().select([*COLUMNS, "vector"]).to_arrow()
-            except (RuntimeError, OSError) as error:
-                raise _damaged(self.folder, error) from error
-            column = table.column("vector").combine_chunks()
-            vectors = np.asarray(column.flatten(), dtype=np.float32)
-            rows = table.select(list(COLUMNS)).to_pylist()
-            self._memory = _Memory(rows, vectors.reshape(len(rows), self.about["dim"]))
-        return self._memory
-
-    def _delete(self, paths: Sequence[str]) -> None:
-        for start in range(0, len(paths), 500):
-            quoted = ", ".join(
-                "'" + path.replace("'", "''") + "'" for path in paths[start : start + 500]
-            )
-            self._table.delete(f"path IN ({quoted})")
-
-    def _arrow(self, samples, sizes, vectors, hashes, source: str) -> pa.Table:
-        import pyarrow as pa
-
-        dim = self.about["dim"]
-        flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
-        columns = {
-            "path": [_path_of(sample) for sample in samples],
-            "caption": [_caption(sample) for sample in samples],
-            "label": [sample.label or "" for sample in samples],
-            "width": [width for width, _ in sizes],
-            "height": [height for _, height in sizes],
-            "hash": list(hashes),
-            "source": [source] * len(samples),
-            "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
-        }
-        return pa.table(columns, schema=_schema(dim))
+    def _write_about(self) -> None:
+        self.place.write(ABOUT, json.dumps(self.about, indent=2))
 
 
 @dataclass(frozen=True)
-class _Memory:
-    rows: list[dict[str, Any]]
-    vectors: np.ndarray
+class _Held:
+    """All vectors in memory, with the numbers of their rows."""
+
+    rows: Int[np.ndarray, " n"]
+    vectors: Float[np.ndarray, "n d"]
 
 
-def _hit(row: dict[str, Any], score: float) -> Hit:
-    known = {name: row[name] for name in ("path", "caption", "label", "width", "height")}
-    return Hit(score=float(score), **known)
+def _read_about(text: str) -> dict[str, Any]:
+    """What index.json says; ValueError, KeyError or TypeError where that makes no sense."""
+    about = json.loads(text)
+    if about["format"] != FORMAT:
+        raise ValueError(f"index.json has format {about['format']!r}")
+    if "ann" in about:
+        Approximate.from_json(about["ann"])
+    return about
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in SHOWN}
 
 
 def hit_record(hit: Hit) -> dict[str, Any]:
     """Plain values of a hit."""
     return asdict(hit)
-
-
-def _path_of(sample: Sample) -> str:
-    if isinstance(sample.image, Path):
-        return str(sample.image.absolute())
-    return str(sample.image) if isinstance(sample.image, Packed) else sample.id
-
-
-def _caption(sample: Sample) -> str:
-    return " | ".join(sample.texts)
-
-
-def _content_hash(sample: Sample) -> str:
-    try:
-        return hashlib.blake2b(sample.content(), digest_size=16).hexdigest()
-    except OSError:
-        return "unreadable"  # the decoder will say why
-
-
-def _connect(folder: Path) -> Any:
-    # Its engine reports every table that it creates as a warning.
-    os.environ.setdefault("LANCEDB_LOG", "error")
-    import lancedb
-
-    return lancedb.connect(str(folder))
-
-
-def _schema(dim: int) -> pa.Schema:
-    import pyarrow as pa
-
-    text = [pa.field(name, pa.string()) for name in ("path", "caption", "label")]
-    size = [pa.field(name, pa.int32()) for name in ("width", "height")]
-    more = [pa.field(name, pa.string()) for name in ("hash", "source")]
-    return pa.schema([*text, *size, *more, pa.field("vector", pa.list_(pa.float32(), dim))])
-
-
-def _damaged(folder: Path, error: Exception) -> UsageError:
-    reason = str(error).splitlines()[0][:120]
-    return UsageError(
-        "the index is damaged",
-        got=f"{folder} ({reason})",
-        want="a folder that `encoderlab index` wrote",
-        hint="delete the folder and run `encoderlab index` again",
-    )
