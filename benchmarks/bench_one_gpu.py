@@ -102,9 +102,9 @@ def measure(
             "the model is the bottleneck",
             slower == "the model",
             f"{work / 1e9:.1f} GFLOP an image: {whole * work / peak:.2f} of the matrix peak "
-            f"({peak / 1e12:.2f} TFLOP/s), the model alone {alone * work / peak:.2f}; decoding alone "
-            f"{decoding:,.0f} images/s, so the bottleneck is {slower}, {other} is {times:.1f} x as "
-            "fast",
+            f"({peak / 1e12:.2f} TFLOP/s), the model alone {alone * work / peak:.2f}; decoding "
+            f"alone {decoding:,.0f} images/s: the bottleneck is {slower}, {other} is {times:.1f} x "
+            "as fast",
         )
     )
 

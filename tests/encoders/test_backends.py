@@ -453,9 +453,9 @@ def test_results_that_are_fetched_later_are_the_same(
     later, clip_folder, world, tmp_path, monkeypatch
 ):
     from encoderlab.data import Sample, read_samples
-    from encoderlab.features import embed, extract
+    from encoderlab.features import embed, work
 
-    for module in (embed, extract):
+    for module in (embed, work):
         monkeypatch.setattr(module, "FETCHED_LATER", {"cpu": later})
     good = read_samples(world / "images")
     samples = [*good[:3], Sample("gone", tmp_path / "gone.jpg"), *good[3:]]
