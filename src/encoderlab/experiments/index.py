@@ -89,6 +89,7 @@ def run(
     changes = index.sync(samples, str(Path(source).absolute()), batch_size)
     if ann:
         index.build_ann()
+    index.prepare_search()
     skipped = left_out(changes.skipped)
     return IndexResult(
         db, encoder.name, encoder.fingerprint,

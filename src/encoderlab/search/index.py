@@ -26,6 +26,7 @@ from encoderlab.errors import MissingError, UsageError
 from encoderlab.features.embed import embed_batches
 from encoderlab.features.pipeline import Skipped
 from encoderlab.progress import note
+from encoderlab.search import snapshot
 from encoderlab.search.exact import top_k
 from encoderlab.whole_files import write_whole
 
@@ -67,11 +68,22 @@ class Changes:
 class Index:
     """Made by `create`, found again by `open`."""
 
-    def __init__(self, folder: Path, table: Any, about: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, table: Any, about: dict[str, Any], rows: pa.Table | None = None
+    ) -> None:
         self.folder, self.about = folder, about
-        self._table = table
+        self._opened = table
         self._encoder: DualEncoder | None = None
         self._memory: _Memory | None = None
+        if rows is not None:
+            self._memory = _Memory.of(rows, about["dim"])
+
+    @property
+    def _table(self) -> Any:
+        """LanceDB's table, opened when a search from memory is not enough."""
+        if self._opened is None:
+            self._opened = _open(self.folder, self.about)
+        return self._opened
 
     @classmethod
     def create(cls, folder: str | Path, encoder: DualEncoder) -> Index:
@@ -116,18 +128,18 @@ class Index:
             )
         try:
             about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-            table = _connect(path).open_table(TABLE)
-            if (
-                about["format"] != FORMAT
-                or about["dim"] != table.schema.field("vector").type.list_size
-            ):
-                raise ValueError("table and index.json do not fit together")
-            table.count_rows()
-        except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
+            if about["format"] != FORMAT:
+                raise ValueError(f"format {about['format']}")
+            rows = snapshot.read(path, path / f"{TABLE}.lance")
+            if rows is not None and _width(rows.schema) == about["dim"]:
+                return cls(path, None, about, rows)
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise _damaged(path, error) from error
-        return cls(path, table, about)
+        return cls(path, _open(path, about), about)
 
     def __len__(self) -> int:
+        if self._memory is not None:
+            return len(self._memory.rows)
         return int(self._table.count_rows())
 
     @property
@@ -255,21 +267,26 @@ class Index:
         """
         self.check_k(k)
         vector = self._vector(query)
-        if self.has_ann and len(self) > EXACT_LIMIT:
+        if len(self) > EXACT_LIMIT and self.has_ann:
             return self._search_ann(vector, k, where)
         memory = self._in_memory()
         rows = np.arange(len(memory.rows))
         if where is not None:
             kept = set(self._where(where))
-            rows = np.array([i for i, row in enumerate(memory.rows) if row["path"] in kept], int)
+            paths = memory.rows.column("path").to_pylist()
+            rows = np.array([i for i, path in enumerate(paths) if path in kept], int)
         if not len(rows):
             return []
         vectors = memory.vectors if where is None else memory.vectors[rows]
         scores, places = top_k(vector[None], vectors, min(k, len(rows)))
-        return [
-            _hit(memory.rows[rows[place]], float(score))
-            for score, place in zip(scores[0], places[0], strict=True)
-        ]
+        found = memory.rows.take(rows[places[0]]).to_pylist()
+        return [_hit(row, float(score)) for score, row in zip(scores[0], found, strict=True)]
+
+    def prepare_search(self) -> None:
+        """Leaves a copy of a small table that a search in another process reads at once."""
+        if len(self) <= snapshot.MOST_ROWS:
+            self._memory = None
+            self._in_memory()
 
     def check_k(self, k: int) -> None:
         """Whether k images can be asked for.
@@ -342,14 +359,14 @@ class Index:
                     f"{len(self):,} images: searching all of them exactly; "
                     "`encoderlab index --ann` makes it faster"
                 )
+            # Before the rows: what comes between makes the copy stale, never wrong.
+            state = snapshot.state_of(self.folder / f"{TABLE}.lance")
             try:
-                table = self._table.search().select([*COLUMNS, "vector"]).to_arrow()
+                rows = self._table.search().select([*COLUMNS, "vector"]).to_arrow()
             except (RuntimeError, OSError) as error:
                 raise _damaged(self.folder, error) from error
-            column = table.column("vector").combine_chunks()
-            vectors = np.asarray(column.flatten(), dtype=np.float32)
-            rows = table.select(list(COLUMNS)).to_pylist()
-            self._memory = _Memory(rows, vectors.reshape(len(rows), self.about["dim"]))
+            snapshot.write(self.folder, rows, state)
+            self._memory = _Memory.of(rows, self.about["dim"])
         return self._memory
 
     def _delete(self, paths: Sequence[str]) -> None:
@@ -379,8 +396,16 @@ class Index:
 
 @dataclass(frozen=True)
 class _Memory:
-    rows: list[dict[str, Any]]
+    rows: pa.Table
     vectors: np.ndarray
+
+    @classmethod
+    def of(cls, table: pa.Table, dim: int) -> _Memory:
+        column = table.column("vector").combine_chunks()
+        # By DLPack: Arrow's own way to numpy imports pandas.
+        vectors = np.from_dlpack(column.flatten()).reshape(len(table), dim)
+        # Torch takes only what it may write to: better one copy here than one in every search.
+        return cls(table.select(list(COLUMNS)), np.require(vectors, requirements="W"))
 
 
 def _hit(row: dict[str, Any], score: float) -> Hit:
@@ -419,6 +444,21 @@ def _connect(folder: Path) -> Any:
     import lancedb
 
     return lancedb.connect(str(folder))
+
+
+def _open(path: Path, about: dict[str, Any]) -> Any:
+    try:
+        table = _connect(path).open_table(TABLE)
+        if about["dim"] != _width(table.schema):
+            raise ValueError("table and index.json do not fit together")
+        table.count_rows()
+    except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
+        raise _damaged(path, error) from error
+    return table
+
+
+def _width(schema: pa.Schema) -> int:
+    return schema.field("vector").type.list_size
 
 
 def _schema(dim: int) -> pa.Schema:
