@@ -279,7 +279,8 @@ class Index:
             return []
         vectors = memory.vectors if where is None else memory.vectors[rows]
         scores, places = top_k(vector[None], vectors, min(k, len(rows)))
-        found = memory.rows.take(rows[places[0]]).to_pylist()
+        # One by one: Arrow's `take` imports pandas.
+        found = (memory.rows.slice(row, 1).to_pylist()[0] for row in rows[places[0]].tolist())
         return [_hit(row, float(score)) for score, row in zip(scores[0], found, strict=True)]
 
     def prepare_search(self) -> None:
