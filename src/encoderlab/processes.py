@@ -8,8 +8,8 @@ no tensor and no collective; standard library only.
 from __future__ import annotations
 
 import os
+import platform
 import re
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -208,4 +208,4 @@ def _is_everyones(error: BaseException) -> bool:
 def name() -> str:
     """This process in words, for a message that only it can tell; empty for the first."""
     here = _part.place
-    return f"process {here.rank} of {here.world} on {socket.gethostname()}: " if here.rank else ""
+    return f"process {here.rank} of {here.world} on {platform.node()}: " if here.rank else ""

@@ -453,7 +453,7 @@ def test_results_that_are_fetched_later_are_the_same(
     later, clip_folder, world, tmp_path, monkeypatch
 ):
     from encoderlab.data import Sample, read_samples
-    from encoderlab.features import embed, work
+    from encoderlab.features import embed, extract, work
 
     for module in (embed, work):
         monkeypatch.setattr(module, "FETCHED_LATER", {"cpu": later})

@@ -142,10 +142,10 @@ def test_torchrun_compresses_as_one_process_does(distribution, words, tmp_path, 
 
 def test_srun_stops_at_sigterm_and_one_process_goes_on(words, tmp_path, capsys):
     """SIGTERM reaches one of two tasks; both leave, and the state is that of the last step."""
-    typed = words("train", "--epochs", "60")
+    typed = words("train", "--epochs", "20")
     tasks = _start([*typed, "--output-dir", str(tmp_path / "run")], tmp_path)
     said = tmp_path / "0.err"
-    while "epoch 2 of 60" not in said.read_text():
+    while "epoch 2 of 20" not in said.read_text():
         assert tasks[0].poll() is None, said.read_text()
         time.sleep(0.05)
     tasks[1].send_signal(signal.SIGTERM)
@@ -158,7 +158,7 @@ def test_srun_stops_at_sigterm_and_one_process_goes_on(words, tmp_path, capsys):
     assert not (run / "run.json").exists()
     again = _alone([*typed, "--resume", str(run), "--output-dir", str(run)], capsys)
     whole = _alone([*typed, "--output-dir", str(tmp_path / "whole")], capsys)
-    assert again["steps"] == whole["steps"] == 180
+    assert again["steps"] == whole["steps"] == 60
     assert again["loss"] == pytest.approx(whole["loss"], abs=1e-3)
 
 

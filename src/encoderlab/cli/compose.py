@@ -12,20 +12,23 @@ import random
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from encoderlab import progress
 from encoderlab.cli import mishaps
+from encoderlab.cli.sweep import LOG_FOLDER, Outcome, Sweep, finish, has_own_logs
 from encoderlab.cli.words import GROUPS, Words, quoted, unknown_setting
-from encoderlab.errors import UsageError, WorkError, unknown
+from encoderlab.errors import UsageError, unknown
 from encoderlab.processes import is_follower, mine
 from encoderlab.settings.commands import COMMANDS, Command
 from encoderlab.settings.common import TALK
-from encoderlab.settings.setting import Setting, leaves
+from encoderlab.settings.setting import Setting, leaves, output_folder
 
+LAUNCHER = ("hydra/launcher", "hydra.launcher")
 OWN_CONFIGS = "configs"  # a folder of this name in the current one is searched without being asked
 
 
@@ -35,7 +38,8 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
     Raises:
         EncoderLabError: what was asked is wrong, or the work failed.
     """
-    job = _Job(command.name, words.show_config, words.multirun, tuple(command_line))
+    sweep = Sweep() if words.multirun else None
+    job = _Job(command.name, words.show_config, sweep, tuple(command_line))
     with ExitStack() as stack:
         flags = list(words.hydra_flags)
         looks_only = any(flag in flags for flag in ("--cfg", "-c", "--info", "-i"))
@@ -53,15 +57,28 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
             flags.append("--multirun")
         if any(flag in flags for flag in ("--config-name", "-cn")):
             words = replace(words, overrides=_over_own_yaml(command, words.overrides))
+        if words.show_config:
+            # To look at configurations needs no cluster.
+            here = [w for w in words.overrides if not w.lstrip("+").startswith(LAUNCHER)]
+            words = replace(words, overrides=here)
         overrides = _quiet_hydra(command, words.overrides, sweep=words.multirun)
         if words.multirun and (words.show_config or not command.leaves_folder):
-            # Hydra keeps a record of a sweep; nothing is to stay of one that only looks.
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            overrides.append(f"hydra.sweep.dir='{folder}'")
+            if _is_elsewhere(words.overrides):
+                # The jobs' logs are there, and another machine does not see our temporary files.
+                folder = output_folder(f"sweep-{command.name}")()
+            else:
+                # Hydra keeps a record of a sweep; nothing is to stay of one that only looks.
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+            overrides.append(f"hydra.sweep.dir={quoted(folder)}")
         _hydra(command, job, [*flags, *overrides])
     if looks_only or words.show_config:
         return 0
     return 0
+
+
+def _is_elsewhere(typed: list[str]) -> bool:
+    """Whether the jobs of a sweep run on other machines, or as if they did."""
+    return any(word.startswith(("hydra/launcher=submitit", "hydra/launcher=ray")) for word in typed)
 
 
 def _quiet_hydra(command: Command, typed: list[str], *, sweep: bool) -> list[str]:
@@ -112,7 +129,7 @@ def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
     def task(cfg: Any) -> None:
         # A single job is done after Hydra: a launcher of processes that finds Hydra at work would
         # start its copies with Hydra's words instead of the user's.
-        if job.sweep:
+        if job.sweep is not None:
             job(cfg)
         else:
             composed.append(cfg)
@@ -121,30 +138,53 @@ def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
         version_base="1.3", config_path=str(folder) if packaged else None, config_name="config"
     )
     with _arguments([f"encoderlab {command.name}", *argv]):
+        broken: Exception | None = None
         try:
-            main(task)()
-        except _JobFailed as failed:
-            raise _sweep_failed(job) from failed
+            with _sweep_folder() as folders:
+                main(task)()
         except Exception as error:
             known = mishaps.of_configuration(error, command)
-            if known is None:
+            if known is not None:
+                raise known from error
+            if not mishaps.is_of_launcher(error):
                 raise
-            raise known from error
+            broken = error
         finally:
             if not packaged:
                 store.repo.pop("config.yaml", None)
     if composed:
         HydraConfig.instance().cfg = None
         job(composed[0])
-    failures = [error for error in job.outcomes if error is not None]
-    if failures:
-        raise _sweep_failed(job) if job.sweep else failures[0]
+    if job.failure is not None:
+        raise job.failure
+    if job.sweep is not None and folders:
+        finish(job.sweep.collect(folders[0]), folders[0], broken)
+    elif broken is not None:
+        raise broken
 
 
-def _sweep_failed(job: _Job) -> WorkError:
-    failed, total = sum(error is not None for error in job.outcomes), len(job.outcomes)
-    what = f"{failed} of {total} jobs of the sweep failed" if total else "a job of the sweep failed"
-    return WorkError(what, hint="the others are done; see the messages above")
+@contextmanager
+def _sweep_folder() -> Iterator[list[Path]]:
+    """Fills a list with the folder of the sweep that is run in the block, if one is: Hydra itself
+    tells it only to the jobs."""
+    from hydra.core.plugins import Plugins
+
+    plugins, found = Plugins.instance(), list[Path]()
+    instantiate = plugins.instantiate_sweeper
+
+    def seen(**given: Any) -> Any:
+        vars(plugins).pop("instantiate_sweeper")  # before the plugins travel to the jobs
+        chosen = given["config"].hydra
+        found.append(Path(chosen.sweep.dir))
+        if "submitit" in str(chosen.launcher.get("_target_")):
+            progress.note(f"the jobs print to files of their own, in {found[0] / LOG_FOLDER}")
+        return instantiate(**given)
+
+    vars(plugins)["instantiate_sweeper"] = seen
+    try:
+        yield found
+    finally:
+        vars(plugins).pop("instantiate_sweeper", None)
 
 
 @contextmanager
@@ -163,20 +203,15 @@ def _arguments(argv: list[str]) -> Any:
             os.environ["HYDRA_FULL_ERROR"] = full
 
 
-class _JobFailed(Exception):
-    """A job of a sweep failed, and has said why: the other jobs go on."""
-
-
 @dataclass
 class _Job:
     """What Hydra calls with each configuration. Plain data: a launcher may send it elsewhere."""
 
     command_name: str
     show_config: bool
-    sweep: bool
+    sweep: Sweep | None
     command_line: tuple[str, ...]
-    outcomes: list[Exception | None] = field(default_factory=list)  # of jobs in this process
-    process: int = field(default_factory=os.getpid)
+    failure: Exception | None = None  # of the one job of no sweep
 
     @property
     def command(self) -> Command:
@@ -184,36 +219,40 @@ class _Job:
 
     def __call__(self, cfg: Any) -> None:
         """Does one job. Keeps what it raises: Hydra would print a line of its own about it."""
-        where, folder = "", None
-        if self.sweep:
-            from hydra.core.hydra_config import HydraConfig
-
-            about = HydraConfig.get()
-            overrides = [
-                word.lstrip("+")
-                for word in about.overrides.task
-                if not word.lstrip("+").startswith(("hydra", *(f"{key}=" for key in TALK)))
-            ]
-            where = f"job {about.job.num} ({' '.join(overrides)})"
-            folder = Path(about.runtime.output_dir) if self.command.leaves_folder else None
+        if self.sweep is not None:
+            self._of_sweep(cfg, self.sweep)
+            return
         try:
-            self._once(cfg, where, folder)
+            self._once(cfg)
+        except Exception as error:
+            self.failure = mishaps.of_configuration(error, self.command) or error
+
+    def _of_sweep(self, cfg: Any, sweep: Sweep) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        about = HydraConfig.get()
+        overrides = [
+            word.lstrip("+")
+            for word in about.overrides.task
+            if not word.lstrip("+").startswith(("hydra", *(f"{key}=" for key in TALK)))
+        ]
+        where = f"job {about.job.num} ({' '.join(overrides)})"
+        folder = Path(about.runtime.output_dir) if self.command.leaves_folder else None
+        said, failure = None, None
+        try:
+            said = self._once(cfg, where, folder)
         except Exception as error:
             known = mishaps.of_configuration(error, self.command) or error
-            if self.sweep:
-                mishaps.show(known, where=f"{where}: ", verbose=bool(cfg.get("verbose")))
-            if os.getpid() != self.process:
-                raise _JobFailed(where) from None
-            self.outcomes.append(known)
-        else:
-            self.outcomes.append(None)
+            mishaps.show(known, where=f"{where}: ", verbose=bool(cfg.get("verbose")))
+            failure = mishaps.in_one_line(known)
+        elsewhere = said if has_own_logs() else None
+        sweep.note(Outcome(about.job.num, where, failure, elsewhere), Path(about.sweep.dir))
 
-    def _once(self, cfg: Any, where: str, folder: Path | None) -> None:
+    def _once(self, cfg: Any, where: str = "", folder: Path | None = None) -> str | None:
+        """Does the work and prints the answer; gives what it printed, if it is the one to."""
         settings = _typed(self.command, cfg)
         if self.show_config:
-            if not is_follower():
-                _show_configuration(settings, self.command)
-            return
+            return None if is_follower() else _answer(_configuration(settings, self.command))
         _set_up_process(settings)
         if where:
             _refuse_processes(settings)
@@ -223,20 +262,19 @@ class _Job:
 
             done = perform(self.command, settings, self.command_line, folder=folder)
         if is_follower():
-            return
+            return None
         if settings.json:
             answer = done.result.to_json()
             if where:
                 answer = {"job": where, "folder": done.folder, "result": answer}
             indent = None if where else 2
-            print(json.dumps(done.plain(answer), ensure_ascii=False, indent=indent))
-        else:
-            if where:
-                print(where)
-            print(done.result.to_text())
-            if done.folder is not None:
-                progress.note(f"run: {done.folder}")
-        sys.stdout.flush()
+            return _answer(json.dumps(done.plain(answer), ensure_ascii=False, indent=indent))
+        said = done.result.to_text()
+        # In one piece, for jobs that print side by side.
+        _answer(f"{where}\n{said}" if where else said)
+        if done.folder is not None:
+            progress.note(f"run: {done.folder}")
+        return f"{where}\n{said}"
 
 
 def _refuse_processes(settings: Any) -> None:
@@ -296,14 +334,19 @@ def _check(setting: Setting, value: Any, command: Command) -> None:
         )
 
 
-def _show_configuration(settings: Any, command: Command) -> None:
+def _answer(said: str) -> str:
+    sys.stdout.write(f"{said}\n")
+    sys.stdout.flush()
+    return said
+
+
+def _configuration(settings: Any, command: Command) -> str:
     from omegaconf import OmegaConf
 
     if settings.json:
         plain = OmegaConf.to_container(OmegaConf.structured(settings))
-        print(json.dumps({"command": command.name, "settings": plain}, ensure_ascii=False))
-    else:
-        print(OmegaConf.to_yaml(OmegaConf.structured(settings)), end="")
+        return json.dumps({"command": command.name, "settings": plain}, ensure_ascii=False)
+    return OmegaConf.to_yaml(OmegaConf.structured(settings)).rstrip("\n")
 
 
 def _set_up_process(settings: Any) -> None:

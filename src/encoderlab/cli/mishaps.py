@@ -54,6 +54,18 @@ def show(error: BaseException, *, verbose: bool = False, where: str = "") -> int
     return known.exit_code
 
 
+def in_one_line(error: BaseException) -> str:
+    """An error for a list of several."""
+    known = as_ours(error)
+    text = str(known) if known is not None else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def is_of_launcher(error: BaseException) -> bool:
+    """Whether what starts the jobs of a sweep failed, and no job."""
+    return type(error).__module__.partition(".")[0] in ("joblib", "submitit", "ray", "concurrent")
+
+
 def _unexpected(error: BaseException, verbose: bool) -> str:
     first = (str(error).strip().splitlines() or [""])[0]
     text = f"something unexpected: {type(error).__name__}: {first}"
@@ -92,6 +104,13 @@ def of_configuration(error: Exception, command: Command) -> EncoderLabError | No
         )
     if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
         return _objection(error, command, see)
+    if isinstance(error, RuntimeError) and "srun" in text:
+        return MissingError(
+            "there is no SLURM here",
+            got="hydra/launcher=submitit_slurm",
+            want="a machine of the cluster, with sbatch and srun",
+            hint="on this machine hydra/launcher=submitit_local does the same",
+        )
     if isinstance(error, HydraException):
         return UsageError(text.splitlines()[0] if text else type(error).__name__, hint=see)
     return None
@@ -103,10 +122,15 @@ def _missing_config(error: Exception, command: Command) -> EncoderLabError:
     group, _, choice = str(name).rpartition("/")
     if group in ("hydra/launcher", "hydra/sweeper"):
         if choice.startswith(LAUNCHERS):
-            extra = "encoderlab[sweep]" if choice == "joblib" else f"hydra-{choice}-launcher"
-            return MissingError(
-                f"{group}={choice} is not installed", hint=f'install it: pip install "{extra}"'
-            )
+            hint = 'install it: pip install "encoderlab[sweep]"'
+            if choice.startswith("ray"):
+                hint = (
+                    "it needs an environment of its own, without encoderlab[sweep]: see "
+                    "docs/clusters.md"
+                )
+            elif choice.startswith("rq"):
+                hint = "install it: pip install hydra-rq-launcher"
+            return MissingError(f"{group}={choice} is not installed", hint=hint)
         return unknown(group, choice, options, f"encoderlab {command.name} --info plugins")
     if group and options:
         return unknown(

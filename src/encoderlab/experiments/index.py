@@ -124,6 +124,7 @@ def run(
     changes = index.sync(samples, str(Path(source).absolute()), batch_size)
     if ann:
         index.build_ann(recall, seed=seed)
+    index.prepare_search()
     skipped = left_out(changes.skipped)
     warnings = list(as_warnings(skipped))
     known = index.approximate

@@ -25,12 +25,13 @@ from encoderlab.errors import MissingError, UsageError
 from encoderlab.features.embed import embed_batches
 from encoderlab.features.pipeline import Skipped
 from encoderlab.progress import note
-from encoderlab.search import approximate, recall
+from encoderlab.search import approximate, recall, snapshot
 from encoderlab.search.approximate import Approximate, Effort
 from encoderlab.search.exact import Nearest, top_k
 from encoderlab.search.place import Place
 from encoderlab.search.rows import COMPARED, as_rows, compare, want
-from encoderlab.search.table import DATABASE_ERRORS, Table, damaged
+from encoderlab.search.snapshot import Copy
+from encoderlab.search.table import DATABASE_ERRORS, FILES, Table, damaged
 
 if TYPE_CHECKING:
     from encoderlab.encoders.dual import DualEncoder
@@ -87,12 +88,14 @@ class Changes:
 class Index:
     """Made by `create`, found again by `open`."""
 
-    def __init__(self, place: Place, table: Table, about: dict[str, Any]) -> None:
+    def __init__(
+        self, place: Place, table: Table | None, about: dict[str, Any], copy: Copy | None = None
+    ) -> None:
         self.place, self.about = place, about
-        self._table = table
+        self._opened, self._copy = table, copy
         self._encoder: DualEncoder | None = None
         self._held: _Held | None = None
-        self._seen = table.version
+        self._seen = -1 if table is None else table.version
         self._said = False
         # Row numbers hold within one version: no thread moves on while another uses them.
         self._lock = threading.RLock()
@@ -142,9 +145,12 @@ class Index:
                     hint=f"make one: encoderlab index YOUR_IMAGES --db {db}",
                 )
             about = _read_about(text)
-            table = Table.open(place)
-            if about["dim"] != table.dim:
-                raise ValueError("table and index.json do not fit together")
+            copy = (
+                None if place.folder is None else snapshot.read(place.folder, place.folder / FILES)
+            )
+            if copy is not None and copy.dim == about["dim"]:
+                return cls(place, None, about, copy)
+            table = _table_of(place, about)
         except (*DATABASE_ERRORS, KeyError, TypeError) as error:
             if isinstance(error, UsageError):
                 raise
@@ -152,12 +158,24 @@ class Index:
         return cls(place, table, about)
 
     @property
+    def _table(self) -> Table:
+        """LanceDB's table, opened when a search of the copy is not enough."""
+        with self._lock:
+            if self._opened is None:
+                try:
+                    self._opened = _table_of(self.place, self.about)
+                except DATABASE_ERRORS as error:
+                    raise damaged(self.place, error) from error
+                self._seen = self._opened.version
+            return self._opened
+
+    @property
     def folder(self) -> Path | str:
         """Where the index lies: a folder, or an address in object storage."""
         return self.place.folder or self.place.address
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._table) if self._copy is None else len(self._copy)
 
     @property
     def model(self) -> str:
@@ -396,6 +414,15 @@ class Index:
 
     def _find(self, vectors: np.ndarray, k: int, where: str | None, exact: bool) -> Found:
         with self._lock:
+            copy = self._copy if where is None and (exact or len(self) <= EXACT_LIMIT) else None
+            if copy is not None and copy.is_fresh():
+                self.check_k(k)
+                return Found(
+                    [
+                        [Hit(score, **_shown(row)) for score, row in found]
+                        for found in copy.nearest(vectors, k)
+                    ]
+                )
             self._follow()
             self.check_k(k)
             kept = len(self) if where is None else self._table.count(where)
@@ -455,9 +482,24 @@ class Index:
             self._held = _Held(rows, vectors)
         return self._held
 
+    def prepare_search(self) -> None:
+        """Leaves a copy of a small table that a search in another process reads at once."""
+        folder = self.place.folder
+        if folder is None:
+            return
+        with self._lock:
+            self._follow()
+            # Before the rows: what comes between makes the copy stale, never wrong.
+            state = snapshot.state_of(folder / FILES)
+            if len(self) > snapshot.MOST_ROWS:
+                snapshot.remove(folder)
+            else:
+                snapshot.write(folder, self._table.rows([*SHOWN, "vector"]), state)
+
     def _follow(self) -> None:
         """Sees what others, or this very object, have written since the last search."""
         with self._lock:
+            self._copy = None
             self._table.follow()
             if self._table.version != self._seen:
                 self._seen, self._held = self._table.version, None
@@ -476,13 +518,14 @@ class Index:
 
     def _unit(self, given: Any, count: str) -> np.ndarray:
         vectors = np.asarray(given, dtype=np.float32)
-        if vectors.ndim != 1 + len(count) or vectors.shape[-1] != self._table.dim:
+        dim = self.about["dim"]
+        if vectors.ndim != 1 + len(count) or vectors.shape[-1] != dim:
             raise UsageError(
                 "the vectors do not fit the index"
                 if count
                 else "the vector does not fit the index",
                 got=vectors.shape,
-                want=f"({count + ', ' if count else ''}{self._table.dim}{'' if count else ','})",
+                want=f"({count + ', ' if count else ''}{dim}{'' if count else ','})",
             )
         return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
@@ -496,6 +539,13 @@ class _Held:
 
     rows: Int[np.ndarray, " n"]
     vectors: Float[np.ndarray, "n d"]
+
+
+def _table_of(place: Place, about: dict[str, Any]) -> Table:
+    table = Table.open(place)
+    if about["dim"] != table.dim:
+        raise ValueError("table and index.json do not fit together")
+    return table
 
 
 def _read_about(text: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAME = "images"
+FILES = f"{NAME}.lance"  # the folder that LanceDB keeps it in
 BLOCK_BYTES = 32 << 20
 QUERIES_AT_ONCE = 64  # approximate searches that LanceDB gets together; more are no faster
 PATHS_AT_ONCE = 2000  # in one condition
@@ -85,6 +86,11 @@ class Table:
         """Some columns of all rows, a batch at a time."""
         with self._readable():
             yield from self.inner.search().select(list(names)).to_batches()
+
+    def rows(self, names: Sequence[str]) -> pa.Table:
+        """Some columns of all rows."""
+        with self._readable():
+            return self.inner.search().select(list(names)).to_arrow()
 
     def count(self, where: str) -> int:
         """How many rows a condition keeps.

@@ -7,6 +7,7 @@ imports transformers; that both ways agree with it is what the tests hold.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def load(name: str | Path) -> CLIP:
     folder = local_folder(name)
     record = read_config(folder)
     config = _our_config(record)
-    weights = _our_names(_read_weights(folder), config)
+    theirs = _read_weights(folder)
     tokenizer = None
     if any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
         text = {**TEXT_DEFAULTS, **record.get("text_config", {})}
@@ -85,6 +86,7 @@ def load(name: str | Path) -> CLIP:
         _read_preprocess(folder, config.vision.image_size),
         trained_steps=notes.get("trained_steps"),
     )
+    weights = _our_names(theirs, model.state_dict())
     if "logit_bias" in notes:
         model.add_logit_bias(notes["logit_bias"])
         weights["logit_bias"] = torch.tensor(float(notes["logit_bias"]))
@@ -242,9 +244,7 @@ def _translate(ours: str) -> str:
     return f"{OTHER_NAMES[module]}.{leaf}"
 
 
-def _our_names(theirs: dict[str, Tensor], config: CLIPConfig) -> dict[str, Tensor]:
-    with torch.device("meta"):
-        expected = CLIP(config).state_dict()
+def _our_names(theirs: dict[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for ours in expected:
         names = [_translate(ours)]

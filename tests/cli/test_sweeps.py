@@ -1,0 +1,134 @@
+"""Sweeps in other processes, as typed: every job answers, keeps its folder, and may fail alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from encoderlab.cli.sweep import Outcome, Sweep, finish
+from encoderlab.errors import WorkError
+
+
+def _lab(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "encoderlab", *words], capture_output=True, text=True, cwd=folder,
+        timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def _evaluate(launcher: str, world: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Two jobs that do well around one that asks for what cannot be."""
+    return _lab(
+        ["evaluate", "-m", f"hydra/launcher={launcher}", "--csv", str(world / "captions.csv"),
+         "--device", "cpu", "batch_size=8,0,16", "--output-dir", "sweep", "--json"],
+        folder,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_failing_job_stops_no_other_wherever_they_run(launcher, world, tmp_path):
+    said = _evaluate(launcher, world, tmp_path)
+    assert said.returncode == 1, said.stderr
+    rows = sorted((json.loads(row) for row in said.stdout.splitlines()), key=lambda row: row["job"])
+    assert [row["job"][:5] for row in rows] == ["job 0", "job 2"]
+    folders = [Path(row["folder"]) for row in rows]
+    assert [one.name for one in folders] == ["multirun-0", "multirun-2"]
+    for one in folders:
+        assert json.loads((one / "run.json").read_text())["settings"]["output_dir"] == str(one)
+    assert not (tmp_path / "sweep/multirun-1/run.json").exists()
+    failed = [line for line in said.stderr.splitlines() if " failed: " in line]
+    assert len(failed) == 1 and failed[0].startswith("encoderlab: job 1 (")
+    assert "1 of 3 jobs of the sweep failed" in said.stderr
+    assert "Error executing job" not in said.stderr and "Traceback" not in said.stderr
+    assert not list((tmp_path / "sweep").glob(".*.json"))  # what the jobs noted is taken away
+
+
+@pytest.mark.slow
+def test_submitit_says_where_its_logs_are(world, tmp_path):
+    said = _lab(["ls", "-m", "what=llms,metrics", "hydra/launcher=submitit_local"], tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.index("job 0 (what=llms)") < said.stdout.index("job 1 (what=metrics)")
+    assert "tiny-llama" in said.stdout and "cka" in said.stdout
+    logs = tmp_path / "outputs/sweep-ls/.submitit"
+    assert "logs: outputs/sweep-ls/.submitit" in said.stderr
+    assert len(list(logs.glob("*/*_log.out"))) == 2
+
+
+def test_joblib_answers_on_stdout(tmp_path):
+    said = _lab(["ls", "-m", "what=llms,metrics", "hydra/launcher=joblib", "--json"], tmp_path)
+    assert said.returncode == 0, said.stderr
+    jobs = sorted(json.loads(row)["job"] for row in said.stdout.splitlines())
+    assert jobs == ["job 0 (what=llms)", "job 1 (what=metrics)"]
+    assert not list(tmp_path.iterdir())  # a sweep that only lists leaves nothing
+
+
+@pytest.mark.parametrize(
+    ("launcher", "says"),
+    [
+        ("submitit_slurm", "there is no SLURM here"),
+        ("ray", "hydra/launcher=ray is not installed"),
+        ("joblob", "unknown hydra/launcher"),
+    ],
+)
+def test_a_launcher_that_is_not_there_is_one_message(launcher, says, lab, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = lab("ls", "-m", "what=llms,metrics", f"hydra/launcher={launcher}")
+    assert said.code in (2, 3) and says in said.err, said.err
+    assert "Traceback" not in said.err
+
+
+def test_without_the_extra_its_name_is_told(tmp_path):
+    program = (
+        "import sys; sys.modules['hydra_plugins'] = None\n"
+        "from encoderlab.cli.main import main\n"
+        "sys.exit(main(['ls', '-m', 'what=llms,metrics', 'hydra/launcher=' + sys.argv[1]]))"
+    )
+    for launcher in ("joblib", "submitit_local"):
+        said = subprocess.run(
+            [sys.executable, "-c", program, launcher], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert said.returncode == 3, said.stderr
+        assert f"hydra/launcher={launcher} is not installed" in said.stderr
+        assert 'pip install "encoderlab[sweep]"' in said.stderr
+
+
+def test_a_job_of_a_sweep_starts_no_copies_of_itself(lab):
+    said = lab("train", "-m", "epochs=1,2", "--devices", "2")
+    assert said.code == 1 and said.err.count("a job of a sweep has one device: got") == 2
+
+
+def test_a_killed_job_is_told_with_what_is_done(tmp_path, capsys):
+    sweep = Sweep(process=-1)  # as a job in another process has it
+    sweep.note(Outcome(1, "job 1 (b=2)", "no room"), tmp_path)
+    sweep.note(Outcome(0, "job 0 (b=1)", said="the answer"), tmp_path)
+    outcomes = sweep.collect(tmp_path)
+    assert [one.number for one in outcomes] == [0, 1] and not list(tmp_path.iterdir())
+    (tmp_path / ".submitit").mkdir()
+    with pytest.raises(WorkError, match=r"the sweep broke off.*exit code 9.*\.submitit"):
+        finish(outcomes, tmp_path, RuntimeError("killed, exit code 9\nmore"))
+    told = capsys.readouterr()
+    assert told.out == "the answer\n" and "job 1 (b=2) failed: no room" in told.err
+
+
+def test_installed_launchers_cost_little():
+    """Hydra imports every launcher that is installed whenever it composes."""
+    program = (
+        "import sys\nfrom hydra.core.plugins import Plugins\n"
+        "took = Plugins.instance().get_stats().modules_import_time\n"
+        "ours = [s for name, s in took.items() if name.startswith('hydra_plugins.')]\n"
+        "heavy = [name for name in ('joblib', 'submitit', 'ray') if name in sys.modules]\n"
+        "print(len(ours), sum(ours), heavy)"
+    )
+    found = []
+    for _ in range(3):
+        said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        count, seconds, heavy = said.stdout.split(maxsplit=2)
+        assert int(count) >= 2 and heavy.strip() == "[]"
+        found.append(float(seconds))
+    assert min(found) < 0.1
