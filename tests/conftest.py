@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from encoderlab import progress
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 if os.environ.get("PYTEST_XDIST_WORKER"):
@@ -28,7 +30,9 @@ def real_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's own folders and aliases must not decide what a test finds."""
+    """The user's own folders and aliases must not decide what a test finds, nor how loud the test
+    before it was."""
+    progress.configure()
     for name in ("VLM_DATA_ROOT", "VLM_OUTPUT_DIR", "ENCODERLAB_ALIASES"):
         monkeypatch.delenv(name, raising=False)
 

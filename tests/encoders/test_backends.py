@@ -274,7 +274,7 @@ def test_the_fastest_that_gives_the_same_is_chosen(vision_folder):
     rows = {row.backend: row for row in report.rows}
     assert list(rows) == ["torch", "wrong", "right", "slow"]
     assert report.chosen == "right"
-    assert rows["right"].ratio > 2 > 0.5 > rows["slow"].ratio
+    assert rows["right"].ratio > 2 and rows["slow"].ratio < 0.8
     assert rows["torch"].ratio == 1 and rows["torch"].cosine == pytest.approx(1, abs=1e-6)
     assert "under 0.999" in rows["wrong"].left_out and rows["wrong"].cosine < 0.999
     assert rows["wrong"].images_per_s is None
