@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,24 @@ def test_the_measured_recall_is_that_of_the_search_that_is_used(index, vectors) 
     assert built.recall["images"].value == pytest.approx(np.mean(shares), abs=1e-9)
 
 
+def test_many_queries_are_answered_from_memory_as_one_by_one_from_disk(
+    index: Index, vectors: np.ndarray, monkeypatch
+) -> None:
+    index.build_ann()
+    _fill(index, _clustered(30, vectors.shape[1], seed=8), first=ROWS)
+    queries = _clustered(70, vectors.shape[1], seed=6)
+    one_by_one = [index.search(query, 7) for query in queries]
+    monkeypatch.setattr(index_module, "MANY_QUERIES", 10)
+    monkeypatch.setattr(index._table, "nearest", None)  # not asked
+    together = index.search_many(queries, 7)
+    assert [_paths(hits) for hits in together] == [_paths(hits) for hits in one_by_one]
+    np.testing.assert_allclose(
+        [hit.score for hits in together for hit in hits],
+        [hit.score for hits in one_by_one for hit in hits],
+        atol=1e-5,
+    )
+
+
 def test_a_hard_target_takes_more_effort(index: Index, vectors, monkeypatch) -> None:
     easy = index.build_ann(target=0.1)
     hard = index.build_ann(target=1.0)
@@ -219,6 +238,19 @@ def test_many_small_commits_are_put_together(index: Index, vectors: np.ndarray) 
     index._table.tidy(0)
     assert index._table.inner.stats()["fragment_stats"]["num_fragments"] < 5
     assert len(index) == ROWS + 3 * (table_module.SMALL_FILES + 2)
+
+
+def test_what_lies_there_twice_goes_when_nobody_needs_it(index, vectors, monkeypatch) -> None:
+    for start in range(table_module.SMALL_FILES + 2):
+        _fill(index, vectors[:3], first=ROWS + 3 * start)
+    index._table.tidy(0)
+    kept = len(index._table.inner.list_versions())
+    index._table.tidy(0)
+    assert len(index._table.inner.list_versions()) == kept > table_module.SMALL_FILES
+    monkeypatch.setattr(table_module, "KEEP_VERSIONS", timedelta(0))
+    index._table.tidy(0)
+    assert len(index._table.inner.list_versions()) < 5
+    assert len(index.search(vectors[0], 5)) == 5
 
 
 def test_a_busy_table_is_left_untidied_and_that_is_said(index, monkeypatch, capsys) -> None:

@@ -44,6 +44,9 @@ EXACT_LIMIT = 100_000
 # Vectors up to this size stay in memory from one exact search to the next; more are read through
 # a block at a time at each.
 HELD_BYTES = 2 << 30
+# From so many queries on it pays to read all vectors first, where they fit: LanceDB reads those of
+# each query's candidates one by one, and that is nearly all of its time.
+MANY_QUERIES = 256
 # Fewer different captions say little about sentences.
 LEAST_SENTENCES = 30
 
@@ -379,7 +382,7 @@ class Index:
         exact: bool = False,
     ) -> list[list[Hit]]:
         """The k nearest images of each of many vectors of the index's model: entry i answers vector
-        i. One pass over the table, or over the approximate index, serves many of them.
+        i. One pass over the table serves all of them where the search is exact.
 
         Raises:
             UsageError: as `search`, or the vectors do not fit the index.
@@ -444,15 +447,34 @@ class Index:
         self, vectors: np.ndarray, k: int, where: str | None, known: Approximate, share: float
     ) -> Found:
         effort = known.effort.under(share, known.partitions)
+        unindexed = self._table.unindexed
+        if self._held is not None or (len(vectors) >= MANY_QUERIES and self._fits):
+            rows, scores = self._best_candidates(vectors, k, effort, where)
+            return Found(self._hits(rows, scores), known, unindexed)
         found = self._table.nearest(vectors, k, effort, where, SHOWN)
         hits = [
             [Hit(1 - row.pop("_distance"), **_shown(row)) for row in rows.to_pylist()]
             for rows in found
         ]
-        return Found(hits, known, self._table.unindexed)
+        return Found(hits, known, unindexed)
+
+    def _best_candidates(
+        self, vectors: np.ndarray, k: int, effort: Effort, where: str | None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """What `Table.nearest` finds, with the candidates' vectors from memory."""
+        held = self._in_memory()
+        best_rows, best_scores = [], []
+        for vector, rows in zip(
+            vectors, self._table.candidates(vectors, k, effort, where), strict=True
+        ):
+            scores = held.vectors[held.places(rows)] @ vector
+            best = np.argsort(-scores, kind="stable")[:k]
+            best_rows.append(rows[best])
+            best_scores.append(scores[best])
+        return best_rows, best_scores
 
     def _find_exactly(self, vectors: np.ndarray, k: int, where: str | None) -> list[list[Hit]]:
-        if where is None and 4 * self._table.dim * len(self) <= HELD_BYTES:
+        if where is None and self._fits:
             held = self._in_memory()
             scores, places = top_k(vectors, held.vectors, k)
             rows = held.rows[places]
@@ -461,14 +483,21 @@ class Index:
             for block, numbers in self._table.blocks(where):
                 nearest.see(block, numbers)
             scores, rows = nearest.scores, nearest.names
-        values = self._table.take(rows, SHOWN)
+        return self._hits(list(rows), list(scores))
+
+    def _hits(self, rows: list[np.ndarray], scores: list[np.ndarray]) -> list[list[Hit]]:
+        values = self._table.take(np.concatenate([np.empty(0, np.int64), *rows]), SHOWN)
         return [
             [
                 Hit(float(score), **_shown(values[row]))
-                for score, row in zip(of_query, its_rows, strict=True)
+                for score, row in zip(of_query, its_rows.tolist(), strict=True)
             ]
-            for of_query, its_rows in zip(scores.tolist(), rows.tolist(), strict=True)
+            for of_query, its_rows in zip(scores, rows, strict=True)
         ]
+
+    @property
+    def _fits(self) -> bool:
+        return 4 * self._table.dim * len(self) <= HELD_BYTES
 
     def _in_memory(self) -> _Held:
         if self._held is None:
@@ -479,7 +508,7 @@ class Index:
                 vectors[start : start + len(block)] = block
                 rows[start : start + len(block)] = numbers
                 start += len(block)
-            self._held = _Held(rows, vectors)
+            self._held = _Held(rows, vectors, np.argsort(rows, kind="stable"))
         return self._held
 
     def prepare_search(self) -> None:
@@ -501,8 +530,9 @@ class Index:
         with self._lock:
             self._copy = None
             self._table.follow()
-            if self._table.version != self._seen:
-                self._seen, self._held = self._table.version, None
+            newest = self._table.version
+            if newest != self._seen:
+                self._seen, self._held = newest, None
                 text = self.place.read(ABOUT)
                 self.about = self.about if text is None else _read_about(text)
 
@@ -535,10 +565,15 @@ class Index:
 
 @dataclass(frozen=True)
 class _Held:
-    """All vectors in memory, with the numbers of their rows."""
+    """All vectors in memory, with the numbers of their rows and the order that sorts these."""
 
     rows: Int[np.ndarray, " n"]
     vectors: Float[np.ndarray, "n d"]
+    order: Int[np.ndarray, " n"]
+
+    def places(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
+        """Where the vectors of some rows are."""
+        return self.order[np.searchsorted(self.rows, rows, sorter=self.order)]
 
 
 def _table_of(place: Place, about: dict[str, Any]) -> Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 NAME = "images"
 FILES = f"{NAME}.lance"  # the folder that LanceDB keeps it in
 BLOCK_BYTES = 32 << 20
-QUERIES_AT_ONCE = 64  # approximate searches that LanceDB gets together; more are no faster
+# Approximate searches that LanceDB gets together: more are no faster. By the codes alone, and with
+# reading candidates' vectors.
+QUERIES_AT_ONCE, REFINED_AT_ONCE = 256, 64
 PATHS_AT_ONCE = 2000  # in one condition
 
 # A commit makes a file, and a version that lists all files: one per batch of a million rows would
@@ -165,13 +167,39 @@ class Table:
         Raises:
             UsageError: `where` is no condition on the columns.
         """
+        return self._ask(queries, k, effort.nprobes, effort.refine_factor(k), where, names)
+
+    def candidates(
+        self, queries: Float[np.ndarray, "n d"], k: int, effort: Effort, where: str | None = None
+    ) -> list[Int[np.ndarray, " c"]]:
+        """For each query the rows among which `nearest` looks for its k, by the codes alone: their
+        vectors have not been read, which is what takes the time.
+
+        Raises:
+            UsageError: `where` is no condition on the columns.
+        """
+        count = k * effort.refine_factor(k)
+        found = self._ask(queries, count, effort.nprobes, None, where, ())
+        return [rows["_rowid"].to_numpy().astype(np.int64) for rows in found]
+
+    def _ask(
+        self,
+        queries: np.ndarray,
+        k: int,
+        nprobes: int,
+        refine_factor: int | None,
+        where: str | None,
+        names: Sequence[str],
+    ) -> list[pa.Table]:
         found: list[pa.Table] = []
-        for start in range(0, len(queries), QUERIES_AT_ONCE):
-            part = queries[start : start + QUERIES_AT_ONCE]
+        together = QUERIES_AT_ONCE if refine_factor is None else REFINED_AT_ONCE
+        for start in range(0, len(queries), together):
+            part = queries[start : start + together]
             asked = self.inner.search(part[0] if len(part) == 1 else list(part))
-            asked = asked.distance_type("cosine").limit(k).nprobes(effort.nprobes)
-            asked = asked.refine_factor(effort.refine_factor(k)).with_row_id(True)
+            asked = asked.distance_type("cosine").limit(k).nprobes(nprobes).with_row_id(True)
             asked = asked.select([*names, "_distance"])
+            if refine_factor is not None:
+                asked = asked.refine_factor(refine_factor)
             if where is not None:
                 # The partitions of a usual search may hold fewer than k rows that are kept: 0 lets
                 # it go on through the others until there are k.
@@ -216,8 +244,21 @@ class Table:
             changed: rows that were written or removed since the last time.
         """
         small = self.inner.stats()["fragment_stats"]["num_small_fragments"]
-        if small > SMALL_FILES or changed >= MANY_ROWS or self.unindexed > FOLD_IN:
+        if (
+            small > SMALL_FILES
+            or changed >= MANY_ROWS
+            or self.unindexed > FOLD_IN
+            or self._has_old_versions
+        ):
             self.optimise()
+
+    @property
+    def _has_old_versions(self) -> bool:
+        """Whether there are many versions, and nobody needs the oldest any more: what was put
+        together then still lies there twice."""
+        versions = self.inner.list_versions()
+        age = datetime.now() - versions[0]["timestamp"]  # LanceDB gives local times
+        return len(versions) > SMALL_FILES and age > KEEP_VERSIONS
 
     def optimise(self) -> None:
         """The same whether it pays or not."""
