@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from table import Row, report
 
 from encoderlab.encoders.hardware import PeakMemory
 from encoderlab.progress import configure
@@ -244,6 +245,22 @@ def main() -> None:
     print()
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+    for row in as_rows(lines[2:], f"{given.n:,} x {given.width}"):
+        report(row)
+
+
+def as_rows(lines: list[Line], size: str) -> list[Row]:
+    """The lines that the table of all benchmarks shows; costs become rates."""
+    rows = []
+    for task, mine, other, ratio in lines:
+        what, _, against = task.rpartition(": ")
+        if "p95" in task or "peak MB" in task or not against:
+            continue
+        value = float(ratio) if ratio else None
+        costs = what.startswith(("seconds", "ms", "MB"))
+        rates = () if value is None or "recall" in what else (1 / value if costs else value,)
+        rows.append(Row(f"{size}: {what}", mine, other, against, rates))
+    return rows
 
 
 def compare(given, index: Index, ours: dict[str, Stage], vectors, flat, queries, true, half):

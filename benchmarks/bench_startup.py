@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from table import Row, report
 
 from encoderlab.data.synthetic import write_dataset
 
@@ -45,11 +46,15 @@ def main() -> None:
         _seconds([*LAB, "index", "world/images", "--db", "index", "--quiet"], work)
         for name, (words, target) in CASES.items():
             taken = [_seconds(words, work) for _ in range(given.repeat + 1)][1:]
-            against = "" if target is None else f" (target {target:g})"
-            print(
-                f"{name}: {np.median(taken):.2f} s{against}; "
-                f"{min(taken):.2f} to {max(taken):.2f} of {given.repeat}",
-                flush=True,
+            median = float(np.median(taken))
+            report(
+                Row(
+                    f"start: {name}",
+                    f"{median:.2f} s",
+                    target="" if target is None else f"under {target:g} s",
+                    met=None if target is None else median < target,
+                    note=f"{min(taken):.2f} to {max(taken):.2f} s in {given.repeat} processes",
+                )
             )
 
 
