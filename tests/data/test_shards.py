@@ -18,6 +18,7 @@ from PIL import Image
 from encoderlab.data import ImageError, read_samples
 from encoderlab.data.places import spelled_out
 from encoderlab.data.read import read_parts
+from encoderlab.data.shards import in_shard
 from encoderlab.errors import MissingError, UsageError, WorkError
 
 
@@ -123,6 +124,15 @@ def test_a_table_with_plain_bytes_and_several_captions(tmp_path: Path) -> None:
     (sample,) = read_samples(_table(tmp_path / "t.parquet", rows))
     assert (sample.id, sample.texts) == ("t/a7", ("one", "two"))
     assert _colours([sample]) == [BLUE]
+
+
+def test_the_text_of_an_image_in_a_shard_finds_it_again(shard: Path, tmp_path: Path) -> None:
+    rows = [{"jpg": _png(colour), "text": colour} for colour in ("red", "blue", "lime")]
+    table = _table(tmp_path / "t.parquet", rows)
+    for sample in (*read_samples(shard), *read_samples(table)):
+        assert in_shard(str(sample.image)) == sample.image
+    for nothing in (f"{shard}/none.png", f"{table}/9", f"{table}/x", "gone.tar/a.png", "a/b.png"):
+        assert in_shard(nothing) is None
 
 
 def test_braces_wildcards_and_folders_name_several(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from encoderlab.data.folder import ENDINGS
-from encoderlab.data.packed import ParquetCell, TarMember
+from encoderlab.data.packed import Packed, ParquetCell, TarMember
 from encoderlab.data.places import is_url, on_disk, spelled_out
 from encoderlab.data.sample import Sample
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import MissingError, UsageError, WorkError
 
 TAR, PARQUET = ".tar", ".parquet"
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes")
@@ -83,6 +83,19 @@ def read_shard(shard: str) -> list[Sample]:
     return found
 
 
+def in_shard(place: str) -> Packed | None:
+    """The image that `place`, a shard and a name in it, stands for; None where it is no such place
+    or nothing is there. The text of every image in a shard is one."""
+    for ending, find in ((TAR, _member), (PARQUET, _cell)):
+        shard, found, name = place.partition(f"{ending}/")
+        if found:
+            try:
+                return find(shard + ending, name)
+            except (MissingError, UsageError, WorkError):
+                return None
+    return None
+
+
 # -- WebDataset ----------------------------------------------------------------------------------
 
 
@@ -114,6 +127,17 @@ def _tar(shard: str) -> Iterator[Sample]:
         ) from error
     if image is not None:
         yield _sample(shard, name, image, about)
+
+
+def _member(shard: str, name: str) -> TarMember | None:
+    try:
+        with tarfile.open(on_disk(shard), "r:") as members:
+            for member in members:
+                if member.name == name:
+                    return TarMember(shard, name, member.offset_data, member.size)
+    except tarfile.TarError:
+        return None
+    return None
 
 
 def _said(shard: str, name: str, content: bytes, ending: str) -> Any:
@@ -181,6 +205,25 @@ def _table(shard: str) -> Iterator[Sample]:
             got=f"{shard}: {str(error).splitlines()[0][:200]}",
             want="a Parquet file",
         ) from error
+
+
+def _cell(shard: str, name: str) -> ParquetCell | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not name.isdecimal():
+        return None
+    try:
+        with pq.ParquetFile(on_disk(shard)) as table:
+            column, row = _image_column(shard, table.schema_arrow), int(name)
+            for group in range(table.num_row_groups):
+                rows = table.metadata.row_group(group).num_rows
+                if row < rows:
+                    return ParquetCell(shard, column, group, row, int(name))
+                row -= rows
+    except (pa.ArrowInvalid, OSError):
+        return None
+    return None
 
 
 def _image_column(shard: str, schema: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from encoderlab.data.decode import ImageError, open_image
+from encoderlab.data.shards import in_shard
 from encoderlab.search.index import Hit
 
 THUMBNAIL = 320
@@ -47,16 +48,19 @@ def _figure(hit: Hit) -> str:
     path = Path(hit.path)
     said = html.escape(hit.caption or path.name)
     return (
-        f"<figure>{_thumbnail(path, said)}<figcaption>"
+        f"<figure>{_thumbnail(hit.path, said)}<figcaption>"
         f"<span class=score title='cosine to the query'>{hit.score:.3f}</span> {said}"
         f"<div class=path>{html.escape(path.name)} · {hit.width} × {hit.height}</div>"
         "</figcaption></figure>"
     )
 
 
-def _thumbnail(path: Path, said: str) -> str:
+def _thumbnail(place: str, said: str) -> str:
+    packed = in_shard(place)
+    source: Path | bytes
     try:
-        image = open_image(path, min_side=THUMBNAIL)
+        source = Path(place) if packed is None else packed.read()
+        image = open_image(source, min_side=THUMBNAIL)
     except ImageError as error:
         return f"<div class=none>{html.escape(error.reason)}</div>"
     image.thumbnail((THUMBNAIL, THUMBNAIL))
