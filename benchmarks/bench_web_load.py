@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import table
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import table
 from benchmarks.web_client import WebVisitor
 
 WARM_UP_SECONDS = 30.0

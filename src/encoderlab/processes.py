@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -209,3 +210,14 @@ def name() -> str:
     """This process in words, for a message that only it can tell; empty for the first."""
     here = _part.place
     return f"process {here.rank} of {here.world} on {platform.node()}: " if here.rank else ""
+
+
+def leave_at_once(code: int) -> int:
+    """Ends this process here where it was one of several that had found one another, else gives
+    `code` back. After an error the others may be gone, and what threads of the collectives do at
+    the interpreter's own end can turn an exit code into a crash."""
+    if _part.meet is None:
+        return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -122,7 +122,7 @@ def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_pat
             assert number in said, (number, said)
         if name == "speed":
             rows = page.locator(f"#{slug}-answer tbody tr").count()
-            assert rows == 6 and re.search(r"tiny-clip\s+8\s+[\d.]+", said)
+            assert rows == 6 and re.search(r"tiny-clip\s+8\s+\S+\s+[\d.]+", said)
         if name == "zero_shot":
             chart = page.inner_text("#zero-shot-chances")
             (best, share), *_ = classified(tmp_path / str(width))

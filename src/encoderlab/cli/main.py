@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 file=sys.stderr,
             )
         processes.leave_together(stopped)
-        return 130
+        return processes.leave_at_once(130)
     except BrokenPipeError:
         # The reader of our answer, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         code = mishaps.show(error, verbose="--verbose" in typed or "verbose=true" in typed)
         processes.leave_together(error)
-        return code
+        return processes.leave_at_once(code)
 
 
 def _dispatch(typed: list[str]) -> int:
