@@ -13,9 +13,9 @@ from typing import Any
 
 # RaBitQ's codes (Gao & Long 2024): the sign of each coordinate after a random rotation. One bit a
 # dimension, nothing to train, and with a few hundred candidates compared again with the stored
-# vectors it finds what 8-bit codes find. The codebooks of product quantisation (IVF_PQ) take many
-# times as long to train and find less at the same size; a graph (IVF_HNSW_SQ) takes longer still
-# and eight times the space.
+# vectors it finds what 8-bit codes find. Product quantisation (IVF_PQ) has codebooks to train and
+# finds less at the same size; a graph (IVF_HNSW_SQ) takes several times the time and the space:
+# benchmarks/bench_index_kinds.py.
 ONE_BIT = "IVF_RQ"
 # LanceDB packs one-bit codes into bytes and refuses other widths; these get a byte a dimension.
 EIGHT_BITS = "IVF_SQ"
@@ -24,8 +24,8 @@ PACKED = 8
 LEAST_ROWS = 256  # below, there is nothing to part
 # A partition of fewer rows is mostly its own centroid; it also keeps k-means fed in small tables.
 ROWS_IN_PARTITION = 256
-# Vectors for k-means per partition. FAISS asks for 39 at least and uses 256 at most; past eight
-# partitions searched, 64 lose nothing against 256 and train in a third of the time.
+# Vectors for k-means per partition. FAISS asks for 39 at least and uses 256 at most; with eight
+# partitions searched or more, 64 lose nothing against 256 and train sooner.
 SAMPLE_RATE, LEAST_RATE = 64, 40
 SAMPLE_BYTES = 4 << 30  # of vectors in memory while k-means runs
 
