@@ -30,7 +30,10 @@ SAMPLE_RATE, LEAST_RATE = 64, 40
 SAMPLE_BYTES = 4 << 30  # of vectors in memory while k-means runs
 
 MEASURED_K = 10  # recall is measured at this many answers
-FIRST_PROBES = 8
+# So many codes are compared within a millisecond, less than LanceDB spends on a query whatever it
+# reads. Queries unlike those that recall is measured with need them: sentences lie far from images,
+# and few images unlike the rest may share a partition that is not among the nearest.
+FIRST_CODES, FIRST_PROBES = 64_000, 8
 FIRST_CANDIDATES, MOST_CANDIDATES = 200, 6400
 
 # Rows that the index does not know are compared one by one at each search: this many cost about
@@ -108,11 +111,12 @@ def efforts(partitions: int, rows: int) -> Iterator[Effort]:
     Each step doubles the partitions, each second one the candidates too: the first alone cannot
     find what the codes have ranked too low. The last steps search every partition.
 
-    >>> [(e.nprobes, e.candidates) for e in efforts(20, 5000)]
-    [(8, 200), (16, 200), (20, 400), (20, 800), (20, 1600), (20, 3200), (20, 5000)]
+    >>> [(e.nprobes, e.candidates) for e in efforts(1000, 1_000_000)][:5]
+    [(64, 200), (128, 200), (256, 400), (512, 400), (1000, 800)]
     """
     most = min(MOST_CANDIDATES, rows)
-    nprobes, candidates, step = min(FIRST_PROBES, partitions), min(FIRST_CANDIDATES, rows), 0
+    first = max(FIRST_PROBES, math.ceil(FIRST_CODES * partitions / rows))
+    nprobes, candidates, step = min(first, partitions), min(FIRST_CANDIDATES, rows), 0
     while True:
         yield Effort(nprobes, candidates)
         if nprobes == partitions and candidates == most:
