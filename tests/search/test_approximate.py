@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from encoderlab.search.approximate import (
+    FIRST_CODES,
     GROWTH,
     LEAST_RATE,
     LEAST_ROWS,
@@ -79,6 +80,7 @@ def test_efforts_only_grow_and_end_with_everything(partitions, rows) -> None:
     assert all(1 <= one.nprobes <= partitions and one.candidates <= rows for one in tried)
     assert tried[-1] == Effort(partitions, min(rows, MOST_CANDIDATES))
     assert len(tried) < 30
+    assert tried[0].nprobes * rows / partitions >= min(FIRST_CODES, rows) * 0.999
 
 
 @settings(max_examples=100, deadline=None)

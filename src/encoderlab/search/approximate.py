@@ -13,9 +13,9 @@ from typing import Any
 
 # RaBitQ's codes (Gao & Long 2024): the sign of each coordinate after a random rotation. One bit a
 # dimension, nothing to train, and with a few hundred candidates compared again with the stored
-# vectors it finds what 8-bit codes find. The codebooks of product quantisation (IVF_PQ) take many
-# times as long to train and find less at the same size; a graph (IVF_HNSW_SQ) takes longer still
-# and eight times the space.
+# vectors it finds what 8-bit codes find. Product quantisation (IVF_PQ) has codebooks to train and
+# finds less at the same size; a graph (IVF_HNSW_SQ) takes several times the time and the space:
+# benchmarks/bench_index_kinds.py.
 ONE_BIT = "IVF_RQ"
 # LanceDB packs one-bit codes into bytes and refuses other widths; these get a byte a dimension.
 EIGHT_BITS = "IVF_SQ"
@@ -24,13 +24,16 @@ PACKED = 8
 LEAST_ROWS = 256  # below, there is nothing to part
 # A partition of fewer rows is mostly its own centroid; it also keeps k-means fed in small tables.
 ROWS_IN_PARTITION = 256
-# Vectors for k-means per partition. FAISS asks for 39 at least and uses 256 at most; past eight
-# partitions searched, 64 lose nothing against 256 and train in a third of the time.
+# Vectors for k-means per partition. FAISS asks for 39 at least and uses 256 at most; with eight
+# partitions searched or more, 64 lose nothing against 256 and train sooner.
 SAMPLE_RATE, LEAST_RATE = 64, 40
 SAMPLE_BYTES = 4 << 30  # of vectors in memory while k-means runs
 
 MEASURED_K = 10  # recall is measured at this many answers
-FIRST_PROBES = 8
+# So many codes are compared within a millisecond, less than LanceDB spends on a query whatever it
+# reads. Queries unlike those that recall is measured with need them: sentences lie far from images,
+# and few images unlike the rest may share a partition that is not among the nearest.
+FIRST_CODES, FIRST_PROBES = 64_000, 8
 FIRST_CANDIDATES, MOST_CANDIDATES = 200, 6400
 
 # Rows that the index does not know are compared one by one at each search: this many cost about
@@ -108,11 +111,12 @@ def efforts(partitions: int, rows: int) -> Iterator[Effort]:
     Each step doubles the partitions, each second one the candidates too: the first alone cannot
     find what the codes have ranked too low. The last steps search every partition.
 
-    >>> [(e.nprobes, e.candidates) for e in efforts(20, 5000)]
-    [(8, 200), (16, 200), (20, 400), (20, 800), (20, 1600), (20, 3200), (20, 5000)]
+    >>> [(e.nprobes, e.candidates) for e in efforts(1000, 1_000_000)][:5]
+    [(64, 200), (128, 200), (256, 400), (512, 400), (1000, 800)]
     """
     most = min(MOST_CANDIDATES, rows)
-    nprobes, candidates, step = min(FIRST_PROBES, partitions), min(FIRST_CANDIDATES, rows), 0
+    first = max(FIRST_PROBES, math.ceil(FIRST_CODES * partitions / rows))
+    nprobes, candidates, step = min(first, partitions), min(FIRST_CANDIDATES, rows), 0
     while True:
         yield Effort(nprobes, candidates)
         if nprobes == partitions and candidates == most:
