@@ -73,7 +73,12 @@ def gathered(place: Path) -> list[Row]:
     if not place.is_file():
         return []
     lines = place.read_text(encoding="utf-8").splitlines()
-    return [Row(**{**json.loads(one), "ratios": tuple(json.loads(one)["ratios"])}) for one in lines]
+    return [as_row(json.loads(one)) for one in lines]
+
+
+def as_row(record: dict) -> Row:
+    """A row from its plain values."""
+    return Row(**{**record, "ratios": tuple(record["ratios"])})
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
