@@ -13,7 +13,7 @@ WORKERS ?= 2
 demo: $(VENV)/.has-demo ## install, then compare, index, search and classify with the embedded models (5 min)
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.has-dev ## install what tests need, then run them (7 to 9 min)
+test: $(VENV)/.has-dev ## install what tests need, then run them (12 min)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/.has-dev ## style, types and the direction of imports

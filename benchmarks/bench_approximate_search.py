@@ -255,7 +255,7 @@ def as_rows(lines: list[Line], size: str) -> list[Row]:
     rows = []
     for task, mine, other, ratio in lines:
         what, _, against = task.rpartition(": ")
-        if "p95" in task or "peak MB" in task or not against:
+        if "p95" in task or "peak MB" in task or "same answers" in task or not against:
             continue
         value = float(ratio) if ratio else None
         costs = what.startswith(("seconds", "ms", "MB"))

@@ -58,12 +58,8 @@ def ready(task: str, count: int, shards: Path, place: Path) -> Callable[[], obje
         extract_images(encoder, first, place / "warm")
 
         def extract() -> None:
-            left = count
             for part in read_parts(shards):
-                extract_images(encoder, part[:left], place / "store")
-                left -= len(part)
-                if left <= 0:
-                    return
+                extract_images(encoder, part, place / "store")
 
         return extract
     if task == "index building":
@@ -73,7 +69,7 @@ def ready(task: str, count: int, shards: Path, place: Path) -> Callable[[], obje
 
         dual = load_dual("tiny-clip")
         Index.create(place / "warm", dual).sync(read_samples(shards)[:64], "warm")
-        return lambda: Index.create(place / "index", dual).sync(read_samples(shards)[:count], "x")
+        return lambda: Index.create(place / "index", dual).sync(read_samples(shards), "x")
     rng = np.random.default_rng(0)
     if task == "CKA":
         from encoderlab.metrics.moments import Moments
@@ -160,11 +156,14 @@ def main() -> None:
     counts = [count for count in COUNTS if count <= given.most]
     found: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        write_shards(Path(folder), counts[-1])
+        for count in counts:
+            (Path(folder) / str(count)).mkdir()
+            write_shards(Path(folder) / str(count), count)
         for task in TASKS:
             for count in counts:
+                place = str(Path(folder) / str(count))
                 done = subprocess.run(
-                    [sys.executable, __file__, "--one", task, str(count), folder],
+                    [sys.executable, __file__, "--one", task, str(count), place],
                     check=True, capture_output=True, text=True,
                 )  # fmt: skip
                 point = json.loads(done.stdout.splitlines()[-1])

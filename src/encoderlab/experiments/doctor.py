@@ -28,6 +28,7 @@ EXTRAS = {
     "onnx": ("onnxruntime", "export, --backend onnxruntime"),
     "openvino": ("openvino", "--backend openvino"),
     "wandb": ("wandb", "--logger wandb"),
+    "ray": ("ray", "--engine ray"),
     "sweep": ("hydra_plugins.hydra_joblib_launcher", "hydra/launcher=joblib"),
     "bench": ("faiss", "the benchmarks"),
 }

@@ -53,14 +53,18 @@ def embed_samples(
     Raises:
         WorkError: out of memory even one image at a time.
     """
-    parts = list(embed_batches(encoder, samples, batch_size, what))
-    empty = np.zeros((0, encoder.dim), dtype=np.float32)
-    return Embedded(
-        np.concatenate([empty, *(part.vectors for part in parts)]),
-        [sample for part in parts for sample in part.samples],
-        [size for part in parts for size in part.sizes],
-        [skipped for part in parts for skipped in part.skipped],
-    )
+    # One array from the start: many small ones, kept while each batch comes and goes, would leave
+    # the allocator no room to use twice.
+    vectors = np.empty((len(samples), encoder.dim), dtype=np.float32)
+    seen: list[Sample] = []
+    sizes: list[tuple[int, int]] = []
+    skipped: list[Skipped] = []
+    for part in embed_batches(encoder, samples, batch_size, what):
+        vectors[len(seen) : len(seen) + len(part.samples)] = part.vectors
+        seen += part.samples
+        sizes += part.sizes
+        skipped += part.skipped
+    return Embedded(vectors[: len(seen)], seen, sizes, skipped)
 
 
 def embed_batches(

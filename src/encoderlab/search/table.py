@@ -321,7 +321,7 @@ class Writer:
 
     def add(self, rows: pa.Table) -> None:
         """Takes some rows, and commits if enough have come or enough time has passed."""
-        self._waiting.append(rows)
+        self._waiting.append(_in_one_piece(rows))
         full = sum(len(part) for part in self._waiting) >= COMMIT_ROWS
         if full or time.monotonic() - self._since >= COMMIT_SECONDS:
             self.commit()
@@ -340,6 +340,18 @@ class Writer:
             return
         merge = self._inner.merge_insert("path")
         merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+
+def _in_one_piece(rows: pa.Table) -> pa.Table:
+    """A copy in Arrow's own memory. Rows wait for many batches: as the small arrays of numpy that
+    they come in they would lie between the large ones that each batch frees, and no batch could use
+    the room of the one before; a gigabyte at 4,096 rows."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
 
 
 def _matrix(column: Any, dim: int) -> Float[np.ndarray, "m d"]:
