@@ -173,10 +173,11 @@ def main() -> None:
     for task, points in found.items():
         seconds = [point["seconds"] for point in points]
         slope = exponent(counts, seconds)
+        memory = exponent(counts, [max(point["megabytes"], 1) for point in points])
         report(
             Row(
                 f"growth of {task}, {counts[0]:,} to {counts[-1]:,} images",
-                f"time ~ n^{slope:.2f}",
+                f"time ~ n^{slope:.2f}, memory ~ n^{memory:.2f}",
                 target="no more than linear: 1.1",
                 met=slope <= 1.1,
                 note=f"at the end {seconds[-1]:.3g} s and {points[-1]['megabytes']:.0f} MB; "
