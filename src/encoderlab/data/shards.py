@@ -154,7 +154,7 @@ def _said(shard: str, name: str, content: bytes, ending: str) -> Any:
 def _sample(shard: str, name: str, image: TarMember, about: dict[str, Any]) -> Sample:
     record = about.get("json")
     record = record if isinstance(record, dict) else {}
-    texts = [line for line in about.get("txt", "").splitlines()]
+    texts = about.get("txt", "").splitlines()
     texts += _texts(_first(record, CAPTION_COLUMNS))
     label = about.get("cls")
     label = _first(record, LABEL_COLUMNS) if label is None else label

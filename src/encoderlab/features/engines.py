@@ -4,11 +4,11 @@ same bytes either way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from encoderlab.errors import unknown
-from encoderlab.features.store import FeatureStore
+from encoderlab.features.store import Shelf
 from encoderlab.features.work import Chunk, Work
 from encoderlab.progress import Bar
 
@@ -27,9 +27,14 @@ class Engine(Protocol):
         ...
 
     def extract(
-        self, work: Work, chunks: Sequence[Chunk], store: FeatureStore, batch_size: int, bar: Bar
+        self,
+        work: Work,
+        chunks: Sequence[Chunk],
+        shelves: Mapping[str, Shelf],
+        batch_size: int,
+        bar: Bar,
     ) -> None:
-        """Computes and stores every chunk."""
+        """Computes every chunk and stores it on the work's shelves."""
         ...
 
 

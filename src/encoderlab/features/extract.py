@@ -164,7 +164,7 @@ def _extract(
         chunks = _chunks(missing, chunk_size)
         title = f"extracting features with {name}"
         with progress(title, total=len(missing), unit="sample") as bar:
-            by.extract(work, chunks, store, batch_size, bar)
+            by.extract(work, chunks, shelves, batch_size, bar)
     for shelf in shelves.values():
         shelf.refresh()
     return _collected(items, digests, unreadable, shelves, len(missing))

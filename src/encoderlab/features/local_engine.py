@@ -13,8 +13,8 @@ from filelock import FileLock, Timeout
 
 from encoderlab.errors import WorkError
 from encoderlab.features.pipeline import decoding_threads, prepared_ahead
-from encoderlab.features.store import FeatureStore, Shelf, chunk_name
-from encoderlab.features.work import Chunk, Computing, Work, shelves_of
+from encoderlab.features.store import Shelf, chunk_name
+from encoderlab.features.work import Chunk, Computing, Work
 from encoderlab.progress import Bar, note
 
 In = TypeVar("In")
@@ -30,15 +30,19 @@ class LocalEngine:
             yield from pool.map(function, items)
 
     def extract(
-        self, work: Work, chunks: Sequence[Chunk], store: FeatureStore, batch_size: int, bar: Bar
+        self,
+        work: Work,
+        chunks: Sequence[Chunk],
+        shelves: Mapping[str, Shelf],
+        batch_size: int,
+        bar: Bar,
     ) -> None:
         """Computes and stores the chunks that no other process is at, then the others.
 
         Raises:
             WorkError: no room on the disk, or out of memory with one item at a time.
         """
-        shelves = shelves_of(store, work)
-        locks = _Locks(store.root)
+        locks = _Locks(next(iter(shelves.values())).folder.parent)
         loop = _Loop(work, shelves, batch_size, bar, locks)
         postponed: list[Chunk] = []
 

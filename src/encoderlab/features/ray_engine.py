@@ -14,13 +14,13 @@ import math
 import os
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 
 from encoderlab.errors import EncoderLabError, MissingError, UsageError, WorkError
-from encoderlab.features.store import FeatureStore, ShelfKey, chunk_name
+from encoderlab.features.store import FeatureStore, Shelf, ShelfKey, chunk_name
 from encoderlab.features.work import Chunk, Computing, Work
 from encoderlab.progress import Bar, note
 
@@ -80,7 +80,12 @@ class RayEngine:
             yield self._got(waiting.popleft())
 
     def extract(
-        self, work: Work, chunks: Sequence[Chunk], store: FeatureStore, batch_size: int, bar: Bar
+        self,
+        work: Work,
+        chunks: Sequence[Chunk],
+        shelves: Mapping[str, Shelf],
+        batch_size: int,
+        bar: Bar,
     ) -> None:
         """Computes and stores every chunk, as a pipeline of Ray Data.
 
@@ -100,8 +105,8 @@ class RayEngine:
             _Worker,  # type: ignore[arg-type]  # a class, made once per worker
             fn_constructor_args=[
                 work,
-                work.keys,
-                FeatureStore(store.root.absolute()),
+                {name: shelf.key for name, shelf in shelves.items()},
+                FeatureStore(next(iter(shelves.values())).folder.parent.absolute()),
                 batch_size,
                 shares["threads"],
             ],

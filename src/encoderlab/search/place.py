@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from encoderlab.data.places import PACKAGES
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.whole_files import write_whole
 
 # LanceDB reads and writes these by itself; index.json needs a package of fsspec's beside it.
-PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
-PROTOCOLS = (*PACKAGES, "file")
+PROTOCOLS = ("s3", "gs", "az", "file")
 
 
 class Place:
