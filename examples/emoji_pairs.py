@@ -1,4 +1,4 @@
-"""Training pairs in two languages from the bilingual emoji set, for the recipe in docs/training.md.
+"""Training pairs in two languages from the bilingual emoji set, for docs/en/training.md.
 
 Reads `pairs.csv` of the set (its columns: image_path, caption, caption_ko, keywords, keywords_ko,
 split) and writes `train.both.csv` beside it: up to four captions an image. Usage:

@@ -126,7 +126,7 @@ def _missing_config(error: Exception, command: Command) -> EncoderLabError:
             if choice.startswith("ray"):
                 hint = (
                     "it needs an environment of its own, without encoderlab[sweep]: see "
-                    "docs/clusters.md"
+                    "docs/en/clusters.md"
                 )
             elif choice.startswith("rq"):
                 hint = "install it: pip install hydra-rq-launcher"

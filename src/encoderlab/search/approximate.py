@@ -1,7 +1,7 @@
 """The approximate index: what LanceDB is asked to build, how it is searched, when it is rebuilt.
 
 Every number is a function of the count of rows and the width of the vectors, with its reason beside
-it. Pure rules: touches no table. The measurements behind them: docs/search.md.
+it. Pure rules: touches no table. The measurements behind them: docs/en/search.md.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ def _join(fabric: Fabric, here: Place) -> None:
             "the processes of the run cannot talk to one another",
             got=str(error).strip().splitlines()[0][:200],
             want="one GPU for each process, and a network between the machines",
-            hint="NCCL_DEBUG=INFO shows more; see docs/clusters.md",
+            hint="NCCL_DEBUG=INFO shows more; see docs/en/clusters.md",
         ) from error
     if fabric.world_size == 1:
         return

@@ -224,10 +224,10 @@ def _warn(alone: bool, has_login: bool) -> None:
     elif not has_login:
         note(
             "WARNING: whoever reaches this address can use this machine's time and memory: add "
-            "--auth user:password, and put HTTPS before it (see docs/app.md)"
+            "--auth user:password, and put HTTPS before it (see docs/en/app.md)"
         )
     else:
-        note("the password travels in the clear unless HTTPS stands before it (see docs/app.md)")
+        note("the password travels in the clear unless HTTPS stands before it (see docs/en/app.md)")
 
 
 def _warm_up(offer: Any) -> None:

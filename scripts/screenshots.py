@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/app.md: python docs/screenshots.py [ADDRESS]
+"""Takes the pictures of docs/en/app.md: python scripts/screenshots.py [ADDRESS]
 
 Opens a running page (http://127.0.0.1:7860 unless another address is given) in Chromium, runs the
 example of every tab, and writes docs/images/app/. Needs Debian's chromium and playwright.
@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-OUT = Path(__file__).parent / "images" / "app"
+OUT = Path(__file__).parents[1] / "docs" / "images" / "app"
 TABS = {
     "speed": "Speed", "attention": "Attention", "alignment": "Alignment",
     "embedding": "Embedding space", "coral": "CORAL", "validation": "Validation",
