@@ -8,9 +8,24 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from encoderlab.compress import evaluation, kept
-from encoderlab.metrics import classification, discriminability, retrieval, strata
+from encoderlab.compress import evaluation, kept, readout
+from encoderlab.experiments import pairs
+from encoderlab.losses import distribution
+from encoderlab.metrics import (
+    cka,
+    classification,
+    correlation,
+    discriminability,
+    neighbours,
+    preflight,
+    procrustes,
+    retrieval,
+    ridge,
+    strata,
+)
+from encoderlab.metrics.alignment_scores import EAS_WEIGHTS, ELAS_WEIGHTS
 from encoderlab.metrics.catalogue import METRICS
+from encoderlab.training.projectors import ProjectorRecipe
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = {
@@ -102,3 +117,40 @@ def test_a_figure_in_the_text_is_what_its_formula_gives(language, section, said,
     assert said in _sections(language)[section]
     number = float(said.replace(",", "").replace(" × 10⁻⁷", "e-7"))
     assert value == pytest.approx(number, rel=0.02)
+
+
+@LANGUAGES
+@pytest.mark.parametrize(
+    ("section", "constant"),
+    [
+        ("cka", cka.LEAST["debiased"]),
+        ("cka", cka.LEAST["debiased"] + 1),
+        ("cka", pairs.PERMUTATIONS),
+        ("cka-within", strata.LEAST),
+        ("mutual-knn", neighbours.NEIGHBOURS),
+        ("mutual-knn", neighbours.least(neighbours.NEIGHBOURS)),
+        ("ridge", ridge.LEAST),
+        ("ridge", len(ridge.PENALTIES)),
+        ("projectors", ProjectorRecipe().epochs),
+        ("procrustes", procrustes.RELABELINGS),
+        ("correlation", correlation.RELABELINGS),
+        ("best-layer", pairs.PERMUTATIONS),
+        ("sliced-wasserstein", distribution.PROJECTIONS),
+        ("kept", kept.NOTHING_TO_KEEP),
+        ("readout", readout.STEPS),
+        ("loyalty", evaluation.LOYALTY_IMAGES),
+        ("preflight", preflight.FEW),
+        ("preflight", preflight.HIGH_COSINE),
+    ],
+)
+def test_a_limit_in_the_text_is_the_codes(language, section, constant):
+    said = f"{constant:,}" if isinstance(constant, int) else f"{constant:g}"
+    assert re.search(rf"(?<![\d.]){re.escape(said)}(?![\d])", _sections(language)[section])
+
+
+@LANGUAGES
+@pytest.mark.parametrize(("section", "weights"), [("eas", EAS_WEIGHTS), ("elas", ELAS_WEIGHTS)])
+def test_the_weights_of_the_sums_are_the_codes(language, section, weights):
+    calibrated = re.search(r"^calibrated = (.*)$", _sections(language)[section], re.M)
+    assert calibrated
+    assert [float(one) for one in re.findall(r"0\.\d", calibrated[1])] == list(weights.values())
