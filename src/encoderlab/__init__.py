@@ -115,6 +115,7 @@ if TYPE_CHECKING:
     from encoderlab.experiments.compare import run as compare
     from encoderlab.experiments.compress import run as compress
     from encoderlab.experiments.coral import run as coral
+    from encoderlab.experiments.draw import run as draw
     from encoderlab.experiments.e2e import run as e2e
     from encoderlab.experiments.elas import run as elas
     from encoderlab.experiments.embedding import run as embedding
