@@ -361,7 +361,8 @@ def build(root: Path = ROOT, to: Path | None = None) -> tuple[Path, list[str]]:
         )  # fmt: skip
         problems += stage.problems
         if ran.returncode:
-            said = re.sub(r"\x1b\[[0-9;]*m", "", f"{ran.stdout}\n{ran.stderr}").strip()
+            said = re.sub(r"\x1b\[[0-9;]*m", "", f"{ran.stdout}\n{ran.stderr}")
+            said = said.partition("Traceback (most recent call last)")[0].strip() or said.strip()
             problems.append(f"zensical ({language}): {said}")
         _point_the_switch_at_the_same_page(site / language)
     (site / "index.html").write_text(REDIRECT, encoding="utf-8")
