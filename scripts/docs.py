@@ -181,6 +181,7 @@ class Stage:
         if real.is_dir():
             return words  # a site has no folders to show
         if real.suffix == ".md":
+            real = self._in_this_language(real)
             if real not in self._staged:
                 self._staged[real] = _more(str(real.relative_to(self.root)))
                 waiting.append(real)
@@ -189,6 +190,11 @@ class Stage:
             to = self._copied(real)
         relative = posixpath.relpath(to, posixpath.dirname(staged) or ".")
         return f"{mark}[{words}]({relative}{'#' + anchor if anchor else ''})"
+
+    def _in_this_language(self, page: Path) -> Path:
+        """The same page in the language of this stage, if it is a page of another one."""
+        here = self.root / "docs" / self.language / page.name
+        return here if page.parent.parent == self.root / "docs" and here.exists() else page
 
     def _copied(self, real: Path) -> str:
         images = self.root / "docs" / "images"

@@ -67,6 +67,17 @@ def test_pictures_cards_and_files_come_along(small: Path, tmp_path: Path) -> Non
     assert not [said for said in stage.problems if "no such file" in said]
 
 
+def test_english_pages_of_the_root_lead_to_the_language_of_the_reader(
+    small: Path, tmp_path: Path
+) -> None:
+    (small / "CHANGELOG.md").write_text("# Changes\n\n[start](docs/en/index.md)\n", "utf-8")
+    stage = docs.Stage(small, "ko", tmp_path / "ko")
+    stage.run()
+    staged = (tmp_path / "ko/more/changelog.md").read_text("utf-8")
+    assert "[start](../index.md)" in staged and "영어로만" in staged
+    assert sorted(path.name for path in (tmp_path / "ko/more").iterdir()) == ["changelog.md"]
+
+
 def test_a_link_to_nothing_is_said(small: Path, tmp_path: Path) -> None:
     stage = _stage(
         small, "# Start\n\n[gone](gone.md) ![gone](../images/gone.png)\n", tmp_path / "s"
