@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from encoderlab.experiments.tables import LONGEST_RULE, Table, as_text
@@ -23,6 +25,13 @@ def test_cells_stand_under_one_another_between_title_and_remarks() -> None:
         "95 % intervals",
         "R² undefined: too few samples",
     ]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_korean_syllable_takes_two_places(form: str) -> None:
+    cat, e = unicodedata.normalize(form, "고양이.png"), unicodedata.normalize(form, "é.png")
+    lines = Table(("file", "n"), ((cat, "1"), (e, "2"))).to_text().splitlines()
+    assert lines == ["file        n", "----------  -", f"{cat}  1", f"{e}       2"]
 
 
 def test_a_table_without_rows_has_its_heads() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.font_manager import findSystemFonts
 
+from encoderlab.plots import style
 from encoderlab.plots.style import (
     KOREAN_FONTS,
     Drawn,
@@ -84,3 +85,23 @@ def test_long_names_are_cut_and_of_a_path_the_end_is_kept():
         == "clip-vit-large-patch14-336-and-more"[:33] + "…"
     )
     assert short("tiny-clip") == "tiny-clip"
+
+
+@pytest.mark.parametrize(("words", "told"), [("가장 높은 막대", 1), ("the highest bar", 0)])
+def test_without_a_korean_font_one_line_says_so(
+    tmp_path, monkeypatch, capsys, recwarn, words, told
+):
+    monkeypatch.setattr(style, "KOREAN_FONTS", ())
+    monkeypatch.setattr(style, "KOREAN_FILES", ())
+    fonts.cache_clear()
+    style._tell_missing_letters.cache_clear()
+    try:
+        with rules():
+            made = figure(3, 1)
+            made.text(0.1, 0.5, words)
+        save([Drawn("one", made, ""), Drawn("two", made, "")], tmp_path)
+    finally:
+        fonts.cache_clear()
+        style._tell_missing_letters.cache_clear()
+    assert capsys.readouterr().err.count("no installed font has Korean letters") == told
+    assert not [one for one in recwarn if "missing from" in str(one.message)]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from encoderlab.search import Hit
     from encoderlab.search.approximate import Approximate
 
-WIDEST = 40  # longer file names are cut in the table
+WIDEST = 48  # longer file names lose their beginning in the table
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,15 @@ class SearchResult:
             return [f"{heading}\nnothing fits the condition"]
         rows = []
         for place, hit in enumerate(self.hits, start=1):
-            name = Path(hit.path).name
-            name = name if len(name) <= WIDEST else name[: WIDEST - 1] + "…"
+            # With its folder: photos are often numbered anew in each.
+            name = "/".join(Path(hit.path).parts[-2:])
+            name = name if len(name) <= WIDEST else "…" + name[1 - WIDEST :]
             rows.append((str(place), f"{hit.score:.3f}", name, hit.caption))
+        columns = ("place", "cosine", "file", "caption")
+        if not any(hit.caption for hit in self.hits):
+            columns, rows = columns[:3], [row[:3] for row in rows]
         said = () if self.approximate is None else (self._how(self.approximate),)
-        return [Table(("place", "cosine", "file", "caption"), tuple(rows), heading, said)]
+        return [Table(columns, tuple(rows), heading, said)]
 
     def _how(self, used: Approximate) -> str:
         new = f"; {self.unindexed:,} newer images were all compared" if self.unindexed else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,16 +31,28 @@ class Table:
 
     def to_text(self) -> str:
         """Cells under one another, the heads underlined."""
-        widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+        widths = [max(map(_places, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
         rule = ["-" * min(width, LONGEST_RULE) for width in widths]
         lines = [
-            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+            "  ".join(
+                c + " " * (w - _places(c)) for c, w in zip(line, widths, strict=True)
+            ).rstrip()
             for line in (self.columns, rule, *self.rows)
         ]
         return "\n".join([*([self.title] if self.title else []), *lines, *self.said])
 
 
 Block = str | Table
+
+
+def _places(text: str) -> int:
+    """The places that a text takes in a terminal: two for a Korean syllable, none for a mark above
+    a letter."""
+    # File names of macOS spell syllables in parts, which a terminal puts together.
+    return sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        for letter in unicodedata.normalize("NFC", text)
+    )
 
 
 def as_text(blocks: Sequence[Block]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,9 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from encoderlab.progress import note
 from encoderlab.whole_files import replacing
 
 # "siglip" stands before "clip", which is part of it.
@@ -99,6 +102,25 @@ def _known_fonts() -> list[str]:
     return [name for name in KOREAN_FONTS if name in there]
 
 
+def tell_missing_letters(drawn: Figure) -> None:
+    """Says once that Korean letters will be boxes, where a figure has some and no font does."""
+    if len(fonts()) > 1:
+        return
+    words = "".join(one.get_text() for one in drawn.findobj(Text) if isinstance(one, Text))
+    if any("가" <= letter <= "힣" for letter in words):
+        # One line in place of matplotlib's one for each letter.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ \(\\N\{HANGUL")
+        _tell_missing_letters()
+
+
+@functools.cache
+def _tell_missing_letters() -> None:
+    note(
+        "! no installed font has Korean letters: figures show boxes in their place "
+        "(a font that has them: NanumGothic; on Debian and Ubuntu: apt-get install fonts-nanum)"
+    )
+
+
 def rules() -> Any:
     """The style, for the time of a `with` block."""
     found: dict[Any, Any] = {**RULES, "font.family": list(fonts())}
@@ -153,6 +175,7 @@ def save(drawn: Sequence[Drawn], folder: Path, *, svg: bool = False) -> tuple[di
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for one in drawn:
+        tell_missing_letters(one.figure)
         for ending in ("png", "svg") if svg else ("png",):
             path = folder / f"{one.name}.{ending}"
             with replacing(path) as unfinished, rules():

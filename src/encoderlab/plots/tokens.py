@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from encoderlab.errors import UsageError, did_you_mean
-from encoderlab.plots.style import Drawn, figure, rules
+from encoderlab.plots.style import Drawn, figure, rules, tell_missing_letters
 from encoderlab.whole_files import replacing
 
 if TYPE_CHECKING:
@@ -303,5 +303,6 @@ def _save(made: Figure, path: Path, dpi: int) -> None:
     ending = path.suffix.removeprefix(".") or "png"
     if ending not in FORMATS:
         raise UsageError("unknown format of figures", got=ending, want=", ".join(FORMATS))
+    tell_missing_letters(made)
     with replacing(path) as unfinished, rules():
         made.savefig(unfinished, format=ending, dpi=dpi)

@@ -82,6 +82,7 @@ _ROWS = (
          "image.path=cat.jpg model=clip_vit_large_patch14_336 similarity.metric=dot_product"),
     _row("compress", compress.Compress, "compress",
          "model.compressor.output_grid_size=8 training.batch_size=16", shares_work=True),
+    _row("draw", workbench.Draw, "workbench", "", leaves_folder=False),
     _row("ls", workbench.Ls, "workbench", "encoders", leaves_folder=False),
     _row("doctor", workbench.Doctor, "workbench", "", leaves_folder=False),
     _row("rerun", workbench.Rerun, "workbench", "outputs/evaluate", leaves_folder=False),

@@ -57,6 +57,19 @@ class Rerun(Common):
 
 
 @dataclass
+class Draw(Common):
+    """Draw pictures and caption pairs to try every command on: shapes, charts, tables, pages."""
+
+    folder: str = setting(".", "folder in which photos/ and pairs/ are made", positional=True)
+    photos: int = setting(100, "pictures in photos/, a sub-folder per kind", least=1)
+    pairs: int = setting(
+        1000, "pairs in pairs/train.csv; val.csv and test.csv get a fifth each", least=1
+    )
+    languages: list[str] = setting(["en"], "languages of the captions", choices=("en", "ko"))
+    size: int = setting(96, "pixels a side", least=8)
+
+
+@dataclass
 class Features(Common):
     """Compute, list, verify and delete stored features."""
 

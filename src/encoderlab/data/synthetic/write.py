@@ -64,7 +64,11 @@ def write_dataset(
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
-        _write(work, _items(n, split, kinds, size, first_index, distinct_captions), languages)
+        items = distinct_items(
+            n, split=split, kinds=kinds, size=size, first_index=first_index,
+            distinct=distinct_captions,
+        )  # fmt: skip
+        _write(work, items, languages)
         if target.exists():
             target.rmdir()
         os.chmod(work, 0o755)
@@ -74,11 +78,25 @@ def write_dataset(
     return target
 
 
-def _items(
-    n: int, split: str, kinds: Sequence[str], size: int, first: int, distinct: bool
+def distinct_items(
+    n: int,
+    *,
+    split: str,
+    kinds: Sequence[str] = KINDS,
+    size: int = 96,
+    first_index: int = 0,
+    distinct: bool = True,
 ) -> Iterator[SyntheticItem]:
+    """`n` pictures from `first_index` on, the kinds taking turns, no complete caption twice.
+
+    Args:
+        distinct: off, a caption may come again.
+
+    Raises:
+        UsageError: a kind has run out of new captions.
+    """
     said: set[str] = set()
-    index, repeats = first, 0
+    index, repeats = first_index, 0
     for number in range(n):
         kind = kinds[number % len(kinds)]
         item = generate(index, split=split, kind=kind, size=size)

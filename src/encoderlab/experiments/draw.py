@@ -1,0 +1,60 @@
+"""Draw pictures and pairs of the synthetic world to try the commands on. Orchestration only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DrawResult:
+    """Where the pictures are, and how many in each part."""
+
+    photos: str
+    pairs: str
+    counts: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dict(vars(self))
+
+    def to_text(self) -> str:
+        """What was drawn, and what to do with it."""
+        of = self.counts
+        pairs = self.pairs
+        return "\n".join(
+            (
+                f"{self.photos}: {of['photos']:,} pictures, a sub-folder per kind",
+                f"{pairs}: train.csv ({of['train']:,}), val.csv ({of['val']:,}), "
+                f"test.csv ({of['test']:,} pictures)",
+                "",
+                "try:",
+                f'  encoderlab index {self.photos} && encoderlab search "a large red circle"',
+                f"  encoderlab train --train-csv {pairs}/train.csv --val-csv {pairs}/val.csv",
+            )
+        )
+
+
+def run(
+    *,
+    out: Path | None = None,
+    folder: str = ".",
+    photos: int = 100,
+    pairs: int = 1000,
+    languages: Sequence[str] = ("en",),
+    size: int = 96,
+    seed: int = 0,
+) -> DrawResult:
+    """Draws into `folder`, or into `out` where it is given.
+
+    Raises:
+        UsageError: what `encoderlab.data.synthetic.example.write_example` refuses.
+    """
+    from encoderlab.data.synthetic.example import write_example
+
+    made = write_example(
+        out or folder, photos=photos, pairs=pairs, languages=languages, size=size, seed=seed
+    )
+    return DrawResult(str(made.photos), str(made.pairs), made.counts)
