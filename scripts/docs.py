@@ -318,13 +318,18 @@ def _palette(media: str, scheme: str | None, icon: str, name: str) -> dict[str, 
     return chosen
 
 
-STYLE = """/* Wide tables and code scroll by themselves; a phone's page does not. */
+STYLE = """/* Wide tables scroll by themselves, and words of code in them stay whole. */
 .md-typeset table:not([class]) { font-size: .7rem; }
-.md-typeset table:not([class]) td, .md-typeset table:not([class]) th { min-width: 4rem; }
-.md-typeset img { border-radius: .2rem; }
-[data-md-color-scheme="slate"] .md-typeset img { background: #fff; }
+.md-typeset table:not([class]) td, .md-typeset table:not([class]) th { min-width: 5rem; }
+.md-typeset table:not([class]) code { word-break: normal; overflow-wrap: normal; }
+@media (max-width: 44em) {
+  .md-typeset table:not([class]) td, .md-typeset table:not([class]) th { padding: .6em .7em; }
+  .md-typeset table:not([class]) td:not(:first-child) { min-width: 9rem; }
+}
+/* Pictures are drawn on white. */
+[data-md-color-scheme="slate"] .md-typeset img { background: #fff; border-radius: .2rem; }
 /* Korean breaks between words, not within them. */
-:lang(ko) .md-typeset, :lang(ko) .md-nav { word-break: keep-all; overflow-wrap: anywhere; }
+:lang(ko) .md-typeset, :lang(ko) .md-nav { word-break: keep-all; overflow-wrap: break-word; }
 """
 
 REDIRECT = """<!doctype html>
