@@ -158,6 +158,7 @@ def test_the_metrics_interval_covers_chance_for_unrelated_features(extending):
     assert abs(np.mean([one.value for one in scores])) < 0.05
 
 
+@pytest.mark.slow
 def test_encoder_and_metric_work_in_compare(extending, mae_folder, tmp_path):
     result = encoderlab.compare(
         encoders=[str(mae_folder), "tiny-clip"], llms=["tiny-llama"], n_samples=4, epochs=2,
@@ -173,6 +174,7 @@ def test_encoder_and_metric_work_in_compare(extending, mae_folder, tmp_path):
 # -- the command ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_runs_as_one_types_it(tmp_path):
     """In a process of its own, as after `export ENCODERLAB_EXTENSIONS=extending`."""
     paths = os.pathsep.join([str(Path(encoderlab.__file__).parents[1]), str(EXAMPLES)])
@@ -223,6 +225,7 @@ def test_the_command_is_as_whole_as_ours(extending):
 # -- the tab -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_tab_is_built_and_its_button_runs_the_command(extending, tmp_path, monkeypatch):
     pytest.importorskip("gradio")
     from encoderlab.web import page, say
