@@ -156,10 +156,10 @@ def test_public_names_have_types_for_a_users_program(tmp_path):
 
 def test_without_its_marker_the_package_would_have_no_types(tmp_path):
     """What py.typed is there for: the same question about a package that lacks it."""
-    bare = tmp_path / "site/encoderlab"
+    bare = tmp_path / "site/another"
     bare.mkdir(parents=True)
     (bare / "__init__.py").write_text("width: int = 3\n")
-    asked = "import encoderlab\nwidth: str = encoderlab.width\n"
+    asked = "import another\nwidth: str = another.width\n"
     assert "missing library stubs or py.typed" in check_types(asked, tmp_path, bare.parent)
     (bare / "py.typed").touch()
     assert "Incompatible types in assignment" in check_types(asked, tmp_path, bare.parent)
