@@ -1,0 +1,36 @@
+"""How the lessons put pictures and matrices on the page. Computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import marimo as mo
+from PIL import Image
+
+
+def pictures(images: Sequence[Image.Image], titles: Sequence[str], side: int = 110) -> Any:
+    """Pictures beside one another, each with its title below."""
+    cells = [
+        mo.vstack([mo.image(image, width=side, height=side, rounded=True), title], align="center")
+        for image, title in zip(images, titles, strict=True)
+    ]
+    return mo.hstack(cells, justify="start", wrap=True, gap=1)
+
+
+def matrix(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:
+    """A matrix (rows, columns) as colours with the numbers written in: a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.6 + 0.62 * len(columns), 1.6 + 0.42 * len(rows)))
+    axes = figure.subplots()
+    axes.imshow(values, cmap="viridis", aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    middle = (float(values.max()) + float(values.min())) / 2
+    for i in range(len(rows)):
+        for j in range(len(columns)):
+            ink = "black" if values[i, j] > middle else "white"
+            axes.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", color=ink, size=8)
+    figure.tight_layout()
+    return figure
