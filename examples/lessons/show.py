@@ -34,3 +34,17 @@ def matrix(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:
             axes.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", color=ink, size=8)
     figure.tight_layout()
     return figure
+
+
+def curve(values: Sequence[float], level: float, x: str, y: str, level_name: str) -> Any:
+    """Values in their order, with a level that they are to be compared with: a figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 2.8))
+    axes = figure.subplots()
+    axes.plot(values)
+    axes.axhline(level, color="grey", linestyle="--", linewidth=1)
+    axes.text(len(values), level, f" {level_name}", va="center", color="grey")
+    axes.set(xlabel=x, ylabel=y, ylim=(0, None))
+    figure.tight_layout()
+    return figure

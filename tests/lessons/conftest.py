@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.lessons.notebooks import FOLDER, run
+from tests.lessons.notebooks import FOLDER, SHORTER, run
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +18,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    monkeypatch.syspath_prepend(FOLDER)
-    yield
+@pytest.fixture(scope="session", autouse=True)
+def _within_reach(cache: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.syspath_prepend(FOLDER)
+        yield
 
 
 class Ran(NamedTuple):
@@ -50,7 +51,7 @@ def unanswered(cache: Path) -> Callable[[str, str], Ran]:
 
             with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(heard):
                 patch.setattr(Grader, "check", check)
-                defs = run(FOLDER / language / name)
+                defs = run(FOLDER / language / name, SHORTER.get(name))
             kept[language, name] = Ran(defs, heard.getvalue(), checks)
         return kept[language, name]
 
