@@ -10,17 +10,13 @@ LINE = 'MODEL = "tiny-clip"'
 
 
 @pytest.mark.slow
-def test_lesson_1_runs_with_a_hub_checkpoint(tmp_path, capsys):
-    from tests.small_checkpoints import save_tokenizer, save_vision
-
-    checkpoint = save_vision("clip", tmp_path / "some-clip")
-    save_tokenizer(checkpoint)
+def test_lesson_1_runs_with_a_hub_checkpoint(tmp_path, clip_folder, capsys):
     source = filled("en", NAME)
     assert source.count(LINE) == 1
-    path = saved(source.replace(LINE, f"MODEL = {str(checkpoint)!r}"), tmp_path, "en", NAME)
+    path = saved(source.replace(LINE, f"MODEL = {str(clip_folder)!r}"), tmp_path, "en", NAME)
     defs = run(path)
     printed = capsys.readouterr().out
-    assert "D = 24" in printed and "Image Embedding's shape: (200, 24)" in printed
+    assert "D = 16" in printed and "Image Embedding's shape: (200, 16)" in printed
     # Random weights know no words, so nobody could find five pictures; all else is mathematics.
     assert states(defs)[:6] == ["right"] * 6
     assert defs["check_7"].state == "wrong" and "are found" in defs["check_7"].en

@@ -3,7 +3,7 @@ import marimo
 __generated_with = "0.25.2"
 app = marimo.App(app_title="Lesson 1: Multimodal embeddings with CLIP")
 
-with app.setup:
+with app.setup(hide_code=True):
     import sys
     from pathlib import Path
 
@@ -32,10 +32,11 @@ def _():
     write the mathematics yourself: the cosine of two vectors, of many at once, and the largest
     of many numbers. It takes about half an hour and needs no network.
 
-    **How it works.** Seven exercises wait for you. Each has a cell with a placeholder, `...`:
-    put your answer in its place and run the cell (Ctrl + Enter). Below it the grader says what
-    it thinks. You may try as often as you like, and no exercise blocks the next: while an answer
-    is missing or wrong, the lesson goes on with ours.
+    **How it works.** Begin with the round yellow button at the bottom right: it runs all cells.
+    Seven exercises wait for you. Each has a cell with a placeholder, `...`: put your answer in
+    its place and run the cell (Ctrl + Enter, or the yellow button of the cell). Below it the
+    grader says what it thinks. You may try as often as you like, and no exercise blocks the next:
+    while an answer is missing or wrong, the lesson goes on with ours.
     """)
     return
 

@@ -3,7 +3,7 @@ import marimo
 __generated_with = "0.25.2"
 app = marimo.App(app_title="Lesson 2: Train your own CLIP")
 
-with app.setup:
+with app.setup(hide_code=True):
     import math
     import sys
     import time
@@ -43,8 +43,9 @@ def _():
     learns from, keep some pictures away from it, and measure honestly what it has learnt. It is
     not quite what you would think.
 
-    Five exercises; it takes about half an hour and no network. As before, put your answer in the
-    place of `...`. While one is missing or wrong, the lesson goes on with ours.
+    Five exercises; it takes about half an hour and no network. As before, begin with the round
+    yellow button at the bottom right, which runs all cells, and put your answer in the place of
+    `...`. While one is missing or wrong, the lesson goes on with ours.
     """)
     return
 
