@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,13 @@ from PIL import Image
 def pictures(images: Sequence[Image.Image], titles: Sequence[str], side: int = 110) -> Any:
     """Pictures beside one another, each with its title below."""
     cells = [
-        mo.vstack([mo.image(image, width=side, height=side, rounded=True), title], align="center")
+        f'<figure style="flex: 0 0 {side}px; margin: 0; text-align: center">'
+        f"{mo.image(image, width=side, height=side, rounded=True).text}"
+        f"<figcaption>{html.escape(title)}</figcaption></figure>"
         for image, title in zip(images, titles, strict=True)
     ]
-    return mo.hstack(cells, justify="start", wrap=True, gap=1)
+    row = "display: flex; flex-wrap: wrap; gap: 1rem; line-height: 1.3; font-size: 0.9rem"
+    return mo.Html(f'<div style="{row}">{"".join(cells)}</div>')
 
 
 def matrix(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,14 @@ def test_solutions_define_what_the_cells_define(name):
     notebook = (FOLDER / "en" / name).read_text(encoding="utf-8")
     solutions = (FOLDER / "solutions" / name).read_text(encoding="utf-8")
     assert returned(notebook) == returned(solutions)
+
+
+@BOTH
+@LESSONS
+def test_no_sentence_becomes_a_list(language, name):
+    """A line of prose that happens to begin with "1. " is a list to markdown."""
+    source = (FOLDER / language / name).read_text(encoding="utf-8")
+    assert re.findall(r"^ +[^\s\d#-].*\n +\d+\. .*", source, re.MULTILINE) == []
 
 
 @BOTH

@@ -171,7 +171,7 @@ def _():
     mo.md(r"""
     ### Exercise 1: the cosine of two vectors
 
-    Write `cosine(a, b)` for two vectors of shape $(D,)$. It returns one number. Use sums,
+    Write `cosine(a, b)` for two vectors of shape `(D,)`. It returns one number. Use sums,
     products and roots (or `@` and `.norm()`), and not `F.cosine_similarity`. It should take
     tensors of whole numbers as well.
     """)
@@ -274,8 +274,8 @@ def _(similarity):
     _others = similarity[~torch.eye(9, dtype=torch.bool)]
     mo.md(rf"""
     On the diagonal the cosines are {_own.mean():.2f} on average, and {_others.mean():.2f} off
-    it. Do not read a cosine as a probability: a pair that belongs together need not come near
-    1. What counts is which is *larger*.
+    it. Do not read a cosine as a probability: the two of a pair need not come near to 1, and
+    strangers need not be at 0. What counts is which is *larger*.
 
     ## 4. The largest: value and position
 
@@ -321,7 +321,7 @@ def _():
     ## 5. Nine pictures and a sentence
 
     Now a sentence that is none of the nine. `scores` holds its cosine with each picture, in a
-    tensor of shape $(9,)$.
+    tensor of shape `(9,)`.
     """)
     return
 
