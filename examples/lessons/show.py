@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import marimo as mo
+import numpy as np
 from PIL import Image
 
 
@@ -28,6 +29,7 @@ def matrix(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:
 
     figure = Figure(figsize=(1.6 + 0.62 * len(columns), 1.6 + 0.42 * len(rows)))
     axes = figure.subplots()
+    values = np.asarray(values)
     axes.imshow(values, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
     axes.set_yticks(range(len(rows)), rows)
@@ -48,7 +50,7 @@ def curve(values: Sequence[float], level: float, x: str, y: str, level_name: str
     axes = figure.subplots()
     axes.plot(values)
     axes.axhline(level, color="grey", linestyle="--", linewidth=1)
-    axes.text(len(values), level, f" {level_name}", va="center", color="grey")
-    axes.set(xlabel=x, ylabel=y, ylim=(0, None))
+    axes.text(len(values) - 1, 1.02 * level, level_name, ha="right", va="bottom", color="grey")
+    axes.set(xlabel=x, ylabel=y, ylim=(0, 1.2 * max(level, *values)))
     figure.tight_layout()
     return figure

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.lessons.notebooks import FOLDER, SHORTER, run
+from tests.lessons.notebooks import FOLDER, SHORTER, filled, run, saved
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +53,24 @@ def unanswered(cache: Path) -> Callable[[str, str], Ran]:
                 patch.setattr(Grader, "check", check)
                 defs = run(FOLDER / language / name, SHORTER.get(name))
             kept[language, name] = Ran(defs, heard.getvalue(), checks)
+        return kept[language, name]
+
+    return ran
+
+
+@pytest.fixture(scope="session")
+def solved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Ran]:
+    """(language, name) -> the lesson with the solutions filled in, run once; in English at full
+    length."""
+    kept: dict[tuple[str, str], Ran] = {}
+
+    def ran(language: str, name: str) -> Ran:
+        if (language, name) not in kept:
+            path = saved(filled(language, name), tmp_path_factory.mktemp("solved"), language, name)
+            heard = io.StringIO()
+            with contextlib.redirect_stdout(heard):
+                defs = run(path, SHORTER.get(name) if language == "ko" else None)
+            kept[language, name] = Ran(defs, heard.getvalue(), [])
         return kept[language, name]
 
     return ran

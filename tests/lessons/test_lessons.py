@@ -14,12 +14,9 @@ from tests.lessons.notebooks import (
     FOLDER,
     LANGUAGES,
     NAMES,
-    SHORTER,
     code_alone,
     exercises,
     filled,
-    run,
-    saved,
     states,
 )
 
@@ -111,12 +108,9 @@ def test_runs_to_its_end_with_nothing_answered(language, name, unanswered):
 @pytest.mark.slow
 @BOTH
 @LESSONS
-def test_solutions_are_right(language, name, tmp_path, capsys):
-    source = filled(language, name)
-    path = saved(source, tmp_path, language, name)
-    defs = run(path, SHORTER.get(name) if language == "ko" else None)
-    printed = capsys.readouterr().out
-    assert states(defs) == ["right"] * len(exercises(source)), printed
+def test_solutions_are_right(language, name, solved):
+    ran = solved(language, name)
+    assert states(ran.defs) == ["right"] * len(exercises(filled(language, name))), ran.printed
 
 
 STRANGE = (None, "a heart", float("nan"), {}, [None], object, 1 + 2j, True, b"x", lambda *_: "x")

@@ -327,7 +327,10 @@ def _():
 @app.cell
 def _(EPOCHS, check_1, new_model, train, train_button, train_pairs):
     # Only at the press of the button, so that a change above does not train at once.
-    mo.stop(mo.running_in_notebook() and not train_button.value)
+    mo.stop(
+        mo.running_in_notebook() and not train_button.value,
+        mo.md("Press the button above to train; what follows waits for it."),
+    )
     untrained, model = new_model(), new_model()
     _started = time.perf_counter()
     losses = train(model, train_pairs, check_1.value, EPOCHS)
@@ -474,7 +477,7 @@ def _(zero_shot):
     return (check_5,)
 
 
-@app.cell
+@app.cell(hide_code=True)
 def _(check_5, embed, held_out_pictures, model, things, tokenizer, untrained):
     def accuracy(network, names, prompts_of, truth):
         with torch.inference_mode():

@@ -328,7 +328,10 @@ def _():
 @app.cell
 def _(EPOCHS, check_1, new_model, train, train_button, train_pairs):
     # 위쪽을 고칠 때마다 학습이 시작되지 않도록, 단추를 눌렀을 때만 학습합니다.
-    mo.stop(mo.running_in_notebook() and not train_button.value)
+    mo.stop(
+        mo.running_in_notebook() and not train_button.value,
+        mo.md("위의 단추를 누르면 학습합니다. 다음 내용은 학습이 끝난 뒤에 나옵니다."),
+    )
     untrained, model = new_model(), new_model()
     _started = time.perf_counter()
     losses = train(model, train_pairs, check_1.value, EPOCHS)
@@ -474,7 +477,7 @@ def _(zero_shot):
     return (check_5,)
 
 
-@app.cell
+@app.cell(hide_code=True)
 def _(check_5, embed, held_out_pictures, model, things, tokenizer, untrained):
     def accuracy(network, names, prompts_of, truth):
         with torch.inference_mode():
