@@ -71,7 +71,8 @@ def test_solutions_define_what_the_cells_define(name):
 def test_no_sentence_becomes_a_list(language, name):
     """A line of prose that happens to begin with "1. " is a list to markdown."""
     source = (FOLDER / language / name).read_text(encoding="utf-8")
-    assert re.findall(r"^ +[^\s\d#-].*\n +\d+\. .*", source, re.MULTILINE) == []
+    found = re.findall(r"^ {4}[^\s\d#*+-].*\n {4}(?:\d+\.|[-+*]) .*", source, re.MULTILINE)
+    assert found == []
 
 
 @BOTH

@@ -34,7 +34,7 @@ def _():
 
     **How it works.** Begin with the round yellow button at the bottom right: it runs all cells.
     Seven exercises wait for you. Each has a cell with a placeholder, `...`: put your answer in
-    its place and run the cell (Ctrl + Enter, or the yellow button of the cell). Below it the
+    its place and run the cell (Ctrl+Enter, or the yellow button of the cell). Below it the
     grader says what it thinks. You may try as often as you like, and no exercise blocks the next:
     while an answer is missing or wrong, the lesson goes on with ours.
     """)

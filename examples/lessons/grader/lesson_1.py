@@ -141,7 +141,7 @@ def exercise_1(cosine: Any) -> Right:
             "실수에는 맞지만 정수 텐서(int64)에서 오류가 납니다. 정수 텐서는 자료형을 바꾸기 "
             "전에는 길이를 구할 수 없으므로 먼저 `.float()`로 바꾸십시오.",
         ) from wrong
-    got = as_number(found, "`cosine` of whole numbers")
+    got = as_number(found, "`cosine(a, b)`")
     if not is_near(got, 0.96):
         raise Wrong(
             f"right for real numbers, but for the whole numbers (3, 4) and (4, 3) you give "
@@ -175,7 +175,7 @@ def exercise_2(cosine_matrix: Any) -> Right:
                 "만나도록 둘 중 하나를 전치(`.T`)해야 합니다.",
             ) from wrong
         raise
-    got = as_numbers(found, "your matrix")
+    got = as_numbers(found, "`cosine_matrix(a, b)`")
     if got.shape == (m, n):
         raise Wrong(
             f"your matrix is {got.shape}, transposed: row i must be image i, so expect "
@@ -237,7 +237,7 @@ def exercise_2(cosine_matrix: Any) -> Right:
             f"모양 {got.shape} 자체는 맞지만 값이 다릅니다. [{i}, {j}] 칸이 {got[i, j]:.4g}인데, "
             f"연습 1의 `cosine(a[{i}], b[{j}])` 값은 {right[i, j]:.4g}입니다.",
         )
-    one = as_numbers(call(cosine_matrix, a, b[:1], name="cosine_matrix"), "your matrix")
+    one = as_numbers(call(cosine_matrix, a, b[:1], name="cosine_matrix"), "`cosine_matrix(a, b)`")
     if one.shape != (n, 1):
         raise Wrong(
             f"right for nine sentences, but for a single one, {(1, d)}, you return {one.shape}; "
@@ -501,7 +501,7 @@ def exercise_5(
             f"`embed_images` 반환값: {what(found).ko}. 벡터들을 모양이 {(n, d)}인 "
             "텐서나 배열 하나에 담으십시오.",
         )
-    got = as_numbers(found, "the result of `embed_images`")
+    got = as_numbers(found, "`embed_images(...)`")
     if got.shape == (d, n):
         raise Wrong(
             f"your image embeddings are {got.shape}, transposed: one row for each picture, so "
@@ -540,7 +540,7 @@ def exercise_5(
 def _check_text(embed_text: Any, encoder: Any, sentence: str) -> None:
     d = encoder.dim
     found, heard = call_and_listen(embed_text, sentence, name="embed_text")
-    got = as_numbers(found, "the result of `embed_text`")
+    got = as_numbers(found, "`embed_text(...)`")
     if got.shape == (d,):
         raise Wrong(
             f"your text embedding has shape ({d},): the batch dimension is missing. Keep one row "
@@ -604,7 +604,7 @@ def exercise_6(top_1: Any, *, encoder: Any, gallery_vectors: torch.Tensor, sente
                 "`top_1` 함수가 사진 자체를 돌려줍니다. 위치를 돌려주면 다음 셀이 "
                 "`gallery[position]`을 보여 줍니다.",
             )
-        got = as_numbers(found, "the result of `top_1`")
+        got = as_numbers(found, "`top_1(...)`")
         if got.size == 1:
             got = got.reshape(())
         if got.ndim:

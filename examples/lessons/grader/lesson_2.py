@@ -43,7 +43,7 @@ def exercise_1(clip_loss: Any) -> Right:
     rows, columns = -np.diag(log_softmax(logits, 1)), -np.diag(log_softmax(logits, 0))
     to_text, to_image = rows.mean(), columns.mean()
     right = (to_text + to_image) / 2
-    got = as_numbers(found, "the loss")
+    got = as_numbers(found, "`clip_loss(...)`")
     if got.ndim:
         raise Wrong(
             f"the loss should be one number; yours is {what(found).en}: take the mean over the "
@@ -132,7 +132,9 @@ def exercise_1(clip_loss: Any) -> Right:
             "NumPy를 쓰지 말고 torch 안에서 계산하십시오.",
         )
     same = torch.full((8, 4), 0.5)
-    flat = as_number(call(clip_loss, same, same, torch.tensor(scale), name="clip_loss"), "the loss")
+    flat = as_number(
+        call(clip_loss, same, same, torch.tensor(scale), name="clip_loss"), "`clip_loss(...)`"
+    )
     if not is_near(flat, math.log(8), 1e-3):
         raise Wrong(
             f"right for a batch of {n}, but for 8 equal embeddings you give {flat:.4g}; expect "
@@ -326,7 +328,7 @@ def exercise_4(recall_at_k: Any) -> Right:
     for k in (1, 5):
         right, turned = recall(scores, k), recall(scores.T, k)
         found = call(recall_at_k, similarity, k, name="recall_at_k")
-        got = as_numbers(found, "the recall")
+        got = as_numbers(found, "`recall_at_k(...)`")
         if got.shape == (n,):
             raise Wrong(
                 f"you return one value for each of the {n} rows; recall is the share of rows that "
@@ -401,7 +403,7 @@ def exercise_5(zero_shot: Any) -> Right:
     cosines = x @ y.T
     right = cosines.argmax(axis=1)
     found = call(zero_shot, torch.tensor(x).float(), torch.tensor(y).float(), name="zero_shot")
-    got = as_numbers(found, "the result of `zero_shot`")
+    got = as_numbers(found, "`zero_shot(...)`")
     if got.shape in ((classes,), (1, classes)):
         raise Wrong(
             f"you return {classes} values, one for each class; here each *picture* is asked for "

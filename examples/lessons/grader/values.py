@@ -78,6 +78,9 @@ def short(value: Any) -> str:
 def as_numbers(value: Any, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """The numbers of a tensor, an array, a list or a single number, in float64.
 
+    Args:
+        name: what both languages call it: code, as `cosine(a, b)`, and no words.
+
     Raises:
         Wrong: there are none, one is NaN or infinite, or it has not the `shape` that was wanted.
     """
@@ -98,13 +101,13 @@ def as_numbers(value: Any, name: str, shape: tuple[int, ...] | None = None) -> n
         raise Wrong(
             f"{bad} of the {found.size} numbers in {name} are NaN or infinite: has something been "
             "divided by a length of zero?",
-            f"{name}의 수 {found.size}개 중 {bad}개가 NaN이거나 무한대입니다. "
+            f"{name}에 있는 수 {found.size}개 중 {bad}개가 NaN이거나 무한대입니다. "
             "길이가 0인 것으로 나누지 않았는지 확인해 보십시오.",
         )
     if shape is not None and found.shape != shape:
         raise Wrong(
             f"{name} has shape {found.shape}; expect {shape}.",
-            f"{name}의 모양은 {found.shape}입니다. {shape}이어야 합니다.",
+            f"{name} 값의 모양은 {found.shape}입니다. {shape}이어야 합니다.",
         )
     return found
 
