@@ -55,6 +55,9 @@ _WHERE = {
     "train": "encoderlab.experiments.train:run",
 }
 
+# What has another name now: old name -> (the new one, the version since which it has it).
+_FORMERLY: dict[str, tuple[str, str]] = {}
+
 _ALSO_PACKAGES = ("compress", "features", "search", "tokens")
 
 __all__ = [
@@ -115,6 +118,7 @@ if TYPE_CHECKING:
     from encoderlab.experiments.compare import run as compare
     from encoderlab.experiments.compress import run as compress
     from encoderlab.experiments.coral import run as coral
+    from encoderlab.experiments.draw import run as draw
     from encoderlab.experiments.e2e import run as e2e
     from encoderlab.experiments.elas import run as elas
     from encoderlab.experiments.embedding import run as embedding
@@ -137,13 +141,22 @@ if TYPE_CHECKING:
     from encoderlab.tokens.analyzer import TokenSimilarityAnalyzer
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'encoderlab' has no attribute {name!r}")
-    if name in _ALSO_PACKAGES:
-        return importlib.import_module(f"encoderlab.{name}")
-    globals()[name] = value = _load(name)
-    return value
+# A type checker sees the imports above, and that a name is not there.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _FORMERLY:
+            from encoderlab.deprecation import Former, say_once
+
+            now, since = _FORMERLY[name]
+            say_once(Former(f"encoderlab.{name}", since), f"encoderlab.{now}")
+            return __getattr__(now)
+        if name not in _WHERE:
+            raise AttributeError(f"module 'encoderlab' has no attribute {name!r}")
+        if name in _ALSO_PACKAGES:
+            return importlib.import_module(f"encoderlab.{name}")
+        globals()[name] = value = _load(name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -18,15 +18,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from encoderlab import progress
+from encoderlab import extensions, progress
 from encoderlab.cli import mishaps
 from encoderlab.cli.sweep import LOG_FOLDER, Outcome, Sweep, finish, has_own_logs
 from encoderlab.cli.words import GROUPS, Words, quoted, unknown_setting
+from encoderlab.deprecation import say_once
 from encoderlab.errors import UsageError, unknown
 from encoderlab.processes import is_follower, mine
 from encoderlab.settings.commands import COMMANDS, Command
 from encoderlab.settings.common import TALK
-from encoderlab.settings.setting import Setting, leaves, output_folder
+from encoderlab.settings.setting import Setting, leaves, output_folder, with_new_names
 
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
 OWN_CONFIGS = "configs"  # a folder of this name in the current one is searched without being asked
@@ -40,6 +41,9 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
     """
     sweep = Sweep() if words.multirun else None
     job = _Job(command.name, words.show_config, sweep, tuple(command_line))
+    if not words.says("quiet"):
+        for former, before, now in words.old_names:
+            say_once(former, now, progress.note, before=before)
     with ExitStack() as stack:
         flags = list(words.hydra_flags)
         looks_only = any(flag in flags for flag in ("--cfg", "-c", "--info", "-i"))
@@ -215,6 +219,7 @@ class _Job:
 
     @property
     def command(self) -> Command:
+        extensions.load()  # in a process of its own, nobody has yet
         return COMMANDS[self.command_name]
 
     def __call__(self, cfg: Any) -> None:
@@ -294,6 +299,7 @@ def _typed(command: Command, cfg: Any) -> Any:
     from omegaconf import OmegaConf
 
     schema = OmegaConf.structured(command.settings)
+    cfg = _with_new_names(command, cfg)
     _check_keys(cfg, schema, command)
     merged = OmegaConf.merge(schema, cfg)
     settings = OmegaConf.to_object(merged)
@@ -304,6 +310,16 @@ def _typed(command: Command, cfg: Any) -> Any:
         for one in value if isinstance(value, list) else [value]:
             _check(setting, one, command)
     return settings
+
+
+def _with_new_names(command: Command, cfg: Any) -> Any:
+    """A YAML of the user's own, which does not build on ours, may name a setting as it was."""
+    from omegaconf import OmegaConf
+
+    if not any(one.formerly for one in leaves(command.settings)):
+        return cfg
+    plain: Any = OmegaConf.to_container(cfg, resolve=False)
+    return OmegaConf.create(with_new_names(command.settings, plain, progress.note))
 
 
 def _check_keys(cfg: Any, schema: Any, command: Command, prefix: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The help of every command, and shell completion, made from the settings alone.
+"""The help of every command, made from the settings alone.
 
 The parsers built here draw; they never parse. Imports no Hydra and no experiment.
 """
@@ -10,12 +10,10 @@ import argparse
 from encoderlab import __version__
 from encoderlab.cli.words import default_in_words
 from encoderlab.cli.words import groups as ready_made
-from encoderlab.errors import UsageError, unknown
 from encoderlab.settings.commands import COMMANDS, JOBS, Command
 from encoderlab.settings.common import COMMON
 from encoderlab.settings.setting import Setting, leaves
 
-SHELLS = ("bash", "zsh", "tcsh")
 FIRST_GROUP = "settings"
 RULE = (
     "Every flag is a configuration key and every key can be set as key=value: "
@@ -56,31 +54,6 @@ def overview() -> str:
 def of_command(command: Command) -> str:
     """What `encoderlab COMMAND --help` shows; in colour on a terminal."""
     return _parser(command).format_help().rstrip()
-
-
-def completion(shell: str) -> str:
-    """The completion script of one shell.
-
-    Raises:
-        UsageError: no such shell.
-    """
-    if shell not in SHELLS:
-        raise unknown("shell", shell, SHELLS, "encoderlab completion --help")
-    import shtab
-
-    top = argparse.ArgumentParser(prog="encoderlab", add_help=False)
-    top.add_argument("-h", "--help", action="store_true", help="show what there is")
-    top.add_argument("--version", action="store_true", help="show the version")
-    commands = top.add_subparsers()
-    for command in COMMANDS.values():
-        sub = commands.add_parser(command.name, help=command.summary, add_help=False)
-        _fill(sub, command)
-    shells = commands.add_parser("completion", help="Print the completion script of a shell.")
-    shells.add_argument("shell", choices=SHELLS)
-    script = shtab.complete(top, shell=shell)
-    if not isinstance(script, str):
-        raise UsageError("no completion for this shell", got=shell)
-    return script
 
 
 def _parser(command: Command) -> argparse.ArgumentParser:

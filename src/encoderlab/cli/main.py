@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from encoderlab import processes
+from encoderlab import extensions, processes
 from encoderlab.errors import EncoderLabError, UsageError, unknown
 from encoderlab.settings.commands import COMMANDS
 
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(typed: list[str]) -> int:
     from encoderlab.cli import help as shown
 
+    extensions.load()
     if not typed or typed[0] in ("-h", "--help", "help"):
         known = len(typed) > 1 and typed[1] in COMMANDS
         print(shown.of_command(COMMANDS[typed[1]]) if known else shown.overview())
@@ -71,15 +72,12 @@ def _dispatch(typed: list[str]) -> int:
 
 
 def _completion(rest: list[str]) -> int:
-    from encoderlab.cli import help as shown
+    from encoderlab.cli import completion
 
     if not rest or rest[0] in ("-h", "--help"):
-        print(
-            "usage: encoderlab completion " + "|".join(shown.SHELLS) + "\n\n"
-            'Prints a script; bash: eval "$(encoderlab completion bash)"'
-        )
+        print(completion.USAGE)
         return 0 if rest else 2
-    print(shown.completion(rest[0]))
+    print(completion.script(rest[0]))
     return 0
 
 

@@ -31,8 +31,9 @@ class Compressor(Method):
     Args:
         about: what is known of its training: encoder, fingerprint, layer, validation numbers.
 
-    >>> Compressor.from_pretrained("tiny-clip-12to6").budgets
-    ((6, 6),)
+    Examples:
+        >>> Compressor.from_pretrained("tiny-clip-12to6").budgets
+        ((6, 6),)
     """
 
     name = "trained"

@@ -35,8 +35,9 @@ class DataGenerator:
         UsageError: fewer than 16 pixels.
         MissingError: the font file cannot be read.
 
-    >>> DataGenerator(size=64).generate_bar_chart([3, 1, 2], ["a", "b", "c"]).size
-    (64, 64)
+    Examples:
+        >>> DataGenerator(size=64).generate_bar_chart([3, 1, 2], ["a", "b", "c"]).size
+        (64, 64)
     """
 
     def __init__(self, size: int = 224, seed: int = 0, typeface: str | Path | None = None) -> None:

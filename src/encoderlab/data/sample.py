@@ -25,6 +25,10 @@ class Sample:
         image: a path or a place in a shard, decoded on demand, or a PIL image.
         texts: captions, or the assistant turns of a chat record.
         label: data type or class, if known.
+
+    Examples:
+        >>> Sample("grey", Image.new("L", (4, 2)), texts=("a grey field",)).load().size
+        (4, 2)
     """
 
     id: str

@@ -24,9 +24,15 @@ Picture = Image.Image | Path | str
 class VisionEncoderManager:
     """Vision encoders by name, each loaded once, all on one device.
 
-    >>> manager = VisionEncoderManager(device="cpu", dtype="float32")
-    >>> manager.load("tiny-clip").pooled_width
-    128
+    Args:
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        options: for `load_vision` with every name: `resolution`, `trust_remote_code`.
+
+    Examples:
+        >>> manager = VisionEncoderManager(device="cpu", dtype="float32")
+        >>> manager.load("tiny-clip").pooled_width
+        128
     """
 
     def __init__(
@@ -88,7 +94,19 @@ class VisionEncoderManager:
 
 
 class LLMManager:
-    """Language models and text encoders by name, each loaded once."""
+    """Language models and text encoders by name, each loaded once, all on one device.
+
+    Args:
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        max_length: sentences are cut after that many tokens.
+        options: for `load_text` with every name: `device_map`, `quantize`, `trust_remote_code`.
+
+    Examples:
+        >>> manager = LLMManager(device="cpu", dtype="float32")
+        >>> manager.extract_text_embeddings(["a red circle", "a blue square"], "tiny-llama").shape
+        (2, 192)
+    """
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ from encoderlab.encoders.backends.contract import TORCH, Engine, ImageSide, ran_
 from encoderlab.encoders.backends.equip import equipped
 from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
+from encoderlab.encoders.families import adapter_of
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import read_config, silent_loading
@@ -35,24 +36,6 @@ from encoderlab.encoders.shared import shareable
 from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess
 
-# model_type -> "module:class"; every other type goes through the generic adapter.
-FAMILIES = {
-    "clip": "clip:CLIPVision",
-    "clip_vision_model": "clip:CLIPTowerAlone",
-    "siglip": "siglip:SigLIPVision",
-    "siglip_vision_model": "siglip:SigLIPVision",
-    "siglip2": "siglip2:SigLIP2Vision",
-    "siglip2_vision_model": "siglip2:SigLIP2Vision",
-    "dinov2": "dino:DINOv2",
-    "dinov2_with_registers": "dino:DINOv2WithRegisters",
-    "dinov3_vit": "dino:DINOv3",
-    "internvl": "internvl:InternVLTower",
-    "internvl_vision": "internvl:InternVLTower",
-    "intern_vit_6b": "internvl:OriginalInternViT",
-    "intern_vit_300m": "internvl:OriginalInternViT",
-    "paligemma": "paligemma:PaliGemmaTower",
-}
-GENERIC = "generic:AnyViT"
 UNTRAINED = "untrained:"
 BATCH = 32
 
@@ -464,7 +447,7 @@ def _load(
             )
         return _of_training_run(checkpoint, where, choose_dtype(dtype, where))
     folder = checkpoint.path
-    adapter = _adapter(FAMILIES.get(checkpoint.family, GENERIC))
+    adapter = _adapter(checkpoint.family)
     config = read_config(checkpoint, trust_remote_code)
     vision = adapter.vision_config(config)
     preprocess = read_preprocess(folder, own_side(vision), size)
@@ -521,9 +504,9 @@ def stack(
     return pinned.permute(0, 3, 1, 2)
 
 
-def _adapter(where: str) -> type[VisionEncoder]:
-    module, _, name = where.partition(":")
-    return getattr(importlib.import_module(f"encoderlab.encoders.families.{module}"), name)
+def _adapter(family: str) -> type[VisionEncoder]:
+    module, _, name = adapter_of(family).partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _of_training_run(
@@ -538,7 +521,7 @@ def _of_training_run(
         from transformers import AutoConfig
 
         config = AutoConfig.from_pretrained(folder)
-        adapter = _adapter(FAMILIES[config.model_type])
+        adapter = _adapter(config.model_type)
         with silent_loading(checkpoint.name):
             tower = adapter.load_tower(Path(folder), config, False)
     return adapter(tower, model.preprocess, checkpoint, device, dtype)

@@ -127,7 +127,7 @@ class Aligned:
 
 def gather(
     encoders: Sequence[str],
-    llms: Sequence[str] = (),
+    llms: Sequence[str] | None = None,
     *,
     n_samples: int = 30,
     data_types: Sequence[str] = (),
@@ -144,6 +144,7 @@ def gather(
     are there.
 
     Args:
+        llms: None where the encoders alone are looked at.
         controls: adds to every encoder its untrained copy, and itself with shuffled pairs.
         layers: every hidden state as well.
         store: the folder that keeps features.
@@ -159,8 +160,9 @@ def gather(
     from encoderlab.metrics.preflight import preflight
     from encoderlab.settings.setting import output_folder
 
-    for kind, names in (("encoder", encoders), ("LLM", llms)):
-        check_names(kind, names)
+    check_names("encoder", encoders)
+    if llms is not None:
+        check_names("LLM", llms)
     found = typed_samples(data_root, data_types, n_samples, seed)
     place = Path(store or output_folder("features")())
     wanted = list(encoders)
@@ -206,7 +208,7 @@ def gather(
     unreadable = {one.id: one for _, stored in loaded for one in stored.skipped}
     texts = [" ".join(sample.texts) for sample in samples]
     text: dict[str, Features] = {}
-    for name in llms:
+    for name in llms or ():
         llm = load_text(name, device, dtype)
         numbers = range(llm.n_layers + 1) if layers else range(0)
         said = extract_texts(llm, texts, place, layers=numbers, batch_size=batch_size)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
 from encoderlab.experiments.tables import Block, as_text, notes, table
+from encoderlab.metrics.catalogue import METRICS
 
 if TYPE_CHECKING:
     from encoderlab.experiments.pairs import Judged, Row
@@ -39,7 +40,10 @@ class CompareResult:
 
     def blocks(self) -> list[Block]:
         """The answer as paragraphs and tables, in reading order."""
-        columns = ("cka_linear", "cka_linear_biased", "cka_within", "ridge_r2", "mlp_r2")
+        added = [name for name, metric in METRICS.items() if metric.computed_by]
+        columns = (
+            "cka_linear", "cka_linear_biased", "cka_within", "ridge_r2", "mlp_r2", *added
+        )  # fmt: skip
         asked = {row.encoder for row in self.rows if row.control_of is None}
         verdicts = [
             f"with {one.llm}: {one.comparison.to_text()}"

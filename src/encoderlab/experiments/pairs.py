@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from encoderlab.experiments.aligned import SHUFFLED, UNTRAINED, Aligned
 from encoderlab.metrics import cka, strata
 from encoderlab.metrics.alignment_scores import ProjectorOutcome
-from encoderlab.metrics.catalogue import HEADLINE
+from encoderlab.metrics.catalogue import HEADLINE, computed_alone
 from encoderlab.metrics.neighbours import NEIGHBOURS, Neighbours, mutual_knn_of
 from encoderlab.metrics.ridge import RidgeProbe, r2_score, r2_without_each, ridge_probe
 from encoderlab.metrics.score import Score, undefined
@@ -122,6 +122,8 @@ def cheap_scores(
     probe = ridge(aligned, encoder, llm, kind)
     found["ridge_r2"] = probe.r2
     found["ridge_recall1"] = both_ways(probe)
+    for name, compute in computed_alone():
+        found[name] = compute(features_of(aligned, encoder, kind), features_of(aligned, llm, kind))
     return found
 
 

@@ -47,13 +47,13 @@ class SearchResult:
         heading = f"{self.query!r} in {self.db}"
         if not self.hits:
             return [f"{heading}\nnothing fits the condition"]
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for place, hit in enumerate(self.hits, start=1):
             # With its folder: photos are often numbered anew in each.
             name = "/".join(Path(hit.path).parts[-2:])
             name = name if len(name) <= WIDEST else "…" + name[1 - WIDEST :]
             rows.append((str(place), f"{hit.score:.3f}", name, hit.caption))
-        columns = ("place", "cosine", "file", "caption")
+        columns: tuple[str, ...] = ("place", "cosine", "file", "caption")
         if not any(hit.caption for hit in self.hits):
             columns, rows = columns[:3], [row[:3] for row in rows]
         said = () if self.approximate is None else (self._how(self.approximate),)

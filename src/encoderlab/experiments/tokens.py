@@ -329,17 +329,22 @@ def _draw(
 ) -> tuple[dict[str, str], ...]:
     from encoderlab.plots import tokens as plots
     from encoderlab.plots.style import save
+    from encoderlab.progress import progress
 
     figures: list[dict[str, str]] = []
-    for number, one in enumerate(results):
-        # The names that people know for one image; of a folder each image has a folder of its own.
-        place = out if len(results) == 1 else out / f"{number:04}-{Path(one.source).stem}"
-        if visualization.save_combined:
-            path = place / f"{plots.COMBINED}.{output.format}"
-            visualizer.visualize_all(one, path, output.dpi)
-            figures.append({"file": str(path.relative_to(out)), "caption": f"maps of {one.source}"})
-        if visualization.save_individual:
-            visualizer.visualize_individual(one, place / "individual", output.dpi, output.format)
+    with progress("drawing maps", len(results), "image") as bar:
+        for number, one in enumerate(results):
+            # The names that people know for one image; of a folder each has a folder of its own.
+            place = out if len(results) == 1 else out / f"{number:04}-{Path(one.source).stem}"
+            if visualization.save_combined:
+                path = place / f"{plots.COMBINED}.{output.format}"
+                visualizer.visualize_all(one, path, output.dpi)
+                name = str(path.relative_to(out))
+                figures.append({"file": name, "caption": f"maps of {one.source}"})
+            if visualization.save_individual:
+                individual = place / "individual"
+                visualizer.visualize_individual(one, individual, output.dpi, output.format)
+            bar.advance()
     drawn = [plots.profile(result.layers, results[0].by_distance(), result.model)]
     if maps:
         drawn.append(plots.patch_text(results[0], text, maps))

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from encoderlab import extensions
+from encoderlab.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from encoderlab.metrics.score import Score
 
 
 @dataclass(frozen=True)
@@ -15,6 +26,9 @@ class Metric:
         blind: what it cannot see.
         lower_is_better: an error.
         published: whether it is the number as published, shown for comparison and not ranked by.
+        computed_by: "module:function" from two arrays (n, d_v) and (n, d_t), row by row the same
+            samples, to a Score; empty for those that share work with others, which
+            `experiments.pairs` computes.
     """
 
     title: str
@@ -22,6 +36,7 @@ class Metric:
     blind: str
     lower_is_better: bool = False
     published: bool = False
+    computed_by: str = ""
 
 
 METRICS = {
@@ -119,3 +134,25 @@ for _kind, _title in PROJECTORS.items():
         "high for anything where texts point one way",
     )
 HEADLINE = "cka_linear"
+
+
+def register(name: str, metric: Metric) -> None:
+    """Adds a metric of a pair, for `compare` and the commands that share its rows.
+
+    Raises:
+        UsageError: the name is taken, or nothing computes it.
+    """
+    if not metric.computed_by:
+        raise UsageError(
+            "a metric needs a function", got=name, want='computed_by="module:function"'
+        )
+    extensions.add(METRICS, "a metric", name, metric)
+
+
+def computed_alone() -> Iterator[tuple[str, Callable[[np.ndarray, np.ndarray], Score]]]:
+    """(name, function) of every metric that takes the two arrays and nothing else."""
+    extensions.load()
+    for name, metric in METRICS.items():
+        if metric.computed_by:
+            module, _, function = metric.computed_by.partition(":")
+            yield name, getattr(importlib.import_module(module), function)

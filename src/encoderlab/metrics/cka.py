@@ -59,9 +59,10 @@ def cka(
     Raises:
         UsageError: an unknown kernel or estimator, values that are not finite, or other counts.
 
-    >>> x = np.arange(10.0).reshape(5, 2) ** 2
-    >>> round(float(cka(x, 3 * x + 1)), 6)
-    1.0
+    Examples:
+        >>> x = np.arange(10.0).reshape(5, 2) ** 2
+        >>> round(float(cka(x, 3 * x + 1)), 6)
+        1.0
     """
     _known(kernel, estimator)
     count = require_same_count({"X": x, "Y": y})
@@ -302,7 +303,13 @@ def pairwise(
 
 
 class CKA:
-    """CKA as everywhere published: biased, a plain number. `encoderlab.cka` says how sure it is."""
+    """CKA as everywhere published: biased, a plain number. `encoderlab.cka` says how sure it is.
+
+    Examples:
+        >>> x = np.arange(10.0).reshape(5, 2) ** 2
+        >>> round(CKA.compute_cka(x, 3 * x + 1), 6)
+        1.0
+    """
 
     @staticmethod
     def compute_cka(x: Matrix, y: Matrix, kernel: str = "linear") -> float:
@@ -317,7 +324,11 @@ class CKA:
     def compute_pairwise(
         embeddings: Mapping[str, Matrix], kernel: str = "linear"
     ) -> Float[np.ndarray, "m m"]:
-        """Biased CKA of every two; cell [i, j] compares the i-th with the j-th of `embeddings`."""
+        """Biased CKA of every two; cell [i, j] compares the i-th with the j-th of `embeddings`.
+
+        Raises:
+            UsageError: as `compute_cka`.
+        """
         names = list(embeddings)
         found = np.eye(len(names))
         for (a, b), one in pairwise(embeddings, kernel, "biased").items():

@@ -211,6 +211,13 @@ class CORALAnalyzer:
     """CORAL, CKA and EAS over several encoders and LLMs, on features that are at hand.
 
     Features are (n, d) by name, row i of each of sample i.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> vision, text = {"v": rng.standard_normal((20, 8))}, {"t": rng.standard_normal((20, 8))}
+        >>> [found] = CORALAnalyzer().cross_modal_comparison(vision, text)
+        >>> round(found.coral.similarity, 2), found.coral.width
+        (0.98, 8)
     """
 
     def cross_modal_comparison(

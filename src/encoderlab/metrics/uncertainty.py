@@ -101,8 +101,9 @@ def samples_needed(n: int, difference: float, error: float, level: float = 0.95)
 
     The error shrinks with the root of n. None where more than ten million would be needed.
 
-    >>> samples_needed(100, 0.1, 0.05)
-    197
+    Examples:
+        >>> samples_needed(100, 0.1, 0.05)
+        197
     """
     if not (math.isfinite(difference) and math.isfinite(error)) or difference == 0:
         return None

@@ -89,7 +89,11 @@ class Changes:
 
 
 class Index:
-    """Made by `create`, found again by `open`."""
+    """Images by their embeddings, kept on disk and searched by a sentence or an image.
+
+    Made by `create`, found again by `open`; `sync` brings it up to date with a source, `search` and
+    `search_many` answer. One model's embeddings only: another model's are refused.
+    """
 
     def __init__(
         self, place: Place, table: Table | None, about: dict[str, Any], copy: Copy | None = None

@@ -30,7 +30,7 @@ FIGURES = "what is written"
 class Encoders(Common):
     """What the commands on vision encoders share."""
 
-    encoders: list[str] = setting(EMBEDDED_ENCODERS, ENCODERS_HELP)
+    encoders: list[str] = setting(EMBEDDED_ENCODERS, ENCODERS_HELP, names="encoders")
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
     svg: bool = setting(False, "write figures as .svg too", group=FIGURES)
@@ -40,7 +40,7 @@ class Encoders(Common):
 class Alignment(Encoders):
     """What the alignment commands share."""
 
-    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with")
+    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with", names="llms")
     controls: bool = setting(
         False, "add each encoder untrained, and with shuffled pairs: what chance looks like"
     )
@@ -85,7 +85,7 @@ class Stream(Encoders):
     """CKA and CORAL over any number of pairs, a shard at a time, on one machine or many."""
 
     data: str = setting("", "pairs of image and caption: " + IMAGES_HELP, positional=True)
-    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with")
+    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with", names="llms")
     img_root: str | None = setting(
         None, "folder the image paths start from; empty: the CSV's", group=DATA
     )

@@ -24,7 +24,7 @@ class Classify(Common):
     image_dir: str = setting("data/images", "folder of images, flat or one sub-folder per class")
     classes: str = setting("", "comma-separated class names; empty: the sub-folders' names")
     templates: list[str] = setting([], "sentences with {} where the class goes; empty: built in")
-    model: str = setting("tiny-clip", MODEL_HELP)
+    model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
     top_k: int = setting(5, "classes shown per image", least=1)
     labels_csv: str | None = setting(None, "CSV with image_path,label: the right answers")
     save_csv: str | None = setting(None, "also write the predictions to this CSV")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from encoderlab import extensions
+from encoderlab.errors import UsageError
 from encoderlab.settings import align, compress, tokens, train, workbench
 from encoderlab.settings.classify import Classify
 from encoderlab.settings.evaluate import Evaluate
@@ -94,3 +96,14 @@ _ROWS = (
 )  # fmt: skip
 
 COMMANDS: dict[str, Command] = {row.name: row for row in _ROWS}
+
+
+def register(command: Command) -> None:
+    """Adds a command.
+
+    Raises:
+        UsageError: the name is taken, or the job is none of JOBS.
+    """
+    if command.job not in JOBS:
+        raise UsageError("a command belongs to a job", got=command.job, want=", ".join(JOBS))
+    extensions.add(COMMANDS, "a command", command.name, command)

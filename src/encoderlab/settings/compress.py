@@ -62,7 +62,7 @@ class CompressorShape:
 class CompressModel:
     """Which encoder, and what compresses its tokens."""
 
-    name: str = setting("tiny-clip", MODEL_HELP, flag="--model", group=MODEL)
+    name: str = setting("tiny-clip", MODEL_HELP, flag="--model", group=MODEL, names="encoders")
     layer: int = setting(
         -2, "hidden state that the tokens are: -2 is what LLaVA takes", flag="--layer", group=MODEL
     )
@@ -202,6 +202,7 @@ class CompressEvaluation:
         "trained compressors: folders or shipped names, NAME:FOLDER to call one so; empty: those "
         "shipped for the encoder",
         flag="--compressors",
+        names="compressors",
         group=EVALUATE,
     )
     parts: list[str] = setting(
@@ -212,6 +213,7 @@ class CompressEvaluation:
         "llama",
         "LLM whose cost is reckoned: an alias or a checkpoint",
         flag="--llm",
+        names="llms",
         group=EVALUATE,
     )
     text_tokens: int = setting(64, "text tokens beside the image", least=0, group=EVALUATE)

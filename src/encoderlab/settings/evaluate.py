@@ -23,7 +23,7 @@ class Evaluate(Common):
 
     csv: str = setting("data/train.csv", "held-out pairs: CSV with image_path,caption")
     img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
-    model: str = setting("tiny-clip", MODEL_HELP)
+    model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
     batch_size: int = setting(64, "images at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)

@@ -12,7 +12,7 @@ from encoderlab.settings.setting import output_folder, setting
 class Export(Common):
     """Write an encoder as ONNX files that run without torch, and check them against it."""
 
-    model: str = setting("tiny-clip", MODEL_HELP, positional=True)
+    model: str = setting("tiny-clip", MODEL_HELP, positional=True, names="encoders")
     text: bool = setting(True, "the text side too, where the model has one")
     opset: int = setting(20, "version of the ONNX operators", least=18)
     batch_sizes: list[int] = setting(

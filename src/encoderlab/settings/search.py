@@ -25,7 +25,7 @@ class Index(Common):
 
     source: str = setting("data/images", "folder, CSV or JSONL of images", positional=True)
     db: str = setting(output_folder("index"), DB_HELP)
-    model: str = setting("tiny-clip", MODEL_HELP)
+    model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
     img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
     ann: bool = setting(
         False, "also build or update an approximate index, and measure it (from 100,000 images)"
@@ -55,7 +55,7 @@ class Search(Common):
     )
     exact: bool = setting(False, "compare with every image, even if there is an approximate index")
     html: str | None = setting(None, "also write a gallery page to this file")
-    model: str | None = setting(None, MODEL_HELP + "; empty: the index's own")
+    model: str | None = setting(None, MODEL_HELP + "; empty: the index's own", names="encoders")
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
     output_dir: str = setting(

@@ -5,6 +5,7 @@ Knows nothing about any command, and nothing about how words on a command line b
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import types
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from encoderlab.deprecation import Former, say_once
 from encoderlab.errors import UsageError
 
 
@@ -27,6 +29,8 @@ def setting(
     least: float | None = None,
     group: str = "",
     also: Sequence[str] = (),
+    names: str = "",
+    formerly: tuple[str, str] | None = None,
 ) -> Any:
     """A dataclass field that is a setting.
 
@@ -39,11 +43,15 @@ def setting(
         least: the smallest number that is right.
         group: the heading under which `--help` lists it.
         also: other names by which people know it.
+        names: the kind of thing it names, as `encoderlab ls` calls it: completion offers those.
+        formerly: (old name, version since which it has the new one); a dotted key for an inner
+            field. The old name works for two minor versions more: see CONTRIBUTING.md.
     """
     flags = (flag,) if isinstance(flag, str) else tuple(flag or ())
     metadata = {
         "help": help, "flags": flags, "positional": positional, "choices": tuple(choices),
-        "least": least, "group": group, "also": tuple(also),
+        "least": least, "group": group, "also": tuple(also), "names": names,
+        "formerly": None if formerly is None else Former(*formerly),
     }  # fmt: skip
     if callable(default):
         return field(default_factory=default, metadata=metadata)
@@ -82,6 +90,8 @@ class Setting:
     least: float | None = None
     group: str = ""
     also: tuple[str, ...] = ()
+    names: str = ""
+    formerly: Former | None = None
 
 
 def leaves(settings: type, prefix: str = "") -> Iterator[Setting]:
@@ -128,6 +138,8 @@ def from_plain(settings: type, values: dict[str, Any], where: str = "") -> Any:
     Raises:
         UsageError: a key that the settings do not have.
     """
+    if not where:
+        values = with_new_names(settings, values)
     hints = typing.get_type_hints(settings)
     given: dict[str, Any] = {}
     for name, value in values.items():
@@ -141,3 +153,45 @@ def from_plain(settings: type, values: dict[str, Any], where: str = "") -> Any:
         is_node = isinstance(inner, type) and dataclasses.is_dataclass(inner)
         given[name] = from_plain(inner, value, f"{where}{name}.") if is_node else value
     return settings(**given)
+
+
+def with_new_names(
+    settings: type, values: dict[str, Any], say: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Nested plain values with each old key under its new name; `say` gets a sentence about it.
+
+    Raises:
+        UsageError: a setting is there by both names.
+    """
+    for one in leaves(settings):
+        if one.formerly is None or not _holds(values, one.formerly.name):
+            continue
+        if _holds(values, one.key):
+            raise UsageError(
+                "the same setting by two names", got=f"{one.formerly.name} and {one.key}"
+            )
+        say_once(one.formerly, one.key, say)
+        values = copy.deepcopy(values)
+        *path, last = one.formerly.name.split(".")
+        value = _node(values, path).pop(last)
+        while path and not _node(values, path):
+            *path, last = path
+            _node(values, path).pop(last)
+        *path, last = one.key.split(".")
+        _node(values, path)[last] = value
+    return values
+
+
+def _holds(values: dict[str, Any], key: str) -> bool:
+    *path, last = key.split(".")
+    for part in path:
+        values = values.get(part) or {}
+        if not isinstance(values, dict):
+            return False
+    return last in values
+
+
+def _node(values: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    for part in path:
+        values = values.setdefault(part, {})
+    return values

@@ -85,7 +85,7 @@ class Features(Common):
         f"extract: {IMAGES_HELP}; delete: a shelf, an encoder, or all",
         positional=True,
     )
-    encoders: list[str] = setting(["tiny-clip"], "extract: " + MODEL_HELP)
+    encoders: list[str] = setting(["tiny-clip"], "extract: " + MODEL_HELP, names="encoders")
     what: list[str] = setting(
         ["pooled"], "extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER"
     )
@@ -124,9 +124,13 @@ class App(Common):
         "encoders that visitors may choose; empty: the embedded ones, and for this machine alone "
         "every alias too",
         group=OFFER,
+        names="encoders",
     )
     llms: list[str] = setting(
-        [], "language models that visitors may choose; empty: as with encoders", group=OFFER
+        [],
+        "language models that visitors may choose; empty: as with encoders",
+        group=OFFER,
+        names="llms",
     )
     allow_any_model: bool = setting(
         False, "visitors may also name any model of the Hugging Face hub", group=OFFER

@@ -1,14 +1,17 @@
-"""The page: its head, the ten tabs, and what happens when it closes."""
+"""The page: its head, our ten tabs and those that others add, and what happens when it closes."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from encoderlab.web.say import LANGUAGES, inside, label
+from encoderlab import extensions
+from encoderlab.web.say import LANGUAGES, add_words, inside, label
 from encoderlab.web.tabs import (
+    ADDED,
     alignment,
     attention,
     compression,
@@ -34,10 +37,14 @@ MONOSPACE = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
 
 def build(place: Workplace) -> gr.Blocks:
     """The page over a workplace, not yet served."""
+    extensions.load()
+    added = [importlib.import_module(module) for module in ADDED.values()]
+    for tab in added:
+        add_words(tab.WORDS)
     with gr.Blocks(title="EncoderLab", analytics_enabled=False) as page:
         _head()
         with gr.Tabs():
-            for tab in TABS:
+            for tab in (*TABS, *added):
                 tab.build(place)
 
         def leave(request: gr.Request) -> None:

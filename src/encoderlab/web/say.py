@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import functools
 import html
+from collections.abc import Mapping
 from pathlib import Path
 
 import gradio as gr
 import yaml
 
+from encoderlab.errors import UsageError
+
 LANGUAGES = {"en": "English", "ko": "한국어"}
 # Gradio has words of its own, "image" among them: ours stand apart.
 OURS = "encoderlab_"
+_added: dict[str, dict[str, str]] = {}
 
 
 @functools.cache
 def words(language: str) -> dict[str, str]:
     """key -> text in one language."""
     file = Path(__file__).parent / "words" / f"{language}.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    return yaml.safe_load(file.read_text(encoding="utf-8")) | _added.get(language, {})
+
+
+def add_words(more: Mapping[str, Mapping[str, str]]) -> None:
+    """Adds the words of a tab that is not ours: language -> key -> text.
+
+    Raises:
+        UsageError: a language or a key is lacking in one of them.
+    """
+    keys = [set(more.get(language, {})) for language in LANGUAGES]
+    lacking = {key for there in keys for key in there if not all(key in one for one in keys)}
+    if lacking:
+        raise UsageError(
+            "a tab's words are not there in every language",
+            got=sorted(lacking)[0],
+            want="the same keys in " + " and ".join(LANGUAGES),
+        )
+    for language in LANGUAGES:
+        _added.setdefault(language, {}).update(more[language])
+    words.cache_clear()
+    translations.cache_clear()
 
 
 @functools.cache

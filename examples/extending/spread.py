@@ -1,0 +1,69 @@
+"""`encoderlab spread`: over how many directions does an encoder spread the samples?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encoderlab.experiments.tables import Block, Table, as_text, notes
+from encoderlab.settings.align import EMBEDDED_ENCODERS
+from encoderlab.settings.common import COMMON, DEVICE_HELP, Common
+from encoderlab.settings.setting import output_folder, setting
+
+
+@dataclass
+class Spread(Common):
+    """Say over how many directions each encoder spreads the samples."""
+
+    encoders: list[str] = setting(EMBEDDED_ENCODERS, "vision encoders")  # noqa: RUF009
+    n_samples: int = setting(30, "samples per data type", least=1)
+    device: str = setting("auto", DEVICE_HELP)
+    output_dir: str = setting(output_folder("spread"), "folder for results", group=COMMON)
+
+
+@dataclass(frozen=True)
+class SpreadResult:
+    """The effective rank of each encoder's pooled vectors."""
+
+    ranks: dict[str, float]
+    widths: dict[str, int]
+    facts: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        rows = [
+            {"encoder": name, "effective_rank": rank, "width": self.widths[name]}
+            for name, rank in self.ranks.items()
+        ]
+        return {"rows": rows, **self.facts}
+
+    def blocks(self) -> list[Block]:
+        rows = [(name, f"{rank:.1f}", str(self.widths[name])) for name, rank in self.ranks.items()]
+        return [notes(self.facts), Table(("encoder", "effective rank", "width"), tuple(rows))]
+
+    def to_text(self) -> str:
+        return as_text(self.blocks())
+
+
+def run(
+    *,
+    out: Path | None = None,
+    encoders: Sequence[str] = tuple(EMBEDDED_ENCODERS),
+    n_samples: int = 30,
+    device: str = "auto",
+    seed: int = 0,
+) -> SpreadResult:
+    """The experiment: parameters are the settings by name, and it returns its result."""
+    from encoderlab.experiments.aligned import gather
+    from encoderlab.metrics.coral import effective_rank
+
+    found = gather(encoders, n_samples=n_samples, device=device, seed=seed)
+    vectors = {name: one.pooled for name, one in found.vision.items()}
+    return SpreadResult(
+        ranks={name: effective_rank(x) for name, x in vectors.items()},
+        widths={name: x.shape[1] for name, x in vectors.items()},
+        facts=found.facts(),
+        warnings=found.warnings(),
+    )

@@ -1,0 +1,42 @@
+"""The tab of `encoderlab spread`: its fields become settings, its answer is the command's."""
+
+import gradio as gr
+
+from encoderlab.web.say import say
+from encoderlab.web.tabs import tab
+from encoderlab.web.work import Workplace
+from extending.spread import Spread
+
+WORDS = {
+    "en": {
+        "spread_tab": "Spread",
+        "spread_about": "Over how many directions does each encoder spread the samples?",
+    },
+    "ko": {
+        "spread_tab": "퍼짐",
+        "spread_about": "각 인코더는 샘플을 몇 개의 방향으로 퍼뜨리나요?",
+    },
+}
+
+
+def build(place: Workplace) -> None:
+    """Lays the tab out."""
+    with tab.frame("spread"), gr.Row():
+        with tab.fields():
+            given = {
+                "encoders": tab.encoders_field(place.offer),
+                "n_samples": gr.Slider(*tab.SAMPLES, value=30, step=1, label=say("n_samples")),
+            }
+            pressed = tab.buttons("spread")
+        with tab.results():
+            where = tab.panel("spread")
+
+    def settings(values, visitor):
+        return Spread(
+            encoders=place.offer.check("encoder", values["encoders"] or []),
+            n_samples=tab.whole(values["n_samples"], *tab.SAMPLES),
+            seed=place.offer.seed,
+        )
+
+    job = tab.Job("spread", "spread", settings, records=lambda result: result["rows"])
+    tab.connect(place, job, pressed, where, given)

@@ -1,0 +1,101 @@
+"""Every public name is on the page of the Python interface, with what a reader needs of it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import encoderlab
+import encoderlab.data
+import encoderlab.encoders
+import encoderlab.features
+import encoderlab.search
+
+ROOT = Path(__file__).parents[2]
+LANGUAGES = pytest.mark.parametrize("language", ["en", "ko"])
+FENCES = re.compile(r"^```.*?^```$", re.S | re.M)
+NAMES = [name for name in encoderlab.__all__ if name != "__version__"]
+OF_PACKAGES = [
+    (package, name)
+    for package in (encoderlab.data, encoderlab.encoders, encoderlab.features, encoderlab.search)
+    for name in package.__all__
+]
+
+
+def _page(language: str) -> str:
+    return (ROOT / "docs" / language / "api.md").read_text(encoding="utf-8")
+
+
+def _documented(language: str) -> list[str]:
+    return re.findall(r"^::: (\S+)$", _page(language), re.M)
+
+
+def _at(path: str):
+    """The object behind a dotted path."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _public(name: str):
+    """The object behind a public name; a command where a subpackage has the same name."""
+    return encoderlab._load(name)
+
+
+@LANGUAGES
+def test_every_public_name_is_documented(language):
+    documented = [_at(path) for path in _documented(language)]
+    lacking = [name for name in NAMES if not any(one is _public(name) for one in documented)]
+    lacking += [
+        f"{package.__name__}.{name}"
+        for package, name in OF_PACKAGES
+        if not any(one is getattr(package, name) for one in documented)
+    ]
+    assert not lacking
+
+
+def test_what_is_documented_is_found_without_running_anything():
+    """The site reads the source: a name that is loaded late is there for type checkers too."""
+    tree = ast.parse((ROOT / "src" / "encoderlab" / "__init__.py").read_text(encoding="utf-8"))
+    seen = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    short = {path.split(".")[1] for path in _documented("en") if path.count(".") == 1}
+    assert short <= seen
+
+
+@LANGUAGES
+def test_the_tables_link_to_what_stands_below(language):
+    page = _page(language)
+    linked = re.findall(r"^\| \[`[\w.]+`\]\(#(encoderlab[\w.]*)\) \|", page, re.M)
+    assert linked == _documented(language)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_has_an_example_that_runs_or_is_shown(name):
+    shown = "".join(FENCES.findall(_page("en")))
+    assert re.search(rf"\bencoderlab\.{name}\b", shown)
+
+
+@pytest.mark.parametrize("path", _documented("en"))
+def test_what_is_documented_says_what_it_is(path):
+    said = inspect.getdoc(_at(path))
+    assert said and len(said) > 20
+    # Elsewhere than in a section of examples `>>>` would be drawn as a quotation.
+    before = said.partition("Examples:")[0]
+    assert ">>>" not in before
+
+
+@pytest.mark.parametrize("name", [one for one in NAMES if one in encoderlab._WHERE])
+def test_a_function_says_what_it_raises(name):
+    found = _public(name)
+    if inspect.isfunction(found):
+        assert "Raises:" in (inspect.getdoc(found) or "")
+        assert "return" in inspect.get_annotations(found)

@@ -1,0 +1,44 @@
+"""What the lessons say in words about what their cells show."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+FIRST, SECOND = "1_multimodal_embeddings.py", "2_train_your_own_clip.py"
+
+
+@pytest.mark.slow
+def test_lesson_1_shows_what_it_says(solved):
+    ran = solved("en", FIRST)
+    similarity = ran.defs["similarity"]
+    assert similarity.argmax(dim=0).tolist() == similarity.argmax(dim=1).tolist() == list(range(9))
+    assert "argmax: tensor(2)" in ran.printed and "max:    tensor(99)" in ran.printed
+    assert "Total 200 images are loaded!" in ran.printed
+    assert "Image Embedding's shape: (200, 128)" in ran.printed
+    assert "Text Embedding's shape: (1, 128)" in ran.printed
+    colour, grey = (
+        int(re.search(rf"{word}: +(\d+)% of", ran.printed)[1]) for word in ("in colour", "grey")
+    )
+    assert colour > 80 and grey < 20, "grey pictures are not found by their colours"
+
+
+@pytest.mark.slow
+def test_lesson_2_shows_what_it_says(solved):
+    ran = solved("en", SECOND)
+    held_out, untrained, seen = (
+        {k: found[1] for k, found in ran.defs["recalls"][name].items()}
+        for name in ("trained, held out", "untrained, held out", "trained, seen in training")
+    )
+    assert held_out[5] > 0.6 > 0.15 > untrained[5]
+    assert sum(seen.values()) > sum(held_out.values()), "what a leak would have sold"
+    assert held_out[1] > 0.15 > untrained[1]
+    for found in ran.defs["recalls"].values():
+        for ours, theirs in found.values():
+            assert float(ours) == pytest.approx(theirs), "Recall@K by hand is the library's"
+    assert ran.defs["losses"][0] == pytest.approx(4.159, abs=0.3), "training begins at ln 64"
+    accuracies = ran.defs["accuracies"]
+    assert accuracies["colour"] > 0.6 and accuracies["shape"] < 0.35, "colours, hardly shapes"
+    without_shapes = int(re.search(r"but shapes:\s+Recall@1 (\d+)%", ran.printed)[1]) / 100
+    assert without_shapes > held_out[1]

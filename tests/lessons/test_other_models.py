@@ -1,0 +1,28 @@
+"""The one line that names the model takes any CLIP checkpoint."""
+
+from __future__ import annotations
+
+import pytest
+from tests.lessons.notebooks import FOLDER, filled, run, saved, states
+
+NAME = "1_multimodal_embeddings.py"
+LINE = 'MODEL = "tiny-clip"'
+
+
+@pytest.mark.slow
+def test_lesson_1_runs_with_a_hub_checkpoint(tmp_path, clip_folder, capsys):
+    source = filled("en", NAME)
+    assert source.count(LINE) == 1
+    path = saved(source.replace(LINE, f"MODEL = {str(clip_folder)!r}"), tmp_path, "en", NAME)
+    defs = run(path)
+    printed = capsys.readouterr().out
+    assert "D = 16" in printed and "Image Embedding's shape: (200, 16)" in printed
+    # Random weights know no words, so nobody could find five pictures; all else is mathematics.
+    assert states(defs)[:6] == ["right"] * 6
+    assert defs["check_7"].state == "wrong" and "are found" in defs["check_7"].en
+
+
+def test_the_line_is_where_the_readme_says():
+    for language in ("en", "ko"):
+        assert (FOLDER / language / NAME).read_text(encoding="utf-8").count(LINE) == 1
+    assert LINE in (FOLDER / "README.md").read_text(encoding="utf-8")

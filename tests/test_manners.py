@@ -1,0 +1,253 @@
+"""What a project owes those who come to it: a citation, templates, types, a wheel that is whole."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from scripts import release_check, tidy
+
+import encoderlab
+
+ROOT = Path(__file__).parent.parent
+SOURCES = Path(encoderlab.__file__).parents[1]
+FORMS = sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"))
+
+# -- citation ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def citation() -> dict:
+    return yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+def test_the_citation_has_the_codes_version_and_licence(citation):
+    assert citation["version"] == encoderlab.__version__
+    assert citation["license"] == "MIT"
+    assert "MIT License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_the_citation_is_as_cff_1_2_asks(citation):
+    """Its schema, as far as it concerns what we say: required keys, and no unknown one."""
+    assert citation["cff-version"] == "1.2.0"
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    known = {
+        "abstract", "authors", "cff-version", "commit", "contact", "date-released", "doi",
+        "identifiers", "keywords", "license", "license-url", "message", "preferred-citation",
+        "references", "repository", "repository-artifact", "repository-code", "title", "type",
+        "url", "version",
+    }  # fmt: skip
+    assert set(citation) <= known
+    assert citation["type"] in ("software", "dataset")
+    assert all(isinstance(citation[k], str) and citation[k] for k in ("message", "title"))
+    assert all(set(one) <= {"name", "website", "email"} for one in citation["authors"])
+    assert len(set(citation["keywords"])) == len(citation["keywords"])
+
+
+# -- templates -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [one for one in FORMS if one.name != "config.yml"], ids=str)
+def test_an_issue_form_is_one_that_can_be_filled_in(form):
+    content = yaml.safe_load(form.read_text(encoding="utf-8"))
+    assert content["name"] and content["description"]
+    ids = [part["id"] for part in content["body"] if part["type"] != "markdown"]
+    assert len(ids) == len(set(ids)) >= 3
+    for part in content["body"]:
+        assert part["type"] in ("input", "textarea", "dropdown", "checkboxes", "markdown")
+        assert part["attributes"]["label"]
+    assert any(part.get("validations", {}).get("required") for part in content["body"])
+
+
+def test_a_bug_report_asks_for_what_doctor_says_and_a_wrong_number_for_its_source():
+    forms = {one.stem: one.read_text(encoding="utf-8") for one in FORMS}
+    assert set(forms) == {"bug", "wrong_number", "feature", "config"}
+    assert "encoderlab doctor --json" in forms["bug"]
+    assert "Which number?" in forms["wrong_number"] and "from where" in forms["wrong_number"]
+
+
+# -- before a commit -----------------------------------------------------------------------------
+
+
+def test_the_hooks_need_no_network_and_run_what_make_check_runs():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert {repo["repo"] for repo in hooks["repos"]} == {"local"}
+    entries = " ".join(hook["entry"] for repo in hooks["repos"] for hook in repo["hooks"])
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("check:")[2]
+    checks = [line.split("/")[-1].split()[0] for line in recipe.split("\n\n")[0].splitlines()[1:]]
+    tools = [one for one in checks if one in ("ruff", "mypy", "lint-imports")]
+    assert {"ruff", "mypy", "lint-imports"} == set(tools)
+    assert all(tool in entries for tool in tools)
+
+
+def test_the_end_of_a_text_is_mended_and_a_large_file_named(tmp_path, capsys):
+    ragged, large, whole = tmp_path / "a.py", tmp_path / "b.bin", tmp_path / "c.md"
+    ragged.write_bytes(b"x = 1\n\n\n")
+    large.write_bytes(bytes(tidy.LARGEST + 1))
+    whole.write_bytes(b"fine\n")
+    assert tidy.main([str(one) for one in (ragged, large, whole)]) == 1
+    assert ragged.read_bytes() == b"x = 1\n" and whole.read_bytes() == b"fine\n"
+    said = capsys.readouterr().out
+    assert "a.py: now ends with one newline" in said and "b.bin: 2.0 MB" in said
+    assert tidy.main([str(ragged), str(whole)]) == 0
+
+
+# -- types ---------------------------------------------------------------------------------------
+
+# What mypy need not look into to know our own names: it would take a minute.
+FAR = (
+    "torch", "transformers", "lightning", "scipy", "sklearn", "matplotlib", "PIL", "lancedb",
+    "pyarrow", "rich", "tokenizers", "safetensors", "huggingface_hub", "jinja2",
+)  # fmt: skip
+PROGRAM = """
+import numpy as np
+
+import encoderlab
+
+encoder = encoderlab.load_vision("tiny-clip")
+width: int = encoder.width
+result = encoderlab.compare(encoders=["tiny-clip"], n_samples=3)
+best: str = result.answer
+score = encoderlab.cka(np.eye(4), np.eye(4))
+hits = encoderlab.search(query="a red circle", k=3)
+index = encoderlab.Index.open("my-index")
+version: str = encoderlab.__version__
+"""
+MISTAKES = {
+    "encoderlab.load_vision(3.5)": 'Argument 1 to "load_vision" has incompatible type "float"',
+    "encoderlab.compare(n_sample=3)": 'Unexpected keyword argument "n_sample"',
+    "width = encoderlab.load_vision('a').widht": '"VisionEncoder" has no attribute "widht"',
+    "encoderlab.load_visoin('a')": 'has no attribute "load_visoin"',
+}
+
+
+def check_types(program: str, folder: Path, sources: Path = SOURCES) -> str:
+    """What mypy says of a user's program, with the package among the installed ones."""
+    import os
+
+    (folder / "user.py").write_text(program)
+    far = ",".join(f"{name}.*" for name in FAR)
+    (folder / "mypy.ini").write_text(
+        f"[mypy]\nstrict = true\n[mypy-{far}]\nfollow_imports = skip\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "user.py"],
+        capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": str(sources)},
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_public_names_have_types_for_a_users_program(tmp_path):
+    said = check_types(PROGRAM + "\n".join(MISTAKES), tmp_path)
+    first = len(PROGRAM.splitlines()) + 1
+    lines = [line for line in said.splitlines() if ": error:" in line]
+    mistakes = [line for line in lines if int(line.split(":")[1]) >= first]
+    for line, expected in zip(mistakes, MISTAKES.values(), strict=True):
+        assert expected in line
+    assert [line for line in lines if line not in mistakes] == []
+
+
+def test_without_its_marker_the_package_would_have_no_types(tmp_path):
+    """What py.typed is there for: the same question about a package that lacks it."""
+    bare = tmp_path / "site/another"
+    bare.mkdir(parents=True)
+    (bare / "__init__.py").write_text("width: int = 3\n")
+    asked = "import another\nwidth: str = another.width\n"
+    assert "missing library stubs or py.typed" in check_types(asked, tmp_path, bare.parent)
+    (bare / "py.typed").touch()
+    assert "Incompatible types in assignment" in check_types(asked, tmp_path, bare.parent)
+
+
+@pytest.mark.parametrize("name", sorted(set(encoderlab.__all__) - {"__version__"}))
+def test_a_name_that_is_loaded_late_is_visible_to_type_checkers(name):
+    import ast
+
+    tree = ast.parse((SOURCES / "encoderlab/__init__.py").read_text(encoding="utf-8"))
+    (block,) = (
+        n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test)
+    )
+    seen = {
+        alias.asname or alias.name: f"{one.module}:{alias.name}"
+        for one in block.body
+        if isinstance(one, ast.ImportFrom)
+        for alias in one.names
+    }
+    assert seen[name] == encoderlab._WHERE[name]
+
+
+# -- the wheel -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_what_it_needs_and_is_the_same_from_the_sdist(tmp_path):
+    """The first half of scripts/release_check.py; the rest takes pip some minutes."""
+    if find_spec("hatchling") is None or find_spec("build") is None:
+        pytest.skip("needs build and hatchling: pip install -e '.[release]'")
+    dist = tmp_path / "dist"
+    release_check.build(Path(sys.prefix), ROOT, dist)
+    (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
+    assert "MB of at most" in release_check.inside_wheel(wheel)
+    assert "MB of at most" in release_check.inside_sdist(sdist)
+    assert release_check.metadata(wheel).startswith(f"encoderlab {encoderlab.__version__}")
+    same = release_check.same_from_sdist(Path(sys.prefix), sdist, wheel, tmp_path / "again")
+    assert same.startswith("the same ")
+
+
+def a_wheel(folder: Path, *, without: str = "", more: str = "") -> Path:
+    """A wheel that has everything but one file, and something that does not belong there."""
+    file = folder / "encoderlab-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in release_check.NEEDED:
+            if name != without:
+                archive.writestr(f"encoderlab/{name}", "")
+        archive.writestr("encoderlab-0.1.0.dist-info/licenses/LICENSE", "")
+        if more:
+            archive.writestr(more, "")
+    return file
+
+
+def test_a_wheel_that_is_not_whole_is_noticed(tmp_path):
+    assert "entries" in release_check.inside_wheel(a_wheel(tmp_path))
+    for name in ("py.typed", "zoo/tiny-clip/model.safetensors", "data/sample_data/labels.jsonl"):
+        with pytest.raises(release_check.Unfit, match=f"lacks encoderlab/{name}"):
+            release_check.inside_wheel(a_wheel(tmp_path, without=name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tests/test_errors.py", "encoderlab/outputs/run.json", "encoderlab/__pycache__/a.pyc",
+        "encoderlab/.mypy_cache/a.json", "encoderlab/zoo/best.ckpt",
+    ],
+)  # fmt: skip
+def test_a_wheel_with_what_does_not_belong_there_is_noticed(name, tmp_path):
+    with pytest.raises(release_check.Unfit, match="that do not belong there"):
+        release_check.inside_wheel(a_wheel(tmp_path, more=name))
+
+
+def test_a_file_that_grew_too_large_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setitem(release_check.LARGEST, "wheel", 0.0001)
+    with pytest.raises(release_check.Unfit, match="are the most"):
+        release_check.inside_wheel(a_wheel(tmp_path))
+
+
+def test_a_command_of_the_check_sees_nothing_of_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    program = "import os; print(os.environ.get('PYTHONPATH'))"
+    assert release_check.run([sys.executable, "-c", program], cwd=tmp_path).strip() == "None"
+    with pytest.raises(release_check.Unfit, match=r"ended with 3:\n +so it is"):
+        failing = "import sys; print('so it is'); sys.exit(3)"
+        release_check.run([sys.executable, "-c", failing], cwd=tmp_path)
+
+
+def test_every_file_that_the_check_asks_for_is_in_the_sources():
+    for name in release_check.NEEDED:
+        assert (SOURCES / "encoderlab" / name).is_file(), name
+    assert shutil.which("git") is None or not release_check.UNWANTED.search("src/encoderlab/cli.py")
