@@ -330,6 +330,7 @@ STYLE = """/* Wide tables scroll by themselves, and words of code in them stay w
 [data-md-color-scheme="slate"] .md-typeset img { background: #fff; border-radius: .2rem; }
 /* Korean breaks between words, not within them. */
 :lang(ko) .md-typeset, :lang(ko) .md-nav { word-break: keep-all; overflow-wrap: break-word; }
+:lang(ko) .md-typeset a { word-break: inherit; }
 """
 
 REDIRECT = """<!doctype html>
@@ -375,6 +376,8 @@ def build(root: Path = ROOT, to: Path | None = None) -> tuple[Path, list[str]]:
             said = re.sub(r"\x1b\[[0-9;]*m", "", f"{ran.stdout}\n{ran.stderr}")
             said = said.partition("Traceback (most recent call last)")[0].strip() or said.strip()
             problems.append(f"zensical ({language}): {said}")
+        # Its links begin at the root of a host, where a language never lies.
+        (site / language / "404.html").unlink(missing_ok=True)
         _point_the_switch_at_the_same_page(site / language)
     (site / "index.html").write_text(REDIRECT, encoding="utf-8")
     return site, [*problems, *check_site(site)]
@@ -440,11 +443,7 @@ def check_site(site: Path) -> list[str]:
     Args:
         site: the folder with en/ and ko/.
     """
-    seen = {
-        path: _Page(path.read_text(encoding="utf-8"))
-        for path in sorted(site.rglob("*.html"))
-        if path.name != "404.html"  # its links are those of a host's root
-    }
+    seen = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     problems: list[str] = []
     for path, page in seen.items():
         name = path.relative_to(site).as_posix()

@@ -71,6 +71,7 @@ def test_the_same_parts_of_the_package_are_documented(name: str) -> None:
 @pytest.mark.parametrize("name", BOTH)
 def test_the_korean_page_is_in_korean(name: str) -> None:
     korean = pages.prose(_both(name)[1])
+    korean = re.sub(r"^:::.*\n(?:    .*\n)*", "", korean, flags=re.M)  # docstrings' names
     words = re.sub(r"`[^`]*`|\]\([^)]*\)|[^\w\s]|\d", " ", korean)
     hangul = len(re.findall("[가-힣]", words))
     assert hangul > len(re.findall("[A-Za-z]", words)), "more Latin letters than Korean ones"
