@@ -220,3 +220,10 @@ def test_blanks_around_a_label_are_no_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_path,caption,label\na.png,x, red \nb.png,y,  \n")
     assert [sample.label for sample in read_samples(tmp_path / "t.csv")] == ["red", None]
     assert read_labels(tmp_path / "t.csv") == {"a.png": "red"}
+
+
+def test_a_record_nested_without_end_is_no_record(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"messages":' * 50_000)
+    with pytest.raises(UsageError, match=r"line 1 of .* is no chat record"):
+        read_samples(file)
