@@ -131,6 +131,9 @@ def test_a_flipped_bit_in_a_saved_state_is_found(tmp_path):
     file = tmp_path / "state.npz"
     Moments.of({"a": np.eye(6), "b": np.eye(6)}).save(file)
     content = bytearray(file.read_bytes())
+    file.write_bytes(b"")
+    with pytest.raises(UsageError, match="this is no saved state of moments"):
+        Moments.load(file)
     content[200] ^= 1
     file.write_bytes(content)
     with pytest.raises(UsageError, match="this is no saved state of moments"):

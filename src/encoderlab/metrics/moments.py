@@ -191,7 +191,9 @@ class Moments:
                     elif kind in ("comoments", "weighted"):
                         getattr(state, kind)[names[0], names[1]] = torch.from_numpy(arrays[key])
             state._check()
-        except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
+        except (
+            OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile,
+        ) as error:  # fmt: skip
             raise UsageError(
                 "this is no saved state of moments", got=f"{path}: {error}", want="an .npz of ours"
             ) from error
