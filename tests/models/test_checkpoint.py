@@ -38,6 +38,7 @@ def test_it_comes_back(tmp_path: Path, record: dict) -> None:
         (("model", "config", "text", "layers"), -0.0, "layers of the text encoder is no size"),
         (("model", "config", "vision", "width"), 3 * 2**38, "more weights than the checkpoint has"),
         (("model", "config", "text", "layers"), 10**9, "more weights than the checkpoint has"),
+        (("model", "config", "text", "context_length"), 10**9, "more weights than the checkpoint"),
         (("model", "preprocess", "size"), 10**9, "images cannot be resized to this"),
         (("model", "preprocess", "std"), [0.0, 1.0, 1.0], "standard deviation of pixels is 0"),
         (("model", "preprocess", "resample"), 99, "unknown resampling filter"),

@@ -183,7 +183,9 @@ def _objection(error: Exception, command: Command, see: str) -> EncoderLabError:
     """A key that is not there, or a value of the wrong type."""
     cause = error.__cause__ or error
     reason = str(cause).strip().splitlines()[0] if str(cause).strip() else str(error)
-    word = re.search(r"(?:merging override|override) '?([^\s']+=.*)", str(error).splitlines()[0])
+    word = re.search(
+        r"(?:merging override|override) '?([^\s']+=.*)", (str(error).splitlines() or [""])[0]
+    )
     typed = word[1].rstrip("'") if word else ""
     key = getattr(cause, "full_key", None) or OVERRIDE.sub(r"\2", typed)
     missing = re.search(r"Key '([^']+)' (?:is )?not in", str(cause))

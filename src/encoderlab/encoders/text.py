@@ -242,6 +242,12 @@ def load_text(
         tokenizer = _tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
         if device_map is None and quantize is None:
             model = model.to(where, kind)
+        if checkpoint.family in PROJECTED and tokenizer.pad_token is None:
+            raise UsageError(
+                "the checkpoint's tokenizer names no token to pad with",
+                got=str(checkpoint.path),
+                want="pad_token in tokenizer_config.json: the model reads sentences of one length",
+            )
         encoder = ProjectedTextEncoder if checkpoint.family in PROJECTED else TextEncoder
         return encoder(model, tokenizer, checkpoint, where, kind, max_length)
 

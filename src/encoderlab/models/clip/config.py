@@ -49,7 +49,8 @@ def check_held(config: Any, held: int) -> None:
     Raises:
         UsageError: naming both numbers.
     """
-    least = _least_weights(config.text) + config.text.vocab_size * config.text.width
+    text = config.text
+    least = _least_weights(text) + (text.vocab_size + text.context_length) * text.width
     if isinstance(config.vision, ViTConfig):
         side, patch = config.vision.grid[0], config.vision.patch_size
         least += _least_weights(config.vision) + (side * side + 3 * patch * patch) * (
