@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from encoderlab.errors import MissingError, UsageError, WorkError, did_you_mean, unknown
+from encoderlab.errors import MissingError, UsageError, WorkError, as_ours, did_you_mean, unknown
 
 
 def test_a_sentence_of_four_parts():
@@ -33,3 +33,13 @@ def test_errors_travel_between_processes(kind):
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert (again.what, again.got, again.want, again.hint) == ("what", 3, "four", "five")
         assert str(again) == str(error)
+
+
+def test_a_path_that_no_disk_takes_is_named(tmp_path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for path, says in ((tmp_path / ("x" * 5000), "too long"), (tmp_path / "loop", "link to its")):
+        with pytest.raises(OSError) as caught:
+            path.read_bytes()
+        ours = as_ours(caught.value)
+        assert ours is not None and ours.exit_code == 2 and says in ours.what
+        assert len(str(ours.got)) <= 120

@@ -111,6 +111,9 @@ def _of_system(error: OSError) -> EncoderLabError | None:
             got=name,
             hint="free some space, or choose another folder with --output-dir",
         )
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) and name is not None:
+        wrong = "is too long" if error.errno == errno.ENAMETOOLONG else "is a link to itself"
+        return UsageError(f"a path {wrong}", got=str(name)[:120], hint="choose another path")
     if isinstance(error, FileNotFoundError) and name is not None:
         return MissingError("a file is not there", got=str(name), hint="check the path")
     if isinstance(error, PermissionError) and name is not None:

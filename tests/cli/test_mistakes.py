@@ -40,6 +40,12 @@ MISTAKES = [
     ("train hydra/launcher=jobli -m epochs=1,2", "hydra/launcher"),
     ("train --cfg job -m epochs=1,2", "--multirun"),
     ("completion fish", "bash"),
+    ("coral --info nonsense", "one of all, config"),
+    ("coral --cfg --json", "--cfg needs a value"),
+    ("coral --package", "--package needs a value"),
+    ("coral seed=" + "9" * 5000, "the configuration cannot be read"),
+    ("ls +hydra.callbacks.x._target_=pathlib.Path", "names code, which none may"),
+    ("ls -m what=llms hydra.launcher._target_=pathlib.Path", "names code, which none may"),
 ]
 MISSING = [
     ("tokens --config-name=my_confg", "my_confg"),
@@ -83,3 +89,22 @@ def test_a_launcher_that_is_not_installed_says_how_to_install_it(lab, monkeypatc
         pytest.skip("the launcher is installed")
     said = lab("train", "hydra/launcher=joblib", "-m", "epochs=1,2")
     assert said.code == 3 and 'pip install "encoderlab[sweep]"' in said.err
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"seed: [1\n", "is no YAML"),
+        (b"seed: 1\n\tx: 2\n", "is no YAML"),
+        (b"seed: \x00\n", "is no YAML"),
+        (b"seed: 1\nseed: 2\n", "is no YAML"),
+        (b"seed: \xff\n", "cannot be read"),
+        (b"x: " + b"[" * 5000, "cannot be read"),
+        (b"seed: " + b"9" * 5000, "cannot be read"),
+        (b"hydra: {callbacks: {x: {_target_: pathlib.Path}}}\n", "names code, which none may"),
+    ],
+)
+def test_a_yaml_of_ones_own_that_is_none_exits_2(content, says, lab, tmp_path):
+    (tmp_path / "own.yaml").write_bytes(content)
+    said = lab("ls", "--config-dir", ".", "--config-name", "own")
+    assert said.code == 2 and says in said.err, said.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -291,3 +292,41 @@ def test_statistics_are_of_images_drawn_from_all():
     assert len(drawn) == 20
     assert drawn.max() > 60
     assert torch.equal(drawn, first_tokens(source, 20).flatten())
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ({"channels": 10**8}, "do not go with"),
+        ({"width": 10**8}, "do not go with"),
+        ({"grid": [10**6, 10**6]}, "do not go with"),
+        ({"channels": -1}, "its shape is"),
+        ({"budgets": []}, "its shape is"),
+        ({"budgets": [[0, 1]]}, "its shape is"),
+    ],
+)
+def test_a_shape_that_its_weights_cannot_have_is_refused_before_it_takes_memory(
+    tmp_path, shape, says
+):
+    folder = Compressor(module.TokenAutoencoder(SHAPE)).save_pretrained(tmp_path)
+    described = json.loads((folder / "config.json").read_text())
+    described["shape"] |= shape
+    (folder / "config.json").write_text(json.dumps(described))
+    with pytest.raises(UsageError, match=f"the compressor cannot be read.*{says}"):
+        Compressor.from_pretrained(folder)
+
+
+def test_a_state_of_training_with_something_gone_is_refused(tmp_path):
+    model = module.TokenAutoencoder(SHAPE)
+    weights = dict(model.state_dict())
+    identity = {"channels": 6, "grid": GRID, "budgets": [[3, 3]], "width": SHAPE.width,
+                "decoder": SHAPE.decoder}  # fmt: skip
+    record = {"identity": identity, "weights": weights, "history": [], "step": 1}
+    weights.pop(next(iter(weights)))
+    checkpoint.write(tmp_path / "x.pt", record, "encoderlab-compressor-1")
+    with pytest.raises(UsageError, match=r"does not fit together.*x\.pt"):
+        Compressor.from_checkpoint(tmp_path / "x.pt")
+    del record["identity"]
+    checkpoint.write(tmp_path / "x.pt", record, "encoderlab-compressor-1")
+    with pytest.raises(UsageError, match="it has no 'identity'"):
+        Compressor.from_checkpoint(tmp_path / "x.pt")

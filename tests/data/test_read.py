@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
+import tarfile
 import time
 from pathlib import Path
 
@@ -220,3 +223,27 @@ def test_blanks_around_a_label_are_no_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_path,caption,label\na.png,x, red \nb.png,y,  \n")
     assert [sample.label for sample in read_samples(tmp_path / "t.csv")] == ["red", None]
     assert read_labels(tmp_path / "t.csv") == {"a.png": "red"}
+
+
+def test_a_name_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"")
+    with pytest.raises(UsageError, match="name of an image is no UTF-8"):
+        read_samples(tmp_path)
+
+
+def test_a_record_in_a_shard_nested_without_end_is_named(tmp_path: Path) -> None:
+    shard = tmp_path / "x.tar"
+    content = b'{"a":' * 50_000
+    with tarfile.open(shard, "w") as members:
+        member = tarfile.TarInfo("0.json")
+        member.size = len(content)
+        members.addfile(member, io.BytesIO(content))
+    with pytest.raises(UsageError, match=r"x\.tar/0\.json: it is nested too deeply"):
+        read_samples(shard)
+
+
+def test_a_record_nested_without_end_is_no_record(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"messages":' * 50_000)
+    with pytest.raises(UsageError, match=r"line 1 of .* is no chat record"):
+        read_samples(file)

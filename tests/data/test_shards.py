@@ -211,6 +211,11 @@ def test_a_filesystem_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyP
         read_samples("s3://bucket/a.tar")
 
 
+def test_a_place_with_a_nul_is_no_path() -> None:
+    with pytest.raises(UsageError, match="character NUL"):
+        read_samples("\x00/*.tar")
+
+
 def test_damaged_and_empty_shards_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"hello" * 500)
     with pytest.raises(UsageError, match=r"the shard cannot be read.*a.tar"):

@@ -189,3 +189,18 @@ def test_remote_code_of_a_language_model_is_off_too(tmp_path, text_folder):
 def test_an_unknown_name_points_to_the_list_of_llms():
     with pytest.raises(MissingError, match=r"unknown model.*'lama'.*'llama'\?.*ls llms"):
         load_text("lama", **FP32)
+
+
+def test_a_configuration_of_a_larger_model_is_refused_before_it_takes_memory(text_folder, tmp_path):
+    import json
+    import shutil
+
+    from encoderlab.encoders.vision import load_vision
+
+    folder = tmp_path / "bert"
+    shutil.copytree(text_folder("bert"), folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "paligemma"}))
+    with pytest.raises(UsageError, match="more weights than the checkpoint has: got '2,"):
+        load_text(str(folder), "cpu", "float32")
+    with pytest.raises(UsageError, match="more weights than the checkpoint has"):
+        load_vision(str(folder), "cpu", "float32")

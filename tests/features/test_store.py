@@ -16,6 +16,13 @@ from encoderlab.errors import UsageError, WorkError
 from encoderlab.features.store import FeatureStore, ShelfKey, digest_of, for_disk
 
 KEY = ShelfKey("tiny", "f00d", "{}", "pooled", "float32")
+# An .npy of one number: it has no rows.
+SCALAR = (
+    b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (), }"
+    + bytes([32] * 14)
+    + b"\n"
+    + bytes(4)
+)
 
 
 def digest(number: int) -> bytes:
@@ -137,3 +144,43 @@ def test_a_file_where_the_store_should_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store").touch()
     with pytest.raises(UsageError, match="the feature store is a file"):
         FeatureStore(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        # numpy reads the header with Python's tokenizer, whose errors are its own.
+        ("digests.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': (\n    \n"),
+        ("digests.npy", b"PK\x05\x06" + bytes(18)),  # an empty .npz
+        ("values.npy", SCALAR),
+        ("chunk.json", b"[" * 100_000),
+        ("chunk.json", b'{"rows": 1, "left_out": [], "checksums": {}}'),
+        ("chunk.json", b'{"rows": 1, "left_out": {}, "checksums": [1]}'),
+        ("chunk.json", b'{"rows": 1, "left_out": {}, "checksums": {"../../x": "0"}}'),
+    ],
+)  # fmt: skip
+def test_a_chunk_with_nonsense_in_a_file_is_damaged(tmp_path: Path, file, content) -> None:
+    place = FeatureStore(tmp_path).shelf(KEY).add([digest(0)], np.ones((1, 2), np.float32))
+    (place / file).write_bytes(content)
+    shelf = FeatureStore(tmp_path).shelf(KEY)
+    assert shelf.state(verify=True).damaged == (place.name,)
+    assert shelf.prune() == [place.name]
+
+
+def test_values_that_are_cut_short_are_said_when_they_are_read(tmp_path: Path) -> None:
+    shelf = FeatureStore(tmp_path).shelf(KEY)
+    place = shelf.add([digest(0), digest(1)], np.ones((2, 2), np.float32))
+    np.save(place / "values.npy", np.ones((1, 2), np.float32))
+    with pytest.raises(WorkError, match=r"stored features are damaged.*features prune"):
+        FeatureStore(tmp_path).shelf(KEY).read([digest(1)])
+    (place / "values.npy").write_bytes(b"")
+    with pytest.raises(WorkError, match=r"stored features are damaged.*features prune"):
+        FeatureStore(tmp_path).shelf(KEY).read([digest(1)])
+
+
+def test_a_key_of_no_texts_is_no_shelf(tmp_path: Path) -> None:
+    shelf = FeatureStore(tmp_path).shelf(KEY)
+    shelf.add([digest(0)], np.ones((1, 2), np.float32))
+    key = shelf.folder / "key.json"
+    key.write_text(json.dumps({**json.loads(key.read_text()), "encoder": 3}))
+    assert FeatureStore(tmp_path).shelves() == []

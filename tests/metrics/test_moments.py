@@ -105,3 +105,36 @@ def test_undefined_and_wrong_states_say_why():
         flat.cka("x", "z")
     with pytest.raises(UsageError, match="other models"):
         flat.merged(Moments.of({"x": np.eye(4)}))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda arrays: {k: v for k, v in arrays.items() if k != "comoments|a|b"},
+        lambda arrays: {k: v for k, v in arrays.items() if k != "norms|a|a"},
+        lambda arrays: arrays | {"mean|a": np.array("text")},
+        lambda arrays: arrays | {"mean|b": np.array([])},
+        lambda arrays: arrays | {"comoments|a|a": np.zeros(3)},
+        lambda arrays: arrays | {"norms|a|b": np.array([1.0, 2.0])},
+    ],
+)
+def test_a_spoiled_state_is_none(tmp_path, spoil):
+    file = tmp_path / "state.npz"
+    rng = np.random.default_rng(0)
+    Moments.of({"a": rng.normal(size=(6, 3)), "b": rng.normal(size=(6, 2))}).save(file)
+    np.savez(file, **spoil(dict(np.load(file))))
+    with pytest.raises(UsageError, match="this is no saved state of moments"):
+        Moments.load(file)
+
+
+def test_a_flipped_bit_in_a_saved_state_is_found(tmp_path):
+    file = tmp_path / "state.npz"
+    Moments.of({"a": np.eye(6), "b": np.eye(6)}).save(file)
+    content = bytearray(file.read_bytes())
+    file.write_bytes(b"")
+    with pytest.raises(UsageError, match="this is no saved state of moments"):
+        Moments.load(file)
+    content[200] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match="this is no saved state of moments"):
+        Moments.load(file)

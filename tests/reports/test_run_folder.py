@@ -71,3 +71,13 @@ def test_git_commit_of_the_users_tree(tmp_path, monkeypatch):
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     ).stdout.strip()
     assert run_folder.git_commit() == head
+
+
+@pytest.mark.parametrize("spoiled", [{"command": None}, {"command": ["x"]}, {"settings": [1]},
+                                     {"result": 3}, {"command_line": "x"}])  # fmt: skip
+def test_a_record_with_another_kind_of_value_is_broken(tmp_path, spoiled):
+    run = run_folder.record("ls", (), {}, {}, seconds=1.0, started=datetime.now(UTC))
+    path = run_folder.write(tmp_path, run) / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | spoiled))
+    with pytest.raises(UsageError, match=f"is broken.*its {next(iter(spoiled))} is"):
+        run_folder.read(tmp_path)

@@ -222,3 +222,20 @@ def test_the_approximate_index_agrees_with_the_exact_one(
     assert found[0].path == "7.png"
     assert found[0].score == pytest.approx(1, abs=1e-3)
     assert len(exact & {hit.path for hit in found}) >= 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[]",
+        '{"format": 1, "model": 3, "fingerprint": "x", "dim": 16}',
+        '{"format": 1, "model": "m", "fingerprint": null, "dim": 16}',
+        '{"format": 1, "model": "m", "fingerprint": "x", "dim": 16, "ann": [1]}',
+        '{"format": 1, "model": "m", "fingerprint": "x", "dim": 16, "ann": {"recall": 3}}',
+    ],
+)
+def test_an_index_json_of_nonsense_is_damage(filled: Index, text: str) -> None:
+    (filled.folder / "index.json").write_text(text)
+    with pytest.raises(UsageError, match="the index is damaged"):
+        Index.open(filled.folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -64,6 +65,17 @@ def test_a_broken_copy_is_as_none(index, encoder, content):
     path.write_bytes(path.read_bytes()[:-20] if content is None else content)
     found = _opened(index, encoder)
     assert found._opened is not None and len(found.search("a table", 2)) == 2
+
+
+def test_a_copy_whose_lengths_lie_is_as_none_and_never_read_beyond_its_memory(index, encoder):
+    path = index.folder / snapshot.FILE
+    whole = path.read_bytes()
+    table = index.folder / "images.lance"
+    for at in range(8, len(whole) - 8, max(1, len(whole) // 300)):
+        path.write_bytes(whole[:at] + b"\xff\xff\xff\x7f" + whole[at + 4 :])
+        copy = snapshot.read(index.folder, table)
+        if copy is not None and len(copy):
+            copy.nearest(np.ones((1, copy.dim), np.float32), 2)
 
 
 def test_a_damaged_table_is_said_in_spite_of_a_copy(index):

@@ -45,3 +45,13 @@ def test_a_file_of_another_shape_is_refused(text, tmp_path):
     (tmp_path / "encoderlab-aliases.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"encoderlab-aliases\.yaml"):
         encoder_aliases()
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 5000, "encoders: {a: " + "9" * 5000 + "}", "\tencoders: x"]
+)
+def test_brackets_without_end_and_endless_numbers_are_no_yaml(tmp_path, monkeypatch, content):
+    (tmp_path / "own.yaml").write_text(content)
+    monkeypatch.setenv("ENCODERLAB_ALIASES", str(tmp_path / "own.yaml"))
+    with pytest.raises(UsageError, match=r"own\.yaml is no YAML"):
+        encoder_aliases()

@@ -58,3 +58,29 @@ def test_settings_come_back_from_plain_values():
     assert (again.similarity.metric, again.seed) == ("dot_product", 3)
     with pytest.raises(UsageError, match=r"no key similarity\.metrc"):
         from_plain(tokens, {"similarity": {"metrc": "cosine"}})
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"batch_size": "*"}, r"batch_size: got '\*'; expected a whole number of at least 1"),
+        ({"batch_size": 0}, "batch_size: got 0"),
+        ({"batch_size": True}, "batch_size: got True"),
+        ({"img_root": 1.5}, "img_root: got 1.5; expected a text"),
+        ({"csv": None}, "csv: got 'nothing'"),
+        ({"quiet": {"quiet": True}}, "quiet: got .*; expected true or false"),
+        ({"backend": "x"}, "backend: got 'x'; expected one of torch"),
+        ([], "the settings are no table"),
+    ],
+)
+def test_plain_values_of_another_kind_are_no_settings(values, says):
+    from encoderlab.settings.evaluate import Evaluate
+
+    with pytest.raises(UsageError, match=says):
+        from_plain(Evaluate, values)
+
+
+def test_every_commands_own_defaults_come_back_from_plain_values():
+    for command in COMMANDS.values():
+        own = command.settings()
+        assert from_plain(command.settings, dataclasses.asdict(own)) == own

@@ -23,7 +23,7 @@ from encoderlab.cli import mishaps
 from encoderlab.cli.sweep import LOG_FOLDER, Outcome, Sweep, finish, has_own_logs
 from encoderlab.cli.words import GROUPS, Words, quoted, unknown_setting
 from encoderlab.deprecation import say_once
-from encoderlab.errors import UsageError, unknown
+from encoderlab.errors import EncoderLabError, UsageError, unknown
 from encoderlab.processes import is_follower, mine
 from encoderlab.settings.commands import COMMANDS, Command
 from encoderlab.settings.common import TALK
@@ -144,15 +144,18 @@ def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
     with _arguments([f"encoderlab {command.name}", *argv]):
         broken: Exception | None = None
         try:
-            with _sweep_folder() as folders:
+            with _sweep_folder() as folders, _without_callbacks():
                 main(task)()
+        except EncoderLabError:
+            raise
         except Exception as error:
-            known = mishaps.of_configuration(error, command)
-            if known is not None:
+            if mishaps.is_of_launcher(error):
+                broken = error
+            else:
+                known = mishaps.of_composition(error, command)
+                if known is None:
+                    raise
                 raise known from error
-            if not mishaps.is_of_launcher(error):
-                raise
-            broken = error
         finally:
             if not packaged:
                 store.repo.pop("config.yaml", None)
@@ -189,6 +192,28 @@ def _sweep_folder() -> Iterator[list[Path]]:
         yield found
     finally:
         vars(plugins).pop("instantiate_sweeper", None)
+
+
+@contextmanager
+def _without_callbacks() -> Iterator[None]:
+    """Hydra makes an object of whatever class `hydra.callbacks` names: a YAML that came with some
+    data would run code."""
+    import hydra.core.plugins  # takes the same function for itself, for what it finds by name
+    import hydra.utils
+
+    def refuse(params: Any, **_: Any) -> None:
+        raise UsageError(
+            "the configuration names code, which none may",
+            got=f"callbacks: {params.get('_target_', params)}",
+            want="settings only",
+            hint="take the callbacks out of the hydra part of the configuration",
+        )
+
+    make, hydra.utils.instantiate = hydra.utils.instantiate, refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        hydra.utils.instantiate = make
 
 
 @contextmanager

@@ -116,6 +116,38 @@ def of_configuration(error: Exception, command: Command) -> EncoderLabError | No
     return None
 
 
+def of_composition(error: Exception, command: Command) -> EncoderLabError | None:
+    """The same for an error before any job: it can be about the user's own YAML, too."""
+    import yaml
+
+    known = of_configuration(error, command)
+    if known is not None:
+        return known
+    first = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, yaml.YAMLError):
+        mark = getattr(error, "problem_mark", None)
+        where = f"{mark.name}, line {mark.line + 1}: " if mark is not None else ""
+        return UsageError(
+            "a configuration is no YAML",
+            got=where + str(getattr(error, "problem", None) or first),
+            want="lines `key: value`",
+        )
+    if isinstance(error, RuntimeError) and first.startswith("Invalid plugin"):
+        return UsageError(
+            "the configuration names code, which none may",
+            got=first,
+            want="hydra/launcher=NAME or hydra/sweeper=NAME, by its name",
+        )
+    if isinstance(error, ValueError | RecursionError):
+        return UsageError(
+            "the configuration cannot be read",
+            got=first or type(error).__name__,
+            want="key=value on the command line, and YAML in UTF-8 where it names one",
+            hint=f"see encoderlab {command.name} --help",
+        )
+    return None
+
+
 def _missing_config(error: Exception, command: Command) -> EncoderLabError:
     name = getattr(error, "missing_cfg_file", None) or ""
     options = [option for option in getattr(error, "options", None) or [] if option != "schema"]
@@ -151,7 +183,9 @@ def _objection(error: Exception, command: Command, see: str) -> EncoderLabError:
     """A key that is not there, or a value of the wrong type."""
     cause = error.__cause__ or error
     reason = str(cause).strip().splitlines()[0] if str(cause).strip() else str(error)
-    word = re.search(r"(?:merging override|override) '?([^\s']+=.*)", str(error).splitlines()[0])
+    word = re.search(
+        r"(?:merging override|override) '?([^\s']+=.*)", (str(error).splitlines() or [""])[0]
+    )
     typed = word[1].rstrip("'") if word else ""
     key = getattr(cause, "full_key", None) or OVERRIDE.sub(r"\2", typed)
     missing = re.search(r"Key '([^']+)' (?:is )?not in", str(cause))

@@ -24,6 +24,14 @@ HYDRA_FLAGS = {
     "--config-path": True, "-cp": True, "--cfg": True, "-c": True, "--package": True, "-p": True,
     "--info": True, "-i": True, "--resolve": False,
 }  # fmt: skip
+# Those of which only some values are right.
+HYDRA_CHOICES = {
+    "--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all"),
+    **dict.fromkeys(
+        ("--info", "-i"),
+        ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+    ),
+}  # fmt: skip
 OUR_FLAGS = ("--multirun", "-m", "--show-config", "--help", "-h")
 GROUPS = Path(__file__).parent.parent / "settings" / "groups"
 OVERRIDE = re.compile(r"^(\+\+|\+|~)?([\w./@:-]+)=(.*)$", re.DOTALL)
@@ -214,8 +222,12 @@ class _Reader:
         self.words.hydra_flags.append(flag)
         if HYDRA_FLAGS[flag]:
             value = inline if inline is not None else next(rest, None)
-            if value is None:
-                raise UsageError(f"{flag} needs a value")
+            choices = HYDRA_CHOICES.get(flag, ())
+            want = "one of " + ", ".join(choices) if choices else None
+            if value is None or value.startswith("-"):
+                raise UsageError(f"{flag} needs a value", got=value, want=want)
+            if choices and value not in choices:
+                raise UsageError(f"unknown value for {flag}", got=value, want=want)
             self.words.hydra_flags.append(value)
 
     def _flag(self, flag: str, inline: str | None, rest: _Rewindable) -> None:

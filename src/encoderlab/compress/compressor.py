@@ -17,11 +17,13 @@ from torch import Tensor
 
 from encoderlab.compress.contract import CompressedTokens, Method, SideInputs, merged
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.json_text import record_in
 from encoderlab.models import checkpoint
 from encoderlab.models.token_compressor import AutoencoderShape, TokenAutoencoder
 from encoderlab.models.token_grid import Grid, window_of
 from encoderlab.whole_files import replacing, write_whole
 
+MOST_SIDE = 1024  # rows or columns of tokens: more than any encoder gives
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", "encoderlab-compressor-1"
 
 
@@ -120,21 +122,20 @@ class Compressor(Method):
 
         place = _place(folder)
         try:
-            described = json.loads((place / CONFIG).read_text(encoding="utf-8"))
+            described = record_in(place / CONFIG)
             if described.get("format") != FORMAT:
                 raise ValueError(f"its format is {described.get('format')!r}")
-            weights = load_file(place / WEIGHTS)
-            model = TokenAutoencoder(_shape(described["shape"]))
-            model.load_state_dict({name: value.float() for name, value in weights.items()})
-        except (
-            OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError,
-        ) as error:  # fmt: skip
+            model = _built(described["shape"], load_file(place / WEIGHTS))
+            about = described.get("about", {})
+            if not isinstance(about, dict):
+                raise ValueError(f"what it says about itself is {about!r}")
+        except (*_WRONG, SafetensorError) as error:
             raise UsageError(
                 "the compressor cannot be read",
-                got=f"{place}: {str(error).splitlines()[0]}",
+                got=f"{place}: {_first_line(error)}",
                 want=f"a folder with {CONFIG} and {WEIGHTS} that `encoderlab compress` has written",
             ) from error
-        return cls(model, described.get("about", {}))
+        return cls(model, about)
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> Compressor:
@@ -144,14 +145,45 @@ class Compressor(Method):
             MissingError, UsageError: it is not there, or damaged.
         """
         record = checkpoint.read(path, FORMAT)
-        identity = record["identity"]
         names = AutoencoderShape.__dataclass_fields__
-        model = TokenAutoencoder(_shape({name: identity[name] for name in names}))
-        model.load_state_dict(record["weights"])
-        last = record["history"][-1] if record["history"] else {}
-        found = {name: value for name, value in last.items() if name.startswith("val/")}
-        about = {name: value for name, value in identity.items() if name not in names}
-        return cls(model, {**about, "steps": record["step"], "validation": found})
+        try:
+            identity = record["identity"]
+            model = _built({name: identity[name] for name in names}, record["weights"])
+            last = record["history"][-1] if record["history"] else {}
+            found = {name: value for name, value in last.items() if name.startswith("val/")}
+            about = {name: value for name, value in identity.items() if name not in names}
+            about |= {"steps": record["step"], "validation": found}
+        except _WRONG as error:
+            raise checkpoint.incomplete(path, error) from error
+        return cls(model, about)
+
+
+# What building a network from a record that was spoiled may raise.
+_WRONG = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError,
+    ZeroDivisionError, OverflowError,
+)  # fmt: skip
+
+
+def _built(record: dict[str, Any], weights: dict[str, Any]) -> TokenAutoencoder:
+    """The network of a shape, with its weights; one of _WRONG where they do not go together."""
+    shape = _shape(record)
+    known = {name: value.float() for name, value in weights.items()}
+    # Before any memory is taken: every network holds a square of its channels, and one of its
+    # width.
+    held = sum(value.numel() for value in known.values())
+    if max(shape.channels, shape.width) ** 2 > held or max(shape.grid) > MOST_SIDE:
+        raise ValueError(
+            f"{shape.channels} channels, width {shape.width} and a grid of {shape.grid} do not go "
+            f"with {held:,} numbers"
+        )
+    model = TokenAutoencoder(shape)
+    model.load_state_dict(known)
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def shipped() -> dict[str, Path]:
@@ -178,10 +210,20 @@ def _place(folder: str | Path) -> Path:
 
 def _shape(record: dict[str, Any]) -> AutoencoderShape:
     height, width = record["grid"]
-    return AutoencoderShape(
+    shape = AutoencoderShape(
         **{
             **record,
             "grid": (height, width),
             "budgets": tuple((h, w) for h, w in record["budgets"]),
         }
     )
+    numbers = [
+        shape.channels,
+        shape.width,
+        height,
+        width,
+        *(n for one in shape.budgets for n in one),
+    ]
+    if not shape.budgets or not all(type(n) is int and n > 0 for n in numbers):
+        raise ValueError(f"its shape is {record}")
+    return shape

@@ -28,7 +28,7 @@ from encoderlab.compress.compressor import FORMAT
 from encoderlab.compress.contract import normalised_error
 from encoderlab.compress.pooling import one_of_each_window
 from encoderlab.compress.token_source import TokenSource, first_tokens
-from encoderlab.errors import UsageError, WorkError, unknown
+from encoderlab.errors import EncoderLabError, UsageError, WorkError, unknown
 from encoderlab.losses.distribution import mmd, sinkhorn_divergence, sliced_wasserstein
 from encoderlab.losses.reconstruction import reconstruction_loss
 from encoderlab.losses.wgan_gp import (
@@ -220,9 +220,18 @@ class CompressorTrainer:
         """Takes over the state of a checkpoint written by a run of the same recipe and data.
 
         Raises:
-            UsageError: it was written with another recipe, shape or encoder, or other data.
+            UsageError: it was written with another recipe, shape or encoder, or other data, or is
+                damaged.
         """
         record = checkpoint.read(path, FORMAT)
+        try:
+            self._take_over(record)
+        except EncoderLabError:
+            raise
+        except checkpoint.WRONG as error:
+            raise checkpoint.incomplete(path, error) from error
+
+    def _take_over(self, record: dict[str, Any]) -> None:
         now, before = self._identity(), record["identity"]
         for key, value in now.items():
             if value != before.get(key):

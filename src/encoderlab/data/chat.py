@@ -5,13 +5,13 @@ Knows the record's form; which files make up a data set is `vlm_dataset`'s busin
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from encoderlab.data.csv_table import check_some_exist, image_path
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.json_text import parsed
 
 
 def read_chat(
@@ -77,7 +77,7 @@ def _sample(line: str, where: str, root: Path, name: str, label: str | None) -> 
 
 def _turns(line: str, where: str) -> list[tuple[str, list[dict[str, Any]]]]:
     try:
-        messages = json.loads(line)["messages"]
+        messages = parsed(line)["messages"]
         return [(message["role"], _parts(message["content"])) for message in messages]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(

@@ -20,7 +20,7 @@ def read_folder(path: str | Path) -> list[Sample]:
 
     Raises:
         MissingError: no such folder.
-        UsageError: no image in it.
+        UsageError: no image in it, or one whose name is no text.
     """
     root = Path(path)
     if not root.is_dir():
@@ -32,6 +32,7 @@ def read_folder(path: str | Path) -> list[Sample]:
             if not name.startswith(".") and Path(name).suffix.lower() in ENDINGS:
                 file = Path(folder) / name
                 below = file.relative_to(root)
+                _check_name(below)
                 samples.append(
                     Sample(
                         below.as_posix(),
@@ -46,6 +47,18 @@ def read_folder(path: str | Path) -> list[Sample]:
             want=f"files ending in {', '.join(sorted(ENDINGS))}",
         )
     return samples
+
+
+def _check_name(path: Path) -> None:
+    """Names are kept in JSON and in tables, which hold UTF-8 only."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "the name of an image is no UTF-8",
+            got=os.fsencode(path),
+            hint="rename the file; what wrote it used another encoding",
+        ) from error
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:

@@ -48,8 +48,10 @@ def spelled_out(word: str) -> list[str]:
 
     Raises:
         MissingError: a wildcard that nothing matches.
-        UsageError: a range that is none.
+        UsageError: a range that is none, or a word that is no path.
     """
+    if "\x00" in word:
+        raise UsageError("a path cannot hold the character NUL", got=word)
     places: list[str] = []
     for one in _braces(word):
         if any(sign in one for sign in "*?[") and not Path(one).exists():

@@ -8,7 +8,6 @@ are known. What is listed is where each image lies; it is read when it is looked
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,7 @@ from encoderlab.data.packed import Packed, ParquetCell, TarMember
 from encoderlab.data.places import is_url, on_disk, spelled_out
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError, WorkError
+from encoderlab.json_text import parsed
 
 TAR, PARQUET = ".tar", ".parquet"
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes")
@@ -143,7 +143,7 @@ def _member(shard: str, name: str) -> TarMember | None:
 def _said(shard: str, name: str, content: bytes, ending: str) -> Any:
     try:
         text = content.decode("utf-8-sig")
-        return json.loads(text) if ending == "json" else text
+        return parsed(text) if ending == "json" else text
     except ValueError as error:
         kind = "JSON in UTF-8" if ending == "json" else "text in UTF-8"
         raise UsageError(
@@ -252,7 +252,7 @@ def _class_names(schema: Any, column: str | None) -> list[str]:
     if column is None or kept is None:
         return []
     try:
-        return list(json.loads(kept)["info"]["features"][column]["names"])
+        return list(parsed(kept)["info"]["features"][column]["names"])
     except (ValueError, KeyError, TypeError):
         return []
 

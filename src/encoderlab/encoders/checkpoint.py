@@ -10,9 +10,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from encoderlab.errors import MissingError, UsageError, did_you_mean
+from encoderlab.json_text import record_in
 from encoderlab.models.hub import local_folder
 from encoderlab.settings.aliases import encoder_aliases, llm_aliases
 
@@ -117,8 +118,21 @@ def _folder(name: str, path: Path, kind: Kind) -> Checkpoint:
             want="a folder with config.json and model.safetensors, or one of a "
             "training run with checkpoints/best.ckpt",
         )
+    return Checkpoint(name, path, kind, str(read_record(config).get("model_type")))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What a JSON file of a checkpoint says.
+
+    Raises:
+        UsageError: it cannot be read, or holds something else than a mapping.
+    """
     try:
-        family = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise UsageError("config.json cannot be read", got=f"{config}: {error}") from error
-    return Checkpoint(name, path, kind, str(family))
+        return record_in(path)
+    except ValueError as error:
+        raise UsageError(
+            f"{path.name} cannot be read",
+            got=f"{path}: {error}",
+            want="a JSON mapping",
+            hint="the file is damaged or cut short: fetch it again",
+        ) from error

@@ -7,7 +7,6 @@ transformers' own, which takes every tokenizer that SigLIP has had.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -21,11 +20,11 @@ from torch import Tensor, nn
 from encoderlab.encoders.backends.contract import TORCH, Engine, ImageSide, ran_in
 from encoderlab.encoders.backends.equip import equipped
 from encoderlab.encoders.backends.parity import ParityReport
-from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
+from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, read_record, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.loading import read_part
 from encoderlab.encoders.shared import shareable
-from encoderlab.encoders.text import TextEncoder, load_text
+from encoderlab.encoders.text import TextEncoder, check_ids, load_text
 from encoderlab.encoders.vision import BATCH, VisionEncoder, load_vision, stack
 from encoderlab.errors import UsageError
 from encoderlab.models import checkpoint as training_checkpoint
@@ -275,16 +274,23 @@ def _siglip(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) ->
 
     def tokenize(texts: Sequence[str]) -> Tensor:
         # Always to the full length: SigLIP pools at the last place, padding or not.
-        return text.tokenizer(
-            list(texts),
-            padding="max_length",
-            truncation=True,
-            max_length=text.max_length,
-            return_tensors="pt",
+        rows = text.tokenizer(
+            list(texts), padding="max_length", truncation=True, max_length=text.max_length
         ).input_ids
+        check_ids(rows, text.model, text.name)
+        return torch.tensor(rows)
 
-    record = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
-    scale = read_part(checkpoint.path, ("logit_scale",))[""]
+    record = read_record(checkpoint.path / "config.json")
+    scale = read_part(checkpoint.path, ("logit_scale",)).get("")
+    if scale is None or scale.numel() != 1:
+        raise UsageError("the checkpoint's logit_scale is no number", got=str(checkpoint.path))
+    if vision.pooled_width != text.pooled_width:
+        raise UsageError(
+            "the two sides of the checkpoint do not share a space",
+            got=f"images of {vision.pooled_width} and texts of {text.pooled_width} numbers",
+            want="embeddings of one width",
+        )
+    notes = record.get("encoderlab")
     return DualEncoder(
         _SigLIPSides(vision, text),
         vision.preprocess,
@@ -294,5 +300,5 @@ def _siglip(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) ->
         dtype,
         vision.pooled_width,
         float(scale.exp()),
-        record.get("encoderlab", {}).get("trained_steps"),
+        notes.get("trained_steps") if isinstance(notes, dict) else None,
     )

@@ -7,8 +7,7 @@ Only safetensors are read; a weight that is lacking is an error, never a random 
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from encoderlab.encoders.checkpoint import Checkpoint
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.encoders.checkpoint import Checkpoint, read_record
+from encoderlab.errors import EncoderLabError, MissingError, UsageError
 
 TRUST_HINT = "trust_remote_code=True runs the checkpoint's own Python: only for a source you trust"
+SIDES = ("vision", "text")
+MOST_LAYERS = 10_000
 # Weights that no feature of ours passes through: many checkpoints were saved without them.
 UNUSED = ("pooler.", "mask_token", "embeddings.mask_token")
 
@@ -44,14 +45,52 @@ def read_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:
     try:
         # It warns of defaults that its own classes put in, such as SigLIP's begin-of-text token.
         with _only_errors_said():
-            return AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=trust_remote_code)
-    except (ValueError, OSError, KeyError) as error:
+            config = AutoConfig.from_pretrained(
+                checkpoint.path, trust_remote_code=trust_remote_code
+            )
+    except Exception as error:
+        # What a wrong value leads to is up to the family's own class: any kind of error.
         raise UsageError(
             "the checkpoint's configuration cannot be used",
             got=f"{checkpoint.family} ({checkpoint.name})",
-            want="a family that transformers knows",
-            hint=str(error).splitlines()[0][:200],
+            want="a family that transformers knows, and values that fit it",
+            hint=first_line(error),
         ) from error
+
+    for part in (config, *(getattr(config, f"{side}_config", None) for side in SIDES)):
+        layers = getattr(part, "num_hidden_layers", None)
+        if isinstance(layers, int) and layers > MOST_LAYERS:
+            raise UsageError(
+                "no network has so many layers", got=layers, want=f"at most {MOST_LAYERS}",
+                hint=f"checkpoint: {checkpoint.name}",
+            )  # fmt: skip
+    return config
+
+
+def built(make: Callable[[], nn.Module], folder: Path) -> nn.Module:
+    """The network that `make` gives, if the weights in `folder` can be its own.
+
+    Raises:
+        UsageError: it has more numbers than the files: a configuration that is silent about a size
+            gets that of the largest model of its family, and with it that much memory.
+    """
+    with torch.device("meta"):
+        needed = sum(one.numel() for one in make().parameters())
+    # No number is kept in less than half a byte.
+    held = 2 * sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if needed > held:
+        raise UsageError(
+            "the configuration names more weights than the checkpoint has",
+            got=f"{needed:,}",
+            want=f"at most {held:,}, by the size of the files in {folder}",
+        )
+    return make()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line that is not too long."""
+    text = " ".join(line.strip() for line in str(error).strip().splitlines()[:2] if line.strip())
+    return (text or type(error).__name__)[:200]
 
 
 def pretrained(model_class: Any, folder: Path, **more: Any) -> Any:
@@ -89,7 +128,7 @@ def require_trust(checkpoint: Checkpoint, trusted: bool) -> None:
     """
     from transformers import CONFIG_MAPPING
 
-    record = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
+    record = read_record(checkpoint.path / "config.json")
     if "auto_map" in record and checkpoint.family not in CONFIG_MAPPING and not trusted:
         raise UsageError(
             "the checkpoint runs Python of its own, which is off unless asked for",
@@ -112,6 +151,8 @@ def silent_loading(name: str | Path) -> Iterator[None]:
     try:
         with _only_errors_said():
             yield
+    except EncoderLabError:
+        raise
     except SafetensorError as error:
         raise UsageError(
             "the weights cannot be read",
@@ -121,13 +162,18 @@ def silent_loading(name: str | Path) -> Iterator[None]:
     except OSError as error:
         raise MissingError(
             "the checkpoint has no weights in safetensors",
-            got=f"{name}: {str(error).splitlines()[0][:200]}",
+            got=f"{name}: {first_line(error)}",
             hint="convert it with transformers' save_pretrained",
         ) from error
-    except (RuntimeError, ValueError) as error:
+    except ImportError:
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            raise
+        # A network built from a wrong configuration fails wherever the first wrong value is used.
         raise UsageError(
             "the checkpoint's weights do not fit its configuration",
-            got=f"{name}: {str(error).splitlines()[0][:200]}",
+            got=f"{name}: {first_line(error)}",
         ) from error
 
 
@@ -191,12 +237,32 @@ def _read(found: dict[str, Path], prefix: str) -> dict[str, Tensor]:
     return weights
 
 
+def shard_files(index: Path) -> dict[str, Path]:
+    """Which file beside `index`, a model.safetensors.index.json, holds which tensor.
+
+    Raises:
+        UsageError: it is no such index, or names a file elsewhere.
+    """
+    names = read_record(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise UsageError(
+            "the index of the weights names no file", got=str(index), want="a table weight_map"
+        )
+    for file in names.values():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise UsageError(
+                "the index of the weights leaves the checkpoint's folder",
+                got=f"{file!r} in {index}",
+                want="names of files beside it",
+            )
+    return {name: index.parent / file for name, file in names.items()}
+
+
 def _files(folder: Path) -> dict[str, Path]:
     """Which file holds which tensor."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return {name: folder / file for name, file in names.items()}
+        return shard_files(index)
     whole = folder / "model.safetensors"
     if not whole.is_file():
         raise MissingError(

@@ -6,11 +6,11 @@ is needed, so checkpoints whose processor exists for torchvision only work too.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
-from encoderlab.errors import UsageError
+from encoderlab.errors import EncoderLabError, UsageError
+from encoderlab.json_text import record_in
 from encoderlab.models.clip.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
 from encoderlab.progress import note
 
@@ -46,6 +46,19 @@ def read_preprocess(
     Raises:
         UsageError: the file is damaged, or asks for steps that are not resize, crop, standardise.
     """
+    try:
+        return _read(folder, side, resolution)
+    except EncoderLabError:
+        raise
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise UsageError(
+            "the preprocessing of the checkpoint makes no sense",
+            got=f"{folder / 'preprocessor_config.json'}: {error}",
+            want="sizes in pixels, and three means and standard deviations",
+        ) from error
+
+
+def _read(folder: Path, side: int | None, resolution: tuple[int, int] | None) -> Preprocess:
     record = _record(folder)
     if record is None:
         note(f"preprocessing: {folder.name} says nothing, so squashed to its own size, mean 0.5")
@@ -120,11 +133,13 @@ def _record(folder: Path) -> dict[str, Any] | None:
         if not path.is_file():
             continue
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = record_in(path)
         except ValueError as error:
             raise UsageError("the preprocessing cannot be read", got=f"{path}: {error}") from error
         # transformers 5 saves a whole processor as one file
         record = record.get("image_processor", record)
+        if not isinstance(record, dict):
+            raise UsageError("the preprocessing cannot be read", got=f"{path}: {record!r}"[:200])
         if "image_mean" in record or "size" in record or "image_processor_type" in record:
             return record
     return None

@@ -7,7 +7,6 @@ CLIP-like model's is its projected text embedding. Shapes: b batch, t tokens, d 
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
+from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, read_record, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import layer_numbers
-from encoderlab.encoders.loading import load_part, pretrained, read_config, silent_loading
+from encoderlab.encoders.loading import (
+    built,
+    first_line,
+    load_part,
+    pretrained,
+    read_config,
+    silent_loading,
+)
 from encoderlab.encoders.reloading import reloadable
 from encoderlab.encoders.shared import shareable
 from encoderlab.errors import MissingError, UsageError
@@ -136,6 +142,7 @@ class TextEncoder:
             for text in texts
         ]
         longest = max(map(len, rows))
+        check_ids(rows, self.model, self.name)
         ids = torch.full((len(rows), longest), fill)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
         for i, row in enumerate(rows):
@@ -233,10 +240,16 @@ def load_text(
     with silent_loading(name):
         model = _load(checkpoint, config, kind, device_map, quantize, trust_remote_code)
         tokenizer = _tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
-    if device_map is None and quantize is None:
-        model = model.to(where, kind)
-    encoder = ProjectedTextEncoder if checkpoint.family in PROJECTED else TextEncoder
-    return encoder(model, tokenizer, checkpoint, where, kind, max_length)
+        if device_map is None and quantize is None:
+            model = model.to(where, kind)
+        if checkpoint.family in PROJECTED and tokenizer.pad_token is None:
+            raise UsageError(
+                "the checkpoint's tokenizer names no token to pad with",
+                got=str(checkpoint.path),
+                want="pad_token in tokenizer_config.json: the model reads sentences of one length",
+            )
+        encoder = ProjectedTextEncoder if checkpoint.family in PROJECTED else TextEncoder
+        return encoder(model, tokenizer, checkpoint, where, kind, max_length)
 
 
 def _load(
@@ -273,7 +286,7 @@ def _load(
         # the rest.
         if quantize or device_map:
             note(f"{checkpoint.name}: device_map and quantize do not reach the part that is loaded")
-        part = AutoModel.from_config(inner, dtype=dtype)
+        part = built(lambda: AutoModel.from_config(inner, dtype=dtype), folder)
         names = ("model.language_model.", "language_model.model.", "language_model.")
         return load_part(part, folder, names)
     if family in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
@@ -296,12 +309,16 @@ def _tokenizer(auto: Any, checkpoint: Checkpoint, trusted: bool) -> Any:
     try:
         if _is_plain_fast(checkpoint.path):
             # AutoTokenizer would put its family's own splitting rules in place of the file's.
-            return PreTrainedTokenizerFast.from_pretrained(checkpoint.path)
-        return auto.from_pretrained(checkpoint.path, trust_remote_code=trusted)
-    except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
+            found = PreTrainedTokenizerFast.from_pretrained(checkpoint.path)
+        else:
+            found = auto.from_pretrained(checkpoint.path, trust_remote_code=trusted)
+        found("a 1 가")  # one without its own unknown token only fails at a word it does not know
+        return found
+    except Exception as error:
+        # tokenizers raises a bare Exception for a malformed file, transformers anything.
         raise UsageError(
             "the checkpoint has no tokenizer that can be used",
-            got=f"{checkpoint.path}: {str(error).splitlines()[0][:160]}",
+            got=f"{checkpoint.path}: {first_line(error)}",
             want="tokenizer.json, or the files of its tokenizer",
         ) from error
 
@@ -311,8 +328,24 @@ def _is_plain_fast(folder: Path) -> bool:
     config, whole = folder / "tokenizer_config.json", folder / "tokenizer.json"
     if not config.is_file() or not whole.is_file():
         return False
-    said = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
+    said = read_record(config).get("tokenizer_class")
     return said in ("PreTrainedTokenizerFast", "TokenizersBackend")
+
+
+def check_ids(rows: Sequence[Sequence[int]], model: Any, name: str) -> None:
+    """Refuses token ids that the model has no vector for.
+
+    Raises:
+        UsageError: the tokenizer is not the model's own.
+    """
+    known = int(model.get_input_embeddings().weight.shape[0])
+    highest = max((max(row, default=0) for row in rows), default=0)
+    if highest >= known:
+        raise UsageError(
+            "the checkpoint's tokenizer does not fit its model",
+            got=f"token {highest} in {name}",
+            want=f"at most {known - 1}: there are {known} token embeddings",
+        )
 
 
 def _require_quantised(quantize: str, device: torch.device) -> None:

@@ -457,9 +457,10 @@ def _load(
             got=f"resolution={resolution} for {name} ({checkpoint.family})",
             want=f"{own_side(vision)}",
         )
+    kind = choose_dtype(dtype, where)
     with silent_loading(name):
         tower = adapter.load_tower(folder, config, trust_remote_code)
-    encoder = adapter(tower, preprocess, checkpoint, where, choose_dtype(dtype, where))
+        encoder = adapter(tower, preprocess, checkpoint, where, kind)
     patch = encoder.patch_size
     if size is not None and (size[0] % patch or size[1] % patch or min(size) < patch):
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from encoderlab.errors import UsageError
 from encoderlab.experiments.compress_evaluation import TITLES, CompressEvaluationResult
+from encoderlab.json_text import parsed
 from encoderlab.reports.run_folder import RECORD
 from encoderlab.settings.as_words import command_line
 from encoderlab.settings.commands import COMMANDS
@@ -40,7 +41,7 @@ def read(path: Path) -> Stored:
         UsageError: it holds no evaluation.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parsed(path.read_text(encoding="utf-8"))
         found = record["result"]
         names = {one.name for one in fields(CompressEvaluationResult)}
         known = {name: _frozen(value) for name, value in found.items() if name in names}
@@ -49,7 +50,7 @@ def read(path: Path) -> Stored:
         line = command_line(command, from_plain(command.settings, record["settings"]),
                             ("output.dir", "data.store"))  # fmt: skip
         return Stored(result, line)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             "the file holds no evaluation of token compression", got=f"{path}: {error}"
         ) from error

@@ -164,7 +164,7 @@ def run(
     torch.manual_seed(seed)
     if start is not None:
         record = agreed(fabric, checkpoint.read, start)
-        model = checkpoint.build(record["model"], patch_dropout=patch_dropout)
+        model = checkpoint.rebuild(start, record, patch_dropout=patch_dropout)
     else:
         texts = [text for sample in train_samples for text in sample.texts]
         # One learns the words for all: two that differ by an entry would train nonsense.

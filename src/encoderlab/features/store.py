@@ -19,8 +19,9 @@ import json
 import os
 import shutil
 import tempfile
+import tokenize
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError, WorkError
+from encoderlab.json_text import record_in
 from encoderlab.whole_files import write_whole
 
 DIGEST_BYTES = 16
@@ -114,17 +116,13 @@ class Shelf:
             self._where, self._left_out, self._known = {}, {}, set()
             self._open.clear()
         for name in sorted(there - self._known):
-            chunk = self.folder / name
             try:
-                digests = np.load(chunk / DIGESTS)
-                about = json.loads((chunk / ABOUT).read_text(encoding="utf-8"))
-            except (OSError, ValueError, EOFError):
+                digests, left_out = _listed(self.folder / name)
+            except ValueError:
                 continue  # damaged: `verify` says so, and its samples are computed again
             for row, digest in enumerate(digests):
                 self._where.setdefault(digest.tobytes(), (name, row))
-            self._left_out.update(
-                {bytes.fromhex(digest): why for digest, why in about["left_out"].items()}
-            )
+            self._left_out.update(left_out)
             self._known.add(name)
 
     def __contains__(self, digest: bytes) -> bool:
@@ -229,8 +227,11 @@ class Shelf:
             values = self._values(name)
             if out is None:
                 out = np.empty((len(where), *values.shape[1:]), dtype=values.dtype)
-            for position in positions:
-                out[position] = values[where[position][1]]
+            try:
+                for position in positions:
+                    out[position] = values[where[position][1]]
+            except (IndexError, ValueError) as error:
+                raise self._damaged(name, error) from error
         if out is None:
             return torch.zeros(0, 0)
         found = torch.from_numpy(out)
@@ -271,22 +272,32 @@ class Shelf:
 
     def _values(self, name: str) -> np.ndarray:
         if name not in self._open:
-            # As a plain array: every look at a numpy memmap makes another object of its kind.
-            mapped = np.load(self.folder / name / VALUES, mmap_mode="r")
-            self._open[name] = np.asarray(mapped)
+            try:
+                # As a plain array: every look at a numpy memmap makes another object of its kind.
+                self._open[name] = np.asarray(_array(self.folder / name / VALUES, mapped=True))
+            except ValueError as error:
+                raise self._damaged(name, error) from error
         return self._open[name]
+
+    def _damaged(self, name: str, error: Exception) -> WorkError:
+        return WorkError(
+            "stored features are damaged",
+            got=f"{self.folder / name}: {(str(error).splitlines() or [''])[0][:200]}",
+            hint="remove them with encoderlab features prune; the next run computes their samples "
+            "again",
+        )
 
     def _is_whole(self, name: str, thorough: bool) -> bool:
         chunk = self.folder / name
         try:
-            about = json.loads((chunk / ABOUT).read_text(encoding="utf-8"))
-            rows = len(np.load(chunk / VALUES, mmap_mode="r"))
-            alike = rows == len(np.load(chunk / DIGESTS)) == about["rows"]
-            return alike and (
-                not thorough
-                or all(_checksum(chunk / f) == said for f, said in about["checksums"].items())
-            )
-        except (OSError, ValueError, KeyError, EOFError):
+            about = record_in(chunk / ABOUT)
+            rows = len(_array(chunk / VALUES, mapped=True))
+            if not rows == len(_listed(chunk)[0]) == about["rows"]:
+                return False
+            said = about["checksums"]
+            # Both files, and no others: a name in it must not lead out of the chunk.
+            return not thorough or said == {f: _checksum(chunk / f) for f in (VALUES, DIGESTS)}
+        except (OSError, ValueError, KeyError):
             return False
 
     def _write_key(self) -> None:
@@ -313,8 +324,10 @@ class FeatureStore:
         found = []
         for path in self.root.glob("*/key.json"):
             try:
-                key = ShelfKey(**json.loads(path.read_text(encoding="utf-8")))
+                key = ShelfKey(**record_in(path))
             except (ValueError, TypeError):
+                continue
+            if not all(isinstance(part, str) for part in astuple(key)):
                 continue
             found.append(Shelf(self.root, key))
         return sorted(found, key=lambda shelf: (shelf.key.encoder, shelf.key.what, shelf.key.name))
@@ -340,6 +353,37 @@ def for_disk(values: Tensor) -> np.ndarray:
     if values.dtype == torch.bfloat16:
         return values.view(torch.uint16).numpy()
     return values.numpy()
+
+
+def _listed(chunk: Path) -> tuple[np.ndarray, dict[bytes, str]]:
+    """The digests of a chunk's rows (n, DIGEST_BYTES), and why others have none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    digests = _array(chunk / DIGESTS)
+    if digests.dtype != np.uint8 or digests.ndim != 2 or digests.shape[1] != DIGEST_BYTES:
+        raise ValueError(f"{DIGESTS} holds {digests.dtype} {digests.shape}")
+    left_out = record_in(chunk / ABOUT).get("left_out")
+    if not isinstance(left_out, dict) or not all(isinstance(w, str) for w in left_out.values()):
+        raise ValueError(f"{ABOUT} does not say what was left out")
+    return digests, {bytes.fromhex(digest): why for digest, why in left_out.items()}
+
+
+def _array(path: Path, mapped: bool = False) -> np.ndarray:
+    """The array of an .npy file with at least one axis.
+
+    Raises:
+        ValueError: it is damaged, or something else.
+    """
+    try:
+        found = np.load(path, mmap_mode="r" if mapped else None)
+    except (OSError, EOFError, SyntaxError, tokenize.TokenError, TypeError, MemoryError) as error:
+        # The header is a piece of Python that numpy reads with Python's own tokenizer.
+        raise ValueError(f"{path.name} is no array ({error})") from error
+    if not isinstance(found, np.ndarray) or not found.ndim:
+        raise ValueError(f"{path.name} holds no rows")
+    return found
 
 
 def _checksum(path: Path) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,11 +190,28 @@ class Moments:
                         state.norms[names[0], names[1]] = float(arrays[key])
                     elif kind in ("comoments", "weighted"):
                         getattr(state, kind)[names[0], names[1]] = torch.from_numpy(arrays[key])
-        except (OSError, ValueError, KeyError, IndexError) as error:
+            state._check()
+        except (
+            OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile,
+        ) as error:  # fmt: skip
             raise UsageError(
                 "this is no saved state of moments", got=f"{path}: {error}", want="an .npz of ours"
             ) from error
         return state
+
+    def _check(self) -> None:
+        """ValueError or KeyError where what was read does not fit together."""
+        if self.n < 0 or not self.means:
+            raise ValueError(f"it is of {self.n} samples of {len(self.means)} models")
+        for name, mean in self.means.items():
+            if mean.dim() != 1 or not len(mean) or not mean.is_floating_point():
+                raise ValueError(f"the means of {name} are {tuple(mean.shape)}")
+        for a, b in itertools.product(self.means, repeat=2):
+            key = (a, b) if (a, b) in self.comoments else (b, a)
+            products, weighted = self.comoments[key], self.weighted[a, b]
+            fit = products.shape == tuple(len(self.means[name]) for name in key)
+            if not fit or weighted.shape != self.means[b].shape or (a, b) not in self.norms:
+                raise ValueError(f"the products of {a} and {b} do not fit their means")
 
     def _spread(self, name: str) -> float:
         return float(self.comoments[name, name].trace())

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import EncoderLabError, MissingError, UsageError
 from encoderlab.models.clip.clip import CLIP
-from encoderlab.models.clip.config import CLIPConfig
+from encoderlab.models.clip.config import CLIPConfig, check_held
 from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.tokenizer import Tokenizer
 from encoderlab.models.siglip import SigLIP, SigLIPConfig
@@ -23,6 +23,11 @@ from encoderlab.whole_files import replacing
 
 FORMAT = "encoderlab-clip-1"
 TwoTowers = CLIP | SigLIP
+# What taking apart a record that was spoiled may raise.
+WRONG = (
+    KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError, OverflowError,
+    ZeroDivisionError, AssertionError,
+)  # fmt: skip
 
 
 def describe(model: TwoTowers) -> dict[str, Any]:
@@ -37,15 +42,25 @@ def describe(model: TwoTowers) -> dict[str, Any]:
     }
 
 
-def build(record: dict[str, Any], *, patch_dropout: float = 0.0) -> TwoTowers:
-    """A fresh model of the description that `describe` gave."""
+def build(
+    record: dict[str, Any], *, patch_dropout: float = 0.0, held: int | None = None
+) -> TwoTowers:
+    """A fresh model of the description that `describe` gave.
+
+    Args:
+        held: how many numbers the weights for it hold, where they are at hand: a shape with more is
+            refused before it takes memory.
+    """
     shape = SigLIPConfig if record.get("class") == "siglip" else CLIPConfig
     config: CLIPConfig | SigLIPConfig = shape.from_dict(record["config"])
+    if held is not None:
+        check_held(config, held)
     tokenizer = None
     if record["tokenizer"] is not None:
         tokenizer = Tokenizer.from_json(
             record["tokenizer"], config.text.context_length, record["pad_id"]
         )
+        tokenizer.check_fits(config.text.vocab_size)
     preprocess = Preprocess.from_dict(record["preprocess"])
     if isinstance(config, SigLIPConfig):
         return SigLIP(config, tokenizer, preprocess, patch_dropout=patch_dropout)
@@ -76,7 +91,10 @@ def read(path: Path, format: str = FORMAT) -> dict[str, Any]:
         )
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (pickle.UnpicklingError, EOFError, zipfile.BadZipFile, OSError, *WRONG) as error:
+        # A damaged pickle is a program that makes no sense: its reader raises any of these.
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # of this disk, and known as such
         raise UsageError(
             "the checkpoint cannot be read",
             got=str(path),
@@ -93,6 +111,39 @@ def read(path: Path, format: str = FORMAT) -> dict[str, Any]:
     return record
 
 
+def rebuild(path: Path, record: dict[str, Any], *, patch_dropout: float = 0.0) -> TwoTowers:
+    """A fresh model of the description in the record that `read` found at `path`.
+
+    Raises:
+        UsageError: something in it is amiss.
+    """
+    try:
+        held = numbers_in(record["weights"])
+        return build(record["model"], patch_dropout=patch_dropout, held=held)
+    except WRONG as error:
+        raise incomplete(path, error) from error
+
+
+def numbers_in(weights: dict[str, Any]) -> int:
+    """How many numbers some weights hold."""
+    return sum(tensor.numel() for tensor in weights.values())
+
+
+def incomplete(path: Path, error: Exception) -> UsageError:
+    """The error for a checkpoint of the right format in which something is amiss."""
+    if isinstance(error, EncoderLabError):
+        return UsageError(error.what, got=error.got, want=error.want, hint=f"checkpoint: {path}")
+    reason = (str(error).strip().splitlines() or [""])[0][:200]
+    if isinstance(error, KeyError):
+        reason = f"it has no {reason}"
+    return UsageError(
+        "the checkpoint does not fit together",
+        got=f"{path}: {reason or type(error).__name__}",
+        want="a training checkpoint of encoderlab, as it was written",
+        hint="it was changed or damaged; that of an earlier epoch may be whole",
+    )
+
+
 def load(path: Path) -> TwoTowers:
     """The model of a checkpoint in eval mode: the averaged weights where the run kept an average.
 
@@ -100,7 +151,11 @@ def load(path: Path) -> TwoTowers:
         MissingError, UsageError: as `read`.
     """
     record = read(path)
-    model = build(record["model"])
-    model.load_state_dict(record["average"] or record["weights"])
-    model.trained_steps = record["step"]
+    try:
+        weights = record["average"] or record["weights"]
+        model = build(record["model"], held=numbers_in(weights))
+        model.load_state_dict(weights)
+        model.trained_steps = int(record["step"])
+    except WRONG as error:
+        raise incomplete(path, error) from error
     return model.eval()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.json_text import record_in
 from encoderlab.whole_files import write_whole
 
 CONFIG, RECORD = "config.yaml", "run.json"
@@ -126,10 +127,15 @@ def read(folder: str | Path) -> RunRecord:
         )
     want = "the run.json that encoderlab wrote"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = record_in(path)
         names = {one.name for one in dataclasses.fields(RunRecord)}
         run = RunRecord(**{key: value for key, value in content.items() if key in names})
-    except (ValueError, TypeError, AttributeError) as broken:
+        for name, kind in (
+            ("command", str), ("command_line", list), ("settings", dict), ("result", dict),
+        ):  # fmt: skip
+            if not isinstance(getattr(run, name), kind):
+                raise ValueError(f"its {name} is {getattr(run, name)!r}")
+    except (ValueError, TypeError) as broken:
         raise UsageError(f"{path} is broken", got=str(broken), want=want) from broken
     if run.format != FORMAT:
         raise UsageError(f"{path} has another format", got=run.format, want=f"format {FORMAT}")

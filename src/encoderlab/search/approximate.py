@@ -184,7 +184,13 @@ class Approximate:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Approximate:
-        """What `to_json` wrote."""
+        """What `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        if not isinstance(record, Mapping) or not isinstance(record.get("recall"), Mapping):
+            raise ValueError("what it says of the approximate index makes no sense")
         known = {name: value for name, value in record.items() if name != "reached"}
         known["effort"] = Effort(**record["effort"])
         known["recall"] = {name: Recall(**value) for name, value in record["recall"].items()}

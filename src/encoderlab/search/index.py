@@ -24,6 +24,7 @@ from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.features.embed import embed_batches
 from encoderlab.features.pipeline import Skipped
+from encoderlab.json_text import parsed
 from encoderlab.progress import note
 from encoderlab.search import approximate, recall, snapshot
 from encoderlab.search.approximate import Approximate, Effort
@@ -589,9 +590,12 @@ def _table_of(place: Place, about: dict[str, Any]) -> Table:
 
 def _read_about(text: str) -> dict[str, Any]:
     """What index.json says; ValueError, KeyError or TypeError where that makes no sense."""
-    about = json.loads(text)
+    about = parsed(text)
     if about["format"] != FORMAT:
         raise ValueError(f"index.json has format {about['format']!r}")
+    for name, kind in (("model", str), ("fingerprint", str), ("dim", int)):
+        if not isinstance(about[name], kind):
+            raise ValueError(f"its {name} is {about[name]!r}")
     if "ann" in about:
         Approximate.from_json(about["ann"])
     return about

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from encoderlab.search.exact import top_k
+from encoderlab.search.rows import schema
 from encoderlab.whole_files import replacing
 
 if TYPE_CHECKING:
@@ -105,8 +106,13 @@ def read(folder: Path, table: Path) -> Copy | None:
     try:
         with pa.memory_map(str(path)) as content:
             rows = pa.ipc.open_file(content).read_all()
+        # Arrow believes what a file says: a length that is wrong would be read beyond its memory.
+        rows.validate(full=True)
         kept = (rows.schema.metadata or {}).get(STATE, b"").decode()
         copy = Copy(rows, table, kept)
-    except (pa.ArrowInvalid, OSError, KeyError, AttributeError):
+        wanted = schema(copy.dim)
+        if any(wanted.field(one.name).type != one.type for one in rows.schema):
+            return None
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError):
         return None
     return copy if copy.is_fresh() else None

@@ -256,7 +256,8 @@ class Table:
     def _has_old_versions(self) -> bool:
         """Whether there are many versions, and nobody needs the oldest any more: what was put
         together then still lies there twice."""
-        versions = self.inner.list_versions()
+        with self._readable():
+            versions = self.inner.list_versions()
         age = datetime.now() - versions[0]["timestamp"]  # LanceDB gives local times
         return len(versions) > SMALL_FILES and age > KEEP_VERSIONS
 

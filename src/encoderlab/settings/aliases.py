@@ -61,7 +61,8 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
     want = "the tables encoders and llms, each with lines `name: checkpoint`"
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as broken:
+    except (yaml.YAMLError, ValueError, RecursionError) as broken:
+        # Brackets without end, or a number of thousands of digits, are no YAMLError.
         raise UsageError(f"{path} is no YAML", got=str(broken), want=want) from broken
     if not isinstance(content, dict) or not set(content) <= set(KINDS):
         raise UsageError(f"{path} is no table of aliases", got=content, want=want)

@@ -18,6 +18,8 @@ from typing import Any
 from encoderlab.deprecation import Former, say_once
 from encoderlab.errors import UsageError
 
+IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
 
 def setting(
     default: Any,
@@ -136,11 +138,18 @@ def from_plain(settings: type, values: dict[str, Any], where: str = "") -> Any:
     """A settings dataclass from nested plain values; what is not named keeps its default.
 
     Raises:
-        UsageError: a key that the settings do not have.
+        UsageError: a key that the settings do not have, or a value that is none of its kind.
     """
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"the settings of {where[:-1]} are no table" if where else "the settings are no table",
+            got=values,
+            want="a value by each name",
+        )
     if not where:
         values = with_new_names(settings, values)
     hints = typing.get_type_hints(settings)
+    declared = {one.name: one.metadata for one in dataclasses.fields(settings)}
     given: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
@@ -151,7 +160,11 @@ def from_plain(settings: type, values: dict[str, Any], where: str = "") -> Any:
             )
         inner = hints[name]
         is_node = isinstance(inner, type) and dataclasses.is_dataclass(inner)
-        given[name] = from_plain(inner, value, f"{where}{name}.") if is_node else value
+        if is_node:
+            given[name] = from_plain(inner, value, f"{where}{name}.")
+            continue
+        _check(where + name, value, inner, declared[name])
+        given[name] = value
     return settings(**given)
 
 
@@ -195,3 +208,37 @@ def _node(values: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
     for part in path:
         values = values.setdefault(part, {})
     return values
+
+
+def _check(key: str, value: Any, kind: Any, about: Any) -> None:
+    """Whether a plain value is one that the setting may have."""
+    item, many, optional = _kind(kind)
+    if value is None and optional:
+        return
+    choices, least = about.get("choices", ()), about.get("least")
+    values = value if many and isinstance(value, list) else [value]
+    right = (isinstance(value, list) or not many) and all(_is(item, one) for one in values)
+    if right and choices:
+        right = all(one in choices for one in values)
+    if right and least is not None:
+        right = all(one >= least for one in values)
+    if right:
+        return
+    want = IN_WORDS.get(item, "a plain value")
+    if choices:
+        want = "one of " + ", ".join(choices)
+    elif least is not None:
+        want += f" of at least {least:g}"
+    raise UsageError(
+        f"the settings have no such value for {key}",
+        got="nothing" if value is None else value,
+        want=f"a list, each {want}" if many else want,
+    )
+
+
+def _is(item: Any, value: Any) -> bool:
+    if item is Any:
+        return value is None or isinstance(value, bool | int | float | str)
+    if isinstance(value, bool) or item is bool:
+        return item is bool and isinstance(value, bool)
+    return isinstance(value, int | float if item is float else item)

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoderlab.errors import UsageError, WorkError
+from encoderlab.errors import EncoderLabError, UsageError, WorkError
 from encoderlab.losses.contrastive import contrastive_loss
 from encoderlab.losses.sigmoid import sigmoid_loss
 from encoderlab.models import checkpoint
@@ -183,9 +183,17 @@ class Trainer:
         """Takes over the state of a checkpoint written by a run of the same recipe and data.
 
         Raises:
-            UsageError: it was written with another recipe or other data.
+            UsageError: it was written with another recipe or other data, or is damaged.
         """
         record = checkpoint.read(path)
+        try:
+            self._take_over(record)
+        except EncoderLabError:
+            raise
+        except checkpoint.WRONG as error:
+            raise checkpoint.incomplete(path, error) from error
+
+    def _take_over(self, record: dict[str, Any]) -> None:
         before = record["recipe"]
         now = {**asdict(self.recipe), "rows": len(self.pairs)}
         changed = [key for key in now if now[key] != before.get(key)]
@@ -202,7 +210,7 @@ class Trainer:
         self.optimiser.load_state_dict(record["optimiser"])
         if self.average is not None:
             self.average.weights = record["average"]
-        self.step = record["step"]
+        self.step = int(record["step"])
         self.history = list(record["history"])
         self.best_epoch, self.best_score = record["best_epoch"], record["best_score"]
         self._losses = list(record["losses"])

@@ -227,3 +227,55 @@ def test_pickled_weights_are_not_opened(our_clip: CLIP, tmp_path: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(MissingError, match="pickled weights are there"):
         CLIP.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value", "says"),
+    [
+        ("config.json", ("text_config", "num_hidden_layers"), 10**9, "more weights than the check"),
+        ("config.json", ("vision_config", "hidden_size"), -24, "width of the image encoder is no"),
+        ("config.json", ("vision_config", "image_size"), "32", "image_size of the image encoder"),
+        ("config.json", ("text_config",), [1], "a value in the checkpoint's files makes no sense"),
+        ("preprocessor_config.json", ("image_std",), [0, 1, 1], "standard deviation of pixels"),
+        ("preprocessor_config.json", ("image_mean",), 3, "makes no sense"),
+        ("preprocessor_config.json", ("resample",), "x", "unknown resampling filter"),
+        ("tokenizer.json", ("model",), None, "tokenizer"),
+        ("tokenizer.json", ("added_tokens",), 3, "tokenizer|makes no sense"),
+    ],
+)
+def test_a_wrong_value_in_a_file_is_named(
+    our_clip: CLIP, tmp_path: Path, file: str, keys: tuple, value: object, says: str
+) -> None:
+    folder = our_clip.save_pretrained(tmp_path)
+    record = json.loads((folder / file).read_text())
+    inner = record
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    (folder / file).write_text(json.dumps(record))
+    with pytest.raises(UsageError, match=says):
+        CLIP.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "[" * 100_000])
+@pytest.mark.parametrize(
+    "file", ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_a_file_of_nonsense_is_named(
+    our_clip: CLIP, tmp_path: Path, file: str, content: str
+) -> None:
+    folder = our_clip.save_pretrained(tmp_path)
+    (folder / file).write_text(content)
+    with pytest.raises(UsageError, match=f"{file} cannot be read"):
+        CLIP.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd"])
+def test_an_index_of_shards_cannot_leave_its_folder(
+    our_clip: CLIP, tmp_path: Path, name: str
+) -> None:
+    folder = our_clip.save_pretrained(tmp_path)
+    index = {"weight_map": {"logit_scale": name}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match="leaves the checkpoint's folder"):
+        CLIP.from_pretrained(folder)

@@ -17,6 +17,7 @@ import torch
 
 from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.hardware import processor
+from encoderlab.json_text import parsed
 from encoderlab.progress import note
 from encoderlab.whole_files import write_whole
 
@@ -54,7 +55,7 @@ def key(
 def find(asked: dict[str, Any]) -> ParityReport | None:
     """The finding for this key; None where there is none, or it cannot be read."""
     try:
-        record = json.loads(_file(asked).read_text(encoding="utf-8"))
+        record = parsed(_file(asked).read_text(encoding="utf-8"))
         return ParityReport.from_json(record["report"])
     except (OSError, ValueError, TypeError, KeyError):
         return None

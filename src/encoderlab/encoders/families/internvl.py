@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from encoderlab.encoders.loading import load_part, pretrained
+from encoderlab.encoders.loading import built, load_part, pretrained
 from encoderlab.encoders.vision import Seen, VisionEncoder
 
 
@@ -26,7 +26,7 @@ class InternVLTower(VisionEncoder):
 
         if config.model_type == "internvl_vision":
             return pretrained(InternVLVisionModel, folder)
-        tower = InternVLVisionModel(config.vision_config)
+        tower = built(lambda: InternVLVisionModel(config.vision_config), folder)
         return load_part(tower, folder, ("model.vision_tower.", "vision_tower."))
 
     def pool(self, seen: Seen, patches: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from encoderlab.encoders.families.siglip import SigLIPVision
-from encoderlab.encoders.loading import load_part
+from encoderlab.encoders.loading import built, load_part
 from encoderlab.encoders.vision import Seen
 
 
@@ -41,7 +41,7 @@ class PaliGemmaTower(SigLIPVision):
 
         vision = config.vision_config
         tower = load_part(
-            SiglipVisionModel(vision),
+            built(lambda: SiglipVisionModel(vision), folder),
             folder,
             (
                 "model.vision_tower.vision_model.",
@@ -51,7 +51,7 @@ class PaliGemmaTower(SigLIPVision):
             ),
         )
         projector = load_part(
-            nn.Linear(vision.hidden_size, config.projection_dim),
+            built(lambda: nn.Linear(vision.hidden_size, config.projection_dim), folder),
             folder,
             ("model.multi_modal_projector.linear.", "multi_modal_projector.linear."),
         )

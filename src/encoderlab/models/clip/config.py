@@ -24,6 +24,54 @@ def _require_multiple(what: str, number: int, of_what: str, divisor: int) -> Non
         )
 
 
+def _require_counts(what: str, shape: Any) -> None:
+    """Sizes that come from a file: whole and positive, before anything is reckoned with them."""
+    for one in dataclasses.fields(shape):
+        if one.name in ("activation", "norm_eps", "end_token_id"):
+            continue
+        value = getattr(shape, one.name)
+        counts = list(value) if one.name == "blocks" else [value]
+        # What must be a multiple of something is also looked at by that.
+        least = 0 if one.name in ("width", "image_size", "patch_size", "heads") else 1
+        if not all(type(count) is int and count >= least for count in counts):
+            raise UsageError(
+                f"the {one.name} of the {what} is no size", got=value, want="a whole number from 1"
+            )
+
+
+def check_held(config: Any, held: int) -> None:
+    """Refuses a shape with more weights than there are, before memory is taken for it.
+
+    Args:
+        config: of a CLIP or a SigLIP.
+        held: how many numbers its weights hold.
+
+    Raises:
+        UsageError: naming both numbers.
+    """
+    text = config.text
+    least = _least_weights(text) + (text.vocab_size + text.context_length) * text.width
+    if isinstance(config.vision, ViTConfig):
+        side, patch = config.vision.grid[0], config.vision.patch_size
+        least += _least_weights(config.vision) + (side * side + 3 * patch * patch) * (
+            config.vision.width
+        )
+    else:
+        least += sum(config.vision.blocks) + config.vision.width**2
+    if least > held:
+        raise UsageError(
+            "the configuration names more weights than the checkpoint has",
+            got=f"at least {least:,}",
+            want=f"at most {held:,}",
+            hint="a size in the configuration is wrong, or the weights are another model's",
+        )
+
+
+def _least_weights(tower: Any) -> int:
+    """The weights of the blocks of a transformer, without biases and norms."""
+    return tower.layers * (4 * tower.width**2 + 2 * tower.width * tower.mlp_width)
+
+
 def _require_activation(name: str) -> None:
     if name not in ACTIVATIONS:
         raise unknown("activation", name, list(ACTIVATIONS), "encoderlab train --help")
@@ -43,6 +91,7 @@ class ViTConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
+        _require_counts("image encoder", self)
         _require_multiple("vision width", self.width, "heads", self.heads)
         _require_multiple("image size", self.image_size, "patch size", self.patch_size)
         _require_activation(self.activation)
@@ -70,6 +119,7 @@ class ResNetConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(self.blocks))
+        _require_counts("image encoder", self)
         _require_multiple("image size", self.image_size, "the stride of a ResNet", 32)
         _require_multiple("pooled width (32 x width)", self.width * 32, "heads", self.heads)
         _require_multiple(
@@ -104,6 +154,7 @@ class TextConfig:
     end_token_id: int | None = None
 
     def __post_init__(self) -> None:
+        _require_counts("text encoder", self)
         _require_multiple("text width", self.width, "heads", self.heads)
         _require_activation(self.activation)
 

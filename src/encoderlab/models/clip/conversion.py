@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import EncoderLabError, MissingError, UsageError
+from encoderlab.json_text import record_in
 from encoderlab.models.clip.clip import CLIP
 from encoderlab.models.clip.config import (
     ACTIVATIONS,
@@ -24,6 +25,7 @@ from encoderlab.models.clip.config import (
     ResNetConfig,
     TextConfig,
     ViTConfig,
+    check_held,
 )
 from encoderlab.models.clip.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
 from encoderlab.models.clip.tokenizer import END, START, Tokenizer
@@ -73,12 +75,28 @@ def load(name: str | Path) -> CLIP:
     """
     folder = local_folder(name)
     record = read_config(folder)
+    try:
+        return _load(folder, record)
+    except EncoderLabError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UsageError(
+            "a value in the checkpoint's files makes no sense",
+            got=f"{folder}: {reason}",
+            want="the files of a CLIPModel, as transformers' save_pretrained writes them",
+        ) from error
+
+
+def _load(folder: Path, record: dict[str, Any]) -> CLIP:
     config = _our_config(record)
     theirs = _read_weights(folder)
+    check_held(config, sum(tensor.numel() for tensor in theirs.values()))
     tokenizer = None
     if any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
         text = {**TEXT_DEFAULTS, **record.get("text_config", {})}
         tokenizer = Tokenizer.from_folder(folder, config.text.context_length, _pad_id(folder, text))
+        tokenizer.check_fits(config.text.vocab_size)
     notes = record.get("encoderlab", {})
     model = CLIP(
         config,
@@ -128,10 +146,10 @@ def read_config(folder: Path) -> dict[str, Any]:
             want="a folder with config.json and model.safetensors",
         )
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = record_in(path)
     except ValueError as error:
         raise UsageError("config.json cannot be read", got=f"{path}: {error}") from error
-    family = record.get("model_type") if isinstance(record, dict) else None
+    family = record.get("model_type")
     if family != "clip":
         raise UsageError(
             "the checkpoint belongs to another family",
@@ -140,6 +158,13 @@ def read_config(folder: Path) -> dict[str, Any]:
             hint=f"its folder: {folder}",
         )
     return record
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        return record_in(path)
+    except ValueError as error:
+        raise UsageError(f"{path.name} cannot be read", got=f"{path}: {error}") from error
 
 
 def _our_config(record: dict[str, Any]) -> CLIPConfig:
@@ -282,7 +307,13 @@ def _fill(model: CLIP, weights: dict[str, Tensor], folder: Path) -> None:
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = sorted(set(_record(index)["weight_map"].values()))
+        if not all(Path(file).name == file for file in files):
+            raise UsageError(
+                "the index of the weights leaves the checkpoint's folder",
+                got=f"{', '.join(files)} in {index}",
+                want="names of files beside it",
+            )
     else:
         files = ["model.safetensors"]
     weights: dict[str, Tensor] = {}
@@ -315,10 +346,10 @@ def _pad_id(folder: Path, text: dict[str, Any]) -> int | None:
     path = folder / "tokenizer_config.json"
     if not path.is_file() or not (folder / "tokenizer.json").is_file():
         return None
-    token = json.loads(path.read_text(encoding="utf-8")).get("pad_token")
+    token = _record(path).get("pad_token")
     if isinstance(token, dict):
         token = token.get("content")
-    stored = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    stored = _record(folder / "tokenizer.json")
     known = {entry["content"]: entry["id"] for entry in stored.get("added_tokens", [])}
     known.update(stored.get("model", {}).get("vocab", {}) if token not in known else {})
     number = known.get(token)
@@ -329,7 +360,7 @@ def _read_preprocess(folder: Path, image_size: int) -> Preprocess:
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return Preprocess(image_size)
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = _record(path)
     crops = record.get("do_center_crop", True)
     return Preprocess(
         image_size,

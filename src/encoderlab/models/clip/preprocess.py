@@ -7,6 +7,7 @@ standardise), so that a checkpoint sees here what it saw there.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -16,8 +17,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from encoderlab.errors import UsageError
+
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+MOST_SIDE = 8192  # pixels: more than any encoder takes
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,26 @@ class Preprocess:
     resample: int = int(Image.Resampling.BICUBIC)
     resize_to: int | None = None
     width: int | None = None
+
+    def __post_init__(self) -> None:
+        for side in (self.size, self.resize_to, self.width):
+            if side is not None and not (type(side) is int and 0 < side <= MOST_SIDE):
+                raise UsageError(
+                    "images cannot be resized to this", got=side, want=f"1 to {MOST_SIDE} pixels"
+                )
+        for values in (self.mean, self.std):
+            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+                raise UsageError(
+                    "pixels are standardised by three numbers", got=values, want="one per channel"
+                )
+        if 0 in self.std:
+            raise UsageError("a standard deviation of pixels is 0", got=self.std, want="above 0")
+        if self.fit not in ("crop", "squash"):
+            raise UsageError("unknown way to fit images", got=self.fit, want="crop or squash")
+        if self.resample not in list(Image.Resampling):
+            raise UsageError(
+                "unknown resampling filter", got=self.resample, want="0 to 5, as PIL counts them"
+            )
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -7,7 +7,6 @@ them and transformers reads it. Knows nothing of embeddings.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 from tokenizers import Tokenizer as Pipeline
 from torch import Tensor
 
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import EncoderLabError, MissingError, UsageError
+from encoderlab.json_text import record_in
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 UNKNOWN = "<|unknown|>"
@@ -67,6 +67,25 @@ class Tokenizer:
         """How many ids there are, special ones included."""
         return self.pipeline.get_vocab_size()
 
+    def _tried(self) -> Tokenizer:
+        """Itself: one without its own unknown token only fails at what it does not know."""
+        self(["a 1 가"])
+        return self
+
+    def check_fits(self, embeddings: int) -> None:
+        """Refuses a vocabulary with ids that a model has no vector for.
+
+        Raises:
+            UsageError: naming both numbers.
+        """
+        highest = max(self.pipeline.get_vocab().values(), default=0)
+        if highest >= embeddings:
+            raise UsageError(
+                "the checkpoint's tokenizer does not fit its model",
+                got=f"token {highest}",
+                want=f"at most {embeddings - 1}: there are {embeddings} token embeddings",
+            )
+
     def __call__(self, texts: Sequence[str]) -> Int[Tensor, "b context_length"]:
         """Token ids of `texts`, one padded row each."""
         rows = [encoding.ids for encoding in self.pipeline.encode_batch(list(texts))]
@@ -83,8 +102,15 @@ class Tokenizer:
 
     @classmethod
     def from_json(cls, text: str, context_length: int, pad_id: int | None = None) -> Tokenizer:
-        """The tokenizer that `to_json` wrote."""
-        return cls(Pipeline.from_str(text), context_length, pad_id)
+        """The tokenizer that `to_json` wrote.
+
+        Raises:
+            UsageError: it is another text.
+        """
+        try:
+            return cls(Pipeline.from_str(text), context_length, pad_id)._tried()
+        except Exception as error:
+            raise _as_ours(error, "a tokenizer's text") from error
 
     @classmethod
     def train_bpe(
@@ -166,25 +192,33 @@ class Tokenizer:
         whole = folder / "tokenizer.json"
         try:
             if whole.is_file():
-                return cls(Pipeline.from_file(str(whole)), context_length, pad_id)
+                return cls(Pipeline.from_file(str(whole)), context_length, pad_id)._tried()
             if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
                 return cls(_original_clip(folder), context_length, pad_id)
-        except (UsageError, OSError):
-            raise
-        except Exception as error:  # tokenizers raises a bare Exception for malformed files
-            if type(error) is not Exception and not isinstance(error, ValueError | KeyError):
-                raise
-            raise UsageError(
-                "the tokenizer file cannot be read",
-                got=str(folder),
-                want=f"a Hugging Face tokenizer.json ({error})",
-            ) from error
+        except Exception as error:
+            raise _as_ours(error, str(folder)) from error
         raise MissingError(
             "no tokenizer in the folder",
             got=str(folder),
             want="tokenizer.json, or vocab.json and merges.txt",
             hint="download them from where the checkpoint came from",
         )
+
+
+def _as_ours(error: Exception, what: str) -> Exception:
+    """The error to raise for one of a tokenizer that is being read."""
+    # tokenizers raises a bare Exception for malformed files
+    foreign = type(error) is Exception or isinstance(
+        error, ValueError | KeyError | TypeError | AttributeError | OverflowError
+    )
+    if isinstance(error, EncoderLabError | OSError) or not foreign:
+        return error
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return UsageError(
+        "the tokenizer file cannot be read",
+        got=what,
+        want=f"a Hugging Face tokenizer.json ({reason})",
+    )
 
 
 def _some(texts: Iterable[str]) -> list[str]:
@@ -217,7 +251,7 @@ def _with_ends(pipeline: Pipeline) -> Pipeline:
 
 def _original_clip(folder: Path) -> Pipeline:
     """CLIP's own lower-cased BPE, whose words end in `</w>` (Radford et al. 2021, 2.4)."""
-    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    vocabulary = record_in(folder / "vocab.json")
     lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
     merges = [
         (first, second)
