@@ -222,3 +222,10 @@ def test_the_approximate_index_agrees_with_the_exact_one(
     assert found[0].path == "7.png"
     assert found[0].score == pytest.approx(1, abs=1e-3)
     assert len(exact & {hit.path for hit in found}) >= 7
+
+
+def test_what_a_killed_writer_left_in_the_table_goes(filled: Index, photos: Path) -> None:
+    left = Path(filled.folder) / "images.lance" / "data" / ".tmpXyZ123"
+    left.write_bytes(b"half")
+    filled.sync(read_samples(photos / "captions.csv"), "photos")
+    assert not left.exists() and len(filled) == 20

@@ -105,6 +105,8 @@ def _copy_of(place: str) -> Path:
             os.utime(copy)
             return copy
         _make_room(folder, int(about.get("size") or 0), place)
+        for left in folder.glob(f".{name}-*"):  # by one that was killed while it had the lock
+            left.unlink(missing_ok=True)
         unfinished = folder / f".{name}-{os.getpid()}"
         try:
             files.get_file(inside, str(unfinished))

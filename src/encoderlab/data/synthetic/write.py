@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from encoderlab.data.synthetic.item import SyntheticItem, check_language
 from encoderlab.data.synthetic.world import KINDS, generate
 from encoderlab.errors import UsageError
-from encoderlab.whole_files import write_whole
+from encoderlab.whole_files import sweep, unfinished_folder, write_whole
 
 # So many repeats in a row say that next to no caption of a kind is left.
 MOST_REPEATS = 2000
@@ -62,15 +60,13 @@ def write_dataset(
             want="a new folder, so that nothing is overwritten",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    sweep(target.parent, target.name)
+    with unfinished_folder(target) as work:
         _write(work, _items(n, split, kinds, size, first_index, distinct_captions), languages)
         if target.exists():
             target.rmdir()
         os.chmod(work, 0o755)
         work.rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return target
 
 
