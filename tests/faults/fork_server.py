@@ -26,10 +26,10 @@ IMPORTED = (
     "torch", "lightning.fabric", "lightning.fabric.loggers", "torch.utils.tensorboard", "hydra",
     "transformers", "encoderlab.cli.compose", "encoderlab.experiments.index",
     "encoderlab.experiments.search", "encoderlab.experiments.features",
-    "encoderlab.experiments.train", "encoderlab.experiments.compress",
-    "encoderlab.compress.trainer", "encoderlab.features.extract", "encoderlab.training.loop", "encoderlab.encoders.dual",
+    "encoderlab.experiments.train", "encoderlab.experiments.compress", "encoderlab.training.loop",
+    "encoderlab.compress.trainer", "encoderlab.features.extract", "encoderlab.encoders.dual",
 )  # fmt: skip
-# What changes a folder, as Python's audit hooks call it, and how many of its arguments are paths.
+# What changes a folder, as audit hooks call it, and how many of its arguments are paths.
 CHANGES = {"os.rename": 2, "os.remove": 1, "os.mkdir": 1, "os.rmdir": 1, "os.truncate": 1}
 PATIENCE = 90
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT

@@ -172,10 +172,10 @@ def equal(one: Any, other: Any) -> bool:
     return one == other
 
 
-def picture(number: int) -> Image.Image:
+def picture(number: int, side: int = 40) -> Image.Image:
     """A picture of its own for every number."""
     rng = np.random.default_rng(number)
-    return Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    return Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
 
 
 def photos(folder: Path, count: int = PICTURES) -> Path:

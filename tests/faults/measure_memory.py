@@ -1,21 +1,19 @@
-"""How much memory a command takes at most, above what it held when its work began. A process of its
-own: `python -m tests.faults.measure_memory WORDS...` prints one number, in megabytes.
+"""How much memory a command takes for many images beyond what it takes for few: a process of its
+own, `python -m tests.faults.measure_memory index FEW MANY`, that prints megabytes.
 
-Everything but the model is the real thing. The model's tower is replaced by a cheap one: of a
-hundred thousand embeddings only their number matters here.
+The commands are the real ones. An index is stopped, as by Ctrl-C, after some batches: by then all
+images are listed, hashed and compared, and decoding is as far ahead as it ever is.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import resource
 import sys
+from typing import Any
 
-import torch
-
-from encoderlab.cli.main import main
-from encoderlab.encoders.dual import DualEncoder
-from encoderlab.encoders.vision import VisionEncoder, VisionFeatures
-from encoderlab.experiments import features, index
+BATCHES = 12
 
 
 def peak() -> float:
@@ -23,24 +21,33 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def cheap(pixels: torch.Tensor, width: int) -> torch.Tensor:
-    """A vector of each image that differs where the images do."""
-    flat = pixels.flatten(1).float()
-    return torch.nn.functional.normalize(flat[:, :width] + 1e-3, dim=-1)
+def measure(command: str, few: str, many: str) -> float:
+    """What the command takes at most for `many` beyond what it took for `few`."""
+    from encoderlab.cli.main import main
+    from encoderlab.encoders.dual import DualEncoder
+
+    encode, seen = DualEncoder.encode_pixels, []
+
+    def stopping(self: DualEncoder, pixels: Any) -> Any:
+        seen.append(len(pixels))
+        if len(seen) > BATCHES:
+            raise KeyboardInterrupt
+        return encode(self, pixels)
+
+    DualEncoder.encode_pixels = stopping  # type: ignore[method-assign]
+    held = []
+    for source in (few, many):
+        seen.clear()
+        words = {
+            "index": ["index", source, "--db", f"index-{len(held)}"],
+            "features": ["features", "extract", source, "--output-dir", f"store-{len(held)}"],
+        }[command]
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = main([*words, "--quiet"])
+        assert code == (130 if command == "index" else 0), code
+        held.append(peak())
+    return held[1] - held[0]
 
 
-def measure(words: list[str], warm: list[str]) -> float:
-    """What the command `words` adds to what `warm`, the same with few images, has left."""
-    DualEncoder.encode_pixels = lambda self, pixels: cheap(pixels, self.dim)  # type: ignore
-    whole = VisionEncoder.encode_pixels
-
-    def encode(self: VisionEncoder, pixels: torch.Tensor, **asked) -> VisionFeatures:
-        few = whole(self, pixels[:1], **asked)
-        vectors = cheap(pixels, few.pooled.shape[1])
-        return type(few)(**{**vars(few), "pooled": vectors})
-
-    VisionEncoder.encode_pixels = encode  # type: ignore[method-assign]
-    assert main(warm) == 0
-    before = peak()
-    assert main(words) == 0
-    return peak() - before
+if __name__ == "__main__":
+    print(measure(*sys.argv[1:]))
