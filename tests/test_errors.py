@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import errno
 import pickle
+import re
 
 import pytest
 
-from encoderlab.errors import MissingError, UsageError, WorkError, did_you_mean, unknown
+from encoderlab.errors import MissingError, UsageError, WorkError, as_ours, did_you_mean, unknown
 
 
 def test_a_sentence_of_four_parts():
@@ -33,3 +35,19 @@ def test_errors_travel_between_processes(kind):
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert (again.what, again.got, again.want, again.hint) == ("what", 3, "four", "five")
         assert str(again) == str(error)
+
+
+@pytest.mark.parametrize(
+    "error, code, says",
+    [
+        (OSError(errno.EROFS, "Read-only file system", "out"), 3, "read-only.*'out'"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "n"), 2, "name is too long.*'n'"),
+        (RuntimeError("lance: IO: No space left on device (os error 28)"), 1, "the disk is full"),
+        (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), 1, "TMPDIR"),
+    ],
+    ids=["read-only", "long-name", "rust", "no-temporary-folder"],
+)
+def test_what_the_system_says_becomes_a_sentence(error, code, says) -> None:
+    ours = as_ours(error)
+    assert ours is not None and ours.exit_code == code
+    assert re.search(says, str(ours))

@@ -173,7 +173,7 @@ def test_a_place_where_no_folder_can_be_is_said(
 
 @pytest.mark.slow
 def test_full_temporary_and_cache_folders_do_not_end_in_a_traceback(
-    words, server: Server, empty: Disk, tmp_path: Path, photos: Path
+    words, server: Server, empty: Disk, tmp_path: Path
 ) -> None:
     empty.leave(0)
     full = {name: str(empty.place) for name in ("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME")}
@@ -181,13 +181,43 @@ def test_full_temporary_and_cache_folders_do_not_end_in_a_traceback(
     argv[argv.index("--db") + 1] = argv[argv.index("--output-dir") + 1] = "here"
     run = server.start(argv, tmp_path, environment=full)
     assert run.wait() == 0, run.said
-    # Bytes that were fetched have nowhere to go: a sentence that names the folder.
+
+
+def test_no_room_for_a_copy_of_a_shard_is_said(
+    empty: Disk, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
     from tests.pack import tar_of
 
     from encoderlab.data import read_samples
+    from encoderlab.errors import WorkError
 
-    shard = tar_of([one for one in read_samples(photos)[:20] if one.id != "0050.png"],
-                   tmp_path / "s.tar")  # fmt: skip
-    argv[1] = f"file://{shard}"
-    run = server.start(argv, tmp_path, environment=full)
-    _one_sentence(run, 1, str(empty.place))
+    whole = [one for one in read_samples(photos) if one.id != "0050.png"]
+    shard = tar_of(whole, tmp_path / "s.tar").read_bytes()
+    fsspec.filesystem("memory").pipe_file("/full/s.tar", shard)
+    fsspec.filesystem("memory").pipe_file("/full/t.tar", shard)
+    monkeypatch.setenv("ENCODERLAB_SHARD_CACHE", str(empty.place))
+    empty.leave(len(shard) // 2)
+    with pytest.raises(WorkError, match=r"no room for a copy.*ENCODERLAB_SHARD_CACHE") as error:
+        read_samples("memory://full/s.tar")
+    assert str(empty.place) in str(error.value)
+    empty.leave(len(shard) + 4 * PAGE)
+    assert len(read_samples("memory://full/s.tar")) == len(whole)
+    # The copy that was not used for longest makes room where the disk has none.
+    assert len(read_samples("memory://full/t.tar")) == len(whole)
+    assert len(list(empty.place.glob("*.tar"))) == 1
+
+
+def test_what_a_killed_fetch_left_goes(tmp_path: Path, photos: Path, monkeypatch) -> None:
+    import fsspec
+
+    from encoderlab.data import places
+
+    fsspec.filesystem("memory").pipe_file("/left/s.tar", b"content")
+    monkeypatch.setenv("ENCODERLAB_SHARD_CACHE", str(tmp_path))
+    copy = places.on_disk("memory://left/s.tar")
+    copy.unlink()
+    left = tmp_path / f".{copy.stem}-99999"
+    left.write_bytes(b"half")
+    places.on_disk("memory://left/s.tar")
+    assert copy.exists() and not left.exists()
