@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import pickle
+import re
 
 import pytest
 
@@ -43,3 +45,19 @@ def test_a_path_that_no_disk_takes_is_named(tmp_path) -> None:
         ours = as_ours(caught.value)
         assert ours is not None and ours.exit_code == 2 and says in ours.what
         assert len(str(ours.got)) <= 120
+
+
+@pytest.mark.parametrize(
+    "error, code, says",
+    [
+        (OSError(errno.EROFS, "Read-only file system", "out"), 3, "read-only.*'out'"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "n"), 2, "path is too long.*'n'"),
+        (RuntimeError("lance: IO: No space left on device (os error 28)"), 1, "the disk is full"),
+        (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), 1, "TMPDIR"),
+    ],
+    ids=["read-only", "long-name", "rust", "no-temporary-folder"],
+)
+def test_what_the_system_says_becomes_a_sentence(error, code, says) -> None:
+    ours = as_ours(error)
+    assert ours is not None and ours.exit_code == code
+    assert re.search(says, str(ours))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from encoderlab import whole_files
-from encoderlab.whole_files import replacing, replacing_folder, write_whole
+from encoderlab.whole_files import replacing, replacing_folder, sweep, write_whole
 
 
 def test_the_new_text_takes_the_place_of_the_old(tmp_path: Path) -> None:
@@ -61,5 +64,68 @@ def test_what_goes_wrong_leaves_the_old_folder_and_nothing_beside_it(tmp_path: P
     with pytest.raises(KeyboardInterrupt), replacing_folder(path) as unfinished:
         (unfinished / "a").write_text("half")
         raise KeyboardInterrupt
+    assert (path / "a").read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["folder"]
+
+
+def _dies_while_it_writes(path: Path, write) -> None:
+    """What a process leaves that is killed within the block of `write`."""
+
+    def work() -> None:
+        with write(path) as unfinished:
+            if unfinished.is_dir():
+                (unfinished / "a").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("write", [replacing, replacing_folder])
+def test_what_a_killed_process_left_goes_when_the_same_is_written_next(write, tmp_path) -> None:
+    place = tmp_path / "here" / "a.txt"
+    _dies_while_it_writes(place, write)
+    (left,) = place.parent.iterdir()
+    write_whole(place.with_name("b.txt"), "another")
+    assert left.exists(), "it is no business of another file's writer"
+    with write(place) as unfinished:
+        assert not left.exists()
+        sweep(place.parent)
+        assert unfinished.exists(), "one that is being written stays"
+    assert sorted(one.name for one in place.parent.iterdir()) == ["a.txt", "b.txt"]
+
+
+def test_files_of_the_users_own_are_not_swept(tmp_path: Path) -> None:
+    for name in (".a.txt-personal", ".a.txt-xxxxxxxx.partial", ".b.part", "a.txt.part"):
+        (tmp_path / name).touch()
+    before = sorted(tmp_path.iterdir())
+    sweep(tmp_path)
+    write_whole(tmp_path / "a.txt", "")
+    assert sorted(tmp_path.iterdir()) == [*before[:1], *before[1:3], tmp_path / "a.txt", before[3]]
+
+
+def test_a_folder_killed_between_its_two_renames_is_put_back(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "folder"
+    with replacing_folder(path) as unfinished:
+        (unfinished / "a").write_text("old")
+
+    def replace() -> None:
+        with replacing_folder(path) as unfinished:
+            (unfinished / "a").write_text("new")
+            rename = Path.rename
+
+            def and_die(self: Path, target: Path) -> None:
+                rename(self, target)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            monkeypatch.setattr(Path, "rename", and_die)
+
+    process = multiprocessing.get_context("fork").Process(target=replace)
+    process.start()
+    process.join()
+    assert not path.exists()
+    sweep(tmp_path)
     assert (path / "a").read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["folder"]

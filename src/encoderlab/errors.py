@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
+import re
 from collections.abc import Iterable
 
 
@@ -90,8 +92,12 @@ def as_ours(error: BaseException) -> EncoderLabError | None:
             got=(str(error).strip().splitlines() or [""])[0][:120],
             hint="what it said, or its launcher says of it, is the reason",
         )
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return _of_system(error)
+    # Libraries in Rust give the system's number in their text.
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number is not None:
+        return _of_system(OSError(int(number[1]), os.strerror(int(number[1]))))
     return None
 
 
@@ -104,7 +110,7 @@ def is_of_lost_process(error: BaseException) -> bool:
 
 
 def _of_system(error: OSError) -> EncoderLabError | None:
-    name = error.filename
+    name = None if error.filename is None else str(error.filename)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return WorkError(
             "the disk is full",
@@ -114,6 +120,15 @@ def _of_system(error: OSError) -> EncoderLabError | None:
     if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) and name is not None:
         wrong = "is too long" if error.errno == errno.ENAMETOOLONG else "is a link to itself"
         return UsageError(f"a path {wrong}", got=str(name)[:120], hint="choose another path")
+    if error.errno == errno.EROFS:
+        return MissingError(
+            "the disk is read-only", got=name, hint="choose another folder with --output-dir"
+        )
+    if "No usable temporary directory" in str(error):
+        return WorkError(
+            "the folder for temporary files is full, or cannot be written",
+            hint="free some space, or name another folder in TMPDIR",
+        )
     if isinstance(error, FileNotFoundError) and name is not None:
         return MissingError("a file is not there", got=str(name), hint="check the path")
     if isinstance(error, PermissionError) and name is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from encoderlab.data import Sample, read_samples
@@ -235,3 +236,13 @@ def test_two_processes_share_the_work_and_double_nothing(
     alone.communicate()
     assert bytes_of(tmp_path / "shared") == bytes_of(tmp_path / "alone")
     assert not list((tmp_path / "shared" / ".locks").iterdir())
+
+
+def test_the_lock_of_a_run_killed_after_its_last_chunk_goes(encoder, samples, tmp_path) -> None:
+    extract_images(encoder, samples, tmp_path)
+    left = tmp_path / ".locks" / "00ff"
+    left.touch()
+    held = FileLock(tmp_path / ".locks" / "ff00")
+    with held:
+        extract_images(encoder, samples, tmp_path)
+        assert [one.name for one in left.parent.iterdir()] == ["ff00"]

@@ -239,3 +239,10 @@ def test_an_index_json_of_nonsense_is_damage(filled: Index, text: str) -> None:
     (filled.folder / "index.json").write_text(text)
     with pytest.raises(UsageError, match="the index is damaged"):
         Index.open(filled.folder)
+
+
+def test_what_a_killed_writer_left_in_the_table_goes(filled: Index, photos: Path) -> None:
+    left = Path(filled.folder) / "images.lance" / "data" / ".tmpXyZ123"
+    left.write_bytes(b"half")
+    filled.sync(read_samples(photos / "captions.csv"), "photos")
+    assert not left.exists() and len(filled) == 20

@@ -112,6 +112,15 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_checkpoint(
     assert all(value.isfinite().all() for value in kept["weights"].values())
 
 
+def test_a_resumed_run_still_warns_of_what_was_before(tmp_path: Path) -> None:
+    first = _trainer(tmp_path)
+    first._warn("the data is odd")
+    first.run()
+    again = _trainer(tmp_path)
+    again.resume(tmp_path / "checkpoints/latest.ckpt")
+    assert again.run().warnings == ("the data is odd",)
+
+
 def test_a_loss_that_stays_at_guessing_is_said(tmp_path: Path) -> None:
     done = _trainer(tmp_path, lr=1e-12, multi_positive=False, epochs=4).run()
     assert any("what guessing gives" in warning for warning in done.warnings) or (

@@ -71,10 +71,13 @@ def _unexpected(error: BaseException, verbose: bool) -> str:
     text = f"something unexpected: {type(error).__name__}: {first}"
     if verbose:
         return text
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="encoderlab-", suffix=".log", delete=False, encoding="utf-8"
-    ) as log:
-        log.write("".join(traceback.format_exception(error)))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="encoderlab-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write("".join(traceback.format_exception(error)))
+    except OSError:  # no room for it either
+        return f"{text} (this is a bug of ours; please report it with what --verbose says)"
     return f"{text} (this is a bug of ours; please report it with {log.name})"
 
 

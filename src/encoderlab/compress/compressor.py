@@ -105,7 +105,7 @@ class Compressor(Method):
             name: (value.half() if half else value.float()).contiguous().cpu()
             for name, value in self.model.state_dict().items()
         }
-        with replacing(place / WEIGHTS) as unfinished:
+        with replacing(place / WEIGHTS, in_a_folder=True) as unfinished:
             save_file(weights, unfinished)
         return place
 

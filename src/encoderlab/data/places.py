@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,8 @@ def _copy_of(place: str) -> Path:
             os.utime(copy)
             return copy
         _make_room(folder, int(about.get("size") or 0), place)
+        for left in folder.glob(f".{name}-*"):  # by one that was killed while it had the lock
+            left.unlink(missing_ok=True)
         unfinished = folder / f".{name}-{os.getpid()}"
         try:
             files.get_file(inside, str(unfinished))
@@ -183,11 +186,18 @@ def _make_room(folder: Path, needed: int, place: str) -> None:
     copies = [path for path in folder.iterdir() if path.suffix not in (".lock", "")]
     kept = sum(path.stat().st_size for path in copies)
     for path in sorted(copies, key=lambda path: path.stat().st_mtime):
-        if kept + needed <= limit:
+        if kept + needed <= limit and needed <= shutil.disk_usage(folder).free:
             return
         note(f"shards: removing the copy {path.name} to make room")
         kept -= path.stat().st_size
         path.unlink(missing_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise WorkError(
+            "there is no room for a copy of the shard",
+            got=f"{needed / 1e9:.1f} GB, with {free / 1e9:.1f} GB free at {folder}",
+            hint=f"free some space, or name another folder in {CACHE_VARIABLE}",
+        )
 
 
 def _braces(word: str) -> Iterator[str]:

@@ -97,6 +97,7 @@ def run(
     """
     from encoderlab.features import engines
     from encoderlab.features.store import FeatureStore
+    from encoderlab.whole_files import require_place
 
     store = FeatureStore(out or Path("outputs/features"))
     skipped: LeftOut = ()
@@ -108,6 +109,7 @@ def run(
                 got="no target",
                 want="encoderlab features extract FOLDER, CSV, JSONL or SHARDS",
             )
+        require_place(store.root)
         done, skipped = _extract(
             store.root, target, encoders, what, img_root, batch_size, device, dtype, backend,
             trust_remote_code, engines.engine(engine, workers),

@@ -113,10 +113,13 @@ def run(
     from encoderlab.search import Index
     from encoderlab.search.index import EXACT_LIMIT
     from encoderlab.search.place import Place
+    from encoderlab.whole_files import require_place
 
     if ann and not 0 < recall <= 1:  # before anything is embedded for nothing
         raise UsageError("recall is a share", got=recall, want="more than 0 and at most 1")
-    Place(db)  # a wrong address is refused before a model is loaded
+    place = Place(db)  # a wrong address is refused before a model is loaded
+    if place.folder is not None:
+        require_place(place.folder)
     started = time.perf_counter()
     samples = read_samples(source, img_root)
     encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from encoderlab.processes import is_follower
 from encoderlab.reports import run_folder
 from encoderlab.settings.commands import Command
 from encoderlab.settings.common import TALK
+from encoderlab.whole_files import require_place
 
 # Actions of a command whose run does not take the folder of the command's own.
 KEPT_APART = ("evaluate", "show")
@@ -70,13 +72,31 @@ def perform(
     experiment = load(command)
     values = {one.name: getattr(settings, one.name) for one in dataclasses.fields(settings)}
     out = folder or _folder_of(values)
-    if out is not None and command.leaves_folder and out.exists() and not out.is_dir():
-        raise UsageError(
-            "the output folder is a file",
-            got=str(out),
-            want="a folder",
-            hint="choose another with --output-dir",
-        )
+    if out is not None and command.leaves_folder:
+        try:
+            require_place(out)
+        except NotADirectoryError as error:
+            raise UsageError(
+                "the output folder is a file",
+                got=error.filename,
+                want="a folder",
+                hint="choose another with --output-dir",
+            ) from error
+    alone: Any = nullcontext()
+    if out is not None and command.shares_work and not is_follower():
+        alone = run_folder.alone_in(out)  # hours of checkpoints
+    with alone:
+        return _performed(command, experiment, values, out, command_line, folder)
+
+
+def _performed(
+    command: Command,
+    experiment: Callable[..., Any],
+    values: dict[str, Any],
+    out: Path | None,
+    command_line: Sequence[str],
+    folder: Path | None,
+) -> Done:
     taken = inspect.signature(experiment).parameters
     parameters = {
         name: value for name, value in values.items() if name not in (*TALK, "output_dir")

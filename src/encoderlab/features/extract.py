@@ -24,6 +24,7 @@ from encoderlab.encoders.text import TextEncoder
 from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import UsageError
 from encoderlab.features.engines import LOCAL, Engine, engine
+from encoderlab.features.local_engine import sweep_locks
 from encoderlab.features.pipeline import Skipped
 from encoderlab.features.quantise import from_int8
 from encoderlab.features.store import FeatureStore, Shelf, digest_of
@@ -160,6 +161,8 @@ def _extract(
     readable = sum(digest is not None for digest in digests)
     if missing and len(missing) < readable:
         note(f"{name}: {readable - len(missing):,} of {readable:,} are stored")
+    elif not missing:
+        sweep_locks(store.root)  # a run that was killed after its last chunk
     if missing:
         chunks = _chunks(missing, chunk_size)
         title = f"extracting features with {name}"

@@ -17,6 +17,7 @@ from encoderlab.features.store import Shelf, chunk_name
 from encoderlab.features.work import Chunk, Computing, Work
 from encoderlab.progress import Bar, note
 
+LOCKS = ".locks"
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -112,11 +113,23 @@ class _Loop:
         return all(digest in shelf for shelf in self.shelves.values() for digest in chunk.digests)
 
 
+def sweep_locks(root: Path) -> None:
+    """Takes away the lock files of processes that were killed; those that are held stay."""
+    for path in (root / LOCKS).glob("*"):
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except OSError:  # held (a Timeout is one), or in a store that can only be read
+            continue
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
 class _Locks:
     """Which chunks this process works on: a lock file each, let go when the process dies."""
 
     def __init__(self, root: Path) -> None:
-        self.folder = root / ".locks"
+        self.folder = root / LOCKS
         self.held: dict[str, FileLock] = {}
 
     def __enter__(self) -> _Locks:

@@ -18,7 +18,6 @@ import itertools
 import json
 import os
 import shutil
-import tempfile
 import tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
@@ -32,7 +31,7 @@ from torch import Tensor
 from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.json_text import record_in
-from encoderlab.whole_files import write_whole
+from encoderlab.whole_files import naming_a_full_disk, sweep, unfinished_folder, write_whole
 
 DIGEST_BYTES = 16
 # A row: the name of its chunk, and its number there.
@@ -106,6 +105,7 @@ class Shelf:
         self._left_out: dict[bytes, str] = {}
         self._known: set[str] = set()
         self._open: dict[str, np.ndarray] = {}
+        self._swept = False
         if listed:
             self.refresh()
 
@@ -160,8 +160,7 @@ class Shelf:
         place = self.folder / name
         try:
             self._write_key()
-            unfinished = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".{name}-"))
-            try:
+            with unfinished_folder(place) as unfinished, naming_a_full_disk(place):
                 np.save(unfinished / VALUES, np.ascontiguousarray(values))
                 rows = np.frombuffer(b"".join(digests), dtype=np.uint8)
                 np.save(unfinished / DIGESTS, rows.reshape(-1, DIGEST_BYTES))
@@ -180,8 +179,6 @@ class Shelf:
                     shutil.rmtree(place)
                 _rename(unfinished, place)
                 _sync(self.folder)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
         except OSError as error:
             raise WorkError(
                 "features cannot be stored",
@@ -260,8 +257,7 @@ class Shelf:
         damaged = [name for name in _chunk_names(self.folder) if not self._is_whole(name, True)]
         for name in damaged:
             shutil.rmtree(self.folder / name)
-        for leftover in self.folder.glob(".*-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        sweep(self.folder)
         self.refresh()
         return damaged
 
@@ -305,6 +301,9 @@ class Shelf:
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(asdict(self.key), indent=2) + "\n")
+        if not self._swept:
+            self._swept = True
+            sweep(self.folder)
 
 
 class FeatureStore:

@@ -11,17 +11,20 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.json_text import record_in
 from encoderlab.whole_files import write_whole
 
-CONFIG, RECORD = "config.yaml", "run.json"
+CONFIG, RECORD, LOCK = "config.yaml", "run.json", ".lock"
 FORMAT = 1
 REPORTED_PACKAGES = (
     "encoderlab", "torch", "transformers", "tokenizers", "safetensors", "huggingface_hub",
@@ -140,6 +143,34 @@ def read(folder: str | Path) -> RunRecord:
     if run.format != FORMAT:
         raise UsageError(f"{path} has another format", got=run.format, want=f"format {FORMAT}")
     return run
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """For the time of the block no other run that asks so writes into `folder`: the checkpoints of
+    two would be one another's.
+
+    Raises:
+        UsageError: another process is at it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(
+            "another run is writing to this folder",
+            got=str(folder),
+            hint="wait until it has ended, or choose another folder with --output-dir",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        with suppress(OSError):
+            if [one.name for one in folder.iterdir()] == [LOCK]:  # it came to nothing
+                (folder / LOCK).unlink()
+                folder.rmdir()
 
 
 def plain(value: Any) -> Any:

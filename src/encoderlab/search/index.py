@@ -30,7 +30,7 @@ from encoderlab.search import approximate, recall, snapshot
 from encoderlab.search.approximate import Approximate, Effort
 from encoderlab.search.exact import Nearest, top_k
 from encoderlab.search.place import Place
-from encoderlab.search.rows import COMPARED, as_rows, compare, want
+from encoderlab.search.rows import COMPARED, Wanted, as_rows, compare, want
 from encoderlab.search.snapshot import Copy
 from encoderlab.search.table import DATABASE_ERRORS, FILES, Table, damaged
 
@@ -120,17 +120,20 @@ class Index:
             MissingError: the storage cannot be reached, or its package is not installed.
         """
         place = Place(db)
-        if place.read(ABOUT) is not None:
-            index = cls.open(db)
-        else:
-            about = {
-                "format": FORMAT,
-                "model": encoder.name,
-                "fingerprint": encoder.fingerprint,
-                "dim": encoder.dim,
-            }
-            index = cls(place, Table.create(place, encoder.dim), about)
-            index._write_about()
+        if place.read(ABOUT) is None:
+            with place.alone():
+                if place.read(ABOUT) is None:  # no other process has made it meanwhile
+                    about = {
+                        "format": FORMAT,
+                        "model": encoder.name,
+                        "fingerprint": encoder.fingerprint,
+                        "dim": encoder.dim,
+                    }
+                    index = cls(place, Table.create(place, encoder.dim), about)
+                    index._write_about()
+                    index.use(encoder)
+                    return index
+        index = cls.open(db)
         index.use(encoder)
         return index
 
@@ -230,6 +233,12 @@ class Index:
         self, samples: Sequence[Sample], batch_size: int, source: str, remove: bool
     ) -> Changes:
         wanted = want(samples)
+        with self.place.alone():
+            self._follow()
+            self._table.sweep()
+            return self._bring(wanted, batch_size, source, remove)
+
+    def _bring(self, wanted: Wanted, batch_size: int, source: str, remove: bool) -> Changes:
         todo = compare(self._table.batches(COMPARED), wanted, source, remove)
         self._table.delete(todo.gone)
         added, skipped = 0, []
@@ -260,6 +269,10 @@ class Index:
         Raises:
             UsageError: too few rows, or a target that is no share.
         """
+        with self.place.alone():
+            return self._build_ann(target, sample, seed)
+
+    def _build_ann(self, target: float, sample: int, seed: int) -> Approximate:
         self._follow()
         rows = len(self)
         if rows < approximate.LEAST_ROWS:

@@ -7,14 +7,20 @@ what is in the table. Credentials come from the environment alone and are never 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from filelock import FileLock, Timeout
+
 from encoderlab.data.places import PACKAGES
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.progress import note
 from encoderlab.whole_files import write_whole
 
+LOCK = ".lock"
 # LanceDB reads and writes these by itself; index.json needs a package of fsspec's beside it.
 PROTOCOLS = ("s3", "gs", "az", "file")
 
@@ -91,6 +97,29 @@ class Place:
             system.pipe_file(f"{root}/{name}", text.encode("utf-8"))
         except Exception as error:
             raise self.unreachable(error) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """For the time of the block no other process writes to a local index: two that compare the
+        same images with the same rows would both add them. Whoever comes second waits.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        if self.folder is None:  # object storage has no locks
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            note(f"{self}: waiting for another process that writes to this index")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def database(self) -> Any:
         """A LanceDB connection to this place."""

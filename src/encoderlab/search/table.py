@@ -6,6 +6,7 @@ that can be as long as the table is read a block at a time.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from encoderlab.errors import UsageError
+from encoderlab.errors import UsageError, WorkError
 from encoderlab.progress import note
 from encoderlab.search.approximate import FOLD_IN, Effort, Plan
 from encoderlab.search.place import Place
 from encoderlab.search.rows import COLUMNS, schema
+from encoderlab.whole_files import naming_a_full_disk
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +57,8 @@ class Table:
     def create(cls, place: Place, dim: int) -> Table:
         """An empty table, in place of any that is there."""
         try:
-            made = place.database().create_table(NAME, schema=schema(dim), mode="overwrite")
+            with _writing(place):
+                made = place.database().create_table(NAME, schema=schema(dim), mode="overwrite")
         except DATABASE_ERRORS as error:
             if place.folder is not None:
                 raise
@@ -222,7 +225,7 @@ class Table:
         Args:
             replaced: paths of rows that are there and shall be replaced.
         """
-        writer = Writer(self.inner, replaced)
+        writer = Writer(self.inner, replaced, self.place)
         try:
             yield writer
         finally:
@@ -234,7 +237,15 @@ class Table:
             quoted = ", ".join(
                 "'" + path.replace("'", "''") + "'" for path in paths[start : start + PATHS_AT_ONCE]
             )
-            self.inner.delete(f"path IN ({quoted})")
+            with _writing(self.place):
+                self.inner.delete(f"path IN ({quoted})")
+
+    def sweep(self) -> None:
+        """Takes away the unfinished files of a writer that was killed; for whoever is alone with a
+        local table."""
+        if self.place.folder is not None:
+            for left in (self.place.folder / FILES).glob("**/.tmp*"):
+                left.unlink(missing_ok=True)
 
     def tidy(self, changed: int) -> None:
         """Where it pays: puts small files together, teaches the approximate index new rows, drops
@@ -264,7 +275,11 @@ class Table:
     def optimise(self) -> None:
         """The same whether it pays or not."""
         try:
-            self.inner.optimize(cleanup_older_than=KEEP_VERSIONS)
+            # Of a local table this is the only writer: what is in no version is a killed one's.
+            self.inner.optimize(
+                cleanup_older_than=KEEP_VERSIONS,
+                delete_unverified=self.place.folder is not None,
+            )
         except RuntimeError as error:  # somebody else has written meanwhile: nothing is lost
             note(f"{self.place}: not tidied now ({_reason(error)})")
 
@@ -272,7 +287,8 @@ class Table:
 
     def train(self, plan: Plan) -> None:
         """Builds the approximate index, in place of any that is there."""
-        self.inner.create_index("vector", config=plan.as_config(), replace=True)
+        with _writing(self.place):
+            self.inner.create_index("vector", config=plan.as_config(), replace=True)
 
     @property
     def has_ann(self) -> bool:
@@ -315,8 +331,8 @@ class Writer:
     """Gathers rows and commits them in chunks. A row that replaces another does so in one commit: a
     reader sees the old one or the new one."""
 
-    def __init__(self, inner: Any, replaced: set[str]) -> None:
-        self._inner, self._replaced = inner, replaced
+    def __init__(self, inner: Any, replaced: set[str], place: Place) -> None:
+        self._inner, self._replaced, self._place = inner, replaced, place
         self._waiting: list[pa.Table] = []
         self._since = time.monotonic()
 
@@ -336,11 +352,31 @@ class Writer:
         rows = pa.concat_tables(waiting) if waiting else None
         if rows is None or not len(rows):
             return
-        if self._replaced.isdisjoint(rows.column("path").to_pylist()):
-            self._inner.add(rows)
-            return
-        merge = self._inner.merge_insert("path")
-        merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+        with _writing(self._place):
+            if self._replaced.isdisjoint(rows.column("path").to_pylist()):
+                self._inner.add(rows)
+                return
+            merge = self._inner.merge_insert("path")
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+
+@contextmanager
+def _writing(place: Place) -> Iterator[None]:
+    """A full disk in the words of all of this project; what was committed before is kept."""
+    if place.folder is None:
+        yield
+        return
+    try:
+        with naming_a_full_disk(place.folder):
+            yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise WorkError(
+            "the disk is full",
+            got=str(place),
+            hint="free some space; what is in the index is whole: run the same again to go on",
+        ) from error
 
 
 def _in_one_piece(rows: pa.Table) -> pa.Table:

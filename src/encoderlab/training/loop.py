@@ -214,6 +214,7 @@ class Trainer:
         self.history = list(record["history"])
         self.best_epoch, self.best_score = record["best_epoch"], record["best_score"]
         self._losses = list(record["losses"])
+        self.warnings = list(record.get("warnings", []))
 
     def run(self) -> TrainedRun:
         """Trains to the end of the schedule.
@@ -413,6 +414,7 @@ class Trainer:
             "recipe": {**asdict(self.recipe), "rows": len(self.pairs)},
             "history": list(self.history),
             "losses": self._losses,
+            "warnings": list(self.warnings),
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
         }

@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from encoderlab.data.synthetic.item import SyntheticItem, check_language
 from encoderlab.data.synthetic.world import KINDS, generate
 from encoderlab.errors import UsageError
-from encoderlab.whole_files import write_whole
+from encoderlab.whole_files import sweep, unfinished_folder, write_whole
 
 # So many repeats in a row say that next to no caption of a kind is left.
 MOST_REPEATS = 2000
@@ -62,8 +60,8 @@ def write_dataset(
             want="a new folder, so that nothing is overwritten",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    sweep(target.parent, target.name)
+    with unfinished_folder(target) as work:
         items = distinct_items(
             n, split=split, kinds=kinds, size=size, first_index=first_index,
             distinct=distinct_captions,
@@ -73,8 +71,6 @@ def write_dataset(
             target.rmdir()
         os.chmod(work, 0o755)
         work.rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return target
 
 

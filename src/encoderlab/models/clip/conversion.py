@@ -392,7 +392,7 @@ def _their_preprocess(preprocess: Preprocess) -> dict[str, Any]:
 
 def write_weights(weights: dict[str, Tensor], folder: Path) -> None:
     """`model.safetensors`, whole or not at all."""
-    with replacing(folder / "model.safetensors") as unfinished:
+    with replacing(folder / "model.safetensors", in_a_folder=True) as unfinished:
         save_file(weights, unfinished, metadata={"format": "pt"})
 
 
