@@ -145,3 +145,9 @@ def test_a_siglip_is_a_dual_encoder_like_the_plain_calls(family, vision_folder, 
         np.testing.assert_allclose(encoder.embed_images(_images()), normalise(image), atol=1e-5)
     assert encoder.embed_images(_images()).shape == (3, encoder.dim)
     assert encoder.logit_scale == pytest.approx(model.logit_scale.exp().item(), rel=1e-5)
+
+
+def test_one_text_alone_is_not_taken_for_its_letters(clip_folder: Path) -> None:
+    encoder = load_dual(str(clip_folder), "cpu", "float32")
+    with pytest.raises(UsageError, match="one text alone: got 'a star'; expected a list"):
+        encoder.embed_texts("a star")

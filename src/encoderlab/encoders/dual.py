@@ -150,7 +150,13 @@ class DualEncoder:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
-        """Vectors of sentences; what is longer than the context is cut."""
+        """Vectors of sentences; what is longer than the context is cut.
+
+        Raises:
+            UsageError: one text alone, which would be taken for a list of its letters.
+        """
+        if isinstance(texts, str):
+            raise UsageError("one text alone", got=texts, want=f"a list: [{texts!r}]")
         parts = [np.zeros((0, self.dim), dtype=np.float32)]
         for start in range(0, len(texts), TEXT_BATCH):
             tokens = self.tokenizer(texts[start : start + TEXT_BATCH]).to(self.device)
