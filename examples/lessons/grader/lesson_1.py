@@ -548,13 +548,6 @@ def _check_text(embed_text: Any, encoder: Any, sentence: str) -> None:
             f"텍스트 임베딩의 모양이 ({d},)로, 배치 차원(batch dimension)이 빠졌습니다. "
             f"문장 하나도 행 하나로 두어 (1, {d})이어야 합니다.",
         )
-    if got.ndim == 2 and len(got) == len(sentence):
-        raise Wrong(
-            f"your text embedding has shape {got.shape}: one row for each *letter* of {sentence!r}."
-            " The encoder takes a list of sentences: put the one sentence into a list.",
-            f"텍스트 임베딩의 모양이 {got.shape}입니다. {sentence!r}의 *글자*마다 행이 하나씩 "
-            "생겼습니다. 인코더는 문장의 리스트를 받으므로 문장 하나도 리스트에 넣으십시오.",
-        )
     if got.shape != (1, d):
         raise Wrong(
             f"your text embedding has shape {got.shape}; expect (1, {d}).",
