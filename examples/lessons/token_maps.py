@@ -1,0 +1,49 @@
+"""What lesson 4 needs beside the tokens: maps on the page, and where a shape really is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+FAR = 60  # of 765: how far a pixel's colour is from the ground's to belong to a shape
+
+
+def maps(values: Sequence[Any], titles: Sequence[str]) -> Any:
+    """Maps (rows, columns) beside one another, each with its own scale of colours: a figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.7 * len(titles), 2.7))
+    for axes, one, title in zip(
+        figure.subplots(1, len(titles), squeeze=False)[0], values, titles, strict=True
+    ):
+        shown = axes.imshow(np.asarray(one, dtype=float), cmap="viridis")
+        axes.set_title(title, size=9)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        figure.colorbar(shown, ax=axes, fraction=0.046)
+    figure.tight_layout()
+    return figure
+
+
+def covered(view: Image.Image, grid: tuple[int, int]) -> np.ndarray:
+    """The patches (rows, columns) that a shape covers by more than half; its ground is plain.
+
+    Args:
+        view: what the encoder sees of the picture.
+    """
+    rows, columns = grid
+    pixels = np.asarray(view.convert("RGB").resize((columns * 8, rows * 8)), dtype=int)
+    ground = np.median(pixels.reshape(-1, 3), axis=0)
+    is_shape = np.abs(pixels - ground).sum(axis=-1) > FAR
+    return is_shape.reshape(rows, 8, columns, 8).mean(axis=(1, 3)) > 0.5
+
+
+def higher_inside(values: Any, inside: np.ndarray) -> float:
+    """Of a patch inside and one outside: how often the one inside has the higher value. 1 is a
+    perfect map, 0.5 a map that says nothing, 0 one that is upside down."""
+    found = np.asarray(values, dtype=float)
+    a, b = found[inside][:, None], found[~inside][None]
+    return float((a > b).mean() + (a == b).mean() / 2)
