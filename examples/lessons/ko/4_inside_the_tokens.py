@@ -162,9 +162,9 @@ def _(check_2, nine, seen, top, tower, vision):
     views = [vision.preprocess.view(one.image) for one in nine]
     mo.hstack(
         [
-            mo.image(views[2], width=200, height=200),
+            mo.image(views[2], width=130, height=130),
             token_maps.maps([lengths[2], lengths[5]], ["length, picture 2", "length, picture 5"]),
-            mo.image(views[5], width=200, height=200),
+            mo.image(views[5], width=130, height=130),
         ],
         justify="start",
         align="center",
