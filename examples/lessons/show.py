@@ -77,6 +77,7 @@ def among(values: Mapping[str, Sequence[float]], marks: Mapping[str, float], x_n
         axes.hist(found, bins=20, color="grey", label="shuffled")
         axes.axvline(marks[name], color="tab:red", label="as it is")
         axes.set(title=name, xlabel=x_name)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_yticks([])
     panels[0].legend(frameon=False)
     figure.tight_layout()

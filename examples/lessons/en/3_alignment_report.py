@@ -292,8 +292,8 @@ def _(check_3, noise_x, noise_y, published_cka, x, y):
 def _():
     mo.md(r"""
     Look how the two pictures differ. Even the biased number tells the truth once it stands among
-    its own shuffles: the noise with its high value is in the middle of the crowd, the real pairs
-    are far outside.
+    its own shuffles: the noise with its high value is within the crowd, the real pairs are far
+    outside.
 
     For the debiased CKA the shuffles can be spared. Over all pairings its mean is 0 and its
     variance $2/(n(n-3))$, whatever the data, so that
@@ -723,8 +723,8 @@ def _(report):
 
     mo.md(rf"""
     The third answer is the hardest to swallow. Over all samples {trained_ahead("cka_linear")} of
-    the 3 encoders are ahead of their untrained copies; within types it is
-    {trained_ahead("cka_within")}. An untrained network is not blind: it passes on how dark a
+    the 3 encoders are ahead of their untrained copies; within types
+    {trained_ahead("cka_within")} of them. An untrained network is not blind: it passes on how dark a
     picture is and where its ink lies, and that may be enough to go along with some captions. Where
     an encoder is ahead over all samples but not within types, all that these samples show of its
     training is that it tells the types apart. One number would have hidden this.
