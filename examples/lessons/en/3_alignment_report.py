@@ -724,10 +724,10 @@ def _(report):
     mo.md(rf"""
     The third answer is the hardest to swallow. Over all samples {trained_ahead("cka_linear")} of
     the 3 encoders are ahead of their untrained copies; within types
-    {trained_ahead("cka_within")} of them. An untrained network is not blind: it passes on how dark a
-    picture is and where its ink lies, and that may be enough to go along with some captions. Where
-    an encoder is ahead over all samples but not within types, all that these samples show of its
-    training is that it tells the types apart. One number would have hidden this.
+    {trained_ahead("cka_within")} of them. An untrained network is not blind: it passes on how
+    dark a picture is and where its ink lies, and that may be enough to go along with some
+    captions. Where an encoder is ahead over all samples but not within types, all that these
+    samples show of its training is that it tells the types apart. One number would have hidden this.
     """)
     return
 
