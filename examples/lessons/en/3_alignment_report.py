@@ -727,7 +727,8 @@ def _(report):
     {trained_ahead("cka_within")} of them. An untrained network is not blind: it passes on how
     dark a picture is and where its ink lies, and that may be enough to go along with some
     captions. Where an encoder is ahead over all samples but not within types, all that these
-    samples show of its training is that it tells the types apart. One number would have hidden this.
+    samples show of its training is that it tells the types apart. One number would have hidden
+    this.
     """)
     return
 
