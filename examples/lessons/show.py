@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import marimo as mo
@@ -52,5 +52,39 @@ def curve(values: Sequence[float], level: float, x: str, y: str, level_name: str
     axes.axhline(level, color="grey", linestyle="--", linewidth=1)
     axes.text(len(values) - 1, 1.02 * level, level_name, ha="right", va="bottom", color="grey")
     axes.set(xlabel=x, ylabel=y, ylim=(0, 1.2 * max(level, *values)))
+    figure.tight_layout()
+    return figure
+
+
+def lines(x: Sequence[float], series: Mapping[str, Sequence[float]], x_name: str, y: str) -> Any:
+    """Several curves over the same numbers, which grow by factors: a figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 2.8))
+    axes = figure.subplots()
+    for name, values in series.items():
+        axes.plot(x, values, marker="o", label=name)
+    axes.axhline(0, color="grey", linestyle="--", linewidth=1)
+    axes.set(xlabel=x_name, ylabel=y, xscale="log")
+    axes.set_xticks(x, [f"{one:g}" for one in x])
+    axes.minorticks_off()
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def among(values: Mapping[str, Sequence[float]], marks: Mapping[str, float], x_name: str) -> Any:
+    """How often which values occur, a panel each, and where one value stands: a figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 2.6))
+    panels = figure.subplots(1, len(values), squeeze=False)[0]
+    for axes, (name, found) in zip(panels, values.items(), strict=True):
+        axes.hist(found, bins=20, color="grey", label="shuffled")
+        axes.axvline(marks[name], color="tab:red", label="as it is")
+        axes.set(title=name, xlabel=x_name)
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_yticks([])
+    panels[0].legend(frameon=False)
     figure.tight_layout()
     return figure

@@ -223,7 +223,7 @@ def test_a_compressor_of_another_layer_is_refused(trained, photos, lab):
 
 
 def test_tokens_that_would_not_fit_are_not_begun(photos, lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 100_000))
     said = lab("compress", "training.epochs=1", *SMALL, "--images", str(photos))
     assert said.code == 1
     assert "would not fit on the disk" in said.err

@@ -39,7 +39,7 @@ MISTAKES = [
     ("ls encoder", "Did you mean 'encoders'?"),
     ("train hydra/launcher=jobli -m epochs=1,2", "hydra/launcher"),
     ("train --cfg job -m epochs=1,2", "--multirun"),
-    ("completion fish", "bash"),
+    ("completion powershell", "bash"),
     ("coral --info nonsense", "one of all, config"),
     ("coral --cfg --json", "--cfg needs a value"),
     ("coral --package", "--package needs a value"),
