@@ -171,7 +171,7 @@ def test_a_name_that_is_loaded_late_is_visible_to_type_checkers(name):
 
     tree = ast.parse((SOURCES / "encoderlab/__init__.py").read_text(encoding="utf-8"))
     (block,) = (
-        n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test)
+        n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"
     )
     seen = {
         alias.asname or alias.name: f"{one.module}:{alias.name}"
