@@ -37,6 +37,8 @@ class Disk:
 
     def leave(self, room: int) -> None:
         """Makes the disk so small that only `room` bytes can be written."""
+        if room < PAGE:  # size=0 would mean no limit, and no limit can be set again after it
+            (self.place / "filler").write_bytes(b"\0" * PAGE)
         about = os.statvfs(self.place)
         used = (about.f_blocks - about.f_bfree) * about.f_frsize
         self._remount(f"size={used + room // PAGE * PAGE}")
