@@ -238,6 +238,16 @@ def test_two_processes_share_the_work_and_double_nothing(
     assert not list((tmp_path / "shared" / ".locks").iterdir())
 
 
+def test_what_a_run_left_that_was_killed_beside_this_one_goes(encoder, samples, tmp_path) -> None:
+    whole = extract_images(encoder, samples, tmp_path)
+    (shelf,) = (path.parent for path in tmp_path.glob("*/key.json"))
+    left = shelf / ".0123abcd-x1y2z3w4.part"
+    left.mkdir()
+    again = extract_images(encoder, samples, tmp_path)
+    assert not left.exists()
+    assert (again.array("pooled") == whole.array("pooled")).all()
+
+
 def test_the_lock_of_a_run_killed_after_its_last_chunk_goes(encoder, samples, tmp_path) -> None:
     extract_images(encoder, samples, tmp_path)
     left = tmp_path / ".locks" / "00ff"

@@ -169,6 +169,7 @@ def _extract(
         with progress(title, total=len(missing), unit="sample") as bar:
             by.extract(work, chunks, shelves, batch_size, bar)
     for shelf in shelves.values():
+        shelf.sweep()  # another run may have been killed meanwhile, and this one have done its work
         shelf.refresh()
     return _collected(items, digests, unreadable, shelves, len(missing))
 

@@ -258,9 +258,13 @@ class Shelf:
         damaged = [name for name in _chunk_names(self.folder) if not self._is_whole(name, True)]
         for name in damaged:
             shutil.rmtree(self.folder / name)
-        sweep(self.folder)
+        self.sweep()
         self.refresh()
         return damaged
+
+    def sweep(self) -> None:
+        """Takes away what killed runs left; what others are writing stays."""
+        sweep(self.folder)
 
     def delete(self) -> None:
         """Removes the whole shelf."""
