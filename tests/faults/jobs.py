@@ -138,6 +138,10 @@ class TrainJob(Job):
         return [*self.argv, "--resume", "out"]
 
     def same(self, out: Path, whole: Path) -> None:
+        self.same_training(out, whole)
+
+    def same_training(self, out: Path, whole: Path) -> None:
+        """Whether both learnt the same, to the last bit."""
         for name in (self.latest, self.best):
             one, other = (
                 checkpoint.read(folder / "checkpoints" / name, self.format)
@@ -157,7 +161,7 @@ class CompressJob(TrainJob):
     """The same, and the store of tokens that it keeps."""
 
     def same(self, out: Path, whole: Path) -> None:
-        super().same(out, whole)
+        self.same_training(out, whole)
         assert bytes_of(out / "store") == bytes_of(whole / "store")
 
 
