@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from encoderlab import whole_files
+from encoderlab.errors import UsageError
 from encoderlab.whole_files import replacing, replacing_folder, sweep, write_whole
 
 
@@ -129,3 +130,12 @@ def test_a_folder_killed_between_its_two_renames_is_put_back(tmp_path: Path, mon
     sweep(tmp_path)
     assert (path / "a").read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("precious")
+    (tmp_path / ".lock").symlink_to("elsewhere")
+    with pytest.raises(UsageError, match="a link is where a file of ours should be"):
+        whole_files.refuse_link(tmp_path / ".lock")
+    whole_files.refuse_link(tmp_path / "elsewhere")
+    whole_files.refuse_link(tmp_path / "nothing")

@@ -3,7 +3,7 @@ renamed.
 
 What is being written is called `.NAME-xxxxxxxx.part` and locked by its writer. The system lets go
 of a lock when its process dies, so one that nobody holds is what a killed process has left, and
-goes when the same name is written next. Standard library only; knows nothing of what is written.
+goes when the same name is written next. Knows nothing of what is written.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from encoderlab.errors import UsageError
 
 UNFINISHED, OLD = ".part", ".part-old"
 NO_ROOM = 64 << 10  # bytes
@@ -246,3 +248,15 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def refuse_link(path: Path) -> None:
+    """Passes a file of ours, or none: behind a link may be anything, and it would be written to.
+
+    Raises:
+        UsageError: a link stands there.
+    """
+    if path.is_symlink():
+        raise UsageError(
+            "a link is where a file of ours should be", got=str(path), hint="remove the link"
+        )

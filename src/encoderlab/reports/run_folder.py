@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.json_text import record_in
-from encoderlab.whole_files import write_whole
+from encoderlab.whole_files import refuse_link, write_whole
 
 CONFIG, RECORD, LOCK = "config.yaml", "run.json", ".lock"
 FORMAT = 1
@@ -154,6 +154,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         UsageError: another process is at it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_link(folder / LOCK)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)

@@ -89,6 +89,13 @@ class Changes:
     skipped: list[Skipped] = field(default_factory=list)
 
 
+def _is_begun(place: Place) -> bool:
+    try:
+        return place.read(ABOUT) is not None
+    except UnicodeDecodeError:  # something is: `open` says what is wrong with it
+        return True
+
+
 class Index:
     """Images by their embeddings, kept on disk and searched by a sentence or an image.
 
@@ -120,9 +127,9 @@ class Index:
             MissingError: the storage cannot be reached, or its package is not installed.
         """
         place = Place(db)
-        if place.read(ABOUT) is None:
+        if not _is_begun(place):
             with place.alone():
-                if place.read(ABOUT) is None:  # no other process has made it meanwhile
+                if not _is_begun(place):  # no other process has made it meanwhile
                     about = {
                         "format": FORMAT,
                         "model": encoder.name,

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from encoderlab.data.places import PACKAGES
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.progress import note
-from encoderlab.whole_files import write_whole
+from encoderlab.whole_files import refuse_link, write_whole
 
 LOCK = ".lock"
 # LanceDB reads and writes these by itself; index.json needs a package of fsspec's beside it.
@@ -105,11 +105,13 @@ class Place:
 
         Raises:
             OSError: the folder cannot be written.
+            UsageError: the lock is a link to somewhere else.
         """
         if self.folder is None:  # object storage has no locks
             yield
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        refuse_link(self.folder / LOCK)
         lock = FileLock(self.folder / LOCK)
         try:
             lock.acquire(timeout=0)
