@@ -198,7 +198,7 @@ def spoil_lines(rng: Random, text: str) -> tuple[str, str]:
 def spoil_text(rng: Random, text: str) -> Spoiled:
     """Lines, then perhaps the encoding, or raw bytes."""
     if rng.random() < 0.2:
-        return spoil_bytes(rng, text.encode())
+        return spoil_bytes(rng, text.encode("utf-8", "surrogatepass"))
     said = []
     for _ in range(rng.choice((0, 1, 1, 2))):
         text, what = spoil_lines(rng, text)

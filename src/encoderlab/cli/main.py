@@ -74,9 +74,15 @@ def _dispatch(typed: list[str]) -> int:
 def _completion(rest: list[str]) -> int:
     from encoderlab.cli import completion
 
-    if not rest or rest[0] in ("-h", "--help"):
+    if not rest:
+        raise UsageError(
+            "no shell is named",
+            want="encoderlab completion bash, zsh, fish or tcsh",
+            hint="how to install it: encoderlab completion --help",
+        )
+    if rest[0] in ("-h", "--help"):
         print(completion.USAGE)
-        return 0 if rest else 2
+        return 0
     print(completion.script(rest[0]))
     return 0
 

@@ -278,7 +278,7 @@ def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scor
                     ) from None
                 if encoder in encoders and llm in llms:
                     found.setdefault(str(line["benchmark"]), {})[encoder, llm] = score
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError("the file of scores cannot be read", got=f"{path}: {error}",
                          want="CSV in UTF-8") from error  # fmt: skip
     if not found:
