@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -139,3 +141,40 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
         whole_files.refuse_link(tmp_path / ".lock")
     whole_files.refuse_link(tmp_path / "elsewhere")
     whole_files.refuse_link(tmp_path / "nothing")
+
+
+def test_a_folder_swept_before_it_was_locked_is_made_again(tmp_path: Path, monkeypatch) -> None:
+    make, swept = tempfile.mkdtemp, []
+
+    def then_swept(*words: str) -> str:
+        made = make(*words)
+        if len(swept) < 3:
+            swept.append(made)
+            sweep(tmp_path)
+        return made
+
+    monkeypatch.setattr(tempfile, "mkdtemp", then_swept)
+    with replacing_folder(tmp_path / "folder") as unfinished:
+        (unfinished / "a").write_text("a")
+    assert len(swept) == 3 and not any(Path(made).exists() for made in swept)
+    assert (tmp_path / "folder" / "a").read_text() == "a"
+
+
+def test_what_a_sweep_takes_away_stays_locked_until_it_is_gone(tmp_path: Path, monkeypatch) -> None:
+    """Who has just made it, and asks for the lock only now, must not believe it to be his."""
+    a_folder, a_file = tmp_path / ".folder-00000000.part", tmp_path / ".a.txt-00000000.part"
+    a_folder.mkdir()
+    a_file.touch()
+    got: dict[str, bool | None] = {}
+
+    def asked(path: Path) -> None:
+        handle = os.open(path, os.O_RDONLY)
+        got[path.name] = whole_files._lock(handle)
+        os.close(handle)
+
+    rmtree, unlink = shutil.rmtree, Path.unlink
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **how: (asked(path), rmtree(path, **how)))
+    monkeypatch.setattr(Path, "unlink", lambda path, **how: (asked(path), unlink(path, **how)))
+    sweep(tmp_path)
+    assert got == {a_folder.name: False, a_file.name: False}
+    assert not list(tmp_path.iterdir())

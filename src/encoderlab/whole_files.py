@@ -156,18 +156,20 @@ def sweep(folder: Path, name: str | None = None) -> None:
     which = f".{'*' if name is None else glob.escape(name)}-????????"
     for old in folder.glob(which + OLD):
         new = old.with_name(old.name.removesuffix(OLD) + UNFINISHED)
-        if new.exists() and not _is_left(new):
-            continue
-        with suppress(OSError):  # the new one may have come
-            old.rename(folder / old.name[1 : -len("-????????" + OLD)])
-        shutil.rmtree(old, ignore_errors=True)
+        with _if_left(new) as left:
+            if new.exists() and not left:
+                continue
+            with suppress(OSError):  # the new one may have come
+                old.rename(folder / old.name[1 : -len("-????????" + OLD)])
+            shutil.rmtree(old, ignore_errors=True)
     for unfinished in folder.glob(which + UNFINISHED):
-        if not _is_left(unfinished):
-            continue
-        if unfinished.is_dir():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        else:
-            unfinished.unlink(missing_ok=True)
+        with _if_left(unfinished) as left:
+            if not left:
+                continue
+            if unfinished.is_dir():
+                shutil.rmtree(unfinished, ignore_errors=True)
+            else:
+                unfinished.unlink(missing_ok=True)
 
 
 def _new_file(path: Path) -> tuple[Path, int | None]:
@@ -177,9 +179,13 @@ def _new_file(path: Path) -> tuple[Path, int | None]:
 
 
 def _new_folder(path: Path) -> tuple[Path, int | None]:
-    with _about(path):
-        made = Path(tempfile.mkdtemp(UNFINISHED, f".{path.name}-", path.parent))
-    return made, None if sys.platform == "win32" else os.open(made, os.O_RDONLY)
+    while True:
+        with _about(path):
+            made = Path(tempfile.mkdtemp(UNFINISHED, f".{path.name}-", path.parent))
+        if sys.platform == "win32":
+            return made, None
+        with suppress(FileNotFoundError):  # swept away before it was opened
+            return made, os.open(made, os.O_RDONLY)
 
 
 @contextmanager
@@ -212,18 +218,19 @@ def _locked(make: Callable[[], tuple[Path, int | None]]) -> Iterator[Path]:
             os.close(handle)
 
 
-def _is_left(unfinished: Path) -> bool:
-    """Whether the process that was writing this is gone."""
-    if sys.platform == "win32":
-        return False
+@contextmanager
+def _if_left(unfinished: Path) -> Iterator[bool]:
+    """Whether the process that was writing this is gone. If so, the lock is ours for the time of
+    the block: who has just made it finds it locked, or gone, and makes another."""
     try:
-        handle = os.open(unfinished, os.O_RDONLY)
+        handle = None if sys.platform == "win32" else os.open(unfinished, os.O_RDONLY)
     except OSError:
-        return False
+        handle = None
     try:
-        return _lock(handle) is True
+        yield handle is not None and _lock(handle) is True
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
 
 
 def _lock(handle: int) -> bool | None:
