@@ -5,6 +5,11 @@ from __future__ import annotations
 import shlex
 
 import pytest
+from hydra.errors import MissingConfigException
+
+from encoderlab.cli import mishaps
+from encoderlab.errors import MissingError
+from encoderlab.settings.commands import COMMANDS
 
 MISTAKES = [
     ("corl", "Did you mean 'coral'?"),
@@ -82,13 +87,18 @@ def test_an_error_is_drawn_in_four_parts(lab):
     ]
 
 
-def test_a_launcher_that_is_not_installed_says_how_to_install_it(lab, monkeypatch):
-    from importlib.util import find_spec
+@pytest.mark.parametrize(
+    ("launcher", "says"), [("ray", "docs/en/clusters.md"), ("rq", "pip install hydra-rq-launcher")]
+)
+def test_a_launcher_that_is_not_installed_says_how_to_install_it(launcher, says, lab):
+    said = lab("train", f"hydra/launcher={launcher}", "-m", "epochs=1,2")
+    assert said.code == 3 and says in said.err, said.err
 
-    if find_spec("hydra_plugins") and find_spec("hydra_plugins.hydra_joblib_launcher"):
-        pytest.skip("the launcher is installed")
-    said = lab("train", "hydra/launcher=joblib", "-m", "epochs=1,2")
-    assert said.code == 3 and 'pip install "encoderlab[sweep]"' in said.err
+
+def test_the_launchers_of_an_extra_name_the_extra():
+    missing = MissingConfigException("", "hydra/launcher/joblib", ["basic"])
+    said = mishaps.of_configuration(missing, COMMANDS["train"])
+    assert isinstance(said, MissingError) and 'pip install "encoderlab[sweep]"' in str(said)
 
 
 @pytest.mark.parametrize(
