@@ -17,6 +17,7 @@ from PIL import Image
 
 from encoderlab.data import Sample, read_samples, split_by_image
 from encoderlab.data.csv_table import read_csv, read_labels
+from encoderlab.data.decode import ImageError
 from encoderlab.data.vlm_dataset import TYPED_SETS, VLMDataset
 from encoderlab.errors import MissingError, UsageError
 
@@ -247,3 +248,11 @@ def test_a_record_nested_without_end_is_no_record(tmp_path: Path) -> None:
     file.write_text('{"messages":' * 50_000)
     with pytest.raises(UsageError, match=r"line 1 of .* is no chat record"):
         read_samples(file)
+
+
+def test_a_path_that_no_file_can_have_is_a_file_that_cannot_be_read() -> None:
+    sample = Sample("a", Path("a\0b.png"))
+    with pytest.raises(OSError, match="null byte"):
+        sample.content()
+    with pytest.raises(ImageError):
+        sample.load()

@@ -134,6 +134,11 @@ def test_a_flipped_bit_in_a_saved_state_is_found(tmp_path):
     file.write_bytes(b"")
     with pytest.raises(UsageError, match="this is no saved state of moments"):
         Moments.load(file)
+    newer = bytearray(content)
+    newer[newer.rfind(b"PK\x01\x02") + 6] = 255  # the version of zip that is needed to read it
+    file.write_bytes(newer)
+    with pytest.raises(UsageError, match="this is no saved state of moments"):
+        Moments.load(file)
     content[200] ^= 1
     file.write_bytes(content)
     with pytest.raises(UsageError, match="this is no saved state of moments"):

@@ -36,6 +36,8 @@ def test_it_comes_back(tmp_path: Path, record: dict) -> None:
         (("step",), [], "does not fit together"),
         (("model", "config", "embed_dim"), [[]], "does not fit together"),
         (("model", "config", "text", "layers"), -0.0, "layers of the text encoder is no size"),
+        (("model", "config", "vision", "norm_eps"), {}, "norm_eps of the image encoder"),
+        (("model", "config", "text", "end_token_id"), 1.5, "end_token_id of the text encoder"),
         (("model", "config", "vision", "width"), 3 * 2**38, "more weights than the checkpoint has"),
         (("model", "config", "text", "layers"), 10**9, "more weights than the checkpoint has"),
         (("model", "config", "text", "context_length"), 10**9, "more weights than the checkpoint"),

@@ -54,7 +54,10 @@ class Sample:
             OSError: the file cannot be read.
         """
         if isinstance(self.image, Path):
-            return self.image.read_bytes()
+            try:
+                return self.image.read_bytes()
+            except ValueError as error:  # no system has a file of such a name
+                raise OSError(errno.EINVAL, str(error)) from error
         if isinstance(self.image, Packed):
             try:
                 return self.image.read()

@@ -10,10 +10,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from encoderlab.errors import MissingError, UsageError, did_you_mean
-from encoderlab.json_text import record_in
+from encoderlab.models.folder import read_record
 from encoderlab.models.hub import local_folder
 from encoderlab.settings.aliases import encoder_aliases, llm_aliases
 
@@ -119,20 +119,3 @@ def _folder(name: str, path: Path, kind: Kind) -> Checkpoint:
             "training run with checkpoints/best.ckpt",
         )
     return Checkpoint(name, path, kind, str(read_record(config).get("model_type")))
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """What a JSON file of a checkpoint says.
-
-    Raises:
-        UsageError: it cannot be read, or holds something else than a mapping.
-    """
-    try:
-        return record_in(path)
-    except ValueError as error:
-        raise UsageError(
-            f"{path.name} cannot be read",
-            got=f"{path}: {error}",
-            want="a JSON mapping",
-            hint="the file is damaged or cut short: fetch it again",
-        ) from error

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from encoderlab.encoders.backends.contract import TORCH, Engine, ImageSide, ran_in
 from encoderlab.encoders.backends.equip import equipped
 from encoderlab.encoders.backends.parity import ParityReport
-from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, read_record, resolve
+from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.loading import read_part
 from encoderlab.encoders.shared import shareable
@@ -29,6 +29,7 @@ from encoderlab.encoders.vision import BATCH, VisionEncoder, load_vision, stack
 from encoderlab.errors import UsageError
 from encoderlab.models import checkpoint as training_checkpoint
 from encoderlab.models.clip import CLIP, Preprocess
+from encoderlab.models.folder import read_record
 
 SIGLIP = ("siglip", "siglip2")
 FAMILIES = ("clip", *SIGLIP, TRAINING)

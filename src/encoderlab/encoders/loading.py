@@ -15,8 +15,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from encoderlab.encoders.checkpoint import Checkpoint, read_record
+from encoderlab.encoders.checkpoint import Checkpoint
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
+from encoderlab.models.folder import INDEX, read_record, shard_files, weight_files
 
 TRUST_HINT = "trust_remote_code=True runs the checkpoint's own Python: only for a source you trust"
 SIDES = ("vision", "text")
@@ -237,38 +238,10 @@ def _read(found: dict[str, Path], prefix: str) -> dict[str, Tensor]:
     return weights
 
 
-def shard_files(index: Path) -> dict[str, Path]:
-    """Which file beside `index`, a model.safetensors.index.json, holds which tensor.
-
-    Raises:
-        UsageError: it is no such index, or names a file elsewhere.
-    """
-    names = read_record(index).get("weight_map")
-    if not isinstance(names, dict) or not names:
-        raise UsageError(
-            "the index of the weights names no file", got=str(index), want="a table weight_map"
-        )
-    for file in names.values():
-        if not isinstance(file, str) or Path(file).name != file:
-            raise UsageError(
-                "the index of the weights leaves the checkpoint's folder",
-                got=f"{file!r} in {index}",
-                want="names of files beside it",
-            )
-    return {name: index.parent / file for name, file in names.items()}
-
-
 def _files(folder: Path) -> dict[str, Path]:
     """Which file holds which tensor."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        return shard_files(index)
-    whole = folder / "model.safetensors"
-    if not whole.is_file():
-        raise MissingError(
-            "the checkpoint has no weights in safetensors",
-            got=f"no {whole}",
-            hint="convert it with transformers' save_pretrained",
-        )
+    if (folder / INDEX).is_file():
+        return shard_files(folder / INDEX)
+    (whole,) = weight_files(folder)
     with safe_open(whole, framework="pt") as content:
         return dict.fromkeys(content.keys(), whole)

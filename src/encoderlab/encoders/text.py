@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, read_record, resolve
+from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import (
@@ -30,6 +30,7 @@ from encoderlab.encoders.loading import (
 from encoderlab.encoders.reloading import reloadable
 from encoderlab.encoders.shared import shareable
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.models.folder import read_record
 from encoderlab.progress import note
 
 MAX_LENGTH = 128

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,7 +184,7 @@ class Moments:
         state = cls()
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                state.n = int(arrays["n"][0])
+                state.n = operator.index(arrays["n"][0])
                 for key in arrays.files:
                     kind, *names = key.split("|")
                     if kind == "mean":
@@ -192,8 +195,11 @@ class Moments:
                         getattr(state, kind)[names[0], names[1]] = torch.from_numpy(arrays[key])
             state._check()
         except (
-            OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile,
+            OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError,
+            SyntaxError, MemoryError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
         ) as error:  # fmt: skip
+            # RuntimeError: a zip of a kind that Python does not read; SyntaxError, TokenError: the
+            # header of an array is a piece of Python.
             raise UsageError(
                 "this is no saved state of moments", got=f"{path}: {error}", want="an .npz of ours"
             ) from error

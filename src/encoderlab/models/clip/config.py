@@ -15,6 +15,10 @@ Activation = Literal["gelu", "quick_gelu", "gelu_pytorch_tanh"]
 ACTIVATIONS: tuple[Activation, ...] = ("gelu", "quick_gelu", "gelu_pytorch_tanh")
 
 
+# What must be a multiple of something is also looked at by that; ids begin at 0.
+MAY_BE_ZERO = ("width", "image_size", "patch_size", "heads", "end_token_id")
+
+
 def _require_multiple(what: str, number: int, of_what: str, divisor: int) -> None:
     if number < 1 or divisor < 1 or number % divisor:
         raise UsageError(
@@ -27,12 +31,15 @@ def _require_multiple(what: str, number: int, of_what: str, divisor: int) -> Non
 def _require_counts(what: str, shape: Any) -> None:
     """Sizes that come from a file: whole and positive, before anything is reckoned with them."""
     for one in dataclasses.fields(shape):
-        if one.name in ("activation", "norm_eps", "end_token_id"):
-            continue
         value = getattr(shape, one.name)
+        if one.name == "norm_eps" and not (type(value) in (int, float) and 0 <= value < 1):
+            raise UsageError(
+                f"the norm_eps of the {what} is no small number", got=value, want="such as 1e-05"
+            )
+        if one.name in ("activation", "norm_eps") or (one.name, value) == ("end_token_id", None):
+            continue
         counts = list(value) if one.name == "blocks" else [value]
-        # What must be a multiple of something is also looked at by that.
-        least = 0 if one.name in ("width", "image_size", "patch_size", "heads") else 1
+        least = 0 if one.name in MAY_BE_ZERO else 1
         if not all(type(count) is int and count >= least for count in counts):
             raise UsageError(
                 f"the {one.name} of the {what} is no size", got=value, want="a whole number from 1"

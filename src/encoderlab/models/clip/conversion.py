@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
-from encoderlab.json_text import record_in
 from encoderlab.models.clip.clip import CLIP
 from encoderlab.models.clip.config import (
     ACTIVATIONS,
@@ -29,6 +28,7 @@ from encoderlab.models.clip.config import (
 )
 from encoderlab.models.clip.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
 from encoderlab.models.clip.tokenizer import END, START, Tokenizer
+from encoderlab.models.folder import WEIGHTS, read_record, weight_files
 from encoderlab.models.hub import local_folder
 from encoderlab.whole_files import replacing, write_whole
 
@@ -145,10 +145,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             got=str(folder),
             want="a folder with config.json and model.safetensors",
         )
-    try:
-        record = record_in(path)
-    except ValueError as error:
-        raise UsageError("config.json cannot be read", got=f"{path}: {error}") from error
+    record = read_record(path)
     family = record.get("model_type")
     if family != "clip":
         raise UsageError(
@@ -158,13 +155,6 @@ def read_config(folder: Path) -> dict[str, Any]:
             hint=f"its folder: {folder}",
         )
     return record
-
-
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        return record_in(path)
-    except ValueError as error:
-        raise UsageError(f"{path.name} cannot be read", got=f"{path}: {error}") from error
 
 
 def _our_config(record: dict[str, Any]) -> CLIPConfig:
@@ -305,31 +295,8 @@ def _fill(model: CLIP, weights: dict[str, Tensor], folder: Path) -> None:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        files = sorted(set(_record(index)["weight_map"].values()))
-        if not all(Path(file).name == file for file in files):
-            raise UsageError(
-                "the index of the weights leaves the checkpoint's folder",
-                got=f"{', '.join(files)} in {index}",
-                want="names of files beside it",
-            )
-    else:
-        files = ["model.safetensors"]
     weights: dict[str, Tensor] = {}
-    for file in files:
-        path = folder / file
-        if not path.is_file():
-            pickled = (
-                " (only pickled weights are there, and those are not opened)"
-                if any(folder.glob("*.bin"))
-                else ""
-            )
-            raise MissingError(
-                "the checkpoint has no weights in safetensors",
-                got=f"no {path}{pickled}",
-                hint="convert it with transformers' save_pretrained",
-            )
+    for path in weight_files(folder):
         try:
             weights.update(load_file(path))
         except (SafetensorError, OSError) as error:
@@ -346,10 +313,10 @@ def _pad_id(folder: Path, text: dict[str, Any]) -> int | None:
     path = folder / "tokenizer_config.json"
     if not path.is_file() or not (folder / "tokenizer.json").is_file():
         return None
-    token = _record(path).get("pad_token")
+    token = read_record(path).get("pad_token")
     if isinstance(token, dict):
         token = token.get("content")
-    stored = _record(folder / "tokenizer.json")
+    stored = read_record(folder / "tokenizer.json")
     known = {entry["content"]: entry["id"] for entry in stored.get("added_tokens", [])}
     known.update(stored.get("model", {}).get("vocab", {}) if token not in known else {})
     number = known.get(token)
@@ -360,7 +327,7 @@ def _read_preprocess(folder: Path, image_size: int) -> Preprocess:
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return Preprocess(image_size)
-    record = _record(path)
+    record = read_record(path)
     crops = record.get("do_center_crop", True)
     return Preprocess(
         image_size,
@@ -392,7 +359,7 @@ def _their_preprocess(preprocess: Preprocess) -> dict[str, Any]:
 
 def write_weights(weights: dict[str, Tensor], folder: Path) -> None:
     """`model.safetensors`, whole or not at all."""
-    with replacing(folder / "model.safetensors", in_a_folder=True) as unfinished:
+    with replacing(folder / WEIGHTS, in_a_folder=True) as unfinished:
         save_file(weights, unfinished, metadata={"format": "pt"})
 
 

@@ -1,0 +1,81 @@
+"""The files of a checkpoint's folder in the form of transformers: what its JSON says, and which of
+them hold the weights. Opens no weight, knows no model family.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.json_text import record_in
+
+WEIGHTS = "model.safetensors"
+INDEX = f"{WEIGHTS}.index.json"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What a JSON file of a checkpoint says.
+
+    Raises:
+        UsageError: it cannot be read, or holds something else than a mapping.
+    """
+    try:
+        return record_in(path)
+    except ValueError as error:
+        raise UsageError(
+            f"{path.name} cannot be read",
+            got=f"{path}: {error}",
+            want="a JSON mapping",
+            hint="the file is damaged or cut short: fetch it again",
+        ) from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors that hold the weights: one, or all that an index names.
+
+    Raises:
+        MissingError: a file is not there.
+        UsageError: the index is none, or names a file elsewhere.
+    """
+    index = folder / INDEX
+    if index.is_file():
+        return sorted(set(shard_files(index).values()))
+    whole = folder / WEIGHTS
+    if not whole.is_file():
+        pickled = any(folder.glob("*.bin"))
+        only = " (only pickled weights are there, and those are not opened)" if pickled else ""
+        raise MissingError(
+            "the checkpoint has no weights in safetensors",
+            got=f"no {whole}{only}",
+            hint="convert it with transformers' save_pretrained",
+        )
+    return [whole]
+
+
+def shard_files(index: Path) -> dict[str, Path]:
+    """Which file beside `index`, a model.safetensors.index.json, holds which tensor.
+
+    Raises:
+        MissingError: a file that it names is not there.
+        UsageError: it is no such index, or names a file elsewhere.
+    """
+    names = read_record(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise UsageError(
+            "the index of the weights names no file", got=str(index), want="a table weight_map"
+        )
+    for file in names.values():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise UsageError(
+                "the index of the weights leaves the checkpoint's folder",
+                got=f"{file!r} in {index}",
+                want="names of files beside it",
+            )
+        if not (index.parent / file).is_file():
+            raise MissingError(
+                "a part of the weights is not there",
+                got=f"no {index.parent / file}",
+                hint=f"{index.name} names it: copy it too, or fetch the checkpoint again",
+            )
+    return {name: index.parent / file for name, file in names.items()}
