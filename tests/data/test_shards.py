@@ -214,6 +214,8 @@ def test_a_filesystem_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyP
 def test_a_place_with_a_nul_is_no_path() -> None:
     with pytest.raises(UsageError, match="character NUL"):
         read_samples("\x00/*.tar")
+    with pytest.raises(UsageError, match="no path has these characters"):
+        read_samples("\ud800/*.tar")
 
 
 def test_damaged_and_empty_shards_are_refused(tmp_path: Path) -> None:

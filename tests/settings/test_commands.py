@@ -56,7 +56,7 @@ def test_settings_come_back_from_plain_values():
     tokens = COMMANDS["tokens"].settings
     again = from_plain(tokens, {"similarity": {"metric": "dot_product"}, "seed": 3})
     assert (again.similarity.metric, again.seed) == ("dot_product", 3)
-    with pytest.raises(UsageError, match=r"no key similarity\.metrc"):
+    with pytest.raises(UsageError, match=r"no such key: got 'similarity\.metrc'"):
         from_plain(tokens, {"similarity": {"metrc": "cosine"}})
 
 

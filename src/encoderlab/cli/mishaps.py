@@ -43,7 +43,7 @@ def show(error: BaseException, *, verbose: bool = False, where: str = "") -> int
     if known is None:
         print(start + _unexpected(error, verbose), file=sys.stderr)
         return 1
-    lines = [start + known.what]
+    lines = [start + " ".join(known.what.splitlines())]
     if known.got is not None:
         lines.append(f"  got:       {known.got!r}")
     if known.want:

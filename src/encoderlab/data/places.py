@@ -53,6 +53,10 @@ def spelled_out(word: str) -> list[str]:
     """
     if "\x00" in word:
         raise UsageError("a path cannot hold the character NUL", got=word)
+    try:
+        os.fsencode(word)
+    except UnicodeEncodeError as error:
+        raise UsageError("no path has these characters", got=word, want="a path") from error
     places: list[str] = []
     for one in _braces(word):
         if any(sign in one for sign in "*?[") and not Path(one).exists():

@@ -154,8 +154,8 @@ def from_plain(settings: type, values: dict[str, Any], where: str = "") -> Any:
     for name, value in values.items():
         if name not in hints:
             raise UsageError(
-                f"the settings have no key {where}{name}",
-                got=value,
+                "the settings have no such key",
+                got=f"{where}{name}",
                 want="one of " + ", ".join(hints),
             )
         inner = hints[name]
