@@ -92,6 +92,28 @@ def test_a_folder_has_means_intervals_and_ends(here, tmp_path):
     assert len(globbed.json["per_image"]) == 2
 
 
+def test_of_a_folder_the_maps_of_the_images_at_the_ends_are_drawn(here, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(14):
+        Image.effect_noise((40, 40), 5 + 15 * i).convert("RGB").save(tmp_path / f"photos/{i}.png")
+    words = ["tokens", "image.path=photos", "visualization.save_individual=false", "output.dpi=20",
+             "visualization.figsize=[6,5]", "--json"]  # fmt: skip
+    said = here(*words)
+    ends = {
+        Path(image).stem
+        for name in ("neighbour_similarity", "loss_at_half")
+        for images in said.json["ends"][name].values()
+        for image in images
+    }
+    folder = tmp_path / "outputs/tokens"
+    drawn = {p.parent.name.split("-", 1)[1] for p in folder.glob("*/*combined.png")}
+    assert 6 <= len(ends) <= 12 and drawn == ends
+    assert f"maps of the {len(ends)} images at the ends" in said.err
+    assert "visualization.images=all draws those of all 14" in said.err
+    assert here(*words, "visualization.images=all").code == 0
+    assert len(list(folder.glob("*/*combined.png"))) == 14
+
+
 def test_what_is_not_wanted_is_not_written(here, tmp_path):
     said = here("tokens", "output.save_similarities=false", "visualization.save_combined=false",
                 "visualization.save_individual=false", "output.dpi=40")  # fmt: skip

@@ -102,11 +102,18 @@ class TokensResult:
         budgets = ", ".join(f"{grid} to lose {loss}" for loss, grid in self.budgets.items())
         return [*blocks, f"token budget by average pooling: {budgets} of the variance at most"]
 
-    def _of_several(self) -> list[Block]:
-        rows = tuple(
-            (WORDS[name], end, ", ".join(Path(one).name for one in self.ends[name][end]))
+    def at_the_ends(self) -> list[tuple[str, str, list[str]]]:
+        """Of the statistics by which images are told apart: name, end, the images there."""
+        return [
+            (name, end, self.ends[name][end])
             for name in ("neighbour_similarity", "loss_at_half")
             for end in ("lowest", "highest")
+        ]
+
+    def _of_several(self) -> list[Block]:
+        rows = tuple(
+            (WORDS[name], end, ", ".join(Path(one).name for one in images))
+            for name, end, images in self.at_the_ends()
         )
         return [
             self._table(f"means over {len(self.per_image)} images with 95 % intervals"),
@@ -329,11 +336,18 @@ def _draw(
 ) -> tuple[dict[str, str], ...]:
     from encoderlab.plots import tokens as plots
     from encoderlab.plots.style import save
-    from encoderlab.progress import progress
+    from encoderlab.progress import note, progress
 
+    chosen = list(enumerate(results))
+    if len(results) > 1 and visualization.images == "ends":
+        ends = {image for _, _, images in result.at_the_ends() for image in images}
+        chosen = [(number, one) for number, one in chosen if one.source in ends]
+        if len(chosen) < len(results):
+            note(f"maps of the {len(chosen)} images at the ends of the statistics; "
+                 f"visualization.images=all draws those of all {len(results)}")  # fmt: skip
     figures: list[dict[str, str]] = []
-    with progress("drawing maps", len(results), "image") as bar:
-        for number, one in enumerate(results):
+    with progress("drawing maps", len(chosen), "image") as bar:
+        for number, one in chosen:
             # The names that people know for one image; of a folder each has a folder of its own.
             place = out if len(results) == 1 else out / f"{number:04}-{Path(one.source).stem}"
             if visualization.save_combined:

@@ -50,6 +50,10 @@ class Visualization:
     cmap: str = setting("viridis", "colour map")
     save_individual: bool = setting(True, "one file per direction")
     save_combined: bool = setting(True, "all directions in one file")
+    images: str = setting(
+        "ends", "of a folder, the images whose maps are drawn: ends of the statistics, or all",
+        choices=("ends", "all"),
+    )  # fmt: skip
 
 
 @dataclass
