@@ -50,6 +50,9 @@ def test_extracting_again_computes_nothing(filled, clip_folder, world):
         "--dtype", "float32", "--device", "cpu",
     )  # fmt: skip
     assert "20 samples, 0 computed now" in said.out
+    # Of the store it shows what was asked for.
+    assert [row.split()[2] for row in said.out.splitlines()[1:2]] == ["pooled"]
+    assert "1 other shelf in the store: encoderlab features ls" in said.out
 
 
 def test_damage_is_found_named_and_mended(filled):

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeaturesResult:
-    """What is in the store after the action, and what the action did, in words."""
+    """What is in the store after the action, and what the action did, in words.
+
+    Args:
+        shelves: all of the store; after `extract` those that it was about.
+        others: how many more shelves the store has.
+    """
 
     store: str
     done: str
     shelves: tuple[ShelfState, ...]
     left_out: LeftOut = ()
     warnings: tuple[str, ...] = ()
+    others: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: one entry per shelf."""
@@ -65,6 +71,9 @@ class FeaturesResult:
             lines.append("  ".join(cells).rstrip())
         if not self.shelves:
             lines = [f"the store {self.store} is empty"]
+        if self.others:
+            more = _counted(self.others, "other shelf", "other shelves")
+            lines.append(f"{more} in the store: encoderlab features ls")
         return "\n".join([*lines, *([self.done] if self.done else []), *as_lines(self.left_out)])
 
 
@@ -102,6 +111,7 @@ def run(
     store = FeatureStore(out or Path("outputs/features"))
     skipped: LeftOut = ()
     done = ""
+    about: set[str] | None = None  # the shelves to speak of; all where None
     if action == "extract":
         if not target:
             raise UsageError(
@@ -110,7 +120,7 @@ def run(
                 want="encoderlab features extract FOLDER, CSV, JSONL or SHARDS",
             )
         require_place(store.root)
-        done, skipped = _extract(
+        done, skipped, about = _extract(
             store.root, target, encoders, what, img_root, batch_size, device, dtype, backend,
             trust_remote_code, engines.engine(engine, workers),
         )  # fmt: skip
@@ -119,7 +129,9 @@ def run(
     elif action == "prune":
         damaged = sum(len(shelf.prune()) for shelf in store.shelves())
         done = f"{_counted(damaged, 'damaged chunk')} removed" if damaged else "nothing was damaged"
-    shelves = tuple(shelf.state(verify=action == "verify") for shelf in store.shelves())
+    there = store.shelves()
+    chosen = [shelf for shelf in there if about is None or shelf.key.name in about]
+    shelves = tuple(shelf.state(verify=action == "verify") for shelf in chosen)
     if action == "verify":
         damaged = sum(len(one.damaged) for one in shelves)
         if damaged:
@@ -133,7 +145,8 @@ def run(
             )
         chunks = _counted(sum(one.chunks for one in shelves), "chunk")
         done = f"{chunks} read, all as they were written"
-    return FeaturesResult(str(store.root), done, shelves, skipped, as_warnings(skipped))
+    others = len(there) - len(chosen)
+    return FeaturesResult(str(store.root), done, shelves, skipped, as_warnings(skipped), others)
 
 
 def _extract(
@@ -148,13 +161,15 @@ def _extract(
     backend: str,
     trusted: bool,
     by: Engine,
-) -> tuple[str, LeftOut]:
+) -> tuple[str, LeftOut, set[str]]:
+    """What was done, in words; what was left out; the names of the shelves that were asked for."""
     from encoderlab.data.read import read_parts
     from encoderlab.encoders.vision import load_vision
     from encoderlab.features.extract import extract_images
 
     kept, computed = dict.fromkeys(encoders, 0), dict.fromkeys(encoders, 0)
     skipped: dict[tuple[str, str], None] = {}
+    about: set[str] = set()
     loaded = {
         name: load_vision(
             name,
@@ -172,8 +187,9 @@ def _extract(
             kept[name] += len(found)
             computed[name] += found.computed
             skipped.update(dict.fromkeys(left_out(found.skipped)))
+            about.update(shelf.key.name for shelf in found.shelves.values())
     said = [f"{name}: {kept[name]:,} samples, {computed[name]:,} computed now" for name in loaded]
-    return "\n".join(said), tuple(skipped)
+    return "\n".join(said), tuple(skipped), about
 
 
 def _delete(shelves: list[Shelf], target: str | None) -> str:
