@@ -16,6 +16,7 @@ from PIL import Image
 
 from encoderlab import Compressor
 from encoderlab.data.synthetic import generate
+from encoderlab.experiments.compress import _learnt
 from encoderlab.models import checkpoint
 
 SMALL = (
@@ -278,3 +279,9 @@ def test_mistakes_of_show_get_a_sentence(words, code, part, lab, tmp_path):
     said = lab("compress", "show", *words)
     assert said.code == code and part in said.err, said.err
     assert "Traceback" not in said.err
+
+
+def test_a_training_that_taught_nothing_says_so() -> None:
+    (said,) = _learnt(0, 83, 10)
+    assert "no epoch was better than the start" in said and "83 images in 10 steps" in said
+    assert _learnt(3, 83, 10) == ()

@@ -265,8 +265,18 @@ def train(
         _bounds(tokens, val, trainer.model.shape.grid, shape.budgets[0], trainer.model.scale.mean),
         done.checks, done.history, done.seconds, done.images_per_second,
         _int8_error(encoder, val_samples, layer) if data.cache == "int8" else None,
-        left, figures, as_warnings(left),
+        left, figures, (*_learnt(done.best_epoch, len(tokens), done.step), *as_warnings(left)),
     )  # fmt: skip
+
+
+def _learnt(best_epoch: int, images: int, steps: int) -> tuple[str, ...]:
+    """A warning where no epoch was better than what the training starts from."""
+    if best_epoch or not steps:
+        return ()
+    return (
+        f"no epoch was better than the start, made from block-PCA: {images:,} images in {steps:,} "
+        "steps teach little; more images, or more of training.epochs",
+    )
 
 
 def _check_enough(tokens: TokenSource, val: TokenSource) -> None:
