@@ -2,6 +2,7 @@ import marimo
 
 __generated_with = "0.25.2"
 app = marimo.App(
+    width="medium",
     app_title="Lesson 3: Read an alignment report without fooling yourself",
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def exercise_1(cosine: Any) -> Right:
         raise Wrong(
             "right for real numbers, but tensors of whole numbers (int64) raise an error: they "
             "have no length until they are cast, so begin with `.float()`. "
-            f"({wrong.en.split(': ', 1)[-1][:90]})",
+            f"({shorten(wrong.en.split(': ', 1)[-1], 90, placeholder=' …')})",
             "실수에는 맞지만 정수 텐서(int64)에서 오류가 납니다. 정수 텐서는 자료형을 바꾸기 "
             "전에는 길이를 구할 수 없으므로 먼저 `.float()`로 바꾸십시오.",
         ) from wrong

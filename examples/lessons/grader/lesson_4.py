@@ -684,7 +684,7 @@ def exercise_6(effective_rank: Any) -> Right:
             (
                 entropy(values**2),
                 "this is the entropy itself; the effective rank is its exponential.",
-                "엔트로피 자체입니다. 유효 계수(effective rank)는 그 지수 함수 값입니다.",
+                "엔트로피 자체입니다. 유효 랭크(effective rank)는 그 지수 함수 값입니다.",
             ),
             (
                 np.exp(entropy(values)),
@@ -729,7 +729,7 @@ def exercise_6(effective_rank: Any) -> Right:
             (
                 len(values),
                 "this is the ordinary rank, which counts the smallest direction like the greatest.",
-                "보통의 계수(rank)입니다. 가장 작은 방향도 가장 큰 방향과 똑같이 셉니다.",
+                "보통의 랭크(rank)입니다. 가장 작은 방향도 가장 큰 방향과 똑같이 셉니다.",
             ),
         ),
     )

@@ -1,7 +1,7 @@
 import marimo
 
 __generated_with = "0.25.2"
-app = marimo.App(app_title="3강: 정렬 보고서를 속지 않고 읽기")
+app = marimo.App(width="medium", app_title="3강: 정렬 보고서를 속지 않고 읽기")
 
 with app.setup:
     import itertools
