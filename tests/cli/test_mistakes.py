@@ -118,3 +118,9 @@ def test_a_yaml_of_ones_own_that_is_none_exits_2(content, says, lab, tmp_path):
     (tmp_path / "own.yaml").write_bytes(content)
     said = lab("ls", "--config-dir", ".", "--config-name", "own")
     assert said.code == 2 and says in said.err, said.err
+
+
+def test_a_yaml_without_hydras_sweeper_exits_2(lab, tmp_path):
+    (tmp_path / "own.yaml").write_text("seed: 1\nhydra: {sweeper: null}\n")
+    said = lab("ls", "--config-dir", ".", "--config-name", "own", "-m", "seed=1,2")
+    assert said.code == 2 and "leaves out a part of Hydra's own" in said.err, said.err

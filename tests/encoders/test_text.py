@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 
 import pytest
 import torch
@@ -204,3 +206,36 @@ def test_a_configuration_of_a_larger_model_is_refused_before_it_takes_memory(tex
         load_text(str(folder), "cpu", "float32")
     with pytest.raises(UsageError, match="more weights than the checkpoint has"):
         load_vision(str(folder), "cpu", "float32")
+
+
+def test_a_padding_token_without_a_vector_of_its_own_is_not_read(text_folder):
+    folder = text_folder("llama")
+    encoder, plain = load_text(folder, **FP32), load_text(folder, **FP32)
+    encoder.tokenizer.add_special_tokens({"pad_token": "[added]"})
+    assert encoder.tokenizer.pad_token_id >= encoder.model.config.vocab_size
+    assert torch.equal(encoder.encode(TEXTS).pooled, plain.encode(TEXTS).pooled)
+
+
+def test_a_network_that_does_not_run_is_its_checkpoints_fault(text_folder, tmp_path):
+    folder = shutil.copytree(text_folder("bert"), tmp_path / "bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_dropout_prob": math.nan}))
+    with pytest.raises(UsageError, match=r"network does not run.*dropout"):
+        load_text(folder, **FP32).encode(TEXTS)
+
+
+def test_only_the_first_run_is_the_checkpoints(text_folder):
+    encoder = load_text(text_folder("llama"), **FP32)
+    forward = encoder.model.forward
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    encoder.model.forward = broken
+    with pytest.raises(UsageError, match=r"the checkpoint's network does not run.*shapes differ"):
+        encoder.encode(TEXTS)
+    encoder.model.forward = forward
+    encoder.encode(TEXTS)
+    encoder.model.forward = broken
+    with pytest.raises(RuntimeError, match=r"^shapes differ"):
+        encoder.encode(TEXTS)

@@ -141,6 +141,12 @@ def of_composition(error: Exception, command: Command) -> EncoderLabError | None
             got=first,
             want="hydra/launcher=NAME or hydra/sweeper=NAME, by its name",
         )
+    if isinstance(error, RuntimeError) and first.endswith("is not configured"):
+        return UsageError(
+            "the configuration leaves out a part of Hydra's own",
+            got=first,
+            want="a YAML whose part hydra, if it has one, keeps sweeper and launcher",
+        )
     if isinstance(error, ValueError | RecursionError):
         return UsageError(
             "the configuration cannot be read",

@@ -178,6 +178,34 @@ def silent_loading(name: str | Path) -> Iterator[None]:
         ) from error
 
 
+class FirstRun:
+    """Around every run of a network: what goes wrong at the first is its checkpoint's, since a
+    wrong value in a configuration may be met no earlier. What goes wrong later is left as it is.
+
+    Raises:
+        UsageError: the network does not run.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.is_over = name, False
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
+        if error is None:
+            self.is_over = True
+        ours = isinstance(error, EncoderLabError) or "memory" in str(error)
+        wrong = isinstance(error, RuntimeError | TypeError | ValueError | LookupError)
+        if isinstance(error, Exception) and wrong and not ours and not self.is_over:
+            raise UsageError(
+                "the checkpoint's network does not run",
+                got=f"{self.name}: {first_line(error)}",
+                want="a configuration, weights and an input that fit one another",
+                hint="a value in its config.json may be wrong: fetch it again",
+            ) from error
+
+
 @contextlib.contextmanager
 def _only_errors_said() -> Iterator[None]:
     from transformers.utils import logging

@@ -20,6 +20,7 @@ from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import (
+    FirstRun,
     built,
     first_line,
     load_part,
@@ -91,6 +92,7 @@ class TextEncoder:
         self.n_layers = int(model.config.num_hidden_layers)
         self._accepted = frozenset(inspect.signature(model.forward).parameters)
         self._causal = _is_causal(model)
+        self._first_run = FirstRun(self.name)
 
     @property
     def where(self) -> tuple[str, str]:
@@ -120,11 +122,8 @@ class TextEncoder:
             more["position_ids"] = _positions(mask)
         if "use_cache" in self._accepted:
             more["use_cache"] = False
-        out = self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            **more,
-        )
+        with self._first_run:
+            out = self.model(input_ids=ids, attention_mask=mask, **more)
         return TextFeatures(
             _masked_mean(out.last_hidden_state, mask),
             {k: _masked_mean(out.hidden_states[k], mask) for k in chosen},
@@ -155,9 +154,11 @@ class TextEncoder:
     @property
     def _fill(self) -> int:
         """The id in masked places, and the one token of an empty sentence where the tokenizer adds
-        none: the model must read something."""
+        none: the model must read something. Padding that was added to a tokenizer has often no
+        vector of its own."""
+        known = _known_ids(self.model)
         for token in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
-            if token is not None:
+            if token is not None and 0 <= int(token) < known:
                 return int(token)
         return 0
 
@@ -190,7 +191,9 @@ class ProjectedTextEncoder(TextEncoder):
             max_length=self.max_length,
             return_tensors="pt",
         ).to(self.device)
-        out = self.model(**batch)
+        check_ids(batch["input_ids"].tolist(), self.model, self.name)
+        with self._first_run:
+            out = self.model(**batch)
         pooled = getattr(out, "text_embeds", None)
         pooled = out.pooler_output if pooled is None else pooled
         real = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
@@ -333,13 +336,17 @@ def _is_plain_fast(folder: Path) -> bool:
     return said in ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
+def _known_ids(model: Any) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
 def check_ids(rows: Sequence[Sequence[int]], model: Any, name: str) -> None:
     """Refuses token ids that the model has no vector for.
 
     Raises:
         UsageError: the tokenizer is not the model's own.
     """
-    known = int(model.get_input_embeddings().weight.shape[0])
+    known = _known_ids(model)
     highest = max((max(row, default=0) for row in rows), default=0)
     if highest >= known:
         raise UsageError(

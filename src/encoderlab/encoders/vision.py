@@ -29,7 +29,7 @@ from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.families import adapter_of
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.layers import layer_numbers
-from encoderlab.encoders.loading import read_config, silent_loading
+from encoderlab.encoders.loading import FirstRun, read_config, silent_loading
 from encoderlab.encoders.preprocessing import read_preprocess
 from encoderlab.encoders.reloading import reloadable
 from encoderlab.encoders.shared import shareable
@@ -138,6 +138,7 @@ class VisionEncoder:
         self.grid = height // self.patch_size, width // self.patch_size
         self.width = int(self.config.hidden_size)
         self.n_layers = int(self.config.num_hidden_layers)
+        self._first_run = FirstRun(self.name)
 
     # -- what an adapter may say otherwise ------------------------------------------------------
 
@@ -252,7 +253,8 @@ class VisionEncoder:
             tokens, pooled = self.backend(ready)
             seen = Seen(tokens)
         else:
-            with self.eager_attention() if blocks else contextlib.nullcontext():
+            eager = self.eager_attention() if blocks else contextlib.nullcontext()
+            with self._first_run, eager:
                 seen = self.look(ready.to(self.dtype), **wanted)
         special = self.special_tokens
         patches = seen.tokens[:, special:]
