@@ -177,3 +177,17 @@ def test_engines_by_name(cluster) -> None:
         engine("spark")
     with pytest.raises(UsageError, match="workers must not be negative"):
         RayEngine(workers=-1)
+
+
+def test_a_folder_for_temporary_files_with_too_long_a_path_is_named(monkeypatch, tmp_path) -> None:
+    import ray
+    from ray._private.utils import validate_socket_filepath
+
+    def init(**_: object) -> None:  # its own check, though a cluster may be up here already
+        validate_socket_filepath(f"{os.environ['RAY_TMPDIR']}/ray/session/sockets/plasma_store")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 100)))
+    with pytest.raises(UsageError, match=r"so long a path.*x{100}.*RAY_TMPDIR"):
+        RayEngine(workers=2)

@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import pickle
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -209,7 +210,16 @@ def _started() -> Any:
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-        except ConnectionError as error:
+        except OSError as error:
+            if "AF_UNIX" in str(error):  # a socket's path may have 107 bytes
+                raise UsageError(
+                    "Ray cannot work in a folder for temporary files with so long a path",
+                    got=os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(),
+                    want="some forty characters at most",
+                    hint="name a shorter one with RAY_TMPDIR",
+                ) from error
+            if not isinstance(error, ConnectionError):
+                raise
             raise MissingError(
                 "the Ray cluster cannot be reached",
                 got=os.environ.get(ADDRESS_VARIABLE),
