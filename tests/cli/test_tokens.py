@@ -92,6 +92,7 @@ def test_a_folder_has_means_intervals_and_ends(here, tmp_path):
     assert len(globbed.json["per_image"]) == 2
 
 
+@pytest.mark.slow
 def test_of_a_folder_the_maps_of_the_images_at_the_ends_are_drawn(here, tmp_path):
     (tmp_path / "photos").mkdir()
     for i in range(14):
