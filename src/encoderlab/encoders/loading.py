@@ -195,9 +195,9 @@ class FirstRun:
     def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
         if error is None:
             self.is_over = True
-        ours = isinstance(error, EncoderLabError) or "memory" in str(error)
-        wrong = isinstance(error, RuntimeError | TypeError | ValueError | LookupError)
-        if isinstance(error, Exception) and wrong and not ours and not self.is_over:
+        if self.is_over or isinstance(error, EncoderLabError) or "memory" in str(error):
+            return
+        if isinstance(error, RuntimeError | TypeError | ValueError | LookupError):
             raise UsageError(
                 "the checkpoint's network does not run",
                 got=f"{self.name}: {first_line(error)}",

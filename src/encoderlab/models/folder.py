@@ -72,6 +72,7 @@ def shard_files(index: Path) -> dict[str, Path]:
                 got=f"{file!r} in {index}",
                 want="names of files beside it",
             )
+    for file in sorted(set(names.values())):  # some files, and thousands of tensors
         if not (index.parent / file).is_file():
             raise MissingError(
                 "a part of the weights is not there",

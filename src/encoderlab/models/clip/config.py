@@ -13,8 +13,6 @@ from encoderlab.errors import UsageError, unknown
 
 Activation = Literal["gelu", "quick_gelu", "gelu_pytorch_tanh"]
 ACTIVATIONS: tuple[Activation, ...] = ("gelu", "quick_gelu", "gelu_pytorch_tanh")
-
-
 # What must be a multiple of something is also looked at by that; ids begin at 0.
 MAY_BE_ZERO = ("width", "image_size", "patch_size", "heads", "end_token_id")
 
@@ -32,10 +30,6 @@ def _require_counts(what: str, shape: Any) -> None:
     """Sizes that come from a file: whole and positive, before anything is reckoned with them."""
     for one in dataclasses.fields(shape):
         value = getattr(shape, one.name)
-        if one.name == "norm_eps" and not (type(value) in (int, float) and 0 <= value < 1):
-            raise UsageError(
-                f"the norm_eps of the {what} is no small number", got=value, want="such as 1e-05"
-            )
         if one.name in ("activation", "norm_eps") or (one.name, value) == ("end_token_id", None):
             continue
         counts = list(value) if one.name == "blocks" else [value]
@@ -79,6 +73,13 @@ def _least_weights(tower: Any) -> int:
     return tower.layers * (4 * tower.width**2 + 2 * tower.width * tower.mlp_width)
 
 
+def _require_norm_eps(what: str, value: Any) -> None:
+    if type(value) not in (int, float) or not 0 <= value < 1:
+        raise UsageError(
+            f"the norm_eps of the {what} is no small number", got=value, want="such as 1e-05"
+        )
+
+
 def _require_activation(name: str) -> None:
     if name not in ACTIVATIONS:
         raise unknown("activation", name, list(ACTIVATIONS), "encoderlab train --help")
@@ -99,6 +100,7 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         _require_counts("image encoder", self)
+        _require_norm_eps("image encoder", self.norm_eps)
         _require_multiple("vision width", self.width, "heads", self.heads)
         _require_multiple("image size", self.image_size, "patch size", self.patch_size)
         _require_activation(self.activation)
@@ -162,6 +164,7 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         _require_counts("text encoder", self)
+        _require_norm_eps("text encoder", self.norm_eps)
         _require_multiple("text width", self.width, "heads", self.heads)
         _require_activation(self.activation)
 
