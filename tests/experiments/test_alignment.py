@@ -269,8 +269,59 @@ def test_e2e_retrieves_through_projectors_and_says_when_encoders_are_too_few(zoo
     pooled = next(p for p in result.points if p.encoder == "tiny-clip" and p.layer == "pooled")
     assert pooled.outcome > 2 * pooled.retrieval.image_to_text.mrr.chance
     verdict = result.benchmarks[e2e.RETRIEVAL]["cka_linear"]
-    assert verdict.n == len(result.points) and verdict.families == 4
-    assert "4 encoders" in result.to_text()
+    # Untrained encoders are shown, and no claim rests on them.
+    trained = [p for p in result.points if not p.encoder.startswith("untrained:")]
+    assert verdict.n == len(trained) < len(result.points) and verdict.families == 2
+    assert verdict.undefined == "too few encoders to say: 2, and 6 are needed"
+    assert "2 trained encoders" in result.to_text()
+    assert not any(one.predicts for one in result.benchmarks[e2e.RETRIEVAL].values())
+
+
+def _planted(names, quality, control=()):
+    """Points of encoders whose metrics are: the truth, noise and noise."""
+    rng = np.random.default_rng(0)
+    return [
+        e2e.Point(name, llm, f"layer {k}", {"cka_linear": q + 0.01 * k, "ridge_r2": noise[0],
+                  "mutual_knn": noise[1]}, q, control_of=name if name in control else None, depth=k)
+        for name, q, noise in zip(names, quality, rng.standard_normal((len(names), 2)), strict=True)
+        for llm in ("a", "b") for k in range(3)
+    ]  # fmt: skip
+
+
+def test_e2e_claims_over_trained_encoders_corrected_for_all_metrics(monkeypatch, zoo):
+    names, quality = [f"encoder{i}" for i in range(7)], np.linspace(0, 1, 7)
+    controls = ["untrained:encoder0", "untrained:encoder1"]
+    points = _planted([*names, *controls], [*quality, -9, -9], control=controls)
+    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: points)
+    result = e2e.analyse(zoo)
+    found = result.benchmarks[e2e.RETRIEVAL]
+    assert {one.tests for one in found.values()} == {3}
+    assert {(one.families, one.n) for one in found.values()} == {(7, 42)}
+    truth = found["cka_linear"]
+    assert truth.predicts and truth.p_corrected == pytest.approx(3 * truth.pearson_p)
+    assert not found["ridge_r2"].predicts and not found["mutual_knn"].predicts
+    table = result.blocks()[-1]
+    assert [row[1] for row in table.rows] == [f"{one.pearson:+.2f}" for one in found.values()]
+    assert "p, 3 tests" in table.columns
+
+
+def test_several_benchmarks_are_corrected_together(zoo, monkeypatch):
+    names = [f"encoder{i}" for i in range(6)]
+    scores = {b: {(name, "a"): float(i) for i, name in enumerate(names)} for b in ("VQA", "OCR")}
+    monkeypatch.setattr(e2e, "metrics_on", lambda aligned, encoder, llm, rows: {
+        "cka_linear": float(encoder[-1]), "mutual_knn": float(int(encoder[-1]) % 2)})  # fmt: skip
+    result = e2e.analyse(zoo, scores=scores)
+    assert {one.tests for found in result.benchmarks.values() for one in found.values()} == {4}
+
+
+def test_undefined_metric_does_not_hide_the_others(zoo, monkeypatch):
+    points = _planted([f"encoder{i}" for i in range(6)], np.linspace(0, 1, 6))
+    for point in points:
+        point.metrics["eas"] = None
+    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: points)
+    found = e2e.analyse(zoo).benchmarks[e2e.RETRIEVAL]
+    assert found["eas"].undefined and found["cka_linear"].undefined is None
+    assert found["cka_linear"].tests == 3
 
 
 def test_e2e_against_scores_of_ones_own(zoo, tmp_path):
@@ -284,7 +335,7 @@ def test_e2e_against_scores_of_ones_own(zoo, tmp_path):
     }
     result = e2e.analyse(zoo, tmp_path / "out", scores=scores)
     found = result.benchmarks["VQA"]["ridge_r2"]
-    assert found.undefined == "too few encoders to say: 2 points, 6 needed"
+    assert found.undefined == "too few encoders to say: 2, and 6 are needed"
     assert (tmp_path / "out/e2e_VQA.png").is_file()
 
 
@@ -296,6 +347,12 @@ def test_e2e_against_scores_of_ones_own(zoo, tmp_path):
         (
             "encoder,llm,benchmark,score\nclip,llama,VQA,1",
             "about the encoders and LLMs of this run",
+        ),
+        ("encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,nan", "line 2 of .* no number"),
+        ("encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,inf", "line 2 of .* no number"),
+        (
+            "encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,1\ntiny-clip,tiny-llama,VQA,2",
+            "line 3 of .* second score .* got '2 after 1'",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Which metric foretells retrieval through a trained projector, or a benchmark of the user's own?
+"""Which metric predicts retrieval through a trained projector, or a benchmark of the user's own?
 Orchestration only."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import MissingError, UsageError, did_you_mean
-from encoderlab.experiments.aligned import SHUFFLED, Aligned, gather
+from encoderlab.experiments.aligned import SHUFFLED, UNTRAINED, Aligned, gather
 from encoderlab.experiments.tables import Block, Table, as_text, notes, score_text
 
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ KIND = "mlp"
 
 @dataclass(frozen=True)
 class Point:
-    """An encoder with an LLM at a layer: its metrics, and the outcome they might foretell."""
+    """An encoder with an LLM at a layer: its metrics, and the outcome they might predict.
+
+    Args:
+        depth: where the layer stands among those that were taken of its encoder (0: the lowest);
+            None for the pooled embedding. Encoders of different depths share it.
+        control_of: the encoder behind a control.
+    """
 
     encoder: str
     llm: str
@@ -35,6 +41,12 @@ class Point:
     benchmark: str | None = None
     retrieval: Retrieval | None = None
     control_of: str | None = None
+    depth: int | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the encoder has learned something: no claim rests on those that have not."""
+        return self.control_of is None and not self.encoder.startswith((UNTRAINED, SHUFFLED))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -91,16 +103,25 @@ class E2eResult:
                 )
             )
         for name, found in self.benchmarks.items():
-            foretold = tuple(
-                (METRICS[metric].title, *(
-                    (f"{one.pearson:+.2f}", f"{one.pearson_p:.2g}", f"{one.spearman:+.2f}",
-                     _error(one)) if one.undefined is None else ("-",) * 4), one.verdict)
-                for metric, one in found.items()
-            )  # fmt: skip
             first = next(iter(found.values()))
-            title = f"does a metric foretell {name}? {first.n} points of {first.families} encoders"
-            columns = ("metric", "r", "p", "rho", "leave-one-out error", "verdict")
-            blocks.append(Table(columns, foretold, title))
+            title = (
+                f"does a metric predict {name}? {first.families} trained encoders, means over "
+                f"{first.n} points"
+            )
+            reasons = {one.undefined for one in found.values()}
+            if len(reasons) == 1 and None not in reasons:
+                blocks.append(f"{title}\n{first.undefined}")
+                continue
+            verdicts = tuple(
+                (METRICS[m].title, *_cells(one), one.verdict) for m, one in found.items()
+            )
+            columns = ("metric", "r", "p", f"p, {first.tests} tests", "rho", "r within encoders",
+                       "leave-one-out error", "verdict")  # fmt: skip
+            critical = next((c.critical_r for c in found.values() if c.critical_r), None)
+            said = "r and p are over encoders; p is corrected for all tests (Holm)"
+            if critical is not None:
+                said += f"; one test alone needs |r| > {critical:.2f}"
+            blocks.append(Table(columns, verdicts, title, said=(said,)))
         return blocks
 
     def to_text(self) -> str:
@@ -157,7 +178,7 @@ def analyse(
     import numpy as np
 
     from encoderlab.experiments.pairs import enough_for_projectors
-    from encoderlab.metrics.correlation import correlate
+    from encoderlab.metrics.correlation import correlate, holm
     from encoderlab.plots import compare as plots
     from encoderlab.plots.style import save
 
@@ -176,20 +197,20 @@ def analyse(
     elif problem is None:
         points = _retrieved(aligned, epochs)
     names = list(scores) if scores is not None else [RETRIEVAL]
-    benchmarks = {}
+    tried = {}
     for name in names:
-        of = [p for p in points if p.benchmark in (None, name)]
-        if not of:
-            continue
-        benchmarks[name] = {
-            metric: correlate(
+        of = [p for p in points if p.benchmark in (None, name) and p.is_trained]
+        for metric in points[0].metrics if points else ():
+            tried[name, metric] = correlate(
                 [p.metrics[metric] for p in of],
                 [p.outcome for p in of],
                 [p.encoder for p in of],
                 aligned.seed,
+                conditions=[(p.llm, p.depth) for p in of],
             )
-            for metric in of[0].metrics
-        }
+    benchmarks: dict[str, dict[str, Correlation]] = {}
+    for (name, metric), one in zip(tried, holm(list(tried.values())), strict=True):
+        benchmarks.setdefault(name, {})[metric] = one
     result = E2eResult(
         tuple(points), benchmarks, aligned.facts(), problem, warnings=aligned.warnings()
     )
@@ -268,16 +289,24 @@ def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scor
                     want=", ".join(COLUMNS),
                 )
             for number, line in enumerate(table, start=2):
-                encoder, llm = (str(line[k] or "").strip() for k in ("encoder", "llm"))
+                encoder, llm, benchmark = (
+                    str(line[k] or "").strip() for k in ("encoder", "llm", "benchmark")
+                )
                 seen.update((encoder, llm))
-                try:
-                    score = float(line["score"])
-                except (TypeError, ValueError):
+                score = _finite(line["score"])
+                if score is None:
                     raise UsageError(
                         f"line {number} of {path} has a score that is no number", got=line["score"]
-                    ) from None
-                if encoder in encoders and llm in llms:
-                    found.setdefault(str(line["benchmark"]), {})[encoder, llm] = score
+                    )
+                if encoder not in encoders or llm not in llms:
+                    continue
+                if found.setdefault(benchmark, {}).setdefault((encoder, llm), score) != score:
+                    raise UsageError(
+                        f"line {number} of {path} gives a second score of the same encoder, LLM "
+                        "and benchmark",
+                        got=f"{score:g} after {found[benchmark][encoder, llm]:g}",
+                        want="one score of each: average repeated runs first",
+                    )
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError("the file of scores cannot be read", got=f"{path}: {error}",
                          want="CSV in UTF-8") from error  # fmt: skip
@@ -299,18 +328,20 @@ def _retrieved(aligned: Aligned, epochs: int) -> list[Point]:
     from encoderlab.experiments.pairs import LAYER, SEEDS, projectors
     from encoderlab.progress import progress
 
-    places: list[tuple[str, str, str, str]] = []
+    places: list[tuple[str, str, str, str, int | None]] = []
     for encoder, one in aligned.vision.items():
         if encoder.startswith(SHUFFLED):
             continue
         for llm in aligned.text:
-            places.append((encoder, llm, "pooled", encoder))
-            for k in _some(sorted(one.layers)):
-                places.append((encoder, llm, f"layer {k}", f"{encoder}{LAYER}{k}"))
-    trained = projectors(aligned, [(key, llm) for _, llm, _, key in places], (KIND,), epochs)
+            places.append((encoder, llm, "pooled", encoder, None))
+            places += [
+                (encoder, llm, f"layer {k}", f"{encoder}{LAYER}{k}", depth)
+                for depth, k in enumerate(_some(sorted(one.layers)))
+            ]
+    trained = projectors(aligned, [(key, llm) for _, llm, _, key, _ in places], (KIND,), epochs)
     points = []
     with progress("metrics on training pairs", total=len(places), unit="point") as bar:
-        for encoder, llm, layer, key in places:
+        for encoder, llm, layer, key, depth in places:
             of = [trained[key, llm, KIND, seed] for seed in SEEDS]
             each = [metrics_on(aligned, key, llm, one.train_rows) for one in of]
             metrics = {name: _mean([found[name] for found in each]) for name in each[0]}
@@ -319,7 +350,7 @@ def _retrieved(aligned: Aligned, epochs: int) -> list[Point]:
             outcome = None if None in directions else float(np.mean(directions))  # type: ignore[arg-type]
             points.append(
                 Point(encoder, llm, layer, metrics, outcome, retrieval=found,
-                      control_of=aligned.vision[encoder].of)
+                      control_of=aligned.vision[encoder].of, depth=depth)
             )  # fmt: skip
             bar.advance()
     return points
@@ -361,7 +392,26 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _error(one: Correlation) -> str:
-    if one.loo_error is None:
-        return "-"
-    return f"{one.loo_error:.3f} (mean: {one.loo_baseline:.3f})"
+def _finite(text: str | None) -> float | None:
+    import math
+
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _cells(one: Correlation) -> tuple[str, ...]:
+    """What the table shows of a correlation: r, p, p corrected, rho, r within, the error."""
+
+    def number(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    error = number(one.loo_error, ".3f")
+    if one.loo_error is not None:
+        error += f" (mean: {one.loo_baseline:.3f})"
+    return (
+        number(one.pearson, "+.2f"), number(one.pearson_p, ".2g"), number(one.p_corrected, ".2g"),
+        number(one.spearman, "+.2f"), number(one.within_family, "+.2f"), error,
+    )  # fmt: skip

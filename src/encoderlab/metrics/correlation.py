@@ -1,47 +1,58 @@
-"""Does a metric foretell a benchmark? Correlation over encoders that counts its points.
+"""Does a metric predict a benchmark? Correlation over encoders.
 
-Three encoders with r = -0.99 have p = 0.09: below six points the answer is that there are too few.
+The unit of analysis is the encoder. Its points (LLMs, layers) rise and fall together, so they are
+averaged to one point per encoder; r, p, the critical r and the leave-one-out error are computed
+from those. Three encoders with r = -0.99 have p = 0.09: below six encoders there is no answer.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 FEWEST = 6
-EXACT = 8  # up to this many points all orders are tried
+EXACT = 8  # up to this many encoders all orders are tried
 RELABELINGS = 9999
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """One metric against one outcome, over n points.
+    """One metric against one outcome, over k encoders.
 
     Args:
-        pearson, spearman: r and rho; None where undefined.
-        pearson_p, spearman_p: two-sided, over relabelings of whole families where there are any.
-        critical_r: the |r| that n unrelated points pass in 5 % of cases.
-        loo_error: root mean square error of predicting each family (or point) by a line through
-            the others.
+        n: how many points the encoders' means are made of.
+        families: k, how many encoders.
+        left_out: points that are not used: a side is undefined, or another encoder has no point
+            under the same condition.
+        pearson, spearman: r and rho of the encoders' means, in [-1, 1].
+        pearson_p, spearman_p: two-sided, by permuting the encoders; never below 1 / k!.
+        p_corrected: `pearson_p` corrected for `tests` (Holm); None where one test was made.
+        tests: how many metrics and outcomes were tried side by side.
+        critical_r: the |r| that k unrelated encoders exceed in 5 % of cases.
+        loo_error: root mean square error of predicting each encoder by a line through the others.
         loo_baseline: the same of predicting the others' mean.
-        within_family: r of what is left after each family's mean is taken out.
-        families: how many, such as encoders; points of one family are no independent points.
+        within_family: r of the points after each encoder's mean is taken out.
         undefined: why there is no answer.
     """
 
     n: int
     families: int
+    left_out: int = 0
     pearson: float | None = None
     pearson_p: float | None = None
     spearman: float | None = None
     spearman_p: float | None = None
+    p_corrected: float | None = None
+    tests: int = 1
     critical_r: float | None = None
     loo_error: float | None = None
     loo_baseline: float | None = None
@@ -49,133 +60,189 @@ class Correlation:
     undefined: str | None = None
 
     @property
+    def predicts(self) -> bool:
+        """Whether p, corrected, is below 0.05 and the metric beats the mean on encoders that were
+        left out."""
+        p = self.pearson_p if self.p_corrected is None else self.p_corrected
+        if p is None or self.loo_error is None or self.loo_baseline is None:
+            return False
+        return p < LEVEL and self.loo_error < self.loo_baseline
+
+    @property
     def verdict(self) -> str:
         """The answer in words."""
         if self.undefined:
             return self.undefined
-        assert self.pearson is not None and self.pearson_p is not None
-        if math.factorial(self.families) < 20:
+        p = self.pearson_p if self.p_corrected is None else self.p_corrected
+        assert self.pearson is not None and p is not None
+        number = f"r = {self.pearson:.2f}, p = {p:.2g}"
+        if self.p_corrected is not None:
+            number += f" corrected for {self.tests} tests"
+        if self.predicts:
+            return f"predicts the outcome of encoders that were left out ({number})"
+        if p < LEVEL:
             return (
-                f"too few encoders to say: {self.n} points, but of {self.families} encoders only "
-                f"(r = {self.pearson:.2f})"
+                f"correlates with the outcome ({number}), but predicts encoders that were left out "
+                "no better than their mean"
             )
-        if self.pearson_p >= 0.05:
-            return f"no evidence that it foretells the outcome (p = {self.pearson_p:.2g})"
-        better = (self.loo_error or 0) < (self.loo_baseline or 0)
-        helps = (
-            "and it predicts encoders that were left out better than their mean"
-            if better
-            else "but it predicts encoders that were left out no better than their mean"
-        )
-        return f"goes with the outcome (r = {self.pearson:.2f}, p = {self.pearson_p:.2g}), {helps}"
+        return f"no evidence that it predicts the outcome ({number})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**vars(self), "verdict": self.verdict}
+        return {**vars(self), "predicts": self.predicts, "verdict": self.verdict}
 
 
 def correlate(
     metric: Sequence[float | None],
     outcome: Sequence[float | None],
-    families: Sequence[Any] | None = None,
+    families: Sequence[Hashable] | None = None,
     seed: int = 0,
+    *,
+    conditions: Sequence[Hashable] | None = None,
 ) -> Correlation:
-    """The correlation over points; a pair with an undefined side is left out.
+    """The correlation of a metric with an outcome over encoders.
 
     Args:
-        families: a label per point, such as its encoder.
+        metric, outcome: one value per point; a point with an undefined side is left out.
+        families: the encoder of each point; None where each point is another encoder.
+        seed: of the random permutations, used for more than eight encoders.
+        conditions: what each point was measured under, such as its LLM. Only conditions that all
+            encoders share are used: an encoder that was measured with the harder LLM alone would
+            look worse than it is.
+
+    Returns:
+        The correlation; undefined, with the reason, for fewer than six encoders.
     """
     labels = list(range(len(metric))) if families is None else list(families)
-    kept = [
-        (x, y, f)
-        for x, y, f in zip(metric, outcome, labels, strict=True)
+    under = [None] * len(labels) if conditions is None else list(conditions)
+    points = [
+        (x, y, f, c)
+        for x, y, f, c in zip(metric, outcome, labels, under, strict=True)
         if x is not None and y is not None and math.isfinite(x) and math.isfinite(y)
     ]
-    n = len(kept)
-    member = (
-        np.unique([str(f) for *_, f in kept], return_inverse=True)[1] if n else np.zeros(0, int)
-    )
-    count = int(member.max()) + 1 if n else 0
-    if n < FEWEST:
-        return Correlation(
-            n, count, undefined=f"too few encoders to say: {n} points, {FEWEST} needed"
-        )
-    x, y = np.array([k[0] for k in kept]), np.array([k[1] for k in kept])
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Correlation(n, count, undefined="all points have the same value")
-    grouped = None if count == n else member
-    within = None
-    if grouped is not None and count < n:
-        dx, dy = x - _family_means(x, member), y - _family_means(y, member)
-        if np.abs(dx).max() > 1e-12 and np.abs(dy).max() > 1e-12:
-            within = float(np.corrcoef(dx, dy)[0, 1])
-    t = stats.t.ppf(0.975, n - 2)
-    error, baseline = _left_out(x, y, member)
-    ranked = stats.rankdata(x), stats.rankdata(y)
+    encoders = list(dict.fromkeys(f for _, _, f, _ in points))
+    shared = [
+        condition
+        for condition in dict.fromkeys(c for *_, c in points)
+        if {f for _, _, f, c in points if c == condition} == set(encoders)
+    ]
+    used = [point for point in points if point[3] in shared]
+    n, k = len(used), len(encoders)
+    left_out = len(labels) - n
+    if k < FEWEST:
+        reason = f"too few encoders to say: {k}, and {FEWEST} are needed"
+        return Correlation(n, k, left_out, undefined=reason)
+    if not used:
+        reason = "the encoders share no condition, such as an LLM, under which all were measured"
+        return Correlation(n, k, left_out, undefined=reason)
+    x, y = (np.array([point[side] for point in used], dtype=np.float64) for side in (0, 1))
+    member = np.array([encoders.index(f) for _, _, f, _ in used])
+    means = _means(x, member), _means(y, member)
+    if any(_is_constant(values) for values in means):
+        return Correlation(n, k, left_out, undefined="all encoders have the same value")
+    ranks = stats.rankdata(means[0]), stats.rankdata(means[1])
+    t = stats.t.ppf(0.975, k - 2)
+    error, baseline = _left_out_errors(*means)
     return Correlation(
         n,
-        count,
-        float(np.corrcoef(x, y)[0, 1]),
-        _p(x, y, grouped, seed),
-        float(np.corrcoef(*ranked)[0, 1]),
-        _p(*ranked, grouped, seed),
-        float(t / math.sqrt(n - 2 + t * t)),
-        error,
-        baseline,
-        within,
-    )
+        k,
+        left_out,
+        pearson=float(np.corrcoef(*means)[0, 1]),
+        pearson_p=_permutation_p(*means, seed),
+        spearman=None if _is_constant(ranks[0]) or _is_constant(ranks[1])
+        else float(np.corrcoef(*ranks)[0, 1]),
+        spearman_p=_permutation_p(*ranks, seed),
+        critical_r=float(t / math.sqrt(k - 2 + t * t)),
+        loo_error=error,
+        loo_baseline=baseline,
+        within_family=_within(x, y, member) if n > k else None,
+    )  # fmt: skip
 
 
-def _p(
-    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], member: np.ndarray | None, seed: int
-) -> float:
-    """Two-sided p over all orders of few points, many random ones of more.
+def holm(correlations: Sequence[Correlation]) -> list[Correlation]:
+    """The same correlations with p corrected for all of them (Holm 1979): the chance that any of
+    them would be called predictive although none is stays below 5 %.
 
-    Where points belong to families of equal size, whole families change places: the layers of one
-    encoder go up and down together, and shuffling them singly would take that for evidence.
+    Args:
+        correlations: of all metrics with all outcomes that were tried; undefined ones do not count.
+
+    Returns:
+        The correlations in the same order.
     """
-    blocks = _blocks(member, len(x))
-    orders: Any
-    places = len(blocks)
-    if places <= EXACT:
-        orders = itertools.permutations(range(places))
-    else:
-        rng = np.random.default_rng(seed)
-        orders = (rng.permutation(places) for _ in range(RELABELINGS))
-    flat = np.concatenate(blocks)
-    dx, dy = x[flat] - x.mean(), y - y.mean()
-    observed = abs(float(dx @ dy[flat]))
+    values = [c.pearson_p for c in correlations if c.pearson_p is not None]
+    corrected = iter(holm_p(values))
+    return [
+        c if c.pearson_p is None
+        else replace(c, p_corrected=next(corrected) if len(values) > 1 else None, tests=len(values))
+        for c in correlations
+    ]  # fmt: skip
+
+
+def holm_p(values: Sequence[float]) -> list[float]:
+    """p values corrected for one another (Holm 1979), in the same order.
+
+    Args:
+        values: p of each test.
+
+    Returns:
+        Each p times the number of tests that are not yet rejected, made monotone, at most 1.
+
+    Examples:
+        >>> holm_p([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    corrected, largest = [0.0] * len(values), 0.0
+    for done, i in enumerate(np.argsort(values, kind="stable")):
+        largest = max(largest, min(1.0, values[i] * (len(values) - done)))
+        corrected[i] = largest
+    return corrected
+
+
+def _permutation_p(x: Float[np.ndarray, " k"], y: Float[np.ndarray, " k"], seed: int) -> float:
+    """Two-sided p over all orders of few encoders, many random ones of more."""
+    orders = _orders(len(x), seed)
+    dx, dy = x - x.mean(), y - y.mean()
+    observed = abs(float(dx @ dy))
     # The slack is for sums in another order.
-    found = [
-        abs(float(dx @ dy[np.concatenate([blocks[i] for i in order])])) >= observed * (1 - 1e-12)
-        for order in orders
-    ]
-    if places <= EXACT:
-        return float(np.mean(found))
-    return float((1 + sum(found)) / (1 + len(found)))
+    reached = int((np.abs(dx[orders] @ dy) >= observed * (1 - 1e-12)).sum())
+    if len(x) <= EXACT:
+        return reached / len(orders)
+    return (1 + reached) / (1 + len(orders))
 
 
-def _blocks(member: np.ndarray | None, n: int) -> list[np.ndarray]:
-    if member is not None:
-        blocks = [np.flatnonzero(member == f) for f in range(int(member.max()) + 1)]
-        if len({len(block) for block in blocks}) == 1:
-            return blocks
-    return [np.array([i]) for i in range(n)]
+@functools.lru_cache(maxsize=4)
+def _orders(k: int, seed: int) -> Int[np.ndarray, "m k"]:
+    if k <= EXACT:
+        return np.array(list(itertools.permutations(range(k))))
+    rng = np.random.default_rng(seed)
+    return np.array([rng.permutation(k) for _ in range(RELABELINGS)])
 
 
-def _family_means(x: np.ndarray, member: np.ndarray) -> np.ndarray:
-    return (np.bincount(member, x) / np.bincount(member))[member]
+def _means(values: np.ndarray, member: np.ndarray) -> Float[np.ndarray, " k"]:
+    return np.bincount(member, values) / np.bincount(member)
 
 
-def _left_out(
-    x: np.ndarray, y: np.ndarray, member: np.ndarray
+def _is_constant(values: np.ndarray) -> bool:
+    """Whether all values are equal but for the rounding of their means."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
+def _within(x: np.ndarray, y: np.ndarray, member: np.ndarray) -> float | None:
+    dx, dy = x - _means(x, member)[member], y - _means(y, member)[member]
+    if min(np.abs(dx).max(), np.abs(dy).max()) <= 1e-12:
+        return None
+    return float(np.corrcoef(dx, dy)[0, 1])
+
+
+def _left_out_errors(
+    x: Float[np.ndarray, " k"], y: Float[np.ndarray, " k"]
 ) -> tuple[float | None, float | None]:
     line, mean = [], []
-    for family in range(int(member.max()) + 1):
-        test, rest = member == family, member != family
-        if rest.sum() < 3 or np.ptp(x[rest]) == 0:
+    for i in range(len(x)):
+        rest = np.arange(len(x)) != i
+        if _is_constant(x[rest]):
             return None, None
         fitted = stats.linregress(x[rest], y[rest])
-        line.extend(y[test] - (fitted.intercept + fitted.slope * x[test]))
-        mean.extend(y[test] - y[rest].mean())
+        line.append(y[i] - (fitted.intercept + fitted.slope * x[i]))
+        mean.append(y[i] - y[rest].mean())
     return float(np.sqrt(np.mean(np.square(line)))), float(np.sqrt(np.mean(np.square(mean))))

@@ -320,7 +320,7 @@ def layers(result: Json) -> list[Drawn]:
 
 
 def e2e(result: Json) -> list[Drawn]:
-    """Retrieval of each encoder, and which metric foretells it."""
+    """Retrieval of each encoder, and which metric predicts it."""
     drawn = []
     points = result["points"]
     encoders = list(dict.fromkeys(p["encoder"] for p in points))
@@ -370,18 +370,24 @@ def e2e(result: Json) -> list[Drawn]:
                     ]  # fmt: skip
                     ax.plot(
                         [p["metrics"][name] for p in own], [p["outcome"] for p in own],
-                        shape[encoder], color=tint[encoder], markeredgecolor="black",
-                        markeredgewidth=0.4, markersize=5, label=short(encoder), linestyle="",
+                        shape[encoder], color=tint[encoder], markersize=4, alpha=0.4, linestyle="",
+                        markeredgewidth=0,
                     )  # fmt: skip
                     arrays[f"{name}|{encoder}"] = np.array(
                         [[p["metrics"][name], p["outcome"]] for p in own], dtype=float
-                    )
+                    ).reshape(-1, 2)
+                    if own:
+                        ax.plot(
+                            *arrays[f"{name}|{encoder}"].mean(axis=0)[:, None], shape[encoder],
+                            color=tint[encoder], markeredgecolor="black", markeredgewidth=0.6,
+                            markersize=8, label=short(encoder), linestyle="",
+                        )  # fmt: skip
                 one = found[name]
                 head = METRICS[name].title if name in METRICS else name
                 said = (
                     one["undefined"]
                     if one["undefined"]
-                    else f"r = {one['pearson']:.2f}, p = {one['pearson_p']:.2g}, "
+                    else f"r = {one['pearson']:.2f}, p = {_corrected(one):.2g}, "
                     f"{one['families']} encoders"
                 )
                 ax.set_title(f"{head}\n{said}", fontsize=9)
@@ -392,17 +398,23 @@ def e2e(result: Json) -> list[Drawn]:
                 ax.axis("off")
             fig.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center",
                        ncols=min(6, len(encoders)), fontsize=8)  # fmt: skip
-            fig.suptitle(f"Does a metric foretell {benchmark['name']}?")
+            fig.suptitle(f"Does a metric predict {benchmark['name']}?")
         drawn.append(
             Drawn(
                 _file_name(f"e2e_{benchmark['name']}"),
                 fig,
-                "Each point is an encoder with an LLM at a layer. p counts encoders, not points: "
-                "layers of one encoder rise and fall together.",
+                "Small: an encoder with an LLM at a layer. Large: the encoder's mean. r and p are "
+                "over the means of trained encoders, since layers of one encoder rise and fall "
+                "together; p is corrected for all metrics that were tried (Holm). Grey: controls, "
+                "which count for neither.",
                 arrays,
             )
         )
     return drawn
+
+
+def _corrected(one: Json) -> float:
+    return one["pearson_p"] if one.get("p_corrected") is None else one["p_corrected"]
 
 
 def _names(result: Json) -> tuple[list[str], list[str]]:

@@ -25,7 +25,7 @@ SECTIONS = {
     "compare": "Which encoder fits",
     "multi-llm": "Encoders × LLMs",
     "layers": "Which layers",
-    "e2e": "Does a metric foretell retrieval",
+    "e2e": "Does a metric predict retrieval",
     "elas": "ELAS",
     "coral": "CORAL and EAS",
     "embedding": "The spaces",
@@ -109,7 +109,7 @@ def _lines(name: str, section: Json) -> list[str]:
     if name == "layers":
         return [one["text"] for one in section["pairs"] if not one["control_of"]]
     if name == "e2e":
-        return [section["undefined"]] if section["undefined"] else _foretold(section)
+        return [section["undefined"]] if section["undefined"] else _predicted(section)
     if name == "embedding":
         return []
     if name == "coral":
@@ -124,12 +124,16 @@ def _lines(name: str, section: Json) -> list[str]:
     return []
 
 
-def _foretold(section: Json) -> list[str]:
-    return [
-        f"{METRICS[metric].title}: {one['verdict']}."
-        for benchmark in section["benchmarks"]
-        for metric, one in benchmark["metrics"].items()
-    ]
+def _predicted(section: Json) -> list[str]:
+    """A line per metric; one line where no metric has an answer for the same reason."""
+    lines = []
+    for benchmark in section["benchmarks"]:
+        verdicts = {METRICS[m].title: one["verdict"] for m, one in benchmark["metrics"].items()}
+        if len(set(verdicts.values())) == 1:
+            lines.append(f"{benchmark['name']}: {next(iter(verdicts.values()))}.")
+        else:
+            lines += [f"{metric}: {verdict}." for metric, verdict in verdicts.items()]
+    return lines
 
 
 def _score(score: Json | None, digits: int = 3) -> str:

@@ -108,7 +108,7 @@ class Elas(Alignment):
 
 @dataclass
 class E2e(Alignment):
-    """Which metric foretells retrieval through a trained projector, or scores of your own?"""
+    """Which metric predicts retrieval through a trained projector, or scores of your own?"""
 
     epochs: int = setting(300, "training epochs of a projector", least=1)
     scores: str | None = setting(

@@ -1,4 +1,4 @@
-"""Which metric foretells retrieval through a trained projector."""
+"""Which metric predicts retrieval through a trained projector."""
 
 from __future__ import annotations
 
