@@ -558,7 +558,7 @@ def _():
     ## 9. Three encoders, r = -0.99
 
     Somebody has measured three encoders: their CKA, and the recall that a trained model reached
-    in the end. Does CKA foretell the recall?
+    in the end. Does CKA predict the recall?
     """)
     return
 
