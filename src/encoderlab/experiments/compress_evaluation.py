@@ -222,6 +222,7 @@ def _pictures(
     """The measured samples with their pictures, and pictures to fit on."""
     from encoderlab.data.decode import ImageError
     from encoderlab.data.read import read_samples, split_by_image
+    from encoderlab.data.sample import contents, merge_copies
     from encoderlab.data.synthetic import generate
 
     def of(sources: Sequence[str], split: str, count: int) -> list[Sample]:
@@ -242,8 +243,11 @@ def _pictures(
         fitted += [str(root / "train")] if whole else []
     if not named or named == [SYNTHETIC]:
         named, fitted = [SYNTHETIC], fitted or [SYNTHETIC]
-    samples = of(named, "test", settings.n_samples)
+    every = of(named, "test", settings.n_samples)
+    samples = merge_copies(every, contents(every))
     said = ", ".join(Path(one).name for one in named)
+    if len(samples) < len(every):
+        said += f", {len(every):,} samples of {len(samples):,} images"
     if fitted:
         fit = of(fitted, "train", settings.n_fit)
     else:

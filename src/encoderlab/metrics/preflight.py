@@ -46,7 +46,7 @@ def preflight(
 
     Args:
         texts: the captions.
-        groups: which image each sample is.
+        groups: which image each sample shows. `features` and `texts` then have one row per image.
         computed_in: the number format of the models, such as "bfloat16".
 
     Raises:
@@ -63,12 +63,12 @@ def preflight(
             )
         )
     if groups is not None:
-        twice = sum(count - 1 for count in Counter(groups).values())
-        if twice:
+        images = len(set(groups))
+        if images < len(groups):
             found.append(
                 Finding(
-                    f"{twice} samples show an image that another one shows: they stay together in "
-                    "every split and interval"
+                    f"{len(groups)} samples of {images} images: the samples of one image count as "
+                    "one, with all their texts"
                 )
             )
     if texts is not None:
