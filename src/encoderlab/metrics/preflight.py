@@ -73,12 +73,15 @@ def preflight(
             )
     if texts is not None:
         common, times = Counter(texts).most_common(1)[0] if texts else ("", 0)
-        repeated = len(texts) - len(set(texts))
+        distinct = len(set(texts))
+        repeated = len(texts) - distinct
         if repeated:
             found.append(
                 Finding(
                     f"{repeated} of {n} texts repeat another word for word (most often, "
-                    f"{times} times: {_short(common)!r}): each is right for every image that has it"
+                    f"{times} times: {_short(common)!r}): each is right for every image that has "
+                    "it, and intervals and p take these images as independent",
+                    serious=distinct < len(texts) / 2,
                 )
             )
     for name, x in features.items():
