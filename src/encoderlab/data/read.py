@@ -75,13 +75,14 @@ def split_by_image(samples: Sequence[Sample], held_out: float) -> tuple[list[Sam
     """Splits off about the share `held_out` of the images, each by its own id alone.
 
     An image stays on its side when others are added or the order changes; copies of one image are
-    on the same side, that of the copy whose id comes first in the order of the draw; at least one
-    image is held out and one kept.
+    on the same side, that of the copy whose id comes first in the order of the draw (copies inside
+    shards are not looked for, since that would read all shards); at least one image is held out
+    and one kept.
 
     Raises:
         UsageError: fewer than two different images.
     """
-    keys = contents(samples)
+    keys = contents(samples, packed=False)
     place: dict[Hashable, int] = {}
     for sample, key in zip(samples, keys, strict=True):
         digest = hashlib.blake2b(sample.id.encode(), digest_size=8).digest()

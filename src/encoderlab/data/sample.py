@@ -10,6 +10,7 @@ import errno
 import hashlib
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,20 +72,26 @@ class Sample:
         return f"{self.image.mode} {self.image.size}".encode() + self.image.tobytes()
 
 
-def contents(samples: Sequence[Sample]) -> list[Hashable]:
+def contents(samples: Sequence[Sample], packed: bool = True) -> list[Hashable]:
     """A key per sample that is equal for samples of the same picture: the bytes of their files, or
-    the pixels of decoded images, are the same. A file that cannot be read is equal to no other."""
+    the pixels of decoded images, are the same. A file that cannot be read is equal to no other.
+
+    Args:
+        packed: whether images inside shards are read; else each of them is taken as another one.
+    """
     sizes = [_size(sample) for sample in samples]
     times = Counter(sizes)
-    found: list[Hashable] = []
-    for sample, size in zip(samples, sizes, strict=True):
-        key: Hashable = sample.id
+
+    def key(sample: Sample, size: Hashable) -> Hashable:
         # Only files of the same size can be equal: the others need not be read.
-        if size is None or times[size] > 1:
+        comparable = size is None or times[size] > 1
+        if comparable and (packed or not isinstance(sample.image, Packed)):
             with suppress(OSError, MissingError):
-                key = hashlib.blake2b(sample.content(), digest_size=16).digest()
-        found.append(key)
-    return found
+                return hashlib.blake2b(sample.content(), digest_size=16).digest()
+        return sample.id
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(key, samples, sizes))
 
 
 def _size(sample: Sample) -> Hashable:
