@@ -105,7 +105,7 @@ def test_copies_of_an_image_count_once_in_the_means(here, tmp_path):
     for name, score in once["statistics"].items():
         assert found["statistics"][name] == pytest.approx(score), name
     assert found["statistics"]["morans_i"]["n"] == 3
-    assert "6 files of 3 different images" in found["warnings"][-1]
+    assert "6 files show 3 images" in found["warnings"][-1]
     assert "means over 3 images" in here("tokens", "image.path=photos", *words[:2]).out
 
 

@@ -185,8 +185,7 @@ def run(
     warnings = [*first.warnings, *as_warnings(tuple(skipped))]
     if len(names) < len(per_image):
         warnings.append(
-            f"{len(per_image):,} files of {len(names):,} different images: copies count once in "
-            "the means"
+            f"{len(per_image):,} files show {len(names):,} images: copies count once in the means"
         )
     maps = _patch_text(analyzer, first, similarity.text) if similarity.text else {}
     result = TokensResult(

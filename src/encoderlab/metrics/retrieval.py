@@ -304,7 +304,9 @@ def _median(ranked: _Ranked) -> Score:
     for (p, m), count in zip(kinds.T, counts, strict=True):
         within = np.minimum(places, m)
         found += count / n * (1 - _all_miss(np.full(most, p), int(m), within))
-    chance = float(places[min(int(np.searchsorted(found, 0.5 - 1e-12)), most - 1)])
+    # Where exactly half lie at or below a place, the median is between it and the next.
+    middle = np.searchsorted(found, [0.5 - 1e-12, 0.5 + 1e-12])
+    chance = float(places[np.minimum(middle, most - 1)].mean())
     return Score(
         value,
         float(low),
