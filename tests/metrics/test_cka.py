@@ -184,13 +184,16 @@ def test_groups_may_have_any_size_order_and_labels():
     labels = [None, "a", 1, "1", 2.5, None, "a", (0, 1), "b", None, "c", 1]
     names = list(dict.fromkeys(labels))  # 1 and "1" are two labels
     assert len(names) == 8
-    means = [
-        np.stack([one[[i for i, g in enumerate(labels) if g == name]].mean(0) for name in names])
-        for one in (x, y)
-    ]
+    rows = [[i for i, label in enumerate(labels) if label == name] for name in names]
+    for kernel in grams.KERNELS:
+        blocks = [
+            np.array([[k[np.ix_(a, b)].mean() for b in rows] for a in rows])
+            for k in (Gram.of(one, kernel).k.numpy() for one in (x, y))
+        ]
+        found = cka(x, y, kernel, groups=labels)
+        assert found.value == pytest.approx(cka_song(*blocks), abs=1e-9)
+        assert "8 groups of 12 samples" in found.estimator
     found = cka(x, y, groups=labels)
-    assert found.value == pytest.approx(cka_song(*(m @ m.T for m in means)), abs=1e-9)
-    assert "8 groups of 12 samples" in found.estimator
     number = [names.index(label) for label in labels]
     for groups in (number, np.array(number), torch.tensor(number), tuple(map(str, number))):
         assert cka(x, y, groups=groups) == found

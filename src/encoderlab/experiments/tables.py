@@ -102,8 +102,9 @@ def notes(facts: Json) -> str:
     kinds = ", ".join(f"{count} {name}" for name, count in data["types"].items())
     of_types = "" if list(data["types"]) == [UNTYPED] else f" ({kinds})"
     samples = f"{data['samples']:,} samples"
-    if data["images"] < data["samples"]:
-        samples += f" of {data['images']:,} images"
+    images = data.get("images", data["samples"])  # a record of version 0.1 has none
+    if images < data["samples"]:
+        samples += f" of {images:,} images"
     lines = [f"data: {samples}{of_types} from {data['source']}"]
     lines += [f"{'! ' if one['serious'] else '- '}{one['what']}" for one in facts["preflight"]]
     if facts["skipped"]:
