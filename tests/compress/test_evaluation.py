@@ -218,12 +218,13 @@ def test_copies_are_measured_once_and_never_fitted_on(tmp_path):
         picture = generate(number, split="test").to_sample().load()
         for copy in "abc":
             picture.save(tmp_path / f"{number:02}{copy}.png")
-    samples, _, fit_pictures, _, said = compress_evaluation._pictures(
+    samples, pictures, fit_pictures, _, said = compress_evaluation._pictures(
         CompressData(images=[str(tmp_path)]), CompressEvaluation(n_samples=200, n_fit=200)
     )
-    assert len(samples) + len(fit_pictures) == 44
-    assert len({sample.id[:2] for sample in samples}) == len(samples)
-    assert "132 samples of 44 images" in said
+    measured, fitted = ({one.tobytes() for one in side} for side in (pictures, fit_pictures))
+    assert len(measured) == len(samples) and len(measured | fitted) == 44
+    assert not measured & fitted
+    assert f"{3 * len(samples)} samples of {len(samples)} images" in said
 
 
 def test_heads_read_what_is_there_and_nothing_where_nothing_is():

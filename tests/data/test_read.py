@@ -174,12 +174,16 @@ def test_splitting_keeps_copies_of_an_image_on_one_side(tmp_path: Path) -> None:
     kept, out = split_by_image(samples, 0.3)
     sides = [{sample.id.split("-")[0] for sample in side} for side in (kept, out)]
     assert not sides[0] & sides[1] and len(kept) + len(out) == 120
+    once = [sample for sample in samples if sample.id.endswith("-0.png")]
+    assert {s.id for s in split_by_image(once, 0.3)[1]} == {s.id for s in out} & {
+        s.id for s in once
+    }
     with pytest.raises(UsageError, match="got 1"):
         split_by_image(samples[:3], 0.3)
 
 
 def test_copies_are_one_sample_with_all_texts(tmp_path: Path) -> None:
-    for name, content in (("a", "x"), ("b", "yy"), ("c", "x"), ("d", "z")):
+    for name, content in (("a", "x"), ("b", "yy"), ("c", "x"), ("d", "z"), ("e", "long")):
         (tmp_path / name).write_text(content)
     grey = Image.new("L", (4, 2))
     samples = [
@@ -192,9 +196,10 @@ def test_copies_are_one_sample_with_all_texts(tmp_path: Path) -> None:
         Sample("p", grey),
         Sample("q", grey.copy()),
         Sample("r", Image.new("L", (2, 4))),
+        Sample("b", tmp_path / "e"),  # the name of another sample, out of another folder
     ]
     merged = merge_copies(samples, contents(samples))
-    assert [sample.id for sample in merged] == ["a", "b", "d", "none", "nothing", "p", "r"]
+    assert [sample.id for sample in merged] == ["a", "b", "d", "none", "nothing", "p", "r", "b"]
     assert merged[0].texts == ("one", "two", "four") and merged[0].label == "chart"
     assert first_of_each([3, 1, 3, 2, 1]) == [0, 1, 3]
 

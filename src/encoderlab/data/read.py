@@ -74,22 +74,23 @@ def read_parts(
 def split_by_image(samples: Sequence[Sample], held_out: float) -> tuple[list[Sample], list[Sample]]:
     """Splits off about the share `held_out` of the images, each by its own id alone.
 
-    An image stays on its side when others are added or the order changes; copies of one image are
-    on the same side, that of the copy whose id comes first in the order of the draw (copies inside
-    shards are not looked for, since that would read all shards); at least one image is held out
-    and one kept.
+    An image stays on its side when others are added or the order changes; at least one image is
+    held out and one kept. Copies of an image are on the side of the one whose id sorts first;
+    copies inside shards are not looked for, since that would read all shards.
 
     Raises:
         UsageError: fewer than two different images.
     """
     keys = contents(samples, packed=False)
-    place: dict[Hashable, int] = {}
+    ids: dict[Hashable, str] = {}
     for sample, key in zip(samples, keys, strict=True):
-        digest = hashlib.blake2b(sample.id.encode(), digest_size=8).digest()
-        own = int.from_bytes(digest, "big")
-        place[key] = min(own, place.get(key, own))
-    if len(place) < 2:
-        raise UsageError("too few images to hold some out", got=len(place), want="at least 2")
+        ids[key] = min(sample.id, ids.get(key, sample.id))
+    if len(ids) < 2:
+        raise UsageError("too few images to hold some out", got=len(ids), want="at least 2")
+    place = {
+        key: int.from_bytes(hashlib.blake2b(one.encode(), digest_size=8).digest(), "big")
+        for key, one in ids.items()
+    }
     limit = held_out * 2**64
     out = {key for key in place if place[key] < limit}
     if not out or len(out) == len(place):

@@ -82,16 +82,17 @@ def contents(samples: Sequence[Sample], packed: bool = True) -> list[Hashable]:
     sizes = [_size(sample) for sample in samples]
     times = Counter(sizes)
 
-    def key(sample: Sample, size: Hashable) -> Hashable:
+    def key(place: int) -> Hashable:
+        sample, size = samples[place], sizes[place]
         # Only files of the same size can be equal: the others need not be read.
         comparable = size is None or times[size] > 1
         if comparable and (packed or not isinstance(sample.image, Packed)):
             with suppress(OSError, MissingError):
                 return hashlib.blake2b(sample.content(), digest_size=16).digest()
-        return sample.id
+        return place
 
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(key, samples, sizes))
+        return list(pool.map(key, range(len(samples))))
 
 
 def _size(sample: Sample) -> Hashable:

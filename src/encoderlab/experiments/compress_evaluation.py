@@ -243,21 +243,22 @@ def _pictures(
         fitted += [str(root / "train")] if whole else []
     if not named or named == [SYNTHETIC]:
         named, fitted = [SYNTHETIC], fitted or [SYNTHETIC]
-    every = of(named, "test", settings.n_samples)
-    samples = merge_copies(every, contents(every))
+    samples = of(named, "test", settings.n_samples)
     said = ", ".join(Path(one).name for one in named)
-    if len(samples) < len(every):
-        said += f", {len(every):,} samples of {len(samples):,} images"
     if fitted:
         fit = of(fitted, "train", settings.n_fit)
     else:
         fit, samples = split_by_image(samples, 0.5)
         said += ", half of it; the other half fits"
+    chosen = _spread(samples, settings.n_samples)
+    images = merge_copies(chosen, contents(chosen))
+    if len(images) < len(chosen):
+        said += f", {len(chosen):,} samples of {len(images):,} images"
     left: list[tuple[str, str]] = []
 
-    def read(chosen: Sequence[Sample], most: int) -> tuple[list[Sample], list[Any]]:
+    def read(samples: Sequence[Sample]) -> tuple[list[Sample], list[Any]]:
         kept, found = [], []
-        for sample in _spread(chosen, most):
+        for sample in samples:
             try:
                 found.append(sample.load())
                 kept.append(sample)
@@ -265,8 +266,8 @@ def _pictures(
                 left.append((sample.id, error.reason))
         return kept, found
 
-    measured, pictures = read(samples, settings.n_samples)
-    _, fit_pictures = read(fit, settings.n_fit)
+    measured, pictures = read(images)
+    _, fit_pictures = read(_spread(fit, settings.n_fit))
     if len(pictures) < 20 or len(fit_pictures) < 20:
         raise UsageError(
             "too few readable images to measure compression on",
