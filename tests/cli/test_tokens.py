@@ -92,6 +92,23 @@ def test_a_folder_has_means_intervals_and_ends(here, tmp_path):
     assert len(globbed.json["per_image"]) == 2
 
 
+def test_copies_of_an_image_count_once_in_the_means(here, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        picture = Image.effect_noise((40, 40), 5 + 60 * i).convert("RGB")
+        for copy in "abc"[: i + 1]:
+            picture.save(tmp_path / f"photos/{i}{copy}.png")
+    words = ["output.save_visualizations=false", "output.save_similarities=false", "--json"]
+    found = here("tokens", "image.path=photos", *words).json
+    once = here("tokens", "image.path=photos/?a.png", *words).json
+    assert len(found["per_image"]) == 6 and len(once["per_image"]) == 3
+    for name, score in once["statistics"].items():
+        assert found["statistics"][name] == pytest.approx(score), name
+    assert found["statistics"]["morans_i"]["n"] == 3
+    assert "6 files show 3 images" in found["warnings"][-1]
+    assert "means over 3 images" in here("tokens", "image.path=photos", *words[:2]).out
+
+
 @pytest.mark.slow
 def test_of_a_folder_the_maps_of_the_images_at_the_ends_are_drawn(here, tmp_path):
     (tmp_path / "photos").mkdir()

@@ -20,7 +20,8 @@ from encoderlab.data.synthetic import generate
 from encoderlab.data.synthetic.labelled import GLYPHS, glyphs, largest_colour, main_colours
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.settings.compress import METHODS
+from encoderlab.experiments import compress_evaluation
+from encoderlab.settings.compress import METHODS, CompressData, CompressEvaluation
 
 LAYER, GRID = 3, (12, 12)
 
@@ -201,6 +202,29 @@ def test_neighbours_of_the_same_tokens_agree_and_of_noise_do_not():
     assert neighbour_agreement(full, full).mean() == 1
     noise = torch.randn(40, 6, 16)
     assert neighbour_agreement(full, max_sim(noise, noise, centre)).mean() < 0.5
+
+
+def test_images_that_are_equally_near_agree_as_often_as_chance():
+    # Tokens that are all the same say of no image who is near.
+    full, flat = torch.rand(40, 40), torch.ones(40, 40)
+    np.testing.assert_allclose(neighbour_agreement(full, flat), 10 / 39)
+    order, rough = torch.randperm(40), full.round(decimals=1)
+    shuffled = neighbour_agreement(*(one[order][:, order] for one in (full, rough)))
+    np.testing.assert_allclose(shuffled, neighbour_agreement(full, rough)[order])
+
+
+def test_copies_are_measured_once_and_never_fitted_on(tmp_path):
+    for number in range(44):
+        picture = generate(number, split="test").to_sample().load()
+        for copy in "abc":
+            picture.save(tmp_path / f"{number:02}{copy}.png")
+    samples, pictures, fit_pictures, _, said = compress_evaluation._pictures(
+        CompressData(images=[str(tmp_path)]), CompressEvaluation(n_samples=200, n_fit=200)
+    )
+    measured, fitted = ({one.tobytes() for one in side} for side in (pictures, fit_pictures))
+    assert len(measured) == len(samples) and len(measured | fitted) == 44
+    assert not measured & fitted
+    assert f"{3 * len(samples)} samples of {len(samples)} images" in said
 
 
 def test_heads_read_what_is_there_and_nothing_where_nothing_is():

@@ -18,6 +18,7 @@ from PIL import Image
 from encoderlab.data import Sample, read_samples, split_by_image
 from encoderlab.data.csv_table import read_csv, read_labels
 from encoderlab.data.decode import ImageError
+from encoderlab.data.sample import contents, first_of_each, merge_copies
 from encoderlab.data.vlm_dataset import TYPED_SETS, VLMDataset
 from encoderlab.errors import MissingError, UsageError
 
@@ -161,6 +162,46 @@ def test_splitting_keeps_an_image_on_its_side_when_others_come() -> None:
     assert 60 < len(many) < 140
     with pytest.raises(UsageError, match="at least 2"):
         split_by_image(samples[:1], 0.1)
+
+
+def test_splitting_keeps_copies_of_an_image_on_one_side(tmp_path: Path) -> None:
+    samples = []
+    for number in range(40):
+        for copy in range(3):
+            path = tmp_path / f"{number}-{copy}.png"
+            path.write_bytes(f"picture {number:02}".encode())
+            samples.append(Sample(path.name, path))
+    kept, out = split_by_image(samples, 0.3)
+    sides = [{sample.id.split("-")[0] for sample in side} for side in (kept, out)]
+    assert not sides[0] & sides[1] and len(kept) + len(out) == 120
+    once = [sample for sample in samples if sample.id.endswith("-0.png")]
+    assert {s.id for s in split_by_image(once, 0.3)[1]} == {s.id for s in out} & {
+        s.id for s in once
+    }
+    with pytest.raises(UsageError, match="got 1"):
+        split_by_image(samples[:3], 0.3)
+
+
+def test_copies_are_one_sample_with_all_texts(tmp_path: Path) -> None:
+    for name, content in (("a", "x"), ("b", "yy"), ("c", "x"), ("d", "z"), ("e", "long")):
+        (tmp_path / name).write_text(content)
+    grey = Image.new("L", (4, 2))
+    samples = [
+        Sample("a", tmp_path / "a", ("one", "two")),
+        Sample("b", tmp_path / "b", ("three",)),
+        Sample("c", tmp_path / "c", ("two", "four"), "chart"),
+        Sample("d", tmp_path / "d"),  # as long as a and c, and another picture
+        Sample("none", tmp_path / "none"),
+        Sample("nothing", tmp_path / "none"),
+        Sample("p", grey),
+        Sample("q", grey.copy()),
+        Sample("r", Image.new("L", (2, 4))),
+        Sample("b", tmp_path / "e"),  # the name of another sample, out of another folder
+    ]
+    merged = merge_copies(samples, contents(samples))
+    assert [sample.id for sample in merged] == ["a", "b", "d", "none", "nothing", "p", "r", "b"]
+    assert merged[0].texts == ("one", "two", "four") and merged[0].label == "chart"
+    assert first_of_each([3, 1, 3, 2, 1]) == [0, 1, 3]
 
 
 def test_the_built_in_samples_stand_in_where_no_root_is_named(monkeypatch, capsys) -> None:

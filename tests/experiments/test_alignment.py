@@ -13,8 +13,19 @@ import pytest
 from PIL import Image
 
 import encoderlab
+from encoderlab.data import read_samples
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.experiments import compare, coral, e2e, elas, embedding, layers, multi_llm, pairs
+from encoderlab.experiments import (
+    compare,
+    coral,
+    e2e,
+    elas,
+    embedding,
+    layers,
+    multi_llm,
+    pairs,
+    tables,
+)
 from encoderlab.experiments.aligned import Aligned, Features, gather
 from encoderlab.metrics.preflight import preflight
 from encoderlab.reports import run_folder
@@ -159,6 +170,40 @@ def test_gathered_samples_are_the_same_for_all_and_controls_are_marked(zoo):
     assert sorted(map(tuple, own)) == sorted(map(tuple, shuffled))
     assert not (own == shuffled).all(axis=1).any()
     assert zoo.vision["untrained:tiny-clip"].fingerprint.startswith("untrained-0-")
+
+
+def test_an_image_counts_once_whatever_its_names_and_rows(world, tmp_path):
+    source = [*read_samples(world / "captions.csv")][:14]
+    lines, plain = ["image_path,caption,label"], ["image_path,caption,label"]
+    for number, sample in enumerate(source):
+        kind = "even" if number % 2 == 0 else "odd"
+        content = Path(str(sample.image)).read_bytes()
+        for copy, text in (("a", "a picture"), ("b", "of something"), ("c", "a picture")):
+            (tmp_path / f"{number}{copy}.png").write_bytes(content)
+            caption = f"{sample.texts[0]} {text}"
+            lines.append(f'{number}{copy}.png,"{caption}",{kind}')
+            plain.append(f'{number}a.png,"{caption}",{kind}')
+    (tmp_path / "copies.csv").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "plain.csv").write_text("\n".join(plain), encoding="utf-8")
+    copies, once = (
+        gather(
+            ["tiny-clip"], ["tiny-llama"], controls=True, data_root=tmp_path / name,
+            store=tmp_path / "features", device="cpu", dtype="float32",
+        )
+        for name in ("copies.csv", "plain.csv")
+    )  # fmt: skip
+    assert (copies.n, copies.copies, once.n, once.copies) == (14, 28, 14, 0)
+    assert copies.texts == once.texts and copies.labels == once.labels
+    data = copies.facts()["data"]
+    assert (data["samples"], data["images"], data["types"]) == (42, 14, {"even": 7, "odd": 7})
+    assert any("42 samples of 14 images" in one.what for one in copies.findings)
+    assert "42 samples of 14 images" in tables.notes(copies.facts())
+    for results in (pairs.rows_of, pairs.verdicts):
+        found, expected = ([one.to_json() for one in results(side)] for side in (copies, once))
+        assert found == expected
+    # A shuffled pairing never gives an image the text of a copy of itself.
+    own, shuffled = (copies.vision[name].pooled for name in ("tiny-clip", "shuffled:tiny-clip"))
+    assert not (own == shuffled).all(axis=1).any()
 
 
 def test_features_are_those_of_the_encoder_and_the_llm(zoo):

@@ -57,6 +57,47 @@ def test_captions_that_repeat_are_said(world: Path, clip_folder: Path, tmp_path:
     assert any("95.0% of the captions repeat" in warning for warning in result.warnings)
 
 
+def test_a_copy_of_an_image_is_no_other_image_to_evaluate(
+    world: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    samples = read_samples(world / "captions.csv")[:12]
+    lines = ["image_path,caption"]
+    for number, sample in enumerate(samples):
+        content = Path(str(sample.image)).read_bytes()
+        for copy, caption in (("a", f"first {number}"), ("b", f"second {number}")):
+            (tmp_path / f"{number}{copy}.png").write_bytes(content)
+            lines.append(f"{number}{copy}.png,{caption}")
+    (tmp_path / "copies.csv").write_text("\n".join(lines))
+    (tmp_path / "once.csv").write_text("\n".join(lines).replace("b.png", "a.png"))
+    found, once = (
+        evaluate.run(csv=str(tmp_path / name), model=str(clip_folder), dtype="float32")
+        for name in ("copies.csv", "once.csv")
+    )
+    assert found.retrieval.to_json() == once.retrieval.to_json()
+    assert (found.retrieval.images, found.retrieval.captions) == (12, 24)
+    assert any("24 images are copies of 12" in one for one in found.warnings)
+    assert not any("copies" in one for one in once.warnings)
+
+
+def test_the_accuracy_counts_a_copied_image_once(
+    world: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    for sample in read_folder(world / "images"):
+        content = Path(str(sample.image)).read_bytes()
+        for copy in range(4 if sample.label == "chart" else 1):
+            path = tmp_path / str(sample.label) / f"{copy}-{Path(sample.id).name}"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+    once, found = (
+        classify.run(image_dir=str(folder), classes=KINDS, model=str(clip_folder), dtype="float32")
+        for folder in (world / "images", tmp_path)
+    )
+    assert len(found.predictions) == 20 + 3 * 4
+    assert found.accuracy.to_json() == once.accuracy.to_json()
+    assert found.accuracy.top1.n == 20
+    assert any("12 images copy another one" in one for one in found.warnings)
+
+
 def test_evaluate_without_captions_or_images(world: Path, clip_folder: Path, tmp_path) -> None:
     with pytest.raises(UsageError, match="no image has a caption"):
         evaluate.run(csv=str(world / "images"), model=str(clip_folder))

@@ -93,6 +93,31 @@ def test_what_cannot_be_used_is_counted(world, store, tmp_path) -> None:
     assert result.facts["skipped"][0]["id"] == "s-000/000003"
 
 
+def test_an_image_counts_once_whatever_names_and_parts_it_comes_in(
+    found, world, store, tmp_path, monkeypatch
+) -> None:
+    samples = read_samples(world / "captions.csv")
+    # Each image a second time in another shard, eight of them twice in one.
+    many = [*samples[:8], *samples, *samples]
+    data = shards_of(many, tmp_path, 3)
+    whole = reading.read_parts
+    monkeypatch.setattr(reading, "read_parts", lambda source, root=None: whole(source, root, 1))
+    again = run(data=data, features_dir=str(store), **MODELS, **WHERE)
+    assert again.facts["data"] | {"source": ""} == {
+        "source": "", "samples": 48, "images": 20, "types": {"all": 20},
+    }  # fmt: skip
+    assert again.warnings == (
+        "28 of the pairs show an image that another pair shows: each image counts once",
+    )
+    assert "48 samples of 20 images" in again.to_text()
+    for one, other in zip(found.rows, again.rows, strict=True):
+        for name, score in one.scores.items():
+            for part in ("value", "ci_low", "z", "n"):
+                expected = getattr(score, part)
+                got = getattr(other.scores[name], part)
+                assert got == expected or got == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("given", "kind", "says"),
     [

@@ -151,6 +151,9 @@ def test_mmd_is_the_sum_over_pairs_and_zero_on_average_for_one_distribution():
         - 2 * np.mean([kernel(a, b) for a in x for b in y])
     )
     assert float(mmd(x, y, width=1.0)) == pytest.approx(expected)
+    # Four points on a line: the median of the distances 1, 1, 2, 98, 99, 100 is 50.
+    line = torch.tensor([[0.0], [1], [2], [100]], dtype=torch.float64)
+    assert float(mmd(line[:2], line[2:])) == pytest.approx(float(mmd(line[:2], line[2:], 50.0)))
     values = [float(mmd(torch.randn(30, 4), torch.randn(30, 4))) for _ in range(200)]
     assert np.mean(values) == pytest.approx(0, abs=0.002)
     assert float(mmd(torch.randn(30, 4), torch.randn(30, 4) + 1)) > 0.05

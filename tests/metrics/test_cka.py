@@ -67,8 +67,7 @@ def test_published_rbf_value_of_the_reference_kernel(published):
 def test_rbf_kernel_is_scikit_learns_at_the_median_distance(published):
     x = published[0]
     distances = np.sqrt(((x[:, None] - x[None]) ** 2).sum(-1))
-    # torch's median is the lower of the two in the middle, each distance stands there twice.
-    width = 0.7 * np.sort(distances[distances > 0])[(len(x) * (len(x) - 1) - 1) // 2]
+    width = 0.7 * np.median(distances[distances > 0])
     expected = rbf_kernel(x, gamma=1 / (2 * width**2))
     assert np.allclose(Gram.of(x, "rbf", 0.7).k, expected, atol=1e-12)
 
@@ -125,13 +124,105 @@ def test_leaving_each_out_is_computing_it_anew(n, seed, kernel):
     assert np.allclose(grams.without_each(left, right), anew, atol=1e-8)
 
 
-def test_groups_are_left_out_together():
-    x, y = gaussians(12, 1, 3, shared=1.0)
-    left, right = Gram.of(x), Gram.of(y)
-    found = grams.without_each(left, right, groups=[i // 3 for i in range(12)])
-    rest = np.arange(3, 12)
-    assert found[0] == pytest.approx(float(cka(x[rest], y[rest])))
-    assert len(found) == 4
+def test_the_rbf_width_of_four_points_is_the_mean_of_the_two_middle_distances():
+    # Distances 1, 1, 2, 98, 99, 100: the median is (2 + 98) / 2.
+    k = Gram.of(np.array([[0.0], [1], [2], [100]]), "rbf").k
+    assert float(k[0, 1]) == pytest.approx(math.exp(-1 / (2 * 50**2)), abs=1e-12)
+
+
+# Five copies of each of 20 images with unrelated texts, that differ little between the copies.
+COPIES = np.repeat(np.arange(20), 5)
+
+
+def copied(seed, noise=0.3):
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((2, 20, 64))
+    return x[COPIES], y[COPIES] + noise * rng.standard_normal((100, 64))
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_groups_are_the_unit_of_every_part_of_the_score(kernel):
+    x, y = copied(0)
+    found = cka(x, y, kernel, groups=COPIES, permutations=99)
+    # The long way: the mean of the kernel over the pairs of two groups, then Song et al.
+    blocks = [Gram.of(one, kernel).k.numpy().reshape(20, 5, 20, 5).mean((1, 3)) for one in (x, y)]
+    value = cka_song(*blocks)
+    assert found.value == pytest.approx(value, abs=1e-12)
+    assert (found.n, found.chance) == (20, 0.0)
+    assert found.z == pytest.approx(value * math.sqrt(20 * 17 / 2))
+    assert "20 groups of 100 samples" in found.estimator
+    assert float(cka(x, y, kernel)) > 0.5  # what the same features give as 100 samples
+    by_group = [Gram(torch.from_numpy(one), kernel) for one in blocks]
+    assert found.p == permutation_p(value, grams.permuted(*by_group, 99))
+    anew = [cka_song(*(np.delete(np.delete(k, i, 0), i, 1) for k in blocks)) for i in range(20)]
+    assert np.allclose(grams.without_each(*by_group), anew)
+
+
+def test_unrelated_groups_of_copies_are_found_significant_in_one_case_of_twenty():
+    found = [cka(*copied(seed), groups=COPIES, permutations=99) for seed in range(200)]
+    assert np.mean([one.value for one in found]) == pytest.approx(0, abs=0.01)
+    # Binomial, 200 draws at 5 %: 3 to 18 in 99.9 % of cases.
+    assert 3 <= sum(one.p <= 0.05 for one in found) <= 18
+    assert 180 <= sum(one.ci_low <= 0 <= one.ci_high for one in found) <= 199
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+@pytest.mark.parametrize("estimator", ["debiased", "biased"])
+def test_equal_copies_change_nothing_and_groups_of_one_are_no_groups(kernel, estimator):
+    x, y = gaussians(15, 2, 6, shared=1.0)
+    alone = cka(x, y, kernel, estimator, permutations=9)
+    assert cka(x, y, kernel, estimator, groups=list("abcdefghijklmno"), permutations=9) == alone
+    three = np.repeat(np.arange(15), 3)
+    grouped = cka(x[three], y[three], kernel, estimator, groups=three, permutations=9)
+    for part in ("value", "ci_low", "ci_high", "chance", "z", "p", "n"):
+        one, other = getattr(grouped, part), getattr(alone, part)
+        assert one == other or one == pytest.approx(other, abs=1e-9), part
+
+
+def test_groups_may_have_any_size_order_and_labels():
+    x, y = gaussians(12, 3, 4, shared=1.0)
+    labels = [None, "a", 1, "1", 2.5, None, "a", (0, 1), "b", None, "c", 1]
+    names = list(dict.fromkeys(labels))  # 1 and "1" are two labels
+    assert len(names) == 8
+    rows = [[i for i, label in enumerate(labels) if label == name] for name in names]
+    for kernel in grams.KERNELS:
+        blocks = [
+            np.array([[k[np.ix_(a, b)].mean() for b in rows] for a in rows])
+            for k in (Gram.of(one, kernel).k.numpy() for one in (x, y))
+        ]
+        found = cka(x, y, kernel, groups=labels)
+        assert found.value == pytest.approx(cka_song(*blocks), abs=1e-9)
+        assert "8 groups of 12 samples" in found.estimator
+    found = cka(x, y, groups=labels)
+    number = [names.index(label) for label in labels]
+    for groups in (number, np.array(number), torch.tensor(number), tuple(map(str, number))):
+        assert cka(x, y, groups=groups) == found
+
+
+def test_many_samples_in_groups_go_through_moments_to_the_same_number(monkeypatch):
+    x, y = copied(4)
+    by_gram = cka(x, y, groups=COPIES)
+    monkeypatch.setattr(grams, "LARGEST_GRAM", 19)
+    by_moments = cka(x, y, groups=COPIES)
+    assert by_moments.value == pytest.approx(by_gram.value, abs=1e-12)
+    assert (by_moments.n, by_moments.z) == (20, pytest.approx(by_gram.z))
+    assert "moments" in by_moments.estimator and "20 groups of 100" in by_moments.estimator
+
+
+def test_too_few_groups_and_groups_that_are_all_alike_are_undefined():
+    x, y = copied(0)
+    found = cka(x[:15], y[:15], groups=COPIES[:15])
+    assert (found.n, found.value) == (3, None) and "there are 3" in found.undefined
+    alike = np.tile([[0.0], [1.0]], (10, 3))
+    for kernel in grams.KERNELS:
+        found = cka(alike, y[:20], kernel, groups=np.arange(20) // 2)
+        assert found.value is None and "same for every sample" in found.undefined
+
+
+@pytest.mark.parametrize("groups", [[1, 2], [[1]] * 5, np.ones((5, 1)), []])
+def test_groups_that_are_not_one_label_per_sample_are_refused(groups):
+    with pytest.raises(UsageError, match=r"group"):
+        cka(np.eye(5), np.eye(5), groups=groups)
 
 
 def test_invariant_to_offset_scale_and_rotation(published):
@@ -234,7 +325,7 @@ def test_many_samples_go_through_moments_to_the_same_number(published, monkeypat
 
 
 def test_too_few_and_constant_features_are_undefined_with_the_reason():
-    assert "at least 4 samples, and there are 3" in cka(np.eye(3), np.eye(3)).undefined
+    assert "at least 4 independent samples, and there are 3" in cka(np.eye(3), np.eye(3)).undefined
     flat = np.full((6, 2), 7.3)
     for kernel in grams.KERNELS:
         assert "same for every sample" in cka(flat, np.eye(6), kernel).undefined

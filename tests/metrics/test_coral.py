@@ -154,13 +154,13 @@ def test_preflight_finds_what_spoils_a_number():
         for one in preflight(
             {"clip": x, "flat": flat, "cone": cone},
             texts=["same"] * 2 + [f"t{i}" for i in range(38)],
-            groups=[0, 0, *range(38)],
+            groups=[0, 0, *range(40)],
         )
     }
     text = "\n".join(said)
     assert "40 samples: intervals are wide" in text
     assert "1 of 40 texts repeat" in text
-    assert "2 samples show an image" in text
+    assert "42 samples of 40 images" in text
     assert "fewer samples (40) than dimensions (clip 60)" in text
     assert "1 sample looks like another one to clip" in text
     assert said["the features of flat are the same for every sample: no metric is defined"]

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoderlab.errors import UsageError
-from encoderlab.metrics.retrieval import chance_of_mrr, chance_of_recall, retrieval
+from encoderlab.metrics.retrieval import (
+    Part,
+    chance_of_mrr,
+    chance_of_recall,
+    retrieval,
+    retrieval_over,
+)
 from encoderlab.metrics.score import wilson
 
 
@@ -119,7 +125,7 @@ def test_random_embeddings_score_what_chance_says() -> None:
     for score in (*found.image_to_text.recall.values(), found.image_to_text.mrr):
         assert score.ci_low <= score.chance + 0.02
         assert score.ci_high >= score.chance - 0.02
-    assert found.text_to_image.median_rank.chance == 200
+    assert found.text_to_image.median_rank.chance == np.median(range(1, 401))
 
 
 def test_a_cutoff_beyond_the_candidates_is_undefined_with_the_reason() -> None:
@@ -154,3 +160,31 @@ def test_length_of_embeddings_does_not_matter(scale: float, seed: int) -> None:
     image, text = rng.normal(size=(12, 5)), rng.normal(size=(12, 5))
     first, second = retrieval(image, text), retrieval(scale * image, text)
     assert math.isclose(first.image_to_text.mrr.value, second.image_to_text.mrr.value)
+
+
+def test_five_captions_of_an_image_make_no_rank_surer() -> None:
+    rng = np.random.default_rng(2)
+    image = rng.normal(size=(60, 8))
+    text = image + 2 * rng.normal(size=(60, 8))
+    once = retrieval(image, text).text_to_image
+    owner = np.repeat(np.arange(60), 5)
+    five = retrieval(image, text[owner], image_of_text=owner).text_to_image
+    for name in ("median_rank", "mrr"):
+        one, other = getattr(once, name), getattr(five, name)
+        assert other.value == pytest.approx(one.value)
+        assert (other.ci_low, other.ci_high) == pytest.approx((one.ci_low, one.ci_high))
+
+
+def test_one_image_says_nothing_of_how_images_differ() -> None:
+    image, text = np.ones((1, 4)), np.eye(4)[:3]
+    found = retrieval(image, text, image_of_text=np.zeros(3, dtype=int)).text_to_image
+    assert (found.mrr.value, found.mrr.ci_low, found.mrr.ci_high) == (1.0, None, None)
+    assert found.recall[1].ci_low == pytest.approx(wilson(1, 1)[0])
+
+
+def test_rows_of_one_image_are_right_for_each_other() -> None:
+    image = np.eye(4)[[0, 0, 1, 1]]
+    part = Part(image, image[[1, 0, 3, 2]], group=np.array([0, 0, 1, 1]))
+    found = retrieval_over([part]).image_to_text
+    assert found.recall[1].value == 1.0
+    assert found.recall[1].chance == pytest.approx(2 / 4)

@@ -1,5 +1,7 @@
 """Neighbours, Procrustes, ridge, discriminability against other libraries and the long way."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from encoderlab.errors import UsageError
 from encoderlab.metrics import ridge
 from encoderlab.metrics.discriminability import above_chance, discriminability
-from encoderlab.metrics.neighbours import Neighbours, mutual_knn, without_each
+from encoderlab.metrics.neighbours import Neighbours, mutual_knn, overlap
 from encoderlab.metrics.procrustes import procrustes_similarity, rotate_onto
 from encoderlab.metrics.ridge import ridge_probe
 
@@ -22,19 +24,85 @@ def related(n, seed=0, d=(6, 4), noise=1.0):
     return x, x[:, : d[1]] + noise * rng.standard_normal((n, d[1]))
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.integers(8, 90), st.integers(1, 3), st.integers(0, 10**6))
-def test_of_equally_near_samples_the_lower_row_is_the_nearer(n, values, seed):
-    # Few distinct points: nearly every neighbour is one of many that are equally near.
-    x = np.random.default_rng(seed).integers(-values, values + 1, (n, 3)).astype(np.float64)
-    x[(x == 0).all(axis=1)] = 1
-    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+def weights(x, k):
+    """The chance of each sample to be among the k nearest, ties at random; the long way."""
+    unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
     cosine = np.round(unit @ unit.T, 9)
-    np.fill_diagonal(cosine, -np.inf)
-    expected = np.argsort(-cosine, axis=1, kind="stable")[:, :3]
-    found = Neighbours.of(x, 2).nearest
-    if found is not None:
-        np.testing.assert_array_equal(found, expected)
+    found = np.zeros_like(cosine)
+    for i, row in enumerate(cosine):
+        others = np.delete(np.arange(len(x)), i)
+        edge = np.sort(row[others])[-k]
+        near, tied = others[row[others] > edge], others[row[others] == edge]
+        found[i, near], found[i, tied] = 1, (k - len(near)) / len(tied)
+    return found
+
+
+def tied(n, values, seed):
+    """Few distinct points: nearly every neighbour is one of many that are equally near."""
+    x = np.random.default_rng(seed).integers(-values, values + 1, (n, 3)).astype(np.float64)
+    x[0], x[1] = (1, 0, 0), (0, 1, 0)
+    return x
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(8, 60), st.integers(1, 3), st.integers(1, 3), st.integers(0, 10**6))
+def test_tied_neighbours_share_the_places_that_are_left(n, values, k, seed):
+    x, y = tied(n, values, seed), related(n, seed)[0] if seed % 2 else tied(n, 1, seed + 1)
+    shared, without = overlap(Neighbours.of(x, k), Neighbours.of(y, k))
+    np.testing.assert_allclose(shared, (weights(x, k) * weights(y, k)).sum(axis=1), atol=1e-12)
+    for i in (0, n // 2, n - 1):
+        rest = weights(np.delete(x, i, 0), k) * weights(np.delete(y, i, 0), k)
+        assert without[i] == pytest.approx(rest.sum() / (n - 1))
+
+
+def test_the_weights_are_the_mean_over_ties_broken_at_random():
+    x, y = tied(24, 1, 0), tied(24, 1, 1)
+    rng = np.random.default_rng(0)
+
+    def nearest(one):
+        unit = one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-300)
+        cosine = np.round(unit @ unit.T, 9) + 1e-6 * rng.random((24, 24))
+        np.fill_diagonal(cosine, -9)
+        return np.argsort(-cosine, axis=1)[:, :4]
+
+    drawn = [
+        np.mean([len(set(a) & set(b)) / 4 for a, b in zip(nearest(x), nearest(y), strict=True)])
+        for _ in range(400)
+    ]
+    assert float(mutual_knn(x, y, 4)) == pytest.approx(np.mean(drawn), abs=0.005)
+
+
+def test_chance_is_the_mean_over_all_pairings_of_tied_features():
+    x, y = np.eye(2)[[0, 0, 0, 1, 1, 1]], np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    lists = [Neighbours.of(one, 2) for one in (x, y)]
+    orders = itertools.permutations(range(6))
+    values = [overlap(lists[0], Neighbours.of(y[list(o)], 2))[0].mean() / 2 for o in orders]
+    assert np.mean(values) == pytest.approx(mutual_knn(x, y, 2).chance) == pytest.approx(2 / 5)
+
+
+def test_unrelated_classes_are_at_chance_whatever_the_order_of_the_rows():
+    rng = np.random.default_rng(1)
+    a, b = np.eye(3)[rng.integers(0, 3, (2, 90))]
+    # Rows in the order of their classes: ties by row order would give the same rows everywhere.
+    order = np.lexsort((b.argmax(1), a.argmax(1)))
+    found, sorted_ = mutual_knn(a, b), mutual_knn(a[order], b[order])
+    assert found.ci_low <= found.chance <= found.ci_high
+    for part in ("value", "ci_low", "ci_high"):
+        assert getattr(found, part) == pytest.approx(getattr(sorted_, part), abs=1e-12)
+    # 29 others of a class of 30 share ten places: equal classes have 10 / 29 in common.
+    same = np.eye(3)[np.arange(90) % 3]
+    assert float(mutual_knn(same, same)) == pytest.approx(10 / 29)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_features_that_are_all_equally_near_have_no_neighbours(dtype):
+    rng = np.random.default_rng(0)
+    line = np.outer(rng.uniform(1, 2, 90), [1, 2, 0.3]).astype(dtype)
+    other = rng.standard_normal((90, 5)).astype(dtype)
+    for flat in (line, np.eye(90), np.zeros((90, 2)), np.full((90, 4), 7.3)):
+        for pair in ((flat, other), (other, flat), (flat, flat)):
+            found = mutual_knn(*pair)
+            assert found.value is None and "equally near" in found.undefined
 
 
 def test_mutual_neighbours_are_those_of_scikit_learn():
@@ -53,15 +121,9 @@ def test_mutual_neighbours_are_those_of_scikit_learn():
 @given(st.integers(9, 20), st.integers(0, 10**6))
 def test_neighbours_without_each_are_those_found_anew(n, seed):
     x, y = related(n, seed)
-    found = without_each(Neighbours.of(x, 3).nearest, Neighbours.of(y, 3).nearest, 3)
+    found = overlap(Neighbours.of(x, 3), Neighbours.of(y, 3))[1] / 3
     anew = [float(mutual_knn(np.delete(x, i, 0), np.delete(y, i, 0), 3)) for i in range(n)]
     assert np.allclose(found, anew)
-
-
-def test_of_equally_near_samples_the_lower_row_is_nearer():
-    x = np.array([[1.0, 0], [1, 0], [1, 0], [0, 1], [0, 1], [-1, 0]])
-    assert Neighbours.of(x, 2).nearest.tolist()[0] == [1, 2, 3]
-    assert Neighbours.of(x, 2).nearest.tolist()[3] == [4, 0, 1]
 
 
 def test_too_few_samples_for_k_are_undefined():
@@ -132,7 +194,22 @@ def test_samples_of_a_group_share_a_fold():
 
 
 def test_ridge_of_few_samples_is_undefined():
-    assert "at least 10 samples" in ridge_probe(*related(9)).r2.undefined
+    assert "at least 10 independent" in ridge_probe(*related(9)).r2.undefined
+    copies = np.repeat(np.arange(9), 3)
+    few = ridge_probe(*(one[copies] for one in related(9)), groups=copies)
+    assert few.r2.n == 9 and "there are 9" in few.r2.undefined
+
+
+def test_copies_of_a_sample_are_one_to_the_ridge_probe_and_right_for_each_other():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 40, 8))
+    copies = np.repeat(np.arange(40), 3)
+    found = ridge_probe(x[copies], y[copies], groups=copies.tolist())
+    assert found.r2.n == 40 and "40 groups of 120 samples" in found.r2.estimator
+    recall = found.retrieval.image_to_text.recall[1]
+    # Of 24 candidates in a fold three are the image's own.
+    assert recall.chance == pytest.approx(3 / 24)
+    assert recall.ci_low <= recall.chance <= recall.ci_high
 
 
 def test_fisher_share_by_hand():

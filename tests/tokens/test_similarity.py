@@ -106,6 +106,11 @@ def test_outliers_are_the_long_tokens_and_a_calm_field_has_none():
     assert not statistics.outliers(length).any()
     length[1, 2] = 80
     assert statistics.outliers(length).nonzero().tolist() == [[1, 2]]
+    # Four tokens: the median of 1, 2, 4, 5 is 3, the robust deviation 1.4826 * 1.5.
+    edge = 3 + 5 * 1.4826 * 1.5
+    assert not statistics.outliers(torch.tensor([[1.0, 2], [4, 5]])).any()
+    for longest, found in ((edge - 0.1, False), (edge + 0.1, True)):
+        assert bool(statistics.outliers(torch.tensor([[1.0, 2], [4, longest]])).any()) is found
 
 
 def test_similarity_by_distance_is_the_mean_over_pairs():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-NEIGHBOURS = 10
+from encoderlab.metrics.neighbours import NEIGHBOURS, Neighbours, overlap
 
 
 def max_sim(
@@ -29,10 +29,6 @@ def max_sim(
 def neighbour_agreement(
     full: Float[Tensor, "n n"], kept: Float[Tensor, "n n"], k: int = NEIGHBOURS
 ) -> Float[np.ndarray, " n"]:
-    """Of every image the share of its k nearest that stay among them, itself left out."""
-    nearest = []
-    for similarity in (full, kept):
-        own = similarity.clone().fill_diagonal_(-torch.inf)
-        nearest.append(own.topk(k, dim=1).indices)
-    same = (nearest[0][:, :, None] == nearest[1][:, None, :]).any(dim=-1)
-    return same.double().mean(dim=1).numpy()
+    """Of every image the share of its k nearest that stay among them, itself left out; images that
+    are equally near share the places that are left, as in `metrics.neighbours.mutual_knn`."""
+    return overlap(*(Neighbours.by_similarity(one, k) for one in (full, kept)))[0] / k

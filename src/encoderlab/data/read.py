@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
 from encoderlab.data.chat import read_chat
 from encoderlab.data.csv_table import read_csv
 from encoderlab.data.folder import read_folder
-from encoderlab.data.sample import Sample
+from encoderlab.data.sample import Sample, contents
 from encoderlab.data.shards import existing, read_shard, read_shards, shards_of
 from encoderlab.errors import MissingError, UsageError
 
@@ -75,22 +75,28 @@ def split_by_image(samples: Sequence[Sample], held_out: float) -> tuple[list[Sam
     """Splits off about the share `held_out` of the images, each by its own id alone.
 
     An image stays on its side when others are added or the order changes; at least one image is
-    held out and one kept.
+    held out and one kept. Copies of an image are on the side of the one whose id sorts first;
+    copies inside shards are not looked for, since that would read all shards.
 
     Raises:
-        UsageError: fewer than two images.
+        UsageError: fewer than two different images.
     """
-    if len(samples) < 2:
-        raise UsageError("too few images to hold some out", got=len(samples), want="at least 2")
-
-    def place(sample: Sample) -> int:
-        digest = hashlib.blake2b(sample.id.encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big")
-
+    keys = contents(samples, packed=False)
+    ids: dict[Hashable, str] = {}
+    for sample, key in zip(samples, keys, strict=True):
+        ids[key] = min(sample.id, ids.get(key, sample.id))
+    if len(ids) < 2:
+        raise UsageError("too few images to hold some out", got=len(ids), want="at least 2")
+    place = {
+        key: int.from_bytes(hashlib.blake2b(one.encode(), digest_size=8).digest(), "big")
+        for key, one in ids.items()
+    }
     limit = held_out * 2**64
-    out = [sample for sample in samples if place(sample) < limit]
-    if not out or len(out) == len(samples):
-        first = min(samples, key=place)
-        out = [first] if not out else [sample for sample in samples if sample is not first]
-    chosen = {sample.id for sample in out}
-    return [sample for sample in samples if sample.id not in chosen], out
+    out = {key for key in place if place[key] < limit}
+    if not out or len(out) == len(place):
+        first = min(place, key=lambda key: place[key])
+        out = {first} if not out else set(place) - {first}
+    sides: tuple[list[Sample], list[Sample]] = ([], [])
+    for sample, key in zip(samples, keys, strict=True):
+        sides[key in out].append(sample)
+    return sides

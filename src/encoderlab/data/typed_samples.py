@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from encoderlab.data.read import read_samples
-from encoderlab.data.sample import Sample
+from encoderlab.data.sample import Sample, merge_copies
 from encoderlab.data.synthetic import KINDS, generate
 from encoderlab.data.vlm_dataset import TYPED_SETS, VLMDataset
 from encoderlab.errors import MissingError, UsageError, unknown
@@ -115,15 +115,8 @@ def _of_one_set(
 
 
 def _one_per_image(samples: Sequence[Sample], label: str | None, source: str) -> list[Sample]:
-    merged: dict[str, Sample] = {}
-    for sample in samples:
-        before = merged.get(str(sample.image))
-        texts = sample.texts if before is None else (*before.texts, *sample.texts)
-        first = sample if before is None else before
-        merged[str(sample.image)] = replace(
-            first, texts=tuple(dict.fromkeys(texts)), label=label or sample.label or OTHER
-        )
-    told = [sample for sample in merged.values() if sample.texts]
+    merged = merge_copies(samples, [str(sample.image) for sample in samples])
+    told = [replace(s, label=label or s.label or OTHER) for s in merged if s.texts]
     if not told:
         raise UsageError(
             "no image has a text, so there is nothing to align with",

@@ -51,14 +51,16 @@ class Aligned:
     """Samples, and what encoders and LLMs make of them.
 
     Args:
-        groups: which image each sample shows: samples of one image stay together in every split.
+        contents: a digest of each image, all different: rows are independent. Splits are drawn over
+            them, so that they do not depend on the order of the samples.
         findings: what to know before believing a number.
+        copies: how many samples show the image of another one, and are part of its row.
     """
 
     ids: tuple[str, ...]
     labels: tuple[str, ...]
     texts: tuple[str, ...]
-    groups: tuple[int, ...]
+    contents: tuple[Any, ...]
     images: tuple[Any, ...]
     vision: dict[str, Features]
     text: dict[str, Features]
@@ -68,11 +70,12 @@ class Aligned:
     seed: int
     findings: tuple[Finding, ...] = ()
     skipped: LeftOut = ()
+    copies: int = 0
     cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n(self) -> int:
-        """How many samples."""
+        """How many images."""
         return len(self.ids)
 
     @property
@@ -84,11 +87,6 @@ class Aligned:
     def encoders(self) -> dict[str, Features]:
         """Those that were asked for."""
         return {name: one for name, one in self.vision.items() if not one.is_control}
-
-    @property
-    def repeated(self) -> tuple[int, ...] | None:
-        """`groups` where any image is there twice, else None."""
-        return self.groups if len(set(self.groups)) < len(self.groups) else None
 
     def rows(self, data_type: str) -> np.ndarray:
         """Which samples are of a data type."""
@@ -105,7 +103,8 @@ class Aligned:
         return {
             "data": {
                 "source": self.source,
-                "samples": self.n,
+                "samples": self.n + self.copies,
+                "images": self.n,
                 "types": {name: len(self.rows(name)) for name in self.types},
             },
             "device": self.device,
@@ -141,7 +140,7 @@ def gather(
     store: str | Path | None = None,
 ) -> Aligned:
     """The features of the same samples by every encoder and every LLM, out of the store where they
-    are there.
+    are there. Samples of the same image, under whatever name, become one row with all their texts.
 
     Args:
         llms: None where the encoders alone are looked at.
@@ -153,6 +152,7 @@ def gather(
         MissingError: data or a model is not there.
         UsageError: an encoder twice, too few readable samples, or features that are not finite.
     """
+    from encoderlab.data.sample import merge_copies
     from encoderlab.data.typed_samples import typed_samples
     from encoderlab.encoders.text import load_text
     from encoderlab.encoders.vision import load_vision
@@ -184,7 +184,11 @@ def gather(
         del encoder
         gc.collect()
     readable = set.intersection(*({one.id for one in stored.samples} for _, stored in loaded))
-    samples = [one for one in found.samples if one.id in readable]
+    first = loaded[0][1]
+    shown = [(s, d) for s, d in zip(first.samples, first.digests, strict=True) if s.id in readable]
+    digests = [digest for _, digest in shown]
+    samples = merge_copies([sample for sample, _ in shown], digests)
+    chosen = {sample.id for sample in samples}
     if len(samples) < 2:
         raise UsageError(
             "too few readable samples to compare anything",
@@ -193,18 +197,13 @@ def gather(
         )
     vision: dict[str, Features] = {}
     for about, stored in loaded:
-        rows = [i for i, one in enumerate(stored.samples) if one.id in readable]
+        rows = [i for i, one in enumerate(stored.samples) if one.id in chosen]
         vision[about.name] = replace(
             about,
             pooled=stored.rows(rows, "pooled"),
             layers={k: stored.rows(rows, f"mean@{k}") for k in about.layers},
             of=None if about.name in encoders else about.name.removeprefix(UNTRAINED),
         )
-    first = loaded[0][1]
-    images = [
-        d.hex() for d, one in zip(first.digests, first.samples, strict=True) if one.id in readable
-    ]
-    groups = tuple(np.unique(images, return_inverse=True)[1].tolist())
     unreadable = {one.id: one for _, stored in loaded for one in stored.skipped}
     texts = [" ".join(sample.texts) for sample in samples]
     text: dict[str, Features] = {}
@@ -223,7 +222,7 @@ def gather(
         gc.collect()
     asked = [f for f in [*vision.values(), *text.values()] if not f.is_control]
     everything = {f.name: f.pooled for f in asked}
-    findings = preflight(everything, texts=texts, groups=groups, computed_in=where[1])
+    findings = preflight(everything, texts=texts, groups=digests, computed_in=where[1])
     if controls:
         order = _derangement(len(samples), seed)
         for name in encoders:
@@ -239,7 +238,7 @@ def gather(
         tuple(sample.id for sample in samples),
         tuple(str(sample.label) for sample in samples),
         tuple(texts),
-        groups,
+        tuple(dict.fromkeys(digest.hex() for digest in digests)),
         tuple(sample.image for sample in samples),
         vision,
         text,
@@ -248,6 +247,7 @@ def gather(
         seed,
         tuple(findings),
         left_out(list(unreadable.values())),
+        len(shown) - len(samples),
     )
 
 

@@ -150,6 +150,7 @@ def run(
     """
     import numpy as np
 
+    from encoderlab.data.sample import contents, first_of_each
     from encoderlab.encoders.dual import load_dual
     from encoderlab.features.embed import embed_samples
     from encoderlab.metrics.classification import class_vector, classification, probabilities
@@ -182,17 +183,27 @@ def run(
         )
         for i, sample in enumerate(embedded.samples)
     )
-    known = [i for i, p in enumerate(predictions) if p.answer is not None]
+    keys = contents(embedded.samples)
+    # Copies of an image with the same answer are one observation.
+    answered = [(key, p.answer) for key, p in zip(keys, predictions, strict=True)]
+    known = [i for i in first_of_each(answered) if predictions[i].answer is not None]
     accuracy = None
     if known:
         right = np.array([names.index(str(predictions[i].answer)) for i in known])
         accuracy = classification(chances[known], right)
     skipped = left_out(embedded.skipped)
+    warnings = [*as_warnings(skipped)]
+    copies = sum(p.answer is not None for p in predictions) - len(known)
+    if copies:
+        warnings.append(
+            f"{copies:,} images copy another one with the same answer: the accuracy counts "
+            "each image once"
+        )
     result = ClassifyResult(
         encoder.name, encoder.fingerprint,
         str(encoder.device), encoder.ran_in, tuple(names),
         tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
-        predictions, accuracy, skipped, as_warnings(skipped),
+        predictions, accuracy, skipped, tuple(warnings),
     )  # fmt: skip
     if save_csv is not None:
         _save(result, Path(save_csv), top_k)

@@ -222,6 +222,7 @@ def _pictures(
     """The measured samples with their pictures, and pictures to fit on."""
     from encoderlab.data.decode import ImageError
     from encoderlab.data.read import read_samples, split_by_image
+    from encoderlab.data.sample import contents, merge_copies
     from encoderlab.data.synthetic import generate
 
     def of(sources: Sequence[str], split: str, count: int) -> list[Sample]:
@@ -249,11 +250,15 @@ def _pictures(
     else:
         fit, samples = split_by_image(samples, 0.5)
         said += ", half of it; the other half fits"
+    chosen = _spread(samples, settings.n_samples)
+    images = merge_copies(chosen, contents(chosen))
+    if len(images) < len(chosen):
+        said += f", {len(chosen):,} samples of {len(images):,} images"
     left: list[tuple[str, str]] = []
 
-    def read(chosen: Sequence[Sample], most: int) -> tuple[list[Sample], list[Any]]:
+    def read(samples: Sequence[Sample]) -> tuple[list[Sample], list[Any]]:
         kept, found = [], []
-        for sample in _spread(chosen, most):
+        for sample in samples:
             try:
                 found.append(sample.load())
                 kept.append(sample)
@@ -261,8 +266,8 @@ def _pictures(
                 left.append((sample.id, error.reason))
         return kept, found
 
-    measured, pictures = read(samples, settings.n_samples)
-    _, fit_pictures = read(fit, settings.n_fit)
+    measured, pictures = read(images)
+    _, fit_pictures = read(_spread(fit, settings.n_fit))
     if len(pictures) < 20 or len(fit_pictures) < 20:
         raise UsageError(
             "too few readable images to measure compression on",

@@ -249,8 +249,7 @@ def metrics_on(
         unit(x),
         labels if len(set(labels)) > 1 else None,
     )
-    groups = [aligned.groups[i] for i in rows]
-    probe = ridge_probe(unit(x), unit(y), groups=groups, seed=aligned.seed)
+    probe = ridge_probe(unit(x), unit(y), seed=aligned.seed)
     return {
         "cka_linear": scored["linear", "debiased"].value,
         "cka_linear_biased": scored["linear", "biased"].value,

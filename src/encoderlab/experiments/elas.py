@@ -136,7 +136,7 @@ def analyse(
         # No interval is needed of the two: the score has its own.
         biased, debiased = (
             cka.score(*grams, "biased"),
-            cka.score(*grams, "debiased", groups=aligned.repeated),
+            cka.score(*grams, "debiased"),
         )
         reason = too_few or debiased.undefined
         of = aligned.vision[encoder].of

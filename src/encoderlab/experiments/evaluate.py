@@ -58,9 +58,7 @@ class EvaluateResult:
         for name, attribute, digits in (("MRR", "mrr", 3), ("median rank", "median_rank", 0)):
             pair = [getattr(direction, attribute) for direction in both]
             cells = [
-                f"{s.value:.{digits}f} [{s.ci_low:.{digits}f}, {s.ci_high:.{digits}f}]"
-                if s.value is not None
-                else f"undefined ({s.undefined})"
+                s.as_number(digits) if s.value is not None else f"undefined ({s.undefined})"
                 for s in pair
             ]
             chances = ", ".join("-" if s.chance is None else f"{s.chance:.{digits}f}" for s in pair)
@@ -111,11 +109,14 @@ def run(
     """
     import numpy as np
 
+    from encoderlab.data.sample import contents, merge_copies
     from encoderlab.encoders.dual import load_dual
     from encoderlab.features.embed import embed_samples
     from encoderlab.metrics.retrieval import retrieval
 
-    samples = [sample for sample in read_samples(csv, img_root) if sample.texts]
+    named = [sample for sample in read_samples(csv, img_root) if sample.texts]
+    # A copy of an image would tie with it, and count as another query.
+    samples = merge_copies(named, contents(named))
     if not samples:
         raise UsageError("no image has a caption", got=csv, want="captions to retrieve by")
     encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
@@ -133,6 +134,11 @@ def run(
     )
     skipped = left_out(embedded.skipped)
     warnings = list(as_warnings(skipped))
+    if len(samples) < len(named):
+        warnings.append(
+            f"{len(named):,} images are copies of {len(samples):,}: the copies of one count as "
+            "one image with all their captions"
+        )
     shared = 1 - found.distinct_captions / found.captions
     if shared > 0.01:
         warnings.append(

@@ -176,11 +176,10 @@ def _choice(
     from encoderlab.experiments.pairs import compare_grams
     from encoderlab.metrics import cka
 
-    groups = np.array(aligned.groups)
-    names = np.random.default_rng(aligned.seed).permutation(np.unique(groups))
-    if aligned.n < FEWEST or len(names) < FEWEST:
+    if aligned.n < FEWEST:
         return None
-    first = np.isin(groups, names[: len(names) // 2])
+    drawn = np.random.default_rng(aligned.seed).permutation(np.sort(aligned.contents))
+    first = np.isin(aligned.contents, drawn[: aligned.n // 2])
     halves = [torch.from_numpy(np.flatnonzero(rows)) for rows in (first, ~first)]
     table = cka.grid([g.take(halves[0]) for g in vision], [g.take(halves[0]) for g in text])
     v, t = (int(i) for i in np.unravel_index(np.nanargmax(table), table.shape))

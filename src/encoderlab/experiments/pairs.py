@@ -97,7 +97,6 @@ def cheap_scores(
     aligned: Aligned, encoder: str, llm: str, kind: str | None = None
 ) -> dict[str, Score]:
     """Everything in closed form: CKA four ways, neighbours, the ridge probe."""
-    groups = _groups(aligned, kind)
     found = {}
     for kernel, estimator in itertools.product(cka.KERNELS, cka.ESTIMATORS):
         name = f"cka_{kernel}" + ("_biased" if estimator == "biased" else "")
@@ -105,7 +104,6 @@ def cheap_scores(
             gram(aligned, encoder, kernel, kind),
             gram(aligned, llm, kernel, kind),
             estimator,
-            groups=groups,
         )
     lists = [
         aligned.once(
@@ -135,7 +133,6 @@ def ridge(aligned: Aligned, encoder: str, llm: str, kind: str | None = None) -> 
         lambda: ridge_probe(
             unit(features_of(aligned, encoder, kind)),
             unit(features_of(aligned, llm, kind)),
-            groups=_groups(aligned, kind),
             texts=[aligned.texts[i] for i in rows],
             seed=aligned.seed,
         ),
@@ -187,7 +184,7 @@ def projectors(
                     kinds=(kind,),
                     seeds=seeds,
                     recipe=ProjectorRecipe(epochs=epochs),
-                    groups=aligned.groups,
+                    groups=aligned.contents,
                 )
             )
     return {
@@ -197,9 +194,8 @@ def projectors(
 
 def enough_for_projectors(aligned: Aligned) -> str | None:
     """Why no projector can be trained on some pairs and tested on others, or None."""
-    images = len(set(aligned.groups))
-    if images < FEWEST_PAIRS:
-        return f"needs at least {FEWEST_PAIRS} images to hold some out, and there are {images}"
+    if aligned.n < FEWEST_PAIRS:
+        return f"needs at least {FEWEST_PAIRS} images to hold some out, and there are {aligned.n}"
     return None
 
 
@@ -223,16 +219,14 @@ def projector_scores(
     row = np.concatenate(rows)
     parts = [np.concatenate(one).astype(np.float64) for one in (residual, total, cosine, ignoring)]
     how = f"{kind} projector, {len(trained)} splits 80/20, unit vectors; jackknife over images"
-    group = np.array(aligned.groups)[row]
 
     def scores(chosen: np.ndarray) -> dict[str, Score]:
         e, t, c, ignored = (part[chosen] for part in parts)
+        image = row[chosen]  # several splits hold the same image out
         return {
-            f"{kind}_r2": r2_score(e, t, group[chosen], how),
-            f"{kind}_mse": _mean(e, group[chosen], float(t.mean()) if len(t) else None, how),
-            f"{kind}_cosine": _mean(
-                c, group[chosen], float(ignored.mean()) if len(c) else None, how
-            ),
+            f"{kind}_r2": r2_score(e, t, image, how),
+            f"{kind}_mse": _mean(e, image, float(t.mean()) if len(t) else None, how),
+            f"{kind}_cosine": _mean(c, image, float(ignored.mean()) if len(c) else None, how),
         }
 
     labels = np.array(aligned.labels)[row]
@@ -342,17 +336,16 @@ def verdicts(aligned: Aligned) -> list[Judged]:
 def by_cka(aligned: Aligned, a: str, b: str, llm: str, comparisons: int = 1) -> Comparison:
     """Two encoders by debiased linear CKA with the same LLM."""
     target = gram(aligned, llm)
-    groups = aligned.repeated
     pair = [gram(aligned, name) for name in (a, b)]
     values = (cka.value(pair[0], target), cka.value(pair[1], target))
     if any(math.isnan(value) for value in values) or aligned.n < 5:
         nothing = np.full(aligned.n, math.nan)
         return compare_paired(a, b, values, (nothing, nothing), aligned.n)
     left_out = (
-        _left_out(aligned, a, llm, pair[0], target, groups),
-        _left_out(aligned, b, llm, pair[1], target, groups),
+        _left_out(aligned, a, llm, pair[0], target),
+        _left_out(aligned, b, llm, pair[1], target),
     )
-    return compare_grams((a, b), pair, target, left_out, groups, comparisons)
+    return compare_grams((a, b), pair, target, left_out, comparisons)
 
 
 def compare_grams(
@@ -360,7 +353,6 @@ def compare_grams(
     pair: Sequence[cka.Gram],
     target: cka.Gram,
     left_out: tuple[np.ndarray, np.ndarray],
-    groups: Sequence[Any] | None = None,
     comparisons: int = 1,
 ) -> Comparison:
     """Two Gram matrices by debiased CKA with the same target; `left_out` is `cka.without_each`."""
@@ -371,7 +363,7 @@ def compare_grams(
         left_out,
         target.n,
         comparisons=comparisons,
-        interaction=cka.interaction(terms, groups),
+        interaction=cka.interaction(terms),
     )
 
 
@@ -403,15 +395,15 @@ def by_ridge(aligned: Aligned, a: str, b: str, llm: str, comparisons: int = 1) -
         if probe.residual is None or probe.total is None:
             nothing = np.full(aligned.n, math.nan)
             return compare_paired(a, b, (math.nan, math.nan), (nothing, nothing), aligned.n)
-        found.append(r2_without_each(probe.residual, probe.total, aligned.groups))
+        found.append(r2_without_each(probe.residual, probe.total))
     (first, without_first), (second, without_second) = found
     return compare_paired(
         a, b, (first, second), (without_first, without_second), aligned.n, comparisons=comparisons
     )
 
 
-def _left_out(aligned, name: str, llm: str, left: cka.Gram, right: cka.Gram, groups) -> np.ndarray:
-    return aligned.once(("left out", name, llm), lambda: cka.without_each(left, right, groups))
+def _left_out(aligned, name: str, llm: str, left: cka.Gram, right: cka.Gram) -> np.ndarray:
+    return aligned.once(("left out", name, llm), lambda: cka.without_each(left, right))
 
 
 # -- in words --------------------------------------------------------------------------------------
@@ -598,10 +590,3 @@ def features_of(aligned: Aligned, name: str, kind: str | None = None) -> np.ndar
     one = aligned.vision.get(model) or aligned.text[model]
     found = one.layers[int(layer)] if layer else one.pooled
     return found if kind is None else found[aligned.rows(kind)]
-
-
-def _groups(aligned: Aligned, kind: str | None) -> list[int] | None:
-    if aligned.repeated is None:
-        return None
-    rows = range(aligned.n) if kind is None else aligned.rows(kind)
-    return [aligned.groups[i] for i in rows]

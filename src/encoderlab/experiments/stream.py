@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.data.sample import Sample, merge_copies
 from encoderlab.errors import UsageError
 from encoderlab.experiments.left_out import LeftOut, as_records, left_out
 from encoderlab.experiments.tables import Block, Table, as_text, notes, table
 from encoderlab.progress import note
 
 if TYPE_CHECKING:
-    from encoderlab.data.sample import Sample
     from encoderlab.experiments.pairs import Judged, Row
     from encoderlab.features.engines import Engine
     from encoderlab.features.extract import StoredFeatures
@@ -153,9 +153,15 @@ def run(
         if number > 1 or len(part) < streamed.n:
             note(f"part {number}: {streamed.n:,} pairs so far")
     result = _judged(streamed, encoders, llms, gathering.facts(data, streamed.n))
+    warned = []
     if gathering.left_out:
-        warned = f"left out, image or caption unusable: {gathering.left_out:,} of the pairs"
-        result = replace(result, warnings=(warned,))
+        warned.append(f"left out, image or caption unusable: {gathering.left_out:,} of the pairs")
+    if gathering.copies:
+        warned.append(
+            f"{gathering.copies:,} of the pairs show an image that another pair shows: each image "
+            "counts once"
+        )
+    result = replace(result, warnings=tuple(warned))
     if out is not None:
         result = replace(result, figures=_kept(result, streamed, out, svg))
     return result
@@ -179,19 +185,35 @@ class _Gathering:
         self.fingerprints: dict[str, str] = {}
         self.named: LeftOut = ()
         self.left_out = 0
+        self.copies = 0
+        self._images_seen: set[bytes] = set()
 
     def of(self, part: Sequence[Sample]) -> dict[str, tuple[StoredFeatures, Sequence[int]]]:
-        """Model -> its features, and the rows of them of samples that all encoders can read."""
+        """Model -> its features, and the rows of them of samples that all encoders can read.
+
+        Samples of one image are one row: those of this part with all their texts. An image of an
+        earlier part is left out, because its texts are encoded already.
+        """
         samples = [sample for sample in part if sample.texts]
         lacking = len(part) - len(samples)
         seen = dict(self._images(samples))
         bad = {one.id: one for stored in seen.values() for one in stored.skipped}
         self._leave_out(list(bad.values()), lacking)
-        readable = [sample for sample in samples if sample.id not in bad]
-        texts = [" ".join(sample.texts) for sample in readable]
+        first = next(iter(seen.values()))
+        readable = [
+            (sample, digest)
+            for sample, digest in zip(first.samples, first.digests, strict=True)
+            if sample.id not in bad
+        ]
+        new = [(sample, d) for sample, d in readable if d not in self._images_seen]
+        self._images_seen.update(digest for _, digest in new)
+        images = merge_copies([sample for sample, _ in new], [digest for _, digest in new])
+        self.copies += len(readable) - len(images)
+        chosen = {sample.id for sample in images}
+        texts = [" ".join(sample.texts) for sample in images]
         found: dict[str, tuple[StoredFeatures, Sequence[int]]] = {}
         for name, stored in seen.items():
-            rows = [i for i, one in enumerate(stored.samples) if one.id not in bad]
+            rows = [i for i, one in enumerate(stored.samples) if one.id in chosen]
             found[name] = (stored, rows)
         for name, said in self._texts(texts):
             found[name] = (said, range(len(texts)))
@@ -234,7 +256,12 @@ class _Gathering:
     def facts(self, source: str, n: int) -> dict[str, Any]:
         """What a run's record keeps of the data."""
         return {
-            "data": {"source": source, "samples": n, "types": {"all": n}},
+            "data": {
+                "source": source,
+                "samples": n + self.copies,
+                "images": n,
+                "types": {"all": n},
+            },
             "device": self.computed_on[0],
             "dtype": self.computed_on[1],
             "fingerprints": self.fingerprints,

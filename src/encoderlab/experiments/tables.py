@@ -101,7 +101,11 @@ def notes(facts: Json) -> str:
     data = facts["data"]
     kinds = ", ".join(f"{count} {name}" for name, count in data["types"].items())
     of_types = "" if list(data["types"]) == [UNTYPED] else f" ({kinds})"
-    lines = [f"data: {data['samples']:,} samples{of_types} from {data['source']}"]
+    samples = f"{data['samples']:,} samples"
+    images = data.get("images", data["samples"])  # a record of version 0.1 has none
+    if images < data["samples"]:
+        samples += f" of {images:,} images"
+    lines = [f"data: {samples}{of_types} from {data['source']}"]
     lines += [f"{'! ' if one['serious'] else '- '}{one['what']}" for one in facts["preflight"]]
     if facts["skipped"]:
         first = facts["skipped"][0]

@@ -111,12 +111,13 @@ class TokensResult:
         ]
 
     def _of_several(self) -> list[Block]:
+        images = max(score.n for score in self.statistics.values())
         rows = tuple(
             (WORDS[name], end, ", ".join(Path(one).name for one in images))
             for name, end, images in self.at_the_ends()
         )
         return [
-            self._table(f"means over {len(self.per_image)} images with 95 % intervals"),
+            self._table(f"means over {images} images with 95 % intervals"),
             Table(("statistic", "end", "images"), rows, "images at the ends"),
         ]
 
@@ -147,6 +148,7 @@ def run(
     """
     import numpy as np
 
+    from encoderlab.data.sample import Sample, contents, first_of_each
     from encoderlab.plots.tokens import FORMATS, SimilarityVisualizer
     from encoderlab.settings.tokens import Output
     from encoderlab.tokens.analyzer import TokenSimilarityAnalyzer
@@ -176,20 +178,28 @@ def run(
         }
         for one in results
     }
-    columns = {key: np.array([s["all"][key] for s in per_image.values()]) for key in WORDS}
+    # Copies of an image count once in the means, their intervals and the ends.
+    rows = first_of_each(contents([Sample(s, Path(s)) for s in per_image]))
+    names = [list(per_image)[row] for row in rows]
+    columns = {key: np.array([per_image[s]["all"][key] for s in names]) for key in WORDS}
+    warnings = [*first.warnings, *as_warnings(tuple(skipped))]
+    if len(names) < len(per_image):
+        warnings.append(
+            f"{len(per_image):,} files show {len(names):,} images: copies count once in the means"
+        )
     maps = _patch_text(analyzer, first, similarity.text) if similarity.text else {}
     result = TokensResult(
         name, analyzer.encoder.fingerprint, *analyzer.encoder.where, first.metric, first.stage,
         first.anchor, first.grid_size,
         {key: _mean(values) for key, values in columns.items()},
         per_image,
-        {key: _ends(values, list(per_image)) for key, values in columns.items()},
+        {key: _ends(values, names) for key, values in columns.items()},
         analyzer.layer_by_layer(_picture(first)),
         {f"{share:.0%}": "{} x {}".format(*first.budget_for(share)) for share in (0.1, 0.25, 0.5)},
         {"mean": analyzer.null.mean, "sd": analyzer.null.sd},
         {way: [float(m.min()), float(m.max())] for way, m in maps.items()},
         tuple(skipped),
-        warnings=(*first.warnings, *as_warnings(tuple(skipped))), first=first,
+        warnings=tuple(warnings), first=first,
     )  # fmt: skip
     if out is None:
         return result

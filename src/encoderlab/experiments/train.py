@@ -304,6 +304,7 @@ def _samples(
     train_csv: str, val_csv: str | None, img_root: str | None
 ) -> tuple[list[Sample], list[Sample]]:
     from encoderlab.data import split_by_image
+    from encoderlab.data.sample import contents, merge_copies
 
     train = [sample for sample in read_samples(train_csv, img_root) if sample.texts]
     if not train:
@@ -313,8 +314,10 @@ def _samples(
             want="a CSV with the columns image_path,caption",
         )
     if val_csv is not None:
-        return train, [sample for sample in read_samples(val_csv, img_root) if sample.texts]
+        val = [sample for sample in read_samples(val_csv, img_root) if sample.texts]
+        return train, merge_copies(val, contents(val))
     train, val = split_by_image(train, min(HELD_OUT, MOST_HELD_OUT / max(len(train), 1)))
+    val = merge_copies(val, contents(val))
     note(f"validation: {len(val)} of the images, held out (no --val-csv was given)")
     return train, val
 

@@ -2,7 +2,7 @@
 in a state of fixed size. Blocks are computed by whichever engine is given, and merged in order.
 
 Samples are dealt into shares by their content, so that shares are alike whatever the order of the
-data, and pictures that are there twice stay together: leaving a share out is then a fair jackknife.
+data: leaving a share out is then a fair jackknife. Each image should be given once.
 """
 
 from __future__ import annotations

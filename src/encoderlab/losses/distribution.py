@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from encoderlab.metrics.matrix import median
+
 PROJECTIONS = 128
 SINKHORN_STEPS = 50
 
@@ -69,7 +71,7 @@ def mmd(
     if width is None:
         n = len(both)
         apart = squared.detach()[~torch.eye(n, dtype=torch.bool, device=x.device)]
-        width = math.sqrt(max(float(apart.median()), 1e-12))
+        width = max(float(median(apart.sqrt())), 1e-6)
     kernel = torch.exp(-squared / (2 * width**2))
     n, m = len(x), len(y)
     xx, yy, xy = kernel[:n, :n], kernel[n:, n:], kernel[:n, n:]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +20,16 @@ from torch import Tensor
 
 from encoderlab.errors import unknown
 from encoderlab.metrics import moments
-from encoderlab.metrics.matrix import Matrix, is_constant, matrix, require_same_count
+from encoderlab.metrics.matrix import (
+    Groups,
+    Matrix,
+    group_means,
+    group_numbers,
+    is_constant,
+    matrix,
+    median,
+    require_same_count,
+)
 from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval, permutation_p
 
@@ -39,7 +48,7 @@ def cka(
     estimator: str = "debiased",
     *,
     bandwidth: float = 1.0,
-    groups: Sequence[Any] | None = None,
+    groups: Groups | None = None,
     permutations: int = 0,
     seed: int = 0,
 ) -> Score:
@@ -47,17 +56,24 @@ def cka(
 
     Args:
         kernel: "linear", or "rbf" with a width of `bandwidth` times the median of the positive
-            distances between samples.
+            distances between samples (of an even number of distances the mean of the two in the
+            middle).
         estimator: "debiased", in [-1, 1], chance 0, never clamped; or "biased", in [0, 1], as
             everywhere published, with the floor that unrelated features reach as its chance.
-        groups: a label per sample; samples of a group are left out together for the interval.
+        groups: a label per sample, such as the image that a caption belongs to. The group is then
+            the unit of every part of the score: cell [a, b] of the Gram matrix is the mean kernel
+            of the samples of a with those of b (the inner product of the groups' kernel mean
+            embeddings), whole groups are permuted and left out, and `n` counts groups. Pairs
+            within a group lie on the diagonal, which the debiased estimator leaves out.
         permutations: relabelings for p; the debiased value has z (of a permutation) without any.
 
     Returns:
-        The score; undefined, with the reason, for too few samples and for constant features.
+        The score; undefined, with the reason, for too few samples (or groups) and for constant
+        features.
 
     Raises:
-        UsageError: an unknown kernel or estimator, values that are not finite, or other counts.
+        UsageError: an unknown kernel or estimator, values that are not finite, other counts, or
+            not one group label per sample.
 
     Examples:
         >>> x = np.arange(10.0).reshape(5, 2) ** 2
@@ -66,10 +82,26 @@ def cka(
     """
     _known(kernel, estimator)
     count = require_same_count({"X": x, "Y": y})
+    if groups is not None:
+        member = group_numbers(groups, count)
+        number = int(member.max(initial=-1)) + 1
+        if number < count:
+            if kernel == "linear":
+                # The inner product of two means is the mean of the inner products.
+                means = group_means(x, member, "X"), group_means(y, member, "Y")
+                found = cka(*means, estimator=estimator, permutations=permutations, seed=seed)
+            else:
+                left, right = (
+                    Gram.of(one, kernel, bandwidth, name).by_group(member)
+                    for one, name in ((x, "X"), (y, "Y"))
+                )
+                found = score(left, right, estimator, permutations=permutations, seed=seed)
+            how = f"{found.estimator}; {number} groups of {count} samples"
+            return replace(found, estimator=how)
     if kernel == "linear" and count > LARGEST_GRAM and not permutations:
-        return _by_moments(x, y, estimator, groups)
+        return _by_moments(x, y, estimator)
     left, right = Gram.of(x, kernel, bandwidth, "X"), Gram.of(y, kernel, bandwidth, "Y")
-    return score(left, right, estimator, groups=groups, permutations=permutations, seed=seed)
+    return score(left, right, estimator, permutations=permutations, seed=seed)
 
 
 class Gram:
@@ -123,6 +155,16 @@ class Gram:
         """The same of some samples."""
         return Gram(self.k[rows][:, rows], self.kernel, self.constant)
 
+    def by_group(self, groups: Groups) -> Gram:
+        """The Gram matrix (g, g) of groups of samples, the mean over all pairs of samples of two
+        groups; see `cka`."""
+        member = torch.from_numpy(group_numbers(groups, self.n)).to(self.k.device)
+        share = torch.nn.functional.one_hot(member).to(self.k)
+        share = share / share.sum(dim=0)
+        k = share.T @ self.k @ share
+        alike = is_constant(k - k.mean(), float(k.abs().max()))
+        return Gram(k, self.kernel, self.constant or alike)
+
     def centred_form(self, estimator: str) -> Float[Tensor, "n n"]:
         """The matrix whose inner products are this estimator's HSIC."""
         return self.u_centred if estimator == "debiased" else self.centred
@@ -142,7 +184,6 @@ def score(
     right: Gram,
     estimator: str = "debiased",
     *,
-    groups: Sequence[Any] | None = None,
     permutations: int = 0,
     seed: int = 0,
 ) -> Score:
@@ -159,18 +200,16 @@ def score(
         return Score(found, None, None, floor(left, right), n, name)
     interval = jackknife_interval(
         found,
-        without_each(left, right, groups),
+        without_each(left, right),
         correlation=True,
-        interaction=interaction(pair_terms(left, right), groups),
+        interaction=interaction(pair_terms(left, right)),
     )
     low, high = interval or (None, None)
     p = None
     if permutations:
         p = permutation_p(found, permuted(left, right, permutations, seed))
-    how = "delete-one" if groups is None else "delete-a-group"
-    return Score(
-        found, low, high, 0.0, n, f"{name}; {how} jackknife on Fisher's z", z=z_of(found, n), p=p
-    )
+    how = f"{name}; delete-one jackknife on Fisher's z"
+    return Score(found, low, high, 0.0, n, how, z=z_of(found, n), p=p)
 
 
 def z_of(debiased: float, n: int) -> float:
@@ -192,33 +231,25 @@ def floor(left: Gram, right: Gram) -> float:
 def reason_undefined(left: Gram, right: Gram, estimator: str) -> str | None:
     """Why there is no CKA of the two, or None."""
     if left.n < LEAST[estimator]:
-        return f"{estimator} CKA needs at least {LEAST[estimator]} samples, and there are {left.n}"
+        return (
+            f"{estimator} CKA needs at least {LEAST[estimator]} independent samples, "
+            f"and there are {left.n}"
+        )
     if left.constant or right.constant:
         return "the features are the same for every sample"
     return None
 
 
-def without_each(
-    left: Gram, right: Gram, groups: Sequence[Any] | None = None
-) -> Float[np.ndarray, " g"]:
-    """Debiased CKA without sample i, for every i (or without group g), in one pass over n x n.
+def without_each(left: Gram, right: Gram) -> Float[np.ndarray, " n"]:
+    """Debiased CKA without sample i, for every i, in one pass over n x n.
 
     NaN where too few samples are left.
     """
-    if groups is None:
-        if left.n < LEAST["debiased"] + 1:
-            return np.full(left.n, math.nan)
-        hsic = hsic_without(left, right)
-        scale = left.deleted * right.deleted
-        return torch.where(scale > 0, hsic / scale.clamp_min(0).sqrt(), math.nan).cpu().numpy()
-    labels = np.unique(np.asarray(groups), return_inverse=True)[1]
-    if labels.max() + 1 == left.n:
-        return without_each(left, right)
-    values = []
-    for group in range(int(labels.max()) + 1):
-        rows = torch.from_numpy(np.flatnonzero(labels != group)).to(left.k.device)
-        values.append(value(left.take(rows), right.take(rows)))
-    return np.array(values)
+    if left.n < LEAST["debiased"] + 1:
+        return np.full(left.n, math.nan)
+    hsic = hsic_without(left, right)
+    scale = left.deleted * right.deleted
+    return torch.where(scale > 0, hsic / scale.clamp_min(0).sqrt(), math.nan).cpu().numpy()
 
 
 def pair_terms(left: Gram, right: Gram) -> Float[Tensor, "n n"]:
@@ -232,14 +263,9 @@ def pair_terms(left: Gram, right: Gram) -> Float[Tensor, "n n"]:
     return product - product.sum() / 2 * (k.square() + m.square())
 
 
-def interaction(terms: Float[Tensor, "n n"], groups: Sequence[Any] | None = None) -> float:
-    """The variance that comes from pairs of samples (or of groups), not from samples alone."""
-    if groups is not None:
-        labels = torch.from_numpy(np.unique(np.asarray(groups), return_inverse=True)[1])
-        share = torch.nn.functional.one_hot(labels).to(terms)
-        terms = share.T @ terms @ share
-    n = len(terms)
-    if n < 4:
+def interaction(terms: Float[Tensor, "n n"]) -> float:
+    """The variance that comes from pairs of samples, not from samples alone."""
+    if len(terms) < 4:
         return 0.0
     return 2 * float(_u_centred(terms - torch.diag(terms.diagonal())).square().sum())
 
@@ -346,8 +372,7 @@ def _rbf(k: Float[Tensor, "n n"], bandwidth: float) -> Float[Tensor, "n n"]:
     positive = distances[distances > rounding]
     if not len(positive):
         return torch.ones_like(k)
-    median = positive.sqrt().median()
-    return torch.exp(-distances / (2 * (bandwidth * median) ** 2))
+    return torch.exp(-distances / (2 * (bandwidth * median(positive.sqrt())) ** 2))
 
 
 def _u_centred(tilde: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
@@ -364,14 +389,10 @@ def _unit_forms(grams: Sequence[Gram]) -> Float[Tensor, "m n2"]:
     return torch.where(constant | (length == 0), math.nan, flat / length.clamp_min(1e-300))
 
 
-def _by_moments(x: Matrix, y: Matrix, estimator: str, groups: Sequence[Any] | None) -> Score:
-    n = len(x)
-    if groups is None:
-        part = np.arange(n) * SHARDS // n
-    else:
-        part = np.unique(np.asarray(groups), return_inverse=True)[1] % SHARDS
+def _by_moments(x: Matrix, y: Matrix, estimator: str) -> Score:
+    part = np.arange(len(x)) * SHARDS // len(x)
     shards = []
-    for number in range(int(part.max()) + 1):
+    for number in range(SHARDS):
         rows = np.flatnonzero(part == number)
         shards.append(moments.Moments.of({"x": matrix(x[rows], "X"), "y": matrix(y[rows], "Y")}))
     return moments.cka_of_shards(shards, "x", "y", estimator)

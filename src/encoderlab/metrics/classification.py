@@ -57,7 +57,8 @@ def probabilities(
 def classification(
     scores: Float[np.ndarray, "n c"], answer: Int[np.ndarray, " n"]
 ) -> Classification:
-    """How often the largest score is the answer's. A tie counts against the model."""
+    """How often the largest score is the answer's. A tie counts against the model. Rows are
+    different images: the intervals take them as independent."""
     n, c = scores.shape
     own = scores[np.arange(n), answer][:, None]
     rank = (scores >= own).sum(axis=1)  # its own score is among them

@@ -28,6 +28,8 @@ def linear_probe(
     """Accuracy of a logistic regression on standardised features (Alain & Bengio 2017).
 
     Args:
+        features, labels, test_features, test_labels: one row per image: the interval and the
+            cross-validation take rows as independent.
         strengths: values of scikit-learn's C to choose from by cross-validation within the labelled
             rows; test rows have no say.
 

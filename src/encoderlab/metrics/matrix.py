@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from encoderlab.errors import UsageError
 
 Matrix = np.ndarray | Tensor
+Groups = Sequence[Any] | np.ndarray  # a label per sample
 
 
 def matrix(x: Matrix, name: str = "features") -> Float[Tensor, "n d"]:
@@ -75,6 +76,65 @@ def require_same_count(features: Mapping[str, Any]) -> int:
             want="row i of each to be of sample i",
         )
     return next(iter(counts.values()), 0)
+
+
+def group_numbers(groups: Groups | None, n: int) -> Int[np.ndarray, " n"]:
+    """The group of each of n samples as a number from 0, in order of first appearance.
+
+    Args:
+        groups: a label per sample, of any hashable type; None where each sample is its own group.
+
+    Raises:
+        UsageError: another number of labels than samples, or a label that is not hashable.
+    """
+    if groups is None:
+        return np.arange(n)
+    # The labels of an array or a tensor as plain values: equal tensors have different hashes, and
+    # one numpy array of labels of several types would turn 1 and "1" into the same label.
+    labels = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    if len(labels) != n:
+        raise UsageError("one group per sample is needed", got=f"{len(labels)} for {n} samples")
+    number: dict[Any, int] = {}
+    try:
+        return np.array([number.setdefault(label, len(number)) for label in labels], dtype=np.int64)
+    except TypeError as error:
+        raise UsageError(
+            "a group must be one label per sample",
+            got=repr(labels[0])[:60],
+            want="a name or number",
+        ) from error
+
+
+def group_means(x: Matrix, groups: Groups, name: str = "features") -> Float[Tensor, "g d"]:
+    """The mean features of each group, in order of first appearance.
+
+    Samples of one group, such as several captions of one image, are not independent: a metric of
+    these means counts each group once.
+
+    Args:
+        x: (n, d).
+        groups: a label per sample.
+
+    Raises:
+        UsageError: as `matrix` and `group_numbers`.
+
+    Examples:
+        >>> group_means(np.array([[1.0], [3.0], [5.0]]), ["a", "a", "b"]).tolist()
+        [[2.0], [5.0]]
+    """
+    found = matrix(x, name)
+    member = torch.from_numpy(group_numbers(groups, len(found))).to(found.device)
+    counts = torch.bincount(member)
+    sums = found.new_zeros(len(counts), found.shape[1]).index_add_(0, member, found)
+    return sums / counts[:, None]
+
+
+def median(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
+    """The median along the last axis; of an even number of values the mean of the two middle ones
+    (`torch.median` takes the lower one)."""
+    n = values.shape[-1]
+    lower, upper = (values.kthvalue(k, dim=-1).values for k in ((n + 1) // 2, n // 2 + 1))
+    return (lower + upper) / 2
 
 
 def require_same_ids(ids: Mapping[str, Sequence[Any]]) -> None:

@@ -1,31 +1,53 @@
 """Mutual nearest neighbours: do two encoders find the same samples close?
 
 A local measure beside CKA's global one: one outlier in a thousand moves CKA and leaves this alone.
-n samples, d width, k neighbours.
+Equally near samples share the places that are left for them, so the order of the rows does not
+matter. n samples, d width, k neighbours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy import sparse
 from torch import Tensor
 
 from encoderlab.errors import UsageError
-from encoderlab.metrics.matrix import Matrix, is_constant, matrix, require_same_count, unit_rows
+from encoderlab.metrics.matrix import Matrix, matrix, require_same_count, unit_rows
 from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
 
 NEIGHBOURS = 10
 BLOCK = 512
-SPARE = 16  # looked at beyond the k nearest, so that a tie seldom needs all
+# Similarities that differ by less differ by rounding alone: they are tied.
+TIE = {torch.float64: 1e-12, torch.float32: 1e-6}
+# What a sample is to another one. NEAR: nearer than the k-th nearest. EDGE: as near as the k-th.
+# NEXT: the nearest beyond. FAR: all others.
+FAR, NEAR, EDGE, NEXT = range(4)
+# Which weights hold without a sample, by what it was: those without a NEAR or without an EDGE one.
+WITHOUT = np.array([0, 1, 2, 0])
 
 
 def mutual_knn(x: Matrix, y: Matrix, k: int = NEIGHBOURS) -> Score:
     """Share of the k nearest neighbours that a sample has in both x (n, d_x) and y (n, d_y).
 
-    Cosine on rows as they are, self excluded; of equally near samples the one with the lower row
-    counts as nearer (Huh et al. 2024, mutual k-NN alignment). Chance is k / (n - 1).
+    Cosine on rows as they are, self excluded (Huh et al. 2024, mutual k-NN alignment). Samples that
+    are tied at the edge of the k nearest share the places that are left: each has the weight
+    (places left) / (samples tied). The overlap of a sample is the sum over the others of the
+    product of both weights: the expected overlap if ties were broken at random in each space. Its
+    mean over all pairings, chance, is k / (n - 1) with ties and without. Where ties are many, equal
+    features do not reach 1: the data do not say who the k nearest are.
+
+    Args:
+        k: how many neighbours.
+
+    Returns:
+        The score in [0, 1] with a delete-one jackknife interval; undefined, with the reason, for
+        fewer than 2 k + 2 samples, and where all samples are equally near one another in x or in y,
+        as rows of one direction are.
 
     Raises:
         UsageError: k below 1, values that are not finite, or other counts.
@@ -37,41 +59,90 @@ def mutual_knn(x: Matrix, y: Matrix, k: int = NEIGHBOURS) -> Score:
 
 
 class Neighbours:
-    """The k + 1 nearest of every sample, so that the k nearest are known without any one sample.
+    """Who is near whom in one space, up to the nearest beyond the k nearest, so that the k nearest
+    are known without any one sample.
 
     Args:
-        nearest: (n, k + 1) rows, nearest first; None where there are too few samples.
-        constant: whether all samples are the same point.
+        classes: (n, n), sparse: NEAR, EDGE or NEXT; what is not stored is FAR.
+        weights: (n, 3, 4): of each row the weight of a FAR, NEAR, EDGE and NEXT sample among the k
+            nearest: of all samples, without a NEAR one, and without an EDGE one.
+        collapsed: whether all samples are equally near one another.
     """
 
-    def __init__(self, nearest: Int[np.ndarray, "n k1"] | None, constant: bool) -> None:
-        self.nearest, self.constant = nearest, constant
+    def __init__(
+        self, classes: sparse.csr_array, weights: Float[np.ndarray, "n 3 4"], collapsed: bool
+    ) -> None:
+        self.classes, self.weights, self.collapsed = classes, weights, collapsed
 
     @classmethod
-    def of(cls, x: Matrix, k: int = NEIGHBOURS, name: str = "features") -> Neighbours:
-        """The neighbours among features (n, d)."""
-        found = matrix(x, name)
-        if len(found) < least(k):
-            return cls(None, False)
-        scale = float(found.abs().max())
-        constant = is_constant(found - found.mean(dim=0), scale)
-        return cls(_nearest(unit_rows(found), k + 1), constant)
+    def of(cls, x: Matrix, k: int = NEIGHBOURS, name: str = "features") -> Neighbours | None:
+        """The neighbours among features (n, d) by cosine; None where there are too few samples."""
+        unit = unit_rows(matrix(x, name))
+        if len(unit) < least(k):
+            return None
+        return cls._among((part @ unit.T for part in unit.split(BLOCK)), len(unit), k)
+
+    @classmethod
+    def by_similarity(cls, similarity: Float[Tensor, "n n"], k: int = NEIGHBOURS) -> Neighbours:
+        """The neighbours by similarities: cell [i, j] says how near j is to i. n is at least
+        k + 2."""
+        return cls._among((part.clone() for part in similarity.split(BLOCK)), len(similarity), k)
+
+    @classmethod
+    def _among(cls, blocks: Iterable[Float[Tensor, "b n"]], n: int, k: int) -> Neighbours:
+        rows, columns, classes = [], [], []
+        lowest, highest, start = np.inf, -np.inf, 0
+        for block in blocks:
+            own = torch.arange(len(block), device=block.device)
+            block[own, start + own] = torch.inf
+            lowest = min(lowest, float(block.min()))
+            block[own, start + own] = -torch.inf
+            tie = TIE[block.dtype]
+            best = block.topk(k + 1, dim=1).values
+            highest = max(highest, float(best[:, 0].max()))
+            edge, beyond = best[:, k - 1], best[:, k]
+            row, column = (block >= (beyond - tie)[:, None]).nonzero(as_tuple=True)
+            found, edge = block[row, column], edge[row]
+            kind = torch.where(
+                found > edge + tie, NEAR, torch.where(found < edge - tie, NEXT, EDGE)
+            )
+            rows.append((row + start).cpu().numpy())
+            columns.append(column.cpu().numpy())
+            classes.append(kind.cpu().numpy())
+            start += len(block)
+        every, kinds = np.concatenate(rows), np.concatenate(classes)
+        counts = np.bincount(every * 4 + kinds, minlength=4 * n).reshape(n, 4)
+        table = sparse.csr_array((kinds, (every, np.concatenate(columns))), shape=(n, n))
+        return cls(table, _weights(counts, k), bool(highest - lowest <= tie))
 
 
-def mutual_knn_of(left: Neighbours, right: Neighbours, k: int, n: int) -> Score:
+def _weights(counts: Int[np.ndarray, "n 4"], k: int) -> Float[np.ndarray, "n 3 4"]:
+    """`Neighbours.weights` from how many samples of each class a row has."""
+    near, tied, beyond = counts[:, NEAR], counts[:, EDGE], counts[:, NEXT]
+    weights = np.zeros((len(counts), 3, 4))
+    weights[:, :, NEAR] = 1
+    left = k - near
+    weights[:, 0, EDGE] = left / tied
+    # Without one of the k nearest a place is free: for another EDGE sample, else for a NEXT one.
+    full = left == tied
+    weights[:, 1, EDGE] = np.where(full, 1, (left + 1) / tied)
+    weights[:, 2, EDGE] = np.where(full, 1, left / np.maximum(tied - 1, 1))
+    weights[:, 1:, NEXT] = np.where(full, 1 / np.maximum(beyond, 1), 0)[:, None]
+    return weights
+
+
+def mutual_knn_of(left: Neighbours | None, right: Neighbours | None, k: int, n: int) -> Score:
     """`mutual_knn` of neighbours that are known."""
-    name = f"mutual {k}-nearest neighbours, cosine; delete-one jackknife"
-    if left.nearest is None or right.nearest is None:
+    name = f"mutual {k}-nearest neighbours, cosine, ties shared; delete-one jackknife"
+    if left is None or right is None:
         return undefined(f"needs at least {least(k)} samples, and there are {n}", n, name)
-    if left.constant or right.constant:
-        return undefined("the features are the same for every sample", n, name)
-    found = float(_shared(left.nearest[:, :k], right.nearest[:, :k]).mean() / k)
-    left_out = without_each(left.nearest, right.nearest, k)
-    interval = jackknife_interval(found, left_out)
-    low, high = interval or (None, None)
+    if left.collapsed or right.collapsed:
+        return undefined("all samples are equally near one another", n, name)
+    shared, without = overlap(left, right)
+    low, high = jackknife_interval(shared.mean() / k, without / k) or (None, None)
     if low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
-    return Score(found, low, high, k / (n - 1), n, name)
+    return Score(float(shared.mean() / k), low, high, k / (n - 1), n, name)
 
 
 def least(k: int) -> int:
@@ -79,75 +150,21 @@ def least(k: int) -> int:
     return 2 * k + 2
 
 
-def without_each(
-    left: Int[np.ndarray, "n k1"], right: Int[np.ndarray, "n k1"], k: int
-) -> Float[np.ndarray, " n"]:
-    """The mean overlap without sample j, for every j: where j was a neighbour, the next one moves
-    up."""
-    n = len(left)
-    shared = _shared(left[:, :k], right[:, :k]).astype(np.float64)
-    # Each row loses its own sample's overlap, and changes where j was among its neighbours.
-    total = shared.sum() - shared
-    owner = np.repeat(np.arange(n), 2 * k)
-    gone = np.concatenate([left[:, :k], right[:, :k]], axis=1).ravel()
-    pairs = np.unique(np.stack([owner, gone], axis=1), axis=0)
-    for start in range(0, len(pairs), BLOCK * 32):
-        i, j = pairs[start : start + BLOCK * 32].T
-        after = _shared(_without(left[i], j, k), _without(right[i], j, k))
-        np.add.at(total, j, after - shared[i])
-    return total / (k * (n - 1))
-
-
-def _nearest(unit: Float[Tensor, "n d"], k: int) -> Int[np.ndarray, "n k"]:
-    n = len(unit)
-    width = min(k + SPARE, n - 1)
-    found = np.empty((n, k), dtype=np.int64)
-    for start in range(0, n, BLOCK):
-        rows = torch.arange(start, min(start + BLOCK, n), device=unit.device)
-        cosine = unit[rows] @ unit.T
-        cosine[rows - start, rows] = -torch.inf
-        best = cosine.topk(width, dim=1)
-        order = _ordered(best.values, best.indices, n, k)
-        chosen = best.indices.gather(1, order)
-        # A tie that reaches beyond the spare ones is settled among all.
-        last = best.values.gather(1, order[:, -1:])[:, 0]
-        tied = _digits(last, n) <= _digits(best.values[:, -1], n)
-        if width < n - 1 and bool(tied.any()):
-            columns = torch.arange(n, device=unit.device).expand(int(tied.sum()), n)
-            chosen[tied] = _ordered(cosine[tied], columns, n, k)
-        found[start : start + BLOCK] = chosen.cpu().numpy()
-    return found
-
-
-def _ordered(
-    cosine: Float[Tensor, "r m"], row_of: Int[Tensor, "r m"], n: int, k: int
-) -> Int[Tensor, "r k"]:
-    """The places of the k largest, of equal ones the lower row first: the row in the low bits of a
-    whole number makes the lower one the nearer, without a sort."""
-    key = _digits(cosine, n) * 2 ** _bits(n) - row_of
-    return key.topk(k, dim=1).indices
-
-
-def _digits(cosine: Tensor, n: int) -> Int[Tensor, "..."]:
-    """Cosines as whole numbers that leave room for the number of a row. The last digits are
-    rounding, which differs from machine to machine: ties are ties."""
-    known = cosine.clamp_min(-2.0)  # -inf, the sample itself, is no whole number
-    return (known * 2.0 ** min(40, 60 - _bits(n))).round().long()
-
-
-def _bits(n: int) -> int:
-    return max(1, (n - 1).bit_length())
-
-
-def _shared(left: Int[np.ndarray, "n k"], right: Int[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
-    """How many of the k stand in both lists of a row."""
-    return (left[:, :, None] == right[:, None, :]).sum(axis=(1, 2))
-
-
-def _without(
-    lists: Int[np.ndarray, "m k1"], gone: Int[np.ndarray, " m"], k: int
-) -> Int[np.ndarray, "m k"]:
-    """The k nearest of each list without one sample."""
-    keep = lists != gone[:, None]
-    keep &= np.cumsum(keep, axis=1) <= k
-    return lists[keep].reshape(len(lists), k)
+def overlap(
+    left: Neighbours, right: Neighbours
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """How many of the k nearest each sample has in both spaces, ties shared, in [0, k]; and the
+    mean of that without sample j, for every j."""
+    both = (left.classes + 4 * right.classes).tocoo()
+    row, column = both.coords
+    x, y = both.data % 4, both.data // 4
+    n = both.shape[0]
+    counts = np.bincount(row * 16 + both.data, minlength=16 * n).reshape(n, 4, 4)
+    # [i, a, b]: the overlap of sample i with weights a on the left and b on the right.
+    overlaps = np.einsum("iax,iby,iyx->iab", left.weights, right.weights, counts)
+    shared = overlaps[:, 0, 0]
+    # Sample j takes its own overlap with it, and changes that of whom it was near.
+    a, b = WITHOUT[x], WITHOUT[y]
+    own = left.weights[row, a, x] * right.weights[row, b, y]
+    change = np.bincount(column, overlaps[row, a, b] - own - shared[row], minlength=n)
+    return shared, (shared.sum() - shared + change) / (n - 1)

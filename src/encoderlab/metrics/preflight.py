@@ -46,7 +46,7 @@ def preflight(
 
     Args:
         texts: the captions.
-        groups: which image each sample is.
+        groups: which image each sample shows. `features` and `texts` then have one row per image.
         computed_in: the number format of the models, such as "bfloat16".
 
     Raises:
@@ -63,22 +63,25 @@ def preflight(
             )
         )
     if groups is not None:
-        twice = sum(count - 1 for count in Counter(groups).values())
-        if twice:
+        images = len(set(groups))
+        if images < len(groups):
             found.append(
                 Finding(
-                    f"{twice} samples show an image that another one shows: they stay together in "
-                    "every split and interval"
+                    f"{len(groups)} samples of {images} images: the samples of one image count as "
+                    "one, with all their texts"
                 )
             )
     if texts is not None:
         common, times = Counter(texts).most_common(1)[0] if texts else ("", 0)
-        repeated = len(texts) - len(set(texts))
+        distinct = len(set(texts))
+        repeated = len(texts) - distinct
         if repeated:
             found.append(
                 Finding(
                     f"{repeated} of {n} texts repeat another word for word (most often, "
-                    f"{times} times: {_short(common)!r}): each is right for every image that has it"
+                    f"{times} times: {_short(common)!r}): each is right for every image that has "
+                    "it, and intervals and p take these images as independent",
+                    serious=distinct < len(texts) / 2,
                 )
             )
     for name, x in features.items():

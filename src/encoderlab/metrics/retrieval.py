@@ -25,7 +25,7 @@ from encoderlab.metrics.score import Z95, Score, undefined, wilson
 CUTOFFS = (1, 5, 10)
 RECALL = "share of queries; Wilson interval with the design effect of captions sharing an image"
 MRR = "mean of 1/rank; cluster-robust normal interval over images"
-MEDIAN = "median of the ranks; order-statistic interval"
+MEDIAN = "median of the ranks; order-statistic interval with the same design effect"
 BLOCK = 1 << 24  # similarities held at a time
 
 
@@ -124,7 +124,8 @@ class Part:
     """One held-out split: row i of `image` belongs to row i of `text`.
 
     Args:
-        group: which image each row is, so that one that is held out by several splits counts once.
+        group: which image each row is: rows of one image are right for each other, and an image
+            that several splits hold out counts once in the intervals.
         texts: captions; those with the same words are right for each other's images.
     """
 
@@ -148,8 +149,9 @@ def retrieval_over(parts: Sequence[Part], cutoffs: Sequence[int] = CUTOFFS) -> R
         words = part.texts if part.texts is not None else list(map(str, range(len(text))))
         _, number = np.unique(np.asarray(words, dtype=str), return_inverse=True)
         distinct += int(number.max()) + 1 if len(number) else 0
-        # Every caption stays a candidate, right for all images that have its words.
-        right = sparse.csr_matrix(number[:, None] == number[None, :])
+        # Every caption stays a candidate, right for all rows that have its words or its image.
+        same = number[:, None] == number[None, :]
+        right = sparse.csr_matrix(same | (part.group[:, None] == part.group[None, :]))
         i2t.append(_Ranked.of(image, text, right, part.group))
         t2i.append(_Ranked.of(text, image, right, part.group))
     total = sum(len(part.image) for part in parts)
@@ -274,10 +276,11 @@ def _summary(found: _Ranked, cutoffs: Sequence[int]) -> Direction:
     reciprocal = 1 / against
     error = Z95 * math.sqrt(_cluster_variance(reciprocal, group))
     mean = float(reciprocal.mean())
+    known = not math.isnan(error)
     mrr = Score(
         mean,
-        max(0.0, mean - error),
-        min(1.0, mean + error),
+        max(0.0, mean - error) if known else None,
+        min(1.0, mean + error) if known else None,
         found.chance(chance_of_mrr),
         n,
         MRR,
@@ -289,7 +292,9 @@ def _summary(found: _Ranked, cutoffs: Sequence[int]) -> Direction:
 def _median(ranked: _Ranked) -> Score:
     against, favour, positives = ranked.against, ranked.favour, ranked.positives
     n, ordered = len(against), np.sort(against)
-    half = Z95 * math.sqrt(n) / 2
+    value = float(np.median(against))
+    # Captions of one image have alike ranks: the order statistics lie further out.
+    half = Z95 * n / math.sqrt(_effective_n(against <= value, ranked.group)) / 2
     low = ordered[max(0, math.floor(n / 2 - half) - 1)]
     high = ordered[min(n - 1, math.ceil(n / 2 + half))]
     most = int(ranked.candidates.max())
@@ -299,8 +304,9 @@ def _median(ranked: _Ranked) -> Score:
     for (p, m), count in zip(kinds.T, counts, strict=True):
         within = np.minimum(places, m)
         found += count / n * (1 - _all_miss(np.full(most, p), int(m), within))
-    chance = float(places[min(int(np.searchsorted(found, 0.5 - 1e-12)), most - 1)])
-    value = float(np.median(against))
+    # Where exactly half lie at or below a place, the median is between it and the next.
+    middle = np.searchsorted(found, [0.5 - 1e-12, 0.5 + 1e-12])
+    chance = float(places[np.minimum(middle, most - 1)].mean())
     return Score(
         value,
         float(low),
@@ -317,11 +323,12 @@ def _where_different(value: float, optimistic: float) -> float | None:
 
 
 def _cluster_variance(values: np.ndarray, group: np.ndarray) -> float:
-    """Variance of the mean when values of one group hang together (Kish 1965)."""
+    """Variance of the mean when values of one group hang together (Kish 1965); NaN for a single
+    group, which says nothing of how groups differ."""
     _, member = np.unique(group, return_inverse=True)
     groups = int(member.max()) + 1
     if groups < 2:
-        return 0.0
+        return math.nan
     totals = np.bincount(member, weights=values - values.mean())
     return float(np.square(totals).sum() / len(values) ** 2 * groups / (groups - 1))
 
@@ -330,7 +337,7 @@ def _effective_n(hit: np.ndarray, group: np.ndarray) -> float:
     """How many independent queries would be as sure: n over the design effect, at most n."""
     n, p = len(hit), float(hit.mean())
     groups = len(np.unique(group))
-    if p in (0.0, 1.0):
+    if p in (0.0, 1.0) or groups == 1:
         return float(groups)
     variance = _cluster_variance(hit.astype(np.float64), group)
     return min(float(n), p * (1 - p) / variance) if variance > 0 else float(n)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from encoderlab.metrics.matrix import Matrix, pair
+from encoderlab.metrics.matrix import Groups, Matrix, group_numbers, pair
 from encoderlab.metrics.retrieval import Part, Retrieval, retrieval_over
 from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
@@ -52,7 +52,7 @@ def ridge_probe(
     x: Matrix,
     y: Matrix,
     *,
-    groups: Sequence[Any] | None = None,
+    groups: Groups | None = None,
     texts: Sequence[str] | None = None,
     seed: int = 0,
 ) -> RidgeProbe:
@@ -63,18 +63,21 @@ def ridge_probe(
     all encoders.
 
     Args:
-        groups: a label per sample; those of a group share a fold.
+        groups: a label per sample; those of a group share a fold, are right for each other in the
+            retrieval, and are left out together for the interval.
         texts: the captions: equal ones are right for each other's images.
 
     Raises:
-        UsageError: values that are not finite, or other counts.
+        UsageError: values that are not finite, other counts, or not one group label per sample.
     """
     left, right = (one.cpu().numpy() for one in pair(x, y))
-    n = len(left)
-    name = f"ridge map, nested {FOLDS}-fold cross-validation; jackknife over samples"
-    fold = folds(n, groups, seed)
+    member = group_numbers(groups, len(left))
+    n = int(member.max(initial=-1)) + 1
+    over = "samples" if n == len(left) else f"{n} groups of {len(left)} samples"
+    name = f"ridge map, nested {FOLDS}-fold cross-validation; jackknife over {over}"
+    fold = folds(len(left), groups, seed)
     if n < LEAST or fold is None:
-        reason = f"needs at least {LEAST} samples in {FOLDS} groups, and there are {n}"
+        reason = f"needs at least {LEAST} independent samples, and there are {n}"
         return RidgeProbe(undefined(reason, n, name), None)
     if not np.square(left).sum() or not np.square(right).sum():
         return RidgeProbe(undefined("the features are the same for every sample", n, name), None)
@@ -90,7 +93,7 @@ def ridge_probe(
             Part(
                 predicted[rows] - baseline[rows],
                 right[rows] - baseline[rows],
-                group=rows,
+                group=member[rows],
                 texts=None if texts is None else [texts[i] for i in rows.tolist()],
             )
         )
@@ -100,11 +103,12 @@ def ridge_probe(
 def r2_score(
     residual: Float[np.ndarray, " n"],
     total: Float[np.ndarray, " n"],
-    groups: Sequence[Any] | None,
+    groups: Groups | None,
     name: str,
 ) -> Score:
-    """1 - sum of `residual` over sum of `total`, with the interval over samples or groups."""
-    n = len(residual)
+    """1 - sum of `residual` over sum of `total`, with the interval over samples or groups; `n`
+    counts groups."""
+    n = int(group_numbers(groups, len(residual)).max(initial=-1)) + 1
     if n < 2 or total.sum() <= 0:
         return undefined("nothing varies in the held-out samples", n, name)
     value, left_out = r2_without_each(residual, total, groups)
@@ -115,10 +119,10 @@ def r2_score(
 def r2_without_each(
     residual: Float[np.ndarray, " n"],
     total: Float[np.ndarray, " n"],
-    groups: Sequence[Any] | None = None,
+    groups: Groups | None = None,
 ) -> tuple[float, Float[np.ndarray, " g"]]:
     """R2, and R2 without each sample or group."""
-    part = _numbered(len(residual), groups)
+    part = group_numbers(groups, len(residual))
     e, t = np.bincount(part, residual), np.bincount(part, total)
     with np.errstate(divide="ignore", invalid="ignore"):
         left_out = 1 - (e.sum() - e) / (t.sum() - t)
@@ -126,22 +130,17 @@ def r2_without_each(
 
 
 def folds(
-    n: int, groups: Sequence[Any] | None, seed: int, count: int = FOLDS
+    n: int, groups: Groups | None, seed: int, count: int = FOLDS
 ) -> Int[np.ndarray, " n"] | None:
     """A fold for every sample, groups kept together; None where there are fewer groups than
     folds."""
-    labels = _numbered(n, groups)
-    members = int(labels.max()) + 1 if n else 0
+    labels = group_numbers(groups, n)
+    members = int(labels.max(initial=-1)) + 1
     if members < count:
         return None
     place = np.empty(members, dtype=np.int64)
     place[np.random.default_rng(seed).permutation(members)] = np.arange(members) % count
     return place[labels]
-
-
-def _numbered(n: int, groups: Sequence[Any] | None) -> Int[np.ndarray, " n"]:
-    """Which group each sample is of, from 0; each its own where there are none."""
-    return np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
 
 
 def _out_of_fold(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoderlab.errors import UsageError
+from encoderlab.metrics.matrix import median
 from encoderlab.models.token_grid import window_of
 
 OUTLIER_DEVIATIONS = 5.0
@@ -26,9 +27,9 @@ def outliers(length: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
     """Tokens that serve as registers: their length is five robust deviations above the image's
     median, and half as much again (Darcet et al. 2024 find them many times as long)."""
     flat = length.flatten(-2)
-    median = flat.median(dim=-1, keepdim=True).values
-    deviation = 1.4826 * (flat - median).abs().median(dim=-1, keepdim=True).values
-    beyond = (flat > median + OUTLIER_DEVIATIONS * deviation) & (flat > OUTLIER_TIMES * median)
+    middle = median(flat)[..., None]
+    deviation = 1.4826 * median((flat - middle).abs())[..., None]
+    beyond = (flat > middle + OUTLIER_DEVIATIONS * deviation) & (flat > OUTLIER_TIMES * middle)
     return beyond.unflatten(-1, length.shape[-2:])
 
 
