@@ -120,6 +120,54 @@ def test_a_control_that_does_as_well_is_said():
     assert "Read the controls first: clip is not ahead of untrained:clip with llama" in str(said)
 
 
+def _untrained(aligned, name, features):
+    """The same with an untrained control of encoder `name` that has these features."""
+    control = dataclasses.replace(
+        aligned.vision[name], name=f"untrained:{name}", of=name,
+        pooled=np.asarray(features, dtype=np.float32),
+    )  # fmt: skip
+    return dataclasses.replace(aligned, vision={**aligned.vision, f"untrained:{name}": control})
+
+
+def test_an_untrained_control_that_is_ahead_is_said():
+    rng = np.random.default_rng(0)
+    text = rng.standard_normal((80, 12))
+    vision = {"clip": text + 2 * rng.standard_normal((80, 12))}
+    aligned = _untrained(made(vision, {"llama": text}), "clip", text)
+    said = pairs.answer(*_of(aligned), 80)
+    assert "untrained:clip is ahead of clip with llama" in str(said)
+    assert "untrained:clip is ahead of clip" in multi_llm.analyse(aligned).answers["llama"]
+
+
+def test_an_untrained_encoder_above_another_trained_one_is_said():
+    rng = np.random.default_rng(0)
+    text = rng.standard_normal((80, 12))
+    noise = rng.standard_normal((2, 80, 12))
+    vision = {"clip": text, "dinov2": text + 3 * noise[0]}
+    aligned = _untrained(made(vision, {"llama": text}), "clip", text + 0.5 * noise[1])
+    said = str(pairs.answer(*_of(aligned), 80))
+    assert "untrained:clip has a higher CKA with llama" in said and "than dinov2" in said
+
+
+def test_the_headline_gives_the_value_of_each_type():
+    rng = np.random.default_rng(0)
+    text = rng.standard_normal((90, 8))
+    labels = ["chart"] * 40 + ["table"] * 40 + ["document"] * 3 + ["math"] * 7
+    aligned_in = np.repeat([1.0, 0.0, 0.0, 0.0], [40, 40, 3, 7])[:, None]
+    vision = {"clip": aligned_in * text + (1 - aligned_in) * rng.standard_normal((90, 8))}
+    aligned = made(vision, {"llama": text}, labels)
+    rows, judged = _of(aligned)
+    said = pairs.answer(rows, judged, 90).text
+    for kind in ("chart", "table", "math"):
+        score = rows[0].by_type[kind]["cka_linear"]
+        chosen = np.flatnonzero(np.array(labels) == kind)
+        alone = encoderlab.cka(vision["clip"][chosen], text[chosen])
+        assert score.value == pytest.approx(alone.value, abs=1e-5)
+        assert f"{score.as_number()} for {kind}" in said
+    assert "(undefined for document: too few samples)" in said
+    assert f"over all types together {rows[0].scores['cka_within'].as_number()}" in said
+
+
 def _of(aligned):
     return pairs.rows_of(aligned), pairs.verdicts(aligned)
 

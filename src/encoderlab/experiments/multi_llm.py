@@ -94,12 +94,12 @@ def analyse(aligned: Aligned, out: Path | None = None, *, svg: bool = False) -> 
 
     rows = aligned.once("rows", lambda: pairs.rows_of(aligned))
     judged = aligned.once("verdicts", lambda: pairs.verdicts(aligned))
-    answers = {
-        llm: pairs.answer(
-            [r for r in rows if r.llm == llm], [j for j in judged if j.llm == llm], aligned.n
-        ).text
-        for llm in aligned.text
-    }
+    answers = {}
+    for llm in aligned.text:
+        own = [row for row in rows if row.llm == llm], [one for one in judged if one.llm == llm]
+        # The control's sentence too: an untrained encoder that is ahead changes the answer.
+        sentences = pairs.answer(*own, aligned.n).text, pairs.control_problem(*own)
+        answers[llm] = " ".join(filter(None, sentences))
     result = MultiLlmResult(
         answers, tuple(rows), tuple(judged), aligned.facts(), warnings=aligned.warnings()
     )

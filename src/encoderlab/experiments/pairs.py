@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from encoderlab.experiments.aligned import SHUFFLED, UNTRAINED, Aligned
+from encoderlab.experiments.aligned import UNTRAINED, Aligned
 from encoderlab.metrics import cka, strata
 from encoderlab.metrics.alignment_scores import ProjectorOutcome
 from encoderlab.metrics.catalogue import HEADLINE, computed_alone
@@ -487,18 +487,29 @@ def _ranked(
 def _within_in_words(
     best: Row, others: Sequence[str], comparisons: Sequence[Comparison]
 ) -> str | None:
-    """What is left of it when telling data types apart no longer helps."""
-    score = best.scores.get("cka_within")
-    if score is None or score.value is None:
+    """What is left of it within each data type, where telling types apart does not help."""
+    pooled = best.scores.get("cka_within")
+    if pooled is None or pooled.value is None:
         return None
-    number = score.as_number()
-    if not score.above_chance:
+    by_type = {kind: scores[HEADLINE] for kind, scores in best.by_type.items()}
+    values = {kind: score for kind, score in by_type.items() if score.value is not None}
+    each = _list([f"{score.as_number()} for {kind}" for kind, score in values.items()])
+    missing = [kind for kind, score in by_type.items() if score.value is None]
+    if missing:
+        each += f" (undefined for {_list(missing)}: too few samples)"
+    if not pooled.above_chance and not any(score.above_chance for score in values.values()):
+        number = each or pooled.as_number()
         return (
             f"Within single data types nothing of that is left ({number}): what aligns is that "
             "both tell the types apart."
         )
-    said = _standing(best.encoder, others, comparisons)
-    return f"Within single data types its CKA is {number}{', where ' + said if said else ''}."
+    standing = _standing(best.encoder, others, comparisons)
+    together = f"over all types together {pooled.as_number()}"
+    if standing:
+        together += f", where {standing}"
+    if not values:
+        return f"Within data types its CKA is, {together}."
+    return f"Within data types its CKA is {each}; {together}."
 
 
 def _by_ridge_in_words(
@@ -533,19 +544,38 @@ def _standing(encoder: str, others: Sequence[str], comparisons: Sequence[Compari
 
 
 def control_problem(rows: Sequence[Row], judged: Sequence[Judged]) -> str | None:
-    """What the controls say against the answer, or None."""
-    lost = []
+    """What the controls say against the answer, or None.
+
+    A control that is ahead of the encoder it was made of (paired), one that the data cannot
+    separate from it, and an untrained encoder whose CKA is above that of another, trained one.
+    """
+    controls = {row.encoder: row.control_of for row in rows if row.control_of is not None}
+    ahead, level = [], []
     for one in judged:
-        comparison = one.comparison
-        if one.metric != HEADLINE or not comparison.b.startswith((UNTRAINED, SHUFFLED)):
+        a, b = one.comparison.a, one.comparison.b
+        if one.metric != HEADLINE or controls.get(b) != a:
             continue
-        is_control = any(r.encoder == comparison.b and r.control_of for r in rows)
-        if is_control and comparison.verdict != "ahead":
-            lost.append(f"{comparison.a} is not ahead of {comparison.b} with {one.llm}")
-    if not lost:
+        if one.comparison.verdict == "behind":
+            ahead.append(f"{b} is ahead of {a} with {one.llm}")
+        elif one.comparison.verdict != "ahead":
+            level.append(f"{a} is not ahead of {b} with {one.llm}")
+    higher = [
+        f"{control.encoder} has a higher CKA with {row.llm} ({control.scores[HEADLINE].value:.3f}) "
+        f"than {row.encoder} ({row.scores[HEADLINE].value:.3f})"
+        for row in rows
+        for control in rows
+        if row.control_of is None
+        and not row.encoder.startswith(UNTRAINED)
+        and control.encoder.startswith(UNTRAINED)
+        and control.control_of != row.encoder
+        and control.llm == row.llm
+        and float(control.scores[HEADLINE]) > float(row.scores[HEADLINE])
+    ]
+    problems = [*ahead, *higher, *level]
+    if not problems:
         return None
-    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-    return f"Read the controls first: {lost[0]}{more}."
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"Read the controls first: {problems[0]}{more}."
 
 
 def _is_above_chance(score: Score) -> bool:
