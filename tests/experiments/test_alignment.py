@@ -324,6 +324,31 @@ def test_elas_of_an_untrained_encoder_is_lower_and_ranks_by_the_calibrated(zoo, 
             sum(w * row.parts[part]["published"] for part, w in weights.items())
         )
         assert row.calibrated.ci_low < row.calibrated.value < row.calibrated.ci_high
+        assert row.calibrated.value == pytest.approx(
+            sum(w * row.parts[part]["calibrated"] for part, w in weights.items())
+        )
+
+
+def test_elas_of_few_unrelated_samples_is_bounded_and_says_that_it_overfits(tmp_path):
+    result = elas.analyse(gaussians(24, d=192, names=("clip",)), tmp_path, epochs=100)
+    (row,) = result.rows
+    assert row.held_out_r2 < 0
+    assert all(0 <= row.parts[part]["calibrated"] <= 1 for part in ("mse", "gap", "cosine"))
+    assert row.parts["mse"]["calibrated"] == 0
+    assert -0.3 <= row.calibrated.ci_low <= row.calibrated.value <= row.calibrated.ci_high <= 1
+    assert row.calibrated.value == pytest.approx(0.3 * row.parts["cka"]["calibrated"], abs=0.05)
+    assert any(f"R² {row.held_out_r2:.2f}" in one for one in result.warnings)
+    assert f"R² {row.held_out_r2:.2f}" in result.to_text()
+
+
+def test_projectors_that_were_stopped_too_early_are_said():
+    aligned = gaussians(60, d=16, names=("clip",), shared=2.0)
+    for job in (elas, e2e, compare):
+        early = job.analyse(dataclasses.replace(aligned, cache={}), epochs=1)
+        said = [one for one in early.warnings if "had not converged after 1 epochs" in one]
+        assert len(said) == 1 and said[0] in early.to_text()
+    late = elas.analyse(dataclasses.replace(aligned, cache={}), epochs=1500)
+    assert not any("converged" in one for one in late.warnings)
 
 
 def test_layers_find_a_layer_that_was_hidden(tmp_path):
@@ -385,7 +410,7 @@ def test_e2e_claims_over_trained_encoders_corrected_for_all_metrics(monkeypatch,
     names, quality = [f"encoder{i}" for i in range(7)], np.linspace(0, 1, 7)
     controls = ["untrained:encoder0", "untrained:encoder1"]
     points = _planted([*names, *controls], [*quality, -9, -9], control=controls)
-    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: points)
+    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: (points, ()))
     result = e2e.analyse(zoo)
     found = result.benchmarks[e2e.RETRIEVAL]
     assert {one.tests for one in found.values()} == {3}
@@ -411,7 +436,7 @@ def test_undefined_metric_does_not_hide_the_others(zoo, monkeypatch):
     points = _planted([f"encoder{i}" for i in range(6)], np.linspace(0, 1, 6))
     for point in points:
         point.metrics["eas"] = None
-    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: points)
+    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: (points, ()))
     found = e2e.analyse(zoo).benchmarks[e2e.RETRIEVAL]
     assert found["eas"].undefined and found["cka_linear"].undefined is None
     assert found["cka_linear"].tests == 3

@@ -121,6 +121,26 @@ def test_elas_of_a_projector_that_ignores_the_image_is_its_cka_alone():
     assert found.published == pytest.approx(0.3 * biased.value + 0.3 + 0.2 + 0.2 * 0.9, abs=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_calibrated_elas_stays_in_its_range_whatever_the_projector(seed):
+    rng = np.random.default_rng(seed)
+    x, y = cloud(12, 5, seed), cloud(12, 5, seed + 9)
+    for _ in range(50):
+        train, held_out, *variance = rng.lognormal(0, 3, 4)
+        outcome = ProjectorOutcome(train, held_out, *variance, *rng.uniform(-1, 1, 2))
+        found = AlignmentMetrics.elas("a", "b", cka(x, y, estimator="biased"), cka(x, y), outcome)
+        assert -0.3 <= found.calibrated <= 1
+        assert found.parts["mse"][1] == pytest.approx(np.clip(outcome.held_out_r2, 0, 1))
+        assert all(0 <= found.parts[part][1] <= 1 for part in ("mse", "gap", "cosine"))
+
+
+def test_calibrated_eas_is_bounded_where_classes_are_nearly_samples():
+    x, y = cloud(11, 40, 0), cloud(11, 40, 1)
+    labels = [*range(10), 0]
+    found = CORALAnalyzer().compute_eas("a", x, "b", y, labels)
+    assert 0 <= found.parts["discriminability"][1] <= 1 and -0.3 <= found.calibrated <= 1
+
+
 def test_elas_of_a_perfect_projector_is_one():
     x = cloud(40, 5, 0)
     perfect = ProjectorOutcome(0.0, 0.0, 1.0, 1.0, 1.0, 0.3)

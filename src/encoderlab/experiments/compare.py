@@ -107,12 +107,14 @@ def analyse(
     from encoderlab.plots import compare as plots
     from encoderlab.plots.style import save
 
+    unfinished: tuple[str, ...] = ()
     rows = aligned.once("rows", lambda: pairs.rows_of(aligned))
     judged = aligned.once("verdicts", lambda: pairs.verdicts(aligned))
     if pairs.enough_for_projectors(aligned) is None:
         # A shuffled pairing has said what it can by then: no projector is trained on it.
         wanted = [(row.encoder, row.llm) for row in rows if not row.encoder.startswith(SHUFFLED)]
         trained = pairs.projectors(aligned, wanted, tuple(PROJECTORS), epochs)
+        unfinished = pairs.not_converged(trained, epochs)
         full = []
         for row in rows:
             for kind in PROJECTORS if (row.encoder, row.llm) in wanted else ():
@@ -128,11 +130,11 @@ def analyse(
     said = pairs.answer(rows, judged, aligned.n)
     result = CompareResult(
         said.text,
-        said.also,
+        (*said.also, *unfinished),
         tuple(rows),
         tuple(judged),
         aligned.facts(),
-        warnings=aligned.warnings(),
+        warnings=(*aligned.warnings(), *unfinished),
     )
     if out is not None:
         result = replace(result, figures=save(plots.compare(result.to_json()), out, svg=svg))

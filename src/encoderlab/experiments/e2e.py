@@ -56,12 +56,18 @@ class Point:
 
 @dataclass(frozen=True)
 class E2eResult:
-    """All points, and for each outcome the correlation of every metric with it."""
+    """All points, and for each outcome the correlation of every metric with it.
+
+    Args:
+        undefined: why there is no point.
+        remarks: what to know of the projectors.
+    """
 
     points: tuple[Point, ...]
     benchmarks: dict[str, dict[str, Correlation]]
     facts: dict[str, Any]
     undefined: str | None = None
+    remarks: tuple[str, ...] = ()
     figures: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -74,6 +80,7 @@ class E2eResult:
                 for name, found in self.benchmarks.items()
             ],
             "undefined": self.undefined,
+            "remarks": list(self.remarks),
             "figures": list(self.figures),
             **self.facts,
         }
@@ -85,6 +92,8 @@ class E2eResult:
         blocks: list[Block] = [notes(self.facts)]
         if self.undefined:
             blocks.append(f"undefined: {self.undefined}")
+        if self.remarks:
+            blocks.append("\n".join(self.remarks))
         pooled = [p for p in self.points if p.layer == "pooled" and p.retrieval is not None]
         if pooled:
             rows = []
@@ -184,6 +193,7 @@ def analyse(
 
     problem = enough_for_projectors(aligned) if scores is None else None
     points: list[Point] = []
+    remarks: tuple[str, ...] = ()
     if scores is not None:
         everything = np.arange(aligned.n)
         for name, found in scores.items():
@@ -195,7 +205,7 @@ def analyse(
                 )
                 points.append(Point(encoder, llm, "pooled", metrics, score, benchmark=name))
     elif problem is None:
-        points = _retrieved(aligned, epochs)
+        points, remarks = _retrieved(aligned, epochs)
     names = list(scores) if scores is not None else [RETRIEVAL]
     tried = {}
     for name in names:
@@ -212,7 +222,12 @@ def analyse(
     for (name, metric), one in zip(tried, holm(list(tried.values())), strict=True):
         benchmarks.setdefault(name, {})[metric] = one
     result = E2eResult(
-        tuple(points), benchmarks, aligned.facts(), problem, warnings=aligned.warnings()
+        tuple(points),
+        benchmarks,
+        aligned.facts(),
+        problem,
+        remarks,
+        warnings=(*aligned.warnings(), *remarks),
     )
     if out is not None and points:
         result = replace(result, figures=save(plots.e2e(result.to_json()), out, svg=svg))
@@ -320,11 +335,12 @@ def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scor
     return found
 
 
-def _retrieved(aligned: Aligned, epochs: int) -> list[Point]:
-    """Points of every encoder, LLM and layer: metrics on training pairs, retrieval on the rest."""
+def _retrieved(aligned: Aligned, epochs: int) -> tuple[list[Point], tuple[str, ...]]:
+    """Points of every encoder, LLM and layer (metrics on training pairs, retrieval on the rest),
+    and what to say of projectors that had not converged."""
     import numpy as np
 
-    from encoderlab.experiments.pairs import LAYER, SEEDS, projectors
+    from encoderlab.experiments.pairs import LAYER, SEEDS, not_converged, projectors
     from encoderlab.progress import progress
 
     places: list[tuple[str, str, str, str, int | None]] = []
@@ -352,7 +368,7 @@ def _retrieved(aligned: Aligned, epochs: int) -> list[Point]:
                       control_of=aligned.vision[encoder].of, depth=depth)
             )  # fmt: skip
             bar.advance()
-    return points
+    return points, not_converged(trained, epochs)
 
 
 def _retrieval(aligned: Aligned, key: str, llm: str, trained: Sequence[Any]) -> Retrieval:

@@ -18,7 +18,11 @@ TEST_OVER_TRAIN = 0.25  # the splits are 80/20
 
 @dataclass(frozen=True)
 class ElasRow:
-    """One pair: the score as published and calibrated, and the mean of each part."""
+    """One pair: the score as published and calibrated, and the mean of each part.
+
+    Args:
+        held_out_r2: mean over splits, as it is: the calibrated part counts a negative one as 0.
+    """
 
     encoder: str
     llm: str
@@ -26,6 +30,7 @@ class ElasRow:
     calibrated: Score
     parts: dict[str, dict[str, float | None]]
     control_of: str | None = None
+    held_out_r2: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -36,15 +41,21 @@ class ElasRow:
             "calibrated": self.calibrated.to_json(),
             "parts": self.parts,
             "control_of": self.control_of,
+            "held_out_r2": self.held_out_r2,
         }
 
 
 @dataclass(frozen=True)
 class ElasResult:
-    """The encoder x LLM matrix, best first by the calibrated score."""
+    """The encoder x LLM matrix, best first by the calibrated score.
+
+    Args:
+        remarks: projectors that overfitted or had not converged.
+    """
 
     rows: tuple[ElasRow, ...]
     facts: dict[str, Any]
+    remarks: tuple[str, ...] = ()
     figures: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -52,6 +63,7 @@ class ElasResult:
         """Plain values for run.json."""
         return {
             "rows": [row.to_json() for row in self.rows],
+            "remarks": list(self.remarks),
             "figures": list(self.figures),
             **self.facts,
         }
@@ -69,7 +81,7 @@ class ElasResult:
                 (
                     row.encoder, row.llm, score_text(row.calibrated.to_json()),
                     score_text(row.published.to_json()),
-                    _text(parts["mse"]["calibrated"]), _text(parts["cosine"]["calibrated"]),
+                    _text(row.held_out_r2), _text(parts["cosine"]["calibrated"]),
                 )
             )  # fmt: skip
         said = (
@@ -78,7 +90,10 @@ class ElasResult:
         )
         reasons = sorted({f"undefined: {r.calibrated.undefined}" for r in self.rows
                           if r.calibrated.undefined})  # fmt: skip
-        return [notes(self.facts), Table(columns, tuple(rows), said=(said, *reasons))]
+        return [
+            notes(self.facts),
+            Table(columns, tuple(rows), said=(said, *reasons, *self.remarks)),
+        ]
 
     def to_text(self) -> str:
         """What the terminal shows."""
@@ -148,7 +163,10 @@ def analyse(
             _row(aligned, encoder, llm, biased, debiased,
                  [trained[encoder, llm, "mlp_norm", s] for s in pairs.SEEDS], of)
         )  # fmt: skip
-    result = ElasResult(tuple(rows), aligned.facts(), warnings=aligned.warnings())
+    remarks = (*_overfitted(rows), *pairs.not_converged(trained, epochs))
+    result = ElasResult(
+        tuple(rows), aligned.facts(), remarks, warnings=(*aligned.warnings(), *remarks)
+    )
     if out is not None:
         figures = save(plots.elas(result.to_json()), out, svg=svg)
         result = replace(result, figures=figures)
@@ -177,14 +195,28 @@ def _row(aligned, encoder, llm, biased, debiased, trained, of) -> ElasRow:
     }
     published = [float(one.published or 0) for one in found]
     calibrated = [float(one.calibrated or 0) for one in found]
+    score = over_splits(calibrated, 0.0, aligned.n, how)
+    assert score.ci_low is not None and score.ci_high is not None
+    lowest, highest = -ELAS_WEIGHTS["cka"], 1.0
     return ElasRow(
         encoder,
         llm,
         over_splits(published, None, aligned.n, how + ", as published"),
-        over_splits(calibrated, 0.0, aligned.n, how),
+        replace(score, ci_low=max(lowest, score.ci_low), ci_high=min(highest, score.ci_high)),
         parts,  # type: ignore[arg-type]
         of,
+        float(np.mean([one.held_out_r2 for one in trained])),
     )
+
+
+def _overfitted(rows: Sequence[ElasRow]) -> list[str]:
+    """A sentence for each pair whose projector does worse than the mean training text."""
+    return [
+        f"the projector of {row.encoder} into {row.llm} does worse on held-out pairs than the mean "
+        f"training text (R² {row.held_out_r2:.2f}): it counts as one that ignores the image"
+        for row in rows
+        if row.held_out_r2 is not None and row.held_out_r2 < 0 and row.control_of is None
+    ]
 
 
 def over_splits(values: list[float], chance: float | None, n: int, how: str) -> Score:

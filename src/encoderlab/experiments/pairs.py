@@ -192,6 +192,19 @@ def projectors(
     }
 
 
+def not_converged(
+    trained: Mapping[tuple[str, str, str, int], TrainedProjector], epochs: int
+) -> tuple[str, ...]:
+    """A sentence on the projectors that were still improving when they were stopped, or none."""
+    still = sum(not one.converged for one in trained.values())
+    if not still:
+        return ()
+    return (
+        f"{still} of {len(trained)} projectors had not converged after {epochs} epochs (the last "
+        "tenth of them raised R² by 0.01 or more): more --epochs may raise their scores",
+    )
+
+
 def enough_for_projectors(aligned: Aligned) -> str | None:
     """Why no projector can be trained on some pairs and tested on others, or None."""
     if aligned.n < FEWEST_PAIRS:

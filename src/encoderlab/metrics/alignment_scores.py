@@ -5,7 +5,9 @@ ELAS = 0.3 CKA + 0.3 (1 - MSE) + 0.2 (1 - generalisation gap) + 0.2 cosine.
 
 As published, nine images against unrelated text reach an EAS of 0.99, and a projector that ignores
 the image has 0.69 of the 0.70 points of ELAS that are not CKA. In the calibrated forms unrelated
-features score 0; ranking uses those.
+features score 0; ranking uses those. Every calibrated part but the debiased CKA, which is never
+clamped, lies in [0, 1]: a projector that is worse than the mean training text has no alignment,
+and counts as one that ignores the image.
 """
 
 from __future__ import annotations
@@ -113,7 +115,7 @@ class AlignmentMetrics:
         """EAS; `vision` (n, d) and the samples' `labels` give the discriminability."""
         fisher = discriminability(vision, labels)
         # An estimate without labels knows no chance: it is taken as it is.
-        calibrated = fisher.value if fisher.chance is None else above_chance(fisher)
+        calibrated = fisher.value if fisher.chance is None else _share(above_chance(fisher))
         parts = {
             "cka": (biased.value, debiased.value),
             "coral": (coral_similarity, spectral_similarity),
@@ -128,20 +130,26 @@ class AlignmentMetrics:
         """ELAS of a pair whose projector turned out so.
 
         Calibrated: R2 on held-out pairs; the share of the training R2 that is left there; the
-        cosine above that of the mean. All three are 0 for a projector that ignores the image.
+        cosine above that of the mean. All three are in [0, 1], and 0 for a projector that ignores
+        the image or does worse; so ELAS is in [-0.3, 1].
         """
         gap = min(1.0, abs(projector.held_out_mse - projector.train_mse))
         fitted, left = projector.train_r2, projector.held_out_r2
-        kept = max(-1.0, min(1.0, left / fitted)) if fitted > 1e-6 else 0.0
+        kept = left / fitted if fitted > 1e-6 else 0.0
         above = projector.cosine - projector.mean_cosine
         room = 1 - projector.mean_cosine
         parts: dict[str, tuple[float | None, float | None]] = {
             "cka": (biased.value, debiased.value),
-            "mse": (1 - min(1.0, projector.held_out_mse), left),
-            "gap": (1 - gap, kept),
-            "cosine": (projector.cosine, above / room if room > 1e-12 else 0.0),
+            "mse": (1 - min(1.0, projector.held_out_mse), _share(left)),
+            "gap": (1 - gap, _share(kept)),
+            "cosine": (projector.cosine, _share(above / room if room > 1e-12 else 0.0)),
         }
         return ELASResult(encoder, llm, *_weighted(parts, ELAS_WEIGHTS), parts)
+
+
+def _share(value: float) -> float:
+    """A part of a calibrated score: 0 at or below chance, 1 at most."""
+    return min(1.0, max(0.0, value))
 
 
 def _weighted(

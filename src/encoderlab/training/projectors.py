@@ -32,6 +32,8 @@ STACKED_WEIGHTS = 1_000_000
 # Numbers that one stack may hold (weights, gradients, moments, activations): half a gigabyte.
 STACK_NUMBERS = 128_000_000
 
+CONVERGED = 0.01
+
 Vectors = np.ndarray | Tensor
 Cell = tuple[str, str, str, int]
 
@@ -83,6 +85,16 @@ class TrainedProjector:
     def held_out_r2(self) -> float:
         """1 - MSE over the variance: 0 for a projector that ignores the image; can be negative."""
         return 1 - self.held_out_mse / max(self.target_variance, 1e-300)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the last tenth of the epochs lowered the training loss by less than 1 % of the
+        variance of the targets, that is, raised R2 by less than 0.01."""
+        last = max(1, len(self.losses) // 10)
+        if len(self.losses) <= last:
+            return False
+        fall = float(self.losses[-1 - last] - self.losses[-1])
+        return fall < CONVERGED * self.target_variance
 
 
 def split_rows(
