@@ -95,3 +95,21 @@ def test_too_few_samples_have_no_verdict():
     assert found.to_text() == "a and b: too few samples to compare"
     undefined = compare_paired("a", "b", (math.nan, 0.1), (nothing, nothing), 4)
     assert undefined.difference is None
+
+
+@pytest.mark.parametrize("values", [(0.9, 0.1), (0.1, 0.9), (0.5, 0.5)])
+def test_what_is_said_of_two_has_the_sign_of_the_number_beside_it(values):
+    rng = np.random.default_rng(0)
+    left_out = tuple(value + 0.01 * rng.standard_normal(20) for value in values)
+    found = compare_paired("a", "b", values, left_out, 20)
+    record = found.to_json()
+    assert record["difference"] == pytest.approx(values[0] - values[1])
+    if values[0] == values[1]:
+        assert found.verdict == "cannot distinguish" and found.as_said is found
+        return
+    first, other = ("a", "b") if values[0] > values[1] else ("b", "a")
+    assert record["text"].startswith(f"{first} ahead of {other} by 0.800")
+    assert record["difference_said"] == pytest.approx(0.8)
+    turned = found.turned()
+    assert (turned.a, turned.b) == ("b", "a") and turned.to_text() == found.to_text()
+    assert (turned.ci_low, turned.ci_high) == (-found.ci_high, -found.ci_low)

@@ -610,11 +610,8 @@ def _between(comparisons: Sequence[Comparison], a: str, b: str) -> Comparison | 
     for one in comparisons:
         if (one.a, one.b) == (a, b):
             return one
-        if (one.b, one.a) == (a, b) and one.difference is not None:
-            flipped = replace(one, a=a, b=b, difference=-one.difference)
-            if one.ci_low is None or one.ci_high is None:
-                return flipped
-            return replace(flipped, ci_low=-one.ci_high, ci_high=-one.ci_low)
+        if (one.b, one.a) == (a, b):
+            return one.turned()
     return None
 
 

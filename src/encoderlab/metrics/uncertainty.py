@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -145,16 +145,32 @@ class Comparison:
             return "behind"
         return "cannot distinguish"
 
+    def turned(self) -> Comparison:
+        """The same comparison as seen from b: b's value minus a's."""
+        low, high = self.ci_low, self.ci_high
+        return replace(
+            self,
+            a=self.b,
+            b=self.a,
+            difference=None if self.difference is None else -self.difference,
+            ci_low=None if high is None else -high,
+            ci_high=None if low is None else -low,
+        )
+
+    @property
+    def as_said(self) -> Comparison:
+        """As `to_text` puts it: where one is ahead, that one stands first."""
+        return self.turned() if self.verdict == "behind" else self
+
     def to_text(self) -> str:
         """The verdict in words."""
+        if self.verdict == "behind":
+            return self.turned().to_text()
         if self.difference is None or self.ci_low is None or self.ci_high is None:
             return f"{self.a} and {self.b}: too few samples to compare"
-        numbers = f"{abs(self.difference):.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}]"
+        numbers = f"{self.difference:.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}]"
         if self.verdict == "ahead":
             return f"{self.a} ahead of {self.b} by {numbers}"
-        if self.verdict == "behind":
-            numbers = f"{-self.difference:.3f} [{-self.ci_high:.3f}, {-self.ci_low:.3f}]"
-            return f"{self.b} ahead of {self.a} by {numbers}"
         numbers = f"{self.difference:+.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}]"
         about = (
             f"about {self.samples_needed:,} samples needed"
@@ -164,8 +180,14 @@ class Comparison:
         return f"{self.a} against {self.b}: cannot distinguish ({numbers}); {about}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, the verdict with them."""
-        return {**vars(self), "verdict": self.verdict, "text": self.to_text()}
+        """Plain values, the verdict with them; `difference` is a minus b, `difference_said` is in
+        the direction of `text`."""
+        return {
+            **vars(self),
+            "verdict": self.verdict,
+            "text": self.to_text(),
+            "difference_said": self.as_said.difference,
+        }
 
 
 def compare_paired(
