@@ -107,7 +107,7 @@ def _critical(n: int) -> float:
     [
         ("cka-biased", "14,592", 768 * (1 / 0.05 - 1)),
         ("coral", "8.5 × 10⁻⁷", 2 * (300 / 299) ** 2 / (4 * 768**2)),
-        ("correlation", "0.997", _critical(3)),
+        ("correlation", "0.707", _critical(8)),
         ("correlation", "0.811", _critical(6)),
         ("mutual-knn", "0.10", 10 / 100),
         ("discriminability", "0.07", 2 / 29),
