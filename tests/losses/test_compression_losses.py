@@ -14,8 +14,10 @@ from scipy.stats import wasserstein_distance
 from torch import nn
 
 from encoderlab.errors import WorkError
+from encoderlab.losses.contrastive import contrastive_loss
 from encoderlab.losses.distribution import _transport, mmd, sinkhorn_divergence, sliced_wasserstein
 from encoderlab.losses.reconstruction import reconstruction_loss
+from encoderlab.losses.sigmoid import sigmoid_loss
 from encoderlab.losses.wgan_gp import (
     check_critic,
     corrected_distance,
@@ -24,6 +26,14 @@ from encoderlab.losses.wgan_gp import (
     leak_between_samples,
     slopes_between,
 )
+
+
+def contrastive(x, y):
+    return contrastive_loss(x / 4096, y / 4096, torch.tensor(20.0))
+
+
+def sigmoid(x, y):
+    return sigmoid_loss(x / 4096, y / 4096, torch.tensor(10.0), torch.tensor(-5.0))
 
 
 def linear(weight):
@@ -116,7 +126,7 @@ def test_sliced_wasserstein_of_a_shift_is_the_mean_of_its_projections():
     shift = torch.zeros(6)
     shift[0] = 2.0
     generator = torch.Generator().manual_seed(1)
-    found = float(sliced_wasserstein(x, x + shift, 4000, generator))
+    found = float(sliced_wasserstein(x, x + shift, 4096, generator))
     # E|u_1| for a random unit vector in 6 dimensions.
     expected = 2 * math.gamma(3) / (math.sqrt(math.pi) * math.gamma(3.5))
     assert found == pytest.approx(expected, rel=0.05)
@@ -269,3 +279,20 @@ def test_following_a_distance_brings_the_sets_together(distance):
         assert x.grad.isfinite().all()
         optimiser.step()
     assert float(distance(x.detach(), target)) < 0.2 * before
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "loss",
+    [sliced_wasserstein, sinkhorn_divergence, mmd, reconstruction_loss, contrastive, sigmoid],
+)
+def test_losses_of_sixteen_bits_are_those_of_the_same_numbers_in_fp64(loss, dtype):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (1000 + 50 * torch.randn(24, 8, generator=generator) for _ in range(2))
+    x, y = x.to(dtype), y.to(dtype)
+    draws = [
+        {"generator": torch.Generator().manual_seed(0)} if loss is sliced_wasserstein else {}
+        for _ in range(2)
+    ]
+    exact = float(loss(x.double(), y.double(), **draws[0]))
+    assert float(loss(x, y, **draws[1])) == pytest.approx(exact, rel=1e-3)

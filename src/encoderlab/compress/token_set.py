@@ -36,7 +36,7 @@ class TokenSet:
     @property
     def mean_token(self) -> Float[Tensor, " c"]:
         """The mean over pictures and places."""
-        return self.tokens.mean(dim=(0, 1))
+        return self.tokens.float().mean(dim=(0, 1))
 
     @classmethod
     def of(cls, encoder: VisionEncoder, pictures: Sequence[Image.Image], layer: int) -> TokenSet:

@@ -177,6 +177,11 @@ class VisionEncoder:
         assert seen.pooled is not None
         return seen.pooled
 
+    @staticmethod
+    def mean_of(patches: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
+        """The mean patch. 16 bits cannot hold the sum of many tokens, so it is taken in fp32."""
+        return patches.mean(dim=1, dtype=torch.float32).to(patches.dtype)
+
     def project(self, patches: Tensor) -> Tensor | None:
         """The patches at the language model's width, where the checkpoint can."""
         return None

@@ -50,7 +50,7 @@ class AnyViT(VisionEncoder):
         return Seen(seen.tokens, None, seen.hidden, seen.attention)
 
     def pool(self, seen: Seen, patches: Tensor) -> Tensor:
-        return seen.tokens[:, 0] if self.special_tokens else patches.mean(dim=1)
+        return seen.tokens[:, 0] if self.special_tokens else self.mean_of(patches)
 
     def _resizing(self) -> dict[str, bool]:
         side = self.config.image_size
