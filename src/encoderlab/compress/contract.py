@@ -90,7 +90,13 @@ class Method(ABC):
             )
         for name in self.needs:
             if getattr(side, name) is None:
-                raise UsageError(f"{self.name} needs the {name} of the encoder", got="none")
+                raise UsageError(
+                    f"{self.name} needs the {name} of the encoder",
+                    got="none, as where there is no CLS"
+                    if name in ("cls", "attention")
+                    else "none",
+                    want="a method of tokens alone, such as average, kmeans or tome",
+                )
         kept = self._compress(at_least_fp32(tokens), grid, self.exact(grid, budget), side)
         return replace(kept, tokens=kept.tokens.to(tokens.dtype))
 

@@ -44,7 +44,7 @@ class CompressedVision:
     """
 
     def __init__(self, model: Any, method: Method, budget: int | Grid) -> None:
-        config = getattr(model, "config", None)
+        config: Any = getattr(model, "config", None)
         if getattr(config, "model_type", None) != "llava":
             # LLaVA-NeXT, LLaVA-OneVision and Video-LLaVA have several grids for an image.
             raise UsageError(

@@ -60,7 +60,7 @@ class TokenSet:
             for name, value in found.items():
                 parts.setdefault(name, []).append(value.clone())
         whole = {name: torch.cat(part) for name, part in parts.items()}
-        first = whole["special"][:, 0] if special else None
+        first = whole["special"][:, 0] if encoder.has_cls else None
         side = SideInputs(cls=first, attention=whole.get("attention"), pixels=whole["pixels"])
         return cls(whole["tokens"], whole["special"], side)
 
