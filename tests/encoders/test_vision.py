@@ -378,7 +378,7 @@ def test_without_cls_nothing_is_read_from_patch_0(family, other_folder, pictures
     assert not np.allclose(rollout, flow[0], atol=1e-6)
     tokens = TokenSet.of(encoder, pictures, 2)
     assert tokens.side.cls is None and tokens.side.attention is None
-    with pytest.raises(UsageError, match=r"cls_attention needs the attention.*no CLS.*kmeans"):
+    with pytest.raises(UsageError, match=r"cls_attention needs the attention.*with CLS.*kmeans"):
         CLSAttention().compress(tokens.tokens, encoder.grid, 4, tokens.side)
     (result,) = TokenSimilarityAnalyzer(encoder=encoder).analyze_batch(pictures[:1])
     assert result.anchor == "pooled embedding" and result.warnings == ()

@@ -55,6 +55,15 @@ class SideInputs:
     pixels: Tensor | None = None
 
 
+# Where what a method needs comes from.
+GIVEN_BY = {
+    "cls": "an encoder with CLS",
+    "attention": "an encoder with CLS and a layer after its first block",
+    "keys": "the keys of the tokens' block",
+    "pixels": "the pixels of the images",
+}
+
+
 class Method(ABC):
     """One way to make fewer tokens.
 
@@ -92,10 +101,8 @@ class Method(ABC):
             if getattr(side, name) is None:
                 raise UsageError(
                     f"{self.name} needs the {name} of the encoder",
-                    got="none, as where there is no CLS"
-                    if name in ("cls", "attention")
-                    else "none",
-                    want="a method of tokens alone, such as average, kmeans or tome",
+                    got="none",
+                    want=f"{GIVEN_BY[name]}, or a method of tokens alone, such as kmeans",
                 )
         kept = self._compress(at_least_fp32(tokens), grid, self.exact(grid, budget), side)
         return replace(kept, tokens=kept.tokens.to(tokens.dtype))
