@@ -15,6 +15,7 @@ from encoderlab.compress.contract import (
     normalised_error,
 )
 from encoderlab.compress.linear import BlockPCA, TokenPCA
+from encoderlab.compress.loyalty import max_sim
 from encoderlab.compress.merging import KMeans, ToMe, bipartite_step
 from encoderlab.compress.pooling import (
     AveragePooling,
@@ -26,6 +27,7 @@ from encoderlab.compress.pooling import (
     Strided,
     farthest_points,
 )
+from encoderlab.compress.token_set import TokenSet
 from encoderlab.errors import UsageError
 from encoderlab.models.token_grid import window_of
 from encoderlab.tokens.statistics import pooling_loss
@@ -284,3 +286,50 @@ def test_compressed_tokens_decode_by_their_assignment():
         torch.tensor([[0, 1, 0]]),
     )  # fmt: skip
     assert AveragePooling().decode(kept, (1, 3))[0, :, 0].tolist() == [1, 2, 1]
+
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize("budget", [1, 9])
+@pytest.mark.parametrize("method", METHODS, ids=named)
+def test_sixteen_bits_cost_no_more_than_their_rounding(method, budget, dtype):
+    """Against float64 on the same tokens, about 1,000 long in every channel."""
+    x = (1000 + 50 * tokens(grid=(12, 12))).to(dtype)
+    kept = method.compress(x, (12, 12), budget, side(x))
+    assert kept.tokens.dtype == dtype
+    if isinstance(method, Bilinear):
+        exact = method.compress(x.double(), (12, 12), budget).tokens
+    elif isinstance(method, AveragePooling | KMeans | ToMe):
+        # The means by the method's own assignment: which token goes where may hang on a tie.
+        one_hot = torch.nn.functional.one_hot(kept.assignment).double()
+        exact = one_hot.mT @ x.double() / one_hot.sum(dim=1).unsqueeze(-1)
+    else:
+        exact = kept.tokens.double()
+        assert all(bool((x == token).all(dim=-1).any()) for token in kept.tokens.flatten(0, 1))
+    ulp = torch.finfo(dtype).eps * 1024
+    assert float((kept.tokens.double() - exact).abs().max()) <= 0.51 * ulp
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_fitted_methods_on_sixteen_bits_are_the_same_in_fp32(dtype):
+    x = (1000 + 50 * tokens()).to(dtype)
+    for method in (TokenPCA().fit(x), BlockPCA().fit(x, GRID, (3, 4))):
+        kept, exact = (method.compress(one, GRID, (3, 4)) for one in (x, x.double()))
+        eps = torch.finfo(dtype).eps
+        assert torch.allclose(kept.tokens.double(), exact.tokens, rtol=eps, atol=1e-2)
+        wide = CompressedTokens(kept.tokens.double(), *list(vars(kept).values())[1:])
+        back, expected = method.decode(kept, GRID), method.decode(wide, GRID)
+        assert back.dtype == dtype and torch.allclose(back.double(), expected, rtol=eps)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_likeness_of_sets_of_sixteen_bits(dtype):
+    x = (1000 + 50 * tokens()).to(dtype)
+    exact = max_sim(x.float(), x.float(), x.float().mean(dim=(0, 1)))
+    assert torch.allclose(max_sim(x, x, x.float().mean(dim=(0, 1))), exact, atol=1e-5)
+    assert torch.allclose(
+        TokenSet(x, x[:, :0], SideInputs()).mean_token.double(),
+        x.double().mean(dim=(0, 1)), rtol=1e-6,
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 
@@ -10,14 +11,18 @@ import pytest
 import torch
 import transformers as hf
 from PIL import Image
-from tests.small_checkpoints import VISION, VIT
+from tests.small_checkpoints import SQUASH, VISION, VIT
 from tests.small_models import make_clip
 
+from encoderlab.compress.pooling import CLSAttention
+from encoderlab.compress.token_set import TokenSet
 from encoderlab.encoders import check
+from encoderlab.encoders.rollout import attention_rollout
 from encoderlab.encoders.text import load_text
-from encoderlab.encoders.vision import VisionEncoder, load_vision
+from encoderlab.encoders.vision import Seen, VisionEncoder, load_vision
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.models.clip import CLIP
+from encoderlab.tokens.analyzer import TokenSimilarityAnalyzer
 
 FP32 = {"device": "cpu", "dtype": "float32"}
 
@@ -306,6 +311,116 @@ def test_remote_code_that_is_allowed_keeps_the_contract(remote_folder, pictures)
         encoder.encode(pictures, attention=(1,))
 
 
+# Families without an adapter of their own: (model, special tokens, whether the first is CLS).
+OTHERS = {
+    "aimv2": (lambda: hf.Aimv2VisionModel(hf.Aimv2VisionConfig(**VIT)), 0, False),
+    "ijepa": (lambda: hf.IJepaModel(hf.IJepaConfig(**VIT)), 0, False),
+    "idefics3": (lambda: hf.models.idefics3.Idefics3VisionTransformer(
+        hf.models.idefics3.Idefics3VisionConfig(**VIT)), 0, False),
+    "beit": (lambda: hf.BeitModel(hf.BeitConfig(**VIT, use_mean_pooling=False)), 1, True),
+    "data2vec": (lambda: hf.Data2VecVisionModel(hf.Data2VecVisionConfig(**VIT)), 1, True),
+    "msn": (lambda: hf.ViTMSNModel(hf.ViTMSNConfig(**VIT)), 1, True),
+    "mlcd": (lambda: hf.MLCDVisionModel(hf.MLCDVisionConfig(**VIT)), 1, True),
+    "chinese-clip": (lambda: hf.ChineseCLIPVisionModel(hf.ChineseCLIPVisionConfig(**VIT)), 1, True),
+    "deit": (lambda: hf.DeiTModel(hf.DeiTConfig(**VIT)), 2, True),
+}  # fmt: skip
+
+
+def save(model, folder):
+    for parameter in model.parameters():
+        # Tokens and positions that begin as zero would look alike.
+        if float(parameter.detach().abs().max()) == 0:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(SQUASH))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other_folder(tmp_path_factory):
+    @functools.cache
+    def make(family):
+        torch.manual_seed(0)
+        return save(OTHERS[family][0](), tmp_path_factory.mktemp(family))
+
+    return make
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_special_tokens_are_those_that_the_tower_has(family, other_folder, pictures):
+    make, special, has_cls = OTHERS[family]
+    encoder = load_vision(other_folder(family), **FP32)
+    assert (encoder.special_tokens, encoder.has_cls) == (special, has_cls)
+    pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
+    with torch.no_grad():
+        plain = type(make()).from_pretrained(other_folder(family)).eval()(pixels)
+    tokens = plain.last_hidden_state
+    seen = encoder.encode(pictures)
+    assert torch.allclose(seen.patches, tokens[:, special:], atol=1e-5)
+    assert (seen.cls is not None) == has_cls
+    pooled = tokens[:, 0] if has_cls else tokens.mean(dim=1)
+    assert torch.allclose(seen.pooled, pooled, atol=1e-5)
+    found = check(encoder)
+    assert found.kept, str(found)
+
+
+@pytest.mark.parametrize("family", ["aimv2", "ijepa"])
+def test_without_cls_nothing_is_read_from_patch_0(family, other_folder, pictures):
+    encoder = load_vision(other_folder(family), **FP32)
+    seen = encoder.encode(pictures, layers=[2], attention=range(1, 4))
+    assert seen.layers_cls == {}
+    maps = [seen.attention[k][0] for k in (1, 2, 3)]
+    rollout = attention_rollout(maps, encoder.special_tokens, encoder.has_cls)
+    flow = np.eye(16)
+    for one in maps:
+        flow = (0.5 * one.double().mean(dim=0).numpy() + 0.5 * np.eye(16)) @ flow
+    assert np.allclose(rollout, flow.mean(axis=0), atol=1e-6)
+    assert not np.allclose(rollout, flow[0], atol=1e-6)
+    tokens = TokenSet.of(encoder, pictures, 2)
+    assert tokens.side.cls is None and tokens.side.attention is None
+    with pytest.raises(UsageError, match=r"cls_attention needs the attention.*with CLS.*kmeans"):
+        CLSAttention().compress(tokens.tokens, encoder.grid, 4, tokens.side)
+    (result,) = TokenSimilarityAnalyzer(encoder=encoder).analyze_batch(pictures[:1])
+    assert result.anchor == "pooled embedding" and result.warnings == ()
+    mean = torch.nn.functional.normalize(seen.patches[0].mean(dim=0), dim=-1)
+    cosine = torch.nn.functional.normalize(seen.patches[0], dim=-1) @ mean
+    assert np.allclose(result.cls_similarity.ravel(), cosine.numpy(), atol=1e-5)
+
+
+def test_a_roll_out_from_the_cls_of_no_special_tokens_is_refused():
+    with pytest.raises(UsageError, match="patch 0 is no CLS"):
+        attention_rollout([torch.ones(1, 4, 4) / 4], special_tokens=0, has_cls=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: hf.YolosModel(hf.YolosConfig(**VIT | {"image_size": [32, 32]})),
+         "special tokens do not stand before its patches"),
+        (lambda: hf.ViTMAEModel(hf.ViTMAEConfig(**VIT)), "tokens do not make its grid"),
+        (lambda: hf.PixtralVisionModel(hf.PixtralVisionConfig(**VIT)), "do not make its grid"),
+        (lambda: hf.VideoMAEModel(hf.VideoMAEConfig(**VIT)), "network does not run"),
+    ],
+    ids=["yolos", "mae", "pixtral", "videomae"],
+)  # fmt: skip
+def test_a_network_that_gives_no_token_per_patch_is_refused_when_loaded(make, said, tmp_path):
+    with pytest.raises(UsageError, match=said):
+        load_vision(save(make(), tmp_path), **FP32)
+
+
+@pytest.mark.parametrize("family", ["aimv2", "siglip"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_the_mean_patch_of_sixteen_bits_is_that_of_fp32(family, dtype, vision_folder, other_folder):
+    folder = other_folder(family) if family in OTHERS else vision_folder(family)
+    encoder = load_vision(folder, **FP32)
+    encoder.to(dtype=dtype)
+    patches = (1000 + 50 * torch.randn(2, 144, 8)).to(encoder.dtype)
+    found = encoder.pool(Seen(patches), patches)
+    assert found.dtype == encoder.dtype
+    ulp = torch.finfo(encoder.dtype).eps * 1024
+    assert float((found - patches.double().mean(dim=1)).abs().max()) <= 0.51 * ulp
+
+
 class ReadsTheWrongTokens(VisionEncoder):
     """An adapter that takes CLS for a patch and loses the last one."""
 
@@ -316,6 +431,79 @@ class ReadsTheWrongTokens(VisionEncoder):
     def look(self, pixels, **wanted):
         seen = super().look(pixels, **wanted)
         return type(seen)(seen.tokens[:, :-1], seen.pooled, seen.hidden, seen.attention)
+
+
+class PooledByMean(VisionEncoder):
+    """CLS before the patches: right for most, wrong where there is none."""
+
+    def pool(self, seen, patches):
+        return patches.mean(dim=1)
+
+
+class TakesPatch0ForCLS(PooledByMean):
+    """As version 0.1 read I-JEPA: a CLS among no special tokens."""
+
+    special_tokens = 0
+
+
+class RepeatsPatch0AsCLS(TakesPatch0ForCLS):
+    """Every token and, before them, patch 0 once more."""
+
+    special_tokens = 1
+
+    def look(self, pixels, **wanted):
+        seen = super().look(pixels, **wanted)
+        hidden = tuple(torch.cat([one[:, :1], one], dim=1) for one in seen.hidden)
+        return Seen(torch.cat([seen.tokens[:, :1], seen.tokens], dim=1), None, hidden)
+
+
+class OverlooksCLS(PooledByMean):
+    """Takes CLS for a register."""
+
+    has_cls = False
+    special_tokens = 1
+
+
+class PutsCLSLast(PooledByMean):
+    """CLS behind the patches, and read as if it stood before them."""
+
+    def look(self, pixels, **wanted):
+        seen = super().look(pixels, **wanted)
+        last, *hidden = (one.roll(-1, dims=1) for one in (seen.tokens, *seen.hidden))
+        return Seen(last, seen.pooled, tuple(hidden))
+
+
+class CountsTwoSpecialTokens(PooledByMean):
+    """One register more than there is."""
+
+    special_tokens = 2
+
+
+SPECIAL = "special tokens are the same for all images before the first block, patches are not"
+CLS = "CLS is declared where the tower has one, and given"
+ORDER = "patches are in reading order, without CLS and registers"
+
+
+@pytest.mark.parametrize(
+    ("family", "adapter", "broken"),
+    [
+        ("ijepa", TakesPatch0ForCLS, {CLS}),
+        ("aimv2", TakesPatch0ForCLS, {CLS}),
+        ("aimv2", RepeatsPatch0AsCLS, {SPECIAL}),
+        ("msn", OverlooksCLS, {CLS}),
+        ("msn", PooledByMean, set()),
+        ("deit", CountsTwoSpecialTokens, set()),
+        ("msn", PutsCLSLast, {SPECIAL, ORDER}),
+        ("msn", CountsTwoSpecialTokens, {"images become tokens"}),
+        ("aimv2", PooledByMean, {"images become tokens"}),
+    ],
+)
+def test_the_check_finds_wrong_special_tokens(family, adapter, broken, other_folder):
+    good = load_vision(other_folder(family), **FP32)
+    bad = adapter(good.tower, good.preprocess, good.checkpoint, good.device, good.dtype)
+    found = check(bad, strict=False)
+    failed = {one.promise for one in found.findings if not one.kept}
+    assert broken <= failed and bool(broken) == bool(failed), str(found)
 
 
 def test_the_check_finds_an_adapter_that_is_off_by_one(vision_folder):

@@ -9,13 +9,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import linear_sum_assignment
+from scipy.optimize import linear_sum_assignment, linprog
 from scipy.stats import wasserstein_distance
 from torch import nn
 
 from encoderlab.errors import WorkError
+from encoderlab.losses.contrastive import contrastive_loss
 from encoderlab.losses.distribution import _transport, mmd, sinkhorn_divergence, sliced_wasserstein
 from encoderlab.losses.reconstruction import reconstruction_loss
+from encoderlab.losses.sigmoid import sigmoid_loss
 from encoderlab.losses.wgan_gp import (
     check_critic,
     corrected_distance,
@@ -24,6 +26,14 @@ from encoderlab.losses.wgan_gp import (
     leak_between_samples,
     slopes_between,
 )
+
+
+def contrastive(x, y):
+    return contrastive_loss(x / 4096, y / 4096, torch.tensor(20.0))
+
+
+def sigmoid(x, y):
+    return sigmoid_loss(x / 4096, y / 4096, torch.tensor(10.0), torch.tensor(-5.0))
 
 
 def linear(weight):
@@ -116,7 +126,7 @@ def test_sliced_wasserstein_of_a_shift_is_the_mean_of_its_projections():
     shift = torch.zeros(6)
     shift[0] = 2.0
     generator = torch.Generator().manual_seed(1)
-    found = float(sliced_wasserstein(x, x + shift, 4000, generator))
+    found = float(sliced_wasserstein(x, x + shift, 4096, generator))
     # E|u_1| for a random unit vector in 6 dimensions.
     expected = 2 * math.gamma(3) / (math.sqrt(math.pi) * math.gamma(3.5))
     assert found == pytest.approx(expected, rel=0.05)
@@ -137,6 +147,89 @@ def test_sinkhorn_of_small_blur_is_optimal_transport():
     exact = float(cost[rows, columns].mean())
     assert float(sinkhorn_divergence(x, y, blur=0.05, steps=500)) == pytest.approx(exact, rel=0.02)
     assert float(sinkhorn_divergence(x, x)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m", "power"), [(3, 4, 1), (7, 5, 1), (40, 13, 2), (1, 6, 1)])
+def test_sliced_wasserstein_of_unequal_sizes_is_scipys(n, m, power):
+    rng = np.random.default_rng(n)
+    x, y = rng.standard_normal(n) ** power, rng.standard_normal(m) + 1
+    found = sliced_wasserstein(torch.tensor(x)[:, None], torch.tensor(y)[:, None])
+    assert float(found) == pytest.approx(wasserstein_distance(x, y), rel=1e-12)
+    back = sliced_wasserstein(torch.tensor(y)[:, None], torch.tensor(x)[:, None])
+    assert float(back) == pytest.approx(float(found), rel=1e-12)
+
+
+def test_sliced_wasserstein_of_unequal_sizes_by_hand():
+    # A sixth of the mass goes from 3 to 0.
+    x, y = torch.tensor([[0.0], [3.0]]), torch.tensor([[0.0], [0.0], [3.0]])
+    assert float(sliced_wasserstein(x, y)) == pytest.approx(0.5)
+    repeated = sliced_wasserstein(x.repeat_interleave(3, 0), y.repeat_interleave(2, 0))
+    assert float(repeated) == pytest.approx(0.5)
+
+
+def test_the_gradient_of_sliced_wasserstein_of_unequal_sizes_is_its_slope():
+    x = torch.tensor([[0.0], [1.0], [5.0]], dtype=torch.float64, requires_grad=True)
+    y = torch.tensor([[-1.0], [2.0]], dtype=torch.float64)
+    (slope,) = torch.autograd.grad(sliced_wasserstein(x, y), x)
+    # Half of the middle point's mass goes down to -1 and half up to 2.
+    assert torch.allclose(slope[:, 0], torch.tensor([1 / 3, 0.0, 1 / 3], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("n", "m"), [(12, 12), (12, 8)])
+def test_sinkhorn_is_the_linear_programmes_optimum(n, m):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(n, 2, generator=generator).double()
+    y = torch.randn(m, 2, generator=generator).double() + 1
+    cost = (torch.cdist(x, y).square() / 2).numpy()
+    rows, columns = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
+    exact = linprog(
+        cost.ravel(), A_eq=np.vstack([rows, columns]),
+        b_eq=np.r_[np.full(n, 1 / n), np.full(m, 1 / m)],
+    ).fun  # fmt: skip
+    assert float(sinkhorn_divergence(x, y, blur=0.01)) == pytest.approx(exact, rel=5e-3)
+
+
+def test_sinkhorn_has_converged_at_its_defaults(recwarn):
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(40, 2, generator=generator), torch.randn(25, 2, generator=generator) + 0.5
+    found = float(sinkhorn_divergence(x, y))
+    assert not recwarn
+    assert found == pytest.approx(_plain_sinkhorn(x, y), rel=1e-3)
+
+
+def _plain_sinkhorn(x, y, blur=0.05):
+    """Three thousand plain steps, in float64."""
+    epsilon = blur**2 * float(torch.cdist(x, y).square().mean())
+
+    def transport(a, b):
+        cost = torch.cdist(a.double(), b.double()).square() / 2
+        f = torch.zeros(len(a), dtype=torch.float64)
+        for _ in range(3000):
+            g = -epsilon * ((f[:, None] - cost) / epsilon - math.log(len(a))).logsumexp(dim=0)
+            f = -epsilon * ((g[None, :] - cost) / epsilon - math.log(len(b))).logsumexp(dim=1)
+        return float(f.mean() + g.mean())
+
+    return transport(x, y) - transport(x, x) / 2 - transport(y, y) / 2
+
+
+def test_a_sinkhorn_that_has_not_converged_says_so():
+    x, y = torch.randn(40, 2), torch.randn(40, 2) + 0.5
+    with pytest.warns(RuntimeWarning, match="after 20 steps"):
+        sinkhorn_divergence(x, y, steps=20)
+
+
+def test_distances_do_not_depend_on_where_the_origin_is():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(40, 4, generator=generator) for _ in range(2))
+    for distance in (sinkhorn_divergence, mmd):
+        there = distance(x.double() + 1000, y.double() + 1000)
+        assert float(distance(x + 1000, y + 1000)) == pytest.approx(float(there), rel=1e-3)
+
+
+def test_the_width_of_mmd_is_the_median_distance():
+    x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0], [7.0]])
+    # Distances 1, 2, 3, 4, 6, 7.
+    assert float(mmd(x, y)) == pytest.approx(float(mmd(x, y, width=3.5)))
 
 
 def test_mmd_is_the_sum_over_pairs_and_zero_on_average_for_one_distribution():
@@ -166,7 +259,7 @@ def test_the_gradient_of_sinkhorn_is_its_slope():
 
     def distance(of):
         # At one entropy: the divergence takes its own from the points.
-        return _transport(of, y, 0.5, 300) - _transport(of, of, 0.5, 300) / 2
+        return _transport(of, y, 0.5, 300, 1e-9) - _transport(of, of, 0.5, 300, 1e-9) / 2
 
     (slope,) = torch.autograd.grad(distance(x), x)
     direction = torch.randn(7, 2, generator=generator, dtype=torch.float64)
@@ -189,3 +282,20 @@ def test_following_a_distance_brings_the_sets_together(distance):
         assert x.grad.isfinite().all()
         optimiser.step()
     assert float(distance(x.detach(), target)) < 0.2 * before
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "loss",
+    [sliced_wasserstein, sinkhorn_divergence, mmd, reconstruction_loss, contrastive, sigmoid],
+)
+def test_losses_of_sixteen_bits_are_those_of_the_same_numbers_in_fp64(loss, dtype):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (1000 + 50 * torch.randn(24, 8, generator=generator) for _ in range(2))
+    x, y = x.to(dtype), y.to(dtype)
+    draws = [
+        {"generator": torch.Generator().manual_seed(0)} if loss is sliced_wasserstein else {}
+        for _ in range(2)
+    ]
+    exact = float(loss(x.double(), y.double(), **draws[0]))
+    assert float(loss(x, y, **draws[1])) == pytest.approx(exact, rel=1e-3)

@@ -78,15 +78,15 @@ class Compressor(Method):
                 want=f"{self.model.shape.channels} channels ({self.about.get('encoder', '?')})",
             )
         self.model.to(tokens.device)
-        kept = self.model.compress(tokens.float(), budget).to(tokens.dtype)
+        kept = self.model.compress(tokens.float(), budget)
         window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
         where = merged(tokens[..., :1], window, budget[0] * budget[1], grid, budget)
         return CompressedTokens(kept, where.positions, where.sizes, window, budget)
 
     @torch.no_grad()
-    def decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
+    def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
         assert kept.grid is not None
-        return self.model.decode(kept.tokens.float(), kept.grid).to(kept.tokens.dtype)
+        return self.model.decode(kept.tokens.float(), kept.grid)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> Path:
         """Writes weights and description; the weights last, so a folder that has them is whole.

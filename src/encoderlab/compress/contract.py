@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encoderlab.errors import UsageError
-from encoderlab.models.token_grid import Grid
+from encoderlab.models.token_grid import Grid, at_least_fp32
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,15 @@ class SideInputs:
     pixels: Tensor | None = None
 
 
+# Where what a method needs comes from.
+GIVEN_BY = {
+    "cls": "an encoder with CLS",
+    "attention": "an encoder with CLS and a layer after its first block",
+    "keys": "the keys of the tokens' block",
+    "pixels": "the pixels of the images",
+}
+
+
 class Method(ABC):
     """One way to make fewer tokens.
 
@@ -74,7 +83,8 @@ class Method(ABC):
         budget: int | Grid,
         side: SideInputs | None = None,
     ) -> CompressedTokens:
-        """Exactly `budget` tokens of each image.
+        """Exactly `budget` tokens of each image, in the number format of `tokens`; the arithmetic
+        is in fp32 at least.
 
         Raises:
             UsageError: tokens that do not make the grid, a budget that the method cannot give
@@ -89,11 +99,21 @@ class Method(ABC):
             )
         for name in self.needs:
             if getattr(side, name) is None:
-                raise UsageError(f"{self.name} needs the {name} of the encoder", got="none")
-        return self._compress(tokens, grid, self.exact(grid, budget), side)
+                raise UsageError(
+                    f"{self.name} needs the {name} of the encoder",
+                    got="none",
+                    want=f"{GIVEN_BY[name]}, or a method of tokens alone, such as kmeans",
+                )
+        kept = self._compress(at_least_fp32(tokens), grid, self.exact(grid, budget), side)
+        return replace(kept, tokens=kept.tokens.to(tokens.dtype))
 
     def decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
-        """Back to the full grid: every original token is given the one it went to."""
+        """Back to the full grid, in the number format of the kept tokens."""
+        dtype = kept.tokens.dtype
+        return self._decode(replace(kept, tokens=at_least_fp32(kept.tokens)), grid).to(dtype)
+
+    def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
+        """Every original token is given the one it went to."""
         index = kept.assignment.unsqueeze(-1).expand(-1, -1, kept.tokens.shape[-1])
         return kept.tokens.gather(1, index)
 
@@ -151,7 +171,8 @@ def merged(
     grid: Grid,
     out_grid: Grid | None = None,
 ) -> CompressedTokens:
-    """The means of the tokens that go together, and the means of their places."""
+    """The means of the tokens that go together, and the means of their places; sums in fp32 at
+    least."""
     b, n = tokens.shape[:2]
     sizes = torch.zeros(b, count, device=tokens.device).scatter_add_(
         1, assignment, torch.ones(b, n, device=tokens.device)
@@ -160,8 +181,9 @@ def merged(
 
     def mean(values: Float[Tensor, "b n d"]) -> Float[Tensor, "b k d"]:
         index = assignment.unsqueeze(-1).expand(-1, -1, values.shape[-1])
-        total = torch.zeros(b, count, values.shape[-1], device=values.device, dtype=values.dtype)
-        return total.scatter_add_(1, index, values) / share.to(values.dtype)
+        wide = at_least_fp32(values)
+        total = wide.new_zeros(b, count, values.shape[-1]).scatter_add_(1, index, wide)
+        return (total / share).to(values.dtype)
 
     where = places(grid).to(tokens.device).expand(b, n, 2)
     return CompressedTokens(mean(tokens), mean(where), sizes, assignment, out_grid)

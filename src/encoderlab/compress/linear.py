@@ -47,13 +47,12 @@ class TokenPCA(Method):
         spread = torch.full((b, budget[1]), n / budget[1])
         middle = torch.tensor([(grid[0] - 1) / 2, (grid[1] - 1) / 2]).expand(b, budget[1], 2)
         nowhere = torch.zeros(b, n, dtype=torch.long)
-        return CompressedTokens(kept.to(tokens.dtype), middle, spread, nowhere, None)
+        return CompressedTokens(kept, middle, spread, nowhere, None)
 
-    def decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
+    def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
         mean, basis = self._fitted(self.mean), self._fitted(self.basis)
         count = kept.tokens.shape[1]
-        back = torch.einsum("nk,bkc->bnc", basis[:, :count], kept.tokens.double()) + mean
-        return back.to(kept.tokens.dtype)
+        return torch.einsum("nk,bkc->bnc", basis[:, :count], kept.tokens.double()) + mean
 
     def _fitted(self, part: Tensor | None) -> Tensor:
         if part is None:
@@ -95,7 +94,7 @@ class BlockPCA(Method):
             budget,
         )
 
-    def decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
+    def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
         assert kept.grid is not None
         mean, basis, _ = self._fit_of(grid, kept.grid)
         dtype = kept.tokens.dtype

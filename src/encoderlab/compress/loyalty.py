@@ -19,7 +19,7 @@ def max_sim(
 ) -> Float[Tensor, "n n"]:
     """Late interaction (ColBERT): the mean over tokens of i of the best cosine among those of j,
     tokens centred at the data set's mean."""
-    a, b = (F.normalize((one - centre).float(), dim=-1) for one in (left, right))
+    a, b = (F.normalize(one.float() - centre.float(), dim=-1) for one in (left, right))
     n, m, c = b.shape
     flat = b.reshape(n * m, c)
     rows = [(one @ flat.T).reshape(-1, n, m).amax(dim=-1).mean(dim=0) for one in a]

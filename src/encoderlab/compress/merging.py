@@ -14,6 +14,7 @@ from torch import Tensor
 
 from encoderlab.compress.contract import CompressedTokens, Grid, Method, merged, places
 from encoderlab.compress.pooling import farthest_points
+from encoderlab.models.token_grid import at_least_fp32
 
 LLOYD_STEPS = 10
 
@@ -25,7 +26,7 @@ class KMeans(Method):
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
         count = budget[1]
-        unit = F.normalize(tokens.float(), dim=-1)
+        unit = F.normalize(tokens, dim=-1)
         start = farthest_points(tokens, count)
         centres = unit.gather(1, start.unsqueeze(-1).expand(-1, -1, unit.shape[-1]))
         assignment = self._assign(unit, centres)
@@ -77,8 +78,8 @@ class ToMe(Method):
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
         b, n, _ = tokens.shape
-        x = tokens.float()
-        likeness = x if side.keys is None else side.keys.float()
+        x = tokens
+        likeness = x if side.keys is None else at_least_fp32(side.keys)
         sizes = torch.ones(b, n, device=tokens.device)
         where = places(grid).to(tokens.device).expand(b, n, 2)
         owner = torch.arange(n, device=tokens.device).expand(b, n)
@@ -99,7 +100,7 @@ class ToMe(Method):
             sizes = total
             if self.split == "parity":
                 colour = torch.arange(x.shape[1], device=x.device).expand(b, -1) % 2
-        return CompressedTokens(x.to(tokens.dtype), where, sizes, owner, None)
+        return CompressedTokens(x, where, sizes, owner, None)
 
     def colour(self, grid: Grid) -> Int[Tensor, " n"]:
         """Which of the two sets each place belongs to in the first step."""

@@ -22,7 +22,7 @@ from encoderlab.compress.contract import (
     places,
     selected,
 )
-from encoderlab.models.token_grid import window_of
+from encoderlab.models.token_grid import at_least_fp32, window_of
 
 
 class AveragePooling(Method):
@@ -51,7 +51,7 @@ class Bilinear(Method):
             rearrange(small, "b c h w -> b (h w) c"), kept.positions, kept.sizes, window, budget
         )
 
-    def decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
+    def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
         assert kept.grid is not None
         small = rearrange(kept.tokens, "b (h w) c -> b c h w", h=kept.grid[0])
         large = F.interpolate(small, size=grid, mode="bilinear", align_corners=False)
@@ -148,7 +148,7 @@ class Diverse(Method):
 def farthest_points(tokens: Float[Tensor, "b n c"], count: int) -> Int[Tensor, "b k"]:
     """`count` tokens by farthest-point sampling in cosine distance, from the one least like the
     mean on."""
-    unit = F.normalize(tokens.float(), dim=-1)
+    unit = F.normalize(at_least_fp32(tokens), dim=-1)
     mean = F.normalize(unit.mean(dim=1, keepdim=True), dim=-1)
     nearest = (unit * mean).sum(dim=-1)
     chosen = [nearest.argmin(dim=1)]

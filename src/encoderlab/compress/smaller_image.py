@@ -47,7 +47,7 @@ class SmallerImage(Method):
             seen.to(tokens.device, tokens.dtype), where.positions, where.sizes, window, budget
         )
 
-    def decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
+    def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
         assert kept.grid is not None
         small = as_image(kept.tokens, kept.grid)
         return as_tokens(F.interpolate(small, size=grid, mode="bilinear", align_corners=False))

@@ -36,7 +36,7 @@ class TokenSet:
     @property
     def mean_token(self) -> Float[Tensor, " c"]:
         """The mean over pictures and places."""
-        return self.tokens.mean(dim=(0, 1))
+        return self.tokens.float().mean(dim=(0, 1))
 
     @classmethod
     def of(cls, encoder: VisionEncoder, pictures: Sequence[Image.Image], layer: int) -> TokenSet:
@@ -60,7 +60,7 @@ class TokenSet:
             for name, value in found.items():
                 parts.setdefault(name, []).append(value.clone())
         whole = {name: torch.cat(part) for name, part in parts.items()}
-        first = whole["special"][:, 0] if special else None
+        first = whole["special"][:, 0] if encoder.has_cls else None
         side = SideInputs(cls=first, attention=whole.get("attention"), pixels=whole["pixels"])
         return cls(whole["tokens"], whole["special"], side)
 

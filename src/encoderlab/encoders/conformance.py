@@ -15,8 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, stack
-from encoderlab.errors import WorkError
+from encoderlab.encoders.vision import (
+    VisionEncoder,
+    VisionFeatures,
+    names_class_token,
+    stack,
+)
+from encoderlab.errors import UsageError, WorkError
 
 # Largest relative difference of two ways to the same numbers.
 SAME = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -63,12 +68,13 @@ def check(encoder: VisionEncoder, *, seed: int = 0, strict: bool = True) -> Conf
     rng = np.random.default_rng(seed)
     height, width = encoder.preprocess.shape
     pixels = stack([rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(8)])
-    whole = encoder.encode_pixels(pixels, layers=(0, -1))
-    findings = tuple(
-        finding
-        for look in (_shapes, _names, _order, _batches, _places, _apart, _half, _pictures)
-        for finding in look(encoder, pixels, whole)
-    )
+    try:
+        whole = encoder.encode_pixels(pixels, layers=(0, -1))
+    except UsageError as error:
+        findings: tuple[Finding, ...] = (Finding("images become tokens", False, str(error)),)
+    else:
+        looks = (_shapes, _names, _order, _batches, _places, _special, _apart, _half, _pictures)
+        findings = tuple(f for look in looks for f in look(encoder, pixels, whole))
     found = Conformance(encoder.name, findings)
     if strict and not found.kept:
         broken = [one for one in findings if not one.kept]
@@ -147,6 +153,30 @@ def _places(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Ite
         "patches are in reading order, without CLS and registers",
         not wrong,
         "; ".join(wrong) or "each patch moves its own token alone",
+    )
+
+
+def _special(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Iterator[Finding]:
+    """Before the first block special tokens are the tower's own weights, the same for every image,
+    and patches are not. Of a CLS more cannot be seen than that there is a weight called so."""
+    special, patches = seen.layers_special[0], seen.layers[0]
+    count, declared = special.shape[1], encoder.special_tokens
+    moved = (special != special[:1]).any(dim=(0, 2)).nonzero().flatten().tolist()
+    still = (patches == patches[:1]).all(dim=(0, 2)).nonzero().flatten().tolist()
+    yield Finding(
+        "special tokens are the same for all images before the first block, patches are not",
+        count == declared and not moved and not still,
+        f"{count} special tokens, declared {declared}"
+        + (f"; special tokens {moved[:5]} depend on the image" if moved else "")
+        + (f"; patches {still[:5]} do not" if still else ""),
+    )
+    named = count == 1 or (count > 1 and names_class_token(encoder.tower))
+    has = encoder.has_cls
+    yield Finding(
+        "CLS is declared where the tower has one, and given",
+        (not has if count == 0 else has or not named) and (seen.cls is not None) == has,
+        f"has_cls={has}, {count} special tokens, "
+        f"{'CLS' if seen.cls is not None else 'no CLS'} in the features",
     )
 
 

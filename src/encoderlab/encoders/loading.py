@@ -197,7 +197,7 @@ class FirstRun:
             self.is_over = True
         if self.is_over or isinstance(error, EncoderLabError) or "memory" in str(error):
             return
-        if isinstance(error, RuntimeError | TypeError | ValueError | LookupError):
+        if isinstance(error, RuntimeError | TypeError | ValueError | LookupError | AttributeError):
             raise UsageError(
                 "the checkpoint's network does not run",
                 got=f"{self.name}: {first_line(error)}",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -37,6 +38,7 @@ from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess
 
 UNTRAINED = "untrained:"
+CLASS_TOKEN = re.compile(r"\b(cls|class)_\w*(token|embedding)")
 BATCH = 32
 
 
@@ -71,7 +73,8 @@ class VisionFeatures:
     @property
     def layers_cls(self) -> Mapping[int, Tensor]:
         """CLS of the layers that were asked for (b, d); empty where the tower has none."""
-        return {k: special[:, 0] for k, special in self.layers_special.items() if special.shape[1]}
+        layers = self.layers_special if self.cls is not None else {}
+        return {k: special[:, 0] for k, special in layers.items()}
 
     def to(self, device: str | torch.device) -> VisionFeatures:
         """The same in fp32 on another device."""
@@ -99,8 +102,9 @@ class Seen:
 class VisionEncoder:
     """A vision tower behind the one face; an adapter says how its family differs.
 
-    An adapter sets `special_tokens` (how many tokens stand before the patches, CLS first), loads
-    its tower in `load_tower`, and overrides `look` or `pool` where the family needs it.
+    An adapter says how many tokens stand before the patches (`special_tokens`) and whether the
+    first of them is CLS (`has_cls`), loads its tower in `load_tower`, and overrides `look` or
+    `pool` where the family needs it. `encoders.check` finds what it says wrong.
 
     Args:
         tower: the network, in eval mode.
@@ -109,7 +113,7 @@ class VisionEncoder:
     """
 
     # Whether the first special token is CLS.
-    has_cls: ClassVar[bool] = True
+    has_cls: bool = True
     # Whether the family takes another resolution than it was trained at.
     any_resolution: ClassVar[bool] = True
     # What a block takes beside its tokens when it is run by itself.
@@ -176,6 +180,11 @@ class VisionEncoder:
         """The one vector per image."""
         assert seen.pooled is not None
         return seen.pooled
+
+    @staticmethod
+    def mean_of(patches: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
+        """The mean patch. 16 bits cannot hold the sum of many tokens, so it is taken in fp32."""
+        return patches.mean(dim=1, dtype=torch.float32).to(patches.dtype)
 
     def project(self, patches: Tensor) -> Tensor | None:
         """The patches at the language model's width, where the checkpoint can."""
@@ -257,20 +266,19 @@ class VisionEncoder:
             with self._first_run, eager:
                 seen = self.look(ready.to(self.dtype), **wanted)
         special = self.special_tokens
+        self.require_grid(seen.tokens, special)
         patches = seen.tokens[:, special:]
-        if patches.shape[1] != self.grid[0] * self.grid[1]:
-            raise UsageError(
-                "the tower's tokens do not make its grid",
-                got=f"{seen.tokens.shape[1]} tokens, {special} of them special",
-                want=f"{self.grid[0]} x {self.grid[1]} patches",
-                hint=f"checkpoint: {self.name} ({self.family})",
-            )
-        self._require(chosen, seen.hidden, "hidden states", len(seen.hidden) == self.n_layers + 1)
+        self._require(
+            chosen,
+            seen.hidden,
+            "hidden states",
+            len(seen.hidden) == self.n_layers + 1 and all(one.ndim == 3 for one in seen.hidden),
+        )
         self._require(blocks, seen.attention, "attention maps", bool(seen.attention))
         return VisionFeatures(
             patches,
             self.grid,
-            seen.tokens[:, 0] if self.has_cls and special else None,
+            seen.tokens[:, 0] if self.has_cls else None,
             self.pool(seen, patches) if pooled is None else pooled,
             self.project(patches),
             {k: seen.hidden[k][:, special:] for k in chosen},
@@ -342,6 +350,21 @@ class VisionEncoder:
         self.backend = None
         self.device, self.dtype = device or self.device, dtype or self.dtype
         self.tower.to(self.device, self.dtype)
+
+    def require_grid(self, tokens: Float[Tensor, "b t d"], special: int) -> None:
+        """Refuses tokens that are not the special ones and one per patch.
+
+        Raises:
+            UsageError: naming both numbers.
+        """
+        if tokens.ndim != 3 or tokens.shape[1] - special != self.grid[0] * self.grid[1]:
+            count = tokens.shape[1] if tokens.ndim == 3 else tuple(tokens.shape)
+            raise UsageError(
+                "the tower's tokens do not make its grid",
+                got=f"{count} tokens, {special} of them special",
+                want=f"{self.grid[0]} x {self.grid[1]} patches",
+                hint=f"checkpoint: {self.name} ({self.family})",
+            )
 
     def _require(self, asked: list[int], got: tuple[Tensor, ...], what: str, enough: bool) -> None:
         if asked and not enough:
@@ -470,6 +493,8 @@ def _load(
             got=f"{size[0]} x {size[1]} with patches of {patch}",
             want=f"for example {_nearest(size[0], patch)} x {_nearest(size[1], patch)}",
         )
+    # Some families run once to tell: a network that gives no such tokens is refused here.
+    _ = encoder.special_tokens
     return encoder
 
 
@@ -485,6 +510,11 @@ def untrained(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
     )
     copy.fingerprint = f"untrained-{seed}-{before.fingerprint}"
     return copy
+
+
+def names_class_token(tower: nn.Module) -> bool:
+    """Whether a weight of the tower is called a class token, as every family calls its own."""
+    return any(CLASS_TOKEN.search(name) for name, _ in tower.named_parameters())
 
 
 def own_side(config: Any) -> int | None:

@@ -89,7 +89,11 @@ class AttentionResult:
                         "-" if found is None else f"{found.min():.3f} to {found.max():.3f}"),
                 )
             )  # fmt: skip
-        said = f"{self.image} with “{self.text}”\nentropy: 0 a single patch, 1 all alike"
+        said = (
+            f"{self.image} with “{self.text}”\n"
+            "roll-out: share of each patch in CLS, or in the mean patch where there is no CLS\n"
+            "entropy: 0 a single patch, 1 all alike"
+        )
         return [Table(columns, tuple(rows)), said]
 
     def to_text(self) -> str:

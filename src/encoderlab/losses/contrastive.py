@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from encoderlab.models.token_grid import at_least_fp32
+
 
 def contrastive_loss(
     image: Float[Tensor, "n d"],
@@ -27,6 +29,7 @@ def contrastive_loss(
     Returns:
         A scalar; ln n for embeddings that say nothing.
     """
+    image, text = at_least_fp32(image), at_least_fp32(text)
     logits = scale * image @ text.T
     if positives is None:
         positives = logits.new_ones(len(logits)).diag().bool()

@@ -10,13 +10,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from encoderlab.models.token_grid import at_least_fp32
+
 SHORTEST = 1e-8
 
 
 def reconstruction_loss(
     decoded: Float[Tensor, "b n c"], tokens: Float[Tensor, "b n c"]
 ) -> Float[Tensor, ""]:
-    """Mean squared error + (1 - mean cosine); 0 for equal tokens."""
+    """Mean squared error + (1 - mean cosine); 0 for equal tokens. In fp32 at least."""
+    decoded, tokens = at_least_fp32(decoded), at_least_fp32(tokens)
     error = F.mse_loss(decoded, tokens)
     # Of sums, not of normalised copies: half the memory traffic of F.cosine_similarity.
     lengths = decoded.norm(dim=-1) * torch.linalg.vector_norm(tokens, dim=-1)

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from encoderlab.models.token_grid import at_least_fp32
+
 
 def sigmoid_loss(
     image: Float[Tensor, "n d"],
@@ -24,6 +26,7 @@ def sigmoid_loss(
         scale, bias: factor and offset that make a cosine a logit.
         positives: `positives[i, j]` says that text j is right for image i; the diagonal if None.
     """
+    image, text = at_least_fp32(image), at_least_fp32(text)
     logits = scale * image @ text.T + bias
     if positives is None:
         positives = logits.new_ones(len(logits)).diag().bool()

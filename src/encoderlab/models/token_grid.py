@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, tensor
@@ -64,6 +65,16 @@ def check_grids(grid: Grid, out_grid: Grid) -> None:
             got=f"{out_grid[0]} x {out_grid[1]} of {grid[0]} x {grid[1]}",
             want=f"1 x 1 to {grid[0]} x {grid[1]}",
         )
+
+
+def at_least_fp32(values: Tensor) -> Tensor:
+    """Values in a format that they can be summed in: fp32 for 16 bits, which overflow at 65,504 or
+    keep three digits; fp32 and fp64 as they are.
+
+    >>> at_least_fp32(tensor([1.0], dtype=torch.float16)).dtype
+    torch.float32
+    """
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def as_image(tokens: Float[Tensor, "b n c"], grid: Grid) -> Float[Tensor, "b c h w"]:

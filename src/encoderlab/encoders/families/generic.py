@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from encoderlab.encoders.loading import pretrained
-from encoderlab.encoders.vision import Seen, VisionEncoder
+from encoderlab.encoders.vision import Seen, VisionEncoder, names_class_token
 from encoderlab.errors import UsageError
 
 
 class AnyViT(VisionEncoder):
-    """ViT, DeiT, BEiT, AIMv2, I-JEPA, … with their special tokens in front of the patches.
+    """ViT, DeiT, BEiT, AIMv2, I-JEPA, … with their special tokens, if any, before the patches.
+
+    Which tokens are special, the tower itself tells when it runs on two images: before the first
+    block they are the same for both. CLS is the first of them, unless they are several and none of
+    its weights is called a class token.
 
     Pooled: CLS of the last hidden state where there is one (not `pooler_output`: ViT's is a
     classification layer that most checkpoints leave untrained), else the mean of the patches.
@@ -36,26 +42,49 @@ class AnyViT(VisionEncoder):
 
     @property
     def special_tokens(self) -> int:
-        # What the embeddings hold beside the patches, whatever a family calls it.
-        embeddings = getattr(self.tower, "embeddings", None)
-        own = [
-            tensor
-            for name, tensor in (embeddings.named_parameters(recurse=False) if embeddings else ())
-            if name in ("cls_token", "distillation_token", "register_tokens")
-        ]
-        return sum(tensor.shape[-2] for tensor in own)
+        return self._special
+
+    @property
+    def has_cls(self) -> bool:  # type: ignore[override]
+        return self._special == 1 or (self._special > 1 and names_class_token(self.tower))
+
+    @functools.cached_property
+    @torch.inference_mode()
+    def _special(self) -> int:
+        noise = torch.Generator().manual_seed(0)
+        pixels = torch.randn(2, 3, *self.preprocess.shape, generator=noise)
+        with self._first_run:
+            seen = self.look(pixels.to(self.device, self.dtype), output_hidden_states=True)
+        if seen.tokens.ndim != 3 or len(seen.tokens) != len(pixels):
+            self.require_grid(seen.tokens, 0)  # a map, or all images in one row
+        first = seen.hidden[0] if seen.hidden else None
+        if first is None or first.shape != seen.tokens.shape:  # only their number is left to tell
+            special = max(0, seen.tokens.shape[1] - self.grid[0] * self.grid[1])
+            self.require_grid(seen.tokens, special)
+            return special
+        same = (first[0] == first[1]).all(dim=-1)
+        special = int(same.sum())
+        self.require_grid(seen.tokens, special)
+        if not bool(same[:special].all()):
+            raise UsageError(
+                "the tower's special tokens do not stand before its patches",
+                got=f"special tokens at {same.nonzero().flatten().tolist()[:5]}",
+                want=f"at 0 to {special - 1}",
+                hint=f"checkpoint: {self.name} ({self.family})",
+            )
+        return special
 
     def look(self, pixels: Tensor, **wanted: bool) -> Seen:
         seen = super().look(pixels, **wanted)
         return Seen(seen.tokens, None, seen.hidden, seen.attention)
 
     def pool(self, seen: Seen, patches: Tensor) -> Tensor:
-        return seen.tokens[:, 0] if self.special_tokens else patches.mean(dim=1)
+        return seen.tokens[:, 0] if self.has_cls else self.mean_of(patches)
 
     def _resizing(self) -> dict[str, bool]:
-        side = self.config.image_size
+        side = getattr(self.config, "image_size", None)
         own = tuple(side) if isinstance(side, list | tuple) else (side, side)
-        if self.preprocess.shape == own:
+        if side is None or self.preprocess.shape == own:
             return {}
         if "interpolate_pos_encoding" not in inspect.signature(self.tower.forward).parameters:
             raise UsageError(

@@ -30,7 +30,7 @@ class InternVLTower(VisionEncoder):
         return load_part(tower, folder, ("model.vision_tower.", "vision_tower."))
 
     def pool(self, seen: Seen, patches: Tensor) -> Tensor:
-        return patches.mean(dim=1)
+        return self.mean_of(patches)
 
 
 class OriginalInternViT(VisionEncoder):

@@ -69,4 +69,4 @@ class PaliGemmaTower(SigLIPVision):
         return self.tower.projector(patches)
 
     def pool(self, seen: Seen, patches: Tensor) -> Tensor:
-        return self.project(patches).mean(dim=1)
+        return self.mean_of(self.project(patches))

@@ -29,7 +29,7 @@ class SigLIPVision(VisionEncoder):
         return pretrained(SiglipVisionModel, folder)
 
     def pool(self, seen: Seen, patches: Tensor) -> Tensor:
-        return patches.mean(dim=1) if seen.pooled is None else seen.pooled
+        return self.mean_of(patches) if seen.pooled is None else seen.pooled
 
     def final_norm(self, tokens: Tensor) -> Tensor | None:
         return self._inner.post_layernorm(tokens)
@@ -43,7 +43,7 @@ class SigLIPVision(VisionEncoder):
     def pool_tokens(self, tokens: Tensor) -> Tensor:
         normed = self.final_norm(tokens)
         assert normed is not None
-        return normed.mean(dim=1) if self._head is None else self._head(normed)
+        return self.mean_of(normed) if self._head is None else self._head(normed)
 
     @property
     def _inner(self) -> Any:

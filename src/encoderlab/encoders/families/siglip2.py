@@ -63,4 +63,4 @@ class SigLIP2Vision(VisionEncoder):
         )
 
     def pool(self, seen: Seen, patches: Tensor) -> Tensor:
-        return patches.mean(dim=1) if seen.pooled is None else seen.pooled
+        return self.mean_of(patches) if seen.pooled is None else seen.pooled

@@ -69,7 +69,8 @@ class AttentionPool(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
-        x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + self.position_embedding
+        mean = x.mean(dim=1, keepdim=True, dtype=torch.float32).to(x.dtype)
+        x = torch.cat([mean, x], dim=1) + self.position_embedding
         q, k, v = (
             rearrange(project(part), "b t (h c) -> b h t c", h=self.heads)
             for project, part in ((self.query, x[:, :1]), (self.key, x), (self.value, x))
