@@ -30,11 +30,11 @@ from encoderlab.encoders.families import adapter_of
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import FirstRun, read_config, silent_loading
-from encoderlab.encoders.preprocessing import read_preprocess
 from encoderlab.encoders.reloading import reloadable
 from encoderlab.encoders.shared import shareable
 from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess
+from encoderlab.models.preprocessing import read_preprocess
 
 UNTRAINED = "untrained:"
 BATCH = 32
@@ -452,7 +452,8 @@ def _load(
     adapter = _adapter(checkpoint.family)
     config = read_config(checkpoint, trust_remote_code)
     vision = adapter.vision_config(config)
-    preprocess = read_preprocess(folder, own_side(vision), size)
+    usual = image_processor(checkpoint.family)
+    preprocess = read_preprocess(folder, usual, own_side(vision), size)
     if size is not None and not adapter.any_resolution:
         raise UsageError(
             "this family takes only the resolution it was trained at",
@@ -463,6 +464,13 @@ def _load(
     with silent_loading(name):
         tower = adapter.load_tower(folder, config, trust_remote_code)
         encoder = adapter(tower, preprocess, checkpoint, where, kind)
+    if size is None and any(encoder._resizing().values()):
+        raise UsageError(
+            "the checkpoint's preprocessing does not give the size that its tower takes",
+            got=f"{preprocess.shape[0]} x {preprocess.shape[1]} for {name}",
+            want=f"{own_side(vision)} x {own_side(vision)}",
+            hint="resolution=(height, width) interpolates the tower's positions",
+        )
     patch = encoder.patch_size
     if size is not None and (size[0] % patch or size[1] % patch or min(size) < patch):
         raise UsageError(
@@ -485,6 +493,15 @@ def untrained(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
     )
     copy.fingerprint = f"untrained-{seed}-{before.fingerprint}"
     return copy
+
+
+def image_processor(family: str) -> str:
+    """The image processor that transformers takes for a `model_type` whose files name none."""
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+
+    # A tower alone is prepared for as its family is; where none is known, as a ViT.
+    names = IMAGE_PROCESSOR_MAPPING_NAMES.get(family.removesuffix("_vision_model"), {})
+    return names.get("torchvision") or names.get("pil") or "ViTImageProcessor"
 
 
 def own_side(config: Any) -> int | None:

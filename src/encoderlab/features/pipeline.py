@@ -58,7 +58,7 @@ class Decoded:
 def decode_for(preprocess: Preprocess, sample: Sample) -> Decoded | str:
     """The pixels of a sample as a tower takes them, or the reason why there are none."""
     try:
-        image = sample.load(min_side=max(preprocess.resize_to or 0, *preprocess.shape))
+        image = sample.load(min_side=preprocess.min_side)
     except ImageError as error:
         return error.reason
     return Decoded(preprocess.to_bytes(image), image.size)

@@ -26,10 +26,11 @@ from encoderlab.models.clip.config import (
     ViTConfig,
     check_held,
 )
-from encoderlab.models.clip.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
+from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.tokenizer import END, START, Tokenizer
 from encoderlab.models.folder import WEIGHTS, read_record, weight_files
 from encoderlab.models.hub import local_folder
+from encoderlab.models.preprocessing import as_record, read_preprocess
 from encoderlab.whole_files import replacing, write_whole
 
 # What transformers assumes where a config.json is silent (configuration_clip.py).
@@ -124,7 +125,7 @@ def save(model: CLIP, folder: Path, *, half: bool = False) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     weights = _their_names(model, torch.float16 if half else torch.float32)
     write_weights(weights, folder)
-    write_json(folder / "preprocessor_config.json", _their_preprocess(model.preprocess))
+    write_json(folder / "preprocessor_config.json", as_record(model.preprocess))
     if model.tokenizer is not None:
         write_tokenizer(model.tokenizer, folder)
     write_json(folder / "config.json", _their_config(model, half))
@@ -324,37 +325,14 @@ def _pad_id(folder: Path, text: dict[str, Any]) -> int | None:
 
 
 def _read_preprocess(folder: Path, image_size: int) -> Preprocess:
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        return Preprocess(image_size)
-    record = read_record(path)
-    crops = record.get("do_center_crop", True)
-    return Preprocess(
-        image_size,
-        "crop" if crops else "squash",
-        tuple(record.get("image_mean", OPENAI_MEAN)),
-        tuple(record.get("image_std", OPENAI_STD)),
-        record.get("resample", 3),
-    )
-
-
-def _their_preprocess(preprocess: Preprocess) -> dict[str, Any]:
-    square = {"height": preprocess.size, "width": preprocess.size}
-    crops = preprocess.fit == "crop"
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": preprocess.size} if crops else square,
-        "resample": preprocess.resample,
-        "do_center_crop": crops,
-        "crop_size": square,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(preprocess.mean),
-        "image_std": list(preprocess.std),
-        "do_convert_rgb": True,
-    }
+    preprocess = read_preprocess(folder, "CLIPImageProcessor", image_size)
+    if preprocess.shape != (image_size, image_size):
+        raise UsageError(
+            "the checkpoint's preprocessing does not give the size that its image tower takes",
+            got=f"{preprocess.shape[0]} x {preprocess.shape[1]} in {folder}",
+            want=f"{image_size} x {image_size}",
+        )
+    return preprocess
 
 
 def write_weights(weights: dict[str, Tensor], folder: Path) -> None:
