@@ -9,7 +9,7 @@ import shutil
 import pytest
 import torch
 import transformers as hf
-from tests.small_checkpoints import TEXT, save_text, save_tokenizer
+from tests.small_checkpoints import BERT, TEXT, save_text, save_tokenizer
 
 from encoderlab.encoders.text import load_text
 from encoderlab.errors import MissingError, UsageError
@@ -82,6 +82,36 @@ def test_sentences_are_cut_at_max_length(text_folder):
     assert load_text(folder, **FP32).max_length == 64, "no further than the positions go"
 
 
+# family -> its network with 40 rows of positions, and the tokens that they are good for
+POSITIONS = {
+    "roberta": (hf.RobertaModel, hf.RobertaConfig, 37),
+    "xlm-roberta": (hf.XLMRobertaModel, hf.XLMRobertaConfig, 37),
+    "camembert": (hf.CamembertModel, hf.CamembertConfig, 37),
+    "mpnet": (hf.MPNetModel, hf.MPNetConfig, 38),  # its padding is 1 whatever the tokenizer's
+    "bert": (hf.BertModel, hf.BertConfig, 40),
+    "opt": (hf.OPTModel, hf.OPTConfig, 40),  # it has two rows more than it says
+}
+
+
+@pytest.mark.parametrize("family", POSITIONS)
+def test_a_long_text_is_cut_where_the_positions_end(family, tmp_path):
+    network, config, usable = POSITIONS[family]
+    more = {"word_embed_proj_dim": 32, "ffn_dim": 48} if family == "opt" else {}
+    torch.manual_seed(0)
+    network(config(**BERT | {"max_position_embeddings": 40} | more)).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, pad=True)
+    encoder = load_text(tmp_path, **FP32, max_length=1000)
+    seen = encoder.encode(["w1 " * 100])
+    assert encoder.max_length == usable and seen.tokens.tolist() == [usable]
+    plain = hf.AutoModel.from_pretrained(tmp_path).eval()
+    ids = torch.tensor([[1, *[4] * (usable - 1)]])  # <s> and w1
+    with torch.no_grad():
+        expected = plain(ids).last_hidden_state.mean(dim=1)
+        with pytest.raises((IndexError, RuntimeError)):
+            plain(torch.tensor([[4] * (usable + 1)]))  # one more has no position
+    torch.testing.assert_close(seen.pooled, expected, atol=1e-5, rtol=0)
+
+
 def test_an_empty_sentence_has_a_vector_too(tmp_path):
     folder = save_text("qwen2", tmp_path)
     save_tokenizer(folder, start=False)
@@ -102,7 +132,7 @@ def test_a_clip_like_text_side_gives_its_projected_embedding(family, vision_fold
 
     folder = tmp_path / family
     shutil.copytree(vision_folder(family), folder)
-    save_tokenizer(folder, pad=True)
+    save_tokenizer(folder, pad=True, end=family == "clip")
     encoder = load_text(folder, **FP32)
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)
     batch = tokenizer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 import signal
@@ -123,6 +124,21 @@ def test_out_of_memory_halves_the_batch(encoder, samples, tmp_path, monkeypatch,
     found = extract_images(encoder, samples, tmp_path / "b", batch_size=12)
     np.testing.assert_allclose(found.array(), expected, atol=1e-5)
     assert "going on with batches of 3" in capsys.readouterr().err
+
+
+def test_what_is_not_finite_is_never_stored(encoder, samples, tmp_path, monkeypatch) -> None:
+    plain = encoder.encode_pixels
+
+    def overflowing(pixels, **more):
+        seen = plain(pixels, **more)
+        pooled = seen.pooled.clone()
+        pooled[-1, 2] = torch.inf
+        return dataclasses.replace(seen, pooled=pooled)
+
+    monkeypatch.setattr(encoder, "encode_pixels", overflowing)
+    with pytest.raises(WorkError, match=r"vectors that are not finite.*pooled: 1 of 4"):
+        extract_images(encoder, samples, tmp_path, batch_size=4)
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from encoderlab.encoders.backends.equip import equipped
 from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
-from encoderlab.encoders.loading import read_part
+from encoderlab.encoders.loading import read_part, require_finite, require_finite_output
 from encoderlab.encoders.shared import shareable
 from encoderlab.encoders.text import TextEncoder, check_ids, load_text
 from encoderlab.encoders.vision import BATCH, VisionEncoder, load_vision, stack
@@ -140,8 +140,14 @@ class DualEncoder:
         return F.normalize(vectors.float(), dim=-1)
 
     def embed_pixels(self, pixels: UInt8[Tensor, "b 3 s s"]) -> Float[np.ndarray, "b d"]:
-        """The same, here."""
-        return self.encode_pixels(pixels).cpu().numpy()
+        """The same, here.
+
+        Raises:
+            WorkError: a vector is not finite.
+        """
+        vectors = self.encode_pixels(pixels).cpu()
+        require_finite_output(vectors, "images", self.name)
+        return vectors.numpy()
 
     def embed_images(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "n d"]:
         """Vectors of a few images that are decoded already."""
@@ -162,7 +168,9 @@ class DualEncoder:
         for start in range(0, len(texts), TEXT_BATCH):
             tokens = self.tokenizer(texts[start : start + TEXT_BATCH]).to(self.device)
             vectors = self.model.encode_text(tokens)
-            parts.append(F.normalize(vectors.float(), dim=-1).cpu().numpy())
+            vectors = F.normalize(vectors.float(), dim=-1).cpu()
+            require_finite_output(vectors, "texts", self.name)
+            parts.append(vectors.numpy())
         return np.concatenate(parts)
 
 
@@ -232,8 +240,10 @@ def _ours(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> D
             got=str(checkpoint.path),
             want="tokenizer.json, or vocab.json and merges.txt, beside the weights",
         )
+    model = model.eval().to(device, dtype)
+    require_finite(model, checkpoint)
     return DualEncoder(
-        model.eval().to(device, dtype),
+        model,
         model.preprocess,
         model.tokenizer,
         checkpoint,
@@ -289,7 +299,7 @@ def _siglip(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) ->
 
     record = read_record(checkpoint.path / "config.json")
     scale = read_part(checkpoint.path, ("logit_scale",)).get("")
-    if scale is None or scale.numel() != 1:
+    if scale is None or scale.numel() != 1 or not scale.isfinite():
         raise UsageError("the checkpoint's logit_scale is no number", got=str(checkpoint.path))
     if vision.pooled_width != text.pooled_width:
         raise UsageError(

@@ -6,6 +6,7 @@ CLIP-like model's is its projected text embedding. Shapes: b batch, t tokens, d 
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,11 +27,13 @@ from encoderlab.encoders.loading import (
     load_part,
     pretrained,
     read_config,
+    require_finite,
     silent_loading,
 )
 from encoderlab.encoders.reloading import reloadable
 from encoderlab.encoders.shared import shareable
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.models.clip.conversion import other_end
 from encoderlab.models.folder import read_record
 from encoderlab.progress import note
 
@@ -85,8 +88,7 @@ class TextEncoder:
         if max_length < 1:
             raise UsageError("max_length must be positive", got=max_length)
         # What the positions allow; tokenizers write 10^30 where nobody has set a limit.
-        longest = getattr(model.config, "max_position_embeddings", None) or max_length
-        self.max_length = min(max_length, int(longest))
+        self.max_length = min(max_length, _positions_of(model) or max_length)
         self.padding_side = "right"
         self.width = int(model.config.hidden_size)
         self.n_layers = int(model.config.num_hidden_layers)
@@ -246,12 +248,15 @@ def load_text(
         tokenizer = _tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
         if device_map is None and quantize is None:
             model = model.to(where, kind)
+        require_finite(model, checkpoint)
         if checkpoint.family in PROJECTED and tokenizer.pad_token is None:
             raise UsageError(
                 "the checkpoint's tokenizer names no token to pad with",
                 got=str(checkpoint.path),
                 want="pad_token in tokenizer_config.json: the model reads sentences of one length",
             )
+        if checkpoint.family == "clip":
+            _check_end(model, tokenizer, checkpoint)
         encoder = ProjectedTextEncoder if checkpoint.family in PROJECTED else TextEncoder
         return encoder(model, tokenizer, checkpoint, where, kind, max_length)
 
@@ -283,7 +288,11 @@ def _load(
             "siglip": transformers.SiglipTextModel,
             "siglip2": transformers.Siglip2TextModel,
         }[family]
-        return pretrained(alone, folder, dtype=dtype)
+        part = copy.deepcopy(config.text_config)
+        if family == "clip":
+            # CLIPModel takes the width of its space from the top level, whatever a part says.
+            part.projection_dim = config.projection_dim
+        return pretrained(alone, folder, dtype=dtype, config=part)
     inner = getattr(config, "text_config", None)
     if inner is not None and getattr(config, "vision_config", None) is not None:
         # A model with eyes (Gemma 3, PaliGemma, InternVL): its language part alone, without loading
@@ -334,6 +343,26 @@ def _is_plain_fast(folder: Path) -> bool:
         return False
     said = read_record(config).get("tokenizer_class")
     return said in ("PreTrainedTokenizerFast", "TokenizersBackend")
+
+
+def _check_end(model: Any, tokenizer: Any, checkpoint: Checkpoint) -> None:
+    """Refuses a CLIP whose pooling looks for a token that its tokenizer puts at no text's end."""
+    looked_for = model.config.eos_token_id
+    written = (tokenizer("a").input_ids or [None])[-1]
+    # 2 stands for "the largest id of each row" (transformers, modeling_clip.py).
+    if looked_for not in (2, written):
+        raise other_end(checkpoint.path, looked_for, written)
+
+
+def _positions_of(model: Any) -> int | None:
+    """How many tokens the model has positions for; None where it sets no limit."""
+    for name, module in model.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if "position" in name and padding is not None:
+            # RoBERTa and what follows it count from behind the row of padding: 514 rows, 512 tokens
+            return int(module.weight.shape[0]) - padding - 1
+    longest = getattr(model.config, "max_position_embeddings", None)
+    return int(longest) if longest else None
 
 
 def _known_ids(model: Any) -> int:

@@ -29,7 +29,12 @@ from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.families import adapter_of
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.layers import layer_numbers
-from encoderlab.encoders.loading import FirstRun, read_config, silent_loading
+from encoderlab.encoders.loading import (
+    FirstRun,
+    read_config,
+    require_finite,
+    silent_loading,
+)
 from encoderlab.encoders.reloading import reloadable
 from encoderlab.encoders.shared import shareable
 from encoderlab.errors import UsageError
@@ -464,6 +469,7 @@ def _load(
     with silent_loading(name):
         tower = adapter.load_tower(folder, config, trust_remote_code)
         encoder = adapter(tower, preprocess, checkpoint, where, kind)
+    require_finite(encoder.tower, checkpoint)
     if size is None and any(encoder._resizing().values()):
         raise UsageError(
             "the checkpoint's preprocessing does not give the size that its tower takes",
@@ -544,7 +550,9 @@ def _of_training_run(
         adapter = _adapter(config.model_type)
         with silent_loading(checkpoint.name):
             tower = adapter.load_tower(Path(folder), config, False)
-    return adapter(tower, model.preprocess, checkpoint, device, dtype)
+    encoder = adapter(tower, model.preprocess, checkpoint, device, dtype)
+    require_finite(encoder.tower, checkpoint)
+    return encoder
 
 
 def _nearest(pixels: int, patch: int) -> int:

@@ -20,7 +20,13 @@ from torch import Tensor
 
 from encoderlab.errors import unknown
 from encoderlab.metrics import moments
-from encoderlab.metrics.matrix import Matrix, is_constant, matrix, require_same_count
+from encoderlab.metrics.matrix import (
+    Matrix,
+    is_constant,
+    matrix,
+    require_finite,
+    require_same_count,
+)
 from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval, permutation_p
 
@@ -366,6 +372,8 @@ def _unit_forms(grams: Sequence[Gram]) -> Float[Tensor, "m n2"]:
 
 def _by_moments(x: Matrix, y: Matrix, estimator: str, groups: Sequence[Any] | None) -> Score:
     n = len(x)
+    for name, features in (("X", x), ("Y", y)):
+        require_finite(torch.as_tensor(features), name)
     if groups is None:
         part = np.arange(n) * SHARDS // n
     else:

@@ -95,9 +95,11 @@ def _load(folder: Path, record: dict[str, Any]) -> CLIP:
     check_held(config, sum(tensor.numel() for tensor in theirs.values()))
     tokenizer = None
     if any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
-        text = {**TEXT_DEFAULTS, **record.get("text_config", {})}
+        text = _tower(record, "text", TEXT_DEFAULTS)
         tokenizer = Tokenizer.from_folder(folder, config.text.context_length, _pad_id(folder, text))
         tokenizer.check_fits(config.text.vocab_size)
+        if config.text.end_token_id not in (None, tokenizer.end_id):
+            raise other_end(folder, config.text.end_token_id, tokenizer.end_id)
     notes = record.get("encoderlab", {})
     model = CLIP(
         config,
@@ -111,6 +113,18 @@ def _load(folder: Path, record: dict[str, Any]) -> CLIP:
         weights["logit_bias"] = torch.tensor(float(notes["logit_bias"]))
     _fill(model, weights, folder)
     return model.eval()
+
+
+def other_end(folder: Path, looked_for: object, written: object) -> UsageError:
+    """The error for a text tower that looks for the end of a text at a token that its tokenizer
+    does not write there: it would read the first token of every text, and no word."""
+    return UsageError(
+        "the checkpoint's text tower does not find the end of a text, so all texts would be equal",
+        got=f"eos_token_id={looked_for} in {folder / 'config.json'}",
+        want=f"{written}, with which the tokenizer ends a text",
+        hint="set eos_token_id of text_config to it, if the weights and the tokenizer belong "
+        "together",
+    )
 
 
 def save(model: CLIP, folder: Path, *, half: bool = False) -> Path:
@@ -159,8 +173,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _our_config(record: dict[str, Any]) -> CLIPConfig:
-    text = {**TEXT_DEFAULTS, **(record.get("text_config") or {})}
-    vision = {**VISION_DEFAULTS, **(record.get("vision_config") or {})}
+    text, vision = _tower(record, "text", TEXT_DEFAULTS), _tower(record, "vision", VISION_DEFAULTS)
     for tower in (text, vision):
         if tower["hidden_act"] not in ACTIVATIONS:
             raise UsageError(
@@ -182,6 +195,14 @@ def _our_config(record: dict[str, Any]) -> CLIPConfig:
         ),
         record.get("projection_dim", 512),
     )  # fmt: skip
+
+
+def _tower(record: dict[str, Any], side: str, defaults: dict[str, Any]) -> dict[str, Any]:
+    """One tower's part of a config.json. Files of old versions hold it twice, the second one with
+    `_dict` behind its name: it goes before the first, what it is silent about included."""
+    old = record.get(f"{side}_config_dict")
+    whole = {} if old is None else {**defaults, **old}
+    return {**defaults, **(record.get(f"{side}_config") or {}), **whole}
 
 
 def _their_config(model: CLIP, half: bool) -> dict[str, Any]:
