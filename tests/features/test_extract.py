@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import random
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from encoderlab.encoders.text import load_text
 from encoderlab.encoders.vision import VisionEncoder, load_vision
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.features.extract import extract_images, extract_texts
+from encoderlab.features.store import Shelf, ShelfKey, digest_of
 
 FP32 = {"device": "cpu", "dtype": "float32"}
 
@@ -171,6 +173,21 @@ def test_texts_are_stored_too(tmp_path, text_folder) -> None:
     np.testing.assert_allclose(found.array("mean@1"), seen.layers[1], atol=1e-5)
     assert found.computed == 4, "a sentence that comes twice is computed once"
     assert extract_texts(encoder, texts, tmp_path, layers=(1,)).computed == 0
+
+
+def test_the_last_layer_that_version_0_1_stored_is_not_taken_for_ours(
+    tmp_path, text_folder
+) -> None:
+    """It was behind the final norm."""
+    encoder = load_text(text_folder("llama"), **FP32)
+    described = json.dumps({"max_length": encoder.max_length})
+    last = f"mean@{encoder.n_layers}"
+    key = ShelfKey(encoder.name, encoder.fingerprint, described, last, "float32")
+    old = Shelf(tmp_path, key)
+    old.add([digest_of("w1")], np.full((1, encoder.width), 7, dtype=np.float32))
+    found = extract_texts(encoder, ["w1"], tmp_path, layers=(-1,))
+    expected = encoder.encode(["w1"], layers=(-1,)).layers[encoder.n_layers]
+    np.testing.assert_allclose(found.array(last), expected, atol=1e-5)
 
 
 SCRIPT = """

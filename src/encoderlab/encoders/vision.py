@@ -28,7 +28,7 @@ from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.families import adapter_of
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
-from encoderlab.encoders.layers import layer_numbers
+from encoderlab.encoders.layers import final_norms, layer_numbers
 from encoderlab.encoders.loading import (
     FirstRun,
     read_config,
@@ -50,8 +50,8 @@ class VisionFeatures:
     """What an encoder saw in a batch of images.
 
     Args:
-        patches: (b, h*w, d) last hidden state of the patches in reading order; neither CLS nor
-            registers are among them.
+        patches: (b, h*w, d) last hidden state of the patches in reading order, after the final norm
+            where the family has one; neither CLS nor registers are among them.
         grid: (h, w).
         cls: (b, d), or None where the tower has none.
         pooled: (b, p), the one vector per image; see the adapter's docstring for which it is. Not
@@ -239,7 +239,8 @@ class VisionEncoder:
         """Features of images that `preprocess.to_bytes` has made; tensors in `dtype` on `device`.
 
         Args:
-            layers: which hidden states, 0 to `n_layers`; negative ones count from the end.
+            layers: which hidden states, 0 to `n_layers`; negative ones count from the end. -1 is
+                what leaves the last block, before the final norm; `patches` are after it.
             attention: the attention maps of which blocks, 1 to `n_layers` or negative.
 
         Raises:
@@ -259,8 +260,9 @@ class VisionEncoder:
             seen = Seen(tokens)
         else:
             eager = self.eager_attention() if blocks else contextlib.nullcontext()
-            with self._first_run, eager:
+            with self._first_run, eager, final_norms(self.tower) as norms:
                 seen = self.look(ready.to(self.dtype), **wanted)
+            seen = replace(seen, hidden=norms.undone(seen.hidden))
         special = self.special_tokens
         patches = seen.tokens[:, special:]
         if patches.shape[1] != self.grid[0] * self.grid[1]:
