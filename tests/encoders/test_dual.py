@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tests.small_checkpoints import save_tokenizer
 from tests.small_models import make_clip
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -21,6 +22,7 @@ from encoderlab.encoders.loading import require_finite
 from encoderlab.encoders.text import load_text
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.progress import kept_warnings
 
 TEXTS = ["a large red circle", "파란 별", "a table " * 40]
 
@@ -125,7 +127,6 @@ def test_hardware_that_is_not_there(clip_folder: Path, device, dtype, error, say
 @pytest.mark.parametrize("family", ["siglip", "siglip2"])
 def test_a_siglip_is_a_dual_encoder_like_the_plain_calls(family, vision_folder, tmp_path) -> None:
     import transformers as hf
-    from tests.small_checkpoints import save_tokenizer
 
     folder = tmp_path / family
     shutil.copytree(vision_folder(family), folder)
@@ -188,17 +189,24 @@ def test_weights_are_those_that_transformers_takes_beside_a_stale_index(
         (folder / "old.safetensors").unlink(missing_ok=True)  # then the index leads nowhere
 
 
-def test_texts_that_would_all_be_equal_are_refused(clip_folder: Path, tmp_path: Path) -> None:
+def test_texts_that_would_all_be_equal_are_told_apart_by_the_tokenizers_end(
+    clip_folder: Path, tmp_path: Path, capsys
+) -> None:
     own = json.loads((clip_folder / "config.json").read_text())["text_config"]["eos_token_id"]
     folder = changed(clip_folder, tmp_path / "clip", eos_token_id=49407)
     with torch.no_grad():
         model = CLIPModel.from_pretrained(folder).eval()
         plain = model.get_text_features(**_ids(folder)).pooler_output
     assert torch.allclose(plain[0], plain[1])  # what transformers makes of it
-    for load in (load_dual, load_text):
-        with pytest.raises(UsageError, match=rf"eos_token_id=49407.*expected {own}, with which"):
-            load(str(folder), "cpu", "float32")
-    assert load_vision(folder, "cpu").pooled_width == 16  # images need no text
+    expected = load_dual(str(clip_folder), "cpu", "float32").embed_texts(TEXTS)
+    capsys.readouterr()
+    found = load_dual(str(folder), "cpu", "float32").embed_texts(TEXTS)
+    np.testing.assert_array_equal(found, expected)
+    assert f"eos_token_id=49407 of its config.json is not {own}" in capsys.readouterr().err
+    pooled = load_text(str(folder), "cpu", "float32").encode(TEXTS).pooled
+    assert f"eos_token_id=49407 of its config.json is not {own}" in capsys.readouterr().err
+    pooled = torch.nn.functional.normalize(pooled, dim=-1)
+    np.testing.assert_allclose(pooled, expected, atol=1e-5)
 
 
 def test_the_largest_id_is_the_end_for_an_old_checkpoint(clip_folder: Path, tmp_path: Path) -> None:
@@ -276,3 +284,28 @@ def test_an_old_files_second_tower_goes_first(clip_folder: Path, tmp_path: Path)
     expected = torch.nn.functional.normalize(plain, dim=-1)
     found = load_dual(str(folder), "cpu", "float32").embed_texts(TEXTS)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_texts_longer_than_the_context_are_said_once(
+    family: str, clip_folder: Path, vision_folder, tmp_path: Path
+) -> None:
+    folder = clip_folder
+    if family == "siglip":
+        folder = tmp_path / family
+        shutil.copytree(vision_folder(family), folder)
+        save_tokenizer(folder, pad=True)
+    encoder = load_dual(str(folder), "cpu", "float32")
+    long = "w1 " * 300
+    texts = [*(f"{long} w{i}" for i in range(3)), f"{long} w1", "w2", *(["w3"] * 600)]
+    with kept_warnings() as warned:
+        vectors = encoder.embed_texts(texts)
+    length = encoder.tokenizer.context_length
+    assert warned == [
+        f"{encoder.name}: 4 of 605 texts are longer than the context of {length} tokens and are "
+        "cut; 3 different texts become equal"
+    ]
+    assert len(np.unique(vectors[:4], axis=0)) == 1
+    with kept_warnings() as warned:
+        encoder.embed_texts(texts[4:])
+    assert warned == []

@@ -137,9 +137,10 @@ class LLMManager:
     ) -> Float[np.ndarray, "n d"]:
         """The pooled vectors of sentences, fp32, not normalised; of one hidden state if given."""
         encoder = self.load(name)
+        encoder.count_cut(texts).warn()
         parts = []
         for i in range(0, len(texts), batch_size):
-            found = encoder.encode(
+            found = encoder.encode_batch(
                 texts[i : i + batch_size], layers=() if layer is None else (layer,)
             )
             pooled = found.pooled if layer is None else next(iter(found.layers.values()))

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.errors import UsageError
 from encoderlab.experiments.left_out import LeftOut, as_records, left_out
 from encoderlab.experiments.tables import Block, Table, as_text, notes, table
-from encoderlab.progress import note
+from encoderlab.progress import kept_warnings, note
 
 if TYPE_CHECKING:
     from encoderlab.data.sample import Sample
+    from encoderlab.encoders.text import CutTexts
     from encoderlab.experiments.pairs import Judged, Row
     from encoderlab.features.engines import Engine
     from encoderlab.features.extract import StoredFeatures
@@ -152,10 +153,13 @@ def run(
         streamed.add(stored, by)
         if number > 1 or len(part) < streamed.n:
             note(f"part {number}: {streamed.n:,} pairs so far")
+    with kept_warnings() as warned:
+        for cut in gathering.cut.values():
+            cut.warn()
     result = _judged(streamed, encoders, llms, gathering.facts(data, streamed.n))
     if gathering.left_out:
-        warned = f"left out, image or caption unusable: {gathering.left_out:,} of the pairs"
-        result = replace(result, warnings=(warned,))
+        warned.append(f"left out, image or caption unusable: {gathering.left_out:,} of the pairs")
+    result = replace(result, warnings=tuple(warned))
     if out is not None:
         result = replace(result, figures=_kept(result, streamed, out, svg))
     return result
@@ -179,6 +183,7 @@ class _Gathering:
         self.fingerprints: dict[str, str] = {}
         self.named: LeftOut = ()
         self.left_out = 0
+        self.cut: dict[str, CutTexts] = {}
 
     def of(self, part: Sequence[Sample]) -> dict[str, tuple[StoredFeatures, Sequence[int]]]:
         """Model -> its features, and the rows of them of samples that all encoders can read."""
@@ -214,15 +219,18 @@ class _Gathering:
             gc.collect()
 
     def _texts(self, texts: Sequence[str]) -> Iterator[tuple[str, StoredFeatures]]:
-        from encoderlab.encoders.text import load_text
+        from encoderlab.encoders.text import CutTexts, load_text
         from encoderlab.features.extract import extract_texts
 
         for name in self.llms:
             llm = load_text(name, *self.where)
             self.fingerprints[name] = llm.fingerprint
+            cut = self.cut.setdefault(name, CutTexts(llm.name, llm.max_length))
             yield (
                 name,
-                extract_texts(llm, texts, self.store, batch_size=self.batch_size, by=self.by),
+                extract_texts(
+                    llm, texts, self.store, batch_size=self.batch_size, by=self.by, cut=cut
+                ),
             )
             del llm
             gc.collect()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from encoderlab.models.clip.tokenizer import END, START, Tokenizer
 from encoderlab.models.folder import WEIGHTS, read_record, weight_files
 from encoderlab.models.hub import local_folder
 from encoderlab.models.preprocessing import as_record, read_preprocess
+from encoderlab.progress import warn
 from encoderlab.whole_files import replacing, write_whole
 
 # What transformers assumes where a config.json is silent (configuration_clip.py).
@@ -99,7 +101,9 @@ def _load(folder: Path, record: dict[str, Any]) -> CLIP:
         tokenizer = Tokenizer.from_folder(folder, config.text.context_length, _pad_id(folder, text))
         tokenizer.check_fits(config.text.vocab_size)
         if config.text.end_token_id not in (None, tokenizer.end_id):
-            raise other_end(folder, config.text.end_token_id, tokenizer.end_id)
+            warn_of_other_end(folder, config.text.end_token_id, tokenizer.end_id)
+            text_tower = replace(config.text, end_token_id=tokenizer.end_id)
+            config = replace(config, text=text_tower)
     notes = record.get("encoderlab", {})
     model = CLIP(
         config,
@@ -115,15 +119,12 @@ def _load(folder: Path, record: dict[str, Any]) -> CLIP:
     return model.eval()
 
 
-def other_end(folder: Path, looked_for: object, written: object) -> UsageError:
-    """The error for a text tower that looks for the end of a text at a token that its tokenizer
-    does not write there: it would read the first token of every text, and no word."""
-    return UsageError(
-        "the checkpoint's text tower does not find the end of a text, so all texts would be equal",
-        got=f"eos_token_id={looked_for} in {folder / 'config.json'}",
-        want=f"{written}, with which the tokenizer ends a text",
-        hint="set eos_token_id of text_config to it, if the weights and the tokenizer belong "
-        "together",
+def warn_of_other_end(folder: Path, looked_for: object, written: int) -> None:
+    """Says that a text tower looks for the end of a text at a token that its tokenizer does not
+    write there. Taken as it is, it would pool at the first token of every text, before any word."""
+    warn(
+        f"{folder}: eos_token_id={looked_for} of its config.json is not {written}, with which its "
+        "tokenizer ends a text: all texts would be equal, so the tokenizer's is taken"
     )
 
 
