@@ -67,10 +67,11 @@ class FinalNorms:
 
 
 @contextmanager
-def final_norms(network: nn.Module) -> Iterator[FinalNorms]:
-    """Watches the norms of `network` outside of its lists of blocks, while the block runs."""
+def final_norms(network: nn.Module, wanted: bool = True) -> Iterator[FinalNorms]:
+    """Watches the norms of `network` outside of its lists of blocks for the time of the block, if
+    hidden states are `wanted`."""
     seen = FinalNorms()
-    handles = [module.register_forward_hook(seen) for module in _norms(network)]
+    handles = [module.register_forward_hook(seen) for module in _norms(network) if wanted]
     try:
         yield seen
     finally:

@@ -215,7 +215,7 @@ class TextEncoder:
             more["position_ids"] = _positions(mask)
         if "use_cache" in self._accepted:
             more["use_cache"] = False
-        with self._first_run, final_norms(self.model) as norms:
+        with self._first_run, final_norms(self.model, bool(chosen)) as norms:
             out = self.model(input_ids=ids, attention_mask=mask, **more)
         hidden = norms.undone(getattr(out, "hidden_states", None) or ())
         return TextFeatures(
@@ -459,10 +459,10 @@ def _mend_end(model: Any, tokenizer: Any, checkpoint: Checkpoint) -> None:
 def _positions_of(model: Any) -> int | None:
     """How many tokens the model has positions for; None where it sets no limit."""
     for name, module in model.named_modules():
-        padding = getattr(module, "padding_idx", None)
-        if "position" in name and padding is not None:
+        padding, table = (getattr(module, key, None) for key in ("padding_idx", "weight"))
+        if "position" in name and padding is not None and table is not None:
             # RoBERTa and what follows it count from behind the row of padding: 514 rows, 512 tokens
-            return int(module.weight.shape[0]) - padding - 1
+            return int(table.shape[0]) - padding - 1
     longest = getattr(model.config, "max_position_embeddings", None)
     return int(longest) if longest and longest > 0 else None
 

@@ -260,7 +260,7 @@ class VisionEncoder:
             seen = Seen(tokens)
         else:
             eager = self.eager_attention() if blocks else contextlib.nullcontext()
-            with self._first_run, eager, final_norms(self.tower) as norms:
+            with self._first_run, eager, final_norms(self.tower, bool(chosen)) as norms:
                 seen = self.look(ready.to(self.dtype), **wanted)
             seen = replace(seen, hidden=norms.undone(seen.hidden))
         special = self.special_tokens
