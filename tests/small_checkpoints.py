@@ -138,8 +138,9 @@ def save_text(family: str, folder: Path, pad: bool = False) -> Path:
     return folder
 
 
-def save_tokenizer(folder: Path, pad: bool = False, start: bool = True) -> None:
-    """One token per word w0 ... w94; `<s>` in front of every sentence; a padding token or none."""
+def save_tokenizer(folder: Path, pad: bool = False, start: bool = True, end: bool = False) -> None:
+    """One token per word w0 ... w94; `<s>` in front of every sentence; `</s>` behind it, as a CLIP
+    needs, and a padding token, or none."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     words = ["<unk>", "<s>", "<pad>", *(f"w{i}" for i in range(95)), "</s>"]
@@ -149,7 +150,8 @@ def save_tokenizer(folder: Path, pad: bool = False, start: bool = True) -> None:
     pipeline.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     if start:
         pipeline.post_processor = processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", 1)]
+            single="<s> $A </s>" if end else "<s> $A",
+            special_tokens=[("<s>", 1), ("</s>", 98)],
         )
     fast = hf.PreTrainedTokenizerFast(
         tokenizer_object=pipeline,

@@ -86,3 +86,16 @@ def test_watching_holds_for_its_own_thread_only(capsys):
         thread.start()
         thread.join()
     assert heard == [] and "elsewhere" in capsys.readouterr().err
+
+
+def test_a_warning_is_kept_and_said_once(capsys):
+    with progress.kept_warnings() as outer:
+        progress.warn("first")
+        with progress.kept_warnings() as inner:
+            progress.warn("second")
+            progress.warn("second")
+        progress.warn("first")
+    assert (inner, outer) == (["second"], ["first", "second"])
+    assert capsys.readouterr().err == "warning: first\nwarning: second\n"
+    progress.warn("nobody keeps it")
+    assert capsys.readouterr().err == "warning: nobody keeps it\n" and len(outer) == 2

@@ -49,6 +49,34 @@ def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+_warnings: ContextVar[list[str] | None] = ContextVar("warnings", default=None)
+
+
+def warn(text: str) -> None:
+    """Says what makes a result less than it seems; within `kept_warnings` once, and kept."""
+    kept = _warnings.get()
+    if kept is not None:
+        if text in kept:
+            return
+        kept.append(text)
+    note(f"warning: {text}")
+
+
+@contextmanager
+def kept_warnings() -> Iterator[list[str]]:
+    """The warnings of the block, as they come, for a result and the record of its run; a block
+    around this one gets them too. Holds for this thread."""
+    kept: list[str] = []
+    outer = _warnings.get()
+    token = _warnings.set(kept)
+    try:
+        yield kept
+    finally:
+        _warnings.reset(token)
+        if outer is not None:
+            outer += [text for text in kept if text not in outer]
+
+
 def detail(text: str) -> None:
     """Says one line that only `--verbose` shows."""
     if _loudness.verbose:

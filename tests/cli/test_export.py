@@ -11,9 +11,7 @@ import torch
 
 from encoderlab.encoders import export as exporting
 from encoderlab.encoders.dual import load_dual
-from encoderlab.encoders.preprocessing import as_record, read_preprocess
 from encoderlab.encoders.vision import load_vision
-from encoderlab.models.clip import Preprocess
 
 TEXTS = ["a large red circle", "파란 별"]
 
@@ -135,25 +133,6 @@ def test_an_encoder_that_cannot_be_exported_says_so(lab, vision_folder):
 )
 def test_every_model_has_a_folder_of_its_own(name, folder):
     assert exporting.folder_name(name) == folder
-
-
-@pytest.mark.parametrize(
-    "preprocess",
-    [
-        Preprocess(32),
-        Preprocess(32, resize_to=40),
-        Preprocess(32, "squash", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 2),
-        Preprocess(32, "squash", resize_to=40),
-        Preprocess(32, "squash", width=48),
-    ],
-    ids=lambda one: f"{one.fit}-{one.resize_to}-{one.width}",
-)
-def test_preprocessing_is_read_back_as_it_was_written(preprocess, tmp_path, pictures):
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(as_record(preprocess)))
-    again = read_preprocess(tmp_path, None)
-    assert again.shape == preprocess.shape
-    for picture in pictures:
-        torch.testing.assert_close(again(picture), preprocess(picture))
 
 
 # -- --backend -----------------------------------------------------------------------------------

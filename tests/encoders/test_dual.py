@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from tests.small_checkpoints import save_tokenizer
 from tests.small_models import make_clip
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from encoderlab.encoders.checkpoint import resolve
 from encoderlab.encoders.dual import load_dual
+from encoderlab.encoders.loading import require_finite
+from encoderlab.encoders.text import load_text
+from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.progress import kept_warnings
 
 TEXTS = ["a large red circle", "파란 별", "a table " * 40]
 
@@ -119,10 +126,7 @@ def test_hardware_that_is_not_there(clip_folder: Path, device, dtype, error, say
 
 @pytest.mark.parametrize("family", ["siglip", "siglip2"])
 def test_a_siglip_is_a_dual_encoder_like_the_plain_calls(family, vision_folder, tmp_path) -> None:
-    import shutil
-
     import transformers as hf
-    from tests.small_checkpoints import save_tokenizer
 
     folder = tmp_path / family
     shutil.copytree(vision_folder(family), folder)
@@ -151,3 +155,157 @@ def test_one_text_alone_is_not_taken_for_its_letters(clip_folder: Path) -> None:
     encoder = load_dual(str(clip_folder), "cpu", "float32")
     with pytest.raises(UsageError, match="one text alone: got 'a star'; expected a list"):
         encoder.embed_texts("a star")
+
+
+def _ids(folder: Path) -> dict[str, torch.Tensor]:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return tokenizer(TEXTS, padding=True, truncation=True, max_length=24, return_tensors="pt")
+
+
+def changed(folder: Path, to: Path, **text_config) -> Path:
+    """A copy of a CLIP folder with other values in the text part of its config.json."""
+    shutil.copytree(folder, to)
+    record = json.loads((to / "config.json").read_text())
+    record["text_config"] |= text_config
+    (to / "config.json").write_text(json.dumps(record))
+    return to
+
+
+def test_weights_are_those_that_transformers_takes_beside_a_stale_index(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(clip_folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    stale = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    save_file(stale, folder / "old.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": dict.fromkeys(weights, "old.safetensors")})
+    )
+    expected = load_dual(str(clip_folder), "cpu", "float32").embed_texts(TEXTS)
+    for _ in range(2):
+        found = load_dual(str(folder), "cpu", "float32").embed_texts(TEXTS)
+        np.testing.assert_array_equal(found, expected)
+        (folder / "old.safetensors").unlink(missing_ok=True)  # then the index leads nowhere
+
+
+def test_texts_that_would_all_be_equal_are_told_apart_by_the_tokenizers_end(
+    clip_folder: Path, tmp_path: Path, capsys
+) -> None:
+    own = json.loads((clip_folder / "config.json").read_text())["text_config"]["eos_token_id"]
+    folder = changed(clip_folder, tmp_path / "clip", eos_token_id=49407)
+    with torch.no_grad():
+        model = CLIPModel.from_pretrained(folder).eval()
+        plain = model.get_text_features(**_ids(folder)).pooler_output
+    assert torch.allclose(plain[0], plain[1])  # what transformers makes of it
+    expected = load_dual(str(clip_folder), "cpu", "float32").embed_texts(TEXTS)
+    capsys.readouterr()
+    found = load_dual(str(folder), "cpu", "float32").embed_texts(TEXTS)
+    np.testing.assert_array_equal(found, expected)
+    assert f"eos_token_id=49407 of its config.json is not {own}" in capsys.readouterr().err
+    pooled = load_text(str(folder), "cpu", "float32").encode(TEXTS).pooled
+    assert f"eos_token_id=49407 of its config.json is not {own}" in capsys.readouterr().err
+    pooled = torch.nn.functional.normalize(pooled, dim=-1)
+    np.testing.assert_allclose(pooled, expected, atol=1e-5)
+
+
+def test_the_largest_id_is_the_end_for_an_old_checkpoint(clip_folder: Path, tmp_path: Path) -> None:
+    folder = changed(clip_folder, tmp_path / "clip", eos_token_id=2)
+    expected = load_dual(str(clip_folder), "cpu", "float32").embed_texts(TEXTS)
+    np.testing.assert_array_equal(
+        load_dual(str(folder), "cpu", "float32").embed_texts(TEXTS), expected
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("tensor", "loads"),
+    [
+        ("vision_model.post_layernorm.weight", load_text),
+        ("text_model.final_layer_norm.weight", load_vision),
+        ("logit_scale", None),
+    ],
+)
+def test_weights_that_are_not_finite_are_named(
+    tensor: str, loads, value: float, dtype: str, clip_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(clip_folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights[tensor].view(-1)[0] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    words = rf"clip has weights that are not finite.*{tensor} \(1 of {weights[tensor].numel()}\)"
+    for load in {load_dual, load_vision, load_text} - {loads}:
+        if tensor == "logit_scale" and load is not load_dual:
+            continue
+        with pytest.raises(UsageError, match=words):
+            load(str(folder), "cpu", dtype)
+    if loads is not None:
+        loads(str(folder), "cpu", dtype)  # the other side is whole
+
+
+def test_weights_that_a_narrow_format_cannot_hold_are_named(clip_folder: Path) -> None:
+    network = load_dual(str(clip_folder), "cpu", "float32").model
+    with torch.no_grad():
+        network.visual_projection.weight[0, 0] = 1e6
+    checkpoint = resolve(str(clip_folder))
+    require_finite(network, checkpoint)
+    with pytest.raises(UsageError, match=r"visual_projection\.weight \(1 of.*large for float16"):
+        require_finite(network.half(), checkpoint)
+
+
+def test_the_width_of_the_space_is_the_top_levels(clip_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(clip_folder, folder)
+    record = json.loads((folder / "config.json").read_text())
+    for part in ("text_config", "vision_config"):
+        del record[part]["projection_dim"]
+    (folder / "config.json").write_text(json.dumps(record))
+    vision, text = load_vision(folder, "cpu", "float32"), load_text(folder, "cpu", "float32")
+    assert vision.pooled_width == text.pooled_width == record["projection_dim"] == 16
+    dual = load_dual(str(folder), "cpu", "float32")
+    pooled = torch.nn.functional.normalize(vision.encode(_images()).pooled, dim=-1)
+    np.testing.assert_allclose(dual.embed_images(_images()), pooled, atol=1e-5)
+    pooled = torch.nn.functional.normalize(text.encode(TEXTS).pooled, dim=-1)
+    np.testing.assert_allclose(dual.embed_texts(TEXTS), pooled, atol=1e-5)
+
+
+def test_an_old_files_second_tower_goes_first(clip_folder: Path, tmp_path: Path) -> None:
+    """As in transformers, whose configuration takes `text_config_dict` before `text_config`."""
+    folder = changed(clip_folder, tmp_path / "clip")
+    record = json.loads((folder / "config.json").read_text())
+    record["text_config_dict"] = record["text_config"]
+    record["text_config"] = {**record["text_config"], "num_attention_heads": 1}
+    (folder / "config.json").write_text(json.dumps(record))
+    with torch.no_grad():
+        model = CLIPModel.from_pretrained(folder).eval()
+        plain = model.get_text_features(**_ids(folder)).pooler_output
+    expected = torch.nn.functional.normalize(plain, dim=-1)
+    found = load_dual(str(folder), "cpu", "float32").embed_texts(TEXTS)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_texts_longer_than_the_context_are_said_once(
+    family: str, clip_folder: Path, vision_folder, tmp_path: Path
+) -> None:
+    folder = clip_folder
+    if family == "siglip":
+        folder = tmp_path / family
+        shutil.copytree(vision_folder(family), folder)
+        save_tokenizer(folder, pad=True)
+    encoder = load_dual(str(folder), "cpu", "float32")
+    long = "w1 " * 300
+    texts = [*(f"{long} w{i}" for i in range(3)), f"{long} w1", "w2", *(["w3"] * 600)]
+    with kept_warnings() as warned:
+        vectors = encoder.embed_texts(texts)
+    length = encoder.tokenizer.context_length
+    assert warned == [
+        f"{encoder.name}: 4 of 605 texts are longer than the context of {length} tokens and are "
+        "cut; 3 different texts become equal"
+    ]
+    assert len(np.unique(vectors[:4], axis=0)) == 1
+    with kept_warnings() as warned:
+        encoder.embed_texts(texts[4:])
+    assert warned == []

@@ -6,13 +6,17 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
-from tests.small_checkpoints import TEXT, save_text, save_tokenizer
+from tests.small_checkpoints import BERT, TEXT, save_text, save_tokenizer
 
-from encoderlab.encoders.text import load_text
+from encoderlab.encoders.manager import LLMManager
+from encoderlab.encoders.text import CutTexts, load_text
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.features.extract import extract_texts
+from encoderlab.progress import kept_warnings
 
 FP32 = {"device": "cpu", "dtype": "float32"}
 TEXTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10 w11"]
@@ -73,6 +77,45 @@ def test_any_layer_can_be_pooled(family, text_folder):
         encoder.encode(TEXTS, layers=(7,))
 
 
+# family -> the last block, and the norm behind it; BERT's blocks end in a norm of their own.
+ENDS = {
+    "llama": ("layers.-1", "norm"), "qwen2": ("layers.-1", "norm"), "qwen3": ("layers.-1", "norm"),
+    "gemma3": ("layers.-1", "norm"), "gemma3-text": ("layers.-1", "norm"),
+    "gpt2": ("h.-1", "ln_f"), "bert": ("encoder.layer.-1", None),
+    "t5": ("encoder.block.-1", "encoder.final_layer_norm"),
+}  # fmt: skip
+
+
+def part_of(network: torch.nn.Module, path: str):
+    """A module by its path, where a number may count from the end."""
+    for name in path.split("."):
+        network = network[int(name)] if name.lstrip("-").isdigit() else getattr(network, name)
+    return network
+
+
+@pytest.mark.parametrize("family", TEXT)
+def test_the_last_layer_is_what_leaves_the_last_block(family, text_folder):
+    block, norm = ENDS[family]
+    folder = text_folder(family)
+    encoder = load_text(folder, **FP32)
+    seen = encoder.encode(TEXTS, layers=(encoder.n_layers, -1))
+    assert list(seen.layers) == [encoder.n_layers]
+    plain = load_text(folder, **FP32).model
+    left = {}
+    part_of(plain, block).register_forward_hook(lambda m, i, out: left.update(block=out))
+    if norm is not None:
+        part_of(plain, norm).register_forward_hook(lambda m, i, out: left.update(norm=out))
+    for row, text in enumerate(TEXTS):
+        with torch.no_grad():
+            plain(**_ids(encoder.tokenizer, text))
+        raw = left["block"][0] if isinstance(left["block"], tuple) else left["block"]
+        expected = raw.reshape(-1, raw.shape[-1]).mean(dim=0)
+        torch.testing.assert_close(seen.layers[encoder.n_layers][row], expected, atol=1e-5, rtol=0)
+        normed = left["norm"][0].mean(dim=0) if norm is not None else expected
+        torch.testing.assert_close(seen.pooled[row], normed, atol=1e-5, rtol=0)
+        assert (norm is None) == torch.allclose(normed, expected, atol=1e-3)
+
+
 def test_sentences_are_cut_at_max_length(text_folder):
     folder = text_folder("llama")
     short = load_text(folder, **FP32, max_length=4)
@@ -80,6 +123,79 @@ def test_sentences_are_cut_at_max_length(text_folder):
     expected = load_text(folder, **FP32).encode(["w5 w6 w7"]).pooled
     assert torch.allclose(short.encode(TEXTS).pooled[2:], expected, atol=1e-5)
     assert load_text(folder, **FP32).max_length == 64, "no further than the positions go"
+
+
+def counted(texts: list[str], length: int) -> tuple[int, int, int]:
+    """Texts cut, all texts, and those made equal, by enumeration; each begins with a token."""
+    cut = [text for text in texts if len(text.split()) + 1 > length]
+    kept = {text: " ".join(text.split()[: length - 1]) for text in texts}
+    equal = {a for a in kept for b in kept if a != b and kept[a] == kept[b]}
+    return len(cut), len(texts), len(equal)
+
+
+@pytest.mark.parametrize("length", [3, 4, 5, 6, 9])
+def test_texts_longer_than_the_context_are_counted(length, text_folder):
+    encoder = load_text(text_folder("llama"), **FP32, max_length=length)
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{i}" for i in rng.integers(0, 2, n)) for n in rng.integers(1, 9, 40)]
+    found = encoder.count_cut(texts)
+    assert (found.cut, found.total, found.made_equal) == counted(texts, length)
+    parts = CutTexts(encoder.name, length)
+    for start in range(0, len(texts), 7):
+        parts.add(texts[start : start + 7], encoder.cut_rows)
+    assert parts.sentence() == found.sentence()
+    assert (found.sentence() is None) == (found.cut == 0)
+
+
+def test_a_text_that_is_cut_is_said_by_every_way_to_encode_it(text_folder, tmp_path, capsys):
+    folder = text_folder("llama")
+    encoder = load_text(folder, **FP32, max_length=4)
+    texts = ["w1 w2 w3 w4", "w1 w2 w3 w5", "w1 w2 w3", "w1"]
+    said = "2 of 4 texts are longer than the context of 4 tokens and are cut; 3 different texts "
+    manager = LLMManager(device="cpu", dtype="float32", max_length=4)
+    for encode in (
+        lambda: encoder.encode(texts),
+        lambda: manager.extract_text_embeddings(texts, str(folder), batch_size=1),
+        lambda: extract_texts(encoder, texts, tmp_path, batch_size=1, chunk_size=1),
+        lambda: extract_texts(encoder, texts, tmp_path),  # all of them are stored
+    ):
+        with kept_warnings() as warned:
+            encode()
+        (sentence,) = warned
+        assert said in sentence and capsys.readouterr().err.count(said) == 1
+    with kept_warnings() as warned:
+        encoder.encode(texts[2:])
+    assert warned == []
+
+
+# family -> its network with 40 rows of positions, and the tokens that they are good for
+POSITIONS = {
+    "roberta": (hf.RobertaModel, hf.RobertaConfig, 37),
+    "xlm-roberta": (hf.XLMRobertaModel, hf.XLMRobertaConfig, 37),
+    "camembert": (hf.CamembertModel, hf.CamembertConfig, 37),
+    "mpnet": (hf.MPNetModel, hf.MPNetConfig, 38),  # its padding is 1 whatever the tokenizer's
+    "bert": (hf.BertModel, hf.BertConfig, 40),
+    "opt": (hf.OPTModel, hf.OPTConfig, 40),  # it has two rows more than it says
+}
+
+
+@pytest.mark.parametrize("family", POSITIONS)
+def test_a_long_text_is_cut_where_the_positions_end(family, tmp_path):
+    network, config, usable = POSITIONS[family]
+    more = {"word_embed_proj_dim": 32, "ffn_dim": 48} if family == "opt" else {}
+    torch.manual_seed(0)
+    network(config(**BERT | {"max_position_embeddings": 40} | more)).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, pad=True)
+    encoder = load_text(tmp_path, **FP32, max_length=1000)
+    seen = encoder.encode(["w1 " * 100])
+    assert encoder.max_length == usable and seen.tokens.tolist() == [usable]
+    plain = hf.AutoModel.from_pretrained(tmp_path).eval()
+    ids = torch.tensor([[1, *[4] * (usable - 1)]])  # <s> and w1
+    with torch.no_grad():
+        expected = plain(ids).last_hidden_state.mean(dim=1)
+        with pytest.raises((IndexError, RuntimeError)):
+            plain(torch.tensor([[4] * (usable + 1)]))  # one more has no position
+    torch.testing.assert_close(seen.pooled, expected, atol=1e-5, rtol=0)
 
 
 def test_an_empty_sentence_has_a_vector_too(tmp_path):
@@ -102,7 +218,7 @@ def test_a_clip_like_text_side_gives_its_projected_embedding(family, vision_fold
 
     folder = tmp_path / family
     shutil.copytree(vision_folder(family), folder)
-    save_tokenizer(folder, pad=True)
+    save_tokenizer(folder, pad=True, end=family == "clip")
     encoder = load_text(folder, **FP32)
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)
     batch = tokenizer(

@@ -135,6 +135,20 @@ def test_layers_and_attention_are_the_towers_own(family, vision_folder, pictures
     assert torch.allclose(seen.pooled, plain.pooled, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", VISION)
+def test_the_last_layer_is_what_leaves_the_last_block(family, vision_folder, pictures):
+    encoder = load_vision(vision_folder(family), **FP32)
+    lists = [m for m in encoder.tower.modules() if isinstance(m, torch.nn.ModuleList)]
+    (blocks,) = [one for one in lists if len(one) == encoder.n_layers]
+    left = {}
+    hook = blocks[-1].register_forward_hook(lambda m, i, out: left.update(block=out))
+    seen = encoder.encode(pictures, layers=(-1,))
+    hook.remove()
+    raw = left["block"][0] if isinstance(left["block"], tuple) else left["block"]
+    expected = raw[:, encoder.special_tokens :]
+    torch.testing.assert_close(seen.layers[encoder.n_layers], expected, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("family", [f for f in VISION if f != "deit"])
 def test_a_rectangle_of_another_resolution_is_taken(family, vision_folder, pictures):
     encoder = load_vision(vision_folder(family), **FP32, resolution=(48, 24))

@@ -184,3 +184,28 @@ def test_labels_that_are_no_classes_are_met_with_a_suggestion(
 def test_a_flat_folder_needs_classes(world: Path, clip_folder: Path) -> None:
     with pytest.raises(UsageError, match="no classes were named"):
         classify.run(image_dir=str(world / "images/chart"), model=str(clip_folder))
+
+
+def long_captions(folder: Path, world: Path) -> Path:
+    """A table of pictures whose captions differ in their last word alone."""
+    names = [sample.id for sample in read_samples(world / "captions.csv")][:4]
+    rows = [f"{world / name},{'in the picture ' * 40}{i}" for i, name in enumerate(names)]
+    table = folder / "long.csv"
+    table.write_text("\n".join(["image_path,caption", *rows]) + "\n", encoding="utf-8")
+    return table
+
+
+def test_captions_and_classes_beyond_the_context_are_warned_of_once(
+    world: Path, clip_folder: Path, tmp_path: Path, capsys
+) -> None:
+    model = {"model": str(clip_folder), "device": "cpu", "dtype": "float32"}
+    table = long_captions(tmp_path, world)
+    result = evaluate.run(csv=str(table), img_root=str(world), **model)
+    cut = "4 of 4 texts are longer than the context of 24 tokens and are cut; 4 different texts"
+    assert sum(cut in warning for warning in result.warnings) == 1
+    assert capsys.readouterr().err.count(cut) == 1
+    classes = ",".join(f"{'in the picture ' * 40}{i}" for i in range(3)) + ",red"
+    found = classify.run(image_dir=str(world / "images"), classes=classes, **model)
+    cut = "15 of 20 texts are longer than the context of 24 tokens"  # five templates each
+    assert sum(cut in warning for warning in found.warnings) == 1
+    assert capsys.readouterr().err.count("longer than the context") == 1

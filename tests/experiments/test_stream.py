@@ -11,6 +11,7 @@ from tests.pack import shards_of
 from encoderlab import cka, load_text, load_vision
 from encoderlab.data import read as reading
 from encoderlab.data import read_samples
+from encoderlab.encoders import text as encoders_text
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.experiments.stream import StreamResult, run
 from encoderlab.features.extract import extract_images, extract_texts
@@ -53,6 +54,17 @@ def test_the_numbers_are_those_of_all_features_at_once(found, shards, store) -> 
         assert cloud.spectral_similarity == pytest.approx(plain.spectral_similarity, abs=1e-6)
         assert cloud.distance == pytest.approx(plain.distance, rel=1e-4)
     assert found.facts["data"]["samples"] == len(samples) == 20
+
+
+def test_captions_beyond_the_context_are_warned_of_once(shards, store, monkeypatch, capsys) -> None:
+    plain, whole = encoders_text.load_text, reading.read_parts
+    monkeypatch.setattr(encoders_text, "load_text", lambda *a: plain(*a, max_length=4))
+    monkeypatch.setattr(reading, "read_parts", lambda *a: whole(*a, size=1))
+    for _ in range(2):  # the second time they are stored
+        result = run(data=shards, features_dir=str(store), **MODELS, **WHERE)
+        (warning,) = result.warnings
+        assert "tiny-llama: 20 of 20 texts are longer than the context of 4 tokens" in warning
+        assert capsys.readouterr().err.count("longer than the context") == 1
 
 
 def test_any_number_of_parts_gives_the_same(found, shards, store, monkeypatch, capsys) -> None:

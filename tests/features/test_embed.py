@@ -29,6 +29,20 @@ def test_the_batch_size_changes_nothing(encoder: DualEncoder, world: Path, batch
     assert set(found.sizes) == {(96, 96)}
 
 
+def test_vectors_that_are_not_finite_are_refused(encoder, world: Path, monkeypatch) -> None:
+    samples = read_samples(world / "images")[:4]
+    for side, embed in (
+        ("encode_image", lambda: embed_samples(encoder, samples, 2)),
+        ("encode_image", lambda: encoder.embed_images([samples[0].load()])),
+        ("encode_text", lambda: encoder.embed_texts(["a", "b"])),
+    ):
+        plain = getattr(encoder.model, side)
+        with monkeypatch.context() as overflow:
+            overflow.setattr(encoder.model, side, lambda x, plain=plain: plain(x) * torch.inf)
+            with pytest.raises(WorkError, match="vectors that are not finite"):
+                embed()
+
+
 def test_bad_images_are_listed_and_the_others_keep_their_order(
     encoder: DualEncoder, world: Path, tmp_path: Path
 ) -> None:

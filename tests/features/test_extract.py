@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import random
 import signal
 import subprocess
@@ -21,6 +23,7 @@ from encoderlab.encoders.text import load_text
 from encoderlab.encoders.vision import VisionEncoder, load_vision
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.features.extract import extract_images, extract_texts
+from encoderlab.features.store import Shelf, ShelfKey, digest_of
 
 FP32 = {"device": "cpu", "dtype": "float32"}
 
@@ -125,6 +128,21 @@ def test_out_of_memory_halves_the_batch(encoder, samples, tmp_path, monkeypatch,
     assert "going on with batches of 3" in capsys.readouterr().err
 
 
+def test_what_is_not_finite_is_never_stored(encoder, samples, tmp_path, monkeypatch) -> None:
+    plain = encoder.encode_pixels
+
+    def overflowing(pixels, **more):
+        seen = plain(pixels, **more)
+        pooled = seen.pooled.clone()
+        pooled[-1, 2] = torch.inf
+        return dataclasses.replace(seen, pooled=pooled)
+
+    monkeypatch.setattr(encoder, "encode_pixels", overflowing)
+    with pytest.raises(WorkError, match=r"vectors that are not finite.*pooled: 1 of 4"):
+        extract_images(encoder, samples, tmp_path, batch_size=4)
+    assert not list(tmp_path.rglob("*.npy"))
+
+
 @pytest.mark.parametrize(
     "what, words",
     [
@@ -155,6 +173,21 @@ def test_texts_are_stored_too(tmp_path, text_folder) -> None:
     np.testing.assert_allclose(found.array("mean@1"), seen.layers[1], atol=1e-5)
     assert found.computed == 4, "a sentence that comes twice is computed once"
     assert extract_texts(encoder, texts, tmp_path, layers=(1,)).computed == 0
+
+
+def test_the_last_layer_that_version_0_1_stored_is_not_taken_for_ours(
+    tmp_path, text_folder
+) -> None:
+    """It was behind the final norm."""
+    encoder = load_text(text_folder("llama"), **FP32)
+    described = json.dumps({"max_length": encoder.max_length})
+    last = f"mean@{encoder.n_layers}"
+    key = ShelfKey(encoder.name, encoder.fingerprint, described, last, "float32")
+    old = Shelf(tmp_path, key)
+    old.add([digest_of("w1")], np.full((1, encoder.width), 7, dtype=np.float32))
+    found = extract_texts(encoder, ["w1"], tmp_path, layers=(-1,))
+    expected = encoder.encode(["w1"], layers=(-1,)).layers[encoder.n_layers]
+    np.testing.assert_allclose(found.array(last), expected, atol=1e-5)
 
 
 SCRIPT = """

@@ -247,7 +247,7 @@ def _checkpoint(family: str, folder: Path) -> None:
     else:
         small_checkpoints.save_vision(family, folder)
         if family in ("clip", "siglip"):
-            small_checkpoints.save_tokenizer(folder, pad=True)
+            small_checkpoints.save_tokenizer(folder, pad=True, end=family == "clip")
 
 
 def _saved(image: Image.Image, format: str, **more: Any) -> bytes:

@@ -14,6 +14,7 @@ import encoderlab
 from encoderlab.errors import UsageError
 from encoderlab.metrics import cka as grams
 from encoderlab.metrics.cka import CKA, Gram, cka, pairwise
+from encoderlab.metrics.moments import Moments
 from encoderlab.metrics.uncertainty import permutation_p
 
 
@@ -330,6 +331,21 @@ def test_too_few_and_constant_features_are_undefined_with_the_reason():
     for kernel in grams.KERNELS:
         assert "same for every sample" in cka(flat, np.eye(6), kernel).undefined
     assert math.isnan(CKA.compute_cka(flat, np.eye(6)))
+
+
+def test_the_row_that_is_not_finite_is_the_callers_above_the_largest_gram():
+    x = np.random.default_rng(0).standard_normal((grams.LARGEST_GRAM + 300, 3))
+    broken = x.copy()
+    broken[4200, 1] = np.inf
+    groups = np.arange(len(x)) % 50
+    words = "1 of 4300 rows of (X|Y|y) are not finite: got 'the first is row 4200'"
+    for arguments, more in (
+        ((broken, x), {}), ((x, broken), {}), ((broken, x), {"groups": groups}),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=words):
+            cka(*arguments, **more)
+    with pytest.raises(UsageError, match=words):
+        Moments.of({"x": x, "y": broken})
 
 
 def test_wrong_input_is_answered_in_one_sentence():

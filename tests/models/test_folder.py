@@ -30,6 +30,12 @@ def test_one_file_needs_no_index(tmp_path: Path) -> None:
     assert weight_files(tmp_path) == [tmp_path / WEIGHTS]
 
 
+def test_one_file_goes_before_an_index_of_an_earlier_save(tmp_path: Path) -> None:
+    (tmp_path / WEIGHTS).touch()
+    index_of(tmp_path, {"one": "model-00001-of-00002.safetensors"})
+    assert weight_files(tmp_path) == [tmp_path / WEIGHTS]
+
+
 def test_a_shard_that_is_not_there_is_named(tmp_path: Path) -> None:
     index_of(tmp_path, {"logit_scale": "other.safetensors"})
     with pytest.raises(MissingError, match=r"a part of the weights is not there.*other\.safetens"):

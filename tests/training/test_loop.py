@@ -26,6 +26,7 @@ from encoderlab.training.images import Checked
 from encoderlab.training.loop import Recipe, Trainer
 from encoderlab.training.optimiser import RunningAverage, adamw, learning_rate
 from encoderlab.training.pairs import Pairs, Schedule, positives_of
+from encoderlab.training.preflight import findings
 from encoderlab.training.validation import RetrievalValidation
 
 COLOURS = {"red": (220, 30, 40), "blue": (30, 80, 230), "green": (20, 150, 60), "black": (9, 9, 9)}
@@ -315,3 +316,18 @@ def test_the_users_own_classes_are_classified_while_training(world: Path, tmp_pa
     assert 0 <= result.history[0]["zero_shot/top1"] <= 1
     with pytest.raises(UsageError, match="no validation image has one of the zero-shot classes"):
         experiment.run(out=tmp_path / "other", zero_shot_classes="cat,dog", **given)
+
+
+def test_captions_beyond_the_context_are_a_finding() -> None:
+    clip = make_clip()
+    samples = [
+        Sample(str(i), Path(str(i)), (f"{'in the picture ' * 40}{i}", "short")) for i in range(3)
+    ]
+    pixels = np.zeros((3, 3, 32, 32), dtype=np.uint8)
+    pairs = Pairs(samples, clip.tokenizer, clip.preprocess, pixels)
+    checked = Checked(samples, pixels, [])
+    found = findings(pairs, checked, Checked([], None, []), 2, True, ["a " * 60, "red"])
+    said = [one for one in found if "longer than the context of 24 tokens" in one]
+    assert len(said) == 2 and "1 of 2 zero-shot classes" in said[1]
+    assert "3 of 6 training captions" in said[0]
+    assert said[0].endswith("3 different training captions become equal")

@@ -12,6 +12,7 @@ from encoderlab.progress import progress
 from encoderlab.settings.align import Coral
 from encoderlab.settings.search import Search
 from encoderlab.web.offer import make_offer
+from encoderlab.web.show import answer
 from encoderlab.web.visitors import Visitors
 from encoderlab.web.work import EXPERIMENTS, SHORT, Outcome, Workplace
 
@@ -104,3 +105,14 @@ def test_command_line_is_that_of_the_settings(place, monkeypatch):
         place.visitors.of("a"), "coral", "coral", lambda: Coral(n_samples=5), no_ear
     )
     assert outcome.command == "encoderlab coral --n-samples 5"
+
+
+def test_a_warning_of_the_run_is_shown():
+    class Result:
+        def blocks(self):
+            return ["the answer"]
+
+    done = Done(Result(), None, 0.0, ("3 of 4 <b>texts</b> are cut",))
+    page = answer(Outcome(done))
+    assert "<p class=warning>3 of 4 &lt;b&gt;texts&lt;/b&gt; are cut</p>" in page
+    assert "the answer" in page

@@ -169,6 +169,9 @@ def _built(record: dict[str, Any], weights: dict[str, Any]) -> TokenAutoencoder:
     """The network of a shape, with its weights; one of _WRONG where they do not go together."""
     shape = _shape(record)
     known = {name: value.float() for name, value in weights.items()}
+    for name, value in known.items():
+        if not value.isfinite().all():
+            raise ValueError(f"its weight {name} is not finite")
     # Before any memory is taken: every network holds a square of its channels, and one of its
     # width.
     held = sum(value.numel() for value in known.values())

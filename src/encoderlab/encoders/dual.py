@@ -7,7 +7,7 @@ transformers' own, which takes every tokenizer that SigLIP has had.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,9 +22,9 @@ from encoderlab.encoders.backends.equip import equipped
 from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
-from encoderlab.encoders.loading import read_part
+from encoderlab.encoders.loading import read_part, require_finite, require_finite_output
 from encoderlab.encoders.shared import shareable
-from encoderlab.encoders.text import TextEncoder, check_ids, load_text
+from encoderlab.encoders.text import CutTexts, TextEncoder, check_ids, load_text
 from encoderlab.encoders.vision import BATCH, VisionEncoder, load_vision, stack
 from encoderlab.errors import UsageError
 from encoderlab.models import checkpoint as training_checkpoint
@@ -62,6 +62,23 @@ class TwoSides(Protocol):
         ...
 
 
+class TextTokenizer(Protocol):
+    """What turns sentences into what the text side takes."""
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens of a sentence are read."""
+        ...
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Padded token ids (b, t)."""
+        ...
+
+    def cut_rows(self, texts: Sequence[str]) -> Sequence[tuple[Sequence[int], bool]]:
+        """Token ids without padding, and whether a part of the sentence is lacking."""
+        ...
+
+
 class DualEncoder:
     """An image tower and a text tower that share a space.
 
@@ -69,7 +86,7 @@ class DualEncoder:
 
     Args:
         model: both towers, where and in the format they run in.
-        tokenize: sentences to padded token ids (b, t).
+        tokenize: sentences to padded token ids (b, t), cut to a context.
         dim: width of the embeddings.
         logit_scale: the factor on cosines that the model was trained with.
         trained_steps: optimiser steps behind it; 0 means untrained, None unknown.
@@ -79,7 +96,7 @@ class DualEncoder:
         self,
         model: TwoSides,
         preprocess: Preprocess,
-        tokenize: Callable[[Sequence[str]], Tensor],
+        tokenize: TextTokenizer,
         checkpoint: Checkpoint,
         device: torch.device,
         dtype: torch.dtype,
@@ -140,8 +157,14 @@ class DualEncoder:
         return F.normalize(vectors.float(), dim=-1)
 
     def embed_pixels(self, pixels: UInt8[Tensor, "b 3 s s"]) -> Float[np.ndarray, "b d"]:
-        """The same, here."""
-        return self.encode_pixels(pixels).cpu().numpy()
+        """The same, here.
+
+        Raises:
+            WorkError: a vector is not finite.
+        """
+        vectors = self.encode_pixels(pixels).cpu()
+        require_finite_output(vectors, "images", self.name)
+        return vectors.numpy()
 
     def embed_images(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "n d"]:
         """Vectors of a few images that are decoded already."""
@@ -151,18 +174,24 @@ class DualEncoder:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
-        """Vectors of sentences; what is longer than the context is cut.
+        """Vectors of sentences; what is longer than the context is cut, with a warning.
 
         Raises:
             UsageError: one text alone, which would be taken for a list of its letters.
+            WorkError: a vector is not finite.
         """
         if isinstance(texts, str):
             raise UsageError("one text alone", got=texts, want=f"a list: [{texts!r}]")
+        cut = CutTexts(self.name, self.tokenizer.context_length)
+        cut.add(texts, self.tokenizer.cut_rows)
+        cut.warn()
         parts = [np.zeros((0, self.dim), dtype=np.float32)]
         for start in range(0, len(texts), TEXT_BATCH):
             tokens = self.tokenizer(texts[start : start + TEXT_BATCH]).to(self.device)
             vectors = self.model.encode_text(tokens)
-            parts.append(F.normalize(vectors.float(), dim=-1).cpu().numpy())
+            vectors = F.normalize(vectors.float(), dim=-1).cpu()
+            require_finite_output(vectors, "texts", self.name)
+            parts.append(vectors.numpy())
         return np.concatenate(parts)
 
 
@@ -232,8 +261,9 @@ def _ours(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> D
             got=str(checkpoint.path),
             want="tokenizer.json, or vocab.json and merges.txt, beside the weights",
         )
+    require_finite(model.eval().to(device, dtype), checkpoint)
     return DualEncoder(
-        model.eval().to(device, dtype),
+        model,
         model.preprocess,
         model.tokenizer,
         checkpoint,
@@ -272,6 +302,21 @@ class _SigLIPSides:
         return self.text.model(input_ids=tokens).pooler_output
 
 
+class _SigLIPTokenizer:
+    """The tokenizer of a SigLIP's text side."""
+
+    def __init__(self, text: TextEncoder) -> None:
+        self.text, self.context_length, self.cut_rows = text, text.max_length, text.cut_rows
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        # Always to the full length: SigLIP pools at the last place, padding or not.
+        rows = self.text.tokenizer(
+            list(texts), padding="max_length", truncation=True, max_length=self.context_length
+        ).input_ids
+        check_ids(rows, self.text.model, self.text.name)
+        return torch.tensor(rows)
+
+
 def _siglip(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> DualEncoder:
     """transformers' SigLIP or SigLIP 2, fixed or flexible resolution."""
     kind = str(dtype).removeprefix("torch.")
@@ -279,17 +324,9 @@ def _siglip(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) ->
     vision = load_vision(checkpoint.path, where, kind)
     text = load_text(checkpoint.path, where, kind)
 
-    def tokenize(texts: Sequence[str]) -> Tensor:
-        # Always to the full length: SigLIP pools at the last place, padding or not.
-        rows = text.tokenizer(
-            list(texts), padding="max_length", truncation=True, max_length=text.max_length
-        ).input_ids
-        check_ids(rows, text.model, text.name)
-        return torch.tensor(rows)
-
     record = read_record(checkpoint.path / "config.json")
     scale = read_part(checkpoint.path, ("logit_scale",)).get("")
-    if scale is None or scale.numel() != 1:
+    if scale is None or scale.numel() != 1 or not scale.isfinite():
         raise UsageError("the checkpoint's logit_scale is no number", got=str(checkpoint.path))
     if vision.pooled_width != text.pooled_width:
         raise UsageError(
@@ -301,7 +338,7 @@ def _siglip(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) ->
     return DualEncoder(
         _SigLIPSides(vision, text),
         vision.preprocess,
-        tokenize,
+        _SigLIPTokenizer(text),
         checkpoint,
         device,
         dtype,

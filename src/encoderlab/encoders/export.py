@@ -24,11 +24,11 @@ from encoderlab.encoders.backends.onnx_runtime import EXTRA, lacking, session
 from encoderlab.encoders.backends.probe import pictures
 from encoderlab.encoders.checkpoint import resolve
 from encoderlab.encoders.dual import FAMILIES, DualEncoder, load_dual
-from encoderlab.encoders.preprocessing import as_record
 from encoderlab.encoders.vision import UNTRAINED, VisionEncoder, load_vision
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.models.clip import Tokenizer
 from encoderlab.models.clip.conversion import write_json, write_tokenizer
+from encoderlab.models.preprocessing import as_record
 from encoderlab.progress import detail, note
 from encoderlab.whole_files import replacing_folder
 

@@ -16,8 +16,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from encoderlab.encoders.checkpoint import Checkpoint
-from encoderlab.errors import EncoderLabError, MissingError, UsageError
-from encoderlab.models.folder import INDEX, read_record, shard_files, weight_files
+from encoderlab.errors import EncoderLabError, MissingError, UsageError, WorkError
+from encoderlab.models.folder import read_record, weight_files
 
 TRUST_HINT = "trust_remote_code=True runs the checkpoint's own Python: only for a source you trust"
 SIDES = ("vision", "text")
@@ -78,7 +78,7 @@ def built(make: Callable[[], nn.Module], folder: Path) -> nn.Module:
     with torch.device("meta"):
         needed = sum(one.numel() for one in make().parameters())
     # No number is kept in less than half a byte.
-    held = 2 * sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    held = 2 * sum(file.stat().st_size for file in weight_files(folder))
     if needed > held:
         raise UsageError(
             "the configuration names more weights than the checkpoint has",
@@ -119,6 +119,75 @@ def pretrained(model_class: Any, folder: Path, **more: Any) -> Any:
             want=f"a complete {model_class.__name__}",
         )
     return model
+
+
+def require_finite(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Refuses a network with a weight that is NaN or infinite, in the number format it runs in.
+
+    Raises:
+        UsageError: naming the checkpoint, its tensor, and how many of its numbers.
+    """
+    bad = [
+        name
+        for name, tensor in network.named_parameters()
+        if not name.startswith(UNUSED) and not _is_finite(tensor)
+    ]
+    if not bad:
+        return
+    name, tensor = bad[0], network.get_parameter(bad[0]).detach()
+    hint = "it was damaged, or its training diverged: take another checkpoint"
+    if checkpoint.path.is_dir():
+        stored = next(_not_finite(checkpoint.path), None)
+        if stored is not None:
+            name, tensor = stored
+        else:
+            hint = f"it is too large for {str(tensor.dtype).removeprefix('torch.')}: dtype=float32"
+    raise UsageError(
+        f"the checkpoint {checkpoint.name} has weights that are not finite",
+        got=f"{name} ({int((~tensor.isfinite()).sum()):,} of {tensor.numel():,})",
+        want="numbers",
+        hint=hint,
+    )
+
+
+def require_finite_output(values: Tensor, what: str, model: str) -> None:
+    """Refuses vectors (b, ...) with a number that is NaN or infinite, of a network whose weights
+    are finite: they would go on into an index or a store.
+
+    Args:
+        what: what they are, such as "pooled".
+
+    Raises:
+        WorkError: naming the model, and how many of the rows.
+    """
+    if _is_finite(values):
+        return
+    bad = (~values.isfinite()).flatten(1).any(dim=1)
+    raise WorkError(
+        f"{model} gives vectors that are not finite, so nothing is kept of them",
+        got=f"{what}: {int(bad.sum())} of {len(values)} of a batch",
+        want="numbers",
+        hint="its number format may be too narrow: try --dtype float32",
+    )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if tensor.is_meta or not tensor.is_floating_point() or not tensor.numel():
+        return True
+    if tensor.element_size() == 1:
+        return True  # quantised: eight bits have no reduction in torch
+    # One pass over memory without a copy: NaN spreads to both ends.
+    return all(bool(end.isfinite()) for end in torch.aminmax(tensor.detach()))
+
+
+def _not_finite(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a checkpoint's files that are not finite, by the names they have there."""
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as content:
+            for name in sorted(content.keys()):
+                tensor = content.get_tensor(name)
+                if not name.startswith(UNUSED) and not _is_finite(tensor):
+                    yield name, tensor
 
 
 def require_trust(checkpoint: Checkpoint, trusted: bool) -> None:
@@ -268,8 +337,8 @@ def _read(found: dict[str, Path], prefix: str) -> dict[str, Tensor]:
 
 def _files(folder: Path) -> dict[str, Path]:
     """Which file holds which tensor."""
-    if (folder / INDEX).is_file():
-        return shard_files(folder / INDEX)
-    (whole,) = weight_files(folder)
-    with safe_open(whole, framework="pt") as content:
-        return dict.fromkeys(content.keys(), whole)
+    found: dict[str, Path] = {}
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as content:
+            found.update(dict.fromkeys(content.keys(), file))
+    return found

@@ -135,11 +135,16 @@ class LLMManager:
     def extract_text_embeddings(
         self, texts: Sequence[str], name: str, layer: int | None = None, batch_size: int = BATCH
     ) -> Float[np.ndarray, "n d"]:
-        """The pooled vectors of sentences, fp32, not normalised; of one hidden state if given."""
+        """The pooled vectors of sentences, fp32, not normalised; warns of those that are cut.
+
+        Args:
+            layer: a hidden state to pool instead, as `TextEncoder.encode` counts them.
+        """
         encoder = self.load(name)
+        encoder.count_cut(texts).warn()
         parts = []
         for i in range(0, len(texts), batch_size):
-            found = encoder.encode(
+            found = encoder.encode_batch(
                 texts[i : i + batch_size], layers=() if layer is None else (layer,)
             )
             pooled = found.pooled if layer is None else next(iter(found.layers.values()))

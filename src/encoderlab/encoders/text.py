@@ -6,8 +6,10 @@ CLIP-like model's is its projected text embedding. Shapes: b batch, t tokens, d 
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
-from encoderlab.encoders.layers import layer_numbers
+from encoderlab.encoders.layers import final_norms, layer_numbers
 from encoderlab.encoders.loading import (
     FirstRun,
     built,
@@ -26,15 +28,18 @@ from encoderlab.encoders.loading import (
     load_part,
     pretrained,
     read_config,
+    require_finite,
     silent_loading,
 )
 from encoderlab.encoders.reloading import reloadable
 from encoderlab.encoders.shared import shareable
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.models.clip.conversion import warn_of_other_end
 from encoderlab.models.folder import read_record
-from encoderlab.progress import note
+from encoderlab.progress import note, warn
 
 MAX_LENGTH = 128
+COUNTED_TOGETHER = 10_000
 QUANTISED = ("8bit", "4bit")
 SIDES = ("right", "left")
 # A text encoder whose sentence is one vector that its model projects, not a mean over tokens.
@@ -46,9 +51,10 @@ class TextFeatures:
     """What a model made of a batch of sentences.
 
     Args:
-        pooled: (b, d) one vector per sentence, in fp32, not normalised.
-        layers: the same pooling of the hidden states by layer (0: what enters the first block),
-            as far as they were asked for.
+        pooled: (b, d) one vector per sentence, in fp32, not normalised; a language model's is after
+            the final norm.
+        layers: the same pooling of the hidden states by layer, as far as they were asked for: 0
+            what enters the first block, k what leaves block k, no final norm, as of images.
         tokens: how many tokens of each sentence were read, (b,).
     """
 
@@ -57,11 +63,71 @@ class TextFeatures:
     tokens: Tensor | None = None
 
 
+# For texts, their token ids without padding, and whether a part of each text is lacking.
+CutRows = Callable[[Sequence[str]], Sequence[tuple[Sequence[int], bool]]]
+
+
+class CutTexts:
+    """How many texts are longer than a context, and how many it makes equal.
+
+    Args:
+        model: whose context it is.
+        context: how many tokens of a text are read.
+        called: what the texts are, in the plural.
+    """
+
+    def __init__(self, model: str, context: int, called: str = "texts") -> None:
+        self.model, self.context, self.called = model, context, called
+        self.total = self.cut = 0
+        # Digests: of a million texts of one chunk after the other not one is kept.
+        self._texts_of: dict[int, set[int]] = {}
+        self._cut_rows: set[int] = set()
+
+    def add(self, texts: Sequence[str], cut_rows: CutRows) -> None:
+        """Counts some texts; the same one counts each time it comes."""
+        times = Counter(texts)
+        distinct = list(times)
+        self.total += len(texts)
+        for start in range(0, len(distinct), COUNTED_TOGETHER):
+            part = distinct[start : start + COUNTED_TOGETHER]
+            for text, (ids, is_cut) in zip(part, cut_rows(part), strict=True):
+                if len(ids) < self.context:
+                    continue
+                row = hash(tuple(ids))
+                self._texts_of.setdefault(row, set()).add(hash(text))
+                if is_cut:
+                    self.cut += times[text]
+                    self._cut_rows.add(row)
+
+    @property
+    def made_equal(self) -> int:
+        """How many different texts have the tokens of another one, since a part is lacking."""
+        sizes = (len(self._texts_of[row]) for row in self._cut_rows)
+        return sum(size for size in sizes if size > 1)
+
+    def warn(self) -> None:
+        """Says so, if any was cut."""
+        sentence = self.sentence()
+        if sentence is not None:
+            warn(sentence)
+
+    def sentence(self) -> str | None:
+        """What was cut, in words; None where nothing was."""
+        if not self.cut:
+            return None
+        equal = f"; {self.made_equal:,} different {self.called} become equal"
+        return (
+            f"{self.model}: {self.cut:,} of {self.total:,} {self.called} are longer than the "
+            f"context of {self.context} tokens and are cut{equal if self.made_equal else ''}"
+        )
+
+
 class TextEncoder:
     """A language model or text encoder behind the one face.
 
-    Pooled: the mean of the last hidden state over the attention mask, padding left out, special
-    tokens that the tokenizer adds included. Padding on either side gives the same vector.
+    Pooled: the mean of the last hidden state, after the final norm, over the attention mask,
+    padding left out, special tokens that the tokenizer adds included. Padding on either side gives
+    the same vector.
 
     Args:
         model: gives `last_hidden_state`.
@@ -85,8 +151,7 @@ class TextEncoder:
         if max_length < 1:
             raise UsageError("max_length must be positive", got=max_length)
         # What the positions allow; tokenizers write 10^30 where nobody has set a limit.
-        longest = getattr(model.config, "max_position_embeddings", None) or max_length
-        self.max_length = min(max_length, int(longest))
+        self.max_length = min(max_length, _positions_of(model) or max_length)
         self.padding_side = "right"
         self.width = int(model.config.hidden_size)
         self.n_layers = int(model.config.num_hidden_layers)
@@ -104,16 +169,44 @@ class TextEncoder:
         """Width of the pooled vector."""
         return self.width
 
-    @torch.inference_mode()
     def encode(self, texts: Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
-        """Vectors of a few sentences, one batch.
+        """Vectors of a few sentences, one batch; warns of those that are cut.
 
         Args:
-            layers: which hidden states to pool as well, 0 to `n_layers`; negative from the end.
+            layers: which hidden states to pool as well, 0 to `n_layers`; negative from the end. -1
+                is what leaves the last block, before the final norm; `pooled` is after it.
+
+        Returns:
+            A vector per sentence, and per layer.
 
         Raises:
             UsageError: no text, something that is no text, or a layer that the model does not have.
         """
+        _check_texts(texts)
+        self.count_cut(texts).warn()
+        return self.encode_batch(texts, layers=layers)
+
+    def count_cut(self, texts: Sequence[str]) -> CutTexts:
+        """How many of `texts` are longer than `max_length` tokens."""
+        found = CutTexts(self.name, self.max_length)
+        found.add(texts, self.cut_rows)
+        return found
+
+    def cut_rows(self, texts: Sequence[str]) -> list[tuple[list[int], bool]]:
+        """Token ids of `texts` without padding, and whether a part of the text is lacking."""
+        if not texts:
+            return []
+        whole = self.tokenizer(list(texts), verbose=False).input_ids
+        return [
+            (self.tokenizer(text, truncation=True, max_length=self.max_length).input_ids, True)
+            if len(ids) > self.max_length
+            else (ids, False)
+            for text, ids in zip(texts, whole, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def encode_batch(self, texts: Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
+        """`encode` without a warning, for whoever warns of all batches together."""
         _check_texts(texts)
         chosen = layer_numbers(layers, self.n_layers)
         ids, mask = self.padded(texts)
@@ -122,11 +215,12 @@ class TextEncoder:
             more["position_ids"] = _positions(mask)
         if "use_cache" in self._accepted:
             more["use_cache"] = False
-        with self._first_run:
+        with self._first_run, final_norms(self.model, bool(chosen)) as norms:
             out = self.model(input_ids=ids, attention_mask=mask, **more)
+        hidden = norms.undone(getattr(out, "hidden_states", None) or ())
         return TextFeatures(
             _masked_mean(out.last_hidden_state, mask),
-            {k: _masked_mean(out.hidden_states[k], mask) for k in chosen},
+            {k: _masked_mean(hidden[k], mask) for k in chosen},
             mask.sum(dim=1),
         )
 
@@ -176,7 +270,7 @@ class ProjectedTextEncoder(TextEncoder):
         return int(width or self.width)
 
     @torch.inference_mode()
-    def encode(self, texts: Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
+    def encode_batch(self, texts: Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
         _check_texts(texts)
         if layers:
             raise UsageError(
@@ -246,12 +340,15 @@ def load_text(
         tokenizer = _tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
         if device_map is None and quantize is None:
             model = model.to(where, kind)
+        require_finite(model, checkpoint)
         if checkpoint.family in PROJECTED and tokenizer.pad_token is None:
             raise UsageError(
                 "the checkpoint's tokenizer names no token to pad with",
                 got=str(checkpoint.path),
                 want="pad_token in tokenizer_config.json: the model reads sentences of one length",
             )
+        if checkpoint.family == "clip":
+            _mend_end(model, tokenizer, checkpoint)
         encoder = ProjectedTextEncoder if checkpoint.family in PROJECTED else TextEncoder
         return encoder(model, tokenizer, checkpoint, where, kind, max_length)
 
@@ -283,7 +380,11 @@ def _load(
             "siglip": transformers.SiglipTextModel,
             "siglip2": transformers.Siglip2TextModel,
         }[family]
-        return pretrained(alone, folder, dtype=dtype)
+        part = copy.deepcopy(config.text_config)
+        if family == "clip":
+            # CLIPModel takes the width of its space from the top level, whatever a part says.
+            part.projection_dim = config.projection_dim
+        return pretrained(alone, folder, dtype=dtype, config=part)
     inner = getattr(config, "text_config", None)
     if inner is not None and getattr(config, "vision_config", None) is not None:
         # A model with eyes (Gemma 3, PaliGemma, InternVL): its language part alone, without loading
@@ -334,6 +435,36 @@ def _is_plain_fast(folder: Path) -> bool:
         return False
     said = read_record(config).get("tokenizer_class")
     return said in ("PreTrainedTokenizerFast", "TokenizersBackend")
+
+
+def _mend_end(model: Any, tokenizer: Any, checkpoint: Checkpoint) -> None:
+    """Lets a CLIP pool where its tokenizer ends a text, and warns, if it looks for another token.
+
+    Raises:
+        UsageError: the tokenizer ends texts with no token of its own.
+    """
+    looked_for, written = model.config.eos_token_id, tokenizer.eos_token_id
+    if (tokenizer("a").input_ids or [None])[-1] != written:
+        raise UsageError(
+            "the checkpoint's tokenizer does not mark the end of a text, where CLIP pools",
+            got=str(checkpoint.path),
+            want=f"{tokenizer.eos_token!r} behind every text",
+        )
+    # 2 stands for "the largest id of each row" (transformers, modeling_clip.py).
+    if looked_for not in (2, written):
+        warn_of_other_end(checkpoint.path, looked_for, written)
+        model.config.eos_token_id = model.text_model.eos_token_id = written
+
+
+def _positions_of(model: Any) -> int | None:
+    """How many tokens the model has positions for; None where it sets no limit."""
+    for name, module in model.named_modules():
+        padding, table = (getattr(module, key, None) for key in ("padding_idx", "weight"))
+        if "position" in name and padding is not None and table is not None:
+            # RoBERTa and what follows it count from behind the row of padding: 514 rows, 512 tokens
+            return int(table.shape[0]) - padding - 1
+    longest = getattr(model.config, "max_position_embeddings", None)
+    return int(longest) if longest and longest > 0 else None
 
 
 def _known_ids(model: Any) -> int:

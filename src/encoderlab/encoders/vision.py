@@ -29,13 +29,18 @@ from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.families import adapter_of
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
-from encoderlab.encoders.layers import layer_numbers
-from encoderlab.encoders.loading import FirstRun, read_config, silent_loading
-from encoderlab.encoders.preprocessing import read_preprocess
+from encoderlab.encoders.layers import final_norms, layer_numbers
+from encoderlab.encoders.loading import (
+    FirstRun,
+    read_config,
+    require_finite,
+    silent_loading,
+)
 from encoderlab.encoders.reloading import reloadable
 from encoderlab.encoders.shared import shareable
 from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess
+from encoderlab.models.preprocessing import read_preprocess
 
 UNTRAINED = "untrained:"
 CLASS_TOKEN = re.compile(r"\b(cls|class)_\w*(token|embedding)")
@@ -47,8 +52,8 @@ class VisionFeatures:
     """What an encoder saw in a batch of images.
 
     Args:
-        patches: (b, h*w, d) last hidden state of the patches in reading order; neither CLS nor
-            registers are among them.
+        patches: (b, h*w, d) last hidden state of the patches in reading order, after the final norm
+            where the family has one; neither CLS nor registers are among them.
         grid: (h, w).
         cls: (b, d), or None where the tower has none.
         pooled: (b, p), the one vector per image; see the adapter's docstring for which it is. Not
@@ -243,7 +248,8 @@ class VisionEncoder:
         """Features of images that `preprocess.to_bytes` has made; tensors in `dtype` on `device`.
 
         Args:
-            layers: which hidden states, 0 to `n_layers`; negative ones count from the end.
+            layers: which hidden states, 0 to `n_layers`; negative ones count from the end. -1 is
+                what leaves the last block, before the final norm; `patches` are after it.
             attention: the attention maps of which blocks, 1 to `n_layers` or negative.
 
         Raises:
@@ -263,8 +269,9 @@ class VisionEncoder:
             seen = Seen(tokens)
         else:
             eager = self.eager_attention() if blocks else contextlib.nullcontext()
-            with self._first_run, eager:
+            with self._first_run, eager, final_norms(self.tower, bool(chosen)) as norms:
                 seen = self.look(ready.to(self.dtype), **wanted)
+            seen = replace(seen, hidden=norms.undone(seen.hidden))
         special = self.special_tokens
         self.require_grid(seen.tokens, special)
         patches = seen.tokens[:, special:]
@@ -475,7 +482,8 @@ def _load(
     adapter = _adapter(checkpoint.family)
     config = read_config(checkpoint, trust_remote_code)
     vision = adapter.vision_config(config)
-    preprocess = read_preprocess(folder, own_side(vision), size)
+    usual = image_processor(checkpoint.family)
+    preprocess = read_preprocess(folder, usual, own_side(vision), size)
     if size is not None and not adapter.any_resolution:
         raise UsageError(
             "this family takes only the resolution it was trained at",
@@ -486,6 +494,14 @@ def _load(
     with silent_loading(name):
         tower = adapter.load_tower(folder, config, trust_remote_code)
         encoder = adapter(tower, preprocess, checkpoint, where, kind)
+    require_finite(encoder.tower, checkpoint)
+    if size is None and any(encoder._resizing().values()):
+        raise UsageError(
+            "the checkpoint's preprocessing does not give the size that its tower takes",
+            got=f"{preprocess.shape[0]} x {preprocess.shape[1]} for {name}",
+            want=f"{own_side(vision)} x {own_side(vision)}",
+            hint="resolution=(height, width) interpolates the tower's positions",
+        )
     patch = encoder.patch_size
     if size is not None and (size[0] % patch or size[1] % patch or min(size) < patch):
         raise UsageError(
@@ -515,6 +531,15 @@ def untrained(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
 def names_class_token(tower: nn.Module) -> bool:
     """Whether a weight of the tower is called a class token, as every family calls its own."""
     return any(CLASS_TOKEN.search(name) for name, _ in tower.named_parameters())
+
+
+def image_processor(family: str) -> str:
+    """The image processor that transformers takes for a `model_type` whose files name none."""
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+
+    # A tower alone is prepared for as its family is; where none is known, as a ViT.
+    names = IMAGE_PROCESSOR_MAPPING_NAMES.get(family.removesuffix("_vision_model"), {})
+    return names.get("torchvision") or names.get("pil") or "ViTImageProcessor"
 
 
 def own_side(config: Any) -> int | None:
@@ -557,7 +582,9 @@ def _of_training_run(
         adapter = _adapter(config.model_type)
         with silent_loading(checkpoint.name):
             tower = adapter.load_tower(Path(folder), config, False)
-    return adapter(tower, model.preprocess, checkpoint, device, dtype)
+    encoder = adapter(tower, model.preprocess, checkpoint, device, dtype)
+    require_finite(encoder.tower, checkpoint)
+    return encoder
 
 
 def _nearest(pixels: int, patch: int) -> int:

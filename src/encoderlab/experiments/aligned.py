@@ -14,6 +14,7 @@ import numpy as np
 
 from encoderlab.errors import UsageError
 from encoderlab.experiments.left_out import LeftOut, as_records, as_warnings, left_out
+from encoderlab.progress import kept_warnings
 
 if TYPE_CHECKING:
     from encoderlab.features.extract import StoredFeatures
@@ -55,6 +56,7 @@ class Aligned:
             them, so that they do not depend on the order of the samples.
         findings: what to know before believing a number.
         copies: how many samples show the image of another one, and are part of its row.
+        cut: for each LLM with a text that is longer than its context, how many there are.
     """
 
     ids: tuple[str, ...]
@@ -71,6 +73,7 @@ class Aligned:
     findings: tuple[Finding, ...] = ()
     skipped: LeftOut = ()
     copies: int = 0
+    cut: tuple[str, ...] = ()
     cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -121,7 +124,7 @@ class Aligned:
     def warnings(self) -> tuple[str, ...]:
         """What the record warns of."""
         serious = tuple(one.what for one in self.findings if one.serious)
-        return (*serious, *as_warnings(self.skipped))
+        return (*serious, *as_warnings(self.skipped), *self.cut)
 
 
 def gather(
@@ -207,10 +210,13 @@ def gather(
     unreadable = {one.id: one for _, stored in loaded for one in stored.skipped}
     texts = [" ".join(sample.texts) for sample in samples]
     text: dict[str, Features] = {}
+    cut: list[str] = []
     for name in llms or ():
         llm = load_text(name, device, dtype)
         numbers = range(llm.n_layers + 1) if layers else range(0)
-        said = extract_texts(llm, texts, place, layers=numbers, batch_size=batch_size)
+        with kept_warnings() as warned:
+            said = extract_texts(llm, texts, place, layers=numbers, batch_size=batch_size)
+        cut += warned
         text[name] = Features(
             name,
             llm.family,
@@ -248,6 +254,7 @@ def gather(
         tuple(findings),
         left_out(list(unreadable.values())),
         len(shown) - len(samples),
+        tuple(cut),
     )
 
 

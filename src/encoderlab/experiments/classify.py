@@ -16,6 +16,7 @@ from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError, did_you_mean
 from encoderlab.experiments.left_out import as_lines, as_records, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text
+from encoderlab.progress import kept_warnings
 from encoderlab.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -162,10 +163,11 @@ def run(
     sentences = _templates(templates, names)
     answers = _answers(samples, labels_csv, image_dir, names)
     encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
-    vectors = []
-    for name in names:
-        used = sentences or (TEMPLATES_KO if _is_hangul(name) else TEMPLATES)
-        vectors.append(class_vector(encoder.embed_texts([t.replace("{}", name) for t in used])))
+    used = [sentences or (TEMPLATES_KO if _is_hangul(name) else TEMPLATES) for name in names]
+    texts = [t.replace("{}", name) for name, own in zip(names, used, strict=True) for t in own]
+    ends = np.cumsum([len(own) for own in used])
+    with kept_warnings() as warned:
+        vectors = [class_vector(part) for part in np.split(encoder.embed_texts(texts), ends[:-1])]
     embedded = embed_samples(encoder, samples, batch_size)
     if not embedded.samples:
         raise UsageError(
@@ -203,7 +205,7 @@ def run(
         encoder.name, encoder.fingerprint,
         str(encoder.device), encoder.ran_in, tuple(names),
         tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
-        predictions, accuracy, skipped, tuple(warnings),
+        predictions, accuracy, skipped, (*warnings, *warned),
     )  # fmt: skip
     if save_csv is not None:
         _save(result, Path(save_csv), top_k)

@@ -338,10 +338,8 @@ def _questions(encoder: VisionEncoder, samples: Sequence[Sample]) -> dict[str, Q
     labels = [sample.label or "" for sample in samples]
     names = sorted(set(labels))
     if all(labels) and 2 <= len(names) <= min(MOST_CLASSES, len(labels) // FEWEST_PER_CLASS):
-        vectors = [
-            class_vector(dual.embed_texts([t.format(name.replace("_", " ")) for t in TEMPLATES]))
-            for name in names
-        ]
+        said = [t.format(name.replace("_", " ")) for name in names for t in TEMPLATES]
+        vectors = [class_vector(x) for x in np.split(dual.embed_texts(said), len(names))]
         found["zero_shot"] = Question(
             torch.from_numpy(np.stack(vectors)).float(),
             np.array([names.index(one) for one in labels]),

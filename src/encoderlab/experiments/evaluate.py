@@ -10,6 +10,7 @@ from encoderlab.data import read_samples
 from encoderlab.errors import UsageError
 from encoderlab.experiments.left_out import as_lines, as_records, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text
+from encoderlab.progress import kept_warnings
 
 if TYPE_CHECKING:
     from encoderlab.metrics.retrieval import Retrieval
@@ -129,11 +130,11 @@ def run(
         )
     texts = [text for sample in embedded.samples for text in sample.texts]
     owner = np.repeat(np.arange(len(embedded.samples)), [len(s.texts) for s in embedded.samples])
-    found = retrieval(
-        embedded.vectors, encoder.embed_texts(texts), image_of_text=owner, texts=texts
-    )
+    with kept_warnings() as warned:
+        text_vectors = encoder.embed_texts(texts)
+    found = retrieval(embedded.vectors, text_vectors, image_of_text=owner, texts=texts)
     skipped = left_out(embedded.skipped)
-    warnings = list(as_warnings(skipped))
+    warnings = [*as_warnings(skipped), *warned]
     if len(samples) < len(named):
         warnings.append(
             f"{len(named):,} images are copies of {len(samples):,}: the copies of one count as "

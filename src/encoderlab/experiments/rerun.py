@@ -101,7 +101,7 @@ def run(*, out: Path | None = None, run_folder: str) -> RerunResult:
         result=again,
         text=done.result.to_text(),
         differences=tuple(_differences(before.result, again)),
-        warnings=tuple(getattr(done.result, "warnings", ())),
+        warnings=(*getattr(done.result, "warnings", ()), *done.warnings),
     )
 
 

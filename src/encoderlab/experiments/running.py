@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from encoderlab.errors import UsageError
 from encoderlab.processes import is_follower
+from encoderlab.progress import kept_warnings
 from encoderlab.reports import run_folder
 from encoderlab.settings.commands import Command
 from encoderlab.settings.common import TALK
@@ -41,11 +42,16 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class Done:
-    """A finished run: its result, and the folder that keeps it, if any does."""
+    """A finished run: its result, and the folder that keeps it, if any does.
+
+    Args:
+        warnings: what was warned of on the way and is not in the result.
+    """
 
     result: Any
     folder: Path | None
     seconds: float
+    warnings: tuple[str, ...] = ()
 
     @staticmethod
     def plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -105,19 +111,21 @@ def _performed(
         if name not in taken:
             parameters.pop(name, None)
     started, clock = datetime.now(UTC), time.perf_counter()
-    result = experiment(out=out, **parameters)
+    with kept_warnings() as warned:
+        result = experiment(out=out, **parameters)
     seconds = time.perf_counter() - clock
+    warnings = (*getattr(result, "warnings", ()), *warned)
     if not command.leaves_folder or out is None or is_follower():
-        return Done(result, None, seconds)
+        return Done(result, None, seconds, tuple(warned))
     if folder is not None:
         values = _with_folder(values, folder)
     run = run_folder.record(
-        command.name, command_line, values, result.to_json(), getattr(result, "warnings", ()),
+        command.name, command_line, values, result.to_json(), tuple(dict.fromkeys(warnings)),
         seconds=seconds, started=started,
     )  # fmt: skip
     if hasattr(result, "write_report"):
         result.write_report(out, run)
-    return Done(result, run_folder.write(out, run), seconds)
+    return Done(result, run_folder.write(out, run), seconds, tuple(warned))
 
 
 def load(command: Command) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import UsageError
 from encoderlab.experiments.tables import Block, Table, as_text
+from encoderlab.progress import kept_warnings
 from encoderlab.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def run(
     index.check_k(k)  # before a model is loaded for nothing
     encoder = load_dual(model or index.model, device, dtype)
     index.use(encoder)
-    found = index.find(query if query is not None else Path(str(image)), k, where, exact)
+    with kept_warnings() as warned:
+        found = index.find(query if query is not None else Path(str(image)), k, where, exact)
     hits = tuple(found.hits[0])
     asked = query if query is not None else str(image)
     if html is not None:
@@ -117,5 +119,5 @@ def run(
         write_whole(Path(html), gallery("Search results", about, [(asked, hits)]))
     return SearchResult(
         asked, db, encoder.name, encoder.fingerprint, *encoder.where, hits, html,
-        len(index), found.approximate, found.unindexed, where,
+        len(index), found.approximate, found.unindexed, where, tuple(warned),
     )  # fmt: skip

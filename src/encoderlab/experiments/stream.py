@@ -17,9 +17,10 @@ from encoderlab.data.sample import Sample, merge_copies
 from encoderlab.errors import UsageError
 from encoderlab.experiments.left_out import LeftOut, as_records, left_out
 from encoderlab.experiments.tables import Block, Table, as_text, notes, table
-from encoderlab.progress import note
+from encoderlab.progress import kept_warnings, note
 
 if TYPE_CHECKING:
+    from encoderlab.encoders.text import CutTexts
     from encoderlab.experiments.pairs import Judged, Row
     from encoderlab.features.engines import Engine
     from encoderlab.features.extract import StoredFeatures
@@ -152,8 +153,10 @@ def run(
         streamed.add(stored, by)
         if number > 1 or len(part) < streamed.n:
             note(f"part {number}: {streamed.n:,} pairs so far")
+    with kept_warnings() as warned:
+        for cut in gathering.cut.values():
+            cut.warn()
     result = _judged(streamed, encoders, llms, gathering.facts(data, streamed.n))
-    warned = []
     if gathering.left_out:
         warned.append(f"left out, image or caption unusable: {gathering.left_out:,} of the pairs")
     if gathering.copies:
@@ -187,6 +190,7 @@ class _Gathering:
         self.left_out = 0
         self.copies = 0
         self._images_seen: set[bytes] = set()
+        self.cut: dict[str, CutTexts] = {}
 
     def of(self, part: Sequence[Sample]) -> dict[str, tuple[StoredFeatures, Sequence[int]]]:
         """Model -> its features, and the rows of them of samples that all encoders can read.
@@ -236,15 +240,18 @@ class _Gathering:
             gc.collect()
 
     def _texts(self, texts: Sequence[str]) -> Iterator[tuple[str, StoredFeatures]]:
-        from encoderlab.encoders.text import load_text
+        from encoderlab.encoders.text import CutTexts, load_text
         from encoderlab.features.extract import extract_texts
 
         for name in self.llms:
             llm = load_text(name, *self.where)
             self.fingerprints[name] = llm.fingerprint
+            cut = self.cut.setdefault(name, CutTexts(llm.name, llm.max_length))
             yield (
                 name,
-                extract_texts(llm, texts, self.store, batch_size=self.batch_size, by=self.by),
+                extract_texts(
+                    llm, texts, self.store, batch_size=self.batch_size, by=self.by, cut=cut
+                ),
             )
             del llm
             gc.collect()

@@ -193,7 +193,7 @@ def run(
     pairs = Pairs(train.samples, model.tokenizer, model.preprocess, train.pixels, units=units)
     if not (pairs.in_memory or num_workers):
         num_workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 2) // mine().local_world))
-    warnings = findings(pairs, train, val, recipe.batch_size, multi_positive)
+    warnings = findings(pairs, train, val, recipe.batch_size, multi_positive, classes)
     share = false_negative_share(pairs, recipe.batch_size)
     if share and multi_positive:
         note(f"several right answers: {share:.1%} of the rows of a batch; all count as right")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from encoderlab.data.sample import Sample
 from encoderlab.encoders.layers import layer_numbers
-from encoderlab.encoders.text import TextEncoder
+from encoderlab.encoders.text import CutTexts, TextEncoder
 from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import UsageError
 from encoderlab.features.engines import LOCAL, Engine, engine
@@ -128,14 +128,23 @@ def extract_texts(
     batch_size: int = BATCH,
     chunk_size: int = CHUNK,
     by: str | Engine = LOCAL,
+    cut: CutTexts | None = None,
 ) -> StoredFeatures:
     """The pooled vector of every text, and of the hidden states `layers` ("mean@K").
+
+    Args:
+        cut: counts the texts that are longer than the model's context, for whoever extracts part by
+            part; otherwise this warns of them, stored ones included.
 
     Raises:
         UsageError: a layer that the model does not have.
         WorkError: no room on the disk, or out of memory with one sentence at a time.
     """
     work = TextWork(encoder, tuple(layer_numbers(layers, encoder.n_layers)))
+    if cut is None:
+        encoder.count_cut(texts).warn()
+    else:
+        cut.add(texts, encoder.cut_rows)
     return _extract(work, list(texts), store, batch_size, chunk_size, engine(by))
 
 

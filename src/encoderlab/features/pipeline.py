@@ -20,6 +20,7 @@ from torch import Tensor
 
 from encoderlab.data.decode import ImageError
 from encoderlab.data.sample import Sample
+from encoderlab.encoders.loading import require_finite_output
 from encoderlab.errors import WorkError
 from encoderlab.features.store import for_disk
 from encoderlab.models.clip import Preprocess
@@ -58,7 +59,7 @@ class Decoded:
 def decode_for(preprocess: Preprocess, sample: Sample) -> Decoded | str:
     """The pixels of a sample as a tower takes them, or the reason why there are none."""
     try:
-        image = sample.load(min_side=max(preprocess.resize_to or 0, *preprocess.shape))
+        image = sample.load(min_side=preprocess.min_side)
     except ImageError as error:
         return error.reason
     return Decoded(preprocess.to_bytes(image), image.size)
@@ -94,8 +95,9 @@ def prepared_ahead(
 class _Copied:
     """What was computed, on its way into this memory: from a GPU beside what it computes next."""
 
-    def __init__(self, computed: Computed) -> None:
+    def __init__(self, computed: Computed, model: str) -> None:
         self.there: dict[str, Tensor] = dict(computed)
+        self.model = model
         self.done: torch.cuda.Event | None = None
         if any(one.device.type == "cuda" for one in computed.values()):
             self.there = {name: _into_pinned(one) for name, one in computed.items()}
@@ -103,9 +105,15 @@ class _Copied:
             self.done.record()
 
     def arrays(self) -> Arrays:
-        """The rows, as soon as they are here."""
+        """The rows, as soon as they are here.
+
+        Raises:
+            WorkError: a value is not finite.
+        """
         if self.done is not None:
             self.done.synchronize()
+        for name, values in self.there.items():
+            require_finite_output(values, name, self.model)
         return {name: for_disk(one) for name, one in self.there.items()}
 
 
@@ -144,7 +152,7 @@ class FittingBatch:
         while start < count:
             try:
                 rows = slice(start, min(start + self.size, count))
-                parts.append(_Copied(self.compute(rows)).arrays)
+                parts.append(_Copied(self.compute(rows), self.name).arrays)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_memory(error):
                     raise

@@ -118,9 +118,15 @@ class TextWork(_Travels):
     @property
     def keys(self) -> dict[str, ShelfKey]:
         """One shelf per vector."""
-        names = ["pooled", *(f"mean@{k}" for k in self.layers)]
         described = {"max_length": self.encoder.max_length}
-        return _keys(self.encoder, described, names, self.encoder.where[1])
+        ran_in = self.encoder.where[1]
+        # Version 0.1 stored the last one behind the final norm: that is another feature.
+        raw = {**described, "layers": "before the final norm"}
+        layers = [f"mean@{k}" for k in self.layers]
+        return {
+            **_keys(self.encoder, described, ["pooled"], ran_in),
+            **_keys(self.encoder, raw, layers, ran_in),
+        }
 
     def preparing(self) -> Callable[[str], list[str]]:
         """In a list, since a bare text would be a reason."""
@@ -128,7 +134,7 @@ class TextWork(_Travels):
 
     def compute(self, rows: list[list[str]]) -> dict[str, Tensor]:
         """The vectors of a batch."""
-        seen = self.encoder.encode([row[0] for row in rows], layers=self.layers)
+        seen = self.encoder.encode_batch([row[0] for row in rows], layers=self.layers)
         return {"pooled": seen.pooled, **{f"mean@{k}": seen.layers[k] for k in self.layers}}
 
 

@@ -28,6 +28,7 @@ from encoderlab.metrics.matrix import (
     is_constant,
     matrix,
     median,
+    require_finite,
     require_same_count,
 )
 from encoderlab.metrics.score import Score, undefined
@@ -390,6 +391,8 @@ def _unit_forms(grams: Sequence[Gram]) -> Float[Tensor, "m n2"]:
 
 
 def _by_moments(x: Matrix, y: Matrix, estimator: str) -> Score:
+    for name, features in (("X", x), ("Y", y)):
+        require_finite(torch.as_tensor(features), name)
     part = np.arange(len(x)) * SHARDS // len(x)
     shards = []
     for number in range(SHARDS):

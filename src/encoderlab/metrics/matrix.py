@@ -31,16 +31,28 @@ def matrix(x: Matrix, name: str = "features") -> Float[Tensor, "n d"]:
         raise UsageError(
             f"{name} must be a matrix with a row per sample", got=f"shape {tuple(found.shape)}"
         )
-    found = found.to(torch.float64)
+    require_finite(found, name)
+    return found.to(torch.float64)
+
+
+def require_finite(features: Float[Tensor, "n d"], name: str) -> None:
+    """Refuses values that are not finite. Whoever goes through features in parts asks about the
+    whole first, so that the row it names is the caller's.
+
+    Raises:
+        UsageError: naming how many rows, and the first.
+    """
     # One pass where all is well; which row is to blame is looked for only where it is not.
-    if not bool(found.sum().isfinite()) and bool((bad := ~found.isfinite().all(dim=1)).any()):
+    if bool(features.sum().isfinite()):
+        return
+    bad = ~features.isfinite().flatten(1).all(dim=1)
+    if bool(bad.any()):
         raise UsageError(
-            f"{int(bad.sum())} of {len(found)} rows of {name} are not finite",
+            f"{int(bad.sum())} of {len(features)} rows of {name} are not finite",
             got=f"the first is row {int(bad.nonzero()[0])}",
             want="numbers",
             hint="the model has diverged or an image is broken",
         )
-    return found
 
 
 def centred(x: Matrix, name: str = "features") -> Float[Tensor, "n d"]:

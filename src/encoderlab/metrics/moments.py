@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.errors import UsageError
-from encoderlab.metrics.matrix import Matrix, matrix, require_same_count
+from encoderlab.metrics.matrix import Matrix, matrix, require_finite, require_same_count
 from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
 from encoderlab.whole_files import replacing
@@ -69,6 +69,8 @@ class Moments:
             UsageError: as `of`, or other models or widths than before.
         """
         count = require_same_count(features)
+        for name, x in features.items():
+            require_finite(torch.as_tensor(x), name)
         for start in range(0, count, BLOCK):
             rows = slice(start, start + BLOCK)
             part = {name: matrix(x[rows], name) for name, x in features.items()}

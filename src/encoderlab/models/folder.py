@@ -32,25 +32,25 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors that hold the weights: one, or all that an index names.
+    """The safetensors that hold the weights: one, or all that an index names. As transformers does,
+    model.safetensors goes before an index, which may be of an earlier save.
 
     Raises:
         MissingError: a file is not there.
         UsageError: the index is none, or names a file elsewhere.
     """
-    index = folder / INDEX
+    whole, index = folder / WEIGHTS, folder / INDEX
+    if whole.is_file():
+        return [whole]
     if index.is_file():
         return sorted(set(shard_files(index).values()))
-    whole = folder / WEIGHTS
-    if not whole.is_file():
-        pickled = any(folder.glob("*.bin"))
-        only = " (only pickled weights are there, and those are not opened)" if pickled else ""
-        raise MissingError(
-            "the checkpoint has no weights in safetensors",
-            got=f"no {whole}{only}",
-            hint="convert it with transformers' save_pretrained",
-        )
-    return [whole]
+    pickled = any(folder.glob("*.bin"))
+    only = " (only pickled weights are there, and those are not opened)" if pickled else ""
+    raise MissingError(
+        "the checkpoint has no weights in safetensors",
+        got=f"no {whole}{only}",
+        hint="convert it with transformers' save_pretrained",
+    )
 
 
 def shard_files(index: Path) -> dict[str, Path]:

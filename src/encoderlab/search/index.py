@@ -567,7 +567,7 @@ class Index:
                 raise UsageError("the query is blank", got=query, want="a sentence")
             return self.encoder.embed_texts([query])[0]
         if isinstance(query, Path | Image.Image):
-            image = open_image(query, min_side=self.encoder.image_size)
+            image = open_image(query, min_side=self.encoder.preprocess.min_side)
             return self.encoder.embed_images([image])[0]
         return self._unit(query, "")
 

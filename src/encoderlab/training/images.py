@@ -81,7 +81,7 @@ def decode_all(
 
     def decode(position: int) -> str | None:
         try:
-            picture = samples[position].load(min_side=side)
+            picture = samples[position].load(min_side=preprocess.min_side)
         except (ImageError, MissingError) as error:
             return str(error)
         if keep:

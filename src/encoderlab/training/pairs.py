@@ -115,7 +115,7 @@ class Pairs(Dataset):
         bad: list[int] = []
         for row, image in enumerate(images):
             try:
-                picture = self.samples[image].load(min_side=side)
+                picture = self.samples[image].load(min_side=self.preprocess.min_side)
             except ImageError as error:
                 bad.append(row)
                 self._leave_out(str(error))

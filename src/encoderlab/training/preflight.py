@@ -6,9 +6,11 @@ Pure checks on what has been read; decides nothing and stops nothing.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
+from encoderlab.encoders.text import CutTexts
 from encoderlab.training.images import Checked
 from encoderlab.training.pairs import Pairs, Schedule, positives_of
 
@@ -16,10 +18,28 @@ BATCHES_LOOKED_AT = 20
 
 
 def findings(
-    pairs: Pairs, train: Checked, val: Checked, batch_size: int, multi_positive: bool
+    pairs: Pairs,
+    train: Checked,
+    val: Checked,
+    batch_size: int,
+    multi_positive: bool,
+    classes: Sequence[str] = (),
 ) -> list[str]:
-    """Sentences about leakage, false negatives and images that could not be read."""
+    """Sentences about leakage, false negatives, images that could not be read and texts that are
+    cut.
+
+    Args:
+        classes: names that the validation images are classified by.
+    """
     found = []
+    captions = {
+        f"{name} captions": [text for sample in checked.samples for text in sample.texts]
+        for name, checked in (("training", train), ("validation", val))
+    }
+    for name, texts in {**captions, "zero-shot classes": classes}.items():
+        cut = CutTexts("the text encoder", pairs.tokenizer.context_length, name)
+        cut.add(texts, pairs.tokenizer.cut_rows)
+        found += [] if (sentence := cut.sentence()) is None else [sentence]
     for name, checked in (("training", train), ("validation", val)):
         if checked.skipped:
             first, why = checked.skipped[0]

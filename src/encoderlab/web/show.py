@@ -36,7 +36,8 @@ def answer(outcome: Outcome) -> str:
     if outcome.error:
         return notice(html.escape(outcome.error), "alert")
     assert outcome.done is not None
-    blocks: Sequence[Block] = outcome.done.result.blocks()
+    warnings = [f"! {one}" for one in outcome.done.warnings]
+    blocks: Sequence[Block] = [*outcome.done.result.blocks(), *warnings]
     return f"<div class=answer>{''.join(block(one, outcome) for one in blocks)}</div>"
 
 

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from encoderlab.data.synthetic import KINDS, render_arrays
 from encoderlab.encoders.hardware import choose_device, choose_dtype
-from encoderlab.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from encoderlab.models.clip import Preprocess
+from encoderlab.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, as_record
 from encoderlab.progress import note, progress
 from encoderlab.training.augment import Augmentation, augment
 from encoderlab.training.images import decode_all
@@ -215,19 +215,6 @@ def save(tower: Any, preprocess: Preprocess, steps: int, out: Path) -> Path:
     """A Hugging Face Dinov2Model folder in fp16."""
     tower.config.encoderlab = {"trained_steps": steps}
     tower.half().save_pretrained(out)
-    square = {"height": preprocess.size, "width": preprocess.size}
-    record = {
-        "image_processor_type": "BitImageProcessor",
-        "do_resize": True,
-        "size": square,
-        "resample": preprocess.resample,
-        "do_center_crop": False,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(preprocess.mean),
-        "image_std": list(preprocess.std),
-        "do_convert_rgb": True,
-    }
+    record = as_record(preprocess, "Bit")
     write_whole(out / "preprocessor_config.json", json.dumps(record, indent=2) + "\n")
     return out

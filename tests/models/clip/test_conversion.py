@@ -237,7 +237,7 @@ def test_pickled_weights_are_not_opened(our_clip: CLIP, tmp_path: Path) -> None:
         ("config.json", ("vision_config", "image_size"), "32", "image_size of the image encoder"),
         ("config.json", ("text_config",), [1], "a value in the checkpoint's files makes no sense"),
         ("preprocessor_config.json", ("image_std",), [0, 1, 1], "standard deviation of pixels"),
-        ("preprocessor_config.json", ("image_mean",), 3, "makes no sense"),
+        ("preprocessor_config.json", ("image_mean",), [3], "makes no sense"),
         ("preprocessor_config.json", ("resample",), "x", "unknown resampling filter"),
         ("tokenizer.json", ("model",), None, "tokenizer"),
         ("tokenizer.json", ("added_tokens",), 3, "tokenizer|makes no sense"),
@@ -275,6 +275,7 @@ def test_an_index_of_shards_cannot_leave_its_folder(
     our_clip: CLIP, tmp_path: Path, name: str
 ) -> None:
     folder = our_clip.save_pretrained(tmp_path)
+    (folder / "model.safetensors").unlink()  # it would go before the index
     index = {"weight_map": {"logit_scale": name}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UsageError, match="leaves the checkpoint's folder"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,7 +58,10 @@ class CLIPVision(CLIPTowerAlone):
     def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
         from transformers import CLIPVisionModelWithProjection
 
-        return pretrained(CLIPVisionModelWithProjection, folder)
+        # CLIPModel takes the width of its space from the top level, whatever a tower's part says.
+        vision = copy.deepcopy(config.vision_config)
+        vision.projection_dim = config.projection_dim
+        return pretrained(CLIPVisionModelWithProjection, folder, config=vision)
 
     @property
     def pooled_width(self) -> int:

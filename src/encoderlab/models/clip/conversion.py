@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ from encoderlab.models.clip.config import (
     ViTConfig,
     check_held,
 )
-from encoderlab.models.clip.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
+from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.tokenizer import END, START, Tokenizer
 from encoderlab.models.folder import WEIGHTS, read_record, weight_files
 from encoderlab.models.hub import local_folder
+from encoderlab.models.preprocessing import as_record, read_preprocess
+from encoderlab.progress import warn
 from encoderlab.whole_files import replacing, write_whole
 
 # What transformers assumes where a config.json is silent (configuration_clip.py).
@@ -94,9 +97,13 @@ def _load(folder: Path, record: dict[str, Any]) -> CLIP:
     check_held(config, sum(tensor.numel() for tensor in theirs.values()))
     tokenizer = None
     if any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
-        text = {**TEXT_DEFAULTS, **record.get("text_config", {})}
+        text = _tower(record, "text", TEXT_DEFAULTS)
         tokenizer = Tokenizer.from_folder(folder, config.text.context_length, _pad_id(folder, text))
         tokenizer.check_fits(config.text.vocab_size)
+        if config.text.end_token_id not in (None, tokenizer.end_id):
+            warn_of_other_end(folder, config.text.end_token_id, tokenizer.end_id)
+            text_tower = replace(config.text, end_token_id=tokenizer.end_id)
+            config = replace(config, text=text_tower)
     notes = record.get("encoderlab", {})
     model = CLIP(
         config,
@@ -112,6 +119,15 @@ def _load(folder: Path, record: dict[str, Any]) -> CLIP:
     return model.eval()
 
 
+def warn_of_other_end(folder: Path, looked_for: object, written: int) -> None:
+    """Says that a text tower looks for the end of a text at a token that its tokenizer does not
+    write there. Taken as it is, it would pool at the first token of every text, before any word."""
+    warn(
+        f"{folder}: eos_token_id={looked_for} of its config.json is not {written}, with which its "
+        "tokenizer ends a text: all texts would be equal, so the tokenizer's is taken"
+    )
+
+
 def save(model: CLIP, folder: Path, *, half: bool = False) -> Path:
     """Writes `model` as a Hugging Face CLIP folder, whole or not at all per file."""
     if isinstance(model.config.vision, ResNetConfig):
@@ -124,7 +140,7 @@ def save(model: CLIP, folder: Path, *, half: bool = False) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     weights = _their_names(model, torch.float16 if half else torch.float32)
     write_weights(weights, folder)
-    write_json(folder / "preprocessor_config.json", _their_preprocess(model.preprocess))
+    write_json(folder / "preprocessor_config.json", as_record(model.preprocess))
     if model.tokenizer is not None:
         write_tokenizer(model.tokenizer, folder)
     write_json(folder / "config.json", _their_config(model, half))
@@ -158,8 +174,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _our_config(record: dict[str, Any]) -> CLIPConfig:
-    text = {**TEXT_DEFAULTS, **(record.get("text_config") or {})}
-    vision = {**VISION_DEFAULTS, **(record.get("vision_config") or {})}
+    text, vision = _tower(record, "text", TEXT_DEFAULTS), _tower(record, "vision", VISION_DEFAULTS)
     for tower in (text, vision):
         if tower["hidden_act"] not in ACTIVATIONS:
             raise UsageError(
@@ -181,6 +196,14 @@ def _our_config(record: dict[str, Any]) -> CLIPConfig:
         ),
         record.get("projection_dim", 512),
     )  # fmt: skip
+
+
+def _tower(record: dict[str, Any], side: str, defaults: dict[str, Any]) -> dict[str, Any]:
+    """One tower's part of a config.json. Files of old versions hold it twice, the second one with
+    `_dict` behind its name: it goes before the first, what it is silent about included."""
+    old = record.get(f"{side}_config_dict")
+    whole = {} if old is None else {**defaults, **old}
+    return {**defaults, **(record.get(f"{side}_config") or {}), **whole}
 
 
 def _their_config(model: CLIP, half: bool) -> dict[str, Any]:
@@ -324,37 +347,14 @@ def _pad_id(folder: Path, text: dict[str, Any]) -> int | None:
 
 
 def _read_preprocess(folder: Path, image_size: int) -> Preprocess:
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        return Preprocess(image_size)
-    record = read_record(path)
-    crops = record.get("do_center_crop", True)
-    return Preprocess(
-        image_size,
-        "crop" if crops else "squash",
-        tuple(record.get("image_mean", OPENAI_MEAN)),
-        tuple(record.get("image_std", OPENAI_STD)),
-        record.get("resample", 3),
-    )
-
-
-def _their_preprocess(preprocess: Preprocess) -> dict[str, Any]:
-    square = {"height": preprocess.size, "width": preprocess.size}
-    crops = preprocess.fit == "crop"
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": preprocess.size} if crops else square,
-        "resample": preprocess.resample,
-        "do_center_crop": crops,
-        "crop_size": square,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(preprocess.mean),
-        "image_std": list(preprocess.std),
-        "do_convert_rgb": True,
-    }
+    preprocess = read_preprocess(folder, "CLIPImageProcessor", image_size)
+    if preprocess.shape != (image_size, image_size):
+        raise UsageError(
+            "the checkpoint's preprocessing does not give the size that its image tower takes",
+            got=f"{preprocess.shape[0]} x {preprocess.shape[1]} in {folder}",
+            want=f"{image_size} x {image_size}",
+        )
+    return preprocess
 
 
 def write_weights(weights: dict[str, Tensor], folder: Path) -> None:

@@ -34,9 +34,10 @@ class Preprocess:
             "squash" resizes both sides, so that the edge of a chart or a table is not lost.
         mean, std: per channel, for values in [0, 1].
         resample: PIL's resampling filter; 3 is bicubic.
-        resize_to: what the short side (or both) are resized to before the middle is cut out, where
-            that is more than `size` (DINOv2: 256, then 224).
-        width: makes the result a rectangle (squashed only).
+        resize_to: what the short side (or both: a side, or height and width) are resized to before
+            the middle is cut out, where that is not the result's size (DINOv2: 256, then 224). What
+            is smaller than the result gets a black edge.
+        width: makes the result a rectangle.
     """
 
     size: int
@@ -44,12 +45,12 @@ class Preprocess:
     mean: tuple[float, float, float] = OPENAI_MEAN
     std: tuple[float, float, float] = OPENAI_STD
     resample: int = int(Image.Resampling.BICUBIC)
-    resize_to: int | None = None
+    resize_to: int | tuple[int, int] | None = None
     width: int | None = None
 
     def __post_init__(self) -> None:
-        for side in (self.size, self.resize_to, self.width):
-            if side is not None and not (type(side) is int and 0 < side <= MOST_SIDE):
+        for side in (*self.shape, *self.resized):
+            if not (type(side) is int and 0 < side <= MOST_SIDE):
                 raise UsageError(
                     "images cannot be resized to this", got=side, want=f"1 to {MOST_SIDE} pixels"
                 )
@@ -72,6 +73,20 @@ class Preprocess:
         """Height and width of what comes out."""
         return self.size, self.size if self.width is None else self.width
 
+    @property
+    def resized(self) -> tuple[int, int]:
+        """Height and width that images are resized to; of "crop" only the short side is taken."""
+        if self.resize_to is None:
+            return self.shape
+        side = self.resize_to
+        return (side, side) if isinstance(side, int) else side
+
+    @property
+    def min_side(self) -> int:
+        """How long the short side of an image must stay when a JPEG is decoded at less than its
+        full size, so that nothing is enlarged that was large enough."""
+        return max(*self.resized, *self.shape)
+
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
         return self.standardise(torch.from_numpy(self.to_bytes(image)).permute(2, 0, 1))
 
@@ -90,17 +105,15 @@ class Preprocess:
         larger = replace(
             self,
             size=self.size * times,
-            resize_to=None if self.resize_to is None else self.resize_to * times,
-            width=None if self.width is None else self.width * times,
+            resize_to=(self.resized[0] * times, self.resized[1] * times),
+            width=self.shape[1] * times,
         )
         return Image.fromarray(larger.to_bytes(image))
 
     def _resized(self, image: Image.Image) -> Image.Image:
         height, width = self.shape
-        target = (width, height)
-        if self.fit == "crop" or self.resize_to is not None:
-            side = self.resize_to or self.size
-            target = (side, side)
+        side, other = self.resized
+        target = (other, side)
         if self.fit == "crop":
             across, down = image.size
             if across <= down:
@@ -126,7 +139,15 @@ class Preprocess:
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Preprocess:
         """The preprocessing that `to_dict` wrote."""
-        return cls(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
+        pair = record.get("resize_to")
+        return cls(
+            **{
+                **record,
+                "mean": tuple(record["mean"]),
+                "std": tuple(record["std"]),
+                "resize_to": tuple(pair) if isinstance(pair, list) else pair,
+            }
+        )
 
 
 @functools.cache

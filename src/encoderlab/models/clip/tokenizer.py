@@ -91,6 +91,13 @@ class Tokenizer:
         rows = [encoding.ids for encoding in self.pipeline.encode_batch(list(texts))]
         return torch.tensor(rows, dtype=torch.long).reshape(len(rows), self.context_length)
 
+    def cut_rows(self, texts: Sequence[str]) -> list[tuple[list[int], bool]]:
+        """Token ids of `texts` without padding, and whether a part of the text is lacking."""
+        return [
+            (one.ids[: sum(one.attention_mask)], bool(one.overflowing))
+            for one in self.pipeline.encode_batch(list(texts))
+        ]
+
     def decode(self, ids: Iterable[int] | Tensor) -> str:
         """The sentence that a row of ids spells, special tokens left out."""
         row = ids.tolist() if isinstance(ids, Tensor) else list(ids)

@@ -14,7 +14,7 @@ from encoderlab.models.clip.conversion import (
     write_tokenizer,
     write_weights,
 )
-from encoderlab.models.clip.preprocess import Preprocess
+from encoderlab.models.preprocessing import as_record
 from encoderlab.models.siglip.siglip import SigLIP
 
 NAMES = {
@@ -38,7 +38,7 @@ def save(model: SigLIP, folder: Path, *, half: bool = False) -> Path:
     """Writes `model` as a SiglipModel folder; each file whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(_their_names(model, torch.float16 if half else torch.float32), folder)
-    write_json(folder / "preprocessor_config.json", _their_preprocess(model.preprocess))
+    write_json(folder / "preprocessor_config.json", as_record(model.preprocess, "Siglip"))
     if model.tokenizer is not None:
         # Without a mask, as SigLIP was trained: its text tower reads the padding.
         write_tokenizer(model.tokenizer, folder, {"model_input_names": ["input_ids"]})
@@ -112,19 +112,4 @@ def _their_config(model: SigLIP, half: bool) -> dict[str, Any]:
             "layer_norm_eps": vision.norm_eps,
         },
         "encoderlab": {"trained_steps": model.trained_steps},
-    }
-
-
-def _their_preprocess(preprocess: Preprocess) -> dict[str, Any]:
-    return {
-        "image_processor_type": "SiglipImageProcessor",
-        "do_resize": True,
-        "size": {"height": preprocess.size, "width": preprocess.size},
-        "resample": preprocess.resample,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(preprocess.mean),
-        "image_std": list(preprocess.std),
-        "do_convert_rgb": True,
     }

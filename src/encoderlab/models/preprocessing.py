@@ -1,0 +1,247 @@
+"""What a checkpoint says about its pixels: read from its files, and written as one.
+
+Takes the file, the keys and the defaults that transformers takes, and makes a `Preprocess` of them;
+refuses what a `Preprocess` cannot do. Needs no image processor of transformers, so checkpoints
+whose processor exists for torchvision only work too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from encoderlab.errors import EncoderLabError, UsageError
+from encoderlab.models.clip.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
+from encoderlab.models.folder import read_record
+from encoderlab.progress import note
+
+Triple = tuple[float, float, float]
+OWN, NESTED = "preprocessor_config.json", "processor_config.json"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+BICUBIC, BILINEAR = 3, 2
+
+# What an image processor of transformers does where its file is silent, and where one differs.
+SILENT: dict[str, Any] = {
+    "do_resize": True, "size": {"height": 224, "width": 224}, "default_to_square": True,
+    "resample": BICUBIC, "do_center_crop": False, "crop_size": None, "do_rescale": True,
+    "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": HALF, "image_std": HALF,
+    "do_pad": False, "pad_size": None,
+}  # fmt: skip
+OPENAI = {"image_mean": OPENAI_MEAN, "image_std": OPENAI_STD}
+IMAGENET = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
+CROP = {"do_center_crop": True, "crop_size": {"height": 224, "width": 224}}
+SHORT = {"size": {"shortest_edge": 224}, "default_to_square": False}
+SIDE_384 = {"size": {"height": 384, "width": 384}}
+PROCESSORS: dict[str, dict[str, Any]] = {
+    "CLIP": {**OPENAI, **CROP, **SHORT},
+    "ChineseCLIP": {**OPENAI, **CROP, **SHORT},
+    "Bit": {**OPENAI, **CROP, **SHORT},
+    "Siglip": {"default_to_square": False},
+    "Siglip2": {"resample": BILINEAR},
+    "ViT": {"resample": BILINEAR},
+    "DeiT": {**CROP, "size": {"height": 256, "width": 256}},
+    "Beit": {"crop_size": {"height": 224, "width": 224}},
+    "Blip": {**OPENAI, **SIDE_384},
+    "GotOcr2": {**OPENAI, **SIDE_384},
+    "Gemma3": {"resample": BILINEAR},
+    "DINOv3ViT": {**IMAGENET, "resample": BILINEAR},
+}
+# Steps that some of them take when their file asks for it, and that a `Preprocess` does not.
+EXTRA_STEPS = ("crop_to_patches", "do_pan_and_scan", "use_square_size")
+
+
+def read_preprocess(
+    folder: Path, usual: str, side: int | None, resolution: tuple[int, int] | None = None
+) -> Preprocess:
+    """How images become the pixels of the checkpoint in `folder`.
+
+    The image processor that processor_config.json holds goes before preprocessor_config.json, as in
+    transformers.
+
+    Args:
+        usual: the image processor of the checkpoint's family, for a file that names none:
+            "CLIPImageProcessor".
+        side: the tower's own image size, for a checkpoint without such a file.
+        resolution: (height, width) to squash to instead of the checkpoint's own size.
+
+    Returns:
+        The same pixels as transformers' PIL image processor.
+
+    Raises:
+        UsageError: a file is damaged, or asks for something else than one fixed size, an optional
+            centre crop, a factor and a standardisation.
+    """
+    path, record = _record(folder)
+    try:
+        return _read(record, usual, side, resolution, path)
+    except EncoderLabError:
+        raise
+    except (TypeError, ValueError, AttributeError, KeyError, ZeroDivisionError) as error:
+        raise UsageError(
+            "the preprocessing of the checkpoint makes no sense",
+            got=f"{path}: {error}",
+            want="sizes in pixels, and three means and standard deviations",
+        ) from error
+
+
+def _read(
+    record: dict[str, Any] | None,
+    usual: str,
+    side: int | None,
+    resolution: tuple[int, int] | None,
+    path: Path,
+) -> Preprocess:
+    if record is None:
+        note(f"preprocessing: {path.parent.name} says nothing, so it is what {usual} does")
+    kind = _kind(record or {}, usual, path)
+    if record is None:
+        record = _at_own_size(kind, side)
+    # A null is no silence: to transformers it is a step that is not taken.
+    values = {**SILENT, **PROCESSORS[kind], **record}
+    _refuse_other_steps(values, path)
+    mean, std = _standardisation(values)
+    if resolution is not None:
+        return Preprocess(
+            resolution[0], "squash", mean, std, values["resample"], width=resolution[1]
+        )
+    if kind == "Siglip2":  # it names no size: the adapter has one for all images
+        return Preprocess(side or 256, "squash", mean, std, values["resample"])
+    size = _size(values["size"], values["default_to_square"], "size", path)
+    short = size.get("shortest_edge")
+    resized = (short, short) if short else (size["height"], size["width"])
+    shape = resized
+    if values["do_center_crop"]:
+        cut = _size(values["crop_size"], True, "crop_size", path)
+        if "height" not in cut:
+            raise _refused(path, "crop_size", values["crop_size"], "height and width")
+        shape = cut["height"], cut["width"]
+    elif short:
+        raise _refused(
+            path, "size", values["size"],
+            "height and width, or a centre crop: else every image gets another shape",
+        )  # fmt: skip
+    _refuse_padding(values, shape, path)
+    plain = resized == shape and (not short or shape[0] == shape[1])
+    to: int | tuple[int, int] | None = None if plain else resized
+    if isinstance(to, tuple) and to[0] == to[1]:
+        to = to[0]
+    width = None if shape[0] == shape[1] else shape[1]
+    fit: Literal["crop", "squash"] = "crop" if short else "squash"
+    return Preprocess(shape[0], fit, mean, std, values["resample"], resize_to=to, width=width)
+
+
+def as_record(preprocess: Preprocess, kind: str = "CLIP") -> dict[str, Any]:
+    """The preprocessor_config.json of a preprocessing, which `read_preprocess` and transformers
+    read.
+
+    Args:
+        kind: the image processor that it names, a key of `PROCESSORS`.
+    """
+    height, width = preprocess.shape
+    down, across = preprocess.resized
+    cuts = preprocess.fit == "crop" or preprocess.resize_to is not None
+    return {
+        "image_processor_type": f"{kind}ImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": down}
+        if preprocess.fit == "crop"
+        else {"height": down, "width": across},
+        "resample": preprocess.resample,
+        "do_center_crop": cuts,
+        **({"crop_size": {"height": height, "width": width}} if cuts else {}),
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocess.mean),
+        "image_std": list(preprocess.std),
+    }
+
+
+def _record(folder: Path) -> tuple[Path, dict[str, Any] | None]:
+    """The file that transformers' AutoImageProcessor takes, and what it says."""
+    nested, own = folder / NESTED, folder / OWN
+    if nested.is_file() and "image_processor" in (whole := read_record(nested)):
+        record = whole["image_processor"]
+        if not isinstance(record, dict):
+            raise _refused(nested, "image_processor", record, "a table of settings")
+        return nested, record
+    return own, read_record(own) if own.is_file() else None
+
+
+def _at_own_size(kind: str, side: int | None) -> dict[str, Any]:
+    """What stands in for a file that is not there."""
+    size = {**SILENT, **PROCESSORS[kind]}["size"]
+    return {"size": dict.fromkeys(size, side), "crop_size": side} if side else {}
+
+
+def _kind(record: dict[str, Any], usual: str, path: Path) -> str:
+    """The image processor that a file names, as `PROCESSORS` spells it."""
+    named = record.get("image_processor_type") or record.get("feature_extractor_type") or usual
+    kind = str(named)
+    for ending in ("Fast", "Pil", "ImageProcessor", "FeatureExtractor"):
+        kind = kind.removesuffix(ending)
+    if kind not in PROCESSORS:
+        raise _refused(
+            path, "image_processor_type", named,
+            f"one that resizes, crops and standardises: {', '.join(PROCESSORS)}",
+        )  # fmt: skip
+    return kind
+
+
+def _standardisation(values: dict[str, Any]) -> tuple[Triple, Triple]:
+    """Mean and standard deviation of pixels in [0, 1] that give what the file's factor, mean and
+    standard deviation give of bytes: (f b - m) / s = (b / 255 - m / 255 f) / (s / 255 f)."""
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if values["do_normalize"]:
+        mean, std = _triple(values["image_mean"]), _triple(values["image_std"])
+    factor = float(values["rescale_factor"]) if values["do_rescale"] else 1.0
+    if factor == 1 / 255:
+        return mean, std  # not a digit is lost
+    scale = 255 * factor
+    return _triple([m / scale for m in mean]), _triple([s / scale for s in std])
+
+
+def _refuse_other_steps(values: dict[str, Any], path: Path) -> None:
+    if not values["do_resize"]:
+        raise _refused(
+            path, "do_resize", values["do_resize"], "true: images of one size are needed"
+        )
+    for step in EXTRA_STEPS:
+        if values.get(step):
+            raise _refused(path, step, values[step], "false, or a resolution of your own")
+
+
+def _refuse_padding(values: dict[str, Any], shape: tuple[int, int], path: Path) -> None:
+    """Padding to the largest image of a batch adds nothing where all have one size."""
+    if not values["do_pad"] or values["pad_size"] is None:
+        return
+    pad = _size(values["pad_size"], True, "pad_size", path)
+    if (pad.get("height"), pad.get("width")) != shape:
+        raise _refused(path, "pad_size", values["pad_size"], f"{shape[0]} x {shape[1]}, or none")
+
+
+def _size(value: Any, square: bool, key: str, path: Path) -> dict[str, int]:
+    """A size as transformers understands it: a table, one number or (height, width)."""
+    size = value
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = {"height": value, "width": value} if square else {"shortest_edge": value}
+    elif isinstance(value, list | tuple) and len(value) == 2:
+        size = {"height": value[0], "width": value[1]}
+    if not isinstance(size, dict) or set(size) not in ({"height", "width"}, {"shortest_edge"}):
+        raise _refused(path, key, value, "height and width, shortest_edge, or one number")
+    return size
+
+
+def _triple(values: Any) -> Triple:
+    red, green, blue = map(float, [values] * 3 if isinstance(values, int | float) else values)
+    return red, green, blue
+
+
+def _refused(path: Path, key: str, value: Any, want: str) -> UsageError:
+    return UsageError(
+        "the checkpoint's preprocessing asks for what cannot be done here",
+        got=f"{key}={value!r} in {path}"[:300],
+        want=want,
+    )
