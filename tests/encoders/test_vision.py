@@ -346,7 +346,8 @@ def save(model, folder):
         if float(parameter.detach().abs().max()) == 0:
             torch.nn.init.normal_(parameter, std=0.1)
     model.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(SQUASH))
+    record = {"image_processor_type": "ViTImageProcessor", **SQUASH}
+    (folder / "preprocessor_config.json").write_text(json.dumps(record))
     return folder
 
 
