@@ -115,7 +115,14 @@ def _lines(name: str, section: Json) -> list[str]:
     if name == "coral":
         return [
             "CORAL, spectra and discriminability compare clouds of features, not pairs: they stay "
-            "the same if every caption is given to another image."
+            "the same if every caption is given to another image.",
+            "Spectral divergence in nats, 0 for equal spectra: "
+            + ", ".join(
+                f"{one['encoder']} with {one['llm']} {one['coral']['spectral_divergence']:.3g}"
+                for one in section["cross_modal"]
+                if one["coral"]["spectral_divergence"] is not None
+            )
+            + ".",
         ]
     if name == "speed":
         return [f"Matrix peak of this device: {section['peak_tflops']:.2f} TFLOP/s, measured now."]

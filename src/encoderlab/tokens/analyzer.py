@@ -192,9 +192,7 @@ class SimilarityResult:
 
     def budget_for(self, loss: float) -> tuple[int, int]:
         """The smallest grid whose average pooling loses no more than `loss`."""
-        return next(
-            (g for g, one in self.pooling_losses.items() if one <= loss + 1e-12), self.grid
-        )
+        return next((g for g, one in self.pooling_losses.items() if one <= loss + 1e-12), self.grid)
 
     def statistics(self, without_outliers: bool = False) -> dict[str, float]:
         """One number each: neighbour similarity, CLS similarity, Moran's I, effective rank, the
