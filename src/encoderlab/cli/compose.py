@@ -20,7 +20,15 @@ from typing import Any
 
 from encoderlab import extensions, progress
 from encoderlab.cli import mishaps
-from encoderlab.cli.sweep import LOG_FOLDER, Outcome, Sweep, finish, has_own_logs
+from encoderlab.cli.sweep import (
+    LOG_FOLDER,
+    SUBFOLDER,
+    Outcome,
+    Sweep,
+    finish,
+    has_own_logs,
+    remove_former_jobs,
+)
 from encoderlab.cli.words import GROUPS, Words, quoted, unknown_setting
 from encoderlab.deprecation import say_once
 from encoderlab.errors import EncoderLabError, UsageError, unknown
@@ -104,7 +112,7 @@ def _quiet_hydra(command: Command, typed: list[str], *, sweep: bool) -> list[str
         chosen = [f"'${{oc.select:{one.key},{quoted(one.default)[1:-1]}}}'" for one in folders]
         ours |= {
             "hydra.sweep.dir": chosen[0] if chosen else "outputs",
-            "hydra.sweep.subdir": "multirun-${hydra.job.num}",
+            "hydra.sweep.subdir": SUBFOLDER + "${hydra.job.num}",
         }
     given = {word.lstrip("+~").partition("=")[0] for word in typed}
     return [f"{key}={value}" for key, value in ours.items() if key not in given] + typed
@@ -165,7 +173,10 @@ def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
     if job.failure is not None:
         raise job.failure
     if job.sweep is not None and folders:
-        finish(job.sweep.collect(folders[0]), folders[0], broken)
+        outcomes = job.sweep.collect(folders[0])
+        if broken is None:
+            remove_former_jobs(folders[0], command.name, len(outcomes))
+        finish(outcomes, folders[0], broken)
     elif broken is not None:
         raise broken
 

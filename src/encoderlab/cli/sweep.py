@@ -18,6 +18,7 @@ from encoderlab.progress import note
 
 # What submitit sets in its jobs, whose stdout and stderr go to files.
 OWN_LOGS, LOG_FOLDER = "SUBMITIT_EXECUTOR", ".submitit"
+SUBFOLDER = "multirun-"  # of each job, with its number behind it
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class Sweep:
             found.append(Outcome(**json.loads(path.read_text(encoding="utf-8"))))
             path.unlink()
         return sorted(found, key=lambda one: one.number)
+
+
+def remove_former_jobs(folder: Path, command: str, jobs: int) -> None:
+    """Removes the runs that a longer sweep of the same command left in the sweep's folder."""
+    from encoderlab.reports import run_folder
+
+    for path in folder.glob(f"{SUBFOLDER}*"):
+        number = path.name.removeprefix(SUBFOLDER)
+        if number.isdecimal() and int(number) >= jobs:
+            run_folder.remove(path, command)
 
 
 def has_own_logs() -> bool:
