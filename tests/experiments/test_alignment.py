@@ -458,8 +458,10 @@ def test_report_is_made_of_the_record_alone(tmp_path, zoo):
 
     sections = {"compare": compare.analyse(zoo, tmp_path, epochs=2)}
     result = AllResult("Odd <b>names</b> are text.", sections, zoo.facts(), {"speed": "no time"})
-    run = run_folder.record("all", ("all",), {"seed": 0}, result.to_json(), seconds=1,
+    typed = ("encoderlab", "all", "--data-root", "my data")
+    run = run_folder.record("all", typed, {"seed": 0}, result.to_json(), seconds=1,
                             started=datetime.now(UTC))  # fmt: skip
     page = alignment_report.page(tmp_path, run)
+    assert "<code>encoderlab all --data-root &#39;my data&#39;</code>" in page
     assert "Odd &lt;b&gt;names&lt;/b&gt; are text." in page
     assert "speed was not done: no time" in page

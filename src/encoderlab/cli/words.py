@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.deprecation import Former
-from encoderlab.errors import UsageError, did_you_mean
+from encoderlab.errors import UsageError, as_sentence, did_you_mean
 from encoderlab.settings.commands import Command
 from encoderlab.settings.setting import Setting, leaves
 
@@ -146,7 +146,7 @@ def unknown_setting(key: str, command: Command, more: str = "") -> UsageError:
     return UsageError(
         f"unknown setting for `encoderlab {command.name}`",
         got=key,
-        hint=f"Did you mean `{near}`? {see[0].upper()}{see[1:]}" if near else see,
+        hint=f"Did you mean `{near}`? {as_sentence(see)}" if near else see,
     )
 
 

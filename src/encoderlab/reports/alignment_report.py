@@ -6,6 +6,7 @@ Reads the record and the figures beside it; computes nothing.
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def page(folder: Path, run: RunRecord) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["score"] = _score
+    environment.filters["command"] = shlex.join
     environment.filters["number"] = lambda value: "" if value is None else f"{value:.6g}"
     result = run.result
     sections = [
