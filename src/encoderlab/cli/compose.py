@@ -67,6 +67,8 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
             flags += ["--config-dir", OWN_CONFIGS]
         if words.multirun:
             flags.append("--multirun")
+            if not words.show_config and not _is_elsewhere(words.overrides):
+                _require_a_device(words.overrides)
         if any(flag in flags for flag in ("--config-name", "-cn")):
             words = replace(words, overrides=_over_own_yaml(command, words.overrides))
         if words.show_config:
@@ -86,6 +88,29 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
     if looks_only or words.show_config:
         return 0
     return 0
+
+
+def _require_a_device(typed: list[str]) -> None:
+    """Refuses a sweep over devices none of which is on this machine: once, not in every job.
+
+    Raises:
+        MissingError, UsageError: as `choose_device`, with all devices of the sweep.
+    """
+    swept = [word.partition("=")[2] for word in typed if word.lstrip("+").startswith("device=")]
+    devices = [name.strip().strip("'\"") for word in swept[-1:] for name in word.split(",")]
+    if len(devices) < 2:
+        return
+    from encoderlab.encoders.hardware import choose_device
+
+    if "auto" in devices:
+        return
+    for name in devices:
+        try:
+            choose_device(name)
+            return
+        except EncoderLabError as error:
+            refused = error
+    raise type(refused)(refused.what, got=", ".join(devices), want=refused.want, hint=refused.hint)
 
 
 def _is_elsewhere(typed: list[str]) -> bool:

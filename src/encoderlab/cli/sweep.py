@@ -108,4 +108,8 @@ def finish(outcomes: list[Outcome], folder: Path, broken: BaseException | None) 
             + (f", what the job said in {logs}" if logs.is_dir() else ""),
         ) from broken
     if failed:
-        raise WorkError(f"{len(failed)} of {len(outcomes)} jobs of the sweep failed", hint=see)
+        some_done = len(failed) < len(outcomes)
+        raise WorkError(
+            f"{len(failed)} of {len(outcomes)} jobs of the sweep failed",
+            hint=see if some_done else None,
+        )

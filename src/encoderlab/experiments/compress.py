@@ -386,13 +386,21 @@ def _int8_error(encoder: VisionEncoder, samples: list[Sample], layer: int) -> fl
 
 
 def device_of(hardware: Hardware) -> str:
-    import torch
+    """The device by name, from the two settings that name it.
 
-    if hardware.device == "auto" and torch.cuda.is_available():
-        return f"cuda:{hardware.cuda_device}"
-    if hardware.device == "cuda":
-        return f"cuda:{hardware.cuda_device}"
-    return hardware.device
+    Raises:
+        UsageError: they name two different devices.
+    """
+    if hardware.cuda_device is None:
+        return hardware.device
+    named = f"cuda:{hardware.cuda_device}"
+    if hardware.device not in ("auto", "cuda", named, str(hardware.cuda_device)):
+        raise UsageError(
+            "two devices are named",
+            got=f"--device {hardware.device} and --cuda-device {hardware.cuda_device}",
+            want="one of them",
+        )
+    return named
 
 
 def _latest(resume: str | None) -> Path | None:
