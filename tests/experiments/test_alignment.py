@@ -14,7 +14,17 @@ from PIL import Image
 
 import encoderlab
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.experiments import compare, coral, e2e, elas, embedding, layers, multi_llm, pairs
+from encoderlab.experiments import (
+    compare,
+    coral,
+    e2e,
+    elas,
+    embedding,
+    figures,
+    layers,
+    multi_llm,
+    pairs,
+)
 from encoderlab.experiments.aligned import Aligned, Features, gather
 from encoderlab.metrics.preflight import preflight
 from encoderlab.reports import run_folder
@@ -450,6 +460,36 @@ def test_report_is_one_file_that_needs_no_network_and_opens_with_the_answer(tmp_
     assert page.count("<figure>") >= 15
     assert set(result.sections) == {"compare", "multi-llm", "coral", "elas", "e2e", "layers",
                                     "embedding", "attention", "speed"}  # fmt: skip
+
+
+def test_paper_figures_of_a_run_draw_what_the_run_drew(zoo, tmp_path):
+    for name, job in (("coral", coral), ("layers", layers), ("multi-llm", multi_llm)):
+        folder = tmp_path / name
+        result = job.analyse(zoo, folder)
+        _keep(folder, name, result.to_json())
+        again = figures.run(run=str(folder))
+        assert [one["file"] for one in again.figures] == [one["file"] for one in result.figures]
+        for one in result.figures:
+            stem = Path(one["file"]).stem
+            assert (folder / "figures" / f"{stem}.pdf").is_file()
+            if (folder / f"{stem}.npz").is_file():
+                old, new = (np.load(f / f"{stem}.npz") for f in (folder, folder / "figures"))
+                assert old.files == new.files
+                for key in old.files:
+                    np.testing.assert_array_equal(old[key], new[key])
+
+
+def test_figures_of_a_command_that_draws_from_images_are_refused(tmp_path):
+    _keep(tmp_path, "tokens", {})
+    with pytest.raises(UsageError, match="cannot be drawn from its record: got 'tokens'"):
+        figures.run(run=str(tmp_path))
+    with pytest.raises(MissingError, match="no run in this folder"):
+        figures.run(run=str(tmp_path / "none"))
+
+
+def _keep(folder, command, result):
+    about = {"seconds": 1, "started": datetime.now(UTC)}
+    run_folder.write(folder, run_folder.record(command, (), {}, result, **about))
 
 
 def test_report_is_made_of_the_record_alone(tmp_path, zoo):
