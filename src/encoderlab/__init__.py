@@ -41,6 +41,7 @@ _WHERE = {
     "evaluate": "encoderlab.experiments.evaluate:run",
     "export": "encoderlab.experiments.export:run",
     "features": "encoderlab.experiments.features:run",
+    "figures": "encoderlab.experiments.figures:run",
     "index": "encoderlab.experiments.index:run",
     "layers": "encoderlab.experiments.layers:run",
     "load_dual": "encoderlab.encoders.dual:load_dual",
@@ -88,6 +89,7 @@ __all__ = [
     "evaluate",
     "export",
     "features",
+    "figures",
     "index",
     "layers",
     "load_dual",
@@ -125,6 +127,7 @@ if TYPE_CHECKING:
     from encoderlab.experiments.evaluate import run as evaluate
     from encoderlab.experiments.export import run as export
     from encoderlab.experiments.features import run as features
+    from encoderlab.experiments.figures import run as figures
     from encoderlab.experiments.index import run as index
     from encoderlab.experiments.layers import run as layers
     from encoderlab.experiments.multi_llm import run as multi_llm

@@ -14,6 +14,9 @@ import os
 import re
 from collections.abc import Iterable
 
+# Names of programs that hints begin with.
+PROGRAMS = ("encoderlab", "pip", "python", "torchrun", "srun", "sbatch")
+
 
 class EncoderLabError(Exception):
     """A mistake or mishap with a message for the user.
@@ -40,8 +43,15 @@ class EncoderLabError(Exception):
         if self.want:
             text += f"; expected {self.want}"
         if self.hint:
-            text += f". {self.hint[0].upper()}{self.hint[1:]}"
+            text += f". {as_sentence(self.hint)}"
         return text
+
+
+def as_sentence(hint: str) -> str:
+    """A hint with a capital letter at its start, unless it starts with code, which has its own."""
+    first = hint.split(maxsplit=1)[0].rstrip(",:;.") if hint.strip() else ""
+    is_word = first.isascii() and first.isalpha() and first not in PROGRAMS
+    return hint[:1].upper() + hint[1:] if is_word else hint
 
 
 class UsageError(EncoderLabError, ValueError):

@@ -23,6 +23,20 @@ from encoderlab.errors import UsageError
 
 UNFINISHED, OLD = ".part", ".part-old"
 NO_ROOM = 64 << 10  # bytes
+_recorders: list[list[Path]] = []
+
+
+@contextmanager
+def recording() -> Iterator[list[Path]]:
+    """A list that receives the absolute path of every file that `replacing` writes in this process
+    during the block."""
+    written: list[Path] = []
+    _recorders.append(written)
+    try:
+        yield written
+    finally:
+        # By identity: two lists that are still empty are equal.
+        _recorders[:] = [other for other in _recorders if other is not written]
 
 
 @contextmanager
@@ -48,6 +62,8 @@ def replacing(path: Path, *, in_a_folder: bool = False) -> Iterator[Path]:
             # mkstemp makes files for the owner only; an ordinary file follows the umask.
             unfinished.chmod(0o666 & ~_umask())
             unfinished.replace(path)
+            for written in _recorders:
+                written.append(path.absolute())
         finally:
             if in_a_folder:
                 shutil.rmtree(made, ignore_errors=True)

@@ -37,7 +37,6 @@ MISTAKES = [
     ("coral 'encoders=[clip'", "cannot be read"),
     ("speed --batch-sizes 1 two", "a whole number"),
     ("speed --batch-sizes 1 0", "at least 1"),
-    ("tokens model=clip_vit_large_patch41", "Did you mean 'clip_vit_large_patch14'?"),
     ("tokens model.nam=x", "Did you mean `model.name`?"),
     ("search a -k 0", "at least 1"),
     ("search two words", "in quotes"),

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from encoderlab.data.decode import ImageError, open_image
+from encoderlab.data.decode import ImageError, open_image, open_images
+from encoderlab.errors import UsageError
 
 
 def _gradient(width: int = 40, height: int = 30) -> Image.Image:
@@ -131,3 +133,27 @@ def test_a_header_that_promises_a_bomb_is_refused() -> None:
     data[18:26] = (60_000).to_bytes(4, "little") * 2
     with pytest.raises(ImageError, match="over the limit"):
         open_image(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (np.zeros((4, 4, 2), np.uint8), "another shape"),
+        (np.zeros((0, 4, 3), np.uint8), "another shape"),
+        (np.full((4, 4, 3), 2.0), "outside its range"),
+        (np.full((4, 4, 3), np.nan), "outside its range"),
+        (np.full((4, 4, 3), 300), "outside its range"),
+        (3, "not an image"),
+        (None, "not an image"),
+    ],
+)
+def test_what_is_no_image_is_refused(image, says):
+    with pytest.raises(UsageError, match=says):
+        open_images(image)
+
+
+def test_channels_stand_last_in_an_array_and_first_in_a_tensor():
+    values = np.random.default_rng(0).integers(0, 256, (3, 5, 3)).astype(np.uint8)
+    (of_array,), (of_tensor,) = open_images(values), open_images(torch.from_numpy(values))
+    assert np.array_equal(np.asarray(of_array), values)
+    assert np.array_equal(np.asarray(of_tensor), values.transpose(1, 2, 0))

@@ -16,14 +16,16 @@ from encoderlab.errors import MissingError, UsageError
 
 def test_everything_it_draws_has_the_size_that_was_asked_for() -> None:
     draw = DataGenerator(size=128, seed=3)
-    chart = draw.generate_bar_chart([3, 1, 2], ["a", "b", "c"], "Sales")
-    table = draw.generate_table_image([[1, 2], [3, 4]], ["x", "y"])
+    chart = draw.generate_bar_chart(["a", "b", "c"], [3, 1, 2], "Sales")
+    table = draw.generate_table_image({"x": [1, 3], "y": [2, 4]}, "Points")
     page = draw.generate_document_image("Title", ["A paragraph of words. " * 9] * 9)
     assert chart.size == table.size == page.size == (128, 128)
 
 
 def test_bars_are_as_high_as_their_values() -> None:
-    pixels = np.asarray(DataGenerator(size=240).generate_bar_chart([4, 1, 2])).astype(int)
+    pixels = np.asarray(DataGenerator(size=240).generate_bar_chart(list("abc"), [4, 1, 2])).astype(
+        int
+    )
     heights = [
         (np.abs(pixels - np.array(colour.rgb)).max(axis=2) < 12).any(axis=1).sum()
         for colour in COLOURS[:3]
@@ -34,8 +36,32 @@ def test_bars_are_as_high_as_their_values() -> None:
 
 def test_a_cell_with_a_line_break_is_one_line() -> None:
     draw = DataGenerator(size=96)
-    broken, whole = (draw.generate_table_image([[words, 1]]) for words in ("a\nb", "a b"))
+    broken, whole = (
+        draw.generate_table_image({"words": [words], "n": [1]}) for words in ("a\nb", "a b")
+    )
     assert np.array_equal(np.asarray(broken), np.asarray(whole))
+
+
+def test_a_data_frame_draws_the_same_table_as_its_columns() -> None:
+    pandas = pytest.importorskip("pandas")
+    columns = {"city": ["Seoul", "Busan"], "n": [3, 1]}
+    draw = DataGenerator(size=96)
+    frame = pandas.DataFrame(columns, index=[7, 9])
+    pictures = [draw.generate_table_image(data, "Shops") for data in (columns, frame)]
+    assert np.array_equal(*map(np.asarray, pictures))
+    assert not np.array_equal(np.asarray(pictures[0]), np.asarray(draw.generate_table_image(frame)))
+
+
+def test_a_page_without_paragraphs_has_text_of_its_own() -> None:
+    draw = DataGenerator(size=200)
+    page = np.asarray(draw.generate_document_image("Title").convert("L"))
+    empty = np.asarray(draw.generate_document_image("Title", []).convert("L"))
+    assert (page[50:] < 128).sum() > 200 and not (empty[50:] < 128).any()
+
+
+def test_simple_images_take_a_size_of_their_own() -> None:
+    pictures = DataGenerator(size=64).generate_simple_images(2, size=48)
+    assert [picture.size for picture, _ in pictures] == [(48, 48)] * 2
 
 
 def test_a_page_keeps_its_words_inside_its_margins() -> None:
@@ -74,15 +100,17 @@ def test_the_built_in_font_knows_what_it_lacks(letter: str, known: bool) -> None
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda d: d.generate_bar_chart([]), "needs values from 0 up"),
-        (lambda d: d.generate_bar_chart([1, -1]), "needs values from 0 up"),
-        (lambda d: d.generate_bar_chart([1, float("nan")]), "needs values from 0 up"),
-        (lambda d: d.generate_bar_chart([1, float("inf")]), "needs values from 0 up"),
-        (lambda d: d.generate_bar_chart(["many", 1]), "needs values from 0 up"),
-        (lambda d: d.generate_bar_chart([1, 2], ["a"]), "labels and values do not match"),
-        (lambda d: d.generate_bar_chart([1], ["서울"]), "no glyph .* got '서울'"),
-        (lambda d: d.generate_table_image([[1], [1, 2]]), "rows of one length"),
-        (lambda d: d.generate_table_image([["표"]]), "no glyph"),
+        (lambda d: d.generate_bar_chart([], []), "needs values from 0 up"),
+        (lambda d: d.generate_bar_chart(["a", "b"], [1, -1]), "needs values from 0 up"),
+        (lambda d: d.generate_bar_chart(["a", "b"], [1, float("nan")]), "needs values from 0 up"),
+        (lambda d: d.generate_bar_chart(["a", "b"], [1, float("inf")]), "needs values from 0 up"),
+        (lambda d: d.generate_bar_chart(["a", "b"], ["many", 1]), "needs values from 0 up"),
+        (lambda d: d.generate_bar_chart(["a"], [1, 2]), "categories and values do not match"),
+        (lambda d: d.generate_bar_chart(["서울"], [1]), "no glyph .* got '서울'"),
+        (lambda d: d.generate_table_image({"a": [1], "b": [1, 2]}), "columns of one length"),
+        (lambda d: d.generate_table_image([[1, 2]]), "from columns"),
+        (lambda d: d.generate_table_image({}), "needs a column"),
+        (lambda d: d.generate_table_image({"표": [1]}), "no glyph"),
         (lambda d: d.generate_document_image("제목", []), "no glyph"),
         (lambda d: d.generate_categorized_images(1, ["chrt"]), "Did you mean 'chart'"),
     ],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from encoderlab.encoders.manager import LLMManager, VisionEncoderManager
 from encoderlab.errors import UsageError
@@ -16,15 +19,57 @@ def test_the_same_images_by_several_encoders(vision_folder, pictures, tmp_path):
     manager = VisionEncoderManager(**FP32)
     path = tmp_path / "one.png"
     pictures[0].save(path)
-    found = manager.extract_multi_encoder([path, *pictures[1:]], names, batch_size=3)
+    found = manager.extract_multi_encoder(
+        names, [path, *pictures[1:]], normalize=False, batch_size=3
+    )
     assert [found[name].shape for name in names] == [(4, 24), (4, 32)]
     alone = manager.load(names[0]).encode(pictures).pooled.numpy()
     np.testing.assert_allclose(found[names[0]], alone, atol=1e-5)
 
 
+def test_vectors_have_length_one_unless_told_otherwise(vision_folder, pictures):
+    manager = VisionEncoderManager(**FP32)
+    name = str(vision_folder("clip"))
+    raw = manager.extract_embeddings(name, pictures, normalize=False)
+    unit = manager.extract_embeddings(name, pictures)
+    np.testing.assert_allclose(unit, raw / np.linalg.norm(raw, axis=1, keepdims=True), rtol=1e-6)
+
+
+def test_one_image_in_any_form_is_one_row(vision_folder, pictures, tmp_path):
+    manager = VisionEncoderManager(**FP32)
+    name = str(vision_folder("clip"))
+    picture = pictures[0].convert("RGB")
+    picture.save(tmp_path / "one.png")
+    array = np.asarray(picture)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    forms = [picture, tmp_path / "one.png", str(tmp_path / "one.png"), array, array[None],
+             array / 255, tensor, tensor[None], tensor.float() / 255, [picture]]  # fmt: skip
+    rows = [manager.extract_embeddings(name, form) for form in forms]
+    assert [row.shape for row in rows] == [(1, 24)] * len(forms)
+    for row in rows[1:]:
+        np.testing.assert_allclose(row, rows[0], atol=1e-5)
+
+
+def test_arguments_in_the_old_order_are_refused(vision_folder, pictures):
+    with pytest.raises(UsageError, match="the name of a model comes first: got 'list'"):
+        VisionEncoderManager(**FP32).extract_embeddings(pictures, str(vision_folder("clip")))
+
+
+def test_attention_is_refused_when_the_encoder_is_loaded(vision_folder, monkeypatch):
+    manager = VisionEncoderManager(**FP32)
+    name = str(vision_folder("vit"))
+    encoder = manager.load(name, with_attention=True)
+    see = encoder.look
+    monkeypatch.setattr(
+        encoder, "look", lambda pixels, **wanted: replace(see(pixels, **wanted), attention=())
+    )
+    with pytest.raises(UsageError, match="attention maps"):
+        manager.load(name, with_attention=True)
+
+
 def test_attention_comes_beside_the_features(vision_folder, pictures):
     manager = VisionEncoderManager(**FP32)
-    seen = manager.extract_with_attention(pictures[:2], str(vision_folder("vit")), layers=(1, 3))
+    seen = manager.extract_with_attention(str(vision_folder("vit")), pictures[:2], layers=(1, 3))
     assert {k: tuple(v.shape) for k, v in seen.attention.items()} == dict.fromkeys(
         (1, 3), (2, 2, 17, 17)
     )
@@ -44,10 +89,12 @@ def test_sentences_by_a_language_model(text_folder):
     manager = LLMManager(**FP32, max_length=16)
     name = str(text_folder("llama"))
     texts = [f"w{i} w{i + 1}" for i in range(5)]
-    pooled = manager.extract_text_embeddings(texts, name, batch_size=2)
+    pooled = manager.extract_text_embeddings(name, texts, normalize=False, batch_size=2)
     np.testing.assert_allclose(pooled, manager.load(name).encode(texts).pooled, atol=1e-5)
-    middle = manager.extract_text_embeddings(texts, name, layer=1)
+    middle = manager.extract_text_embeddings(name, texts, layer=1)
     assert middle.shape == (5, 32) and not np.allclose(middle, pooled)
-    assert manager.extract_text_embeddings([], name).shape == (0, 32)
+    assert manager.extract_text_embeddings(name, []).shape == (0, 32)
+    one = manager.extract_text_embeddings(name, texts[0])
+    np.testing.assert_allclose(one, pooled[:1] / np.linalg.norm(pooled[0]), rtol=1e-5)
     manager.unload()
     assert not manager.loaded

@@ -21,6 +21,7 @@ from encoderlab.experiments import (
     e2e,
     elas,
     embedding,
+    figures,
     layers,
     multi_llm,
     pairs,
@@ -310,6 +311,36 @@ def test_coral_says_what_it_does_not_look_at(zoo, tmp_path):
     assert {Path(one["file"]).stem for one in result.figures} == names
     assert all((tmp_path / f"{name}.svg").is_file() for name in names)
     assert set(result.by_type) == {"chart", "table", "document"}
+    ranks = [one.calibrated for one in result.whole.eas]
+    assert ranks == sorted(ranks, reverse=True)
+    rows = result.blocks()[1].rows
+    assert [row[:2] for row in rows] == [(one.encoder, one.llm) for one in result.whole.eas]
+    assert [float(row[2]) for row in rows] == pytest.approx(ranks, abs=5e-4)
+
+
+def test_the_figures_of_coral_draw_the_numbers_of_the_result(zoo, tmp_path):
+    result = coral.analyse(zoo, tmp_path)
+    drawn = {one["file"]: np.load(tmp_path / one["file"].replace(".png", ".npz"))
+             for one in result.figures if one["file"] != "coral_dashboard.png"}  # fmt: skip
+    pairs = result.whole.cross_modal
+    for name in ("distance", "similarity", "spectral_divergence", "spectral_similarity"):
+        values = [getattr(one.coral, name) for one in pairs]
+        np.testing.assert_allclose(drawn["coral_comparison.png"][name], values)
+    np.testing.assert_allclose(drawn["cka_vs_coral.png"]["cka"], [one.cka.value for one in pairs])
+    covariances = drawn["covariance_heatmaps.png"]
+    for encoder in ("tiny-clip", "tiny-dinov2"):
+        vision, text, difference = (
+            covariances[f"{encoder}|tiny-llama|{side}"] for side in ("vision", "text", "difference")
+        )
+        np.testing.assert_allclose(difference, vision - text)
+        (pair,) = (one for one in pairs if (one.encoder, one.llm) == (encoder, "tiny-llama"))
+        k = pair.coral.width
+        if k <= len(difference):
+            assert np.square(difference).sum() / (4 * k**2) == pytest.approx(pair.coral.distance)
+    eas = drawn["eas_dashboard.png"]
+    np.testing.assert_allclose(eas["calibrated"], [one.calibrated for one in result.whole.eas])
+    weights = np.array([0.3, 0.3, 0.4])
+    np.testing.assert_allclose(eas["parts"] @ weights, eas["calibrated"], rtol=1e-6)
 
 
 def test_elas_of_an_untrained_encoder_is_lower_and_ranks_by_the_calibrated(zoo, tmp_path):
@@ -597,14 +628,46 @@ def test_report_is_one_file_that_needs_no_network_and_opens_with_the_answer(tmp_
                                     "embedding", "attention", "speed"}  # fmt: skip
 
 
+def test_paper_figures_of_a_run_draw_what_the_run_drew(zoo, tmp_path):
+    for name, job in (("coral", coral), ("layers", layers), ("multi-llm", multi_llm)):
+        folder = tmp_path / name
+        result = job.analyse(zoo, folder)
+        _keep(folder, name, result.to_json())
+        again = figures.run(run=str(folder))
+        assert [one["file"] for one in again.figures] == [one["file"] for one in result.figures]
+        for one in result.figures:
+            stem = Path(one["file"]).stem
+            assert (folder / "figures" / f"{stem}.pdf").is_file()
+            if (folder / f"{stem}.npz").is_file():
+                old, new = (np.load(f / f"{stem}.npz") for f in (folder, folder / "figures"))
+                assert old.files == new.files
+                for key in old.files:
+                    np.testing.assert_array_equal(old[key], new[key])
+
+
+def test_figures_of_a_command_that_draws_from_images_are_refused(tmp_path):
+    _keep(tmp_path, "tokens", {})
+    with pytest.raises(UsageError, match="cannot be drawn from its record: got 'tokens'"):
+        figures.run(run=str(tmp_path))
+    with pytest.raises(MissingError, match="no run in this folder"):
+        figures.run(run=str(tmp_path / "none"))
+
+
+def _keep(folder, command, result):
+    about = {"seconds": 1, "started": datetime.now(UTC)}
+    run_folder.write(folder, run_folder.record(command, (), {}, result, **about))
+
+
 def test_report_is_made_of_the_record_alone(tmp_path, zoo):
     from encoderlab.experiments.all import AllResult
     from encoderlab.reports import alignment_report
 
     sections = {"compare": compare.analyse(zoo, tmp_path, epochs=2)}
     result = AllResult("Odd <b>names</b> are text.", sections, zoo.facts(), {"speed": "no time"})
-    run = run_folder.record("all", ("all",), {"seed": 0}, result.to_json(), seconds=1,
+    typed = ("encoderlab", "all", "--data-root", "my data")
+    run = run_folder.record("all", typed, {"seed": 0}, result.to_json(), seconds=1,
                             started=datetime.now(UTC))  # fmt: skip
     page = alignment_report.page(tmp_path, run)
+    assert "<code>encoderlab all --data-root &#39;my data&#39;</code>" in page
     assert "Odd &lt;b&gt;names&lt;/b&gt; are text." in page
     assert "speed was not done: no time" in page

@@ -1,21 +1,30 @@
 """Figures: colours that stay, files that are whole, Korean where a font has it."""
 
+import re
+import zlib
+
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.font_manager import findSystemFonts
+from PIL import Image
 
 from encoderlab.plots import style
 from encoderlab.plots.style import (
     KOREAN_FONTS,
     Drawn,
-    colour,
+    apply_style,
     colours,
     figure,
     fonts,
+    get_data_type_color,
+    get_model_color,
     markers,
     rules,
     save,
     short,
+    style_axis,
 )
 
 
@@ -32,12 +41,13 @@ def lightness(code: str) -> float:
     ],
 )  # fmt: skip
 def test_families_have_their_colours(name, expected):
-    assert colour(name) == expected
+    assert get_model_color(name) == expected
 
 
 def test_other_names_have_a_stable_colour_and_controls_are_grey():
-    assert colour("my-encoder") == colour("my-encoder") not in ("#4C8BF5", "#8A8A8A")
-    assert colour("untrained:clip") == "#8A8A8A"
+    own = get_model_color("my-encoder")
+    assert own == get_model_color("my-encoder") and own not in ("#4C8BF5", "#8A8A8A")
+    assert get_model_color("untrained:clip") == "#8A8A8A"
 
 
 def test_two_of_a_family_differ_in_lightness_and_all_in_marker():
@@ -105,3 +115,39 @@ def test_without_a_korean_font_one_line_says_so(
         style._tell_missing_letters.cache_clear()
     assert capsys.readouterr().err.count("no installed font has Korean letters") == told
     assert not [one for one in recwarn if "missing from" in str(one.message)]
+
+
+def test_data_types_have_their_colours_and_others_a_stable_one():
+    known = [get_data_type_color(name) for name in ("chart", "table", "document", "math")]
+    assert len(set(known)) == 4
+    assert get_data_type_color("mine") == get_data_type_color("mine")
+
+
+def test_a_users_own_figure_takes_the_style():
+    with matplotlib.rc_context():
+        apply_style()
+        ax = Figure().subplots()
+        assert not ax.spines["top"].get_visible() and matplotlib.rcParams["axes.grid"]
+    plain = Figure().subplots()
+    assert plain.spines["top"].get_visible()
+    assert style_axis(plain) is plain and not plain.spines["top"].get_visible()
+
+
+def test_paper_figures_are_pdf_and_png_at_print_size(tmp_path):
+    def draw():
+        with rules():
+            made = figure(12, 4)
+            made.subplots().plot([1, 2], [3, 4])
+        return Drawn("test", made, "What it shows.")
+
+    for folder in ("a", "b"):
+        save([draw()], tmp_path / folder, paper=True)
+    with Image.open(tmp_path / "a/test.png") as png:
+        assert png.size == (2100, 700) and png.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    pdf = (tmp_path / "a/test.pdf").read_bytes()
+    box = re.search(rb"/MediaBox \[ 0 0 (\S+) (\S+) \]", pdf)
+    assert box is not None and list(map(float, box.groups())) == pytest.approx([504, 168])
+    streams = [zlib.decompress(part.split(b"endstream")[0].strip(b"\r\n"))
+               for part in pdf.split(b"stream\n")[1:] if part[:1] == b"x"]  # fmt: skip
+    assert any(b"0.5833333333" in stream and b" cm" in stream for stream in streams)  # 7 / 12
+    assert pdf == (tmp_path / "b/test.pdf").read_bytes()

@@ -182,7 +182,7 @@ def test_maps_are_those_of_a_plain_loop_over_transformers_tokens(
     for picture, result in zip(pictures, analyzer.analyze_batch(pictures), strict=True):
         with torch.no_grad():
             out = model(pixel_values=encoder.preprocess(picture)[None])
-        h, w = result.grid_size
+        h, w = result.grid
         registers = getattr(model.config, "num_register_tokens", 0)
         special = registers + (0 if family == "siglip" else 1)
         tokens = out.last_hidden_state[0, special:].reshape(h, w, -1).numpy()
@@ -212,9 +212,17 @@ def test_maps_are_those_of_a_plain_loop_over_transformers_tokens(
 def test_a_rectangular_grid_has_maps_of_its_shape():
     encoder = encoderlab.load_vision("tiny-dinov2", "cpu", "float32", resolution=(64, 96))
     result = TokenSimilarityAnalyzer(encoder=encoder).analyze(Image.new("RGB", (90, 60), "red"))
-    assert result.grid_size == (8, 12)
+    assert result.grid == (8, 12)
+    with pytest.raises(UsageError, match="got '8 x 12 patches'"):
+        _ = result.grid_size
     assert result.horizontal_right.shape == (8, 11) and result.vertical_down.shape == (7, 12)
     assert result.cls_similarity.shape == result.norms.shape == (8, 12)
+
+
+def test_a_square_grid_prints_as_one_number(analyzer, picture):
+    result = analyzer.analyze(picture)
+    assert f"Grid size: {result.grid_size}x{result.grid_size}" == "Grid size: 12x12"
+    assert result.grid == (12, 12) and type(result.grid_size) is int
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ logging here: a run's folder is the business of `reports`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -20,13 +21,22 @@ from typing import Any
 
 from encoderlab import extensions, progress
 from encoderlab.cli import mishaps
-from encoderlab.cli.sweep import LOG_FOLDER, Outcome, Sweep, finish, has_own_logs
+from encoderlab.cli.sweep import (
+    LOG_FOLDER,
+    SUBFOLDER,
+    Outcome,
+    Sweep,
+    finish,
+    has_own_logs,
+    remove_former_jobs,
+)
 from encoderlab.cli.words import GROUPS, Words, quoted, unknown_setting
 from encoderlab.deprecation import say_once
 from encoderlab.errors import EncoderLabError, UsageError, unknown
 from encoderlab.processes import is_follower, mine
 from encoderlab.settings.commands import COMMANDS, Command
 from encoderlab.settings.common import TALK
+from encoderlab.settings.project import VARIABLE, is_project, load_config, read_yaml
 from encoderlab.settings.setting import (
     Setting,
     check_effect,
@@ -65,8 +75,11 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
             and Path(OWN_CONFIGS).is_dir()
         ):
             flags += ["--config-dir", OWN_CONFIGS]
+        flags, words = _with_project(command, flags, words, stack)
         if words.multirun:
             flags.append("--multirun")
+            if not words.show_config and not _is_elsewhere(words.overrides):
+                _require_a_device(words.overrides)
         if any(flag in flags for flag in ("--config-name", "-cn")):
             words = replace(words, overrides=_over_own_yaml(command, words.overrides))
         if words.show_config:
@@ -86,6 +99,114 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
     if looks_only or words.show_config:
         return 0
     return 0
+
+
+def _with_project(
+    command: Command, flags: list[str], words: Words, stack: ExitStack
+) -> tuple[list[str], Words]:
+    """Takes a project's parts out of the YAML that `--config-name` names: Hydra composes settings
+    of commands, and knows neither data sets nor names of models.
+
+    The project's file holds for this process and those that it starts; its defaults come before
+    what was typed.
+    """
+    file = _own_yaml(flags)
+    content = read_yaml(file) if file is not None else {}
+    if file is not None and is_project(content):
+        stack.enter_context(_variable(VARIABLE, str(file.absolute())))
+        project = load_config(file)
+        content = dict(project.rest)
+        flags = _without_config(flags)
+        if content:
+            flags += _written_for_hydra(content, file.stem, stack)
+    elif os.environ.get(VARIABLE):
+        project = load_config()
+        if project.rest:
+            raise UsageError(
+                f"the file that {VARIABLE} names has settings of a command",
+                got=", ".join(map(str, project.rest)),
+                want="data, models and defaults",
+                hint="name a file with settings by --config-name",
+            )
+    else:
+        return flags, words
+    keys = {setting.key for setting in leaves(command.settings)}
+    defaults = []
+    for name, value in project.defaults.items():
+        key = name if name in keys else f"hardware.{name}"
+        # The folder of all commands is the business of `output_folder`; what the YAML sets for
+        # this command wins.
+        if name != "output_dir" and key in keys and key.partition(".")[0] not in content:
+            defaults.append(f"{key}={quoted(value) if isinstance(value, str) else value}")
+    return flags, replace(words, overrides=[*defaults, *words.overrides])
+
+
+def _written_for_hydra(content: dict[str, Any], name: str, stack: ExitStack) -> list[str]:
+    """The flags by which Hydra finds `content` as a YAML, for the time of `stack`."""
+    import yaml
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    text = yaml.safe_dump(content, allow_unicode=True)
+    (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return ["--config-dir", str(folder), "--config-name", name]
+
+
+def _own_yaml(flags: list[str]) -> Path | None:
+    """The file that --config-name means in the folder of --config-dir."""
+    value = dict(itertools.pairwise(flags))
+    name = value.get("--config-name") or value.get("-cn")
+    folder = value.get("--config-dir") or value.get("-cd")
+    if not name or not folder:
+        return None
+    file = Path(folder) / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    return file if file.is_file() else None
+
+
+def _without_config(flags: list[str]) -> list[str]:
+    kept, skip = [], False
+    for flag in flags:
+        if flag in ("--config-name", "-cn", "--config-dir", "-cd"):
+            skip = True
+        elif skip:
+            skip = False
+        else:
+            kept.append(flag)
+    return kept
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+
+
+def _require_a_device(typed: list[str]) -> None:
+    """Refuses a sweep over devices none of which is on this machine: once, not in every job.
+
+    Raises:
+        MissingError, UsageError: as `choose_device`, with all devices of the sweep.
+    """
+    swept = [word.partition("=")[2] for word in typed if word.lstrip("+").startswith("device=")]
+    devices = [name.strip().strip("'\"") for word in swept[-1:] for name in word.split(",")]
+    if len(devices) < 2:
+        return
+    from encoderlab.encoders.hardware import choose_device
+
+    if "auto" in devices:
+        return
+    for name in devices:
+        try:
+            choose_device(name)
+            return
+        except EncoderLabError as error:
+            refused = error
+    raise type(refused)(refused.what, got=", ".join(devices), want=refused.want, hint=refused.hint)
 
 
 def _is_elsewhere(typed: list[str]) -> bool:
@@ -112,7 +233,7 @@ def _quiet_hydra(command: Command, typed: list[str], *, sweep: bool) -> list[str
         chosen = [f"'${{oc.select:{one.key},{quoted(one.default)[1:-1]}}}'" for one in folders]
         ours |= {
             "hydra.sweep.dir": chosen[0] if chosen else "outputs",
-            "hydra.sweep.subdir": "multirun-${hydra.job.num}",
+            "hydra.sweep.subdir": SUBFOLDER + "${hydra.job.num}",
         }
     given = {word.lstrip("+~").partition("=")[0] for word in typed}
     return [f"{key}={value}" for key, value in ours.items() if key not in given] + typed
@@ -173,7 +294,10 @@ def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
     if job.failure is not None:
         raise job.failure
     if job.sweep is not None and folders:
-        finish(job.sweep.collect(folders[0]), folders[0], broken)
+        outcomes = job.sweep.collect(folders[0])
+        if broken is None:
+            remove_former_jobs(folders[0], command.name, len(outcomes))
+        finish(outcomes, folders[0], broken)
     elif broken is not None:
         raise broken
 

@@ -18,6 +18,7 @@ from encoderlab.errors import (
     MissingError,
     UsageError,
     as_ours,
+    as_sentence,
     unknown,
 )
 from encoderlab.settings.commands import Command
@@ -49,7 +50,7 @@ def show(error: BaseException, *, verbose: bool = False, where: str = "") -> int
     if known.want:
         lines.append(f"  expected:  {known.want}")
     if known.hint:
-        lines.append(f"  next:      {known.hint[0].upper()}{known.hint[1:]}")
+        lines.append(f"  next:      {as_sentence(known.hint)}")
     print("\n".join(lines), file=sys.stderr)
     return known.exit_code
 

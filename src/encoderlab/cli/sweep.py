@@ -18,6 +18,7 @@ from encoderlab.progress import note
 
 # What submitit sets in its jobs, whose stdout and stderr go to files.
 OWN_LOGS, LOG_FOLDER = "SUBMITIT_EXECUTOR", ".submitit"
+SUBFOLDER = "multirun-"  # of each job, with its number behind it
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,16 @@ class Sweep:
         return sorted(found, key=lambda one: one.number)
 
 
+def remove_former_jobs(folder: Path, command: str, jobs: int) -> None:
+    """Removes the runs that a longer sweep of the same command left in the sweep's folder."""
+    from encoderlab.reports import run_folder
+
+    for path in folder.glob(f"{SUBFOLDER}*"):
+        number = path.name.removeprefix(SUBFOLDER)
+        if number.isdecimal() and int(number) >= jobs:
+            run_folder.remove(path, command)
+
+
 def has_own_logs() -> bool:
     """Whether this job's stdout is a file, and not that of the command."""
     return OWN_LOGS in os.environ
@@ -97,4 +108,8 @@ def finish(outcomes: list[Outcome], folder: Path, broken: BaseException | None) 
             + (f", what the job said in {logs}" if logs.is_dir() else ""),
         ) from broken
     if failed:
-        raise WorkError(f"{len(failed)} of {len(outcomes)} jobs of the sweep failed", hint=see)
+        some_done = len(failed) < len(outcomes)
+        raise WorkError(
+            f"{len(failed)} of {len(outcomes)} jobs of the sweep failed",
+            hint=see if some_done else None,
+        )

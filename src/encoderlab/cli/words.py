@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.deprecation import Former
-from encoderlab.errors import UsageError, did_you_mean
+from encoderlab.errors import UsageError, as_sentence, did_you_mean
 from encoderlab.settings.commands import Command
 from encoderlab.settings.setting import Setting, leaves
 
@@ -146,7 +146,7 @@ def unknown_setting(key: str, command: Command, more: str = "") -> UsageError:
     return UsageError(
         f"unknown setting for `encoderlab {command.name}`",
         got=key,
-        hint=f"Did you mean `{near}`? {see[0].upper()}{see[1:]}" if near else see,
+        hint=f"Did you mean `{near}`? {as_sentence(see)}" if near else see,
     )
 
 
@@ -165,6 +165,7 @@ class _Reader:
         }
         self.open_places = [one for one in settings if one.positional]
         self.keys = all_keys(command)
+        self.groups = groups(command)
         self.words = Words()
 
     def read(self, typed: list[str]) -> Words:
@@ -243,6 +244,10 @@ class _Reader:
         if setting.many:
             listed = ",".join(spelled(setting, value, flag) for value in values)
             self.words.overrides.append(f"{setting.key}=[{listed}]")
+            return
+        group = setting.key.removesuffix(".name")
+        if setting.key != group and values[0] in self.groups.get(group, ()):
+            self.words.overrides.append(f"{group}={values[0]}")  # `--model clip` is `model=clip`
         else:
             self.words.overrides.append(f"{setting.key}={spelled(setting, values[0], flag)}")
 
@@ -292,10 +297,20 @@ class _Reader:
                 place = self.open_places[0].flags[0]
                 more = f"; if {word!r} is meant as it stands, write {place} {word!r}"
             raise unknown_setting(key, self.command, more)
+        if not sign and self._names_no_file(key, value):
+            # `model=NAME` of any model, not only of those with a file in the group.
+            key = f"{key}.name"
         setting = self.by_key.get(key)
         if setting and setting.item is str and not setting.many and not self.words.multirun:
             value = _as_text(value)
         self.words.overrides.append(f"{sign}{key}={value}")
+
+    def _names_no_file(self, group: str, value: str) -> bool:
+        """Whether the value of a group that has a name of its own is none of the group's files."""
+        if group not in self.groups or f"{group}.name" not in self.by_key:
+            return False
+        values = value.split(",") if self.words.multirun else [value]
+        return not all(one.strip() in self.groups[group] for one in values)
 
     def _place(self, word: str) -> None:
         """Puts a bare word where the next positional setting is."""

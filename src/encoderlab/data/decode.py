@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -79,6 +81,66 @@ def open_image(
     except (OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError) as error:
         # Pillow's decoders raise any of these on damaged data
         raise ImageError(name, f"it is damaged or cut short ({error})") from error
+
+
+def open_images(images: Any) -> list[Image.Image]:
+    """One image or several, in any form in which people hold them, as upright RGB images.
+
+    Args:
+        images: an image, a path, an array or a tensor, or a sequence of those. An array is
+            (h, w), (h, w, c) or a batch (n, h, w, c); a tensor is (h, w), (c, h, w) or a batch
+            (n, c, h, w); c is 1, 3 or 4. Values are whole numbers from 0 to 255 or floats from 0
+            to 1.
+
+    Returns:
+        One RGB image each, in order.
+
+    Raises:
+        UsageError: another type, shape or range of values.
+        ImageError: a file that cannot be read.
+    """
+    if isinstance(images, Image.Image | Path | str | bytes):
+        return [open_image(images)]
+    if isinstance(images, Sequence):
+        return [picture for image in images for picture in open_images(image)]
+    channels_first = not isinstance(images, np.ndarray)
+    try:
+        values = np.asarray(images.detach().cpu() if channels_first else images)
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        raise UsageError(
+            "not an image",
+            got=type(images).__name__,
+            want="a path, a PIL image, an array, a tensor, or a list of them",
+        ) from None
+    if values.ndim == 4:
+        return [_from_values(picture, channels_first) for picture in values]
+    return [_from_values(values, channels_first)]
+
+
+def _from_values(values: np.ndarray, channels_first: bool) -> Image.Image:
+    shape = values.shape
+    if values.ndim == 3 and channels_first:
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim == 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if (
+        not (values.ndim == 2 or (values.ndim == 3 and values.shape[-1] in (3, 4)))
+        or not values.size
+    ):
+        order = "(c, h, w)" if channels_first else "(h, w, c)"
+        raise UsageError(
+            "an image has another shape", got=shape, want=f"(h, w) or {order}, c being 1, 3 or 4"
+        )
+    is_float = np.issubdtype(values.dtype, np.floating)
+    low, high, most = values.min(), values.max(), 1 if is_float else 255
+    if not (low >= 0 and high <= most):  # NaN too
+        raise UsageError(
+            "an image has values outside its range",
+            got=f"{low:g} to {high:g} in {values.dtype}",
+            want="0 to 255 in whole numbers, or 0 to 1 in floats",
+        )
+    scaled = np.rint(values.astype(np.float32) * 255) if is_float else values
+    return _rgb(Image.fromarray(scaled.astype(np.uint8)))
 
 
 def _check_size(name: str, image: Image.Image, max_pixels: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,7 @@ from encoderlab.errors import UsageError
 
 WHITE, INK, RULE, HEAD = (255, 255, 255), (45, 45, 55), (150, 150, 160), (215, 225, 240)
 TEXT_HEIGHT, TEXT_WIDTH = 0.042, 0.86
+PARAGRAPHS = 4  # of a page whose text is not given
 
 
 class DataGenerator:
@@ -36,7 +38,7 @@ class DataGenerator:
         MissingError: the font file cannot be read.
 
     Examples:
-        >>> DataGenerator(size=64).generate_bar_chart([3, 1, 2], ["a", "b", "c"]).size
+        >>> DataGenerator(size=64).generate_bar_chart(["a", "b", "c"], [3, 1, 2]).size
         (64, 64)
     """
 
@@ -48,13 +50,21 @@ class DataGenerator:
         font(size, self.typeface)  # a font that cannot be read is refused here, once
 
     def generate_bar_chart(
-        self, values: Sequence[float], labels: Sequence[str] | None = None, title: str = ""
+        self, categories: Sequence[str], values: Sequence[float], title: str = ""
     ) -> Image.Image:
-        """A bar chart of non-negative `values`, one colour a bar, labels below.
+        """A bar chart with one bar and one colour per category.
+
+        Args:
+            categories: the label below each bar.
+            values: the height of each bar: finite numbers from 0 up, in any unit.
+            title: the text above the bars.
+
+        Returns:
+            An RGB image of `size` x `size` pixels; the highest bar takes 85 % of the axis.
 
         Raises:
-            UsageError: no values, one that is no finite number from 0 up, not one label a bar, or
-                letters that the font lacks.
+            UsageError: no values, a value that is not a finite number from 0 up, another number of
+                categories than of values, or letters that the font lacks.
         """
         try:
             heights = [float(value) for value in values]
@@ -62,20 +72,25 @@ class DataGenerator:
             heights = []
         if not heights or not all(0 <= height < float("inf") for height in heights):
             raise UsageError(
-                "a bar chart needs values from 0 up", got=list(values), want="finite numbers"
+                "a bar chart needs values from 0 up",
+                got=values if isinstance(values, str) else list(values),
+                want="finite numbers",
             )
-        if labels is not None and len(labels) != len(values):
+        if isinstance(categories, str) or len(categories) != len(heights):
+            given = 1 if isinstance(categories, str) else len(categories)
             raise UsageError(
-                "labels and values do not match", got=f"{len(labels)} labels", want=f"{len(values)}"
+                "categories and values do not match",
+                got=f"{given} categories",
+                want=f"{len(heights)}",
             )
-        self._check_letters(title, *(labels or ()))
+        self._check_letters(title, *categories)
         canvas = Canvas(self.size, WHITE, self.typeface)
         draw_axes(canvas, grid=True)
         top = max(heights) or 1.0
         inks = [COLOURS[i % len(COLOURS)].rgb for i in range(len(heights))]
         draw_bars(canvas, [0.85 * height / top for height in heights], inks)
         step = 0.8 / len(heights)
-        for i, label in enumerate(labels or ()):
+        for i, label in enumerate(categories):
             name = " ".join(str(label).split())
             canvas.text(0.14 + (i + 0.5) * step, 0.95, name, 0.05, INK, widest=0.95 * step)
         if title:
@@ -83,50 +98,70 @@ class DataGenerator:
         return canvas.picture()
 
     def generate_table_image(
-        self, rows: Sequence[Sequence[object]], header: Sequence[str] | None = None
+        self, data: Mapping[str, Sequence[object]] | Any, title: str = ""
     ) -> Image.Image:
-        """A ruled table of `rows`, under a tinted `header` if there is one.
+        """A ruled table with a tinted row of column names.
+
+        Args:
+            data: column name -> cells from top to bottom, or a pandas DataFrame (its index is not
+                drawn).
+            title: the text above the table.
+
+        Returns:
+            An RGB image of `size` x `size` pixels.
 
         Raises:
-            UsageError: no rows, rows of different lengths, or letters that the font lacks.
+            UsageError: neither a dictionary nor a DataFrame, no column, columns of different
+                lengths, or letters that the font lacks.
         """
+        header, rows = _columns_and_rows(data)
         # A cell is one line, whatever white space its text has.
-        lines = [
-            [" ".join(str(cell).split()) for cell in line]
-            for line in ([header] if header else []) + list(rows)
-        ]
-        if not lines or not lines[0] or len({len(line) for line in lines}) != 1:
-            raise UsageError("a table needs rows of one length", got=[len(line) for line in lines])
-        self._check_letters(*(cell for line in lines for cell in line))
+        lines = [[" ".join(str(cell).split()) for cell in line] for line in (header, *rows)]
+        self._check_letters(title, *(cell for line in lines for cell in line))
         canvas = Canvas(self.size, WHITE, self.typeface)
         left, width = 0.04, 0.92
-        high, wide = width / max(len(lines), 4), width / len(lines[0])
-        if header:
-            canvas.box(left, left, left + width, left + high, HEAD)
+        top = left
+        if title:
+            canvas.text(0.5, 0.06, " ".join(title.split()), 0.055, INK, widest=0.9)
+            top = 0.12
+        high, wide = (left + width - top) / max(len(lines), 4), width / len(header)
+        canvas.box(left, top, left + width, top + high, HEAD)
         for row, line in enumerate(lines):
             for column, cell in enumerate(line):
                 canvas.text(
                     left + (column + 0.5) * wide,
-                    left + (row + 0.5) * high,
+                    top + (row + 0.5) * high,
                     cell,
                     min(0.5 * high, 0.07),
                     INK,
                     widest=0.9 * wide,
                 )
-        bottom, right = left + len(lines) * high, left + width
+        bottom, right = top + len(lines) * high, left + width
         for row in range(len(lines) + 1):
-            canvas.line([(left, left + row * high), (right, left + row * high)], RULE, 0.005)
-        for column in range(len(lines[0]) + 1):
+            canvas.line([(left, top + row * high), (right, top + row * high)], RULE, 0.005)
+        for column in range(len(header) + 1):
             x = left + column * wide
-            canvas.line([(x, left), (x, bottom)], RULE, 0.005)
+            canvas.line([(x, top), (x, bottom)], RULE, 0.005)
         return canvas.picture()
 
-    def generate_document_image(self, title: str, paragraphs: Sequence[str]) -> Image.Image:
-        """A page with a title and paragraphs, wrapped; what does not fit is left out.
+    def generate_document_image(
+        self, title: str, paragraphs: Sequence[str] | None = None
+    ) -> Image.Image:
+        """A page of text under a title, wrapped between words.
+
+        Args:
+            title: the first line.
+            paragraphs: the text below it; None for sentences of the synthetic world.
+
+        Returns:
+            An RGB image of `size` x `size` pixels; lines below the lower margin are not drawn.
 
         Raises:
             UsageError: letters that the font lacks.
         """
+        if paragraphs is None:
+            pages = (generate(self.seed + i, kind="document") for i in range(PARAGRAPHS))
+            paragraphs = [page.captions[0] for page in pages]
         self._check_letters(title, *paragraphs)
         canvas = Canvas(self.size, WHITE, self.typeface)
         canvas.text(0.07, 0.09, " ".join(title.split()), 0.075, INK, anchor="lm", widest=0.86)
@@ -141,15 +176,37 @@ class DataGenerator:
             y += 0.03
         return canvas.picture()
 
-    def generate_simple_images(self, n: int = 9) -> list[tuple[Image.Image, str]]:
-        """`n` scenes of coloured shapes, each with its caption."""
-        items = (generate(self.seed + i, kind="scene", size=self.size) for i in range(n))
+    def generate_simple_images(
+        self, n: int = 9, size: int | None = None
+    ) -> list[tuple[Image.Image, str]]:
+        """Scenes of coloured shapes, each with its caption.
+
+        Args:
+            n: how many.
+            size: pixels a side, instead of the generator's own.
+
+        Returns:
+            `n` pairs of an RGB image and an English sentence.
+        """
+        size = self.size if size is None else size
+        items = (generate(self.seed + i, kind="scene", size=size) for i in range(n))
         return [(item.image, item.captions[0]) for item in items]
 
     def generate_categorized_images(
         self, n_per_category: int = 3, categories: Sequence[str] = KINDS
     ) -> Mapping[str, list[tuple[Image.Image, str]]]:
-        """Pictures with captions of each category (scene, chart, table, document, math)."""
+        """Pictures of several kinds, each with its caption.
+
+        Args:
+            n_per_category: how many of each kind.
+            categories: which of scene, chart, table, document and math.
+
+        Returns:
+            Kind -> `n_per_category` pairs of an RGB image and an English sentence.
+
+        Raises:
+            UsageError: an unknown kind.
+        """
         rng = np.random.default_rng(self.seed)
         first = int(rng.integers(2**30))
         return {
@@ -175,6 +232,27 @@ class DataGenerator:
                 want="letters that the font has",
                 hint="name a font file that has them: DataGenerator(typeface=PATH)",
             )
+
+
+def _columns_and_rows(data: Any) -> tuple[list[object], list[list[object]]]:
+    """Column names and rows of a dictionary of columns or of a DataFrame."""
+    if hasattr(data, "columns") and hasattr(data, "itertuples"):
+        header, rows = list(data.columns), [list(row) for row in data.itertuples(index=False)]
+    elif isinstance(data, Mapping) and not any(isinstance(v, str) for v in data.values()):
+        header, columns = list(data), [list(cells) for cells in data.values()]
+        lengths = [len(cells) for cells in columns]
+        if len(set(lengths)) > 1:
+            raise UsageError("a table needs columns of one length", got=lengths)
+        rows = [list(row) for row in zip(*columns, strict=True)]
+    else:
+        raise UsageError(
+            "a table is drawn from columns",
+            got=type(data).__name__,
+            want="a dictionary of lists by column name, or a DataFrame",
+        )
+    if not header:
+        raise UsageError("a table needs a column", got="none")
+    return header, rows
 
 
 def _wrapped(canvas: Canvas, paragraph: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from encoderlab.data.read import read_samples
 from encoderlab.data.sample import Sample, merge_copies
 from encoderlab.data.synthetic import KINDS, generate
-from encoderlab.data.vlm_dataset import TYPED_SETS, VLMDataset
+from encoderlab.data.vlm_dataset import VLMDataset, typed_sets
 from encoderlab.errors import MissingError, UsageError, unknown
 from encoderlab.progress import note
 
@@ -70,7 +70,7 @@ def typed_samples(
         raise MissingError(
             "the data root has none of the typed sets",
             got=str(dataset.root),
-            want="one of " + ", ".join(one.labels for one in TYPED_SETS.values()),
+            want="one of " + ", ".join(one.labels for one in typed_sets().values()),
             hint="a CSV, a JSONL or a folder of images can be named instead",
         )
     wanted = _known(data_types, dataset.data_types) or dataset.data_types
@@ -158,4 +158,4 @@ def _is_typed_root(path: Path) -> bool:
     """Whether the folder is laid out as typed sets; one that is not there is refused as such."""
     if not path.exists():
         return path.suffix == ""
-    return path.is_dir() and any((path / one.labels).is_file() for one in TYPED_SETS.values())
+    return path.is_dir() and any((path / one.labels).is_file() for one in typed_sets().values())

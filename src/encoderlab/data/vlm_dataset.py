@@ -16,6 +16,7 @@ from encoderlab.data.chat import read_chat
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, unknown
 from encoderlab.progress import note
+from encoderlab.settings.project import load_config
 
 SAMPLE_DATA = Path(__file__).parent / "sample_data"
 ROOT_VARIABLE = "VLM_DATA_ROOT"
@@ -42,12 +43,19 @@ TYPED_SETS = {
 }  # fmt: skip
 
 
+def typed_sets() -> dict[str, TypedSet]:
+    """The data sets by type: ours, and over them those of the project's configuration."""
+    own = {name: TypedSet(*where) for name, where in load_config().datasets.items()}
+    return TYPED_SETS | own
+
+
 class VLMDataset:
     """Samples by data type from a root of chat-format sets, or the ones that ship with us.
 
     Args:
         data_root: the root; else the environment's VLM_DATA_ROOT, else `configured_root`, else the
-            nine built-in samples. Which one was taken is said aloud.
+            root of the project's configuration, else the nine built-in samples. Which one was
+            taken is said aloud.
         sets: label file and image folder of each type, for a root laid out otherwise.
 
     Raises:
@@ -60,9 +68,12 @@ class VLMDataset:
         configured_root: str | Path | None = None,
         sets: dict[str, TypedSet] | None = None,
     ) -> None:
-        self.root, why = _choose_root(data_root, configured_root)
-        self.sets = TYPED_SETS if sets is None else sets
-        self.is_built_in = self.root == SAMPLE_DATA
+        project = load_config()
+        self.samples = _sample_folder(project.sample_dir)
+        chosen, why = _choose_root(data_root, configured_root or project.data_root)
+        self.is_built_in = chosen is None
+        self.root = chosen or self.samples
+        self.sets = typed_sets() if sets is None else sets
         note(f"data: {'built-in samples' if self.is_built_in else self.root} ({why})")
         self._samples: dict[str, list[Sample]] = {}
 
@@ -114,10 +125,12 @@ class VLMDataset:
         return read_chat(self.root / where.labels, self.root / where.images, label=data_type)
 
     def _built_in(self) -> list[Sample]:
-        return read_chat(SAMPLE_DATA / "labels.jsonl", SAMPLE_DATA / "images")
+        return read_chat(self.samples / "labels.jsonl", self.samples / "images")
 
 
-def _choose_root(argument: str | Path | None, configured: str | Path | None) -> tuple[Path, str]:
+def _choose_root(
+    argument: str | Path | None, configured: str | Path | None
+) -> tuple[Path | None, str]:
     candidates = (
         (argument, "as asked"),
         (os.environ.get(ROOT_VARIABLE), f"from {ROOT_VARIABLE}"),
@@ -132,4 +145,17 @@ def _choose_root(argument: str | Path | None, configured: str | Path | None) -> 
                     want="a folder with label_v2/ and images/",
                 )
             return Path(root), why
-    return SAMPLE_DATA, f"{ROOT_VARIABLE} is not set"
+    return None, f"{ROOT_VARIABLE} is not set"
+
+
+def _sample_folder(named: str | None) -> Path:
+    """The samples that stand in for data: the project's own where they are there."""
+    if named and (Path(named) / "labels.jsonl").is_file():
+        return Path(named)
+    if named and named != SAMPLE_DATA.name:
+        raise MissingError(
+            "the folder of samples is not there",
+            got=f"{named} (data.sample_dir of the configuration)",
+            want="a folder with labels.jsonl and images/",
+        )
+    return SAMPLE_DATA

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
-from encoderlab.data.decode import open_image
+from encoderlab.data.decode import open_images
 from encoderlab.encoders.text import MAX_LENGTH, TextEncoder, load_text
 from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, load_vision
 from encoderlab.errors import UsageError
 
 BATCH = 32
-Picture = Image.Image | Path | str
+# One image or several: PIL image, path, array, tensor, or a sequence of those.
+Images = Any
 
 
 class VisionEncoderManager:
@@ -42,47 +43,91 @@ class VisionEncoderManager:
         self.device, self.dtype, self.options = device, dtype, options
         self.loaded: dict[str, VisionEncoder] = {}
 
-    def load(self, name: str) -> VisionEncoder:
+    def load(self, name: str, with_attention: bool = False) -> VisionEncoder:
         """The encoder called `name`, loaded now or before.
 
+        Args:
+            name: bundled, alias, training run, folder or hub id.
+            with_attention: refuse an encoder that gives no attention maps now, not later.
+
+        Returns:
+            The encoder, in eval mode.
+
         Raises:
-            MissingError, UsageError: as `load_vision`.
+            MissingError, UsageError: as `load_vision`; no attention maps.
         """
+        _check_name(name)
         if name not in self.loaded:
             self.loaded[name] = load_vision(name, self.device, self.dtype, **self.options)
+        if with_attention:
+            self.loaded[name].encode([Image.new("RGB", (8, 8))], attention=(-1,))
         return self.loaded[name]
 
     def extract_embeddings(
-        self, images: Sequence[Picture], name: str, batch_size: int = BATCH
+        self, name: str, images: Images, *, normalize: bool = True, batch_size: int = BATCH
     ) -> Float[np.ndarray, "n p"]:
-        """The pooled vectors of images (decoded, or paths), fp32, not normalised.
+        """The pooled vectors of images.
+
+        Args:
+            name: the encoder.
+            images: one image (path, PIL image, array or tensor) or a list of them.
+            normalize: whether every vector is divided by its length (L2).
+            batch_size: images at once.
+
+        Returns:
+            One fp32 row per image, also for a single image.
 
         Raises:
             ImageError: an image that cannot be read.
         """
         encoder = self.load(name)
-        parts = [
-            encoder.encode([open_image(one) for one in images[i : i + batch_size]])
-            .pooled.float()
-            .cpu()
-            .numpy()
-            for i in range(0, len(images), batch_size)
-        ]
-        empty = np.zeros((0, encoder.pooled_width), dtype=np.float32)
-        return np.concatenate([empty, *parts])
+        parts = [np.zeros((0, encoder.pooled_width), dtype=np.float32)]
+        for batch in batches(images, batch_size):
+            parts.append(encoder.encode(batch).pooled.float().cpu().numpy())
+        return _unit_rows(np.concatenate(parts), normalize)
 
     def extract_with_attention(
-        self, images: Sequence[Picture], name: str, layers: Sequence[int] = (-1,)
+        self, name: str, images: Images, layers: Sequence[int] = (-1,)
     ) -> VisionFeatures:
-        """Features with the attention maps of `layers`, fp32 on the CPU; one batch."""
-        pictures = [open_image(one) for one in images]
-        return self.load(name).encode(pictures, attention=layers).to("cpu")
+        """Features of images with attention maps, one batch.
+
+        Args:
+            name: the encoder.
+            images: one image (path, PIL image, array or tensor) or a list of them.
+            layers: the blocks whose maps are wanted, from 1; negative from the end.
+
+        Returns:
+            Features in fp32 on the CPU; `attention[k]` is (b, heads, tokens, tokens).
+
+        Raises:
+            ImageError: an image that cannot be read.
+            UsageError: an encoder without attention maps, or a block that it does not have.
+        """
+        return self.load(name).encode(open_images(images), attention=layers).to("cpu")
 
     def extract_multi_encoder(
-        self, images: Sequence[Picture], names: Sequence[str], batch_size: int = BATCH
+        self,
+        names: Sequence[str],
+        images: Images,
+        *,
+        normalize: bool = True,
+        batch_size: int = BATCH,
     ) -> Mapping[str, Float[np.ndarray, "n p"]]:
-        """The pooled vectors of the same images by every encoder: row i is image i in all."""
-        return {name: self.extract_embeddings(images, name, batch_size) for name in names}
+        """The pooled vectors of the same images by several encoders.
+
+        Args:
+            names: the encoders.
+            images: one image (path, PIL image, array or tensor) or a list of them.
+            normalize: whether every vector is divided by its length (L2).
+            batch_size: images at once.
+
+        Returns:
+            Name -> an array as of `extract_embeddings`; row i is image i in all of them.
+        """
+        return {
+            name: self.extract_embeddings(name, images, normalize=normalize, batch_size=batch_size)
+            for name in names
+        }
 
     def unload(self, name: str | None = None) -> None:
         """Frees one encoder, or all.
@@ -104,7 +149,7 @@ class LLMManager:
 
     Examples:
         >>> manager = LLMManager(device="cpu", dtype="float32")
-        >>> manager.extract_text_embeddings(["a red circle", "a blue square"], "tiny-llama").shape
+        >>> manager.extract_text_embeddings("tiny-llama", ["a red circle", "a blue square"]).shape
         (2, 192)
     """
 
@@ -123,9 +168,16 @@ class LLMManager:
     def load(self, name: str) -> TextEncoder:
         """The model called `name`, loaded now or before.
 
+        Args:
+            name: bundled, alias, folder or hub id.
+
+        Returns:
+            The model, in eval mode.
+
         Raises:
             MissingError, UsageError: as `load_text`.
         """
+        _check_name(name)
         if name not in self.loaded:
             self.loaded[name] = load_text(
                 name, self.device, self.dtype, max_length=self.max_length, **self.options
@@ -133,24 +185,40 @@ class LLMManager:
         return self.loaded[name]
 
     def extract_text_embeddings(
-        self, texts: Sequence[str], name: str, layer: int | None = None, batch_size: int = BATCH
+        self,
+        name: str,
+        texts: str | Sequence[str],
+        *,
+        layer: int | None = None,
+        normalize: bool = True,
+        batch_size: int = BATCH,
     ) -> Float[np.ndarray, "n d"]:
-        """The pooled vectors of sentences, fp32, not normalised; warns of those that are cut.
+        """The pooled vectors of sentences; warns of those that are cut.
 
         Args:
+            name: the model.
+            texts: one sentence or a list of them.
             layer: a hidden state to pool instead, as `TextEncoder.encode` counts them.
+            normalize: whether every vector is divided by its length (L2).
+            batch_size: sentences at once.
+
+        Returns:
+            One fp32 row per sentence, also for a single sentence.
+
+        Raises:
+            UsageError: something that is no text, or a layer that the model does not have.
         """
         encoder = self.load(name)
+        texts = [texts] if isinstance(texts, str) else list(texts)
         encoder.count_cut(texts).warn()
-        parts = []
+        parts = [np.zeros((0, encoder.pooled_width), dtype=np.float32)]
         for i in range(0, len(texts), batch_size):
-            found = encoder.encode_batch(
+            features = encoder.encode_batch(
                 texts[i : i + batch_size], layers=() if layer is None else (layer,)
             )
-            pooled = found.pooled if layer is None else next(iter(found.layers.values()))
+            pooled = features.pooled if layer is None else next(iter(features.layers.values()))
             parts.append(pooled.float().cpu().numpy())
-        empty = np.zeros((0, encoder.pooled_width), dtype=np.float32)
-        return np.concatenate([empty, *parts])
+        return _unit_rows(np.concatenate(parts), normalize)
 
     def unload(self, name: str | None = None) -> None:
         """Frees one model, or all.
@@ -159,6 +227,31 @@ class LLMManager:
             UsageError: none of that name is loaded.
         """
         _unload(self.loaded, "loaded language model", name)
+
+
+def batches(images: Images, size: int) -> Iterator[list[Image.Image]]:
+    """Opened images, `size` at a time: paths are read when their turn comes."""
+    if isinstance(images, list | tuple):
+        for start in range(0, len(images), size):
+            yield open_images(images[start : start + size])
+    else:
+        pictures = open_images(images)
+        for start in range(0, len(pictures), size):
+            yield pictures[start : start + size]
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str | Path):
+        raise UsageError(
+            "the name of a model comes first", got=type(name).__name__, want="a name, then the data"
+        )
+
+
+def _unit_rows(vectors: np.ndarray, normalize: bool) -> np.ndarray:
+    if not normalize:
+        return vectors
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def _unload(loaded: dict[str, Any], what: str, name: str | None) -> None:

@@ -401,13 +401,8 @@ def _int8_error(encoder: VisionEncoder, samples: list[Sample], layer: int) -> fl
 
 
 def device_of(hardware: Hardware) -> str:
-    import torch
-
-    if hardware.device == "auto" and torch.cuda.is_available():
-        return f"cuda:{hardware.cuda_device}"
-    if hardware.device == "cuda":
-        return f"cuda:{hardware.cuda_device}"
-    return hardware.device
+    """The device by name, from the two settings that name it."""
+    return hardware.device if hardware.cuda_device is None else f"cuda:{hardware.cuda_device}"
 
 
 def _latest(resume: str | None) -> Path | None:

@@ -39,22 +39,23 @@ class CoralResult:
         """The answer as paragraphs and tables, in reading order."""
         eas = {(one.encoder, one.llm): one for one in self.whole.eas}
         columns = (
-            "encoder", "LLM", "distance", "similarity*", "spectral", "debiased CKA", "EAS*", "EAS"
+            "encoder", "LLM", "EAS", "EAS*", "debiased CKA", "spectral similarity",
+            "spectral divergence", "similarity*", "distance",
         )  # fmt: skip
         rows = []
         for one in self.whole.cross_modal:
             score = eas[one.encoder, one.llm]
             rows.append(
                 (
-                    one.encoder, one.llm, _text(one.coral.distance, "{:.3g}"),
-                    _text(one.coral.similarity, "{:.6f}"),
-                    _text(one.coral.spectral_similarity), score_text(one.cka.to_json()),
-                    _text(score.published), _text(score.calibrated),
+                    one.encoder, one.llm, _text(score.calibrated), _text(score.published),
+                    score_text(one.cka.to_json()), _text(one.coral.spectral_similarity),
+                    _text(one.coral.spectral_divergence, "{:.3g}"),
+                    _text(one.coral.similarity, "{:.6f}"), _text(one.coral.distance, "{:.3g}"),
                 )
             )  # fmt: skip
         said = (
-            "* as published: similarity = 1 / (1 + distance) is 1 for any features of length one. "
-            "Rank by EAS, the calibrated one."
+            "Ranked by EAS (Enhanced Alignment Score), calibrated. * as published: similarity = "
+            "1 / (1 + distance) is 1 for any features of length one."
         )
         reasons = sorted(
             {
@@ -138,9 +139,15 @@ def analyse(aligned: Aligned, out: Path | None = None, *, svg: bool = False) -> 
     if out is not None:
         arrays = {}
         for name, x in {**vision, **text}.items():
-            strongest = np.sort(np.argsort(-x.var(axis=0))[:STRONGEST])
             arrays[f"spectrum|{name}"] = spectrum(x)
-            arrays[f"covariance|{name}"] = np.atleast_2d(np.cov(x[:, strongest].T))
+        for one in whole.cross_modal:
+            if one.encoder in aligned.encoders and one.coral.clouds is not None:
+                left, right = one.coral.compared
+                order = (left.diagonal() + right.diagonal()).argsort(descending=True, stable=True)
+                strongest = order[:STRONGEST]
+                arrays[f"covariance|{one.encoder}|{one.llm}"] = np.stack(
+                    [side[strongest][:, strongest].cpu().numpy() for side in (left, right)]
+                )
         drawn = plots.coral(result.to_json(), arrays)
         result = replace(result, figures=save(drawn, out, svg=svg))
     return result

@@ -116,11 +116,12 @@ def _compressors() -> list[tuple[str, str]]:
 
 def _datasets() -> list[tuple[str, str]]:
     from encoderlab.data.synthetic import KINDS
-    from encoderlab.data.vlm_dataset import ROOT_VARIABLE, SAMPLE_DATA, TYPED_SETS
+    from encoderlab.data.vlm_dataset import ROOT_VARIABLE, SAMPLE_DATA, typed_sets
 
     rows = [("built-in samples", f"chat JSONL, {SAMPLE_DATA}")]
     rows += [
-        (name, f"chat JSONL, {ROOT_VARIABLE}/{place.labels}") for name, place in TYPED_SETS.items()
+        (name, f"chat JSONL, {ROOT_VARIABLE}/{place.labels}")
+        for name, place in typed_sets().items()
     ]
     rows += [(f"synthetic {kind}", "made as needed: encoderlab.data.synthetic") for kind in KINDS]
     return rows

@@ -22,7 +22,7 @@ from encoderlab.progress import kept_warnings
 from encoderlab.reports import run_folder
 from encoderlab.settings.commands import Command
 from encoderlab.settings.common import TALK
-from encoderlab.whole_files import require_place
+from encoderlab.whole_files import recording, require_place
 
 # Actions of a command whose run does not take the folder of the command's own.
 KEPT_APART = ("evaluate", "show")
@@ -111,20 +111,21 @@ def _performed(
         if name not in taken:
             parameters.pop(name, None)
     started, clock = datetime.now(UTC), time.perf_counter()
-    with kept_warnings() as warned:
+    with kept_warnings() as warned, recording() as written:
         result = experiment(out=out, **parameters)
-    seconds = time.perf_counter() - clock
-    warnings = (*getattr(result, "warnings", ()), *warned)
-    if not command.leaves_folder or out is None or is_follower():
-        return Done(result, None, seconds, tuple(warned))
-    if folder is not None:
-        values = _with_folder(values, folder)
-    run = run_folder.record(
-        command.name, command_line, values, result.to_json(), tuple(dict.fromkeys(warnings)),
-        seconds=seconds, started=started,
-    )  # fmt: skip
-    if hasattr(result, "write_report"):
-        result.write_report(out, run)
+        seconds = time.perf_counter() - clock
+        warnings = (*getattr(result, "warnings", ()), *warned)
+        if not command.leaves_folder or out is None or is_follower():
+            return Done(result, None, seconds, tuple(warned))
+        if folder is not None:
+            values = _with_folder(values, folder)
+        run = run_folder.record(
+            command.name, command_line, values, result.to_json(), tuple(dict.fromkeys(warnings)),
+            seconds=seconds, started=started,
+        )  # fmt: skip
+        if hasattr(result, "write_report"):
+            result.write_report(out, run)
+        run = dataclasses.replace(run, files=tuple(run_folder.drawn(written, out)))
     return Done(result, run_folder.write(out, run), seconds, tuple(warned))
 
 

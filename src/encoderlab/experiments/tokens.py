@@ -190,7 +190,7 @@ def run(
     maps = _patch_text(analyzer, first, similarity.text) if similarity.text else {}
     result = TokensResult(
         name, analyzer.encoder.fingerprint, *analyzer.encoder.where, first.metric, first.stage,
-        first.anchor, first.grid_size,
+        first.anchor, first.grid,
         {key: _mean(values) for key, values in columns.items()},
         per_image,
         {key: _ends(values, names) for key, values in columns.items()},

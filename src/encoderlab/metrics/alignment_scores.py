@@ -1,4 +1,5 @@
-"""EAS and ELAS: alignment as one number, as published and as statistics would have it.
+"""EAS (Enhanced Alignment Score) and ELAS (Encoder-LLM Alignment Score): alignment as one number,
+as published and calibrated.
 
 EAS = 0.3 CKA + 0.3 CORAL similarity + 0.4 discriminability.
 ELAS = 0.3 CKA + 0.3 (1 - MSE) + 0.2 (1 - generalisation gap) + 0.2 cosine.
@@ -20,6 +21,7 @@ from encoderlab.metrics.discriminability import above_chance, discriminability
 from encoderlab.metrics.matrix import Matrix
 from encoderlab.metrics.score import Score
 
+EAS_NAME, ELAS_NAME = "EAS (Enhanced Alignment Score)", "ELAS (Encoder-LLM Alignment Score)"
 EAS_WEIGHTS = {"cka": 0.3, "coral": 0.3, "discriminability": 0.4}
 ELAS_WEIGHTS = {"cka": 0.3, "mse": 0.3, "gap": 0.2, "cosine": 0.2}
 
@@ -54,7 +56,7 @@ class WeightedScore:
 
 @dataclass(frozen=True)
 class EASResult(WeightedScore):
-    """Encoder Alignment Score: published of biased CKA, CORAL similarity and the Fisher share;
+    """Enhanced Alignment Score: published of biased CKA, CORAL similarity and the Fisher share;
     calibrated of debiased CKA, spectral similarity, and the Fisher share above chance."""
 
     discriminability: Score

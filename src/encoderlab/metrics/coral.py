@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from encoderlab.errors import UsageError
 from encoderlab.metrics.alignment_scores import AlignmentMetrics, EASResult
 from encoderlab.metrics.cka import cka
 from encoderlab.metrics.matrix import Matrix, is_constant, matrix, require_same_count
@@ -42,6 +43,7 @@ class CORALMetrics:
         spectral_similarity: calibrated: 1 - Hellinger distance of the same spectra, in [0, 1].
         width: how many directions were compared.
         undefined: why there are no values.
+        clouds: both sides, from which covariances and eigenvalues are read; not part of a record.
     """
 
     distance: float | None
@@ -51,6 +53,41 @@ class CORALMetrics:
     spectral_similarity: float | None
     width: int
     undefined: str | None = None
+    clouds: tuple[_Cloud, _Cloud] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def source_covariance(self) -> Float[Tensor, "d_v d_v"]:
+        """C_s of the first features, divided by n - 1, computed when asked for."""
+        return self._clouds()[0].covariance()
+
+    @property
+    def target_covariance(self) -> Float[Tensor, "d_t d_t"]:
+        """C_t of the second features, divided by n - 1, computed when asked for."""
+        return self._clouds()[1].covariance()
+
+    @property
+    def source_eigenvalues(self) -> Float[Tensor, " k"]:
+        """Eigenvalues of C_s, largest first: those that n samples can have."""
+        return self._clouds()[0].spectrum
+
+    @property
+    def target_eigenvalues(self) -> Float[Tensor, " k"]:
+        """Eigenvalues of C_t, largest first: those that n samples can have."""
+        return self._clouds()[1].spectrum
+
+    @property
+    def compared(self) -> tuple[Float[Tensor, "k k"], Float[Tensor, "k k"]]:
+        """The two matrices whose difference D gives the distance |D|_F^2 / (4 k^2): C_s and C_t,
+        or where their widths differ the diagonal ones in each side's own principal axes."""
+        left, right = self._clouds()
+        if len(left.mean) == len(right.mean):
+            return left.covariance(), right.covariance()
+        return left.spectrum[: self.width].diag(), right.spectrum[: self.width].diag()
+
+    def _clouds(self) -> tuple[_Cloud, _Cloud]:
+        if self.clouds is None:
+            raise UsageError("there are no covariances", got=self.undefined)
+        return self.clouds
 
     @property
     def pinned(self) -> bool:
@@ -59,7 +96,7 @@ class CORALMetrics:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "clouds"}
 
 
 @dataclass(frozen=True)
@@ -190,6 +227,7 @@ def _compared(left: _Cloud, right: _Cloud) -> CORALMetrics:
         mean_distance,
         1 - math.sqrt(max(0.0, 1 - overlap)),
         width_used,
+        clouds=(left, right),
     )
 
 
@@ -261,7 +299,7 @@ class CORALAnalyzer:
         text: Matrix,
         labels: Sequence[Any] | None = None,
     ) -> EASResult:
-        """The Encoder Alignment Score of one pair, as published and calibrated."""
+        """The Enhanced Alignment Score of one pair, as published and calibrated."""
         found = coral(vision, text)
         return AlignmentMetrics.eas(
             encoder,
@@ -280,16 +318,22 @@ class CORALAnalyzer:
         text: Mapping[str, Matrix],
         labels: Sequence[Any] | None = None,
     ) -> FullAnalysis:
-        """All of it."""
+        """All of it; pairs by calibrated EAS, the highest first, undefined ones last."""
+        scores = [
+            self.compute_eas(encoder, x, llm, y, labels)
+            for encoder, x in vision.items()
+            for llm, y in text.items()
+        ]
+        ranked = sorted(
+            zip(scores, self.cross_modal_comparison(vision, text), strict=True),
+            key=lambda pair: -math.inf if pair[0].calibrated is None else pair[0].calibrated,
+            reverse=True,
+        )
         return FullAnalysis(
-            tuple(self.cross_modal_comparison(vision, text)),
+            tuple(pair for _, pair in ranked),
             self.intra_modal_comparison(vision),
             self.intra_modal_comparison(text),
-            tuple(
-                self.compute_eas(encoder, x, llm, y, labels)
-                for encoder, x in vision.items()
-                for llm, y in text.items()
-            ),
+            tuple(score for score, _ in ranked),
         )
 
 

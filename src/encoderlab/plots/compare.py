@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from encoderlab.metrics.alignment_scores import ELAS_NAME
 from encoderlab.metrics.catalogue import HEADLINE, METRICS, PROJECTORS
 from encoderlab.plots.pieces import cell, ends_of, heat_map, intervals, value_of
 from encoderlab.plots.style import CHANCE, Drawn, colours, figure, markers, rules, short
@@ -232,7 +233,7 @@ def elas(result: Json) -> list[Drawn]:
                 high=1.0 if side == "calibrated" else None, label="ELAS",
             )  # fmt: skip
             ax.set_title("calibrated (rank by this)" if side == "calibrated" else "as published")
-        fig.suptitle("ELAS: encoder–LLM alignment score")
+        fig.suptitle(ELAS_NAME)
         parts = figure(1.5 + 3.6 * len(llms), 2 + 0.5 * len(encoders))
         names = ("cka", "mse", "gap", "cosine")
         weights = {"cka": 0.3, "mse": 0.3, "gap": 0.2, "cosine": 0.2}

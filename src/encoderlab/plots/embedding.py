@@ -14,12 +14,19 @@ import numpy as np
 from PIL import Image
 
 from encoderlab.plots.pieces import heat_map
-from encoderlab.plots.style import MARKERS, OTHER_COLOURS, Drawn, colours, figure, rules, short
+from encoderlab.plots.style import (
+    MARKERS,
+    Drawn,
+    colours,
+    figure,
+    get_data_type_color,
+    rules,
+    short,
+)
 
 PAGE = Path(__file__).with_suffix(".html")
 THUMBNAIL = 112
 METHODS = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
-TYPE_COLOURS = ("#4C8BF5", "#F5A623", "#0ABAB5", "#E94B3C", "#6C5CE7", *OTHER_COLOURS)
 
 
 def maps(places: Mapping[str, np.ndarray], labels: Sequence[str], method: str, about: str) -> Drawn:
@@ -29,6 +36,7 @@ def maps(places: Mapping[str, np.ndarray], labels: Sequence[str], method: str, a
     lines = -(-len(names) // columns)
     kinds = list(dict.fromkeys(labels))
     number = np.array([kinds.index(label) for label in labels])
+    tint = colours(kinds, get_data_type_color)
     with rules():
         fig = figure(3.9 * columns, 3.6 * lines + 0.9)
         grid = fig.subplots(lines, columns, squeeze=False).ravel()
@@ -36,7 +44,7 @@ def maps(places: Mapping[str, np.ndarray], labels: Sequence[str], method: str, a
             for k, kind in enumerate(kinds):
                 rows = number == k
                 ax.scatter(
-                    *places[name][rows].T, s=26, c=TYPE_COLOURS[k % len(TYPE_COLOURS)],
+                    *places[name][rows].T, s=26, c=tint[kind],
                     marker=MARKERS[k % len(MARKERS)], edgecolors="black", linewidths=0.3,
                     label=short(kind), alpha=0.85,
                 )  # fmt: skip
@@ -63,6 +71,7 @@ def procrustes(
     lines = -(-len(names) // columns)
     kinds = list(dict.fromkeys(labels))
     number = np.array([kinds.index(label) for label in labels])
+    tint = colours(kinds, get_data_type_color)
     arrays = {}
     with rules():
         fig = figure(3.9 * columns, 3.8 * lines + 0.9)
@@ -76,7 +85,7 @@ def procrustes(
                     linewidth=0.5, zorder=1,
                 )  # fmt: skip
             for k, kind in enumerate(kinds):
-                rows, ink = number == k, TYPE_COLOURS[k % len(TYPE_COLOURS)]
+                rows, ink = number == k, tint[kind]
                 ax.scatter(*image[rows].T, s=22, c=ink, marker="o", label=f"{short(kind)}, image",
                            edgecolors="black", linewidths=0.3, zorder=2)  # fmt: skip
                 ax.scatter(*text[rows].T, s=22, c=ink, marker="x", label=f"{short(kind)}, text",
@@ -169,7 +178,7 @@ def page(
         "spaces": {name: np.round(_scaled(xy), 4).tolist() for name, xy in places.items()},
         "kind": [kinds.index(label) for label in labels],
         "kinds": kinds,
-        "colours": [TYPE_COLOURS[k % len(TYPE_COLOURS)] for k in range(len(kinds))],
+        "colours": list(colours(kinds, get_data_type_color).values()),
         "model_colours": list(colours(list(places)).values()),
         "texts": [text[:300] for text in texts],
         "images": [_thumbnail(image) for image in images],

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,15 @@ FAMILY_COLOURS = {
 OTHER_COLOURS = (
     "#8C564B", "#C2185B", "#2E7D32", "#5D4037", "#00838F", "#9E9D24", "#AD1457", "#37474F",
 )  # fmt: skip
+DATA_TYPE_COLOURS = {
+    "chart": "#4C8BF5",
+    "table": "#F5A623",
+    "document": "#0ABAB5",
+    "math": "#E94B3C",
+    "visualization": "#6C5CE7",
+    "text": "#0E7A76",
+    "scene": "#8C564B",
+}
 CONTROL_COLOURS = {"untrained:": "#8A8A8A", "shuffled:": "#B8B8B8"}
 MARKERS = "osD^vPX*<>"
 KOREAN_FONTS = (
@@ -45,6 +54,11 @@ KOREAN_FONTS = (
 KOREAN_FILES = ("nanum", "notosanscjk", "notosanskr", "malgun", "sdgothic", "undotum", "gulim")
 HEAT = "viridis"  # its lightness rises all the way
 DPI = 150
+PAPER_WIDTH, PAPER_DPI = 7.0, 300  # two columns of a usual page
+UNDATED: dict[str, dict[str, Any]] = {
+    "png": {"Software": None}, "svg": {"Date": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}  # fmt: skip
 CHANCE: dict[str, Any] = {"color": "#444444", "linestyle": (0, (4, 3)), "linewidth": 1.0}
 RULES: dict[str, Any] = {
     "axes.grid": True,
@@ -123,28 +137,74 @@ def _tell_missing_letters() -> None:
 
 def rules() -> Any:
     """The style, for the time of a `with` block."""
-    found: dict[Any, Any] = {**RULES, "font.family": list(fonts())}
-    return matplotlib.rc_context(found)
+    return matplotlib.rc_context(_settings())
 
 
-def colour(name: str) -> str:
-    """The colour of an encoder or LLM: of its family, or a stable one of its own."""
+def apply_style() -> None:
+    """Makes the style of our figures that of every figure drawn from now on in this process."""
+    matplotlib.rcParams.update(_settings())
+
+
+def style_axis(ax: Any) -> Any:
+    """Gives axes that exist the look of our figures.
+
+    Args:
+        ax: matplotlib axes.
+
+    Returns:
+        The same axes: a grid behind the data, no lines above and to the right.
+    """
+    ax.grid(visible=True, color=RULES["grid.color"], linewidth=RULES["grid.linewidth"])
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _settings() -> dict[Any, Any]:
+    return {**RULES, "font.family": list(fonts())}
+
+
+def get_model_color(name: str) -> str:
+    """The colour of an encoder or LLM: of its family, or a stable one of its own.
+
+    Args:
+        name: as it stands in results; `untrained:` and `shuffled:` are grey.
+
+    Returns:
+        "#RRGGBB".
+    """
     for prefix, grey in CONTROL_COLOURS.items():
         if name.startswith(prefix):
             return grey
-    for family, found in FAMILY_COLOURS.items():
+    for family, known in FAMILY_COLOURS.items():
         if family in name.lower():
-            return found
+            return known
+    return _stable(name)
+
+
+def get_data_type_color(dtype: str) -> str:
+    """The colour of a data type such as "chart", or a stable one of its own.
+
+    Args:
+        dtype: the data type.
+
+    Returns:
+        "#RRGGBB".
+    """
+    return DATA_TYPE_COLOURS.get(dtype) or _stable(dtype)
+
+
+def _stable(name: str) -> str:
     digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
     return OTHER_COLOURS[int.from_bytes(digest, "big") % len(OTHER_COLOURS)]
 
 
-def colours(names: Sequence[str]) -> dict[str, str]:
+def colours(names: Sequence[str], of: Callable[[str], str] = get_model_color) -> dict[str, str]:
     """A colour for each; those that would share one differ in lightness."""
     found: dict[str, str] = {}
     taken: dict[str, int] = {}
     for name in names:
-        base = colour(name)
+        base = of(name)
         times = taken.get(base, 0)
         taken[base] = times + 1
         found[name] = _darker(base, 0.72**times)
@@ -169,24 +229,66 @@ def short(name: str, most: int = 34) -> str:
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
-def save(drawn: Sequence[Drawn], folder: Path, *, svg: bool = False) -> tuple[dict[str, str], ...]:
-    """Writes each figure as .png (and .svg), and its numbers as .npz; returns the file and the
-    caption of each."""
+def save(
+    drawn: Sequence[Drawn], folder: Path, *, svg: bool = False, paper: bool = False
+) -> tuple[dict[str, str], ...]:
+    """Writes figures, and their numbers as .npz.
+
+    Args:
+        drawn: the figures.
+        folder: where they are written.
+        svg: write .svg beside .png.
+        paper: write .pdf beside .png, both at print size: at most PAPER_WIDTH inches wide, the
+            .png at 300 dots per inch.
+
+    Returns:
+        The .png file and the caption of each.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
+    endings = ["png", *(["svg"] if svg else []), *(["pdf"] if paper else [])]
     for one in drawn:
         tell_missing_letters(one.figure)
-        for ending in ("png", "svg") if svg else ("png",):
+        factor = min(1.0, PAPER_WIDTH / one.figure.get_figwidth()) if paper else 1.0
+        dpi = PAPER_DPI if paper else DPI
+        for ending in endings:
             path = folder / f"{one.name}.{ending}"
             with replacing(path) as unfinished, rules():
-                # No date and no version in the file: the same numbers give the same bytes.
-                about = {"Date": None} if ending == "svg" else {"Software": None}
-                one.figure.savefig(unfinished, format=ending, dpi=DPI, metadata=about)
+                if ending == "pdf":
+                    _write_pdf(one.figure, unfinished, factor)
+                    continue
+                printed: Any = {"pil_kwargs": {"dpi": (dpi, dpi)}} if ending == "png" else {}
+                one.figure.savefig(
+                    unfinished, format=ending, dpi=dpi * factor, metadata=UNDATED[ending], **printed
+                )
         written.append({"file": f"{one.name}.png", "caption": one.caption})
         if one.arrays:
             with replacing(folder / f"{one.name}.npz") as unfinished, unfinished.open("wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **dict(one.arrays))
     return tuple(written)
+
+
+def _write_pdf(drawn: Figure, path: Path, factor: float) -> None:
+    """A PDF of the whole figure scaled by `factor`, letters and lines with it. The backend has no
+    such setting, so its page gets the transformation before anything is drawn."""
+    from matplotlib.backends.backend_mixed import MixedModeRenderer
+    from matplotlib.backends.backend_pdf import Op, PdfFile, RendererPdf
+
+    width, height = drawn.get_size_inches()
+    dpi = drawn.dpi
+    drawn.set_dpi(72)  # points
+    pdf = PdfFile(str(path), metadata=UNDATED["pdf"])
+    try:
+        pdf.newPage(width * factor, height * factor)
+        pdf.output(factor, 0, 0, factor, 0, 0, Op.concat_matrix)
+        vector = RendererPdf(pdf, PAPER_DPI, height, width)
+        renderer: Any = MixedModeRenderer(drawn, width, height, PAPER_DPI, vector)
+        drawn.draw(renderer)
+        renderer.finalize()
+        pdf.finalize()
+    finally:
+        pdf.close()
+        drawn.set_dpi(dpi)
 
 
 def _darker(colour_: str, factor: float) -> str:

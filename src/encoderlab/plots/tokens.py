@@ -81,7 +81,7 @@ class SimilarityVisualizer:
             ):
                 self._map(ax, result, getattr(result, key), _of(result, words), result.metric)
             self._map(grid[1, 1], result, result.norms, "token norms", "length", result.outliers)
-            half = tuple(max(1, side // 2) for side in result.grid_size)
+            half = tuple(max(1, side // 2) for side in result.grid)
             self._map(
                 grid[1, 2], result, result.loss_map((half[0], half[1])),
                 f"where pooling to {half[0]} × {half[1]} loses", "share of the mean loss",
@@ -90,7 +90,7 @@ class SimilarityVisualizer:
             _distribution(grid[2, 1], result)
             _budget(grid[2, 2], result)
             made.suptitle(
-                f"{result.model}, {result.stage}, {result.grid_size[0]} × {result.grid_size[1]} "
+                f"{result.model}, {result.stage}, {result.grid[0]} × {result.grid[1]} "
                 f"patches, {result.metric.replace('_', ' ')}",
                 fontsize=15 * scale,
             )
@@ -129,7 +129,7 @@ class SimilarityVisualizer:
         marked: np.ndarray | None = None,
     ) -> None:
         """A map over the grey image, each cell where its patches meet."""
-        h, w = result.grid_size
+        h, w = result.grid
         rows, columns = values.shape
         # A cell between two patches lies between them: half a patch in from either side.
         top, left = (h - rows) / 2, (w - columns) / 2
@@ -161,7 +161,7 @@ def patch_text(
         made = figure(2.9 * (len(maps) + 1), 3.6)
         axes = made.subplots(1, len(maps) + 1)
         _show_image(axes[0], result)
-        h, w = result.grid_size
+        h, w = result.grid
         for ax, (name, values) in zip(axes[1:], maps.items(), strict=True):
             if result.view is not None:
                 ax.imshow(result.view.convert("L"), cmap="gray", extent=(0, w, h, 0))
@@ -240,7 +240,7 @@ def as_html(result: SimilarityResult) -> str:
 
 
 def _show_image(ax: Any, result: SimilarityResult) -> None:
-    h, w = result.grid_size
+    h, w = result.grid
     if result.view is not None:
         ax.imshow(result.view, extent=(0, w, h, 0))
     ax.set_xlim(0, w)

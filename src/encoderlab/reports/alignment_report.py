@@ -6,6 +6,7 @@ Reads the record and the figures beside it; computes nothing.
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def page(folder: Path, run: RunRecord) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["score"] = _score
+    environment.filters["command"] = shlex.join
     environment.filters["number"] = lambda value: "" if value is None else f"{value:.6g}"
     result = run.result
     sections = [
@@ -115,7 +117,14 @@ def _lines(name: str, section: Json) -> list[str]:
     if name == "coral":
         return [
             "CORAL, spectra and discriminability compare clouds of features, not pairs: they stay "
-            "the same if every caption is given to another image."
+            "the same if every caption is given to another image.",
+            "Spectral divergence in nats, 0 for equal spectra: "
+            + ", ".join(
+                f"{one['encoder']} with {one['llm']} {one['coral']['spectral_divergence']:.3g}"
+                for one in section["cross_modal"]
+                if one["coral"]["spectral_divergence"] is not None
+            )
+            + ".",
         ]
     if name == "speed":
         return [f"Matrix peak of this device: {section['peak_tflops']:.2f} TFLOP/s, measured now."]

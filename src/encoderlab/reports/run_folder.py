@@ -20,11 +20,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import EncoderLabError, MissingError, UsageError
 from encoderlab.json_text import record_in
 from encoderlab.whole_files import refuse_link, write_whole
 
 CONFIG, RECORD, LOCK = "config.yaml", "run.json", ".lock"
+DRAWN = (".png", ".svg", ".npz", ".html", ".csv")
 FORMAT = 1
 REPORTED_PACKAGES = (
     "encoderlab", "torch", "transformers", "tokenizers", "safetensors", "huggingface_hub",
@@ -44,6 +45,7 @@ class RunRecord:
         seconds: wall time of the experiment.
         started: when it began, UTC, ISO 8601.
         checkpoints: name -> fingerprint of each model that took part, where the result says so.
+        files: figures, tables and pages that the run wrote, relative to its folder.
     """
 
     command: str
@@ -62,6 +64,7 @@ class RunRecord:
     platform: str
     git_commit: str | None
     format: int = FORMAT
+    files: tuple[str, ...] = ()
 
 
 def record(
@@ -99,11 +102,31 @@ def record(
     )
 
 
+def drawn(written: Sequence[Path], folder: Path) -> list[str]:
+    """Which of the written files are figures, tables or pages in `folder`, relative to it.
+
+    Checkpoints and indexes are not among them: a later run may go on from them.
+    """
+    root = folder.absolute()
+    return sorted(
+        {
+            path.relative_to(root).as_posix()
+            for path in written
+            if path.suffix in DRAWN and path.is_relative_to(root)
+        }
+    )
+
+
 def write(folder: Path, run: RunRecord) -> Path:
-    """Writes config.yaml and, last, run.json; returns the folder."""
+    """Writes config.yaml and, last, run.json; returns the folder.
+
+    What the last run of the same command drew here, and this one did not, is removed first: a
+    figure of other settings would stand beside this run's record.
+    """
     import yaml
 
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_drawn(folder, run.command, keep=run.files)
     config = f"# encoderlab rerun {folder}\n" + yaml.safe_dump(
         {"command": run.command, **run.settings}, allow_unicode=True, sort_keys=False
     )
@@ -111,6 +134,39 @@ def write(folder: Path, run: RunRecord) -> Path:
     text = json.dumps(dataclasses.asdict(run), ensure_ascii=False, indent=2, allow_nan=False)
     write_whole(folder / RECORD, text + "\n")
     return folder
+
+
+def remove(folder: Path, command: str) -> None:
+    """Removes what a run of `command` left in `folder`: what it drew, and its record; the folder
+    itself if nothing else is in it."""
+    if not _remove_drawn(folder, command):
+        return
+    for name in (CONFIG, RECORD):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _remove_drawn(folder: Path, command: str, keep: Sequence[str] = ()) -> bool:
+    """Whether a run of `command` had been in the folder."""
+    try:
+        before = read(folder)
+    except EncoderLabError:
+        return False
+    if before.command != command:
+        return False
+    recorded = (folder / RECORD).stat().st_mtime_ns
+    for name in set(before.files) - set(keep):
+        path = folder / name
+        # A file that was changed after the record is the user's own by now.
+        if not path.is_file() or path.is_symlink() or path.stat().st_mtime_ns > recorded:
+            continue
+        if path.suffix not in DRAWN or not path.resolve().is_relative_to(folder.resolve()):
+            continue
+        path.unlink()
+        with suppress(OSError):
+            path.parent.rmdir()
+    return True
 
 
 def read(folder: str | Path) -> RunRecord:
@@ -135,6 +191,7 @@ def read(folder: str | Path) -> RunRecord:
         run = RunRecord(**{key: value for key, value in content.items() if key in names})
         for name, kind in (
             ("command", str), ("command_line", list), ("settings", dict), ("result", dict),
+            ("files", list | tuple),
         ):  # fmt: skip
             if not isinstance(getattr(run, name), kind):
                 raise ValueError(f"its {name} is {getattr(run, name)!r}")

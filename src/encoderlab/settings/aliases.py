@@ -1,8 +1,9 @@
 """Short names of checkpoints: ours from aliases.yaml, and the user's own over them.
 
 Knows which name stands for which Hugging Face id, and nothing about what is behind an id.
-The user's own file is the one that `ENCODERLAB_ALIASES` names, else `encoderlab-aliases.yaml` in
-the current folder; it has the same two tables, `encoders` and `llms`.
+A project's configuration (`project.py`) and the user's own file add to ours or replace them, in
+this order. The user's own file is the one that `ENCODERLAB_ALIASES` names, else
+`encoderlab-aliases.yaml` in the current folder; it has the same two tables, `encoders` and `llms`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.settings.project import load_config
 
 SHIPPED = Path(__file__).parent / "aliases.yaml"
 OWN_FILE = "encoderlab-aliases.yaml"
@@ -48,7 +50,9 @@ def own_file() -> Path | None:
 
 
 def _merged(kind: str) -> dict[str, str]:
-    table = _read(SHIPPED)[kind]
+    project = load_config()
+    named = project.vision_encoders if kind == "encoders" else project.llms
+    table = _read(SHIPPED)[kind] | dict(named)
     own = own_file()
     if own is not None:
         table = table | _read(own)[kind]

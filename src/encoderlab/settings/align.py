@@ -75,7 +75,7 @@ class MultiLlm(Alignment):
 
 @dataclass
 class Coral(Alignment):
-    """CORAL distance, spectra and EAS between encoders and LLMs."""
+    """CORAL distance, spectra and EAS (Enhanced Alignment Score) between encoders and LLMs."""
 
     output_dir: str = setting(output_folder("coral"), "folder for results", group=COMMON)
 
@@ -100,7 +100,7 @@ class Stream(Encoders):
 
 @dataclass
 class Elas(Alignment):
-    """ELAS of every pair of encoder and LLM."""
+    """ELAS (Encoder-LLM Alignment Score) of every pair of encoder and LLM."""
 
     epochs: int = setting(300, "training epochs of a projector", least=1)
     output_dir: str = setting(output_folder("elas"), "folder for results", group=COMMON)

@@ -88,6 +88,8 @@ _ROWS = (
     _row("ls", workbench.Ls, "workbench", "encoders", leaves_folder=False),
     _row("doctor", workbench.Doctor, "workbench", "", leaves_folder=False),
     _row("rerun", workbench.Rerun, "workbench", "outputs/evaluate", leaves_folder=False),
+    _row("figures", workbench.Figures, "workbench", "outputs/compare --style paper",
+         leaves_folder=False),
     _row("features", workbench.Features, "workbench", "extract photos --encoders tiny-dinov2",
          leaves_folder=False),
     _row("export", Export, "workbench", "tiny-clip --output-dir exported"),

@@ -188,14 +188,10 @@ class Hardware:
     """Where it runs."""
 
     device: str = setting("auto", DEVICE_HELP, flag="--device", group=WHERE)
-    cuda_device: int = setting(
-        0,
-        "number of the GPU, where there is one",
-        flag="--cuda-device",
-        least=0,
-        group=WHERE,
-        needs={"hardware.device": ("auto", "cuda")},
-    )
+    cuda_device: int | None = setting(
+        None, "number of the GPU; empty: as --device says", flag="--cuda-device", least=0,
+        group=WHERE, needs={"hardware.device": ("auto", "cuda")},
+    )  # fmt: skip
     dtype: str = setting("auto", f"the encoder's: {DTYPE_HELP}", flag="--dtype", group=WHERE)
     precision: str = setting(
         "auto", "the compressor's arithmetic; the critic's is always fp32",

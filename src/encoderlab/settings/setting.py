@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from encoderlab.deprecation import Former, say_once
 from encoderlab.errors import UsageError
+from encoderlab.settings.project import get_output_dir
 
 # What a setting needs to have an effect: dotted key of another setting -> the values with which it
 # has one; no values: any but zero, empty and false. Of a list, one entry is enough.
@@ -80,8 +80,9 @@ def group(settings: type, needs: Needs | None = None) -> Any:
 
 
 def output_folder(command: str) -> Callable[[], str]:
-    """Makes the default of an output folder: `outputs/COMMAND`, or below `VLM_OUTPUT_DIR`."""
-    return lambda: str(Path(os.environ.get("VLM_OUTPUT_DIR") or "outputs") / command)
+    """Makes the default of an output folder: `outputs/COMMAND`, or below the folder that
+    `VLM_OUTPUT_DIR` or the project's configuration names."""
+    return lambda: str(Path(get_output_dir()) / command)
 
 
 @dataclass(frozen=True)

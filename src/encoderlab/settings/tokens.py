@@ -13,7 +13,7 @@ from encoderlab.settings.setting import output_folder, setting
 class Model:
     """Which encoder; a file of the group `model` fills it in."""
 
-    name: str = setting("tiny-clip", MODEL_HELP, names="encoders")
+    name: str = setting("tiny-clip", MODEL_HELP, flag="--model", names="encoders")
 
 
 @dataclass

@@ -57,6 +57,20 @@ class Rerun(Common):
 
 
 @dataclass
+class Figures(Common):
+    """Draw the figures of a run again, such as at the size of a printed page."""
+
+    run: str = setting("", "folder with the run.json of a run", positional=True)
+    style: str = setting(
+        "paper", "paper: .pdf and .png, 7 inches wide at most; screen: .png",
+        choices=("paper", "screen"),
+    )  # fmt: skip
+    output_dir: str | None = setting(
+        None, "folder for the figures; empty: figures in the run's folder", group=COMMON
+    )
+
+
+@dataclass
 class Draw(Common):
     """Draw pictures and caption pairs to try every command on: shapes, charts, tables, pages."""
 

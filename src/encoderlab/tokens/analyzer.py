@@ -63,6 +63,7 @@ class SimilarityResult:
     (i + 1, j), of `cls_similarity` with CLS.
 
     Args:
+        grid: (h, w), how many patches there are from top to bottom and from left to right.
         stage: where the tokens were taken, in words: "hidden 3 of 4", "after the final norm".
         anchor: what stands for CLS: "CLS", "pooled embedding" where the tower has no CLS, or
             "mean patch" where that has another width.
@@ -75,7 +76,7 @@ class SimilarityResult:
     metric: str
     stage: str
     anchor: str
-    grid_size: tuple[int, int]
+    grid: tuple[int, int]
     tokens: Tensor
     cls_similarity: Float[np.ndarray, "h w"]
     pairs: Neighbours
@@ -85,6 +86,21 @@ class SimilarityResult:
     preprocess: Preprocess | None = None
     source: str = ""
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def grid_size(self) -> int:
+        """Patches a side, of a square grid: f"{result.grid_size}x{result.grid_size}".
+
+        Raises:
+            UsageError: a grid that is not square has two numbers: `grid`.
+        """
+        if self.grid[0] != self.grid[1]:
+            raise UsageError(
+                "the grid is not square, so it has no single size",
+                got=f"{self.grid[0]} x {self.grid[1]} patches",
+                want="result.grid, which has both numbers",
+            )
+        return self.grid[0]
 
     @property
     def horizontal_right(self) -> Float[np.ndarray, "h w1"]:
@@ -155,7 +171,7 @@ class SimilarityResult:
         ready = comparable(self.tokens - null.mean_token, "cosine")
         mean = comparable(self.tokens.flatten(0, 1).mean(dim=0) - null.mean_token, "cosine")
         return SimilarityResult(
-            self.model, "cosine", f"{self.stage}, mean-centred", "mean patch", self.grid_size,
+            self.model, "cosine", f"{self.stage}, mean-centred", "mean patch", self.grid,
             self.tokens - null.mean_token, against(ready[None], mean[None])[0].numpy(),
             neighbours(ready[None]), None, self.unnormed, self.image, self.preprocess, self.source,
             self.warnings,
@@ -176,9 +192,7 @@ class SimilarityResult:
 
     def budget_for(self, loss: float) -> tuple[int, int]:
         """The smallest grid whose average pooling loses no more than `loss`."""
-        return next(
-            (g for g, one in self.pooling_losses.items() if one <= loss + 1e-12), self.grid_size
-        )
+        return next((g for g, one in self.pooling_losses.items() if one <= loss + 1e-12), self.grid)
 
     def statistics(self, without_outliers: bool = False) -> dict[str, float]:
         """One number each: neighbour similarity, CLS similarity, Moran's I, effective rank, the
@@ -187,11 +201,11 @@ class SimilarityResult:
         Args:
             without_outliers: leaves outlier tokens, and pairs with one, out.
         """
-        keep = ~self.outliers if without_outliers else np.ones(self.grid_size, dtype=bool)
+        keep = ~self.outliers if without_outliers else np.ones(self.grid, dtype=bool)
         mask = torch.from_numpy(keep)
         right, down = keep[:, :-1] & keep[:, 1:], keep[:-1] & keep[1:]
         near = np.concatenate([self.horizontal_right[right], self.vertical_down[down]])
-        half = tuple(max(1, side // 2) for side in self.grid_size)
+        half = tuple(max(1, side // 2) for side in self.grid)
         return {
             "neighbour_similarity": _mean(near),
             "cls_similarity": _mean(self.cls_similarity[keep]),
@@ -209,7 +223,7 @@ class SimilarityResult:
     def arrays(self) -> dict[str, np.ndarray]:
         """The maps under their names."""
         return {
-            "grid_size": np.array(self.grid_size),
+            "grid_size": np.array(self.grid),
             "horizontal_right": self.horizontal_right,
             "vertical_down": self.vertical_down,
             "cls_similarity": self.cls_similarity,

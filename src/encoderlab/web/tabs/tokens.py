@@ -81,7 +81,7 @@ def build(place: Workplace) -> None:
         if outcome.done is None:
             return [None, gr.update(visible=False), None, gr.skip(), gr.skip(), ""]
         first = outcome.done.result.first
-        h, w = first.grid_size
+        h, w = first.grid
         i, j = h // 2, w // 2
         picture_of_it, words = _against_all(first, i, j)
         return [
@@ -97,7 +97,7 @@ def build(place: Workplace) -> None:
     def at_click(first: Any, event: gr.SelectData) -> list[Any]:
         if first is None:
             return [gr.skip()] * 4
-        h, w = first.grid_size
+        h, w = first.grid
         width, height = _size(first)
         x, y = event.index
         i, j = min(int(y * h / height), h - 1), min(int(x * w / width), w - 1)
@@ -106,7 +106,7 @@ def build(place: Workplace) -> None:
     def at_place(first: Any, i: int, j: int) -> list[Any]:
         if first is None:
             return [gr.skip()] * 2
-        h, w = first.grid_size
+        h, w = first.grid
         return _against_all(first, min(max(int(i), 1), h) - 1, min(max(int(j), 1), w) - 1)
 
     silent: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

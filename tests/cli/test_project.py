@@ -1,0 +1,138 @@
+"""A project's YAML behind `--config-name`: data sets, names of models, defaults."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+import encoderlab
+from encoderlab.encoders.checkpoint import ZOO, resolve
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.settings.project import (
+    get_data_root,
+    get_device,
+    get_model_id,
+    get_output_dir,
+    load_config,
+)
+
+WHOLE = """
+data: {root: data, sample_dir: sample_data,
+       datasets: {chart: {label_file: mine/x.jsonl, image_dir: pictures}}}
+models: {vision_encoders: {eye: ZOO/tiny-clip}, llms: {voice: ZOO/tiny-llama}}
+defaults: {device: cpu, output_dir: results, n_samples: 2, seed: 42}
+""".replace("ZOO", str(ZOO))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with configs/my_config.yaml and the data set that it names."""
+    monkeypatch.delenv("VLM_DATA_ROOT", raising=False)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/my_config.yaml").write_text(WHOLE)
+    (tmp_path / "data/mine").mkdir(parents=True)
+    (tmp_path / "data/pictures").mkdir()
+    lines = []
+    for i, colour in enumerate(("red", "blue", "green", "white", "black", "pink")):
+        Image.new("RGB", (96, 96), colour).save(tmp_path / f"data/pictures/{i}.png")
+        content = [{"type": "text", "text": "What colour?"}, {"type": "image", "image": f"{i}.png"}]
+        answer = [{"type": "text", "text": f"It is {colour}."}]
+        lines.append({"messages": [{"role": "user", "content": content},
+                                   {"role": "assistant", "content": answer}]})  # fmt: skip
+    (tmp_path / "data/mine/x.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return tmp_path
+
+
+def test_a_projects_defaults_stand_below_what_is_typed(project, settings):
+    given = settings("coral", "--config-name=my_config")
+    assert {k: given[k] for k in ("device", "n_samples", "seed", "output_dir")} == {
+        "device": "cpu", "n_samples": 2, "seed": 42, "output_dir": "results/coral",
+    }  # fmt: skip
+    typed = settings("coral", "--config-name", "my_config", "--n-samples", "7", "seed=1")
+    assert (typed["n_samples"], typed["seed"]) == (7, 1)
+    assert settings("compress", "--config-name=my_config")["hardware"]["device"] == "cpu"
+    assert settings("tokens", "--config-name=my_config")["model"]["name"] == "tiny-clip"
+
+
+def test_a_project_names_data_and_models(project, lab):
+    said = lab("coral", "--config-name=my_config", "--encoders", "eye", "--llms", "voice",
+               "--n-samples", "6", "--json")  # fmt: skip
+    assert said.code == 0, said.err
+    assert said.json["data"]["types"] == {"chart": 6} and said.json["data"]["source"] == "data"
+    assert [(one["encoder"], one["llm"]) for one in said.json["eas"]] == [("eye", "voice")]
+    assert (project / "results/coral/run.json").is_file()
+
+
+def test_the_environment_beats_the_yaml(project, lab, monkeypatch):
+    monkeypatch.setenv("VLM_DATA_ROOT", str(project / "elsewhere"))
+    said = lab("coral", "--config-name=my_config", "--encoders", "eye", "--llms", "voice")
+    assert said.code == 3 and "elsewhere (from VLM_DATA_ROOT)" in said.err
+    monkeypatch.setenv("VLM_OUTPUT_DIR", "other")
+    said = lab("coral", "--config-name=my_config", "--show-config", "--json")
+    assert said.json["settings"]["output_dir"] == "other/coral"
+
+
+def test_the_variable_names_a_project_for_every_command(project, lab, settings, monkeypatch):
+    monkeypatch.setenv("ENCODERLAB_CONFIG", "configs/my_config.yaml")
+    given = settings("coral", "--n-samples", "5")
+    assert (given["seed"], given["n_samples"], given["output_dir"]) == (42, 5, "results/coral")
+    (project / "configs/quick.yaml").write_text("n_samples: 8\n")
+    given = settings("coral", "--config-name", "quick")
+    assert (given["seed"], given["n_samples"]) == (42, 8)
+    (project / "configs/both.yaml").write_text(WHOLE + "n_samples: 9\n")
+    monkeypatch.setenv("ENCODERLAB_CONFIG", "configs/both.yaml")
+    said = lab("coral")
+    assert said.code == 2 and "n_samples" in said.err
+
+
+def test_settings_of_a_command_may_stand_beside(project, settings):
+    (project / "configs/both.yaml").write_text(WHOLE + "n_samples: 9\nllms: [voice]\n")
+    given = settings("coral", "--config-name", "both", "--encoders", "eye")
+    assert (given["n_samples"], given["llms"], given["encoders"]) == (9, ["voice"], ["eye"])
+    assert given["seed"] == 42
+
+
+def test_a_sweep_of_a_project_is_one_of_its_values(project, lab):
+    said = lab("coral", "--config-name=my_config", "-m", "n_samples=3,4", "--show-config", "--json")
+    jobs = [json.loads(row)["settings"] for row in said.out.splitlines()]
+    assert [(job["n_samples"], job["seed"]) for job in jobs] == [(3, 42), (4, 42)]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("models: {encoders: {}}", "Did you mean `vision_encoders`?"),
+        ("models: [clip]", "models is no table"),
+        ("models: {llms: {voice: 3}}", "models.llms.voice is no checkpoint"),
+        ("defaults: {n_samples: many}", "defaults.n_samples has another form"),
+        ("defaults: {sed: 1}", "Did you mean `seed`?"),
+        ("data: {datasets: {chart: x.jsonl}}", "label_file and image_dir"),
+        ("data: {root: [a]}", "data.root has another form"),
+        ("models: {llms: {}}\nepoch: 1", "epoch"),
+    ],
+)
+def test_a_wrong_project_is_one_sentence(text, told, lab, tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/wrong.yaml").write_text(text)
+    said = lab("coral", "--config-name", "wrong")
+    assert said.code == 2 and told in said.err, said.err
+
+
+def test_python_reads_the_same_file(project, monkeypatch):
+    monkeypatch.chdir(project)
+    assert (get_data_root(), get_output_dir(), get_device()) == (None, "outputs", "auto")
+    monkeypatch.setenv("ENCODERLAB_CONFIG", "configs/my_config.yaml")
+    assert (get_data_root(), get_output_dir(), get_device()) == ("data", "results", "cpu")
+    assert get_model_id("voice") == str(ZOO / "tiny-llama")
+    assert get_model_id("clip") == "openai/clip-vit-base-patch32"
+    assert get_model_id("owner/name") == "owner/name"
+    assert resolve("eye").path == ZOO / "tiny-clip"
+    assert load_config().defaults["seed"] == 42
+    dataset = encoderlab.VLMDataset()
+    assert dataset.data_types == ("chart",) and len(dataset.load_samples("chart")) == 6
+    with pytest.raises(MissingError, match=r"none\.yaml"):
+        load_config("none.yaml")
+    with pytest.raises(UsageError, match="vision or llm"):
+        get_model_id("clip", "eyes")
