@@ -83,9 +83,15 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}, line {mark.line + 1}" if mark is not None else str(file)
+        reason = getattr(error, "problem", None) or (str(error).splitlines() or [""])[0]
+        raise UsageError("a configuration is no YAML", got=f"{where}: {reason}") from error
+    except (ValueError, RecursionError) as error:
+        # Not UTF-8, brackets without end, or a number of thousands of digits.
         reason = (str(error).splitlines() or [""])[0]
-        raise UsageError("a configuration is no YAML", got=f"{file}: {reason}") from error
+        raise UsageError("the configuration cannot be read", got=f"{file}: {reason}") from error
     if content is not None and not isinstance(content, dict):
         raise UsageError("a configuration is no table", got=str(file), want="lines `key: value`")
     return content or {}
