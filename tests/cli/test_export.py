@@ -159,9 +159,10 @@ def test_features_are_extracted_by_the_backend_that_was_asked_for(lab, clip_fold
     assert "0 computed now" in lab(*words, "--backend", "openvino").out
 
 
-def test_evaluation_records_the_backend_and_finds_the_same(lab, clip_folder, world):
+def test_evaluation_records_the_backend_and_finds_the_same(lab, world):
+    # A trained model: random weights give near-ties that the last digits of a backend turn around.
     words = (
-        "evaluate", "--csv", str(world / "captions.csv"), "--model", str(clip_folder), "--json",
+        "evaluate", "--csv", str(world / "captions.csv"), "--model", "tiny-clip", "--json",
         "--device", "cpu", "--dtype", "float32",
     )  # fmt: skip
     plain, other = lab(*words).json, lab(*words, "--backend", "onnxruntime").json
