@@ -16,7 +16,7 @@ from encoderlab.metrics.matrix import median
 from encoderlab.models.token_grid import at_least_fp32
 
 PROJECTIONS = 128
-SINKHORN_STEPS, SINKHORN_TOLERANCE, TINY = 3000, 1e-2, 1e-30
+SINKHORN_STEPS, SINKHORN_TOLERANCE, PLAIN_STEPS, TINY = 3000, 1e-2, 20, 1e-30
 
 
 def sliced_wasserstein(
@@ -138,7 +138,9 @@ def _transport(
         turned = cost.T.contiguous()
         f = cost.new_zeros(len(x))
         scale = max(float(cost.max()), epsilon)
-        for _ in range(steps):
+        taken = 0
+        while taken < steps:
+            taken += 1
             if x is y:  # one potential for both sides: half of the way each time is fastest
                 g = soft_min(f, log_n, cost, scale)
                 change = g - f
@@ -156,6 +158,15 @@ def _transport(
             cost_off = (off * (f - f.mean()).abs()).mean() / (f.mean() + g.mean()).clamp_min(TINY)
             if max(float(off.mean()), float(cost_off)) <= tolerance:
                 break
+            if x is not y:
+                # More steps as products with the plan, which cost a tenth (Schmitzer 2019).
+                plan = ((f[:, None] + g[None, :] - cost) / epsilon).exp()
+                u = torch.ones_like(f)
+                for _ in range(PLAIN_STEPS):
+                    v = len(x) / (u @ plan).clamp_min(TINY)
+                    u = len(y) / (plan @ v).clamp_min(TINY)
+                f += epsilon * u.log()
+                taken += PLAIN_STEPS
         else:
             warnings.warn(
                 f"the Sinkhorn divergence has not converged: after {steps} steps more than "
