@@ -187,7 +187,7 @@ def run(
     if known:
         right = np.array([names.index(str(predictions[i].answer)) for i in known])
         accuracy = classification(chances[known], right)
-    skipped = left_out(embedded.skipped)
+    skipped = left_out([*samples.skipped, *embedded.skipped])
     result = ClassifyResult(
         encoder.name, encoder.fingerprint,
         str(encoder.device), encoder.ran_in, tuple(names),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings
+from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text, score_text
 from encoderlab.progress import note, progress
 from encoderlab.settings.compress import (
@@ -224,13 +224,17 @@ def _pictures(
     from encoderlab.data.read import read_samples, split_by_image
     from encoderlab.data.synthetic import generate
 
+    left: list[tuple[str, str]] = []
+
     def of(sources: Sequence[str], split: str, count: int) -> list[Sample]:
         found: list[Sample] = []
         for source in sources:
             if source == SYNTHETIC:
                 found += [generate(i, split=split).to_sample() for i in range(count)]
             else:
-                found += read_samples(source, data.img_root)
+                read = read_samples(source, data.img_root)
+                left.extend(left_out(read.skipped))
+                found += read
         return found
 
     named = list(data.images)
@@ -249,9 +253,8 @@ def _pictures(
     else:
         fit, samples = split_by_image(samples, 0.5)
         said += ", half of it; the other half fits"
-    left: list[tuple[str, str]] = []
 
-    def read(chosen: Sequence[Sample], most: int) -> tuple[list[Sample], list[Any]]:
+    def opened(chosen: Sequence[Sample], most: int) -> tuple[list[Sample], list[Any]]:
         kept, found = [], []
         for sample in _spread(chosen, most):
             try:
@@ -261,8 +264,8 @@ def _pictures(
                 left.append((sample.id, error.reason))
         return kept, found
 
-    measured, pictures = read(samples, settings.n_samples)
-    _, fit_pictures = read(fit, settings.n_fit)
+    measured, pictures = opened(samples, settings.n_samples)
+    _, fit_pictures = opened(fit, settings.n_fit)
     if len(pictures) < 20 or len(fit_pictures) < 20:
         raise UsageError(
             "too few readable images to measure compression on",

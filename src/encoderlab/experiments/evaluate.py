@@ -115,7 +115,7 @@ def run(
     from encoderlab.features.embed import embed_samples
     from encoderlab.metrics.retrieval import retrieval
 
-    samples = [sample for sample in read_samples(csv, img_root) if sample.texts]
+    samples = read_samples(csv, img_root).with_texts()
     if not samples:
         raise UsageError("no image has a caption", got=csv, want="captions to retrieve by")
     encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
@@ -131,7 +131,7 @@ def run(
     found = retrieval(
         embedded.vectors, encoder.embed_texts(texts), image_of_text=owner, texts=texts
     )
-    skipped = left_out(embedded.skipped)
+    skipped = left_out([*samples.skipped, *embedded.skipped])
     warnings = list(as_warnings(skipped))
     shared = 1 - found.distinct_captions / found.captions
     if shared > 0.01:

@@ -19,7 +19,7 @@ from encoderlab.experiments.tables import Block, Table, as_text, notes, table
 from encoderlab.progress import note
 
 if TYPE_CHECKING:
-    from encoderlab.data.sample import Sample
+    from encoderlab.data.sample import Sample, Samples, Skipped
     from encoderlab.experiments.pairs import Judged, Row
     from encoderlab.features.engines import Engine
     from encoderlab.features.extract import StoredFeatures
@@ -180,13 +180,12 @@ class _Gathering:
         self.named: LeftOut = ()
         self.left_out = 0
 
-    def of(self, part: Sequence[Sample]) -> dict[str, tuple[StoredFeatures, Sequence[int]]]:
+    def of(self, part: Samples) -> dict[str, tuple[StoredFeatures, Sequence[int]]]:
         """Model -> its features, and the rows of them of samples that all encoders can read."""
-        samples = [sample for sample in part if sample.texts]
-        lacking = len(part) - len(samples)
+        samples = part.with_texts()
         seen = dict(self._images(samples))
         bad = {one.id: one for stored in seen.values() for one in stored.skipped}
-        self._leave_out(list(bad.values()), lacking)
+        self._leave_out([*samples.skipped, *bad.values()])
         readable = [sample for sample in samples if sample.id not in bad]
         texts = [" ".join(sample.texts) for sample in readable]
         found: dict[str, tuple[StoredFeatures, Sequence[int]]] = {}
@@ -227,8 +226,8 @@ class _Gathering:
             del llm
             gc.collect()
 
-    def _leave_out(self, skipped: Sequence[Any], without_text: int) -> None:
-        self.left_out += len(skipped) + without_text
+    def _leave_out(self, skipped: Sequence[Skipped]) -> None:
+        self.left_out += len(skipped)
         self.named = (*self.named, *left_out(skipped[: NAMED - len(self.named)]))
 
     def facts(self, source: str, n: int) -> dict[str, Any]:
