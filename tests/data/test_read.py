@@ -375,7 +375,7 @@ def test_what_cannot_be_read_is_listed_and_no_other_file(photos: Path, capsys) -
     reasons = {one.id: one.reason for one in samples.skipped}
     assert sorted(reasons) == ["a.heic", "b.SVG", "c.cr2", "d.eps", "g.tar"]
     assert "encoderlab[heic]" in reasons["a.heic"]
-    assert "5 left out" in capsys.readouterr().err
+    assert "5 items" in capsys.readouterr().err
 
 
 def test_links_to_folders_are_followed_once_and_cycles_end(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class ImageError(UsageError):
 def readable_endings() -> dict[str, str]:
     """Ending -> format, of the image files that Pillow and its installed plug-ins decode."""
     try:
-        from pillow_heif import register_heif_opener
+        from pi_heif import register_heif_opener
     except ImportError:
         pass
     else:

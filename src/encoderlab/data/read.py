@@ -87,8 +87,10 @@ def read_parts(
 def _note_skipped(samples: Samples, source: str | Path) -> None:
     if samples.skipped:
         first = samples.skipped[0]
-        note(f"data: {len(samples.skipped):,} left out of {source}, the first: {first.id}: "
-             f"{first.reason}")  # fmt: skip
+        note(
+            f"data: {len(samples.skipped):,} items of {source} are left out, "
+            f"the first: {first.id}: {first.reason}"
+        )
 
 
 def split_by_image(samples: Sequence[Sample], held_out: float) -> tuple[list[Sample], list[Sample]]:
