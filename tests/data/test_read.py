@@ -473,3 +473,15 @@ def test_a_folder_of_many_files_is_listed_in_seconds(tmp_path: Path) -> None:
 def test_a_folder_that_may_not_be_read_is_listed(photos: Path) -> None:
     (photos / "closed").mkdir(mode=0)
     assert [one.id for one in read_samples(photos).skipped] == ["closed"]
+
+
+def test_half_of_a_surrogate_pair_in_json_is_listed(photos: Path) -> None:
+    parts = [{"type": "image", "image": "img1.png"}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "cut \ud83d"}]
+    lines = [json.dumps({"messages": turns}), json.dumps({"messages": turns[:1]})]
+    samples = read_samples(_csv(photos, "\n".join(lines), "t.jsonl"))
+    assert [s.id for s in samples] == ["t/2"]
+    assert [one.id for one in samples.skipped] == ["t/1"]
+    (photos / "t.jsonl").unlink()
+    (photos / "metadata.jsonl").write_text('{"file_name": "img1.png", "text": "cut \\ud83d"}')
+    assert [one.id for one in read_samples(photos).skipped] == ["img1.png"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.data.csv_table import check_some_exist, folder_of_images, image_path, tidy_name
-from encoderlab.data.sample import Sample, Samples, distinct
+from encoderlab.data.sample import Sample, Samples, Skipped, distinct
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.json_text import parsed
 
@@ -30,7 +30,7 @@ def read_chat(
     file = Path(path)
     if not file.is_file():
         raise MissingError("no such label file", got=str(path), want="a JSONL file that exists")
-    records: list[tuple[int, str, tuple[str, ...]]] = []
+    records: list[tuple[int, str, list[str]]] = []
     try:
         with file.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
@@ -47,20 +47,20 @@ def read_chat(
         if img_root is None
         else Path(img_root)
     )
-    samples = Samples(
-        Sample(
-            f"{file.stem}/{number}",
-            image_path(root, name, f"line {number} of {file}"),
-            texts,
-            label or (name.split("/")[0] or None if "/" in name else None),
-        )
-        for number, name, texts in records
-    )
+    samples = Samples()
+    for number, name, said in records:
+        id_ = f"{file.stem}/{number}"
+        image = image_path(root, name, f"line {number} of {file}")
+        of = label or (name.split("/")[0] or None if "/" in name else None)
+        try:
+            samples.append(Sample(id_, image, distinct(said), of))
+        except UnicodeEncodeError as error:
+            samples.skipped.append(Skipped(id_, f"half of a character in its text: {error}"))
     check_some_exist(samples, root, "the image folder")
     return samples
 
 
-def _record(line: str, where: str) -> tuple[str, tuple[str, ...]]:
+def _record(line: str, where: str) -> tuple[str, list[str]]:
     """The image's path and what the assistant says of it."""
     turns = _turns(line, where)
     images = _images(turns)
@@ -75,7 +75,7 @@ def _record(line: str, where: str) -> tuple[str, tuple[str, ...]]:
         for part in parts
         if part.get("type") == "text" and isinstance(part.get("text"), str)
     ]
-    return tidy_name(images[0]), distinct(said)
+    return tidy_name(images[0]), said
 
 
 def _turns(line: str, where: str) -> list[tuple[str, list[dict[str, Any]]]]:

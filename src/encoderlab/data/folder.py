@@ -65,14 +65,14 @@ def read_folder(path: str | Path) -> Samples:
             continue
         captions = [caption for record in records for caption in captions_in(record)]
         try:
-            captions += _captions_beside(root, name, tree.texts)
-        except (UnicodeDecodeError, OSError) as error:
+            texts = distinct([*captions, *_captions_beside(root, name, tree.texts)])
+        except (UnicodeError, OSError) as error:
             samples.skipped.append(Skipped(name, f"its caption cannot be read: {error}"))
             continue
         label = next(filter(None, map(label_in, records)), None)
         if label is None and "/" in name:
             label = name.split("/")[0]
-        samples.append(Sample(name, root / name, distinct(captions), label))
+        samples.append(Sample(name, root / name, texts, label))
     samples.skipped += unused
     samples.skipped += (
         Skipped(name, "the metadata names it, and no such image is there") for name in about

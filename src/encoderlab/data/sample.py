@@ -107,9 +107,15 @@ class Samples(list[Sample]):
 
 def distinct(texts: Iterable[str]) -> tuple[str, ...]:
     """The texts without blanks at their ends, in order, each once: two that differ in blanks or
-    line breaks only are one. Empty ones are dropped."""
+    line breaks only are one. Empty ones are dropped.
+
+    Raises:
+        UnicodeEncodeError: a text with half of a surrogate pair, which JSON can spell: no tokenizer
+            and no table takes it.
+    """
     by_words: dict[str, str] = {}
     for text in texts:
+        text.encode()
         by_words.setdefault(words_of(text), text.strip())
     by_words.pop("", None)
     return tuple(by_words.values())

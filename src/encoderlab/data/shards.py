@@ -258,7 +258,10 @@ def _samples_of(shard: str, key: str, found: _Key) -> Iterator[Sample | Skipped]
         lines = [line for text in texts for line in text.splitlines()]
         labels = (*found.labels, *map(label_in, found.records))
         label = next((label.strip() for label in labels if label and label.strip()), None)
-        yield Sample(id_, image, distinct([*lines, *captions]), label)
+        try:
+            yield Sample(id_, image, distinct([*lines, *captions]), label)
+        except UnicodeEncodeError as error:
+            yield Skipped(id_, f"half of a character in its caption: {error}")
 
 
 def _member(shard: str, name: str) -> TarMember | None:

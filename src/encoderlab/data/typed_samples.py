@@ -79,7 +79,7 @@ def typed_samples(
     chosen: list[Sample] = []
     skipped: list[Skipped] = []
     for name in wanted:
-        merged = _one_per_image(Samples(dataset.load_samples(name)), name, str(dataset.root))
+        merged = _one_per_image(dataset.load_samples(name), name, str(dataset.root))
         chosen += _some(merged, n_per_type, seed)
         skipped += merged.skipped
     return TypedSamples(chosen, str(dataset.root), skipped)
