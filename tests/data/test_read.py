@@ -272,6 +272,7 @@ def _csv(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
         ("image_path,caption,label\nimg1.png,a,x\n./img1.png,b,y\n", r"line 3 .*'y' after 'x'"),
         ('image_path,caption\nimg1.png,a\nimg2.png,"open\nimg1.png,b\n', r"begins on line 3"),
         ('image_path,caption\nimg1.png,"a" b\n', r"begins on line 2"),
+        ('image_path,caption\nimg1.png,"a 5\nimg2.png,at 6"\n', r"opens in line 2 .*img2.png"),
         ("image_path,caption\nimg1.png,a\0b\n", r"line 2 .* character NUL"),
         ("image_path,caption\n\n,\n", "no rows"),
         ("image_path,caption\n" * 2 + "a,고양이\n", "line 3 .*UTF-8"),

@@ -13,6 +13,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from encoderlab.data.decode import is_image_name
 from encoderlab.data.sample import Sample, Samples, distinct
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 
@@ -246,6 +247,15 @@ def _check_row(cells: Sequence[str], columns: Sequence[str], where: str, delimit
             if len(cells) > len(columns)
             else None,
         )
+    swallowed = [line for cell in cells for line in cell.split("\n")[1:]]
+    for line in swallowed:
+        parts = line.split(delimiter)
+        if len(parts) >= len(columns) and any(is_image_name(part.strip()) for part in parts):
+            raise UsageError(
+                f"a quote that opens in {where} takes in a row that follows",
+                got=line[:100],
+                want="a closing quote for every opening one",
+            )
     if any("\0" in cell for cell in cells):
         raise UsageError(
             f"{where} contains the character NUL",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import warnings
 from pathlib import Path
 
@@ -59,10 +60,15 @@ def readable_endings() -> dict[str, str]:
     return {e: kind for e, kind in known.items() if kind in Image.OPEN and kind not in NOT_DECODED}
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is one that `open_image` reads, as far as a name tells."""
+    return os.path.splitext(name)[1].lower() in readable_endings()
+
+
 def unreadable_ending(name: str) -> str | None:
     """Why a file whose name ends as an image's does cannot be decoded; None for every other file,
     readable images included."""
-    ending = Path(name).suffix.lower()
+    ending = os.path.splitext(name)[1].lower()
     if ending in readable_endings() or ending not in OTHER_ENDINGS:
         return None
     if ending in HEIC:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.data.csv_table import rows_of, tidy_name
-from encoderlab.data.decode import readable_endings, unreadable_ending
+from encoderlab.data.decode import is_image_name, unreadable_ending
 from encoderlab.data.sample import (
     CAPTION_COLUMNS,
     LABEL_COLUMNS,
@@ -106,8 +106,9 @@ class _Tree:
         seen: set[tuple[int, int]] = set()
         folders, links = [""], list[str]()
         while folders or links:
-            is_link = not folders
-            below = links.pop(0) if is_link else folders.pop()
+            if not folders:
+                folders, links = sorted(links, key=_in_order, reverse=True), []
+            below = folders.pop()
             try:
                 about = os.stat(root / below)
                 if (about.st_dev, about.st_ino) in seen:
@@ -125,12 +126,11 @@ class _Tree:
                             tree._add(name)
             except OSError as error:
                 tree._leave_out(below or str(root), f"the folder cannot be read: {error.strerror}")
-            links.sort(key=_in_order)
         return tree
 
     def _add(self, name: str) -> None:
         ending = os.path.splitext(name)[1].lower()
-        if ending in readable_endings():
+        if is_image_name(name):
             self.images.append(name)
         elif ending == ".txt":
             self.texts.add(name)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from encoderlab.data.decode import readable_endings, unreadable_ending
+from encoderlab.data.decode import is_image_name, unreadable_ending
 from encoderlab.data.packed import Packed, ParquetCell, TarMember
 from encoderlab.data.places import is_url, on_disk, spelled_out
 from encoderlab.data.sample import (
@@ -53,7 +53,7 @@ def shards_of(source: str | Path) -> list[str]:
     word = str(source)
     if os.path.isdir(word):
         inside = sorted(os.listdir(word))
-        if any(os.path.splitext(name)[1].lower() in readable_endings() for name in inside):
+        if any(map(is_image_name, inside)):
             return []
         shards = [name for name in inside if name.lower().endswith((TAR, PARQUET, *COMPRESSED))]
         shards = [name for name in shards if not name.startswith(".")]
@@ -177,7 +177,7 @@ def _take(
     if not stem or member.isdir():
         return
     unreadable = unreadable_ending(name)
-    is_image = unreadable is not None or posixpath.splitext(name)[1].lower() in readable_endings()
+    is_image = unreadable is not None or is_image_name(name)
     part = part.lower()
     if not is_image and part not in ("txt", "json", "cls"):
         return
