@@ -395,6 +395,16 @@ def test_links_to_folders_are_followed_once_and_cycles_end(tmp_path: Path) -> No
     assert sorted(one.id for one in samples.skipped) == ["0_again", "0_linked/back", "a/up"]
 
 
+def test_links_to_nothing_and_pipes_are_listed(photos: Path) -> None:
+    (photos / "gone").symlink_to(photos / "nowhere")
+    (photos / "loop.png").symlink_to(photos / "loop.png")
+    os.mkfifo(photos / "pipe.png")
+    (photos / "linked.png").symlink_to(photos / "img1.png")
+    samples = read_samples(photos)
+    assert [s.id for s in samples] == ["img1.png", "img2.png", "img10.png", "linked.png"]
+    assert sorted(one.id for one in samples.skipped) == ["gone", "loop.png", "pipe.png"]
+
+
 def test_a_name_that_is_not_utf_8_is_listed_and_the_rest_read(photos: Path) -> None:
     bad = os.fsdecode(b"caf\xe9")
     (photos / bad).mkdir()

@@ -132,7 +132,7 @@ def rows_of(table: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
         ) from error
     if not rows:
         what = "the CSV has no rows" if columns else "the CSV is empty"
-        raise UsageError(what, got=str(table), want=f"a header {','.join(needed)} and rows")
+        raise UsageError(what, got=str(table), want="a header and rows")
 
 
 def tidy_name(name: str) -> str:

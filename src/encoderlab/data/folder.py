@@ -120,10 +120,17 @@ class _Tree:
                         name = f"{below}/{entry.name}" if below else entry.name
                         if entry.name.startswith("."):
                             continue
-                        if entry.is_dir():
-                            (links if entry.is_symlink() else folders).append(name)
-                        else:
+                        is_link = entry.is_symlink()
+                        if is_link and os.path.isdir(entry.path):
+                            links.append(name)
+                        elif is_link and not os.path.exists(entry.path):
+                            tree._leave_out(name, "it is a link to nothing")
+                        elif entry.is_dir(follow_symlinks=False):
+                            folders.append(name)
+                        elif is_link or entry.is_file(follow_symlinks=False):
                             tree._add(name)
+                        elif is_image_name(name):
+                            tree._leave_out(name, "it is no regular file")
             except OSError as error:
                 tree._leave_out(below or str(root), f"the folder cannot be read: {error.strerror}")
         return tree

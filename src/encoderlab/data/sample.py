@@ -145,7 +145,7 @@ def label_in(record: Mapping[str, Any]) -> str | None:
 
 
 def _first(record: Mapping[str, Any], known: Iterable[str]) -> Any:
-    return next((record[name] for name in known if record.get(name) is not None), None)
+    return next((record[name] for name in known if record.get(name) not in (None, "")), None)
 
 
 def _as_text(value: Any) -> str | None:
