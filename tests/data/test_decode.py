@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from encoderlab.data.decode import ImageError, open_image, open_images
+from encoderlab.data.decode import ImageError, open_image, open_images, open_with_size
 from encoderlab.errors import UsageError
 
 
@@ -157,3 +157,30 @@ def test_channels_stand_last_in_an_array_and_first_in_a_tensor():
     (of_array,), (of_tensor,) = open_images(values), open_images(torch.from_numpy(values))
     assert np.array_equal(np.asarray(of_array), values)
     assert np.array_equal(np.asarray(of_tensor), values.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("side", [None, 10, 100])
+def test_the_size_is_that_of_the_whole_upright_image(orientation: int, side: int | None) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for kind, size in (("JPEG", (801, 800)), ("PNG", (801, 800)), ("JPEG", (8, 9))):
+        data = _bytes(Image.new("RGB", size), kind, exif=exif)
+        image, whole = open_with_size(data, min_side=side)
+        assert whole == (size if orientation <= 4 else size[::-1])
+        if kind == "JPEG" and side == 100 and size[0] > 100:
+            assert min(image.size) == 100  # decoded at an eighth
+
+
+def test_a_format_without_a_signature_is_known_by_its_ending(tmp_path: Path) -> None:
+    data = _bytes(Image.new("RGB", (5, 4), "red"), "TGA")
+    (tmp_path / "a.tga").write_bytes(data)
+    assert open_image(tmp_path / "a.tga").getpixel((0, 0)) == (255, 0, 0)
+    with pytest.raises(ImageError, match="no image in a format we read"):
+        open_image(data)
+
+
+def test_nothing_runs_ghostscript(tmp_path: Path) -> None:
+    data = _bytes(Image.new("RGB", (5, 4), "red"), "EPS")
+    with pytest.raises(ImageError, match="no image in a format we read"):
+        open_image(data, name="a.eps")

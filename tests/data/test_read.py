@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from encoderlab.data import Sample, read_samples, split_by_image
-from encoderlab.data.csv_table import read_csv, read_labels
+from encoderlab.data.csv_table import read_csv, read_labels, rows_of
 from encoderlab.data.decode import ImageError
+from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import contents, first_of_each, merge_copies
 from encoderlab.data.vlm_dataset import TYPED_SETS, VLMDataset
 from encoderlab.errors import MissingError, UsageError
@@ -267,12 +268,6 @@ def test_blanks_around_a_label_are_no_part_of_it(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "t.csv") == {"a.png": "red"}
 
 
-def test_a_name_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
-    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"")
-    with pytest.raises(UsageError, match="name of an image is no UTF-8"):
-        read_samples(tmp_path)
-
-
 def test_a_record_in_a_shard_nested_without_end_is_named(tmp_path: Path) -> None:
     shard = tmp_path / "x.tar"
     content = b'{"a":' * 50_000
@@ -280,7 +275,7 @@ def test_a_record_in_a_shard_nested_without_end_is_named(tmp_path: Path) -> None
         member = tarfile.TarInfo("0.json")
         member.size = len(content)
         members.addfile(member, io.BytesIO(content))
-    with pytest.raises(UsageError, match=r"x\.tar/0\.json: it is nested too deeply"):
+    with pytest.raises(UsageError, match=r"0\.json cannot be read: it is nested too deeply"):
         read_samples(shard)
 
 
@@ -297,3 +292,248 @@ def test_a_path_that_no_file_can_have_is_a_file_that_cannot_be_read() -> None:
         sample.content()
     with pytest.raises(ImageError):
         sample.load()
+
+
+# -- CSV as people have them ---------------------------------------------------------------------
+
+
+def _csv(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
+    content = text.encode() if isinstance(text, str) else text
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("image_path,caption\nimg1.png,on white, thing\n", r"line 2 .* 3 fields.*2.*quotes"),
+        ("image_path,caption\nimg1.png\n", r"line 2 .* 1 fields.*2"),
+        ("image_path,caption\n\nimg1.png,a,\n", r"line 3 .* 3 fields"),
+        ("image_path,caption,caption\nimg1.png,a,b\n", r"two columns of one name: got 'caption'"),
+        ("image_path,caption,label\nimg1.png,a,x\n./img1.png,b,y\n", r"line 3 .*'y' after 'x'"),
+        ('image_path,caption\nimg1.png,a\nimg2.png,"open\nimg1.png,b\n', r"begins on line 3"),
+        ('image_path,caption\nimg1.png,"a" b\n', r"begins on line 2"),
+        ('image_path,caption\nimg1.png,"a 5\nimg2.png,at 6"\n', r"opens in line 2 .*img2.png"),
+        ("image_path,caption\nimg1.png,a\0b\n", r"line 2 .* character NUL"),
+        ("image_path,caption\n\n,\n", "no rows"),
+        ("image_path,caption\n" * 2 + "a,고양이\n", "line 3 .*UTF-8"),
+    ],
+)
+def test_a_row_that_would_lose_text_is_named(photos: Path, text: str, says: str) -> None:
+    encoding = "cp949" if "UTF-8" in says else "utf-8"
+    with pytest.raises(UsageError, match=f"(?s){says}"):
+        read_samples(_csv(photos, text.encode(encoding)))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("image_path;caption\nimg1.png;a, b\n", "t.csv"),
+        ("image_path;caption;notes, more\nimg1.png;a, b;\n", "t.csv"),
+        ("image_path\tcaption\nimg1.png\ta, b\n", "t.csv"),
+        ("image_path\tcaption\nimg1.png\ta, b\n", "t.tsv"),
+        ('image_path,caption\nimg1.png,"a, b"\n', "t.tsv"),
+        ('image_path, caption\nimg1.png, "a, b"\n', "t.csv"),
+        ('caption,image_path\n"a, b",.\\img1.png\n\n,\n', "t.csv"),
+        ('image_path,caption\r\nimg1.png,"a,\r\nb"\r\n', "t.csv"),
+        ('image_path,caption\rimg1.png,"a, b"\r', "t.csv"),
+    ],
+)
+def test_the_header_says_what_parts_the_fields(photos: Path, text: str, name: str) -> None:
+    (sample,) = read_samples(_csv(photos, text, name))
+    assert (sample.id, [" ".join(t.split()) for t in sample.texts]) == ("img1.png", ["a, b"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_encodings_of_excel_are_read(photos: Path, encoding: str) -> None:
+    text = "image_path\tcaption\nimg1.png\t빨간 사각형\n"
+    (sample,) = read_samples(_csv(photos, text.encode(encoding)))
+    assert sample.texts == ("빨간 사각형",)
+
+
+def test_every_spelling_of_a_path_is_one_image(photos: Path) -> None:
+    spellings = ["img1.png", "./img1.png", ".\\img1.png", "x/../img1.png", str(photos / "img1.png")]
+    rows = "".join(f'"{name}",caption {i},l\n' for i, name in enumerate(spellings))
+    table = _csv(photos, "image_path,caption,label\n" + rows)
+    (sample,) = read_samples(table)
+    assert sample.texts == tuple(f"caption {i}" for i in range(5))
+    assert (sample.id, sample.image) == ("img1.png", photos / "img1.png")
+    relative = _csv(photos, "image_path,label\n./img1.png,l\n.\\img1.png,l\n", "labels.csv")
+    assert read_labels(relative) == {"img1.png": "l"}
+
+
+def test_captions_that_differ_in_blanks_only_count_once(photos: Path) -> None:
+    text = 'image_path,caption\nimg1.png,a red\nimg1.png,"a\nred"\nimg1.png,A red\n'
+    assert read_samples(_csv(photos, text))[0].texts == ("a red", "A red")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_images_are_found_in_images_beside_the_table(photos: Path, kind: str) -> None:
+    (photos / "images").mkdir()
+    Image.new("RGB", (4, 4)).save(photos / "images/in.png")
+    parts = [{"type": "image", "image": ".\\in.png"}]
+    record = {"messages": [{"role": "user", "content": parts}]}
+    text = json.dumps(record) if kind == "jsonl" else "image_path,caption\n.\\in.png,a\n"
+    (sample,) = read_samples(_csv(photos, text, f"t.{kind}"))
+    assert sample.image == photos / "images/in.png"
+    assert sample.load().size == (4, 4)
+
+
+def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
+    table = _csv(tmp_path, '\na,b\n1,"x\ny"\n\n2,z\n')
+    assert list(rows_of(table, ("a",))) == [
+        (3, {"a": "1", "b": "x\ny"}),
+        (6, {"a": "2", "b": "z"}),
+    ]
+
+
+# -- folders as people have them -----------------------------------------------------------------
+
+
+def test_every_ending_that_pillow_writes_and_reads_is_read(tmp_path: Path) -> None:
+    Image.init()
+    picture = Image.new("RGB", (16, 16), "red")
+    written = set()
+    for ending, kind in Image.registered_extensions().items():
+        if kind in Image.SAVE and kind not in ("EPS", "PDF", "PALM"):
+            try:
+                picture.save(tmp_path / f"a{ending}")
+            except (OSError, ValueError):  # a kind that has no RGB
+                (tmp_path / f"a{ending}").unlink(missing_ok=True)
+            else:
+                written.add(f"a{ending}")
+    assert {"a.jfif", "a.jp2", "a.webp", "a.tga", "a.mpo"} <= written
+    samples = read_samples(tmp_path)
+    assert {sample.id for sample in samples} == written
+    assert all(sample.load().getpixel((8, 8))[0] > 200 for sample in samples)
+
+
+def test_what_cannot_be_read_is_listed_and_no_other_file(photos: Path, capsys) -> None:
+    for name in ("a.heic", "b.SVG", "c.cr2", "d.eps", "e.md", "f.json", "g.tar", ".h.svg"):
+        (photos / name).write_bytes(b"x")
+    (photos / "__MACOSX").mkdir()
+    samples = read_samples(photos)
+    assert [sample.id for sample in samples] == ["img1.png", "img2.png", "img10.png"]
+    reasons = {one.id: one.reason for one in samples.skipped}
+    assert sorted(reasons) == ["a.heic", "b.SVG", "c.cr2", "d.eps", "g.tar"]
+    assert "encoderlab[heic]" in reasons["a.heic"]
+    assert "5 items" in capsys.readouterr().err
+
+
+def test_links_to_folders_are_followed_once_and_cycles_end(tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    for folder in (root / "a", root / "b", other):
+        folder.mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(folder / "x.png")
+    (root / "0_linked").symlink_to(other)
+    (root / "0_again").symlink_to(root / "b")
+    (root / "a/up").symlink_to(root)
+    (other / "back").symlink_to(root / "a")
+    samples = read_samples(root)
+    assert [(s.id, s.label) for s in samples] == [
+        ("0_linked/x.png", "0_linked"), ("a/x.png", "a"), ("b/x.png", "b"),
+    ]  # fmt: skip
+    assert sorted(one.id for one in samples.skipped) == ["0_again", "0_linked/back", "a/up"]
+
+
+def test_links_to_nothing_and_pipes_are_listed(photos: Path) -> None:
+    (photos / "gone").symlink_to(photos / "nowhere")
+    (photos / "loop.png").symlink_to(photos / "loop.png")
+    os.mkfifo(photos / "pipe.png")
+    (photos / "linked.png").symlink_to(photos / "img1.png")
+    samples = read_samples(photos)
+    assert [s.id for s in samples] == ["img1.png", "img2.png", "img10.png", "linked.png"]
+    assert sorted(one.id for one in samples.skipped) == ["gone", "loop.png", "pipe.png"]
+
+
+def test_a_name_that_is_not_utf_8_is_listed_and_the_rest_read(photos: Path) -> None:
+    bad = os.fsdecode(b"caf\xe9")
+    (photos / bad).mkdir()
+    for name in (f"{bad}.png", f"{bad}/x.png"):
+        Image.new("RGB", (4, 4)).save(photos / name)
+    samples = read_samples(photos)
+    assert len(samples) == 3
+    ids = sorted(one.id for one in samples.skipped)
+    assert ids == [r"caf\xe9.png", r"caf\xe9/x.png"]
+    assert all(one.id.encode() for one in samples.skipped)
+    with pytest.raises(UsageError, match="name of the folder is not UTF-8"):
+        read_samples(photos / bad)
+
+
+def test_text_files_beside_images_are_captions(photos: Path) -> None:
+    (photos / "img1.txt").write_text("a red square\n빨간 사각형\n\n")
+    (photos / "img2.txt").write_bytes(b"caf\xe9")
+    (photos / "notes.txt").write_text("nothing of an image")
+    samples = read_samples(photos)
+    assert [(s.id, s.texts) for s in samples] == [
+        ("img1.png", ("a red square", "빨간 사각형")), ("img10.png", ()),
+    ]  # fmt: skip
+    assert [one.id for one in samples.skipped] == ["img2.png"]
+    told = samples.with_texts()
+    assert [s.id for s in told] == ["img1.png"]
+    assert [one.id for one in told.skipped] == ["img2.png", "img10.png"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize("column", ["text", "caption"])
+def test_the_metadata_of_an_image_folder_is_read(photos: Path, kind: str, column: str) -> None:
+    (photos / "cat").mkdir()
+    Image.new("RGB", (4, 4)).save(photos / "cat/x.png")
+    rows = [["file_name", column], ["img1.png", "a, b"], ["./cat/x.png", "c"], ["gone.png", "d"]]
+    if kind == "csv":
+        _write(photos / "metadata.csv", rows)
+    else:
+        lines = (json.dumps(dict(zip(rows[0], row, strict=True))) for row in rows[1:])
+        (photos / "metadata.jsonl").write_text("\n".join(lines))
+    (photos / "cat/x.txt").write_text("c\nalso")
+    samples = {sample.id: sample for sample in read_samples(photos)}
+    assert samples["img1.png"].texts == ("a, b",)
+    assert (samples["cat/x.png"].texts, samples["cat/x.png"].label) == (("c", "also"), "cat")
+    assert samples["img2.png"].texts == ()
+    assert [one.id for one in read_folder(photos).skipped] == ["gone.png"]
+
+
+def test_metadata_in_sub_folders_and_of_no_use(photos: Path) -> None:
+    for split in ("train", "test"):
+        (photos / split).mkdir()
+        Image.new("RGB", (4, 4)).save(photos / split / "0.png")
+    (photos / "train/metadata.jsonl").write_text(
+        '{"file_name": "0.png", "text": "one", "label": 3}\n{"file_name": "0.png", "text": "two"}'
+    )
+    (photos / "metadata.csv").write_text("title,artist\nx,y\n")
+    (photos / "test/metadata.jsonl").write_text('{"file_name": "0.png", "objects": []}')
+    read = read_folder(photos)
+    samples = {sample.id: sample for sample in read}
+    assert (samples["train/0.png"].texts, samples["train/0.png"].label) == (("one", "two"), "3")
+    assert samples["test/0.png"].label == "test"
+    assert [one.id for one in read.skipped] == ["metadata.csv", "test/metadata.jsonl"]
+    (photos / "metadata.csv").unlink()
+    (photos / "train/metadata.jsonl").write_text('{"file_name": "0.png", "text": "a"}\n{broken')
+    with pytest.raises(UsageError, match=r"line 2 of .*metadata.jsonl is no JSON"):
+        read_folder(photos)
+
+
+def test_a_folder_of_many_files_is_listed_in_seconds(tmp_path: Path) -> None:
+    for i in range(20_000):
+        (tmp_path / f"{i}.jpg").touch()
+    started = time.perf_counter()
+    assert [sample.id for sample in read_samples(tmp_path)[:3]] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert time.perf_counter() - started < 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_may_not_be_read_is_listed(photos: Path) -> None:
+    (photos / "closed").mkdir(mode=0)
+    assert [one.id for one in read_samples(photos).skipped] == ["closed"]
+
+
+def test_half_of_a_surrogate_pair_in_json_is_listed(photos: Path) -> None:
+    parts = [{"type": "image", "image": "img1.png"}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "cut \ud83d"}]
+    lines = [json.dumps({"messages": turns}), json.dumps({"messages": turns[:1]})]
+    samples = read_samples(_csv(photos, "\n".join(lines), "t.jsonl"))
+    assert [s.id for s in samples] == ["t/2"]
+    assert [one.id for one in samples.skipped] == ["t/1"]
+    (photos / "t.jsonl").unlink()
+    (photos / "metadata.jsonl").write_text('{"file_name": "img1.png", "text": "cut \\ud83d"}')
+    assert [one.id for one in read_samples(photos).skipped] == ["img1.png"]

@@ -28,8 +28,8 @@ def _png(colour: str, size: int = 8) -> bytes:
     return file.getvalue()
 
 
-def _tar(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
+def _tar(path: Path, members: dict[str, bytes], format: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(path, "w", format=format) as tar:
         for name, content in members.items():
             about = tarfile.TarInfo(name)
             about.size = len(content)
@@ -66,8 +66,12 @@ def test_members_of_one_name_are_one_sample(shard: Path) -> None:
     assert (red.id, red.texts) == ("train-000/000", ("a red square", "빨간 사각형"))
     assert (blue.id, blue.texts, blue.label) == ("train-000/sub/001", ("blue",), "7")
     assert (broken.texts, broken.label) == ((), "broken")
-    # The first picture of a name is the sample's.
-    assert _colours([red, blue]) == [RED, LIME]
+    # Of several images with one key, KEY.ext is the sample's.
+    assert _colours([red, blue]) == [RED, BLUE]
+    assert [(Path(one.id).name, one.reason) for one in read_samples(shard).skipped] == [
+        ("001.seg.png", "the image of 001 is sub/001.png"),
+        ("002", "there is no image of this name"),
+    ]
     with pytest.raises(ImageError, match=r"train-000.tar/003.jpg: it is no image"):
         broken.load()
 
@@ -229,5 +233,122 @@ def test_damaged_and_empty_shards_are_refused(tmp_path: Path) -> None:
         read_samples(_tar(tmp_path / "c.tar", {"1.txt": b"hello"}))
     with pytest.raises(UsageError, match=r"no column of images.*url, caption"):
         read_samples(_table(tmp_path / "d.parquet", [{"url": "http://x", "caption": "y"}]))
-    with pytest.raises(UsageError, match=r"a member of the shard cannot be read.*1.json"):
+    with pytest.raises(UsageError, match=r"1.json cannot be read"):
         read_samples(_tar(tmp_path / "e.tar", {"1.png": _png("red"), "1.json": b"{"}))
+
+
+def test_members_of_one_key_are_joined_wherever_they_stand(tmp_path: Path) -> None:
+    keys = [f"{i:03d}" for i in range(8)]
+    images = {f"./{key}.png": _png("red") for key in keys}
+    texts = {f"{key}.txt": f"caption {key}".encode() for key in keys}
+    for members in ({**images, **texts}, {**texts, **images}):
+        samples = read_samples(_tar(tmp_path / "t.tar", members))
+        assert [(s.id, s.texts) for s in samples] == [
+            (f"t/{key}", (f"caption {key}",)) for key in keys
+        ]
+        assert samples.skipped == []
+
+
+def test_several_images_of_which_none_is_the_keys_own_are_named(tmp_path: Path) -> None:
+    shard = _tar(tmp_path / "t.tar", {"a/0.rgb.png": _png("red"), "a/0.depth.png": _png("blue")})
+    with pytest.raises(UsageError, match=r"key a/0: 0.rgb.png, 0.depth.png"):
+        read_samples(shard)
+    (sample,) = read_samples(_tar(tmp_path / "u.tar", {"0.rgb.png": _png("red")}))
+    assert _colours([sample]) == [RED]
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_tar_that_is_cut_anywhere_is_an_error(tmp_path: Path, format: int) -> None:
+    long = "d" * (40 if format == tarfile.USTAR_FORMAT else 160)
+    members = {f"{long}/{i}.txt": b"x" * 700 for i in range(2)}
+    members |= {f"{long}/{i}.png": _png("red") for i in range(2)}
+    whole = _tar(tmp_path / "whole.tar", members, format).read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    end = -(-end // 512) * 512 + 1024  # the last member and the two blocks of zeros
+    cut = tmp_path / "cut.tar"
+    for size in (*range(0, end, 13), *range(0, end, 512), end - 1, end - 512):
+        cut.write_bytes(whole[:size])
+        with pytest.raises(UsageError, match=r"cut\.tar") as error:
+            read_samples(cut)
+        assert f" of {size:,}" in str(error.value) or size < 512
+    for size in (end, end + 512, len(whole)):
+        cut.write_bytes(whole[:size])
+        assert [sample.texts for sample in read_samples(cut)] == [("x" * 700,)] * 2
+
+
+def test_a_damaged_header_and_two_tars_in_one_file_are_errors(tmp_path: Path, shard: Path) -> None:
+    whole = shard.read_bytes()
+    second = whole.index(b"000.txt")
+    (tmp_path / "a.tar").write_bytes(whole[:second] + b"\xff" * 8 + whole[second + 8 :])
+    with pytest.raises(UsageError, match=rf"byte {second:,} of {len(whole):,}"):
+        read_samples(tmp_path / "a.tar")
+    (tmp_path / "b.tar").write_bytes(whole + whole)
+    with pytest.raises(UsageError, match="goes on after its end mark"):
+        read_samples(tmp_path / "b.tar")
+    (tmp_path / "c.tar").write_bytes(bytes(10240))
+    with pytest.raises(UsageError, match="no images"):
+        read_samples(tmp_path / "c.tar")
+
+
+def test_a_caption_that_is_told_twice_counts_once(tmp_path: Path) -> None:
+    told = "a red square\non white"
+    members = {"0.png": _png("red"), "0.txt": told.encode()}
+    members |= {"0.json": json.dumps({"caption": told.replace("\n", "  ")}).encode()}
+    assert len(read_samples(_tar(tmp_path / "t.tar", members))[0].texts) == 1
+    members["0.json"] = json.dumps({"captions": told.splitlines()}).encode()
+    assert read_samples(_tar(tmp_path / "u.tar", members))[0].texts == tuple(told.splitlines())
+
+
+def test_what_cannot_be_used_is_listed_and_the_rest_read(tmp_path: Path) -> None:
+    members = {f"{i}.png": _png("red") for i in range(5)}
+    members |= {"0.txt": b"fine", "1.txt": b"caf\xe9", "2.json": b"{", "3.cls": b"\xff"}
+    members |= {"4.svg": b"<svg/>", "5.heic": b"x", "6.txt": b"no image"}
+    path = tmp_path / "t.tar"
+    with tarfile.open(_tar(path, members), "a") as tar:
+        link = tarfile.TarInfo("7.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "0.png"
+        tar.addfile(link)
+        bad = tarfile.TarInfo("caf\udce9.png")
+        bad.size = len(_png("red"))
+        tar.addfile(bad, io.BytesIO(_png("red")))
+    samples = read_samples(path)
+    assert [sample.id for sample in samples] == ["t/0", "t/4"]
+    assert [one.id.removeprefix(f"{path}/") for one in samples.skipped] == [
+        "t/1", "t/2", "t/3", "4.svg", "5.heic", "t/6", "7.png", r"t/caf\xe9",
+    ]  # fmt: skip
+
+
+def test_a_row_of_a_table_that_is_not_utf_8_is_listed(tmp_path: Path) -> None:
+    texts = pa.StringArray.from_buffers(
+        3, pa.py_buffer(np.array([0, 1, 5, 6], np.int32)), pa.py_buffer(b"acaf\xe9b")
+    )
+    table = pa.table({"image": [_png("red")] * 3, "text": texts, "label": [1.0, 2.0, np.nan]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    samples = read_samples(tmp_path / "t.parquet")
+    assert [(s.id, s.texts, s.label) for s in samples] == [
+        ("t/0", ("a",), "1.0"), ("t/2", ("b",), None),
+    ]  # fmt: skip
+    assert [one.id for one in samples.skipped] == ["t/1"]
+
+
+def test_captions_of_bytes_are_text(tmp_path: Path) -> None:
+    rows = [{"image": _png("red"), "caption": "빨강".encode()}]
+    schema = pa.schema([("image", pa.binary()), ("caption", pa.binary())])
+    (sample,) = read_samples(_table(tmp_path / "t.parquet", rows, schema=schema))
+    assert sample.texts == ("빨강",)
+
+
+def test_a_table_that_is_cut_anywhere_is_an_error(tmp_path: Path) -> None:
+    rows = [{"image": _png("red"), "text": "a"}] * 3
+    whole = _table(tmp_path / "t.parquet", rows).read_bytes()
+    for size in range(0, len(whole), 41):
+        (tmp_path / "cut.parquet").write_bytes(whole[:size])
+        with pytest.raises(UsageError, match=r"cut\.parquet"):
+            read_samples(tmp_path / "cut.parquet")
+
+
+def test_a_compressed_tar_in_a_folder_is_not_passed_over(tmp_path: Path) -> None:
+    _tar(tmp_path / "0.tar", {"0.png": _png("red")})
+    (tmp_path / "1.tar.gz").write_bytes(b"x")
+    with pytest.raises(UsageError, match="a compressed tar cannot be read"):
+        read_samples(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -151,3 +152,34 @@ def test_index_says_what_is_wrong(world, clip_folder, tmp_path, asked: dict, say
     given = {"db": str(tmp_path / "db"), "model": str(clip_folder), **asked}
     with pytest.raises(UsageError, match=says):
         index.run(source=str(world / "captions.csv"), **given)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A folder with a large JPEG that lies on its side, strips, and what cannot be read."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (1600, 1200), "red").save(folder / "a.jpg", exif=exif)
+    Image.new("RGB", (1_000_000, 1), "blue").save(folder / "b.png")
+    Image.new("RGB", (1, 1_000_000), "lime").save(folder / "c.png")
+    (folder / "d.svg").write_text("<svg/>")
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes((folder / "c.png").read_bytes())
+    (folder / "e.png").write_bytes((folder / "b.png").read_bytes()[:60])
+    return folder
+
+
+def test_the_index_holds_the_size_of_the_whole_image_and_lists_the_rest(
+    mixed: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    db = str(tmp_path / "db")
+    result = index.run(source=str(mixed), db=db, model=str(clip_folder))
+    assert [name for name, _ in result.skipped] == ["d.svg", r"caf\xe9.png", "e.png"]
+    assert json.dumps(result.to_json()["skipped"]).encode()
+    assert result.to_text().encode()
+    hits = search.run(query="a", db=db, k=3).hits
+    sizes = {Path(hit.path).name: (hit.width, hit.height) for hit in hits}
+    assert sizes == {"a.jpg": (1200, 1600), "b.png": (1_000_000, 1), "c.png": (1, 1_000_000)}
+    tall = search.run(query="a", db=db, k=1, where="width > 1000 AND height > 1000").hits
+    assert [Path(hit.path).name for hit in tall] == ["a.jpg"]

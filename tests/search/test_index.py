@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoderlab.data import read_samples
+from encoderlab.data import Sample, read_samples
 from encoderlab.encoders.dual import DualEncoder, load_dual
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.search import Index
 from encoderlab.search import index as index_module
 from encoderlab.search.exact import top_k
-from encoderlab.search.rows import schema
+from encoderlab.search.rows import caption_of, schema, want
 
 
 @settings(max_examples=40, deadline=None)
@@ -246,3 +246,12 @@ def test_what_a_killed_writer_left_in_the_table_goes(filled: Index, photos: Path
     left.write_bytes(b"half")
     filled.sync(read_samples(photos / "captions.csv"), "photos")
     assert not left.exists() and len(filled) == 20
+
+
+def test_records_of_one_image_are_one_row_with_the_texts_of_all(tmp_path: Path) -> None:
+    place = tmp_path / "a.png"
+    place.write_bytes(b"x")
+    samples = [Sample(f"t/{i}", place, (text,)) for i, text in enumerate(("one", "two", "one"))]
+    wanted = want([*samples, Sample("t/4", tmp_path / "b.png"), Sample("t/5", place)])
+    assert [caption_of(sample) for sample in wanted.samples] == ["one | two", ""]
+    assert len(wanted.hashes) == 2

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from encoderlab.data.sample import Sample
+from encoderlab.data.sample import Sample, Skipped
 from encoderlab.encoders.vision import VisionEncoder, stack
 from encoderlab.features.extract import StoredFeatures
-from encoderlab.features.pipeline import Decoded, Skipped, decode_for, decoding_threads
+from encoderlab.features.pipeline import Decoded, decode_for, decoding_threads
 from encoderlab.progress import progress
 
 LOOKED_AT = 256

@@ -8,20 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from encoderlab.data.csv_table import check_some_exist, image_path
-from encoderlab.data.sample import Sample
+from encoderlab.data.csv_table import check_some_exist, folder_of_images, image_path, tidy_name
+from encoderlab.data.sample import Sample, Samples, Skipped, distinct
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.json_text import parsed
 
 
 def read_chat(
     path: str | Path, img_root: str | Path | None = None, label: str | None = None
-) -> list[Sample]:
+) -> Samples:
     """One sample per record, with the assistant's turns as its texts.
 
     Args:
         img_root: the folder that image paths start from; if left out, the file's own folder, or
-            `images` beside it where the first image is found there only.
+            `images` beside it where the first images are found there only.
 
     Raises:
         MissingError: no such file, or none of the first images exists.
@@ -30,33 +30,38 @@ def read_chat(
     file = Path(path)
     if not file.is_file():
         raise MissingError("no such label file", got=str(path), want="a JSONL file that exists")
-    root = None if img_root is None else Path(img_root)
-    samples: list[Sample] = []
+    records: list[tuple[int, str, list[str]]] = []
     try:
         with file.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    where = f"line {number} of {file}"
-                    root = root or _beside(file, line)
-                    samples.append(_sample(line, where, root, f"{file.stem}/{number}", label))
+                    records.append((number, *_record(line, f"line {number} of {file}")))
     except UnicodeDecodeError as error:
         raise UsageError(
             "the label file cannot be read", got=f"{file}: {error}", want="JSON lines in UTF-8"
         ) from error
-    if not samples:
+    if not records:
         raise UsageError("the label file is empty", got=str(file), want="one record per line")
-    check_some_exist(samples, root or file.parent, "the image folder")
+    root = (
+        folder_of_images(file, [name for _, name, _ in records])
+        if img_root is None
+        else Path(img_root)
+    )
+    samples = Samples()
+    for number, name, said in records:
+        id_ = f"{file.stem}/{number}"
+        image = image_path(root, name, f"line {number} of {file}")
+        of = label or (name.split("/")[0] or None if "/" in name else None)
+        try:
+            samples.append(Sample(id_, image, distinct(said), of))
+        except UnicodeEncodeError as error:
+            samples.skipped.append(Skipped(id_, f"half of a character in its text: {error}"))
+    check_some_exist(samples, root, "the image folder")
     return samples
 
 
-def _beside(file: Path, first_line: str) -> Path:
-    images = file.parent / "images"
-    first = next(iter(_images(_turns(first_line, f"line 1 of {file}"))), "")
-    inside_only = (images / first).is_file() and not (file.parent / first).is_file()
-    return images if inside_only else file.parent
-
-
-def _sample(line: str, where: str, root: Path, name: str, label: str | None) -> Sample:
+def _record(line: str, where: str) -> tuple[str, list[str]]:
+    """The image's path and what the assistant says of it."""
     turns = _turns(line, where)
     images = _images(turns)
     if not images:
@@ -64,15 +69,13 @@ def _sample(line: str, where: str, root: Path, name: str, label: str | None) -> 
             f"{where} has no image", want='a part {"type": "image", "image": "chart/example.png"}'
         )
     said = [
-        part["text"].strip()
+        part["text"]
         for role, parts in turns
         if role == "assistant"
         for part in parts
-        if part.get("type") == "text" and isinstance(part.get("text"), str) and part["text"].strip()
+        if part.get("type") == "text" and isinstance(part.get("text"), str)
     ]
-    if label is None and "/" in images[0]:
-        label = images[0].split("/")[0]
-    return Sample(name, image_path(root, images[0], where), tuple(dict.fromkeys(said)), label)
+    return tidy_name(images[0]), said
 
 
 def _turns(line: str, where: str) -> list[tuple[str, list[dict[str, Any]]]]:

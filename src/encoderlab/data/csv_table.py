@@ -1,91 +1,189 @@
-"""Samples from a CSV with the columns image_path and caption. Decodes no image."""
+"""Samples from a CSV with the columns image_path and caption. Decodes no image.
+
+`rows_of` reads every CSV; the rules for image paths in a label file are here too.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import itertools
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from encoderlab.data.sample import Sample
+from encoderlab.data.decode import is_image_name
+from encoderlab.data.sample import Sample, Samples, distinct
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 
 IMAGE, CAPTION, LABEL = "image_path", "caption", "label"
 FIRST_LOOKED_AT = 20
+DELIMITERS = ",\t;"
 
 
-def read_csv(path: str | Path, img_root: str | Path | None = None) -> list[Sample]:
+def read_csv(path: str | Path, img_root: str | Path | None = None) -> Samples:
     """One sample per image, in order of first appearance, with the captions of all its rows.
 
     Args:
-        path: UTF-8, with or without a byte-order mark; columns image_path and caption, optionally
-            label; others are ignored.
-        img_root: the folder that the paths start from; the CSV's own folder if left out.
+        path: columns image_path and caption, optionally label; others are ignored.
+        img_root: the folder that the paths start from; if left out, the CSV's own folder, or
+            `images` beside it where the first images are found there only.
 
     Raises:
         MissingError: no such file, or none of the first images exists.
-        UsageError: no rows, not text, a column is missing, or a path leaves `img_root`.
+        UsageError: no rows, a row that `rows_of` refuses, two labels for one image, or a path that
+            leaves `img_root`.
     """
-    table = _existing(path)
-    root = Path(img_root) if img_root is not None else table.parent
+    table = Path(path)
+    rows = rows_of(table, (IMAGE, CAPTION))
+    first = list(itertools.islice(rows, FIRST_LOOKED_AT))
+    root = (
+        folder_of_images(table, [_name(row, line, table) for line, row in first])
+        if img_root is None
+        else Path(img_root)
+    )
+    paths: dict[str, Path] = {}
     texts: dict[str, list[str]] = {}
     labels: dict[str, str] = {}
-    with _text_of(table) as rows:
-        _check_columns(table, rows.fieldnames, (IMAGE, CAPTION))
-        for row in rows:
-            name = (row[IMAGE] or "").strip()
-            if not name:
-                raise UsageError(
-                    f"line {rows.line_num} of {table} has no {IMAGE}", want="a path in every row"
-                )
-            captions = texts.setdefault(name, [])
-            caption = (row.get(CAPTION) or "").strip()
-            if caption and caption not in captions:
-                captions.append(caption)
-            label = (row.get(LABEL) or "").strip()
-            if label:
-                labels[name] = label
-    if not texts:
-        raise UsageError(
-            "the CSV has no rows", got=str(table), want="one row per image and caption"
-        )
-    samples = [
-        Sample(name, image_path(root, name, str(table)), tuple(captions), labels.get(name))
+    for line, row in itertools.chain(first, rows):
+        name = _name(row, line, table)
+        if name not in paths:
+            paths[name] = image_path(root, name, f"line {line} of {table}")
+        name = paths[name].relative_to(root).as_posix()
+        texts.setdefault(name, []).append(row[CAPTION])
+        _put_label(labels, name, row.get(LABEL, ""), f"line {line} of {table}")
+    samples = Samples(
+        Sample(name, root / name, distinct(captions), labels.get(name))
         for name, captions in texts.items()
-    ]
+    )
     check_some_exist(samples, root, "--img-root")
     return samples
 
 
+def read_labels(path: str | Path) -> dict[str, str]:
+    """image_path -> label of a CSV with those two columns.
+
+    Raises:
+        MissingError: no such file.
+        UsageError: no labels, a row that `rows_of` refuses, or two labels for one image.
+    """
+    table = Path(path)
+    labels: dict[str, str] = {}
+    for line, row in rows_of(table, (IMAGE, LABEL)):
+        if row[IMAGE]:
+            _put_label(labels, tidy_name(row[IMAGE]), row[LABEL], f"line {line} of {table}")
+    if not labels:
+        raise UsageError("the CSV has no labels", got=str(table), want="one row per image")
+    return labels
+
+
+def rows_of(table: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV, each with the number of its first line: column -> text without blanks at
+    its ends. Blank rows are passed over.
+
+    Args:
+        table: UTF-8, or UTF-16 with a byte-order mark; commas, tabs or semicolons, whichever give
+            the header the columns needed.
+        needed: columns that must be there.
+
+    Raises:
+        MissingError: no such file.
+        UsageError: no rows, another encoding, an unclosed quote, a column that is missing or stands
+            twice, or a row that has not one field per column.
+    """
+    if not table.is_file():
+        raise MissingError("no such CSV", got=str(table), want="a file that exists")
+    with table.open("rb") as start:
+        marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        encoding = "utf-16" if start.read(2) in marks else "utf-8-sig"
+    columns: list[str] = []
+    line = rows = 0
+    try:
+        with table.open(encoding=encoding, newline="") as file:
+            header = next((text for text in file if text.strip()), "")
+            delimiter = _delimiter(header, needed, table.suffix.lower() == ".tsv")
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
+            for record in reader:
+                first, line = line + 1, reader.line_num
+                cells = [cell.strip() for cell in record]
+                if not any(cells):
+                    continue
+                if not columns:
+                    columns = cells
+                    _check_columns(table, columns, needed)
+                    continue
+                _check_row(cells, columns, f"line {first} of {table}", delimiter)
+                rows += 1
+                yield first, dict(zip(columns, cells, strict=True))
+    except UnicodeError as error:
+        raise UsageError(
+            "the CSV cannot be read",
+            got=f"line {_first_undecodable(table)} of {table}",
+            want="text in UTF-8",
+            hint="in Excel, save it as CSV UTF-8",
+        ) from error
+    except csv.Error as error:
+        raise UsageError(
+            "the CSV cannot be read",
+            got=f"{table}: {error} in the row that begins on line {line + 1}",
+            want="a closing quote for every opening one, and quotes within a text doubled",
+        ) from error
+    if not rows:
+        what = "the CSV has no rows" if columns else "the CSV is empty"
+        raise UsageError(what, got=str(table), want="a header and rows")
+
+
+def tidy_name(name: str) -> str:
+    """One spelling for every spelling of an image path: `/` between its parts, no part that is `.`
+    or goes up again.
+
+    >>> tidy_name(r".\\chart\\0.png"), tidy_name("a/../0.png")
+    ('chart/0.png', '0.png')
+    """
+    return posixpath.normpath(name.replace("\\", "/"))
+
+
+def folder_of_images(file: Path, names: Iterable[str]) -> Path:
+    """The folder that the image paths in a label file start from: its own, or `images` beside it
+    where the first images are found there only."""
+    names = list(names)[:FIRST_LOOKED_AT]
+    folders = (file.parent, file.parent / "images")
+    return next(
+        (one for one in folders if any(os.path.isfile(one / name) for name in names)), file.parent
+    )
+
+
 def image_path(root: Path, name: str, where: str) -> Path:
-    """`name` under `root`.
+    """`name`, as `tidy_name` spells it, under `root`.
 
     Raises:
         UsageError: the path is absolute and elsewhere, or climbs out of `root`.
     """
     given = Path(name)
-    path = given if given.is_absolute() else root / given
     # Only paths that could climb are resolved: that asks the disk, once per image.
-    if (given.is_absolute() or ".." in given.parts) and not path.resolve().is_relative_to(
-        root.resolve()
-    ):
+    if not given.is_absolute() and ".." not in given.parts:
+        return root / given
+    path = (root / given).resolve()
+    if not path.is_relative_to(root.resolve()):
         raise UsageError(
             f"an image path in {where} leaves the image folder",
             got=name,
             want=f"a path under {root}",
             hint="set --img-root to a folder that holds all images",
         )
-    return path
+    return root / path.relative_to(root.resolve())
 
 
-def check_some_exist(samples: list[Sample], root: Path, flag: str) -> None:
+def check_some_exist(samples: Sequence[Sample], root: Path, flag: str) -> None:
     """Says early that a whole data set looks in the wrong place.
 
     Raises:
         MissingError: none of the first images is there.
     """
     looked_at = [sample.image for sample in samples[:FIRST_LOOKED_AT]]
-    if looked_at and not any(isinstance(i, Path) and i.is_file() for i in looked_at):
+    if looked_at and not any(os.path.isfile(str(image)) for image in looked_at):
         raise MissingError(
             "none of the first images is there",
             got=str(looked_at[0]),
@@ -94,53 +192,83 @@ def check_some_exist(samples: list[Sample], root: Path, flag: str) -> None:
         )
 
 
-def _check_columns(table: Path, columns: Sequence[str] | None, needed: Sequence[str]) -> None:
-    want = ",".join(needed)
-    if not columns:
-        raise UsageError("the CSV is empty", got=str(table), want=f"a header {want}")
+def _name(row: dict[str, str], line: int, table: Path) -> str:
+    if not row[IMAGE]:
+        raise UsageError(f"line {line} of {table} has no {IMAGE}", want="a path in every row")
+    return tidy_name(row[IMAGE])
+
+
+def _put_label(labels: dict[str, str], name: str, label: str, where: str) -> None:
+    if label and labels.setdefault(name, label) != label:
+        raise UsageError(
+            f"{where} gives an image a second label",
+            got=f"{name}: {label!r} after {labels[name]!r}",
+            want="one label per image",
+        )
+
+
+def _delimiter(header: str, needed: Sequence[str], is_tsv: bool) -> str:
+    """The delimiter that gives the header the most columns of those needed, then of any."""
+
+    def columns(delimiter: str) -> tuple[int, int]:
+        names = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
+        return len(set(needed) & {name.strip() for name in names}), len(names)
+
+    return max("\t,;" if is_tsv else DELIMITERS, key=columns)
+
+
+def _check_columns(table: Path, columns: Sequence[str], needed: Sequence[str]) -> None:
+    for column in columns:
+        if column and columns.count(column) > 1:
+            raise UsageError(
+                f"{table} has two columns of one name",
+                got=column,
+                want="every column once",
+                hint="several captions of an image stand in rows of their own",
+            )
     for column in needed:
         if column not in columns:
             near = did_you_mean(column, columns)
             raise UsageError(
                 f"{table} has no column {column}",
                 got=", ".join(columns),
-                want=want,
+                want=",".join(needed),
                 hint=f"rename {near!r} to {column!r}" if near else None,
             )
 
 
-def read_labels(path: str | Path) -> dict[str, str]:
-    """image_path -> label of a CSV with those two columns.
-
-    Raises:
-        MissingError: no such file.
-        UsageError: no rows, not text, or a column is missing.
-    """
-    table = _existing(path)
-    with _text_of(table) as rows:
-        _check_columns(table, rows.fieldnames, (IMAGE, LABEL))
-        pairs = (((row[IMAGE] or "").strip(), (row[LABEL] or "").strip()) for row in rows)
-        found = {name: label for name, label in pairs if name and label}
-    if not found:
-        raise UsageError("the CSV has no rows", got=str(table), want="one row per image")
-    return found
-
-
-def _existing(path: str | Path) -> Path:
-    table = Path(path)
-    if not table.is_file():
-        raise MissingError("no such CSV", got=str(path), want="a file that exists")
-    return table
-
-
-@contextmanager
-def _text_of(table: Path) -> Iterator[csv.DictReader[str]]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            yield csv.DictReader(file, strict=True)
-    except (UnicodeDecodeError, csv.Error) as error:
+def _check_row(cells: Sequence[str], columns: Sequence[str], where: str, delimiter: str) -> None:
+    if len(cells) != len(columns):
         raise UsageError(
-            "the CSV cannot be read",
-            got=f"{table}: {error}",
-            want="UTF-8 text with commas and quoted fields",
-        ) from error
+            f"{where} has {len(cells)} fields, and the header has {len(columns)}",
+            got=delimiter.join(cells)[:100],
+            want="one field per column",
+            hint=f"put quotes around a text that contains {delimiter!r}"
+            if len(cells) > len(columns)
+            else None,
+        )
+    swallowed = [line for cell in cells for line in cell.split("\n")[1:]]
+    for line in swallowed:
+        parts = line.split(delimiter)
+        if len(parts) >= len(columns) and any(is_image_name(part.strip()) for part in parts):
+            raise UsageError(
+                f"a quote that opens in {where} takes in a row that follows",
+                got=line[:100],
+                want="a closing quote for every opening one",
+            )
+    if any("\0" in cell for cell in cells):
+        raise UsageError(
+            f"{where} contains the character NUL",
+            got=delimiter.join(cells)[:100],
+            want="text in UTF-8, or in UTF-16 with a byte-order mark",
+        )
+
+
+def _first_undecodable(table: Path) -> int:
+    with table.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1

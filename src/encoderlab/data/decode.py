@@ -1,24 +1,40 @@
 """From a file that claims to be an image to RGB pixels, or to one sentence why not.
 
-What a file is called decides nothing: its first bytes do. Knows one image at a time.
+The first bytes of a file decide what it is; its ending decides only for the formats that have no
+signature, such as TGA. Knows one image at a time.
 """
 
 from __future__ import annotations
 
+import functools
 import io
-import struct
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from encoderlab.errors import UsageError
 
 MAX_PIXELS = 64_000_000
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# Formats of Pillow that run another program (Ghostscript), or whose pixels it cannot decode alone.
+NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+HEIC = (".heic", ".heif", ".hif")
+NEEDS_HEIC = 'it is HEIC, which needs an extra: pip install "encoderlab[heic]"'
+IS_SVG = "it is a drawing in SVG, not an image of pixels"
+# Endings of images that Pillow does not decode: camera raw, drawings, formats of its plug-ins.
+OTHER_ENDINGS = frozenset(
+    f".{ending}"
+    for ending in (
+        "3fr", "ai", "arw", "avif", "cr2", "cr3", "dng", "djvu", "emf", "eps", "exr", "hdr", "jls",
+        "jp2", "jxl", "jxr", "nef", "orf", "pct", "pef", "pict", "raf", "raw", "rw2", "srw", "svg",
+        "svgz", "wdp", "webp", "wmf", "xcf",
+    )
+).union(HEIC)  # fmt: skip
+TURNED = range(5, 9)  # the EXIF orientations that swap width and height
 # Grey images of more than eight bits: Pillow clips these to 255 on its own.
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
@@ -31,6 +47,48 @@ class ImageError(UsageError):
         super().__init__(f"cannot use the image {path}: {reason}", hint=hint)
 
 
+@functools.cache
+def readable_endings() -> dict[str, str]:
+    """Ending -> format, of the image files that Pillow and its installed plug-ins decode."""
+    try:
+        from pi_heif import register_heif_opener
+    except ImportError:
+        pass
+    else:
+        register_heif_opener()
+    kinds = Image.registered_extensions().items()
+    # JPEG's decoder reads MPO, which Pillow registers for writing only.
+    known = {ending: "JPEG" if kind == "MPO" else kind for ending, kind in kinds}
+    return {e: kind for e, kind in known.items() if kind in Image.OPEN and kind not in NOT_DECODED}
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is one that `open_image` reads, as far as a name tells."""
+    return os.path.splitext(name)[1].lower() in readable_endings()
+
+
+def unreadable_ending(name: str) -> str | None:
+    """Why a file whose name ends as an image's does cannot be decoded; None for every other file,
+    readable images included."""
+    ending = os.path.splitext(name)[1].lower()
+    if ending in readable_endings() or ending not in OTHER_ENDINGS:
+        return None
+    if ending in HEIC:
+        return NEEDS_HEIC
+    return IS_SVG if ending in (".svg", ".svgz") else f"images in {ending} are not decoded"
+
+
+@functools.cache
+def _formats(ending: str) -> tuple[str, ...]:
+    """The formats that a file may be in: all with a signature, and the one of its ending."""
+    own = readable_endings().get(ending)
+    return tuple(
+        kind
+        for kind, (_, has_signature) in Image.OPEN.items()
+        if kind == own or (has_signature is not None and kind not in NOT_DECODED)
+    )
+
+
 def open_image(
     source: Path | str | bytes | Image.Image,
     *,
@@ -39,6 +97,21 @@ def open_image(
     name: str | None = None,
 ) -> Image.Image:
     """`source` as an upright RGB image: transparency over white, 16-bit greys scaled, not clipped.
+
+    The arguments and errors of `open_with_size`, which also returns the size of the whole image.
+    """
+    return open_with_size(source, min_side=min_side, max_pixels=max_pixels, name=name)[0]
+
+
+def open_with_size(
+    source: Path | str | bytes | Image.Image,
+    *,
+    min_side: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The upright RGB image, and the (width, height) of the upright whole image, which is larger
+    where a JPEG is decoded at a smaller scale.
 
     Args:
         source: a path, the bytes of a file, or an image that is already decoded.
@@ -52,7 +125,8 @@ def open_image(
     """
     if isinstance(source, Image.Image):
         _check_size("(in memory)", source, max_pixels)
-        return _rgb(ImageOps.exif_transpose(source))
+        upright = ImageOps.exif_transpose(source)
+        return _rgb(upright), upright.size
     if name is None:
         name = "(bytes)" if isinstance(source, bytes) else str(source)
     try:
@@ -60,12 +134,18 @@ def open_image(
             # Our own limit stands in for Pillow's warning about large files.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             file = io.BytesIO(source) if isinstance(source, bytes) else source
-            with Image.open(file, formats=FORMATS) as image:
+            with Image.open(file, formats=_formats(Path(name).suffix.lower())) as image:
                 _check_size(name, image, max_pixels)
-                if min_side is not None:
-                    _draft(image, min_side)
+                whole = image.size
+                drafted = min_side is not None and _draft(image, min_side)
                 image.load()
-                return _rgb(ImageOps.exif_transpose(image))
+                turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
+                upright = ImageOps.exif_transpose(image)
+                if not drafted:
+                    whole = upright.size
+                elif turned:
+                    whole = whole[1], whole[0]
+                return _rgb(upright), whole
     except ImageError:
         raise
     except FileNotFoundError as error:
@@ -78,8 +158,7 @@ def open_image(
         raise ImageError(name, f"its pixels are over the limit of {max_pixels:,}") from error
     except UnidentifiedImageError as error:
         raise ImageError(name, _what_it_is(source)) from error
-    except (OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError) as error:
-        # Pillow's decoders raise any of these on damaged data
+    except Exception as error:  # Pillow's decoders raise errors of every type on damaged data
         raise ImageError(name, f"it is damaged or cut short ({error})") from error
 
 
@@ -153,13 +232,15 @@ def _check_size(name: str, image: Image.Image, max_pixels: int) -> None:
         )
 
 
-def _draft(image: ImageFile.ImageFile, min_side: int) -> None:
-    """Asks the JPEG decoder for the smallest scale whose short side is still `min_side` or more."""
-    if image.format == "JPEG":
-        short = min(image.size)
-        scale = max((s for s in (1, 2, 4, 8) if short // s >= min_side), default=1)
-        width, height = image.size
-        image.draft(None, (width // scale, height // scale))
+def _draft(image: ImageFile.ImageFile, min_side: int) -> bool:
+    """Asks the JPEG decoder for the smallest scale whose short side is still `min_side` or more.
+    Returns whether that is smaller than the whole image."""
+    if image.format != "JPEG":
+        return False
+    whole = width, height = image.size
+    scale = max((s for s in (1, 2, 4, 8) if min(whole) // s >= min_side), default=1)
+    image.draft(None, (width // scale, height // scale))
+    return image.size != whole
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -192,9 +273,11 @@ def _what_it_is(source: Path | str | bytes) -> str:
     if not head:
         return "the file is empty"
     if head.lstrip().startswith((b"<svg", b"<?xml")):
-        return "it is a drawing in SVG, not an image of pixels"
+        return IS_SVG
+    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
+        return NEEDS_HEIC
     if head.startswith(b"%PDF"):
         return "it is a PDF, not an image"
     if head.startswith((b"II*\0", b"MM\0*")):
         return "it is a TIFF whose kind of pixels cannot be decoded here"
-    return f"it is no image in a format we read ({', '.join(FORMATS)})"
+    return "it is no image in a format we read"

@@ -1,66 +1,217 @@
-"""Samples from a folder of images: flat, or one sub-folder per class. Decodes no image."""
+"""Samples from a folder of images: flat, or one sub-folder per class, with captions beside them.
+Decodes no image.
+
+Captions are those of a Hugging Face image folder, `metadata.jsonl` or `metadata.csv` with file_name
+and a caption, and of a text file beside an image, `0001.txt` beside `0001.jpg`, one a line.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from encoderlab.data.sample import Sample
+from encoderlab.data.csv_table import rows_of, tidy_name
+from encoderlab.data.decode import is_image_name, unreadable_ending
+from encoderlab.data.sample import (
+    CAPTION_COLUMNS,
+    LABEL_COLUMNS,
+    Sample,
+    Samples,
+    Skipped,
+    captions_in,
+    distinct,
+    label_in,
+    printable,
+)
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.json_text import parsed
 
-ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+FILE_NAME = "file_name"
+METADATA = ("metadata.csv", "metadata.jsonl")
+SHARDS = (".tar", ".parquet")
 
 
-def read_folder(path: str | Path) -> list[Sample]:
+def read_folder(path: str | Path) -> Samples:
     """Every image under `path`, in natural order (2 before 10), hidden files left out.
 
-    The label of an image is the name of the first folder below `path`, if it is in one: that is the
-    class, in a flat set of class folders and in one split of ImageNet alike.
+    Linked folders are followed, each folder once. The label of an image is what the metadata says,
+    else the name of the first folder below `path`, if it is in one: that is the class, in a flat
+    set of class folders and in one split of ImageNet alike.
 
     Raises:
         MissingError: no such folder.
-        UsageError: no image in it, or one whose name is no text.
+        UsageError: no image in it, the folder's own name is not UTF-8, or damaged metadata.
     """
     root = Path(path)
     if not root.is_dir():
         raise MissingError("no such folder", got=str(path), want="a folder of images")
-    samples = []
-    for folder, inside, files in os.walk(root):
-        inside[:] = sorted((name for name in inside if not name.startswith(".")), key=_natural)
-        for name in sorted(files, key=_natural):
-            if not name.startswith(".") and Path(name).suffix.lower() in ENDINGS:
-                file = Path(folder) / name
-                below = file.relative_to(root)
-                _check_name(below)
-                samples.append(
-                    Sample(
-                        below.as_posix(),
-                        file,
-                        label=below.parts[0] if len(below.parts) > 1 else None,
-                    )
-                )
+    if printable(str(root.absolute())) != str(root.absolute()):
+        raise UsageError(
+            "the name of the folder is not UTF-8",
+            got=printable(str(root)),
+            hint="rename it; indexes and results hold names in UTF-8",
+        )
+    tree = _Tree.of(root)
+    samples = Samples(skipped=tree.skipped)
+    about, unused = _metadata(root, tree)
+    for name in sorted(tree.images, key=_in_order):
+        records = about.pop(name, [])
+        if printable(name) != name:
+            samples.skipped.append(Skipped(printable(name), "its name is not UTF-8: rename it"))
+            continue
+        captions = [caption for record in records for caption in captions_in(record)]
+        try:
+            texts = distinct([*captions, *_captions_beside(root, name, tree.texts)])
+        except (UnicodeError, OSError) as error:
+            samples.skipped.append(Skipped(name, f"its caption cannot be read: {error}"))
+            continue
+        label = next(filter(None, map(label_in, records)), None)
+        if label is None and "/" in name:
+            label = name.split("/")[0]
+        samples.append(Sample(name, root / name, texts, label))
+    samples.skipped += unused
+    samples.skipped += (
+        Skipped(name, "the metadata names it, and no such image is there") for name in about
+    )
     if not samples:
         raise UsageError(
             "the folder has no images",
             got=str(root),
-            want=f"files ending in {', '.join(sorted(ENDINGS))}",
+            want="files in a format that Pillow decodes, such as .jpg, .png, .webp",
+            hint=f"left out: {samples.skipped[0].id}: {samples.skipped[0].reason}"
+            if samples.skipped
+            else None,
         )
     return samples
 
 
-def _check_name(path: Path) -> None:
-    """Names are kept in JSON and in tables, which hold UTF-8 only."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            "the name of an image is no UTF-8",
-            got=os.fsencode(path),
-            hint="rename the file; what wrote it used another encoding",
-        ) from error
+@dataclass
+class _Tree:
+    """The files under a folder that matter here, by their paths from it with `/`."""
+
+    images: list[str] = field(default_factory=list)
+    texts: set[str] = field(default_factory=set)
+    metadata: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, root: Path) -> _Tree:
+        """Lists every folder once, however many links lead to it: those that are really there
+        before those that a link leads to."""
+        tree = cls()
+        seen: set[tuple[int, int]] = set()
+        folders, links = [""], list[str]()
+        while folders or links:
+            if not folders:
+                folders, links = sorted(links, key=_in_order, reverse=True), []
+            below = folders.pop()
+            try:
+                about = os.stat(root / below)
+                if (about.st_dev, about.st_ino) in seen:
+                    tree._leave_out(below, "it is a link to a folder that is read already")
+                    continue
+                seen.add((about.st_dev, about.st_ino))
+                with os.scandir(root / below) as entries:
+                    for entry in entries:
+                        name = f"{below}/{entry.name}" if below else entry.name
+                        if entry.name.startswith("."):
+                            continue
+                        is_link = entry.is_symlink()
+                        if is_link and os.path.isdir(entry.path):
+                            links.append(name)
+                        elif is_link and not os.path.exists(entry.path):
+                            tree._leave_out(name, "it is a link to nothing")
+                        elif entry.is_dir(follow_symlinks=False):
+                            folders.append(name)
+                        elif is_link or entry.is_file(follow_symlinks=False):
+                            tree._add(name)
+                        elif is_image_name(name):
+                            tree._leave_out(name, "it is no regular file")
+            except OSError as error:
+                tree._leave_out(below or str(root), f"the folder cannot be read: {error.strerror}")
+        return tree
+
+    def _add(self, name: str) -> None:
+        ending = os.path.splitext(name)[1].lower()
+        if is_image_name(name):
+            self.images.append(name)
+        elif ending == ".txt":
+            self.texts.add(name)
+        elif os.path.basename(name) in METADATA:
+            self.metadata.append(name)
+        elif ending in SHARDS:
+            self._leave_out(name, "it is a shard: name it itself")
+        elif (reason := unreadable_ending(name)) is not None:
+            self._leave_out(name, reason)
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self.skipped.append(Skipped(printable(name), reason))
+
+
+def _captions_beside(root: Path, name: str, texts: set[str]) -> list[str]:
+    text = os.path.splitext(name)[0] + ".txt"
+    if text not in texts:
+        return []
+    return (root / text).read_bytes().decode("utf-8-sig").splitlines()
+
+
+def _metadata(root: Path, tree: _Tree) -> tuple[dict[str, list[dict[str, Any]]], list[Skipped]]:
+    """Image -> the records of the metadata files about it, and the files that are of no use.
+
+    Raises:
+        UsageError: a file that cannot be read, or a record without file_name among others.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    unused = []
+    for name in sorted(tree.metadata):
+        records = list(_records(root / name))
+        if not any(record.get(FILE_NAME) for _, record in records):
+            unused.append(Skipped(printable(name), f"it has no column {FILE_NAME}"))
+        elif not any(_says_something(record) for _, record in records):
+            known = ", ".join((*CAPTION_COLUMNS, *LABEL_COLUMNS))
+            unused.append(Skipped(printable(name), f"it has none of the columns {known}"))
+        else:
+            for line, record in records:
+                file = record.get(FILE_NAME)
+                if not isinstance(file, str) or not file:
+                    raise UsageError(
+                        f"line {line} of {root / name} has no {FILE_NAME}", want="one in every line"
+                    )
+                image = tidy_name(os.path.join(os.path.dirname(name), file))
+                found.setdefault(image, []).append(record)
+    return found, unused
+
+
+def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if file.suffix.lower() == ".csv":
+        yield from rows_of(file, ())
+        return
+    for line, text in enumerate(file.read_bytes().split(b"\n"), start=1):
+        if text.strip():
+            try:
+                record = parsed(text)
+            except ValueError as error:
+                raise UsageError(f"line {line} of {file} is no JSON", got=str(error)) from error
+            if not isinstance(record, dict):
+                raise UsageError(f"line {line} of {file} is no record", want='{"file_name": ...}')
+            yield line, record
+
+
+def _says_something(record: dict[str, Any]) -> bool:
+    return bool(captions_in(record)) or label_in(record) is not None
+
+
+def _in_order(name: str) -> list[tuple[bool, list[tuple[int, int | str]]]]:
+    """Sorts paths folder by folder, the files of a folder before its sub-folders, and numbers by
+    their value."""
+    *folders, file = name.lower().split("/")
+    return [*((True, _natural(folder)) for folder in folders), (False, _natural(file))]
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", name.lower())
+    parts = re.split(r"(\d+)", name)
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]

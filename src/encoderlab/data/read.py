@@ -9,26 +9,37 @@ from pathlib import Path
 from encoderlab.data.chat import read_chat
 from encoderlab.data.csv_table import read_csv
 from encoderlab.data.folder import read_folder
-from encoderlab.data.sample import Sample, contents
+from encoderlab.data.sample import Sample, Samples, contents
 from encoderlab.data.shards import existing, read_shard, read_shards, shards_of
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.progress import note
 
 KINDS_OF_DATA = "a CSV, a JSONL, a folder of images, or shards (.tar, .parquet)"
 # Samples that are looked at together: enough to keep every worker busy, few enough to hold.
 PART = 100_000
 
 
-def read_samples(source: str | Path, img_root: str | Path | None = None) -> list[Sample]:
+def read_samples(source: str | Path, img_root: str | Path | None = None) -> Samples:
     """The samples of a CSV, a chat-format JSONL, a folder of images or shards, by what `source` is.
 
     Args:
         source: shards may be several in one word, `train-{000..123}.tar` or `train-*.parquet`, and
             behind a URL.
 
+    Returns:
+        A list of samples; its `skipped` lists what the source holds beside them that cannot be
+        used, and why.
+
     Raises:
         MissingError: there is nothing at `source`.
         UsageError: it is something else, or its content is wrong.
     """
+    samples = _read(source, img_root)
+    _note_skipped(samples, source)
+    return samples
+
+
+def _read(source: str | Path, img_root: str | Path | None) -> Samples:
     shards = shards_of(source)
     if shards:
         existing(shards)
@@ -48,7 +59,7 @@ def read_samples(source: str | Path, img_root: str | Path | None = None) -> list
 
 def read_parts(
     source: str | Path, img_root: str | Path | None = None, size: int = PART
-) -> Iterator[list[Sample]]:
+) -> Iterator[Samples]:
     """The same a part at a time, in order, for whoever need not hold all: whole shards until there
     are `size` samples. Data that is one file or folder is one part.
 
@@ -61,14 +72,25 @@ def read_parts(
         yield read_samples(source, img_root)
         return
     existing(shards)
-    part: list[Sample] = []
+    part = Samples()
     for shard in shards:
-        part += read_shard(shard)
+        read = read_shard(shard)
+        _note_skipped(read, shard)
+        part = Samples([*part, *read], [*part.skipped, *read.skipped])
         if len(part) >= size:
             yield part
-            part = []
+            part = Samples()
     if part:
         yield part
+
+
+def _note_skipped(samples: Samples, source: str | Path) -> None:
+    if samples.skipped:
+        first = samples.skipped[0]
+        note(
+            f"data: {len(samples.skipped):,} items of {source} are left out, "
+            f"the first: {first.id}: {first.reason}"
+        )
 
 
 def split_by_image(samples: Sequence[Sample], held_out: float) -> tuple[list[Sample], list[Sample]]:

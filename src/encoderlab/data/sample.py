@@ -1,4 +1,5 @@
-"""One item of a data set: an image, what is said about it, and what kind it is.
+"""One item of a data set: an image, what is said about it, and what kind it is; a list of items and
+of what was left out of it; the names that data sets give to captions and labels.
 
 The image is a path, or a place in a shard, until somebody looks at it: a list of a million samples
 costs no decoding.
@@ -9,17 +10,21 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from encoderlab.data.decode import ImageError, open_image
+from encoderlab.data.decode import ImageError, open_with_size
 from encoderlab.data.packed import Packed
 from encoderlab.errors import MissingError
+
+CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "txt", "TEXT", "alt_text", "sentences")
+LABEL_COLUMNS = ("label", "labels", "class", "cls", "category")
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,17 @@ class Sample:
         Raises:
             ImageError: missing, truncated, no image, or over the pixel limit.
         """
+        return self.load_with_size(min_side)[0]
+
+    def load_with_size(self, min_side: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
+        """What `load` returns, and the (width, height) of the upright image at its full scale.
+
+        Raises:
+            ImageError: as `load` does.
+        """
         if isinstance(self.image, Packed):
-            return open_image(self.image.read(), min_side=min_side, name=str(self.image))
-        return open_image(self.image, min_side=min_side)
+            return open_with_size(self.image.read(), min_side=min_side, name=str(self.image))
+        return open_with_size(self.image, min_side=min_side)
 
     def content(self) -> bytes:
         """What makes two samples the same picture: the bytes of the file, or of the pixels.
@@ -70,6 +83,86 @@ class Sample:
             except ImageError as error:
                 raise OSError(errno.EIO, error.reason) from error
         return f"{self.image.mode} {self.image.size}".encode() + self.image.tobytes()
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An item that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+class Samples(list[Sample]):
+    """Samples in order.
+
+    Args:
+        skipped: the items of the source that are not among them, and why.
+    """
+
+    def __init__(self, samples: Iterable[Sample] = (), skipped: Iterable[Skipped] = ()) -> None:
+        super().__init__(samples)
+        self.skipped = list(skipped)
+
+    def with_texts(self) -> Samples:
+        """The samples that have a text; those without are added to what is left out."""
+        without = (Skipped(sample.id, "it has no caption") for sample in self if not sample.texts)
+        return Samples((sample for sample in self if sample.texts), [*self.skipped, *without])
+
+
+def distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    """The texts without blanks at their ends, in order, each once: two that differ in blanks or
+    line breaks only are one. Empty ones are dropped.
+
+    Raises:
+        UnicodeEncodeError: a text with half of a surrogate pair, which JSON can spell: no tokenizer
+            and no table takes it.
+    """
+    by_words: dict[str, str] = {}
+    for text in texts:
+        text.encode()
+        by_words.setdefault(words_of(text), text.strip())
+    by_words.pop("", None)
+    return tuple(by_words.values())
+
+
+def words_of(text: str) -> str:
+    """The text with one blank wherever it has blanks or line breaks."""
+    return " ".join(text.split())
+
+
+def captions_in(record: Mapping[str, Any]) -> list[str]:
+    """The captions of a record, under any of the names that data sets use.
+
+    Raises:
+        UnicodeDecodeError: a caption of bytes that is not UTF-8.
+    """
+    value = _first(record, CAPTION_COLUMNS)
+    if isinstance(value, dict):  # COCO: {"raw": [...]}
+        value = value.get("raw")
+    values = value if isinstance(value, list | tuple) else [value]
+    return [text for text in map(_as_text, values) if text is not None]
+
+
+def label_in(record: Mapping[str, Any]) -> str | None:
+    """The label of a record, likewise; None where it has none, or a blank one."""
+    return (_as_text(_first(record, LABEL_COLUMNS)) or "").strip() or None
+
+
+def _first(record: Mapping[str, Any], known: Iterable[str]) -> Any:
+    return next((record[name] for name in known if record.get(name) not in (None, "")), None)
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or value != value:  # NaN: how pandas writes that nothing is there
+        return None
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def printable(name: str) -> str:
+    """The name with an escape for each byte that is not UTF-8: JSON, tables and terminals hold text
+    only."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def contents(samples: Sequence[Sample], packed: bool = True) -> list[Hashable]:
@@ -113,7 +206,7 @@ def first_of_each(keys: Sequence[Hashable]) -> list[int]:
     return list(first.values())
 
 
-def merge_copies(samples: Sequence[Sample], keys: Sequence[Hashable]) -> list[Sample]:
+def merge_copies(samples: Sequence[Sample], keys: Sequence[Hashable]) -> Samples:
     """One sample per image, in order of first appearance: several samples of one image are not
     independent, and count once in every metric and interval.
 
@@ -122,11 +215,11 @@ def merge_copies(samples: Sequence[Sample], keys: Sequence[Hashable]) -> list[Sa
 
     Returns:
         The first sample of each key, with the texts of all its samples, each once; its label is
-        the first one that any of them has.
+        the first one that any of them has. What is left out of `samples` stays named.
     """
     merged: dict[Hashable, Sample] = {}
     for sample, key in zip(samples, keys, strict=True):
         first = merged.setdefault(key, sample)
-        texts = tuple(dict.fromkeys((*first.texts, *sample.texts)))
+        texts = distinct((*first.texts, *sample.texts))
         merged[key] = replace(first, texts=texts, label=first.label or sample.label)
-    return list(merged.values())
+    return Samples(merged.values(), getattr(samples, "skipped", ()))

@@ -1,29 +1,44 @@
 """Samples from shards: WebDataset tars and Parquet tables, here or behind a URL. Decodes no image.
 
-A tar holds files that share a name up to their first dot: `000012.jpg`, `000012.txt` (captions, one
-a line) or `000012.json` (caption or captions, label), `000012.cls` (label). A table holds a column
-of images (bytes, or a struct with bytes), captions, labels; the names that data sets use for them
-are known. What is listed is where each image lies; it is read when it is looked at.
+The members of a tar with one key, the path up to the first dot of its last part, are one sample,
+wherever they stand: `000012.jpg`, `000012.txt` (captions, one a line) or `000012.json` (caption or
+captions, label), `000012.cls` (label). A table holds a column of images (bytes, or a struct with
+bytes), captions, labels; the names that data sets use for them are known. What is listed is where
+each image lies; it is read when it is looked at.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import posixpath
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
-from encoderlab.data.folder import ENDINGS
+from encoderlab.data.decode import is_image_name, unreadable_ending
 from encoderlab.data.packed import Packed, ParquetCell, TarMember
 from encoderlab.data.places import is_url, on_disk, spelled_out
-from encoderlab.data.sample import Sample
+from encoderlab.data.sample import (
+    CAPTION_COLUMNS,
+    LABEL_COLUMNS,
+    Sample,
+    Samples,
+    Skipped,
+    captions_in,
+    distinct,
+    label_in,
+    printable,
+    words_of,
+)
 from encoderlab.errors import MissingError, UsageError, WorkError
 from encoderlab.json_text import parsed
 
 TAR, PARQUET = ".tar", ".parquet"
+COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes")
-CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "txt", "TEXT", "alt_text", "sentences")
-LABEL_COLUMNS = ("label", "labels", "class", "cls", "category")
 NAME_COLUMNS = ("__key__", "key", "id", "image_id", "uid", "file_name")
 
 
@@ -33,20 +48,17 @@ def shards_of(source: str | Path) -> list[str]:
 
     Raises:
         MissingError: a wildcard that nothing matches.
+        UsageError: a compressed tar.
     """
     word = str(source)
-    if Path(word).is_dir():
-        inside = sorted(Path(word).iterdir())
-        if any(one.suffix.lower() in ENDINGS for one in inside):
+    if os.path.isdir(word):
+        inside = sorted(os.listdir(word))
+        if any(map(is_image_name, inside)):
             return []
-        return [str(one.absolute()) for one in inside if one.suffix in (TAR, PARQUET)]
-    if word.endswith((".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")):
-        raise UsageError(
-            "a compressed tar cannot be read image by image",
-            got=word,
-            want="a plain .tar: images are compressed already",
-        )
-    if not word.endswith((TAR, PARQUET)):
+        shards = [name for name in inside if name.lower().endswith((TAR, PARQUET, *COMPRESSED))]
+        shards = [name for name in shards if not name.startswith(".")]
+        return [_uncompressed(str((Path(word) / name).absolute())) for name in shards]
+    if not _uncompressed(word).lower().endswith((TAR, PARQUET)):
         if is_url(word):
             raise UsageError(
                 "only shards are read from a URL", got=word, want="a name that ends in .tar or "
@@ -56,41 +68,60 @@ def shards_of(source: str | Path) -> list[str]:
     return [one if is_url(one) else str(Path(one).absolute()) for one in spelled_out(word)]
 
 
-def read_shards(shards: Sequence[str]) -> list[Sample]:
+def _uncompressed(shard: str) -> str:
+    if shard.lower().endswith(COMPRESSED):
+        raise UsageError(
+            "a compressed tar cannot be read image by image",
+            got=shard,
+            want="a plain .tar: images are compressed already",
+        )
+    return shard
+
+
+def read_shards(shards: Sequence[str]) -> Samples:
     """The samples of all shards, in order; each id says its shard.
 
     Raises:
         MissingError: a shard is not there.
         UsageError: a shard is damaged or holds no image.
     """
-    return [sample for shard in shards for sample in read_shard(shard)]
+    read = [read_shard(shard) for shard in shards]
+    return Samples(
+        itertools.chain.from_iterable(read),
+        itertools.chain.from_iterable(one.skipped for one in read),
+    )
 
 
-def read_shard(shard: str) -> list[Sample]:
+def read_shard(shard: str) -> Samples:
     """The samples of one shard.
 
     Raises:
         MissingError: it is not there.
-        UsageError: it is damaged or holds no image.
+        UsageError: it is damaged or holds no image, or a key has several images of which none is
+            `KEY.ext`.
     """
-    found = list(_table(shard) if shard.endswith(PARQUET) else _tar(shard))
-    if not found:
+    rows = _table(shard) if shard.lower().endswith(PARQUET) else _tar(shard)
+    samples = Samples()
+    for row in rows:
+        (samples if isinstance(row, Sample) else samples.skipped).append(row)  # type: ignore[arg-type]
+    if not samples:
         raise UsageError(
             "the shard has no images",
             got=shard,
-            want=f"members ending in {', '.join(sorted(ENDINGS))}",
+            want="images, as members of a tar or in a column of a table",
+            hint=samples.skipped[0].reason if samples.skipped else None,
         )
-    return found
+    return samples
 
 
 def in_shard(place: str) -> Packed | None:
     """The image that `place`, a shard and a name in it, stands for; None where it is no such place
     or nothing is there. The text of every image in a shard is one."""
     for ending, find in ((TAR, _member), (PARQUET, _cell)):
-        shard, found, name = place.partition(f"{ending}/")
-        if found:
+        end = place.lower().find(f"{ending}/") + len(ending)
+        if end >= len(ending):
             try:
-                return find(shard + ending, name)
+                return find(place[:end], place[end + 1 :])
             except (MissingError, UsageError, WorkError):
                 return None
     return None
@@ -99,34 +130,138 @@ def in_shard(place: str) -> Packed | None:
 # -- WebDataset ----------------------------------------------------------------------------------
 
 
-def _tar(shard: str) -> Iterator[Sample]:
-    name, image, about = "", None, dict[str, Any]()
-    try:
-        with tarfile.open(on_disk(shard), "r:") as members:
-            for member in members:
-                file = PurePosixPath(member.name)
-                if not member.isfile() or file.name.startswith("."):
-                    continue
-                key, _, ending = file.name.partition(".")
-                key = str(file.parent / key)
-                if key != name:
-                    if image is not None:
-                        yield _sample(shard, name, image, about)
-                    name, image, about = key, None, {}
-                ending = ending.lower()
-                if f".{ending.rpartition('.')[2]}" in ENDINGS:
-                    # Of several pictures under one name the first is the sample's.
-                    image = image or TarMember(shard, member.name, member.offset_data, member.size)
-                elif ending in ("txt", "json", "cls"):
-                    content = members.extractfile(member)
-                    assert content is not None
-                    about[ending] = _said(shard, member.name, content.read(), ending)
-    except tarfile.TarError as error:
+@dataclass
+class _Key:
+    """The members of a tar that share a key.
+
+    Args:
+        skipped: images among them that cannot be read.
+        faults: why the sample cannot be used: a caption or label that cannot be read.
+    """
+
+    images: list[TarMember] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def _tar(shard: str) -> Iterator[Sample | Skipped]:
+    keys: dict[str, _Key] = {}
+    with on_disk(shard).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as members:
+                for member in members:
+                    _take(keys, shard, members, member)
+                end = members.offset
+        except (tarfile.TarError, ValueError, OverflowError) as error:
+            raise UsageError(
+                "the shard cannot be read",
+                got=f"{shard}: {error}, at byte {min(file.tell(), size):,} of {size:,}",
+                want="an uncompressed tar",
+                hint="copy or write it again",
+            ) from error
+        _check_end(file, end, shard)
+    for key, found in keys.items():
+        yield from _samples_of(shard, key, found)
+
+
+def _take(
+    keys: dict[str, _Key], shard: str, members: tarfile.TarFile, member: tarfile.TarInfo
+) -> None:
+    """Adds a member to those of its key."""
+    folder, name = posixpath.split(posixpath.normpath(member.name))
+    stem, _, part = name.partition(".")
+    if not stem or member.isdir():
+        return
+    unreadable = unreadable_ending(name)
+    is_image = unreadable is not None or is_image_name(name)
+    part = part.lower()
+    if not is_image and part not in ("txt", "json", "cls"):
+        return
+    found = keys.setdefault(posixpath.join(folder, stem), _Key())
+    if not member.isreg() or member.issparse():
+        unreadable = "it is a link, or a file with holes, which a shard cannot hold"
+    if is_image and unreadable is not None:
+        found.skipped.append(Skipped(printable(f"{shard}/{member.name}"), unreadable))
+    elif is_image:
+        found.images.append(TarMember(shard, member.name, member.offset_data, member.size))
+    elif unreadable is not None:
+        found.faults.append(f"{printable(name)}: {unreadable}")
+    else:
+        content = members.extractfile(member)
+        assert content is not None
+        try:
+            text = content.read().decode("utf-8-sig")
+            if part == "json":
+                record = parsed(text)
+                found.records.append(record if isinstance(record, dict) else {})
+            else:
+                (found.texts if part == "txt" else found.labels).append(text)
+        except ValueError as error:
+            found.faults.append(f"{printable(name)} cannot be read: {error}")
+
+
+def _check_end(file: IO[bytes], end: int, shard: str) -> None:
+    """Refuses a tar that does not end with two blocks of zeros after its last member: Python's
+    reader takes a cut or damaged header for the end."""
+    file.seek(end)
+    mark = file.read(2 * tarfile.BLOCKSIZE)
+    if len(mark) == 2 * tarfile.BLOCKSIZE and not mark.strip(b"\0"):
+        while rest := file.read(1 << 20):
+            if rest.strip(b"\0"):
+                raise UsageError(
+                    "the shard goes on after its end mark, so that members would be lost",
+                    got=f"{shard}, end mark at byte {end:,}",
+                    want="one tar per file",
+                    hint="two tars are joined by tar --concatenate, not by cat",
+                )
+        return
+    raise UsageError(
+        "the shard is damaged or cut short: where its members end, the end mark is not there",
+        got=f"{shard}, byte {end:,} of {os.fstat(file.fileno()).st_size:,}",
+        want="two blocks of 512 zero bytes",
+        hint="copy or write it again; if nothing else is missing, truncate -s +1024 adds the mark",
+    )
+
+
+def _samples_of(shard: str, key: str, found: _Key) -> Iterator[Sample | Skipped]:
+    """The sample of a key, and what is left out of it."""
+    stem = posixpath.basename(key)
+    # A key's own image is KEY.ext; KEY.depth.png and the like are more about it.
+    plain = [one for one in found.images if posixpath.basename(one.name).count(".") == 1]
+    if len(found.images) > 1 and not plain:
+        names = ", ".join(posixpath.basename(one.name) for one in found.images)
         raise UsageError(
-            "the shard cannot be read", got=f"{shard}: {error}", want="an uncompressed tar"
-        ) from error
-    if image is not None:
-        yield _sample(shard, name, image, about)
+            "several images of the shard have one key, and none of them is KEY.ext",
+            got=printable(f"{shard}, key {key}: {names}"),
+            want="one image per key; a key is the name up to its first dot",
+        )
+    image = next(iter(plain or found.images), None)
+    yield from found.skipped
+    yield from (
+        Skipped(printable(str(one)), f"the image of {printable(stem)} is {printable(image.name)}")
+        for one in found.images
+        if image is not None and one is not image
+    )
+    id_ = printable(_id(shard, key))
+    faults = found.faults if printable(key) == key else ["its name is not UTF-8"]
+    if image is None and not faults and not found.skipped:
+        faults = ["there is no image of this name"]
+    yield from (Skipped(id_, fault) for fault in faults)
+    if image is not None and not faults:
+        captions = [caption for record in found.records for caption in captions_in(record)]
+        told = {words_of(caption) for caption in captions}
+        texts = (text for text in found.texts if words_of(text) not in told)
+        lines = [line for text in texts for line in text.splitlines()]
+        labels = (*found.labels, *map(label_in, found.records))
+        label = next((label.strip() for label in labels if label and label.strip()), None)
+        try:
+            yield Sample(id_, image, distinct([*lines, *captions]), label)
+        except UnicodeEncodeError as error:
+            yield Skipped(id_, f"half of a character in its caption: {error}")
 
 
 def _member(shard: str, name: str) -> TarMember | None:
@@ -140,71 +275,53 @@ def _member(shard: str, name: str) -> TarMember | None:
     return None
 
 
-def _said(shard: str, name: str, content: bytes, ending: str) -> Any:
-    try:
-        text = content.decode("utf-8-sig")
-        return parsed(text) if ending == "json" else text
-    except ValueError as error:
-        kind = "JSON in UTF-8" if ending == "json" else "text in UTF-8"
-        raise UsageError(
-            "a member of the shard cannot be read", got=f"{shard}/{name}: {error}", want=kind
-        ) from error
-
-
-def _sample(shard: str, name: str, image: TarMember, about: dict[str, Any]) -> Sample:
-    record = about.get("json")
-    record = record if isinstance(record, dict) else {}
-    texts = about.get("txt", "").splitlines()
-    texts += _texts(_first(record, CAPTION_COLUMNS))
-    label = about.get("cls")
-    label = _first(record, LABEL_COLUMNS) if label is None else label
-    return Sample(_id(shard, name), image, _distinct(texts), _label(label))
-
-
 # -- Parquet -------------------------------------------------------------------------------------
 
 
-def _table(shard: str) -> Iterator[Sample]:
+def _table(shard: str) -> Iterator[Sample | Skipped]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(on_disk(shard)) as table:
             schema = table.schema_arrow
+            column = _image_column(shard, schema)
             columns = {
-                part: _column_of(schema.names, known)
+                part: name
                 for part, known in (
                     ("caption", CAPTION_COLUMNS), ("label", LABEL_COLUMNS), ("name", NAME_COLUMNS),
                 )
+                if (name := _column_of(schema.names, known)) is not None
             }  # fmt: skip
-            column = _image_column(shard, schema)
-            classes = _class_names(schema, columns["label"])
-            wanted = [one for one in columns.values() if one is not None]
+            classes = _class_names(schema, columns.get("label"))
             number = 0
             for group in range(table.num_row_groups):
                 # Without the images: a listing reads no pixels.
-                part = table.read_row_group(group, columns=wanted).to_pydict()
+                part = table.read_row_group(group, columns=list(columns.values()))
                 rows = table.metadata.row_group(group).num_rows
                 for row in range(rows):
-                    said = {
-                        what: part[name][row] for what, name in columns.items() if name is not None
-                    }
-                    label, name = said.get("label"), said.get("name")
-                    if classes and isinstance(label, int) and 0 <= label < len(classes):
-                        label = classes[label]
-                    yield Sample(
-                        _id(shard, str(number if name is None else name)),
-                        ParquetCell(shard, column, group, row, number),
-                        _distinct(_texts(said.get("caption"))),
-                        _label(label),
-                    )
+                    cell = ParquetCell(shard, column, group, row, number)
+                    try:
+                        record = {what: part[n][row].as_py() for what, n in columns.items()}
+                        yield _row(shard, cell, record, classes)
+                    except UnicodeDecodeError as error:
+                        yield Skipped(_id(shard, str(number)), f"its text is not UTF-8: {error}")
                     number += 1
-    except (pa.ArrowInvalid, pa.ArrowIOError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise UsageError(
             "the table cannot be read",
             got=f"{shard}: {str(error).splitlines()[0][:200]}",
             want="a Parquet file",
         ) from error
+
+
+def _row(shard: str, cell: ParquetCell, record: dict[str, Any], classes: Sequence[str]) -> Sample:
+    label = label_in(record)
+    if classes and label is not None and label.isdecimal() and int(label) < len(classes):
+        label = classes[int(label)]
+    name = record.get("name")
+    id_ = _id(shard, str(cell.number if name is None else name))
+    return Sample(id_, cell, distinct(captions_in(record)), label)
 
 
 def _cell(shard: str, name: str) -> ParquetCell | None:
@@ -263,27 +380,6 @@ def _class_names(schema: Any, column: str | None) -> list[str]:
 def _column_of(there: Iterable[str], known: Sequence[str]) -> str | None:
     there = list(there)
     return next((name for name in known if name in there), None)
-
-
-def _first(record: dict[str, Any], known: Sequence[str]) -> Any:
-    return next((record[name] for name in known if record.get(name) is not None), None)
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, dict):  # COCO's way: {"raw": [...]}
-        value = value.get("raw")
-    if value is None:
-        return []
-    return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
-
-
-def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text.strip() for text in texts if text and text.strip()))
-
-
-def _label(value: Any) -> str | None:
-    text = "" if value is None else str(value).strip()
-    return text or None
 
 
 def _id(shard: str, name: str) -> str:

@@ -6,13 +6,13 @@ One sample per image, its texts together: several records about one picture are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from encoderlab.data.read import read_samples
-from encoderlab.data.sample import Sample, merge_copies
+from encoderlab.data.sample import Sample, Samples, Skipped, merge_copies
 from encoderlab.data.synthetic import KINDS, generate
 from encoderlab.data.vlm_dataset import VLMDataset, typed_sets
 from encoderlab.errors import MissingError, UsageError, unknown
@@ -25,10 +25,12 @@ TRIES = 20  # pictures looked at for each that is wanted: what can be said of th
 
 @dataclass(frozen=True)
 class TypedSamples:
-    """Samples grouped by data type, each with its type as label, and where they are from."""
+    """Samples grouped by data type, each with its type as label, where they are from, and what was
+    left out there."""
 
     samples: list[Sample]
     source: str
+    skipped: list[Skipped] = field(default_factory=list)
 
     @property
     def types(self) -> list[str]:
@@ -74,14 +76,13 @@ def typed_samples(
             hint="a CSV, a JSONL or a folder of images can be named instead",
         )
     wanted = _known(data_types, dataset.data_types) or dataset.data_types
-    chosen = [
-        sample
-        for name in wanted
-        for sample in _some(
-            _one_per_image(dataset.load_samples(name), name, str(dataset.root)), n_per_type, seed
-        )
-    ]
-    return TypedSamples(chosen, str(dataset.root))
+    chosen: list[Sample] = []
+    skipped: list[Skipped] = []
+    for name in wanted:
+        merged = _one_per_image(dataset.load_samples(name), name, str(dataset.root))
+        chosen += _some(merged, n_per_type, seed)
+        skipped += merged.skipped
+    return TypedSamples(chosen, str(dataset.root), skipped)
 
 
 def _built_in(dataset: VLMDataset, data_types: Sequence[str], n_per_type: int) -> TypedSamples:
@@ -107,16 +108,17 @@ def _of_one_set(
 ) -> TypedSamples:
     note(f"data: {source}")
     by_type: dict[str, list[Sample]] = {}
-    for sample in _one_per_image(read_samples(source), None, str(source)):
+    merged = _one_per_image(read_samples(source), None, str(source))
+    for sample in merged:
         by_type.setdefault(str(sample.label), []).append(sample)
     wanted = _known(data_types, list(by_type)) or list(by_type)
     chosen = [sample for name in wanted for sample in _some(by_type[name], n_per_type, seed)]
-    return TypedSamples(chosen, str(source))
+    return TypedSamples(chosen, str(source), merged.skipped)
 
 
-def _one_per_image(samples: Sequence[Sample], label: str | None, source: str) -> list[Sample]:
-    merged = merge_copies(samples, [str(sample.image) for sample in samples])
-    told = [replace(s, label=label or s.label or OTHER) for s in merged if s.texts]
+def _one_per_image(samples: Samples, label: str | None, source: str) -> Samples:
+    merged = merge_copies(samples, [str(sample.image) for sample in samples]).with_texts()
+    told = Samples((replace(s, label=label or s.label or OTHER) for s in merged), merged.skipped)
     if not told:
         raise UsageError(
             "no image has a text, so there is nothing to align with",

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from encoderlab.data.chat import read_chat
-from encoderlab.data.sample import Sample
+from encoderlab.data.sample import Sample, Samples
 from encoderlab.errors import MissingError, unknown
 from encoderlab.progress import note
 from encoderlab.settings.project import load_config
@@ -75,7 +75,7 @@ class VLMDataset:
         self.root = chosen or self.samples
         self.sets = typed_sets() if sets is None else sets
         note(f"data: {'built-in samples' if self.is_built_in else self.root} ({why})")
-        self._samples: dict[str, list[Sample]] = {}
+        self._samples: dict[str, Samples] = {}
 
     @property
     def data_types(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class VLMDataset:
             name for name, where in self.sets.items() if (self.root / where.labels).is_file()
         )
 
-    def load_samples(self, data_type: str, n_samples: int | None = None) -> list[Sample]:
+    def load_samples(self, data_type: str, n_samples: int | None = None) -> Samples:
         """The first `n_samples` samples of a type (all if None).
 
         Raises:
@@ -95,7 +95,8 @@ class VLMDataset:
         """
         if data_type not in self._samples:
             self._samples[data_type] = self._read(data_type)
-        return self._samples[data_type][:n_samples]
+        read = self._samples[data_type]
+        return Samples(read[:n_samples], read.skipped)
 
     def load_mixed(
         self, n_per_type: int | None = None, data_types: Sequence[str] | None = None
@@ -109,7 +110,7 @@ class VLMDataset:
         """The decoded images and, for each, its texts as one string."""
         return [sample.load() for sample in samples], [" ".join(s.texts) for s in samples]
 
-    def _read(self, data_type: str) -> list[Sample]:
+    def _read(self, data_type: str) -> Samples:
         if self.is_built_in:
             if data_type not in self.data_types:
                 raise unknown(
@@ -118,13 +119,13 @@ class VLMDataset:
                     self.data_types,
                     "encoderlab ls datasets",
                 )
-            return [sample for sample in self._built_in() if sample.label == data_type]
+            return Samples(sample for sample in self._built_in() if sample.label == data_type)
         if data_type not in self.sets:
             raise unknown("data type", data_type, list(self.sets), "encoderlab ls datasets")
         where = self.sets[data_type]
         return read_chat(self.root / where.labels, self.root / where.images, label=data_type)
 
-    def _built_in(self) -> list[Sample]:
+    def _built_in(self) -> Samples:
         return read_chat(self.samples / "labels.jsonl", self.samples / "images")
 
 

@@ -252,7 +252,7 @@ def gather(
         *where,
         seed,
         tuple(findings),
-        left_out(list(unreadable.values())),
+        left_out([*found.skipped, *unreadable.values()]),
         len(shown) - len(samples),
         tuple(cut),
     )

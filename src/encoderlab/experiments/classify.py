@@ -193,7 +193,7 @@ def run(
     if known:
         right = np.array([names.index(str(predictions[i].answer)) for i in known])
         accuracy = classification(chances[known], right)
-    skipped = left_out(embedded.skipped)
+    skipped = left_out([*samples.skipped, *embedded.skipped])
     warnings = [*as_warnings(skipped)]
     copies = sum(p.answer is not None for p in predictions) - len(known)
     if copies:

@@ -36,7 +36,7 @@ from encoderlab.settings.setting import check_effect
 
 if TYPE_CHECKING:
     from encoderlab.compress.token_source import TokenSource
-    from encoderlab.data.sample import Sample
+    from encoderlab.data.sample import Sample, Skipped
     from encoderlab.encoders.vision import VisionEncoder
     from encoderlab.experiments.compress_evaluation import CompressEvaluationResult
     from encoderlab.experiments.compress_picture import CompressPictureResult
@@ -233,7 +233,7 @@ def train(
         return layer, shape
 
     layer, shape = agreed(fabric, fitted)
-    samples, val_samples = agreed(fabric, images)
+    samples, val_samples, not_images = agreed(fabric, images)
     logger = agreed(
         fabric, make_logger,
         "wandb" if watch.use_wandb else "tensorboard", folder, watch.wandb_project,
@@ -264,7 +264,7 @@ def train(
         return () if out is None else save([plots.curves(done.history, done.best_epoch)], out)
 
     figures = from_first(fabric, keep)
-    left = (*left_out(skipped), *left_out(also_skipped))
+    left = left_out([*not_images, *skipped, *also_skipped])
     return CompressResult(
         str(folder), str(exported), encoder.name, encoder.fingerprint, layer, encoder.grid,
         shape.budgets, sum(p.numel() for p in trainer.model.parameters()),
@@ -302,8 +302,8 @@ def _check_enough(tokens: TokenSource, val: TokenSource) -> None:
             )
 
 
-def images_of(data: CompressData) -> tuple[list[Sample], list[Sample]]:
-    """The samples to train on and those held out.
+def images_of(data: CompressData) -> tuple[list[Sample], list[Sample], list[Skipped]]:
+    """The samples to train on, those held out, and what the sources hold that cannot be used.
 
     Raises:
         MissingError, UsageError: they are not there, or cannot be read.
@@ -319,19 +319,24 @@ def images_of(data: CompressData) -> tuple[list[Sample], list[Sample]]:
     if data.imagenet_root:
         root = Path(data.imagenet_root).expanduser()
         if (root / "train").is_dir() and (root / "val").is_dir():
-            return read_samples(root / "train"), read_samples(root / "val")
-        return split_by_image(read_samples(root), HELD_OUT)
+            apart = read_samples(root / "train"), read_samples(root / "val")
+            return *apart, [one for part in apart for one in part.skipped]
+        found = read_samples(root)
+        return *split_by_image(found, HELD_OUT), found.skipped
     if not data.images:
         note(f"images: {data.n_samples:,} of the synthetic world (none were named)")
     train: list[Sample] = []
     val: list[Sample] = []
+    skipped: list[Skipped] = []
     for source in data.images or [SYNTHETIC]:
         if source == SYNTHETIC:
             kept, out = _synthetic(data.n_samples)
         else:
-            kept, out = split_by_image(read_samples(source, data.img_root), HELD_OUT)
+            found = read_samples(source, data.img_root)
+            skipped += found.skipped
+            kept, out = split_by_image(found, HELD_OUT)
         train, val = [*train, *kept], [*val, *out]
-    return train, val
+    return train, val, skipped
 
 
 def _synthetic(count: int) -> tuple[list[Sample], list[Sample]]:

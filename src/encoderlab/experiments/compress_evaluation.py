@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings
+from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text, score_text
 from encoderlab.progress import note, progress
 from encoderlab.settings.compress import (
@@ -225,13 +225,17 @@ def _pictures(
     from encoderlab.data.sample import contents, merge_copies
     from encoderlab.data.synthetic import generate
 
+    left: list[tuple[str, str]] = []
+
     def of(sources: Sequence[str], split: str, count: int) -> list[Sample]:
         found: list[Sample] = []
         for source in sources:
             if source == SYNTHETIC:
                 found += [generate(i, split=split).to_sample() for i in range(count)]
             else:
-                found += read_samples(source, data.img_root)
+                read = read_samples(source, data.img_root)
+                left.extend(left_out(read.skipped))
+                found += read
         return found
 
     named = list(data.images)
@@ -254,7 +258,6 @@ def _pictures(
     images = merge_copies(chosen, contents(chosen))
     if len(images) < len(chosen):
         said += f", {len(chosen):,} samples of {len(images):,} images"
-    left: list[tuple[str, str]] = []
 
     def read(samples: Sequence[Sample]) -> tuple[list[Sample], list[Any]]:
         kept, found = [], []

@@ -105,7 +105,7 @@ def show(
             got=fitted[0],
             want="a method without fitting, or encoderlab compress evaluate",
         )
-    file, *more = images_at(picture.image)
+    (file, *more), _ = images_at(picture.image)
     if more:
         raise UsageError("one image is shown at a time", got=picture.image, want="one image file")
     image = _opened(file)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "demo": ("skimage", "photographs for `make demo`"),
+    "heic": ("pi_heif", "HEIC photographs"),
     "umap": ("umap", "embedding --method umap"),
     "gpu": ("bitsandbytes", "8-bit and 4-bit language models, device_map"),
     "onnx": ("onnxruntime", "export, --backend onnxruntime"),

@@ -115,7 +115,7 @@ def run(
     from encoderlab.features.embed import embed_samples
     from encoderlab.metrics.retrieval import retrieval
 
-    named = [sample for sample in read_samples(csv, img_root) if sample.texts]
+    named = read_samples(csv, img_root).with_texts()
     # A copy of an image would tie with it, and count as another query.
     samples = merge_copies(named, contents(named))
     if not samples:
@@ -133,7 +133,7 @@ def run(
     with kept_warnings() as warned:
         text_vectors = encoder.embed_texts(texts)
     found = retrieval(embedded.vectors, text_vectors, image_of_text=owner, texts=texts)
-    skipped = left_out(embedded.skipped)
+    skipped = left_out([*samples.skipped, *embedded.skipped])
     warnings = [*as_warnings(skipped), *warned]
     if len(samples) < len(named):
         warnings.append(

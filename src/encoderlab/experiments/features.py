@@ -182,6 +182,7 @@ def _extract(
         for name in encoders
     }
     for part in read_parts(target, img_root):
+        skipped.update(dict.fromkeys(left_out(part.skipped)))
         for name, encoder in loaded.items():
             found = extract_images(encoder, part, root, what=what, batch_size=batch_size, by=by)
             kept[name] += len(found)

@@ -128,7 +128,7 @@ def run(
     if ann:
         index.build_ann(recall, seed=seed)
     index.prepare_search()
-    skipped = left_out(changes.skipped)
+    skipped = left_out([*samples.skipped, *changes.skipped])
     warnings = list(as_warnings(skipped))
     known = index.approximate
     if ann and known is not None and not known.reached:

@@ -1,4 +1,4 @@
-"""Images that were left out because they cannot be read, as every result tells of them."""
+"""Images that were left out because they cannot be used, as every result tells of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from encoderlab.features.pipeline import Skipped
+    from encoderlab.data.sample import Skipped
 
 LeftOut = tuple[tuple[str, str], ...]
+SHOWN = 5  # on the terminal; run.json has all
 
 
 def left_out(skipped: Sequence[Skipped]) -> LeftOut:
@@ -22,15 +23,18 @@ def as_records(images: LeftOut) -> list[dict[str, str]]:
 
 
 def as_lines(images: LeftOut) -> list[str]:
-    """What the terminal shows: how many, and the first; nothing if there are none."""
+    """What the terminal shows: how many, and the first few; nothing if there are none."""
     if not images:
         return []
-    name, reason = images[0]
-    return [f"{len(images):,} images left out, the first: {name}: {reason}"]
+    first, *more = [f"{name}: {reason}" for name, reason in images[:SHOWN]]
+    lines = [f"{len(images):,} images left out, the first: {first}", *(f"  {one}" for one in more)]
+    if len(images) > SHOWN:
+        lines.append(f"  … and {len(images) - SHOWN:,} more in run.json")
+    return lines
 
 
 def as_warnings(images: LeftOut) -> tuple[str, ...]:
     """The warning that a record keeps."""
     if not images:
         return ()
-    return (f"{len(images):,} images could not be read and are left out",)
+    return (f"{len(images):,} images could not be used and are left out",)

@@ -20,6 +20,7 @@ from encoderlab.experiments.tables import Block, Table, as_text, notes, table
 from encoderlab.progress import kept_warnings, note
 
 if TYPE_CHECKING:
+    from encoderlab.data.sample import Samples, Skipped
     from encoderlab.encoders.text import CutTexts
     from encoderlab.experiments.pairs import Judged, Row
     from encoderlab.features.engines import Engine
@@ -192,17 +193,16 @@ class _Gathering:
         self._images_seen: set[bytes] = set()
         self.cut: dict[str, CutTexts] = {}
 
-    def of(self, part: Sequence[Sample]) -> dict[str, tuple[StoredFeatures, Sequence[int]]]:
+    def of(self, part: Samples) -> dict[str, tuple[StoredFeatures, Sequence[int]]]:
         """Model -> its features, and the rows of them of samples that all encoders can read.
 
         Samples of one image are one row: those of this part with all their texts. An image of an
         earlier part is left out, because its texts are encoded already.
         """
-        samples = [sample for sample in part if sample.texts]
-        lacking = len(part) - len(samples)
+        samples = part.with_texts()
         seen = dict(self._images(samples))
         bad = {one.id: one for stored in seen.values() for one in stored.skipped}
-        self._leave_out(list(bad.values()), lacking)
+        self._leave_out([*samples.skipped, *bad.values()])
         first = next(iter(seen.values()))
         readable = [
             (sample, digest)
@@ -256,8 +256,8 @@ class _Gathering:
             del llm
             gc.collect()
 
-    def _leave_out(self, skipped: Sequence[Any], without_text: int) -> None:
-        self.left_out += len(skipped) + without_text
+    def _leave_out(self, skipped: Sequence[Skipped]) -> None:
+        self.left_out += len(skipped)
         self.named = (*self.named, *left_out(skipped[: NAMED - len(self.named)]))
 
     def facts(self, source: str, n: int) -> dict[str, Any]:

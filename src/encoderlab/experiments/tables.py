@@ -109,5 +109,6 @@ def notes(facts: Json) -> str:
     lines += [f"{'! ' if one['serious'] else '- '}{one['what']}" for one in facts["preflight"]]
     if facts["skipped"]:
         first = facts["skipped"][0]
-        lines.append(f"! {len(facts['skipped'])} images left out, the first: {first['reason']}")
+        said = f"{first['id']}: {first['reason']}"
+        lines.append(f"! {len(facts['skipped'])} images left out, the first: {said}")
     return "\n".join(lines)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings
+from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text
 from encoderlab.settings.tokens import Image, Model, Similarity, Visualization
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from encoderlab.data.sample import Skipped
     from encoderlab.metrics.score import Score
     from encoderlab.settings.tokens import Output
     from encoderlab.tokens.analyzer import SimilarityResult, TokenSimilarityAnalyzer
@@ -159,16 +160,17 @@ def run(
     if output.format not in FORMATS:
         raise UsageError("unknown format of figures", got=output.format, want=", ".join(FORMATS))
     visualizer = SimilarityVisualizer(visualization.figsize, visualization.cmap)
-    files = images_at(path)
+    files, not_images = images_at(path)
     analyzer = TokenSimilarityAnalyzer(
         name, device, similarity.metric, layer=similarity.layer, stage=similarity.stage, dtype=dtype
     )
-    results, skipped = _analysed(analyzer, files)
+    results, unreadable = _analysed(analyzer, files)
+    skipped = (*left_out(not_images), *unreadable)
     if not results:
         raise UsageError(
             "not one image can be read",
             got=f"{len(files)} at {path}",
-            want=f"readable images; the first says: {skipped[0][1]}",
+            want=f"readable images; the first says: {unreadable[0][1]}",
         )
     first = results[0]
     per_image = {
@@ -212,8 +214,9 @@ def run(
     return replace(result, figures=figures)
 
 
-def images_at(path: str | None) -> list[Path]:
-    """The image files that a path, a folder or a glob stands for; the built-in chart for None.
+def images_at(path: str | None) -> tuple[list[Path], list[Skipped]]:
+    """The image files that a path, a folder or a glob stands for, the built-in chart for None; and
+    what a folder holds beside them that cannot be read.
 
     Raises:
         MissingError: nothing is there.
@@ -225,18 +228,19 @@ def images_at(path: str | None) -> list[Path]:
     if path is None:
         found = SAMPLE_DATA / "images/chart/chart_02.png"
         note("image: a built-in chart (none was named)")
-        return [found]
+        return [found], []
     place = Path(path).expanduser()
     if place.is_dir():
-        return [Path(str(sample.image)) for sample in read_folder(place)]
+        samples = read_folder(place)
+        return [place / sample.id for sample in samples], samples.skipped
     if place.is_file():
-        return [place]
+        return [place], []
     matched = sorted(Path(one) for one in glob.glob(str(place), recursive=True))
     if not matched:
         raise MissingError(
             "no such image", got=path, want="an image file, a folder or a glob that exists"
         )
-    return [one for one in matched if one.is_file()]
+    return [one for one in matched if one.is_file()], []
 
 
 def _analysed(

@@ -15,9 +15,9 @@ from typing import Any
 
 from encoderlab.data import read_samples
 from encoderlab.data.class_names import class_names
-from encoderlab.data.sample import Sample
+from encoderlab.data.sample import Sample, Skipped
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.experiments.left_out import as_lines
+from encoderlab.experiments.left_out import as_lines, as_warnings, left_out
 from encoderlab.processes import mine
 from encoderlab.progress import note
 
@@ -158,7 +158,7 @@ def run(
     samples = ahead(_samples, train_csv, val_csv, img_root)
     resumed = ahead(_latest, resume)
     fabric = make_fabric(device, devices, strategy, precision)
-    train_samples, val_samples = agreed(fabric, samples)
+    train_samples, val_samples, unusable = agreed(fabric, samples)
     start = agreed(fabric, resumed)
     run_logger = agreed(fabric, make_logger, logger, folder, wandb_project)
     torch.manual_seed(seed)
@@ -211,6 +211,7 @@ def run(
         agreed(fabric, trainer.resume, start)
         note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
     done = trainer.run()
+    unused = left_out(unusable)
     is_vit = shape.vision.__class__.__name__ == "ViTConfig"
     exported = from_first(fabric, _export, folder) if is_vit else str(folder)
     return TrainResult(
@@ -228,8 +229,8 @@ def run(
         history=done.history,
         seconds=done.seconds,
         pairs_per_second=done.pairs_per_second,
-        skipped=tuple(train.skipped + val.skipped),
-        warnings=(*warnings, *done.warnings),
+        skipped=(*unused, *train.skipped, *val.skipped),
+        warnings=(*as_warnings(unused), *warnings, *done.warnings),
     )
 
 
@@ -302,11 +303,12 @@ def _follow_width(changes: dict[str, Any], base: Any) -> None:
 
 def _samples(
     train_csv: str, val_csv: str | None, img_root: str | None
-) -> tuple[list[Sample], list[Sample]]:
+) -> tuple[list[Sample], list[Sample], list[Skipped]]:
+    """The pairs to train on, those to validate on, and what cannot be used."""
     from encoderlab.data import split_by_image
     from encoderlab.data.sample import contents, merge_copies
 
-    train = [sample for sample in read_samples(train_csv, img_root) if sample.texts]
+    train = read_samples(train_csv, img_root).with_texts()
     if not train:
         raise UsageError(
             "no image has a caption",
@@ -314,12 +316,12 @@ def _samples(
             want="a CSV with the columns image_path,caption",
         )
     if val_csv is not None:
-        val = [sample for sample in read_samples(val_csv, img_root) if sample.texts]
-        return train, merge_copies(val, contents(val))
-    train, val = split_by_image(train, min(HELD_OUT, MOST_HELD_OUT / max(len(train), 1)))
-    val = merge_copies(val, contents(val))
-    note(f"validation: {len(val)} of the images, held out (no --val-csv was given)")
-    return train, val
+        val = read_samples(val_csv, img_root).with_texts()
+        return train, merge_copies(val, contents(val)), [*train.skipped, *val.skipped]
+    kept, held_out = split_by_image(train, min(HELD_OUT, MOST_HELD_OUT / max(len(train), 1)))
+    held_out = merge_copies(held_out, contents(held_out))
+    note(f"validation: {len(held_out)} of the images, held out (no --val-csv was given)")
+    return kept, held_out, train.skipped
 
 
 def _tokenizer(kind: str, texts: list[str], vocab_size: int, context_length: int):

@@ -14,14 +14,13 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from encoderlab.data.sample import Sample
+from encoderlab.data.sample import Sample, Skipped
 from encoderlab.encoders.dual import DualEncoder, stack
 from encoderlab.features.pipeline import (
     FETCHED_LATER,
     Coming,
     Decoded,
     FittingBatch,
-    Skipped,
     batches_of,
     decode_for,
     decoding_threads,

@@ -18,14 +18,13 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from encoderlab.data.sample import Sample
+from encoderlab.data.sample import Sample, Skipped
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.text import CutTexts, TextEncoder
 from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import UsageError
 from encoderlab.features.engines import LOCAL, Engine, engine
 from encoderlab.features.local_engine import sweep_locks
-from encoderlab.features.pipeline import Skipped
 from encoderlab.features.quantise import from_int8
 from encoderlab.features.store import FeatureStore, Shelf, digest_of
 from encoderlab.features.work import Chunk, ImageWork, Kind, TextWork, Work, shelves_of

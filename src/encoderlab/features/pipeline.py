@@ -41,16 +41,8 @@ Coming = Callable[[], Arrays]
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """An image that was left out, and why."""
-
-    id: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Decoded:
-    """Pixels (h, w, 3) as bytes, ready for a tower, and the (width, height) the file had."""
+    """Pixels (h, w, 3) as bytes, ready for a tower, and the (width, height) of the whole image."""
 
     pixels: np.ndarray
     size: tuple[int, int]
@@ -59,10 +51,10 @@ class Decoded:
 def decode_for(preprocess: Preprocess, sample: Sample) -> Decoded | str:
     """The pixels of a sample as a tower takes them, or the reason why there are none."""
     try:
-        image = sample.load(min_side=preprocess.min_side)
+        image, size = sample.load_with_size(min_side=preprocess.min_side)
     except ImageError as error:
         return error.reason
-    return Decoded(preprocess.to_bytes(image), image.size)
+    return Decoded(preprocess.to_bytes(image), size)
 
 
 @contextmanager

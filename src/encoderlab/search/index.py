@@ -20,10 +20,9 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from encoderlab.data.decode import open_image
-from encoderlab.data.sample import Sample
+from encoderlab.data.sample import Sample, Skipped
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.features.embed import embed_batches
-from encoderlab.features.pipeline import Skipped
 from encoderlab.json_text import parsed
 from encoderlab.progress import note
 from encoderlab.search import approximate, recall, snapshot

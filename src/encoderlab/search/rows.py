@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from encoderlab.data.packed import Packed
-from encoderlab.data.sample import Sample
+from encoderlab.data.sample import Sample, distinct
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,15 +62,17 @@ def schema(dim: int) -> pa.Schema:
 
 
 def want(samples: Sequence[Sample]) -> Wanted:
-    """The samples with their paths and the hashes of their images; of two with the same path, the
-    first."""
+    """The samples with their paths and the hashes of their images; those with the same path are
+    one, with the texts of all."""
     at: dict[str, int] = {}
     chosen: list[Sample] = []
     for sample in samples:
-        path = path_of(sample)
-        if path not in at:
-            at[path] = len(chosen)
+        i = at.setdefault(path_of(sample), len(chosen))
+        if i == len(chosen):
             chosen.append(sample)
+        elif sample.texts:
+            texts = distinct([*chosen[i].texts, *sample.texts])
+            chosen[i] = replace(chosen[i], texts=texts)
     return Wanted(chosen, _hashes(chosen), at)
 
 

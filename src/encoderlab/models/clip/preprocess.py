@@ -22,6 +22,9 @@ from encoderlab.errors import UsageError
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 MOST_SIDE = 8192  # pixels: more than any encoder takes
+# Where the resized image would have more pixels than this (64 MiB in PIL), only the region that the
+# crop keeps is resized. At common aspect ratios it has fewer.
+MOST_RESIZED = 16_777_216
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,15 @@ class Preprocess:
                 target = (side, int(side * down / across))
             else:
                 target = (int(side * across / down), side)
+        left, top = (target[0] - width) // 2, (target[1] - height) // 2
+        if target[0] * target[1] > max(MOST_RESIZED, image.width * image.height):
+            # PIL's filter also reads the pixels around the box, so the result differs from the crop
+            # of the whole resized image by rounding only.
+            x, y = image.width / target[0], image.height / target[1]
+            box = (left * x, top * y, (left + width) * x, (top + height) * y)
+            return image.resize((width, height), Image.Resampling(self.resample), box)
         if target != image.size:
             image = image.resize(target, Image.Resampling(self.resample))
-        left, top = (target[0] - width) // 2, (target[1] - height) // 2
         if (left, top) == (0, 0) and target == (width, height):
             return image
         return image.crop((left, top, left + width, top + height))
