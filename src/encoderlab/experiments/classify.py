@@ -14,7 +14,7 @@ from encoderlab.data.csv_table import read_labels
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError, did_you_mean
-from encoderlab.experiments.left_out import as_lines, as_records, as_warnings, left_out
+from encoderlab.experiments.left_out import as_records, as_remarks, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text
 from encoderlab.whole_files import write_whole
 
@@ -79,7 +79,7 @@ class ClassifyResult:
         ]
         if self.accuracy is not None:
             blocks += self._accuracy(self.accuracy)
-        blocks += [self._predictions(), *as_lines(self.skipped)]
+        blocks += [self._predictions(), *as_remarks(self.warnings, self.skipped)]
         return blocks
 
     def to_text(self) -> str:
@@ -153,6 +153,7 @@ def run(
     from encoderlab.encoders.dual import load_dual
     from encoderlab.features.embed import embed_samples
     from encoderlab.metrics.classification import class_vector, classification, probabilities
+    from encoderlab.metrics.score import doubts
 
     if top_k < 1:
         raise UsageError("top_k must be at least 1", got=top_k)
@@ -184,15 +185,22 @@ def run(
     )
     known = [i for i, p in enumerate(predictions) if p.answer is not None]
     accuracy = None
+    doubtful: tuple[str, ...] = ()
     if known:
         right = np.array([names.index(str(predictions[i].answer)) for i in known])
         accuracy = classification(chances[known], right)
+        doubtful = doubts(len(known), {"top-5": accuracy.top5}, "the accuracy was measured")
+        if len(set(right)) == 1 and len(known) > 1:
+            doubtful += (
+                f"all answers are {names[right[0]]!r}: the accuracy is the recall of that class "
+                "alone, and a model that always says it reaches 100 %",
+            )
     skipped = left_out(embedded.skipped)
     result = ClassifyResult(
         encoder.name, encoder.fingerprint,
         str(encoder.device), encoder.ran_in, tuple(names),
         tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
-        predictions, accuracy, skipped, as_warnings(skipped),
+        predictions, accuracy, skipped, (*doubtful, *as_warnings(skipped)),
     )  # fmt: skip
     if save_csv is not None:
         _save(result, Path(save_csv), top_k)

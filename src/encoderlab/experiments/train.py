@@ -17,7 +17,7 @@ from encoderlab.data import read_samples
 from encoderlab.data.class_names import class_names
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.experiments.left_out import as_lines
+from encoderlab.metrics.score import tells_nothing
 from encoderlab.processes import mine
 from encoderlab.progress import note
 
@@ -28,7 +28,11 @@ MOST_WORKERS = 4  # processes that decode where nobody has said how many
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run ended with. Recalls are of the best epoch, on the validation pairs."""
+    """What a training run ended with. Recalls are of the best epoch, on the validation pairs.
+
+    Args:
+        best_score: mean of the recalls that are defined; None where none is.
+    """
 
     folder: str
     model: str
@@ -37,10 +41,11 @@ class TrainResult:
     precision: str
     train_pairs: int
     val_images: int
+    val_captions: int
     steps: int
     loss: float
     best_epoch: int
-    best_score: float
+    best_score: float | None
     history: tuple[dict[str, float], ...]
     seconds: float
     pairs_per_second: float
@@ -57,17 +62,22 @@ class TrainResult:
         lines = [
             f"trained {self.parameters / 1e6:.1f} M parameters on {self.train_pairs:,} pairs: "
             f"{self.steps:,} steps, {self.seconds:.0f} s, {self.pairs_per_second:.0f} pairs/s",
-            f"best epoch {self.best_epoch} on {self.val_images:,} held-out images:",
+            f"best epoch {self.best_epoch} on {self.val_images:,} held-out images with "
+            f"{self.val_captions:,} captions:",
         ]
         for direction in ("image_to_text", "text_to_image"):
-            parts = [
-                f"R@{k} {best[f'{direction}/R@{k}']:.1%} (chance "
-                f"{best[f'{direction}/R@{k}/chance']:.1%})"
-                for k in (1, 5, 10)
-                if f"{direction}/R@{k}" in best
-            ]
-            lines.append(f"  {direction.replace('_', ' ')}   " + "   ".join(parts))
-        lines += as_lines(self.skipped)
+            parts = []
+            for k in (1, 5, 10):
+                name = f"{direction}/R@{k}"
+                if name in best:
+                    chance = best[f"{name}/chance"]
+                    nothing = ", so it tells nothing" * tells_nothing(chance)
+                    parts.append(f"R@{k} {best[name]:.1%} (chance {chance:.1%}{nothing})")
+            lines.append(
+                f"  {direction.replace('_', ' ')}   "
+                + ("   ".join(parts) or "recall undefined: no order of so few can be wrong")
+            )
+        lines += [f"! {one}" for one in self.warnings]
         lines.append(f"model: {self.model}")
         lines.append(f"next: encoderlab evaluate --model {self.model} --csv YOUR.csv")
         return "\n".join(lines)
@@ -197,6 +207,9 @@ def run(
     share = false_negative_share(pairs, recipe.batch_size)
     if share and multi_positive:
         note(f"several right answers: {share:.1%} of the rows of a batch; all count as right")
+    captions = sum(len(sample.texts) for sample in val.samples)
+    held_out = "" if val_csv is not None else ", held out of the training data (no --val-csv)"
+    note(f"validation: {len(val.samples):,} images with {captions:,} captions{held_out}")
     for warning in warnings:
         note(f"warning: {warning}")
     validate = agreed(
@@ -221,6 +234,7 @@ def run(
         precision=str(fabric._precision.precision),
         train_pairs=len(pairs),
         val_images=len(val.samples),
+        val_captions=captions,
         steps=done.step,
         loss=done.loss,
         best_epoch=done.best_epoch,
@@ -314,9 +328,7 @@ def _samples(
         )
     if val_csv is not None:
         return train, [sample for sample in read_samples(val_csv, img_root) if sample.texts]
-    train, val = split_by_image(train, min(HELD_OUT, MOST_HELD_OUT / max(len(train), 1)))
-    note(f"validation: {len(val)} of the images, held out (no --val-csv was given)")
-    return train, val
+    return split_by_image(train, min(HELD_OUT, MOST_HELD_OUT / max(len(train), 1)))
 
 
 def _tokenizer(kind: str, texts: list[str], vocab_size: int, context_length: int):

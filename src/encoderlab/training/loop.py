@@ -100,9 +100,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Validation:
-    """What one validation found: `score` picks the best checkpoint, higher is better."""
+    """What one validation found.
 
-    score: float
+    Args:
+        score: picks the best checkpoint, higher is better; None where the data gives no score. The
+            lower `validation_loss` of `metrics`, then the lower training loss, decides between
+            equal ones.
+    """
+
+    score: float | None
     metrics: dict[str, float]
     warnings: tuple[str, ...] = ()
 
@@ -115,7 +121,7 @@ class TrainedRun:
     loss: float
     history: tuple[dict[str, float], ...]
     best_epoch: int
-    best_score: float
+    best_score: float | None
     seconds: float
     pairs_per_second: float
     warnings: tuple[str, ...]
@@ -175,7 +181,10 @@ class Trainer:
         self.warmup = min(total // 10, 2000) if recipe.warmup_steps is None else recipe.warmup_steps
         self.step = 0
         self.history: list[dict[str, float]] = []
-        self.best_epoch, self.best_score = 0, -math.inf
+        self.best_epoch = 0
+        self.best_score: float | None = None
+        # Score and negated losses of the best epoch: a larger tuple is better, an equal one is not.
+        self._best: tuple[float, ...] = ()
         self.warnings: list[str] = []
         self._losses: list[float] = []
 
@@ -360,7 +369,7 @@ class Trainer:
         metrics["loss"] = sum(self._losses[-self.schedule.steps_per_epoch :]) / max(
             len(self._losses[-self.schedule.steps_per_epoch :]), 1
         )
-        score = -metrics["loss"]
+        score: float | None = -metrics["loss"]
         if self.validate is not None:
             found = self._with_average(self.validate)
             score = found.score
@@ -368,12 +377,14 @@ class Trainer:
             for warning in found.warnings:
                 self._warn(f"epoch {epoch}: {warning}")
         self.history.append(metrics)
-        better = score > self.best_score
+        rank = (score or 0.0, -metrics.get("validation_loss", 0.0), -metrics["loss"])
+        better = rank > self._best
         if better:
-            self.best_epoch, self.best_score = epoch, score
+            self.best_epoch, self.best_score, self._best = epoch, score, rank
         self._log({f"val/{name}": value for name, value in metrics.items() if name != "epoch"})
         text = "  ".join(
             f"{name} {value:.4g}"
+            + (f" (chance {metrics[f'{name}/chance']:.2g})" if f"{name}/chance" in metrics else "")
             for name, value in metrics.items()
             if name != "epoch" and not name.endswith("/chance")
         )

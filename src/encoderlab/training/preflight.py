@@ -9,6 +9,7 @@ import hashlib
 
 import numpy as np
 
+from encoderlab.metrics.score import doubts
 from encoderlab.training.images import Checked
 from encoderlab.training.pairs import Pairs, Schedule, positives_of
 
@@ -18,7 +19,8 @@ BATCHES_LOOKED_AT = 20
 def findings(
     pairs: Pairs, train: Checked, val: Checked, batch_size: int, multi_positive: bool
 ) -> list[str]:
-    """Sentences about leakage, false negatives and images that could not be read."""
+    """Sentences about leakage, false negatives, too small a validation set, and images that could
+    not be read."""
     found = []
     for name, checked in (("training", train), ("validation", val)):
         if checked.skipped:
@@ -27,6 +29,7 @@ def findings(
                 f"{len(checked.skipped)} {name} images cannot be read and are left out; "
                 f"the first is {first}: {why}"
             )
+    found += doubts(len(val.samples), {}, "validation")
     leaked = _content(train) & _content(val)
     if leaked:
         found.append(
