@@ -14,15 +14,16 @@ import pytest
 import torch
 from PIL import Image
 
+import encoderlab
 from encoderlab import Compressor
 from encoderlab.data.synthetic import generate
+from encoderlab.errors import UsageError
 from encoderlab.experiments.compress import _learnt
 from encoderlab.models import checkpoint
+from encoderlab.settings.compress import CompressLoss, CompressTraining
 
-SMALL = (
-    "model.compressor.width=16", "training.n_critic=1", "training.batch_size=8", "--grid", "4",
-    "loss.distribution=wgan",
-)  # fmt: skip
+NETWORK = ("model.compressor.width=16", "training.batch_size=8", "--grid", "4")
+SMALL = (*NETWORK, "training.n_critic=1", "loss.distribution=wgan")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_resumed_after_kill_9_it_ends_in_the_same_numbers(photos, trained, lab, 
 
 @pytest.mark.parametrize("cache", ["int8", "off"])
 def test_tokens_in_a_byte_or_not_kept_at_all(cache, photos, lab, tmp_path):
-    said = lab("compress", "training.epochs=1", *SMALL, "--images", str(photos), "--cache", cache,
+    said = lab("compress", "training.epochs=1", *NETWORK, "--images", str(photos), "--cache", cache,
                "training.wgan_weight=0", "--json")  # fmt: skip
     assert said.code == 0, said.err
     shelves = list((tmp_path / "outputs/features").glob("*/key.json"))
@@ -144,7 +145,7 @@ def test_the_layout_of_imagenet(photos, lab, tmp_path):
         (root / split).mkdir(parents=True)
         for name in ("cat", "dog"):
             shutil.copytree(photos / name, root / split / name)
-    said = lab("compress", "training.epochs=1", *SMALL, f"data.imagenet_root={root}", "--json",
+    said = lab("compress", "training.epochs=1", *NETWORK, f"data.imagenet_root={root}", "--json",
                "training.wgan_weight=0")  # fmt: skip
     assert said.code == 0, said.err
     assert (said.json["train_images"], said.json["val_images"]) == (48, 48)
@@ -154,7 +155,7 @@ def test_nested_budgets_in_one_network(photos, lab, tmp_path):
     said = lab(
         "compress",
         "training.epochs=1",
-        *SMALL,
+        *NETWORK,
         "model.compressor.nested=[3,5]",
         "--images",
         str(photos),
@@ -170,7 +171,7 @@ def test_nested_budgets_in_one_network(photos, lab, tmp_path):
 
 def test_two_processes_share_a_batch(photos, trained, lab, tmp_path):
     words = [
-        "compress", "training.epochs=1", *SMALL, "--images", str(photos), "--device", "cpu",
+        "compress", "training.epochs=1", *NETWORK, "--images", str(photos), "--device", "cpu",
         "--store", str(trained / "store"), "training.wgan_weight=0",
     ]  # fmt: skip
     two = [*words, "hardware.devices=2", "--output-dir", str(tmp_path / "two")]
@@ -281,7 +282,60 @@ def test_mistakes_of_show_get_a_sentence(words, code, part, lab, tmp_path):
     assert "Traceback" not in said.err
 
 
-def test_a_training_that_taught_nothing_says_so() -> None:
-    (said,) = _learnt(0, 83, 10)
-    assert "no epoch was better than the start" in said and "83 images in 10 steps" in said
-    assert _learnt(3, 83, 10) == ()
+AVERAGE, PCA = "average pooling", "block-PCA"
+
+
+@pytest.mark.parametrize(
+    ("began", "start"),
+    [
+        ({(6, 6): PCA}, "(block-PCA)"),
+        ({(5, 5): AVERAGE}, "(average pooling)"),
+        ({(6, 6): PCA, (5, 5): AVERAGE}, "(block-PCA for 6 x 6, average pooling for 5 x 5)"),
+    ],
+)
+def test_a_training_that_taught_nothing_says_so(began, start) -> None:
+    (said,) = _learnt(0, 83, 10, began)
+    assert f"no epoch was better than the start {start}" in said and "83 images in 10 steps" in said
+    assert _learnt(3, 83, 10, began) == ()
+
+
+def test_the_start_that_nothing_was_better_than_is_the_one_there_was(photos, lab):
+    said = lab("compress", "training.epochs=1", *NETWORK, "--grid", "5", "--images", str(photos),
+               "--lr", "1", "--json")  # fmt: skip
+    assert said.code == 0, said.err
+    assert said.json["best_epoch"] == 0
+    assert any("the start (average pooling)" in one for one in said.json["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [
+        (["training.lambda_gp=20"], "training.lambda_gp"),
+        (["training.n_critic=5"], "training.n_critic"),  # its default, but typed
+        (["training.critic_lr=1", "--distribution", "mmd"], "training.critic_lr"),
+        (["training.wgan_weight=2", "--distribution", "none"], "training.wgan_weight"),
+        (["--distribution", "wgan", "training.wgan_weight=0"], "loss.distribution"),
+        (["training.balance=false", "training.ae_weight=0"], "training.balance"),
+        (["data.n_samples=40", "--images", "photos"], "data.n_samples"),
+        (["data.img_root=photos"], "data.img_root"),
+        (["--cache", "off", "--store", "x"], "data.store"),
+        (["experiment.wandb_project=x"], "experiment.wandb_project"),
+        (["--device", "cpu", "--cuda-device", "1"], "hardware.cuda_device"),
+        (["--n-samples", "40"], "evaluation.n_samples"),
+        (["evaluate", "--grid", "4"], "model.compressor.output_grid_size"),
+        (["evaluate", "--epochs", "4"], "training.epochs"),
+        (["show", "--images", "photos"], "data.images"),
+        (["show", "--llm", "qwen"], "evaluation.llm"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(words, setting, lab):
+    said = lab("compress", *words)
+    assert said.code == 2, said.err
+    assert "has no effect" in said.err and f"'{setting}=" in said.err
+
+
+def test_a_setting_without_effect_is_refused_in_python():
+    with pytest.raises(UsageError, match=r"lambda_gp has no effect.*loss.distribution=mmd"):
+        encoderlab.compress(
+            training=CompressTraining(lambda_gp=20), loss=CompressLoss(distribution="mmd")
+        )

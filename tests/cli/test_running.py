@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from encoderlab.errors import UsageError, WorkError
-from encoderlab.experiments import evaluate
+from encoderlab.experiments import compress, evaluate
 from encoderlab.progress import note
 
 
@@ -97,6 +97,19 @@ def test_rerun_never_overwrites_the_first_run(lab, experiment):
     experiment(_echo)
     lab("evaluate")
     assert lab("rerun", "outputs/evaluate", "--output-dir", "outputs/evaluate").code == 2
+
+
+def test_rerun_repeats_a_run_whose_settings_were_ignored(lab, monkeypatch, tmp_path):
+    """As version 0.1 kept them; the command itself refuses such a setting."""
+    given = {}
+    monkeypatch.setattr(compress, "train", lambda **all: given.update(all) or Echo(1))
+    assert lab("compress", "training.batch_size=8").code == 0
+    file = tmp_path / "outputs/compress/run.json"
+    run = json.loads(file.read_text())
+    run["settings"]["training"]["lambda_gp"] = 20.0
+    file.write_text(json.dumps(run))
+    assert lab("rerun", "outputs/compress").code == 0
+    assert (given["training"].lambda_gp, given["training"].batch_size) == (10.0, 8)
 
 
 def test_sweep_jobs_keep_folders_of_their_own(lab, experiment, tmp_path):

@@ -12,7 +12,7 @@ import random
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,14 @@ from encoderlab.errors import EncoderLabError, UsageError, unknown
 from encoderlab.processes import is_follower, mine
 from encoderlab.settings.commands import COMMANDS, Command
 from encoderlab.settings.common import TALK
-from encoderlab.settings.setting import Setting, leaves, output_folder, with_new_names
+from encoderlab.settings.setting import (
+    Setting,
+    check_effect,
+    leaves,
+    output_folder,
+    value_at,
+    with_new_names,
+)
 
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
 OWN_CONFIGS = "configs"  # a folder of this name in the current one is searched without being asked
@@ -40,7 +47,8 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
         EncoderLabError: what was asked is wrong, or the work failed.
     """
     sweep = Sweep() if words.multirun else None
-    job = _Job(command.name, words.show_config, sweep, tuple(command_line))
+    typed = frozenset(word.lstrip("+").partition("=")[0] for word in words.overrides)
+    job = _Job(command.name, words.show_config, sweep, tuple(command_line), typed)
     if not words.says("quiet"):
         for former, before, now in words.old_names:
             say_once(former, now, progress.note, before=before)
@@ -240,6 +248,7 @@ class _Job:
     show_config: bool
     sweep: Sweep | None
     command_line: tuple[str, ...]
+    typed: frozenset[str]
     failure: Exception | None = None  # of the one job of no sweep
 
     @property
@@ -280,7 +289,7 @@ class _Job:
 
     def _once(self, cfg: Any, where: str = "", folder: Path | None = None) -> str | None:
         """Does the work and prints the answer; gives what it printed, if it is the one to."""
-        settings = _typed(self.command, cfg)
+        settings = _typed(self.command, cfg, self.typed)
         if self.show_config:
             return None if is_follower() else _answer(_configuration(settings, self.command))
         _set_up_process(settings)
@@ -319,8 +328,12 @@ def _refuse_processes(settings: Any) -> None:
         )
 
 
-def _typed(command: Command, cfg: Any) -> Any:
-    """The settings dataclass of a configuration, checked against each setting's limits."""
+def _typed(command: Command, cfg: Any, typed: Collection[str]) -> Any:
+    """The settings dataclass of a configuration, checked against each setting's limits.
+
+    Args:
+        typed: keys that the user gave a value, be it the default.
+    """
     from omegaconf import OmegaConf
 
     schema = OmegaConf.structured(command.settings)
@@ -329,11 +342,10 @@ def _typed(command: Command, cfg: Any) -> Any:
     merged = OmegaConf.merge(schema, cfg)
     settings = OmegaConf.to_object(merged)
     for setting in leaves(command.settings):
-        value: Any = settings
-        for name in setting.key.split("."):
-            value = getattr(value, name)
+        value = value_at(settings, setting.key)
         for one in value if isinstance(value, list) else [value]:
             _check(setting, one, command)
+    check_effect(settings, typed)
     return settings
 
 

@@ -48,6 +48,7 @@ from encoderlab.models.token_compressor import (
 )
 from encoderlab.models.token_grid import Grid, divides
 from encoderlab.progress import note, progress
+from encoderlab.settings.compress import DISTRIBUTIONS
 from encoderlab.training.optimiser import learning_rate
 from encoderlab.training.pairs import Schedule, check_batch
 from encoderlab.training.together import (
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from lightning.fabric.loggers.logger import Logger
 
-DISTRIBUTIONS = ("sliced_wasserstein", "wgan", "sinkhorn", "mmd", "none")
 STARTS = ("block_pca", "average")
 STANDARDISED = ("channel", "all")
 # Tokens for the standardisation and the start; a pairwise distance sees fewer.
@@ -201,20 +201,21 @@ class CompressorTrainer:
         self.model.scale.fit(tokens, per_channel=self.recipe.standardise == "channel")
         ready = self.model.scale(tokens)
         grid, channels = self.model.shape.grid, self.model.shape.channels
-        best = self.recipe.start == "block_pca"
-        for budget in self.model.shape.budgets if best else ():
+        asked = self.recipe.start == "block_pca"
+        # The linear map that each budget began as.
+        self.began = dict.fromkeys(self.model.shape.budgets, "average pooling")
+        for budget in self.model.shape.budgets if asked else ():
             windows = budget[0] * budget[1]
             dimensions = grid[0] * grid[1] // windows * channels
             named = f"{budget[0]} x {budget[1]}"
             if not divides(grid, budget):
                 note(f"{named} starts as average pooling: its windows are not of one size")
-                best = False
             elif len(tokens) * windows < dimensions:
                 note(f"{named} starts as average pooling: too few images for the best linear map")
-                best = False
             else:
                 start_at_block_pca(self.model.compressor, self.model.decoder, ready, budget)
-        return best
+                self.began[budget] = "block-PCA"
+        return set(self.began.values()) == {"block-PCA"}
 
     def resume(self, path: Path) -> None:
         """Takes over the state of a checkpoint written by a run of the same recipe and data.

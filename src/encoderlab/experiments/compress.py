@@ -6,7 +6,7 @@ Measuring and showing have files of their own, `compress_evaluation` and `compre
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from encoderlab.experiments.left_out import (
 from encoderlab.processes import place
 from encoderlab.progress import note
 from encoderlab.settings.compress import (
+    Compress,
     CompressData,
     CompressEvaluation,
     CompressLoss,
@@ -31,6 +32,7 @@ from encoderlab.settings.compress import (
     CompressWatch,
     Hardware,
 )
+from encoderlab.settings.setting import check_effect
 
 if TYPE_CHECKING:
     from encoderlab.compress.token_source import TokenSource
@@ -137,7 +139,7 @@ def run(
         model, data: the settings' groups, or plainly a name and sources of images.
 
     Raises:
-        UsageError: a value, a shape or the data is wrong.
+        UsageError: a value, a shape or the data is wrong, or a setting was given for nothing.
         MissingError: images, a model or a GPU are not there.
         WorkError: the run diverged, or the disk is full.
     """
@@ -145,6 +147,12 @@ def run(
         model = CompressModel(model)
     if not isinstance(data, CompressData):
         data = CompressData(images=list(data))
+    check_effect(
+        Compress(
+            action=action, model=model, training=training, loss=loss, data=data,
+            hardware=hardware, experiment=experiment, evaluation=evaluation, picture=picture,
+        )
+    )  # fmt: skip
     if action != "train" and place().world > 1:
         raise UsageError(
             f"compress {action} is done by one process",
@@ -265,17 +273,24 @@ def train(
         _bounds(tokens, val, trainer.model.shape.grid, shape.budgets[0], trainer.model.scale.mean),
         done.checks, done.history, done.seconds, done.images_per_second,
         _int8_error(encoder, val_samples, layer) if data.cache == "int8" else None,
-        left, figures, (*_learnt(done.best_epoch, len(tokens), done.step), *as_warnings(left)),
+        left, figures, 
+        (*_learnt(done.best_epoch, len(tokens), done.step, trainer.began), *as_warnings(left)),
     )  # fmt: skip
 
 
-def _learnt(best_epoch: int, images: int, steps: int) -> tuple[str, ...]:
+def _learnt(
+    best_epoch: int, images: int, steps: int, began: Mapping[tuple[int, int], str]
+) -> tuple[str, ...]:
     """A warning where no epoch was better than what the training starts from."""
     if best_epoch or not steps:
         return ()
+    kinds = set(began.values())
+    start = kinds.pop() if len(kinds) == 1 else ", ".join(
+        f"{kind} for {h} x {w}" for (h, w), kind in began.items()
+    )  # fmt: skip
     return (
-        f"no epoch was better than the start, made from block-PCA: {images:,} images in {steps:,} "
-        "steps teach little; more images, or more of training.epochs",
+        f"no epoch was better than the start ({start}): {images:,} images in {steps:,} steps teach "
+        "little; more images, or more of training.epochs",
     )
 
 

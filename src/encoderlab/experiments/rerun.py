@@ -11,7 +11,7 @@ from encoderlab.errors import UsageError, unknown
 from encoderlab.experiments.running import perform
 from encoderlab.reports import run_folder
 from encoderlab.settings.commands import COMMANDS
-from encoderlab.settings.setting import from_plain
+from encoderlab.settings.setting import from_plain, value_at, without_effect
 
 # Keys whose values say how fast or where, not what.
 INCIDENTAL = ("second", "time", "folder", "path", "device", "warnings")
@@ -88,6 +88,10 @@ def run(*, out: Path | None = None, run_folder: str) -> RerunResult:
             want="another --output-dir",
         )
     settings = from_plain(command.settings, before.settings)
+    # A run of version 0.1 may keep settings that were ignored: the command refuses them now.
+    for ignored, _ in without_effect(settings):
+        group, _, name = ignored.key.rpartition(".")
+        setattr(value_at(settings, group) if group else settings, name, ignored.default)
     done = perform(command, settings, before.command_line, folder=target)
     again = _read(target).result
     return RerunResult(

@@ -8,7 +8,7 @@ from typing import Any
 
 from encoderlab.settings.commands import Command
 from encoderlab.settings.common import TALK
-from encoderlab.settings.setting import Setting, leaves
+from encoderlab.settings.setting import Setting, leaves, value_at
 
 
 def command_line(command: Command, settings: Any, leave_out: Collection[str] = ()) -> str:
@@ -20,9 +20,7 @@ def command_line(command: Command, settings: Any, leave_out: Collection[str] = (
     """
     words: list[str] = []
     for one in leaves(command.settings):
-        value = settings
-        for part in one.key.split("."):
-            value = getattr(value, part)
+        value = value_at(settings, one.key)
         if value != one.default and one.key not in (*TALK, *leave_out):
             words += _words(one, value)
     return shlex.join(["encoderlab", command.name, *words])

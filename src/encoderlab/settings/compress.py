@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from encoderlab.settings.common import (
     COMMON,
@@ -13,10 +13,19 @@ from encoderlab.settings.common import (
     WHERE,
     Common,
 )
-from encoderlab.settings.setting import output_folder, setting
+from encoderlab.settings.setting import Needs, group, output_folder, setting
 
 MODEL, STEPS, DATA, WATCH = "model", "training", "data", "watching"
 EVALUATE = "evaluate"
+
+# What settings need to have an effect.
+TRAIN: Needs = {"action": ("train",)}
+MEASURE = {"action": ("evaluate",)}
+DISTRIBUTIONS = ("sliced_wasserstein", "wgan", "sinkhorn", "mmd", "none")
+MATCH = {"loss.distribution": DISTRIBUTIONS[:-1]}
+WEIGHTED = {"training.wgan_weight": ()}
+CRITIC = {"loss.distribution": ("wgan",), **WEIGHTED}
+SYNTHETIC: Needs = {"data.images": ([], "synthetic"), "data.imagenet_root": (None,)}
 
 # Every method that `compress evaluate` compares, beside trained compressors, and what it does.
 METHODS = {
@@ -66,7 +75,7 @@ class CompressModel:
     layer: int = setting(
         -2, "hidden state that the tokens are: -2 is what LLaVA takes", flag="--layer", group=MODEL
     )
-    compressor: CompressorShape = field(default_factory=CompressorShape)
+    compressor: CompressorShape = group(CompressorShape, TRAIN)
 
 
 @dataclass
@@ -76,17 +85,28 @@ class CompressTraining:
     batch_size: int = setting(64, "images per step", flag="--batch-size", least=1, group=STEPS)
     epochs: int = setting(10, "passes over the data", flag="--epochs", least=1, group=STEPS)
     lr: float = setting(1e-3, "peak learning rate", flag="--lr", least=0, group=STEPS)
-    critic_lr: float = setting(1e-4, "the critic's learning rate", least=0, group=STEPS)
-    n_critic: int = setting(
-        5, "steps of the critic per step of the compressor", least=1, group=STEPS
+    critic_lr: float = setting(
+        1e-4, "the critic's learning rate", least=0, group=STEPS, needs=CRITIC
     )
-    lambda_gp: float = setting(10.0, "weight of the gradient penalty", least=0, group=STEPS)
+    n_critic: int = setting(
+        5, "steps of the critic per step of the compressor", least=1, group=STEPS, needs=CRITIC
+    )
+    lambda_gp: float = setting(
+        10.0, "weight of the gradient penalty", least=0, group=STEPS, needs=CRITIC
+    )
     wgan_weight: float = setting(
-        0.1, "weight of the distribution loss; 0: a plain autoencoder", least=0, group=STEPS
+        0.1,
+        "weight of the distribution loss; 0: a plain autoencoder",
+        least=0,
+        group=STEPS,
+        needs=MATCH,
     )
     ae_weight: float = setting(1.0, "weight of the reconstruction loss", least=0, group=STEPS)
     balance: bool = setting(
-        True, "scale the distribution's gradient to that of the reconstruction", group=STEPS
+        True,
+        "scale the distribution's gradient to that of the reconstruction",
+        group=STEPS,
+        needs={**MATCH, **WEIGHTED, "training.ae_weight": ()},
     )
     standardise: str = setting(
         "channel",
@@ -111,8 +131,9 @@ class CompressLoss:
         "sliced_wasserstein",
         "what pulls the compressed tokens to the distribution of tokens; wgan: a critic",
         flag="--distribution",
-        choices=("sliced_wasserstein", "wgan", "sinkhorn", "mmd", "none"),
+        choices=DISTRIBUTIONS,
         group=STEPS,
+        needs=WEIGHTED,
     )
 
 
@@ -133,18 +154,32 @@ class CompressData:
         group=DATA,
     )
     img_root: str | None = setting(
-        None, "folder the image paths of a CSV start from; empty: the CSV's", group=DATA
+        None,
+        "folder the image paths of a CSV start from; empty: the CSV's",
+        group=DATA,
+        needs={"data.images": ()},
     )
-    n_samples: int = setting(4000, "pictures of the synthetic world", least=4, group=DATA)
+    n_samples: int = setting(
+        4000,
+        "pictures of the synthetic world",
+        least=4,
+        group=DATA,
+        needs={**TRAIN, **SYNTHETIC},
+    )
     cache: str = setting(
         "on",
         "tokens are computed once and kept: on, in a byte per channel (int8), or off",
         flag="--cache",
         choices=("on", "int8", "off"),
         group=DATA,
+        needs=TRAIN,
     )
     store: str = setting(
-        output_folder("features"), "folder of the feature store", flag="--store", group=DATA
+        output_folder("features"),
+        "folder of the feature store",
+        flag="--store",
+        group=DATA,
+        needs={**TRAIN, "data.cache": ("on", "int8")},
     )
 
 
@@ -154,15 +189,24 @@ class Hardware:
 
     device: str = setting("auto", DEVICE_HELP, flag="--device", group=WHERE)
     cuda_device: int = setting(
-        0, "number of the GPU, where there is one", flag="--cuda-device", least=0, group=WHERE
+        0,
+        "number of the GPU, where there is one",
+        flag="--cuda-device",
+        least=0,
+        group=WHERE,
+        needs={"hardware.device": ("auto", "cuda")},
     )
     dtype: str = setting("auto", f"the encoder's: {DTYPE_HELP}", flag="--dtype", group=WHERE)
     precision: str = setting(
         "auto", "the compressor's arithmetic; the critic's is always fp32",
-        choices=("auto", "fp32", "bf16", "fp16"), group=WHERE,
+        choices=("auto", "fp32", "bf16", "fp16"), group=WHERE, needs=TRAIN,
     )  # fmt: skip
-    devices: int | None = setting(None, DEVICES_HELP, flag="--devices", least=1, group=WHERE)
-    strategy: str = setting("auto", "how devices share the work: auto or ddp", group=WHERE)
+    devices: int | None = setting(
+        None, DEVICES_HELP, flag="--devices", least=1, group=WHERE, needs=TRAIN
+    )
+    strategy: str = setting(
+        "auto", "how devices share the work: auto or ddp", group=WHERE, needs=TRAIN
+    )
 
 
 @dataclass
@@ -170,7 +214,9 @@ class CompressWatch:
     """How the run is watched."""
 
     use_wandb: bool = setting(False, "curves to Weights & Biases, not TensorBoard", group=WATCH)
-    wandb_project: str = setting("encoderlab", "its project", group=WATCH)
+    wandb_project: str = setting(
+        "encoderlab", "its project", group=WATCH, needs={"experiment.use_wandb": (True,)}
+    )
 
 
 @dataclass
@@ -178,15 +224,21 @@ class CompressEvaluation:
     """What `encoderlab compress evaluate` measures."""
 
     n_samples: int = setting(
-        200, "images that are measured at most", flag="--n-samples", least=20, group=EVALUATE
+        200,
+        "images that are measured at most",
+        flag="--n-samples",
+        least=20,
+        group=EVALUATE,
+        needs=MEASURE,
     )
     fit_images: list[str] = setting(
         [],
         "images that the fitted methods and the heads learn from; empty: half of the named ones, "
         "or others of the synthetic world",
         group=EVALUATE,
+        needs=MEASURE,
     )
-    n_fit: int = setting(1000, "how many of them at most", least=20, group=EVALUATE)
+    n_fit: int = setting(1000, "how many of them at most", least=20, group=EVALUATE, needs=MEASURE)
     grids: list[int] = setting(
         [6, 4, 3], "tokens per side, every budget", flag="--grids", least=1, group=EVALUATE
     )
@@ -207,7 +259,7 @@ class CompressEvaluation:
     )
     parts: list[str] = setting(
         ["reinjection", "readout", "loyalty", "glyphs"], "what is measured",
-        choices=("reinjection", "readout", "loyalty", "glyphs"), group=EVALUATE,
+        choices=("reinjection", "readout", "loyalty", "glyphs"), group=EVALUATE, needs=MEASURE,
     )  # fmt: skip
     llm: str = setting(
         "llama",
@@ -215,8 +267,11 @@ class CompressEvaluation:
         flag="--llm",
         names="llms",
         group=EVALUATE,
+        needs=MEASURE,
     )
-    text_tokens: int = setting(64, "text tokens beside the image", least=0, group=EVALUATE)
+    text_tokens: int = setting(
+        64, "text tokens beside the image", least=0, group=EVALUATE, needs=MEASURE
+    )
 
 
 @dataclass
@@ -247,12 +302,12 @@ class Compress(Common):
         positional=True,
         choices=("train", "evaluate", "show"),
     )
-    model: CompressModel = field(default_factory=CompressModel)
-    training: CompressTraining = field(default_factory=CompressTraining)
-    loss: CompressLoss = field(default_factory=CompressLoss)
-    data: CompressData = field(default_factory=CompressData)
-    hardware: Hardware = field(default_factory=Hardware)
-    experiment: CompressWatch = field(default_factory=CompressWatch)
-    evaluation: CompressEvaluation = field(default_factory=CompressEvaluation)
-    picture: CompressPicture = field(default_factory=CompressPicture)
-    output: CompressOutput = field(default_factory=CompressOutput)
+    model: CompressModel = group(CompressModel)
+    training: CompressTraining = group(CompressTraining, TRAIN)
+    loss: CompressLoss = group(CompressLoss, TRAIN)
+    data: CompressData = group(CompressData, {"action": ("train", "evaluate")})
+    hardware: Hardware = group(Hardware)
+    experiment: CompressWatch = group(CompressWatch, TRAIN)
+    evaluation: CompressEvaluation = group(CompressEvaluation, {"action": ("evaluate", "show")})
+    picture: CompressPicture = group(CompressPicture, {"action": ("show",)})
+    output: CompressOutput = group(CompressOutput)

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from typing import Any
 from encoderlab.deprecation import Former, say_once
 from encoderlab.errors import UsageError
 
+# What a setting needs to have an effect: dotted key of another setting -> the values with which it
+# has one; no values: any but zero, empty and false. Of a list, one entry is enough.
+Needs = Mapping[str, Sequence[Any]]
 IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -33,6 +36,7 @@ def setting(
     also: Sequence[str] = (),
     names: str = "",
     formerly: tuple[str, str] | None = None,
+    needs: Needs | None = None,
 ) -> Any:
     """A dataclass field that is a setting.
 
@@ -48,18 +52,31 @@ def setting(
         names: the kind of thing it names, as `encoderlab ls` calls it: completion offers those.
         formerly: (old name, version since which it has the new one); a dotted key for an inner
             field. The old name works for two minor versions more: see CONTRIBUTING.md.
+        needs: where it has an effect; see `Needs`. Given elsewhere, it is an error.
+
+    >>> n_critic: int = setting(5, "steps of the critic", needs={"loss.distribution": ["wgan"]})
     """
     flags = (flag,) if isinstance(flag, str) else tuple(flag or ())
     metadata = {
         "help": help, "flags": flags, "positional": positional, "choices": tuple(choices),
         "least": least, "group": group, "also": tuple(also), "names": names,
-        "formerly": None if formerly is None else Former(*formerly),
+        "formerly": None if formerly is None else Former(*formerly), "needs": needs or {},
     }  # fmt: skip
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def group(settings: type, needs: Needs | None = None) -> Any:
+    """A dataclass field that is a group of settings.
+
+    Args:
+        settings: the group's dataclass.
+        needs: where its settings have an effect, each beside its own `needs`.
+    """
+    return field(default_factory=settings, metadata={"needs": needs or {}})
 
 
 def output_folder(command: str) -> Callable[[], str]:
@@ -94,19 +111,25 @@ class Setting:
     also: tuple[str, ...] = ()
     names: str = ""
     formerly: Former | None = None
+    needs: Needs = field(default_factory=dict)
 
 
-def leaves(settings: type, prefix: str = "") -> Iterator[Setting]:
-    """Every leaf setting of a settings dataclass, in the order in which it is declared."""
+def leaves(settings: type, prefix: str = "", needs: Needs | None = None) -> Iterator[Setting]:
+    """Every leaf setting of a settings dataclass, in the order in which it is declared.
+
+    Args:
+        needs: what the whole dataclass needs; see `group`.
+    """
     hints = typing.get_type_hints(settings)
     for declared in dataclasses.fields(settings):
         kind = hints[declared.name]
         key = prefix + declared.name
+        about = dict(declared.metadata)
+        about["needs"] = {**(needs or {}), **about.get("needs", {})}
         if dataclasses.is_dataclass(kind):
             assert isinstance(kind, type)
-            yield from leaves(kind, f"{key}.")
+            yield from leaves(kind, f"{key}.", about["needs"])
             continue
-        about = dict(declared.metadata)
         also = about.get("also", ())
         flags = about.pop("flags", ())
         if not flags and not prefix:
@@ -168,6 +191,49 @@ def from_plain(settings: type, values: dict[str, Any], where: str = "") -> Any:
     return settings(**given)
 
 
+def value_at(settings: Any, key: str) -> Any:
+    """The value of a dotted key in an instance of a settings dataclass."""
+    for name in key.split("."):
+        settings = getattr(settings, name)
+    return settings
+
+
+def without_effect(settings: Any, typed: Collection[str] = ()) -> Iterator[tuple[Setting, str]]:
+    """(setting, key of the setting that leaves it without effect) of every setting that was given
+    for nothing.
+
+    Args:
+        settings: an instance of a command's settings dataclass.
+        typed: keys that count as given even with their default value.
+    """
+    for one in leaves(type(settings)):
+        if one.key not in typed and value_at(settings, one.key) == one.default:
+            continue
+        for key, values in one.needs.items():
+            other = value_at(settings, key)
+            entries = other if isinstance(other, list) and other else [other]
+            if not (any(entry in values for entry in entries) if values else other):
+                yield one, key
+                break
+
+
+def check_effect(settings: Any, typed: Collection[str] = ()) -> None:
+    """Refuses a setting that was given and has no effect with the others; see `without_effect`.
+
+    Raises:
+        UsageError: naming both settings.
+    """
+    for one, key in without_effect(settings, typed):
+        values = " or ".join(f"{key}={_as_typed(value)}" for value in one.needs[key])
+        raise UsageError(
+            f"{one.flags[0] if one.flags else one.key} has no effect",
+            got=f"{one.key}={_as_typed(value_at(settings, one.key))} with "
+            f"{key}={_as_typed(value_at(settings, key))}",
+            want=values or f"another {key}",
+            hint=f"leave {one.key} out",
+        )
+
+
 def with_new_names(
     settings: type, values: dict[str, Any], say: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
@@ -208,6 +274,13 @@ def _node(values: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
     for part in path:
         values = values.setdefault(part, {})
     return values
+
+
+def _as_typed(value: Any) -> str:
+    """A value as one would type it after `key=`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def _check(key: str, value: Any, kind: Any, about: Any) -> None:

@@ -1,0 +1,59 @@
+"""A setting can say which other setting it needs; given for nothing, it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from encoderlab.errors import UsageError
+from encoderlab.settings.commands import COMMANDS
+from encoderlab.settings.setting import check_effect, group, leaves, setting, without_effect
+
+
+@dataclass
+class _Inner:
+    steps: int = setting(5, "", needs={"loss": ("critic", "both")})
+    weight: float = setting(1.0, "", needs={"ratio": ()})
+
+
+@dataclass
+class _Outer:
+    loss: str = setting("none", "")
+    ratio: float = setting(0.5, "")
+    images: list[str] = setting([], "")
+    drawn: int = setting(10, "", needs={"images": ([], "synthetic")})
+    inner: _Inner = group(_Inner, needs={"loss": ("critic",)})
+
+
+@pytest.mark.parametrize(
+    ("settings", "without"),
+    [
+        (_Outer(), []),
+        (_Outer(inner=_Inner(steps=6)), [("inner.steps", "loss")]),
+        (_Outer(loss="both", inner=_Inner(steps=6)), []),  # its own needs, not its group's
+        (_Outer(loss="both", inner=_Inner(weight=2)), [("inner.weight", "loss")]),
+        (_Outer(loss="critic", ratio=0, inner=_Inner(6, 2)), [("inner.weight", "ratio")]),
+        (_Outer(images=["a", "synthetic"], drawn=3), []),
+        (_Outer(images=["a"], drawn=3), [("drawn", "images")]),
+    ],
+)
+def test_a_setting_that_needs_another_is_without_effect_where_that_is_not_so(settings, without):
+    assert [(one.key, key) for one, key in without_effect(settings)] == without
+
+
+def test_the_default_counts_as_given_where_it_was_typed():
+    assert [one.key for one, _ in without_effect(_Outer(), {"inner.steps"})] == ["inner.steps"]
+    with pytest.raises(UsageError) as error:
+        check_effect(_Outer(), {"inner.steps"})
+    assert (error.value.got, error.value.want) == ("inner.steps=5 with loss=none",
+                                                   "loss=critic or loss=both")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_setting_needs_is_a_setting_of_the_command(name):
+    settings = {one.key: one for one in leaves(COMMANDS[name].settings)}
+    for one in settings.values():
+        for key, values in one.needs.items():
+            choices = settings[key].choices
+            assert not choices or set(values) <= set(choices), (one.key, key)
