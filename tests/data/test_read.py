@@ -18,6 +18,7 @@ from PIL import Image
 from encoderlab.data import Sample, read_samples, split_by_image
 from encoderlab.data.csv_table import read_csv, read_labels
 from encoderlab.data.decode import ImageError
+from encoderlab.data.read import read_parts
 from encoderlab.data.vlm_dataset import TYPED_SETS, VLMDataset
 from encoderlab.errors import MissingError, UsageError
 
@@ -256,3 +257,13 @@ def test_a_path_that_no_file_can_have_is_a_file_that_cannot_be_read() -> None:
         sample.content()
     with pytest.raises(ImageError):
         sample.load()
+
+
+def test_a_root_of_paths_is_said_to_do_nothing_where_no_paths_are_listed(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read_samples(world / "captions.csv", world)
+    assert "no effect" not in capsys.readouterr().err
+    for read in (read_samples, lambda *given: list(read_parts(*given))):
+        read(world / "images", "elsewhere")
+        assert capsys.readouterr().err.count("img_root=elsewhere has no effect") == 1

@@ -12,6 +12,7 @@ from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
 from encoderlab.data.shards import existing, read_shard, read_shards, shards_of
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.progress import note
 
 KINDS_OF_DATA = "a CSV, a JSONL, a folder of images, or shards (.tar, .parquet)"
 # Samples that are looked at together: enough to keep every worker busy, few enough to hold.
@@ -30,11 +31,13 @@ def read_samples(source: str | Path, img_root: str | Path | None = None) -> list
         UsageError: it is something else, or its content is wrong.
     """
     shards = shards_of(source)
+    path = Path(source)
     if shards:
+        _warn_of_root(img_root, source)
         existing(shards)
         return read_shards(shards)
-    path = Path(source)
     if path.is_dir():
+        _warn_of_root(img_root, source)
         return read_folder(path)
     if not path.exists():
         raise MissingError("no such data", got=str(source), want=f"{KINDS_OF_DATA} that exists")
@@ -44,6 +47,11 @@ def read_samples(source: str | Path, img_root: str | Path | None = None) -> list
     if ending in (".jsonl", ".ndjson"):
         return read_chat(path, img_root)
     raise UsageError("unknown kind of data", got=str(source), want=KINDS_OF_DATA)
+
+
+def _warn_of_root(img_root: str | Path | None, source: str | Path) -> None:
+    if img_root is not None:
+        note(f"warning: img_root={img_root} has no effect: {source} is no list of image paths")
 
 
 def read_parts(
@@ -60,6 +68,7 @@ def read_parts(
     if not shards:
         yield read_samples(source, img_root)
         return
+    _warn_of_root(img_root, source)
     existing(shards)
     part: list[Sample] = []
     for shard in shards:

@@ -22,6 +22,8 @@ from encoderlab.metrics.score import tells_nothing
 from encoderlab.models.hub import looks_like_path, no_such_folder
 from encoderlab.processes import mine
 from encoderlab.progress import note
+from encoderlab.settings.setting import check_effect
+from encoderlab.settings.train import Train
 
 HELD_OUT = 0.05  # share of images kept for validation where no --val-csv is given
 MOST_HELD_OUT = 5000  # and never more: recall among a hundred thousand takes longer than it tells
@@ -182,6 +184,13 @@ def run(
         activation=activation,
     )  # fmt: skip
     shape = _shape(image_encoder, preset, **given)
+    check_effect(
+        Train(
+            image_encoder=image_encoder, patch_size=patch_size, vision_layers=vision_layers,
+            patch_dropout=patch_dropout, tokenizer=tokenizer, vocab_size=vocab_size, logger=logger,
+            wandb_project=wandb_project,
+        )
+    )  # fmt: skip
     classes = class_names(zero_shot_classes) if zero_shot_classes.strip() else []
     samples = ahead(_samples, train_csv, val_csv, img_root)
     resumed = ahead(checkpoint_to_resume, resume, loop.NAMES)
