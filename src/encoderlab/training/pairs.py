@@ -91,8 +91,8 @@ class Pairs(Dataset):
         units = None if self.units is None else self.units.of.tobytes()
         return {
             "images": images_digest(self.samples, self._given),
-            "captions": _digest(repr(sample.texts).encode() for sample in self.samples),
-            "reading order": "by row" if units is None else f"by shard ({_digest([units])})",
+            "captions": digest_of(repr(sample.texts).encode() for sample in self.samples),
+            "reading order": "by row" if units is None else f"by shard ({digest_of([units])})",
         }
 
     def __getitem__(self, index: int) -> Batch:
@@ -179,10 +179,11 @@ def images_digest(samples: Sequence[Sample], pixels: np.ndarray | None = None) -
                 return str(image).encode() if pixels is None else pixels[number].tobytes()
         return samples[number].content()
 
-    return _digest(mark(number) for number in range(len(samples)))
+    return digest_of(mark(number) for number in range(len(samples)))
 
 
-def _digest(parts: Iterable[bytes]) -> str:
+def digest_of(parts: Iterable[bytes]) -> str:
+    """A digest of byte strings, in their order."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(f"{len(part)} ".encode())
