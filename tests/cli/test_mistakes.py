@@ -71,7 +71,7 @@ MISTAKES = [
 MISSING = [
     ("tokens --config-name=my_confg", "my_confg"),
     ("train --config-dir nowhere", "nowhere"),
-    ("rerun nowhere", "no run in this folder"),
+    ("rerun nowhere", "no such folder"),
 ]
 
 

@@ -422,7 +422,7 @@ def _tokenizer(kind: str, texts: list[str], vocab_size: int, context_length: int
 
     if Path(kind).is_dir():
         return Tokenizer.from_folder(Path(kind), context_length)
-    if looks_like_path(kind):
+    if "/" in kind or looks_like_path(kind):
         raise no_such_folder(kind, "bpe, char, or a folder with tokenizer files")
     return Tokenizer.train(kind, texts, vocab_size, context_length)
 

@@ -100,6 +100,7 @@ class RetrievalValidation:
             names = F.normalize(model.encode_text(tokens).float(), dim=-1).cpu().numpy()
             scores = image_vectors[self.labelled] @ names.T
             metrics["zero_shot/top1"] = float(classification(scores, self.answers).top1)
+            metrics["zero_shot/top1/chance"] = 1 / len(self.classes)
         recalls = [
             value
             for name, value in metrics.items()
