@@ -39,6 +39,22 @@ MISTAKES = [
     ("speed --batch-sizes 1 0", "at least 1"),
     ("tokens model.nam=x", "Did you mean `model.name`?"),
     ("search a -k 0", "at least 1"),
+    ("train --image-encoder resnet --patch-size 16", "--patch-size has no effect"),
+    ("train --image-encoder resnet --vision-layers 2", "image_encoder=vit"),
+    ("train --image-encoder resnet --patch-dropout 0.5", "--patch-dropout has no effect"),
+    ("train --tokenizer folder --vocab-size 300", "tokenizer=bpe or tokenizer=char"),
+    ("train --wandb-project mine", "logger=wandb"),
+    ("train --wandb-project mine --logger none", "logger=wandb"),
+    ("index photos --recall 0.9", "ann=true"),
+    ("index photos --recall 0.95", "ann=true"),
+    ("features ls --encoders tiny-clip", "action=extract"),
+    ("features verify photos", "action=extract or action=delete"),
+    ("features delete all --batch-size 8", "action=extract"),
+    ("features extract photos --workers 2", "engine=ray"),
+    ("stream pairs.tar --workers 2", "engine=ray"),
+    ("e2e --scores mine.csv --epochs 10", "scores=null"),
+    ("tokens output.save_visualizations=false output.dpi=300", "output.dpi has no effect"),
+    ("tokens output.save_visualizations=false visualization.cmap=hot", "has no effect"),
     ("search two words", "in quotes"),
     ("ls encoder", "Did you mean 'encoders'?"),
     ("train hydra/launcher=jobli -m epochs=1,2", "hydra/launcher"),
@@ -54,7 +70,7 @@ MISTAKES = [
 MISSING = [
     ("tokens --config-name=my_confg", "my_confg"),
     ("train --config-dir nowhere", "nowhere"),
-    ("rerun nowhere", "no run in this folder"),
+    ("rerun nowhere", "no such folder"),
 ]
 
 

@@ -230,6 +230,43 @@ def test_other_settings_cannot_be_resumed(fabric, sets, tmp_path):
         other.resume(tmp_path / "checkpoints" / "latest.pt")
 
 
+@pytest.mark.parametrize("side", ["training", "validation"])
+def test_other_tokens_of_the_same_number_cannot_be_resumed(fabric, sets, tmp_path, side):
+    trained(fabric, sets, tmp_path, epochs=1)
+    other = [TokensInMemory(one.tokens) for one in sets]
+    number = ("training", "validation").index(side)
+    other[number] = TokensInMemory(other[number].tokens.flip(0))
+    again = CompressorTrainer(
+        SHAPE, *other, Recipe(epochs=1, batch_size=20, n_critic=2, distribution="wgan"), fabric,
+        tmp_path,
+    )  # fmt: skip
+    with pytest.raises(UsageError) as error:
+        again.resume(tmp_path / "checkpoints" / "latest.pt")
+    assert error.value.got == f"other {side} images"
+
+
+def test_a_finished_run_goes_on_for_more_epochs_in_another_folder(fabric, sets, tmp_path):
+    run, done = trained(fabric, sets, tmp_path / "a", epochs=1, wgan_weight=0)
+    assert run.finished
+
+    def resumed(epochs):
+        recipe = Recipe(
+            epochs=epochs, batch_size=20, n_critic=2, distribution="wgan", wgan_weight=0
+        )
+        again = CompressorTrainer(SHAPE, *sets, recipe, fabric, tmp_path / f"b{epochs}")
+        again.resume(tmp_path / "a" / "checkpoints" / "latest.pt")
+        return again, again.run()
+
+    same, same_run = resumed(1)
+    assert (same.finished, same_run.history) == (True, done.history)
+    best = Compressor.from_pretrained(tmp_path / "b1")  # whose export was never written
+    kept = Compressor.from_pretrained(tmp_path / "a")
+    assert best.about == kept.about
+    longer, longer_run = resumed(2)
+    assert longer_run.step == 20 and longer_run.history[:2] == done.history
+    assert "followed the learning rate of a run of 1 epochs" in longer.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [

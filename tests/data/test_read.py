@@ -19,6 +19,7 @@ from encoderlab.data import Sample, read_samples, split_by_image
 from encoderlab.data.csv_table import read_csv, read_labels, rows_of
 from encoderlab.data.decode import ImageError
 from encoderlab.data.folder import read_folder
+from encoderlab.data.read import read_parts
 from encoderlab.data.sample import contents, first_of_each, merge_copies
 from encoderlab.data.vlm_dataset import TYPED_SETS, VLMDataset
 from encoderlab.errors import MissingError, UsageError
@@ -292,6 +293,16 @@ def test_a_path_that_no_file_can_have_is_a_file_that_cannot_be_read() -> None:
         sample.content()
     with pytest.raises(ImageError):
         sample.load()
+
+
+def test_a_root_of_paths_is_said_to_do_nothing_where_no_paths_are_listed(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read_samples(world / "captions.csv", world)
+    assert "no effect" not in capsys.readouterr().err
+    for read in (read_samples, lambda *given: list(read_parts(*given))):
+        read(world / "images", "elsewhere")
+        assert capsys.readouterr().err.count("img_root=elsewhere has no effect") == 1
 
 
 # -- CSV as people have them ---------------------------------------------------------------------

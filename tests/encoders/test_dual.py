@@ -80,7 +80,10 @@ def test_the_users_own_alias_names_a_folder(clip_folder: Path, tmp_path: Path, m
     ("name", "error", "says"),
     [
         ("siglp", MissingError, "unknown model.*'siglip'"),
-        ("./none", MissingError, "unknown model"),
+        *[
+            (name, MissingError, "no such folder")
+            for name in ("./none", "none/", "/none/a", "~/none", "outputs/none/b", "tests/none")
+        ],
         ("google/siglip-base-patch16-224", MissingError, "hub cannot be reached"),
     ],
 )

@@ -53,7 +53,8 @@ def test_captions_that_repeat_are_said(world: Path, clip_folder: Path, tmp_path:
     table.write_text("image_path,caption\n" + "".join(f"{name},the same\n" for name in names))
     result = evaluate.run(csv=str(table), img_root=str(world), model=str(clip_folder))
     assert result.retrieval.distinct_captions == 1
-    assert result.retrieval.image_to_text.recall[1].value == 1.0
+    recall = result.retrieval.image_to_text.recall[1]
+    assert recall.value is None and "every order of 1 candidates" in str(recall.undefined)
     assert any("95.0% of the captions repeat" in warning for warning in result.warnings)
 
 
@@ -96,6 +97,38 @@ def test_the_accuracy_counts_a_copied_image_once(
     assert found.accuracy.to_json() == once.accuracy.to_json()
     assert found.accuracy.top1.n == 20
     assert any("12 images copy another one" in one for one in found.warnings)
+
+
+@pytest.mark.parametrize(("images", "moved"), [(1, "100"), (4, "25"), (9, "11"), (10, None)])
+def test_a_recall_of_few_images_is_doubted(
+    world: Path, clip_folder: Path, tmp_path: Path, images: int, moved: str | None
+) -> None:
+    table = tmp_path / "few.csv"
+    names = [sample.id for sample in read_samples(world / "captions.csv")][:images]
+    rows = [f"{name},picture {i}" for i, name in enumerate(names)]
+    table.write_text("\n".join(["image_path,caption", *rows]))
+    result = evaluate.run(csv=str(table), img_root=str(world), model=str(clip_folder))
+    said = [one for one in result.warnings if "fewer than 10" in one]
+    assert bool(said) == (moved is not None) and all(f"by {moved} points" in one for one in said)
+    assert all(f"! {one}" in result.to_text() for one in result.warnings)
+    # One right answer each: chance of Recall@K is K / images, and undefined where that reaches 1.
+    easy = [k for k in (1, 5, 10) if 0.5 < k / images < 1]
+    assert any("Recall@5" in one for one in result.warnings) == (5 in easy)
+    assert (result.retrieval.image_to_text.recall[1].value is None) == (images == 1)
+
+
+def test_an_accuracy_of_few_images_or_of_one_class_is_doubted(
+    world: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    kind = KINDS.split(",")[0]
+    for number in range(3):
+        source = sorted((world / "images" / kind).iterdir())[number]
+        (tmp_path / kind).mkdir(exist_ok=True)
+        (tmp_path / kind / source.name).write_bytes(source.read_bytes())
+    result = classify.run(image_dir=str(tmp_path), classes=KINDS, model=str(clip_folder))
+    few, alone = result.warnings
+    assert "on 3 images, fewer than 10" in few and f"all answers are {kind!r}" in alone
+    assert f"! {alone}" in result.to_text()
 
 
 def test_evaluate_without_captions_or_images(world: Path, clip_folder: Path, tmp_path) -> None:

@@ -68,6 +68,9 @@ def test_ranks_equal_those_of_sorting_with_ties_against_us(world) -> None:
     i2t, t2i = _brute(image, text, list(owner), words)
     found = retrieval(image, text, image_of_text=owner, texts=words, cutoffs=(1, 2))
     for direction, expected in ((found.image_to_text, i2t), (found.text_to_image, t2i)):
+        if direction.mrr.value is None:  # nothing but right candidates: rank 1 whatever the order
+            assert set(expected) == {1} and direction.recall[1].value is None
+            continue
         assert direction.mrr.value == pytest.approx(np.mean([1 / r for r in expected]))
         assert direction.median_rank.value == np.median(expected)
         if direction.recall[1].value is not None:
@@ -97,6 +100,23 @@ def test_a_collapsed_model_gets_no_recall_and_the_optimistic_bound_stands_beside
     recall = retrieval(same, same).image_to_text.recall[1]
     assert recall.value == 0.0
     assert recall.optimistic == 1.0
+
+
+@pytest.mark.parametrize(("images", "each"), [(1, 1), (1, 3), (2, 1), (3, 2)])
+def test_recall_that_no_order_can_miss_has_no_value(images: int, each: int) -> None:
+    """By enumeration: of all orders of the candidates, those without a right one in the top k."""
+    owner = np.repeat(np.arange(images), each)
+    vectors = np.random.default_rng(0).normal(size=(images, 4))
+    found = retrieval(vectors, vectors[owner], image_of_text=owner, cutoffs=(1, 2, 5))
+    for direction, m, right in (
+        (found.image_to_text, images * each, each),
+        (found.text_to_image, images, 1),
+    ):
+        ranks = [min(order[:right]) for order in itertools.permutations(range(1, m + 1))]
+        for k, score in direction.recall.items():
+            can_miss = k <= m and any(rank > k for rank in ranks)
+            assert (score.value is not None) == can_miss, (m, k)
+        assert (direction.mrr.value is None) == (max(ranks) == 1)
 
 
 def test_embeddings_that_are_no_numbers_are_refused() -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
+import encoderlab
 from encoderlab.errors import UsageError
 from encoderlab.settings.commands import COMMANDS
 from encoderlab.settings.setting import check_effect, group, leaves, setting, without_effect
+from encoderlab.settings.tokens import Output, Visualization
 
 
 @dataclass
@@ -48,6 +50,30 @@ def test_the_default_counts_as_given_where_it_was_typed():
         check_effect(_Outer(), {"inner.steps"})
     assert (error.value.got, error.value.want) == ("inner.steps=5 with loss=none",
                                                    "loss=critic or loss=both")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("run", "given", "names"),
+    [
+        (encoderlab.train, {"image_encoder": "resnet", "patch_size": 8}, "--patch-size"),
+        (encoderlab.train, {"logger": "none", "wandb_project": "mine"}, "--wandb-project"),
+        (encoderlab.index, {"recall": 0.5}, "--recall"),
+        (encoderlab.features, {"encoders": ["clip"]}, "--encoders"),
+        (encoderlab.stream, {"data": "pairs.tar", "workers": 2}, "--workers"),
+        (encoderlab.e2e, {"scores": "mine.csv", "epochs": 3}, "--epochs"),
+        (
+            encoderlab.tokens,
+            {
+                "visualization": Visualization(cmap="hot"),
+                "output": Output(save_visualizations=False),
+            },
+            "visualization.cmap",
+        ),
+    ],
+)
+def test_python_refuses_what_the_command_line_refuses(run, given, names):
+    with pytest.raises(UsageError, match=f"{names} has no effect"):
+        run(**given)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -23,7 +23,7 @@ from encoderlab.models.clip import CLIP
 from encoderlab.models.clip.vision import VisionTransformer
 from encoderlab.training.devices import make_fabric
 from encoderlab.training.images import Checked
-from encoderlab.training.loop import Recipe, Trainer
+from encoderlab.training.loop import Recipe, Trainer, Validation
 from encoderlab.training.optimiser import RunningAverage, adamw, learning_rate
 from encoderlab.training.pairs import Pairs, Schedule, positives_of
 from encoderlab.training.preflight import findings
@@ -87,6 +87,71 @@ def test_going_on_from_the_middle_of_an_epoch_gives_the_same_numbers(
         assert torch.equal(value, again.module.state_dict()[name]), name
     assert whole._losses == again._losses
     assert whole.history == again.history
+
+
+@pytest.mark.parametrize(
+    ("scores", "losses", "best"),
+    [
+        ([0.5, 0.5, 0.5], [3.0, 1.0, 2.0], 2),
+        ([0.5, 0.6, 0.5], [1.0, 3.0, 0.1], 2),
+        ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], 1),
+        ([0.0, 0.0, 0.1], [1.0, 0.5, 0.5], 3),
+    ],
+)
+def test_the_best_epoch_has_the_best_score_and_of_equal_ones_the_lower_loss(
+    tmp_path: Path, scores: list[float], losses: list[float], best: int
+) -> None:
+    trainer = _trainer(tmp_path)
+    epochs = iter(zip(scores, losses, strict=True))
+
+    def validate(model) -> Validation:
+        score, loss = next(epochs)
+        trainer._losses[:] = [1.0]  # the training loss has no say here
+        return Validation(score, {"validation_loss": loss})
+
+    trainer.validate = validate
+    trainer.schedule = Schedule(len(trainer.pairs), 8, 3)
+    for epoch in (1, 2, 3):
+        trainer._losses = [1.0] * 3
+        trainer._end_epoch(epoch)
+    assert (trainer.best_epoch, trainer.best_score) == (best, scores[best - 1])
+    kept = checkpoint.read(tmp_path / "checkpoints/best.ckpt")
+    assert kept["history"][-1]["epoch"] == best
+
+
+def test_without_a_score_the_training_loss_decides(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path)
+    trainer.validate = lambda model: Validation(None, {"validation_loss": 0.0})
+    for epoch, loss in ((1, 3.0), (2, 1.0), (3, 2.0)):
+        trainer._losses = [loss] * 3
+        trainer._end_epoch(epoch)
+    assert (trainer.best_epoch, trainer.best_score) == (2, None)
+
+
+@pytest.mark.parametrize("images", [1, 2, 6])
+def test_validation_on_few_images_claims_nothing(world: Path, tmp_path: Path, images: int) -> None:
+    few = tmp_path / "few.csv"
+    rows: dict[str, list[str]] = {}
+    head, *lines = (world / "captions.csv").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        rows.setdefault(line.split(",")[0], []).append(line)
+    chosen = [line for name in list(rows)[:images] for line in rows[name]]
+    few.write_text("\n".join([head, *chosen]), encoding="utf-8")
+    given = {"train_csv": str(world / "captions.csv"), "val_csv": str(few), "img_root": str(world),
+             "epochs": 1, "batch_size": 8, "image_size": 32, "vision_layers": 1, "text_layers": 1,
+             "vocab_size": 300, "device": "cpu", "logger": "none", "precision": "fp32"}  # fmt: skip
+    result = experiment.run(out=tmp_path / "run", **given)
+    assert (result.val_images, result.val_captions) == (images, len(chosen))
+    assert any(f"validation on {images} image" in one and "fewer than 10" in one
+               for one in result.warnings)  # fmt: skip
+    chances = {n: v for n, v in result.history[0].items() if n.endswith("chance")}
+    assert all(chance < 1 for chance in chances.values())
+    assert bool(chances) == (images > 1) and (result.best_score is None) == (images == 1)
+    for direction in ("image_to_text", "text_to_image"):
+        for k in (1, 5, 10):
+            if chances.get(f"{direction}/R@{k}/chance", 0) > 0.5:
+                assert "so it tells nothing" in result.to_text()
+    assert "(chance 100.0%" not in result.to_text()
 
 
 def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from encoderlab.json_text import record_in
 from encoderlab.models import checkpoint
 from encoderlab.models.token_compressor import AutoencoderShape, TokenAutoencoder
 from encoderlab.models.token_grid import Grid, window_of
+from encoderlab.progress import note
 from encoderlab.whole_files import replacing, write_whole
 
 MOST_SIDE = 1024  # rows or columns of tokens: more than any encoder gives
@@ -111,7 +112,8 @@ class Compressor(Method):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Compressor:
-        """The compressor in a folder, or a shipped one by its name.
+        """The compressor in a folder, or a shipped one by its name; of a run that was interrupted,
+        that of its best epoch so far.
 
         Raises:
             MissingError: nothing is there.
@@ -120,6 +122,11 @@ class Compressor(Method):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        best = Path(folder).expanduser() / "checkpoints" / "best_model.pt"
+        exported = best.parents[1] / "compressor" / CONFIG
+        if str(folder) not in shipped() and best.is_file() and not exported.is_file():
+            note(f"{folder}: the run is not finished; its best epoch so far is taken")
+            return cls.from_checkpoint(best)
         place = _place(folder)
         try:
             described = record_in(place / CONFIG)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from encoderlab.encoders.vision import VisionEncoder, stack
 from encoderlab.features.extract import StoredFeatures
 from encoderlab.features.pipeline import Decoded, decode_for, decoding_threads
 from encoderlab.progress import progress
+from encoderlab.training.pairs import digest_of, images_digest
 
 LOOKED_AT = 256
 
@@ -28,6 +30,10 @@ class TokenSource(Protocol):
 
     def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
         """The tokens of some images, fp32 or the format that they are stored in."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest of what the tokens are of: equal ones, in the same order, have the same."""
         ...
 
 
@@ -42,6 +48,10 @@ class TokensInMemory:
 
     def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
         return self.tokens[list(indices)]
+
+    def fingerprint(self) -> str:
+        rows = (row.contiguous().cpu().view(torch.uint8) for row in self.tokens)
+        return digest_of(row.numpy().tobytes() for row in rows)
 
 
 class StoredTokens:
@@ -59,6 +69,9 @@ class StoredTokens:
 
     def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
         return self.features.batch(indices, self.kind)
+
+    def fingerprint(self) -> str:
+        return digest_of(self.features.digests)
 
 
 class FreshTokens:
@@ -93,6 +106,9 @@ class FreshTokens:
         seen = self.encoder.encode_pixels(stack(pixels), layers=[self.layer])
         # A plain copy: what inference mode made cannot be trained on.
         return seen.layers[self.layer].clone()
+
+    def fingerprint(self) -> str:
+        return images_digest(self.samples)
 
     def _decoded(self, samples: Sequence[Sample]) -> list[Decoded | str]:
         with decoding_threads() as pool:

@@ -51,6 +51,14 @@ from encoderlab.progress import note, progress
 from encoderlab.settings.compress import DISTRIBUTIONS
 from encoderlab.training.optimiser import learning_rate
 from encoderlab.training.pairs import Schedule, check_batch
+from encoderlab.training.resuming import (
+    Names,
+    best_is_gone,
+    best_unknown,
+    bring_best,
+    check_resumed,
+    longer_run,
+)
 from encoderlab.training.together import (
     agreed,
     anyone,
@@ -65,6 +73,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from lightning.fabric.loggers.logger import Logger
 
+NAMES = Names("best_model.pt", "checkpoint_epoch_{}.pt", "latest.pt", FORMAT)
 STARTS = ("block_pca", "average")
 STANDARDISED = ("channel", "all")
 # Tokens for the standardisation and the start; a pairwise distance sees fewer.
@@ -193,6 +202,10 @@ class CompressorTrainer:
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_score = 0, (math.inf, math.inf)
         self.checks: dict[str, float] = {}
+        self.warnings: list[str] = []
+        self.data = {
+            "training images": train.fingerprint(), "validation images": val.fingerprint(),
+        }  # fmt: skip
         self._sums: dict[str, float] = {}
 
     def _begin(self, tokens: Float[Tensor, "b n c"]) -> bool:
@@ -220,9 +233,12 @@ class CompressorTrainer:
     def resume(self, path: Path) -> None:
         """Takes over the state of a checkpoint written by a run of the same recipe and data.
 
+        More epochs are allowed. The best checkpoint so far is put into the run's own folder.
+
         Raises:
             UsageError: it was written with another recipe, shape or encoder, or other data, or is
                 damaged.
+            MissingError: the run is finished, and its best checkpoint is gone.
         """
         record = checkpoint.read(path, FORMAT)
         try:
@@ -231,18 +247,27 @@ class CompressorTrainer:
             raise
         except checkpoint.WRONG as error:
             raise checkpoint.incomplete(path, error) from error
+        writes = self.fabric.is_global_zero
+        if not self.history or bring_best(path, self.folder, self.best_epoch, NAMES, writes):
+            return
+        if self.finished:
+            raise best_is_gone(path, self.best_epoch, NAMES)
+        self.warnings.append(best_unknown(self.best_epoch))
+        note(f"warning: {self.warnings[-1]}")
+        self.best_epoch, self.best_score = 0, (math.inf, math.inf)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps of the schedule are done."""
+        return self.step >= self.schedule.total_steps
 
     def _take_over(self, record: dict[str, Any]) -> None:
         now, before = self._identity(), record["identity"]
-        for key, value in now.items():
-            if value != before.get(key):
-                raise UsageError(
-                    "the checkpoint was trained with other settings, so resuming would not give "
-                    "the same numbers",
-                    got=f"{key}={value}",
-                    want=f"{key}={before.get(key)}",
-                    hint="resume with the settings in the run's config.yaml, or start a new run",
-                )
+        check_resumed(now, before, self.data, record.get("data"))
+        self.warnings = list(record.get("warnings", []))
+        if now["epochs"] != before["epochs"]:
+            self.warnings.append(longer_run(record["step"], before["epochs"], now["epochs"]))
+            note(f"warning: {self.warnings[-1]}")
         self.model.load_state_dict(record["weights"])
         self.critics.load_state_dict(record["critics"])
         self.optimiser.load_state_dict(record["optimiser"])
@@ -291,7 +316,7 @@ class CompressorTrainer:
                     self._end_epoch(self.step // per_epoch)
                     saved_at = time.monotonic()
                 elif due or stops:
-                    self._save("latest.pt")
+                    self._save(NAMES.latest)
                     saved_at = time.monotonic()
                 if stops and self.step < total:
                     raise stop.leave(
@@ -566,10 +591,10 @@ class CompressorTrainer:
             f"cosine {found['cosine']:.4f}  sliced Wasserstein {found['sliced_wasserstein']:.3f} "
             f"(floor {found['sliced_wasserstein_floor']:.3f}){'  (best)' if better else ''}"
         )
-        best = ["best_model.pt"] if better else []
-        own = [f"checkpoint_epoch_{epoch}.pt"] if epoch else []
+        best = [NAMES.best] if better else []
+        own = [NAMES.epoch.format(epoch)] if epoch else []
         # The state to resume from comes last: a run killed before it does this epoch again.
-        self._save(*best, *own, "latest.pt")
+        self._save(*best, *own, NAMES.latest)
 
     def _due(self, saved_at: float) -> bool:
         if self.save_every is not None:
@@ -590,6 +615,8 @@ class CompressorTrainer:
             return
         record = {
             "identity": self._identity(),
+            "data": self.data,
+            "warnings": self.warnings,
             "weights": self.model.state_dict(),
             "critics": self.critics.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -608,7 +635,7 @@ class CompressorTrainer:
     def _refuse_divergence(self, value: float, what: str) -> None:
         if math.isfinite(value):
             return
-        kept = self.folder / "latest.pt"
+        kept = self.folder / NAMES.latest
         error = WorkError(
             f"{what} is {value} at step {self.step + 1}, so the run was stopped",
             want="a finite loss",

@@ -41,11 +41,13 @@ def read_samples(source: str | Path, img_root: str | Path | None = None) -> Samp
 
 def _read(source: str | Path, img_root: str | Path | None) -> Samples:
     shards = shards_of(source)
+    path = Path(source)
     if shards:
+        _warn_of_root(img_root, source)
         existing(shards)
         return read_shards(shards)
-    path = Path(source)
     if path.is_dir():
+        _warn_of_root(img_root, source)
         return read_folder(path)
     if not path.exists():
         raise MissingError("no such data", got=str(source), want=f"{KINDS_OF_DATA} that exists")
@@ -55,6 +57,11 @@ def _read(source: str | Path, img_root: str | Path | None) -> Samples:
     if ending in (".jsonl", ".ndjson"):
         return read_chat(path, img_root)
     raise UsageError("unknown kind of data", got=str(source), want=KINDS_OF_DATA)
+
+
+def _warn_of_root(img_root: str | Path | None, source: str | Path) -> None:
+    if img_root is not None:
+        note(f"warning: img_root={img_root} has no effect: {source} is no list of image paths")
 
 
 def read_parts(
@@ -71,6 +78,7 @@ def read_parts(
     if not shards:
         yield read_samples(source, img_root)
         return
+    _warn_of_root(img_root, source)
     existing(shards)
     part = Samples()
     for shard in shards:

@@ -5,16 +5,18 @@ Reads a configuration, never a weight (except to fingerprint it).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from encoderlab.errors import MissingError, UsageError, did_you_mean
+from encoderlab.errors import EncoderLabError, MissingError, UsageError, did_you_mean
 from encoderlab.models.folder import read_record
-from encoderlab.models.hub import local_folder
+from encoderlab.models.hub import local_folder, looks_like_path, no_such_folder
+from encoderlab.progress import note
 from encoderlab.settings.aliases import encoder_aliases, llm_aliases
 
 ZOO = Path(__file__).parent.parent / "zoo"
@@ -93,11 +95,11 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
             )
         return Checkpoint(text, path, "training", TRAINING)
     if path.is_dir():
-        best = path / "checkpoints" / "best.ckpt"
-        if best.is_file():
-            return Checkpoint(text, best, "training", TRAINING)
-        return _folder(text, path, "folder")
-    if text.count("/") == 1 and not text.startswith((".", "~", "/")):
+        trained = _of_training_run(text, path)
+        return _folder(text, path, "folder") if trained is None else trained
+    if looks_like_path(text):
+        raise no_such_folder(text, "a checkpoint's folder or that of a training run")
+    if text.count("/") == 1:
         return _folder(text, local_folder(text, code=code), "hub")
     known = [*embedded_models(language), *aliases]
     near = did_you_mean(text, known)
@@ -107,6 +109,34 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
         want=f"{near!r}?" if near else f"one of {', '.join(known)}, a folder, or a hub id",
         hint=f"list the known ones: encoderlab ls {'llms' if language else 'encoders'}",
     )
+
+
+def _of_training_run(name: str, folder: Path) -> Checkpoint | None:
+    """The best epoch of a run in `folder`, or its newest state where none has ended yet; None where
+    there is no run."""
+    best, latest = (folder / "checkpoints" / file for file in ("best.ckpt", "latest.ckpt"))
+    found = best if best.is_file() else latest
+    if not found.is_file():
+        return None
+    _say_unfinished(name, found, latest)
+    return Checkpoint(name, found, "training", TRAINING)
+
+
+@functools.cache  # a model is named by several steps of one command
+def _say_unfinished(name: str, found: Path, latest: Path) -> None:
+    from encoderlab.models.checkpoint import read
+
+    record: dict[str, Any] = {}
+    with contextlib.suppress(EncoderLabError):  # only the weights that are taken must be whole
+        record = read(latest, lazily=True)
+    step, total = record.get("step"), record.get("total_steps")
+    if found == latest:
+        note(f"{name}: the run has not ended an epoch; its state after step {step} is taken")
+    elif step is not None and total is not None and step < total:
+        note(
+            f"{name}: the run is not finished, {step} of {total} steps are done; its best epoch so "
+            f"far, {record.get('best_epoch')}, is taken"
+        )
 
 
 def _folder(name: str, path: Path, kind: Kind) -> Checkpoint:

@@ -14,7 +14,7 @@ from encoderlab.data.csv_table import read_labels
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError, did_you_mean
-from encoderlab.experiments.left_out import as_lines, as_records, as_warnings, left_out
+from encoderlab.experiments.left_out import as_records, as_remarks, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text
 from encoderlab.progress import kept_warnings
 from encoderlab.whole_files import write_whole
@@ -80,7 +80,7 @@ class ClassifyResult:
         ]
         if self.accuracy is not None:
             blocks += self._accuracy(self.accuracy)
-        blocks += [self._predictions(), *as_lines(self.skipped)]
+        blocks += [self._predictions(), *as_remarks(self.warnings, self.skipped)]
         return blocks
 
     def to_text(self) -> str:
@@ -155,6 +155,7 @@ def run(
     from encoderlab.encoders.dual import load_dual
     from encoderlab.features.embed import embed_samples
     from encoderlab.metrics.classification import class_vector, classification, probabilities
+    from encoderlab.metrics.score import doubts
 
     if top_k < 1:
         raise UsageError("top_k must be at least 1", got=top_k)
@@ -190,9 +191,16 @@ def run(
     answered = [(key, p.answer) for key, p in zip(keys, predictions, strict=True)]
     known = [i for i in first_of_each(answered) if predictions[i].answer is not None]
     accuracy = None
+    doubtful: tuple[str, ...] = ()
     if known:
         right = np.array([names.index(str(predictions[i].answer)) for i in known])
         accuracy = classification(chances[known], right)
+        doubtful = doubts(len(known), {"top-5": accuracy.top5}, "the accuracy was measured")
+        if len(set(right)) == 1 and len(known) > 1:
+            doubtful += (
+                f"all answers are {names[right[0]]!r}: the accuracy is the recall of that class "
+                "alone, and a model that always says it reaches 100 %",
+            )
     skipped = left_out([*samples.skipped, *embedded.skipped])
     warnings = [*as_warnings(skipped)]
     copies = sum(p.answer is not None for p in predictions) - len(known)
@@ -205,7 +213,7 @@ def run(
         encoder.name, encoder.fingerprint,
         str(encoder.device), encoder.ran_in, tuple(names),
         tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
-        predictions, accuracy, skipped, (*warnings, *warned),
+        predictions, accuracy, skipped, (*doubtful, *warnings, *warned),
     )  # fmt: skip
     if save_csv is not None:
         _save(result, Path(save_csv), top_k)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import UsageError
 from encoderlab.experiments.left_out import (
     LeftOut,
     as_lines,
@@ -188,15 +188,17 @@ def train(
 ) -> CompressResult:
     """Reads or computes the tokens, trains, and keeps the best epoch as a compressor."""
     from encoderlab.compress.compressor import Compressor
-    from encoderlab.compress.trainer import CompressorTrainer, Recipe
+    from encoderlab.compress.trainer import NAMES, CompressorTrainer, Recipe
     from encoderlab.encoders.layers import layer_numbers
     from encoderlab.encoders.vision import load_vision
+    from encoderlab.metrics.score import doubts
     from encoderlab.models.token_compressor import AutoencoderShape
     from encoderlab.models.token_grid import check_grids
     from encoderlab.plots import compress as plots
     from encoderlab.plots.style import save
     from encoderlab.training.devices import make_fabric
     from encoderlab.training.loggers import make_logger
+    from encoderlab.training.resuming import checkpoint_to_resume, finished_run
     from encoderlab.training.together import agreed, ahead, check_same, from_first
 
     folder = Path("outputs/compress") if out is None else out
@@ -208,7 +210,7 @@ def train(
         start=model.compressor.start, standardise=training.standardise,
         grad_clip=training.grad_clip, seed=seed,
     )  # fmt: skip
-    resumed = ahead(_latest, training.resume)
+    resumed = ahead(checkpoint_to_resume, training.resume, NAMES)
     images = ahead(images_of, data)
     fabric = make_fabric(
         device_of(hardware), hardware.devices, hardware.strategy, hardware.precision
@@ -242,6 +244,10 @@ def train(
     val, also_skipped = agreed(fabric, tokens_of, encoder, val_samples, layer, data)
     check_same(fabric, "images", f"{len(tokens)} + {len(val)} of {encoder.fingerprint}")
     agreed(fabric, _check_enough, tokens, val)
+    note(f"validation: {len(val):,} images")
+    doubtful = doubts(len(val), {}, "validation")
+    for warning in doubtful:
+        note(f"warning: {warning}")
     about = {
         "encoder": encoder.name, "fingerprint": encoder.fingerprint, "layer": layer,
         "dtype": encoder.where[1], "cache": data.cache,
@@ -253,6 +259,9 @@ def train(
     if start is not None:
         agreed(fabric, trainer.resume, start)
         note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
+        if trainer.finished:
+            doubtful += (finished_run(trainer.step, recipe.epochs),)
+            note(f"warning: {doubtful[-1]}")
     done = trainer.run()
     row = next(one for one in done.history if one["epoch"] == done.best_epoch)
     validation = {k.removeprefix("val/"): v for k, v in row.items() if k.startswith("val/")}
@@ -274,7 +283,10 @@ def train(
         done.checks, done.history, done.seconds, done.images_per_second,
         _int8_error(encoder, val_samples, layer) if data.cache == "int8" else None,
         left, figures, 
-        (*_learnt(done.best_epoch, len(tokens), done.step, trainer.began), *as_warnings(left)),
+        (
+            *doubtful, *trainer.warnings,
+            *_learnt(done.best_epoch, len(tokens), done.step, trainer.began), *as_warnings(left),
+        ),
     )  # fmt: skip
 
 
@@ -408,18 +420,3 @@ def _int8_error(encoder: VisionEncoder, samples: list[Sample], layer: int) -> fl
 def device_of(hardware: Hardware) -> str:
     """The device by name, from the two settings that name it."""
     return hardware.device if hardware.cuda_device is None else f"cuda:{hardware.cuda_device}"
-
-
-def _latest(resume: str | None) -> Path | None:
-    """The checkpoint to go on from: a file, or the newest state in a run's folder."""
-    if resume is None:
-        return None
-    path = Path(resume)
-    latest = path if path.is_file() else path / "checkpoints" / "latest.pt"
-    if not latest.is_file():
-        raise MissingError(
-            "nothing to resume from",
-            got=str(path),
-            want="a run's folder with checkpoints/latest.pt, or a .pt file",
-        )
-    return latest

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 from encoderlab.experiments.aligned import SHUFFLED, UNTRAINED, Aligned, gather
 from encoderlab.experiments.tables import Block, Table, as_text, notes, score_text
+from encoderlab.settings.align import E2e
+from encoderlab.settings.setting import check_effect
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,8 +163,9 @@ def run(
     Raises:
         MissingError: data, a model or the file of scores is not there.
         UsageError: too few samples, a model twice, features that are not finite, or scores that
-            cannot be read or name none of the encoders and LLMs.
+            cannot be read or name none of the encoders and LLMs, or a setting that has no effect.
     """
+    check_effect(E2e(epochs=epochs, scores=scores))
     brought = None if scores is None else read_scores(scores, encoders, llms)
     aligned = gather(
         encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.data import read_samples
 from encoderlab.errors import UsageError
-from encoderlab.experiments.left_out import as_lines, as_records, as_warnings, left_out
+from encoderlab.experiments.left_out import as_records, as_remarks, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text
 from encoderlab.progress import kept_warnings
 
@@ -69,7 +69,8 @@ class EvaluateResult:
             *[f"with ties counted for it: {text}" for text in self._optimistic()],
         )
         columns = ("measure", "image to text", "text to image", "chance (i2t, t2i)")
-        return [about, Table(columns, tuple(rows), said=said), *as_lines(self.skipped)]
+        remarks = as_remarks(self.warnings, self.skipped)
+        return [about, Table(columns, tuple(rows), said=said), *remarks]
 
     def to_text(self) -> str:
         """What the terminal shows."""
@@ -114,6 +115,7 @@ def run(
     from encoderlab.encoders.dual import load_dual
     from encoderlab.features.embed import embed_samples
     from encoderlab.metrics.retrieval import retrieval
+    from encoderlab.metrics.score import doubts
 
     named = read_samples(csv, img_root).with_texts()
     # A copy of an image would tie with it, and count as another query.
@@ -140,6 +142,15 @@ def run(
             f"{len(named):,} images are copies of {len(samples):,}: the copies of one count as "
             "one image with all their captions"
         )
+    recalls = {
+        f"{name} Recall@{k}": score
+        for name, direction in (
+            ("image to text", found.image_to_text),
+            ("text to image", found.text_to_image),
+        )
+        for k, score in direction.recall.items()
+    }
+    warnings += doubts(found.images, recalls)
     shared = 1 - found.distinct_captions / found.captions
     if shared > 0.01:
         warnings.append(

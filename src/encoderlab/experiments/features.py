@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings, left_out
+from encoderlab.settings.setting import check_effect
+from encoderlab.settings.workbench import Features
 
 if TYPE_CHECKING:
     from encoderlab.features.engines import Engine
@@ -100,7 +102,8 @@ def run(
         target: images for extract; what to delete for delete.
 
     Raises:
-        UsageError: a target that is lacking or not there, or a wrong kind of feature.
+        UsageError: a target that is lacking or not there, a wrong kind of feature, or a setting
+            that has no effect.
         MissingError: images or a model that are not there.
         WorkError: damaged chunks were found, or features cannot be stored.
     """
@@ -108,6 +111,13 @@ def run(
     from encoderlab.features.store import FeatureStore
     from encoderlab.whole_files import require_place
 
+    check_effect(
+        Features(
+            action=action, target=target, encoders=list(encoders), what=list(what),
+            img_root=img_root, batch_size=batch_size, device=device, dtype=dtype, backend=backend,
+            trust_remote_code=trust_remote_code, engine=engine, workers=workers,
+        )
+    )  # fmt: skip
     store = FeatureStore(out or Path("outputs/features"))
     skipped: LeftOut = ()
     done = ""

@@ -11,6 +11,8 @@ from encoderlab.data import read_samples
 from encoderlab.errors import UsageError
 from encoderlab.experiments.left_out import as_records, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text
+from encoderlab.settings import search as settings
+from encoderlab.settings.setting import check_effect
 
 if TYPE_CHECKING:
     from encoderlab.search.approximate import Approximate
@@ -106,8 +108,8 @@ def run(
 
     Raises:
         MissingError: the source, the model or the GPU is not there.
-        UsageError: the index belongs to another model or is damaged, or has too few images for an
-            approximate one.
+        UsageError: the index belongs to another model or is damaged, has too few images for an
+            approximate one, or a setting has no effect.
     """
     from encoderlab.encoders.dual import load_dual
     from encoderlab.search import Index
@@ -115,6 +117,7 @@ def run(
     from encoderlab.search.place import Place
     from encoderlab.whole_files import require_place
 
+    check_effect(settings.Index(ann=ann, recall=recall))
     if ann and not 0 < recall <= 1:  # before anything is embedded for nothing
         raise UsageError("recall is a share", got=recall, want="more than 0 and at most 1")
     place = Place(db)  # a wrong address is refused before a model is loaded

@@ -33,6 +33,12 @@ def as_lines(images: LeftOut) -> list[str]:
     return lines
 
 
+def as_remarks(warnings: Sequence[str], images: LeftOut) -> list[str]:
+    """What the terminal shows of a result's warnings, the images that were left out last."""
+    counted = as_warnings(images)
+    return [f"! {one}" for one in warnings if one not in counted] + as_lines(images)
+
+
 def as_warnings(images: LeftOut) -> tuple[str, ...]:
     """The warning that a record keeps."""
     if not images:

@@ -125,7 +125,8 @@ def run(
     """Aligns every encoder with every LLM over all pairs of `data`.
 
     Raises:
-        UsageError: no data named, a model twice, or features that are not finite.
+        UsageError: no data named, a model twice, a setting that has no effect, or features that are
+            not finite.
         MissingError: data, a model or Ray is not there.
         WorkError: features cannot be stored, or workers die again and again.
     """
@@ -133,8 +134,10 @@ def run(
     from encoderlab.experiments.aligned import check_names
     from encoderlab.features import engines
     from encoderlab.features.streamed import Streamed
-    from encoderlab.settings.setting import output_folder
+    from encoderlab.settings.align import Stream
+    from encoderlab.settings.setting import check_effect, output_folder
 
+    check_effect(Stream(engine=engine, workers=workers))
     if not data:
         raise UsageError("stream needs pairs", got="no data", want=KINDS_OF_DATA)
     for kind, names in (("encoder", encoders), ("LLM", llms)):

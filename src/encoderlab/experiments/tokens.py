@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.experiments.left_out import LeftOut, as_lines, as_records, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text
-from encoderlab.settings.tokens import Image, Model, Similarity, Visualization
+from encoderlab.settings.setting import check_effect
+from encoderlab.settings.tokens import Image, Model, Similarity, Tokens, Visualization
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +146,8 @@ def run(
 
     Raises:
         MissingError: the image, the model or the GPU is not there.
-        UsageError: an unknown metric, layer, stage, colour map or format; or no readable image.
+        UsageError: an unknown metric, layer, stage, colour map or format, a setting that has no
+            effect, or no readable image.
     """
     import numpy as np
 
@@ -155,6 +157,7 @@ def run(
     from encoderlab.tokens.analyzer import TokenSimilarityAnalyzer
 
     output = output or Output()
+    check_effect(Tokens(visualization=visualization, output=output))
     name = model if isinstance(model, str) else model.name
     path = image.path if isinstance(image, Image) else image
     if output.format not in FORMATS:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import itertools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,41 @@ from typing import Any
 from encoderlab.data import read_samples
 from encoderlab.data.class_names import class_names
 from encoderlab.data.sample import Sample, Skipped
-from encoderlab.errors import MissingError, UsageError
-from encoderlab.experiments.left_out import as_lines, as_warnings, left_out
+from encoderlab.errors import UsageError
+from encoderlab.experiments.left_out import as_warnings, left_out
+from encoderlab.metrics.score import tells_nothing
+from encoderlab.models.hub import looks_like_path, no_such_folder
 from encoderlab.processes import mine
 from encoderlab.progress import note
+from encoderlab.settings.setting import check_effect
+from encoderlab.settings.train import Train
 
 HELD_OUT = 0.05  # share of images kept for validation where no --val-csv is given
 MOST_HELD_OUT = 5000  # and never more: recall among a hundred thousand takes longer than it tells
 MOST_WORKERS = 4  # processes that decode where nobody has said how many
+# Which fields of a model's configuration a setting fixes.
+SHAPE_KEYS = {
+    "image_size": ("vision.image_size",),
+    "patch_size": ("vision.patch_size",),
+    "vision_width": ("vision.width",),
+    "vision_layers": ("vision.layers",),
+    "vision_heads": ("vision.heads",),
+    "text_width": ("text.width",),
+    "text_layers": ("text.layers",),
+    "text_heads": ("text.heads",),
+    "embed_dim": ("embed_dim",),
+    "context_length": ("text.context_length",),
+    "activation": ("vision.activation", "text.activation"),
+}
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run ended with. Recalls are of the best epoch, on the validation pairs."""
+    """What a training run ended with. Recalls are of the best epoch, on the validation pairs.
+
+    Args:
+        best_score: mean of the recalls that are defined; None where none is.
+    """
 
     folder: str
     model: str
@@ -37,10 +60,11 @@ class TrainResult:
     precision: str
     train_pairs: int
     val_images: int
+    val_captions: int
     steps: int
     loss: float
     best_epoch: int
-    best_score: float
+    best_score: float | None
     history: tuple[dict[str, float], ...]
     seconds: float
     pairs_per_second: float
@@ -57,17 +81,22 @@ class TrainResult:
         lines = [
             f"trained {self.parameters / 1e6:.1f} M parameters on {self.train_pairs:,} pairs: "
             f"{self.steps:,} steps, {self.seconds:.0f} s, {self.pairs_per_second:.0f} pairs/s",
-            f"best epoch {self.best_epoch} on {self.val_images:,} held-out images:",
+            f"best epoch {self.best_epoch} on {self.val_images:,} held-out images with "
+            f"{self.val_captions:,} captions:",
         ]
         for direction in ("image_to_text", "text_to_image"):
-            parts = [
-                f"R@{k} {best[f'{direction}/R@{k}']:.1%} (chance "
-                f"{best[f'{direction}/R@{k}/chance']:.1%})"
-                for k in (1, 5, 10)
-                if f"{direction}/R@{k}" in best
-            ]
-            lines.append(f"  {direction.replace('_', ' ')}   " + "   ".join(parts))
-        lines += as_lines(self.skipped)
+            parts = []
+            for k in (1, 5, 10):
+                name = f"{direction}/R@{k}"
+                if name in best:
+                    chance = best[f"{name}/chance"]
+                    nothing = ", so it tells nothing" * tells_nothing(chance)
+                    parts.append(f"R@{k} {best[name]:.1%} (chance {chance:.1%}{nothing})")
+            lines.append(
+                f"  {direction.replace('_', ' ')}   "
+                + ("   ".join(parts) or "recall undefined: no order of so few can be wrong")
+            )
+        lines += [f"! {one}" for one in self.warnings]
         lines.append(f"model: {self.model}")
         lines.append(f"next: encoderlab evaluate --model {self.model} --csv YOUR.csv")
         return "\n".join(lines)
@@ -137,6 +166,7 @@ def run(
     from encoderlab.training.loggers import make_logger
     from encoderlab.training.pairs import Pairs
     from encoderlab.training.preflight import false_negative_share, findings
+    from encoderlab.training.resuming import checkpoint_to_resume, finished_run
     from encoderlab.training.streaming import Units
     from encoderlab.training.together import agreed, ahead, check_same, from_first
     from encoderlab.training.validation import RetrievalValidation
@@ -147,16 +177,24 @@ def run(
         warmup_steps=warmup_steps, grad_clip=grad_clip, loss=loss, patch_dropout=patch_dropout,
         augment=augment, multi_positive=multi_positive, ema=ema, seed=seed,
     )  # fmt: skip
-    shape = _shape(
-        image_encoder, preset, image_size=image_size, patch_size=patch_size,
+    given = dict(
+        image_size=image_size, patch_size=patch_size,
         vision_width=vision_width, vision_layers=vision_layers, vision_heads=vision_heads,
         text_width=text_width, text_layers=text_layers, text_heads=text_heads,
         embed_dim=embed_dim, context_length=context_length, vocab_size=vocab_size,
         activation=activation,
     )  # fmt: skip
+    shape = _shape(image_encoder, preset, **given)
+    check_effect(
+        Train(
+            image_encoder=image_encoder, patch_size=patch_size, vision_layers=vision_layers,
+            patch_dropout=patch_dropout, tokenizer=tokenizer, vocab_size=vocab_size, logger=logger,
+            wandb_project=wandb_project,
+        )
+    )  # fmt: skip
     classes = class_names(zero_shot_classes) if zero_shot_classes.strip() else []
     samples = ahead(_samples, train_csv, val_csv, img_root)
-    resumed = ahead(_latest, resume)
+    resumed = ahead(checkpoint_to_resume, resume, loop.NAMES)
     fabric = make_fabric(device, devices, strategy, precision)
     train_samples, val_samples, unusable = agreed(fabric, samples)
     start = agreed(fabric, resumed)
@@ -165,6 +203,11 @@ def run(
     if start is not None:
         record = agreed(fabric, checkpoint.read, start)
         model = checkpoint.rebuild(start, record, patch_dropout=patch_dropout)
+        named = preset if (preset, image_encoder) != ("tiny", "vit") else ""
+        agreed(
+            fabric, _check_model, model, shape, given, named,
+            "" if tokenizer == "bpe" else tokenizer,
+        )  # fmt: skip
     else:
         texts = [text for sample in train_samples for text in sample.texts]
         # One learns the words for all: two that differ by an entry would train nonsense.
@@ -197,6 +240,9 @@ def run(
     share = false_negative_share(pairs, recipe.batch_size)
     if share and multi_positive:
         note(f"several right answers: {share:.1%} of the rows of a batch; all count as right")
+    captions = sum(len(sample.texts) for sample in val.samples)
+    held_out = "" if val_csv is not None else ", held out of the training data (no --val-csv)"
+    note(f"validation: {len(val.samples):,} images with {captions:,} captions{held_out}")
     for warning in warnings:
         note(f"warning: {warning}")
     validate = agreed(
@@ -205,11 +251,15 @@ def run(
     )  # fmt: skip
     trainer = agreed(
         fabric, loop.Trainer, model, pairs, recipe, fabric, folder, validate=validate,
-        save_every=save_every_steps, workers=num_workers, logger=run_logger,
+        val_pairs=validate.pairs, save_every=save_every_steps, workers=num_workers,
+        logger=run_logger,
     )  # fmt: skip
     if start is not None:
         agreed(fabric, trainer.resume, start)
         note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
+        if trainer.finished:
+            warnings.append(finished_run(trainer.step, epochs))
+            note(f"warning: {warnings[-1]}")
     done = trainer.run()
     unused = left_out(unusable)
     is_vit = shape.vision.__class__.__name__ == "ViTConfig"
@@ -222,6 +272,7 @@ def run(
         precision=str(fabric._precision.precision),
         train_pairs=len(pairs),
         val_images=len(val.samples),
+        val_captions=captions,
         steps=done.step,
         loss=done.loss,
         best_epoch=done.best_epoch,
@@ -301,6 +352,56 @@ def _follow_width(changes: dict[str, Any], base: Any) -> None:
         changes["heads"] = max(1, width // size)
 
 
+def _check_model(model: Any, shape: Any, given: Mapping[str, Any], preset: str, kind: str) -> None:
+    """Refuses a shape or a tokenizer that was asked for and is not that of the resumed model.
+
+    Args:
+        preset: empty where none was asked for.
+        kind: of the tokenizer; empty likewise.
+
+    Raises:
+        UsageError: they differ.
+    """
+    asked, own = _plain(shape), _plain(model.config)
+    wanted = {name: keys for name, keys in SHAPE_KEYS.items() if given.get(name) is not None}
+    if preset:
+        # The vocabulary is as large as its captions made it.
+        wanted[f"preset={preset}"] = tuple(asked.keys() - {"text.vocab_size", "text.end_token_id"})
+    for name, keys in wanted.items():
+        for key in sorted(keys):
+            if key in asked and asked[key] != own.get(key):
+                raise _other_model(f"{name} ({key}={asked[key]})", f"{key}={own.get(key)}")
+    if kind:
+        pipeline = model.tokenizer.pipeline
+        own_kind = {"WordLevel": "char"}.get(type(pipeline.model).__name__, "bpe")
+        if Path(kind).is_dir():
+            vocabulary = _tokenizer(kind, [], 0, model.tokenizer.context_length).pipeline
+            same = vocabulary.get_vocab() == pipeline.get_vocab()
+        else:
+            same = kind == own_kind
+        if not same:
+            raise _other_model(f"tokenizer={kind}", f"the checkpoint's own, {own_kind}")
+
+
+def _other_model(got: str, want: str) -> UsageError:
+    return UsageError(
+        "the checkpoint has another model than was asked for",
+        got=got,
+        want=want,
+        hint="leave the setting out, or start a new run without --resume",
+    )
+
+
+def _plain(shape: Any) -> dict[str, Any]:
+    """The fields of a configuration by dotted names."""
+    record = shape.to_dict()
+    return {"embed_dim": record["embed_dim"]} | {
+        f"{side}.{name}": value
+        for side in ("vision", "text")
+        for name, value in record[side].items()
+    }
+
+
 def _samples(
     train_csv: str, val_csv: str | None, img_root: str | None
 ) -> tuple[list[Sample], list[Sample], list[Skipped]]:
@@ -320,7 +421,6 @@ def _samples(
         return train, merge_copies(val, contents(val)), [*train.skipped, *val.skipped]
     kept, held_out = split_by_image(train, min(HELD_OUT, MOST_HELD_OUT / max(len(train), 1)))
     held_out = merge_copies(held_out, contents(held_out))
-    note(f"validation: {len(held_out)} of the images, held out (no --val-csv was given)")
     return kept, held_out, train.skipped
 
 
@@ -329,6 +429,8 @@ def _tokenizer(kind: str, texts: list[str], vocab_size: int, context_length: int
 
     if Path(kind).is_dir():
         return Tokenizer.from_folder(Path(kind), context_length)
+    if "/" in kind or looks_like_path(kind):
+        raise no_such_folder(kind, "bpe, char, or a folder with tokenizer files")
     return Tokenizer.train(kind, texts, vocab_size, context_length)
 
 
@@ -337,20 +439,3 @@ def _export(folder: Path) -> str:
 
     best = CLIP.from_checkpoint(folder / "checkpoints" / "best.ckpt")
     return str(best.save_pretrained(folder / "export"))
-
-
-def _latest(resume: str | None) -> Path | None:
-    """The checkpoint to go on from: a file, or the newest state in a run's folder."""
-    if resume is None:
-        return None
-    path = Path(resume)
-    if path.is_file():
-        return path
-    latest = path / "checkpoints" / "latest.ckpt"
-    if not latest.is_file():
-        raise MissingError(
-            "nothing to resume from",
-            got=str(path),
-            want="a run's folder with checkpoints/latest.ckpt, or a .ckpt file",
-        )
-    return latest

@@ -79,7 +79,9 @@ def classification(
     ]
     values = [float(score) for score in recall if score.value is not None]
     return Classification(
-        top1=_share(int((rank <= 1).sum()), n, 1 / c),
+        top1=_share(int((rank <= 1).sum()), n, 1 / c)
+        if c > 1
+        else undefined("there is only one class, so every answer is right", n, ACCURACY),
         top5=_share(int((rank <= 5).sum()), n, 5 / c)
         if c > 5
         else undefined(f"there are only {c} classes", n, ACCURACY),

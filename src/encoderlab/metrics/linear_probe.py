@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from encoderlab.errors import UsageError
-from encoderlab.metrics.score import Score, wilson
+from encoderlab.metrics.score import Score, undefined, wilson
 
 FOLDS = 3
 
@@ -61,16 +61,18 @@ def linear_probe(
             for strength in strengths
         ]
         chosen = strengths[int(np.argmax(found))]
-    probe = _probe(chosen)
-    right = probe.fit(features, labels).predict(test_features) == test_labels
     commonest = Counter(labels.tolist()).most_common(1)[0][0]
-    n = len(test_labels)
+    n, estimator = len(test_labels), f"logistic regression, C={chosen:g}, on held-out rows"
+    if set(test_labels.tolist()) == {commonest}:
+        reason = f"all {n} test rows have the commonest label, so guessing it is always right"
+        return undefined(reason, n, estimator)
+    right = _probe(chosen).fit(features, labels).predict(test_features) == test_labels
     return Score(
         float(np.mean(right)),
         *wilson(float(right.sum()), n),
         chance=float(np.mean(test_labels == commonest)),
         n=n,
-        estimator=f"logistic regression, C={chosen:g}, on held-out rows; Wilson interval",
+        estimator=f"{estimator}; Wilson interval",
     )
 
 

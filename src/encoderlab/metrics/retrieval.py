@@ -262,17 +262,26 @@ def _summary(found: _Ranked, cutoffs: Sequence[int]) -> Direction:
         if k > fewest:
             recall[k] = undefined(f"there are only {fewest} candidates", n, RECALL)
             continue
+        chance = found.chance(lambda positives, m, k=k: chance_of_recall(positives, m, k))  # type: ignore[misc]
+        if chance >= 1:
+            recall[k] = undefined(
+                f"every order of {fewest} candidates has a right one among the first {k}", n, RECALL
+            )
+            continue
         hit = against <= k
         low, high = wilson(hit.mean() * (size := _effective_n(hit, group)), size)
         recall[k] = Score(
             float(hit.mean()),
             low,
             high,
-            found.chance(lambda positives, m, k=k: chance_of_recall(positives, m, k)),  # type: ignore[misc]
+            chance,
             n,
             RECALL,
             _where_different(hit.mean(), (favour <= k).mean()),
         )
+    if found.chance(chance_of_mrr) >= 1:
+        always = "every candidate is right, so every order gives rank 1"
+        return Direction(recall, undefined(always, n, MRR), undefined(always, n, MEDIAN), fewest)
     reciprocal = 1 / against
     error = Z95 * math.sqrt(_cluster_variance(reciprocal, group))
     mean = float(reciprocal.mean())

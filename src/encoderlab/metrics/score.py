@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Z95 = 1.959963984540054
+# One of fewer images moves a share by more than ten percentage points.
+FEWEST_IMAGES = 10
+# A share that chance reaches more often than this does not tell a good model from none.
+HIGHEST_CHANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,46 @@ class Score:
 def undefined(reason: str, n: int, estimator: str) -> Score:
     """A score that has no value, and why."""
     return Score(None, None, None, None, n, estimator, undefined=reason)
+
+
+def tells_nothing(chance: float) -> bool:
+    """Whether a share of right answers with this chance is above HIGHEST_CHANCE."""
+    return chance > HIGHEST_CHANCE + 1e-9  # a chance of one half that was computed is not exact
+
+
+def doubts(images: int, shares: Mapping[str, Score], what: str = "measured") -> tuple[str, ...]:
+    """Warnings about shares of right answers that say little about the model.
+
+    Args:
+        images: how many images they were measured on.
+        shares: the scores by name.
+        what: how the sentence about the number of images begins.
+
+    Returns:
+        One sentence for fewer than FEWEST_IMAGES images, and one for all shares whose chance is
+        above HIGHEST_CHANCE; none where both are in order.
+
+    >>> doubts(4, {"Recall@1": Score(1.0, 0.5, 1.0, 0.75, 4, "share")})[1]
+    'chance is above 50 % for Recall@1 (75.0 %), so it tells nothing about the model'
+    """
+    found = []
+    if images < FEWEST_IMAGES:
+        found.append(
+            f"{what} on {images} image{'s' * (images != 1)}, fewer than {FEWEST_IMAGES}: "
+            f"one image more or less moves a share by {100 / max(images, 1):.0f} points"
+        )
+    easy = [
+        f"{name} ({100 * score.chance:.1f} %)"
+        for name, score in shares.items()
+        if score.chance is not None and tells_nothing(score.chance)
+    ]
+    if easy:
+        it = "it tells" if len(easy) == 1 else "they tell"
+        found.append(
+            f"chance is above {100 * HIGHEST_CHANCE:.0f} % for {', '.join(easy)}, so {it} nothing "
+            "about the model"
+        )
+    return tuple(found)
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:

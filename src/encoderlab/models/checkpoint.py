@@ -76,8 +76,11 @@ def write(path: Path, record: dict[str, Any], format: str = FORMAT) -> None:
         torch.save({"format": format, **record}, unfinished)
 
 
-def read(path: Path, format: str = FORMAT) -> dict[str, Any]:
+def read(path: Path, format: str = FORMAT, *, lazily: bool = False) -> dict[str, Any]:
     """What `write` put at `path`, on the CPU.
+
+    Args:
+        lazily: read a tensor's numbers when they are used, for whoever needs the plain values.
 
     Raises:
         MissingError: no such file.
@@ -90,7 +93,7 @@ def read(path: Path, format: str = FORMAT) -> dict[str, Any]:
             want="a file of a run, such as outputs/train/checkpoints/latest.ckpt",
         )
     try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
+        record = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
     except (pickle.UnpicklingError, EOFError, zipfile.BadZipFile, OSError, *WRONG) as error:
         # A damaged pickle is a program that makes no sense: its reader raises any of these.
         if isinstance(error, OSError) and error.filename is not None:

@@ -11,6 +11,18 @@ from encoderlab.errors import MissingError, UsageError
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
 CODE = ("*.py",)
+WANT = "a folder that exists, or a hub id such as openai/clip-vit-base-patch32"
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name can only be meant as a path on this disk: a hub id has one slash within it."""
+    outside = name.startswith((".", "/", "~")) or name.endswith("/")
+    return outside or name.count("/") > 1
+
+
+def no_such_folder(name: str, want: str) -> MissingError:
+    """The error for a path at which there is nothing."""
+    return MissingError("no such folder", got=name, want=want, hint="check the path")
 
 
 def local_folder(name: str | Path, *, code: bool = False) -> Path:
@@ -33,13 +45,8 @@ def local_folder(name: str | Path, *, code: bool = False) -> Path:
             want="the folder that holds config.json and model.safetensors",
         )
     text = str(name)
-    looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1
-    if looks_local:
-        raise MissingError(
-            "no such checkpoint",
-            got=text,
-            want="a folder that exists, or a hub id such as openai/clip-vit-base-patch32",
-        )
+    if looks_like_path(text) or "/" not in text:
+        raise no_such_folder(text, WANT)
     repository, _, revision = text.partition("@")
     return _download(repository, revision or None, (*WANTED, *CODE) if code else WANTED)
 
@@ -73,10 +80,12 @@ def _download(repository: str, revision: str | None, wanted: tuple[str, ...]) ->
         ) from error
     except (OSError, ConnectionError, ValueError, RuntimeError) as error:
         # huggingface_hub wraps every transport failure in one of these, by version
+        if Path(repository).parent.is_dir():  # outputs/train is a hub id as far as its form tells
+            raise no_such_folder(repository, WANT) from error
         raise MissingError(
-            "the checkpoint is not in the cache and the hub cannot be reached",
+            "no folder here has this name, it is not in the cache, and the hub cannot be reached",
             got=repository,
-            want="a network connection to download it, or its folder on this disk",
+            want="a folder that exists, or a network connection to download it",
             hint="copy the folder here and give its path, or take an embedded model such as "
             "tiny-clip: encoderlab ls encoders",
         ) from error

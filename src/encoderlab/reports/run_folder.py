@@ -173,13 +173,13 @@ def read(folder: str | Path) -> RunRecord:
     """Reads the record of a run.
 
     Raises:
-        MissingError: there is no run in this folder.
+        MissingError: there is no run in this folder, or no such folder.
         UsageError: its run.json is broken, or of another version.
     """
     path = Path(folder) / RECORD
     if not path.is_file():
         raise MissingError(
-            "no run in this folder",
+            "no run in this folder" if Path(folder).is_dir() else "no such folder",
             got=str(folder),
             want=f"a folder with {RECORD}",
             hint="a run's folder is outputs/COMMAND, or its --output-dir",

@@ -90,7 +90,7 @@ class Stream(Encoders):
         None, "folder the image paths start from; empty: the CSV's", group=DATA
     )
     engine: str = setting("local", ENGINE_HELP, choices=ENGINES, group=WHERE)
-    workers: int = setting(0, WORKERS_HELP, least=0, group=WHERE)
+    workers: int = setting(0, WORKERS_HELP, least=0, group=WHERE, needs={"engine": ("ray",)})
     features_dir: str | None = setting(
         None, "folder that keeps features between runs; empty: outputs/features", group=WHERE
     )
@@ -110,7 +110,7 @@ class Elas(Alignment):
 class E2e(Alignment):
     """Which metric predicts retrieval through a trained projector, or scores of your own?"""
 
-    epochs: int = setting(300, "training epochs of a projector", least=1)
+    epochs: int = setting(300, "training epochs of a projector", least=1, needs={"scores": (None,)})
     scores: str | None = setting(
         None, "CSV of your benchmark results: columns encoder, llm, benchmark, score"
     )

@@ -31,7 +31,10 @@ class Index(Common):
         False, "also build or update an approximate index, and measure it (from 100,000 images)"
     )
     recall: float = setting(
-        0.95, "share of the true ten nearest that the approximate index shall find", least=0
+        0.95,
+        "share of the true ten nearest that the approximate index shall find",
+        least=0,
+        needs={"ann": (True,)},
     )
     batch_size: int = setting(64, "images at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)

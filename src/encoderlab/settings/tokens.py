@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from encoderlab.settings.common import COMMON, DEVICE_HELP, MODEL_HELP, WHERE, Common
-from encoderlab.settings.setting import output_folder, setting
+from encoderlab.settings.setting import group, output_folder, setting
+
+DRAWN = {"output.save_visualizations": (True,)}
 
 
 @dataclass
@@ -63,8 +65,10 @@ class Output:
     dir: str = setting(
         output_folder("tokens"), "folder for results", flag="--output-dir", group=COMMON
     )
-    format: str = setting("png", "format of the figures", choices=("png", "pdf", "svg"))
-    dpi: int = setting(150, "dots per inch of the figures", least=1)
+    format: str = setting(
+        "png", "format of the figures", choices=("png", "pdf", "svg"), needs=DRAWN
+    )
+    dpi: int = setting(150, "dots per inch of the figures", least=1, needs=DRAWN)
     save_similarities: bool = setting(True, "write similarities.npz")
     save_visualizations: bool = setting(True, "write figures")
 
@@ -73,10 +77,10 @@ class Output:
 class Tokens(Common):
     """Similarity of every patch token to its neighbours and to CLS."""
 
-    model: Model = field(default_factory=Model)
-    image: Image = field(default_factory=Image)
+    model: Model = group(Model)
+    image: Image = group(Image)
     device: Any = setting(None, DEVICE_HELP + ", or N; empty: auto", group=WHERE)
     dtype: str = setting("float32", "float32, bfloat16 or float16", group=WHERE)
-    similarity: Similarity = field(default_factory=Similarity)
-    visualization: Visualization = field(default_factory=Visualization)
-    output: Output = field(default_factory=Output)
+    similarity: Similarity = group(Similarity)
+    visualization: Visualization = group(Visualization, DRAWN)
+    output: Output = group(Output)

@@ -9,6 +9,7 @@ from encoderlab.settings.setting import output_folder, setting
 
 DATA, MODEL, SHAPE, STEPS = "data", "model", "shape (empty: the preset's)", "optimisation"
 KEEP, WATCH = "checkpoints", "watching"
+PATCHES = {"image_encoder": ("vit",)}
 
 
 @dataclass
@@ -62,13 +63,17 @@ class Train(Common):
         None, "gelu or quick_gelu; empty: the preset's", choices=("gelu", "quick_gelu"), group=MODEL
     )
     patch_dropout: float = setting(
-        0.0, "share of patches left out while training", least=0, group=MODEL
+        0.0, "share of patches left out while training", least=0, group=MODEL, needs=PATCHES
     )
 
     image_size: int | None = setting(None, "pixels per side", least=1, group=SHAPE)
-    patch_size: int | None = setting(None, "pixels per side of a patch", least=1, group=SHAPE)
+    patch_size: int | None = setting(
+        None, "pixels per side of a patch", least=1, group=SHAPE, needs=PATCHES
+    )
     vision_width: int | None = setting(None, "channels of the image encoder", least=1, group=SHAPE)
-    vision_layers: int | None = setting(None, "blocks of the image encoder", least=1, group=SHAPE)
+    vision_layers: int | None = setting(
+        None, "blocks of the image encoder", least=1, group=SHAPE, needs=PATCHES
+    )
     vision_heads: int | None = setting(
         None, "attention heads of the image encoder", least=1, group=SHAPE
     )
@@ -79,7 +84,13 @@ class Train(Common):
     )
     embed_dim: int | None = setting(None, "length of the shared embedding", least=1, group=SHAPE)
     context_length: int | None = setting(None, "tokens per caption at most", least=3, group=SHAPE)
-    vocab_size: int | None = setting(None, "entries of a learnt tokenizer", least=1, group=SHAPE)
+    vocab_size: int | None = setting(
+        None,
+        "entries of a learnt tokenizer",
+        least=1,
+        group=SHAPE,
+        needs={"tokenizer": ("bpe", "char")},
+    )
 
     epochs: int = setting(10, "passes over the data", least=1, group=STEPS)
     batch_size: int = setting(
@@ -119,7 +130,9 @@ class Train(Common):
         choices=("tensorboard", "wandb", "csv", "none"),
         group=WATCH,
     )
-    wandb_project: str | None = setting(None, "project name for --logger wandb", group=WATCH)
+    wandb_project: str | None = setting(
+        None, "project name for --logger wandb", group=WATCH, needs={"logger": ("wandb",)}
+    )
     zero_shot_classes: str = setting(
         "", "comma-separated classes to classify while training", group=WATCH
     )

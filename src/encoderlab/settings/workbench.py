@@ -20,6 +20,7 @@ from encoderlab.settings.common import (
 )
 from encoderlab.settings.setting import output_folder, setting
 
+EXTRACT = {"action": ("extract",)}
 DOOR, OFFER, LIMITS = "who gets in", "what visitors may choose", "limits"
 
 
@@ -98,22 +99,38 @@ class Features(Common):
         None,
         f"extract: {IMAGES_HELP}; delete: a shelf, an encoder, or all",
         positional=True,
+        needs={"action": ("extract", "delete")},
     )
-    encoders: list[str] = setting(["tiny-clip"], "extract: " + MODEL_HELP, names="encoders")
+    encoders: list[str] = setting(
+        ["tiny-clip"], "extract: " + MODEL_HELP, names="encoders", needs=EXTRACT
+    )
     what: list[str] = setting(
-        ["pooled"], "extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER"
+        ["pooled"],
+        "extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER",
+        needs=EXTRACT,
     )
-    img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
-    engine: str = setting("local", "extract: " + ENGINE_HELP, choices=ENGINES, group=WHERE)
-    workers: int = setting(0, "extract with " + WORKERS_HELP, least=0, group=WHERE)
-    batch_size: int = setting(32, "images at once", least=1, group=WHERE)
-    device: str = setting("auto", DEVICE_HELP, group=WHERE)
-    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
-    backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)
+    img_root: str | None = setting(
+        None, "folder the image paths start from; empty: the CSV's", needs=EXTRACT
+    )
+    engine: str = setting(
+        "local", "extract: " + ENGINE_HELP, choices=ENGINES, group=WHERE, needs=EXTRACT
+    )
+    workers: int = setting(
+        0,
+        "extract with " + WORKERS_HELP,
+        least=0,
+        group=WHERE,
+        needs={**EXTRACT, "engine": ("ray",)},
+    )
+    batch_size: int = setting(32, "images at once", least=1, group=WHERE, needs=EXTRACT)
+    device: str = setting("auto", DEVICE_HELP, group=WHERE, needs=EXTRACT)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE, needs=EXTRACT)
+    backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE, needs=EXTRACT)
     trust_remote_code: bool = setting(
         False,
         "run the Python that comes with a checkpoint (only from a source you trust)",
         group=WHERE,
+        needs=EXTRACT,
     )
     output_dir: str = setting(output_folder("features"), "folder of the store", group=COMMON)
 

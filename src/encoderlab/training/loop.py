@@ -39,6 +39,14 @@ from encoderlab.training.pairs import (
     loader,
     positives_of,
 )
+from encoderlab.training.resuming import (
+    Names,
+    best_is_gone,
+    best_unknown,
+    bring_best,
+    check_resumed,
+    longer_run,
+)
 from encoderlab.training.streaming import StreamSchedule
 from encoderlab.training.together import (
     agreed,
@@ -54,6 +62,7 @@ if TYPE_CHECKING:
     from lightning.fabric.loggers.logger import Logger
 
 LOSSES = ("softmax", "sigmoid")
+NAMES = Names("best.ckpt", "epoch_{}.ckpt", "latest.ckpt", checkpoint.FORMAT)
 # A loss within this share of ln(batch) after this many steps has not begun to learn.
 STUCK_SHARE, STUCK_AFTER = 0.995, 200
 
@@ -100,9 +109,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Validation:
-    """What one validation found: `score` picks the best checkpoint, higher is better."""
+    """What one validation found.
 
-    score: float
+    Args:
+        score: picks the best checkpoint, higher is better; None where the data gives no score. The
+            lower `validation_loss` of `metrics`, then the lower training loss, decides between
+            equal ones.
+    """
+
+    score: float | None
     metrics: dict[str, float]
     warnings: tuple[str, ...] = ()
 
@@ -115,7 +130,7 @@ class TrainedRun:
     loss: float
     history: tuple[dict[str, float], ...]
     best_epoch: int
-    best_score: float
+    best_score: float | None
     seconds: float
     pairs_per_second: float
     warnings: tuple[str, ...]
@@ -128,6 +143,7 @@ class Trainer:
         model: trained in place.
         folder: checkpoints go to `folder/checkpoints`.
         validate: called after every epoch with the model in eval mode.
+        val_pairs: what it validates on; a checkpoint keeps their fingerprint, as that of `pairs`.
         save_every: steps between two writes of `latest.ckpt` within an epoch; None writes one a
             minute.
         logger: a Lightning logger for the curves.
@@ -142,6 +158,7 @@ class Trainer:
         folder: Path,
         *,
         validate: Callable[[TwoTowers], Validation] | None = None,
+        val_pairs: Pairs | None = None,
         save_every: int | None = None,
         workers: int = 0,
         logger: Logger | None = None,
@@ -149,6 +166,10 @@ class Trainer:
         self.fabric, self.recipe, self.pairs = fabric, recipe, pairs
         self.folder, self.validate, self.logger = folder / "checkpoints", validate, logger
         self.save_every, self.workers = save_every, workers
+        self.data = {f"training {name}": mark for name, mark in pairs.fingerprint().items()}
+        if val_pairs is not None:
+            marks = val_pairs.fingerprint()
+            self.data |= {f"validation {name}": marks[name] for name in ("images", "captions")}
         world = fabric.world_size
         check_batch(recipe.batch_size, len(pairs), world, "pairs", least=2)
         plan = (
@@ -175,15 +196,21 @@ class Trainer:
         self.warmup = min(total // 10, 2000) if recipe.warmup_steps is None else recipe.warmup_steps
         self.step = 0
         self.history: list[dict[str, float]] = []
-        self.best_epoch, self.best_score = 0, -math.inf
+        self.best_epoch = 0
+        self.best_score: float | None = None
+        # Score and negated losses of the best epoch: a larger tuple is better, an equal one is not.
+        self._best: tuple[float, ...] = ()
         self.warnings: list[str] = []
         self._losses: list[float] = []
 
     def resume(self, path: Path) -> None:
         """Takes over the state of a checkpoint written by a run of the same recipe and data.
 
+        More epochs are allowed. The best checkpoint so far is put into the run's own folder.
+
         Raises:
             UsageError: it was written with another recipe or other data, or is damaged.
+            MissingError: the run is finished, and its best checkpoint is gone.
         """
         record = checkpoint.read(path)
         try:
@@ -192,20 +219,20 @@ class Trainer:
             raise
         except checkpoint.WRONG as error:
             raise checkpoint.incomplete(path, error) from error
+        self._bring_best(path)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps of the schedule are done."""
+        return self.step >= self.schedule.total_steps
 
     def _take_over(self, record: dict[str, Any]) -> None:
         before = record["recipe"]
         now = {**asdict(self.recipe), "rows": len(self.pairs)}
-        changed = [key for key in now if now[key] != before.get(key)]
-        if changed:
-            key = changed[0]
-            raise UsageError(
-                "the checkpoint was trained with other settings, so resuming would not give the "
-                "same numbers",
-                got=f"{key}={now[key]}",
-                want=f"{key}={before.get(key)}",
-                hint="resume with the settings in the run's config.yaml, or start a new run",
-            )
+        check_resumed(now, before, self.data, record.get("data"))
+        if now["epochs"] != before["epochs"]:
+            self.warnings = [longer_run(record["step"], before["epochs"], now["epochs"])]
+            note(f"warning: {self.warnings[0]}")
         self.module.load_state_dict(record["weights"])
         self.optimiser.load_state_dict(record["optimiser"])
         if self.average is not None:
@@ -213,8 +240,23 @@ class Trainer:
         self.step = int(record["step"])
         self.history = list(record["history"])
         self.best_epoch, self.best_score = record["best_epoch"], record["best_score"]
+        # A checkpoint of version 0.1 has no losses beside its score: a later equal score is no
+        # better.
+        self._best = tuple(record.get("best", (self.best_score, math.inf, math.inf)))
         self._losses = list(record["losses"])
-        self.warnings = list(record.get("warnings", []))
+        self.warnings = [*record.get("warnings", []), *self.warnings]
+
+    def _bring_best(self, start: Path) -> None:
+        """The best checkpoint before `start` lies beside it; the run goes on in its own folder."""
+        if not self.best_epoch:
+            return
+        writes = self.fabric.is_global_zero
+        if bring_best(start, self.folder, self.best_epoch, NAMES, writes):
+            return
+        if self.finished:
+            raise best_is_gone(start, self.best_epoch, NAMES)
+        self._warn(best_unknown(self.best_epoch))
+        self.best_epoch, self.best_score, self._best = 0, None, ()
 
     def run(self) -> TrainedRun:
         """Trains to the end of the schedule.
@@ -249,7 +291,7 @@ class Trainer:
                     self._end_epoch(self.step // per_epoch)
                     saved_at = time.monotonic()
                 elif due or stops:
-                    self._save("latest.ckpt")
+                    self._save(NAMES.latest)
                     saved_at = time.monotonic()
                 if stops and self.step < total:
                     raise stop.leave(
@@ -360,7 +402,7 @@ class Trainer:
         metrics["loss"] = sum(self._losses[-self.schedule.steps_per_epoch :]) / max(
             len(self._losses[-self.schedule.steps_per_epoch :]), 1
         )
-        score = -metrics["loss"]
+        score: float | None = -metrics["loss"]
         if self.validate is not None:
             found = self._with_average(self.validate)
             score = found.score
@@ -368,18 +410,21 @@ class Trainer:
             for warning in found.warnings:
                 self._warn(f"epoch {epoch}: {warning}")
         self.history.append(metrics)
-        better = score > self.best_score
+        rank = (score or 0.0, -metrics.get("validation_loss", 0.0), -metrics["loss"])
+        better = rank > self._best
         if better:
-            self.best_epoch, self.best_score = epoch, score
+            self.best_epoch, self.best_score, self._best = epoch, score, rank
         self._log({f"val/{name}": value for name, value in metrics.items() if name != "epoch"})
         text = "  ".join(
             f"{name} {value:.4g}"
+            + (f" (chance {metrics[f'{name}/chance']:.2g})" if f"{name}/chance" in metrics else "")
             for name, value in metrics.items()
             if name != "epoch" and not name.endswith("/chance")
         )
         note(f"epoch {epoch} of {self.recipe.epochs}: {text}{'  (best)' if better else ''}")
         # The state to resume from comes last: a run killed before it does this epoch again.
-        self._save(*(["best.ckpt"] if better else []), f"epoch_{epoch}.ckpt", "latest.ckpt")
+        best = [NAMES.best] if better else []
+        self._save(*best, NAMES.epoch.format(epoch), NAMES.latest)
 
     def _with_average(self, validate: Callable[[TwoTowers], Validation]) -> Validation:
         own = None
@@ -412,11 +457,14 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "recipe": {**asdict(self.recipe), "rows": len(self.pairs)},
+            "data": self.data,
+            "total_steps": self.schedule.total_steps,
             "history": list(self.history),
             "losses": self._losses,
             "warnings": list(self.warnings),
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
+            "best": list(self._best),
         }
         for name in names:
             checkpoint.write(self.folder / name, record)
@@ -440,7 +488,7 @@ class Trainer:
         note(f"warning: {text}")
 
     def _diverged(self, value: float) -> None:
-        kept = sorted(self.folder.glob("latest.ckpt"))
+        kept = sorted(self.folder.glob(NAMES.latest))
         error = WorkError(
             f"the loss is {value} at step {self.step + 1}, so the run was stopped",
             want="a finite loss",

@@ -6,8 +6,11 @@ was cut off anywhere goes on with exactly the batch that comes next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from encoderlab.data.decode import ImageError
+from encoderlab.data.packed import Packed
 from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.models.clip import Preprocess, Tokenizer
@@ -24,6 +28,9 @@ from encoderlab.progress import note
 
 if TYPE_CHECKING:
     from encoderlab.training.streaming import Units
+
+# Bytes of an image file that tell it from others of its size.
+HEAD = 16_384
 
 
 class Batch(NamedTuple):
@@ -78,6 +85,15 @@ class Pairs(Dataset):
 
     def __len__(self) -> int:
         return len(self.image_of)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digests of all that the pairs of a step depend on: equal ones give equal batches."""
+        units = None if self.units is None else self.units.of.tobytes()
+        return {
+            "images": images_digest(self.samples, self._given),
+            "captions": digest_of(repr(sample.texts).encode() for sample in self.samples),
+            "reading order": "by row" if units is None else f"by shard ({digest_of([units])})",
+        }
 
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([index])
@@ -137,6 +153,42 @@ class Pairs(Dataset):
         if why not in self._said:
             self._said.add(why)
             note(f"left out: {why}")
+
+
+def images_digest(samples: Sequence[Sample], pixels: np.ndarray | None = None) -> str:
+    """A digest of the images of samples, in their order, wherever their files lie.
+
+    Of a file the size and the first HEAD bytes count, of a place in a shard its name and its size:
+    reading a million images whole would take as long as an epoch.
+
+    Args:
+        pixels: decoded images, which count for samples without a file.
+    """
+
+    def mark(number: int) -> bytes:
+        image = samples[number].image
+        if isinstance(image, Packed):
+            name = getattr(image, "name", None) or getattr(image, "number", image)
+            return f"{name} {getattr(image, 'size', '')}".encode()
+        if isinstance(image, Path):
+            try:
+                with image.open("rb") as file:
+                    head = file.read(HEAD)
+                    return f"{os.fstat(file.fileno()).st_size} ".encode() + head
+            except (OSError, ValueError):
+                return str(image).encode() if pixels is None else pixels[number].tobytes()
+        return samples[number].content()
+
+    return digest_of(mark(number) for number in range(len(samples)))
+
+
+def digest_of(parts: Iterable[bytes]) -> str:
+    """A digest of byte strings, in their order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(f"{len(part)} ".encode())
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _tokenised(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from encoderlab.encoders.text import CutTexts
+from encoderlab.metrics.score import doubts
 from encoderlab.training.images import Checked
 from encoderlab.training.pairs import Pairs, Schedule, positives_of
 
@@ -25,8 +26,8 @@ def findings(
     multi_positive: bool,
     classes: Sequence[str] = (),
 ) -> list[str]:
-    """Sentences about leakage, false negatives, images that could not be read and texts that are
-    cut.
+    """Sentences about leakage, false negatives, too small a validation set, images that could not
+    be read and texts that are cut.
 
     Args:
         classes: names that the validation images are classified by.
@@ -47,6 +48,7 @@ def findings(
                 f"{len(checked.skipped)} {name} images cannot be read and are left out; "
                 f"the first is {first}: {why}"
             )
+    found += doubts(len(val.samples), {}, "validation")
     leaked = _content(train) & _content(val)
     if leaked:
         found.append(

@@ -13,13 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from encoderlab.errors import UsageError
+from encoderlab.losses.contrastive import contrastive_loss
+from encoderlab.losses.sigmoid import sigmoid_loss
 from encoderlab.metrics.classification import classification
 from encoderlab.metrics.retrieval import retrieval
 from encoderlab.models.checkpoint import TwoTowers
 from encoderlab.models.clip import Preprocess, Tokenizer
 from encoderlab.training.images import Checked
 from encoderlab.training.loop import Validation
-from encoderlab.training.pairs import Pairs
+from encoderlab.training.pairs import Pairs, positives_of
 
 CUTOFFS = (1, 5, 10)
 BATCH = 256
@@ -31,8 +33,9 @@ class RetrievalValidation:
     """Call it with a model in eval mode.
 
     The score that picks the best checkpoint is the mean of Recall@1, 5 and 10 in both directions:
-    Recall@1 alone jumps by whole points between epochs on a few hundred images. With `classes`, the
-    labelled images are also classified by those names.
+    Recall@1 alone jumps by whole points between epochs on a few hundred images. Equal scores, which
+    a few images give often, leave the choice to `validation_loss`: the training loss over the
+    validation pairs. With `classes`, the labelled images are also classified by those names.
 
     Raises:
         UsageError: classes were given, and no validation image is labelled with one.
@@ -85,6 +88,7 @@ class RetrievalValidation:
             cutoffs=CUTOFFS,
         )
         metrics: dict[str, float] = {}
+        metrics["validation_loss"] = self._loss(model, image_vectors, text_vectors)
         for direction in ("image_to_text", "text_to_image"):
             scores = getattr(found, direction).recall
             for k, recall in scores.items():
@@ -96,6 +100,7 @@ class RetrievalValidation:
             names = F.normalize(model.encode_text(tokens).float(), dim=-1).cpu().numpy()
             scores = image_vectors[self.labelled] @ names.T
             metrics["zero_shot/top1"] = float(classification(scores, self.answers).top1)
+            metrics["zero_shot/top1/chance"] = 1 / len(self.classes)
         recalls = [
             value
             for name, value in metrics.items()
@@ -109,7 +114,23 @@ class RetrievalValidation:
                 f"all images lie nearly in one direction (mean cosine "
                 f"{metrics['mean_cosine']:.3f}): the space has collapsed, try a smaller --lr",
             )
-        return Validation(float(np.mean(recalls)), metrics, warnings)
+        return Validation(float(np.mean(recalls)) if recalls else None, metrics, warnings)
+
+    def _loss(self, model: TwoTowers, images: np.ndarray, texts: np.ndarray) -> float:
+        """The mean loss over batches of pairs, in their own order so that epochs compare."""
+        total = 0.0
+        for start in range(0, len(self.pairs), BATCH):
+            rows = slice(start, start + BATCH)
+            image_of, text_of = self.pairs.image_of[rows], self.pairs.text_of[rows]
+            image, text = torch.from_numpy(images[image_of]), torch.from_numpy(texts[text_of])
+            positives = positives_of(torch.from_numpy(image_of), torch.from_numpy(text_of))
+            scale = model.logit_scale.float().exp().cpu()
+            if model.logit_bias is None:
+                loss = contrastive_loss(image, text, scale, positives)
+            else:
+                loss = sigmoid_loss(image, text, scale, model.logit_bias.float().cpu(), positives)
+            total += float(loss) * len(image_of)
+        return total / len(self.pairs)
 
     def _embedded(self, embed, count: int) -> np.ndarray:
         parts = []
