@@ -155,7 +155,7 @@ def test_a_text_that_is_cut_is_said_by_every_way_to_encode_it(text_folder, tmp_p
     manager = LLMManager(device="cpu", dtype="float32", max_length=4)
     for encode in (
         lambda: encoder.encode(texts),
-        lambda: manager.extract_text_embeddings(texts, str(folder), batch_size=1),
+        lambda: manager.extract_text_embeddings(str(folder), texts, batch_size=1),
         lambda: extract_texts(encoder, texts, tmp_path, batch_size=1, chunk_size=1),
         lambda: extract_texts(encoder, texts, tmp_path),  # all of them are stored
     ):
