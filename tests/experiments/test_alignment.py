@@ -649,7 +649,7 @@ def test_figures_of_a_command_that_draws_from_images_are_refused(tmp_path):
     _keep(tmp_path, "tokens", {})
     with pytest.raises(UsageError, match="cannot be drawn from its record: got 'tokens'"):
         figures.run(run=str(tmp_path))
-    with pytest.raises(MissingError, match="no run in this folder"):
+    with pytest.raises(MissingError, match="no such folder"):
         figures.run(run=str(tmp_path / "none"))
 
 
