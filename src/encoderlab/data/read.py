@@ -9,7 +9,7 @@ from pathlib import Path
 from encoderlab.data.chat import read_chat
 from encoderlab.data.csv_table import read_csv
 from encoderlab.data.folder import read_folder
-from encoderlab.data.sample import Sample, Samples
+from encoderlab.data.sample import Sample, Samples, check_name
 from encoderlab.data.shards import existing, read_shard, read_shards, shards_of
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.progress import note
@@ -45,6 +45,7 @@ def _read(source: str | Path, img_root: str | Path | None) -> Samples:
         existing(shards)
         return read_shards(shards)
     path = Path(source)
+    check_name(img_root or path)
     if path.is_dir():
         return read_folder(path)
     if not path.exists():

@@ -8,6 +8,7 @@ costs no decoding.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 
 from encoderlab.data.decode import ImageError, open_with_size
 from encoderlab.data.packed import Packed
+from encoderlab.errors import UsageError
 
 CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "txt", "TEXT", "alt_text", "sentences")
 LABEL_COLUMNS = ("label", "labels", "class", "cls", "category")
@@ -152,6 +154,22 @@ def _as_text(value: Any) -> str | None:
     if value is None or value != value:  # NaN: how pandas writes that nothing is there
         return None
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def check_name(path: str | Path) -> None:
+    """Refuses a path whose name is not UTF-8, in which indexes and results keep names.
+
+    Raises:
+        UsageError: naming it.
+    """
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "the path is not UTF-8",
+            got=str(path).encode(errors="backslashreplace").decode(),
+            hint="rename it; indexes and results hold names in UTF-8",
+        ) from error
 
 
 def printable(name: str) -> str:
