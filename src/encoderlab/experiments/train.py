@@ -17,7 +17,7 @@ from encoderlab.data import read_samples
 from encoderlab.data.class_names import class_names
 from encoderlab.data.sample import Sample, Skipped
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.experiments.left_out import as_lines, as_warnings, left_out
+from encoderlab.experiments.left_out import as_lines, as_records, as_warnings, left_out
 from encoderlab.processes import mine
 from encoderlab.progress import note
 
@@ -49,7 +49,7 @@ class TrainResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for run.json."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "skipped": as_records(self.skipped)}
 
     def to_text(self) -> str:
         """The few lines that the terminal shows."""
