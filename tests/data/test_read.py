@@ -467,8 +467,16 @@ def test_a_name_that_is_not_utf_8_is_listed_and_the_rest_read(photos: Path) -> N
     ids = sorted(one.id for one in samples.skipped)
     assert ids == [r"caf\xe9.png", r"caf\xe9/x.png"]
     assert all(one.id.encode() for one in samples.skipped)
-    with pytest.raises(UsageError, match="name of the folder is not UTF-8"):
+    with pytest.raises(UsageError, match="the path is not UTF-8"):
         read_samples(photos / bad)
+    table = _csv(photos / bad, "image_path,caption\nx.png,a\n")
+    tar = photos / bad / "x.tar"
+    tar.write_bytes(b"")
+    for source in (table, tar):
+        with pytest.raises(UsageError, match="the path is not UTF-8"):
+            read_samples(source)
+    with pytest.raises(UsageError, match="the path is not UTF-8"):
+        read_samples(_csv(photos, "image_path,caption\nx.png,a\n"), photos / bad)
 
 
 def test_text_files_beside_images_are_captions(photos: Path) -> None:

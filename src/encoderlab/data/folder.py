@@ -23,6 +23,7 @@ from encoderlab.data.sample import (
     Samples,
     Skipped,
     captions_in,
+    check_name,
     distinct,
     label_in,
     printable,
@@ -44,17 +45,12 @@ def read_folder(path: str | Path) -> Samples:
 
     Raises:
         MissingError: no such folder.
-        UsageError: no image in it, the folder's own name is not UTF-8, or damaged metadata.
+        UsageError: no image in it, the folder's own path is not UTF-8, or damaged metadata.
     """
     root = Path(path)
     if not root.is_dir():
         raise MissingError("no such folder", got=str(path), want="a folder of images")
-    if printable(str(root.absolute())) != str(root.absolute()):
-        raise UsageError(
-            "the name of the folder is not UTF-8",
-            got=printable(str(root)),
-            hint="rename it; indexes and results hold names in UTF-8",
-        )
+    check_name(root)
     tree = _Tree.of(root)
     samples = Samples(skipped=tree.skipped)
     about, unused = _metadata(root, tree)

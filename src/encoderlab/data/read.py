@@ -9,7 +9,7 @@ from pathlib import Path
 from encoderlab.data.chat import read_chat
 from encoderlab.data.csv_table import read_csv
 from encoderlab.data.folder import read_folder
-from encoderlab.data.sample import Sample, Samples, contents
+from encoderlab.data.sample import Sample, Samples, check_name, contents
 from encoderlab.data.shards import existing, read_shard, read_shards, shards_of
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.progress import note
@@ -46,6 +46,7 @@ def _read(source: str | Path, img_root: str | Path | None) -> Samples:
         _warn_of_root(img_root, source)
         existing(shards)
         return read_shards(shards)
+    check_name(img_root or path)
     if path.is_dir():
         _warn_of_root(img_root, source)
         return read_folder(path)

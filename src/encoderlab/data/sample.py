@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from PIL import Image
 
 from encoderlab.data.decode import ImageError, open_with_size
 from encoderlab.data.packed import Packed
-from encoderlab.errors import MissingError
+from encoderlab.errors import MissingError, UsageError
 
 CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "txt", "TEXT", "alt_text", "sentences")
 LABEL_COLUMNS = ("label", "labels", "class", "cls", "category")
@@ -157,6 +158,22 @@ def _as_text(value: Any) -> str | None:
     if value is None or value != value:  # NaN: how pandas writes that nothing is there
         return None
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def check_name(path: str | Path) -> None:
+    """Refuses a path whose name is not UTF-8, in which indexes and results keep names.
+
+    Raises:
+        UsageError: naming it.
+    """
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "the path is not UTF-8",
+            got=str(path).encode(errors="backslashreplace").decode(),
+            hint="rename it; indexes and results hold names in UTF-8",
+        ) from error
 
 
 def printable(name: str) -> str:

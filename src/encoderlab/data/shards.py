@@ -28,6 +28,7 @@ from encoderlab.data.sample import (
     Samples,
     Skipped,
     captions_in,
+    check_name,
     distinct,
     label_in,
     printable,
@@ -391,7 +392,9 @@ def existing(shards: Sequence[str]) -> None:
 
     Raises:
         MissingError: naming the first.
+        UsageError: a path that is not UTF-8.
     """
     for shard in shards:
+        check_name(shard)
         if not is_url(shard) and not Path(shard).is_file():
             raise MissingError("no such shard", got=shard, want="a file that exists")

@@ -18,7 +18,7 @@ from encoderlab.data import read_samples
 from encoderlab.data.class_names import class_names
 from encoderlab.data.sample import Sample, Skipped
 from encoderlab.errors import UsageError
-from encoderlab.experiments.left_out import as_warnings, left_out
+from encoderlab.experiments.left_out import as_records, as_warnings, left_out
 from encoderlab.metrics.score import tells_nothing
 from encoderlab.models.hub import looks_like_path, no_such_folder
 from encoderlab.processes import mine
@@ -73,7 +73,7 @@ class TrainResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for run.json."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "skipped": as_records(self.skipped)}
 
     def to_text(self) -> str:
         """The few lines that the terminal shows."""
