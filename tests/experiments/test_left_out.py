@@ -38,7 +38,7 @@ def test_the_terminal_shows_the_first_few_and_the_number() -> None:
 def test_readers_of_pairs_list_images_without_a_caption(folder: Path) -> None:
     everything = ["logo.svg", "chart/0.png"]
     kept, held_out, skipped = train._samples(str(folder), None, None)
-    assert len(kept) + len(held_out) == 5
+    assert sum(len(sample.texts) for sample in (*kept, *held_out)) == 5
     assert [one.id for one in skipped] == everything
     assert [one.id for one in typed_samples(folder).skipped] == everything
 
@@ -64,7 +64,7 @@ def test_readers_of_images_list_what_is_no_image(folder: Path, clip_folder: Path
 def test_the_record_of_a_training_run_lists_them_as_every_record_does() -> None:
     result = train.TrainResult(
         folder="", model="", parameters=1, device="cpu", precision="32", train_pairs=1,
-        val_images=1, steps=1, loss=0.0, best_epoch=0, best_score=0.0, history=(), seconds=1.0,
+        val_images=1, val_captions=1, steps=1, loss=0.0, best_epoch=0, best_score=0.0, history=(), seconds=1.0,
         pairs_per_second=1.0, skipped=(("a.svg", "a drawing"),),
     )  # fmt: skip
     assert json.loads(json.dumps(result.to_json()))["skipped"] == [
