@@ -203,6 +203,8 @@ def run(
         fabric, RetrievalValidation,
         val, model.tokenizer, model.preprocess, fabric.device, classes,
     )  # fmt: skip
+    for sentence in validate.stray_labels:
+        note(f"zero-shot while training: {sentence}")
     trainer = agreed(
         fabric, loop.Trainer, model, pairs, recipe, fabric, folder, validate=validate,
         save_every=save_every_steps, workers=num_workers, logger=run_logger,
@@ -229,7 +231,7 @@ def run(
         seconds=done.seconds,
         pairs_per_second=done.pairs_per_second,
         skipped=tuple(train.skipped + val.skipped),
-        warnings=(*warnings, *done.warnings),
+        warnings=(*warnings, *validate.stray_labels, *done.warnings),
     )
 
 
