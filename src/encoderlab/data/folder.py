@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from encoderlab.data.sample import Sample
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import MissingError, NoImagesError, UsageError
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
@@ -20,7 +20,8 @@ def read_folder(path: str | Path) -> list[Sample]:
 
     Raises:
         MissingError: no such folder.
-        UsageError: no image in it, or one whose name is no text.
+        NoImagesError: no image in it.
+        UsageError: an image whose name is no text.
     """
     root = Path(path)
     if not root.is_dir():
@@ -41,7 +42,7 @@ def read_folder(path: str | Path) -> list[Sample]:
                     )
                 )
     if not samples:
-        raise UsageError(
+        raise NoImagesError(
             "the folder has no images",
             got=str(root),
             want=f"files ending in {', '.join(sorted(ENDINGS))}",

@@ -11,6 +11,7 @@ import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from encoderlab.data import read_samples
@@ -69,7 +70,7 @@ class TrainResult:
             lines.append(f"  {direction.replace('_', ' ')}   " + "   ".join(parts))
         lines += as_lines(self.skipped)
         lines.append(f"model: {self.model}")
-        lines.append(f"next: encoderlab evaluate --model {self.model} --csv YOUR.csv")
+        lines.append(f"next: encoderlab evaluate --model {quote(self.model)} --csv YOUR.csv")
         return "\n".join(lines)
 
 
