@@ -2,6 +2,7 @@
 
 EncoderLabError
 ├── UsageError    exit 2   what was asked is wrong: a word, a value, a file's content
+│   └── NoImagesError      a folder that is there holds no image
 ├── MissingError  exit 3   something needed is not there: file, checkpoint, GPU, network, extra
 └── WorkError     exit 1   the work failed: memory, disk, divergence
 """
@@ -58,6 +59,10 @@ class UsageError(EncoderLabError, ValueError):
     """What was asked is wrong: a word, a value, a file's content."""
 
     exit_code = 2
+
+
+class NoImagesError(UsageError):
+    """A folder that is there holds no image."""
 
 
 class MissingError(EncoderLabError):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from encoderlab.data import read_samples
 from encoderlab.data.folder import read_folder
@@ -212,6 +215,105 @@ def test_labels_that_are_no_classes_are_met_with_a_suggestion(
     with pytest.raises(UsageError, match=r"none of the classes.*'chart'"):
         classify.run(image_dir=str(world / "images"), classes="charts,table,scene,document,math",
                      model=str(clip_folder), labels_csv=str(world / "labels.csv"))  # fmt: skip
+
+
+def _coloured(folder: Path, *names: str) -> Path:
+    """One folder of three images for each name."""
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (32, 32), (80 * number, 60 * i, 9)).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes"),
+    [
+        (("Red", "blue"), "red,blue"),
+        ((" red", "blue "), ""),
+        ((unicodedata.normalize("NFD", "빨강"), "파랑"), "빨강,파랑"),
+        (("été", "blue"), [unicodedata.normalize("NFD", "été"), "blue"]),
+        (("animals/red", "animals/blue"), "red,blue"),
+        (("train/red", "val/blue"), "red,blue"),
+    ],
+)
+def test_every_image_of_a_class_is_counted(
+    tmp_path: Path, clip_folder: Path, folders: tuple[str, ...], classes
+) -> None:
+    folder = _coloured(tmp_path / "images", *folders)
+    result = classify.run(image_dir=f"{folder}/", classes=classes, model=str(clip_folder))
+    assert result.accuracy is not None
+    assert (result.accuracy.top1.n, len(result.predictions)) == (6, 6)
+    assert result.accuracy.confusion.sum(axis=1).tolist() == [3, 3]
+    assert {p.answer for p in result.predictions} == set(result.classes)
+    assert (result.strays, result.unmatched) == ({}, ())
+    assert "over 6 of 6 images" in result.to_text()
+
+
+def test_folders_that_are_no_class_are_counted_and_named(tmp_path: Path, clip_folder: Path) -> None:
+    folder = _coloured(tmp_path / "images", "red", "Bluee", "sky")
+    result = classify.run(image_dir=str(folder), classes="red,blue", model=str(clip_folder))
+    assert result.accuracy is not None and result.accuracy.top1.n == 3
+    assert result.to_json()["labels_without_class"] == {"Bluee": 3, "sky": 3}
+    says = "3 images of label 'Bluee' are in none of the classes: did you mean 'blue'?"
+    assert says in result.warnings and says in result.to_text()
+    assert "over 3 of 9 images" in result.to_text()
+    none = classify.run(image_dir=str(folder), classes="cat,dog", model=str(clip_folder))
+    assert none.accuracy is None and sum(none.strays.values()) == 9
+    assert "no accuracy" in none.to_text()
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes", "says"),
+    [
+        (("Red", "red "), "", "stands twice.*Red and red|stands twice.*red and Red"),
+        (("red", "blue"), "red,Red,blue", "stands twice.*red and Red"),
+        (("train", "val"), "", "the sub-folders are splits"),
+    ],
+)
+def test_names_that_make_no_accuracy_are_refused(
+    tmp_path: Path, clip_folder: Path, folders: tuple[str, ...], classes: str, says: str
+) -> None:
+    folder = _coloured(tmp_path / "images", *folders)
+    with pytest.raises(UsageError, match=says):
+        classify.run(image_dir=str(folder), classes=classes, model=str(clip_folder))
+
+
+def test_a_row_of_a_label_csv_labels_one_image(tmp_path: Path, clip_folder: Path) -> None:
+    folder = _coloured(tmp_path / "images", "sub", "other")
+    shutil.copy(folder / "other/0.png", folder / "0.png")
+
+    def answers(text: str, table: Path):
+        table.parent.mkdir(exist_ok=True)
+        table.write_text(f"image_path,label\n{text}")
+        return classify.run(image_dir=str(folder), classes="red,blue", labels_csv=str(table),
+                            model=str(clip_folder))  # fmt: skip
+
+    result = answers("0.png,Red\n9.png,blue\n", folder / "sub/labels.csv")
+    assert {p.image: p.answer for p in result.predictions if p.answer} == {"sub/0.png": "red"}
+    assert result.unmatched == (("9.png", "blue"),)
+    assert result.to_json()["rows_without_image"] == [{"image_path": "9.png", "label": "blue"}]
+    assert any("1 rows of the label CSV" in warning for warning in result.warnings)
+    # Beside no image of that name the paths start from the image folder.
+    result = answers("0.png,red\nother/1.png,blue\n", tmp_path / "tables/labels.csv")
+    named = {p.image: p.answer for p in result.predictions if p.answer}
+    assert named == {"0.png": "red", "other/1.png": "blue"}
+    with pytest.raises(UsageError, match="gives an image two labels"):
+        answers(f"0.png,red\n{folder / '0.png'},blue\n", tmp_path / "tables/labels.csv")
+    with pytest.raises(UsageError, match=r"none of the classes: got 'rede'.*did you mean 'red'"):
+        answers("0.png,rede\n", tmp_path / "tables/labels.csv")
+
+
+def test_a_tie_is_not_marked_as_right(tmp_path: Path, clip_folder: Path, monkeypatch) -> None:
+    folder = _coloured(tmp_path / "images", "red", "blue")
+    monkeypatch.setattr(
+        "encoderlab.encoders.dual.DualEncoder.embed_texts",
+        lambda self, texts: np.ones((len(texts), self.dim), dtype=np.float32),
+    )
+    for classes in ("red,blue", "blue,red"):
+        result = classify.run(image_dir=str(folder), classes=classes, model=str(clip_folder))
+        assert result.accuracy is not None and result.accuracy.top1.value == 0
+        assert all(p.top[0][0] != p.answer for p in result.predictions)
 
 
 def test_a_flat_folder_needs_classes(world: Path, clip_folder: Path) -> None:

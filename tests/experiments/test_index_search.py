@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def db(world: Path, clip_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = str(tmp_path_factory.mktemp("index") / "db")
     result = index.run(source=str(world / "captions.csv"), db=folder, model=str(clip_folder))
     assert (result.added, result.total, result.skipped) == (20, 20, ())
-    assert "20 added, 0 unchanged" in result.to_text()
+    assert "20 added, 0 updated, 0 unchanged" in result.to_text()
     return folder
 
 
@@ -70,7 +71,7 @@ def test_the_gallery_is_one_file_with_everything_in_it(db: str, tmp_path: Path) 
         ({}, UsageError, "a sentence or an image, and not both"),
         ({"query": "x", "image": "y"}, UsageError, "a sentence or an image, and not both"),
         ({"query": "x", "k": 0}, UsageError, "k must be at least 1"),
-        ({"query": "x", "k": 999}, UsageError, "k is larger than the index"),
+        ({"query": ""}, UsageError, "the query is blank"),
         ({"image": "none.png"}, ImageError, "there is no such file"),
         ({"query": "x", "where": "nope = 1"}, UsageError, "no condition"),
     ],
@@ -183,3 +184,69 @@ def test_the_index_holds_the_size_of_the_whole_image_and_lists_the_rest(
     assert sizes == {"a.jpg": (1200, 1600), "b.png": (1_000_000, 1), "c.png": (1, 1_000_000)}
     tall = search.run(query="a", db=db, k=1, where="width > 1000 AND height > 1000").hits
     assert [Path(hit.path).name for hit in tall] == ["a.jpg"]
+
+
+def _photos(folder: Path, count: int = 3) -> Path:
+    folder.mkdir(parents=True)
+    for i in range(count):
+        Image.new("RGB", (32, 32), (80 * i, 9, 99)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_an_emptied_folder_is_in_sync_and_one_that_is_gone_is_an_error(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    source, db = str(_photos(tmp_path / "my 사진")), str(tmp_path / "my index")
+    with pytest.raises(MissingError, match="no such data"):
+        index.run(source=str(tmp_path / "none"), db=db, model=str(clip_folder))
+    assert not Path(db).exists()
+    assert index.run(source=source, db=db, model=str(clip_folder)).added == 3
+    Path(source).rename(tmp_path / "elsewhere")
+    with pytest.raises(MissingError, match="3 images that came from it stay in the index") as gone:
+        index.run(source=source, db=db, model=str(clip_folder))
+    assert f"encoderlab index --remove '{source}' --db '{db}'" in str(gone.value)
+    Path(source).mkdir()
+    result = index.run(source=source, db=db, model=str(clip_folder))
+    assert (result.removed, result.total) == (3, 0)
+    assert any("has no images now" in warning for warning in result.warnings)
+    assert (len(search.run(query="x", db=db).hits), Path(db).is_dir()) == (0, True)
+    assert "the index has no images" in search.run(query="x", db=db).to_text()
+    with pytest.raises(UsageError, match="the query is blank"):
+        search.run(query=" ", db=db)
+    with pytest.raises(UsageError, match="the folder has no images"):
+        index.run(source=source, db=db, model=str(clip_folder))
+
+
+def test_the_rows_of_a_moved_folder_are_named_and_removed(
+    clip_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    index.run(source=str(_photos(Path("it's"))), db="my db", model=str(clip_folder))
+    Path("it's").rename("moved")
+    result = index.run(source="moved", db="my db", model=str(clip_folder))
+    assert (result.total, result.missing_sources) == (6, {str(tmp_path / "it's"): 3})
+    (line,) = (line for line in result.to_text().splitlines() if "--remove" in line)
+    words = shlex.split(line[line.index("encoderlab index") :])
+    assert words == ["encoderlab", "index", "--remove", str(tmp_path / "it's"), "--db", "my db"]
+    following = result.to_text().splitlines()[-1]
+    assert shlex.split(following)[-2:] == ["--db", "my db"]
+    removed = index.run(source="it's", db="my db", remove=True)
+    assert (removed.removed, removed.total, removed.missing_sources) == (3, 3, {})
+    assert removed.fingerprint == result.fingerprint
+    with pytest.raises(UsageError, match="no images of this source"):
+        index.run(source="it's", db="my db", remove=True)
+    hits = search.run(query="x", db="my db").hits
+    assert {Path(hit.path).parent for hit in hits} == {tmp_path / "moved"}
+
+
+def test_fewer_images_than_asked_for_are_all_and_said(clip_folder: Path, tmp_path: Path) -> None:
+    db = str(tmp_path / "db")
+    index.run(source=str(_photos(tmp_path / "photos", 2)), db=db, model=str(clip_folder))
+    result = search.run(query="x", db=db)
+    assert (len(result.hits), result.k, result.images) == (2, 5, 2)
+    assert "5 asked, 2 in the index" in result.to_text()
+    assert "2 asked" not in search.run(query="x", db=db, k=2).to_text()
+    one = search.run(query="x", db=db, k=2, where="path LIKE '%0.png'")
+    assert "2 asked, 1 fit the condition" in one.to_text()
+    (tmp_path / "photos/0.png").unlink()
+    assert search.run(query="x", db=db, k=2).warnings[0].startswith("of these images 1 cannot")

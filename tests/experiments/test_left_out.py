@@ -64,8 +64,8 @@ def test_readers_of_images_list_what_is_no_image(folder: Path, clip_folder: Path
 def test_the_record_of_a_training_run_lists_them_as_every_record_does() -> None:
     result = train.TrainResult(
         folder="", model="", parameters=1, device="cpu", precision="32", train_pairs=1,
-        val_images=1, val_captions=1, steps=1, loss=0.0, best_epoch=0, best_score=0.0, history=(), seconds=1.0,
-        pairs_per_second=1.0, skipped=(("a.svg", "a drawing"),),
+        val_images=1, val_captions=1, steps=1, loss=0.0, best_epoch=0, best_score=0.0,
+        history=(), seconds=1.0, pairs_per_second=1.0, skipped=(("a.svg", "a drawing"),),
     )  # fmt: skip
     assert json.loads(json.dumps(result.to_json()))["skipped"] == [
         {"id": "a.svg", "reason": "a drawing"}

@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from encoderlab.metrics.classification import class_vector, classification, probabilities
+from encoderlab.metrics.classification import (
+    class_vector,
+    classification,
+    probabilities,
+    ranking,
+)
 
 
 def test_a_class_is_the_normalised_mean_of_its_normalised_prompts() -> None:
@@ -40,3 +45,15 @@ def test_equal_scores_count_against_the_model() -> None:
     found = classification(np.zeros((4, 3)), np.array([0, 1, 2, 0]))
     assert found.top1.value == 0.0
     assert np.trace(found.confusion) == 0
+
+
+@given(seed=st.integers(0, 200))
+def test_a_ranking_puts_the_answer_after_its_equals_in_any_order_of_classes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, answer = rng.integers(0, 3, 6).astype(float), int(rng.integers(6))
+    order = ranking(scores, answer)
+    assert sorted(order) == list(range(6))
+    assert (np.diff(scores[order]) <= 0).all()
+    assert list(order).index(answer) == (scores >= scores[answer]).sum() - 1
+    found = classification(scores[None], np.array([answer]))
+    assert found.confusion[answer].tolist() == np.eye(6, dtype=int)[order[0]].tolist()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +97,7 @@ def test_only_what_is_new_is_embedded_and_what_is_gone_goes(
     assert isinstance(changed, Path) and isinstance(samples[1].image, Path)
     shutil.copy(samples[1].image, changed)
     third = filled.sync(samples[:-2], "photos")
-    assert (third.added, third.unchanged, third.removed) == (1, 17, 2)
+    assert (third.added, third.updated, third.unchanged, third.removed) == (0, 1, 17, 2)
     assert sum(embedded) == 1
     assert len(filled) == 18
     first, second = filled.search(samples[1].image, 2)
@@ -125,9 +127,10 @@ def test_a_condition_keeps_only_its_rows(filled: Index) -> None:
     ("ask", "says"),
     [
         (lambda i: i.search("x", 0), "k must be at least 1"),
-        (lambda i: i.search("x", 21), "k is larger than the index: got 21.*at most 20"),
         (lambda i: i.search("  "), "the query is blank"),
         (lambda i: i.search(np.zeros(3)), "the vector does not fit the index"),
+        (lambda i: i.search(np.full(i.about["dim"], np.nan)), "is not finite"),
+        (lambda i: i.remove("nowhere"), "no images of this source: got 'nowhere'.*photos"),
         (lambda i: i.search("x", 2, "capton LIKE 'a'"), "no condition on the index's columns"),
         (lambda i: i.search("x", 2, "caption LIKE 'a"), "no condition on the index's columns"),
         (lambda i: i.build_ann(), "too few images for an approximate index"),
@@ -191,7 +194,7 @@ def test_names_with_quotes_and_korean_are_normal(photos: Path, encoder, tmp_path
     index.sync(read_samples(folder), "a")
     assert index.search(source, 1)[0].path.endswith('개\'s "dog".png')
     (folder / '개\'s "dog".png').write_bytes((photos / "images/scene/00000.png").read_bytes())
-    assert index.sync(read_samples(folder), "a").added == 1
+    assert index.sync(read_samples(folder), "a").updated == 1
     assert len(index) == 1
 
 
@@ -255,3 +258,156 @@ def test_records_of_one_image_are_one_row_with_the_texts_of_all(tmp_path: Path) 
     wanted = want([*samples, Sample("t/4", tmp_path / "b.png"), Sample("t/5", place)])
     assert [caption_of(sample) for sample in wanted.samples] == ["one | two", ""]
     assert len(wanted.hashes) == 2
+
+
+def test_a_file_that_became_unreadable_loses_its_row(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    index = Index.create(tmp_path / "i", encoder)
+    samples = read_samples(photos / "images")
+    index.sync(samples, photos / "images")
+    first, second, third = (sample.image for sample in samples[:3])
+    Path(str(first)).write_text("hello")
+    Path(str(second)).write_bytes(Path(str(second)).read_bytes()[:60])
+    changes = index.sync(read_samples(photos / "images"), photos / "images")
+    assert (changes.added, changes.updated, changes.unchanged, changes.removed) == (0, 0, 18, 2)
+    assert [skipped.id for skipped in changes.skipped] == [sample.id for sample in samples[:2]]
+    assert {str(first), str(second)}.isdisjoint(hit.path for hit in index.search(third, 18))
+    Path(str(third)).write_text("hello")
+    assert index.add([samples[2]]).removed == 1
+    assert len(index) == 17
+
+
+def test_all_spellings_of_a_folder_are_one_source(
+    photos: Path, tmp_path: Path, encoder: DualEncoder, monkeypatch
+) -> None:
+    index = Index.create(tmp_path / "i", encoder)
+    (tmp_path / "link").symlink_to(photos, target_is_directory=True)
+    monkeypatch.chdir(photos)
+    spellings = ("images", "images/", "./images", "../photos/images", str(photos / "images"),
+                 str(tmp_path / "link/images"), f"{tmp_path}/link/../photos/images")  # fmt: skip
+    for number, name in enumerate(spellings):
+        changes = index.sync(read_samples(name), name)
+        assert (changes.added, changes.unchanged) == ((0, 20) if number else (20, 0)), name
+    assert index.sources() == {str(photos / "images"): 20}
+    assert {Path(hit.path).parents[1] for hit in index.search("x", 20)} == {photos / "images"}
+
+
+def test_rows_of_version_0_1_are_those_of_their_source(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    index = Index.create(tmp_path / "i", encoder)
+    (tmp_path / "link").symlink_to(photos, target_is_directory=True)
+    source = photos / "images"
+    index.sync(read_samples(source), source)
+    # What version 0.1 stored for `../photos/images`, for a link, and for a URL.
+    old = f"{tmp_path}/elsewhere/../photos/images"
+    (tmp_path / "elsewhere").mkdir()
+    table = index._table.inner
+    table.update(where="label = 'chart'", values={"source": old})
+    table.update(where="label = 'table'", values={"source": str(tmp_path / "link/images")})
+    table.update(
+        where="label = 'table'",
+        values_sql={"path": f"concat('{tmp_path}/link/', substr(path, {len(str(photos)) + 2}))"},
+    )
+    shutil.rmtree(source / "chart")
+    changes = index.sync(read_samples(source), source)
+    rows = {str(sample.image) for sample in read_samples(source)}
+    assert {hit.path for hit in index.search("x", 20)} == rows
+    assert (changes.updated, changes.skipped) == (0, [])
+    assert index.sources() == {str(source): 16}
+    table.update(values={"source": f"{tmp_path}/s3:/bucket/train.tar"})
+    assert index.sync([], "s3://bucket/train.tar").removed == 16
+
+
+def test_a_source_that_is_gone_is_listed_and_removed(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    index = Index.create(tmp_path / "i", encoder)
+    index.sync(read_samples(photos / "images"), photos / "images")
+    kept = read_samples(shutil.copytree(photos / "images/chart", tmp_path / "it's kept"))
+    index.sync(kept, tmp_path / "it's kept")
+    shutil.move(photos, tmp_path / "moved")
+    assert index.sources() == {str(photos / "images"): 20, str(tmp_path / "it's kept"): 4}
+    assert index.remove(photos / "images").removed == 20
+    assert {hit.path for hit in index.search("x", 30)} == {str(sample.image) for sample in kept}
+    assert index.remove(tmp_path / "it's kept").removed == 4
+    assert (len(index), index.search("x", 3), index.sources()) == (0, [], {})
+
+
+def test_a_folder_speaks_for_the_files_under_it(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    index = Index.create(tmp_path / "i", encoder)
+    index.sync(read_samples(photos / "images/chart"), photos / "images/chart")
+    index.sync(read_samples(photos / "images"), photos / "images")
+    shutil.rmtree(photos / "images/chart")
+    index.sync(read_samples(photos / "images"), photos / "images")
+    assert all(Path(hit.path).is_file() for hit in index.search("x", 20))
+    assert len(index) == 16
+
+
+def test_an_answer_has_as_many_images_as_there_are(filled: Index, tmp_path: Path, encoder) -> None:
+    assert len(filled.search("x", 999)) == 20
+    assert [len(hits) for hits in filled.search_many(np.eye(2, encoder.dim), 21)] == [20, 20]
+    filled.prepare_search()
+    copied = Index.open(filled.folder)
+    copied.use(encoder)
+    assert len(copied.search("x", 999)) == 20
+    empty = Index.create(tmp_path / "empty", encoder)
+    assert empty.search("x") == []
+    empty.prepare_search()
+    copied = Index.open(empty.folder)
+    copied.use(encoder)
+    assert (copied.search("x"), copied.search_many(np.eye(2, encoder.dim))) == ([], [[], []])
+
+
+def test_what_utf_8_cannot_hold_stops_nothing(
+    photos: Path, tmp_path: Path, encoder: DualEncoder
+) -> None:
+    index = Index.create(tmp_path / "i", encoder)
+    picture = photos / "images/chart/00001.png"
+    bad = tmp_path / "caf\udce9.png"
+    shutil.copy(picture, bad)
+    samples = [
+        Sample("bad\udce9", bad),
+        Sample("lone", picture, ("half a smile \ud83d",), label="\ud83d"),
+    ]
+    changes = index.sync(samples, "a")
+    assert changes.added == 1
+    assert [skipped.id.encode() for skipped in changes.skipped] == [rb"bad\udce9"]
+    assert index.search("x")[0].caption == r"half a smile \ud83d"
+    assert index.sync(samples, "a").unchanged == 1
+
+
+def test_all_captions_of_an_image_are_kept(photos: Path, tmp_path: Path, encoder) -> None:
+    index = Index.create(tmp_path / "i", encoder)
+    picture = photos / "images/chart/00001.png"
+    index.sync([Sample("1", picture, ("a",)), Sample("2", picture, ("b", "a"))], "a")
+    assert [hit.caption for hit in index.search("x")] == ["a | b"]
+
+
+def test_another_preparation_of_images_is_refused(
+    filled: Index, encoder: DualEncoder, monkeypatch
+) -> None:
+    monkeypatch.setattr(encoder, "preprocess", replace(encoder.preprocess, mean=(0, 0, 0)))
+    with pytest.raises(UsageError, match=r"prepared in another way.*mean \[0, 0, 0\]"):
+        Index.open(filled.folder).use(encoder)
+    # Version 0.1 did not store the preparation.
+    about = json.loads((filled.folder / "index.json").read_text())
+    del about["preprocess"]
+    (filled.folder / "index.json").write_text(json.dumps(about))
+    Index.open(filled.folder).use(encoder)
+
+
+def test_a_checkpoint_with_other_weights_of_the_same_name_is_refused(
+    photos: Path, tmp_path: Path, clip_folder: Path, other_clip_folder: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(clip_folder, model)
+    index = Index.create(tmp_path / "i", load_dual(str(model), "cpu", "float32"))
+    index.sync(read_samples(photos / "images"), photos / "images")
+    shutil.rmtree(model)
+    shutil.copytree(other_clip_folder, model)
+    with pytest.raises(UsageError, match="Its files have changed since"):
+        Index.open(tmp_path / "i").search("x")

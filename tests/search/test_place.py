@@ -80,6 +80,6 @@ def test_nothing_secret_is_in_the_record(
     address = (tmp_path / "db").as_uri()
     Index.create(address, load_dual(str(clip_folder), "cpu", "float32"))
     record = (tmp_path / "db/index.json").read_text()
-    assert set(json.loads(record)) == {"format", "model", "fingerprint", "dim"}
+    assert set(json.loads(record)) == {"format", "model", "fingerprint", "dim", "preprocess"}
     for path in (tmp_path / "db").rglob("*"):
         assert path.is_dir() or b"very-secret" not in path.read_bytes()

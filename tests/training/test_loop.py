@@ -377,8 +377,11 @@ def test_the_users_own_classes_are_classified_while_training(world: Path, tmp_pa
     given = {"train_csv": str(table), "val_csv": str(table), "img_root": str(world),
              "epochs": 1, "batch_size": 8, "image_size": 32, "vision_layers": 1, "text_layers": 1,
              "vocab_size": 300, "device": "cpu", "logger": "none"}  # fmt: skip
-    result = experiment.run(out=tmp_path / "run", zero_shot_classes="chart,table", **given)
+    result = experiment.run(out=tmp_path / "run", zero_shot_classes=" Chart,tablé", **given)
     assert 0 <= result.history[0]["zero_shot/top1"] <= 1
+    labels = [row.split(",")[-1] for row in table.read_text().splitlines()[1:]]
+    assert result.history[0]["zero_shot/n"] == labels.count("chart")
+    assert any("of label 'table'" in one and "'tablé'" in one for one in result.warnings)
     with pytest.raises(UsageError, match="no validation image has one of the zero-shot classes"):
         experiment.run(out=tmp_path / "other", zero_shot_classes="cat,dog", **given)
 

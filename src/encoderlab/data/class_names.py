@@ -1,33 +1,104 @@
-"""The names of classes as a user lists them. Knows words only."""
+"""The names of classes: as a user lists them, and as the labels of images name them.
+
+Knows words only. `class_key` is the only rule for which names are the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
-from encoderlab.errors import UsageError
+from encoderlab.errors import UsageError, did_you_mean
+
+LISTED = 5
+
+
+def class_key(name: str) -> str:
+    """What two spellings of one class name have in common: Unicode NFC, no white space at the
+    ends, no difference of case (Unicode's canonical caseless matching).
+
+    >>> class_key(" Red ") == class_key("red"), class_key("E\\u0301te") == class_key("\\xe9te")
+    (True, True)
+    """
+    folded = unicodedata.normalize("NFD", name.strip()).casefold()
+    return unicodedata.normalize("NFC", folded)
 
 
 def class_names(given: str | Sequence[str]) -> list[str]:
-    """The names in "cat,dog,car" or in a sequence, stripped.
+    """The names in "cat,dog,car" or in a sequence, in Unicode NFC, without white space at the ends.
+    In a string a name that contains a comma stands in double quotes, as in a CSV.
 
     Raises:
-        UsageError: a name is blank or stands twice, or there are fewer than two.
+        UsageError: a name is blank, two are the same to `class_key`, or there are fewer than two.
     """
-    parts = given.split(",") if isinstance(given, str) else given
-    names = [name.strip() for name in parts]
+    parts = _comma_separated(given) if isinstance(given, str) else given
+    names = [unicodedata.normalize("NFC", name).strip() for name in parts]
     if any(not name for name in names):
         raise UsageError(
             "a class name is blank",
             got=given if isinstance(given, str) else ",".join(given),
             want="names with commas between them, none empty",
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(
-            "a class stands twice in the list", got=", ".join(twice), want="each class once"
-        )
+    first: dict[str, str] = {}
+    for name in names:
+        key = class_key(name)
+        if key in first:
+            raise UsageError(
+                "a class stands twice in the list",
+                got=name if first[key] == name else f"{first[key]} and {name}",
+                want="each class once; names that differ by case only are the same",
+            )
+        first[key] = name
     if len(names) < 2:
         raise UsageError(
             "one class leaves nothing to choose", got=",".join(names), want="at least two classes"
         )
     return names
+
+
+def class_numbers(names: Sequence[str]) -> dict[str, int]:
+    """`class_key` of each name -> its position in `names`."""
+    return {class_key(name): number for number, name in enumerate(names)}
+
+
+def count_strays(labels: Iterable[str | None], names: Sequence[str]) -> dict[str, int]:
+    """How many times each label occurs that names none of the classes, most frequent first. Labels
+    that are the same to `class_key` are counted together."""
+    known = class_numbers(names)
+    spelled: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for label in labels:
+        key = class_key(label or "")
+        if label is not None and key not in known:
+            counts[spelled.setdefault(key, label)] += 1
+    return dict(counts.most_common())
+
+
+def stray_sentences(strays: Mapping[str, int], names: Sequence[str]) -> list[str]:
+    """What `count_strays` counted, in words: a sentence for each of the first LISTED labels, with
+    the class that it resembles, and one for the rest."""
+    known = class_numbers(names)
+    sentences = []
+    for label, images in list(strays.items())[:LISTED]:
+        near = did_you_mean(class_key(label), known)
+        subject = "1 image" if images == 1 else f"{images:,} images"
+        verb = "is" if images == 1 else "are"
+        question = "" if near is None else f": did you mean {names[known[near]]!r}?"
+        sentences.append(f"{subject} of label {label!r} {verb} in none of the classes{question}")
+    rest = list(strays.values())[LISTED:]
+    if rest:
+        sentences.append(f"nor are {sum(rest):,} images of {len(rest):,} other labels")
+    return sentences
+
+
+def _comma_separated(text: str) -> list[str]:
+    try:
+        return next(csv.reader([" ".join(text.splitlines())], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise UsageError(
+            "the class names cannot be read",
+            got=text,
+            want='names with commas between them, such as cat,"dog, asleep",car',
+        ) from error

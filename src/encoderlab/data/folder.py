@@ -28,7 +28,7 @@ from encoderlab.data.sample import (
     label_in,
     printable,
 )
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import MissingError, NoImagesError, UsageError
 from encoderlab.json_text import parsed
 
 FILE_NAME = "file_name"
@@ -45,7 +45,8 @@ def read_folder(path: str | Path) -> Samples:
 
     Raises:
         MissingError: no such folder.
-        UsageError: no image in it, the folder's own path is not UTF-8, or damaged metadata.
+        NoImagesError: no image in it.
+        UsageError: the folder's own path is not UTF-8, or damaged metadata.
     """
     root = Path(path)
     if not root.is_dir():
@@ -74,7 +75,7 @@ def read_folder(path: str | Path) -> Samples:
         Skipped(name, "the metadata names it, and no such image is there") for name in about
     )
     if not samples:
-        raise UsageError(
+        raise NoImagesError(
             "the folder has no images",
             got=str(root),
             want="files in a format that Pillow decodes, such as .jpg, .png, .webp",

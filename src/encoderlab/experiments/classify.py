@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.data.class_names import class_names
+from encoderlab.data.class_names import (
+    class_key,
+    class_names,
+    class_numbers,
+    count_strays,
+    stray_sentences,
+)
 from encoderlab.data.csv_table import read_labels
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
-from encoderlab.errors import UsageError, did_you_mean
+from encoderlab.errors import UsageError
 from encoderlab.experiments.left_out import as_records, as_remarks, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text
 from encoderlab.progress import kept_warnings
@@ -26,6 +33,8 @@ TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "an image of {}", "a draw
 TEMPLATES_KO = ("{}", "{} 사진", "{} 그림", "{} 이미지")
 SHOWN = 20
 WIDEST = 44  # longer paths are cut in the table
+LISTED = 5  # rows without an image that the terminal lists; run.json has all
+SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,13 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ClassifyResult:
-    """Predictions for every image and, where the answers are known, how many are right."""
+    """Predictions for every image and, where the answers are known, how many are right.
+
+    Args:
+        accuracy: over the images whose answer is known and is one of the classes; None without any.
+        strays: label -> number of images of this label, which is none of the classes.
+        unmatched: (row, reason) of the rows of the label CSV that label no image.
+    """
 
     model: str
     fingerprint: str
@@ -49,6 +64,8 @@ class ClassifyResult:
     templates: tuple[str, ...]
     predictions: tuple[Prediction, ...]
     accuracy: Classification | None
+    strays: dict[str, int] = field(default_factory=dict)
+    unmatched: tuple[tuple[str, str], ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -70,6 +87,10 @@ class ClassifyResult:
                 for p in self.predictions
             ],
             "accuracy": None if self.accuracy is None else self.accuracy.to_json(),
+            "labels_without_class": self.strays,
+            "rows_without_image": [
+                {"image_path": path, "label": label} for path, label in self.unmatched
+            ],
             "skipped": as_records(self.skipped),
         }
 
@@ -107,7 +128,10 @@ class ClassifyResult:
         return Table(columns, tuple(rows), said=more)
 
     def _accuracy(self, found: Classification) -> list[Block]:
-        said = f"accuracy {found.top1.as_percent()} (chance {100 / len(self.classes):.1f} %)"
+        said = (
+            f"accuracy {found.top1.as_percent()} over {found.top1.n:,} of "
+            f"{len(self.predictions):,} images (chance {100 / len(self.classes):.1f} %)"
+        )
         if found.top5.value is not None:
             said += f"\ntop-5 {found.top5.as_percent()}"
         rows = []
@@ -118,6 +142,12 @@ class ClassifyResult:
         columns = ("answer", *[f"{i + 1}" for i in range(len(self.classes))], "recall")
         title = "confusion (rows: the answer, columns: the prediction)"
         return [said, Table(columns, tuple(rows), title)]
+
+    def _without_match(self) -> list[Block]:
+        """Why there is no accuracy, where labels are none of the classes."""
+        if self.strays and self.accuracy is None:
+            return ["no accuracy: no image has a label that is one of the classes"]
+        return []
 
 
 def run(
@@ -142,19 +172,26 @@ def run(
         classes: names, comma-separated or a sequence; empty: the names of the sub-folders.
         templates: sentences with {} for the class; built-in ones if empty, Korean ones for names in
             Hangul.
-        labels_csv: image_path,label: the right answers; else the sub-folders' names are, where they
-            are classes.
+        labels_csv: image_path,label: the right answers. Paths start from the CSV's folder, or from
+            `image_dir` where none of them names an image that way. Without it the names of the
+            sub-folders are the answers, where they are classes.
 
     Raises:
         MissingError: the folder, the model or the GPU is not there.
-        UsageError: classes missing, blank or twice, a template without {}, or no readable image.
+        UsageError: classes missing, blank or twice, a template without {}, labels that are none of
+            the classes or of none of the images, or no readable image.
     """
     import numpy as np
 
     from encoderlab.data.sample import contents, first_of_each
     from encoderlab.encoders.dual import load_dual
     from encoderlab.features.embed import embed_samples
-    from encoderlab.metrics.classification import class_vector, classification, probabilities
+    from encoderlab.metrics.classification import (
+        class_vector,
+        classification,
+        probabilities,
+        ranking,
+    )
     from encoderlab.metrics.score import doubts
 
     if top_k < 1:
@@ -162,7 +199,7 @@ def run(
     samples = read_folder(image_dir)
     names = _classes(classes, samples)
     sentences = _templates(templates, names)
-    answers = _answers(samples, labels_csv, image_dir, names)
+    labels, unmatched = _labels(samples, labels_csv, image_dir, names)
     encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
     used = [sentences or (TEMPLATES_KO if _is_hangul(name) else TEMPLATES) for name in names]
     texts = [t.replace("{}", name) for name, own in zip(names, used, strict=True) for t in own]
@@ -177,33 +214,37 @@ def run(
             want=f"readable images; the first says: {embedded.skipped[0].reason}",
         )
     chances = probabilities(embedded.vectors, np.stack(vectors), encoder.logit_scale)
-    best = np.argsort(-chances, axis=1, kind="stable")[:, :top_k]
+    numbers = class_numbers(names)
+    answers = [numbers.get(class_key(labels.get(s.id) or "")) for s in embedded.samples]
     predictions = tuple(
         Prediction(
             sample.id,
-            tuple((names[j], float(chances[i, j])) for j in best[i]),
-            answers.get(sample.id),
+            tuple((names[j], float(row[j])) for j in ranking(row, answer)[:top_k]),
+            None if answer is None else names[answer],
         )
-        for i, sample in enumerate(embedded.samples)
+        for sample, row, answer in zip(embedded.samples, chances, answers, strict=True)
     )
     keys = contents(embedded.samples)
     # Copies of an image with the same answer are one observation.
-    answered = [(key, p.answer) for key, p in zip(keys, predictions, strict=True)]
-    known = [i for i in first_of_each(answered) if predictions[i].answer is not None]
+    answered = list(zip(keys, answers, strict=True))
+    known = [i for i in first_of_each(answered) if answers[i] is not None]
     accuracy = None
     doubtful: tuple[str, ...] = ()
     if known:
-        right = np.array([names.index(str(predictions[i].answer)) for i in known])
+        right = np.array([answers[i] for i in known])
         accuracy = classification(chances[known], right)
         doubtful = doubts(len(known), {"top-5": accuracy.top5}, "the accuracy was measured")
-        if len(set(right)) == 1 and len(known) > 1:
+        if len(set(right.tolist())) == 1 and len(known) > 1:
             doubtful += (
-                f"all answers are {names[right[0]]!r}: the accuracy is the recall of that class "
-                "alone, and a model that always says it reaches 100 %",
+                f"all answers are {names[int(right[0])]!r}: the accuracy is the recall of that "
+                "class alone, and a model that always says it reaches 100 %",
             )
     skipped = left_out([*samples.skipped, *embedded.skipped])
-    warnings = [*as_warnings(skipped)]
-    copies = sum(p.answer is not None for p in predictions) - len(known)
+    strays = count_strays((labels.get(sample.id) for sample in embedded.samples), names)
+    warnings = [*as_warnings(skipped), *stray_sentences(strays, names)]
+    if unmatched:
+        warnings.append(_unmatched_sentence(unmatched))
+    copies = sum(answer is not None for answer in answers) - len(known)
     if copies:
         warnings.append(
             f"{copies:,} images copy another one with the same answer: the accuracy counts "
@@ -213,7 +254,7 @@ def run(
         encoder.name, encoder.fingerprint,
         str(encoder.device), encoder.ran_in, tuple(names),
         tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
-        predictions, accuracy, skipped, (*doubtful, *warnings, *warned),
+        predictions, accuracy, strays, unmatched, skipped, (*doubtful, *warnings, *warned),
     )  # fmt: skip
     if save_csv is not None:
         _save(result, Path(save_csv), top_k)
@@ -221,14 +262,21 @@ def run(
 
 
 def _classes(given: str | Sequence[str], samples: Sequence[Sample]) -> list[str]:
-    if not given or (isinstance(given, str) and not given.strip()):
-        given = sorted({sample.label for sample in samples if sample.label})
-        if not given:
-            raise UsageError(
-                "no classes were named and the folder has no sub-folders to name them",
-                want='--classes "cat,dog,car"',
-            )
-    return class_names(given)
+    if given and not (isinstance(given, str) and not given.strip()):
+        return class_names(given)
+    folders = sorted({sample.label for sample in samples if sample.label})
+    if not folders:
+        raise UsageError(
+            "no classes were named and the folder has no sub-folders to name them",
+            want='--classes "cat,dog,car"',
+        )
+    if {class_key(folder) for folder in folders} <= set(SPLITS):
+        raise UsageError(
+            "the sub-folders are splits, not classes",
+            got=", ".join(folders),
+            want="--image-dir with one of the splits, or --classes with the names",
+        )
+    return class_names(folders)
 
 
 def _templates(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
@@ -246,41 +294,70 @@ def _is_hangul(text: str) -> bool:
     return any("가" <= letter <= "힣" for letter in text)
 
 
-def _answers(
+def _labels(
     samples: Sequence[Sample], labels_csv: str | None, image_dir: str, names: Sequence[str]
-) -> dict[str, str]:
-    """The known answer of each image, by its id."""
-    if labels_csv is None:
-        # Sub-folders that are no classes of this list are just folders.
-        return {s.id: s.label for s in samples if s.label is not None and s.label in names}
+) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """The label of each image by its id, and the rows of the label CSV that label no image."""
+    if labels_csv is not None:
+        return _labels_of_csv(samples, labels_csv, image_dir, names)
+    known = class_numbers(names)
+    labels = {}
+    for sample in samples:
+        folders = sample.id.split("/")[:-1]
+        if sample.label not in (None, *folders[:1]):  # from a file beside the images
+            folders = [str(sample.label)]
+        # The first folder is the label, unless only a folder further inside is a class.
+        if folders:
+            classes = (folder for folder in folders if class_key(folder) in known)
+            labels[sample.id] = next(classes, folders[0])
+    return labels, ()
+
+
+def _labels_of_csv(
+    samples: Sequence[Sample], labels_csv: str, image_dir: str, names: Sequence[str]
+) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
     table = read_labels(labels_csv)
-    stray = sorted({label for label in table.values() if label not in names})
-    if stray:
-        near = did_you_mean(stray[0], names)
-        raise UsageError(
-            "a label is none of the classes",
-            got=stray[0],
-            want=", ".join(names),
-            hint=f"did you mean {near!r}?" if near else None,
-        )
-    root = Path(image_dir).resolve()
-    beside = Path(labels_csv).resolve().parent
-    by_path: dict[Path, str] = {}
-    for name, label in table.items():
-        by_path[(root / name).resolve()] = label
-        by_path[(beside / name).resolve()] = label
-    found = {
-        s.id: by_path[p]
-        for s in samples
-        if isinstance(s.image, Path) and (p := s.image.resolve()) in by_path
-    }
-    if not found:
+    images: dict[str, list[str]] = {}
+    for sample in samples:
+        if isinstance(sample.image, Path):
+            images.setdefault(os.path.realpath(sample.image), []).append(sample.id)
+    # One folder for all rows: otherwise a path could name images of two folders.
+    deciding = [name for name in table if not os.path.isabs(name)] or list(table)
+    for root in (Path(labels_csv).absolute().parent, Path(image_dir).absolute()):
+        if any(os.path.realpath(root / name) in images for name in deciding):
+            break
+    else:
         raise UsageError(
             "no label belongs to an image of the folder",
             got=f"{next(iter(table))} in {labels_csv}",
-            want=f"paths under {image_dir}, or beside the CSV",
+            want=f"paths that start from the folder of the CSV, or from {image_dir}",
         )
-    return found
+    paths = {name: os.path.realpath(root / name) for name in table}
+    labels: dict[str, str] = {}
+    for name, label in table.items():
+        for image in images.get(paths[name], ()):
+            if class_key(labels.setdefault(image, label)) != class_key(label):
+                raise UsageError(
+                    f"{labels_csv} gives an image two labels",
+                    got=f"{image}: {labels[image]!r} and {label!r}",
+                    want="one label per image",
+                )
+    strays = count_strays(labels.values(), names)
+    if strays:
+        raise UsageError(
+            "a label is none of the classes",
+            got=next(iter(strays)),
+            want=", ".join(names),
+            hint=stray_sentences(strays, names)[0],
+        )
+    unmatched = tuple((name, table[name]) for name, path in paths.items() if path not in images)
+    return labels, unmatched
+
+
+def _unmatched_sentence(unmatched: Sequence[tuple[str, str]]) -> str:
+    rows = ", ".join(path for path, _ in unmatched[:LISTED])
+    more = ", …" if len(unmatched) > LISTED else ""
+    return f"{len(unmatched):,} rows of the label CSV label no image of the folder: {rows}{more}"
 
 
 def _save(result: ClassifyResult, path: Path, top_k: int) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import UsageError
@@ -112,8 +113,8 @@ class CompressResult:
         lines += as_lines(self.skipped)
         lines.append(f"compressor: {self.compressor}")
         lines.append(
-            f"next: encoderlab compress evaluate --model {self.encoder} "
-            f"--compressors {self.compressor}"
+            f"next: encoderlab compress evaluate --model {quote(self.encoder)} "
+            f"--compressors {quote(self.compressor)}"
         )
         return "\n".join(lines)
 

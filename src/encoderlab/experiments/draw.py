@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 
@@ -31,8 +32,10 @@ class DrawResult:
                 f"test.csv ({of['test']:,} pictures)",
                 "",
                 "try:",
-                f'  encoderlab index {self.photos} && encoderlab search "a large red circle"',
-                f"  encoderlab train --train-csv {pairs}/train.csv --val-csv {pairs}/val.csv",
+                f"  encoderlab index {quote(self.photos)} && "
+                'encoderlab search "a large red circle"',
+                f"  encoderlab train --train-csv {quote(f'{pairs}/train.csv')} "
+                f"--val-csv {quote(f'{pairs}/val.csv')}",
             )
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.errors import UsageError
@@ -20,7 +22,12 @@ WIDEST = 48  # longer file names lose their beginning in the table
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The nearest images, best first."""
+    """The nearest images, best first.
+
+    Args:
+        k: how many were asked for.
+        images: how many the index has.
+    """
 
     query: str
     db: str
@@ -34,6 +41,7 @@ class SearchResult:
     approximate: Approximate | None = None
     unindexed: int = 0
     where: str | None = None
+    k: int = 0
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -46,6 +54,11 @@ class SearchResult:
     def blocks(self) -> list[Block]:
         """The answer as paragraphs and tables, in reading order."""
         heading = f"{self.query!r} in {self.db}"
+        if not self.images:
+            return [
+                f"{heading}\nthe index has no images; add some: encoderlab index YOUR_IMAGES --db "
+                f"{quote(self.db)}"
+            ]
         if not self.hits:
             return [f"{heading}\nnothing fits the condition"]
         rows: list[tuple[str, ...]] = []
@@ -57,8 +70,13 @@ class SearchResult:
         columns: tuple[str, ...] = ("place", "cosine", "file", "caption")
         if not any(hit.caption for hit in self.hits):
             columns, rows = columns[:3], [row[:3] for row in rows]
-        said = () if self.approximate is None else (self._how(self.approximate),)
-        return [Table(columns, tuple(rows), heading, said)]
+        said = list(self.warnings)
+        if len(self.hits) < self.k:
+            which = "fit the condition" if self.where else "in the index"
+            said.append(f"{self.k:,} asked, {len(self.hits):,} {which}")
+        if self.approximate is not None:
+            said.append(self._how(self.approximate))
+        return [Table(columns, tuple(rows), heading, tuple(said))]
 
     def _how(self, used: Approximate) -> str:
         new = f"; {self.unindexed:,} newer images were all compared" if self.unindexed else ""
@@ -93,12 +111,15 @@ def run(
 
     Raises:
         MissingError: the index, the model or the GPU is not there.
-        UsageError: no query or two, another model than the index's, a bad `k` or `where`.
+        UsageError: no query, a blank one or two, another model than the index's, a bad `k` or
+            `where`.
         ImageError: the query image cannot be read.
     """
     from encoderlab.encoders.dual import load_dual
     from encoderlab.reports.gallery import gallery
     from encoderlab.search import Index
+    from encoderlab.search.index import check_k, check_query
+    from encoderlab.search.rows import file_of
 
     if (query is None) == (image is None):
         raise UsageError(
@@ -106,18 +127,30 @@ def run(
             got=f"query={query!r}, image={image!r}",
             want='encoderlab search "a red circle", or --image FILE',
         )
+    # Before a model is loaded for nothing.
+    check_k(k)
+    if query is not None:
+        check_query(query)
     index = Index.open(db)
-    index.check_k(k)  # before a model is loaded for nothing
+    asked = query if query is not None else str(image)
+    if not len(index):
+        fingerprint = str(index.about["fingerprint"])
+        return SearchResult(asked, db, index.model, fingerprint, "", "", (), k=k)
     encoder = load_dual(model or index.model, device, dtype)
     index.use(encoder)
     with kept_warnings() as warned:
         found = index.find(query if query is not None else Path(str(image)), k, where, exact)
     hits = tuple(found.hits[0])
-    asked = query if query is not None else str(image)
+    missing = sum(not os.path.exists(file_of(hit.path)) for hit in hits if os.path.isabs(hit.path))
+    warnings = (
+        (f"of these images {missing:,} cannot be found any more: run encoderlab index again",)
+        if missing
+        else ()
+    )
     if html is not None:
         about = f"{len(index):,} images in {db}, {encoder.name}; numbers are cosines"
         write_whole(Path(html), gallery("Search results", about, [(asked, hits)]))
     return SearchResult(
         asked, db, encoder.name, encoder.fingerprint, *encoder.where, hits, html,
-        len(index), found.approximate, found.unindexed, where, tuple(warned),
+        len(index), found.approximate, found.unindexed, where, k, (*warnings, *warned),
     )  # fmt: skip

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from encoderlab.data import read_samples
@@ -98,7 +99,7 @@ class TrainResult:
             )
         lines += [f"! {one}" for one in self.warnings]
         lines.append(f"model: {self.model}")
-        lines.append(f"next: encoderlab evaluate --model {self.model} --csv YOUR.csv")
+        lines.append(f"next: encoderlab evaluate --model {quote(self.model)} --csv YOUR.csv")
         return "\n".join(lines)
 
 
@@ -249,6 +250,8 @@ def run(
         fabric, RetrievalValidation,
         val, model.tokenizer, model.preprocess, fabric.device, classes,
     )  # fmt: skip
+    for sentence in validate.stray_labels:
+        note(f"zero-shot while training: {sentence}")
     trainer = agreed(
         fabric, loop.Trainer, model, pairs, recipe, fabric, folder, validate=validate,
         val_pairs=validate.pairs, save_every=save_every_steps, workers=num_workers,
@@ -281,7 +284,7 @@ def run(
         seconds=done.seconds,
         pairs_per_second=done.pairs_per_second,
         skipped=(*unused, *train.skipped, *val.skipped),
-        warnings=(*as_warnings(unused), *warnings, *done.warnings),
+        warnings=(*as_warnings(unused), *warnings, *validate.stray_labels, *done.warnings),
     )
 
 

@@ -54,6 +54,17 @@ def probabilities(
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+def ranking(scores: Float[np.ndarray, " c"], answer: int | None = None) -> Int[np.ndarray, " c"]:
+    """The classes by decreasing score. The answer comes after the classes that tie with it: a tie
+    counts against the model, whatever the order of the classes.
+
+    >>> ranking(np.array([0.2, 0.4, 0.4]), answer=1).tolist()
+    [2, 1, 0]
+    """
+    is_answer = np.arange(len(scores)) == answer
+    return np.lexsort((is_answer, -scores))
+
+
 def classification(
     scores: Float[np.ndarray, "n c"], answer: Int[np.ndarray, " n"]
 ) -> Classification:
@@ -62,12 +73,9 @@ def classification(
     n, c = scores.shape
     own = scores[np.arange(n), answer][:, None]
     rank = (scores >= own).sum(axis=1)  # its own score is among them
-    predicted = scores.argmax(axis=1)
-    tied = (rank > 1) & (predicted == answer)
-    # Argmax takes the first of equals: where that is the answer, another equal one is taken.
-    for row in np.flatnonzero(tied):
-        equal = np.flatnonzero(scores[row] == scores[row, answer[row]])
-        predicted[row] = equal[equal != answer[row]][0]
+    predicted = np.array(
+        [ranking(row, right)[0] for row, right in zip(scores, answer, strict=True)]
+    )
     confusion = np.zeros((c, c), dtype=np.int64)
     np.add.at(confusion, (answer, predicted), 1)
     counts = confusion.sum(axis=1)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,16 @@ from encoderlab.search import approximate, recall, snapshot
 from encoderlab.search.approximate import Approximate, Effort
 from encoderlab.search.exact import Nearest, top_k
 from encoderlab.search.place import Place
-from encoderlab.search.rows import COMPARED, Wanted, as_rows, compare, want
+from encoderlab.search.rows import (
+    COMPARED,
+    Wanted,
+    as_rows,
+    compare,
+    is_same_source,
+    path_of,
+    source_name,
+    want,
+)
 from encoderlab.search.snapshot import Copy
 from encoderlab.search.table import DATABASE_ERRORS, FILES, Table, damaged
 
@@ -80,9 +90,17 @@ class Found:
 
 @dataclass(frozen=True)
 class Changes:
-    """What bringing an index up to date did."""
+    """What bringing an index up to date did.
+
+    Args:
+        added: images that had no row.
+        updated: images whose content, caption or label is another now.
+        removed: rows of images that are gone, or cannot be read any more.
+        skipped: images that could not be stored, and why.
+    """
 
     added: int = 0
+    updated: int = 0
     unchanged: int = 0
     removed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
@@ -134,6 +152,7 @@ class Index:
                         "model": encoder.name,
                         "fingerprint": encoder.fingerprint,
                         "dim": encoder.dim,
+                        "preprocess": _preprocess_of(encoder),
                     }
                     index = cls(place, Table.create(place, encoder.dim), about)
                     index._write_about()
@@ -159,7 +178,7 @@ class Index:
                     "no index there",
                     got=str(db),
                     want="the folder of an index",
-                    hint=f"make one: encoderlab index YOUR_IMAGES --db {db}",
+                    hint=f"make one: encoderlab index YOUR_IMAGES --db {quote(str(db))}",
                 )
             about = _read_about(text)
             copy = (
@@ -203,14 +222,27 @@ class Index:
         """Embeds queries and new images with `encoder`.
 
         Raises:
-            UsageError: it is not the model that made the index.
+            UsageError: it is not the model that made the index, or it prepares images differently.
         """
         if encoder.fingerprint != self.about["fingerprint"]:
+            other = f"search with --model {quote(self.model)}, or make"
             raise UsageError(
                 "the index was made by another model, so distances between the two mean nothing",
                 got=f"model {encoder.name} ({encoder.fingerprint[:8]})",
                 want=f"model {self.model} ({self.about['fingerprint'][:8]})",
-                hint=f"search with --model {self.model}, or make a new index with --db NEW_FOLDER",
+                hint="its files have changed since: make a new index with --db NEW_FOLDER"
+                if encoder.name == self.model
+                else f"{other} a new index with --db NEW_FOLDER",
+            )
+        now = _preprocess_of(encoder)
+        made_with = self.about.get("preprocess", {})  # version 0.1 did not store it
+        changed = [name for name, value in made_with.items() if now.get(name) != value]
+        if changed:
+            raise UsageError(
+                "the images of the index were prepared in another way for this model",
+                got=", ".join(f"{name} {now.get(name)}" for name in changed),
+                want=", ".join(f"{name} {made_with[name]}" for name in changed),
+                hint="make a new index with --db NEW_FOLDER",
             )
         self._encoder = encoder
 
@@ -227,13 +259,45 @@ class Index:
     # --- keeping it up to date ---
 
     def add(self, samples: Sequence[Sample], batch_size: int = 64) -> Changes:
-        """Embeds and stores what is new or has changed; nothing is removed."""
+        """Embeds and stores what is new or has changed. Removes nothing but the row of a file that
+        has become unreadable."""
         return self._update(samples, batch_size, source="", remove=False)
 
-    def sync(self, samples: Sequence[Sample], source: str, batch_size: int = 64) -> Changes:
+    def sync(self, samples: Sequence[Sample], source: str | Path, batch_size: int = 64) -> Changes:
         """Makes the rows that came from `source` those of `samples`: new ones are embedded, changed
-        ones again, those that are gone removed. Rows from other sources stay."""
-        return self._update(samples, batch_size, source, remove=True)
+        ones again, those that are gone or unreadable removed. Rows of other sources stay, unless
+        their file lay under the folder `source` and is not there any more.
+
+        Args:
+            source: where the samples come from; all spellings of a folder or file are one source.
+        """
+        return self._update(samples, batch_size, source_name(source), remove=True)
+
+    def sources(self) -> dict[str, int]:
+        """Source -> how many images came from it; "" for those that `add` stored."""
+        return self._table.sources()
+
+    def remove(self, source: str | Path) -> Changes:
+        """Removes the images that came from `source`, which need not be there any more.
+
+        Raises:
+            UsageError: no image came from it.
+        """
+        with self.place.alone():
+            self._follow()
+            sources = self._table.sources()
+            ours = [name for name in sources if is_same_source(name, str(source))]
+            if not ours:
+                known = ", ".join(f"{name} ({count:,})" for name, count in sources.items())
+                raise UsageError(
+                    "the index has no images of this source",
+                    got=str(source),
+                    want=f"one of its sources: {known}" if known else None,
+                )
+            removed = sum(sources[name] for name in ours)
+            self._table.delete_sources(ours)
+            self._table.tidy(removed)
+            return Changes(removed=removed)
 
     def _update(
         self, samples: Sequence[Sample], batch_size: int, source: str, remove: bool
@@ -247,16 +311,24 @@ class Index:
     def _bring(self, wanted: Wanted, batch_size: int, source: str, remove: bool) -> Changes:
         todo = compare(self._table.batches(COMPARED), wanted, source, remove)
         self._table.delete(todo.gone)
-        added, skipped = 0, []
+        self._table.rename_sources(todo.renamed, source)
+        stored: set[str] = set()
+        skipped = list(wanted.skipped)
         if todo.new:
             new = [wanted.samples[i] for i in todo.new]
             with self._table.writer(todo.replaced) as writer:
                 for part in embed_batches(self.encoder, new, batch_size, "embedding images"):
                     skipped += part.skipped
                     writer.add(as_rows(part.samples, part.sizes, part.vectors, wanted, source))
-                    added += len(part.samples)
-        self._table.tidy(added + len(todo.gone))
-        return Changes(added, len(wanted.samples) - len(todo.new), len(todo.gone), skipped)
+                    stored.update(map(path_of, part.samples))
+        # The embedding of what was there before says nothing about a file that is damaged now.
+        unreadable = todo.replaced - stored
+        self._table.delete(sorted(unreadable))
+        removed = len(todo.gone) + len(unreadable)
+        self._table.tidy(len(stored) + removed)
+        updated = len(todo.replaced & stored)
+        unchanged = len(wanted.samples) - len(todo.new)
+        return Changes(len(stored) - updated, updated, unchanged, removed, skipped)
 
     # --- the approximate index ---
 
@@ -384,7 +456,7 @@ class Index:
         where: str | None = None,
         exact: bool = False,
     ) -> list[Hit]:
-        """The k nearest images, nearest first.
+        """The k nearest images, nearest first; all where there are fewer.
 
         Args:
             query: a sentence (str), an image (a Path or a PIL image), or a vector of the index's
@@ -393,7 +465,7 @@ class Index:
             exact: compare with every image, even where there is an approximate index.
 
         Raises:
-            UsageError: k is not from 1 to the number of images, or `where` is no condition.
+            UsageError: k is less than 1, the query is blank, or `where` is no condition.
             ImageError: the query image cannot be read.
         """
         return self.find(query, k, where, exact).hits[0]
@@ -421,46 +493,29 @@ class Index:
         exact: bool = False,
     ) -> Found:
         """`search`, which also says how it was done."""
-        self.check_k(k)
+        check_k(k)
         return self._find(self._vector(query)[None], k, where, exact)
 
-    def check_k(self, k: int) -> None:
-        """Whether k images can be asked for.
-
-        Raises:
-            UsageError: k is not from 1 to the number of images.
-        """
-        if k < 1:
-            raise UsageError("k must be at least 1", got=k)
-        if k > len(self):
-            raise UsageError(
-                "k is larger than the index",
-                got=k,
-                want=f"at most {len(self)}, the number of images in {self.folder}",
-            )
-
     def _find(self, vectors: np.ndarray, k: int, where: str | None, exact: bool) -> Found:
+        check_k(k)
         with self._lock:
             copy = self._copy if where is None and (exact or len(self) <= EXACT_LIMIT) else None
-            if copy is not None and copy.is_fresh():
-                self.check_k(k)
+            if copy is not None and len(copy) and copy.is_fresh():
+                nearest = copy.nearest(vectors, min(k, len(copy)))
                 return Found(
-                    [
-                        [Hit(score, **_shown(row)) for score, row in found]
-                        for found in copy.nearest(vectors, k)
-                    ]
+                    [[Hit(score, **_shown(row)) for score, row in found] for found in nearest]
                 )
             self._follow()
-            self.check_k(k)
             kept = len(self) if where is None else self._table.count(where)
             if not kept:
                 return Found([[] for _ in vectors])
+            k = min(k, kept)
             if kept > EXACT_LIMIT and not exact:
                 known = self.approximate
                 if known is not None:
                     return self._find_approximately(vectors, k, where, known, kept / len(self))
                 self._advise(kept)
-            return Found(self._find_exactly(vectors, min(k, kept), where))
+            return Found(self._find_exactly(vectors, k, where))
 
     def _advise(self, kept: int) -> None:
         if not self._said:
@@ -562,8 +617,7 @@ class Index:
 
     def _vector(self, query: Any) -> np.ndarray:
         if isinstance(query, str):
-            if not query.strip():
-                raise UsageError("the query is blank", got=query, want="a sentence")
+            check_query(query)
             return self.encoder.embed_texts([query])[0]
         if isinstance(query, Path | Image.Image):
             image = open_image(query, min_side=self.encoder.preprocess.min_side)
@@ -581,10 +635,32 @@ class Index:
                 got=vectors.shape,
                 want=f"({count + ', ' if count else ''}{dim}{'' if count else ','})",
             )
+        if not np.isfinite(vectors).all():
+            raise UsageError("a query vector is not finite", want="numbers, no NaN and no infinity")
         return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
     def _write_about(self) -> None:
         self.place.write(ABOUT, json.dumps(self.about, indent=2))
+
+
+def check_k(k: int) -> None:
+    """Passes a number of images that can be asked for.
+
+    Raises:
+        UsageError: it is less than 1.
+    """
+    if k < 1:
+        raise UsageError("k must be at least 1", got=k)
+
+
+def check_query(query: str) -> None:
+    """Passes a sentence.
+
+    Raises:
+        UsageError: it is blank.
+    """
+    if not query.strip():
+        raise UsageError("the query is blank", got=query, want="a sentence")
 
 
 @dataclass(frozen=True)
@@ -598,6 +674,12 @@ class _Held:
     def places(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
         """Where the vectors of some rows are."""
         return self.order[np.searchsorted(self.rows, rows, sorter=self.order)]
+
+
+def _preprocess_of(encoder: DualEncoder) -> dict[str, Any]:
+    """How images are prepared for the encoder, as JSON reads it back: lists, no tuples."""
+    record: dict[str, Any] = json.loads(json.dumps(encoder.preprocess.to_dict()))
+    return record
 
 
 def _table_of(place: Place, about: dict[str, Any]) -> Table:
@@ -615,6 +697,8 @@ def _read_about(text: str) -> dict[str, Any]:
     for name, kind in (("model", str), ("fingerprint", str), ("dim", int)):
         if not isinstance(about[name], kind):
             raise ValueError(f"its {name} is {about[name]!r}")
+    if not isinstance(about.get("preprocess", {}), dict):
+        raise ValueError(f"its preprocess is {about['preprocess']!r}")
     if "ann" in about:
         Approximate.from_json(about["ann"])
     return about

@@ -7,23 +7,27 @@ Knows no database and no model.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
-from encoderlab.data.packed import Packed
-from encoderlab.data.sample import Sample, distinct
+from encoderlab.data.packed import Packed, ParquetCell, TarMember
+from encoderlab.data.places import is_url
+from encoderlab.data.sample import Sample, Skipped, distinct
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("path", "caption", "label", "width", "height", "hash", "source")
 COMPARED = ("path", "hash", "caption", "label", "source")
+UNREADABLE = "unreadable"  # the hash of a file that cannot be read
 TOGETHER = 64  # files that a thread hashes before it asks for more: a million requests are slow
 
 
@@ -32,23 +36,27 @@ class Wanted:
     """What the rows of a source shall be.
 
     Args:
-        samples: one for each path.
+        samples: one for each path, with the texts of all samples of this path.
         hashes: of their images, in the same order.
         at: path -> where it is in both, in their order.
+        skipped: samples that no row can hold.
     """
 
     samples: list[Sample]
     hashes: list[str]
     at: dict[str, int]
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What has to be done: `new` counts in the wanted lists; `replaced` and `gone` are paths."""
+    """What has to be done: `new` counts in the wanted lists; `replaced` and `gone` are paths, and
+    `renamed` other names of the source that rows have it under."""
 
     new: list[int]
     replaced: set[str]
     gone: list[str]
+    renamed: list[str]
 
 
 def schema(dim: int) -> pa.Schema:
@@ -62,18 +70,25 @@ def schema(dim: int) -> pa.Schema:
 
 
 def want(samples: Sequence[Sample]) -> Wanted:
-    """The samples with their paths and the hashes of their images; those with the same path are
-    one, with the texts of all."""
+    """The samples by their paths, with the hashes of their images; those of one path are one, with
+    the texts of all."""
     at: dict[str, int] = {}
     chosen: list[Sample] = []
-    for sample in samples:
-        i = at.setdefault(path_of(sample), len(chosen))
-        if i == len(chosen):
+    skipped: list[Skipped] = []
+    folders: dict[str, str] = {}
+    for given in samples:
+        sample = _with_real_folder(given, folders)
+        path = path_of(sample)
+        if _storable(path) != path:  # the table holds UTF-8 only
+            skipped.append(Skipped(_storable(sample.id), "its path is not UTF-8: rename it"))
+        elif path in at:
+            first = chosen[at[path]]
+            texts = distinct((*first.texts, *sample.texts))
+            chosen[at[path]] = replace(first, texts=texts)
+        else:
+            at[path] = len(chosen)
             chosen.append(sample)
-        elif sample.texts:
-            texts = distinct([*chosen[i].texts, *sample.texts])
-            chosen[i] = replace(chosen[i], texts=texts)
-    return Wanted(chosen, _hashes(chosen), at)
+    return Wanted(chosen, _hashes(chosen), at, skipped)
 
 
 def compare(
@@ -82,26 +97,31 @@ def compare(
     """How the rows `there` (columns COMPARED) differ from what is wanted.
 
     Args:
-        remove: whether rows of `source` that nobody wants any more are gone.
+        remove: whether rows are gone that nobody wants any more: those of `source`, and those of a
+            file under it that is not there.
     """
     known, same = bytearray(len(wanted.at)), bytearray(len(wanted.at))
     gone = []
+    is_ours: dict[str, bool] = {}
     for batch in there:
         columns = [batch.column(name).to_pylist() for name in COMPARED]
         for path, content, caption, label, row_source in zip(*columns, strict=True):
+            if row_source not in is_ours:
+                is_ours[row_source] = is_same_source(row_source, source)
             i = wanted.at.get(path)
             if i is None:
-                if remove and row_source == source:
+                if remove and (is_ours[row_source] or _is_missing_below(path, source)):
                     gone.append(path)
                 continue
             known[i] = True
             sample = wanted.samples[i]
-            same[i] = (content, caption, label) == (
-                wanted.hashes[i], caption_of(sample), sample.label or "",
+            same[i] = content != UNREADABLE and (content, caption, label) == (
+                wanted.hashes[i], caption_of(sample), label_of(sample),
             )  # fmt: skip
     new = [i for i, is_same in enumerate(same) if not is_same]
     replaced = {path_of(wanted.samples[i]) for i in new if known[i]}
-    return Difference(new, replaced, gone)
+    renamed = [name for name, ours in is_ours.items() if ours and name != source]
+    return Difference(new, replaced, gone, renamed if remove else [])
 
 
 def as_rows(
@@ -120,7 +140,7 @@ def as_rows(
     columns = {
         "path": paths,
         "caption": [caption_of(sample) for sample in samples],
-        "label": [sample.label or "" for sample in samples],
+        "label": [label_of(sample) for sample in samples],
         "width": [width for width, _ in sizes],
         "height": [height for _, height in sizes],
         "hash": [wanted.hashes[wanted.at[path]] for path in paths],
@@ -140,7 +160,69 @@ def path_of(sample: Sample) -> str:
 
 def caption_of(sample: Sample) -> str:
     """All that is said about a sample, in one line."""
-    return " | ".join(sample.texts)
+    return _storable(" | ".join(sample.texts))
+
+
+def label_of(sample: Sample) -> str:
+    """The label of a sample, empty without one."""
+    return _storable(sample.label or "")
+
+
+def source_name(source: str | Path) -> str:
+    """The name of a source in the table: of a folder or file that is there its path without links
+    and `..`, so that all its spellings are one source; else what was given, such as a URL."""
+    name = str(source)
+    return os.path.realpath(name) if not is_url(name) and os.path.exists(name) else name
+
+
+def is_same_source(stored: str, source: str) -> bool:
+    """Whether the source of a row is `source`, in any spelling; also in that of version 0.1, which
+    kept links and `..` and put the working folder before a URL."""
+    if stored == source:
+        return True
+    if is_url(source):
+        return stored.endswith(f"/{Path(source)}")
+    if not os.path.isabs(stored) or not source:
+        return False
+    names = (os.path.abspath(source), os.path.realpath(source))
+    return stored in names or os.path.realpath(stored) in names
+
+
+def file_of(path: str) -> str:
+    """The file that a row's path names: the shard of an image in a shard."""
+    shard = re.match(r".*?\.(?:tar|parquet)(?=/)", path)
+    return path if shard is None else shard[0]
+
+
+def _is_missing_below(path: str, folder: str) -> bool:
+    return path.startswith(folder + os.sep) and not os.path.exists(file_of(path))
+
+
+def _with_real_folder(sample: Sample, known: dict[str, str]) -> Sample:
+    """The sample with links and `..` of its folder resolved: one path for each image. A link to a
+    single image stays: its name may be the label."""
+
+    def real(path: str | Path) -> str:
+        folder, name = os.path.split(path)
+        if folder not in known:
+            try:
+                known[folder] = os.path.realpath(folder)
+            except ValueError:  # no system has a folder of such a name
+                known[folder] = os.path.abspath(folder)
+        return os.path.join(known[folder], name)
+
+    image = sample.image
+    if isinstance(image, Path):
+        path = real(image)
+        return sample if str(image) == path else replace(sample, image=Path(path))
+    if isinstance(image, TarMember | ParquetCell) and not is_url(image.shard):
+        return replace(sample, image=replace(image, shard=real(image.shard)))
+    return sample
+
+
+def _storable(text: str) -> str:
+    """The text with an escape for what UTF-8 cannot hold: a lone surrogate."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _hashes(samples: Sequence[Sample]) -> list[str]:
@@ -154,4 +236,4 @@ def _content_hash(sample: Sample) -> str:
     try:
         return hashlib.blake2b(sample.content(), digest_size=16).hexdigest()
     except OSError:
-        return "unreadable"  # the decoder will say why
+        return UNREADABLE  # the decoder will say why

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -96,6 +97,13 @@ class Table:
         """Some columns of all rows."""
         with self._readable():
             return self.inner.search().select(list(names)).to_arrow()
+
+    def sources(self) -> dict[str, int]:
+        """Source -> how many rows came from it."""
+        counts: Counter[str] = Counter()
+        for batch in self.batches(["source"]):
+            counts.update(batch.column("source").to_pylist())
+        return dict(counts)
 
     def count(self, where: str) -> int:
         """How many rows a condition keeps.
@@ -234,11 +242,19 @@ class Table:
     def delete(self, paths: Sequence[str]) -> None:
         """Removes the rows of some paths."""
         for start in range(0, len(paths), PATHS_AT_ONCE):
-            quoted = ", ".join(
-                "'" + path.replace("'", "''") + "'" for path in paths[start : start + PATHS_AT_ONCE]
-            )
             with _writing(self.place):
-                self.inner.delete(f"path IN ({quoted})")
+                self.inner.delete(_is_in("path", paths[start : start + PATHS_AT_ONCE]))
+
+    def rename_sources(self, names: Sequence[str], name: str) -> None:
+        """Gives the rows of some sources to the source `name`."""
+        if names:
+            with _writing(self.place):
+                self.inner.update(where=_is_in("source", names), values={"source": name})
+
+    def delete_sources(self, names: Sequence[str]) -> None:
+        """Removes the rows of some sources."""
+        with _writing(self.place):
+            self.inner.delete(_is_in("source", names))
 
     def sweep(self) -> None:
         """Takes away the unfinished files of a writer that was killed; for whoever is alone with a
@@ -377,6 +393,11 @@ def _writing(place: Place) -> Iterator[None]:
             got=str(place),
             hint="free some space; what is in the index is whole: run the same again to go on",
         ) from error
+
+
+def _is_in(column: str, values: Sequence[str]) -> str:
+    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+    return f"{column} IN ({quoted})"
 
 
 def _in_one_piece(rows: pa.Table) -> pa.Table:

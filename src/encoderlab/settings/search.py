@@ -27,6 +27,9 @@ class Index(Common):
     db: str = setting(output_folder("index"), DB_HELP)
     model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
     img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
+    remove: bool = setting(
+        False, "remove the images that came from SOURCE, which need not be there any more"
+    )
     ann: bool = setting(
         False, "also build or update an approximate index, and measure it (from 100,000 images)"
     )

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from encoderlab.data.class_names import class_key, class_numbers, count_strays, stray_sentences
 from encoderlab.errors import UsageError
 from encoderlab.losses.contrastive import contrastive_loss
 from encoderlab.losses.sigmoid import sigmoid_loss
@@ -35,7 +36,8 @@ class RetrievalValidation:
     The score that picks the best checkpoint is the mean of Recall@1, 5 and 10 in both directions:
     Recall@1 alone jumps by whole points between epochs on a few hundred images. Equal scores, which
     a few images give often, leave the choice to `validation_loss`: the training loss over the
-    validation pairs. With `classes`, the labelled images are also classified by those names.
+    validation pairs. With `classes`, the labelled images are also classified by those names;
+    `stray_labels` says which labels are none of them.
 
     Raises:
         UsageError: classes were given, and no validation image is labelled with one.
@@ -54,13 +56,18 @@ class RetrievalValidation:
         self.preprocess, self.device = preprocess, device
         self.classes = list(classes)
         labels = [sample.label for sample in checked.samples]
-        self.labelled = [i for i, label in enumerate(labels) if label in self.classes]
-        self.answers = np.array([self.classes.index(str(labels[i])) for i in self.labelled], int)
+        numbers = class_numbers(self.classes)
+        answers = [numbers.get(class_key(label or "")) for label in labels]
+        self.labelled = [i for i, answer in enumerate(answers) if answer is not None]
+        self.answers = np.array([answers[i] for i in self.labelled], dtype=int)
+        strays = count_strays(labels, self.classes) if self.classes else {}
+        self.stray_labels = stray_sentences(strays, self.classes)
         if self.classes and not self.labelled:
             raise UsageError(
                 "no validation image has one of the zero-shot classes as its label",
                 got=", ".join(self.classes),
                 want="a label column in --val-csv with these names",
+                hint=self.stray_labels[0] if self.stray_labels else None,
             )
         self.texts = [text for sample in checked.samples for text in sample.texts]
 
@@ -99,7 +106,8 @@ class RetrievalValidation:
             tokens = self.pairs.tokenizer(self.classes).to(self.device)
             names = F.normalize(model.encode_text(tokens).float(), dim=-1).cpu().numpy()
             scores = image_vectors[self.labelled] @ names.T
-            metrics["zero_shot/top1"] = float(classification(scores, self.answers).top1)
+            top1 = classification(scores, self.answers).top1
+            metrics["zero_shot/top1"], metrics["zero_shot/n"] = float(top1), float(top1.n)
             metrics["zero_shot/top1/chance"] = 1 / len(self.classes)
         recalls = [
             value

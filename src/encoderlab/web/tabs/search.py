@@ -9,7 +9,6 @@ import gradio as gr
 
 from encoderlab.errors import MissingError
 from encoderlab.reports.gallery import pictures
-from encoderlab.search import Index as Opened
 from encoderlab.settings.search import Index, Search
 from encoderlab.web import examples
 from encoderlab.web.say import say
@@ -79,8 +78,7 @@ def build(place: Workplace) -> None:
             query=None if shown else asked[:MOST_TEXT] or None,
             image=str(picture(shown)) if shown else None,
             db=db,
-            # An index of few images has no more to show.
-            k=min(whole(values["k"], 1, MOST_HITS), len(Opened.open(db))),
+            k=whole(values["k"], 1, MOST_HITS),
         )
 
     def index_settings(values: Values, visitor: Visitor) -> Index:
