@@ -14,6 +14,7 @@ from encoderlab.metrics.classification import (
     probabilities,
     ranking,
 )
+from encoderlab.metrics.score import wilson
 
 
 def test_a_class_is_the_normalised_mean_of_its_normalised_prompts() -> None:
@@ -57,3 +58,11 @@ def test_a_ranking_puts_the_answer_after_its_equals_in_any_order_of_classes(seed
     assert list(order).index(answer) == (scores >= scores[answer]).sum() - 1
     found = classification(scores[None], np.array([answer]))
     assert found.confusion[answer].tolist() == np.eye(6, dtype=int)[order[0]].tolist()
+
+
+def test_the_interval_of_copies_is_that_of_the_effective_number_of_images():
+    scores, answer = np.eye(2)[[0, 0, 0, 0, 1, 1]], np.zeros(6, dtype=int)
+    found = classification(scores, answer, ["a", "a", "a", "b", "b", "c"]).top1
+    effective = 6**2 / (3**2 + 2**2 + 1)
+    assert (found.value, found.n) == (4 / 6, 6)
+    assert (found.ci_low, found.ci_high) == wilson(4 / 6 * effective, effective)

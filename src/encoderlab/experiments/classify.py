@@ -183,7 +183,7 @@ def run(
     """
     import numpy as np
 
-    from encoderlab.data.sample import contents, first_of_each
+    from encoderlab.data.sample import contents
     from encoderlab.encoders.dual import load_dual
     from encoderlab.features.embed import embed_samples
     from encoderlab.metrics.classification import (
@@ -224,16 +224,16 @@ def run(
         )
         for sample, row, answer in zip(embedded.samples, chances, answers, strict=True)
     )
-    keys = contents(embedded.samples)
-    # Copies of an image with the same answer are one observation.
-    answered = list(zip(keys, answers, strict=True))
-    known = [i for i in first_of_each(answered) if answers[i] is not None]
+    known = [i for i, answer in enumerate(answers) if answer is not None]
+    different = len(known)
     accuracy = None
     doubtful: tuple[str, ...] = ()
     if known:
         right = np.array([answers[i] for i in known])
-        accuracy = classification(chances[known], right)
-        doubtful = doubts(len(known), {"top-5": accuracy.top5}, "the accuracy was measured")
+        pictures = contents([embedded.samples[i] for i in known])
+        different = len(set(pictures))
+        accuracy = classification(chances[known], right, pictures)
+        doubtful = doubts(different, {"top-5": accuracy.top5}, "the accuracy was measured")
         if len(set(right.tolist())) == 1 and len(known) > 1:
             doubtful += (
                 f"all answers are {names[int(right[0])]!r}: the accuracy is the recall of that "
@@ -244,11 +244,10 @@ def run(
     warnings = [*as_warnings(skipped), *stray_sentences(strays, names)]
     if unmatched:
         warnings.append(_unmatched_sentence(unmatched))
-    copies = sum(answer is not None for answer in answers) - len(known)
-    if copies:
+    if different < len(known):
         warnings.append(
-            f"{copies:,} images copy another one with the same answer: the accuracy counts "
-            "each image once"
+            f"the accuracy is over {len(known):,} images, {different:,} of them different: its "
+            "interval counts copies once"
         )
     result = ClassifyResult(
         encoder.name, encoder.fingerprint,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from encoderlab.metrics.matrix import Groups, group_numbers
 from encoderlab.metrics.score import Score, undefined, wilson
 
 ACCURACY = "share of images; Wilson interval"
@@ -66,11 +67,24 @@ def ranking(scores: Float[np.ndarray, " c"], answer: int | None = None) -> Int[n
 
 
 def classification(
-    scores: Float[np.ndarray, "n c"], answer: Int[np.ndarray, " n"]
+    scores: Float[np.ndarray, "n c"],
+    answer: Int[np.ndarray, " n"],
+    groups: Groups | None = None,
 ) -> Classification:
-    """How often the largest score is the answer's. A tie counts against the model. Rows are
-    different images: the intervals take them as independent."""
+    """How often the largest score is the answer's. A tie counts against the model.
+
+    Args:
+        scores: of each class for each image.
+        answer: the right class of each image.
+        groups: the picture that each image shows; None where all are different. Copies count in
+            the accuracy, and are no more evidence than one: the intervals are of the effective
+            number of images, (sum of sizes)^2 / (sum of squared sizes) (Kish 1965).
+
+    Returns:
+        Accuracies in [0, 1]; `n` is the number of images.
+    """
     n, c = scores.shape
+    picture = group_numbers(groups, n)
     own = scores[np.arange(n), answer][:, None]
     rank = (scores >= own).sum(axis=1)  # its own score is among them
     predicted = np.array(
@@ -80,17 +94,17 @@ def classification(
     np.add.at(confusion, (answer, predicted), 1)
     counts = confusion.sum(axis=1)
     recall = [
-        _share(int(confusion[i, i]), int(counts[i]), 1 / c)
+        _share(int(confusion[i, i]), picture[answer == i], 1 / c)
         if counts[i]
         else undefined("no image of this class", 0, ACCURACY)
         for i in range(c)
     ]
     values = [float(score) for score in recall if score.value is not None]
     return Classification(
-        top1=_share(int((rank <= 1).sum()), n, 1 / c)
+        top1=_share(int((rank <= 1).sum()), picture, 1 / c)
         if c > 1
         else undefined("there is only one class, so every answer is right", n, ACCURACY),
-        top5=_share(int((rank <= 5).sum()), n, 5 / c)
+        top5=_share(int((rank <= 5).sum()), picture, 5 / c)
         if c > 5
         else undefined(f"there are only {c} classes", n, ACCURACY),
         balanced=Score(float(np.mean(values)), None, None, 1 / c, n, BALANCED),
@@ -99,6 +113,9 @@ def classification(
     )
 
 
-def _share(hits: int, n: int, chance: float) -> Score:
-    low, high = wilson(hits, n)
-    return Score(hits / n, low, high, chance, n, ACCURACY)
+def _share(hits: int, picture: Int[np.ndarray, " n"], chance: float) -> Score:
+    n, sizes = len(picture), np.unique(picture, return_counts=True)[1]
+    effective = n**2 / float(np.square(sizes).sum())
+    low, high = wilson(hits / n * effective, effective)
+    name = ACCURACY if len(sizes) == n else f"{ACCURACY}; {len(sizes)} different images of {n}"
+    return Score(hits / n, low, high, chance, n, name)

@@ -133,15 +133,15 @@ def train_clip(
     )
     fabric = make_fabric()
     val = Checked(val_samples, val_pixels, [])
+    validate = RetrievalValidation(val, tokenizer, preprocess, fabric.device, keep_padding=siglip)
     trainer = Trainer(
         model,
         Pairs(samples, tokenizer, preprocess, pixels, siglip),
         recipe.training,
         fabric,
         folder,
-        validate=RetrievalValidation(
-            val, tokenizer, preprocess, fabric.device, keep_padding=siglip
-        ),
+        validate=validate,
+        val_pairs=validate.pairs,
         logger=make_logger("tensorboard", folder),
     )
     latest = folder / "checkpoints" / "latest.ckpt"
