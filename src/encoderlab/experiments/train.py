@@ -257,8 +257,7 @@ def run(
         agreed(fabric, trainer.resume, start)
         note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
         if trainer.finished:
-            warnings.append(finished_run(trainer.step, epochs))
-            note(f"warning: {warnings[-1]}")
+            note(finished_run(trainer.step, epochs))
     done = trainer.run()
     is_vit = shape.vision.__class__.__name__ == "ViTConfig"
     exported = from_first(fabric, _export, folder) if is_vit else str(folder)

@@ -218,7 +218,7 @@ def test_a_damaged_checkpoint_is_refused_in_words(
 def test_a_folder_that_is_no_checkpoint_and_a_name_that_is_nothing(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no checkpoint"):
         CLIP.from_pretrained(tmp_path)
-    with pytest.raises(MissingError, match="no such checkpoint"):
+    with pytest.raises(MissingError, match="no such folder"):
         CLIP.from_pretrained(tmp_path / "nothing")
 
 
