@@ -115,11 +115,13 @@ def test_a_checkpoint_without_a_digest_goes_on_with_one_warning(
     assert all(torch.equal(again[name], value) for name, value in before.items())
 
 
-def test_a_finished_run_says_so_and_exports_in_the_new_folder(first: Path, tmp_path: Path) -> None:
+def test_a_finished_run_says_so_and_exports_in_the_new_folder(
+    first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = first / "data/pairs.csv"
     result = _run(tmp_path / "run", table, resume=str(first / "run"))
-    (said,) = [one for one in result.warnings if "the run is finished" in one]
-    assert "--epochs above 2" in said
+    said = capsys.readouterr().err
+    assert "the run is finished" in said and "--epochs above 2" in said
     kept = checkpoint.read(first / "run/checkpoints/best.ckpt")
     assert result.best_epoch == kept["best_epoch"]
     assert load_dual(result.model, "cpu", "float32").trained_steps == kept["step"]

@@ -261,8 +261,7 @@ def train(
         agreed(fabric, trainer.resume, start)
         note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
         if trainer.finished:
-            doubtful += (finished_run(trainer.step, recipe.epochs),)
-            note(f"warning: {doubtful[-1]}")
+            note(finished_run(trainer.step, recipe.epochs))
     done = trainer.run()
     row = next(one for one in done.history if one["epoch"] == done.best_epoch)
     validation = {k.removeprefix("val/"): v for k, v in row.items() if k.startswith("val/")}

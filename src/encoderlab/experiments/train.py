@@ -261,8 +261,7 @@ def run(
         agreed(fabric, trainer.resume, start)
         note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
         if trainer.finished:
-            warnings.append(finished_run(trainer.step, epochs))
-            note(f"warning: {warnings[-1]}")
+            note(finished_run(trainer.step, epochs))
     done = trainer.run()
     unused = left_out(unusable)
     is_vit = shape.vision.__class__.__name__ == "ViTConfig"
