@@ -101,6 +101,7 @@ class ClassifyResult:
         ]
         if self.accuracy is not None:
             blocks += self._accuracy(self.accuracy)
+        blocks += self._without_match()
         blocks += [self._predictions(), *as_remarks(self.warnings, self.skipped)]
         return blocks
 
