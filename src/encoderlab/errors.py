@@ -77,6 +77,16 @@ class WorkError(EncoderLabError):
     exit_code = 1
 
 
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold the text: it has no lone surrogate, as which Python reads the bytes of
+    other encodings in file names and on the command line."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """The known word that is nearest to `word`, if any is near."""
     near = difflib.get_close_matches(word, list(known), n=1)

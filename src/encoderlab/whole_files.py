@@ -72,10 +72,11 @@ def replacing(path: Path, *, in_a_folder: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """`replacing` for a text in UTF-8."""
+    """`replacing` for a text in UTF-8. A byte of a file name that is not UTF-8 is written as an
+    escape, `\\udce9`, which JSON reads back."""
     with replacing(path) as unfinished:
         # newline="": what a CSV writer has put at its line ends stays there
-        unfinished.write_text(text, encoding="utf-8", newline="")
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 @contextmanager

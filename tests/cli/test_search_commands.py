@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -38,3 +40,33 @@ def test_mistakes_with_an_index_are_told_in_a_sentence(lab) -> None:
     said = lab("index", "photos", "--ann", "--recall", "2")
     assert said.code == 2
     assert "recall is a share" in said.err
+
+
+def test_names_that_need_quotes_and_bytes_that_are_not_utf_8(
+    lab, clip_folder: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "my 사진"
+    photos.mkdir()
+    for i in range(2):
+        Image.new("RGB", (32, 32), (120 * i, 9, 99)).save(photos / f"{i}.png")
+    shutil.copy(photos / "0.png", tmp_path / "caf\udce9.png")
+    said = lab("index", photos.name, "--db", "my index", "--model", str(clip_folder))
+    assert said.code == 0, said.err
+    command = next(line for line in said.out.splitlines() if line.startswith("next: "))
+    words = shlex.split(command.removeprefix("next: encoderlab "))
+    assert words[-2:] == ["--db", "my index"]
+    said = lab(*words)
+    assert said.code == 0, said.err
+    assert "5 asked, 2 in the index" in said.out
+    said = lab("search", "--image", "caf\udce9.png", "--db", "my index", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out.encode())["query"] == "caf\udce9.png"
+    record = json.loads((tmp_path / "outputs/search/run.json").read_bytes())
+    assert record["result"]["query"] == "caf\udce9.png"
+    said = lab("search", "caf\udce9", "--db", "my index")
+    assert (said.code, "the query is not UTF-8" in said.err) == (2, True)
+    photos.rename(tmp_path / "moved")
+    said = lab("index", photos.name, "--db", "my index", "--model", str(clip_folder))
+    assert (said.code, f"--remove '{photos.name}' --db 'my index'" in said.err) == (3, True)
+    said = lab("index", "--remove", photos.name, "--db", "my index", "--json")
+    assert (said.code, said.json["removed"], said.json["total"]) == (0, 2, 0)

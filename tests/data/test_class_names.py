@@ -65,7 +65,9 @@ def test_names_with_commas_and_quotes(given_text: str, names: list[str]) -> None
     assert class_names(given_text) == names
 
 
-@pytest.mark.parametrize("given_text", ["cat", "cat,", '"",cat', 'cat,"dog', "", ["cat", "cat"]])
+@pytest.mark.parametrize(
+    "given_text", ["cat", "cat,", '"",cat', 'cat,"dog', "", ["cat", "cat"], "cat,\udce9"]
+)
 def test_what_is_no_list_of_classes_is_refused(given_text) -> None:
     with pytest.raises(UsageError):
         class_names(given_text)

@@ -72,6 +72,7 @@ def test_the_gallery_is_one_file_with_everything_in_it(db: str, tmp_path: Path) 
         ({"query": "x", "image": "y"}, UsageError, "a sentence or an image, and not both"),
         ({"query": "x", "k": 0}, UsageError, "k must be at least 1"),
         ({"query": ""}, UsageError, "the query is blank"),
+        ({"query": "caf\udce9"}, UsageError, "the query is not UTF-8"),
         ({"image": "none.png"}, ImageError, "there is no such file"),
         ({"query": "x", "where": "nope = 1"}, UsageError, "no condition"),
     ],
@@ -147,6 +148,7 @@ def test_a_target_that_is_not_reached_is_a_warning(
         ({"ann": True, "recall": 1.5}, "recall is a share: got 1.5"),
         ({"ann": True}, "too few images for an approximate index: got 20"),
         ({"db": "s3://me:pw@bucket/i"}, "must hold no credentials"),
+        ({"db": "caf\udce9"}, "must be UTF-8"),
     ],
 )
 def test_index_says_what_is_wrong(world, clip_folder, tmp_path, asked: dict, says: str) -> None:

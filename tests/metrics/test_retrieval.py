@@ -198,8 +198,7 @@ def test_five_captions_of_an_image_make_no_rank_surer() -> None:
 def test_one_image_says_nothing_of_how_images_differ() -> None:
     image, text = np.ones((1, 4)), np.eye(4)[:3]
     found = retrieval(image, text, image_of_text=np.zeros(3, dtype=int)).text_to_image
-    assert (found.mrr.value, found.mrr.ci_low, found.mrr.ci_high) == (1.0, None, None)
-    assert found.recall[1].ci_low == pytest.approx(wilson(1, 1)[0])
+    assert found.mrr.value is None and found.recall[1].value is None
 
 
 def test_rows_of_one_image_are_right_for_each_other() -> None:

@@ -512,7 +512,8 @@ def _check(setting: Setting, value: Any, command: Command) -> None:
 
 
 def _answer(said: str) -> str:
-    sys.stdout.write(f"{said}\n")
+    # A byte of a file name that is not UTF-8 becomes an escape, as JSON needs it.
+    sys.stdout.write(said.encode(errors="backslashreplace").decode() + "\n")
     sys.stdout.flush()
     return said
 

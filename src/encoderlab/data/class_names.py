@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from encoderlab.errors import UsageError, did_you_mean
+from encoderlab.errors import UsageError, did_you_mean, is_utf8
 
 LISTED = 5
 
@@ -31,7 +31,8 @@ def class_names(given: str | Sequence[str]) -> list[str]:
     In a string a name that contains a comma stands in double quotes, as in a CSV.
 
     Raises:
-        UsageError: a name is blank, two are the same to `class_key`, or there are fewer than two.
+        UsageError: a name is blank or not UTF-8, two are the same to `class_key`, or there are
+            fewer than two.
     """
     parts = _comma_separated(given) if isinstance(given, str) else given
     names = [unicodedata.normalize("NFC", name).strip() for name in parts]
@@ -41,6 +42,8 @@ def class_names(given: str | Sequence[str]) -> list[str]:
             got=given if isinstance(given, str) else ",".join(given),
             want="names with commas between them, none empty",
         )
+    if not all(map(is_utf8, names)):
+        raise UsageError("a class name is not UTF-8", got=",".join(names), want="text in UTF-8")
     first: dict[str, str] = {}
     for name in names:
         key = class_key(name)

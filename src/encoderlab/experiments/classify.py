@@ -20,7 +20,7 @@ from encoderlab.data.class_names import (
 from encoderlab.data.csv_table import read_labels
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
-from encoderlab.errors import UsageError
+from encoderlab.errors import UsageError, is_utf8
 from encoderlab.experiments.left_out import as_records, as_remarks, as_warnings, left_out
 from encoderlab.experiments.tables import Block, Table, as_text
 from encoderlab.progress import kept_warnings
@@ -281,6 +281,8 @@ def _classes(given: str | Sequence[str], samples: Sequence[Sample]) -> list[str]
 
 def _templates(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     for template in given:
+        if not is_utf8(template):
+            raise UsageError("a template is not UTF-8", got=template, want="text in UTF-8")
         if "{}" not in template:
             raise UsageError(
                 "a template has no place for the class",

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -127,7 +128,7 @@ def write(folder: Path, run: RunRecord) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     _remove_drawn(folder, run.command, keep=run.files)
-    config = f"# encoderlab rerun {folder}\n" + yaml.safe_dump(
+    config = f"# encoderlab rerun {quote(str(folder))}\n" + yaml.safe_dump(
         {"command": run.command, **run.settings}, allow_unicode=True, sort_keys=False
     )
     write_whole(folder / CONFIG, config)

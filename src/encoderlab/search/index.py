@@ -22,7 +22,7 @@ from PIL import Image
 
 from encoderlab.data.decode import open_image
 from encoderlab.data.sample import Sample, Skipped
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import MissingError, UsageError, is_utf8
 from encoderlab.features.embed import embed_batches
 from encoderlab.json_text import parsed
 from encoderlab.progress import note
@@ -657,8 +657,10 @@ def check_query(query: str) -> None:
     """Passes a sentence.
 
     Raises:
-        UsageError: it is blank.
+        UsageError: it is blank or not UTF-8.
     """
+    if not is_utf8(query):
+        raise UsageError("the query is not UTF-8", got=query, want="text in UTF-8")
     if not query.strip():
         raise UsageError("the query is blank", got=query, want="a sentence")
 

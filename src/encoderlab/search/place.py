@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from encoderlab.data.places import PACKAGES
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import MissingError, UsageError, is_utf8
 from encoderlab.progress import note
 from encoderlab.whole_files import refuse_link, write_whole
 
@@ -32,10 +32,13 @@ class Place:
         db: a folder, or an address: s3://bucket/index, gs://…, az://… or file:///folder.
 
     Raises:
-        UsageError: a scheme that LanceDB does not have, or a password in the address.
+        UsageError: a scheme that LanceDB does not have, a password in the address, or a name that
+            is not UTF-8.
     """
 
     def __init__(self, db: str | Path) -> None:
+        if not is_utf8(str(db)):
+            raise UsageError("the name of an index must be UTF-8", got=str(db), want="another name")
         self.folder: Path | None = Path(db) if "://" not in str(db) else None
         self.address = str(db).rstrip("/") if self.folder is None else str(db)
         if self.folder is None:

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from encoderlab.data.packed import Packed, ParquetCell, TarMember
 from encoderlab.data.places import is_url
 from encoderlab.data.sample import Sample, Skipped, distinct
+from encoderlab.errors import is_utf8
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,7 +80,7 @@ def want(samples: Sequence[Sample]) -> Wanted:
     for given in samples:
         sample = _with_real_folder(given, folders)
         path = path_of(sample)
-        if _storable(path) != path:  # the table holds UTF-8 only
+        if not is_utf8(path):
             skipped.append(Skipped(_storable(sample.id), "its path is not UTF-8: rename it"))
         elif path in at:
             first = chosen[at[path]]
