@@ -78,3 +78,7 @@ def test_what_the_system_says_becomes_a_sentence(error, code, says) -> None:
     ours = as_ours(error)
     assert ours is not None and ours.exit_code == code
     assert re.search(says, str(ours))
+
+
+def test_a_hint_is_one_line_whatever_file_it_names():
+    assert UsageError("what", hint="see a\nb.png").hint == "see a b.png"

@@ -34,7 +34,9 @@ class EncoderLabError(Exception):
     def __init__(
         self, what: str, *, got: object = None, want: str | None = None, hint: str | None = None
     ) -> None:
-        self.what, self.got, self.want, self.hint = what, got, want, hint
+        self.what, self.got, self.want = what, got, want
+        # It may name a file whose name has a line break.
+        self.hint = None if hint is None else in_one_line(hint)
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
@@ -46,6 +48,11 @@ class EncoderLabError(Exception):
         if self.hint:
             text += f". {as_sentence(self.hint)}"
         return text
+
+
+def in_one_line(text: str) -> str:
+    """The text with a blank for every line break."""
+    return " ".join(text.splitlines())
 
 
 def as_sentence(hint: str) -> str:

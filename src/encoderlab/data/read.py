@@ -11,7 +11,7 @@ from encoderlab.data.csv_table import read_csv
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample, Samples, check_name, contents
 from encoderlab.data.shards import existing, read_shard, read_shards, shards_of
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import MissingError, UsageError, in_one_line
 from encoderlab.progress import note
 
 KINDS_OF_DATA = "a CSV, a JSONL, a folder of images, or shards (.tar, .parquet)"
@@ -98,7 +98,7 @@ def _note_skipped(samples: Samples, source: str | Path) -> None:
         first = samples.skipped[0]
         note(
             f"data: {len(samples.skipped):,} items of {source} are left out, "
-            f"the first: {first.id}: {first.reason}"
+            f"the first: {in_one_line(first.id)}: {in_one_line(first.reason)}"
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from encoderlab.errors import in_one_line
+
 if TYPE_CHECKING:
     from encoderlab.data.sample import Skipped
 
@@ -26,7 +28,7 @@ def as_lines(images: LeftOut) -> list[str]:
     """What the terminal shows: how many, and the first few; nothing if there are none."""
     if not images:
         return []
-    first, *more = [f"{name}: {reason}" for name, reason in images[:SHOWN]]
+    first, *more = [in_one_line(f"{name}: {reason}") for name, reason in images[:SHOWN]]
     lines = [f"{len(images):,} images left out, the first: {first}", *(f"  {one}" for one in more)]
     if len(images) > SHOWN:
         lines.append(f"  … and {len(images) - SHOWN:,} more in run.json")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from encoderlab.encoders.text import CutTexts
+from encoderlab.errors import in_one_line
 from encoderlab.metrics.score import doubts
 from encoderlab.training.images import Checked
 from encoderlab.training.pairs import Pairs, Schedule, positives_of
@@ -46,7 +47,7 @@ def findings(
             first, why = checked.skipped[0]
             found.append(
                 f"{len(checked.skipped)} {name} images cannot be read and are left out; "
-                f"the first is {first}: {why}"
+                f"the first is {in_one_line(f'{first}: {why}')}"
             )
     found += doubts(len(val.samples), {}, "validation")
     leaked = _content(train) & _content(val)
