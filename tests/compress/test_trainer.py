@@ -88,7 +88,9 @@ def test_every_distribution_trains_and_logs_both_gradients(fabric, sets, tmp_pat
         assert {"critic/penalty", "critic/corrected", "critic/slope_p50"} <= set(row)
         assert row["critic/corrected"] >= 0
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert names == {"checkpoint_epoch_1.pt", "best_model.pt", "latest.pt"}
+    assert names == {
+        "checkpoint_epoch_0.pt", "checkpoint_epoch_1.pt", "best_model.pt", "latest.pt",
+    }  # fmt: skip
 
 
 def test_the_balanced_gradients_weigh_what_the_weights_say(fabric, sets, tmp_path):

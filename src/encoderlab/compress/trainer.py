@@ -592,9 +592,9 @@ class CompressorTrainer:
             f"(floor {found['sliced_wasserstein_floor']:.3f}){'  (best)' if better else ''}"
         )
         best = [NAMES.best] if better else []
-        own = [NAMES.epoch.format(epoch)] if epoch else []
-        # The state to resume from comes last: a run killed before it does this epoch again.
-        self._save(*best, *own, NAMES.latest)
+        # The state to resume from comes last: a run killed before it does this epoch again. The
+        # state before training is kept too: it may be the best, and NAMES.best is overwritten.
+        self._save(*best, NAMES.epoch.format(epoch), NAMES.latest)
 
     def _due(self, saved_at: float) -> bool:
         if self.save_every is not None:

@@ -169,13 +169,12 @@ def _extract(
     readable = sum(digest is not None for digest in digests)
     if missing and len(missing) < readable:
         note(f"{name}: {readable - len(missing):,} of {readable:,} are stored")
-    elif not missing:
-        sweep_locks(store.root)  # a run that was killed after its last chunk
     if missing:
         chunks = _chunks(missing, chunk_size)
         title = f"extracting features with {name}"
         with progress(title, total=len(missing), unit="sample") as bar:
             by.extract(work, chunks, shelves, batch_size, bar)
+    sweep_locks(store.root)  # a killed run may have stored its chunk and left the lock
     for shelf in shelves.values():
         shelf.sweep()  # another run may have been killed meanwhile, and this one have done its work
         shelf.refresh()
