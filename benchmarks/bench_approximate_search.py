@@ -34,16 +34,16 @@ import pyarrow as pa
 import torch
 from table import Row, report
 
+from encoderlab.core.progress import configure
 from encoderlab.encoders.hardware import PeakMemory
-from encoderlab.progress import configure
-from encoderlab.search import index as index_module
-from encoderlab.search.approximate import MEASURED_K as K
-from encoderlab.search.approximate import plan
-from encoderlab.search.index import Hit, Index
-from encoderlab.search.place import Place
-from encoderlab.search.recall import moved
-from encoderlab.search.rows import schema
-from encoderlab.search.table import Table
+from encoderlab.retrieval import image_index as index_module
+from encoderlab.retrieval.approximate import MEASURED_K as K
+from encoderlab.retrieval.approximate import plan
+from encoderlab.retrieval.image_index import Hit, Index
+from encoderlab.retrieval.recall import moved
+from encoderlab.retrieval.storage import Storage
+from encoderlab.retrieval.sync import schema
+from encoderlab.retrieval.table import Table
 
 CHUNK = 4096
 Search = Callable[[np.ndarray], np.ndarray]  # queries -> numbers of the rows found, -1 for none
@@ -99,7 +99,7 @@ def build_ours(vectors: np.ndarray, folder: Path, target: float) -> tuple[Index,
     """Our index with its approximate one, and what each stage took."""
     n, width = vectors.shape
     Index.create(folder, Model(width))  # type: ignore[arg-type]
-    table = Table.open(Place(folder))
+    table = Table.open(Storage(folder))
     stages = {"add": Stage("ours: adding the rows")}
     with stages["add"], table.writer(set()) as writer:
         for start in range(0, n, CHUNK):

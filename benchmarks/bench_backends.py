@@ -21,13 +21,13 @@ import torch
 from bench_embed_folder import make_checkpoint
 from table import Row, report
 
+from encoderlab.core.progress import configure
 from encoderlab.encoders.backends.contract import BACKENDS, Run, backend_called
 from encoderlab.encoders.backends.parity import Parity
 from encoderlab.encoders.backends.probe import answer, pictures
-from encoderlab.encoders.hardware import choose_device, cpu_has_bf16, processor
+from encoderlab.encoders.hardware import choose_device, cpu_has_bf16, device_name
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import EncoderLabError
-from encoderlab.progress import configure
 
 
 @dataclass
@@ -90,7 +90,7 @@ def main() -> None:
             for piece in some.split(way.batch):
                 answer(way.run, piece)
             way.seconds.append((time.perf_counter() - started) / len(some))
-    print(f"ViT-B/32 on {device} ({processor(device)}), {torch.get_num_threads()} threads, "
+    print(f"ViT-B/32 on {device} ({device_name(device)}), {torch.get_num_threads()} threads, "
           f"batches of {given.batch_size}, {given.turns} turns")  # fmt: skip
     for way in ways[1:]:
         ratios = np.divide(single.seconds, way.seconds)

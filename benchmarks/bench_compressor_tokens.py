@@ -18,13 +18,13 @@ import numpy as np
 from PIL import Image
 from table import Row, report
 
-from encoderlab.compress.token_source import FreshTokens, StoredTokens, TokenSource
-from encoderlab.compress.trainer import CompressorTrainer, Recipe
+from encoderlab.compression.token_source import FreshTokens, StoredTokens, TokenSource
+from encoderlab.compression.trainer import CompressorTrainer, Recipe
+from encoderlab.core.progress import configure
 from encoderlab.data.read import read_samples
 from encoderlab.encoders.vision import load_vision
-from encoderlab.features.extract import extract_images
+from encoderlab.feature_store.extract import extract_images
 from encoderlab.models.token_compressor import AutoencoderShape
-from encoderlab.progress import configure
 from encoderlab.training.devices import make_fabric
 
 LAYER, BUDGET = 11, (3, 3)

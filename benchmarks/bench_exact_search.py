@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 from table import Row, report
 
-from encoderlab.search.exact import top_k
+from encoderlab.retrieval.exact import top_k
 
 
 def main() -> None:

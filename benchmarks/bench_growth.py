@@ -51,7 +51,7 @@ def ready(task: str, count: int, shards: Path, place: Path) -> Callable[[], obje
     if task == "extraction":
         from encoderlab.data.read import read_parts
         from encoderlab.encoders.vision import load_vision
-        from encoderlab.features.extract import extract_images
+        from encoderlab.feature_store.extract import extract_images
 
         encoder = load_vision("tiny-clip")
         first = next(read_parts(shards))[:64]
@@ -65,7 +65,7 @@ def ready(task: str, count: int, shards: Path, place: Path) -> Callable[[], obje
     if task == "index building":
         from encoderlab.data.read import read_samples
         from encoderlab.encoders.dual import load_dual
-        from encoderlab.search import Index
+        from encoderlab.retrieval.image_index import Index
 
         dual = load_dual("tiny-clip")
         Index.create(place / "warm", dual).sync(read_samples(shards)[:64], "warm")
@@ -87,7 +87,7 @@ def ready(task: str, count: int, shards: Path, place: Path) -> Callable[[], obje
             return state.cka("x", "y")
 
         return one_pass
-    from encoderlab.search.exact import top_k
+    from encoderlab.retrieval.exact import top_k
 
     vectors = rng.standard_normal((count, 512), dtype=np.float32)
     queries = rng.standard_normal((100, 512), dtype=np.float32)
@@ -97,7 +97,7 @@ def ready(task: str, count: int, shards: Path, place: Path) -> Callable[[], obje
 
 def one(task: str, count: int, shards: Path) -> dict[str, float]:
     """Seconds and megabytes of one point."""
-    from encoderlab.progress import configure
+    from encoderlab.core.progress import configure
 
     configure(quiet=True)
     with tempfile.TemporaryDirectory() as folder:

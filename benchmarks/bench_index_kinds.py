@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 from bench_approximate_search import embeddings, share_found
 
-from encoderlab.search.approximate import MEASURED_K as K
-from encoderlab.search.approximate import plan
-from encoderlab.search.exact import top_k
-from encoderlab.search.recall import moved
+from encoderlab.retrieval.approximate import MEASURED_K as K
+from encoderlab.retrieval.approximate import plan
+from encoderlab.retrieval.exact import top_k
+from encoderlab.retrieval.recall import moved
 
 CANDIDATES = (50, 100, 200, 400)
 

@@ -23,11 +23,11 @@ from bench_train_step import SHAPES, step
 from PIL import Image
 from table import Row, report
 
+from encoderlab.core.progress import configure
 from encoderlab.encoders.dual import load_dual
 from encoderlab.encoders.hardware import cpu_has_bf16
-from encoderlab.features.embed import embed_samples
+from encoderlab.feature_store.embed import embed_samples
 from encoderlab.models.clip import CLIP
-from encoderlab.progress import configure
 from encoderlab.training.optimiser import adamw
 
 VARIABLE = "ENCODERLAB_BENCH_OTHERS"

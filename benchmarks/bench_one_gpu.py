@@ -23,19 +23,19 @@ import torch
 from bench_embed_folder import make_checkpoint, make_photographs
 from table import Row, report
 
+from encoderlab.alignment.speed import operations
+from encoderlab.core.progress import configure
 from encoderlab.data import Sample
-from encoderlab.encoders.hardware import choose_device, matrix_peak, processor, wait_for
+from encoderlab.encoders.hardware import choose_device, device_name, matrix_peak, synchronize
 from encoderlab.encoders.vision import VisionEncoder, load_vision, stack
 from encoderlab.errors import EncoderLabError
-from encoderlab.experiments.speed import operations
-from encoderlab.features.extract import extract_images
-from encoderlab.features.pipeline import (
+from encoderlab.feature_store.extract import extract_images
+from encoderlab.feature_store.pipeline import (
     batches_of,
     decode_for,
     decoding_threads,
     prepared_ahead,
 )
-from encoderlab.progress import configure
 
 MODELS = {
     "b32": ("ViT-B/32", None),
@@ -60,7 +60,7 @@ def main() -> None:
     on_gpu = device.type == "cuda"
     count = given.n or (4096 if on_gpu else 96)
     batch = given.batch_size or (256 if on_gpu else 32)
-    print(f"{device} ({processor(device)}), {os.cpu_count()} cores, {count} JPEGs, "
+    print(f"{device} ({device_name(device)}), {os.cpu_count()} cores, {count} JPEGs, "
           f"batches of {batch}")  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
         (Path(place) / "images").mkdir()
@@ -120,12 +120,12 @@ def model_alone(encoder: VisionEncoder, batch: int, rounds: int) -> float:
     pixels = stack(list(images), encoder.device)
     for _ in range(3):
         encoder.encode_pixels(pixels)
-    wait_for(encoder.device)
+    synchronize(encoder.device)
     seen: deque[torch.Tensor] = deque(maxlen=2)
     started = time.perf_counter()
     for _ in range(rounds):
         seen.append(encoder.encode_pixels(pixels).pooled)
-    wait_for(encoder.device)
+    synchronize(encoder.device)
     return rounds * batch / (time.perf_counter() - started)
 
 

@@ -15,9 +15,9 @@ import time
 import torch
 from table import Row, report
 
+from encoderlab.alignment.projectors import ProjectorRecipe, train_grid, train_projector
+from encoderlab.core.progress import configure
 from encoderlab.models.projectors import KINDS
-from encoderlab.progress import configure
-from encoderlab.training.projectors import ProjectorRecipe, train_grid, train_projector
 
 
 def pairs(n: int, widths: list[int], d_t: int, llms: int) -> dict:

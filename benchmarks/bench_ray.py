@@ -14,11 +14,11 @@ from pathlib import Path
 from bench_growth import write_shards
 from table import Row, report
 
+from encoderlab.core.progress import configure
 from encoderlab.data.read import read_samples
 from encoderlab.encoders.vision import load_vision
-from encoderlab.features.engines import engine
-from encoderlab.features.extract import extract_images
-from encoderlab.progress import configure
+from encoderlab.feature_store.engines import engine
+from encoderlab.feature_store.extract import extract_images
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from table import Row, report
 
-from encoderlab.compress.merging import ToMe
 from encoderlab.metrics.cka import cka
 from encoderlab.metrics.neighbours import mutual_knn
+from encoderlab.patch_tokens.merging import ToMe
 
 
 def usual_cka(x: np.ndarray, y: np.ndarray) -> float:

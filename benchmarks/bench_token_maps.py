@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from table import Row, report
 
+from encoderlab.core.progress import configure
 from encoderlab.data.synthetic import render_arrays
-from encoderlab.progress import configure
-from encoderlab.tokens.analyzer import TokenSimilarityAnalyzer
+from encoderlab.inspection.analyzer import TokenSimilarityAnalyzer
 
 BATCH = 50
 

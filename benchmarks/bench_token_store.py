@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from table import Row, report
 
-from encoderlab.features.store import FeatureStore, ShelfKey
+from encoderlab.feature_store.store import FeatureStore, TableKey
 
 TOKENS, WIDTH, BATCH = 144, 192, 64
 Read = Callable[[np.ndarray], np.ndarray]
@@ -44,7 +44,7 @@ def plain_read(path: Path, n: int) -> Read:
 
 def our_store(values: np.ndarray, folder: Path) -> Read:
     """The store as `extract_images` writes it, in chunks of 256; fp16 out."""
-    shelf = FeatureStore(folder).shelf(ShelfKey("bench", "0", "{}", "patches", "float16"))
+    shelf = FeatureStore(folder).shelf(TableKey("bench", "0", "{}", "patches", "float16"))
     digests = [i.to_bytes(16, "big") for i in range(len(values))]
     for start in range(0, len(values), 256):
         shelf.add(digests[start : start + 256], values[start : start + 256])

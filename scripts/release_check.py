@@ -37,8 +37,8 @@ MODELS = ("tiny-clip", "tiny-siglip", "tiny-dinov2", "tiny-llama", "tiny-qwen")
 NEEDED = (
     "__init__.py",
     "py.typed",
-    "settings/aliases.yaml",
-    "settings/groups/tokens/config.yaml",
+    "core/aliases.yaml",
+    "cli/groups/tokens/config.yaml",
     "web/words/en.yaml",
     "web/words/ko.yaml",
     "web/page.js",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import encoderlab
-from encoderlab import extensions
+from encoderlab.core import extensions
 from encoderlab.errors import MissingError, UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -27,9 +27,9 @@ RECIPES = dict(FILE_AND_BLOCK.findall(PAGE))
 @pytest.fixture
 def extending(monkeypatch):
     """The example's rows are in our tables while the test runs, and out of them after it."""
+    from encoderlab.core.commands import COMMANDS
     from encoderlab.encoders.families import FAMILIES
     from encoderlab.metrics.catalogue import METRICS
-    from encoderlab.settings.commands import COMMANDS
     from encoderlab.web import tabs
 
     tables = (FAMILIES, METRICS, COMMANDS, tabs.ADDED)
@@ -122,10 +122,10 @@ def test_the_encoder_keeps_the_contract_and_agrees_with_transformers(extending, 
 def test_without_its_adapter_the_encoder_breaks_the_contract(mae_folder):
     """Three patches of four are hidden, at random: what the recipe is there for."""
     from encoderlab.encoders import check
-    from encoderlab.encoders.shared import apart
+    from encoderlab.encoders.model_cache import without_cache
 
     # A page that another test has opened keeps models: the one with the adapter is not meant.
-    with apart(), pytest.raises(Exception, match=r"patches|promises|shape"):
+    with without_cache(), pytest.raises(Exception, match=r"patches|promises|shape"):
         check(encoderlab.load_vision(mae_folder, "cpu", "float32"))
 
 
@@ -201,10 +201,10 @@ def test_the_command_runs_as_one_types_it(tmp_path):
 def test_the_commands_number_is_the_entropy_of_the_spectrum(extending):
     from extending.spread import run
 
-    from encoderlab.experiments.aligned import gather
+    from encoderlab.alignment.data import extract_features
 
     found = run(encoders=["tiny-clip"], n_samples=3, device="cpu")
-    x = gather(["tiny-clip"], n_samples=3, device="cpu").vision["tiny-clip"].pooled
+    x = extract_features(["tiny-clip"], n_samples=3, device="cpu").vision["tiny-clip"].pooled
     shares = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
     shares /= shares.sum()
     shares = shares[shares > 1e-15]
@@ -218,7 +218,7 @@ def test_the_command_is_as_whole_as_ours(extending):
 
     from extending.spread import Spread, run
 
-    from encoderlab.settings.common import TALK
+    from encoderlab.core.common_settings import TALK
 
     offered = {one.name for one in dataclasses.fields(Spread)} - {*TALK, "output_dir"}
     assert set(inspect.signature(run).parameters) - {"out"} == offered
@@ -230,11 +230,11 @@ def test_the_command_is_as_whole_as_ours(extending):
 @pytest.mark.slow
 def test_the_tab_is_built_and_its_button_runs_the_command(extending, tmp_path, monkeypatch):
     pytest.importorskip("gradio")
-    from encoderlab.web import page, say
-    from encoderlab.web.offer import make_offer
+    from encoderlab.web import i18n, page
+    from encoderlab.web.choices import model_choices
+    from encoderlab.web.jobs import JobRunner
     from encoderlab.web.tabs import tab
-    from encoderlab.web.visitors import Visitors
-    from encoderlab.web.work import Workplace
+    from encoderlab.web.user_sessions import UserSessions
 
     jobs = {}
     connect = tab.connect
@@ -244,13 +244,13 @@ def test_the_tab_is_built_and_its_button_runs_the_command(extending, tmp_path, m
         connect(place, job, pressed, where, given, **more)
 
     monkeypatch.setattr(tab, "connect", noted)
-    monkeypatch.setattr(say, "_added", {})
-    offer = make_offer(host="127.0.0.1", share=False, encoders=(), llms=())
-    place = Workplace(offer, Visitors(tmp_path / "visitors", most_mb=100), tmp_path)
+    monkeypatch.setattr(i18n, "_added", {})
+    offer = model_choices(host="127.0.0.1", share=False, encoders=(), llms=())
+    place = JobRunner(offer, UserSessions(tmp_path / "visitors", most_mb=100), tmp_path)
     blocks = page.build(place)
     ids = {getattr(one, "elem_id", None) for one in blocks.blocks.values()}
     assert {"tab-spread", "spread-run", "spread-stop", "spread-answer"} <= ids
-    assert say.words("ko")["spread_tab"] == "퍼짐"
+    assert i18n.phrases("ko")["spread_tab"] == "퍼짐"
 
     job, visitor = jobs["spread"], place.visitors.of("a")
     values = {"encoders": ["tiny-clip"], "n_samples": 3}
@@ -261,26 +261,26 @@ def test_the_tab_is_built_and_its_button_runs_the_command(extending, tmp_path, m
     assert outcome.error is None and outcome.bug is None
     (row,) = job.records(outcome.done.result.to_json())
     assert row["encoder"] == "tiny-clip"
-    say.words.cache_clear()
-    say.translations.cache_clear()
+    i18n.phrases.cache_clear()
+    i18n.translations.cache_clear()
 
 
 def test_words_of_a_tab_are_there_in_every_language(monkeypatch):
     pytest.importorskip("gradio")
-    from encoderlab.web import say
+    from encoderlab.web import i18n
 
-    monkeypatch.setattr(say, "_added", {})
+    monkeypatch.setattr(i18n, "_added", {})
     with pytest.raises(UsageError, match="not there in every language: got 'x_tab'"):
-        say.add_words({"en": {"x_tab": "X"}, "ko": {}})
+        i18n.add_phrases({"en": {"x_tab": "X"}, "ko": {}})
 
 
 # -- the tables ----------------------------------------------------------------------------------
 
 
 def test_a_name_that_is_taken_is_refused(extending):
+    from encoderlab.core import commands
     from encoderlab.encoders import families
     from encoderlab.metrics import catalogue
-    from encoderlab.settings import commands
 
     with pytest.raises(UsageError, match="already an adapter of this name: got 'clip'"):
         families.register("clip", "extending.vit_mae:ViTMAE")

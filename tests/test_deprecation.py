@@ -11,12 +11,12 @@ import pytest
 
 import encoderlab
 from encoderlab import deprecation
-from encoderlab.cli.words import understand
+from encoderlab.cli.parser import parse
+from encoderlab.core.commands import COMMANDS, Command
+from encoderlab.core.common_settings import Common
+from encoderlab.core.settings import from_dict, iter_settings, setting
 from encoderlab.deprecation import Former, RenamedWarning, formerly
 from encoderlab.errors import UsageError
-from encoderlab.settings.commands import COMMANDS, Command
-from encoderlab.settings.common import Common
-from encoderlab.settings.setting import from_plain, leaves, setting
 
 
 @dataclass
@@ -69,11 +69,11 @@ def said(monkeypatch, tmp_path, capsys):
     import json
 
     from encoderlab.cli.main import main
-    from encoderlab.experiments import running
+    from encoderlab.core import runner
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(COMMANDS, "renamed", COMMAND)
-    monkeypatch.setattr(running, "load", lambda command: run)
+    monkeypatch.setattr(runner, "load", lambda command: run)
 
     def typed(*words: str):
         code = main(["renamed", *words, "--json"])
@@ -133,10 +133,10 @@ def test_an_old_name_is_not_shown_in_the_help(said, capsys):
 
 def test_a_run_recorded_under_the_old_name_can_be_repeated():
     with pytest.warns(RenamedWarning, match=r"n_epochs is called epochs since 0\.3"):
-        again = from_plain(Renamed, {"n_epochs": 9, "old": {"width": 8}, "seed": 1})
+        again = from_dict(Renamed, {"n_epochs": 9, "old": {"width": 8}, "seed": 1})
     assert (again.epochs, again.inner.size, again.seed) == (9, 8, 1)
     with pytest.raises(UsageError, match="the same setting by two names: got 'n_epochs and epochs"):
-        from_plain(Renamed, {"n_epochs": 9, "epochs": 8})
+        from_dict(Renamed, {"n_epochs": 9, "epochs": 8})
 
 
 def test_an_old_parameter_works_and_the_warning_points_at_the_caller():
@@ -176,7 +176,9 @@ def test_two_minor_versions_and_no_more():
 
 def test_nothing_is_kept_longer_than_promised():
     """A release that raises the version past its term has to take the old name out."""
-    kept = [one.formerly for c in COMMANDS.values() for one in leaves(c.settings) if one.formerly]
+    kept = [
+        one.formerly for c in COMMANDS.values() for one in iter_settings(c.settings) if one.formerly
+    ]
     kept += [Former(old, since) for old, (_, since) in encoderlab._FORMERLY.items()]
     for where in encoderlab._WHERE.values():
         module, _, name = where.partition(":")
@@ -186,12 +188,12 @@ def test_nothing_is_kept_longer_than_promised():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_old_name_is_a_name_of_today(name):
-    settings = list(leaves(COMMANDS[name].settings))
+    settings = list(iter_settings(COMMANDS[name].settings))
     today = {one.key for one in settings} | {flag for one in settings for flag in one.flags}
     for one in settings:
         assert one.formerly is None or one.formerly.name not in today
 
 
 def test_words_of_a_sweep_keep_their_order():
-    words = understand(COMMAND, ["n_epochs=1,2", "-m", "--words", "a"])
+    words = parse(COMMAND, ["n_epochs=1,2", "-m", "--words", "a"])
     assert words.overrides == ["epochs=1,2", "names=['a']"]

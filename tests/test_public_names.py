@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,15 +33,6 @@ def test_import_loads_nothing_heavy():
     assert said.stdout.strip() == "[]"
 
 
-def test_search_is_function_and_subpackage_at_once():
-    from encoderlab.search import Index
-
-    assert callable(encoderlab.search)
-    assert encoderlab.search.Index is Index is encoderlab.Index
-
-
-def test_features_is_function_and_subpackage_at_once():
-    from encoderlab.features import FeatureStore
-
-    assert callable(encoderlab.features)
-    assert encoderlab.features.FeatureStore is FeatureStore
+def test_no_package_has_the_name_of_a_function():
+    packages = {path.parent.name for path in Path(encoderlab.__file__).parent.glob("*/__init__.py")}
+    assert not packages & set(encoderlab.__all__)

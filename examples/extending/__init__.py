@@ -3,9 +3,9 @@
 PYTHONPATH=examples ENCODERLAB_EXTENSIONS=extending encoderlab spread
 """
 
+from encoderlab.core import commands
 from encoderlab.encoders import families
 from encoderlab.metrics import catalogue
-from encoderlab.settings import commands
 from encoderlab.web import tabs
 from extending.spread import Spread
 
@@ -24,7 +24,7 @@ catalogue.register(
 commands.register(
     commands.Command(
         name="spread",
-        settings=Spread,
+        spec=Spread,
         job="align",
         example="--encoders tiny-clip tiny-dinov2 --n-samples 30",
         experiment="extending.spread:run",

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
 
-from encoderlab.metrics.score import Score, undefined
+from encoderlab.core.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
 
 NAME = "Spearman of correlation distances, jackknife over up to 20 parts; chance: 0, by symmetry"

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encoderlab.experiments.tables import Block, Table, as_text, notes
-from encoderlab.settings.align import EMBEDDED_ENCODERS
-from encoderlab.settings.common import COMMON, DEVICE_HELP, Common
-from encoderlab.settings.setting import output_folder, setting
+from encoderlab.alignment.settings import EMBEDDED_ENCODERS
+from encoderlab.alignment.tables import notes
+from encoderlab.core.common_settings import COMMON, DEVICE_HELP, Common
+from encoderlab.core.settings import output_folder, setting
+from encoderlab.core.tables import Block, Table, as_text
 
 
 @dataclass
 class Spread(Common):
     """Say over how many directions each encoder spreads the samples."""
 
-    encoders: list[str] = setting(EMBEDDED_ENCODERS, "vision encoders")  # noqa: RUF009
+    encoders: list[str] = setting(EMBEDDED_ENCODERS, "vision encoders")
     n_samples: int = setting(30, "samples per data type", least=1)
     device: str = setting("auto", DEVICE_HELP)
     output_dir: str = setting(output_folder("spread"), "folder for results", group=COMMON)
@@ -56,10 +57,10 @@ def run(
     seed: int = 0,
 ) -> SpreadResult:
     """The experiment: parameters are the settings by name, and it returns its result."""
-    from encoderlab.experiments.aligned import gather
+    from encoderlab.alignment.data import extract_features
     from encoderlab.metrics.coral import effective_rank
 
-    found = gather(encoders, n_samples=n_samples, device=device, seed=seed)
+    found = extract_features(encoders, n_samples=n_samples, device=device, seed=seed)
     vectors = {name: one.pooled for name, one in found.vision.items()}
     return SpreadResult(
         ranks={name: effective_rank(x) for name, x in vectors.items()},

@@ -2,9 +2,9 @@
 
 import gradio as gr
 
-from encoderlab.web.say import say
+from encoderlab.web.i18n import translate
+from encoderlab.web.jobs import JobRunner
 from encoderlab.web.tabs import tab
-from encoderlab.web.work import Workplace
 from extending.spread import Spread
 
 WORDS = {
@@ -19,13 +19,15 @@ WORDS = {
 }
 
 
-def build(place: Workplace) -> None:
+def build(place: JobRunner) -> None:
     """Lays the tab out."""
     with tab.frame("spread"), gr.Row():
         with tab.fields():
             given = {
                 "encoders": tab.encoders_field(place.offer),
-                "n_samples": gr.Slider(*tab.SAMPLES, value=30, step=1, label=say("n_samples")),
+                "n_samples": gr.Slider(
+                    *tab.SAMPLES, value=30, step=1, label=translate("n_samples")
+                ),
             }
             pressed = tab.buttons("spread")
         with tab.results():

@@ -10,7 +10,7 @@ from transformers import ViTMAEModel
 
 from encoderlab.encoders.families.generic import AnyViT
 from encoderlab.encoders.loading import pretrained
-from encoderlab.encoders.vision import Seen
+from encoderlab.encoders.vision import TowerOutput
 
 
 class ViTMAE(AnyViT):
@@ -21,7 +21,9 @@ class ViTMAE(AnyViT):
         config.mask_ratio = 0.0
         return pretrained(ViTMAEModel, folder, config=config)
 
-    def look(self, pixels: Tensor, **wanted: bool) -> Seen:
+    def run_tower(self, pixels: Tensor, **wanted: bool) -> TowerOutput:
         in_order = torch.arange(math.prod(self.grid), device=pixels.device).expand(len(pixels), -1)
         out = self.tower(pixels, noise=in_order, **self._resizing(), **wanted)
-        return Seen(out.last_hidden_state, None, out.hidden_states or (), out.attentions or ())
+        return TowerOutput(
+            out.last_hidden_state, None, out.hidden_states or (), out.attentions or ()
+        )

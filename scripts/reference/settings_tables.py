@@ -13,13 +13,13 @@ from contextlib import contextmanager
 import yaml
 from words import say
 
-from encoderlab.cli.words import KIND_IN_WORDS, default_in_words
-from encoderlab.cli.words import groups as ready_made
-from encoderlab.settings.aliases import KINDS, SHIPPED
-from encoderlab.settings.align import Alignment
-from encoderlab.settings.commands import COMMANDS, JOBS, Command
-from encoderlab.settings.common import COMMON, Common
-from encoderlab.settings.setting import Setting, leaves
+from encoderlab.alignment.settings import Alignment
+from encoderlab.cli.parser import TYPE_NAMES_IN_HELP, default_text
+from encoderlab.cli.parser import groups as ready_made
+from encoderlab.core.aliases import KINDS, SHIPPED
+from encoderlab.core.commands import COMMANDS, JOBS, Command
+from encoderlab.core.common_settings import COMMON, Common
+from encoderlab.core.settings import Setting, iter_settings
 
 HEADS = ("setting", "default", "what it is")
 # The tables' own words, with the help's of what Hydra and the command line add.
@@ -48,14 +48,29 @@ HYDRA = {
     "`-h`, `--help`": "show this and stop",
 }
 WORDS = (
-    ALIGNMENT, ONE_OF, LEAST, MANY, BARE, OFF, READY, EMPTY, ALSO_ALIGNMENT, ONLY_ALIGNMENT,
-    NO_OWN, SHARES, NO_FOLDER, *ALIAS_HEADS, OWN_FOLDER, *KIND_IN_WORDS.values(), *HYDRA.values(),
-)  # fmt: skip
+    ALIGNMENT,
+    ONE_OF,
+    LEAST,
+    MANY,
+    BARE,
+    OFF,
+    READY,
+    EMPTY,
+    ALSO_ALIGNMENT,
+    ONLY_ALIGNMENT,
+    NO_OWN,
+    SHARES,
+    NO_FOLDER,
+    *ALIAS_HEADS,
+    OWN_FOLDER,
+    *TYPE_NAMES_IN_HELP.values(),
+    *HYDRA.values(),
+)
 
 
 def of_all(language: str) -> str:
     """The settings that every command has."""
-    rows = [_row(one, language) for one in leaves(Common)]
+    rows = [_row(one, language) for one in iter_settings(Common)]
     folder = ("`--output-dir`", "`outputs/COMMAND`", say(FOLDER, language))
     hydra = [(flag, "", say(about, language)) for flag, about in HYDRA.items()]
     return _table([*rows, folder, *hydra], language)
@@ -69,7 +84,9 @@ def by_command(language: str) -> str:
             blocks.append(f"## {say(title, language)} {{#job-{job.replace(' ', '-')}}}")
             if job == "align":
                 blocks.append(f"### {say(ALIGNMENT, language)} {{#alignment}}")
-                blocks.append(_by_group(_without(leaves(Alignment), leaves(Common)), language))
+                blocks.append(
+                    _by_group(_without(iter_settings(Alignment), iter_settings(Common)), language)
+                )
             blocks += [_command(one, language) for one in COMMANDS.values() if one.job == job]
     return "\n\n".join(blocks)
 
@@ -87,10 +104,10 @@ def aliases(language: str) -> str:
 
 def _command(command: Command, language: str) -> str:
     aligned = issubclass(command.settings, Alignment)
-    inherited = list(leaves(Alignment if aligned else Common))
+    inherited = list(iter_settings(Alignment if aligned else Common))
     own = [
         one
-        for one in _without(leaves(command.settings), inherited)
+        for one in _without(iter_settings(command.settings), inherited)
         if (one.key, one.help) != ("output_dir", FOLDER)
     ]
     remarks = [say(command.summary, language)]
@@ -132,9 +149,9 @@ def _row(one: Setting, language: str) -> tuple[str, str, str]:
     names = [f"`{flag}`" for flag in one.flags]
     if one.flags != ("--" + one.key.replace("_", "-"),):
         names.append(f"`{one.key}`")
-    default = default_in_words(one.default)
+    default = default_text(one.default)
     shown = say(EMPTY, language) if default == EMPTY else f"`{default}`"
-    kind = [say(KIND_IN_WORDS[one.item], language)] if one.item in (int, float) else []
+    kind = [say(TYPE_NAMES_IN_HELP[one.item], language)] if one.item in (int, float) else []
     if one.many:
         kind.append(say(MANY, language))
     if one.least is not None:

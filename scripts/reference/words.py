@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from encoderlab.settings.commands import COMMANDS, JOBS
-from encoderlab.settings.setting import leaves
+from encoderlab.core.commands import COMMANDS, JOBS
+from encoderlab.core.settings import iter_settings
 
 
 @functools.cache
@@ -48,6 +48,6 @@ def _wanted() -> set[str]:
     texts = set(JOBS.values()) | set(HEADS) | set(WORDS)
     for command in COMMANDS.values():
         texts.add(command.summary)
-        texts |= {one.help for one in leaves(command.settings) if one.help}
-        texts |= {one.group for one in leaves(command.settings) if one.group}
+        texts |= {one.help for one in iter_settings(command.settings) if one.help}
+        texts |= {one.group for one in iter_settings(command.settings) if one.group}
     return texts

@@ -7,8 +7,6 @@ is first used. One function per command: `encoderlab.evaluate(csv="pairs.csv")` 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -18,48 +16,46 @@ _WHERE = {
     "CKA": "encoderlab.metrics.cka:CKA",
     "CLIP": "encoderlab.models.clip:CLIP",
     "CORALAnalyzer": "encoderlab.metrics.coral:CORALAnalyzer",
-    "Compressor": "encoderlab.compress.compressor:Compressor",
+    "Compressor": "encoderlab.compression.compressor:Compressor",
     "DataGenerator": "encoderlab.data.generator:DataGenerator",
-    "Index": "encoderlab.search:Index",
+    "Index": "encoderlab.retrieval.image_index:Index",
     "LLMManager": "encoderlab.encoders.manager:LLMManager",
     "Sample": "encoderlab.data.sample:Sample",
-    "SimilarityVisualizer": "encoderlab.plots.tokens:SimilarityVisualizer",
-    "TokenSimilarityAnalyzer": "encoderlab.tokens.analyzer:TokenSimilarityAnalyzer",
+    "SimilarityVisualizer": "encoderlab.inspection.plots:SimilarityVisualizer",
+    "TokenSimilarityAnalyzer": "encoderlab.inspection.analyzer:TokenSimilarityAnalyzer",
     "VLMDataset": "encoderlab.data.vlm_dataset:VLMDataset",
     "VisionEncoderManager": "encoderlab.encoders.manager:VisionEncoderManager",
-    "all": "encoderlab.experiments.all:run",
-    "attention": "encoderlab.experiments.attention:run",
+    "attention": "encoderlab.alignment.attention:run",
     "cka": "encoderlab.metrics.cka:cka",
-    "classify": "encoderlab.experiments.classify:run",
-    "compare": "encoderlab.experiments.compare:run",
-    "compress": "encoderlab.experiments.compress:run",
-    "coral": "encoderlab.experiments.coral:run",
-    "draw": "encoderlab.experiments.draw:run",
-    "e2e": "encoderlab.experiments.e2e:run",
-    "elas": "encoderlab.experiments.elas:run",
-    "embedding": "encoderlab.experiments.embedding:run",
-    "evaluate": "encoderlab.experiments.evaluate:run",
-    "export": "encoderlab.experiments.export:run",
-    "features": "encoderlab.experiments.features:run",
-    "figures": "encoderlab.experiments.figures:run",
-    "index": "encoderlab.experiments.index:run",
-    "layers": "encoderlab.experiments.layers:run",
+    "classify": "encoderlab.contrastive.classify:run",
+    "compare": "encoderlab.alignment.compare:run",
+    "compress": "encoderlab.compression.compress:run",
+    "coral": "encoderlab.alignment.coral:run",
+    "draw": "encoderlab.workbench.draw:run",
+    "e2e": "encoderlab.alignment.e2e:run",
+    "elas": "encoderlab.alignment.elas:run",
+    "embedding": "encoderlab.alignment.embedding:run",
+    "evaluate": "encoderlab.contrastive.evaluate:run",
+    "export": "encoderlab.workbench.export:run",
+    "features": "encoderlab.workbench.features:run",
+    "figures": "encoderlab.alignment.figures:run",
+    "index": "encoderlab.retrieval.index:run",
+    "layers": "encoderlab.alignment.layers:run",
     "load_dual": "encoderlab.encoders.dual:load_dual",
     "load_text": "encoderlab.encoders.text:load_text",
     "load_vision": "encoderlab.encoders.vision:load_vision",
-    "multi_llm": "encoderlab.experiments.multi_llm:run",
-    "stream": "encoderlab.experiments.stream:run",
+    "multi_llm": "encoderlab.alignment.multi_llm:run",
+    "stream": "encoderlab.alignment.stream:run",
+    "report": "encoderlab.alignment.all:run",
     "read_samples": "encoderlab.data.read:read_samples",
-    "search": "encoderlab.experiments.search:run",
-    "speed": "encoderlab.experiments.speed:run",
-    "tokens": "encoderlab.experiments.tokens:run",
-    "train": "encoderlab.experiments.train:run",
+    "search": "encoderlab.retrieval.search:run",
+    "speed": "encoderlab.alignment.speed:run",
+    "tokens": "encoderlab.inspection.tokens:run",
+    "train": "encoderlab.contrastive.train:run",
 }
 
 # What has another name now: old name -> (the new one, the version since which it has it).
 _FORMERLY: dict[str, tuple[str, str]] = {}
-
-_ALSO_PACKAGES = ("compress", "features", "search", "tokens")
 
 __all__ = [
     "CKA",
@@ -75,7 +71,6 @@ __all__ = [
     "VLMDataset",
     "VisionEncoderManager",
     "__version__",
-    "all",
     "attention",
     "cka",
     "classify",
@@ -97,6 +92,7 @@ __all__ = [
     "load_vision",
     "multi_llm",
     "read_samples",
+    "report",
     "search",
     "speed",
     "stream",
@@ -105,7 +101,23 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from encoderlab.compress.compressor import Compressor
+    from encoderlab.alignment.all import run as report
+    from encoderlab.alignment.attention import run as attention
+    from encoderlab.alignment.compare import run as compare
+    from encoderlab.alignment.coral import run as coral
+    from encoderlab.alignment.e2e import run as e2e
+    from encoderlab.alignment.elas import run as elas
+    from encoderlab.alignment.embedding import run as embedding
+    from encoderlab.alignment.figures import run as figures
+    from encoderlab.alignment.layers import run as layers
+    from encoderlab.alignment.multi_llm import run as multi_llm
+    from encoderlab.alignment.speed import run as speed
+    from encoderlab.alignment.stream import run as stream
+    from encoderlab.compression.compress import run as compress
+    from encoderlab.compression.compressor import Compressor
+    from encoderlab.contrastive.classify import run as classify
+    from encoderlab.contrastive.evaluate import run as evaluate
+    from encoderlab.contrastive.train import run as train
     from encoderlab.data.generator import DataGenerator
     from encoderlab.data.read import read_samples
     from encoderlab.data.sample import Sample
@@ -114,34 +126,18 @@ if TYPE_CHECKING:
     from encoderlab.encoders.manager import LLMManager, VisionEncoderManager
     from encoderlab.encoders.text import load_text
     from encoderlab.encoders.vision import load_vision
-    from encoderlab.experiments.all import run as all
-    from encoderlab.experiments.attention import run as attention
-    from encoderlab.experiments.classify import run as classify
-    from encoderlab.experiments.compare import run as compare
-    from encoderlab.experiments.compress import run as compress
-    from encoderlab.experiments.coral import run as coral
-    from encoderlab.experiments.draw import run as draw
-    from encoderlab.experiments.e2e import run as e2e
-    from encoderlab.experiments.elas import run as elas
-    from encoderlab.experiments.embedding import run as embedding
-    from encoderlab.experiments.evaluate import run as evaluate
-    from encoderlab.experiments.export import run as export
-    from encoderlab.experiments.features import run as features
-    from encoderlab.experiments.figures import run as figures
-    from encoderlab.experiments.index import run as index
-    from encoderlab.experiments.layers import run as layers
-    from encoderlab.experiments.multi_llm import run as multi_llm
-    from encoderlab.experiments.search import run as search
-    from encoderlab.experiments.speed import run as speed
-    from encoderlab.experiments.stream import run as stream
-    from encoderlab.experiments.tokens import run as tokens
-    from encoderlab.experiments.train import run as train
+    from encoderlab.inspection.analyzer import TokenSimilarityAnalyzer
+    from encoderlab.inspection.plots import SimilarityVisualizer
+    from encoderlab.inspection.tokens import run as tokens
     from encoderlab.metrics.cka import CKA, cka
     from encoderlab.metrics.coral import CORALAnalyzer
     from encoderlab.models.clip import CLIP
-    from encoderlab.plots.tokens import SimilarityVisualizer
-    from encoderlab.search import Index
-    from encoderlab.tokens.analyzer import TokenSimilarityAnalyzer
+    from encoderlab.retrieval.image_index import Index
+    from encoderlab.retrieval.index import run as index
+    from encoderlab.retrieval.search import run as search
+    from encoderlab.workbench.draw import run as draw
+    from encoderlab.workbench.export import run as export
+    from encoderlab.workbench.features import run as features
 
 
 # A type checker sees the imports above, and that a name is not there.
@@ -156,8 +152,6 @@ if not TYPE_CHECKING:
             return __getattr__(now)
         if name not in _WHERE:
             raise AttributeError(f"module 'encoderlab' has no attribute {name!r}")
-        if name in _ALSO_PACKAGES:
-            return importlib.import_module(f"encoderlab.{name}")
         globals()[name] = value = _load(name)
         return value
 
@@ -169,22 +163,3 @@ def __dir__() -> list[str]:
 def _load(name: str) -> Any:
     module, _, attribute = _WHERE[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-class _CommandPackage(ModuleType):
-    """A subpackage that has the name of a command: called, it does what the command does."""
-
-    def __call__(self, *args: Any, **parameters: Any) -> Any:
-        return _load(self.__name__.rpartition(".")[2])(*args, **parameters)
-
-
-class _Package(ModuleType):
-    """Importing `encoderlab.search` puts the subpackage where the function is expected: be both."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _ALSO_PACKAGES and isinstance(value, ModuleType):
-            value.__class__ = _CommandPackage
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -36,7 +36,7 @@ class EncoderLabError(Exception):
     ) -> None:
         self.what, self.got, self.want = what, got, want
         # It may name a file whose name has a line break.
-        self.hint = None if hint is None else in_one_line(hint)
+        self.hint = None if hint is None else one_line(hint)
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
@@ -50,7 +50,7 @@ class EncoderLabError(Exception):
         return text
 
 
-def in_one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """The text with a blank for every line break."""
     return " ".join(text.splitlines())
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from encoderlab import progress
 from encoderlab.cli.main import main
+from encoderlab.core import progress
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from encoderlab.settings.commands import COMMANDS
-from encoderlab.settings.setting import leaves
+from encoderlab.core.commands import COMMANDS
+from encoderlab.core.settings import iter_settings
 
 LINES = (Path(__file__).parent / "commands.txt").read_text(encoding="utf-8").splitlines()
 DESIGNED = [
@@ -162,7 +162,7 @@ def test_cfg_job_shows_hydras_view(lab):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_default_survives_composition(name, settings):
     given = settings(name)
-    for setting in leaves(COMMANDS[name].settings):
+    for setting in iter_settings(COMMANDS[name].settings):
         value = given
         for part in setting.key.split("."):
             value = value[part]

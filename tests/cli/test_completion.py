@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from encoderlab.cli.completion import SHELLS
-from encoderlab.settings.commands import COMMANDS
+from encoderlab.core.commands import COMMANDS
 
 SECOND_VALUE = "compare --encoders tiny-clip si"
 # What stands on the line, the last word being completed -> what must be offered, and what must not.

@@ -16,11 +16,11 @@ from PIL import Image
 
 import encoderlab
 from encoderlab import Compressor
+from encoderlab.compression.compress import _learnt
+from encoderlab.compression.settings import CompressLoss, CompressTraining
 from encoderlab.data.synthetic import generate
 from encoderlab.errors import UsageError
-from encoderlab.experiments.compress import _learnt
 from encoderlab.models import checkpoint
-from encoderlab.settings.compress import CompressLoss, CompressTraining
 
 NETWORK = ("model.compressor.width=16", "training.batch_size=8", "--grid", "4")
 SMALL = (*NETWORK, "training.n_critic=1", "loss.distribution=wgan")
@@ -236,11 +236,11 @@ def test_tokens_that_would_not_fit_are_not_begun(photos, lab, tmp_path, monkeypa
 def test_show_compares_methods_on_one_image(lab, tmp_path):
     import torch
 
-    from encoderlab.compress.pooling import AveragePooling
-    from encoderlab.compress.token_set import TokenSet
+    from encoderlab.compression.token_set import TokenSet
     from encoderlab.data.decode import open_image
     from encoderlab.data.synthetic import generate
     from encoderlab.encoders.vision import load_vision
+    from encoderlab.patch_tokens.pooling import AveragePooling
 
     generate(0, split="test").image.save(tmp_path / "one.png")
     said = lab("compress", "show", "--image", "one.png", "--grids", "4", "3", "--dtype", "float32",

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from encoderlab.cli.words import understand
-from encoderlab.settings.commands import COMMANDS
-from encoderlab.settings.setting import leaves
+from encoderlab.cli.parser import parse
+from encoderlab.core.commands import COMMANDS
+from encoderlab.core.settings import iter_settings
 
 HEAVY = ("torch", "numpy", "transformers", "lightning", "hydra", "lancedb", "PIL", "pyarrow")
 
@@ -25,7 +25,7 @@ def test_overview_names_every_command(lab):
 def test_help_of_a_command_names_every_setting_and_its_default(name, lab):
     said = lab(name, "--help")
     assert said.code == 0
-    for setting in leaves(COMMANDS[name].settings):
+    for setting in iter_settings(COMMANDS[name].settings):
         shown = setting.flags[0] if setting.flags else f"{setting.key}=..."
         assert shown in said.out, setting.key
     assert f"encoderlab {name} {COMMANDS[name].example}".rstrip() in said.out
@@ -33,7 +33,7 @@ def test_help_of_a_command_names_every_setting_and_its_default(name, lab):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_setting_says_what_it_is(name):
-    for setting in leaves(COMMANDS[name].settings):
+    for setting in iter_settings(COMMANDS[name].settings):
         assert setting.help, setting.key
 
 
@@ -41,7 +41,7 @@ def test_every_setting_says_what_it_is(name):
 def test_every_example_is_right(name):
     import shlex
 
-    understand(COMMANDS[name], shlex.split(COMMANDS[name].example))
+    parse(COMMANDS[name], shlex.split(COMMANDS[name].example))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

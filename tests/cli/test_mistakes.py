@@ -7,9 +7,9 @@ import shlex
 import pytest
 from hydra.errors import MissingConfigException
 
-from encoderlab.cli import mishaps
+from encoderlab.cli import errors
+from encoderlab.core.commands import COMMANDS
 from encoderlab.errors import MissingError
-from encoderlab.settings.commands import COMMANDS
 
 MISTAKES = [
     ("corl", "Did you mean 'coral'?"),
@@ -112,7 +112,7 @@ def test_a_launcher_that_is_not_installed_says_how_to_install_it(launcher, says,
 
 def test_the_launchers_of_an_extra_name_the_extra():
     missing = MissingConfigException("", "hydra/launcher/joblib", ["basic"])
-    said = mishaps.of_configuration(missing, COMMANDS["train"])
+    said = errors.explain_configuration_error(missing, COMMANDS["train"])
     assert isinstance(said, MissingError) and 'pip install "encoderlab[sweep]"' in str(said)
 
 

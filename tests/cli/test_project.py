@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 import encoderlab
-from encoderlab.encoders.checkpoint import ZOO, resolve
-from encoderlab.errors import MissingError, UsageError
-from encoderlab.settings.project import (
+from encoderlab.core.project import (
     get_data_root,
     get_device,
     get_model_id,
     get_output_dir,
     load_config,
 )
+from encoderlab.encoders.checkpoint import ZOO, resolve
+from encoderlab.errors import MissingError, UsageError
 
 WHOLE = """
 data: {root: data, sample_dir: sample_data,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from encoderlab.cli.sweep import Outcome, Sweep, finish
+from encoderlab.cli.sweep import JobOutcome, Sweep, report_sweep
 from encoderlab.errors import WorkError
 
 
@@ -105,13 +105,13 @@ def test_a_job_of_a_sweep_starts_no_copies_of_itself(lab):
 
 def test_a_killed_job_is_told_with_what_is_done(tmp_path, capsys):
     sweep = Sweep(process=-1)  # as a job in another process has it
-    sweep.note(Outcome(1, "job 1 (b=2)", "no room"), tmp_path)
-    sweep.note(Outcome(0, "job 0 (b=1)", said="the answer"), tmp_path)
+    sweep.note(JobOutcome(1, "job 1 (b=2)", "no room"), tmp_path)
+    sweep.note(JobOutcome(0, "job 0 (b=1)", said="the answer"), tmp_path)
     outcomes = sweep.collect(tmp_path)
     assert [one.number for one in outcomes] == [0, 1] and not list(tmp_path.iterdir())
     (tmp_path / ".submitit").mkdir()
     with pytest.raises(WorkError, match=r"the sweep broke off.*exit code 9.*\.submitit"):
-        finish(outcomes, tmp_path, RuntimeError("killed, exit code 9\nmore"))
+        report_sweep(outcomes, tmp_path, RuntimeError("killed, exit code 9\nmore"))
     told = capsys.readouterr()
     assert told.out == "the answer\n" and "job 1 (b=2) failed: no room" in told.err
 

@@ -20,7 +20,7 @@ from encoderlab.data.csv_table import read_csv, read_labels, rows_of
 from encoderlab.data.decode import ImageError
 from encoderlab.data.folder import read_folder
 from encoderlab.data.read import read_parts
-from encoderlab.data.sample import contents, first_of_each, merge_copies
+from encoderlab.data.sample import content_digests, first_of_each, merge_duplicates
 from encoderlab.data.vlm_dataset import TYPED_SETS, VLMDataset
 from encoderlab.errors import MissingError, UsageError
 
@@ -200,7 +200,7 @@ def test_copies_are_one_sample_with_all_texts(tmp_path: Path) -> None:
         Sample("r", Image.new("L", (2, 4))),
         Sample("b", tmp_path / "e"),  # the name of another sample, out of another folder
     ]
-    merged = merge_copies(samples, contents(samples))
+    merged = merge_duplicates(samples, content_digests(samples))
     assert [sample.id for sample in merged] == ["a", "b", "d", "none", "nothing", "p", "r", "b"]
     assert merged[0].texts == ("one", "two", "four") and merged[0].label == "chart"
     assert first_of_each([3, 1, 3, 2, 1]) == [0, 1, 3]

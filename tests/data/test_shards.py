@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from encoderlab.data import ImageError, read_samples
-from encoderlab.data.places import spelled_out
 from encoderlab.data.read import read_parts
+from encoderlab.data.remote_files import expand_braces
 from encoderlab.data.shards import in_shard
 from encoderlab.errors import MissingError, UsageError, WorkError
 
@@ -79,7 +79,7 @@ def test_members_of_one_name_are_one_sample(shard: Path) -> None:
 def test_an_image_in_a_shard_is_what_the_file_would_be(shard: Path, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(_png("red"))
     from encoderlab.data.sample import Sample
-    from encoderlab.features.store import digest_of
+    from encoderlab.feature_store.store import digest_of
 
     assert digest_of(read_samples(shard)[0]) == digest_of(Sample("x", tmp_path / "x.png"))
     assert _colours([pickle.loads(pickle.dumps(read_samples(shard)[0]))]) == [RED]
@@ -145,7 +145,7 @@ def test_braces_wildcards_and_folders_name_several(tmp_path: Path) -> None:
     wanted = [f"t-{number:03d}/{number}" for number in range(8, 12)]
     for word in (f"{tmp_path}/t-{{008..011}}.tar", f"{tmp_path}/t-*.tar", str(tmp_path)):
         assert [one.id for one in read_samples(word)] == wanted
-    assert spelled_out("{a,b}{1..2}.tar") == ["a1.tar", "a2.tar", "b1.tar", "b2.tar"]
+    assert expand_braces("{a,b}{1..2}.tar") == ["a1.tar", "a2.tar", "b1.tar", "b2.tar"]
     parts = list(read_parts(tmp_path, size=2))
     assert [[one.id for one in part] for part in parts] == [wanted[:2], wanted[2:]]
 

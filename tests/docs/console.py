@@ -21,8 +21,8 @@ from pathlib import Path
 
 from tests.docs.pages import Block
 
-from encoderlab import progress
 from encoderlab.cli.main import main
+from encoderlab.core import progress
 
 RELATIVE, ABSOLUTE, PER_CENT = 0.05, 0.03, 3
 _PART = re.compile(r"(?P<any>\.\.\.)|(?P<number>-?\d+\.\d+)|(?P<share>\d+)(?= ?%)")

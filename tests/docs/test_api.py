@@ -13,8 +13,8 @@ import pytest
 import encoderlab
 import encoderlab.data
 import encoderlab.encoders
-import encoderlab.features
-import encoderlab.search
+import encoderlab.feature_store
+import encoderlab.retrieval
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = pytest.mark.parametrize("language", ["en", "ko"])
@@ -22,7 +22,12 @@ FENCES = re.compile(r"^```.*?^```$", re.S | re.M)
 NAMES = [name for name in encoderlab.__all__ if name != "__version__"]
 OF_PACKAGES = [
     (package, name)
-    for package in (encoderlab.data, encoderlab.encoders, encoderlab.features, encoderlab.search)
+    for package in (
+        encoderlab.data,
+        encoderlab.encoders,
+        encoderlab.feature_store,
+        encoderlab.retrieval,
+    )
     for name in package.__all__
 ]
 

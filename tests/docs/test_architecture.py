@@ -34,12 +34,6 @@ def test_the_table_of_layers_is_the_contract(language):
     assert [re.findall(r"`(\w+)`", row) for row in rows] == _layers()
 
 
-def test_the_picture_shows_the_layers_from_the_top():
-    picture = (ROOT / "docs" / "images" / "architecture.svg").read_text(encoding="utf-8")
-    names = re.findall(r'text-anchor="middle" x=[^>]*>(\w+)</text>', picture)
-    assert names == [name for layer in _layers() for name in layer]
-
-
 def test_packages_are_all_in_some_layer():
     there = {
         path.stem

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from encoderlab.compress import evaluation, kept, readout
-from encoderlab.experiments import pairs
+from encoderlab.alignment import pair_scores
+from encoderlab.alignment.projectors import ProjectorRecipe
+from encoderlab.compression import bench, readout, retention
 from encoderlab.losses import distribution
 from encoderlab.metrics import (
     cka,
@@ -25,7 +26,6 @@ from encoderlab.metrics import (
 )
 from encoderlab.metrics.alignment_scores import EAS_WEIGHTS, ELAS_WEIGHTS
 from encoderlab.metrics.catalogue import METRICS
-from encoderlab.training.projectors import ProjectorRecipe
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = {
@@ -86,10 +86,10 @@ def test_every_entry_has_its_formula_limits_samples_and_reference(language):
         ("retrieval", retrieval.MEDIAN),
         ("zero-shot", classification.ACCURACY),
         ("zero-shot", classification.BALANCED),
-        ("nmse", evaluation.NMSE),
-        ("sliced-wasserstein", evaluation.DISTANCE),
-        ("readout", evaluation.MEAN),
-        ("kept", kept.ESTIMATOR),
+        ("nmse", bench.NMSE),
+        ("sliced-wasserstein", bench.DISTANCE),
+        ("readout", bench.MEAN),
+        ("kept", retention.ESTIMATOR),
     ],
 )
 def test_the_estimator_is_named_as_results_name_it(language, section, estimator):
@@ -125,7 +125,7 @@ def test_a_figure_in_the_text_is_what_its_formula_gives(language, section, said,
     [
         ("cka", cka.LEAST["debiased"]),
         ("cka", cka.LEAST["debiased"] + 1),
-        ("cka", pairs.PERMUTATIONS),
+        ("cka", pair_scores.PERMUTATIONS),
         ("cka-within", strata.LEAST),
         ("mutual-knn", neighbours.NEIGHBOURS),
         ("mutual-knn", neighbours.least(neighbours.NEIGHBOURS)),
@@ -134,11 +134,11 @@ def test_a_figure_in_the_text_is_what_its_formula_gives(language, section, said,
         ("projectors", ProjectorRecipe().epochs),
         ("procrustes", procrustes.RELABELINGS),
         ("correlation", correlation.RELABELINGS),
-        ("best-layer", pairs.PERMUTATIONS),
+        ("best-layer", pair_scores.PERMUTATIONS),
         ("sliced-wasserstein", distribution.PROJECTIONS),
-        ("kept", kept.NOTHING_TO_KEEP),
+        ("kept", retention.NO_SPAN),
         ("readout", readout.STEPS),
-        ("loyalty", evaluation.LOYALTY_IMAGES),
+        ("loyalty", bench.LOYALTY_IMAGES),
         ("preflight", preflight.FEW),
         ("preflight", preflight.HIGH_COSINE),
     ],

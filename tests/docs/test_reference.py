@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from encoderlab import errors
-from encoderlab.settings.commands import COMMANDS
-from encoderlab.settings.setting import leaves
+from encoderlab.core.commands import COMMANDS
+from encoderlab.core.settings import iter_settings
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = pytest.mark.parametrize("language", ["en", "ko"])
@@ -74,7 +74,7 @@ def test_every_setting_of_every_command_is_on_the_page(language):
     page = _page(language)
     for command in COMMANDS.values():
         assert f"### {command.name} {{#command-{command.name}}}" in page
-        for one in leaves(command.settings):
+        for one in iter_settings(command.settings):
             assert f"`{one.flags[0] if one.flags else one.key}`" in page
 
 

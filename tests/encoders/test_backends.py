@@ -426,8 +426,8 @@ def test_features_of_another_backend_have_a_shelf_of_their_own(
     vision_folder, world, tmp_path, capsys
 ):
     from encoderlab.data import read_samples
-    from encoderlab.features.extract import extract_images
-    from encoderlab.features.store import FeatureStore
+    from encoderlab.feature_store.extract import extract_images
+    from encoderlab.feature_store.store import FeatureStore
 
     encoder = load_vision(vision_folder("clip"), "cpu", "float32")
     samples = read_samples(world / "images")[:5]
@@ -453,9 +453,9 @@ def test_results_that_are_fetched_later_are_the_same(
     later, clip_folder, world, tmp_path, monkeypatch
 ):
     from encoderlab.data import Sample, read_samples
-    from encoderlab.features import embed, extract, work
+    from encoderlab.feature_store import embed, extract, task
 
-    for module in (embed, work):
+    for module in (embed, task):
         monkeypatch.setattr(module, "FETCHED_LATER", {"cpu": later})
     good = read_samples(world / "images")
     samples = [*good[:3], Sample("gone", tmp_path / "gone.jpg"), *good[3:]]
@@ -472,7 +472,7 @@ def test_results_that_are_fetched_later_are_the_same(
 
 
 def test_speed_times_the_backend_and_counts_torchs_operations(clip_folder):
-    from encoderlab.experiments import speed
+    from encoderlab.alignment import speed
 
     name = str(clip_folder)
     plain = speed.run(encoders=[name], batch_sizes=[2], device="cpu", dtype="float32")
@@ -484,7 +484,7 @@ def test_speed_times_the_backend_and_counts_torchs_operations(clip_folder):
 
 
 def test_speed_shows_the_report_of_the_probe(vision_folder, probed):
-    from encoderlab.experiments import speed
+    from encoderlab.alignment import speed
 
     result = speed.run(
         encoders=[str(vision_folder("clip"))], batch_sizes=[1, 2], device="cpu", dtype="float32",

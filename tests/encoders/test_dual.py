@@ -16,13 +16,13 @@ from tests.small_models import make_clip
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from encoderlab.core.progress import collect_warnings
 from encoderlab.encoders.checkpoint import resolve
 from encoderlab.encoders.dual import load_dual
 from encoderlab.encoders.loading import require_finite
 from encoderlab.encoders.text import load_text
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.progress import kept_warnings
 
 TEXTS = ["a large red circle", "파란 별", "a table " * 40]
 
@@ -301,7 +301,7 @@ def test_texts_longer_than_the_context_are_said_once(
     encoder = load_dual(str(folder), "cpu", "float32")
     long = "w1 " * 300
     texts = [*(f"{long} w{i}" for i in range(3)), f"{long} w1", "w2", *(["w3"] * 600)]
-    with kept_warnings() as warned:
+    with collect_warnings() as warned:
         vectors = encoder.embed_texts(texts)
     length = encoder.tokenizer.context_length
     assert warned == [
@@ -309,6 +309,6 @@ def test_texts_longer_than_the_context_are_said_once(
         "cut; 3 different texts become equal"
     ]
     assert len(np.unique(vectors[:4], axis=0)) == 1
-    with kept_warnings() as warned:
+    with collect_warnings() as warned:
         encoder.embed_texts(texts[4:])
     assert warned == []

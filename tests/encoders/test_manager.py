@@ -59,7 +59,7 @@ def test_attention_is_refused_when_the_encoder_is_loaded(vision_folder, monkeypa
     manager = VisionEncoderManager(**FP32)
     name = str(vision_folder("vit"))
     encoder = manager.load(name, with_attention=True)
-    see = encoder.look
+    see = encoder.run_tower
     monkeypatch.setattr(
         encoder, "look", lambda pixels, **wanted: replace(see(pixels, **wanted), attention=())
     )

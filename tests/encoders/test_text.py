@@ -12,11 +12,11 @@ import torch
 import transformers as hf
 from tests.small_checkpoints import BERT, TEXT, save_text, save_tokenizer
 
+from encoderlab.core.progress import collect_warnings
 from encoderlab.encoders.manager import LLMManager
 from encoderlab.encoders.text import CutTexts, load_text
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.features.extract import extract_texts
-from encoderlab.progress import kept_warnings
+from encoderlab.feature_store.extract import extract_texts
 
 FP32 = {"device": "cpu", "dtype": "float32"}
 TEXTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10 w11"]
@@ -159,11 +159,11 @@ def test_a_text_that_is_cut_is_said_by_every_way_to_encode_it(text_folder, tmp_p
         lambda: extract_texts(encoder, texts, tmp_path, batch_size=1, chunk_size=1),
         lambda: extract_texts(encoder, texts, tmp_path),  # all of them are stored
     ):
-        with kept_warnings() as warned:
+        with collect_warnings() as warned:
             encode()
         (sentence,) = warned
         assert said in sentence and capsys.readouterr().err.count(said) == 1
-    with kept_warnings() as warned:
+    with collect_warnings() as warned:
         encoder.encode(texts[2:])
     assert warned == []
 

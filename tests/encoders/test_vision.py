@@ -14,15 +14,15 @@ from PIL import Image
 from tests.small_checkpoints import SQUASH, VISION, VIT
 from tests.small_models import make_clip
 
-from encoderlab.compress.pooling import CLSAttention
-from encoderlab.compress.token_set import TokenSet
+from encoderlab.compression.token_set import TokenSet
 from encoderlab.encoders import check
 from encoderlab.encoders.rollout import attention_rollout
 from encoderlab.encoders.text import load_text
-from encoderlab.encoders.vision import Seen, VisionEncoder, load_vision
+from encoderlab.encoders.vision import TowerOutput, VisionEncoder, load_vision
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.inspection.analyzer import TokenSimilarityAnalyzer
 from encoderlab.models.clip import CLIP
-from encoderlab.tokens.analyzer import TokenSimilarityAnalyzer
+from encoderlab.patch_tokens.pooling import CLSAttention
 
 FP32 = {"device": "cpu", "dtype": "float32"}
 
@@ -430,7 +430,7 @@ def test_the_mean_patch_of_sixteen_bits_is_that_of_fp32(family, dtype, vision_fo
     encoder = load_vision(folder, **FP32)
     encoder.to(dtype=dtype)
     patches = (1000 + 50 * torch.randn(2, 144, 8)).to(encoder.dtype)
-    found = encoder.pool(Seen(patches), patches)
+    found = encoder.pool(TowerOutput(patches), patches)
     assert found.dtype == encoder.dtype
     ulp = torch.finfo(encoder.dtype).eps * 1024
     assert float((found - patches.double().mean(dim=1)).abs().max()) <= 0.51 * ulp
@@ -443,8 +443,8 @@ class ReadsTheWrongTokens(VisionEncoder):
     def special_tokens(self) -> int:
         return 0
 
-    def look(self, pixels, **wanted):
-        seen = super().look(pixels, **wanted)
+    def run_tower(self, pixels, **wanted):
+        seen = super().run_tower(pixels, **wanted)
         return type(seen)(seen.tokens[:, :-1], seen.pooled, seen.hidden, seen.attention)
 
 
@@ -466,10 +466,10 @@ class RepeatsPatch0AsCLS(TakesPatch0ForCLS):
 
     special_tokens = 1
 
-    def look(self, pixels, **wanted):
-        seen = super().look(pixels, **wanted)
+    def run_tower(self, pixels, **wanted):
+        seen = super().run_tower(pixels, **wanted)
         hidden = tuple(torch.cat([one[:, :1], one], dim=1) for one in seen.hidden)
-        return Seen(torch.cat([seen.tokens[:, :1], seen.tokens], dim=1), None, hidden)
+        return TowerOutput(torch.cat([seen.tokens[:, :1], seen.tokens], dim=1), None, hidden)
 
 
 class OverlooksCLS(PooledByMean):
@@ -482,10 +482,10 @@ class OverlooksCLS(PooledByMean):
 class PutsCLSLast(PooledByMean):
     """CLS behind the patches, and read as if it stood before them."""
 
-    def look(self, pixels, **wanted):
-        seen = super().look(pixels, **wanted)
+    def run_tower(self, pixels, **wanted):
+        seen = super().run_tower(pixels, **wanted)
         last, *hidden = (one.roll(-1, dims=1) for one in (seen.tokens, *seen.hidden))
-        return Seen(last, seen.pooled, tuple(hidden))
+        return TowerOutput(last, seen.pooled, tuple(hidden))
 
 
 class CountsTwoSpecialTokens(PooledByMean):

@@ -24,10 +24,11 @@ from typing import Any, NoReturn
 
 IMPORTED = (
     "torch", "lightning.fabric", "lightning.fabric.loggers", "torch.utils.tensorboard", "hydra",
-    "transformers", "encoderlab.cli.compose", "encoderlab.experiments.index",
-    "encoderlab.experiments.search", "encoderlab.experiments.features",
-    "encoderlab.experiments.train", "encoderlab.experiments.compress", "encoderlab.training.loop",
-    "encoderlab.compress.trainer", "encoderlab.features.extract", "encoderlab.encoders.dual",
+    "transformers", "encoderlab.cli.compose", "encoderlab.retrieval.index",
+    "encoderlab.retrieval.search", "encoderlab.workbench.features",
+    "encoderlab.contrastive.train", "encoderlab.compression.compress",
+    "encoderlab.contrastive.loop", "encoderlab.compression.trainer",
+    "encoderlab.feature_store.extract", "encoderlab.encoders.dual",
 )  # fmt: skip
 # What changes a folder, as audit hooks call it, and how many of its arguments are paths.
 CHANGES = {"os.rename": 2, "os.remove": 1, "os.mkdir": 1, "os.rmdir": 1, "os.truncate": 1}
@@ -72,9 +73,9 @@ def run(order: dict[str, Any]) -> int:
     os.chdir(order["cwd"])
     _smaller(order["chunk"])
     if order["least_room"] is not None:
-        from encoderlab import whole_files
+        from encoderlab.core import atomic_io
 
-        whole_files.NO_ROOM = order["least_room"]
+        atomic_io.NO_ROOM = order["least_room"]
     watch = _Watch(Path(order["watched"]), order["trace"], order["kill_at"], order["kill_at_file"])
     from encoderlab.cli.main import main
 
@@ -96,8 +97,8 @@ def _smaller(chunk: int | None) -> None:
     """Chunks and commits of a few samples, so that a small run has many."""
     if chunk is None:
         return
-    from encoderlab.features import extract
-    from encoderlab.search import table
+    from encoderlab.feature_store import extract
+    from encoderlab.retrieval import table
 
     table.COMMIT_ROWS = chunk
     extract.extract_images.__kwdefaults__["chunk_size"] = chunk

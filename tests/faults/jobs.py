@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 from tests.faults.runs import Server, Trace, bytes_of, leftovers
 
-from encoderlab.features.store import FeatureStore
+from encoderlab.feature_store.store import FeatureStore
 from encoderlab.models import checkpoint
-from encoderlab.search import Index
+from encoderlab.retrieval.image_index import Index
 
 CHUNK = 16
 PICTURES, EARLIER = 120, 60

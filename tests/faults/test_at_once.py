@@ -1,7 +1,7 @@
 """Several processes at one store, one index, one run's folder: nothing lost, nothing doubled, and
 one that dies is no harm to the others.
 
-That two share out the work on a store is tested in tests/features/test_extract.py.
+That two share out the work on a store is tested in tests/feature_store/test_extract.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import pytest
 from tests.faults.jobs import CHUNK, Job, rows_of
 from tests.faults.runs import KILLED, Server, bytes_of, leftovers
 
-from encoderlab.features.store import FeatureStore
-from encoderlab.search import Index
+from encoderlab.feature_store.store import FeatureStore
+from encoderlab.retrieval.image_index import Index
 
 
 @pytest.mark.slow

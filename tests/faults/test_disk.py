@@ -211,13 +211,13 @@ def test_no_room_for_a_copy_of_a_shard_is_said(
 def test_what_a_killed_fetch_left_goes(tmp_path: Path, photos: Path, monkeypatch) -> None:
     import fsspec
 
-    from encoderlab.data import places
+    from encoderlab.data import remote_files
 
     fsspec.filesystem("memory").pipe_file("/left/s.tar", b"content")
     monkeypatch.setenv("ENCODERLAB_SHARD_CACHE", str(tmp_path))
-    copy = places.on_disk("memory://left/s.tar")
+    copy = remote_files.local_copy("memory://left/s.tar")
     copy.unlink()
     left = tmp_path / f".{copy.stem}-99999"
     left.write_bytes(b"half")
-    places.on_disk("memory://left/s.tar")
+    remote_files.local_copy("memory://left/s.tar")
     assert copy.exists() and not left.exists()

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 from tests.fuzz import guard
 
-from encoderlab import progress
 from encoderlab.cli.main import main
+from encoderlab.core import progress
 from encoderlab.errors import EncoderLabError, as_ours
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.fuzz.seeds import Seeds
 
-from encoderlab.encoders import shared
+from encoderlab.encoders import model_cache
 
 MODELS = 64 << 20  # bytes of models that stay loaded: the embedded ones, and not every case's
 
@@ -42,11 +42,11 @@ def _in_a_room(room: Path) -> Iterator[None]:
                 patch.delenv(name)
         patch.setattr(tempfile, "tempdir", str(room))
         patch.setattr(sys, "dont_write_bytecode", True)
-        before = shared.share(MODELS)
+        before = model_cache.share(MODELS)
         try:
             yield
         finally:
-            shared.share(before)
+            model_cache.share(before)
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ def labels(case: Case) -> Trial:
 @kind("scores", 1)
 def scores(case: Case) -> Trial:
     """Benchmark results of one's own."""
-    from encoderlab.experiments.e2e import read_scores
+    from encoderlab.alignment.e2e import read_scores
 
     table = case.put("scores.csv", spoil_table(case.rng, case.seeds.scores))
     names = ["tiny-clip"], ["tiny-llama", "tiny-qwen"]

@@ -273,7 +273,12 @@ def compressor(case: Case) -> Trial:
     """A compressor's folder, or the state of its training."""
     import torch
 
-    from encoderlab.compress.compressor import CONFIG, FORMAT, WEIGHTS, Compressor
+    from encoderlab.compression.compressor import (
+        CONFIG,
+        FORMAT,
+        WEIGHTS,
+        Compressor,
+    )
 
     rng = case.rng
     folder = copied(case.seeds.compressor, case.given / "compressor")
@@ -307,7 +312,7 @@ def _shown_to(compressor: Any) -> None:
     """Ten tokens' worth of work, as the commands would do it."""
     import torch
 
-    from encoderlab.compress.contract import SideInputs
+    from encoderlab.patch_tokens.reducer import SideInputs
 
     height, width = compressor.grid
     tokens = torch.zeros(1, height * width, compressor.model.shape.channels)
@@ -391,7 +396,7 @@ def index(case: Case) -> Trial:
         return line(case, words, writes=(folder,), kept=kept)
 
     def act() -> None:
-        from encoderlab.search import Index
+        from encoderlab.retrieval.image_index import Index
 
         found = Index.open(folder)
         vector = np.ones(int(found.about["dim"]), dtype=np.float32)
@@ -481,16 +486,16 @@ def run_folder(case: Case) -> Trial:
 @kind("kept", 1)
 def kept(case: Case) -> Trial:
     """An evaluation that was kept, and what is remembered of backends in the cache folder."""
+    from encoderlab.compression import stored_evaluation
     from encoderlab.encoders.backends import remembered
     from encoderlab.encoders.backends.parity import ParityReport
-    from encoderlab.experiments import compress_stored
 
     rng = case.rng
     if rng.random() < 0.7:
-        content = json.loads(compress_stored.SHIPPED.read_text())
+        content = json.loads(stored_evaluation.SHIPPED.read_text())
         content["result"]["rows"] = content["result"]["rows"][:3]
         path = case.put("run.json", spoil_json(rng, json.dumps(content)))
-        return Trial(act=lambda: compress_stored.read(path))
+        return Trial(act=lambda: stored_evaluation.read(path))
     cache = case.folder / "cache"
     asked = {"fingerprint": "x"}
     before = os.environ.get("XDG_CACHE_HOME")
@@ -533,7 +538,7 @@ def aliases(case: Case) -> Trial:
         return Trial(words=words, environment=where)
 
     def act() -> None:
-        from encoderlab.settings.aliases import encoder_aliases, llm_aliases
+        from encoderlab.core.aliases import encoder_aliases, llm_aliases
 
         encoder_aliases()
         llm_aliases()

@@ -7,9 +7,9 @@ from random import Random
 from tests.fuzz.cases import Case, Trial, kind
 from tests.fuzz.mutate import INTERESTING_FLOATS, INTERESTING_INTS, INTERESTING_TEXTS, spoil_text
 
-from encoderlab.cli.words import all_keys
-from encoderlab.settings.commands import COMMANDS
-from encoderlab.settings.setting import Setting, leaves
+from encoderlab.cli.parser import all_keys
+from encoderlab.core.commands import COMMANDS
+from encoderlab.core.settings import Setting, iter_settings
 
 # A command that, given nonsense, is over at once: no model, no data, no page.
 AT_ONCE = ("ls", "search", "rerun", "features")
@@ -30,7 +30,9 @@ def flags(case: Case) -> Trial:
     rng = case.rng
     command = COMMANDS[rng.choice(sorted(COMMANDS))]
     words = [command.name]
-    settings = [one for one in leaves(command.settings) if one.flags and one.key != "verbose"]
+    settings = [
+        one for one in iter_settings(command.settings) if one.flags and one.key != "verbose"
+    ]
     for setting in rng.sample(settings, min(len(settings), rng.choice((1, 1, 2, 4)))):
         flag = rng.choice(setting.flags)
         values = [
@@ -54,7 +56,7 @@ def overrides(case: Case) -> Trial:
     """A command with overrides in and out of Hydra's grammar, and sweeps."""
     rng = case.rng
     command = COMMANDS[rng.choice(sorted(COMMANDS))]
-    known = {one.key: one for one in leaves(command.settings)}
+    known = {one.key: one for one in iter_settings(command.settings)}
     words = [command.name]
     for _ in range(rng.choice((1, 1, 2, 3))):
         key = rng.choice(sorted(all_keys(command) - {"verbose"}))
@@ -108,7 +110,7 @@ def yaml(case: Case) -> Trial:
     """Configurations of the user's own, named by --config-name and --config-dir."""
     rng = case.rng
     command = COMMANDS[rng.choice(("train", "coral", "tokens", "compress", "search", "evaluate"))]
-    settings = rng.sample(list(leaves(command.settings)), 3)
+    settings = rng.sample(list(iter_settings(command.settings)), 3)
     text = rng.choice(("", "defaults:\n  - config\n  - _self_\n", "defaults: [schema, _self_]\n"))
     for setting in settings:
         if setting.key in ("output_dir", "output.dir", "data.store", "db", "verbose"):

@@ -182,7 +182,7 @@ class Seeds:
     @cached_property
     def compressor(self) -> Path:
         """A shipped compressor."""
-        from encoderlab.compress.compressor import shipped
+        from encoderlab.compression.compressor import shipped
 
         return shipped()["tiny-clip-12to3"]
 

@@ -15,7 +15,7 @@ from tests.fuzz import cases, guard, kinds_files, kinds_made, kinds_words, mutat
 from tests.fuzz.cases import Case, Trial
 
 from encoderlab.errors import UsageError
-from encoderlab.experiments import ls
+from encoderlab.workbench import ls
 
 assert kinds_files and kinds_made and kinds_words
 

@@ -334,19 +334,19 @@ def test_right_answers_are_right(says):
 @pytest.fixture
 def report():
     """a leads b surely and c perhaps; within types only a is ahead of its untrained copy."""
-    from encoderlab.experiments.pairs import Judged, Row
-    from encoderlab.metrics.score import Score
+    from encoderlab.alignment.pair_scores import PairScores, PairVerdict
+    from encoderlab.core.score import Score
     from encoderlab.metrics.uncertainty import Comparison
 
     def row(name, value, of=None):
         plain = Score(value, value - 0.1, value + 0.1, 0.0, 30, "")
         found = dict.fromkeys(("cka_linear", "cka_within", "ridge_r2"), plain)
         published = Score(value + 0.2, None, None, 0.2, 30, "")
-        return Row(name, "llm", {**found, "cka_linear_biased": published}, control_of=of)
+        return PairScores(name, "llm", {**found, "cka_linear_biased": published}, control_of=of)
 
     def judged(metric, a, b, low, high):
         one = Comparison(a, b, (low + high) / 2, low, high, 0.1, 30, 0.95)
-        return Judged(metric, "llm", one)
+        return PairVerdict(metric, "llm", one)
 
     names = "abc"
     return SimpleNamespace(

@@ -268,7 +268,7 @@ def test_the_lesson_goes_on_with_the_learners_own_where_it_is_right(says):
 
 
 def test_ours_say_what_encoderlab_says(says):
-    from encoderlab.tokens import statistics
+    from encoderlab.patch_tokens import statistics
 
     nothing = lambda *_: ...  # noqa: E731
     t = torch.randn(5, 7, 6, generator=torch.Generator().manual_seed(0))

@@ -175,8 +175,8 @@ def test_interval(answer, said, says):
 
 
 def test_ours_say_what_encoderlab_says(says):
-    from encoderlab.compress.cost import shape_of
-    from encoderlab.compress.pooling import AveragePooling
+    from encoderlab.compression.cost import shape_of
+    from encoderlab.patch_tokens.pooling import AveragePooling
 
     nothing = lambda *_: ...  # noqa: E731
     llm = shape_of("llama3")

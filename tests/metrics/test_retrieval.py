@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from encoderlab.core.score import wilson
 from encoderlab.errors import UsageError
 from encoderlab.metrics.retrieval import (
     Part,
@@ -18,7 +19,6 @@ from encoderlab.metrics.retrieval import (
     retrieval,
     retrieval_over,
 )
-from encoderlab.metrics.score import wilson
 
 
 def _best_rank(scores: np.ndarray, right: set[int], ties_against: bool) -> int:

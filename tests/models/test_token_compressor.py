@@ -6,8 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from encoderlab.compress.linear import BlockPCA
-from encoderlab.compress.pooling import AveragePooling
 from encoderlab.errors import UsageError
 from encoderlab.losses.wgan_gp import check_critic, critic_loss
 from encoderlab.models.token_compressor import (
@@ -18,6 +16,8 @@ from encoderlab.models.token_compressor import (
     start_at_block_pca,
 )
 from encoderlab.models.token_grid import as_image, as_tokens
+from encoderlab.patch_tokens.linear import BlockPCA
+from encoderlab.patch_tokens.pooling import AveragePooling
 
 
 @pytest.mark.parametrize("grid", [(24, 24), (16, 16), (14, 14), (12, 12), (9, 16)])

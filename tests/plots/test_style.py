@@ -13,7 +13,7 @@ from PIL import Image
 from encoderlab.plots import style
 from encoderlab.plots.style import (
     KOREAN_FONTS,
-    Drawn,
+    FigureRecord,
     apply_style,
     colours,
     figure,
@@ -62,7 +62,7 @@ def test_a_figure_is_written_whole_with_its_numbers_and_again_to_the_same_bytes(
         with rules():
             made = figure(2, 2)
             made.subplots().plot([1, 2], [3, 4])
-        return Drawn("test", made, "What it shows.", {"y": np.array([3, 4])})
+        return FigureRecord("test", made, "What it shows.", {"y": np.array([3, 4])})
 
     for folder in ("a", "b"):
         written = save([draw()], tmp_path / folder, svg=True)
@@ -85,7 +85,7 @@ def test_korean_letters_have_a_font_where_one_is_installed(tmp_path, recwarn):
     with rules():
         made = figure(3, 1)
         made.text(0.1, 0.5, "가장 높은 막대")
-    save([Drawn("korean", made, "")], tmp_path)
+    save([FigureRecord("korean", made, "")], tmp_path)
     assert not [one for one in recwarn if "missing from" in str(one.message)]
 
 
@@ -104,15 +104,15 @@ def test_without_a_korean_font_one_line_says_so(
     monkeypatch.setattr(style, "KOREAN_FONTS", ())
     monkeypatch.setattr(style, "KOREAN_FILES", ())
     fonts.cache_clear()
-    style._tell_missing_letters.cache_clear()
+    style._warn_missing_glyphs.cache_clear()
     try:
         with rules():
             made = figure(3, 1)
             made.text(0.1, 0.5, words)
-        save([Drawn("one", made, ""), Drawn("two", made, "")], tmp_path)
+        save([FigureRecord("one", made, ""), FigureRecord("two", made, "")], tmp_path)
     finally:
         fonts.cache_clear()
-        style._tell_missing_letters.cache_clear()
+        style._warn_missing_glyphs.cache_clear()
     assert capsys.readouterr().err.count("no installed font has Korean letters") == told
     assert not [one for one in recwarn if "missing from" in str(one.message)]
 
@@ -138,7 +138,7 @@ def test_paper_figures_are_pdf_and_png_at_print_size(tmp_path):
         with rules():
             made = figure(12, 4)
             made.subplots().plot([1, 2], [3, 4])
-        return Drawn("test", made, "What it shows.")
+        return FigureRecord("test", made, "What it shows.")
 
     for folder in ("a", "b"):
         save([draw()], tmp_path / folder, paper=True)

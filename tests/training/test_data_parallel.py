@@ -17,10 +17,10 @@ import sys, torch
 sys.path.insert(0, sys.argv[4])
 from pathlib import Path
 from encoderlab.training.devices import make_fabric
-from encoderlab.training.loop import Recipe, Trainer
-from encoderlab.training.pairs import loader
+from encoderlab.contrastive.loop import Recipe, Trainer
+from encoderlab.contrastive.dataset import loader
 from tests.small_models import make_clip
-from tests.training.test_loop import _pairs
+from tests.contrastive.test_loop import _pairs
 
 torch.set_num_threads(1)
 processes, cases, out = int(sys.argv[1]), sys.argv[2].split(), sys.argv[3]

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tests.training.test_loop import _trainer
+from tests.contrastive.test_loop import _trainer
 
+from encoderlab.contrastive import train as experiment
+from encoderlab.contrastive.loop import NAMES, Validation
 from encoderlab.encoders.dual import load_dual
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.experiments import train as experiment
 from encoderlab.models import checkpoint
-from encoderlab.training.loop import NAMES, Validation
 from encoderlab.training.resuming import checkpoint_to_resume
 
 COLOURS = ("red", "blue", "green", "black", "white", "grey", "gold", "pink", "navy", "teal")

@@ -12,14 +12,14 @@ from tests.web.conftest import opened
 
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.web import app
-from encoderlab.web.offer import make_offer
-from encoderlab.web.say import LANGUAGES, OURS, words
+from encoderlab.web.choices import model_choices
+from encoderlab.web.i18n import LANGUAGES, OURS, phrases
 
 SOURCE = Path(app.__file__).parent
 
 
 def test_both_languages_have_the_same_keys_and_no_empty_word():
-    english, korean = (words(language) for language in LANGUAGES)
+    english, korean = (phrases(language) for language in LANGUAGES)
     assert english.keys() == korean.keys()
     assert all(text.strip() for text in [*english.values(), *korean.values()])
     assert [key for key in korean if not re.search("[가-힣]", korean[key])] == ["coral_tab"]
@@ -28,7 +28,7 @@ def test_both_languages_have_the_same_keys_and_no_empty_word():
 def test_every_word_is_used_and_every_used_word_is_there():
     files = [*SOURCE.rglob("*.py"), SOURCE / "page.js"]
     source = "".join(file.read_text(encoding="utf-8") for file in files)
-    for key in words("en"):
+    for key in phrases("en"):
         made = key.endswith(("_tab", "_about")) or key.startswith(("attention_", "example"))
         assert made or f'"{key}"' in source or f"'{key}'" in source or OURS + key in source, key
 
@@ -68,9 +68,9 @@ def test_index_that_is_not_there_is_said_before_the_page_opens(tmp_path, monkeyp
 
 
 def test_only_this_machine_is_offered_models_that_must_be_fetched():
-    alone = make_offer(host="127.0.0.1", share=False, encoders=(), llms=())
-    open_ = make_offer(host="0.0.0.0", share=False, encoders=(), llms=())
-    shared = make_offer(host="127.0.0.1", share=True, encoders=(), llms=())
+    alone = model_choices(host="127.0.0.1", share=False, encoders=(), llms=())
+    open_ = model_choices(host="0.0.0.0", share=False, encoders=(), llms=())
+    shared = model_choices(host="127.0.0.1", share=True, encoders=(), llms=())
     assert "paligemma" in alone.encoders and "llama" in alone.llms
     assert set(open_.encoders) == set(shared.encoders) == {"tiny-clip", "tiny-dinov2",
                                                            "tiny-siglip"}  # fmt: skip
@@ -79,7 +79,7 @@ def test_only_this_machine_is_offered_models_that_must_be_fetched():
 def test_any_model_means_any_of_the_hub_and_no_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "org/model").mkdir(parents=True)
-    offer = make_offer(host="127.0.0.1", share=False, encoders=(), llms=(), any_model=True)
+    offer = model_choices(host="127.0.0.1", share=False, encoders=(), llms=(), any_model=True)
     assert offer.check("encoder", ["org/other@main"]) == ["org/other@main"]
     for name in ("org/model", "../org/model", "/etc", str(tmp_path)):
         with pytest.raises(UsageError, match="does not offer the encoder"):

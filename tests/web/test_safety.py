@@ -12,10 +12,10 @@ from benchmarks.bench_web_load import resident_mb
 from benchmarks.web_client import WebVisitor
 from PIL import Image
 
-from encoderlab.web import show
-from encoderlab.web.offer import make_offer
-from encoderlab.web.visitors import Visitors
-from encoderlab.web.work import Workplace
+from encoderlab.web import render
+from encoderlab.web.choices import model_choices
+from encoderlab.web.jobs import JobRunner
+from encoderlab.web.user_sessions import UserSessions
 
 FILE = {"meta": {"_type": "gradio.FileData"}}
 
@@ -138,15 +138,15 @@ def test_memory_is_where_it_was_after_a_hundred_runs(visitor, site):
 
 
 def test_an_unexpected_error_is_a_number_and_the_traceback_stays_in_the_log(tmp_path, capsys):
-    offer = make_offer(host="127.0.0.1", share=False, encoders=(), llms=())
-    visitors = Visitors(tmp_path, most_mb=10)
-    place = Workplace(offer, visitors, tmp_path)
+    offer = model_choices(host="127.0.0.1", share=False, encoders=(), llms=())
+    visitors = UserSessions(tmp_path, most_mb=10)
+    place = JobRunner(offer, visitors, tmp_path)
 
     def settings():
         raise ZeroDivisionError("secret of the house")
 
     outcome = place.run(visitors.of("a"), "search", "search", settings, lambda *told: None)
-    said = show.answer(outcome)
+    said = render.answer(outcome)
     assert outcome.bug and outcome.bug in said
     assert "secret" not in said and "Traceback" not in said
     log = capsys.readouterr().err
@@ -156,7 +156,7 @@ def test_an_unexpected_error_is_a_number_and_the_traceback_stays_in_the_log(tmp_
 def test_full_house_refuses_uploads_and_runs_in_words(tmp_path):
     from encoderlab.errors import WorkError
 
-    visitors = Visitors(tmp_path, most_mb=1)
+    visitors = UserSessions(tmp_path, most_mb=1)
     visitors.require_room()
     visitors._looked = 0.0
     (tmp_path / "upload.bin").write_bytes(b"x" * 1_500_000)
@@ -165,7 +165,7 @@ def test_full_house_refuses_uploads_and_runs_in_words(tmp_path):
 
 
 def test_what_nobody_uses_any_more_goes(tmp_path, monkeypatch):
-    visitors = Visitors(tmp_path, most_mb=1)
+    visitors = UserSessions(tmp_path, most_mb=1)
     (tmp_path / "example.png").write_bytes(b"ours")
     visitors.keep_what_is_there()
     (tmp_path / "upload.png").write_bytes(b"theirs")

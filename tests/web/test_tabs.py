@@ -11,9 +11,9 @@ import time
 import pytest
 
 import encoderlab
-from encoderlab.experiments.tables import score_text
+from encoderlab.core.tables import score_text
 from encoderlab.web import examples
-from encoderlab.web.say import words
+from encoderlab.web.i18n import phrases
 from encoderlab.web.tabs.zero_shot import CLASSES
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ TABS = (
 
 def open_tab(page, name: str) -> None:
     """Shows a tab; on a narrow page it may stand behind the button with the dots."""
-    title = words("ko" if page.get_attribute("html", "lang") == "ko" else "en")[f"{name}_tab"]
+    title = phrases("ko" if page.get_attribute("html", "lang") == "ko" else "en")[f"{name}_tab"]
     tab = page.get_by_role("tab", name=title, exact=True)
     if not tab.first.is_visible():
         page.locator(".overflow-menu > button").first.click()
@@ -89,7 +89,7 @@ def expected(name: str, features: str, index: str) -> tuple[str, ...]:
     if name == "tokens":
         return (f"{encoderlab.tokens(image=picture).statistics['morans_i'].value:.3f}",)
     if name == "compression":
-        from encoderlab.settings.compress import CompressEvaluation, CompressPicture
+        from encoderlab.compression.settings import CompressEvaluation, CompressPicture
 
         found = encoderlab.compress(
             action="show", evaluation=CompressEvaluation(grids=[4]),
@@ -161,22 +161,22 @@ def test_language_switches_at_once_and_stays(open_page):
     page.click("button[data-language=ko]")
     page.wait_for_function("document.documentElement.lang === 'ko'")
     for name in TABS:
-        title = words("ko")[f"{name}_tab"]
+        title = phrases("ko")[f"{name}_tab"]
         page.get_by_role("tab", name=title, exact=True).first.wait_for()
-    assert page.inner_text("#search-run") == words("ko")["find"]
+    assert page.inner_text("#search-run") == phrases("ko")["find"]
     open_tab(page, "tokens")  # for the first time, and in Korean from the start
-    assert page.inner_text("#tokens-run") == words("ko")["run"]
+    assert page.inner_text("#tokens-run") == phrases("ko")["run"]
     open_tab(page, "search")
     # What stands inside our own HTML follows too, and the result is still there.
-    assert words("ko")["files"] in page.inner_text("#search-files")
+    assert phrases("ko")["files"] in page.inner_text("#search-files")
     assert page.locator("#search-answer tbody tr").count() == 6
     page.reload()
     page.wait_for_selector("#speed-run")
     page.wait_for_function("document.documentElement.lang === 'ko'")
-    assert page.inner_text("#speed-run") == words("ko")["run"]
+    assert page.inner_text("#speed-run") == phrases("ko")["run"]
     page.click("button[data-language=en]")
     page.wait_for_function("document.documentElement.lang === 'en'")
-    assert page.inner_text("#speed-run") == words("en")["run"]
+    assert page.inner_text("#speed-run") == phrases("en")["run"]
 
 
 def test_korean_browser_gets_a_korean_page(open_page):
@@ -266,7 +266,7 @@ def test_own_images_can_be_searched_and_belong_to_their_visitor(open_page, tmp_p
         files.append(str(tmp_path / f"{colour}.png"))
     page, other = open_page(), open_page()
     open_tab(page, "search")
-    page.get_by_text(words("en")["make_index"], exact=True).click()
+    page.get_by_text(phrases("en")["make_index"], exact=True).click()
     page.set_input_files("#make-index-images input[type=file]", files)
     page.wait_for_function(
         "document.querySelector('#make-index-images').innerText.includes('blue')"
@@ -279,7 +279,7 @@ def test_own_images_can_be_searched_and_belong_to_their_visitor(open_page, tmp_p
     first = page.locator("#search-answer tbody tr").first.inner_text()
     assert "green.png" in first
     open_tab(other, "search")
-    other.get_by_label(words("en")["index_own"]).check()
+    other.get_by_label(phrases("en")["index_own"]).check()
     other.click("#search-run")
     other.wait_for_selector("#search-answer .alert")
     assert "there is no index of your images yet" in other.inner_text("#search-answer")

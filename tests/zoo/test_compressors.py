@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from encoderlab import Compressor
-from encoderlab.compress.compressor import WEIGHTS, shipped
-from encoderlab.compress.contract import normalised_error
-from encoderlab.compress.linear import BlockPCA
-from encoderlab.compress.pooling import AveragePooling
-from encoderlab.compress.token_set import TokenSet
+from encoderlab.compression.compressor import WEIGHTS, shipped
+from encoderlab.compression.token_set import TokenSet
 from encoderlab.data.synthetic import generate
 from encoderlab.encoders.vision import load_vision
+from encoderlab.patch_tokens.linear import BlockPCA
+from encoderlab.patch_tokens.pooling import AveragePooling
+from encoderlab.patch_tokens.reducer import normalised_error
 
 GRID = (12, 12)
 BUDGETS = {f"tiny-clip-12to{side}": (side, side) for side in (6, 4, 3)}

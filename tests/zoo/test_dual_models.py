@@ -11,10 +11,10 @@ from transformers import AutoTokenizer, CLIPModel, SiglipModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from encoderlab.contrastive import classify, evaluate
 from encoderlab.data.synthetic import KINDS, write_dataset
 from encoderlab.encoders.checkpoint import ZOO, embedded_models
 from encoderlab.encoders.dual import load_dual
-from encoderlab.experiments import classify, evaluate
 from encoderlab.zoo.real_data import SETS, read_set
 
 NAMES = ("tiny-clip", "tiny-siglip")

@@ -17,8 +17,8 @@ with app.setup:
     import numpy as np
 
     import encoderlab
+    from encoderlab.alignment.data import extract_features
     from encoderlab.data.decode import open_image
-    from encoderlab.experiments.aligned import gather
     from encoderlab.metrics.cka import Gram
     from encoderlab.metrics.coral import coral
     from encoderlab.metrics.correlation import correlate
@@ -76,7 +76,7 @@ def _():
 
 @app.cell
 def _(HOW, STORE):
-    aligned = gather(["tiny-clip"], ["tiny-llama"], store=STORE, **HOW)
+    aligned = extract_features(["tiny-clip"], ["tiny-llama"], store=STORE, **HOW)
     _order = np.random.default_rng(0).permutation(aligned.n)  # so that the types are mixed
     x = aligned.vision["tiny-clip"].pooled[_order].astype(float)
     y = aligned.text["tiny-llama"].pooled[_order].astype(float)

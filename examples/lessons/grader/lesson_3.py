@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from encoderlab.experiments.aligned import SHUFFLED, UNTRAINED
+from encoderlab.alignment.data import SHUFFLED, UNTRAINED
+from encoderlab.core.score import Score
 from encoderlab.metrics.catalogue import METRICS
 from encoderlab.metrics.cka import CKA, cka
-from encoderlab.metrics.score import Score
 from grader.said import Right, Wrong
 from grader.values import as_number, as_numbers, call, is_near, name_mistake, short, what
 

@@ -657,7 +657,7 @@ def _spread(values: Array) -> float:
 
 def value_6() -> Callable[[torch.Tensor], float]:
     """EncoderLab's own, for tokens in a row."""
-    from encoderlab.tokens.statistics import effective_rank
+    from encoderlab.patch_tokens.statistics import effective_rank
 
     return lambda tokens: effective_rank(tokens[None])
 

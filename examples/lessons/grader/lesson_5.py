@@ -180,7 +180,7 @@ def exercise_2(average_pool: Any) -> Right:
 
 def value_3() -> Callable[[torch.Tensor, torch.Tensor], float]:
     """EncoderLab's own."""
-    from encoderlab.compress.contract import normalised_error
+    from encoderlab.patch_tokens.reducer import normalised_error
 
     return normalised_error
 

@@ -12,10 +12,10 @@ with app.setup:
     import torch.nn.functional as F
 
     from encoderlab import load_dual, load_vision
-    from encoderlab.compress.catalogue import MAKE
-    from encoderlab.compress.compressor import Compressor
-    from encoderlab.compress.cost import cost, shape_of
-    from encoderlab.compress.token_set import TokenSet
+    from encoderlab.compression.catalogue import MAKE
+    from encoderlab.compression.compressor import Compressor
+    from encoderlab.compression.cost import cost, shape_of
+    from encoderlab.compression.token_set import TokenSet
     from encoderlab.data.synthetic import generate
 
     sys.path.insert(0, str(Path(__file__).parent.parent))  # 채점기가 있는 폴더

@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from encoderlab.core.commands import COMMANDS, Command
+from encoderlab.core.settings import Setting, iter_settings
 from encoderlab.errors import unknown
-from encoderlab.settings.commands import COMMANDS, Command
-from encoderlab.settings.setting import Setting, leaves
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 NO_FILE = ("device", "dtype")
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
-    settings = list(leaves(command.settings))
+    settings = list(iter_settings(command.settings))
     for place in settings:
         if place.positional:
             _may_follow(parser.add_argument(f"{place.key}_", nargs="?", help=_help(place)), place)
@@ -88,7 +88,7 @@ def _may_follow(action: argparse.Action, setting: Setting) -> None:
 
 def _known(kind: str) -> Sequence[str]:
     """The names that `encoderlab ls KIND` lists."""
-    from encoderlab.experiments import ls
+    from encoderlab.workbench import ls
 
     return [name for name, _ in ls.run(what=kind).kinds[kind]]
 

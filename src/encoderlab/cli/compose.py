@@ -19,38 +19,48 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from encoderlab import extensions, progress
-from encoderlab.cli import mishaps
+from encoderlab.cli import errors
+from encoderlab.cli.parser import (
+    GROUPS,
+    ParsedArgs,
+    quoted,
+    unknown_setting,
+)
 from encoderlab.cli.sweep import (
     LOG_FOLDER,
     SUBFOLDER,
-    Outcome,
+    JobOutcome,
     Sweep,
-    finish,
     has_own_logs,
-    remove_former_jobs,
+    remove_stale_jobs,
+    report_sweep,
 )
-from encoderlab.cli.words import GROUPS, Words, quoted, unknown_setting
-from encoderlab.deprecation import say_once
-from encoderlab.errors import EncoderLabError, UsageError, unknown
-from encoderlab.processes import is_follower, mine
-from encoderlab.settings.commands import COMMANDS, Command
-from encoderlab.settings.common import TALK
-from encoderlab.settings.project import VARIABLE, is_project, load_config, read_yaml
-from encoderlab.settings.setting import (
+from encoderlab.core import extensions, progress
+from encoderlab.core.commands import COMMANDS, Command
+from encoderlab.core.common_settings import TALK
+from encoderlab.core.distributed import current_rank, is_secondary_rank
+from encoderlab.core.project import (
+    VARIABLE,
+    is_project,
+    load_config,
+    read_yaml,
+)
+from encoderlab.core.settings import (
     Setting,
     check_effect,
-    leaves,
+    iter_settings,
     output_folder,
     value_at,
     with_new_names,
 )
+from encoderlab.deprecation import say_once
+from encoderlab.errors import EncoderLabError, UsageError, unknown
 
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
 OWN_CONFIGS = "configs"  # a folder of this name in the current one is searched without being asked
 
 
-def run(command: Command, words: Words, command_line: list[str]) -> int:
+def run(command: Command, words: ParsedArgs, command_line: list[str]) -> int:
     """Composes the configuration and does the job, or one job per combination in a sweep.
 
     Raises:
@@ -59,7 +69,7 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
     sweep = Sweep() if words.multirun else None
     typed = frozenset(word.lstrip("+").partition("=")[0] for word in words.overrides)
     job = _Job(command.name, words.show_config, sweep, tuple(command_line), typed)
-    if not words.says("quiet"):
+    if not words.is_set("quiet"):
         for former, before, now in words.old_names:
             say_once(former, now, progress.note, before=before)
     with ExitStack() as stack:
@@ -102,8 +112,8 @@ def run(command: Command, words: Words, command_line: list[str]) -> int:
 
 
 def _with_project(
-    command: Command, flags: list[str], words: Words, stack: ExitStack
-) -> tuple[list[str], Words]:
+    command: Command, flags: list[str], words: ParsedArgs, stack: ExitStack
+) -> tuple[list[str], ParsedArgs]:
     """Takes a project's parts out of the YAML that `--config-name` names: Hydra composes settings
     of commands, and knows neither data sets nor names of models.
 
@@ -130,7 +140,7 @@ def _with_project(
             )
     else:
         return flags, words
-    keys = {setting.key for setting in leaves(command.settings)}
+    keys = {setting.key for setting in iter_settings(command.settings)}
     defaults = []
     for name, value in project.defaults.items():
         key = name if name in keys else f"hardware.{name}"
@@ -226,7 +236,7 @@ def _quiet_hydra(command: Command, typed: list[str], *, sweep: bool) -> list[str
     if sweep:
         folders = [
             one
-            for one in leaves(command.settings)
+            for one in iter_settings(command.settings)
             if one.key in ("output_dir", "output.dir") and one.default
         ]
         # A YAML of the user's own may leave the key out.
@@ -241,7 +251,7 @@ def _quiet_hydra(command: Command, typed: list[str], *, sweep: bool) -> list[str
 
 def _over_own_yaml(command: Command, typed: list[str]) -> list[str]:
     """Over a YAML that does not build on ours, a setting is added where it is not named yet."""
-    keys = {setting.key for setting in leaves(command.settings)}
+    keys = {setting.key for setting in iter_settings(command.settings)}
     return [f"++{word}" if word.partition("=")[0] in keys else word for word in typed]
 
 
@@ -278,10 +288,10 @@ def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
         except EncoderLabError:
             raise
         except Exception as error:
-            if mishaps.is_of_launcher(error):
+            if errors.is_launcher_error(error):
                 broken = error
             else:
-                known = mishaps.of_composition(error, command)
+                known = errors.explain_composition_error(error, command)
                 if known is None:
                     raise
                 raise known from error
@@ -296,8 +306,8 @@ def _hydra(command: Command, job: _Job, argv: list[str]) -> None:
     if job.sweep is not None and folders:
         outcomes = job.sweep.collect(folders[0])
         if broken is None:
-            remove_former_jobs(folders[0], command.name, len(outcomes))
-        finish(outcomes, folders[0], broken)
+            remove_stale_jobs(folders[0], command.name, len(outcomes))
+        report_sweep(outcomes, folders[0], broken)
     elif broken is not None:
         raise broken
 
@@ -388,7 +398,7 @@ class _Job:
         try:
             self._once(cfg)
         except Exception as error:
-            self.failure = mishaps.of_configuration(error, self.command) or error
+            self.failure = errors.explain_configuration_error(error, self.command) or error
 
     def _of_sweep(self, cfg: Any, sweep: Sweep) -> None:
         from hydra.core.hydra_config import HydraConfig
@@ -405,26 +415,26 @@ class _Job:
         try:
             said = self._once(cfg, where, folder)
         except Exception as error:
-            known = mishaps.of_configuration(error, self.command) or error
-            mishaps.show(known, where=f"{where}: ", verbose=bool(cfg.get("verbose")))
-            failure = mishaps.in_one_line(known)
+            known = errors.explain_configuration_error(error, self.command) or error
+            errors.report_error(known, where=f"{where}: ", verbose=bool(cfg.get("verbose")))
+            failure = errors.one_line(known)
         elsewhere = said if has_own_logs() else None
-        sweep.note(Outcome(about.job.num, where, failure, elsewhere), Path(about.sweep.dir))
+        sweep.note(JobOutcome(about.job.num, where, failure, elsewhere), Path(about.sweep.dir))
 
     def _once(self, cfg: Any, where: str = "", folder: Path | None = None) -> str | None:
         """Does the work and prints the answer; gives what it printed, if it is the one to."""
         settings = _typed(self.command, cfg, self.typed)
         if self.show_config:
-            return None if is_follower() else _answer(_configuration(settings, self.command))
+            return None if is_secondary_rank() else _answer(_configuration(settings, self.command))
         _set_up_process(settings)
         if where:
             _refuse_processes(settings)
             progress.note(where)
         with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
-            from encoderlab.experiments.running import perform
+            from encoderlab.core.runner import run_command
 
-            done = perform(self.command, settings, self.command_line, folder=folder)
-        if is_follower():
+            done = run_command(self.command, settings, self.command_line, folder=folder)
+        if is_secondary_rank():
             return None
         if settings.json:
             answer = done.result.to_json()
@@ -443,7 +453,7 @@ class _Job:
 def _refuse_processes(settings: Any) -> None:
     """A job of a sweep cannot start copies of itself: they would start the sweep."""
     devices = getattr(getattr(settings, "hardware", settings), "devices", None)
-    if devices is not None and devices > 1 and not mine().external:
+    if devices is not None and devices > 1 and not current_rank().external:
         raise UsageError(
             "a job of a sweep has one device",
             got=f"devices={devices}",
@@ -465,7 +475,7 @@ def _typed(command: Command, cfg: Any, typed: Collection[str]) -> Any:
     _check_keys(cfg, schema, command)
     merged = OmegaConf.merge(schema, cfg)
     settings = OmegaConf.to_object(merged)
-    for setting in leaves(command.settings):
+    for setting in iter_settings(command.settings):
         value = value_at(settings, setting.key)
         for one in value if isinstance(value, list) else [value]:
             _check(setting, one, command)
@@ -477,7 +487,7 @@ def _with_new_names(command: Command, cfg: Any) -> Any:
     """A YAML of the user's own, which does not build on ours, may name a setting as it was."""
     from omegaconf import OmegaConf
 
-    if not any(one.formerly for one in leaves(command.settings)):
+    if not any(one.formerly for one in iter_settings(command.settings)):
         return cfg
     plain: Any = OmegaConf.to_container(cfg, resolve=False)
     return OmegaConf.create(with_new_names(command.settings, plain, progress.note))

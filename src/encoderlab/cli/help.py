@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 
 from encoderlab import __version__
-from encoderlab.cli.words import default_in_words
-from encoderlab.cli.words import groups as ready_made
-from encoderlab.settings.commands import COMMANDS, JOBS, Command
-from encoderlab.settings.common import COMMON
-from encoderlab.settings.setting import Setting, leaves
+from encoderlab.cli.parser import default_text
+from encoderlab.cli.parser import groups as ready_made
+from encoderlab.core.commands import COMMANDS, JOBS, Command
+from encoderlab.core.common_settings import COMMON
+from encoderlab.core.settings import Setting, iter_settings
 
 FIRST_GROUP = "settings"
 RULE = (
@@ -65,7 +65,7 @@ def _parser(command: Command) -> argparse.ArgumentParser:
 
     Wide.group_name_formatter = str
     Wide.help_markup = Wide.text_markup = False
-    places = [setting for setting in leaves(command.settings) if setting.positional]
+    places = [setting for setting in iter_settings(command.settings) if setting.positional]
     usage = " ".join(
         [
             "encoderlab",
@@ -87,7 +87,7 @@ def _parser(command: Command) -> argparse.ArgumentParser:
 
 
 def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
-    settings = list(leaves(command.settings))
+    settings = list(iter_settings(command.settings))
     titles = dict.fromkeys(setting.group or FIRST_GROUP for setting in settings)
     titles.pop(COMMON, None)
     groups = {title: parser.add_argument_group(title) for title in [*titles, COMMON]}
@@ -141,7 +141,7 @@ def _help(setting: Setting) -> str:
     if setting.choices:
         parts.append("one of " + ", ".join(setting.choices))
     text = "; ".join(part for part in parts if part)
-    text += f" ({setting.key}={default_in_words(setting.default)})"
+    text += f" ({setting.key}={default_text(setting.default)})"
     if setting.item is bool and setting.default is True:
         text += f"; off: --no-{setting.flags[0][2:]}" if setting.flags else ""
     return text.replace("%", "%%")

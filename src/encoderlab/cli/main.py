@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from encoderlab import extensions, processes
+from encoderlab.core import distributed, extensions
+from encoderlab.core.commands import COMMANDS
 from encoderlab.errors import EncoderLabError, UsageError, unknown
-from encoderlab.settings.commands import COMMANDS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,23 +23,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as stopped:
-        if not processes.is_follower():
+        if not distributed.is_secondary_rank():
             print(
                 "\nencoderlab: interrupted; what was finished and saved so far is kept",
                 file=sys.stderr,
             )
-        processes.leave_together(stopped)
-        return processes.leave_at_once(130)
+        distributed.barrier_after_error(stopped)
+        return distributed.exit_now(130)
     except BrokenPipeError:
         # The reader of our answer, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        from encoderlab.cli import mishaps
+        from encoderlab.cli import errors
 
-        code = mishaps.show(error, verbose="--verbose" in typed or "verbose=true" in typed)
-        processes.leave_together(error)
-        return processes.leave_at_once(code)
+        code = errors.report_error(error, verbose="--verbose" in typed or "verbose=true" in typed)
+        distributed.barrier_after_error(error)
+        return distributed.exit_now(code)
 
 
 def _dispatch(typed: list[str]) -> int:
@@ -58,12 +58,12 @@ def _dispatch(typed: list[str]) -> int:
     command = COMMANDS.get(typed[0])
     if command is None:
         raise _no_command(typed[0])
-    processes.take_part(command.shares_work)
-    from encoderlab.cli.words import understand
+    distributed.set_shared(command.shares_work)
+    from encoderlab.cli.parser import parse
 
-    words = understand(command, typed[1:])
+    words = parse(command, typed[1:])
     if words.help:
-        if not processes.is_follower():
+        if not distributed.is_secondary_rank():
             print(shown.of_command(command))
         return 0
     from encoderlab.cli import compose

@@ -13,8 +13,8 @@ import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from encoderlab.core.progress import note
 from encoderlab.errors import WorkError
-from encoderlab.progress import note
 
 # What submitit sets in its jobs, whose stdout and stderr go to files.
 OWN_LOGS, LOG_FOLDER = "SUBMITIT_EXECUTOR", ".submitit"
@@ -22,7 +22,7 @@ SUBFOLDER = "multirun-"  # of each job, with its number behind it
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How one job ended.
 
     Args:
@@ -43,9 +43,9 @@ class Sweep:
 
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     process: int = field(default_factory=os.getpid)
-    outcomes: list[Outcome] = field(default_factory=list)  # of jobs in this process
+    outcomes: list[JobOutcome] = field(default_factory=list)  # of jobs in this process
 
-    def note(self, outcome: Outcome, folder: Path) -> None:
+    def note(self, outcome: JobOutcome, folder: Path) -> None:
         """Keeps an outcome where the command finds it; `folder` is the sweep's."""
         if os.getpid() == self.process:
             self.outcomes.append(outcome)
@@ -55,18 +55,18 @@ class Sweep:
         path = folder / f".{self.name}-{outcome.number}.json"
         path.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
 
-    def collect(self, folder: Path) -> list[Outcome]:
+    def collect(self, folder: Path) -> list[JobOutcome]:
         """All outcomes, in the order of the jobs; takes the files of the jobs away."""
         found = list(self.outcomes)
         for path in folder.glob(f".{self.name}-*.json"):
-            found.append(Outcome(**json.loads(path.read_text(encoding="utf-8"))))
+            found.append(JobOutcome(**json.loads(path.read_text(encoding="utf-8"))))
             path.unlink()
         return sorted(found, key=lambda one: one.number)
 
 
-def remove_former_jobs(folder: Path, command: str, jobs: int) -> None:
+def remove_stale_jobs(folder: Path, command: str, jobs: int) -> None:
     """Removes the runs that a longer sweep of the same command left in the sweep's folder."""
-    from encoderlab.reports import run_folder
+    from encoderlab.core import run_folder
 
     for path in folder.glob(f"{SUBFOLDER}*"):
         number = path.name.removeprefix(SUBFOLDER)
@@ -79,7 +79,7 @@ def has_own_logs() -> bool:
     return OWN_LOGS in os.environ
 
 
-def finish(outcomes: list[Outcome], folder: Path, broken: BaseException | None) -> None:
+def report_sweep(outcomes: list[JobOutcome], folder: Path, broken: BaseException | None) -> None:
     """Says what is left to say when all jobs are over.
 
     Args:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from encoderlab.core.json_text import parsed
 from encoderlab.data.csv_table import check_some_exist, folder_of_images, image_path, tidy_name
 from encoderlab.data.sample import Sample, Samples, Skipped, distinct
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.json_text import parsed
 
 
 def read_chat(

@@ -34,7 +34,7 @@ OTHER_ENDINGS = frozenset(
         "svgz", "wdp", "webp", "wmf", "xcf",
     )
 ).union(HEIC)  # fmt: skip
-TURNED = range(5, 9)  # the EXIF orientations that swap width and height
+ORIENTATIONS = range(5, 9)  # the EXIF orientations that swap width and height
 # Grey images of more than eight bits: Pillow clips these to 255 on its own.
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
@@ -139,7 +139,7 @@ def open_with_size(
                 whole = image.size
                 drafted = min_side is not None and _draft(image, min_side)
                 image.load()
-                turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
+                turned = image.getexif().get(ExifTags.Base.Orientation) in ORIENTATIONS
                 upright = ImageOps.exif_transpose(image)
                 if not drafted:
                     whole = upright.size

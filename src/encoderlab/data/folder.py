@@ -7,6 +7,7 @@ and a caption, and of a text file beside an image, `0001.txt` beside `0001.jpg`,
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from encoderlab.core.json_text import parsed
+from encoderlab.core.progress import note
 from encoderlab.data.csv_table import rows_of, tidy_name
 from encoderlab.data.decode import is_image_name, unreadable_ending
 from encoderlab.data.sample import (
@@ -29,7 +32,6 @@ from encoderlab.data.sample import (
     printable,
 )
 from encoderlab.errors import MissingError, NoImagesError, UsageError
-from encoderlab.json_text import parsed
 
 FILE_NAME = "file_name"
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -212,3 +214,30 @@ def _in_order(name: str) -> list[tuple[bool, list[tuple[int, int | str]]]]:
 def _natural(name: str) -> list[tuple[int, int | str]]:
     parts = re.split(r"(\d+)", name)
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+
+
+def image_files(path: str | None) -> tuple[list[Path], list[Skipped]]:
+    """The image files that a path, a folder or a glob stands for, the built-in chart for None; and
+    what a folder holds beside them that cannot be read.
+
+    Raises:
+        MissingError: nothing is there.
+    """
+    from encoderlab.data.vlm_dataset import SAMPLE_DATA
+
+    if path is None:
+        found = SAMPLE_DATA / "images/chart/chart_02.png"
+        note("image: a built-in chart (none was named)")
+        return [found], []
+    place = Path(path).expanduser()
+    if place.is_dir():
+        samples = read_folder(place)
+        return [place / sample.id for sample in samples], samples.skipped
+    if place.is_file():
+        return [place], []
+    matched = sorted(Path(one) for one in glob.glob(str(place), recursive=True))
+    if not matched:
+        raise MissingError(
+            "no such image", got=path, want="an image file, a folder or a glob that exists"
+        )
+    return [one for one in matched if one.is_file()], []

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
+from encoderlab.core.progress import note
 from encoderlab.data.chat import read_chat
 from encoderlab.data.csv_table import read_csv
 from encoderlab.data.folder import read_folder
-from encoderlab.data.sample import Sample, Samples, check_name, contents
+from encoderlab.data.sample import Sample, Samples, check_name, content_digests
 from encoderlab.data.shards import existing, read_shard, read_shards, shards_of
-from encoderlab.errors import MissingError, UsageError, in_one_line
-from encoderlab.progress import note
+from encoderlab.errors import MissingError, UsageError, one_line
 
 KINDS_OF_DATA = "a CSV, a JSONL, a folder of images, or shards (.tar, .parquet)"
 # Samples that are looked at together: enough to keep every worker busy, few enough to hold.
@@ -98,7 +98,7 @@ def _note_skipped(samples: Samples, source: str | Path) -> None:
         first = samples.skipped[0]
         note(
             f"data: {len(samples.skipped):,} items of {source} are left out, "
-            f"the first: {in_one_line(first.id)}: {in_one_line(first.reason)}"
+            f"the first: {one_line(first.id)}: {one_line(first.reason)}"
         )
 
 
@@ -112,7 +112,7 @@ def split_by_image(samples: Sequence[Sample], held_out: float) -> tuple[list[Sam
     Raises:
         UsageError: fewer than two different images.
     """
-    keys = contents(samples, packed=False)
+    keys = content_digests(samples, packed=False)
     ids: dict[Hashable, str] = {}
     for sample, key in zip(samples, keys, strict=True):
         ids[key] = min(sample.id, ids.get(key, sample.id))

@@ -21,7 +21,7 @@ from typing import Any
 from PIL import Image
 
 from encoderlab.data.decode import ImageError, open_with_size
-from encoderlab.data.packed import Packed
+from encoderlab.data.shard_image import ShardImage
 from encoderlab.errors import MissingError, UsageError
 
 CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "txt", "TEXT", "alt_text", "sentences")
@@ -44,7 +44,7 @@ class Sample:
     """
 
     id: str
-    image: Path | Packed | Image.Image
+    image: Path | ShardImage | Image.Image
     texts: tuple[str, ...] = ()
     label: str | None = None
 
@@ -63,7 +63,7 @@ class Sample:
         Raises:
             ImageError: as `load` does.
         """
-        if isinstance(self.image, Packed):
+        if isinstance(self.image, ShardImage):
             return open_with_size(self.image.read(), min_side=min_side, name=str(self.image))
         return open_with_size(self.image, min_side=min_side)
 
@@ -78,7 +78,7 @@ class Sample:
                 return self.image.read_bytes()
             except ValueError as error:  # no system has a file of such a name
                 raise OSError(errno.EINVAL, str(error)) from error
-        if isinstance(self.image, Packed):
+        if isinstance(self.image, ShardImage):
             try:
                 return self.image.read()
             except ImageError as error:
@@ -122,12 +122,12 @@ def distinct(texts: Iterable[str]) -> tuple[str, ...]:
     by_words: dict[str, str] = {}
     for text in texts:
         text.encode()
-        by_words.setdefault(words_of(text), text.strip())
+        by_words.setdefault(captions_of(text), text.strip())
     by_words.pop("", None)
     return tuple(by_words.values())
 
 
-def words_of(text: str) -> str:
+def captions_of(text: str) -> str:
     """The text with one blank wherever it has blanks or line breaks."""
     return " ".join(text.split())
 
@@ -182,7 +182,7 @@ def printable(name: str) -> str:
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def contents(samples: Sequence[Sample], packed: bool = True) -> list[Hashable]:
+def content_digests(samples: Sequence[Sample], packed: bool = True) -> list[Hashable]:
     """A key per sample that is equal for samples of the same picture: the bytes of their files, or
     the pixels of decoded images, are the same. A file that cannot be read is equal to no other.
 
@@ -196,7 +196,7 @@ def contents(samples: Sequence[Sample], packed: bool = True) -> list[Hashable]:
         sample, size = samples[place], sizes[place]
         # Only files of the same size can be equal: the others need not be read.
         comparable = size is None or times[size] > 1
-        if comparable and (packed or not isinstance(sample.image, Packed)):
+        if comparable and (packed or not isinstance(sample.image, ShardImage)):
             with suppress(OSError, MissingError):
                 return hashlib.blake2b(sample.content(), digest_size=16).digest()
         return place
@@ -223,7 +223,7 @@ def first_of_each(keys: Sequence[Hashable]) -> list[int]:
     return list(first.values())
 
 
-def merge_copies(samples: Sequence[Sample], keys: Sequence[Hashable]) -> Samples:
+def merge_duplicates(samples: Sequence[Sample], keys: Sequence[Hashable]) -> Samples:
     """One sample per image, in order of first appearance: several samples of one image are not
     independent, and count once in every metric and interval.
 

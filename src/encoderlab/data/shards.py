@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from encoderlab.core.json_text import parsed
 from encoderlab.data.decode import is_image_name, unreadable_ending
-from encoderlab.data.packed import Packed, ParquetCell, TarMember
-from encoderlab.data.places import is_url, on_disk, spelled_out
+from encoderlab.data.remote_files import expand_braces, is_url, local_copy
 from encoderlab.data.sample import (
     CAPTION_COLUMNS,
     LABEL_COLUMNS,
@@ -28,14 +28,14 @@ from encoderlab.data.sample import (
     Samples,
     Skipped,
     captions_in,
+    captions_of,
     check_name,
     distinct,
     label_in,
     printable,
-    words_of,
 )
+from encoderlab.data.shard_image import ParquetCell, ShardImage, TarMember
 from encoderlab.errors import MissingError, UsageError, WorkError
-from encoderlab.json_text import parsed
 
 TAR, PARQUET = ".tar", ".parquet"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
@@ -66,7 +66,7 @@ def shards_of(source: str | Path) -> list[str]:
                 ".parquet, such as s3://bucket/train-{000..123}.tar",
             )  # fmt: skip
         return []
-    return [one if is_url(one) else str(Path(one).absolute()) for one in spelled_out(word)]
+    return [one if is_url(one) else str(Path(one).absolute()) for one in expand_braces(word)]
 
 
 def _uncompressed(shard: str) -> str:
@@ -115,7 +115,7 @@ def read_shard(shard: str) -> Samples:
     return samples
 
 
-def in_shard(place: str) -> Packed | None:
+def in_shard(place: str) -> ShardImage | None:
     """The image that `place`, a shard and a name in it, stands for; None where it is no such place
     or nothing is there. The text of every image in a shard is one."""
     for ending, find in ((TAR, _member), (PARQUET, _cell)):
@@ -150,7 +150,7 @@ class _Key:
 
 def _tar(shard: str) -> Iterator[Sample | Skipped]:
     keys: dict[str, _Key] = {}
-    with on_disk(shard).open("rb") as file:
+    with local_copy(shard).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         try:
             with tarfile.open(fileobj=file, mode="r:") as members:
@@ -254,8 +254,8 @@ def _samples_of(shard: str, key: str, found: _Key) -> Iterator[Sample | Skipped]
     yield from (Skipped(id_, fault) for fault in faults)
     if image is not None and not faults:
         captions = [caption for record in found.records for caption in captions_in(record)]
-        told = {words_of(caption) for caption in captions}
-        texts = (text for text in found.texts if words_of(text) not in told)
+        told = {captions_of(caption) for caption in captions}
+        texts = (text for text in found.texts if captions_of(text) not in told)
         lines = [line for text in texts for line in text.splitlines()]
         labels = (*found.labels, *map(label_in, found.records))
         label = next((label.strip() for label in labels if label and label.strip()), None)
@@ -267,7 +267,7 @@ def _samples_of(shard: str, key: str, found: _Key) -> Iterator[Sample | Skipped]
 
 def _member(shard: str, name: str) -> TarMember | None:
     try:
-        with tarfile.open(on_disk(shard), "r:") as members:
+        with tarfile.open(local_copy(shard), "r:") as members:
             for member in members:
                 if member.name == name:
                     return TarMember(shard, name, member.offset_data, member.size)
@@ -284,7 +284,7 @@ def _table(shard: str) -> Iterator[Sample | Skipped]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(on_disk(shard)) as table:
+        with pq.ParquetFile(local_copy(shard)) as table:
             schema = table.schema_arrow
             column = _image_column(shard, schema)
             columns = {
@@ -332,7 +332,7 @@ def _cell(shard: str, name: str) -> ParquetCell | None:
     if not name.isdecimal():
         return None
     try:
-        with pq.ParquetFile(on_disk(shard)) as table:
+        with pq.ParquetFile(local_copy(shard)) as table:
             column, row = _image_column(shard, table.schema_arrow), int(name)
             for group in range(table.num_row_groups):
                 rows = table.metadata.row_group(group).num_rows

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from encoderlab.core.progress import note
 from encoderlab.data.read import read_samples
-from encoderlab.data.sample import Sample, Samples, Skipped, merge_copies
+from encoderlab.data.sample import Sample, Samples, Skipped, merge_duplicates
 from encoderlab.data.synthetic import KINDS, generate
 from encoderlab.data.vlm_dataset import VLMDataset, typed_sets
 from encoderlab.errors import MissingError, UsageError, unknown
-from encoderlab.progress import note
 
 SYNTHETIC = "synthetic"
 OTHER = "all"
@@ -117,7 +117,7 @@ def _of_one_set(
 
 
 def _one_per_image(samples: Samples, label: str | None, source: str) -> Samples:
-    merged = merge_copies(samples, [str(sample.image) for sample in samples]).with_texts()
+    merged = merge_duplicates(samples, [str(sample.image) for sample in samples]).with_texts()
     told = Samples((replace(s, label=label or s.label or OTHER) for s in merged), merged.skipped)
     if not told:
         raise UsageError(

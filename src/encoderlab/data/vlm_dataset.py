@@ -12,11 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from encoderlab.core.progress import note
+from encoderlab.core.project import load_config
 from encoderlab.data.chat import read_chat
 from encoderlab.data.sample import Sample, Samples
 from encoderlab.errors import MissingError, unknown
-from encoderlab.progress import note
-from encoderlab.settings.project import load_config
 
 SAMPLE_DATA = Path(__file__).parent / "sample_data"
 ROOT_VARIABLE = "VLM_DATA_ROOT"

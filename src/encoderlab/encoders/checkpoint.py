@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from encoderlab.core.aliases import encoder_aliases, llm_aliases
+from encoderlab.core.progress import note
 from encoderlab.errors import EncoderLabError, MissingError, UsageError, did_you_mean
 from encoderlab.models.folder import read_record
 from encoderlab.models.hub import local_folder, looks_like_path, no_such_folder
-from encoderlab.progress import note
-from encoderlab.settings.aliases import encoder_aliases, llm_aliases
 
 ZOO = Path(__file__).parent.parent / "zoo"
 Kind = Literal["embedded", "alias", "folder", "training", "hub"]

@@ -23,7 +23,7 @@ from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.loading import read_part, require_finite, require_finite_output
-from encoderlab.encoders.shared import shareable
+from encoderlab.encoders.model_cache import shareable
 from encoderlab.encoders.text import CutTexts, TextEncoder, check_ids, load_text
 from encoderlab.encoders.vision import BATCH, VisionEncoder, load_vision, stack
 from encoderlab.errors import UsageError
@@ -36,7 +36,7 @@ FAMILIES = ("clip", *SIGLIP, TRAINING)
 TEXT_BATCH = 256
 
 
-class TwoSides(Protocol):
+class DualTowers(Protocol):
     """What a dual encoder needs of its network; both give vectors that are not normalised."""
 
     @property
@@ -94,7 +94,7 @@ class DualEncoder:
 
     def __init__(
         self,
-        model: TwoSides,
+        model: DualTowers,
         preprocess: Preprocess,
         tokenize: TextTokenizer,
         checkpoint: Checkpoint,
@@ -295,7 +295,7 @@ class _SigLIPSides:
         self.text.device, self.text.dtype = device, dtype
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        seen = self.vision.look(pixels)
+        seen = self.vision.run_tower(pixels)
         return self.vision.pool(seen, seen.tokens)
 
     def encode_text(self, tokens: Tensor) -> Tensor:

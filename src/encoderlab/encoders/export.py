@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from encoderlab.core.atomic_io import atomic_folder
+from encoderlab.core.progress import detail, note
 from encoderlab.encoders.backends import graph
 from encoderlab.encoders.backends.onnx_runtime import EXTRA, lacking, session
 from encoderlab.encoders.backends.probe import pictures
@@ -29,8 +31,6 @@ from encoderlab.errors import UsageError, WorkError
 from encoderlab.models.clip import Tokenizer
 from encoderlab.models.clip.conversion import write_json, write_tokenizer
 from encoderlab.models.preprocessing import as_record
-from encoderlab.progress import detail, note
-from encoderlab.whole_files import replacing_folder
 
 ABOUT = "export.json"
 FORMAT = 1
@@ -102,7 +102,7 @@ def export(
     vision = load_vision(name, "cpu", "float32", trust_remote_code=trust_remote_code)
     dual = _text_side(name, text)
     sizes = tuple(dict.fromkeys(batch_sizes))
-    with replacing_folder(place) as folder:
+    with atomic_folder(place) as folder:
         files = {"vision.onnx": _write_vision(vision, dual is not None, folder, opset)}
         checks = _check(
             folder,

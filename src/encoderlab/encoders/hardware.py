@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from encoderlab.core.progress import note
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.progress import note
 
 DTYPES = {
     "float32": torch.float32, "fp32": torch.float32,
@@ -79,7 +79,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def processor(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """The name of the chip, and what it can do where the name does not say."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -100,10 +100,10 @@ def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = 0.0
     for _ in range(8):
-        wait_for(device)
+        synchronize(device)
         started = time.perf_counter()
         a @ b
-        wait_for(device)
+        synchronize(device)
         best = max(best, 2.0 * size**3 / (time.perf_counter() - started))
     return best
 
@@ -128,7 +128,7 @@ def _copying(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
-def wait_for(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Waits until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

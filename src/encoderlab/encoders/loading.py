@@ -26,7 +26,7 @@ MOST_LAYERS = 10_000
 UNUSED = ("pooler.", "mask_token", "embeddings.mask_token")
 
 
-def get_ready() -> None:
+def prepare_for_inference() -> None:
     """Imports what the first loading of all would import, so that a loading can be timed."""
     from transformers import AutoConfig, PreTrainedModel
 
@@ -209,7 +209,7 @@ def require_trust(checkpoint: Checkpoint, trusted: bool) -> None:
 
 
 @contextlib.contextmanager
-def silent_loading(name: str | Path) -> Iterator[None]:
+def quiet_loading(name: str | Path) -> Iterator[None]:
     """transformers' loading without its bars and reports; its failures in one sentence.
 
     Raises:

@@ -52,7 +52,7 @@ def patches_for_text(
     pixels = encoder.preprocess.standardise(
         stack([encoder.preprocess.to_bytes(image) for image in images]).to(encoder.device)
     )
-    seen = encoder.look(pixels.to(encoder.dtype), output_hidden_states=True)
+    seen = encoder.run_tower(pixels.to(encoder.dtype), output_hidden_states=True)
     tokens = seen.hidden[before]
     out = _last_block(encoder, block, tokens, way)[:, encoder.special_tokens :]
     embedded = encoder.embed_patches(_as_patches(encoder, out))

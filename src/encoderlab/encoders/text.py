@@ -18,25 +18,25 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from encoderlab.core.progress import note, warn
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import final_norms, layer_numbers
+from encoderlab.encoders.load_spec import reloadable
 from encoderlab.encoders.loading import (
     FirstRun,
     built,
     first_line,
     load_part,
     pretrained,
+    quiet_loading,
     read_config,
     require_finite,
-    silent_loading,
 )
-from encoderlab.encoders.reloading import reloadable
-from encoderlab.encoders.shared import shareable
+from encoderlab.encoders.model_cache import shareable
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.models.clip.conversion import warn_of_other_end
 from encoderlab.models.folder import read_record
-from encoderlab.progress import note, warn
 
 MAX_LENGTH = 128
 COUNTED_TOGETHER = 10_000
@@ -335,7 +335,7 @@ def load_text(
         )
     config = read_config(checkpoint, trust_remote_code)
     kind = choose_dtype(dtype, where)
-    with silent_loading(name):
+    with quiet_loading(name):
         model = _load(checkpoint, config, kind, device_map, quantize, trust_remote_code)
         tokenizer = _tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
         if device_map is None and quantize is None:

@@ -30,14 +30,14 @@ from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.families import adapter_of
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.layers import final_norms, layer_numbers
+from encoderlab.encoders.load_spec import reloadable
 from encoderlab.encoders.loading import (
     FirstRun,
+    quiet_loading,
     read_config,
     require_finite,
-    silent_loading,
 )
-from encoderlab.encoders.reloading import reloadable
-from encoderlab.encoders.shared import shareable
+from encoderlab.encoders.model_cache import shareable
 from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess
 from encoderlab.models.preprocessing import read_preprocess
@@ -95,7 +95,7 @@ class VisionFeatures:
 
 
 @dataclass(frozen=True)
-class Seen:
+class TowerOutput:
     """What a tower gave, before special tokens are told from patches."""
 
     tokens: Tensor
@@ -108,7 +108,7 @@ class VisionEncoder:
     """A vision tower behind the one face; an adapter says how its family differs.
 
     An adapter says how many tokens stand before the patches (`special_tokens`) and whether the
-    first of them is CLS (`has_cls`), loads its tower in `load_tower`, and overrides `look` or
+    first of them is CLS (`has_cls`), loads its tower in `load_tower`, and overrides `run_tower` or
     `pool` where the family needs it. `encoders.check` finds what it says wrong.
 
     Args:
@@ -171,17 +171,17 @@ class VisionEncoder:
         """Width of the pooled vector."""
         return self.width
 
-    def look(self, pixels: Float[Tensor, "b 3 height width"], **wanted: bool) -> Seen:
+    def run_tower(self, pixels: Float[Tensor, "b 3 height width"], **wanted: bool) -> TowerOutput:
         """Runs the tower; `wanted` are transformers' output_hidden_states, output_attentions."""
         out = self.tower(pixel_values=pixels, **self._resizing(), **wanted)
-        return Seen(
+        return TowerOutput(
             out.last_hidden_state,
             getattr(out, "pooler_output", None),
             tuple(getattr(out, "hidden_states", None) or ()),
             tuple(getattr(out, "attentions", None) or ()),
         )
 
-    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
         """The one vector per image."""
         assert seen.pooled is not None
         return seen.pooled
@@ -266,11 +266,11 @@ class VisionEncoder:
         pooled = None
         if self.backend is not None and not wanted:
             tokens, pooled = self.backend(ready)
-            seen = Seen(tokens)
+            seen = TowerOutput(tokens)
         else:
             eager = self.eager_attention() if blocks else contextlib.nullcontext()
             with self._first_run, eager, final_norms(self.tower, bool(chosen)) as norms:
-                seen = self.look(ready.to(self.dtype), **wanted)
+                seen = self.run_tower(ready.to(self.dtype), **wanted)
             seen = replace(seen, hidden=norms.undone(seen.hidden))
         special = self.special_tokens
         self.require_grid(seen.tokens, special)
@@ -349,7 +349,7 @@ class VisionEncoder:
         )
 
     def _tokens_and_pooled(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        seen = self.look(pixels)
+        seen = self.run_tower(pixels)
         return seen.tokens, self.pool(seen, seen.tokens[:, self.special_tokens :])
 
     def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
@@ -491,7 +491,7 @@ def _load(
             want=f"{own_side(vision)}",
         )
     kind = choose_dtype(dtype, where)
-    with silent_loading(name):
+    with quiet_loading(name):
         tower = adapter.load_tower(folder, config, trust_remote_code)
         encoder = adapter(tower, preprocess, checkpoint, where, kind)
     require_finite(encoder.tower, checkpoint)
@@ -580,7 +580,7 @@ def _of_training_run(
 
         config = AutoConfig.from_pretrained(folder)
         adapter = _adapter(config.model_type)
-        with silent_loading(checkpoint.name):
+        with quiet_loading(checkpoint.name):
             tower = adapter.load_tower(Path(folder), config, False)
     encoder = adapter(tower, model.preprocess, checkpoint, device, dtype)
     require_finite(encoder.tower, checkpoint)

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from encoderlab.core.score import Score
 from encoderlab.metrics.discriminability import above_chance, discriminability
 from encoderlab.metrics.matrix import Matrix
-from encoderlab.metrics.score import Score
 
 EAS_NAME, ELAS_NAME = "EAS (Enhanced Alignment Score)", "ELAS (Encoder-LLM Alignment Score)"
 EAS_WEIGHTS = {"cka": 0.3, "coral": 0.3, "discriminability": 0.4}

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from encoderlab import extensions
+from encoderlab.core import extensions
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from encoderlab.metrics.score import Score
+    from encoderlab.core.score import Score
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from encoderlab.core.score import Score, undefined
 from encoderlab.errors import unknown
 from encoderlab.metrics import moments
 from encoderlab.metrics.matrix import (
@@ -31,7 +32,6 @@ from encoderlab.metrics.matrix import (
     require_finite,
     require_same_count,
 )
-from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval, permutation_p
 
 KERNELS = ("linear", "rbf")
@@ -289,11 +289,11 @@ def hsic_without(left: Gram, right: Gram) -> Float[Tensor, " n"]:
 
 def permuted(left: Gram, right: Gram, count: int, seed: int = 0) -> Float[np.ndarray, " count"]:
     """Debiased CKA under `count` random pairings: one Gram matrix each, relabeled."""
-    found = permuted_grid([left], [right], count, seed)
+    found = cka_permutation_null([left], [right], count, seed)
     return found[:, 0, 0]
 
 
-def permuted_grid(
+def cka_permutation_null(
     left: Sequence[Gram], right: Sequence[Gram], count: int, seed: int = 0
 ) -> Float[np.ndarray, "count l r"]:
     """Debiased CKA of every left with every right, under the same `count` random pairings."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from encoderlab.core.score import Score, undefined, wilson
 from encoderlab.metrics.matrix import Groups, group_numbers
-from encoderlab.metrics.score import Score, undefined, wilson
 
 ACCURACY = "share of images; Wilson interval"
 BALANCED = "mean of the classes' recalls"

@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from encoderlab.core.score import Score
 from encoderlab.errors import UsageError
 from encoderlab.metrics.alignment_scores import AlignmentMetrics, EASResult
 from encoderlab.metrics.cka import cka
 from encoderlab.metrics.matrix import Matrix, is_constant, matrix, require_same_count
 from encoderlab.metrics.moments import Moments
-from encoderlab.metrics.score import Score
 
 SMALLEST_SHARE = 1e-12  # a direction without variance has this share of it, so that KL is finite
 MARGINALS_ONLY = (

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from encoderlab.core.score import Score, undefined
 from encoderlab.errors import UsageError
 from encoderlab.metrics.matrix import Matrix, centred, is_constant, matrix, unit_rows
-from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
 
 NAME = "f / (1 + f) of the Fisher ratio f = tr(S_between) / tr(S_within)"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from encoderlab.core.score import Score, undefined, wilson
 from encoderlab.errors import UsageError
-from encoderlab.metrics.score import Score, undefined, wilson
 
 FOLDS = 3
 

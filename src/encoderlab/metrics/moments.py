@@ -24,11 +24,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from encoderlab.core.atomic_io import atomic_write
+from encoderlab.core.score import Score, undefined
 from encoderlab.errors import UsageError
 from encoderlab.metrics.matrix import Matrix, matrix, require_finite, require_same_count
-from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
-from encoderlab.whole_files import replacing
 
 BLOCK = 4096
 FORMAT = 1
@@ -173,7 +173,7 @@ class Moments:
                 arrays[f"{kind}|{a}|{b}"] = tensor.cpu().numpy()
         for (a, b), number in self.norms.items():
             arrays[f"norms|{a}|{b}"] = np.array(number)
-        with replacing(Path(path)) as unfinished, unfinished.open("wb") as content:
+        with atomic_write(Path(path)) as unfinished, unfinished.open("wb") as content:
             np.savez(content, **arrays)  # type: ignore[arg-type]
 
     @classmethod

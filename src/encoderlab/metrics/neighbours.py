@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from torch import Tensor
 
+from encoderlab.core.score import Score, undefined
 from encoderlab.errors import UsageError
 from encoderlab.metrics.matrix import Matrix, matrix, require_same_count, unit_rows
-from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
 
 NEIGHBOURS = 10

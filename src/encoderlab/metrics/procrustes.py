@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from encoderlab.core.score import Score, undefined
 from encoderlab.metrics.matrix import Matrix, is_constant, matrix, pair
-from encoderlab.metrics.score import Score, undefined
 
 RELABELINGS = 20
 

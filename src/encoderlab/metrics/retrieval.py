@@ -19,8 +19,13 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from scipy.special import gammaln
 
+from encoderlab.core.score import (
+    Z95,
+    Score,
+    undefined,
+    wilson,
+)
 from encoderlab.errors import UsageError
-from encoderlab.metrics.score import Z95, Score, undefined, wilson
 
 CUTOFFS = (1, 5, 10)
 RECALL = "share of queries; Wilson interval with the design effect of captions sharing an image"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from encoderlab.core.score import Score, undefined
 from encoderlab.metrics.matrix import Groups, Matrix, group_numbers, pair
 from encoderlab.metrics.retrieval import Part, Retrieval, retrieval_over
-from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
 
 FOLDS = 5

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from encoderlab.core.score import Score, undefined
 from encoderlab.metrics import cka
 from encoderlab.metrics.cka import Gram
-from encoderlab.metrics.score import Score, undefined
 from encoderlab.metrics.uncertainty import jackknife_interval
 
 LEAST = cka.LEAST["debiased"] + 1  # one more, so that each can be left out

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
+from encoderlab.core.atomic_io import atomic_write
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
 from encoderlab.models.clip.clip import CLIP
 from encoderlab.models.clip.config import CLIPConfig, check_held
 from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.tokenizer import Tokenizer
 from encoderlab.models.siglip import SigLIP, SigLIPConfig
-from encoderlab.whole_files import replacing
 
 FORMAT = "encoderlab-clip-1"
 TwoTowers = CLIP | SigLIP
@@ -72,7 +72,7 @@ def build(
 
 def write(path: Path, record: dict[str, Any], format: str = FORMAT) -> None:
     """Puts `record` (tensors and plain values) at `path`, whole or not at all."""
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         torch.save({"format": format, **record}, unfinished)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from encoderlab.core.json_text import record_in
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.json_text import record_in
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from encoderlab.core.progress import note
 from encoderlab.errors import EncoderLabError, UsageError
 from encoderlab.models.clip.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
 from encoderlab.models.folder import read_record
-from encoderlab.progress import note
 
 Triple = tuple[float, float, float]
 OWN, NESTED = "preprocessor_config.json", "processor_config.json"

@@ -22,8 +22,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from encoderlab.progress import note
-from encoderlab.whole_files import replacing
+from encoderlab.core.atomic_io import atomic_write
+from encoderlab.core.progress import note
 
 # "siglip" stands before "clip", which is part of it.
 FAMILY_COLOURS = {
@@ -81,7 +81,7 @@ RULES: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Drawn:
+class FigureRecord:
     """A figure with its words and the numbers behind it.
 
     Args:
@@ -116,7 +116,7 @@ def _known_fonts() -> list[str]:
     return [name for name in KOREAN_FONTS if name in there]
 
 
-def tell_missing_letters(drawn: Figure) -> None:
+def warn_missing_glyphs(drawn: Figure) -> None:
     """Says once that Korean letters will be boxes, where a figure has some and no font does."""
     if len(fonts()) > 1:
         return
@@ -124,11 +124,11 @@ def tell_missing_letters(drawn: Figure) -> None:
     if any("가" <= letter <= "힣" for letter in words):
         # One line in place of matplotlib's one for each letter.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ \(\\N\{HANGUL")
-        _tell_missing_letters()
+        _warn_missing_glyphs()
 
 
 @functools.cache
-def _tell_missing_letters() -> None:
+def _warn_missing_glyphs() -> None:
     note(
         "! no installed font has Korean letters: figures show boxes in their place "
         "(a font that has them: NanumGothic; on Debian and Ubuntu: apt-get install fonts-nanum)"
@@ -230,7 +230,7 @@ def short(name: str, most: int = 34) -> str:
 
 
 def save(
-    drawn: Sequence[Drawn], folder: Path, *, svg: bool = False, paper: bool = False
+    drawn: Sequence[FigureRecord], folder: Path, *, svg: bool = False, paper: bool = False
 ) -> tuple[dict[str, str], ...]:
     """Writes figures, and their numbers as .npz.
 
@@ -248,12 +248,12 @@ def save(
     written = []
     endings = ["png", *(["svg"] if svg else []), *(["pdf"] if paper else [])]
     for one in drawn:
-        tell_missing_letters(one.figure)
+        warn_missing_glyphs(one.figure)
         factor = min(1.0, PAPER_WIDTH / one.figure.get_figwidth()) if paper else 1.0
         dpi = PAPER_DPI if paper else DPI
         for ending in endings:
             path = folder / f"{one.name}.{ending}"
-            with replacing(path) as unfinished, rules():
+            with atomic_write(path) as unfinished, rules():
                 if ending == "pdf":
                     _write_pdf(one.figure, unfinished, factor)
                     continue
@@ -263,7 +263,10 @@ def save(
                 )
         written.append({"file": f"{one.name}.png", "caption": one.caption})
         if one.arrays:
-            with replacing(folder / f"{one.name}.npz") as unfinished, unfinished.open("wb") as file:
+            with (
+                atomic_write(folder / f"{one.name}.npz") as unfinished,
+                unfinished.open("wb") as file,
+            ):
                 np.savez_compressed(file, allow_pickle=False, **dict(one.arrays))
     return tuple(written)
 

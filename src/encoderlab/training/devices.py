@@ -1,7 +1,7 @@
 """Which hardware a training run uses, decided once and said aloud; builds the Fabric only.
 
 How many processes there are is torchrun's or srun's word where one of them started us, and
-`--devices` otherwise. `encoderlab.processes` reads what they say.
+`--devices` otherwise. `encoderlab.core.distributed` reads what they say.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from encoderlab import processes
+from encoderlab.core import distributed
+from encoderlab.core.distributed import SRUN, RankInfo
+from encoderlab.core.progress import note
 from encoderlab.encoders.hardware import choose_device, cpu_has_bf16
 from encoderlab.errors import MissingError, UsageError, WorkError
-from encoderlab.processes import SRUN, Place
-from encoderlab.progress import note
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -49,7 +49,7 @@ def make_fabric(
     """
     if strategy not in STRATEGIES:
         raise UsageError("unknown strategy", got=strategy, want=", ".join(STRATEGIES))
-    here = processes.place()
+    here = distributed.rank_info()
     local = _processes_here(devices, here)
     chosen = choose_device(device)
     where = _devices(chosen, local, here)
@@ -59,7 +59,7 @@ def make_fabric(
     return fabric
 
 
-def _processes_here(devices: int | None, here: Place) -> int:
+def _processes_here(devices: int | None, here: RankInfo) -> int:
     """How many processes work on this machine."""
     if devices is not None and devices < 1:
         raise UsageError("devices must be positive", got=devices)
@@ -82,7 +82,7 @@ def _warn_of_batch_script() -> None:
         note(f"warning: SLURM gave {tasks} tasks, and this is one process: start it with srun")
 
 
-def _devices(chosen: torch.device, local: int, here: Place) -> list[torch.device]:
+def _devices(chosen: torch.device, local: int, here: RankInfo) -> list[torch.device]:
     """The device of each process on this machine, by its local number."""
     if chosen.type != "cuda":
         return [chosen] * local
@@ -124,7 +124,7 @@ def _precision(precision: str, on_gpu: bool) -> str:
     return precision
 
 
-def _fabric(where: list[torch.device], here: Place, strategy: str, precision: str) -> Fabric:
+def _fabric(where: list[torch.device], here: RankInfo, strategy: str, precision: str) -> Fabric:
     from lightning.fabric import Fabric
     from lightning.fabric.plugins.environments import LightningEnvironment
     from lightning.fabric.strategies import DDPStrategy, SingleDeviceStrategy
@@ -149,7 +149,7 @@ def _fabric(where: list[torch.device], here: Place, strategy: str, precision: st
     )
 
 
-def _environment(here: Place) -> Any:
+def _environment(here: RankInfo) -> Any:
     """Lightning's view of processes that somebody else started."""
     from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
 
@@ -199,7 +199,7 @@ def _environment(here: Place) -> Any:
     return Started()
 
 
-def _join(fabric: Fabric, here: Place) -> None:
+def _join(fabric: Fabric, here: RankInfo) -> None:
     try:
         fabric.launch()
         fabric.barrier()  # what is wrong between the processes shows now
@@ -213,9 +213,9 @@ def _join(fabric: Fabric, here: Place) -> None:
     if fabric.world_size == 1:
         return
     local = here.local_world if here.external else fabric.world_size
-    processes.joined(
-        Place(
-            here.launcher or processes.OURSELVES, fabric.global_rank, fabric.world_size,
+    distributed.set_connected(
+        RankInfo(
+            here.launcher or distributed.SELF_STARTED, fabric.global_rank, fabric.world_size,
             fabric.local_rank, local,
         ),
         fabric.barrier,
@@ -224,5 +224,5 @@ def _join(fabric: Fabric, here: Place) -> None:
     places = "one machine" if machines == 1 else f"{machines} machines"
     note(
         f"processes: {fabric.world_size} on {places}, started by "
-        f"{here.launcher or processes.OURSELVES}, joined by {torch.distributed.get_backend()}"
+        f"{here.launcher or distributed.SELF_STARTED}, joined by {torch.distributed.get_backend()}"
     )

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from encoderlab.core.progress import note
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.progress import note
 
 KINDS = ("tensorboard", "csv", "wandb", "none")
 

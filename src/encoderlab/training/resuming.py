@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from encoderlab.core.atomic_io import atomic_write
+from encoderlab.core.progress import note
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
 from encoderlab.models import checkpoint
-from encoderlab.progress import note
-from encoderlab.whole_files import replacing
 
 
 @dataclass(frozen=True)
-class Names:
+class CheckpointNames:
     """What a trainer calls the files in its folder of checkpoints; `epoch` has a place for it."""
 
     best: str
@@ -28,7 +28,7 @@ class Names:
     format: str
 
 
-def checkpoint_to_resume(resume: str | None, names: Names) -> Path | None:
+def checkpoint_to_resume(resume: str | None, names: CheckpointNames) -> Path | None:
     """The checkpoint to go on from: a file as it is, or the newest state of a run's folder.
 
     Raises:
@@ -108,7 +108,9 @@ def finished_run(steps: int, epochs: int) -> str:
     )
 
 
-def bring_best(start: Path, folder: Path, best_epoch: int, names: Names, writes: bool) -> bool:
+def copy_best(
+    start: Path, folder: Path, best_epoch: int, names: CheckpointNames, writes: bool
+) -> bool:
     """Puts the best checkpoint before the state at `start` into `folder`, where the run goes on,
     and the state itself where `folder` is another one.
 
@@ -143,11 +145,11 @@ def _is_of(path: Path, epoch: int, format: str) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with replacing(target) as unfinished:
+    with atomic_write(target) as unfinished:
         shutil.copyfile(source, unfinished)
 
 
-def best_is_gone(start: Path, best_epoch: int, names: Names) -> MissingError:
+def best_missing_error(start: Path, best_epoch: int, names: CheckpointNames) -> MissingError:
     """The error for a finished run without its best checkpoint."""
     return MissingError(
         "the run is finished, and the checkpoint of its best epoch is not there",
@@ -157,7 +159,7 @@ def best_is_gone(start: Path, best_epoch: int, names: Names) -> MissingError:
     )
 
 
-def best_unknown(best_epoch: int) -> str:
+def best_unknown_note(best_epoch: int) -> str:
     """The warning about an unfinished run without its best checkpoint."""
     return (
         f"the checkpoint of the best epoch so far, {best_epoch}, is not there: the best is chosen "

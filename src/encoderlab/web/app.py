@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from encoderlab.core.progress import note
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.progress import note
 
 AUTH_VARIABLE = "ENCODERLAB_APP_AUTH"
 QUEUE_LENGTH = 200
@@ -105,37 +105,48 @@ def _served(
     from starlette.middleware import Middleware
 
     from encoderlab.data.vlm_dataset import SAMPLE_DATA
-    from encoderlab.encoders.shared import share as share_models
-    from encoderlab.search import Index
+    from encoderlab.encoders.model_cache import share as share_models
+    from encoderlab.retrieval.image_index import Index
     from encoderlab.web import page
-    from encoderlab.web.guard import Guard
-    from encoderlab.web.offer import LOOPBACK, make_offer
-    from encoderlab.web.say import translations
-    from encoderlab.web.visitors import Visitors
-    from encoderlab.web.work import Workplace
+    from encoderlab.web.choices import LOOPBACK, model_choices
+    from encoderlab.web.i18n import translations
+    from encoderlab.web.jobs import JobRunner
+    from encoderlab.web.security import SecurityMiddleware
+    from encoderlab.web.user_sessions import UserSessions
 
-    offer = make_offer(**offered)
+    offer = model_choices(**offered)
     if offer.db is not None:
         Index.open(offer.db)  # what is wrong with it is said now, and not to a visitor
-    visitors = Visitors(root, max_visitor_mb)
+    visitors = UserSessions(root, max_visitor_mb)
     _warn(offer.alone, login is not None)
     share_models(max_model_gb * 1_000_000_000)
-    blocks = page.build(Workplace(offer, visitors, home))
+    blocks = page.build(JobRunner(offer, visitors, home))
     blocks.queue(max_size=QUEUE_LENGTH, api_open=False)
     try:
         _, local, public = blocks.launch(
-            server_name=offered["host"], server_port=port, share=offered["share"], auth=login,
+            server_name=offered["host"],
+            server_port=port,
+            share=offered["share"],
+            auth=login,
             i18n=translations(),
-            allowed_paths=[str(SAMPLE_DATA)], max_file_size=f"{offer.max_upload_mb}mb",
+            allowed_paths=[str(SAMPLE_DATA)],
+            max_file_size=f"{offer.max_upload_mb}mb",
             app_kwargs={
                 "middleware": [
-                    Middleware(Guard, visitors=visitors, hosts=LOOPBACK if offer.alone else ())
+                    Middleware(
+                        SecurityMiddleware, visitors=visitors, hosts=LOOPBACK if offer.alone else ()
+                    )
                 ]
             },
-            prevent_thread_lock=True, quiet=True, show_error=False, ssr_mode=False,
-            enable_monitoring=False, run_history=False, footer_links=["settings"],
-            **page.looks(),
-        )  # fmt: skip
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=False,
+            ssr_mode=False,
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=["settings"],
+            **page.theme_options(),
+        )
         if offered["share"] and not public:
             note("no public address could be made: Gradio's servers were not reached")
         visitors.keep_what_is_there()

@@ -12,7 +12,7 @@ from gradio.components import Component
 
 from encoderlab.data.chat import read_chat
 from encoderlab.data.vlm_dataset import SAMPLE_DATA
-from encoderlab.web.say import say
+from encoderlab.web.i18n import translate
 from encoderlab.web.uploads import upload_field
 
 INDEXED, KINDS = 120, ("scene", "chart", "table")
@@ -36,7 +36,11 @@ def picture_and_text(name: str) -> dict[str, Component]:
     """The same with a sentence about it, which follows the choice."""
     field, examples = _field(name)
     text = gr.Textbox(
-        samples()[0][1], label=say("text"), info=say("text_about"), lines=2, max_length=500
+        samples()[0][1],
+        label=translate("text"),
+        info=translate("text_about"),
+        lines=2,
+        max_length=500,
     )
 
     def caption(event: gr.SelectData) -> str:
@@ -48,10 +52,10 @@ def picture_and_text(name: str) -> dict[str, Component]:
 
 def _field(name: str) -> tuple[gr.Image, Any]:
     field = upload_field(
-        value=samples()[0][0], label=say("image"), height=240, elem_id=f"{name}-image"
+        value=samples()[0][0], label=translate("image"), height=240, elem_id=f"{name}-image"
     )
     paths = [[path] for path, _ in samples()]
-    return field, gr.Examples(paths, field, label=say("examples"))
+    return field, gr.Examples(paths, field, label=translate("examples"))
 
 
 def upload_name(values: dict[str, Any]) -> dict[str, str]:
@@ -63,7 +67,7 @@ def upload_name(values: dict[str, Any]) -> dict[str, str]:
 def index(home: Path) -> Path:
     """The index of generated pictures, in the page's folder; made when it is first needed."""
     from encoderlab.data.synthetic import write_dataset
-    from encoderlab.experiments.index import run
+    from encoderlab.retrieval.index import run
 
     place = home / "example-index"
     pictures = home / "example-images"

@@ -8,8 +8,14 @@ from typing import Any
 
 import gradio as gr
 
-from encoderlab import extensions
-from encoderlab.web.say import LANGUAGES, add_words, inside, label
+from encoderlab.core import extensions
+from encoderlab.web.i18n import (
+    LANGUAGES,
+    add_phrases,
+    inside,
+    label,
+)
+from encoderlab.web.jobs import JobRunner
 from encoderlab.web.tabs import (
     ADDED,
     alignment,
@@ -23,7 +29,6 @@ from encoderlab.web.tabs import (
     validation,
     zero_shot,
 )
-from encoderlab.web.work import Workplace
 
 HERE = Path(__file__).parent
 TABS = (
@@ -35,12 +40,12 @@ FONTS = ["system-ui", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "sans-seri
 MONOSPACE = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
 
 
-def build(place: Workplace) -> gr.Blocks:
+def build(place: JobRunner) -> gr.Blocks:
     """The page over a workplace, not yet served."""
     extensions.load()
     added = [importlib.import_module(module) for module in ADDED.values()]
     for tab in added:
-        add_words(tab.WORDS)
+        add_phrases(tab.WORDS)
     with gr.Blocks(title="EncoderLab", analytics_enabled=False) as page:
         _head()
         with gr.Tabs():
@@ -54,7 +59,7 @@ def build(place: Workplace) -> gr.Blocks:
     return page
 
 
-def looks() -> dict[str, Any]:
+def theme_options() -> dict[str, Any]:
     """How `launch` is to draw the page."""
     theme = gr.themes.Default(primary_hue="blue", font=FONTS, font_mono=MONOSPACE)
     return {

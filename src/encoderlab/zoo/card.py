@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.errors import EncoderLabError
-from encoderlab.whole_files import write_whole
 from encoderlab.zoo.cards import language, pairs, vision
 from encoderlab.zoo.cards.facts import Facts
 from encoderlab.zoo.real_data import SETS
@@ -75,7 +75,7 @@ def write_card(folder: Path, real: Path | None, seconds: float | None) -> Path:
         else "The synthetic world alone.",
     )
     card = folder / "README.md"
-    write_whole(card, text)
+    write_text_atomic(card, text)
     return card
 
 

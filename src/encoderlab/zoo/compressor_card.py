@@ -15,15 +15,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from encoderlab.compress.compressor import Compressor, shipped
-from encoderlab.compress.trainer import Recipe
+from encoderlab.compression.compress import run
+from encoderlab.compression.compressor import Compressor, shipped
+from encoderlab.compression.evaluate import CompressEvaluationResult, standing
+from encoderlab.compression.settings import CompressData, CompressEvaluation, CompressModel
+from encoderlab.compression.stored_evaluation import keep
+from encoderlab.compression.trainer import Recipe
+from encoderlab.core.atomic_io import write_text_atomic
+from encoderlab.core.tables import score_text
 from encoderlab.errors import EncoderLabError
-from encoderlab.experiments.compress import run
-from encoderlab.experiments.compress_evaluation import CompressEvaluationResult, standing
-from encoderlab.experiments.compress_stored import keep
-from encoderlab.experiments.tables import score_text
-from encoderlab.settings.compress import CompressData, CompressEvaluation, CompressModel
-from encoderlab.whole_files import write_whole
 from encoderlab.zoo.real_data import SETS
 
 SYNTHETIC_IMAGES, FIT_IMAGES = 1000, 3000
@@ -107,7 +107,7 @@ def write_card(real: Path | None, against: Sequence[str], notes: str = "") -> Pa
         credits="\n".join(f"- {which.credit}" for which in SETS if which.name in USED),
     )
     card = next(iter(own.values())).parent / "README.md"
-    write_whole(card, text)
+    write_text_atomic(card, text)
     return card
 
 

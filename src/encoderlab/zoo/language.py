@@ -20,11 +20,11 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 from tokenizers import Tokenizer as Pipeline
 from torch import Tensor
 
+from encoderlab.core.atomic_io import write_text_atomic
+from encoderlab.core.progress import note, progress
 from encoderlab.data.synthetic import generate
 from encoderlab.encoders.hardware import choose_device, choose_dtype
-from encoderlab.progress import note, progress
 from encoderlab.training.optimiser import adamw, learning_rate
-from encoderlab.whole_files import write_whole
 from encoderlab.zoo.real_data import SETS, read_set
 from encoderlab.zoo.recipes import LanguageRecipe
 
@@ -198,16 +198,16 @@ def save(
     """A Hugging Face folder in fp16, with the training counts of every token beside it."""
     model.config.encoderlab = {"trained_steps": steps}
     model.half().save_pretrained(out)
-    write_whole(out / "tokenizer.json", pipeline.to_str())
+    write_text_atomic(out / "tokenizer.json", pipeline.to_str())
     record = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": model.config.max_position_embeddings,
         "clean_up_tokenization_spaces": False,
         **marks,
     }
-    write_whole(out / "tokenizer_config.json", json.dumps(record, indent=2) + "\n")
+    write_text_atomic(out / "tokenizer_config.json", json.dumps(record, indent=2) + "\n")
     # The unigram model that perplexity is measured against.
-    write_whole(out / "token_counts.json", json.dumps(counts.tolist()) + "\n")
+    write_text_atomic(out / "token_counts.json", json.dumps(counts.tolist()) + "\n")
 
 
 @torch.inference_mode()

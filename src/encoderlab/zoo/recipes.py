@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from encoderlab.contrastive.loop import Recipe
 from encoderlab.errors import unknown
 from encoderlab.models.clip.config import CLIPConfig, TextConfig, ViTConfig
 from encoderlab.models.siglip import SigLIPConfig
-from encoderlab.training.loop import Recipe
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from encoderlab.contrastive.augment import Augmentation, augment
+from encoderlab.contrastive.images import decode_all
+from encoderlab.core.atomic_io import write_text_atomic
+from encoderlab.core.progress import note, progress
 from encoderlab.data.synthetic import KINDS, render_arrays
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.models.clip import Preprocess
 from encoderlab.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, as_record
-from encoderlab.progress import note, progress
-from encoderlab.training.augment import Augmentation, augment
-from encoderlab.training.images import decode_all
 from encoderlab.training.optimiser import adamw, learning_rate
-from encoderlab.whole_files import write_whole
 from encoderlab.zoo.real_data import SETS, read_set
 from encoderlab.zoo.recipes import SelfSupervisedRecipe
 
@@ -216,5 +216,5 @@ def save(tower: Any, preprocess: Preprocess, steps: int, out: Path) -> Path:
     tower.config.encoderlab = {"trained_steps": steps}
     tower.half().save_pretrained(out)
     record = as_record(preprocess, "Bit")
-    write_whole(out / "preprocessor_config.json", json.dumps(record, indent=2) + "\n")
+    write_text_atomic(out / "preprocessor_config.json", json.dumps(record, indent=2) + "\n")
     return out

@@ -15,6 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from encoderlab.contrastive.augment import STRENGTHS, augment
+from encoderlab.contrastive.dataset import ImageTextDataset
+from encoderlab.contrastive.images import DecodedImages, decode_all
+from encoderlab.contrastive.loop import Trainer
+from encoderlab.contrastive.validation import RetrievalValidation
+from encoderlab.core.progress import note
 from encoderlab.data.sample import Sample
 from encoderlab.data.synthetic import KINDS, render_arrays
 from encoderlab.data.synthetic.words import KIND_NAMES
@@ -23,14 +29,8 @@ from encoderlab.models import checkpoint
 from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
 from encoderlab.models.siglip import SigLIP, SigLIPConfig
 from encoderlab.models.siglip.siglip import HALF
-from encoderlab.progress import note
-from encoderlab.training.augment import STRENGTHS, augment
 from encoderlab.training.devices import make_fabric
-from encoderlab.training.images import Checked, decode_all
 from encoderlab.training.loggers import make_logger
-from encoderlab.training.loop import Trainer
-from encoderlab.training.pairs import Pairs
-from encoderlab.training.validation import RetrievalValidation
 from encoderlab.zoo.language import train_language_model
 from encoderlab.zoo.real_data import SETS, read_set
 from encoderlab.zoo.recipes import RECIPES, CLIPRecipe, LanguageRecipe, recipe_of, scaled
@@ -132,11 +132,11 @@ def train_clip(
         else CLIP(shape, tokenizer, preprocess, patch_dropout=dropout)
     )
     fabric = make_fabric()
-    val = Checked(val_samples, val_pixels, [])
+    val = DecodedImages(val_samples, val_pixels, [])
     validate = RetrievalValidation(val, tokenizer, preprocess, fabric.device, keep_padding=siglip)
     trainer = Trainer(
         model,
-        Pairs(samples, tokenizer, preprocess, pixels, siglip),
+        ImageTextDataset(samples, tokenizer, preprocess, pixels, siglip),
         recipe.training,
         fabric,
         folder,

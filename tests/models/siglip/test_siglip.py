@@ -9,14 +9,14 @@ import pytest
 import torch
 import transformers as hf
 
+from encoderlab.contrastive.dataset import ImageTextDataset
+from encoderlab.contrastive.loop import Recipe, Trainer
 from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError
 from encoderlab.models import checkpoint
 from encoderlab.models.clip import CLIP, TextConfig, Tokenizer, ViTConfig
 from encoderlab.models.siglip import SigLIP, SigLIPConfig
 from encoderlab.training.devices import make_fabric
-from encoderlab.training.loop import Recipe, Trainer
-from encoderlab.training.pairs import Pairs
 
 TEXTS = ["a red circle", "파란 별", "a tall blue arrow"]
 
@@ -74,7 +74,7 @@ def test_the_trainer_of_clip_trains_it(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
     samples = [Sample(str(i), tmp_path / f"{i}.png", (text,)) for i, text in enumerate(TEXTS)]
-    pairs = Pairs(samples, model.tokenizer, model.preprocess, images, keep_padding=True)
+    pairs = ImageTextDataset(samples, model.tokenizer, model.preprocess, images, keep_padding=True)
     recipe = Recipe(epochs=60, batch_size=3, lr=2e-3, warmup_steps=5, loss="sigmoid")
     trainer = Trainer(model, pairs, recipe, make_fabric("cpu", 1, "auto", "fp32"), tmp_path)
     done = trainer.run()
@@ -90,6 +90,11 @@ def test_the_trainer_of_clip_trains_it(tmp_path):
 def test_every_column_of_the_padding_is_handed_to_it():
     model = make_siglip()
     samples = [Sample(str(i), __file__, (text,)) for i, text in enumerate(TEXTS)]
-    whole = Pairs(samples, model.tokenizer, model.preprocess, keep_padding=True)
+    whole = ImageTextDataset(samples, model.tokenizer, model.preprocess, keep_padding=True)
     assert whole.tokens_of(np.array([0])).shape == (1, 16)
-    assert Pairs(samples, model.tokenizer, model.preprocess).tokens_of(np.array([0])).shape[1] < 16
+    assert (
+        ImageTextDataset(samples, model.tokenizer, model.preprocess)
+        .tokens_of(np.array([0]))
+        .shape[1]
+        < 16
+    )

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from encoderlab.core.atomic_io import atomic_folder
 from encoderlab.data.synthetic.item import SyntheticItem, check_language
 from encoderlab.data.synthetic.world import KINDS, SPLIT_SIZE
 from encoderlab.data.synthetic.write import distinct_items
 from encoderlab.errors import UsageError
-from encoderlab.whole_files import replacing_folder
 
 # Each part takes its pictures from a stretch of its own, each seed from a window of its own.
 WINDOW, STRETCH = 1_000_000, 250_000
@@ -74,11 +74,11 @@ def write_example(
                 "there is something already", got=str(place), want="a name that is free",
                 hint="draw into another folder: encoderlab draw FOLDER",
             )  # fmt: skip
-    with replacing_folder(example.photos) as work:
+    with atomic_folder(example.photos) as work:
         for number, item in enumerate(_items("photos", photos, size, seed)):
             (work / item.label).mkdir(exist_ok=True)
             item.image.save(work / item.label / f"{item.label}-{number // len(KINDS):03d}.png")
-    with replacing_folder(example.pairs) as work:
+    with atomic_folder(example.pairs) as work:
         (work / "images").mkdir()
         for part in ("train", "val", "test"):
             with (work / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:

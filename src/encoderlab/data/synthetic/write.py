@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from encoderlab.core.atomic_io import remove_stale, temporary_folder, write_text_atomic
 from encoderlab.data.synthetic.item import SyntheticItem, check_language
 from encoderlab.data.synthetic.world import KINDS, generate
 from encoderlab.errors import UsageError
-from encoderlab.whole_files import sweep, unfinished_folder, write_whole
 
 # So many repeats in a row say that next to no caption of a kind is left.
 MOST_REPEATS = 2000
@@ -60,8 +60,8 @@ def write_dataset(
             want="a new folder, so that nothing is overwritten",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    sweep(target.parent, target.name)
-    with unfinished_folder(target) as work:
+    remove_stale(target.parent, target.name)
+    with temporary_folder(target) as work:
         items = distinct_items(
             n, split=split, kinds=kinds, size=size, first_index=first_index,
             distinct=distinct_captions,
@@ -173,4 +173,4 @@ def write_sample_data(folder: Path) -> None:
             item.image.save(folder / "images" / name, optimize=True)
             records.append(chat_record(name, item))
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    write_whole(folder / "labels.jsonl", text)
+    write_text_atomic(folder / "labels.jsonl", text)

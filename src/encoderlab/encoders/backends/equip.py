@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from encoderlab.core.progress import detail, note
 from encoderlab.encoders.backends import remembered
 from encoderlab.encoders.backends.contract import AUTO, TORCH, Engine, backend_called
 from encoderlab.encoders.backends.parity import LEAST_COSINE, Parity, ParityReport
 from encoderlab.encoders.backends.probe import Probed, answer, pictures, probe
 from encoderlab.encoders.hardware import choose_dtype
-from encoderlab.encoders.shared import apart
+from encoderlab.encoders.model_cache import without_cache
 from encoderlab.errors import UsageError, WorkError
-from encoderlab.progress import detail, note
 
 # Pictures on which a backend that was asked for by name is compared with torch.
 CHECKED_ON = 4
@@ -48,7 +48,7 @@ def equipped(load: Callable[[], Encoder], backend: str, dtype: str, batch: int) 
     if backend != AUTO:
         backend_called(backend)  # a wrong name is found before a model is loaded
     # Kept models are shared, and these are going to be changed.
-    with apart():
+    with without_cache():
         encoder = load()
         free = dtype == "auto"
         number = choose_dtype(dtype, encoder.device)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from encoderlab.core.progress import progress
 from encoderlab.encoders.backends.contract import (
     BACKENDS,
     TORCH,
@@ -21,10 +22,9 @@ from encoderlab.encoders.backends.contract import (
     backend_called,
 )
 from encoderlab.encoders.backends.parity import LEAST_COSINE, Parity, ParityReport, Tried
-from encoderlab.encoders.hardware import processor, wait_for
+from encoderlab.encoders.hardware import device_name, synchronize
 from encoderlab.errors import EncoderLabError
 from encoderlab.models.clip import Preprocess
-from encoderlab.progress import progress
 
 # Different pictures; a larger batch repeats them.
 PICTURES = 32
@@ -90,7 +90,7 @@ def probe(
         bar.advance(text="timed")
     return ParityReport(
         encoder.name,
-        f"{device} ({processor(device)})",
+        f"{device} ({device_name(device)})",
         size,
         tuple(found[kind.name] for kind in kinds),
         fastest(found.values()),
@@ -123,7 +123,7 @@ def pictures(preprocess: Preprocess, count: int, device: torch.device) -> Tensor
 def answer(run: Run, pixels: Tensor) -> tuple[Tensor, ...]:
     """What a run makes of the pixels, as every use of it is: without gradients, and waited for."""
     found = run(pixels)
-    wait_for(pixels.device)
+    synchronize(pixels.device)
     return found
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
+from encoderlab.core.atomic_io import write_text_atomic
+from encoderlab.core.json_text import parsed
+from encoderlab.core.progress import note
 from encoderlab.encoders.backends.parity import ParityReport
-from encoderlab.encoders.hardware import processor
-from encoderlab.json_text import parsed
-from encoderlab.progress import note
-from encoderlab.whole_files import write_whole
+from encoderlab.encoders.hardware import device_name
 
 LIBRARIES = ("encoderlab", "torch", "transformers", "onnx", "onnxruntime", "onnxscript", "openvino")
 
@@ -44,7 +44,7 @@ def key(
         "outputs": list(outputs),
         "shape": list(shape),
         "device": device.type,
-        "processor": processor(device),
+        "processor": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "dtype": dtype,
         "batch": batch,
@@ -65,7 +65,9 @@ def keep(asked: dict[str, Any], report: ParityReport) -> None:
     """Keeps a finding; a folder that cannot be written costs a probe the next time, and is said."""
     file = _file(asked)
     try:
-        write_whole(file, json.dumps({"key": asked, "report": report.to_json()}, indent=2) + "\n")
+        write_text_atomic(
+            file, json.dumps({"key": asked, "report": report.to_json()}, indent=2) + "\n"
+        )
     except OSError as error:
         note(f"the choice of a backend cannot be kept: {error.strerror or error} ({file.parent})")
 

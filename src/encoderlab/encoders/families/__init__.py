@@ -4,7 +4,7 @@ which vector stands for the image. What they share is in `encoders.vision`; here
 
 from __future__ import annotations
 
-from encoderlab import extensions
+from encoderlab.core import extensions
 
 # model_type -> "module:class"; every other type goes through the generic adapter.
 HERE = "encoderlab.encoders.families."

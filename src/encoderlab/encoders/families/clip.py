@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from encoderlab.encoders.loading import pretrained
-from encoderlab.encoders.vision import Seen, VisionEncoder
+from encoderlab.encoders.vision import TowerOutput, VisionEncoder
 
 
 class CLIPTowerAlone(VisionEncoder):
@@ -67,9 +67,9 @@ class CLIPVision(CLIPTowerAlone):
     def pooled_width(self) -> int:
         return int(self.config.projection_dim)
 
-    def look(self, pixels: Tensor, **wanted: bool) -> Seen:
+    def run_tower(self, pixels: Tensor, **wanted: bool) -> TowerOutput:
         out = self.tower(pixel_values=pixels, **self._resizing(), **wanted)
-        return Seen(
+        return TowerOutput(
             out.last_hidden_state, out.image_embeds, out.hidden_states or (), out.attentions or ()
         )
 

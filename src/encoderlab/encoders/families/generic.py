@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from encoderlab.encoders.loading import pretrained
-from encoderlab.encoders.vision import Seen, VisionEncoder, names_class_token
+from encoderlab.encoders.vision import TowerOutput, VisionEncoder, names_class_token
 from encoderlab.errors import UsageError
 
 
@@ -54,7 +54,7 @@ class AnyViT(VisionEncoder):
         noise = torch.Generator().manual_seed(0)
         pixels = torch.randn(2, 3, *self.preprocess.shape, generator=noise)
         with self._first_run:
-            seen = self.look(pixels.to(self.device, self.dtype), output_hidden_states=True)
+            seen = self.run_tower(pixels.to(self.device, self.dtype), output_hidden_states=True)
         if seen.tokens.ndim != 3 or len(seen.tokens) != len(pixels):
             self.require_grid(seen.tokens, 0)  # a map, or all images in one row
         first = seen.hidden[0] if seen.hidden else None
@@ -74,11 +74,11 @@ class AnyViT(VisionEncoder):
             )
         return special
 
-    def look(self, pixels: Tensor, **wanted: bool) -> Seen:
-        seen = super().look(pixels, **wanted)
-        return Seen(seen.tokens, None, seen.hidden, seen.attention)
+    def run_tower(self, pixels: Tensor, **wanted: bool) -> TowerOutput:
+        seen = super().run_tower(pixels, **wanted)
+        return TowerOutput(seen.tokens, None, seen.hidden, seen.attention)
 
-    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
         return seen.tokens[:, 0] if self.has_cls else self.mean_of(patches)
 
     def _resizing(self) -> dict[str, bool]:

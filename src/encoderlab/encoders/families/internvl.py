@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from encoderlab.encoders.loading import built, load_part, pretrained
-from encoderlab.encoders.vision import Seen, VisionEncoder
+from encoderlab.encoders.vision import TowerOutput, VisionEncoder
 
 
 class InternVLTower(VisionEncoder):
@@ -29,7 +29,7 @@ class InternVLTower(VisionEncoder):
         tower = built(lambda: InternVLVisionModel(config.vision_config), folder)
         return load_part(tower, folder, ("model.vision_tower.", "vision_tower."))
 
-    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
         return self.mean_of(patches)
 
 
@@ -47,5 +47,5 @@ class OriginalInternViT(VisionEncoder):
 
         return pretrained(AutoModel, folder, trust_remote_code=trust_remote_code)
 
-    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
         return seen.tokens[:, 0] if seen.pooled is None else seen.pooled

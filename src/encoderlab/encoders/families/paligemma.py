@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from encoderlab.encoders.families.siglip import SigLIPVision
 from encoderlab.encoders.loading import built, load_part
-from encoderlab.encoders.vision import Seen
+from encoderlab.encoders.vision import TowerOutput
 
 
 class _TowerWithProjector(nn.Module):
@@ -68,5 +68,5 @@ class PaliGemmaTower(SigLIPVision):
         assert isinstance(self.tower, _TowerWithProjector)
         return self.tower.projector(patches)
 
-    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
         return self.mean_of(self.project(patches))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from encoderlab.encoders.loading import pretrained
-from encoderlab.encoders.vision import Seen, VisionEncoder
+from encoderlab.encoders.vision import TowerOutput, VisionEncoder
 
 
 class SigLIPVision(VisionEncoder):
@@ -28,7 +28,7 @@ class SigLIPVision(VisionEncoder):
 
         return pretrained(SiglipVisionModel, folder)
 
-    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
         return self.mean_of(patches) if seen.pooled is None else seen.pooled
 
     def final_norm(self, tokens: Tensor) -> Tensor | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from encoderlab.encoders.checkpoint import Checkpoint
 from encoderlab.encoders.loading import pretrained
-from encoderlab.encoders.vision import Seen, VisionEncoder
+from encoderlab.encoders.vision import TowerOutput, VisionEncoder
 from encoderlab.models.clip import Preprocess
 
 
@@ -49,7 +49,7 @@ class SigLIP2Vision(VisionEncoder):
 
         return pretrained(Siglip2VisionModel, folder)
 
-    def look(self, pixels: Tensor, **wanted: bool) -> Seen:
+    def run_tower(self, pixels: Tensor, **wanted: bool) -> TowerOutput:
         p, (h, w) = self.patch_size, self.grid
         b = len(pixels)
         out = self.tower(
@@ -58,9 +58,9 @@ class SigLIP2Vision(VisionEncoder):
             spatial_shapes=torch.tensor([[h, w]] * b, device=pixels.device),
             **wanted,
         )
-        return Seen(
+        return TowerOutput(
             out.last_hidden_state, out.pooler_output, out.hidden_states or (), out.attentions or ()
         )
 
-    def pool(self, seen: Seen, patches: Tensor) -> Tensor:
+    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
         return self.mean_of(patches) if seen.pooled is None else seen.pooled

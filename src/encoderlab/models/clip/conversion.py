@@ -17,6 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from encoderlab.core.atomic_io import atomic_write, write_text_atomic
+from encoderlab.core.progress import warn
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
 from encoderlab.models.clip.clip import CLIP
 from encoderlab.models.clip.config import (
@@ -32,8 +34,6 @@ from encoderlab.models.clip.tokenizer import END, START, Tokenizer
 from encoderlab.models.folder import WEIGHTS, read_record, weight_files
 from encoderlab.models.hub import local_folder
 from encoderlab.models.preprocessing import as_record, read_preprocess
-from encoderlab.progress import warn
-from encoderlab.whole_files import replacing, write_whole
 
 # What transformers assumes where a config.json is silent (configuration_clip.py).
 TEXT_DEFAULTS: dict[str, Any] = {
@@ -359,13 +359,13 @@ def _read_preprocess(folder: Path, image_size: int) -> Preprocess:
 
 def write_weights(weights: dict[str, Tensor], folder: Path) -> None:
     """`model.safetensors`, whole or not at all."""
-    with replacing(folder / WEIGHTS, in_a_folder=True) as unfinished:
+    with atomic_write(folder / WEIGHTS, in_a_folder=True) as unfinished:
         save_file(weights, unfinished, metadata={"format": "pt"})
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path, more: dict[str, Any] | None = None) -> None:
     """The files that transformers' AutoTokenizer reads; `more` joins tokenizer_config.json."""
-    write_whole(folder / "tokenizer.json", tokenizer.to_json())
+    write_text_atomic(folder / "tokenizer.json", tokenizer.to_json())
     special = {
         "bos_token": START,
         "eos_token": END,
@@ -386,4 +386,4 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, more: dict[str, Any] | N
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """`record` as readable JSON, whole or not at all."""
     text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-    write_whole(path, text)
+    write_text_atomic(path, text)

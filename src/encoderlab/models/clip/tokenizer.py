@@ -16,8 +16,8 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 from tokenizers import Tokenizer as Pipeline
 from torch import Tensor
 
+from encoderlab.core.json_text import record_in
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
-from encoderlab.json_text import record_in
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 UNKNOWN = "<|unknown|>"
@@ -137,7 +137,7 @@ class Tokenizer:
                 want="at least 258: 256 bytes, start and end of text",
             )
         pipeline = Pipeline(models.BPE())
-        pipeline.normalizer = _squeezed_lower_case()
+        pipeline.normalizer = _normalise_text()
         pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         pipeline.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
@@ -164,7 +164,7 @@ class Tokenizer:
                 want="at least 4: one character, unknown, start and end of text",
             )
         pipeline = Pipeline(models.WordLevel(unk_token=UNKNOWN))
-        pipeline.normalizer = _squeezed_lower_case()
+        pipeline.normalizer = _normalise_text()
         pipeline.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
         pipeline.decoder = decoders.Fuse()
         trainer = trainers.WordLevelTrainer(
@@ -239,7 +239,7 @@ def _some(texts: Iterable[str]) -> list[str]:
     return texts
 
 
-def _squeezed_lower_case() -> normalizers.Sequence:
+def _normalise_text() -> normalizers.Sequence:
     return normalizers.Sequence(
         [
             normalizers.NFC(),

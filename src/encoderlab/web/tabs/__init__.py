@@ -5,7 +5,7 @@ Those of our own are in `web.page`; here are the ones that others add. Knows no 
 
 from __future__ import annotations
 
-from encoderlab import extensions
+from encoderlab.core import extensions
 
 ADDED: dict[str, str] = {}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from encoderlab.settings.align import Compare
+from encoderlab.alignment.settings import Compare
+from encoderlab.web.jobs import JobRunner
 from encoderlab.web.tabs.tab import alignment_tab
-from encoderlab.web.work import Workplace
 
 
-def build(place: Workplace) -> None:
+def build(place: JobRunner) -> None:
     """Lays the tab out."""
     alignment_tab(
         place, "alignment", "compare", Compare, lambda result: result["rows"], trains=True

@@ -7,11 +7,12 @@ from typing import Any
 
 import gradio as gr
 
+from encoderlab.alignment.settings import Attention
 from encoderlab.plots.overlay import heat
-from encoderlab.settings.align import Attention
 from encoderlab.web import examples
-from encoderlab.web.say import inside, say
-from encoderlab.web.show import data_address
+from encoderlab.web.i18n import inside, translate
+from encoderlab.web.jobs import JobRunner, Outcome
+from encoderlab.web.render import data_address
 from encoderlab.web.tabs.tab import (
     Job,
     Values,
@@ -24,8 +25,7 @@ from encoderlab.web.tabs.tab import (
     results,
 )
 from encoderlab.web.uploads import picture
-from encoderlab.web.visitors import Visitor
-from encoderlab.web.work import Outcome, Workplace
+from encoderlab.web.user_sessions import UserSession
 
 NAME = "attention"
 MOST_TEXT = 500
@@ -33,7 +33,7 @@ MOST_TEXT = 500
 MOVE = "(share) => document.documentElement.style.setProperty('--overlay', share)"
 
 
-def build(place: Workplace) -> None:
+def build(place: JobRunner) -> None:
     """Lays the tab out."""
     with frame(NAME), gr.Row():
         with fields():
@@ -41,12 +41,12 @@ def build(place: Workplace) -> None:
             given["encoders"] = encoders_field(place.offer)
             pressed = buttons(NAME)
         with results():
-            opacity = gr.Slider(0, 1, value=0.6, step=0.05, label=say("opacity"))
+            opacity = gr.Slider(0, 1, value=0.6, step=0.05, label=translate("opacity"))
             maps = gr.HTML(elem_id=f"{NAME}-maps", js_on_load=None)
             where = panel(NAME)
     opacity.input(None, inputs=opacity, js=MOVE, api_visibility="private")
 
-    def settings(values: Values, visitor: Visitor) -> Attention:
+    def settings(values: Values, visitor: UserSession) -> Attention:
         return Attention(
             encoders=place.offer.check("encoder", values["encoders"] or []),
             image=str(picture(values["image"])),
@@ -61,7 +61,7 @@ def build(place: Workplace) -> None:
             where, given, more=[maps], show_more=_overlays)  # fmt: skip
 
 
-def _overlays(outcome: Outcome, visitor: Visitor) -> list[Any]:
+def _overlays(outcome: Outcome, visitor: UserSession) -> list[Any]:
     """Each encoder's maps side by side, laid over what it saw."""
     if outcome.done is None:
         return [""]

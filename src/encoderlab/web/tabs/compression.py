@@ -6,17 +6,18 @@ from typing import Any
 
 import gradio as gr
 
-from encoderlab.experiments import compress_stored
-from encoderlab.experiments.running import Done
-from encoderlab.settings.compress import (
+from encoderlab.compression import stored_evaluation
+from encoderlab.compression.settings import (
     Compress,
     CompressEvaluation,
     CompressModel,
     CompressPicture,
     Hardware,
 )
-from encoderlab.web import examples, show
-from encoderlab.web.say import say
+from encoderlab.core.runner import CompletedRun
+from encoderlab.web import examples, render
+from encoderlab.web.i18n import translate
+from encoderlab.web.jobs import JobRunner, Outcome
 from encoderlab.web.tabs.tab import (
     Job,
     Values,
@@ -30,14 +31,13 @@ from encoderlab.web.tabs.tab import (
     whole,
 )
 from encoderlab.web.uploads import picture
-from encoderlab.web.visitors import Visitor
-from encoderlab.web.work import Outcome, Workplace
+from encoderlab.web.user_sessions import UserSession
 
 NAME = "compression"
 SIDES = (1, 24)
 
 
-def build(place: Workplace) -> None:
+def build(place: JobRunner) -> None:
     """Lays the tab out."""
     offer = place.offer
     with frame(NAME):
@@ -47,16 +47,20 @@ def build(place: Workplace) -> None:
                     "image": examples.picture_field(NAME),
                     "model": model_field(offer, offer.encoders),
                     "grid": gr.Slider(
-                        *SIDES, value=4, step=1, label=say("grid"), info=say("grid_about")
+                        *SIDES,
+                        value=4,
+                        step=1,
+                        label=translate("grid"),
+                        info=translate("grid_about"),
                     ),
-                }  # fmt: skip
+                }
                 pressed = buttons(NAME)
             with results():
                 where = panel(NAME)
-        for number, one in enumerate(compress_stored.stored()):
+        for number, one in enumerate(stored_evaluation.stored()):
             _stored(place, one, number)
 
-    def settings(values: Values, visitor: Visitor) -> Compress:
+    def settings(values: Values, visitor: UserSession) -> Compress:
         (name,) = offer.check("encoder", [values["model"]])
         return Compress(
             action="show",
@@ -74,14 +78,14 @@ def build(place: Workplace) -> None:
     )  # fmt: skip
 
 
-def _stored(place: Workplace, one: compress_stored.Stored, number: int) -> None:
+def _stored(place: JobRunner, one: stored_evaluation.Stored, number: int) -> None:
     """A kept evaluation: its chart, its tables, its files; drawn once for all visitors."""
     folder = place.visitors.root / f"{NAME}-{number}"
-    drawn = compress_stored.draw(one, folder)
-    outcome = Outcome(Done(drawn.result, folder, 0.0), drawn.command)
+    drawn = stored_evaluation.draw(one, folder)
+    outcome = Outcome(CompletedRun(drawn.result, folder, 0.0), drawn.command)
     rows: list[dict[str, Any]] = list(drawn.result.rows)
-    with gr.Accordion(say("stored" if number == 0 else "stored_own"), open=number == 0):
-        gr.Markdown(say("stored_about"))
-        gr.HTML(show.figures(outcome), elem_id=f"{NAME}-stored-{number}", js_on_load=None)
-        gr.HTML(show.answer(outcome), elem_classes=["result"], js_on_load=None)
-        gr.HTML(show.files(outcome, rows), js_on_load=None)
+    with gr.Accordion(translate("stored" if number == 0 else "stored_own"), open=number == 0):
+        gr.Markdown(translate("stored_about"))
+        gr.HTML(render.figures(outcome), elem_id=f"{NAME}-stored-{number}", js_on_load=None)
+        gr.HTML(render.answer(outcome), elem_classes=["result"], js_on_load=None)
+        gr.HTML(render.files(outcome, rows), js_on_load=None)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from encoderlab.settings.align import Coral
+from encoderlab.alignment.settings import Coral
+from encoderlab.web.jobs import JobRunner
 from encoderlab.web.tabs.tab import alignment_tab
-from encoderlab.web.work import Workplace
 
 
-def build(place: Workplace) -> None:
+def build(place: JobRunner) -> None:
     """Lays the tab out."""
     alignment_tab(place, "coral", "coral", Coral, lambda result: result["cross_modal"])

@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from encoderlab.settings.align import Embedding
-from encoderlab.web.say import say
-from encoderlab.web.show import embedded_page
+from encoderlab.alignment.settings import Embedding
+from encoderlab.web.i18n import translate
+from encoderlab.web.jobs import JobRunner, Outcome
+from encoderlab.web.render import embedded_page
 from encoderlab.web.tabs.tab import (
     Job,
     Values,
@@ -22,25 +23,24 @@ from encoderlab.web.tabs.tab import (
     panel,
     results,
 )
-from encoderlab.web.visitors import Visitor
-from encoderlab.web.work import Outcome, Workplace
+from encoderlab.web.user_sessions import UserSession
 
 NAME = "embedding"
 METHODS = [("t-SNE", "tsne"), ("UMAP", "umap"), ("PCA", "pca")]
 
 
-def build(place: Workplace) -> None:
+def build(place: JobRunner) -> None:
     """Lays the tab out."""
     with frame(NAME), gr.Row():
         with fields():
-            method = gr.Radio(METHODS, value="tsne", label=say("method"))
+            method = gr.Radio(METHODS, value="tsne", label=translate("method"))
             given = {"method": method, **alignment_fields(place.offer)}
             pressed = buttons(NAME)
         with results():
             scatter = gr.HTML(elem_id=f"{NAME}-scatter", js_on_load=None)
             where = panel(NAME)
 
-    def settings(values: Values, visitor: Visitor) -> Embedding:
+    def settings(values: Values, visitor: UserSession) -> Embedding:
         return Embedding(method=values["method"], **alignment_settings(place.offer, values))
 
     connect(place, Job(NAME, "embedding", settings, _points), pressed, where, given,
@@ -58,7 +58,7 @@ def _points(result: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _scatter(outcome: Outcome, visitor: Visitor) -> list[Any]:
+def _scatter(outcome: Outcome, visitor: UserSession) -> list[Any]:
     if outcome.done is None or outcome.done.result.page is None:
         return [""]
     page = Path(outcome.done.result.page).read_text(encoding="utf-8")

@@ -8,10 +8,11 @@ from typing import Any
 import gradio as gr
 
 from encoderlab.errors import MissingError
-from encoderlab.reports.gallery import pictures
-from encoderlab.settings.search import Index, Search
+from encoderlab.retrieval.gallery import pictures
+from encoderlab.retrieval.settings import Index, Search
 from encoderlab.web import examples
-from encoderlab.web.say import say
+from encoderlab.web.i18n import translate
+from encoderlab.web.jobs import SHORT, JobRunner, Outcome
 from encoderlab.web.tabs.tab import (
     Job,
     Values,
@@ -25,41 +26,44 @@ from encoderlab.web.tabs.tab import (
     whole,
 )
 from encoderlab.web.uploads import gather, picture, upload_field
-from encoderlab.web.visitors import Visitor
-from encoderlab.web.work import SHORT, Outcome, Workplace
+from encoderlab.web.user_sessions import UserSession
 
 NAME, MAKE = "search", "make-index"
 BUILT_IN, CONFIGURED, OWN = "built-in", "configured", "own"
 MOST_HITS, MOST_TEXT = 50, 500
 
 
-def build(place: Workplace) -> None:
+def build(place: JobRunner) -> None:
     """Lays the tab out."""
     offer = place.offer
-    indexes = [(say("index_built_in"), BUILT_IN), (say("index_own"), OWN)]
+    indexes = [(translate("index_built_in"), BUILT_IN), (translate("index_own"), OWN)]
     if offer.db:
         indexes.insert(1, (offer.db, CONFIGURED))
     with frame(NAME), gr.Row():
         with fields():
             query = gr.Textbox(
-                "a large red star", label=say("query"), info=say("query_about"), lines=1,
-                max_length=MOST_TEXT, elem_id=f"{NAME}-query",
-            )  # fmt: skip
+                "a large red star",
+                label=translate("query"),
+                info=translate("query_about"),
+                lines=1,
+                max_length=MOST_TEXT,
+                elem_id=f"{NAME}-query",
+            )
             image = upload_field(
-                label=say("query_image"), height=180,
+                label=translate("query_image"), height=180,
                 elem_id=f"{NAME}-image",
             )  # fmt: skip
             given = {
                 "query": query,
                 "image": image,
-                "index": gr.Radio(indexes, value=BUILT_IN, label=say("index")),
-                "k": gr.Slider(1, MOST_HITS, value=6, step=1, label=say("k")),
+                "index": gr.Radio(indexes, value=BUILT_IN, label=translate("index")),
+                "k": gr.Slider(1, MOST_HITS, value=6, step=1, label=translate("k")),
             }
             pressed = buttons(NAME, "find")
-            with gr.Accordion(say("make_index"), open=False):
+            with gr.Accordion(translate("make_index"), open=False):
                 uploads = {
                     "images": gr.File(
-                        file_count="multiple", file_types=["image"], label=say("images"),
+                        file_count="multiple", file_types=["image"], label=translate("images"),
                         elem_id=f"{MAKE}-images",
                     ),
                     "model": model_field(offer, offer.duals),
@@ -70,7 +74,7 @@ def build(place: Workplace) -> None:
             gallery = gr.HTML(elem_id=f"{NAME}-gallery", js_on_load=None)
             where = panel(NAME)
 
-    def settings(values: Values, visitor: Visitor) -> Search:
+    def settings(values: Values, visitor: UserSession) -> Search:
         asked = (values["query"] or "").strip()
         shown = values["image"]
         db = str(_index(place, visitor, values["index"]))
@@ -81,7 +85,7 @@ def build(place: Workplace) -> None:
             k=whole(values["k"], 1, MOST_HITS),
         )
 
-    def index_settings(values: Values, visitor: Visitor) -> Index:
+    def index_settings(values: Values, visitor: UserSession) -> Index:
         folder = visitor.fresh("photos")
         gather(values["images"], folder, offer.max_images)
         (model,) = offer.check("dual encoder", [values["model"]])
@@ -95,7 +99,7 @@ def build(place: Workplace) -> None:
             show_more=lambda outcome, visitor: [OWN if outcome.done else gr.skip()])  # fmt: skip
 
 
-def _index(place: Workplace, visitor: Visitor, which: str) -> Path | str:
+def _index(place: JobRunner, visitor: UserSession, which: str) -> Path | str:
     if which == CONFIGURED and place.offer.db:
         return place.offer.db
     if which == OWN:
@@ -108,5 +112,5 @@ def _index(place: Workplace, visitor: Visitor, which: str) -> Path | str:
     return examples.index(place.home)
 
 
-def _gallery(outcome: Outcome, visitor: Visitor) -> list[Any]:
+def _gallery(outcome: Outcome, visitor: UserSession) -> list[Any]:
     return ["" if outcome.done is None else pictures(outcome.done.result.hits)]

@@ -6,9 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from encoderlab.settings.align import Speed
-from encoderlab.web.say import inside, say
-from encoderlab.web.show import notice
+from encoderlab.alignment.settings import Speed
+from encoderlab.web.i18n import inside, translate
+from encoderlab.web.jobs import JobRunner, Outcome
+from encoderlab.web.render import notice
 from encoderlab.web.tabs.tab import (
     Job,
     Values,
@@ -21,21 +22,22 @@ from encoderlab.web.tabs.tab import (
     results,
     whole,
 )
-from encoderlab.web.visitors import Visitor
-from encoderlab.web.work import Outcome, Workplace
+from encoderlab.web.user_sessions import UserSession
 
 NAME = "speed"
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
-def build(place: Workplace) -> None:
+def build(place: JobRunner) -> None:
     """Lays the tab out."""
     with frame(NAME), gr.Row():
         with fields():
             given = {
                 "encoders": encoders_field(place.offer),
                 "batch_sizes": gr.CheckboxGroup(
-                    [(str(size), size) for size in SIZES], value=[1, 8], label=say("batch_sizes")
+                    [(str(size), size) for size in SIZES],
+                    value=[1, 8],
+                    label=translate("batch_sizes"),
                 ),
             }
             pressed = buttons(NAME)
@@ -43,14 +45,14 @@ def build(place: Workplace) -> None:
             where = panel(NAME)
             company = gr.HTML(js_on_load=None)
 
-    def settings(values: Values, visitor: Visitor) -> Speed:
+    def settings(values: Values, visitor: UserSession) -> Speed:
         return Speed(
             encoders=place.offer.check("encoder", values["encoders"] or []),
             batch_sizes=[whole(size, 1, SIZES[-1]) for size in values["batch_sizes"] or []],
             seed=place.offer.seed,
         )
 
-    def in_company(outcome: Outcome, visitor: Visitor) -> list[Any]:
+    def in_company(outcome: Outcome, visitor: UserSession) -> list[Any]:
         beside = outcome.done is not None and outcome.beside > 0
         return [notice(inside("speed_beside"), "alert") if beside else ""]
 

@@ -10,13 +10,13 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from encoderlab.alignment.settings import EMBEDDED_ENCODERS, EMBEDDED_LLMS
 from encoderlab.errors import UsageError
-from encoderlab.settings.align import EMBEDDED_ENCODERS, EMBEDDED_LLMS
-from encoderlab.web import show
-from encoderlab.web.offer import Offer
-from encoderlab.web.say import inside, say
-from encoderlab.web.visitors import Visitor
-from encoderlab.web.work import EXPERIMENTS, Outcome, Workplace
+from encoderlab.web import render
+from encoderlab.web.choices import ModelChoices
+from encoderlab.web.i18n import inside, translate
+from encoderlab.web.jobs import EXPERIMENTS, JobRunner, Outcome
+from encoderlab.web.user_sessions import UserSession
 
 SAMPLES, EPOCHS = (3, 200), (1, 1000)
 Values = dict[str, Any]
@@ -51,7 +51,7 @@ class Job:
 
     name: str
     command: str
-    settings: Callable[[Values, Visitor], Any]
+    settings: Callable[[Values, UserSession], Any]
     records: Records
     lane: str = EXPERIMENTS
     names: Callable[[Values], Mapping[str, str]] = lambda values: {}
@@ -60,8 +60,8 @@ class Job:
 @contextmanager
 def frame(name: str) -> Iterator[None]:
     """A tab, with the lines that say what it answers and how to read it."""
-    with gr.Tab(say(f"{name}_tab"), id=name, elem_id=f"tab-{name}"):
-        gr.Markdown(say(f"{name}_about"), elem_classes=["about"])
+    with gr.Tab(translate(f"{name}_tab"), id=name, elem_id=f"tab-{name}"):
+        gr.Markdown(translate(f"{name}_about"), elem_classes=["about"])
         yield
 
 
@@ -82,15 +82,15 @@ def results() -> Iterator[None]:
 def buttons(name: str, label: str = "run") -> tuple[gr.Button, gr.Button]:
     """Run and stop."""
     with gr.Row():
-        run = gr.Button(say(label), variant="primary", elem_id=f"{name}-run", min_width=120)
-        stop = gr.Button(say("stop"), elem_id=f"{name}-stop", min_width=80)
+        run = gr.Button(translate(label), variant="primary", elem_id=f"{name}-run", min_width=120)
+        stop = gr.Button(translate("stop"), elem_id=f"{name}-stop", min_width=80)
     return run, stop
 
 
 def panel(name: str) -> Panel:
     """The place of an answer, empty until there is one."""
     answer = gr.HTML(
-        show.notice(inside("nothing_yet")),
+        render.notice(inside("nothing_yet")),
         elem_id=f"{name}-answer", elem_classes=["result"], js_on_load=None,
     )  # fmt: skip
     files = gr.HTML(elem_id=f"{name}-files", js_on_load=None)
@@ -99,14 +99,14 @@ def panel(name: str) -> Panel:
 
 
 def connect(
-    place: Workplace,
+    place: JobRunner,
     job: Job,
     pressed: tuple[gr.Button, gr.Button],
     where: Panel,
     given: Mapping[str, Component],
     *,
     more: Sequence[Component] = (),
-    show_more: Callable[[Outcome, Visitor], Sequence[Any]] = lambda outcome, visitor: (),
+    show_more: Callable[[Outcome, UserSession], Sequence[Any]] = lambda outcome, visitor: (),
 ) -> None:
     """Makes the first button start the job and the second one stop it.
 
@@ -133,15 +133,15 @@ def connect(
         )  # fmt: skip
         rows = [] if outcome.done is None else job.records(outcome.done.result.to_json())
         return [
-            show.answer(outcome),
-            show.figures(outcome),
-            show.files(outcome, rows),
+            render.answer(outcome),
+            render.figures(outcome),
+            render.files(outcome, rows),
             *show_more(outcome, visitor),
         ]
 
     def halt(request: gr.Request) -> str:
         place.visitors.of(str(request.session_hash)).stop(job.name)
-        return show.notice(inside("stopped"))
+        return render.notice(inside("stopped"))
 
     started = run.click(
         handle, inputs=set(given.values()), outputs=[*where.parts, *more],
@@ -152,46 +152,55 @@ def connect(
                api_visibility="private")  # fmt: skip
 
 
-def encoders_field(offer: Offer) -> gr.Dropdown:
+def encoders_field(offer: ModelChoices) -> gr.Dropdown:
     """Which encoders."""
     return gr.Dropdown(
         list(offer.encoders), value=_first(offer.encoders, EMBEDDED_ENCODERS), multiselect=True,
-        label=say("encoders"), allow_custom_value=offer.any_model,
+        label=translate("encoders"), allow_custom_value=offer.any_model,
     )  # fmt: skip
 
 
-def llms_field(offer: Offer) -> gr.Dropdown:
+def llms_field(offer: ModelChoices) -> gr.Dropdown:
     """Which language models."""
     return gr.Dropdown(
         list(offer.llms), value=_first(offer.llms, EMBEDDED_LLMS), multiselect=True,
-        label=say("llms"), allow_custom_value=offer.any_model,
+        label=translate("llms"), allow_custom_value=offer.any_model,
     )  # fmt: skip
 
 
-def model_field(offer: Offer, names: Sequence[str]) -> gr.Dropdown:
+def model_field(offer: ModelChoices, names: Sequence[str]) -> gr.Dropdown:
     """Which one model, of some that are offered."""
     return gr.Dropdown(
-        list(names), value=names[0], label=say("model"), allow_custom_value=offer.any_model
+        list(names), value=names[0], label=translate("model"), allow_custom_value=offer.any_model
     )
 
 
-def alignment_fields(offer: Offer) -> dict[str, Component]:
+def alignment_fields(offer: ModelChoices) -> dict[str, Component]:
     """What the tabs share that compare encoders with language models on data."""
-    data: list[tuple[str, str]] = [(say("data_built_in"), ""), (say("data_synthetic"), "synthetic")]
+    data: list[tuple[str, str]] = [
+        (translate("data_built_in"), ""),
+        (translate("data_synthetic"), "synthetic"),
+    ]
     if offer.data_root:
         data.append((offer.data_root, offer.data_root))
     return {
         "encoders": encoders_field(offer),
         "llms": llms_field(offer),
-        "data": gr.Radio(data, value=offer.data_root or "", label=say("data")),
+        "data": gr.Radio(data, value=offer.data_root or "", label=translate("data")),
         "n_samples": gr.Slider(
-            *SAMPLES, value=30, step=1, label=say("n_samples"), info=say("n_samples_about")
+            *SAMPLES,
+            value=30,
+            step=1,
+            label=translate("n_samples"),
+            info=translate("n_samples_about"),
         ),
-        "controls": gr.Checkbox(False, label=say("controls"), info=say("controls_about")),
+        "controls": gr.Checkbox(
+            False, label=translate("controls"), info=translate("controls_about")
+        ),
     }
 
 
-def alignment_settings(offer: Offer, values: Values) -> dict[str, Any]:
+def alignment_settings(offer: ModelChoices, values: Values) -> dict[str, Any]:
     """The settings that those fields stand for."""
     return {
         "encoders": offer.check("encoder", values["encoders"] or []),
@@ -219,7 +228,7 @@ def whole(value: Any, least: int, most: int) -> int:
 
 
 def alignment_tab(
-    place: Workplace,
+    place: JobRunner,
     name: str,
     command: str,
     settings: type,
@@ -237,13 +246,17 @@ def alignment_tab(
             given = alignment_fields(place.offer)
             if trains:
                 given["epochs"] = gr.Slider(
-                    *EPOCHS, value=300, step=1, label=say("epochs"), info=say("epochs_about")
+                    *EPOCHS,
+                    value=300,
+                    step=1,
+                    label=translate("epochs"),
+                    info=translate("epochs_about"),
                 )
             pressed = buttons(name)
         with results():
             where = panel(name)
 
-    def made(values: Values, visitor: Visitor) -> Any:
+    def made(values: Values, visitor: UserSession) -> Any:
         more = {"epochs": whole(values["epochs"], *EPOCHS)} if trains else {}
         return settings(**alignment_settings(place.offer, values), **more)
 

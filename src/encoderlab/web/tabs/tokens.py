@@ -7,8 +7,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from encoderlab.plots.overlay import overlaid
-from encoderlab.settings.tokens import (
+from encoderlab.inspection.settings import (
     Image,
     Model,
     Output,
@@ -16,8 +15,10 @@ from encoderlab.settings.tokens import (
     Tokens,
     Visualization,
 )
+from encoderlab.plots.overlay import overlaid
 from encoderlab.web import examples
-from encoderlab.web.say import inside, say
+from encoderlab.web.i18n import inside, translate
+from encoderlab.web.jobs import JobRunner, Outcome
 from encoderlab.web.tabs.tab import (
     Job,
     Values,
@@ -30,15 +31,14 @@ from encoderlab.web.tabs.tab import (
     results,
 )
 from encoderlab.web.uploads import picture
-from encoderlab.web.visitors import Visitor
-from encoderlab.web.work import Outcome, Workplace
+from encoderlab.web.user_sessions import UserSession
 
 NAME = "tokens"
 SHOWN_SIDE = 480
 KEPT_SECONDS = 1800
 
 
-def build(place: Workplace) -> None:
+def build(place: JobRunner) -> None:
     """Lays the tab out."""
     offer = place.offer
     with frame(NAME), gr.Row():
@@ -47,8 +47,8 @@ def build(place: Workplace) -> None:
                 "image": examples.picture_field(NAME),
                 "model": model_field(offer, offer.encoders),
                 "metric": gr.Radio(
-                    [(say("cosine"), "cosine"), (say("dot_product"), "dot_product")],
-                    value="cosine", label=say("metric"),
+                    [(translate("cosine"), "cosine"), (translate("dot_product"), "dot_product")],
+                    value="cosine", label=translate("metric"),
                 ),
             }  # fmt: skip
             pressed = buttons(NAME)
@@ -56,16 +56,21 @@ def build(place: Workplace) -> None:
             analysed = gr.State(None, time_to_live=KEPT_SECONDS)
             with gr.Group(visible=False) as inspector:
                 clicked = gr.Image(
-                    label=say("patch"), interactive=False, type="pil", format="png", buttons=[],
-                    elem_id=f"{NAME}-patch", height=SHOWN_SIDE,
-                )  # fmt: skip
+                    label=translate("patch"),
+                    interactive=False,
+                    type="pil",
+                    format="png",
+                    buttons=[],
+                    elem_id=f"{NAME}-patch",
+                    height=SHOWN_SIDE,
+                )
                 with gr.Row():
-                    row = gr.Slider(1, 2, value=1, step=1, label=say("row"))
-                    column = gr.Slider(1, 2, value=1, step=1, label=say("column"))
+                    row = gr.Slider(1, 2, value=1, step=1, label=translate("row"))
+                    column = gr.Slider(1, 2, value=1, step=1, label=translate("column"))
                 said = gr.HTML(elem_id=f"{NAME}-said", js_on_load=None)
             where = panel(NAME)
 
-    def settings(values: Values, visitor: Visitor) -> Tokens:
+    def settings(values: Values, visitor: UserSession) -> Tokens:
         (name,) = offer.check("encoder", [values["model"]])
         return Tokens(
             model=Model(name),
@@ -77,7 +82,7 @@ def build(place: Workplace) -> None:
             seed=offer.seed,
         )
 
-    def shown(outcome: Outcome, visitor: Visitor) -> list[Any]:
+    def shown(outcome: Outcome, visitor: UserSession) -> list[Any]:
         if outcome.done is None:
             return [None, gr.update(visible=False), None, gr.skip(), gr.skip(), ""]
         first = outcome.done.result.first

@@ -6,9 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from encoderlab.settings.classify import Classify
+from encoderlab.contrastive.classify_settings import Classify
 from encoderlab.web import examples
-from encoderlab.web.say import say
+from encoderlab.web.i18n import translate
+from encoderlab.web.jobs import SHORT, JobRunner, Outcome
 from encoderlab.web.tabs.tab import (
     Job,
     Values,
@@ -21,15 +22,14 @@ from encoderlab.web.tabs.tab import (
     results,
 )
 from encoderlab.web.uploads import gather, picture
-from encoderlab.web.visitors import Visitor
-from encoderlab.web.work import SHORT, Outcome, Workplace
+from encoderlab.web.user_sessions import UserSession
 
 NAME = "zero-shot"
 CLASSES = "chart, table, document, mathematics problem, scene with shapes"
 MOST_TEXT = 2000
 
 
-def build(place: Workplace) -> None:
+def build(place: JobRunner) -> None:
     """Lays the tab out."""
     offer = place.offer
     with frame("zero_shot"), gr.Row():
@@ -37,21 +37,21 @@ def build(place: Workplace) -> None:
             given = {
                 "image": examples.picture_field(NAME),
                 "classes": gr.Textbox(
-                    CLASSES, label=say("classes"), info=say("classes_about"), lines=2,
+                    CLASSES, label=translate("classes"), info=translate("classes_about"), lines=2,
                     max_length=MOST_TEXT,
                 ),
                 "templates": gr.Textbox(
-                    "", label=say("templates"), info=say("templates_about"), lines=3,
+                    "", label=translate("templates"), info=translate("templates_about"), lines=3,
                     placeholder="a photo of {}", max_length=MOST_TEXT,
                 ),
                 "model": model_field(offer, offer.duals),
             }  # fmt: skip
             pressed = buttons(NAME)
         with results():
-            chances = gr.Label(label=say("probabilities"), elem_id=f"{NAME}-chances")
+            chances = gr.Label(label=translate("probabilities"), elem_id=f"{NAME}-chances")
             where = panel(NAME)
 
-    def settings(values: Values, visitor: Visitor) -> Classify:
+    def settings(values: Values, visitor: UserSession) -> Classify:
         file = picture(values["image"])
         (model,) = offer.check("dual encoder", [values["model"]])
         lines = (values["templates"] or "")[:MOST_TEXT].splitlines()
@@ -62,7 +62,7 @@ def build(place: Workplace) -> None:
             model=model,
         )
 
-    def shown(outcome: Outcome, visitor: Visitor) -> list[Any]:
+    def shown(outcome: Outcome, visitor: UserSession) -> list[Any]:
         if outcome.done is None:
             return [None]
         return [dict(outcome.done.result.predictions[0].top)]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from encoderlab.contrastive import classify, evaluate
+from encoderlab.core.score import Score
 from encoderlab.data.synthetic import KINDS, generate, write_dataset
-from encoderlab.experiments import classify, evaluate
-from encoderlab.metrics.score import Score
 from encoderlab.zoo.cards.facts import Facts
 from encoderlab.zoo.recipes import CLIPS
 

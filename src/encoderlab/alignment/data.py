@@ -1,0 +1,284 @@
+"""The features that every alignment experiment rests on: the same samples through each encoder and
+each LLM, row by row, with the controls that show what chance looks like. Gathered once.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from encoderlab.core.progress import collect_warnings
+from encoderlab.core.skipped import (
+    SkippedImages,
+    as_records,
+    as_warnings,
+    skipped_images,
+)
+from encoderlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from encoderlab.feature_store.extract import StoredFeatures
+    from encoderlab.metrics.preflight import Finding
+
+UNTRAINED, SHUFFLED = "untrained:", "shuffled:"
+_NONE = np.zeros((0, 0), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Features:
+    """One model's features of all samples.
+
+    Args:
+        pooled: (n, d), fp32.
+        layers: hidden state -> its mean over patches or tokens (n, d).
+        of: the encoder behind a control, and None for what was asked for.
+    """
+
+    name: str
+    family: str
+    fingerprint: str
+    pooled: np.ndarray
+    layers: Mapping[int, np.ndarray] = field(default_factory=dict)
+    of: str | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it was added to show what chance looks like."""
+        return self.of is not None
+
+
+@dataclass(frozen=True)
+class AlignmentData:
+    """Samples, and what encoders and LLMs make of them.
+
+    Args:
+        contents: a digest of each image, all different: rows are independent. Splits are drawn over
+            them, so that they do not depend on the order of the samples.
+        findings: what to know before believing a number.
+        copies: how many samples show the image of another one, and are part of its row.
+        cut: for each LLM with a text that is longer than its context, how many there are.
+    """
+
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    texts: tuple[str, ...]
+    contents: tuple[Any, ...]
+    images: tuple[Any, ...]
+    vision: dict[str, Features]
+    text: dict[str, Features]
+    source: str
+    device: str
+    dtype: str
+    seed: int
+    findings: tuple[Finding, ...] = ()
+    skipped: SkippedImages = ()
+    copies: int = 0
+    cut: tuple[str, ...] = ()
+    cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def n(self) -> int:
+        """How many images."""
+        return len(self.ids)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The data types, in order."""
+        return tuple(dict.fromkeys(self.labels))
+
+    @property
+    def encoders(self) -> dict[str, Features]:
+        """Those that were asked for."""
+        return {name: one for name, one in self.vision.items() if not one.is_control}
+
+    def rows(self, data_type: str) -> np.ndarray:
+        """Which samples are of a data type."""
+        return np.flatnonzero(np.array(self.labels) == data_type)
+
+    def cached(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once for all experiments on these features."""
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
+
+    def facts(self) -> dict[str, Any]:
+        """What a run's record keeps of the data."""
+        return {
+            "data": {
+                "source": self.source,
+                "samples": self.n + self.copies,
+                "images": self.n,
+                "types": {name: len(self.rows(name)) for name in self.types},
+            },
+            "device": self.device,
+            "dtype": self.dtype,
+            "fingerprints": {
+                one.name: one.fingerprint
+                for one in [*self.vision.values(), *self.text.values()]
+                if not one.name.startswith(SHUFFLED)
+            },
+            "preflight": [one.to_json() for one in self.findings],
+            "skipped": as_records(self.skipped),
+        }
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the record warns of."""
+        serious = tuple(one.what for one in self.findings if one.serious)
+        return (*serious, *as_warnings(self.skipped), *self.cut)
+
+
+def extract_features(
+    encoders: Sequence[str],
+    llms: Sequence[str] | None = None,
+    *,
+    n_samples: int = 30,
+    data_types: Sequence[str] = (),
+    data_root: str | Path | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+    controls: bool = False,
+    layers: bool = False,
+    store: str | Path | None = None,
+) -> AlignmentData:
+    """The features of the same samples by every encoder and every LLM, out of the store where they
+    are there. Samples of the same image, under whatever name, become one row with all their texts.
+
+    Args:
+        llms: None where the encoders alone are looked at.
+        controls: adds to every encoder its untrained copy, and itself with shuffled pairs.
+        layers: every hidden state as well.
+        store: the folder that keeps features.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: an encoder twice, too few readable samples, or features that are not finite.
+    """
+    from encoderlab.core.settings import output_folder
+    from encoderlab.data.sample import merge_duplicates
+    from encoderlab.data.typed_samples import typed_samples
+    from encoderlab.encoders.text import load_text
+    from encoderlab.encoders.vision import load_vision
+    from encoderlab.feature_store.extract import extract_images, extract_texts
+    from encoderlab.metrics.preflight import preflight
+
+    check_names("encoder", encoders)
+    if llms is not None:
+        check_names("LLM", llms)
+    found = typed_samples(data_root, data_types, n_samples, seed)
+    place = Path(store or output_folder("features")())
+    wanted = list(encoders)
+    if controls:
+        wanted += [UNTRAINED + n for n in encoders if not n.startswith(UNTRAINED)]
+        wanted = list(dict.fromkeys(wanted))
+    loaded: list[tuple[Features, StoredFeatures]] = []
+    where = ("cpu", "float32")
+    for name in wanted:
+        encoder = load_vision(name, device, dtype)
+        numbers = range(encoder.n_layers + 1) if layers else range(0)
+        what = ["pooled", *(f"mean@{k}" for k in numbers)]
+        stored = extract_images(encoder, found.samples, place, what=what, batch_size=batch_size)
+        about = Features(
+            name, encoder.family, encoder.fingerprint, _NONE, dict.fromkeys(numbers, _NONE)
+        )
+        loaded.append((about, stored))
+        where = encoder.where
+        del encoder
+        gc.collect()
+    readable = set.intersection(*({one.id for one in stored.samples} for _, stored in loaded))
+    first = loaded[0][1]
+    shown = [(s, d) for s, d in zip(first.samples, first.digests, strict=True) if s.id in readable]
+    digests = [digest for _, digest in shown]
+    samples = merge_duplicates([sample for sample, _ in shown], digests)
+    chosen = {sample.id for sample in samples}
+    if len(samples) < 2:
+        raise UsageError(
+            "too few readable samples to compare anything",
+            got=f"{len(samples)} from {found.source}",
+            want="at least 2, better 100",
+        )
+    vision: dict[str, Features] = {}
+    for about, stored in loaded:
+        rows = [i for i, one in enumerate(stored.samples) if one.id in chosen]
+        vision[about.name] = replace(
+            about,
+            pooled=stored.rows(rows, "pooled"),
+            layers={k: stored.rows(rows, f"mean@{k}") for k in about.layers},
+            of=None if about.name in encoders else about.name.removeprefix(UNTRAINED),
+        )
+    unreadable = {one.id: one for _, stored in loaded for one in stored.skipped}
+    texts = [" ".join(sample.texts) for sample in samples]
+    text: dict[str, Features] = {}
+    cut: list[str] = []
+    for name in llms or ():
+        llm = load_text(name, device, dtype)
+        numbers = range(llm.n_layers + 1) if layers else range(0)
+        with collect_warnings() as warned:
+            said = extract_texts(llm, texts, place, layers=numbers, batch_size=batch_size)
+        cut += warned
+        text[name] = Features(
+            name,
+            llm.family,
+            llm.fingerprint,
+            said.array("pooled"),
+            {k: said.array(f"mean@{k}") for k in numbers},
+        )
+        del llm, said
+        gc.collect()
+    asked = [f for f in [*vision.values(), *text.values()] if not f.is_control]
+    everything = {f.name: f.pooled for f in asked}
+    findings = preflight(everything, texts=texts, groups=digests, computed_in=where[1])
+    if controls:
+        order = _derangement(len(samples), seed)
+        for name in encoders:
+            one = vision[name]
+            vision[SHUFFLED + name] = replace(
+                one,
+                name=SHUFFLED + name,
+                pooled=one.pooled[order],
+                layers={k: x[order] for k, x in one.layers.items()},
+                of=name,
+            )
+    return AlignmentData(
+        tuple(sample.id for sample in samples),
+        tuple(str(sample.label) for sample in samples),
+        tuple(texts),
+        tuple(dict.fromkeys(digest.hex() for digest in digests)),
+        tuple(sample.image for sample in samples),
+        vision,
+        text,
+        found.source,
+        *where,
+        seed,
+        tuple(findings),
+        skipped_images([*found.skipped, *unreadable.values()]),
+        len(shown) - len(samples),
+        tuple(cut),
+    )
+
+
+def check_names(kind: str, names: Sequence[str]) -> None:
+    """Refuses a list of models that is empty or names one twice.
+
+    Raises:
+        UsageError: naming it.
+    """
+    if not names:
+        raise UsageError(f"no {kind} was named", got="an empty list", want="at least one")
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise UsageError(f"an {kind} is listed twice", got=twice[0], want="each once")
+
+
+def _derangement(n: int, seed: int) -> np.ndarray:
+    """An order in which no sample is in its own place: a random ring."""
+    ring = np.random.default_rng(seed).permutation(n)
+    order = np.empty(n, dtype=np.int64)
+    order[ring] = np.roll(ring, 1)
+    return order

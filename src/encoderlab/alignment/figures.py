@@ -1,0 +1,104 @@
+"""Draw the figures of a run again from its record, such as at the size of a printed page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.core import run_folder
+from encoderlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from encoderlab.plots.style import FigureRecord
+
+Draw = Callable[[Mapping[str, Any], Path], list["FigureRecord"]]
+
+
+@dataclass(frozen=True)
+class FiguresResult:
+    """Where the figures are, each with its caption."""
+
+    folder: str
+    figures: tuple[dict[str, str], ...]
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"folder": self.folder, "figures": list(self.figures)}
+
+    def to_text(self) -> str:
+        """The files, each with its caption."""
+        lines = [f"{one['file']}: {one['caption']}" for one in self.figures]
+        return "\n".join([f"{len(self.figures)} figures in {self.folder}", *lines])
+
+
+def run(*, out: Path | None = None, run: str = "", style: str = "paper") -> FiguresResult:
+    """Draws the figures of a run again.
+
+    Args:
+        out: folder for the figures; None for `figures` in the run's folder.
+        run: folder of a run of compare, multi-llm, coral, elas, e2e, layers, speed or all.
+        style: "paper" (.pdf and .png, at most 7 inches wide) or "screen" (.png).
+
+    Returns:
+        The folder, and file and caption of each figure.
+
+    Raises:
+        MissingError: there is no run in the folder.
+        UsageError: an unknown style, or a run whose figures need more than its record.
+    """
+    from encoderlab.plots.style import save
+
+    if style not in ("paper", "screen"):
+        raise UsageError("unknown style", got=style, want="paper or screen")
+    folder = Path(run)
+    record = run_folder.read(folder)
+    sections = record.result.get("sections", {}) if record.command == "all" else {}
+    parts = sections or {record.command: record.result}
+    known = _known()
+    drawn = [
+        figure for name, result in parts.items() if name in known
+        for figure in known[name](result, folder)
+    ]  # fmt: skip
+    if not drawn:
+        raise UsageError(
+            "the figures of this command cannot be drawn from its record",
+            got=record.command,
+            want="a run of " + ", ".join([*known, "all"]),
+        )
+    place = out or folder / "figures"
+    return FiguresResult(str(place), save(drawn, place, paper=style == "paper"))
+
+
+def _known() -> dict[str, Draw]:
+    from encoderlab.alignment.plots import compare, coral, speed
+
+    def alone(draw: Callable[[Mapping[str, Any]], list[FigureRecord]]) -> Draw:
+        return lambda result, folder: draw(result)
+
+    return {
+        "compare": alone(compare.compare),
+        "multi-llm": alone(compare.multi_llm),
+        "elas": alone(compare.elas),
+        "e2e": alone(compare.e2e),
+        "layers": alone(compare.layers),
+        "speed": alone(speed.speed),
+        "coral": lambda result, folder: coral.coral(result, _arrays_of_coral(folder)),
+    }
+
+
+def _arrays_of_coral(folder: Path) -> dict[str, Any]:
+    """Spectra and covariances, which the record leaves to the files beside the figures."""
+    import numpy as np
+
+    arrays: dict[str, Any] = {}
+    with np.load(folder / "eigenvalue_spectrum.npz", allow_pickle=False) as spectra:
+        arrays |= {f"spectrum|{name}": spectra[name] for name in spectra.files}
+    with np.load(folder / "covariance_heatmaps.npz", allow_pickle=False) as shown:
+        pairs = {name.rpartition("|")[0] for name in shown.files}
+        for pair in pairs:
+            sides = [shown[f"{pair}|{side}"] for side in ("vision", "text")]
+            arrays[f"covariance|{pair}"] = np.stack(sides)
+    return arrays

@@ -1,0 +1,1 @@
+"""Figures of the alignment commands: JSON results in, figures out."""

@@ -1,0 +1,80 @@
+"""Where an encoder looks, and which patches agree with a text, laid over the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from encoderlab.plots.style import FigureRecord, figure, rules, short
+
+Json = Mapping[str, Any]
+
+
+def overlays(
+    views: Mapping[str, Image.Image],
+    text: str,
+    encoders: Sequence[Json],
+    similarity: Mapping[str, np.ndarray],
+    rollout: Mapping[str, np.ndarray],
+) -> FigureRecord:
+    """A row per encoder: attention roll-out, and patch-text similarity where there is a text tower.
+
+    Args:
+        views: encoder -> what it saw of the image, cropped or squashed as it was.
+        encoders: the result's entries, each with name, entropy and a reason where a map is lacking.
+        similarity, rollout: encoder -> (h, w).
+    """
+    width, height = next(iter(views.values())).size
+    tall = 2.6 * min(max(height / width, 0.5), 1.6)
+    with rules():
+        fig = figure(9.4, 0.9 + (tall + 0.45) * len(encoders))
+        grid = fig.subplots(len(encoders), 3, squeeze=False)
+        for line, one in zip(grid, encoders, strict=True):
+            name = one["encoder"]
+            image = views[name]
+            _show(line[0], image, None, short(name))
+            line[0].set_xlabel("")
+            if name in rollout:
+                said = f"attention roll-out\nentropy {one['rollout_entropy']:.2f} of 1"
+                _show(line[1], image, rollout[name], said)
+            else:
+                _say(line[1], one.get("no_attention") or "no attention maps")
+            if name in similarity:
+                map_ = similarity[name]
+                said = f"patch–text cosine\n{map_.min():.2f} to {map_.max():.2f}"
+                _show(line[2], image, map_, said)
+            else:
+                _say(line[2], one.get("no_similarity") or "no text tower:\nattention only")
+        fig.suptitle(f"“{shorten(text, 90)}”", fontsize=11)
+    arrays = {f"similarity|{k}": v for k, v in similarity.items()}
+    arrays |= {f"rollout|{k}": v for k, v in rollout.items()}
+    return FigureRecord(
+        "attention",
+        fig,
+        "Bright is more, each map on its own scale. Roll-out: how much of each patch reaches the "
+        "pooled vector through all blocks (Abnar & Zuidema 2020). Entropy 1 is even attention, 0 a "
+        "single patch.",
+        arrays,
+    )
+
+
+def _show(ax: Any, image: Image.Image, map_: np.ndarray | None, title: str) -> None:
+    extent = (0, image.width, image.height, 0)
+    grey = map_ is not None
+    ax.imshow(image.convert("L") if grey else image, extent=extent, cmap="gray" if grey else None)
+    if map_ is not None:
+        low, high = float(map_.min()), float(map_.max())
+        scaled = (map_ - low) / max(high - low, 1e-12)
+        ax.imshow(scaled, extent=extent, cmap="magma", alpha=0.6, interpolation="nearest")
+    ax.set_title(title, fontsize=9)
+    ax.axis("off")
+
+
+def _say(ax: Any, words: str) -> None:
+    ax.axis("off")
+    ax.text(0.5, 0.5, words, ha="center", va="center", fontsize=9, wrap=True, color="#555555",
+            transform=ax.transAxes)  # fmt: skip

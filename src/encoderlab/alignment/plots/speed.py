@@ -1,0 +1,80 @@
+"""The dashboard of `speed`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from encoderlab.plots.style import FigureRecord, colours, figure, markers, rules, short
+
+Json = Mapping[str, Any]
+
+
+def speed(result: Json) -> list[FigureRecord]:
+    """Latency, throughput, memory and share of peak by batch size, and the time to load."""
+    rows = result["rows"]
+    encoders = list(dict.fromkeys(r["encoder"] for r in rows))
+    tint, shape = colours(encoders), markers(encoders)
+    panels = (
+        ("latency_ms", "latency per batch (median; band to p95)", "ms"),
+        ("images_per_s", "throughput", "images/s"),
+        ("peak_share", "share of this device's matrix peak", ""),
+        ("peak_memory_mb", "weights and peak memory of a pass", "MB"),
+    )
+    arrays = {}
+    with rules():
+        fig = figure(12, 7.6)
+        grid = fig.subplots(2, 3)
+        for ax, (key, title, unit) in zip(grid.ravel(), panels, strict=False):
+            for name in encoders:
+                own = [r for r in rows if r["encoder"] == name]
+                sizes = [r["batch_size"] for r in own]
+                if key == "latency_ms":
+                    values = [r["latency_ms"]["p50"] for r in own]
+                    ax.fill_between(sizes, values, [r["latency_ms"]["p95"] for r in own],
+                                    color=tint[name], alpha=0.2)  # fmt: skip
+                else:
+                    values = [np.nan if r[key] is None else r[key] for r in own]
+                arrays[f"{key}|{name}"] = np.array([sizes, values], dtype=np.float64)
+                ax.plot(sizes, values, shape[name] + "-", color=tint[name], label=short(name),
+                        markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
+            ax.set_title(title)
+            ax.set_ylabel(unit)
+            ax.set_xlabel("images at once")
+            ax.set_xscale("log", base=2)
+            sizes = sorted({r["batch_size"] for r in rows})
+            ax.set_xticks(sizes, [str(s) for s in sizes])
+            ax.minorticks_off()
+            ax.set_ylim(bottom=0)
+        bars = (
+            ("load_seconds", "time to load", "s"),
+            ("gflop_per_image", "operations per image", "GFLOP"),
+        )
+        for ax, (key, title, unit) in zip(grid.ravel()[4:], bars, strict=True):
+            values = [next(r[key] for r in rows if r["encoder"] == n) for n in encoders]
+            shown = [0.0 if v is None else v for v in values]
+            ax.barh(range(len(encoders)), shown, color=[tint[n] for n in encoders],
+                    edgecolor="#333333", linewidth=0.6)  # fmt: skip
+            for i, v in enumerate(values):
+                ax.text(shown[i], i, " undefined" if v is None else f" {v:.3g}", va="center",
+                        fontsize=8)  # fmt: skip
+            ax.set_xlim(0, 1.25 * max([*shown, 1e-9]))
+            ax.set_yticks(range(len(encoders)), [short(n) for n in encoders])
+            ax.invert_yaxis()
+            ax.set_title(title)
+            ax.set_xlabel(unit)
+            ax.grid(axis="y", visible=False)
+            arrays[key] = np.array([np.nan if v is None else v for v in values])
+        grid[0, 0].legend(fontsize=8)
+        fig.suptitle(f"Speed on {result['device']} in {result['dtype']}")
+    return [
+        FigureRecord(
+            "speed",
+            fig,
+            "Forward passes of images that are decoded already; three to warm up, then ten timed. "
+            "The peak is a large matrix product measured on this device just before.",
+            arrays,
+        )
+    ]

@@ -1,0 +1,179 @@
+"""Settings of the alignment commands: which encoder fits which LLM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoderlab.core.common_settings import (
+    BACKEND_HELP,
+    BACKENDS,
+    COMMON,
+    DEVICE_HELP,
+    DTYPE_HELP,
+    ENGINE_HELP,
+    ENGINES,
+    IMAGES_HELP,
+    WHERE,
+    WORKERS_HELP,
+    Common,
+)
+from encoderlab.core.settings import output_folder, setting
+
+EMBEDDED_ENCODERS = ["tiny-clip", "tiny-siglip", "tiny-dinov2"]
+EMBEDDED_LLMS = ["tiny-llama", "tiny-qwen"]
+ENCODERS_HELP = "vision encoders; untrained:NAME is NAME before training"
+DATA = "the data"
+FIGURES = "what is written"
+
+
+@dataclass
+class Encoders(Common):
+    """What the commands on vision encoders share."""
+
+    encoders: list[str] = setting(EMBEDDED_ENCODERS, ENCODERS_HELP, names="encoders")
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    svg: bool = setting(False, "write figures as .svg too", group=FIGURES)
+
+
+@dataclass
+class Alignment(Encoders):
+    """What the alignment commands share."""
+
+    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with", names="llms")
+    controls: bool = setting(
+        False, "add each encoder untrained, and with shuffled pairs: what chance looks like"
+    )
+    n_samples: int = setting(30, "samples per data type", least=1, group=DATA)
+    data_types: list[str] = setting([], "data types to use; empty: all that are there", group=DATA)
+    data_root: str | None = setting(
+        None,
+        "folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else the "
+        "built-in samples and more of their kind",
+        group=DATA,
+    )
+    features_dir: str | None = setting(
+        None, "folder that keeps features between runs; empty: outputs/features", group=WHERE
+    )
+    batch_size: int = setting(16, "samples at once", least=1, group=WHERE)
+
+
+@dataclass
+class Compare(Alignment):
+    """Compare encoders by CKA, neighbours, a ridge map and trained projectors into an LLM."""
+
+    epochs: int = setting(300, "training epochs of a projector", least=1)
+    output_dir: str = setting(output_folder("compare"), "folder for results", group=COMMON)
+
+
+@dataclass
+class MultiLlm(Alignment):
+    """Every encoder with every LLM, as heat maps."""
+
+    output_dir: str = setting(output_folder("multi-llm"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Coral(Alignment):
+    """CORAL distance, spectra and EAS (Enhanced Alignment Score) between encoders and LLMs."""
+
+    output_dir: str = setting(output_folder("coral"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Stream(Encoders):
+    """CKA and CORAL over any number of pairs, a shard at a time, on one machine or many."""
+
+    data: str = setting("", "pairs of image and caption: " + IMAGES_HELP, positional=True)
+    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with", names="llms")
+    img_root: str | None = setting(
+        None, "folder the image paths start from; empty: the CSV's", group=DATA
+    )
+    engine: str = setting("local", ENGINE_HELP, choices=ENGINES, group=WHERE)
+    workers: int = setting(0, WORKERS_HELP, least=0, group=WHERE, needs={"engine": ("ray",)})
+    features_dir: str | None = setting(
+        None, "folder that keeps features between runs; empty: outputs/features", group=WHERE
+    )
+    batch_size: int = setting(32, "samples at once", least=1, group=WHERE)
+    output_dir: str = setting(output_folder("stream"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Elas(Alignment):
+    """ELAS (Encoder-LLM Alignment Score) of every pair of encoder and LLM."""
+
+    epochs: int = setting(300, "training epochs of a projector", least=1)
+    output_dir: str = setting(output_folder("elas"), "folder for results", group=COMMON)
+
+
+@dataclass
+class E2e(Alignment):
+    """Which metric predicts retrieval through a trained projector, or scores of your own?"""
+
+    epochs: int = setting(300, "training epochs of a projector", least=1, needs={"scores": (None,)})
+    scores: str | None = setting(
+        None, "CSV of your benchmark results: columns encoder, llm, benchmark, score"
+    )
+    output_dir: str = setting(output_folder("e2e"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Layers(Alignment):
+    """Alignment of every layer of an encoder with every layer of an LLM."""
+
+    output_dir: str = setting(output_folder("layers"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Embedding(Alignment):
+    """Map the embedding spaces in two dimensions, and rotate them onto one another."""
+
+    method: str = setting("tsne", "how the map is made", choices=("tsne", "umap", "pca"))
+    output_dir: str = setting(output_folder("embedding"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Attention(Encoders):
+    """Lay attention, and agreement of patches with a text, over an image."""
+
+    image: str | None = setting(None, "image to look at; empty: a built-in chart")
+    text: str = setting("", "text to compare with; empty: the built-in chart's caption")
+    output_dir: str = setting(output_folder("attention"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Speed(Encoders):
+    """Latency, throughput, memory and share of the peak of each encoder."""
+
+    batch_sizes: list[int] = setting([1, 4, 8, 16, 32], "batch sizes to time", least=1)
+    backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)
+    output_dir: str = setting(output_folder("speed"), "folder for results", group=COMMON)
+
+
+@dataclass
+class All(Alignment):
+    """Run every alignment experiment on one set of features, and bind them into one report."""
+
+    controls: bool = setting(
+        True, "add each encoder untrained, and with shuffled pairs: what chance looks like"
+    )
+    epochs: int = setting(300, "training epochs of a projector", least=1)
+    method: str = setting(
+        "tsne", "how the maps of the spaces are made", choices=("tsne", "umap", "pca")
+    )
+    batch_sizes: list[int] = setting([1, 8, 32], "batch sizes to time", least=1)
+    output_dir: str = setting(output_folder("all"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Figures(Common):
+    """Draw the figures of a run again, such as at the size of a printed page."""
+
+    run: str = setting("", "folder with the run.json of a run", positional=True)
+    style: str = setting(
+        "paper", "paper: .pdf and .png, 7 inches wide at most; screen: .png",
+        choices=("paper", "screen"),
+    )  # fmt: skip
+    output_dir: str | None = setting(
+        None, "folder for the figures; empty: figures in the run's folder", group=COMMON
+    )

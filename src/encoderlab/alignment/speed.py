@@ -1,0 +1,258 @@
+"""How fast each encoder is, and how near to what the device could do. Orchestration only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.alignment.data import check_names
+from encoderlab.core.tables import Block, Table, as_text
+from encoderlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from encoderlab.encoders.backends.parity import ParityReport
+    from encoderlab.encoders.vision import VisionEncoder
+
+WARM_UPS, TIMED = 3, 10
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One encoder at one batch size.
+
+    Args:
+        latency_ms: mean, sd, p50 and p95 of a forward pass of the batch.
+        images_per_s: at the median.
+        peak_memory_mb: weights and what a pass needs above the idle process; None where the system
+            does not say.
+        gflop_per_image: multiplications and additions of the matrix products of one image.
+        peak_share: of the device's measured matrix product.
+        undefined: why there are no times, such as too little memory.
+        ran_in: the number format, and the backend where it is not torch.
+    """
+
+    encoder: str
+    batch_size: int
+    latency_ms: dict[str, float]
+    images_per_s: float | None
+    peak_memory_mb: float | None
+    gflop_per_image: float
+    peak_share: float | None
+    load_seconds: float
+    parameters: int
+    undefined: str | None = None
+    ran_in: str = "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class SpeedResult:
+    """Every encoder at every batch size, on this device."""
+
+    rows: tuple[Timed, ...]
+    device: str
+    dtype: str
+    peak_tflops: float
+    fingerprints: dict[str, str]
+    figures: tuple[dict[str, str], ...] = ()
+    parity: tuple[ParityReport, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            "rows": [row.to_json() for row in self.rows],
+            "device": self.device,
+            "dtype": self.dtype,
+            "peak_tflops": self.peak_tflops,
+            "fingerprints": self.fingerprints,
+            "figures": list(self.figures),
+            "parity": [one.to_json() for one in self.parity],
+        }
+
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        columns = (
+            "encoder", "batch", "ran in", "p50 ms", "p95 ms", "mean ± sd ms", "images/s", "of peak",
+            "memory MB", "GFLOP/image", "load s",
+        )  # fmt: skip
+        rows: list[tuple[str, ...]] = []
+        for row in self.rows:
+            if row.undefined:
+                said = (row.encoder, str(row.batch_size), row.ran_in, row.undefined)
+                rows.append((*said, *["-"] * 7))
+                continue
+            t = row.latency_ms
+            rows.append(
+                (
+                    row.encoder, str(row.batch_size), row.ran_in,
+                    f"{t['p50']:.1f}", f"{t['p95']:.1f}",
+                    f"{t['mean']:.1f} ± {t['sd']:.1f}", f"{row.images_per_s:,.0f}",
+                    f"{100 * (row.peak_share or 0):.0f} %",
+                    "-" if row.peak_memory_mb is None else f"{row.peak_memory_mb:,.0f}",
+                    f"{row.gflop_per_image:.3f}", f"{row.load_seconds:.2f}",
+                )
+            )  # fmt: skip
+        about = (
+            f"{self.device}, {self.dtype}; matrix peak measured now: {self.peak_tflops:.2f} "
+            f"TFLOP/s; {WARM_UPS} passes to warm up, {TIMED} timed"
+        )
+        return [Table(columns, tuple(rows)), about, *map(_parity_table, self.parity)]
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
+
+
+def run(
+    *,
+    out: Path | None = None,
+    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
+    batch_sizes: Sequence[int] = (1, 4, 8, 16, 32),
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "torch",
+    svg: bool = False,
+    seed: int = 0,
+) -> SpeedResult:
+    """Times each encoder on random pixels; writes the dashboard to `out` if given.
+
+    Raises:
+        MissingError: a model or the GPU is not there.
+        UsageError: an encoder twice, or a batch size that is not positive.
+    """
+    import gc
+
+    import torch
+
+    from encoderlab.alignment.plots import speed as plots
+    from encoderlab.core.progress import progress
+    from encoderlab.encoders.backends.contract import AUTO, TORCH
+    from encoderlab.encoders.hardware import matrix_peak
+    from encoderlab.encoders.loading import prepare_for_inference
+    from encoderlab.encoders.model_cache import without_cache
+    from encoderlab.encoders.vision import load_vision
+    from encoderlab.plots.style import save
+
+    check_names("encoder", encoders)
+    sizes = list(dict.fromkeys(batch_sizes))
+    if not sizes or min(sizes) < 1:
+        raise UsageError("batch sizes must be positive", got=list(batch_sizes))
+    torch.manual_seed(seed)
+    prepare_for_inference()
+    rows: list[Timed] = []
+    prints, where = {}, ("cpu", "float32")
+    peaks: dict[torch.dtype, float] = {}
+    reports: list[ParityReport] = []
+    encoder: VisionEncoder | None
+    for name in encoders if backend == AUTO else ():
+        # Chosen once, at the largest batch.
+        report = load_vision(name, device, dtype, backend=AUTO, batch_size=max(sizes)).report
+        assert report is not None
+        reports.append(report)
+    chosen = {one.encoder: one.chosen for one in reports}
+    with progress("timing encoders", total=len(encoders) * len(sizes), unit="batch size") as bar:
+        for name in encoders:
+            used = chosen.get(name, backend)
+            for size in sizes:
+                if size == sizes[0] or used != TORCH:
+                    # A backend is made ready for one size of batch.
+                    encoder = None
+                    started = time.perf_counter()
+                    with without_cache():
+                        encoder = load_vision(name, device, dtype, backend=used, batch_size=size)
+                    load_seconds = time.perf_counter() - started
+                    prints[name], where = encoder.fingerprint, encoder.where
+                    if encoder.dtype not in peaks:
+                        peaks[encoder.dtype] = matrix_peak(encoder.device, encoder.dtype)
+                    work = operations(encoder)
+                assert encoder is not None
+                rows.append(_time(encoder, size, work, peaks[encoder.dtype], load_seconds))
+                bar.advance()
+            del encoder
+            gc.collect()
+    peak = max(peaks.values(), default=0.0)
+    result = SpeedResult(tuple(rows), *where, peak / 1e12, prints, parity=tuple(reports))
+    if out is not None and any(row.undefined is None for row in rows):
+        result = replace(result, figures=save(plots.speed(result.to_json()), out, svg=svg))
+    return result
+
+
+def operations(encoder: VisionEncoder) -> float:
+    """Multiplications and additions in the matrix products of one image, as torch counts them."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    ready = encoder.preprocess.standardise(_pixels(encoder, 1).to(encoder.device))
+    # Fused attention kernels are not all counted; the plain one is. Nor are those of a backend.
+    with (
+        torch.inference_mode(),
+        encoder.eager_attention(),
+        FlopCounterMode(display=False) as counter,
+    ):
+        encoder.image_side()(ready.to(encoder.dtype))
+    return float(counter.get_total_flops())
+
+
+def _time(
+    encoder: VisionEncoder, size: int, work: float, peak: float, load_seconds: float
+) -> Timed:
+    import numpy as np
+    import torch
+
+    from encoderlab.encoders.hardware import PeakMemory, synchronize
+
+    weights = sum(p.numel() * p.element_size() for p in encoder.tower.parameters())
+    parameters = sum(p.numel() for p in encoder.tower.parameters())
+    common = (work / 1e9, load_seconds, parameters)
+    try:
+        pixels = _pixels(encoder, size)
+        with PeakMemory(encoder.device) as memory:
+            encoder.encode_pixels(pixels)
+            synchronize(encoder.device)
+        for _ in range(WARM_UPS - 1):
+            encoder.encode_pixels(pixels)
+        times = []
+        for _ in range(TIMED):
+            synchronize(encoder.device)
+            started = time.perf_counter()
+            encoder.encode_pixels(pixels)
+            synchronize(encoder.device)
+            times.append(time.perf_counter() - started)
+    except (torch.OutOfMemoryError, MemoryError):
+        return Timed(encoder.name, size, {}, None, None, common[0], None, *common[1:],
+                     undefined="out of memory", ran_in=encoder.ran_in)  # fmt: skip
+    ms = 1000 * np.array(times)
+    median = float(np.median(times))
+    latency = {
+        "mean": float(ms.mean()), "sd": float(ms.std(ddof=1)),
+        "p50": float(np.percentile(ms, 50)), "p95": float(np.percentile(ms, 95)),
+    }  # fmt: skip
+    # What a backend holds beside torch's weights nobody tells us.
+    unknown = memory.bytes is None or encoder.backend is not None
+    needed = None if unknown else (weights + (memory.bytes or 0)) / 1e6
+    return Timed(
+        encoder.name, size, latency, size / median, needed, common[0],
+        size * work / median / peak, *common[1:], ran_in=encoder.ran_in,
+    )  # fmt: skip
+
+
+def _parity_table(report: ParityReport) -> Table:
+    from encoderlab.encoders.backends.parity import COLUMNS
+
+    title = (
+        f"{report.encoder} on {report.device}, batches of {report.batch}: chosen {report.chosen}"
+    )
+    return Table(COLUMNS, tuple(row.cells() for row in report.rows), title)
+
+
+def _pixels(encoder: VisionEncoder, size: int) -> Any:
+    import torch
+
+    return torch.randint(0, 256, (size, 3, *encoder.preprocess.shape), dtype=torch.uint8)

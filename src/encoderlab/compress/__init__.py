@@ -1,1 +1,0 @@
-"""Fewer visual tokens, and what is lost: every method behind one contract."""

@@ -1,0 +1,1 @@
+"""Compress: train, evaluate and show visual token reduction."""

@@ -1,0 +1,314 @@
+"""What a method keeps, measured: reconstruction, distribution, re-injection, readout, loyalty.
+
+Every number is per image first, so that intervals and comparisons are paired over images. The
+tokens are those of one layer; nothing here draws or prints.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from encoderlab.compression.neighbour_agreement import max_sim, neighbour_agreement
+from encoderlab.compression.readout import Readout, read_out
+from encoderlab.compression.reinjection import Reinjection
+from encoderlab.compression.retention import PerImage, RetentionScale, share
+from encoderlab.compression.token_set import TokenSet
+from encoderlab.core.score import Score
+from encoderlab.losses.distribution import PROJECTIONS, sliced_wasserstein
+from encoderlab.metrics import cka
+from encoderlab.metrics.uncertainty import jackknife_interval
+from encoderlab.models.token_grid import Grid
+from encoderlab.patch_tokens.pooling import RandomInWindow
+from encoderlab.patch_tokens.reducer import CompressedTokens, TokenReducer
+from encoderlab.patch_tokens.statistics import norms, outliers
+
+NMSE = "squared error over the variance about the mean token; jackknife over images"
+DISTANCE = "sliced Wasserstein distance; delete-a-tenth jackknife over images"
+MEAN = "mean over images; jackknife over images"
+COMPRESS_BATCH = 128
+LOYALTY_IMAGES, SHOWN = 150, 4
+PARTS, ROUGH = 10, 16
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One method at one budget.
+
+    Args:
+        per_image: task -> score of every image, mean over the seeds of a random method.
+        kept: task -> kept share of what there is between floor and full.
+        distance: sliced Wasserstein between the compressed tokens and real ones, standardised; its
+            interval leaves out a tenth of the images at a time.
+        without_parts: error and distance without an image, or a tenth of them.
+        milliseconds: of compressing one image, on the machine at hand.
+        reading: task -> accuracy of a head on the compressed tokens.
+        error_map: squared error of every token.
+        decoded: the rebuilt tokens of the first images.
+    """
+
+    method: str
+    budget: Grid
+    tokens: int
+    nmse: Score
+    nmse_without_outliers: Score
+    cosine: Score
+    distance: Score
+    norm_ratio: float
+    milliseconds: float
+    operations: float
+    per_image: Mapping[str, PerImage] = field(repr=False)
+    kept: Mapping[str, Score]
+    reading: Mapping[str, Score]
+    neighbours: Score | None
+    cka: Score | None
+    without_parts: Mapping[str, np.ndarray] = field(repr=False)
+    error_map: Float[Tensor, "b n"] = field(repr=False)
+    decoded: Float[Tensor, "few n c"] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ReadingTask:
+    """Labelled pictures for the heads; `parts` names groups of test pictures, such as a height."""
+
+    name: str
+    train: TokenSet
+    labels: Int[Tensor, " n"]
+    test: TokenSet
+    test_labels: Int[Tensor, " m"]
+    classes: int
+    parts: Mapping[str, slice]
+
+    def read(self, train: Tensor, test: Tensor) -> Readout:
+        """What the heads read from tokens of the two halves."""
+        return read_out(train, self.labels, test, self.test_labels, self.classes)
+
+
+class Bench:
+    """The measured images, their two ends, and everything that a method is asked.
+
+    Args:
+        fit: tokens of other images, for the mean token and the spread of channels.
+        reinjection: the rest of the encoder; None where its family cannot.
+        reading: tasks for the heads.
+    """
+
+    def __init__(
+        self,
+        measured: TokenSet,
+        fit: TokenSet,
+        grid: Grid,
+        reinjection: Reinjection | None = None,
+        reading: Sequence[ReadingTask] = (),
+        loyalty: bool = True,
+    ) -> None:
+        self.measured, self.fit, self.grid = measured, fit, grid
+        self.reinjection, self.reading = reinjection, reading
+        self.mean, self.spread = fit.mean_token, fit.tokens.std(dim=(0, 1)).clamp_min(1e-6)
+        tokens = measured.tokens
+        length = norms(tokens.unflatten(1, grid))
+        self.inliers = ~outliers(length).flatten(1)
+        self._variance = (tokens - self.mean).double().square().sum(dim=-1)
+        self.scales: dict[str, RetentionScale] = {}
+        if reinjection is not None:
+            full = reinjection.scores(tokens)
+            floor = reinjection.scores(self.mean.expand_as(tokens))
+            self.scales = {task: RetentionScale(full[task], floor[task]) for task in full}
+        self.reading_scales = {
+            part: RetentionScale(full, floor)
+            for task in reading
+            for part, full, floor in _ends_of_reading(task)
+        }
+        self._similar: Tensor | None = None
+        self._gram: cka.Gram | None = None
+        if loyalty:
+            few = tokens[:LOYALTY_IMAGES]
+            self._similar = max_sim(few, few, self.mean)
+            self._gram = cka.Gram.of(few.flatten(1).numpy())
+        self._draws = [RandomInWindow(seed) for seed in (101, 102)]
+        self._floors: dict[Grid, float] = {}
+
+    def floor_of_distribution(self, budget: Grid) -> float:
+        """Sliced Wasserstein of two draws of one real token per window."""
+        if budget not in self._floors:
+            one, other = (
+                method.compress(self.measured.tokens, self.grid, budget).tokens
+                for method in self._draws
+            )
+            self._floors[budget] = self._apart(one, other)
+        return self._floors[budget]
+
+    def measure(self, name: str, methods: Sequence[TokenReducer], budget: Grid) -> Measurement:
+        """One method, or the seeds of a random one, at one budget.
+
+        Raises:
+            UsageError: the method cannot give the budget, or lacks an input.
+        """
+        rows = [self._measure(name, methods[0], budget, self._reads(methods[0], budget))]
+        # The heads have seeds of their own: they read the first draw of a random method.
+        rows += [self._measure(name, one, budget, rows[0].per_image) for one in methods[1:]]
+        if len(rows) == 1:
+            return rows[0]
+        return self._mean_of(rows)
+
+    def _reads(self, method: TokenReducer, budget: Grid) -> dict[str, PerImage]:
+        """What the heads read of the method's tokens."""
+        hits: dict[str, PerImage] = {}
+        for task in self.reading:
+            found = task.read(
+                self._tokens_of(method, task.train, budget),
+                self._tokens_of(method, task.test, budget),
+            )
+            hits |= {part: found.hits[rows] for part, rows in task.parts.items()}
+        return hits
+
+    def _measure(
+        self, name: str, method: TokenReducer, budget: Grid, read: Mapping[str, PerImage]
+    ) -> Measurement:
+        tokens = self.measured.tokens
+        kept, decoded, milliseconds = self._compressed(method, budget)
+        error = (decoded - tokens).double().square().sum(dim=-1)
+        cosine = F.cosine_similarity(decoded, tokens, dim=-1).double().mean(dim=1).numpy()
+        per_image: dict[str, PerImage] = {
+            "error": error.sum(dim=1).numpy(),
+            "error_without_outliers": (error * self.inliers).sum(dim=1).numpy(),
+            "cosine": cosine,
+        }
+        if self.reinjection is not None:
+            per_image |= self.reinjection.scores(decoded)
+        per_image |= {part: read[part] for part in self.reading_scales}
+        neighbours, similar = None, None
+        if self._similar is not None and self._gram is not None:
+            few = kept.tokens[:LOYALTY_IMAGES]
+            per_image["neighbours"] = neighbour_agreement(
+                self._similar, max_sim(few, few, self.mean)
+            )
+            gram = cka.Gram.of(decoded[:LOYALTY_IMAGES].flatten(1).numpy())
+            similar = cka.score(self._gram, gram)
+            neighbours = _mean(per_image["neighbours"])
+        one = self.measured.part(slice(1))
+        with FlopCounterMode(display=False) as counter:
+            method.compress(one.tokens, self.grid, budget, one.side)
+        return self._row(
+            name, budget, per_image, self._distances(kept.tokens, self._real(budget)),
+            float(kept.tokens.norm(dim=-1).mean() / tokens.norm(dim=-1).mean()),
+            milliseconds, float(counter.get_total_flops()), neighbours, similar, error,
+            decoded[:SHOWN],
+        )  # fmt: skip
+
+    def _row(
+        self, name, budget, per_image, apart, ratio, milliseconds, operations, neighbours, similar,
+        error_map, decoded,
+    ) -> Measurement:  # fmt: skip
+        variance = self._variance
+        error, whole = per_image["error"], variance.sum(dim=1).numpy()
+        value, parts = apart[0], apart[1:]
+        low, high = jackknife_interval(value, parts) or (None, None)
+        return Measurement(
+            name, budget, budget[0] * budget[1],
+            share(error, whole, NMSE),
+            share(
+                per_image["error_without_outliers"],
+                (variance * self.inliers).sum(dim=1).numpy(), NMSE + "; without outlier tokens",
+            ),
+            _mean(per_image["cosine"]),
+            Score(float(value), low, high, None, len(error), DISTANCE), ratio, milliseconds,
+            operations, per_image,
+            {task: scale.kept(per_image[task]) for task, scale in self.scales.items()},
+            {part: _mean(per_image[part]) for part in self.reading_scales},
+            neighbours, similar,
+            {"error": (error.sum() - error) / (whole.sum() - whole), "distance": parts},
+            error_map.float(), decoded,
+        )  # fmt: skip
+
+    def _mean_of(self, rows: Sequence[Measurement]) -> Measurement:
+        """Several seeds as one row: every image's scores are the mean over them."""
+        first = rows[0]
+        per_image = {
+            name: np.mean([row.per_image[name] for row in rows], axis=0) for name in first.per_image
+        }
+
+        def mean(name: str) -> float:
+            return float(np.mean([getattr(row, name) for row in rows]))
+
+        return self._row(
+            first.method, first.budget, per_image,
+            np.mean(
+                [[float(row.distance), *row.without_parts["distance"]] for row in rows], axis=0
+            ),
+            mean("norm_ratio"),
+            mean("milliseconds"), mean("operations"),
+            _mean(per_image["neighbours"]) if "neighbours" in per_image else None,
+            first.cka, torch.stack([row.error_map for row in rows]).mean(dim=0), first.decoded,
+        )  # fmt: skip
+
+    def _compressed(
+        self, method: TokenReducer, budget: Grid
+    ) -> tuple[CompressedTokens, Float[Tensor, "b n c"], float]:
+        """All images compressed and decoded, some at a time, and the time of one."""
+        parts, decoded, seconds = [], [], 0.0
+        for start in range(0, len(self.measured), COMPRESS_BATCH):
+            some = self.measured.part(slice(start, start + COMPRESS_BATCH))
+            clock = time.perf_counter()
+            kept = method.compress(some.tokens, self.grid, budget, some.side)
+            seconds += time.perf_counter() - clock
+            parts.append(kept)
+            decoded.append(method.decode(kept, self.grid))
+        joined = {
+            name: torch.cat([getattr(one, name) for one in parts])
+            for name in ("tokens", "positions", "sizes", "assignment")
+        }
+        whole = CompressedTokens(**joined, grid=parts[0].grid)
+        return whole, torch.cat(decoded), 1000 * seconds / len(self.measured)
+
+    def _tokens_of(
+        self, method: TokenReducer, of: TokenSet, budget: Grid
+    ) -> Float[Tensor, "b k c"]:
+        return method.compress(of.tokens, self.grid, budget, of.side).tokens
+
+    def _real(self, budget: Grid) -> Float[Tensor, "b k c"]:
+        return self._draws[0].compress(self.measured.tokens, self.grid, budget).tokens
+
+    def _distances(
+        self, kept: Float[Tensor, "b k c"], real: Float[Tensor, "b k c"]
+    ) -> Float[np.ndarray, " parts"]:
+        """The distance of all images, then without each tenth of them; fewer directions tell how
+        much it varies, and are brought to the level of the whole."""
+        value = self._apart(kept, real)
+        rough = self._apart(kept, real, ROUGH)
+        tenth = torch.arange(len(kept)) * PARTS // len(kept)
+        without = [
+            self._apart(kept[tenth != part], real[tenth != part], ROUGH) for part in range(PARTS)
+        ]
+        return np.array([value, *(value + one - rough for one in without)])
+
+    def _apart(
+        self,
+        one: Float[Tensor, "b k c"],
+        other: Float[Tensor, "b k c"],
+        projections: int = PROJECTIONS,
+    ) -> float:
+        generator = torch.Generator().manual_seed(0)
+        a, b = (((x - self.mean) / self.spread).flatten(0, 1) for x in (one, other))
+        return float(sliced_wasserstein(a, b, projections, generator))
+
+
+def _ends_of_reading(task: ReadingTask) -> list[tuple[str, PerImage, PerImage]]:
+    """What the heads read from all tokens, and from the image's mean token alone."""
+    full = task.read(task.train.tokens, task.test.tokens).hits
+    floor = task.read(
+        task.train.tokens.mean(dim=1, keepdim=True), task.test.tokens.mean(dim=1, keepdim=True)
+    ).hits
+    return [(part, full[rows], floor[rows]) for part, rows in task.parts.items()]
+
+
+def _mean(values: PerImage) -> Score:
+    return share(values, np.ones(len(values)), MEAN)

@@ -1,0 +1,427 @@
+"""Train a compressor of visual tokens, measure every method, or show one image. Orchestration only.
+
+Measuring and showing have files of their own, `compress_evaluation` and `compress_picture`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.compression.settings import (
+    Compress,
+    CompressData,
+    CompressEvaluation,
+    CompressLoss,
+    CompressModel,
+    CompressPicture,
+    CompressTraining,
+    CompressWatch,
+    Hardware,
+)
+from encoderlab.core.distributed import rank_info
+from encoderlab.core.progress import note
+from encoderlab.core.settings import check_effect
+from encoderlab.core.skipped import (
+    SkippedImages,
+    as_records,
+    as_text_lines,
+    as_warnings,
+    skipped_images,
+)
+from encoderlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from encoderlab.compression.evaluate import CompressEvaluationResult
+    from encoderlab.compression.show import CompressPictureResult
+    from encoderlab.compression.token_source import TokenSource
+    from encoderlab.data.sample import Sample, Skipped
+    from encoderlab.encoders.vision import VisionEncoder
+
+SYNTHETIC = "synthetic"
+HELD_OUT, VALIDATION = 0.1, 512
+
+
+@dataclass(frozen=True)
+class CompressResult:
+    """What a training run of a compressor ended with.
+
+    Args:
+        validation: of the best epoch, on held-out images.
+        checks: what the critic showed before training.
+        int8_error: normalised error of storing tokens in a byte per channel, if they are.
+    """
+
+    folder: str
+    compressor: str
+    encoder: str
+    fingerprint: str
+    layer: int
+    grid: tuple[int, int]
+    budgets: tuple[tuple[int, int], ...]
+    parameters: int
+    device: str
+    dtype: str
+    precision: str
+    train_images: int
+    val_images: int
+    steps: int
+    best_epoch: int
+    validation: dict[str, float]
+    bounds: dict[str, float]
+    checks: dict[str, float]
+    history: tuple[dict[str, float], ...]
+    seconds: float
+    images_per_second: float
+    int8_error: float | None = None
+    skipped: SkippedImages = ()
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {**dataclasses.asdict(self), "skipped": as_records(self.skipped)}
+
+    def to_text(self) -> str:
+        """The few lines that the terminal shows."""
+        found = self.validation
+        grids = ", ".join(f"{h} x {w}" for h, w in self.budgets)
+        lines = [
+            f"{self.encoder}, layer {self.layer}: {self.grid[0]} x {self.grid[1]} tokens to "
+            f"{grids}",
+            f"trained {self.parameters / 1e6:.2f} M parameters on {self.train_images:,} images: "
+            f"{self.steps:,} steps, {self.seconds:.0f} s, {self.images_per_second:.0f} images/s",
+            f"best epoch {self.best_epoch} on {self.val_images:,} held-out images:",
+            f"  normalised error     {found['nmse']:.4f}   (0 lossless, 1 the mean token)",
+        ]
+        words = {"average": "average pooling", "block_pca": "block-PCA, the best linear map"}
+        lines += [f"    {words[name]:<32}{value:.4f}" for name, value in self.bounds.items()]
+        lines += [
+            f"  cosine               {found['cosine']:.4f}",
+            f"  sliced Wasserstein   {found['sliced_wasserstein']:.4f}   "
+            f"(two draws of real tokens: {found['sliced_wasserstein_floor']:.4f})",
+        ]
+        if self.int8_error is not None:
+            lines.append(
+                f"  tokens stored in a byte per channel: normalised error {self.int8_error:.2g}"
+            )
+        lines += [f"! {one}" for one in self.warnings]
+        lines += as_text_lines(self.skipped)
+        lines.append(f"compressor: {self.compressor}")
+        lines.append(
+            f"next: encoderlab compress evaluate --model {quote(self.encoder)} "
+            f"--compressors {quote(self.compressor)}"
+        )
+        return "\n".join(lines)
+
+
+def run(
+    *,
+    out: Path | None = None,
+    action: str = "train",
+    model: CompressModel | str = CompressModel(),  # noqa: B008
+    training: CompressTraining = CompressTraining(),  # noqa: B008
+    loss: CompressLoss = CompressLoss(),  # noqa: B008
+    data: CompressData | Sequence[str] = CompressData(),  # noqa: B008
+    hardware: Hardware = Hardware(),  # noqa: B008
+    experiment: CompressWatch = CompressWatch(),  # noqa: B008
+    evaluation: CompressEvaluation = CompressEvaluation(),  # noqa: B008
+    picture: CompressPicture = CompressPicture(),  # noqa: B008
+    seed: int = 0,
+) -> CompressResult | CompressEvaluationResult | CompressPictureResult:
+    """Trains a compressor (action "train"), measures every method ("evaluate"), or compresses one
+    image ("show").
+
+    Args:
+        model, data: the settings' groups, or plainly a name and sources of images.
+
+    Raises:
+        UsageError: a value, a shape or the data is wrong, or a setting was given for nothing.
+        MissingError: images, a model or a GPU are not there.
+        WorkError: the run diverged, or the disk is full.
+    """
+    if isinstance(model, str):
+        model = CompressModel(model)
+    if not isinstance(data, CompressData):
+        data = CompressData(images=list(data))
+    check_effect(
+        Compress(
+            action=action, model=model, training=training, loss=loss, data=data,
+            hardware=hardware, experiment=experiment, evaluation=evaluation, picture=picture,
+        )
+    )  # fmt: skip
+    if action != "train" and rank_info().world > 1:
+        raise UsageError(
+            f"compress {action} is done by one process",
+            got=f"{rank_info().world} processes, started by {rank_info().launcher}",
+            want="the command by itself",
+        )
+    if action == "evaluate":
+        from encoderlab.compression.evaluate import evaluate
+
+        return evaluate(
+            out=out, model=model, data=data, hardware=hardware, settings=evaluation, seed=seed
+        )
+    if action == "show":
+        from encoderlab.compression.show import show
+
+        return show(out=out, model=model, hardware=hardware, picture=picture, settings=evaluation)
+    return train(
+        out=out, model=model, training=training, loss=loss, data=data, hardware=hardware,
+        watch=experiment, seed=seed,
+    )  # fmt: skip
+
+
+def train(
+    *,
+    out: Path | None,
+    model: CompressModel,
+    training: CompressTraining,
+    loss: CompressLoss,
+    data: CompressData,
+    hardware: Hardware,
+    watch: CompressWatch,
+    seed: int,
+) -> CompressResult:
+    """Reads or computes the tokens, trains, and keeps the best epoch as a compressor."""
+    from encoderlab.compression import plots as plots
+    from encoderlab.compression.compressor import Compressor
+    from encoderlab.compression.trainer import NAMES, CompressorTrainer, Recipe
+    from encoderlab.core.score import caveats
+    from encoderlab.encoders.layers import layer_numbers
+    from encoderlab.encoders.vision import load_vision
+    from encoderlab.models.token_compressor import AutoencoderShape
+    from encoderlab.models.token_grid import check_grids
+    from encoderlab.plots.style import save
+    from encoderlab.training.collectives import (
+        check_same,
+        deferred,
+        from_rank0,
+        on_all_ranks,
+    )
+    from encoderlab.training.devices import make_fabric
+    from encoderlab.training.loggers import make_logger
+    from encoderlab.training.resuming import checkpoint_to_resume, finished_run
+
+    folder = Path("outputs/compress") if out is None else out
+    recipe = Recipe(
+        epochs=training.epochs, batch_size=training.batch_size, lr=training.lr,
+        critic_lr=training.critic_lr, n_critic=training.n_critic, lambda_gp=training.lambda_gp,
+        wgan_weight=training.wgan_weight, ae_weight=training.ae_weight,
+        distribution=loss.distribution, balance=training.balance,
+        start=model.compressor.start, standardise=training.standardise,
+        grad_clip=training.grad_clip, seed=seed,
+    )  # fmt: skip
+    resumed = deferred(checkpoint_to_resume, training.resume, NAMES)
+    images = deferred(images_of, data)
+    fabric = make_fabric(
+        device_of(hardware), hardware.devices, hardware.strategy, hardware.precision
+    )
+    start = on_all_ranks(fabric, resumed)
+    # Each process has its own device, and its share of the images to encode.
+    where = fabric.device
+    encoder = on_all_ranks(
+        fabric, load_vision, model.name,
+        where.type if where.index is None else str(where), hardware.dtype,
+    )  # fmt: skip
+
+    def fitted() -> tuple[int, AutoencoderShape]:
+        (layer,) = layer_numbers([model.layer], encoder.n_layers)
+        sides = (model.compressor.output_grid_size, *model.compressor.nested)
+        shape = AutoencoderShape(
+            encoder.width, encoder.grid, tuple((side, side) for side in dict.fromkeys(sides)),
+            model.compressor.width, model.compressor.decoder,
+        )  # fmt: skip
+        for budget in shape.budgets:
+            check_grids(shape.grid, budget)
+        return layer, shape
+
+    layer, shape = on_all_ranks(fabric, fitted)
+    samples, val_samples, not_images = on_all_ranks(fabric, images)
+    logger = on_all_ranks(
+        fabric, make_logger,
+        "wandb" if watch.use_wandb else "tensorboard", folder, watch.wandb_project,
+    )  # fmt: skip
+    tokens, skipped = on_all_ranks(fabric, tokens_of, encoder, samples, layer, data)
+    val, also_skipped = on_all_ranks(fabric, tokens_of, encoder, val_samples, layer, data)
+    check_same(fabric, "images", f"{len(tokens)} + {len(val)} of {encoder.fingerprint}")
+    on_all_ranks(fabric, _check_enough, tokens, val)
+    note(f"validation: {len(val):,} images")
+    doubtful = caveats(len(val), {}, "validation")
+    for warning in doubtful:
+        note(f"warning: {warning}")
+    about = {
+        "encoder": encoder.name, "fingerprint": encoder.fingerprint, "layer": layer,
+        "dtype": encoder.where[1], "cache": data.cache,
+    }  # fmt: skip
+    trainer = on_all_ranks(
+        fabric, CompressorTrainer, shape, tokens, val, recipe, fabric, folder,
+        about=about, save_every=training.save_every_steps, logger=logger,
+    )  # fmt: skip
+    if start is not None:
+        on_all_ranks(fabric, trainer.resume, start)
+        note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
+        if trainer.finished:
+            note(finished_run(trainer.step, recipe.epochs))
+    done = trainer.run()
+    row = next(one for one in done.history if one["epoch"] == done.best_epoch)
+    validation = {k.removeprefix("val/"): v for k, v in row.items() if k.startswith("val/")}
+    exported = folder / "compressor"
+
+    def keep() -> tuple[dict[str, str], ...]:
+        best = Compressor.from_checkpoint(folder / "checkpoints" / "best_model.pt")
+        best.save_pretrained(exported)
+        return () if out is None else save([plots.curves(done.history, done.best_epoch)], out)
+
+    figures = from_rank0(fabric, keep)
+    left = skipped_images([*not_images, *skipped, *also_skipped])
+    return CompressResult(
+        str(folder), str(exported), encoder.name, encoder.fingerprint, layer, encoder.grid,
+        shape.budgets, sum(p.numel() for p in trainer.model.parameters()),
+        str(fabric.device), encoder.where[1], str(fabric._precision.precision),
+        len(tokens), len(val), done.step, done.best_epoch, validation,
+        _bounds(tokens, val, trainer.model.shape.grid, shape.budgets[0], trainer.model.scale.mean),
+        done.checks, done.history, done.seconds, done.images_per_second,
+        _int8_error(encoder, val_samples, layer) if data.cache == "int8" else None,
+        left, figures, 
+        (
+            *doubtful, *trainer.warnings,
+            *_learnt(done.best_epoch, len(tokens), done.step, trainer.began), *as_warnings(left),
+        ),
+    )  # fmt: skip
+
+
+def _learnt(
+    best_epoch: int, images: int, steps: int, began: Mapping[tuple[int, int], str]
+) -> tuple[str, ...]:
+    """A warning where no epoch was better than what the training starts from."""
+    if best_epoch or not steps:
+        return ()
+    kinds = set(began.values())
+    start = kinds.pop() if len(kinds) == 1 else ", ".join(
+        f"{kind} for {h} x {w}" for (h, w), kind in began.items()
+    )  # fmt: skip
+    return (
+        f"no epoch was better than the start ({start}): {images:,} images in {steps:,} steps teach "
+        "little; more images, or more of training.epochs",
+    )
+
+
+def _check_enough(tokens: TokenSource, val: TokenSource) -> None:
+    for name, source in (("train", tokens), ("validate", val)):
+        if len(source) < 2:
+            raise UsageError(
+                f"too few readable images to {name} on", got=len(source), want="at least 2"
+            )
+
+
+def images_of(data: CompressData) -> tuple[list[Sample], list[Sample], list[Skipped]]:
+    """The samples to train on, those held out, and what the sources hold that cannot be used.
+
+    Raises:
+        MissingError, UsageError: they are not there, or cannot be read.
+    """
+    from encoderlab.data.read import read_samples, split_by_image
+
+    if data.images and data.imagenet_root:
+        raise UsageError(
+            "two sources of images",
+            got=f"data.images={data.images} and data.imagenet_root={data.imagenet_root}",
+            want="one of them",
+        )
+    if data.imagenet_root:
+        root = Path(data.imagenet_root).expanduser()
+        if (root / "train").is_dir() and (root / "val").is_dir():
+            apart = read_samples(root / "train"), read_samples(root / "val")
+            return *apart, [one for part in apart for one in part.skipped]
+        found = read_samples(root)
+        return *split_by_image(found, HELD_OUT), found.skipped
+    if not data.images:
+        note(f"images: {data.n_samples:,} of the synthetic world (none were named)")
+    train: list[Sample] = []
+    val: list[Sample] = []
+    skipped: list[Skipped] = []
+    for source in data.images or [SYNTHETIC]:
+        if source == SYNTHETIC:
+            kept, out = _synthetic(data.n_samples)
+        else:
+            found = read_samples(source, data.img_root)
+            skipped += found.skipped
+            kept, out = split_by_image(found, HELD_OUT)
+        train, val = [*train, *kept], [*val, *out]
+    return train, val, skipped
+
+
+def _synthetic(count: int) -> tuple[list[Sample], list[Sample]]:
+    from encoderlab.data.synthetic import generate
+    from encoderlab.data.synthetic.world import SPLIT_SIZE
+
+    # From the far end of the training split: the test split is for `evaluate`.
+    held_out = max(2, min(VALIDATION, count // 8))
+    return (
+        [generate(i).to_sample() for i in range(count)],
+        [generate(SPLIT_SIZE - 1 - i).to_sample() for i in range(held_out)],
+    )
+
+
+def tokens_of(
+    encoder: VisionEncoder, samples: list[Sample], layer: int, data: CompressData
+) -> tuple[TokenSource, list[Any]]:
+    """The tokens of samples as a source, and the images that are left out.
+
+    Raises:
+        WorkError: they would not fit on the disk.
+    """
+    from encoderlab.compression.token_source import FreshTokens, StoredTokens
+    from encoderlab.feature_store.disk_estimate import check_room
+    from encoderlab.feature_store.extract import extract_images
+
+    if data.cache == "off":
+        fresh = FreshTokens(encoder, samples, layer)
+        return fresh, fresh.skipped
+    kind = f"patches@{layer}" + (":int8" if data.cache == "int8" else "")
+    check_room(encoder, len(samples), data.store, kind)
+    found = extract_images(encoder, samples, data.store, what=[kind])
+    return StoredTokens(found, kind), found.skipped
+
+
+def _bounds(
+    train: TokenSource, val: TokenSource, grid: tuple[int, int], budget: tuple[int, int], mean: Any
+) -> dict[str, float]:
+    """The error of the closed forms at the first budget, on the same held-out tokens."""
+    from encoderlab.compression.token_source import first_tokens
+    from encoderlab.compression.trainer import FIT_IMAGES, VALIDATED
+    from encoderlab.models.token_grid import divides
+    from encoderlab.patch_tokens.linear import BlockPCA
+    from encoderlab.patch_tokens.pooling import AveragePooling
+    from encoderlab.patch_tokens.reducer import normalised_error
+
+    tokens, mean = first_tokens(val, VALIDATED), mean.cpu()
+    methods: dict[str, Any] = {"average": AveragePooling()}
+    if divides(grid, budget):
+        methods["block_pca"] = BlockPCA().fit(first_tokens(train, FIT_IMAGES), grid, budget)
+    return {
+        name: normalised_error(
+            tokens, method.decode(method.compress(tokens, grid, budget), grid), mean
+        )
+        for name, method in methods.items()
+    }
+
+
+def _int8_error(encoder: VisionEncoder, samples: list[Sample], layer: int) -> float:
+    from encoderlab.compression.token_source import FreshTokens
+    from encoderlab.feature_store.quantise import from_int8, to_int8
+    from encoderlab.patch_tokens.reducer import normalised_error
+
+    source = FreshTokens(encoder, samples[:32], layer)
+    tokens = source.batch(range(len(source))).float()
+    return normalised_error(tokens, from_int8(to_int8(tokens)))
+
+
+def device_of(hardware: Hardware) -> str:
+    """The device by name, from the two settings that name it."""
+    return hardware.device if hardware.cuda_device is None else f"cuda:{hardware.cuda_device}"

@@ -1,0 +1,201 @@
+"""Any method between the vision tower and the projector of a transformers LLaVA.
+
+    with compressed_vision(model, Compressor.from_pretrained(FOLDER), 36) as vision:
+        inputs = vision.fit(processor(images=image, text=question, return_tensors="pt"))
+        answer = model.generate(**inputs)
+
+Hooks on modules, which go when the block ends; nothing of the model is replaced. b images, n
+tokens, c channels, r rows of text, t their length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from encoderlab.errors import UsageError
+from encoderlab.models.token_grid import Grid
+from encoderlab.patch_tokens.reducer import CompressedTokens, SideInputs, TokenReducer
+
+# Vision towers that can stand under a LLaVA -> tokens before the patches.
+TOWERS = {"clip_vision_model": 1, "siglip_vision_model": 0}
+# Which tokens the projector is given, by `vision_feature_select_strategy` -> first ones left out.
+LEFT_OUT = {"default": 1, "full": 0}
+# Label of a place that no loss counts.
+IGNORED = -100
+
+
+class CompressedVision:
+    """A LLaVA whose image tokens are compressed.
+
+    Args:
+        model: a `LlavaForConditionalGeneration` with a CLIP or SigLIP tower.
+        budget: tokens per image, or their grid.
+
+    `last` is what the method gave for the latest images: tokens, positions, sizes.
+
+    Raises:
+        UsageError: another kind of model, or a method or budget that cannot be had there.
+    """
+
+    def __init__(self, model: Any, method: TokenReducer, budget: int | Grid) -> None:
+        config: Any = getattr(model, "config", None)
+        if getattr(config, "model_type", None) != "llava":
+            # LLaVA-NeXT, LLaVA-OneVision and Video-LLaVA have several grids for an image.
+            raise UsageError(
+                "this kind of model cannot be compressed",
+                got=type(model).__name__,
+                want="a LlavaForConditionalGeneration (LLaVA 1.5 and its like)",
+            )
+        vision, strategy = config.vision_config, config.vision_feature_select_strategy
+        if vision.model_type not in TOWERS:
+            raise UsageError(
+                "tokens of this vision tower cannot be compressed",
+                got=vision.model_type,
+                want=" or ".join(TOWERS),
+            )
+        if not isinstance(config.vision_feature_layer, int):
+            raise UsageError(
+                "tokens of several layers at once cannot be compressed",
+                got=f"vision_feature_layer={config.vision_feature_layer}",
+                want="one layer",
+            )
+        special = TOWERS[vision.model_type]
+        if LEFT_OUT.get(strategy) != special:
+            raise UsageError(
+                f"{'CLS is among' if special else 'the first patch is not among'} the image tokens",
+                got=f"vision_feature_select_strategy={strategy} for a {vision.model_type}",
+                want="default, which leaves CLS out" if special else "full: there is no CLS",
+            )
+        if "pixels" in method.needs:
+            raise UsageError(
+                f"{method.name} runs the encoder again, so it cannot stand behind it",
+                want="a smaller image for the processor instead",
+            )
+        lacking = set(method.needs) - ({"attention"} if special else set())
+        if lacking:
+            raise UsageError(
+                f"{method.name} needs what this vision tower does not give",
+                got=f"{', '.join(sorted(lacking))} of a {vision.model_type}",
+                want="a method of tokens alone, such as average, kmeans or tome",
+            )
+        self.model, self.inner, self.method = model, getattr(model, "model", model), method
+        side = vision.image_size // vision.patch_size
+        self.grid: Grid = (side, side)
+        self.budget = budget
+        height, width = method.exact(self.grid, budget)
+        self.count = height * width
+        self.last: CompressedTokens | None = None
+        self._cls_attention: Tensor | None = None
+
+    def attach(self) -> list[Any]:
+        """The hooks; `remove()` takes each away."""
+        hooks = [self.inner.multi_modal_projector.register_forward_pre_hook(self._compress)]
+        if "attention" in self.method.needs:
+            layer = self.model.config.vision_feature_layer
+            tower = getattr(self.inner.vision_tower, "vision_model", self.inner.vision_tower)
+            blocks = tower.encoder.layers
+            # Hidden state k is what leaves block k, so -2 leaves the last but one.
+            number = layer if layer >= 0 else len(blocks) + 1 + layer
+            if number < 1:
+                raise UsageError(
+                    "no block has attended before the first layer",
+                    got=f"vision_feature_layer={layer}",
+                )
+            hooks.append(
+                blocks[number - 1].self_attn.register_forward_pre_hook(
+                    self._attend, with_kwargs=True
+                )
+            )
+        return hooks
+
+    def fit(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs of a processor with as many placeholders per image as tokens are kept: every
+        (r, t) tensor loses the same columns, rows that are shorter then are padded on the left.
+
+        Padding is the padding token in `input_ids`, -100 in `labels` (no loss counts it), 0
+        elsewhere. `position_ids`, where they are given, count the tokens that are left.
+
+        Raises:
+            UsageError: placeholders that are no multiple of the tokens of an image.
+        """
+        ids: Tensor = inputs["input_ids"]
+        is_image = ids == self.model.config.image_token_id
+        whole = self.grid[0] * self.grid[1]
+        kept = torch.ones_like(is_image)
+        for row, mask in enumerate(is_image):
+            places = mask.nonzero().flatten()
+            if len(places) % whole:
+                raise UsageError(
+                    "the placeholders are not those of whole images",
+                    got=f"{len(places)} in row {row}",
+                    want=f"a multiple of {whole}, as the processor makes them",
+                )
+            kept[row, places[torch.arange(len(places)) % whole >= self.count]] = False
+        attended = inputs.get("attention_mask")
+        attended = torch.ones_like(ids) if attended is None else attended
+        length = int(kept.sum(dim=1).max())
+        found = dict(inputs, attention_mask=attended)
+        fillers = {"input_ids": self._padding, "labels": IGNORED}
+        for name, value in found.items():
+            if isinstance(value, Tensor) and value.shape == ids.shape:
+                filler = fillers.get(name, 0)
+                found[name] = torch.stack(
+                    [
+                        torch.cat([row.new_full((length - int(k.sum()),), filler), row[k]])
+                        for row, k in zip(value, kept, strict=True)
+                    ]
+                )
+        if found.get("position_ids") is not None:
+            found["position_ids"] = (found["attention_mask"].cumsum(dim=1) - 1).clamp_min(0)
+        return found
+
+    @property
+    def _padding(self) -> int:
+        """The padding token: of the language model, else of the whole model, else any."""
+        config = self.model.config
+        named = (config.get_text_config().pad_token_id, getattr(config, "pad_token_id", None))
+        return next((one for one in named if one is not None), 0)
+
+    def _compress(self, module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        tokens: Float[Tensor, "b n c"] = arguments[0]
+        side = SideInputs(attention=self._cls_attention)
+        self.last = self.method.compress(tokens, self.grid, self.budget, side)
+        return (self.last.tokens.to(tokens.dtype), *arguments[1:])
+
+    def _attend(self, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """How much CLS attends to each patch, from the block's own weights: fused attention keeps
+        no map."""
+        hidden = named["hidden_states"] if "hidden_states" in named else arguments[0]
+
+        def split(linear: Any, x: Tensor) -> Float[Tensor, "b heads t d"]:
+            return linear(x).unflatten(-1, (module.num_heads, -1)).transpose(1, 2).float()
+
+        with torch.no_grad():
+            query = split(module.q_proj, hidden[:, :1])
+            key = split(module.k_proj, hidden)
+            weights = (query @ key.mT * module.scale).softmax(dim=-1)
+        self._cls_attention = weights.mean(dim=1)[:, 0, 1:]
+
+
+@contextmanager
+def compressed_vision(
+    model: Any, method: TokenReducer, budget: int | Grid
+) -> Iterator[CompressedVision]:
+    """Puts `method` between tower and projector for the time of a `with` block.
+
+    Raises:
+        UsageError: another kind of model, or a method or budget that cannot be had there.
+    """
+    vision = CompressedVision(model, method, budget)
+    hooks = vision.attach()
+    try:
+        yield vision
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,317 @@
+"""Figures of token compression: the curves of a training run, and what every method keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+
+from encoderlab.plots.style import CHANCE, MARKERS, FigureRecord, figure, rules
+
+
+def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> FigureRecord:
+    """Validation error, distance from real tokens, and the two gradients, epoch by epoch."""
+    epochs = np.array([row["epoch"] for row in history])
+    known = dict.fromkeys(name for row in history for name in row if name != "epoch")
+    series = {name: np.array([row.get(name, np.nan) for row in history]) for name in known}
+    with rules():
+        fig = figure(12, 3.6)
+        error, apart, pull = fig.subplots(1, 3)
+        error.plot(epochs, series["val/nmse"], "o-", color="#4C8BF5", markersize=4)
+        error.axvline(best_epoch, **CHANCE)
+        error.set(title="Normalised error, held out", xlabel="epoch", yscale="log")
+        apart.plot(epochs, series["val/sliced_wasserstein"], "s-", color="#F5A623", markersize=4)
+        apart.plot(epochs, series["val/sliced_wasserstein_floor"], **CHANCE)
+        apart.set(title="Sliced Wasserstein to real tokens", xlabel="epoch", ylim=(0, None))
+        for name, mark, tint in (
+            ("reconstruction", "o-", "#0ABAB5"), ("distribution", "^-", "#E94B3C"),
+        ):  # fmt: skip
+            if f"gradient/{name}" in series:
+                pull.plot(epochs, series[f"gradient/{name}"], mark, color=tint, label=name,
+                          markersize=4)  # fmt: skip
+        pull.set(title="Gradient norms", xlabel="epoch", yscale="log")
+        pull.legend()
+    return FigureRecord(
+        "curves", fig,
+        "What training did, by epoch. Left: squared error of the rebuilt tokens over their "
+        "variance on held-out images; the dashed line is the epoch that is kept. Middle: distance "
+        "of the compressed tokens from tokens as the encoder gives them; dashed: two draws of "
+        "real ones. Right: how hard each loss pulls, before their weights.",
+        {"epoch": epochs, **{name.replace("/", "_"): values for name, values in series.items()}},
+    )  # fmt: skip
+
+
+Record = Mapping[str, Any]
+TRAINED, BOUND = "#E94B3C", "#1B1B1B"
+
+
+def pareto(
+    rows: Sequence[Record], trained: Sequence[str], whole: int, titles: Mapping[str, str]
+) -> FigureRecord:
+    """Kept share of every task against the number of tokens, a line for each method."""
+    tasks = [task for task in titles if any(_known(row, task) for row in rows)]
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    with rules():
+        columns = min(len(tasks), 3)
+        lines = -(-len(tasks) // columns)
+        fig = figure(4.6 * columns, 4.0 * lines + 1.4)
+        panels = np.atleast_1d(fig.subplots(lines, columns, squeeze=False)).flatten()
+        for axes in panels[len(tasks) :]:
+            axes.set_visible(False)
+        for axes, task in zip(panels, tasks, strict=False):
+            for number, method in enumerate(methods):
+                here = [row for row in rows if row["method"] == method and _known(row, task)]
+                here.sort(key=lambda row: row["tokens"])
+                # A little apart, so that intervals do not lie on one another.
+                apart = 1 + 0.012 * (number - len(methods) / 2)
+                x = np.array([row["tokens"] * apart for row in here])
+                scores = [row["kept"][task] for row in here]
+                value = np.array([one["value"] for one in scores])
+                low = [one.get("ci_low", one["value"]) for one in scores]
+                high = [one.get("ci_high", one["value"]) for one in scores]
+                looks = _looks(method, methods, trained)
+                axes.vlines(x, low, high, color=looks["color"], linewidth=1, alpha=0.6)
+                axes.plot(x, value, label=method, **looks)
+            axes.axhline(1.0, **CHANCE)
+            axes.axhline(0.0, **CHANCE)
+            if task.startswith("embedding"):
+                _by_nines(axes)
+            axes.set_xscale("log")
+            counts = sorted({row["tokens"] for row in rows})
+            axes.set_xticks(counts, [str(n) for n in counts])
+            axes.minorticks_off()
+            axes.set(title=titles[task], xlabel=f"tokens kept, of {whole}")
+        panels[0].set_ylabel("kept: 0 the floor, 1 all tokens")
+        _legend(fig, panels[0])
+    return FigureRecord(
+        "pareto", fig,
+        "What each method keeps of the score between the floor (every patch is the mean token: "
+        "the lower dashed line) and all tokens (the upper one), put back into the encoder; 95 % "
+        "intervals over images. The embedding's scale is wider towards 1. \"No CLS\": the class "
+        "token is replaced too, so that the patches alone must carry the answer.",
+        {
+            f"{task}/{method}": np.array(
+                [[row["tokens"], float(row["kept"][task]["value"])] for row in rows
+                 if row["method"] == method and _known(row, task)]
+            )
+            for task in tasks for method in methods
+        },
+    )  # fmt: skip
+
+
+def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> FigureRecord:
+    """Reconstruction against distribution: a panel for each budget, a point for each method."""
+    budgets = list(dict.fromkeys(tuple(row["budget"]) for row in rows))
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    with rules():
+        fig = figure(4.6 * len(budgets), 5.0)
+        panels = np.atleast_1d(fig.subplots(1, len(budgets), sharey=True, squeeze=False)).flatten()
+        for axes, budget in zip(panels, budgets, strict=True):
+            here = [row for row in rows if tuple(row["budget"]) == budget]
+            for row in here:
+                looks = _looks(row["method"], methods, trained) | {"linestyle": "none"}
+                looks["markersize"] = 9
+                axes.plot(
+                    [row["distance"]["value"]], [row["nmse"]["value"]], label=row["method"],
+                    markeredgecolor="black", markeredgewidth=0.6, **looks,
+                )  # fmt: skip
+            axes.axvline(here[0]["distance_floor"], **CHANCE)
+            axes.axhline(1.0, **CHANCE)
+            axes.set_yscale("log")
+            axes.set(title=f"{budget[0] * budget[1]} tokens",
+                     xlabel="sliced Wasserstein to real tokens", xlim=(0, None))  # fmt: skip
+        panels[0].set_ylabel("normalised error")
+        _legend(fig, panels[0])
+    return FigureRecord(
+        "two_axes", fig,
+        "Two virtues that pull apart. Down: the tokens can be rebuilt. Left: the kept tokens look "
+        "like tokens, so that what was trained on tokens can read them; dashed, the distance of "
+        "two draws of real ones, and an error of 1, which the mean token alone has.",
+        {
+            row["method"] + f"/{row['tokens']}": np.array(
+                [row["distance"]["value"], row["nmse"]["value"]]
+            )
+            for row in rows
+        },
+    )  # fmt: skip
+
+
+def glyph_curve(
+    rows: Sequence[Record], trained: Sequence[str], ends: Mapping[str, tuple[float, float]]
+) -> FigureRecord:
+    """How well a digit is read against its height, a panel for each budget.
+
+    Args:
+        ends: "digit HEIGHT px" -> accuracy with all tokens, and with one mean token.
+    """
+    names = [name for name in ends if name.startswith("digit")]
+    heights = np.array([int(name.split()[1]) for name in names])
+    budgets = list(dict.fromkeys(tuple(row["budget"]) for row in rows))
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    with rules():
+        fig = figure(4.6 * len(budgets), 4.8)
+        panels = np.atleast_1d(fig.subplots(1, len(budgets), sharey=True, squeeze=False)).flatten()
+        for axes, budget in zip(panels, budgets, strict=True):
+            for row in (row for row in rows if tuple(row["budget"]) == budget):
+                value = [row["reading"][name]["value"] for name in names]
+                axes.plot(heights, value, label=row["method"],
+                          **_looks(row["method"], methods, trained))  # fmt: skip
+            axes.plot(heights, [ends[name][0] for name in names], color="black", linewidth=2,
+                      label="all tokens")  # fmt: skip
+            axes.plot(heights, [ends[name][1] for name in names], **CHANCE, label="mean token")
+            axes.set(title=f"{budget[0] * budget[1]} tokens", xlabel="height of the digits, pixels",
+                     ylim=(0, 1.02))  # fmt: skip
+            axes.set_xticks(heights)
+        panels[0].set_ylabel("read right")
+        _legend(fig, panels[0])
+    return FigureRecord(
+        "glyphs", fig,
+        "A line of one digit on a textured ground, read by the same small head from every method's "
+        "tokens (five seeds). Small text is what compression loses first.",
+        {
+            f"{row['method']}/{row['tokens']}": np.array(
+                [row["reading"][name]["value"] for name in names]
+            )
+            for row in rows
+        } | {"height": heights},
+    )  # fmt: skip
+
+
+def token_pictures(
+    images: np.ndarray,
+    full: np.ndarray,
+    rebuilt: Mapping[str, np.ndarray],
+    grid: tuple[int, int],
+    budget: tuple[int, int],
+) -> FigureRecord:
+    """Tokens as colours, before and after: each image's three main components as red, green, blue.
+
+    Args:
+        images: (b, height, width, 3) bytes, as the encoder saw them.
+        full: (few, n, c) tokens.
+        rebuilt: method -> (few, n, c).
+    """
+    few, names = len(full), list(rebuilt)
+    arrays: dict[str, np.ndarray] = {}
+    with rules():
+        fig = figure(1.35 * (len(names) + 2), 1.5 * few + 0.5)
+        panels = fig.subplots(few, len(names) + 2, squeeze=False)
+        for i in range(few):
+            mean = full[i].mean(axis=0)
+            _, _, basis = np.linalg.svd(full[i] - mean, full_matrices=False)
+            seen = (full[i] - mean) @ basis[:3].T
+            low, high = np.quantile(seen, 0.02, axis=0), np.quantile(seen, 0.98, axis=0)
+
+            def coloured(tokens: np.ndarray, m=mean, b=basis, lo=low, hi=high) -> np.ndarray:
+                shown = ((tokens - m) @ b[:3].T - lo) / np.maximum(hi - lo, 1e-9)
+                return shown.clip(0, 1).reshape(*grid, 3)
+
+            panels[i, 0].imshow(images[i])
+            panels[i, 1].imshow(coloured(full[i]), interpolation="nearest")
+            for j, name in enumerate(names):
+                picture = coloured(rebuilt[name][i])
+                panels[i, j + 2].imshow(picture, interpolation="nearest")
+                arrays[f"{i}/{name}"] = picture
+        for axes in panels.flatten():
+            axes.set_xticks([])
+            axes.set_yticks([])
+        for axes, title in zip(panels[0], ["image", "all tokens", *names], strict=True):
+            axes.set_title(title.replace("_", "\n"), fontsize=8)
+    return FigureRecord(
+        "tokens", fig,
+        f"Rebuilt from {budget[0] * budget[1]} tokens. Each image's tokens as colours: their three "
+        "main components, fitted on the tokens as they are and used for every method alike.",
+        arrays,
+    )  # fmt: skip
+
+
+def loss_map(
+    images: np.ndarray,
+    maps: Mapping[tuple[str, tuple[int, int]], np.ndarray],
+    methods: Sequence[str],
+    grid: tuple[int, int],
+) -> FigureRecord:
+    """Where the image that lost most lost it, or the only one, for some methods at every budget.
+
+    Args:
+        maps: (method, budget) -> (b, n) squared error of every token.
+    """
+    chosen = [name for name in methods if any(key[0] == name for key in maps)]
+    chosen = chosen or [next(iter(maps))[0]]
+    budgets = list(dict.fromkeys(key[1] for key in maps))
+    first = next(maps[chosen[0], budget] for budget in budgets if (chosen[0], budget) in maps)
+    worst = int(first.sum(axis=1).argmax())
+    top = max(float(value[worst].max()) for key, value in maps.items() if key[0] in chosen)
+    with rules():
+        fig = figure(2.3 * (len(budgets) + 1) + 0.8, 2.4 * len(chosen) + 0.4)
+        panels = fig.subplots(len(chosen), len(budgets) + 1, squeeze=False)
+        for row, name in zip(panels, chosen, strict=True):
+            row[0].imshow(images[worst])
+            row[0].set_ylabel(name)
+            for axes, budget in zip(row[1:], budgets, strict=True):
+                if (name, budget) not in maps:
+                    axes.set_visible(False)
+                    continue
+                axes.imshow(images[worst], extent=(0, grid[1], grid[0], 0))
+                shown = axes.imshow(
+                    np.sqrt(maps[name, budget][worst].reshape(grid)), alpha=0.75, vmin=0,
+                    vmax=np.sqrt(top), extent=(0, grid[1], grid[0], 0), cmap="magma",
+                )  # fmt: skip
+                axes.set_title(f"{budget[0] * budget[1]} tokens", fontsize=9)
+        for axes in panels.flatten():
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.grid(False)
+        fig.colorbar(shown, ax=panels[:, -1], label="error of a token", shrink=0.8)
+    said = f"The image of the set that {chosen[0]} rebuilds worst, and where"
+    if len(first) == 1:
+        said = "Where each method loses"
+    return FigureRecord(
+        "loss_map",
+        fig,
+        f"{said}: the length of each token's error, on one scale.",
+        {f"{name}/{b[0] * b[1]}": value[worst] for (name, b), value in maps.items()},
+    )
+
+
+def _legend(fig: Any, axes: Any) -> None:
+    """One legend below all panels, in as many columns as the width holds."""
+    handles, names = axes.get_legend_handles_labels()
+    columns = max(2, int(fig.get_figwidth() / 1.9))
+    fig.legend(handles, names, loc="outside lower center", ncols=min(columns, len(names)))
+
+
+def _by_nines(axes: Any) -> None:
+    """A scale on which 0, 0.9, 0.99 and 0.999 are equally far apart: near 1 is where methods
+    differ."""
+    nearest = 1e-4
+
+    def forward(value: np.ndarray) -> np.ndarray:
+        return -np.log10(np.maximum(1 - value, 0) + nearest)
+
+    def backward(place: np.ndarray) -> np.ndarray:
+        return 1 - (10.0**-place - nearest)
+
+    axes.set_yscale("function", functions=(forward, backward))
+    ticks = [0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_ylim(-0.15, 1)
+
+
+def _known(row: Record, task: str) -> bool:
+    return row["kept"].get(task, {}).get("value") is not None
+
+
+def _looks(method: str, methods: Sequence[str], trained: Sequence[str]) -> dict[str, Any]:
+    """A trained one stands out; the fitted bounds are dashed and dark; the rest are thin."""
+    marker = MARKERS[methods.index(method) % len(MARKERS)]
+    if method in trained:
+        return {"color": TRAINED, "linewidth": 2.4, "marker": marker, "markersize": 7, "zorder": 4}
+    if method.endswith("_pca"):
+        return {"color": BOUND, "linewidth": 1.4, "linestyle": "--", "marker": marker,
+                "markersize": 5, "zorder": 3}  # fmt: skip
+    tints = [colormaps["tab20"](i / 20) for i in range(20) if i not in (6, 7)]
+    return {"color": tints[methods.index(method) % len(tints)], "linewidth": 1.1,
+            "marker": marker, "markersize": 5}  # fmt: skip

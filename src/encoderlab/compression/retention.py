@@ -1,0 +1,89 @@
+"""What is kept of a score, between its floor and what all tokens give; paired over images.
+
+Everything is a value per image, so intervals and comparisons are jackknives over images. n images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from encoderlab.core.score import Score, undefined
+from encoderlab.metrics.uncertainty import Comparison, compare_paired, jackknife_interval
+
+NO_SPAN = 0.02
+ESTIMATOR = "(score - floor) / (full - floor); jackknife over images"
+
+PerImage = Float[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class RetentionScale:
+    """The two ends of a score: what all tokens give, and what is left when every patch is the data
+    set's mean token."""
+
+    full: PerImage
+    floor: PerImage
+
+    @property
+    def span(self) -> float:
+        """What there is to keep."""
+        return float(self.full.mean() - self.floor.mean())
+
+    def value(self, score: PerImage) -> float:
+        """(score - floor) / (full - floor)."""
+        return float((score.mean() - self.floor.mean()) / self.span)
+
+    def without_each(self, score: PerImage) -> PerImage:
+        """The same without image i, for every i."""
+        above, span = score - self.floor, self.full - self.floor
+        return (above.sum() - above) / (span.sum() - span)
+
+    def kept(self, score: PerImage) -> Score:
+        """The kept share with its interval; undefined where the floor is as good as all tokens."""
+        if self.span < NO_SPAN:
+            return undefined(
+                "the score hardly needs the patches: CLS has the answer", len(score), ESTIMATOR
+            )
+        value = self.value(score)
+        low, high = jackknife_interval(value, self.without_each(score)) or (None, None)
+        return Score(value, low, high, 0.0, len(score), ESTIMATOR)
+
+    def compare(
+        self, a: str, b: str, scores: tuple[PerImage, PerImage], comparisons: int = 1
+    ) -> Comparison | None:
+        """Whether a keeps more than b on the same images; None where there is nothing to keep."""
+        if self.span < NO_SPAN:
+            return None
+        left, right = scores
+        return compare_paired(
+            a, b, (self.value(left), self.value(right)),
+            (self.without_each(left), self.without_each(right)), len(left),
+            comparisons=comparisons,
+        )  # fmt: skip
+
+
+def share(part: PerImage, whole: PerImage, estimator: str) -> Score:
+    """sum(part) / sum(whole) with a jackknife interval over images, such as a normalised error."""
+    total = float(whole.sum())
+    if total <= 0:
+        return undefined("there is no variance", len(part), estimator)
+    value = float(part.sum()) / total
+    low, high = jackknife_interval(value, (part.sum() - part) / (total - whole)) or (None, None)
+    return Score(value, low, high, None, len(part), estimator)
+
+
+def mcnemar(a: PerImage, b: PerImage) -> float:
+    """Exact two-sided p of two sets of hits on the same images (McNemar 1947): of the images where
+    one hits alone, a fair coin would be as uneven. Several draws hit where most of them do.
+
+    >>> mcnemar(np.array([1, 1, 1, 1, 1, 0]), np.array([0, 0, 0, 0, 0, 0]))
+    0.0625
+    """
+    only_a, only_b = int(((a > 0.5) & (b <= 0.5)).sum()), int(((b > 0.5) & (a <= 0.5)).sum())
+    if only_a + only_b == 0:
+        return 1.0
+    return float(stats.binomtest(only_a, only_a + only_b).pvalue)

@@ -1,0 +1,298 @@
+"""Settings of `encoderlab compress`: how few visual tokens are enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoderlab.core.common_settings import (
+    COMMON,
+    DEVICE_HELP,
+    DEVICES_HELP,
+    DTYPE_HELP,
+    MODEL_HELP,
+    WHERE,
+    Common,
+)
+from encoderlab.core.settings import (
+    Needs,
+    group,
+    output_folder,
+    setting,
+)
+from encoderlab.patch_tokens.methods import METHODS
+
+MODEL, STEPS, DATA, WATCH = "model", "training", "data", "watching"
+EVALUATE = "evaluate"
+
+# What settings need to have an effect.
+TRAIN: Needs = {"action": ("train",)}
+MEASURE = {"action": ("evaluate",)}
+DISTRIBUTIONS = ("sliced_wasserstein", "wgan", "sinkhorn", "mmd", "none")
+MATCH = {"loss.distribution": DISTRIBUTIONS[:-1]}
+WEIGHTED = {"training.wgan_weight": ()}
+CRITIC = {"loss.distribution": ("wgan",), **WEIGHTED}
+SYNTHETIC: Needs = {"data.images": ([], "synthetic"), "data.imagenet_root": (None,)}
+
+
+@dataclass
+class CompressorShape:
+    """The network that makes fewer tokens."""
+
+    output_grid_size: int = setting(
+        6, "tokens per side after compression", flag="--grid", least=1, group=MODEL
+    )
+    nested: list[int] = setting(
+        [], "more sides that the same network gives as well", least=1, group=MODEL
+    )
+    width: int = setting(128, "channels inside", least=1, group=MODEL)
+    decoder: str = setting(
+        "convolution", "what rebuilds the tokens", choices=("convolution", "attention"), group=MODEL
+    )
+    start: str = setting(
+        "block_pca",
+        "what it is before training: the best linear map of windows, or average pooling",
+        choices=("block_pca", "average"),
+        group=MODEL,
+    )
+
+
+@dataclass
+class CompressModel:
+    """Which encoder, and what compresses its tokens."""
+
+    name: str = setting("tiny-clip", MODEL_HELP, flag="--model", group=MODEL, names="encoders")
+    layer: int = setting(
+        -2, "hidden state that the tokens are: -2 is what LLaVA takes", flag="--layer", group=MODEL
+    )
+    compressor: CompressorShape = group(CompressorShape, TRAIN)
+
+
+@dataclass
+class CompressTraining:
+    """How the compressor is trained."""
+
+    batch_size: int = setting(64, "images per step", flag="--batch-size", least=1, group=STEPS)
+    epochs: int = setting(10, "passes over the data", flag="--epochs", least=1, group=STEPS)
+    lr: float = setting(1e-3, "peak learning rate", flag="--lr", least=0, group=STEPS)
+    critic_lr: float = setting(
+        1e-4, "the critic's learning rate", least=0, group=STEPS, needs=CRITIC
+    )
+    n_critic: int = setting(
+        5, "steps of the critic per step of the compressor", least=1, group=STEPS, needs=CRITIC
+    )
+    lambda_gp: float = setting(
+        10.0, "weight of the gradient penalty", least=0, group=STEPS, needs=CRITIC
+    )
+    wgan_weight: float = setting(
+        0.1,
+        "weight of the distribution loss; 0: a plain autoencoder",
+        least=0,
+        group=STEPS,
+        needs=MATCH,
+    )
+    ae_weight: float = setting(1.0, "weight of the reconstruction loss", least=0, group=STEPS)
+    balance: bool = setting(
+        True,
+        "scale the distribution's gradient to that of the reconstruction",
+        group=STEPS,
+        needs={**MATCH, **WEIGHTED, "training.ae_weight": ()},
+    )
+    standardise: str = setting(
+        "channel",
+        "tokens are divided by the spread of each channel, or of all",
+        choices=("channel", "all"),
+        group=STEPS,
+    )
+    grad_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0, group=STEPS)
+    resume: str | None = setting(
+        None, "a run's folder or .pt file to go on from", flag="--resume", group=STEPS
+    )
+    save_every_steps: int | None = setting(
+        None, "steps between saved states; empty: one a minute", least=1, group=STEPS
+    )
+
+
+@dataclass
+class CompressLoss:
+    """What makes compressed tokens look like tokens."""
+
+    distribution: str = setting(
+        "sliced_wasserstein",
+        "what pulls the compressed tokens to the distribution of tokens; wgan: a critic",
+        flag="--distribution",
+        choices=DISTRIBUTIONS,
+        group=STEPS,
+        needs=WEIGHTED,
+    )
+
+
+@dataclass
+class CompressData:
+    """What it is trained on."""
+
+    images: list[str] = setting(
+        [],
+        "folders, CSVs or JSONLs of images, and the word synthetic; empty: synthetic",
+        flag="--images",
+        group=DATA,
+    )
+    imagenet_root: str | None = setting(
+        None,
+        "folder in ImageNet's layout: train and val with one folder per class",
+        flag="--imagenet-root",
+        group=DATA,
+    )
+    img_root: str | None = setting(
+        None,
+        "folder the image paths of a CSV start from; empty: the CSV's",
+        group=DATA,
+        needs={"data.images": ()},
+    )
+    n_samples: int = setting(
+        4000,
+        "pictures of the synthetic world",
+        least=4,
+        group=DATA,
+        needs={**TRAIN, **SYNTHETIC},
+    )
+    cache: str = setting(
+        "on",
+        "tokens are computed once and kept: on, in a byte per channel (int8), or off",
+        flag="--cache",
+        choices=("on", "int8", "off"),
+        group=DATA,
+        needs=TRAIN,
+    )
+    store: str = setting(
+        output_folder("features"),
+        "folder of the feature store",
+        flag="--store",
+        group=DATA,
+        needs={**TRAIN, "data.cache": ("on", "int8")},
+    )
+
+
+@dataclass
+class Hardware:
+    """Where it runs."""
+
+    device: str = setting("auto", DEVICE_HELP, flag="--device", group=WHERE)
+    cuda_device: int | None = setting(
+        None, "number of the GPU; empty: as --device says", flag="--cuda-device", least=0,
+        group=WHERE, needs={"hardware.device": ("auto", "cuda")},
+    )  # fmt: skip
+    dtype: str = setting("auto", f"the encoder's: {DTYPE_HELP}", flag="--dtype", group=WHERE)
+    precision: str = setting(
+        "auto", "the compressor's arithmetic; the critic's is always fp32",
+        choices=("auto", "fp32", "bf16", "fp16"), group=WHERE, needs=TRAIN,
+    )  # fmt: skip
+    devices: int | None = setting(
+        None, DEVICES_HELP, flag="--devices", least=1, group=WHERE, needs=TRAIN
+    )
+    strategy: str = setting(
+        "auto", "how devices share the work: auto or ddp", group=WHERE, needs=TRAIN
+    )
+
+
+@dataclass
+class CompressWatch:
+    """How the run is watched."""
+
+    use_wandb: bool = setting(False, "curves to Weights & Biases, not TensorBoard", group=WATCH)
+    wandb_project: str = setting(
+        "encoderlab", "its project", group=WATCH, needs={"experiment.use_wandb": (True,)}
+    )
+
+
+@dataclass
+class CompressEvaluation:
+    """What `encoderlab compress evaluate` measures."""
+
+    n_samples: int = setting(
+        200,
+        "images that are measured at most",
+        flag="--n-samples",
+        least=20,
+        group=EVALUATE,
+        needs=MEASURE,
+    )
+    fit_images: list[str] = setting(
+        [],
+        "images that the fitted methods and the heads learn from; empty: half of the named ones, "
+        "or others of the synthetic world",
+        group=EVALUATE,
+        needs=MEASURE,
+    )
+    n_fit: int = setting(1000, "how many of them at most", least=20, group=EVALUATE, needs=MEASURE)
+    grids: list[int] = setting(
+        [6, 4, 3], "tokens per side, every budget", flag="--grids", least=1, group=EVALUATE
+    )
+    methods: list[str] = setting(
+        [],
+        "only these methods; empty: all",
+        flag="--methods",
+        choices=tuple(METHODS),
+        group=EVALUATE,
+    )
+    compressors: list[str] = setting(
+        [],
+        "trained compressors: folders or shipped names, NAME:FOLDER to call one so; empty: those "
+        "shipped for the encoder",
+        flag="--compressors",
+        names="compressors",
+        group=EVALUATE,
+    )
+    parts: list[str] = setting(
+        ["reinjection", "readout", "loyalty", "glyphs"], "what is measured",
+        choices=("reinjection", "readout", "loyalty", "glyphs"), group=EVALUATE, needs=MEASURE,
+    )  # fmt: skip
+    llm: str = setting(
+        "llama",
+        "LLM whose cost is reckoned: an alias or a checkpoint",
+        flag="--llm",
+        names="llms",
+        group=EVALUATE,
+        needs=MEASURE,
+    )
+    text_tokens: int = setting(
+        64, "text tokens beside the image", least=0, group=EVALUATE, needs=MEASURE
+    )
+
+
+@dataclass
+class CompressPicture:
+    """What `encoderlab compress show` looks at."""
+
+    image: str | None = setting(
+        None, "show: the image; empty: a built-in chart", flag="--image", group=DATA
+    )
+
+
+@dataclass
+class CompressOutput:
+    """Where the results go."""
+
+    dir: str = setting(
+        output_folder("compress"), "folder for results", flag="--output-dir", group=COMMON
+    )
+
+
+@dataclass
+class Compress(Common):
+    """Train a compressor of visual tokens, or measure what every method keeps (evaluate)."""
+
+    action: str = setting(
+        "train",
+        "train; evaluate: what every method keeps; show: one image's tokens before and after",
+        positional=True,
+        choices=("train", "evaluate", "show"),
+    )
+    model: CompressModel = group(CompressModel)
+    training: CompressTraining = group(CompressTraining, TRAIN)
+    loss: CompressLoss = group(CompressLoss, TRAIN)
+    data: CompressData = group(CompressData, {"action": ("train", "evaluate")})
+    hardware: Hardware = group(Hardware)
+    experiment: CompressWatch = group(CompressWatch, TRAIN)
+    evaluation: CompressEvaluation = group(CompressEvaluation, {"action": ("evaluate", "show")})
+    picture: CompressPicture = group(CompressPicture, {"action": ("show",)})
+    output: CompressOutput = group(CompressOutput)

@@ -1,0 +1,72 @@
+"""What an encoder sees of some pictures at one layer, with all that any method may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from encoderlab.encoders.vision import VisionEncoder, stack
+from encoderlab.patch_tokens.reducer import SideInputs
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """Tokens of pictures.
+
+    Args:
+        tokens: (b, n, c) fp32.
+        special: (b, s, c), CLS and registers at the same layer.
+        side: what methods look at beside the tokens.
+    """
+
+    tokens: Tensor
+    special: Tensor
+    side: SideInputs
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def mean_token(self) -> Float[Tensor, " c"]:
+        """The mean over pictures and places."""
+        return self.tokens.float().mean(dim=(0, 1))
+
+    @classmethod
+    def of(cls, encoder: VisionEncoder, pictures: Sequence[Image.Image], layer: int) -> TokenSet:
+        """Encodes the pictures, some at a time."""
+        # The maps of the block that the tokens come out of; nothing attends before the first.
+        maps = [layer] if encoder.has_cls and layer > 0 else []
+        parts: dict[str, list[Tensor]] = {}
+        special = encoder.special_tokens
+        for start in range(0, len(pictures), BATCH):
+            pixels = stack(
+                [encoder.preprocess.to_bytes(one) for one in pictures[start : start + BATCH]]
+            )
+            seen = encoder.encode_pixels(pixels, layers=[layer], attention=maps).to("cpu")
+            found = {
+                "tokens": seen.layers[layer],
+                "special": seen.layers_special[layer],
+                "pixels": pixels,
+            }
+            if maps:
+                found["attention"] = seen.attention[layer].mean(dim=1)[:, 0, special:]
+            for name, value in found.items():
+                parts.setdefault(name, []).append(value.clone())
+        whole = {name: torch.cat(part) for name, part in parts.items()}
+        first = whole["special"][:, 0] if encoder.has_cls else None
+        side = SideInputs(cls=first, attention=whole.get("attention"), pixels=whole["pixels"])
+        return cls(whole["tokens"], whole["special"], side)
+
+    def part(self, rows: slice) -> TokenSet:
+        """Some of the pictures."""
+        side = {k: v if v is None else v[rows] for k, v in vars(self.side).items()}
+        return replace(
+            self, tokens=self.tokens[rows], special=self.special[rows], side=SideInputs(**side)
+        )

@@ -1,0 +1,121 @@
+"""Where the tokens that a compressor is trained on come from: the store, the encoder, or memory.
+
+n images, t tokens each, c channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from encoderlab.core.progress import progress
+from encoderlab.data.digests import digest_of, images_digest
+from encoderlab.data.sample import Sample, Skipped
+from encoderlab.encoders.vision import VisionEncoder, stack
+from encoderlab.feature_store.extract import StoredFeatures
+from encoderlab.feature_store.pipeline import Decoded, decode_for, decoding_threads
+
+LOOKED_AT = 256
+
+
+class TokenSource(Protocol):
+    """Tokens of images by number."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
+        """The tokens of some images, fp32 or the format that they are stored in."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest of what the tokens are of: equal ones, in the same order, have the same."""
+        ...
+
+
+class TokensInMemory:
+    """Tokens that are there already."""
+
+    def __init__(self, tokens: Float[Tensor, "n t c"]) -> None:
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
+        return self.tokens[list(indices)]
+
+    def fingerprint(self) -> str:
+        rows = (row.contiguous().cpu().view(torch.uint8) for row in self.tokens)
+        return digest_of(row.numpy().tobytes() for row in rows)
+
+
+class StoredTokens:
+    """Tokens in the feature store, read as they are asked for.
+
+    Args:
+        kind: the kind of feature, such as patches@11.
+    """
+
+    def __init__(self, features: StoredFeatures, kind: str) -> None:
+        self.features, self.kind = features, kind
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
+        return self.features.batch(indices, self.kind)
+
+    def fingerprint(self) -> str:
+        return digest_of(self.features.digests)
+
+
+class FreshTokens:
+    """Tokens computed whenever they are asked for: no disk, but the encoder runs at every step.
+
+    Images that cannot be read are found, once, before training.
+
+    Args:
+        layer: whose hidden state.
+    """
+
+    def __init__(self, encoder: VisionEncoder, samples: Sequence[Sample], layer: int) -> None:
+        self.encoder, self.layer = encoder, layer
+        self.skipped: list[Skipped] = []
+        self.samples: list[Sample] = []
+        with progress("looking for unreadable images", total=len(samples), unit="image") as bar:
+            for start in range(0, len(samples), LOOKED_AT):
+                some = samples[start : start + LOOKED_AT]
+                for sample, found in zip(some, self._decoded(some), strict=True):
+                    if isinstance(found, str):
+                        self.skipped.append(Skipped(sample.id, found))
+                    else:
+                        self.samples.append(sample)
+                bar.advance(len(some))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
+        decoded = self._decoded([self.samples[i] for i in indices])
+        pixels = [one.pixels for one in decoded if not isinstance(one, str)]
+        seen = self.encoder.encode_pixels(stack(pixels), layers=[self.layer])
+        # A plain copy: what inference mode made cannot be trained on.
+        return seen.layers[self.layer].clone()
+
+    def fingerprint(self) -> str:
+        return images_digest(self.samples)
+
+    def _decoded(self, samples: Sequence[Sample]) -> list[Decoded | str]:
+        with decoding_threads() as pool:
+            return list(pool.map(lambda one: decode_for(self.encoder.preprocess, one), samples))
+
+
+def first_tokens(source: TokenSource, count: int, seed: int = 0) -> Float[Tensor, "k t c"]:
+    """The tokens of some images, any, in fp32: what statistics and closed forms are fitted on."""
+    chosen = np.random.default_rng(seed).permutation(len(source))[:count]
+    return source.batch(sorted(chosen.tolist())).float()

@@ -1,0 +1,667 @@
+"""The training of a token compressor: reconstruction, and a distribution that looks like tokens.
+
+As in `training.loop` the loop is ours and every random choice a function of (seed, step), so that a
+killed run goes on to the same numbers. The encoder is not here: tokens come from a TokenSource.
+
+The gradients of the two losses meet at the compressed tokens, where their norms are known: the
+adversarial one is scaled to the other's before the weights apply (`balance`), so that the weights
+mean the same for every encoder. b images, n tokens, c channels, k kept.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from encoderlab.compression.compressor import FORMAT
+from encoderlab.compression.settings import DISTRIBUTIONS
+from encoderlab.compression.token_source import TokenSource, first_tokens
+from encoderlab.core.progress import note, progress
+from encoderlab.errors import EncoderLabError, UsageError, WorkError, unknown
+from encoderlab.losses.distribution import mmd, sinkhorn_divergence, sliced_wasserstein
+from encoderlab.losses.reconstruction import reconstruction_loss
+from encoderlab.losses.wgan_gp import (
+    check_critic,
+    corrected_distance,
+    critic_loss,
+    generator_loss,
+)
+from encoderlab.models import checkpoint
+from encoderlab.models.token_compressor import (
+    AutoencoderShape,
+    TokenAutoencoder,
+    TokenCritic,
+    TokensToWindows,
+    WindowsToTokens,
+    start_at_block_pca,
+)
+from encoderlab.models.token_grid import Grid, divides
+from encoderlab.patch_tokens.pooling import one_of_each_window
+from encoderlab.patch_tokens.reducer import normalised_error
+from encoderlab.training.collectives import (
+    any_rank,
+    average_gradients,
+    broadcast_from_rank0,
+    collective_error,
+    mean_over,
+    on_all_ranks,
+    stop_on_signal,
+)
+from encoderlab.training.optimiser import learning_rate
+from encoderlab.training.resuming import (
+    CheckpointNames,
+    best_missing_error,
+    best_unknown_note,
+    check_resumed,
+    copy_best,
+    longer_run,
+)
+from encoderlab.training.schedule import Schedule, check_batch
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+    from lightning.fabric.loggers.logger import Logger
+
+NAMES = CheckpointNames("best_model.pt", "checkpoint_epoch_{}.pt", "latest.pt", FORMAT)
+STARTS = ("block_pca", "average")
+STANDARDISED = ("channel", "all")
+# Tokens for the standardisation and the start; a pairwise distance sees fewer.
+FIT_IMAGES, FIT_VALUES, PAIRWISE_TOKENS = 2000, 300_000_000, 1024
+VALIDATED, SECONDS_BETWEEN_SAVES, CHECK_STEPS = 512, 60.0, 20
+SEEDS_APART = 1_000_003
+LINEAR_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a compressor is trained. Two runs with equal recipes and tokens have equal numbers."""
+
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 1e-3
+    critic_lr: float = 1e-4
+    n_critic: int = 5
+    lambda_gp: float = 10.0
+    wgan_weight: float = 0.1
+    ae_weight: float = 1.0
+    distribution: str = "sliced_wasserstein"
+    balance: bool = True
+    start: str = "block_pca"
+    standardise: str = "channel"
+    grad_clip: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("distribution", DISTRIBUTIONS), ("start", STARTS), ("standardise", STANDARDISED),
+        ):  # fmt: skip
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known, "encoderlab compress --help")
+        for name in ("epochs", "batch_size", "lr", "critic_lr", "n_critic"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{name} must be positive", got=getattr(self, name))
+        if self.ae_weight <= 0 and not self.matches:
+            raise UsageError(
+                "nothing is left to learn from",
+                got=f"ae_weight={self.ae_weight}, wgan_weight={self.wgan_weight}, "
+                f"distribution={self.distribution}",
+                want="at least one weight above 0",
+            )
+
+    @property
+    def matches(self) -> bool:
+        """Whether there is a distribution term."""
+        return self.distribution != "none" and self.wgan_weight > 0
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether that term is a critic."""
+        return self.distribution == "wgan" and self.wgan_weight > 0
+
+
+@dataclass(frozen=True)
+class CompressorRun:
+    """Where a run ended: one row of metrics per epoch, and what the checks at its start found."""
+
+    step: int
+    history: tuple[dict[str, float], ...]
+    best_epoch: int
+    checks: dict[str, float]
+    seconds: float
+    images_per_second: float
+
+
+class CompressorTrainer:
+    """One run of `recipe` over the tokens of `train`.
+
+    Args:
+        folder: checkpoints go to `folder/checkpoints`.
+        about: which encoder and layer the tokens are of; kept in every checkpoint.
+        save_every: steps between two writes of `latest.pt` within an epoch; None: one a minute.
+        logger: a Lightning logger for the curves.
+    """
+
+    def __init__(
+        self,
+        shape: AutoencoderShape,
+        train: TokenSource,
+        val: TokenSource,
+        recipe: Recipe,
+        fabric: Fabric,
+        folder: Path,
+        *,
+        about: dict[str, Any] | None = None,
+        save_every: int | None = None,
+        logger: Logger | None = None,
+    ) -> None:
+        self.recipe, self.fabric, self.train, self.val = recipe, fabric, train, val
+        self.folder, self.about, self.logger = folder / "checkpoints", about or {}, logger
+        self.save_every = save_every
+        world, rank = fabric.world_size, fabric.global_rank
+        check_batch(recipe.batch_size, len(train), world, "images to train on")
+        torch.manual_seed(recipe.seed)
+        self.model = TokenAutoencoder(shape)
+        self.critics = nn.ModuleList(TokenCritic(shape.channels, g) for g in shape.budgets)
+        places = shape.grid[0] * shape.grid[1]
+        count = min(FIT_IMAGES, max(2, FIT_VALUES // (places * shape.channels)))
+        slow = self._begin(first_tokens(train, count, recipe.seed))
+        self.device = fabric.device
+        self.model.to(self.device)
+        self.critics.to(self.device)
+        # No momentum against a critic that moves (Gulrajani et al. 2017), unless reconstruction
+        # leads: then its absence costs far more error than the critic is worth.
+        betas = (0.9, 0.99) if recipe.ae_weight else (0.0, 0.9)
+        self.optimiser = torch.optim.Adam(_groups(self.model, slow), recipe.lr, betas, fused=True)
+        self.critic_optimiser = torch.optim.Adam(
+            self.critics.parameters(), recipe.critic_lr, (0.0, 0.9), fused=True
+        )
+        # fp16 has too few digits for small gradients: they are scaled up on the way.
+        fp16 = str(fabric._precision.precision) == "16-mixed"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=fp16)
+        self.schedule = Schedule(
+            len(train), recipe.batch_size, recipe.epochs, recipe.seed, rank, world
+        )
+        # The critic's batches are its own: n_critic passes for each of the compressor's.
+        self.critic_schedule = Schedule(
+            len(train), recipe.batch_size, recipe.epochs * recipe.n_critic,
+            recipe.seed + SEEDS_APART, rank, world,
+        )  # fmt: skip
+        self.warmup = min(self.schedule.total_steps // 20, 500)
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.best_epoch, self.best_score = 0, (math.inf, math.inf)
+        self.checks: dict[str, float] = {}
+        self.warnings: list[str] = []
+        self.data = {
+            "training images": train.fingerprint(), "validation images": val.fingerprint(),
+        }  # fmt: skip
+        self._sums: dict[str, float] = {}
+
+    def _begin(self, tokens: Float[Tensor, "b n c"]) -> bool:
+        """Standardisation and linear start, from tokens of the training images; whether all linear
+        paths are the best there are."""
+        self.model.scale.fit(tokens, per_channel=self.recipe.standardise == "channel")
+        ready = self.model.scale(tokens)
+        grid, channels = self.model.shape.grid, self.model.shape.channels
+        asked = self.recipe.start == "block_pca"
+        # The linear map that each budget began as.
+        self.began = dict.fromkeys(self.model.shape.budgets, "average pooling")
+        for budget in self.model.shape.budgets if asked else ():
+            windows = budget[0] * budget[1]
+            dimensions = grid[0] * grid[1] // windows * channels
+            named = f"{budget[0]} x {budget[1]}"
+            if not divides(grid, budget):
+                note(f"{named} starts as average pooling: its windows are not of one size")
+            elif len(tokens) * windows < dimensions:
+                note(f"{named} starts as average pooling: too few images for the best linear map")
+            else:
+                start_at_block_pca(self.model.compressor, self.model.decoder, ready, budget)
+                self.began[budget] = "block-PCA"
+        return set(self.began.values()) == {"block-PCA"}
+
+    def resume(self, path: Path) -> None:
+        """Takes over the state of a checkpoint written by a run of the same recipe and data.
+
+        More epochs are allowed. The best checkpoint so far is put into the run's own folder.
+
+        Raises:
+            UsageError: it was written with another recipe, shape or encoder, or other data, or is
+                damaged.
+            MissingError: the run is finished, and its best checkpoint is gone.
+        """
+        record = checkpoint.read(path, FORMAT)
+        try:
+            self._take_over(record)
+        except EncoderLabError:
+            raise
+        except checkpoint.WRONG as error:
+            raise checkpoint.incomplete(path, error) from error
+        writes = self.fabric.is_global_zero
+        if not self.history or copy_best(path, self.folder, self.best_epoch, NAMES, writes):
+            return
+        if self.finished:
+            raise best_missing_error(path, self.best_epoch, NAMES)
+        self.warnings.append(best_unknown_note(self.best_epoch))
+        note(f"warning: {self.warnings[-1]}")
+        self.best_epoch, self.best_score = 0, (math.inf, math.inf)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps of the schedule are done."""
+        return self.step >= self.schedule.total_steps
+
+    def _take_over(self, record: dict[str, Any]) -> None:
+        now, before = self._identity(), record["identity"]
+        check_resumed(now, before, self.data, record.get("data"))
+        self.warnings = list(record.get("warnings", []))
+        if now["epochs"] != before["epochs"]:
+            self.warnings.append(longer_run(record["step"], before["epochs"], now["epochs"]))
+            note(f"warning: {self.warnings[-1]}")
+        self.model.load_state_dict(record["weights"])
+        self.critics.load_state_dict(record["critics"])
+        self.optimiser.load_state_dict(record["optimiser"])
+        self.critic_optimiser.load_state_dict(record["critic_optimiser"])
+        self.scaler.load_state_dict(record["scaler"])
+        self.step, self.history = record["step"], list(record["history"])
+        self.best_epoch, self.best_score = record["best_epoch"], tuple(record["best_score"])
+        self.checks, self._sums = dict(record["checks"]), dict(record["sums"])
+
+    def run(self) -> CompressorRun:
+        """Trains to the end of the schedule.
+
+        Raises:
+            WorkError: a loss is no longer a number, or the critic fails its checks.
+        """
+        started, first, saved_at = time.perf_counter(), self.step, time.monotonic()
+        if self.logger is not None and self.fabric.is_global_zero:
+            with suppress(NotImplementedError):  # the CSV logger keeps no settings
+                self.logger.log_hyperparams(asdict(self.recipe))
+        # The start is computed in each process, and two machines may round it differently.
+        for module in (self.model, self.critics):
+            broadcast_from_rank0(self.fabric, chain(module.parameters(), module.buffers()))
+        if self.recipe.adversarial and not self.step:
+            self.checks = self._check()
+        if not self.history:
+            self._end_epoch(0)
+        critic_batches = self.critic_schedule.batches(first * self.recipe.n_critic)
+        per_epoch, total = self.schedule.steps_per_epoch, self.schedule.total_steps
+        with (
+            stop_on_signal() as stop,
+            progress(
+                "training", total=(total - first) * self.recipe.batch_size, unit="image"
+            ) as bar,
+        ):
+            for batch in self.schedule.batches(first):
+                values = self._step(batch, critic_batches)
+                for name, value in values.items():
+                    self._sums[name] = self._sums.get(name, 0.0) + value
+                self._log(values)
+                self.step += 1
+                bar.advance(self.recipe.batch_size)
+                # The first process's clock is everyone's: all write, or wait, at the same step.
+                due = self.fabric.is_global_zero and self._due(saved_at)
+                stops, due = any_rank(self.fabric, stop.asked, due)
+                if self.step % per_epoch == 0:
+                    self._end_epoch(self.step // per_epoch)
+                    saved_at = time.monotonic()
+                elif due or stops:
+                    self._save(NAMES.latest)
+                    saved_at = time.monotonic()
+                if stops and self.step < total:
+                    raise stop.interrupt(
+                        self.fabric, f"go on from step {self.step}: --resume {self.folder.parent}"
+                    )
+        seconds = time.perf_counter() - started
+        done = (self.step - first) * self.recipe.batch_size
+        return CompressorRun(
+            self.step, tuple(self.history), self.best_epoch, self.checks, seconds,
+            done / max(seconds, 1e-9),
+        )  # fmt: skip
+
+    # -- one step ---------------------------------------------------------------------------------
+
+    def _step(self, batch: Sequence[int], critic_batches: Iterator[list[int]]) -> dict[str, float]:
+        rate = learning_rate(self.step, 1.0, self.warmup, self.schedule.total_steps)
+        for optimiser, lr in (
+            (self.optimiser, self.recipe.lr), (self.critic_optimiser, self.recipe.critic_lr),
+        ):  # fmt: skip
+            for group in optimiser.param_groups:
+                group["lr"] = lr * rate * group.get("share", 1.0)
+        values: dict[str, float] = {}
+        if self.recipe.adversarial:
+            for number in range(self.recipe.n_critic):
+                values = self._critic_step(next(critic_batches), self._generator(number))
+        values |= self._compressor_step(batch, self._generator(self.recipe.n_critic))
+        values["lr"] = self.recipe.lr * rate
+        return values
+
+    def _critic_step(self, batch: Sequence[int], generator: torch.Generator) -> dict[str, float]:
+        """One step of the critics, in fp32 whatever the compressor runs in."""
+        tokens = self._standardised(self.train, batch)
+        self.critic_optimiser.zero_grad()
+        values: dict[str, float] = {}
+        losses = []
+        for critic, budget in zip(self.critics, self.model.shape.budgets, strict=True):
+            with torch.no_grad(), self._autocast():
+                fake = self.model.compressor(tokens, budget).float()
+            # Real and fake of other images: a critic compares sets, not pairs.
+            real = self._everyones(self._real(tokens, budget, generator)).roll(1, dims=0)
+            epsilon = self._mine(torch.rand(len(real), generator=generator))
+            found = critic_loss(
+                critic, self._mine(real), fake, self.recipe.lambda_gp, epsilon=epsilon
+            )
+            losses.append(found.loss)
+            slopes = self._everyones(found.slopes).quantile(
+                torch.tensor([0.1, 0.5, 0.9], device=self.device)
+            )
+            values |= mean_over(self.fabric, {
+                "critic/loss": float(found.loss.detach()), "critic/estimate": float(found.distance),
+                "critic/penalty": float(found.penalty),
+            })  # fmt: skip
+            values |= {
+                "critic/corrected": corrected_distance(
+                    values["critic/estimate"], self.recipe.lambda_gp
+                ),
+                **dict(zip(("critic/slope_p10", "critic/slope_p50", "critic/slope_p90"),
+                           slopes.tolist(), strict=True)),
+            }  # fmt: skip
+        self._refuse_divergence(values["critic/loss"], "the critic's loss")
+        torch.stack(losses).sum().backward()
+        average_gradients(self.fabric, self.critics.parameters())
+        self.critic_optimiser.step()
+        return values
+
+    def _compressor_step(
+        self, batch: Sequence[int], generator: torch.Generator
+    ) -> dict[str, float]:
+        tokens = self._standardised(self.train, batch)
+        recipe, values = self.recipe, dict[str, float]()
+        self.optimiser.zero_grad()
+        for number, budget in enumerate(self.model.shape.budgets):
+            with self._autocast():
+                kept = self.model.compressor(tokens, budget)
+            # Cut here: both losses leave their gradient, and it goes back through once.
+            meeting = kept.detach().float().requires_grad_(True)
+            with self._autocast():
+                decoded = self.model.decoder(meeting, budget)
+            loss = reconstruction_loss(decoded.float(), tokens)
+            if recipe.ae_weight:
+                self.scaler.scale(loss * recipe.ae_weight).backward()
+            gradient = torch.zeros_like(meeting) if meeting.grad is None else meeting.grad
+            gradient = gradient / self.scaler.get_scale()
+            found = {"loss/reconstruction": float(loss.detach())}
+            own = self._norm(gradient)
+            if recipe.matches:
+                apart, push = self._distribution(number, kept, tokens, generator)
+                found["loss/distribution"] = apart
+                norm = self._norm(push)
+                values["gradient/distribution"] = float(norm)
+                gradient = gradient + push * self._weight(own, norm)
+            values["gradient/reconstruction"] = float(own)
+            values |= mean_over(self.fabric, found)
+            kept.backward((gradient * self.scaler.get_scale()).to(kept.dtype))
+            if recipe.matches:
+                self._refuse_divergence(values["loss/distribution"], "the distribution loss")
+        self._refuse_divergence(values["loss/reconstruction"], "the reconstruction loss")
+        average_gradients(self.fabric, self.model.parameters())
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(
+            self.model.parameters(), recipe.grad_clip or math.inf, foreach=True
+        )
+        values["gradient/all"] = float(norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return values
+
+    def _distribution(
+        self,
+        number: int,
+        kept: Float[Tensor, "b k c"],
+        tokens: Float[Tensor, "b n c"],
+        generator: torch.Generator,
+    ) -> tuple[float, Float[Tensor, "b k c"]]:
+        """The distribution term, and its gradient at the compressed tokens as a mean over this
+        process's images would have it."""
+        budget = self.model.shape.budgets[number]
+        if self.recipe.distribution == "wgan":
+            fake = kept.detach().float().requires_grad_(True)
+            loss = generator_loss(self.critics[number], fake)
+            (gradient,) = torch.autograd.grad(loss, fake)
+        else:
+            # A distance of two sets is no mean over images: it needs those of all processes.
+            fake = self._everyones(kept.detach().float()).requires_grad_(True)
+            real = self._everyones(self._real(tokens, budget, generator)).flatten(0, 1)
+            flat = fake.flatten(0, 1)
+            if self.recipe.distribution == "sliced_wasserstein":
+                loss = sliced_wasserstein(flat, real, generator=generator)
+            else:
+                flat, real = flat[:PAIRWISE_TOKENS], real[:PAIRWISE_TOKENS]
+                sinkhorn = self.recipe.distribution == "sinkhorn"
+                loss = sinkhorn_divergence(flat, real) if sinkhorn else mmd(flat, real)
+            (whole,) = torch.autograd.grad(loss, fake)
+            gradient = self._mine(whole) * self.fabric.world_size
+        return float(loss.detach()), gradient
+
+    def _weight(self, own: Tensor, push: Tensor) -> float | Tensor:
+        """What the distribution's gradient is multiplied by, from the norms of both."""
+        if not self.recipe.balance or not self.recipe.ae_weight:
+            return self.recipe.wgan_weight
+        return self.recipe.wgan_weight * own / self.recipe.ae_weight / push.clamp_min(1e-12)
+
+    def _real(
+        self, tokens: Float[Tensor, "b n c"], budget: Grid, generator: torch.Generator
+    ) -> Float[Tensor, "b k c"]:
+        """What the critic takes for real: one token of each window. Never their mean, which would
+        teach average pooling; and of the compressed shape, so that real and fake interpolate."""
+        whole = len(tokens) * self.fabric.world_size
+        chosen = one_of_each_window(whole, self.model.shape.grid, budget, generator)
+        return self._at(tokens, self._mine(chosen))
+
+    @staticmethod
+    def _at(tokens: Float[Tensor, "b n c"], chosen: Tensor) -> Float[Tensor, "b k c"]:
+        index = chosen.to(tokens.device).unsqueeze(-1).expand(-1, -1, tokens.shape[-1])
+        return tokens.gather(1, index)
+
+    def _standardised(self, source: TokenSource, batch: Sequence[int]) -> Float[Tensor, "b n c"]:
+        with torch.no_grad():
+            return self.model.scale(source.batch(batch).to(self.device).float())
+
+    def _autocast(self) -> Any:
+        return self.fabric.autocast()
+
+    def _generator(self, number: int) -> torch.Generator:
+        """Chance that is a function of (seed, step, what for) alone: every process draws for the
+        whole batch and takes its share, so that their number changes no number."""
+        mixed = (self.recipe.seed * SEEDS_APART + self.step) * 1_009 + number
+        return torch.Generator().manual_seed(mixed * 97 % 2**63)
+
+    def _everyones(self, rows: Tensor) -> Tensor:
+        """Rows of the whole batch in its own order, of which each process has every so many-th."""
+        world = self.fabric.world_size
+        if world == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(world)]
+        torch.distributed.all_gather(parts, rows.contiguous())
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    def _mine(self, rows: Tensor) -> Tensor:
+        """This process's share of the whole batch's rows."""
+        return rows[self.fabric.global_rank :: self.fabric.world_size]
+
+    def _norm(self, gradient: Tensor) -> Tensor:
+        """The norm of the whole batch's gradient, from this process's part of it."""
+        world = self.fabric.world_size
+        if world == 1:
+            return gradient.norm()
+        squares = (gradient / world).square().sum()
+        torch.distributed.all_reduce(squares)
+        return squares.sqrt()
+
+    # -- watching it ------------------------------------------------------------------------------
+
+    def _check(self) -> dict[str, float]:
+        """What must hold before a critic may teach: samples do not leak, the penalty has a
+        gradient (`critic_loss` refuses without), and after a few steps its slopes are sane."""
+        batches = self.critic_schedule.batches()
+        tokens = self._standardised(self.train, next(batches))
+        for critic, budget in zip(self.critics, self.model.shape.budgets, strict=True):
+            check_critic(critic, self._real(tokens, budget, self._generator(0)))
+        state = {
+            "critics": {k: v.clone() for k, v in self.critics.state_dict().items()},
+            "optimiser": self.critic_optimiser.state_dict(),
+        }
+        found: dict[str, float] = {}
+        for number in range(CHECK_STEPS):
+            batch = next(batches, None)
+            if batch is None:
+                break
+            found = self._critic_step(batch, self._generator(number))
+        # The checks leave no trace: the run is the one that its seed says.
+        self.critics.load_state_dict(state["critics"])
+        self.critic_optimiser.load_state_dict(state["optimiser"])
+        if found:
+            note(
+                f"critic checks: no leak between samples; after {CHECK_STEPS} steps slopes "
+                f"{found['critic/slope_p10']:.2f} to {found['critic/slope_p90']:.2f} (10 to 90 %), "
+                f"Wasserstein estimate {found['critic/estimate']:.3f} "
+                f"({found['critic/corrected']:.3f} corrected)"
+            )
+        return found
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Errors and distances on held-out tokens, of the first budget and, where there are more,
+        their mean under the plain names too."""
+        tokens = first_tokens(self.val, VALIDATED).to(self.device)
+        self.model.eval()
+        rows = [self._validated(tokens, budget) for budget in self.model.shape.budgets]
+        self.model.train()
+        means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        if len(rows) > 1:
+            for budget, row in zip(self.model.shape.budgets, rows, strict=True):
+                means |= {f"{name}/{budget[0]}x{budget[1]}": v for name, v in row.items()}
+        return means
+
+    def _validated(self, tokens: Float[Tensor, "b n c"], budget: Grid) -> dict[str, float]:
+        kept = torch.cat([self.model.compress(part, budget) for part in tokens.split(256)])
+        decoded = torch.cat([self.model.decode(part, budget) for part in kept.split(256)])
+        generator = torch.Generator().manual_seed(0)
+        ready = self.model.scale(tokens)
+        grid = self.model.shape.grid
+        real, again = (
+            self._at(ready, one_of_each_window(len(ready), grid, budget, generator)).flatten(0, 1)
+            for _ in range(2)
+        )
+        fake = self.model.scale(kept).flatten(0, 1)
+        return {
+            "nmse": normalised_error(tokens, decoded, self.model.scale.mean),
+            "cosine": float(F.cosine_similarity(decoded, tokens, dim=-1).mean()),
+            "sliced_wasserstein": float(sliced_wasserstein(fake, real, generator=generator)),
+            "sliced_wasserstein_floor": float(sliced_wasserstein(again, real, generator=generator)),
+            "norm_ratio": float(kept.norm(dim=-1).mean() / tokens.norm(dim=-1).mean()),
+        }
+
+    def _end_epoch(self, epoch: int) -> None:
+        steps = self.schedule.steps_per_epoch if epoch else 1
+        row = {"epoch": float(epoch), **{k: v / steps for k, v in self._sums.items()}}
+        self._sums = {}
+        found = self.validate()
+        row |= {f"val/{name}": value for name, value in found.items()}
+        self.history.append(row)
+        # Never a loss with an adversarial term: it says nothing about what is kept.
+        score = (float(f"{found['nmse']:.3g}"), found["sliced_wasserstein"])
+        better = score < self.best_score
+        if better:
+            self.best_epoch, self.best_score = epoch, score
+        self._log({f"val/{name}": value for name, value in found.items()})
+        when = f"epoch {epoch} of {self.recipe.epochs}" if epoch else "before training"
+        note(
+            f"{when}: normalised error {found['nmse']:.4g}  "
+            f"cosine {found['cosine']:.4f}  sliced Wasserstein {found['sliced_wasserstein']:.3f} "
+            f"(floor {found['sliced_wasserstein_floor']:.3f}){'  (best)' if better else ''}"
+        )
+        best = [NAMES.best] if better else []
+        # The state to resume from comes last: a run killed before it does this epoch again. The
+        # state before training is kept too: it may be the best, and NAMES.best is overwritten.
+        self._save(*best, NAMES.epoch.format(epoch), NAMES.latest)
+
+    def _due(self, saved_at: float) -> bool:
+        if self.save_every is not None:
+            return self.step % self.save_every == 0
+        return time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be equal for the same numbers."""
+        shape = {**asdict(self.model.shape), "budgets": [list(g) for g in self.model.shape.budgets]}
+        shape["grid"] = list(self.model.shape.grid)
+        return {**asdict(self.recipe), **shape, **self.about, "images": len(self.train)}
+
+    def _save(self, *names: str) -> None:
+        on_all_ranks(self.fabric, self._write, names)
+
+    def _write(self, names: Sequence[str]) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        record = {
+            "identity": self._identity(),
+            "data": self.data,
+            "warnings": self.warnings,
+            "weights": self.model.state_dict(),
+            "critics": self.critics.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "critic_optimiser": self.critic_optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step,
+            "history": list(self.history),
+            "best_epoch": self.best_epoch,
+            "best_score": list(self.best_score),
+            "checks": self.checks,
+            "sums": self._sums,
+        }
+        for name in names:
+            checkpoint.write(self.folder / name, record, FORMAT)
+
+    def _refuse_divergence(self, value: float, what: str) -> None:
+        if math.isfinite(value):
+            return
+        kept = self.folder / NAMES.latest
+        error = WorkError(
+            f"{what} is {value} at step {self.step + 1}, so the run was stopped",
+            want="a finite loss",
+            hint=f"the last good checkpoint is {kept}; go on from it with a smaller --lr"
+            if kept.is_file()
+            else "no checkpoint was written yet; start again with a smaller --lr",
+        )
+        raise collective_error(self.fabric, error)
+
+    def _log(self, values: dict[str, float]) -> None:
+        if self.logger is not None and self.fabric.is_global_zero:
+            self.logger.log_metrics(values, step=self.step)
+
+
+def _groups(model: TokenAutoencoder, slow: bool) -> list[dict[str, Any]]:
+    """Linear paths that start as the best there are move slower than what learns beside them."""
+    linear = {
+        id(p)
+        for module in model.modules()
+        if isinstance(module, WindowsToTokens | TokensToWindows)
+        for p in module.parameters()
+    }
+    return [
+        {"params": [p for p in model.parameters() if id(p) not in linear], "share": 1.0},
+        {
+            "params": [p for p in model.parameters() if id(p) in linear],
+            "share": LINEAR_SHARE if slow else 1.0,
+        },
+    ]

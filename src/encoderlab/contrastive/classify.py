@@ -1,0 +1,388 @@
+"""Classify images by class names alone. Orchestration only."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.core.atomic_io import write_text_atomic
+from encoderlab.core.progress import collect_warnings
+from encoderlab.core.skipped import (
+    as_notes,
+    as_records,
+    as_warnings,
+    skipped_images,
+)
+from encoderlab.core.tables import Block, Table, as_text
+from encoderlab.data.class_names import (
+    class_key,
+    class_names,
+    class_numbers,
+    count_strays,
+    stray_sentences,
+)
+from encoderlab.data.csv_table import read_labels
+from encoderlab.data.folder import read_folder
+from encoderlab.data.sample import Sample
+from encoderlab.data.zero_shot_templates import TEMPLATES, TEMPLATES_KO
+from encoderlab.errors import UsageError, is_utf8
+
+if TYPE_CHECKING:
+    from encoderlab.metrics.classification import Classification
+
+SHOWN = 20
+WIDEST = 44  # longer paths are cut in the table
+LISTED = 5  # rows without an image that the terminal lists; run.json has all
+SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's `top` classes with their probabilities, best first; `answer` where known."""
+
+    image: str
+    top: tuple[tuple[str, float], ...]
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class ClassifyResult:
+    """Predictions for every image and, where the answers are known, how many are right.
+
+    Args:
+        accuracy: over the images whose answer is known and is one of the classes; None without any.
+        strays: label -> number of images of this label, which is none of the classes.
+        unmatched: (row, reason) of the rows of the label CSV that label no image.
+    """
+
+    model: str
+    fingerprint: str
+    device: str
+    dtype: str
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+    predictions: tuple[Prediction, ...]
+    accuracy: Classification | None
+    strays: dict[str, int] = field(default_factory=dict)
+    unmatched: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "device": self.device,
+            "dtype": self.dtype,
+            "classes": list(self.classes),
+            "templates": list(self.templates),
+            "predictions": [
+                {
+                    "image": p.image,
+                    "answer": p.answer,
+                    "top": [{"class": name, "probability": value} for name, value in p.top],
+                }
+                for p in self.predictions
+            ],
+            "accuracy": None if self.accuracy is None else self.accuracy.to_json(),
+            "labels_without_class": self.strays,
+            "rows_without_image": [
+                {"image_path": path, "label": label} for path, label in self.unmatched
+            ],
+            "skipped": as_records(self.skipped),
+        }
+
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        blocks: list[Block] = [
+            f"{self.model}: {len(self.predictions):,} images, {len(self.classes)} classes"
+        ]
+        if self.accuracy is not None:
+            blocks += self._accuracy(self.accuracy)
+        blocks += self._without_match()
+        blocks += [self._predictions(), *as_notes(self.warnings, self.skipped)]
+        return blocks
+
+    def to_text(self) -> str:
+        """What the terminal shows: the tables, and where the predictions beyond them are."""
+        rest = ["all of them: --save-csv FILE or --json"] if self._hidden > 0 else []
+        return as_text([*self.blocks(), *rest])
+
+    @property
+    def _hidden(self) -> int:
+        return len(self.predictions) - SHOWN
+
+    def _predictions(self) -> Table:
+        answered = any(p.answer is not None for p in self.predictions)
+        rows = []
+        for p in self.predictions[:SHOWN]:
+            name = p.image if len(p.image) <= WIDEST else "…" + p.image[1 - WIDEST :]
+            top = ", ".join(f"{c} {100 * value:.0f} %" for c, value in p.top)
+            mark = ""
+            if p.answer is not None:
+                mark = "✓" if p.top[0][0] == p.answer else f"✗ ({p.answer})"
+            rows.append((name, top, mark) if answered else (name, top))
+        columns = ("image", "classes", "right") if answered else ("image", "classes")
+        more = (f"… and {self._hidden:,} more",) if self._hidden > 0 else ()
+        return Table(columns, tuple(rows), said=more)
+
+    def _accuracy(self, found: Classification) -> list[Block]:
+        said = (
+            f"accuracy {found.top1.as_percent()} over {found.top1.n:,} of "
+            f"{len(self.predictions):,} images (chance {100 / len(self.classes):.1f} %)"
+        )
+        if found.top5.value is not None:
+            said += f"\ntop-5 {found.top5.as_percent()}"
+        rows = []
+        for i, (name, recall) in enumerate(zip(self.classes, found.recall, strict=True)):
+            counts = [str(n or ".") for n in found.confusion[i]]
+            share = "-" if recall.value is None else f"{100 * recall.value:.1f} %"
+            rows.append((f"{i + 1} {name}", *counts, share))
+        columns = ("answer", *[f"{i + 1}" for i in range(len(self.classes))], "recall")
+        title = "confusion (rows: the answer, columns: the prediction)"
+        return [said, Table(columns, tuple(rows), title)]
+
+    def _without_match(self) -> list[Block]:
+        """Why there is no accuracy, where labels are none of the classes."""
+        if self.strays and self.accuracy is None:
+            return ["no accuracy: no image has a label that is one of the classes"]
+        return []
+
+
+def run(
+    *,
+    out: Path | None = None,
+    image_dir: str = "data/images",
+    classes: str | Sequence[str] = "",
+    templates: Sequence[str] = (),
+    model: str = "tiny-clip",
+    top_k: int = 5,
+    labels_csv: str | None = None,
+    save_csv: str | None = None,
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "torch",
+    seed: int = 0,
+) -> ClassifyResult:
+    """Zero-shot classes of the images in `image_dir`.
+
+    Args:
+        classes: names, comma-separated or a sequence; empty: the names of the sub-folders.
+        templates: sentences with {} for the class; built-in ones if empty, Korean ones for names in
+            Hangul.
+        labels_csv: image_path,label: the right answers. Paths start from the CSV's folder, or from
+            `image_dir` where none of them names an image that way. Without it the names of the
+            sub-folders are the answers, where they are classes.
+
+    Raises:
+        MissingError: the folder, the model or the GPU is not there.
+        UsageError: classes missing, blank or twice, a template without {}, labels that are none of
+            the classes or of none of the images, or no readable image.
+    """
+    import numpy as np
+
+    from encoderlab.core.score import caveats
+    from encoderlab.data.sample import content_digests
+    from encoderlab.encoders.dual import load_dual
+    from encoderlab.feature_store.embed import embed_samples
+    from encoderlab.metrics.classification import (
+        class_vector,
+        classification,
+        probabilities,
+        ranking,
+    )
+
+    if top_k < 1:
+        raise UsageError("top_k must be at least 1", got=top_k)
+    samples = read_folder(image_dir)
+    names = _classes(classes, samples)
+    sentences = _templates(templates, names)
+    labels, unmatched = _labels(samples, labels_csv, image_dir, names)
+    encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
+    used = [sentences or (TEMPLATES_KO if _is_hangul(name) else TEMPLATES) for name in names]
+    texts = [t.replace("{}", name) for name, own in zip(names, used, strict=True) for t in own]
+    ends = np.cumsum([len(own) for own in used])
+    with collect_warnings() as warned:
+        vectors = [class_vector(part) for part in np.split(encoder.embed_texts(texts), ends[:-1])]
+    embedded = embed_samples(encoder, samples, batch_size)
+    if not embedded.samples:
+        raise UsageError(
+            "not one image can be read",
+            got=f"{len(samples)} in {image_dir}",
+            want=f"readable images; the first says: {embedded.skipped[0].reason}",
+        )
+    chances = probabilities(embedded.vectors, np.stack(vectors), encoder.logit_scale)
+    numbers = class_numbers(names)
+    answers = [numbers.get(class_key(labels.get(s.id) or "")) for s in embedded.samples]
+    predictions = tuple(
+        Prediction(
+            sample.id,
+            tuple((names[j], float(row[j])) for j in ranking(row, answer)[:top_k]),
+            None if answer is None else names[answer],
+        )
+        for sample, row, answer in zip(embedded.samples, chances, answers, strict=True)
+    )
+    known = [i for i, answer in enumerate(answers) if answer is not None]
+    different = len(known)
+    accuracy = None
+    doubtful: tuple[str, ...] = ()
+    if known:
+        right = np.array([answers[i] for i in known])
+        pictures = content_digests([embedded.samples[i] for i in known])
+        different = len(set(pictures))
+        accuracy = classification(chances[known], right, pictures)
+        doubtful = caveats(different, {"top-5": accuracy.top5}, "the accuracy was measured")
+        if len(set(right.tolist())) == 1 and len(known) > 1:
+            doubtful += (
+                f"all answers are {names[int(right[0])]!r}: the accuracy is the recall of that "
+                "class alone, and a model that always says it reaches 100 %",
+            )
+    skipped = skipped_images([*samples.skipped, *embedded.skipped])
+    strays = count_strays((labels.get(sample.id) for sample in embedded.samples), names)
+    warnings = [*as_warnings(skipped), *stray_sentences(strays, names)]
+    if unmatched:
+        warnings.append(_unmatched_sentence(unmatched))
+    if different < len(known):
+        warnings.append(
+            f"the accuracy is over {len(known):,} images, {different:,} of them different: its "
+            "interval counts copies once"
+        )
+    result = ClassifyResult(
+        encoder.name, encoder.fingerprint,
+        str(encoder.device), encoder.ran_in, tuple(names),
+        tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
+        predictions, accuracy, strays, unmatched, skipped, (*doubtful, *warnings, *warned),
+    )  # fmt: skip
+    if save_csv is not None:
+        _save(result, Path(save_csv), top_k)
+    return result
+
+
+def _classes(given: str | Sequence[str], samples: Sequence[Sample]) -> list[str]:
+    if given and not (isinstance(given, str) and not given.strip()):
+        return class_names(given)
+    folders = sorted({sample.label for sample in samples if sample.label})
+    if not folders:
+        raise UsageError(
+            "no classes were named and the folder has no sub-folders to name them",
+            want='--classes "cat,dog,car"',
+        )
+    if {class_key(folder) for folder in folders} <= set(SPLITS):
+        raise UsageError(
+            "the sub-folders are splits, not classes",
+            got=", ".join(folders),
+            want="--image-dir with one of the splits, or --classes with the names",
+        )
+    return class_names(folders)
+
+
+def _templates(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    for template in given:
+        if not is_utf8(template):
+            raise UsageError("a template is not UTF-8", got=template, want="text in UTF-8")
+        if "{}" not in template:
+            raise UsageError(
+                "a template has no place for the class",
+                got=template,
+                want='text with {}, such as "a photo of {}"',
+            )
+    return tuple(given)
+
+
+def _is_hangul(text: str) -> bool:
+    return any("가" <= letter <= "힣" for letter in text)
+
+
+def _labels(
+    samples: Sequence[Sample], labels_csv: str | None, image_dir: str, names: Sequence[str]
+) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """The label of each image by its id, and the rows of the label CSV that label no image."""
+    if labels_csv is not None:
+        return _labels_of_csv(samples, labels_csv, image_dir, names)
+    known = class_numbers(names)
+    labels = {}
+    for sample in samples:
+        folders = sample.id.split("/")[:-1]
+        if sample.label not in (None, *folders[:1]):  # from a file beside the images
+            folders = [str(sample.label)]
+        # The first folder is the label, unless only a folder further inside is a class.
+        if folders:
+            classes = (folder for folder in folders if class_key(folder) in known)
+            labels[sample.id] = next(classes, folders[0])
+    return labels, ()
+
+
+def _labels_of_csv(
+    samples: Sequence[Sample], labels_csv: str, image_dir: str, names: Sequence[str]
+) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    table = read_labels(labels_csv)
+    images: dict[str, list[str]] = {}
+    for sample in samples:
+        if isinstance(sample.image, Path):
+            images.setdefault(os.path.realpath(sample.image), []).append(sample.id)
+    # One folder for all rows: otherwise a path could name images of two folders.
+    deciding = [name for name in table if not os.path.isabs(name)] or list(table)
+    for root in (Path(labels_csv).absolute().parent, Path(image_dir).absolute()):
+        if any(os.path.realpath(root / name) in images for name in deciding):
+            break
+    else:
+        raise UsageError(
+            "no label belongs to an image of the folder",
+            got=f"{next(iter(table))} in {labels_csv}",
+            want=f"paths that start from the folder of the CSV, or from {image_dir}",
+        )
+    paths = {name: os.path.realpath(root / name) for name in table}
+    labels: dict[str, str] = {}
+    for name, label in table.items():
+        for image in images.get(paths[name], ()):
+            if class_key(labels.setdefault(image, label)) != class_key(label):
+                raise UsageError(
+                    f"{labels_csv} gives an image two labels",
+                    got=f"{image}: {labels[image]!r} and {label!r}",
+                    want="one label per image",
+                )
+    strays = count_strays(labels.values(), names)
+    if strays:
+        raise UsageError(
+            "a label is none of the classes",
+            got=next(iter(strays)),
+            want=", ".join(names),
+            hint=stray_sentences(strays, names)[0],
+        )
+    unmatched = tuple((name, table[name]) for name, path in paths.items() if path not in images)
+    return labels, unmatched
+
+
+def _unmatched_sentence(unmatched: Sequence[tuple[str, str]]) -> str:
+    rows = ", ".join(path for path, _ in unmatched[:LISTED])
+    more = ", …" if len(unmatched) > LISTED else ""
+    return f"{len(unmatched):,} rows of the label CSV label no image of the folder: {rows}{more}"
+
+
+def _save(result: ClassifyResult, path: Path, top_k: int) -> None:
+    text = io.StringIO()
+    rows = csv.writer(text)
+    shown = min(top_k, len(result.classes))
+    rows.writerow(
+        [
+            "image_path",
+            "answer",
+            *(f"{what}_{i + 1}" for i in range(shown) for what in ("class", "probability")),
+        ]
+    )
+    for p in result.predictions:
+        rows.writerow(
+            [
+                p.image,
+                p.answer or "",
+                *(cell for name, value in p.top for cell in (name, f"{value:.6f}")),
+            ]
+        )
+    write_text_atomic(path, text.getvalue())

@@ -1,0 +1,31 @@
+"""Settings of `encoderlab evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoderlab.core.common_settings import (
+    BACKEND_HELP,
+    BACKENDS,
+    COMMON,
+    DEVICE_HELP,
+    DTYPE_HELP,
+    MODEL_HELP,
+    WHERE,
+    Common,
+)
+from encoderlab.core.settings import output_folder, setting
+
+
+@dataclass
+class Evaluate(Common):
+    """Measure image-text retrieval both ways: Recall@1/5/10, median rank, MRR, beside chance."""
+
+    csv: str = setting("data/train.csv", "held-out pairs: CSV with image_path,caption")
+    img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
+    model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
+    batch_size: int = setting(64, "images at once", least=1, group=WHERE)
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)
+    output_dir: str = setting(output_folder("evaluate"), "folder for results", group=COMMON)

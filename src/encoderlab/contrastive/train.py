@@ -1,0 +1,452 @@
+"""Train a CLIP from scratch: read the pairs, learn a vocabulary, build the model, run, export.
+
+Orchestration only: the steps live in `data`, `models.clip` and `training`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from encoderlab.contrastive.train_settings import Train
+from encoderlab.core.distributed import current_rank
+from encoderlab.core.progress import note
+from encoderlab.core.score import uninformative
+from encoderlab.core.settings import check_effect
+from encoderlab.core.skipped import as_records, as_warnings, skipped_images
+from encoderlab.data import read_samples
+from encoderlab.data.class_names import class_names
+from encoderlab.data.sample import Sample, Skipped
+from encoderlab.errors import UsageError
+from encoderlab.models.hub import looks_like_path, no_such_folder
+
+HELD_OUT = 0.05  # share of images kept for validation where no --val-csv is given
+MOST_HELD_OUT = 5000  # and never more: recall among a hundred thousand takes longer than it tells
+MOST_WORKERS = 4  # processes that decode where nobody has said how many
+# Which fields of a model's configuration a setting fixes.
+SHAPE_KEYS = {
+    "image_size": ("vision.image_size",),
+    "patch_size": ("vision.patch_size",),
+    "vision_width": ("vision.width",),
+    "vision_layers": ("vision.layers",),
+    "vision_heads": ("vision.heads",),
+    "text_width": ("text.width",),
+    "text_layers": ("text.layers",),
+    "text_heads": ("text.heads",),
+    "embed_dim": ("embed_dim",),
+    "context_length": ("text.context_length",),
+    "activation": ("vision.activation", "text.activation"),
+}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run ended with. Recalls are of the best epoch, on the validation pairs.
+
+    Args:
+        best_score: mean of the recalls that are defined; None where none is.
+    """
+
+    folder: str
+    model: str
+    parameters: int
+    device: str
+    precision: str
+    train_pairs: int
+    val_images: int
+    val_captions: int
+    steps: int
+    loss: float
+    best_epoch: int
+    best_score: float | None
+    history: tuple[dict[str, float], ...]
+    seconds: float
+    pairs_per_second: float
+    skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {**dataclasses.asdict(self), "skipped": as_records(self.skipped)}
+
+    def to_text(self) -> str:
+        """The few lines that the terminal shows."""
+        best = next((row for row in self.history if row["epoch"] == self.best_epoch), {})
+        lines = [
+            f"trained {self.parameters / 1e6:.1f} M parameters on {self.train_pairs:,} pairs: "
+            f"{self.steps:,} steps, {self.seconds:.0f} s, {self.pairs_per_second:.0f} pairs/s",
+            f"best epoch {self.best_epoch} on {self.val_images:,} held-out images with "
+            f"{self.val_captions:,} captions:",
+        ]
+        for direction in ("image_to_text", "text_to_image"):
+            parts = []
+            for k in (1, 5, 10):
+                name = f"{direction}/R@{k}"
+                if name in best:
+                    chance = best[f"{name}/chance"]
+                    nothing = ", so it tells nothing" * uninformative(chance)
+                    parts.append(f"R@{k} {best[name]:.1%} (chance {chance:.1%}{nothing})")
+            lines.append(
+                f"  {direction.replace('_', ' ')}   "
+                + ("   ".join(parts) or "recall undefined: no order of so few can be wrong")
+            )
+        lines += [f"! {one}" for one in self.warnings]
+        lines.append(f"model: {self.model}")
+        lines.append(f"next: encoderlab evaluate --model {quote(self.model)} --csv YOUR.csv")
+        return "\n".join(lines)
+
+
+def run(
+    *,
+    out: Path | None = None,
+    train_csv: str = "data/train.csv",
+    val_csv: str | None = None,
+    img_root: str | None = None,
+    image_encoder: str = "vit",
+    preset: str = "tiny",
+    image_size: int | None = None,
+    patch_size: int | None = None,
+    vision_width: int | None = None,
+    vision_layers: int | None = None,
+    vision_heads: int | None = None,
+    text_width: int | None = None,
+    text_layers: int | None = None,
+    text_heads: int | None = None,
+    embed_dim: int | None = None,
+    context_length: int | None = None,
+    vocab_size: int | None = None,
+    activation: str | None = None,
+    tokenizer: str = "bpe",
+    epochs: int = 10,
+    batch_size: int = 64,
+    chunk_size: int | None = None,
+    lr: float = 5e-4,
+    wd: float = 0.1,
+    warmup_steps: int | None = None,
+    grad_clip: float = 1.0,
+    loss: str = "softmax",
+    precision: str = "auto",
+    patch_dropout: float = 0.0,
+    augment: str = "none",
+    multi_positive: bool = True,
+    grad_checkpointing: bool = False,
+    ema: float = 0.0,
+    num_workers: int = 0,
+    in_memory: str = "auto",
+    devices: int | None = None,
+    strategy: str = "auto",
+    resume: str | None = None,
+    logger: str = "tensorboard",
+    wandb_project: str | None = None,
+    save_every_steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    zero_shot_classes: str = "",
+) -> TrainResult:
+    """Trains a CLIP on the pairs of a CSV, folder, JSONL or shards; see `encoderlab train --help`.
+
+    Raises:
+        UsageError: a value, a shape or the data is wrong.
+        MissingError: a file or a GPU is not there.
+        WorkError: the run diverged.
+    """
+    import torch
+
+    from encoderlab.contrastive import loop
+    from encoderlab.contrastive.dataset import ImageTextDataset
+    from encoderlab.contrastive.images import decode_all, images_of
+    from encoderlab.contrastive.preflight import false_negative_share, findings
+    from encoderlab.contrastive.streaming import Units
+    from encoderlab.contrastive.validation import RetrievalValidation
+    from encoderlab.models import checkpoint
+    from encoderlab.models.clip import CLIP, Tokenizer
+    from encoderlab.training.collectives import (
+        check_same,
+        deferred,
+        from_rank0,
+        on_all_ranks,
+    )
+    from encoderlab.training.devices import make_fabric
+    from encoderlab.training.loggers import make_logger
+    from encoderlab.training.resuming import checkpoint_to_resume, finished_run
+
+    folder = Path("outputs/train") if out is None else out
+    recipe = loop.Recipe(
+        epochs=epochs, batch_size=batch_size, chunk_size=chunk_size, lr=lr, wd=wd,
+        warmup_steps=warmup_steps, grad_clip=grad_clip, loss=loss, patch_dropout=patch_dropout,
+        augment=augment, multi_positive=multi_positive, ema=ema, seed=seed,
+    )  # fmt: skip
+    given = dict(
+        image_size=image_size, patch_size=patch_size,
+        vision_width=vision_width, vision_layers=vision_layers, vision_heads=vision_heads,
+        text_width=text_width, text_layers=text_layers, text_heads=text_heads,
+        embed_dim=embed_dim, context_length=context_length, vocab_size=vocab_size,
+        activation=activation,
+    )  # fmt: skip
+    shape = _shape(image_encoder, preset, **given)
+    check_effect(
+        Train(
+            image_encoder=image_encoder, patch_size=patch_size, vision_layers=vision_layers,
+            patch_dropout=patch_dropout, tokenizer=tokenizer, vocab_size=vocab_size, logger=logger,
+            wandb_project=wandb_project,
+        )
+    )  # fmt: skip
+    classes = class_names(zero_shot_classes) if zero_shot_classes.strip() else []
+    samples = deferred(_samples, train_csv, val_csv, img_root)
+    resumed = deferred(checkpoint_to_resume, resume, loop.NAMES)
+    fabric = make_fabric(device, devices, strategy, precision)
+    train_samples, val_samples, unusable = on_all_ranks(fabric, samples)
+    start = on_all_ranks(fabric, resumed)
+    run_logger = on_all_ranks(fabric, make_logger, logger, folder, wandb_project)
+    torch.manual_seed(seed)
+    if start is not None:
+        record = on_all_ranks(fabric, checkpoint.read, start)
+        model = checkpoint.rebuild(start, record, patch_dropout=patch_dropout)
+        named = preset if (preset, image_encoder) != ("tiny", "vit") else ""
+        on_all_ranks(
+            fabric, _check_model, model, shape, given, named,
+            "" if tokenizer == "bpe" else tokenizer,
+        )  # fmt: skip
+    else:
+        texts = [text for sample in train_samples for text in sample.texts]
+        # One learns the words for all: two that differ by an entry would train nonsense.
+        words = from_rank0(
+            fabric, _tokenizer, tokenizer, texts, shape.text.vocab_size, shape.text.context_length
+        )
+        text = dataclasses.replace(
+            shape.text, vocab_size=words.vocab_size, end_token_id=words.end_id
+        )
+        from encoderlab.models.clip import Preprocess
+
+        model = CLIP(
+            dataclasses.replace(shape, text=text),
+            words,
+            Preprocess(shape.vision.image_size, "squash"),
+            patch_dropout=patch_dropout,
+        )
+    assert isinstance(model.tokenizer, Tokenizer)
+    model.set_gradient_checkpointing(grad_checkpointing)
+    train = on_all_ranks(
+        fabric, images_of, train_samples, model.preprocess, "training images", in_memory
+    )
+    val = on_all_ranks(fabric, decode_all, val_samples, model.preprocess, "validation images")
+    check_same(fabric, "images", _digest(train.samples, val.samples))
+    units = None
+    if train.streamed:
+        units = Units.of_samples(train.samples, [len(one.texts) for one in train.samples])
+    pairs = ImageTextDataset(
+        train.samples, model.tokenizer, model.preprocess, train.pixels, units=units
+    )
+    if not (pairs.in_memory or num_workers):
+        num_workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 2) // current_rank().local_world))
+    warnings = findings(pairs, train, val, recipe.batch_size, multi_positive, classes)
+    share = false_negative_share(pairs, recipe.batch_size)
+    if share and multi_positive:
+        note(f"several right answers: {share:.1%} of the rows of a batch; all count as right")
+    captions = sum(len(sample.texts) for sample in val.samples)
+    held_out = "" if val_csv is not None else ", held out of the training data (no --val-csv)"
+    note(f"validation: {len(val.samples):,} images with {captions:,} captions{held_out}")
+    for warning in warnings:
+        note(f"warning: {warning}")
+    validate = on_all_ranks(
+        fabric, RetrievalValidation,
+        val, model.tokenizer, model.preprocess, fabric.device, classes,
+    )  # fmt: skip
+    for sentence in validate.stray_labels:
+        note(f"zero-shot while training: {sentence}")
+    trainer = on_all_ranks(
+        fabric, loop.Trainer, model, pairs, recipe, fabric, folder, validate=validate,
+        val_pairs=validate.pairs, save_every=save_every_steps, workers=num_workers,
+        logger=run_logger,
+    )  # fmt: skip
+    if start is not None:
+        on_all_ranks(fabric, trainer.resume, start)
+        note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
+        if trainer.finished:
+            note(finished_run(trainer.step, epochs))
+    done = trainer.run()
+    unused = skipped_images(unusable)
+    is_vit = shape.vision.__class__.__name__ == "ViTConfig"
+    exported = from_rank0(fabric, _export, folder) if is_vit else str(folder)
+    return TrainResult(
+        folder=str(folder),
+        model=exported,
+        parameters=sum(p.numel() for p in model.parameters()),
+        device=str(fabric.device),
+        precision=str(fabric._precision.precision),
+        train_pairs=len(pairs),
+        val_images=len(val.samples),
+        val_captions=captions,
+        steps=done.step,
+        loss=done.loss,
+        best_epoch=done.best_epoch,
+        best_score=done.best_score,
+        history=done.history,
+        seconds=done.seconds,
+        pairs_per_second=done.pairs_per_second,
+        skipped=(*unused, *train.skipped, *val.skipped),
+        warnings=(*as_warnings(unused), *warnings, *validate.stray_labels, *done.warnings),
+    )
+
+
+def _digest(*parts: list[Sample]) -> str:
+    """What the processes of a run must have in common: which pairs, in which order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for sample in itertools.chain(*parts):
+        digest.update(f"{sample.id}\n{sample.texts}\n".encode())
+    return f"{' + '.join(str(len(part)) for part in parts)} ({digest.hexdigest()})"
+
+
+def _shape(image_encoder: str, preset_name: str, **given: Any):
+    from encoderlab.models.clip.config import ResNetConfig, preset
+
+    if image_encoder not in ("vit", "resnet"):
+        raise UsageError("unknown image encoder", got=image_encoder, want="vit or resnet")
+    if image_encoder == "resnet" and preset_name == "tiny":
+        preset_name = "tiny-resnet"
+    base = preset(preset_name)
+    is_resnet = isinstance(base.vision, ResNetConfig)
+    if is_resnet != (image_encoder == "resnet"):
+        raise UsageError(
+            "the preset has the other image encoder",
+            got=f"preset={preset_name} with image_encoder={image_encoder}",
+            want="RN50 or tiny-resnet with resnet, the others with vit",
+        )
+
+    def chosen(**names: str) -> dict[str, Any]:
+        return {field: given[name] for field, name in names.items() if given[name] is not None}
+
+    if is_resnet:
+        vision_changes = chosen(image_size="image_size", width="vision_width", heads="vision_heads")
+    else:
+        vision_changes = chosen(
+            image_size="image_size",
+            patch_size="patch_size",
+            width="vision_width",
+            layers="vision_layers",
+            heads="vision_heads",
+            activation="activation",
+        )
+        _follow_width(vision_changes, base.vision)
+    text_changes = chosen(
+        width="text_width",
+        layers="text_layers",
+        heads="text_heads",
+        context_length="context_length",
+        vocab_size="vocab_size",
+        activation="activation",
+    )
+    _follow_width(text_changes, base.text)
+    return dataclasses.replace(
+        base,
+        vision=dataclasses.replace(base.vision, **vision_changes),
+        text=dataclasses.replace(base.text, **text_changes),
+        embed_dim=given["embed_dim"] or base.embed_dim,
+    )
+
+
+def _follow_width(changes: dict[str, Any], base: Any) -> None:
+    """A new width brings heads of 64 channels and an MLP of four widths, unless heads are given."""
+    width = changes.get("width")
+    if width is None:
+        return
+    changes["mlp_width"] = 4 * width
+    if "heads" not in changes:
+        size = 64 if width % 64 == 0 else base.width // base.heads
+        changes["heads"] = max(1, width // size)
+
+
+def _check_model(model: Any, shape: Any, given: Mapping[str, Any], preset: str, kind: str) -> None:
+    """Refuses a shape or a tokenizer that was asked for and is not that of the resumed model.
+
+    Args:
+        preset: empty where none was asked for.
+        kind: of the tokenizer; empty likewise.
+
+    Raises:
+        UsageError: they differ.
+    """
+    asked, own = _plain(shape), _plain(model.config)
+    wanted = {name: keys for name, keys in SHAPE_KEYS.items() if given.get(name) is not None}
+    if preset:
+        # The vocabulary is as large as its captions made it.
+        wanted[f"preset={preset}"] = tuple(asked.keys() - {"text.vocab_size", "text.end_token_id"})
+    for name, keys in wanted.items():
+        for key in sorted(keys):
+            if key in asked and asked[key] != own.get(key):
+                raise _other_model(f"{name} ({key}={asked[key]})", f"{key}={own.get(key)}")
+    if kind:
+        pipeline = model.tokenizer.pipeline
+        own_kind = {"WordLevel": "char"}.get(type(pipeline.model).__name__, "bpe")
+        if Path(kind).is_dir():
+            vocabulary = _tokenizer(kind, [], 0, model.tokenizer.context_length).pipeline
+            same = vocabulary.get_vocab() == pipeline.get_vocab()
+        else:
+            same = kind == own_kind
+        if not same:
+            raise _other_model(f"tokenizer={kind}", f"the checkpoint's own, {own_kind}")
+
+
+def _other_model(got: str, want: str) -> UsageError:
+    return UsageError(
+        "the checkpoint has another model than was asked for",
+        got=got,
+        want=want,
+        hint="leave the setting out, or start a new run without --resume",
+    )
+
+
+def _plain(shape: Any) -> dict[str, Any]:
+    """The fields of a configuration by dotted names."""
+    record = shape.to_dict()
+    return {"embed_dim": record["embed_dim"]} | {
+        f"{side}.{name}": value
+        for side in ("vision", "text")
+        for name, value in record[side].items()
+    }
+
+
+def _samples(
+    train_csv: str, val_csv: str | None, img_root: str | None
+) -> tuple[list[Sample], list[Sample], list[Skipped]]:
+    """The pairs to train on, those to validate on, and what cannot be used."""
+    from encoderlab.data import split_by_image
+    from encoderlab.data.sample import content_digests, merge_duplicates
+
+    train = read_samples(train_csv, img_root).with_texts()
+    if not train:
+        raise UsageError(
+            "no image has a caption",
+            got=train_csv,
+            want="a CSV with the columns image_path,caption",
+        )
+    if val_csv is not None:
+        val = read_samples(val_csv, img_root).with_texts()
+        return train, merge_duplicates(val, content_digests(val)), [*train.skipped, *val.skipped]
+    kept, held_out = split_by_image(train, min(HELD_OUT, MOST_HELD_OUT / max(len(train), 1)))
+    held_out = merge_duplicates(held_out, content_digests(held_out))
+    return kept, held_out, train.skipped
+
+
+def _tokenizer(kind: str, texts: list[str], vocab_size: int, context_length: int):
+    from encoderlab.models.clip import Tokenizer
+
+    if Path(kind).is_dir():
+        return Tokenizer.from_folder(Path(kind), context_length)
+    if "/" in kind or looks_like_path(kind):
+        raise no_such_folder(kind, "bpe, char, or a folder with tokenizer files")
+    return Tokenizer.train(kind, texts, vocab_size, context_length)
+
+
+def _export(folder: Path) -> str:
+    from encoderlab.models.clip import CLIP
+
+    best = CLIP.from_checkpoint(folder / "checkpoints" / "best.ckpt")
+    return str(best.save_pretrained(folder / "export"))

@@ -1,0 +1,79 @@
+"""Short names of checkpoints: ours from aliases.yaml, and the user's own over them.
+
+Knows which name stands for which Hugging Face id, and nothing about what is behind an id.
+A project's configuration (`project.py`) and the user's own file add to ours or replace them, in
+this order. The user's own file is the one that `ENCODERLAB_ALIASES` names, else
+`encoderlab-aliases.yaml` in the current folder; it has the same two tables, `encoders` and `llms`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from encoderlab.core.project import load_config
+from encoderlab.errors import MissingError, UsageError
+
+SHIPPED = Path(__file__).parent / "aliases.yaml"
+OWN_FILE = "encoderlab-aliases.yaml"
+KINDS = ("encoders", "llms")
+
+
+def encoder_aliases() -> dict[str, str]:
+    """Alias of a vision encoder or CLIP-like model -> Hugging Face id, or a local folder.
+
+    Raises:
+        MissingError: `ENCODERLAB_ALIASES` names a file that is not there.
+        UsageError: the user's own file has another shape.
+    """
+    return _merged("encoders")
+
+
+def llm_aliases() -> dict[str, str]:
+    """Alias of a language model -> Hugging Face id, or a local folder; raises as the other."""
+    return _merged("llms")
+
+
+def own_file() -> Path | None:
+    """The user's own table of aliases, where there is one."""
+    named = os.environ.get("ENCODERLAB_ALIASES")
+    if named:
+        if not Path(named).is_file():
+            raise MissingError(
+                "the file of ENCODERLAB_ALIASES is not there",
+                got=named,
+                hint="create it, or unset ENCODERLAB_ALIASES",
+            )
+        return Path(named)
+    return Path(OWN_FILE) if Path(OWN_FILE).is_file() else None
+
+
+def _merged(kind: str) -> dict[str, str]:
+    project = load_config()
+    named = project.vision_encoders if kind == "encoders" else project.llms
+    table = _read(SHIPPED)[kind] | dict(named)
+    own = own_file()
+    if own is not None:
+        table = table | _read(own)[kind]
+    return table
+
+
+def _read(path: Path) -> dict[str, dict[str, str]]:
+    import yaml
+
+    want = "the tables encoders and llms, each with lines `name: checkpoint`"
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as broken:
+        # Brackets without end, or a number of thousands of digits, are no YAMLError.
+        raise UsageError(f"{path} is no YAML", got=str(broken), want=want) from broken
+    if not isinstance(content, dict) or not set(content) <= set(KINDS):
+        raise UsageError(f"{path} is no table of aliases", got=content, want=want)
+    tables = {kind: content.get(kind) or {} for kind in KINDS}
+    for table in tables.values():
+        if not isinstance(table, dict) or not all(
+            isinstance(word, str) for pair in table.items() for word in pair
+        ):
+            raise UsageError(f"{path} is no table of aliases", got=table, want=want)
+    return tables

@@ -1,0 +1,212 @@
+"""A project's configuration: where its data lies, its names of models, its defaults.
+
+The file is the one that `ENCODERLAB_CONFIG` names; `--config-name` sets it for the command and the
+processes that it starts. Reads one YAML; knows nothing about any command.
+
+    data: {root: null, sample_dir: sample_data,
+           datasets: {chart: {label_file: label_v2/x.jsonl, image_dir: images/x}}}
+    models: {vision_encoders: {clip: openai/clip-vit-base-patch32}, llms: {qwen: Qwen/Qwen2.5-7B}}
+    defaults: {device: auto, output_dir: outputs, n_samples: 30, seed: 42}
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from encoderlab.errors import MissingError, UsageError, did_you_mean
+
+VARIABLE = "ENCODERLAB_CONFIG"
+PARTS: dict[str, dict[str, Any]] = {
+    "data": {"root": str, "sample_dir": str, "datasets": dict},
+    "models": {"vision_encoders": dict, "llms": dict},
+    "defaults": {"device": str, "output_dir": str, "n_samples": int, "seed": int},
+}
+DATASET = ("label_file", "image_dir")
+
+
+@dataclass(frozen=True)
+class ProjectConfig:
+    """The parts of a project's YAML; what it does not name is empty.
+
+    Args:
+        data_root: folder of the typed data sets.
+        sample_dir: folder with labels.jsonl and images/, instead of the built-in samples.
+        datasets: data type -> (label file, image folder), both below the data root.
+        vision_encoders, llms: name -> checkpoint.
+        defaults: device, output_dir, n_samples, seed, as far as they are named.
+        rest: the YAML's other keys: settings of a command.
+    """
+
+    data_root: str | None = None
+    sample_dir: str | None = None
+    datasets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    vision_encoders: Mapping[str, str] = field(default_factory=dict)
+    llms: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    rest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_config(path: str | Path | None = None) -> ProjectConfig:
+    """The project's configuration.
+
+    Args:
+        path: a YAML; None for the one that `ENCODERLAB_CONFIG` names, or an empty configuration.
+
+    Returns:
+        Its parts.
+
+    Raises:
+        MissingError: there is no such file.
+        UsageError: it is no YAML, or a value has another form.
+    """
+    named = path or os.environ.get(VARIABLE)
+    if not named:
+        return ProjectConfig()
+    file = Path(named)
+    if not file.is_file():
+        where = "" if path else f" (from {VARIABLE})"
+        raise MissingError("no such configuration", got=f"{file}{where}", want="a YAML that exists")
+    return _parsed(read_yaml(file), file)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The table in a YAML file.
+
+    Raises:
+        UsageError: it is no YAML, or no table.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}, line {mark.line + 1}" if mark is not None else str(file)
+        reason = getattr(error, "problem", None) or (str(error).splitlines() or [""])[0]
+        raise UsageError("a configuration is no YAML", got=f"{where}: {reason}") from error
+    except (ValueError, RecursionError) as error:
+        # Not UTF-8, brackets without end, or a number of thousands of digits.
+        reason = (str(error).splitlines() or [""])[0]
+        raise UsageError("the configuration cannot be read", got=f"{file}: {reason}") from error
+    if content is not None and not isinstance(content, dict):
+        raise UsageError("a configuration is no table", got=str(file), want="lines `key: value`")
+    return content or {}
+
+
+def is_project(content: Mapping[str, Any]) -> bool:
+    """Whether a YAML has a part of a project's configuration. `defaults` is one where it is a
+    table: as a list it is Hydra's."""
+    data = content.get("data")
+    return (
+        "models" in content
+        or isinstance(content.get("defaults"), dict)
+        or (isinstance(data, dict) and bool(set(data) & set(PARTS["data"])))
+    )
+
+
+def get_model_id(name: str, kind: str | None = None) -> str:
+    """The checkpoint that a short name stands for, or the name itself.
+
+    Args:
+        name: an alias of the project or of EncoderLab.
+        kind: "vision" or "llm"; None to look among both.
+
+    Returns:
+        A Hugging Face id or a folder.
+    """
+    from encoderlab.core.aliases import encoder_aliases, llm_aliases
+
+    tables = {"vision": encoder_aliases, "llm": llm_aliases}
+    if kind is not None and kind not in tables:
+        raise UsageError("unknown kind of model", got=kind, want="vision or llm")
+    for aliases in [tables[kind]] if kind else tables.values():
+        if name in aliases():
+            return aliases()[name]
+    return name
+
+
+def get_data_root() -> str | None:
+    """The folder of the typed data sets: `VLM_DATA_ROOT`, else the configured one, else None."""
+    return os.environ.get("VLM_DATA_ROOT") or load_config().data_root
+
+
+def get_output_dir() -> str:
+    """The folder of all results: `VLM_OUTPUT_DIR`, else the configured one, else "outputs"."""
+    configured = load_config().defaults.get("output_dir")
+    return os.environ.get("VLM_OUTPUT_DIR") or configured or "outputs"
+
+
+def get_device() -> str:
+    """The configured device, else "auto"."""
+    return load_config().defaults.get("device") or "auto"
+
+
+def _parsed(content: Mapping[str, Any], file: Path) -> ProjectConfig:
+    parts = {name: _part(content, name, file) for name in PARTS}
+    data, models = parts["data"], parts["models"]
+    datasets = {}
+    for name, where in (data.get("datasets") or {}).items():
+        if not isinstance(where, dict) or set(where) != set(DATASET):
+            raise UsageError(
+                f"the data set {name} has another form in {file}",
+                got=where,
+                want="label_file and image_dir, both below the data root",
+            )
+        datasets[str(name)] = (str(where["label_file"]), str(where["image_dir"]))
+    for kind in PARTS["models"]:
+        for name, checkpoint in (models.get(kind) or {}).items():
+            if not isinstance(checkpoint, str):
+                raise UsageError(
+                    f"models.{kind}.{name} is no checkpoint in {file}",
+                    got=checkpoint,
+                    want="a Hugging Face id or a folder",
+                )
+    return ProjectConfig(
+        data.get("root"),
+        data.get("sample_dir"),
+        datasets,
+        models.get("vision_encoders") or {},
+        models.get("llms") or {},
+        {name: value for name, value in parts["defaults"].items() if value is not None},
+        _rest(content),
+    )
+
+
+def _part(content: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
+    """The known keys of one part, each with the kind of value it must have."""
+    part = content.get(name)
+    if part is None or (name == "defaults" and isinstance(part, list)):
+        return {}
+    if not isinstance(part, dict):
+        raise UsageError(f"{name} is no table in {file}", got=part, want="lines `key: value`")
+    for key, value in part.items():
+        kind = PARTS[name].get(key)
+        if kind is None and name != "data":
+            near = did_you_mean(str(key), PARTS[name])
+            raise UsageError(
+                f"{name} has no such key in {file}",
+                got=key,
+                want=", ".join(PARTS[name]),
+                hint=f"did you mean `{near}`?" if near else None,
+            )
+        wrong = isinstance(value, bool) or not isinstance(value, kind or object)
+        if kind is not None and value is not None and wrong:
+            want = {str: "a text", int: "a whole number", dict: "a table"}[kind]
+            raise UsageError(f"{name}.{key} has another form in {file}", got=value, want=want)
+    return {key: value for key, value in part.items() if key in PARTS[name]}
+
+
+def _rest(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that are settings of a command, such as `epochs`, or `data.cache` of `compress`."""
+    rest: dict[str, Any] = {}
+    for name, value in content.items():
+        if (name == "defaults" and isinstance(value, list)) or name not in PARTS:
+            rest[name] = value
+        elif name == "data" and isinstance(value, dict):
+            more = {key: inner for key, inner in value.items() if key not in PARTS["data"]}
+            rest |= {name: more} if more else {}
+    return rest

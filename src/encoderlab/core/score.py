@@ -1,0 +1,138 @@
+"""A number that says how sure it is: its interval, what chance gives, and how it was estimated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Z95 = 1.959963984540054
+# One of fewer images moves a share by more than ten percentage points.
+FEWEST_IMAGES = 10
+# A share that chance reaches more often than this does not tell a good model from none.
+HIGHEST_CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured value.
+
+    Args:
+        value: the estimate, None where it is undefined.
+        ci_low, ci_high: ends of the 95 % interval, None where there is none.
+        chance: what the same measurement gives when the input says nothing.
+        n: how many items it rests on.
+        estimator: how value and interval were computed.
+        optimistic: the value with every tie counted for us, where that differs.
+        undefined: the reason why there is no value.
+        z: how many standard deviations of chance it lies above chance, where that is known.
+        p: how often chance does as well, where that was tried.
+    """
+
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    chance: float | None
+    n: int
+    estimator: str
+    optimistic: float | None = None
+    undefined: str | None = None
+    z: float | None = None
+    p: float | None = None
+
+    def __float__(self) -> float:
+        return math.nan if self.value is None else self.value
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether the whole interval lies above chance."""
+        if self.ci_low is None or self.chance is None:
+            return False
+        return self.ci_low > self.chance
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, what does not apply left out."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if value is not None or name in ("value", "chance")
+        }
+
+    def as_percent(self) -> str:
+        """ "61.0 % [57.9, 64.0]", or the reason why there is none."""
+        if self.value is None:
+            return f"undefined ({self.undefined})"
+        text = f"{100 * self.value:.1f} %"
+        if self.ci_low is not None and self.ci_high is not None:
+            text += f" [{100 * self.ci_low:.1f}, {100 * self.ci_high:.1f}]"
+        return text
+
+    def as_number(self, digits: int = 3) -> str:
+        """ "0.412 [0.377, 0.446]", or "undefined"."""
+        if self.value is None:
+            return "undefined"
+        text = f"{self.value:.{digits}f}"
+        if self.ci_low is not None and self.ci_high is not None:
+            text += f" [{self.ci_low:.{digits}f}, {self.ci_high:.{digits}f}]"
+        return text
+
+
+def undefined(reason: str, n: int, estimator: str) -> Score:
+    """A score that has no value, and why."""
+    return Score(None, None, None, None, n, estimator, undefined=reason)
+
+
+def uninformative(chance: float) -> bool:
+    """Whether a share of right answers with this chance is above HIGHEST_CHANCE."""
+    return chance > HIGHEST_CHANCE + 1e-9  # a chance of one half that was computed is not exact
+
+
+def caveats(images: int, shares: Mapping[str, Score], what: str = "measured") -> tuple[str, ...]:
+    """Warnings about shares of right answers that say little about the model.
+
+    Args:
+        images: how many images they were measured on.
+        shares: the scores by name.
+        what: how the sentence about the number of images begins.
+
+    Returns:
+        One sentence for fewer than FEWEST_IMAGES images, and one for all shares whose chance is
+        above HIGHEST_CHANCE; none where both are in order.
+
+    >>> doubts(4, {"Recall@1": Score(1.0, 0.5, 1.0, 0.75, 4, "share")})[1]
+    'chance is above 50 % for Recall@1 (75.0 %), so it tells nothing about the model'
+    """
+    found = []
+    if images < FEWEST_IMAGES:
+        found.append(
+            f"{what} on {images} image{'s' * (images != 1)}, fewer than {FEWEST_IMAGES}: "
+            f"one image more or less moves a share by {100 / max(images, 1):.0f} points"
+        )
+    easy = [
+        f"{name} ({100 * score.chance:.1f} %)"
+        for name, score in shares.items()
+        if score.chance is not None and uninformative(score.chance)
+    ]
+    if easy:
+        it = "it tells" if len(easy) == 1 else "they tell"
+        found.append(
+            f"chance is above {100 * HIGHEST_CHANCE:.0f} % for {', '.join(easy)}, so {it} nothing "
+            "about the model"
+        )
+    return tuple(found)
+
+
+def wilson(successes: float, n: float) -> tuple[float, float]:
+    """The 95 % interval of a proportion (Wilson 1927): never empty at 0 and at 1.
+
+    >>> low, high = wilson(0, 20)
+    >>> round(low, 3), round(high, 3)
+    (0.0, 0.161)
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    p, z2 = successes / n, Z95 * Z95
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, middle - half), min(1.0, middle + half)

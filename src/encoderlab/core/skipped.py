@@ -1,0 +1,48 @@
+"""Images that were left out because they cannot be used, as every result tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from encoderlab.errors import one_line
+
+if TYPE_CHECKING:
+    from encoderlab.data.sample import Skipped
+
+SkippedImages = tuple[tuple[str, str], ...]
+SHOWN = 5  # on the terminal; run.json has all
+
+
+def skipped_images(skipped: Sequence[Skipped]) -> SkippedImages:
+    """(id, reason) of each."""
+    return tuple((one.id, one.reason) for one in skipped)
+
+
+def as_records(images: SkippedImages) -> list[dict[str, str]]:
+    """Plain values for run.json."""
+    return [{"id": name, "reason": reason} for name, reason in images]
+
+
+def as_text_lines(images: SkippedImages) -> list[str]:
+    """What the terminal shows: how many, and the first few; nothing if there are none."""
+    if not images:
+        return []
+    first, *more = [one_line(f"{name}: {reason}") for name, reason in images[:SHOWN]]
+    lines = [f"{len(images):,} images left out, the first: {first}", *(f"  {one}" for one in more)]
+    if len(images) > SHOWN:
+        lines.append(f"  … and {len(images) - SHOWN:,} more in run.json")
+    return lines
+
+
+def as_notes(warnings: Sequence[str], images: SkippedImages) -> list[str]:
+    """What the terminal shows of a result's warnings, the images that were left out last."""
+    counted = as_warnings(images)
+    return [f"! {one}" for one in warnings if one not in counted] + as_text_lines(images)
+
+
+def as_warnings(images: SkippedImages) -> tuple[str, ...]:
+    """The warning that a record keeps."""
+    if not images:
+        return ()
+    return (f"{len(images):,} images could not be used and are left out",)

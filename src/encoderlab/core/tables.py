@@ -1,0 +1,80 @@
+"""Paragraphs and tables of a result, as a terminal shows them. Knows no metric and no data."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Json = Mapping[str, Any]
+LONGEST_RULE = 60  # a rule as long as a caption would fill several lines of a terminal
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells under the heads of their columns.
+
+    Args:
+        rows: each as long as `columns`.
+        title: what it shows, directly above it; may be empty.
+        said: lines directly below it: how to read it, and why something is undefined.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+    said: tuple[str, ...] = ()
+
+    def to_text(self) -> str:
+        """Cells under one another, the heads underlined."""
+        widths = [max(map(_places, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+        rule = ["-" * min(width, LONGEST_RULE) for width in widths]
+        lines = [
+            "  ".join(
+                c + " " * (w - _places(c)) for c, w in zip(line, widths, strict=True)
+            ).rstrip()
+            for line in (self.columns, rule, *self.rows)
+        ]
+        return "\n".join([*([self.title] if self.title else []), *lines, *self.said])
+
+
+Block = str | Table
+
+
+def _places(text: str) -> int:
+    """The places that a text takes in a terminal: two for a Korean syllable, none for a mark above
+    a letter."""
+    # File names of macOS spell syllables in parts, which a terminal puts together.
+    return sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        for letter in unicodedata.normalize("NFC", text)
+    )
+
+
+def as_text(blocks: Sequence[Block]) -> str:
+    """Paragraphs and tables as the terminal shows them, with an empty line between them."""
+    return "\n\n".join(one if isinstance(one, str) else one.to_text() for one in blocks)
+
+
+def score_text(score: Json | None, digits: int = 3, *, floor: bool = False) -> str:
+    """One score as text: value and interval, or "undefined".
+
+    Args:
+        score: `Score.to_json()`, or None where there is none.
+        digits: after the decimal point.
+        floor: whether the score's chance level stands beside a value without an interval.
+
+    Returns:
+        Such as `0.412 [0.310, 0.514]`.
+    """
+    if score is None:
+        return "-"
+    if score.get("value") is None:
+        return "undefined"
+    text = f"{score['value']:.{digits}f}"
+    if score.get("ci_low") is not None:
+        text += f" [{score['ci_low']:.{digits}f}, {score['ci_high']:.{digits}f}]"
+    elif floor and score.get("chance") is not None:
+        text += f" (floor {score['chance']:.{digits}f})"
+    return text

@@ -1,1 +1,0 @@
-"""One module per command: each takes plain parameters and returns its result."""

@@ -1,0 +1,179 @@
+"""Extraction in this process: threads decode ahead of the model, and several processes that work
+on the same samples share out the chunks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from encoderlab.core.progress import Bar, note
+from encoderlab.errors import WorkError
+from encoderlab.feature_store.pipeline import decoding_threads, prepared_ahead
+from encoderlab.feature_store.store import FeatureTable, chunk_name
+from encoderlab.feature_store.task import Chunk, Computing, ExtractionTask
+
+LOCKS = ".locks"
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class LocalEngine:
+    """One process, its threads, its device."""
+
+    def map(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """`function` of every item, in threads."""
+        with decoding_threads() as pool:
+            yield from pool.map(function, items)
+
+    def extract(
+        self,
+        work: ExtractionTask,
+        chunks: Sequence[Chunk],
+        shelves: Mapping[str, FeatureTable],
+        batch_size: int,
+        bar: Bar,
+    ) -> None:
+        """Computes and stores the chunks that no other process is at, then the others.
+
+        Raises:
+            WorkError: no room on the disk, or out of memory with one item at a time.
+        """
+        locks = _Locks(next(iter(shelves.values())).folder.parent)
+        loop = _Loop(work, shelves, batch_size, bar, locks)
+        postponed: list[Chunk] = []
+
+        def claimed() -> Iterator[Chunk]:
+            for chunk in chunks:
+                if locks.claim(chunk):
+                    yield chunk
+                else:
+                    postponed.append(chunk)
+
+        with locks:
+            loop.run(claimed())
+            # Another process is at the rest. One at a time and holding none: two that wait for one
+            # another would wait for ever.
+            for chunk in postponed:
+                locks.wait_for(chunk)
+                loop.run(iter([chunk]))
+
+
+class _Loop:
+    """From chunks to the store, a batch at a time."""
+
+    def __init__(
+        self,
+        work: ExtractionTask,
+        shelves: Mapping[str, FeatureTable],
+        batch_size: int,
+        bar: Bar,
+        locks: _Locks,
+    ) -> None:
+        self.work, self.shelves, self.batch_size = work, shelves, batch_size
+        self.bar, self.locks = bar, locks
+        self.computing = Computing(work, batch_size)
+
+    def run(self, chunks: Iterator[Chunk]) -> None:
+        under_way: deque[Chunk] = deque()
+
+        def batches() -> Iterator[Sequence[Any]]:
+            for chunk in chunks:
+                if self._is_there(chunk):
+                    self.locks.release(chunk)  # another process has done it meanwhile
+                    self.bar.advance(len(chunk.items))
+                    continue
+                for start in range(0, len(chunk.items), self.batch_size):
+                    under_way.append(chunk)
+                    yield chunk.items[start : start + self.batch_size]
+
+        for rows in self._prepared(batches()):
+            self._keep(self.computing.add(under_way.popleft(), rows))
+        self._keep(self.computing.rest())
+
+    def _keep(self, come: Iterator[tuple[Chunk, int]]) -> None:
+        for chunk, rows in come:
+            if chunk.done == len(chunk.items):
+                chunk.store(self.shelves)
+                self.locks.release(chunk)
+            self.bar.advance(rows)
+
+    def _prepared(self, batches: Iterator[Sequence[Any]]) -> Iterator[list[Any]]:
+        prepare = self.work.preparing()
+        if not self.work.needs_decoding:
+            for batch in batches:
+                yield [prepare(item) for item in batch]
+            return
+        with decoding_threads() as pool:
+            for _, rows in prepared_ahead(pool, prepare, batches):
+                yield rows
+
+    def _is_there(self, chunk: Chunk) -> bool:
+        for shelf in self.shelves.values():
+            shelf.refresh()
+        return all(digest in shelf for shelf in self.shelves.values() for digest in chunk.digests)
+
+
+def remove_stale_locks(root: Path) -> None:
+    """Takes away the lock files of processes that were killed; those that are held stay."""
+    for path in (root / LOCKS).glob("*"):
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except OSError:  # held (a Timeout is one), or in a store that can only be read
+            continue
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+class _Locks:
+    """Which chunks this process works on: a lock file each, let go when the process dies."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / LOCKS
+        self.held: dict[str, FileLock] = {}
+
+    def __enter__(self) -> _Locks:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkError(
+                "features cannot be stored",
+                got=f"{self.folder.parent}: {error.strerror or error}",
+                want="a folder that can be written",
+            ) from error
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for lock in self.held.values():
+            lock.release()
+        self.held.clear()
+
+    def claim(self, chunk: Chunk) -> bool:
+        """Whether the chunk is ours now."""
+        name = chunk_name(chunk.digests)
+        lock = FileLock(self.folder / name)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        self.held[name] = lock
+        return True
+
+    def wait_for(self, chunk: Chunk) -> None:
+        """Takes a chunk over when the process that has it is done with it, or dead."""
+        if self.claim(chunk):
+            return
+        note("waiting for another process that works on the same samples")
+        name = chunk_name(chunk.digests)
+        self.held[name] = lock = FileLock(self.folder / name)
+        lock.acquire()
+
+    def release(self, chunk: Chunk) -> None:
+        name = chunk_name(chunk.digests)
+        self.held.pop(name).release()
+        (self.folder / name).unlink(missing_ok=True)

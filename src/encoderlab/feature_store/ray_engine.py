@@ -1,0 +1,248 @@
+"""Extraction by the workers of a Ray cluster: decoding on CPUs, models on GPUs, chunks into the
+same store. On one machine a cluster of its own is started, and stopped again.
+
+Exactly once: a chunk's name follows from its samples, it is written whole, and a worker that finds
+it there does not compute it again. So a worker that dies is replaced, and what it was at is done by
+another. The store, and the data, must lie where every machine of the cluster sees them.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+import pickle
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+
+from encoderlab.core.progress import Bar, note
+from encoderlab.errors import EncoderLabError, MissingError, UsageError, WorkError
+from encoderlab.feature_store.store import (
+    FeatureStore,
+    FeatureTable,
+    TableKey,
+    chunk_name,
+)
+from encoderlab.feature_store.task import Chunk, Computing, ExtractionTask
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+ADDRESS_VARIABLE = "RAY_ADDRESS"
+# Tasks handed out ahead of need, per CPU of the cluster.
+AHEAD_PER_CPU = 2
+# A worker that dies of its item each time is no accident.
+RETRIES = 5
+
+
+class RayEngine:
+    """A cluster: the one that RAY_ADDRESS names, else this machine.
+
+    Args:
+        workers: processes with a model each; 0: one per GPU of the cluster, or one per machine.
+
+    Raises:
+        MissingError: Ray is not installed.
+    """
+
+    def __init__(self, workers: int = 0) -> None:
+        if workers < 0:
+            raise UsageError("workers must not be negative", got=workers)
+        self.ray = _started()
+        total = self.ray.cluster_resources()
+        self.cpus, self.gpus = float(total.get("CPU", 1)), int(total.get("GPU", 0))
+        machines = sum(bool(node["Alive"]) for node in self.ray.nodes())
+        self.workers = workers or self.gpus or machines
+        if self.gpus and self.workers > self.gpus:
+            raise UsageError(
+                "more workers than GPUs",
+                got=f"workers={workers}",
+                want=f"at most {self.gpus}: each has a model of its own",
+            )
+        note(
+            f"ray: {machines} machine{'s' * (machines > 1)}, {self.cpus:g} CPUs, {self.gpus} GPUs; "
+            f"{self.workers} worker{'s' * (self.workers > 1)} with a model"
+        )
+
+    def map(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """`function` of every item, in order, on the cluster's CPUs.
+
+        Raises:
+            EncoderLabError: what `function` raised.
+            WorkError: a worker died of the same item again and again.
+        """
+        task = self.ray.remote(function).options(num_cpus=1, max_retries=RETRIES)
+        ahead = max(2, math.ceil(AHEAD_PER_CPU * self.cpus))
+        waiting: deque[Any] = deque()
+        for item in items:
+            waiting.append(task.remote(item))
+            if len(waiting) >= ahead:
+                yield self._got(waiting.popleft())
+        while waiting:
+            yield self._got(waiting.popleft())
+
+    def extract(
+        self,
+        work: ExtractionTask,
+        chunks: Sequence[Chunk],
+        shelves: Mapping[str, FeatureTable],
+        batch_size: int,
+        bar: Bar,
+    ) -> None:
+        """Computes and stores every chunk, as a pipeline of Ray Data.
+
+        Raises:
+            WorkError: no room on the disk, out of memory with one item at a time, or workers that
+                die again and again.
+        """
+        import ray.data
+
+        plans = [{"plan": pickle.dumps((chunk.digests, chunk.items))} for chunk in chunks]
+        rows: ray.data.Dataset = ray.data.from_items(plans, override_num_blocks=len(plans))
+        shares = self._shares()
+        if work.needs_decoding:
+            decode = functools.partial(_prepared, work.preparing())
+            rows = rows.map(decode, num_cpus=shares["decoding"])
+        done = rows.map(
+            _Worker,  # type: ignore[arg-type]  # a class, made once per worker
+            fn_constructor_args=[
+                work,
+                {name: shelf.key for name, shelf in shelves.items()},
+                FeatureStore(next(iter(shelves.values())).folder.parent.absolute()),
+                batch_size,
+                shares["threads"],
+            ],
+            compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(plans))),
+            num_cpus=shares["computing"],
+            num_gpus=1 if self.gpus else 0,
+        )
+        try:
+            for one in done.iter_rows():
+                bar.advance(one["items"])
+        except self.ray.exceptions.RayError as error:
+            raise _ours(error) from error
+
+    def _shares(self) -> dict[str, Any]:
+        """CPUs of each kind of worker. Without GPUs the models get most of them."""
+        if self.gpus:
+            return {"computing": 1, "decoding": 1, "threads": None}
+        per_worker = self.cpus / self.workers
+        return {
+            "computing": 0.75 * per_worker,
+            "decoding": min(1.0, self.cpus / 8),
+            "threads": max(1, math.floor(per_worker)),
+        }
+
+    def _got(self, reference: Any) -> Any:
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayError as error:
+            raise _ours(error) from error
+
+
+class _Worker:
+    """A model in a process of its own."""
+
+    def __init__(
+        self,
+        work: ExtractionTask,
+        keys: dict[str, TableKey],
+        store: FeatureStore,
+        batch_size: int,
+        threads: int | None,
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if {key.name for key in keys.values()} != {key.name for key in work.keys.values()}:
+            raise WorkError(
+                "a worker has another model under the same name",
+                got=work.encoder.fingerprint,
+                want=next(iter(keys.values())).fingerprint,
+                hint="let every machine see the same checkpoint",
+            )
+        self.work, self.batch_size = work, batch_size
+        self.shelves = {name: store.shelf(key) for name, key in keys.items()}
+        self.computing = Computing(work, batch_size)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        digests, items = pickle.loads(row["plan"])
+        name = chunk_name(digests)
+        # A worker that died after writing has left this one; its successor is asked again.
+        if not all(shelf.has_chunk(name) for shelf in self.shelves.values()):
+            chunk = Chunk(digests, items)
+            if "ready" in row:
+                ready = pickle.loads(row["ready"])
+            else:
+                prepare = self.work.preparing()
+                ready = [prepare(item) for item in items]
+            self.computing.whole(chunk, ready, self.batch_size)
+            chunk.store(self.shelves)
+        return {"items": len(digests)}
+
+
+def _prepared(prepare: Callable[[Any], Any], row: dict[str, Any]) -> dict[str, Any]:
+    _, items = pickle.loads(row["plan"])
+    return {**row, "ready": pickle.dumps([prepare(item) for item in items], protocol=5)}
+
+
+def _started() -> Any:
+    # It asks its makers' servers nothing, and lets a worker count its own GPUs.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingError(
+            "Ray is not installed",
+            got=str(error),
+            want='pip install "encoderlab[ray]"',
+            hint="or leave out --engine ray",
+        ) from error
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    if not ray.is_initialized():
+        try:
+            ray.init(
+                address=os.environ.get(ADDRESS_VARIABLE),
+                include_dashboard=False if not os.environ.get(ADDRESS_VARIABLE) else None,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
+        except OSError as error:
+            if "AF_UNIX" in str(error):  # a socket's path may have 107 bytes
+                raise UsageError(
+                    "Ray cannot work in a folder for temporary files with so long a path",
+                    got=os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(),
+                    want="some forty characters at most",
+                    hint="name a shorter one with RAY_TMPDIR",
+                ) from error
+            if not isinstance(error, ConnectionError):
+                raise
+            raise MissingError(
+                "the Ray cluster cannot be reached",
+                got=os.environ.get(ADDRESS_VARIABLE),
+                want=f"{ADDRESS_VARIABLE} of a cluster that runs, or none for this machine",
+            ) from error
+    return ray
+
+
+def _ours(error: BaseException) -> EncoderLabError:
+    """What a worker said, in the words that it would have had here."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, EncoderLabError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    said = [line for line in str(error).splitlines() if line.strip()]
+    return WorkError(
+        "the workers could not do it",
+        got=said[-1].strip()[:300] if said else type(error).__name__,
+        hint="what was stored before is whole; run the same again to go on",
+    )

@@ -1,0 +1,298 @@
+"""One kind of work on samples, whoever does it: how an item is prepared, and what a model makes of
+a batch of them.
+
+A work can be sent to another process. Knows models and items; neither the store nor who computes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from encoderlab.data.sample import Sample
+from encoderlab.encoders.layers import layer_numbers
+from encoderlab.encoders.load_spec import load_spec_of
+from encoderlab.encoders.text import TextEncoder
+from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, stack
+from encoderlab.errors import UsageError
+from encoderlab.feature_store.pipeline import (
+    FETCHED_LATER,
+    Arrays,
+    Coming,
+    FittingBatch,
+    decode_for,
+)
+from encoderlab.feature_store.quantise import to_int8
+from encoderlab.feature_store.store import FeatureStore, FeatureTable, TableKey
+from encoderlab.models.clip import Preprocess
+
+KINDS = "pooled, cls, projected, patches, patches@LAYER, patches@LAYER:int8, mean@LAYER"
+
+
+class ExtractionTask(Protocol):
+    """What an engine carries out."""
+
+    @property
+    def encoder(self) -> VisionEncoder | TextEncoder:
+        """The model."""
+        ...
+
+    @property
+    def keys(self) -> dict[str, TableKey]:
+        """Name -> where in a store its arrays belong."""
+        ...
+
+    @property
+    def needs_decoding(self) -> bool:
+        """Whether preparing an item is work of its own, worth doing ahead."""
+        ...
+
+    def preparing(self) -> Callable[[Any], Any]:
+        """From an item to what the model takes, or to a text: why it cannot be used. Needs no
+        model, so that other processes can do it without one."""
+        ...
+
+    def compute(self, rows: list[Any]) -> dict[str, Tensor]:
+        """Name -> a tensor with one row per prepared item."""
+        ...
+
+
+class _Travels:
+    """A work that is sent to another process takes the name of its model along, not the model."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "encoder": load_spec_of(vars(self)["encoder"])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, encoder=state["encoder"].model())
+
+
+@dataclass(frozen=True)
+class ImageTask(_Travels):
+    """Kinds of features of images."""
+
+    encoder: VisionEncoder
+    kinds: tuple[Kind, ...]
+    needs_decoding: bool = True
+
+    def preparing(self) -> Callable[[Sample], np.ndarray | str]:
+        """Pixels (h, w, 3), or why there are none."""
+        return functools.partial(_pixels, self.encoder.preprocess)
+
+    @property
+    def keys(self) -> dict[str, TableKey]:
+        """One shelf per kind."""
+        preprocessing = dataclasses.asdict(self.encoder.preprocess)
+        ran_in = self.encoder.where[1] if self.layers else self.encoder.ran_in
+        return _keys(self.encoder, preprocessing, [kind.name for kind in self.kinds], ran_in)
+
+    def compute(self, rows: list[np.ndarray]) -> dict[str, Tensor]:
+        """Every kind of feature of a batch."""
+        pixels = stack(rows, self.encoder.device)
+        seen = self.encoder.encode_pixels(pixels, layers=self.layers)
+        return {kind.name: kind.of(seen) for kind in self.kinds}
+
+    @property
+    def layers(self) -> list[int]:
+        """The hidden states that are needed; a backend does not give them, torch does."""
+        return [kind.layer for kind in self.kinds if kind.layer is not None]
+
+
+@dataclass(frozen=True)
+class TextTask(_Travels):
+    """The pooled vector of texts, and of some hidden states."""
+
+    encoder: TextEncoder
+    layers: tuple[int, ...] = ()
+    needs_decoding: bool = False
+
+    @property
+    def keys(self) -> dict[str, TableKey]:
+        """One shelf per vector."""
+        described = {"max_length": self.encoder.max_length}
+        ran_in = self.encoder.where[1]
+        # Version 0.1 stored the last one behind the final norm: that is another feature.
+        raw = {**described, "layers": "before the final norm"}
+        layers = [f"mean@{k}" for k in self.layers]
+        return {
+            **_keys(self.encoder, described, ["pooled"], ran_in),
+            **_keys(self.encoder, raw, layers, ran_in),
+        }
+
+    def preparing(self) -> Callable[[str], list[str]]:
+        """In a list, since a bare text would be a reason."""
+        return _in_a_list
+
+    def compute(self, rows: list[list[str]]) -> dict[str, Tensor]:
+        """The vectors of a batch."""
+        seen = self.encoder.encode_batch([row[0] for row in rows], layers=self.layers)
+        return {"pooled": seen.pooled, **{f"mean@{k}": seen.layers[k] for k in self.layers}}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of feature of images, as its name says: which tensor, of which layer.
+
+    Args:
+        name: as the store calls it, the layer counted from 0.
+        asked: as the caller called it.
+    """
+
+    name: str
+    part: str
+    asked: str
+    layer: int | None = None
+    coded: bool = False
+
+    @classmethod
+    def parse(cls, name: str, encoder: VisionEncoder) -> Kind:
+        """The kind that a name means.
+
+        Raises:
+            UsageError: an unknown kind, or a layer that the tower does not have.
+        """
+        found = re.fullmatch(r"(pooled|cls|projected|patches)|(patches|mean)@(-?\d+)(:int8)?", name)
+        if found is None or (found[4] and found[2] == "mean"):
+            raise UsageError("unknown kind of feature", got=name, want=KINDS)
+        if found[1]:
+            return cls(name, found[1], name)
+        (layer,) = layer_numbers([int(found[3])], encoder.n_layers)
+        coded = found[4] is not None
+        return cls(f"{found[2]}@{layer}{found[4] or ''}", found[2], name, layer, coded)
+
+    def of(self, seen: VisionFeatures) -> Tensor:
+        """The tensor, one row per image.
+
+        Raises:
+            UsageError: the family does not give it.
+        """
+        if self.layer is not None:
+            patches = seen.layers[self.layer]
+            if self.part == "mean":
+                return patches.float().mean(dim=1)
+            return to_int8(patches) if self.coded else patches
+        value = getattr(seen, self.part)
+        if value is None:
+            raise UsageError(
+                "this family has no such feature", got=self.name, want="pooled or patches"
+            )
+        return value if value.ndim > 2 else value.float()
+
+
+@dataclass
+class Chunk:
+    """Samples that are stored together, and what became of them so far."""
+
+    digests: list[bytes]
+    items: list[Any]
+    parts: list[Arrays] = field(default_factory=list)
+    good: list[bytes] = field(default_factory=list)
+    left_out: dict[bytes, str] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """How many items are decided."""
+        return len(self.good) + len(self.left_out)
+
+    def take(self, rows: Sequence[Any], computed: Arrays) -> None:
+        """Notes the next rows of the chunk: a text says why an item could not be read."""
+        for row in rows:
+            digest = self.digests[self.done]
+            if isinstance(row, str):
+                self.left_out[digest] = row
+            else:
+                self.good.append(digest)
+        if computed:
+            self.parts.append(computed)
+
+    def store(self, shelves: Mapping[str, FeatureTable]) -> None:
+        """Writes the finished chunk to every shelf that lacks it."""
+        for name, shelf in shelves.items():
+            if all(digest in shelf for digest in self.digests):
+                continue
+            if self.good:
+                values = np.concatenate([part[name] for part in self.parts])
+            else:
+                values = np.zeros((0, 1), dtype=np.float32)
+            shelf.add(self.good, values, self.left_out)
+        self.parts.clear()
+
+
+class Computing:
+    """A work on prepared rows, in batches that fit into memory. A GPU's results are fetched while
+    it has the next batch to work on."""
+
+    def __init__(self, work: ExtractionTask, batch_size: int) -> None:
+        self._rows: list[Any] = []
+        self._coming: deque[tuple[Chunk, Sequence[Any], Coming]] = deque()
+        encoder = work.encoder
+        self._later = FETCHED_LATER[encoder.device.type]
+        self._fitting = FittingBatch(
+            batch_size,
+            lambda rows: work.compute(self._rows[rows]),
+            encoder.name,
+            encoder.device.type == "cuda",
+        )
+
+    def add(self, chunk: Chunk, rows: Sequence[Any]) -> Iterator[tuple[Chunk, int]]:
+        """Computes the next rows of a chunk; gives (chunk, rows) of what has come in meanwhile.
+
+        Raises:
+            WorkError: out of memory even one item at a time.
+        """
+        self._rows = [row for row in rows if not isinstance(row, str)]
+        self._coming.append((chunk, rows, self._fitting.run(len(self._rows))))
+        while len(self._coming) > self._later:
+            yield self._fetch()
+
+    def whole(self, chunk: Chunk, rows: Sequence[Any], batch_size: int) -> None:
+        """Computes all rows of a chunk, and waits for them."""
+        for start in range(0, len(rows), batch_size):
+            list(self.add(chunk, rows[start : start + batch_size]))
+        list(self.rest())
+
+    def rest(self) -> Iterator[tuple[Chunk, int]]:
+        """(chunk, rows) of what is still on its way."""
+        while self._coming:
+            yield self._fetch()
+
+    def _fetch(self) -> tuple[Chunk, int]:
+        chunk, rows, computed = self._coming.popleft()
+        chunk.take(rows, computed())
+        return chunk, len(rows)
+
+
+def tables_of(store: FeatureStore, work: ExtractionTask) -> dict[str, FeatureTable]:
+    """Name -> the shelf of a store that holds it."""
+    return {name: store.shelf(key) for name, key in work.keys.items()}
+
+
+def _pixels(preprocess: Preprocess, item: Sample) -> np.ndarray | str:
+    decoded = decode_for(preprocess, item)
+    return decoded if isinstance(decoded, str) else decoded.pixels
+
+
+def _in_a_list(item: str) -> list[str]:
+    return [item]
+
+
+def _keys(
+    encoder: VisionEncoder | TextEncoder,
+    preprocessing: Mapping[str, Any],
+    names: Sequence[str],
+    ran_in: str,
+) -> dict[str, TableKey]:
+    described = json.dumps(preprocessing, sort_keys=True)
+    return {
+        name: TableKey(encoder.name, encoder.fingerprint, described, name, ran_in)
+        for name in dict.fromkeys(names)
+    }

@@ -1,0 +1,1 @@
+"""Look inside: what the patch tokens of an image hold."""

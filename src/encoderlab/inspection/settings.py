@@ -1,0 +1,92 @@
+"""Settings of `encoderlab tokens`: the similarity of patch tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from encoderlab.core.common_settings import (
+    COMMON,
+    DEVICE_HELP,
+    MODEL_HELP,
+    WHERE,
+    Common,
+)
+from encoderlab.core.settings import group, output_folder, setting
+
+DRAWN = {"output.save_visualizations": (True,)}
+
+
+@dataclass
+class Model:
+    """Which encoder; a file of the group `model` fills it in."""
+
+    name: str = setting("tiny-clip", MODEL_HELP, flag="--model", names="encoders")
+
+
+@dataclass
+class Image:
+    """What is looked at."""
+
+    path: str | None = setting(
+        None, "image, folder or glob to analyse; empty: a built-in chart", flag="--image"
+    )
+
+
+@dataclass
+class Similarity:
+    """How two tokens are compared, and which tokens."""
+
+    metric: str = setting(
+        "cosine", "how two tokens are compared", flag="--metric", choices=("cosine", "dot_product")
+    )
+    layer: int | None = setting(
+        None, "hidden state: 0 enters the first block, negative from the end; empty: the last"
+    )
+    stage: str = setting(
+        "last", "last, after the final norm, or projected", choices=("last", "normed", "projected")
+    )
+    text: str = setting("", "text to look for in the image, for encoders with a text tower",
+                        flag="--text")  # fmt: skip
+
+
+@dataclass
+class Visualization:
+    """How the figures look."""
+
+    figsize: list[int] = setting([20, 16], "width and height in inches", least=1)
+    cmap: str = setting("viridis", "colour map")
+    save_individual: bool = setting(True, "one file per direction")
+    save_combined: bool = setting(True, "all directions in one file")
+    images: str = setting(
+        "ends", "of a folder, the images whose maps are drawn: ends of the statistics, or all",
+        choices=("ends", "all"),
+    )  # fmt: skip
+
+
+@dataclass
+class Output:
+    """Where the results go."""
+
+    dir: str = setting(
+        output_folder("tokens"), "folder for results", flag="--output-dir", group=COMMON
+    )
+    format: str = setting(
+        "png", "format of the figures", choices=("png", "pdf", "svg"), needs=DRAWN
+    )
+    dpi: int = setting(150, "dots per inch of the figures", least=1, needs=DRAWN)
+    save_similarities: bool = setting(True, "write similarities.npz")
+    save_visualizations: bool = setting(True, "write figures")
+
+
+@dataclass
+class Tokens(Common):
+    """Similarity of every patch token to its neighbours and to CLS."""
+
+    model: Model = group(Model)
+    image: Image = group(Image)
+    device: Any = setting(None, DEVICE_HELP + ", or N; empty: auto", group=WHERE)
+    dtype: str = setting("float32", "float32, bfloat16 or float16", group=WHERE)
+    similarity: Similarity = group(Similarity)
+    visualization: Visualization = group(Visualization, DRAWN)
+    output: Output = group(Output)

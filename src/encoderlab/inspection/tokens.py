@@ -1,0 +1,367 @@
+"""What the patch tokens of an image, or of a folder of images, hold. Orchestration only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.core.settings import check_effect
+from encoderlab.core.skipped import (
+    SkippedImages,
+    as_records,
+    as_text_lines,
+    as_warnings,
+    skipped_images,
+)
+from encoderlab.core.tables import Block, Table, as_text
+from encoderlab.errors import UsageError
+from encoderlab.inspection.settings import (
+    Image,
+    Model,
+    Similarity,
+    Tokens,
+    Visualization,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from encoderlab.core.score import Score
+    from encoderlab.inspection.analyzer import SimilarityResult, TokenSimilarityAnalyzer
+    from encoderlab.inspection.settings import Output
+
+BATCH = 32
+ENDS = 3
+WORDS = {
+    "neighbour_similarity": "similarity to right and lower neighbours",
+    "cls_similarity": "similarity to the anchor",
+    "morans_i": "Moran's I",
+    "effective_rank": "effective rank",
+    "loss_at_half": "loss of pooling to half the grid",
+    "outliers": "outlier tokens",
+}
+
+
+@dataclass(frozen=True)
+class TokensResult:
+    """Statistics of every image; their means and intervals, and the images at both ends.
+
+    Args:
+        statistics: name of a statistic -> its mean over images.
+        per_image: image -> its statistics, with and without outlier tokens.
+        layers: the statistics of every layer of the first image.
+        budgets: loss -> the smallest grid that loses no more, for the first image.
+        first: the maps of the first image, to look further.
+    """
+
+    model: str
+    fingerprint: str
+    device: str
+    dtype: str
+    metric: str
+    stage: str
+    anchor: str
+    grid: tuple[int, int]
+    statistics: dict[str, Score]
+    per_image: dict[str, dict[str, dict[str, float]]]
+    ends: dict[str, dict[str, list[str]]]
+    layers: list[dict[str, float]]
+    budgets: dict[str, str]
+    null: dict[str, float]
+    patch_text: dict[str, list[float]] = field(default_factory=dict)
+    skipped: SkippedImages = ()
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    first: SimilarityResult | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        return {
+            **{name: value for name, value in vars(self).items() if name != "first"},
+            "statistics": {name: one.to_json() for name, one in self.statistics.items()},
+            "skipped": as_records(self.skipped),
+            "figures": list(self.figures),
+            "warnings": list(self.warnings),
+        }
+
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        about = (
+            f"{self.model}, {self.stage}: {self.grid[0]} x {self.grid[1]} patches, "
+            f"{self.metric.replace('_', ' ')}, anchor: {self.anchor}\n"
+            f"patches of other images: {self.null['mean']:.3f} ± {self.null['sd']:.3f}"
+        )
+        found = self._of_one() if len(self.per_image) == 1 else self._of_several()
+        remarks = [*[f"! {one}" for one in self.warnings], *as_text_lines(self.skipped)]
+        return [about, *found, *(["\n".join(remarks)] if remarks else [])]
+
+    def to_text(self) -> str:
+        """What the terminal shows."""
+        return as_text(self.blocks())
+
+    def _of_one(self) -> list[Block]:
+        blocks: list[Block] = [self._table()]
+        first = next(iter(self.per_image.values()))
+        if first["all"]["outliers"]:
+            rows = tuple(
+                (WORDS[name], f"{value:.3f}")
+                for name, value in first["without_outliers"].items()
+                if name not in ("outliers", "loss_at_half")
+            )
+            blocks.append(Table(("statistic", "value"), rows, "without outlier tokens"))
+        budgets = ", ".join(f"{grid} to lose {loss}" for loss, grid in self.budgets.items())
+        return [*blocks, f"token budget by average pooling: {budgets} of the variance at most"]
+
+    def at_the_ends(self) -> list[tuple[str, str, list[str]]]:
+        """Of the statistics by which images are told apart: name, end, the images there."""
+        return [
+            (name, end, self.ends[name][end])
+            for name in ("neighbour_similarity", "loss_at_half")
+            for end in ("lowest", "highest")
+        ]
+
+    def _of_several(self) -> list[Block]:
+        images = max(score.n for score in self.statistics.values())
+        rows = tuple(
+            (WORDS[name], end, ", ".join(Path(one).name for one in images))
+            for name, end, images in self.at_the_ends()
+        )
+        return [
+            self._table(f"means over {images} images with 95 % intervals"),
+            Table(("statistic", "end", "images"), rows, "images at the ends"),
+        ]
+
+    def _table(self, *said: str) -> Table:
+        rows = tuple((WORDS[name], score.as_number()) for name, score in self.statistics.items())
+        return Table(("statistic", "value"), rows, said=said)
+
+
+def run(
+    *,
+    out: Path | None = None,
+    model: Model | str = Model(),  # noqa: B008
+    image: Image | str | None = Image(),  # noqa: B008
+    device: Any = None,
+    dtype: str = "float32",
+    similarity: Similarity = Similarity(),  # noqa: B008
+    visualization: Visualization = Visualization(),  # noqa: B008
+    output: Output | None = None,
+) -> TokensResult:
+    """Analyses one image, a folder or a glob; writes arrays and figures to `out` if given.
+
+    Args:
+        model, image: the settings' groups, or plainly a name and a path.
+
+    Raises:
+        MissingError: the image, the model or the GPU is not there.
+        UsageError: an unknown metric, layer, stage, colour map or format, a setting that has no
+            effect, or no readable image.
+    """
+    import numpy as np
+
+    from encoderlab.data.folder import image_files
+    from encoderlab.data.sample import Sample, content_digests, first_of_each
+    from encoderlab.inspection.analyzer import TokenSimilarityAnalyzer
+    from encoderlab.inspection.plots import FORMATS, SimilarityVisualizer
+    from encoderlab.inspection.settings import Output
+
+    output = output or Output()
+    check_effect(Tokens(visualization=visualization, output=output))
+    name = model if isinstance(model, str) else model.name
+    path = image.path if isinstance(image, Image) else image
+    if output.format not in FORMATS:
+        raise UsageError("unknown format of figures", got=output.format, want=", ".join(FORMATS))
+    visualizer = SimilarityVisualizer(visualization.figsize, visualization.cmap)
+    files, not_images = image_files(path)
+    analyzer = TokenSimilarityAnalyzer(
+        name, device, similarity.metric, layer=similarity.layer, stage=similarity.stage, dtype=dtype
+    )
+    results, unreadable = _analysed(analyzer, files)
+    skipped = (*skipped_images(not_images), *unreadable)
+    if not results:
+        raise UsageError(
+            "not one image can be read",
+            got=f"{len(files)} at {path}",
+            want=f"readable images; the first says: {unreadable[0][1]}",
+        )
+    first = results[0]
+    per_image = {
+        one.source: {
+            "all": one.statistics(),
+            "without_outliers": one.statistics(without_outliers=True),
+        }
+        for one in results
+    }
+    # Copies of an image count once in the means, their intervals and the ends.
+    rows = first_of_each(content_digests([Sample(s, Path(s)) for s in per_image]))
+    names = [list(per_image)[row] for row in rows]
+    columns = {key: np.array([per_image[s]["all"][key] for s in names]) for key in WORDS}
+    warnings = [*first.warnings, *as_warnings(tuple(skipped))]
+    if len(names) < len(per_image):
+        warnings.append(
+            f"{len(per_image):,} files show {len(names):,} images: copies count once in the means"
+        )
+    maps = _patch_text(analyzer, first, similarity.text) if similarity.text else {}
+    result = TokensResult(
+        name, analyzer.encoder.fingerprint, *analyzer.encoder.where, first.metric, first.stage,
+        first.anchor, first.grid,
+        {key: _mean(values) for key, values in columns.items()},
+        per_image,
+        {key: _ends(values, names) for key, values in columns.items()},
+        analyzer.layer_by_layer(_picture(first)),
+        {f"{share:.0%}": "{} x {}".format(*first.budget_for(share)) for share in (0.1, 0.25, 0.5)},
+        {"mean": analyzer.null.mean, "sd": analyzer.null.sd},
+        {way: [float(m.min()), float(m.max())] for way, m in maps.items()},
+        tuple(skipped),
+        warnings=tuple(warnings), first=first,
+    )  # fmt: skip
+    if out is None:
+        return result
+    if output.save_similarities:
+        _write_arrays(out, results)
+    figures: tuple[dict[str, str], ...] = ()
+    if output.save_visualizations:
+        figures = _draw(out, result, results, maps, columns, similarity.text, visualizer,
+                        visualization, output)  # fmt: skip
+    return replace(result, figures=figures)
+
+
+def _analysed(
+    analyzer: TokenSimilarityAnalyzer, files: Sequence[Path]
+) -> tuple[list[SimilarityResult], list[tuple[str, str]]]:
+    from encoderlab.core.progress import progress
+    from encoderlab.data.decode import ImageError, open_image
+
+    results, skipped = [], []
+    with progress("analysing images", total=len(files), unit="image") as bar:
+        for start in range(0, len(files), BATCH):
+            pictures, names = [], []
+            for file in files[start : start + BATCH]:
+                try:
+                    pictures.append(open_image(file))
+                    names.append(str(file))
+                except ImageError as error:
+                    skipped.append((str(file), error.reason))
+            if pictures:
+                found = analyzer.analyze_batch(pictures)
+                results += [replace(one, source=n) for one, n in zip(found, names, strict=True)]
+            bar.advance(len(files[start : start + BATCH]))
+    return results, skipped
+
+
+def _patch_text(
+    analyzer: TokenSimilarityAnalyzer, first: SimilarityResult, text: str
+) -> dict[str, np.ndarray]:
+    import torch
+    import torch.nn.functional as F
+
+    from encoderlab.encoders.dual import load_dual
+    from encoderlab.encoders.patch_text import WAYS, patches_for_text
+
+    encoder = analyzer.encoder
+    found = {}
+    said = None
+    for way in WAYS:
+        patches = patches_for_text(encoder, [_picture(first)], way)[0].cpu()
+        if said is None:
+            dual = load_dual(encoder.name, *encoder.where, allow_untrained=True)
+            said = torch.from_numpy(dual.embed_texts([text])[0])
+        found[way] = (F.normalize(patches, dim=-1) @ said).reshape(encoder.grid).numpy()
+    return found
+
+
+def _picture(result: SimilarityResult) -> Any:
+    assert result.image is not None
+    return result.image
+
+
+def _mean(values: np.ndarray) -> Score:
+    """The mean over images, with a t interval where there are several."""
+    import math
+
+    import numpy as np
+    from scipy import stats
+
+    from encoderlab.core.score import Score, undefined
+
+    known = values[np.isfinite(values)]
+    n = len(known)
+    if not n:
+        return undefined("no image has it: its tokens are all the same", 0, "mean over images")
+    mean = float(known.mean())
+    if n < 2:
+        return Score(mean, None, None, None, n, "of one image")
+    half = float(stats.t.ppf(0.975, n - 1)) * float(known.std(ddof=1)) / math.sqrt(n)
+    return Score(mean, mean - half, mean + half, None, n, "mean over images; t interval")
+
+
+def _ends(values: np.ndarray, names: list[str]) -> dict[str, list[str]]:
+    import numpy as np
+
+    order = [int(i) for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
+    return {
+        "lowest": [names[i] for i in order[:ENDS]],
+        "highest": [names[i] for i in order[::-1][:ENDS]],
+    }
+
+
+def _write_arrays(out: Path, results: Sequence[SimilarityResult]) -> None:
+    import numpy as np
+
+    from encoderlab.core.atomic_io import atomic_write
+
+    arrays = results[0].arrays()
+    if len(results) > 1:
+        every = [one.arrays() for one in results]
+        arrays = {key: np.stack([one[key] for one in every]) for key in arrays}
+        arrays["images"] = np.array([one.source for one in results])
+        arrays["grid_size"] = arrays["grid_size"][0]
+    with atomic_write(out / "similarities.npz") as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _draw(
+    out: Path,
+    result: TokensResult,
+    results: Sequence[SimilarityResult],
+    maps: dict[str, np.ndarray],
+    columns: dict[str, np.ndarray],
+    text: str,
+    visualizer: Any,
+    visualization: Visualization,
+    output: Output,
+) -> tuple[dict[str, str], ...]:
+    from encoderlab.core.progress import note, progress
+    from encoderlab.inspection import plots as plots
+    from encoderlab.plots.style import save
+
+    chosen = list(enumerate(results))
+    if len(results) > 1 and visualization.images == "ends":
+        ends = {image for _, _, images in result.at_the_ends() for image in images}
+        chosen = [(number, one) for number, one in chosen if one.source in ends]
+        if len(chosen) < len(results):
+            note(f"maps of the {len(chosen)} images at the ends of the statistics; "
+                 f"visualization.images=all draws those of all {len(results)}")  # fmt: skip
+    figures: list[dict[str, str]] = []
+    with progress("drawing maps", len(chosen), "image") as bar:
+        for number, one in chosen:
+            # The names that people know for one image; of a folder each has a folder of its own.
+            place = out if len(results) == 1 else out / f"{number:04}-{Path(one.source).stem}"
+            if visualization.save_combined:
+                path = place / f"{plots.COMBINED}.{output.format}"
+                visualizer.visualize_all(one, path, output.dpi)
+                name = str(path.relative_to(out))
+                figures.append({"file": name, "caption": f"maps of {one.source}"})
+            if visualization.save_individual:
+                individual = place / "individual"
+                visualizer.visualize_individual(one, individual, output.dpi, output.format)
+            bar.advance()
+    drawn = [plots.profile(result.layers, results[0].by_distance(), result.model)]
+    if maps:
+        drawn.append(plots.patch_text(results[0], text, maps))
+    if len(results) > 1:
+        means = {name: score.to_json() for name, score in result.statistics.items()}
+        drawn.append(plots.folder(columns, means))
+    return (*figures, *save(drawn, out))

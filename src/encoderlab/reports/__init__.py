@@ -1,1 +1,0 @@
-"""A run becomes a folder: configuration, results, pages."""

@@ -1,0 +1,118 @@
+"""A copy of an index's table as one Arrow file, for a search that starts from nothing.
+
+LanceDB takes longer to import than a small index takes to search. The copy is good for as long as
+the table's files are those it was made of; whoever finds it stale reads the table. Knows files and
+Arrow; knows no LanceDB and no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from encoderlab.core.atomic_io import atomic_write
+from encoderlab.retrieval.exact import top_k
+from encoderlab.retrieval.sync import schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILE = "search.arrow"
+MOST_ROWS = 50_000  # above this, reading the rows takes longer than importing a database
+STATE = b"encoderlab-table"
+
+
+def state_of(table: Path) -> str:
+    """A digest of which files a table consists of: every change adds some, and none is rewritten.
+
+    Sizes too, so that a file cut short is noticed.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(table.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(table)} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def write(folder: Path, rows: pa.Table, state: str) -> None:
+    """Keeps `rows` in the index's folder; without a word where that folder cannot be written."""
+    import pyarrow as pa
+
+    marked = rows.replace_schema_metadata({STATE: state.encode()})
+    try:
+        with (
+            atomic_write(folder / FILE) as unfinished,
+            pa.ipc.new_file(unfinished, marked.schema) as to,
+        ):
+            to.write_table(marked)
+    except OSError:  # a folder to read from is enough to search
+        return
+
+
+def remove(folder: Path) -> None:
+    """Takes away the copy of a table that has grown too large for one."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
+class ArrowCache:
+    """The rows of a table as they were when the copy was made, searched in memory.
+
+    Args:
+        table: the folder of the table.
+    """
+
+    def __init__(self, rows: pa.Table, table: Path, state: str) -> None:
+        self.rows, self._table, self._state = rows, table, state
+        column = rows.column("vector").combine_chunks()
+        self.dim: int = column.type.list_size
+        # By DLPack: Arrow's own way to numpy imports pandas. Torch takes only what it may write
+        # to: better one copy here than one in every search.
+        vectors = np.from_dlpack(column.flatten()).reshape(len(rows), self.dim)
+        self._vectors = np.require(vectors, requirements="W")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def is_fresh(self) -> bool:
+        """Whether the table is still as it was."""
+        return state_of(self._table) == self._state
+
+    def nearest(
+        self, vectors: Float[np.ndarray, "n d"], k: int
+    ) -> list[list[tuple[float, dict[str, Any]]]]:
+        """(score, row) of the k nearest of every vector."""
+        scores, places = top_k(vectors, self._vectors, k)
+        # One by one: Arrow's `take` imports pandas.
+        return [
+            [
+                (score, self.rows.slice(place, 1).to_pylist()[0])
+                for score, place in zip(of_query, its_places, strict=True)
+            ]
+            for of_query, its_places in zip(scores.tolist(), places.tolist(), strict=True)
+        ]
+
+
+def read(folder: Path, table: Path) -> ArrowCache | None:
+    """What `write` kept, or None where there is nothing of the table as it is now."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(path)) as content:
+            rows = pa.ipc.open_file(content).read_all()
+        # Arrow believes what a file says: a length that is wrong would be read beyond its memory.
+        rows.validate(full=True)
+        kept = (rows.schema.metadata or {}).get(STATE, b"").decode()
+        copy = ArrowCache(rows, table, kept)
+        wanted = schema(copy.dim)
+        if any(wanted.field(one.name).type != one.type for one in rows.schema):
+            return None
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError):
+        return None
+    return copy if copy.is_fresh() else None

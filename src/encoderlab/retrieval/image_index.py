@@ -1,0 +1,726 @@
+"""An index of images: their embeddings in a LanceDB table, kept up to date, searched by anything.
+
+A table and one JSON file that says which model made it, in a folder or in object storage. Rows are
+committed a chunk at a time, so an interrupted run keeps what it has done. Knows embeddings and
+which search is used when; the table, its rows, the place where it lies, the rules of the
+approximate index and both ways of searching are each known in a file beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from PIL import Image
+
+from encoderlab.core.json_text import parsed
+from encoderlab.core.progress import note
+from encoderlab.data.decode import open_image
+from encoderlab.data.sample import Sample, Skipped
+from encoderlab.errors import MissingError, UsageError, is_utf8
+from encoderlab.feature_store.embed import embed_batches
+from encoderlab.retrieval import approximate, arrow_cache, recall
+from encoderlab.retrieval.approximate import Approximate, Effort
+from encoderlab.retrieval.arrow_cache import ArrowCache
+from encoderlab.retrieval.exact import Nearest, top_k
+from encoderlab.retrieval.storage import Storage
+from encoderlab.retrieval.sync import (
+    COMPARED,
+    SyncPlan,
+    as_rows,
+    compare,
+    is_same_source,
+    path_of,
+    plan_sync,
+    source_name,
+)
+from encoderlab.retrieval.table import (
+    DATABASE_ERRORS,
+    FILES,
+    Table,
+    damaged,
+)
+
+if TYPE_CHECKING:
+    from encoderlab.encoders.dual import DualEncoder
+
+ABOUT = "index.json"
+FORMAT = 1
+SHOWN = ("path", "caption", "label", "width", "height")
+# Comparing with this many rows takes some ten milliseconds: nothing to be gained by approximating.
+EXACT_LIMIT = 100_000
+# Vectors up to this size stay in memory from one exact search to the next; more are read through
+# a block at a time at each.
+HELD_BYTES = 2 << 30
+# From so many queries on it pays to read all vectors first, where they fit: LanceDB reads those of
+# each query's candidates one by one, and that is nearly all of its time.
+MANY_QUERIES = 256
+# Fewer different captions say little about sentences.
+LEAST_SENTENCES = 30
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer: `score` is the cosine to the query."""
+
+    score: float
+    path: str
+    caption: str
+    label: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class SearchResults:
+    """The answers to some queries, and how they were found.
+
+    Args:
+        hits: `hits[i]` answers query i, nearest first.
+        approximate: the approximate index, where it answered; None: every row was compared.
+        unindexed: rows that the approximate index does not know, so that each was compared.
+    """
+
+    hits: list[list[Hit]]
+    approximate: Approximate | None = None
+    unindexed: int = 0
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What bringing an index up to date did.
+
+    Args:
+        added: images that had no row.
+        updated: images whose content, caption or label is another now.
+        removed: rows of images that are gone, or cannot be read any more.
+        skipped: images that could not be stored, and why.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def _is_begun(place: Storage) -> bool:
+    try:
+        return place.read(ABOUT) is not None
+    except UnicodeDecodeError:  # something is: `open` says what is wrong with it
+        return True
+
+
+class Index:
+    """Images by their embeddings, kept on disk and searched by a sentence or an image.
+
+    Made by `create`, found again by `open`; `sync` brings it up to date with a source, `search` and
+    `search_many` answer. One model's embeddings only: another model's are refused.
+    """
+
+    def __init__(
+        self,
+        place: Storage,
+        table: Table | None,
+        about: dict[str, Any],
+        copy: ArrowCache | None = None,
+    ) -> None:
+        self.place, self.about = place, about
+        self._opened, self._copy = table, copy
+        self._encoder: DualEncoder | None = None
+        self._held: _Held | None = None
+        self._seen = -1 if table is None else table.version
+        self._said = False
+        # Row numbers hold within one version: no thread moves on while another uses them.
+        self._lock = threading.RLock()
+
+    @classmethod
+    def create(cls, db: str | Path, encoder: DualEncoder) -> Index:
+        """An empty index for the embeddings of `encoder`, or the one that is there already.
+
+        Args:
+            db: a folder, or an address in object storage such as s3://bucket/index.
+
+        Raises:
+            UsageError: the index that is there was made by another model, or is damaged.
+            MissingError: the storage cannot be reached, or its package is not installed.
+        """
+        place = Storage(db)
+        if not _is_begun(place):
+            with place.alone():
+                if not _is_begun(place):  # no other process has made it meanwhile
+                    about = {
+                        "format": FORMAT,
+                        "model": encoder.name,
+                        "fingerprint": encoder.fingerprint,
+                        "dim": encoder.dim,
+                        "preprocess": _preprocess_of(encoder),
+                    }
+                    index = cls(place, Table.create(place, encoder.dim), about)
+                    index._write_about()
+                    index.use(encoder)
+                    return index
+        index = cls.open(db)
+        index.use(encoder)
+        return index
+
+    @classmethod
+    def open(cls, db: str | Path) -> Index:
+        """The index at `db`, a folder or an address.
+
+        Raises:
+            MissingError: there is none, the storage cannot be reached, or its package is not there.
+            UsageError: it is damaged.
+        """
+        place = Storage(db)
+        try:
+            text = place.read(ABOUT)
+            if text is None:
+                raise MissingError(
+                    "no index there",
+                    got=str(db),
+                    want="the folder of an index",
+                    hint=f"make one: encoderlab index YOUR_IMAGES --db {quote(str(db))}",
+                )
+            about = _read_about(text)
+            copy = (
+                None
+                if place.folder is None
+                else arrow_cache.read(place.folder, place.folder / FILES)
+            )
+            if copy is not None and copy.dim == about["dim"]:
+                return cls(place, None, about, copy)
+            table = _table_of(place, about)
+        except (*DATABASE_ERRORS, KeyError, TypeError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise damaged(place, error) from error
+        return cls(place, table, about)
+
+    @property
+    def _table(self) -> Table:
+        """LanceDB's table, opened when a search of the copy is not enough."""
+        with self._lock:
+            if self._opened is None:
+                try:
+                    self._opened = _table_of(self.place, self.about)
+                except DATABASE_ERRORS as error:
+                    raise damaged(self.place, error) from error
+                self._seen = self._opened.version
+            return self._opened
+
+    @property
+    def folder(self) -> Path | str:
+        """Where the index lies: a folder, or an address in object storage."""
+        return self.place.folder or self.place.address
+
+    def __len__(self) -> int:
+        return len(self._table) if self._copy is None else len(self._copy)
+
+    @property
+    def model(self) -> str:
+        """Name of the model whose embeddings are stored."""
+        return str(self.about["model"])
+
+    def use(self, encoder: DualEncoder) -> None:
+        """Embeds queries and new images with `encoder`.
+
+        Raises:
+            UsageError: it is not the model that made the index, or it prepares images differently.
+        """
+        if encoder.fingerprint != self.about["fingerprint"]:
+            other = f"search with --model {quote(self.model)}, or make"
+            raise UsageError(
+                "the index was made by another model, so distances between the two mean nothing",
+                got=f"model {encoder.name} ({encoder.fingerprint[:8]})",
+                want=f"model {self.model} ({self.about['fingerprint'][:8]})",
+                hint="its files have changed since: make a new index with --db NEW_FOLDER"
+                if encoder.name == self.model
+                else f"{other} a new index with --db NEW_FOLDER",
+            )
+        now = _preprocess_of(encoder)
+        made_with = self.about.get("preprocess", {})  # version 0.1 did not store it
+        changed = [name for name, value in made_with.items() if now.get(name) != value]
+        if changed:
+            raise UsageError(
+                "the images of the index were prepared in another way for this model",
+                got=", ".join(f"{name} {now.get(name)}" for name in changed),
+                want=", ".join(f"{name} {made_with[name]}" for name in changed),
+                hint="make a new index with --db NEW_FOLDER",
+            )
+        self._encoder = encoder
+
+    @property
+    def encoder(self) -> DualEncoder:
+        """The model, loaded on first use by the name that the index remembers."""
+        if self._encoder is None:
+            from encoderlab.encoders.dual import load_dual
+
+            self.use(load_dual(self.model))
+        assert self._encoder is not None
+        return self._encoder
+
+    # --- keeping it up to date ---
+
+    def add(self, samples: Sequence[Sample], batch_size: int = 64) -> Changes:
+        """Embeds and stores what is new or has changed. Removes nothing but the row of a file that
+        has become unreadable."""
+        return self._update(samples, batch_size, source="", remove=False)
+
+    def sync(self, samples: Sequence[Sample], source: str | Path, batch_size: int = 64) -> Changes:
+        """Makes the rows that came from `source` those of `samples`: new ones are embedded, changed
+        ones again, those that are gone or unreadable removed. Rows of other sources stay, unless
+        their file lay under the folder `source` and is not there any more.
+
+        Args:
+            source: where the samples come from; all spellings of a folder or file are one source.
+        """
+        return self._update(samples, batch_size, source_name(source), remove=True)
+
+    def sources(self) -> dict[str, int]:
+        """Source -> how many images came from it; "" for those that `add` stored."""
+        return self._table.sources()
+
+    def remove(self, source: str | Path) -> Changes:
+        """Removes the images that came from `source`, which need not be there any more.
+
+        Raises:
+            UsageError: no image came from it.
+        """
+        with self.place.alone():
+            self._follow()
+            sources = self._table.sources()
+            ours = [name for name in sources if is_same_source(name, str(source))]
+            if not ours:
+                known = ", ".join(f"{name} ({count:,})" for name, count in sources.items())
+                raise UsageError(
+                    "the index has no images of this source",
+                    got=str(source),
+                    want=f"one of its sources: {known}" if known else None,
+                )
+            removed = sum(sources[name] for name in ours)
+            self._table.delete_sources(ours)
+            self._table.tidy(removed)
+            return Changes(removed=removed)
+
+    def _update(
+        self, samples: Sequence[Sample], batch_size: int, source: str, remove: bool
+    ) -> Changes:
+        wanted = plan_sync(samples)
+        with self.place.alone():
+            self._follow()
+            self._table.sweep()
+            return self._bring(wanted, batch_size, source, remove)
+
+    def _bring(self, wanted: SyncPlan, batch_size: int, source: str, remove: bool) -> Changes:
+        todo = compare(self._table.batches(COMPARED), wanted, source, remove)
+        self._table.delete(todo.gone)
+        self._table.rename_sources(todo.renamed, source)
+        stored: set[str] = set()
+        skipped = list(wanted.skipped)
+        if todo.new:
+            new = [wanted.samples[i] for i in todo.new]
+            with self._table.writer(todo.replaced) as writer:
+                for part in embed_batches(self.encoder, new, batch_size, "embedding images"):
+                    skipped += part.skipped
+                    writer.add(as_rows(part.samples, part.sizes, part.vectors, wanted, source))
+                    stored.update(map(path_of, part.samples))
+        # The embedding of what was there before says nothing about a file that is damaged now.
+        unreadable = todo.replaced - stored
+        self._table.delete(sorted(unreadable))
+        removed = len(todo.gone) + len(unreadable)
+        self._table.tidy(len(stored) + removed)
+        updated = len(todo.replaced & stored)
+        unchanged = len(wanted.samples) - len(todo.new)
+        return Changes(len(stored) - updated, updated, unchanged, removed, skipped)
+
+    # --- the approximate index ---
+
+    def build_ann(self, target: float = 0.95, sample: int = 200, seed: int = 0) -> Approximate:
+        """Builds LanceDB's approximate index, or brings the one that is there up to date, and
+        measures which share of the true nearest it finds.
+
+        New rows are folded in. The index is trained anew where the table has doubled or halved
+        since, or where the target is not reached any more. A search spends what the target took.
+
+        Args:
+            target: the recall among the first ten that a search shall have.
+            sample: queries of each kind to choose that with; as many others measure the recall.
+            seed: which stored images these are made of.
+
+        Raises:
+            UsageError: too few rows, or a target that is no share.
+        """
+        with self.place.alone():
+            return self._build_ann(target, sample, seed)
+
+    def _build_ann(self, target: float, sample: int, seed: int) -> Approximate:
+        self._follow()
+        rows = len(self)
+        if rows < approximate.LEAST_ROWS:
+            raise UsageError(
+                "too few images for an approximate index",
+                got=rows,
+                want=f"at least {approximate.LEAST_ROWS}",
+                hint="leave out --ann: exact search is instant at this size",
+            )
+        if not 0 < target <= 1:
+            raise UsageError("recall is a share", got=target, want="more than 0 and at most 1")
+        known = self.approximate
+        anew = known is None or approximate.must_retrain(
+            known, rows, self._table.dim, self._table.parts
+        )
+        if known is not None and not anew:
+            if self._table.unindexed:
+                note(f"approximate index: {self._table.unindexed:,} new images are added to it")
+                self._table.optimise()
+            built = self._measured(known, target, sample, seed)
+            anew = not built.reached and known.trained_rows != rows
+        if anew:
+            built = self._measured(self._trained(rows), target, sample, seed)
+        if not built.reached:
+            note(f"approximate index: the recall of {target} is not reached: {built.said()}")
+        self.about["ann"] = built.to_json()
+        self._write_about()
+        return built
+
+    def _trained(self, rows: int) -> Approximate:
+        plan = approximate.plan(rows, self._table.dim)
+        note(f"approximate index: {plan.kind}, {plan.partitions:,} partitions for {rows:,} images")
+        self._table.train(plan)
+        return Approximate(plan.kind, plan.partitions, trained_rows=rows)
+
+    def _measured(self, built: Approximate, target: float, sample: int, seed: int) -> Approximate:
+        """`built` with the least effort that reaches the target, and the recall that it has."""
+        k, rows = approximate.MEASURED_K, len(self)
+        probes = self._probes(min(sample, rows // 2), seed)
+        truths = recall.true_nearest(probes, self._table.blocks(), k)
+        # One half chooses, the other measures: the half that chose would flatter its choice.
+        halves = {name: truth.halves() for name, truth in truths.items()}
+
+        def search(queries: np.ndarray, effort: Effort) -> recall.Answers:
+            return [
+                (found["_rowid"].to_numpy().astype(np.int64), 1 - found["_distance"].to_numpy())
+                for found in self._table.nearest(queries, k, effort)
+            ]
+
+        effort = recall.choose(
+            {name: first for name, (first, _) in halves.items()},
+            search,
+            approximate.efforts(built.partitions, rows),
+            target,
+        )
+        measured = {
+            name: recall.recall(second, search(second.probe.queries, effort))
+            for name, (_, second) in halves.items()
+        }
+        return replace(built, rows=rows, effort=effort, target=target, k=k, recall=measured)
+
+    def _probes(self, sample: int, seed: int) -> dict[str, recall.Probe]:
+        """Twice `sample` queries of each kind: stored images, and captions where a model is in use
+        that embeds them."""
+        rng = np.random.default_rng(seed)
+        vectors, rows, captions = self._table.draw(2 * sample, rng)
+        probes = {"images": recall.Probe(recall.moved(vectors, rng), rows)}
+        said = list(dict.fromkeys(caption.split(" | ")[0] for caption in captions))
+        sentences = [text for text in said if text.strip()]
+        if self._encoder is not None and len(sentences) >= 2 * LEAST_SENTENCES:
+            sentences = sentences[: len(sentences) // 2 * 2]
+            probes["sentences"] = recall.Probe(
+                self._encoder.embed_texts(sentences), np.full(len(sentences), recall.NO_ROW)
+            )
+        return probes
+
+    @property
+    def has_ann(self) -> bool:
+        """Whether an approximate index has been built."""
+        return self._table.has_ann
+
+    @property
+    def approximate(self) -> Approximate | None:
+        """What is known about the approximate index, None where there is none. One that nobody has
+        measured has no recall."""
+        if not self._table.has_ann:
+            return None
+        if "ann" in self.about:
+            return Approximate.from_json(self.about["ann"])
+        return Approximate(self._table.kind, partitions=0, trained_rows=0)
+
+    @property
+    def unindexed(self) -> int:
+        """Rows that the approximate index does not know; a search compares with each of them."""
+        return self._table.unindexed
+
+    # --- searching ---
+
+    def search(
+        self,
+        query: str | Path | Image.Image | Float[np.ndarray, " d"],
+        k: int = 5,
+        where: str | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The k nearest images, nearest first; all where there are fewer.
+
+        Args:
+            query: a sentence (str), an image (a Path or a PIL image), or a vector of the index's
+                model.
+            where: an SQL condition on path, caption, label, width, height, hash or source.
+            exact: compare with every image, even where there is an approximate index.
+
+        Raises:
+            UsageError: k is less than 1, the query is blank, or `where` is no condition.
+            ImageError: the query image cannot be read.
+        """
+        return self.find(query, k, where, exact).hits[0]
+
+    def search_many(
+        self,
+        vectors: Float[np.ndarray, "n d"],
+        k: int = 5,
+        where: str | None = None,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """The k nearest images of each of many vectors of the index's model: entry i answers vector
+        i. One pass over the table serves all of them where the search is exact.
+
+        Raises:
+            UsageError: as `search`, or the vectors do not fit the index.
+        """
+        return self._find(self._unit(vectors, "n"), k, where, exact).hits
+
+    def find(
+        self,
+        query: str | Path | Image.Image | Float[np.ndarray, " d"],
+        k: int = 5,
+        where: str | None = None,
+        exact: bool = False,
+    ) -> SearchResults:
+        """`search`, which also says how it was done."""
+        check_k(k)
+        return self._find(self._vector(query)[None], k, where, exact)
+
+    def _find(self, vectors: np.ndarray, k: int, where: str | None, exact: bool) -> SearchResults:
+        check_k(k)
+        with self._lock:
+            copy = self._copy if where is None and (exact or len(self) <= EXACT_LIMIT) else None
+            if copy is not None and len(copy) and copy.is_fresh():
+                nearest = copy.nearest(vectors, min(k, len(copy)))
+                return SearchResults(
+                    [[Hit(score, **_shown(row)) for score, row in found] for found in nearest]
+                )
+            self._follow()
+            kept = len(self) if where is None else self._table.count(where)
+            if not kept:
+                return SearchResults([[] for _ in vectors])
+            k = min(k, kept)
+            if kept > EXACT_LIMIT and not exact:
+                known = self.approximate
+                if known is not None:
+                    return self._find_approximately(vectors, k, where, known, kept / len(self))
+                self._advise(kept)
+            return SearchResults(self._find_exactly(vectors, k, where))
+
+    def _advise(self, kept: int) -> None:
+        if not self._said:
+            note(f"{kept:,} images are compared one by one; `encoderlab index --ann` is faster")
+        self._said = True
+
+    def _find_approximately(
+        self, vectors: np.ndarray, k: int, where: str | None, known: Approximate, share: float
+    ) -> SearchResults:
+        effort = known.effort.under(share, known.partitions)
+        unindexed = self._table.unindexed
+        if self._held is not None or (len(vectors) >= MANY_QUERIES and self._fits):
+            rows, scores = self._best_candidates(vectors, k, effort, where)
+            return SearchResults(self._hits(rows, scores), known, unindexed)
+        found = self._table.nearest(vectors, k, effort, where, SHOWN)
+        hits = [
+            [Hit(1 - row.pop("_distance"), **_shown(row)) for row in rows.to_pylist()]
+            for rows in found
+        ]
+        return SearchResults(hits, known, unindexed)
+
+    def _best_candidates(
+        self, vectors: np.ndarray, k: int, effort: Effort, where: str | None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """What `Table.nearest` finds, with the candidates' vectors from memory."""
+        held = self._in_memory()
+        best_rows, best_scores = [], []
+        for vector, rows in zip(
+            vectors, self._table.candidates(vectors, k, effort, where), strict=True
+        ):
+            scores = held.vectors[held.places(rows)] @ vector
+            best = np.argsort(-scores, kind="stable")[:k]
+            best_rows.append(rows[best])
+            best_scores.append(scores[best])
+        return best_rows, best_scores
+
+    def _find_exactly(self, vectors: np.ndarray, k: int, where: str | None) -> list[list[Hit]]:
+        if where is None and self._fits:
+            held = self._in_memory()
+            scores, places = top_k(vectors, held.vectors, k)
+            rows = held.rows[places]
+        else:
+            nearest = Nearest(vectors, k)
+            for block, numbers in self._table.blocks(where):
+                nearest.see(block, numbers)
+            scores, rows = nearest.scores, nearest.names
+        return self._hits(list(rows), list(scores))
+
+    def _hits(self, rows: list[np.ndarray], scores: list[np.ndarray]) -> list[list[Hit]]:
+        values = self._table.take(np.concatenate([np.empty(0, np.int64), *rows]), SHOWN)
+        return [
+            [
+                Hit(float(score), **_shown(values[row]))
+                for score, row in zip(of_query, its_rows.tolist(), strict=True)
+            ]
+            for of_query, its_rows in zip(scores, rows, strict=True)
+        ]
+
+    @property
+    def _fits(self) -> bool:
+        return 4 * self._table.dim * len(self) <= HELD_BYTES
+
+    def _in_memory(self) -> _Held:
+        if self._held is None:
+            vectors = np.empty((len(self), self._table.dim), dtype=np.float32)
+            rows = np.empty(len(self), dtype=np.int64)
+            start = 0
+            for block, numbers in self._table.blocks():
+                vectors[start : start + len(block)] = block
+                rows[start : start + len(block)] = numbers
+                start += len(block)
+            self._held = _Held(rows, vectors, np.argsort(rows, kind="stable"))
+        return self._held
+
+    def prepare_search(self) -> None:
+        """Leaves a copy of a small table that a search in another process reads at once."""
+        folder = self.place.folder
+        if folder is None:
+            return
+        with self._lock:
+            self._follow()
+            # Before the rows: what comes between makes the copy stale, never wrong.
+            state = arrow_cache.state_of(folder / FILES)
+            if len(self) > arrow_cache.MOST_ROWS:
+                arrow_cache.remove(folder)
+            else:
+                arrow_cache.write(folder, self._table.rows([*SHOWN, "vector"]), state)
+
+    def _follow(self) -> None:
+        """Sees what others, or this very object, have written since the last search."""
+        with self._lock:
+            self._copy = None
+            self._table.follow()
+            newest = self._table.version
+            if newest != self._seen:
+                self._seen, self._held = newest, None
+                text = self.place.read(ABOUT)
+                self.about = self.about if text is None else _read_about(text)
+
+    def _vector(self, query: Any) -> np.ndarray:
+        if isinstance(query, str):
+            check_query(query)
+            return self.encoder.embed_texts([query])[0]
+        if isinstance(query, Path | Image.Image):
+            image = open_image(query, min_side=self.encoder.preprocess.min_side)
+            return self.encoder.embed_images([image])[0]
+        return self._unit(query, "")
+
+    def _unit(self, given: Any, count: str) -> np.ndarray:
+        vectors = np.asarray(given, dtype=np.float32)
+        dim = self.about["dim"]
+        if vectors.ndim != 1 + len(count) or vectors.shape[-1] != dim:
+            raise UsageError(
+                "the vectors do not fit the index"
+                if count
+                else "the vector does not fit the index",
+                got=vectors.shape,
+                want=f"({count + ', ' if count else ''}{dim}{'' if count else ','})",
+            )
+        if not np.isfinite(vectors).all():
+            raise UsageError("a query vector is not finite", want="numbers, no NaN and no infinity")
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+    def _write_about(self) -> None:
+        self.place.write(ABOUT, json.dumps(self.about, indent=2))
+
+
+def check_k(k: int) -> None:
+    """Passes a number of images that can be asked for.
+
+    Raises:
+        UsageError: it is less than 1.
+    """
+    if k < 1:
+        raise UsageError("k must be at least 1", got=k)
+
+
+def check_query(query: str) -> None:
+    """Passes a sentence.
+
+    Raises:
+        UsageError: it is blank or not UTF-8.
+    """
+    if not is_utf8(query):
+        raise UsageError("the query is not UTF-8", got=query, want="text in UTF-8")
+    if not query.strip():
+        raise UsageError("the query is blank", got=query, want="a sentence")
+
+
+@dataclass(frozen=True)
+class _Held:
+    """All vectors in memory, with the numbers of their rows and the order that sorts these."""
+
+    rows: Int[np.ndarray, " n"]
+    vectors: Float[np.ndarray, "n d"]
+    order: Int[np.ndarray, " n"]
+
+    def places(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
+        """Where the vectors of some rows are."""
+        return self.order[np.searchsorted(self.rows, rows, sorter=self.order)]
+
+
+def _preprocess_of(encoder: DualEncoder) -> dict[str, Any]:
+    """How images are prepared for the encoder, as JSON reads it back: lists, no tuples."""
+    record: dict[str, Any] = json.loads(json.dumps(encoder.preprocess.to_dict()))
+    return record
+
+
+def _table_of(place: Storage, about: dict[str, Any]) -> Table:
+    table = Table.open(place)
+    if about["dim"] != table.dim:
+        raise ValueError("table and index.json do not fit together")
+    return table
+
+
+def _read_about(text: str) -> dict[str, Any]:
+    """What index.json says; ValueError, KeyError or TypeError where that makes no sense."""
+    about = parsed(text)
+    if about["format"] != FORMAT:
+        raise ValueError(f"index.json has format {about['format']!r}")
+    for name, kind in (("model", str), ("fingerprint", str), ("dim", int)):
+        if not isinstance(about[name], kind):
+            raise ValueError(f"its {name} is {about[name]!r}")
+    if not isinstance(about.get("preprocess", {}), dict):
+        raise ValueError(f"its preprocess is {about['preprocess']!r}")
+    if "ann" in about:
+        Approximate.from_json(about["ann"])
+    return about
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in SHOWN}
+
+
+def hit_record(hit: Hit) -> dict[str, Any]:
+    """Plain values of a hit."""
+    return asdict(hit)

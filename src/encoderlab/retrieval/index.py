@@ -1,0 +1,216 @@
+"""Bring an index of images up to date with a folder, CSV or JSONL. Orchestration only."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.core.progress import note
+from encoderlab.core.settings import check_effect
+from encoderlab.core.skipped import as_records, as_warnings, skipped_images
+from encoderlab.core.tables import Block, Table, as_text
+from encoderlab.data import read_samples
+from encoderlab.data.remote_files import is_url
+from encoderlab.data.sample import Samples
+from encoderlab.errors import EncoderLabError, MissingError, NoImagesError, UsageError
+from encoderlab.retrieval import settings as settings
+
+if TYPE_CHECKING:
+    from encoderlab.retrieval.approximate import Approximate
+
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class IndexResult:
+    """What changed, and how many images the index has now.
+
+    Args:
+        missing_sources: source -> number of images, of the sources that are not there any more.
+    """
+
+    db: str
+    model: str
+    fingerprint: str
+    device: str
+    dtype: str
+    source: str
+    added: int
+    updated: int
+    unchanged: int
+    removed: int
+    total: int
+    ann: bool
+    seconds: float
+    approximate: Approximate | None = None
+    unindexed: int = 0
+    exact_up_to: int = 0
+    missing_sources: dict[str, int] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        record = dict(vars(self))
+        record["skipped"] = as_records(self.skipped)
+        record["approximate"] = self.approximate.to_json() if self.approximate else None
+        record.pop("warnings")
+        return record
+
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        blocks: list[Block] = [
+            f"{self.db}: {self.total:,} images ({self.model})\n"
+            f"{self.added:,} added, {self.updated:,} updated, {self.unchanged:,} unchanged, "
+            f"{self.removed:,} removed, {len(self.skipped):,} skipped, {self.seconds:.1f} s"
+        ]
+        blocks += [
+            f"{count:,} images came from {source}, which is not there any more; to remove them: "
+            f"{_removal(source, self.db)}"
+            for source, count in self.missing_sources.items()
+        ]
+        if self.approximate is not None:
+            blocks.append(self._about_ann(self.approximate))
+        if self.skipped:
+            hidden = len(self.skipped) - SHOWN
+            more = (f"… and {hidden:,} more in run.json",) if hidden > 0 else ()
+            blocks.append(Table(("skipped", "reason"), self.skipped[:SHOWN], said=more))
+        return blocks
+
+    def _about_ann(self, built: Approximate) -> str:
+        effort = built.effort
+        lines = [
+            f"approximate index ({built.kind}): {built.said()}",
+            f"a search reads {effort.nprobes:,} of {built.partitions:,} partitions and compares "
+            f"{effort.candidates:,} candidates exactly",
+        ]
+        if self.unindexed:
+            lines.append(
+                f"{self.unindexed:,} images are new to it: a search compares with each of them too"
+            )
+        if self.total <= self.exact_up_to:
+            lines.append(
+                f"not used yet: up to {self.exact_up_to:,} images every search is exact anyway"
+            )
+        return "\n".join(lines)
+
+    def to_text(self) -> str:
+        """What the terminal shows: what changed, and what to do next."""
+        following = f'next: encoderlab search "what you look for" --db {quote(self.db)}'
+        return as_text([*self.blocks(), *([following] if self.total else [])])
+
+
+def run(
+    *,
+    out: Path | None = None,
+    source: str = "data/images",
+    db: str = "outputs/index",
+    model: str = "tiny-clip",
+    img_root: str | None = None,
+    remove: bool = False,
+    ann: bool = False,
+    recall: float = 0.95,
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "torch",
+    seed: int = 0,
+) -> IndexResult:
+    """Embeds the images of `source` into the index at `db`: only what is new or changed; rows of
+    images that are gone from `source` are removed.
+
+    Args:
+        remove: instead removes the images that came from `source`, which need not be there.
+
+    Raises:
+        MissingError: the source, the model or the GPU is not there.
+        UsageError: the index belongs to another model or is damaged, has too few images for an
+            approximate one, has no images of a source to remove, or a setting has no effect.
+    """
+    from encoderlab.core.atomic_io import check_writable
+    from encoderlab.encoders.dual import load_dual
+    from encoderlab.retrieval.image_index import EXACT_LIMIT, Index
+    from encoderlab.retrieval.storage import Storage
+
+    check_effect(settings.Index(ann=ann, recall=recall))
+    if ann and not 0 < recall <= 1:  # before anything is embedded for nothing
+        raise UsageError("recall is a share", got=recall, want="more than 0 and at most 1")
+    place = Storage(db)  # a wrong address is refused before a model is loaded
+    if place.folder is not None:
+        check_writable(place.folder)
+    started = time.perf_counter()
+    # A source that is not there (wildcards, a Python caller's own word) keeps its name.
+    name = source if is_url(source) else os.path.abspath(source)
+    samples = Samples() if remove else _samples(source, img_root, name, db)
+    where = ("", "")
+    if samples:
+        encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
+        index = Index.create(db, encoder)
+        where = str(encoder.device), encoder.ran_in
+    else:
+        index = Index.open(db)
+    changes = index.remove(name) if remove else index.sync(samples, name, batch_size)
+    if ann:
+        index.build_ann(recall, seed=seed)
+    index.prepare_search()
+    skipped = skipped_images([*samples.skipped, *changes.skipped])
+    warnings = list(as_warnings(skipped))
+    if not (samples or remove):
+        warnings.append(f"{source} has no images now: the {changes.removed:,} of it are removed")
+        note(f"warning: {warnings[-1]}")
+    known = index.approximate
+    if ann and known is not None and not known.reached:
+        warnings.append(
+            f"the approximate index does not reach a recall of {recall}: {known.said()}"
+        )
+    return IndexResult(
+        db, index.model, str(index.about["fingerprint"]), *where, source, changes.added,
+        changes.updated, changes.unchanged, changes.removed, len(index), index.has_ann,
+        time.perf_counter() - started, known, index.unindexed, EXACT_LIMIT,
+        _missing(index.sources()), skipped, tuple(warnings),
+    )  # fmt: skip
+
+
+def _samples(source: str, img_root: str | None, name: str, db: str) -> Samples:
+    """The samples of the source; none of a folder that the index has images of, and that is empty
+    now. An error for a source that cannot be read says how to remove its images."""
+    from encoderlab.retrieval.image_index import Index
+    from encoderlab.retrieval.sync import is_same_source
+
+    try:
+        return read_samples(source, img_root)
+    except (MissingError, UsageError) as error:
+        try:
+            sources = Index.open(db).sources()
+        except EncoderLabError:  # no index yet, or none that can be read
+            raise error from None
+        stored = sum(count for there, count in sources.items() if is_same_source(there, name))
+        if not stored:
+            raise
+        if isinstance(error, NoImagesError):
+            return Samples()
+        raise type(error)(
+            error.what,
+            got=error.got,
+            want=error.want,
+            hint=f"{error.hint + '. ' if error.hint else ''}{stored:,} images that came from it "
+            f"stay in the index; to remove them: {_removal(source, db)}",
+        ) from error
+
+
+def _missing(sources: Mapping[str, int]) -> dict[str, int]:
+    """The sources that were a folder or file of this machine and are not there any more."""
+    return {
+        name: count
+        for name, count in sources.items()
+        if os.path.isabs(name) and not set(name) & set("*?[{") and not os.path.exists(name)
+    }
+
+
+def _removal(source: str, db: str) -> str:
+    return f"encoderlab index --remove {quote(source)} --db {quote(db)}"

@@ -1,0 +1,117 @@
+"""Recall of an approximate search, measured: seeded queries, the truth in blocks, the comparison.
+
+Arrays in, numbers out; the caller knows the table. A number is only as good as its queries: stored
+images moved a little stand for image queries, stored captions for sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from encoderlab.core.score import wilson
+from encoderlab.retrieval.approximate import Effort, Recall
+from encoderlab.retrieval.exact import Nearest
+
+# How far a query lies from the stored vector it was made of: a cosine of 0.98, near enough to have
+# its neighbours, far enough not to be the row itself.
+MOVED = 0.2
+NO_ROW = -1  # the row of a query that is no stored row
+# Two ways to compute one cosine in fp32 differ by less; a row that ties with the last of the true
+# ones is as right as that one.
+TIE = 1e-6
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Queries of one kind; `own[i]` is the row that query i was made of, NOBODY for a sentence."""
+
+    queries: Float[np.ndarray, "n d"]
+    own: Int[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A probe and its true nearest rows with their cosines, nearest first."""
+
+    probe: Probe
+    rows: Int[np.ndarray, "n k"]
+    scores: Float[np.ndarray, "n k"]
+
+    def halves(self) -> tuple[Truth, Truth]:
+        """The first and the second half of the queries."""
+        middle = len(self.rows) // 2
+        first, second = (
+            Truth(Probe(self.probe.queries[h], self.probe.own[h]), self.rows[h], self.scores[h])
+            for h in (slice(None, middle), slice(middle, None))
+        )
+        return first, second
+
+
+# (rows, cosines) for each query, nearest first; an approximate search may find fewer than k.
+Answers = list[tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]]
+Search = Callable[[Float[np.ndarray, "n d"], Effort], Answers]
+
+
+def moved(vectors: Float[np.ndarray, "n d"], rng: np.random.Generator) -> np.ndarray:
+    """Each vector moved by MOVED in a random direction, of unit length again."""
+    step = rng.standard_normal(vectors.shape, dtype=np.float32)
+    step *= MOVED / np.linalg.norm(step, axis=1, keepdims=True)
+    there = vectors + step
+    return there / np.linalg.norm(there, axis=1, keepdims=True)
+
+
+def true_nearest(
+    probes: Mapping[str, Probe],
+    blocks: Iterable[tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"]]],
+    k: int,
+) -> dict[str, Truth]:
+    """The truth for each kind of query, in one pass over all (vectors, row numbers)."""
+    nearest = Nearest(np.concatenate([probe.queries for probe in probes.values()]), k)
+    for vectors, numbers in blocks:
+        nearest.see(vectors, numbers)
+    truths, start = {}, 0
+    for name, probe in probes.items():
+        here = slice(start, start + len(probe.queries))
+        truths[name] = Truth(probe, nearest.names[here], nearest.scores[here])
+        start = here.stop
+    return truths
+
+
+def recall(truth: Truth, found: Answers) -> Recall:
+    """The mean share of the true nearest that was found.
+
+    The row that a query was made of counts neither as found nor as to be found: it is the easy one.
+    The interval is Wilson's with one trial a query. A share between 0 and 1 varies at most as much
+    as a coin with the same mean, so the interval is rather too wide than too narrow.
+    """
+    shares = []
+    for own, rows, scores, (found_rows, found_scores) in zip(
+        truth.probe.own, truth.rows, truth.scores, found, strict=True
+    ):
+        wanted = rows[rows != own]
+        if not len(wanted):
+            continue
+        as_good = np.isin(found_rows, wanted) | (found_scores >= scores[-1] - TIE)
+        shares.append(min(1.0, int((as_good & (found_rows != own)).sum()) / len(wanted)))
+    mean = float(np.mean(shares)) if shares else 0.0
+    return Recall(mean, *wilson(mean * len(shares), len(shares)), len(shares))
+
+
+def choose(
+    truths: Mapping[str, Truth], search: Search, tries: Iterable[Effort], target: float
+) -> Effort:
+    """The first effort with which every kind of query reaches the target; the last if none does."""
+    effort = None
+    for effort in tries:
+        reached = [
+            recall(truth, search(truth.probe.queries, effort)).value >= target
+            for truth in truths.values()
+        ]
+        if all(reached):
+            break
+    assert effort is not None
+    return effort

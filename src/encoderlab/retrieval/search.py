@@ -1,0 +1,155 @@
+"""Search an index by a sentence or an image. Orchestration only."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from encoderlab.core.atomic_io import write_text_atomic
+from encoderlab.core.progress import collect_warnings
+from encoderlab.core.tables import Block, Table, as_text
+from encoderlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from encoderlab.retrieval.approximate import Approximate
+    from encoderlab.retrieval.image_index import Hit
+
+WIDEST = 48  # longer file names lose their beginning in the table
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The nearest images, best first.
+
+    Args:
+        k: how many were asked for.
+        images: how many the index has.
+    """
+
+    query: str
+    db: str
+    model: str
+    fingerprint: str
+    device: str
+    dtype: str
+    hits: tuple[Hit, ...]
+    html: str | None = None
+    images: int = 0
+    approximate: Approximate | None = None
+    unindexed: int = 0
+    where: str | None = None
+    k: int = 0
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        record = {name: value for name, value in vars(self).items() if name != "warnings"}
+        record["hits"] = [dict(vars(hit)) for hit in self.hits]
+        record["approximate"] = self.approximate.to_json() if self.approximate else None
+        return record
+
+    def blocks(self) -> list[Block]:
+        """The answer as paragraphs and tables, in reading order."""
+        heading = f"{self.query!r} in {self.db}"
+        if not self.images:
+            return [
+                f"{heading}\nthe index has no images; add some: encoderlab index YOUR_IMAGES --db "
+                f"{quote(self.db)}"
+            ]
+        if not self.hits:
+            return [f"{heading}\nnothing fits the condition"]
+        rows: list[tuple[str, ...]] = []
+        for place, hit in enumerate(self.hits, start=1):
+            # With its folder: photos are often numbered anew in each.
+            name = "/".join(Path(hit.path).parts[-2:])
+            name = name if len(name) <= WIDEST else "…" + name[1 - WIDEST :]
+            rows.append((str(place), f"{hit.score:.3f}", name, hit.caption))
+        columns: tuple[str, ...] = ("place", "cosine", "file", "caption")
+        if not any(hit.caption for hit in self.hits):
+            columns, rows = columns[:3], [row[:3] for row in rows]
+        said = list(self.warnings)
+        if len(self.hits) < self.k:
+            which = "fit the condition" if self.where else "in the index"
+            said.append(f"{self.k:,} asked, {len(self.hits):,} {which}")
+        if self.approximate is not None:
+            said.append(self._how(self.approximate))
+        return [Table(columns, tuple(rows), heading, tuple(said))]
+
+    def _how(self, used: Approximate) -> str:
+        new = f"; {self.unindexed:,} newer images were all compared" if self.unindexed else ""
+        plain = ", without a condition" if self.where else ""
+        return (
+            f"approximate search: {used.said()}{plain}{new}; "
+            f"--exact compares with all {self.images:,}"
+        )
+
+    def to_text(self) -> str:
+        """What the terminal shows: the hits, and where the gallery is."""
+        gallery = [f"gallery: {self.html}"] if self.html else []
+        return as_text([*self.blocks(), *gallery])
+
+
+def run(
+    *,
+    out: Path | None = None,
+    query: str | None = None,
+    image: str | None = None,
+    db: str = "outputs/index",
+    k: int = 5,
+    where: str | None = None,
+    exact: bool = False,
+    html: str | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> SearchResult:
+    """The k images of the index at `db` that are nearest to a sentence or to an image.
+
+    Raises:
+        MissingError: the index, the model or the GPU is not there.
+        UsageError: no query, a blank one or two, another model than the index's, a bad `k` or
+            `where`.
+        ImageError: the query image cannot be read.
+    """
+    from encoderlab.encoders.dual import load_dual
+    from encoderlab.retrieval.gallery import gallery
+    from encoderlab.retrieval.image_index import Index, check_k, check_query
+    from encoderlab.retrieval.sync import file_of
+
+    if (query is None) == (image is None):
+        raise UsageError(
+            "a search needs a sentence or an image, and not both",
+            got=f"query={query!r}, image={image!r}",
+            want='encoderlab search "a red circle", or --image FILE',
+        )
+    # Before a model is loaded for nothing.
+    check_k(k)
+    if query is not None:
+        check_query(query)
+    index = Index.open(db)
+    asked = query if query is not None else str(image)
+    if not len(index):
+        fingerprint = str(index.about["fingerprint"])
+        return SearchResult(asked, db, index.model, fingerprint, "", "", (), k=k)
+    encoder = load_dual(model or index.model, device, dtype)
+    index.use(encoder)
+    with collect_warnings() as warned:
+        found = index.find(query if query is not None else Path(str(image)), k, where, exact)
+    hits = tuple(found.hits[0])
+    missing = sum(not os.path.exists(file_of(hit.path)) for hit in hits if os.path.isabs(hit.path))
+    warnings = (
+        (f"of these images {missing:,} cannot be found any more: run encoderlab index again",)
+        if missing
+        else ()
+    )
+    if html is not None:
+        about = f"{len(index):,} images in {db}, {encoder.name}; numbers are cosines"
+        write_text_atomic(Path(html), gallery("Search results", about, [(asked, hits)]))
+    return SearchResult(
+        asked, db, encoder.name, encoder.fingerprint, *encoder.where, hits, html,
+        len(index), found.approximate, found.unindexed, where, k, (*warnings, *warned),
+    )  # fmt: skip

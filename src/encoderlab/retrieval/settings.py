@@ -1,0 +1,69 @@
+"""Settings of `encoderlab index` and `encoderlab search`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoderlab.core.common_settings import (
+    BACKEND_HELP,
+    BACKENDS,
+    COMMON,
+    DEVICE_HELP,
+    DTYPE_HELP,
+    MODEL_HELP,
+    WHERE,
+    Common,
+)
+from encoderlab.core.settings import output_folder, setting
+
+DB_HELP = "folder of the index, or its address in object storage: s3://bucket/index"
+
+
+@dataclass
+class Index(Common):
+    """Embed a folder, CSV or JSONL of images and keep the index up to date with it."""
+
+    source: str = setting("data/images", "folder, CSV or JSONL of images", positional=True)
+    db: str = setting(output_folder("index"), DB_HELP)
+    model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
+    img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
+    remove: bool = setting(
+        False, "remove the images that came from SOURCE, which need not be there any more"
+    )
+    ann: bool = setting(
+        False, "also build or update an approximate index, and measure it (from 100,000 images)"
+    )
+    recall: float = setting(
+        0.95,
+        "share of the true ten nearest that the approximate index shall find",
+        least=0,
+        needs={"ann": (True,)},
+    )
+    batch_size: int = setting(64, "images at once", least=1, group=WHERE)
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)
+    output_dir: str = setting(
+        output_folder("index"), "folder for the record of the run", group=COMMON
+    )
+
+
+@dataclass
+class Search(Common):
+    """Find the images for a sentence, or those that look like an image."""
+
+    query: str | None = setting(None, "the sentence to search for", positional=True)
+    image: str | None = setting(None, "search with this image instead of a sentence")
+    db: str = setting(output_folder("index"), DB_HELP)
+    k: int = setting(5, "how many results", flag=("-k", "--k"), least=1)
+    where: str | None = setting(
+        None, "keep only rows for which this SQL condition holds: caption LIKE '%dog%'"
+    )
+    exact: bool = setting(False, "compare with every image, even if there is an approximate index")
+    html: str | None = setting(None, "also write a gallery page to this file")
+    model: str | None = setting(None, MODEL_HELP + "; empty: the index's own", names="encoders")
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    output_dir: str = setting(
+        output_folder("search"), "folder for the record of the run", group=COMMON
+    )

@@ -1,0 +1,439 @@
+"""What an index asks of LanceDB, in one place: rows in, blocks of vectors and nearest rows out.
+
+Knows LanceDB and its errors; nothing of models, images, or which search is used when. Everything
+that can be as long as the table is read a block at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from encoderlab.core.atomic_io import explain_full_disk
+from encoderlab.core.progress import note
+from encoderlab.errors import UsageError, WorkError
+from encoderlab.retrieval.approximate import FOLD_IN, Effort, Plan
+from encoderlab.retrieval.storage import Storage
+from encoderlab.retrieval.sync import COLUMNS, schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NAME = "images"
+FILES = f"{NAME}.lance"  # the folder that LanceDB keeps it in
+BLOCK_BYTES = 32 << 20
+# Approximate searches that LanceDB gets together: more are no faster. By the codes alone, and with
+# reading candidates' vectors.
+QUERIES_AT_ONCE, REFINED_AT_ONCE = 256, 64
+PATHS_AT_ONCE = 2000  # in one condition
+
+# A commit makes a file, and a version that lists all files: one per batch of a million rows would
+# write more of these lists than vectors. After a loss of power, what is not committed is lost.
+COMMIT_ROWS, COMMIT_SECONDS = 4096, 30.0
+# Every search opens every file: from here on LanceDB advises to put the small ones together.
+SMALL_FILES, MANY_ROWS = 20, 100_000
+# A reader moves to the newest version at each search: an old one is needed for one search at most.
+KEEP_VERSIONS = timedelta(hours=1)
+
+# LanceDB's own errors come as these.
+DATABASE_ERRORS = (RuntimeError, ValueError, OSError)
+
+
+class Table:
+    """The rows of an index, in the columns of `rows.schema`."""
+
+    def __init__(self, inner: Any, place: Storage) -> None:
+        self.inner, self.place = inner, place
+        self.dim: int = inner.schema.field("vector").type.list_size
+
+    @classmethod
+    def create(cls, place: Storage, dim: int) -> Table:
+        """An empty table, in place of any that is there."""
+        try:
+            with _writing(place):
+                made = place.connect().create_table(NAME, schema=schema(dim), mode="overwrite")
+        except DATABASE_ERRORS as error:
+            if place.folder is not None:
+                raise
+            raise place.unreachable(error) from error
+        return cls(made, place)
+
+    @classmethod
+    def open(cls, place: Storage) -> Table:
+        """The table that is there; LanceDB's own errors if it is not, or cannot be read."""
+        table = cls(place.connect().open_table(NAME), place)
+        table.inner.count_rows()
+        return table
+
+    def __len__(self) -> int:
+        return int(self.inner.count_rows())
+
+    @property
+    def version(self) -> int:
+        """The version of the table that is read; each commit makes the next."""
+        return int(self.inner.version)
+
+    def follow(self) -> None:
+        """Moves on to the newest version."""
+        with self._readable():
+            self.inner.checkout_latest()
+
+    # --- reading ---
+
+    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows, a batch at a time."""
+        with self._readable():
+            yield from self.inner.search().select(list(names)).to_batches()
+
+    def rows(self, names: Sequence[str]) -> pa.Table:
+        """Some columns of all rows."""
+        with self._readable():
+            return self.inner.search().select(list(names)).to_arrow()
+
+    def sources(self) -> dict[str, int]:
+        """Source -> how many rows came from it."""
+        counts: Counter[str] = Counter()
+        for batch in self.batches(["source"]):
+            counts.update(batch.column("source").to_pylist())
+        return dict(counts)
+
+    def count(self, where: str) -> int:
+        """How many rows a condition keeps.
+
+        Raises:
+            UsageError: it is no condition on the columns.
+        """
+        try:
+            return int(self.inner.count_rows(where))
+        except DATABASE_ERRORS as error:
+            raise _bad_where(where, error) from error
+
+    def blocks(
+        self, where: str | None = None
+    ) -> Iterator[tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"]]]:
+        """All vectors, or those of the rows that a condition keeps, with the numbers of their rows.
+
+        Row numbers hold until the table moves on. A block is some BLOCK_BYTES.
+        """
+        query = self.inner.search().select(["vector"]).with_row_id(True)
+        if where is not None:
+            query = query.where(where)
+        least = max(1, BLOCK_BYTES // (4 * self.dim))
+        vectors: list[np.ndarray] = []
+        numbers: list[np.ndarray] = []
+        with self._readable():
+            for batch in query.to_batches():
+                vectors.append(_matrix(batch.column("vector"), self.dim))
+                numbers.append(batch.column("_rowid").to_numpy().astype(np.int64))
+                if sum(map(len, numbers)) >= least:
+                    yield np.concatenate(vectors), np.concatenate(numbers)
+                    vectors.clear()
+                    numbers.clear()
+        if numbers:
+            yield np.concatenate(vectors), np.concatenate(numbers)
+
+    def take(self, numbers: Int[np.ndarray, " n"], names: Sequence[str]) -> dict[int, dict]:
+        """Row number -> its values in some columns."""
+        wanted = np.unique(numbers)
+        if not len(wanted):
+            return {}
+        with self._readable():
+            found = self.inner.take_row_ids(wanted.tolist()).select(list(names)).with_row_id()
+            return {row.pop("_rowid"): row for row in found.to_arrow().to_pylist()}
+
+    def draw(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"], list[str]]:
+        """The vectors, row numbers and captions of some rows, drawn without replacement, in random
+        order."""
+        places = np.sort(rng.choice(len(self), count, replace=False))
+        with self._readable():
+            found = self.inner.take_offsets(places.tolist()).select(["vector", "caption"])
+            rows = found.with_row_id().to_arrow()
+        order = rng.permutation(count)
+        vectors = _matrix(rows.column("vector").combine_chunks(), self.dim)
+        captions = rows.column("caption").to_pylist()
+        numbers = rows.column("_rowid").to_numpy().astype(np.int64)
+        return vectors[order], numbers[order], [captions[i] for i in order]
+
+    def nearest(
+        self,
+        queries: Float[np.ndarray, "n d"],
+        k: int,
+        effort: Effort,
+        where: str | None = None,
+        names: Sequence[str] = (),
+    ) -> list[pa.Table]:
+        """For each query what the approximate index finds, nearest first: `_distance` (one less the
+        cosine), `_rowid` and the columns `names`. Rows that it does not know are compared too.
+
+        Raises:
+            UsageError: `where` is no condition on the columns.
+        """
+        return self._ask(queries, k, effort.nprobes, effort.refine_factor(k), where, names)
+
+    def candidates(
+        self, queries: Float[np.ndarray, "n d"], k: int, effort: Effort, where: str | None = None
+    ) -> list[Int[np.ndarray, " c"]]:
+        """For each query the rows among which `nearest` looks for its k, by the codes alone: their
+        vectors have not been read, which is what takes the time.
+
+        Raises:
+            UsageError: `where` is no condition on the columns.
+        """
+        count = k * effort.refine_factor(k)
+        found = self._ask(queries, count, effort.nprobes, None, where, ())
+        return [rows["_rowid"].to_numpy().astype(np.int64) for rows in found]
+
+    def _ask(
+        self,
+        queries: np.ndarray,
+        k: int,
+        nprobes: int,
+        refine_factor: int | None,
+        where: str | None,
+        names: Sequence[str],
+    ) -> list[pa.Table]:
+        found: list[pa.Table] = []
+        together = QUERIES_AT_ONCE if refine_factor is None else REFINED_AT_ONCE
+        for start in range(0, len(queries), together):
+            part = queries[start : start + together]
+            asked = self.inner.search(part[0] if len(part) == 1 else list(part))
+            asked = asked.distance_type("cosine").limit(k).nprobes(nprobes).with_row_id(True)
+            asked = asked.select([*names, "_distance"])
+            if refine_factor is not None:
+                asked = asked.refine_factor(refine_factor)
+            if where is not None:
+                # The partitions of a usual search may hold fewer than k rows that are kept: 0 lets
+                # it go on through the others until there are k.
+                asked = asked.where(where, prefilter=True).maximum_nprobes(0)
+            with self._readable(where):
+                rows = asked.to_arrow().sort_by("_distance")
+            if len(part) == 1:
+                found.append(rows)
+                continue
+            asker = rows.column("query_index").to_numpy()
+            found += [rows.take(np.flatnonzero(asker == i)) for i in range(len(part))]
+        return found
+
+    # --- writing ---
+
+    @contextmanager
+    def writer(self, replaced: set[str]) -> Iterator[Writer]:
+        """Commits what it is given in chunks, and the rest at the end, however that comes.
+
+        Args:
+            replaced: paths of rows that are there and shall be replaced.
+        """
+        writer = Writer(self.inner, replaced, self.place)
+        try:
+            yield writer
+        finally:
+            writer.commit()
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Removes the rows of some paths."""
+        for start in range(0, len(paths), PATHS_AT_ONCE):
+            with _writing(self.place):
+                self.inner.delete(_is_in("path", paths[start : start + PATHS_AT_ONCE]))
+
+    def rename_sources(self, names: Sequence[str], name: str) -> None:
+        """Gives the rows of some sources to the source `name`."""
+        if names:
+            with _writing(self.place):
+                self.inner.update(where=_is_in("source", names), values={"source": name})
+
+    def delete_sources(self, names: Sequence[str]) -> None:
+        """Removes the rows of some sources."""
+        with _writing(self.place):
+            self.inner.delete(_is_in("source", names))
+
+    def sweep(self) -> None:
+        """Takes away the unfinished files of a writer that was killed; for whoever is alone with a
+        local table."""
+        if self.place.folder is not None:
+            for left in (self.place.folder / FILES).glob("**/.tmp*"):
+                left.unlink(missing_ok=True)
+
+    def tidy(self, changed: int) -> None:
+        """Where it pays: puts small files together, teaches the approximate index new rows, drops
+        old versions.
+
+        Args:
+            changed: rows that were written or removed since the last time.
+        """
+        small = self.inner.stats()["fragment_stats"]["num_small_fragments"]
+        if (
+            small > SMALL_FILES
+            or changed >= MANY_ROWS
+            or self.unindexed > FOLD_IN
+            or self._has_old_versions
+        ):
+            self.optimise()
+
+    @property
+    def _has_old_versions(self) -> bool:
+        """Whether there are many versions, and nobody needs the oldest any more: what was put
+        together then still lies there twice."""
+        with self._readable():
+            versions = self.inner.list_versions()
+        age = datetime.now() - versions[0]["timestamp"]  # LanceDB gives local times
+        return len(versions) > SMALL_FILES and age > KEEP_VERSIONS
+
+    def optimise(self) -> None:
+        """The same whether it pays or not."""
+        try:
+            # Of a local table this is the only writer: what is in no version is a killed one's.
+            self.inner.optimize(
+                cleanup_older_than=KEEP_VERSIONS,
+                delete_unverified=self.place.folder is not None,
+            )
+        except RuntimeError as error:  # somebody else has written meanwhile: nothing is lost
+            note(f"{self.place}: not tidied now ({_reason(error)})")
+
+    # --- the approximate index ---
+
+    def train(self, plan: Plan) -> None:
+        """Builds the approximate index, in place of any that is there."""
+        with _writing(self.place):
+            self.inner.create_index("vector", config=plan.as_config(), replace=True)
+
+    @property
+    def has_ann(self) -> bool:
+        """Whether there is an approximate index."""
+        return self._ann_name is not None
+
+    @property
+    def unindexed(self) -> int:
+        """Rows that the approximate index does not know yet; 0 where there is none."""
+        name = self._ann_name
+        return 0 if name is None else int(self.inner.index_stats(name).num_unindexed_rows)
+
+    @property
+    def parts(self) -> int:
+        """How many parts the approximate index has: one, and one for each time it was added to."""
+        name = self._ann_name
+        return 0 if name is None else int(self.inner.index_stats(name).num_indices or 1)
+
+    @property
+    def kind(self) -> str:
+        """LanceDB's name for the kind of the approximate index."""
+        return str(self.inner.index_stats(self._ann_name).index_type)
+
+    @property
+    def _ann_name(self) -> str | None:
+        names = [i.name for i in self.inner.list_indices() if list(i.columns) == ["vector"]]
+        return names[0] if names else None
+
+    @contextmanager
+    def _readable(self, where: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except DATABASE_ERRORS as error:
+            if isinstance(error, UsageError):
+                raise
+            raise (_bad_where(where, error) if where else damaged(self.place, error)) from error
+
+
+class Writer:
+    """Gathers rows and commits them in chunks. A row that replaces another does so in one commit: a
+    reader sees the old one or the new one."""
+
+    def __init__(self, inner: Any, replaced: set[str], place: Storage) -> None:
+        self._inner, self._replaced, self._place = inner, replaced, place
+        self._waiting: list[pa.Table] = []
+        self._since = time.monotonic()
+
+    def add(self, rows: pa.Table) -> None:
+        """Takes some rows, and commits if enough have come or enough time has passed."""
+        self._waiting.append(_in_one_piece(rows))
+        full = sum(len(part) for part in self._waiting) >= COMMIT_ROWS
+        if full or time.monotonic() - self._since >= COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Writes what is waiting."""
+        import pyarrow as pa
+
+        waiting, self._waiting = self._waiting, []
+        self._since = time.monotonic()
+        rows = pa.concat_tables(waiting) if waiting else None
+        if rows is None or not len(rows):
+            return
+        with _writing(self._place):
+            if self._replaced.isdisjoint(rows.column("path").to_pylist()):
+                self._inner.add(rows)
+                return
+            merge = self._inner.merge_insert("path")
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+
+@contextmanager
+def _writing(place: Storage) -> Iterator[None]:
+    """A full disk in the words of all of this project; what was committed before is kept."""
+    if place.folder is None:
+        yield
+        return
+    try:
+        with explain_full_disk(place.folder):
+            yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise WorkError(
+            "the disk is full",
+            got=str(place),
+            hint="free some space; what is in the index is whole: run the same again to go on",
+        ) from error
+
+
+def _is_in(column: str, values: Sequence[str]) -> str:
+    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+    return f"{column} IN ({quoted})"
+
+
+def _in_one_piece(rows: pa.Table) -> pa.Table:
+    """A copy in Arrow's own memory. Rows wait for many batches: as the small arrays of numpy that
+    they come in they would lie between the large ones that each batch frees, and no batch could use
+    the room of the one before; a gigabyte at 4,096 rows."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
+
+
+def _matrix(column: Any, dim: int) -> Float[np.ndarray, "m d"]:
+    return np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), dim)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
+def _bad_where(where: str, error: Exception) -> UsageError:
+    return UsageError(
+        "--where is no condition on the index's columns",
+        got=where,
+        want=f"SQL over {', '.join(COLUMNS)}, such as caption LIKE '%dog%'",
+        hint=f"the database says: {(str(error).splitlines() or [''])[0]}",
+    )
+
+
+def damaged(place: Storage, error: Exception) -> UsageError:
+    """The error for a table or an index.json that cannot be read."""
+    return UsageError(
+        "the index is damaged",
+        got=f"{place} ({_reason(error)})",
+        want="a folder that `encoderlab index` wrote",
+        hint="delete the folder and run `encoderlab index` again",
+    )

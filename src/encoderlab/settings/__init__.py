@@ -1,1 +1,0 @@
-"""What can be set: one typed dataclass per command, aliases of checkpoints, groups of values."""

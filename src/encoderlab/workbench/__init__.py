@@ -1,0 +1,1 @@
+"""Commands about EncoderLab itself: ls, doctor, rerun, export, features, draw."""

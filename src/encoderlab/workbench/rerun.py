@@ -1,0 +1,121 @@
+"""Repeats a run from its folder and compares the two results, number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encoderlab.core import run_folder
+from encoderlab.core.commands import COMMANDS
+from encoderlab.core.runner import run_command
+from encoderlab.core.settings import from_dict, value_at, without_effect
+from encoderlab.errors import UsageError, unknown
+
+# Keys whose values say how fast or where, not what.
+INCIDENTAL = ("second", "time", "folder", "path", "device", "warnings")
+
+
+@dataclass(frozen=True)
+class RerunResult:
+    """The repeated run, and how its result differs from the first one.
+
+    Args:
+        differences: (key, first value, repeated value) wherever they are not equal; how fast and
+            where is not compared.
+    """
+
+    command: str
+    first_folder: str
+    folder: str
+    result: dict[str, Any]
+    text: str
+    differences: tuple[tuple[str, Any, Any], ...]
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the command line."""
+        return {
+            "command": self.command,
+            "first_folder": self.first_folder,
+            "folder": self.folder,
+            "same": not self.differences,
+            "differences": [list(one) for one in self.differences],
+            "result": self.result,
+        }
+
+    def to_text(self) -> str:
+        """The repeated result, then what changed."""
+        lines = [self.text, ""]
+        if not self.differences:
+            lines.append(f"the result is the same as in {self.first_folder}")
+        else:
+            lines.append(f"{len(self.differences)} values differ from {self.first_folder}:")
+            lines += [f"  {key}: {old!r}, now {new!r}" for key, old, new in self.differences[:10]]
+            if len(self.differences) > 10:
+                lines.append(f"  and {len(self.differences) - 10} more")
+        lines.append(f"the repeated run is in {self.folder}")
+        return "\n".join(lines)
+
+
+def run(*, out: Path | None = None, run_folder: str) -> RerunResult:
+    """Repeats the run that a folder keeps.
+
+    Args:
+        out: where the repeated run goes; `RUN_FOLDER-rerun` where None.
+
+    Raises:
+        MissingError: no run in that folder.
+        UsageError: the folder is unnamed or broken, or `out` is the folder itself.
+    """
+    if not run_folder:
+        raise UsageError(
+            "no run folder was named",
+            want="encoderlab rerun RUN_FOLDER",
+            hint="a run's folder is outputs/COMMAND, or its --output-dir",
+        )
+    first = Path(run_folder)
+    before = _read(first)
+    command = COMMANDS.get(before.command)
+    if command is None:
+        raise unknown("command", before.command, COMMANDS, "encoderlab ls commands")
+    target = out or first.with_name(first.resolve().name + "-rerun")
+    if target.resolve() == first.resolve():
+        raise UsageError(
+            "a repeated run must not overwrite the first",
+            got=str(target),
+            want="another --output-dir",
+        )
+    settings = from_dict(command.settings, before.settings)
+    # A run of version 0.1 may keep settings that were ignored: the command refuses them now.
+    for ignored, _ in without_effect(settings):
+        group, _, name = ignored.key.rpartition(".")
+        setattr(value_at(settings, group) if group else settings, name, ignored.default)
+    done = run_command(command, settings, before.command_line, folder=target)
+    again = _read(target).result
+    return RerunResult(
+        command=command.name,
+        first_folder=str(first),
+        folder=str(target),
+        result=again,
+        text=done.result.to_text(),
+        differences=tuple(_differences(before.result, again)),
+        warnings=(*getattr(done.result, "warnings", ()), *done.warnings),
+    )
+
+
+_read = run_folder.read
+
+
+def _differences(first: Any, again: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(first, dict) and isinstance(again, dict):
+        for name in dict.fromkeys([*first, *again]):
+            if not any(word in name.lower() for word in INCIDENTAL):
+                inner = f"{key}.{name}" if key else name
+                yield from _differences(first.get(name), again.get(name), inner)
+    elif isinstance(first, list) and isinstance(again, list) and len(first) == len(again):
+        for place, (old, new) in enumerate(zip(first, again, strict=True)):
+            yield from _differences(old, new, f"{key}[{place}]")
+    elif first != again:
+        yield key, first, again

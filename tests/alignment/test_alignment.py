@@ -1,0 +1,679 @@
+"""The alignment experiments: what they say follows from the data, and from nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import encoderlab
+from encoderlab.alignment import (
+    compare,
+    coral,
+    e2e,
+    elas,
+    embedding,
+    figures,
+    layers,
+    multi_llm,
+    pair_scores,
+)
+from encoderlab.alignment.data import AlignmentData, Features, extract_features
+from encoderlab.core import run_folder, tables
+from encoderlab.data import read_samples
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.metrics.preflight import preflight
+
+SETTINGS = {"n_samples": 12, "dtype": "float32", "device": "cpu"}
+
+
+def made(vision, text, labels=None, **more) -> AlignmentData:
+    """Features from anywhere, as `gather` would have put them together."""
+    n = len(next(iter(vision.values())))
+    both = {
+        side: {
+            name: Features(name, "clip", name, np.asarray(x, dtype=np.float32))
+            for name, x in models.items()
+        }
+        for side, models in (("vision", vision), ("text", text))
+    }
+    ids = tuple(f"s{i}" for i in range(n))
+    found = preflight({**vision, **text})
+    return AlignmentData(
+        ids, tuple(labels or ["all"] * n), ids, tuple(range(n)), tuple([None] * n), both["vision"],
+        both["text"], "a test", "cpu", "float32", 0, tuple(found), **more,
+    )  # fmt: skip
+
+
+def gaussians(n, d=768, names=("clip", "dinov2"), seed=0, shared=0.0):
+    rng = np.random.default_rng(seed)
+    text = rng.standard_normal((n, d))
+    vision = {name: shared * text + rng.standard_normal((n, d)) for name in names}
+    return made(vision, {"llama": text})
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory) -> AlignmentData:
+    """Two embedded encoders and an LLM on 36 samples, with controls and layers."""
+    return extract_features(
+        ["tiny-clip", "tiny-dinov2"], ["tiny-llama"], controls=True, layers=True,
+        store=tmp_path_factory.mktemp("features"), **SETTINGS,
+    )  # fmt: skip
+
+
+# -- what the answer says ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [9, 30, 90])
+def test_of_unrelated_features_the_answer_is_that_the_data_cannot_tell(n):
+    aligned = gaussians(n)
+    result = compare.analyse(aligned, epochs=2)
+    assert result.answer.startswith("The data cannot tell which encoder fits")
+    biased = result.rows[0].scores["cka_linear_biased"]
+    assert biased.value == pytest.approx(biased.chance, abs=0.02)
+    assert biased.value > 0.85
+
+
+def test_of_one_related_encoder_the_answer_names_it_and_by_how_much():
+    aligned = gaussians(60, d=20, shared=0.0)
+    text = aligned.text["llama"].pooled
+    near = text + 0.5 * np.random.default_rng(1).standard_normal(text.shape)
+    aligned = made({"clip": near, "dinov2": aligned.vision["dinov2"].pooled}, {"llama": text})
+    rows, judged = pair_scores.rows_of(aligned), pair_scores.verdicts(aligned)
+    said = pair_scores.answer(rows, judged, 60).text
+    score = rows[0].scores["cka_linear"]
+    assert said.startswith(f"clip aligns best with llama (debiased CKA {score.as_number()}")
+    assert re.search(r"ahead of dinov2 by 0\.\d+ \[0\.\d+, 0\.\d+\]", said)
+    assert score.p == pytest.approx(0.001)
+
+
+def test_encoders_that_are_alike_are_not_separated_and_it_says_how_many_samples_would():
+    said = pair_scores.answer(*_of(gaussians(60, d=20, shared=1.5)), 60).text
+    assert "the data cannot separate" in said
+    assert re.search(r"about [\d,]+ samples would|no reasonable number", said)
+
+
+def test_encoders_that_only_tell_types_apart_are_found_out():
+    rng = np.random.default_rng(0)
+    labels = ["chart"] * 30 + ["table"] * 30
+    apart = np.repeat([0.0, 4.0], 30)[:, None]
+    features = {name: rng.standard_normal((60, 12)) + apart for name in ("clip", "llama")}
+    aligned = made({"clip": features["clip"]}, {"llama": features["llama"]}, labels)
+    said = pair_scores.answer(*_of(aligned), 60).text
+    assert said.startswith("clip aligns with llama above chance")
+    assert "Within single data types nothing of that is left" in said
+
+
+def test_a_control_that_does_as_well_is_said():
+    aligned = gaussians(60, d=20, shared=1.5)
+    control = dataclasses.replace(aligned.vision["dinov2"], name="untrained:clip", of="clip")
+    aligned = dataclasses.replace(
+        aligned, vision={"clip": aligned.vision["clip"], "untrained:clip": control}
+    )
+    said = pair_scores.answer(*_of(aligned), 60)
+    assert "Read the controls first: clip is not ahead of untrained:clip with llama" in str(said)
+
+
+def _untrained(aligned, name, features):
+    """The same with an untrained control of encoder `name` that has these features."""
+    control = dataclasses.replace(
+        aligned.vision[name], name=f"untrained:{name}", of=name,
+        pooled=np.asarray(features, dtype=np.float32),
+    )  # fmt: skip
+    return dataclasses.replace(aligned, vision={**aligned.vision, f"untrained:{name}": control})
+
+
+def test_an_untrained_control_that_is_ahead_is_said():
+    rng = np.random.default_rng(0)
+    text = rng.standard_normal((80, 12))
+    vision = {"clip": text + 2 * rng.standard_normal((80, 12))}
+    aligned = _untrained(made(vision, {"llama": text}), "clip", text)
+    said = pair_scores.answer(*_of(aligned), 80)
+    assert "untrained:clip is ahead of clip with llama" in str(said)
+    assert "untrained:clip is ahead of clip" in multi_llm.analyse(aligned).answers["llama"]
+
+
+def test_an_untrained_encoder_above_another_trained_one_is_said():
+    rng = np.random.default_rng(0)
+    text = rng.standard_normal((80, 12))
+    noise = rng.standard_normal((2, 80, 12))
+    vision = {"clip": text, "dinov2": text + 3 * noise[0]}
+    aligned = _untrained(made(vision, {"llama": text}), "clip", text + 0.5 * noise[1])
+    said = str(pair_scores.answer(*_of(aligned), 80))
+    assert "untrained:clip has a higher CKA with llama" in said and "than dinov2" in said
+
+
+def test_the_headline_gives_the_value_of_each_type():
+    rng = np.random.default_rng(0)
+    text = rng.standard_normal((90, 8))
+    labels = ["chart"] * 40 + ["table"] * 40 + ["document"] * 3 + ["math"] * 7
+    aligned_in = np.repeat([1.0, 0.0, 0.0, 0.0], [40, 40, 3, 7])[:, None]
+    vision = {"clip": aligned_in * text + (1 - aligned_in) * rng.standard_normal((90, 8))}
+    aligned = made(vision, {"llama": text}, labels)
+    rows, judged = _of(aligned)
+    said = pair_scores.answer(rows, judged, 90).text
+    for kind in ("chart", "table", "math"):
+        score = rows[0].by_type[kind]["cka_linear"]
+        chosen = np.flatnonzero(np.array(labels) == kind)
+        alone = encoderlab.cka(vision["clip"][chosen], text[chosen])
+        assert score.value == pytest.approx(alone.value, abs=1e-5)
+        assert f"{score.as_number()} for {kind}" in said
+    assert "(undefined for document: too few samples)" in said
+    assert f"over all types together {rows[0].scores['cka_within'].as_number()}" in said
+
+
+def _of(aligned):
+    return pair_scores.rows_of(aligned), pair_scores.verdicts(aligned)
+
+
+def test_constant_features_are_undefined_in_the_table_and_noted_at_the_top():
+    rng = np.random.default_rng(0)
+    aligned = made({"clip": np.full((40, 5), 0.3)}, {"llama": rng.standard_normal((40, 5))})
+    result = compare.analyse(aligned, epochs=2)
+    assert "undefined" in result.to_text()
+    assert "the features are the same for every sample" in result.answer
+    assert any("clip are the same for every sample" in one for one in result.warnings)
+    coral.analyse(aligned), multi_llm.analyse(aligned), elas.analyse(aligned, epochs=2)
+
+
+# -- the embedded zoo ----------------------------------------------------------------------------
+
+
+def test_trained_encoders_are_ahead_of_untrained_ones_and_shuffled_pairs_are_at_chance(
+    tmp_path,
+):
+    aligned = extract_features(
+        ["tiny-clip", "tiny-siglip", "tiny-dinov2"], ["tiny-llama", "tiny-qwen"],
+        n_samples=60, data_root="synthetic", controls=True, store=tmp_path,
+    )  # fmt: skip
+    assert aligned.n == 300
+    judged = pair_scores.verdicts(aligned)
+    controls = [one for one in judged if one.comparison.b.startswith(("untrained:", "shuffled:"))]
+    assert len(controls) == 2 * 3 * 2 * 3
+    assert {one.comparison.verdict for one in controls if one.metric != "cka_within"} == {"ahead"}
+    for row in pair_scores.rows_of(aligned, by_type=False):
+        if row.encoder.startswith("shuffled:"):
+            for name in ("cka_linear", "cka_rbf"):
+                assert row.scores[name].value < 0.03
+            assert row.scores["ridge_r2"].value < 0.03
+            knn = row.scores["mutual_knn"]
+            assert knn.ci_low < knn.chance < knn.ci_high
+
+
+def test_gathered_samples_are_the_same_for_all_and_controls_are_marked(zoo):
+    assert zoo.n == 36 and zoo.types == ("chart", "table", "document")
+    assert list(zoo.vision) == [
+        "tiny-clip", "tiny-dinov2", "untrained:tiny-clip", "untrained:tiny-dinov2",
+        "shuffled:tiny-clip", "shuffled:tiny-dinov2",
+    ]  # fmt: skip
+    assert list(zoo.encoders) == ["tiny-clip", "tiny-dinov2"]
+    assert all(one.pooled.shape[0] == 36 for one in [*zoo.vision.values(), *zoo.text.values()])
+    own, shuffled = zoo.vision["tiny-clip"].pooled, zoo.vision["shuffled:tiny-clip"].pooled
+    assert sorted(map(tuple, own)) == sorted(map(tuple, shuffled))
+    assert not (own == shuffled).all(axis=1).any()
+    assert zoo.vision["untrained:tiny-clip"].fingerprint.startswith("untrained-0-")
+
+
+def test_an_image_counts_once_whatever_its_names_and_rows(world, tmp_path):
+    source = [*read_samples(world / "captions.csv")][:14]
+    lines, plain = ["image_path,caption,label"], ["image_path,caption,label"]
+    for number, sample in enumerate(source):
+        kind = "even" if number % 2 == 0 else "odd"
+        content = Path(str(sample.image)).read_bytes()
+        for copy, text in (("a", "a picture"), ("b", "of something"), ("c", "a picture")):
+            (tmp_path / f"{number}{copy}.png").write_bytes(content)
+            caption = f"{sample.texts[0]} {text}"
+            lines.append(f'{number}{copy}.png,"{caption}",{kind}')
+            plain.append(f'{number}a.png,"{caption}",{kind}')
+    (tmp_path / "copies.csv").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "plain.csv").write_text("\n".join(plain), encoding="utf-8")
+    copies, once = (
+        extract_features(
+            ["tiny-clip"], ["tiny-llama"], controls=True, data_root=tmp_path / name,
+            store=tmp_path / "features", device="cpu", dtype="float32",
+        )
+        for name in ("copies.csv", "plain.csv")
+    )  # fmt: skip
+    assert (copies.n, copies.copies, once.n, once.copies) == (14, 28, 14, 0)
+    assert copies.texts == once.texts and copies.labels == once.labels
+    data = copies.facts()["data"]
+    assert (data["samples"], data["images"], data["types"]) == (42, 14, {"even": 7, "odd": 7})
+    assert any("42 samples of 14 images" in one.what for one in copies.findings)
+    assert "42 samples of 14 images" in tables.notes(copies.facts())
+    for results in (pair_scores.rows_of, pair_scores.verdicts):
+        found, expected = ([one.to_json() for one in results(side)] for side in (copies, once))
+        assert found == expected
+    # A shuffled pairing never gives an image the text of a copy of itself.
+    own, shuffled = (copies.vision[name].pooled for name in ("tiny-clip", "shuffled:tiny-clip"))
+    assert not (own == shuffled).all(axis=1).any()
+
+
+def test_features_are_those_of_the_encoder_and_the_llm(zoo):
+    encoder = encoderlab.load_vision("tiny-dinov2", "cpu", "float32")
+    llm = encoderlab.load_text("tiny-llama", "cpu", "float32")
+    image = Image.open(zoo.images[0]).convert("RGB")
+    seen = encoder.encode([image], layers=(2,))
+    assert np.allclose(zoo.vision["tiny-dinov2"].pooled[0], seen.pooled[0], atol=1e-4)
+    assert np.allclose(zoo.vision["tiny-dinov2"].layers[2][0], seen.layers[2][0].mean(0), atol=1e-4)
+    said = llm.encode([zoo.texts[0]]).pooled[0]
+    assert np.allclose(zoo.text["tiny-llama"].pooled[0], said, atol=1e-4)
+
+
+def test_compare_has_every_metric_every_type_and_every_figure(zoo, tmp_path):
+    result = compare.analyse(zoo, tmp_path, epochs=5)
+    row = result.rows[0]
+    for name in ("cka_linear", "cka_rbf_biased", "mutual_knn", "ridge_r2", "cka_within",
+                 "linear_r2", "cross_attention_cosine", "mlp_norm_mse"):  # fmt: skip
+        assert row.scores[name].value is not None, name
+    assert set(row.by_type) == {"chart", "table", "document"}
+    assert row.by_type["chart"]["mlp_r2"].n > 0
+    assert "linear_r2" not in result.rows[-1].scores  # no projector is trained on shuffled pairs
+    assert {one["file"] for one in result.figures} == {
+        "compare_cka.png", "compare_metrics.png", "compare_projectors.png", "compare_by_type.png",
+        "compare_verdicts.png",
+    }  # fmt: skip
+    with np.load(tmp_path / "compare_cka.npz") as arrays:
+        assert arrays["cka_linear|tiny-llama"][0, 0] == row.scores["cka_linear"].value
+    json.dumps(run_folder.to_plain(result.to_json()), allow_nan=False)
+
+
+def test_projectors_are_judged_on_images_that_they_have_not_seen(zoo):
+    trained = pair_scores.projectors(zoo, [("tiny-clip", "tiny-llama")], ("linear",), 5)
+    one = trained["tiny-clip", "tiny-llama", "linear", 0]
+    assert not set(one.train_rows) & set(one.held_out_rows)
+    scores, by_type = pair_scores.projector_scores(
+        zoo, "tiny-clip", "tiny-llama", {0: one}, "linear"
+    )
+    y = pair_scores.unit(zoo.text["tiny-llama"].pooled)
+    target, mean = y[one.held_out_rows], y[one.train_rows].mean(axis=0)
+    assert scores["linear_mse"].value == pytest.approx(one.held_out_mse, rel=1e-5)
+    assert scores["linear_mse"].chance == pytest.approx(np.square(target - mean).mean(), rel=1e-5)
+    assert scores["linear_r2"].value == pytest.approx(
+        1 - one.held_out_mse / np.square(target - mean).mean(), rel=1e-4
+    )
+    assert sum(found["linear_mse"].n for found in by_type.values()) == len(one.held_out_rows)
+
+
+def test_coral_says_what_it_does_not_look_at(zoo, tmp_path):
+    result = coral.analyse(zoo, tmp_path, svg=True)
+    found = {(one.encoder, one.llm): one for one in result.whole.cross_modal}
+    own, shuffled = (found[n, "tiny-llama"] for n in ("tiny-clip", "shuffled:tiny-clip"))
+    assert own.coral.distance == pytest.approx(shuffled.coral.distance)
+    assert own.cka.value > shuffled.cka.value + 0.2
+    assert any("shuffling the captions changes nothing" in one for one in result.warnings)
+    names = {"coral_comparison", "cka_vs_coral", "covariance_heatmaps", "eigenvalue_spectrum",
+             "intra_modal_similarity", "eas_dashboard", "coral_dashboard"}  # fmt: skip
+    assert {Path(one["file"]).stem for one in result.figures} == names
+    assert all((tmp_path / f"{name}.svg").is_file() for name in names)
+    assert set(result.by_type) == {"chart", "table", "document"}
+    ranks = [one.calibrated for one in result.whole.eas]
+    assert ranks == sorted(ranks, reverse=True)
+    rows = result.blocks()[1].rows
+    assert [row[:2] for row in rows] == [(one.encoder, one.llm) for one in result.whole.eas]
+    assert [float(row[2]) for row in rows] == pytest.approx(ranks, abs=5e-4)
+
+
+def test_the_figures_of_coral_draw_the_numbers_of_the_result(zoo, tmp_path):
+    result = coral.analyse(zoo, tmp_path)
+    drawn = {one["file"]: np.load(tmp_path / one["file"].replace(".png", ".npz"))
+             for one in result.figures if one["file"] != "coral_dashboard.png"}  # fmt: skip
+    pairs = result.whole.cross_modal
+    for name in ("distance", "similarity", "spectral_divergence", "spectral_similarity"):
+        values = [getattr(one.coral, name) for one in pairs]
+        np.testing.assert_allclose(drawn["coral_comparison.png"][name], values)
+    np.testing.assert_allclose(drawn["cka_vs_coral.png"]["cka"], [one.cka.value for one in pairs])
+    covariances = drawn["covariance_heatmaps.png"]
+    for encoder in ("tiny-clip", "tiny-dinov2"):
+        vision, text, difference = (
+            covariances[f"{encoder}|tiny-llama|{side}"] for side in ("vision", "text", "difference")
+        )
+        np.testing.assert_allclose(difference, vision - text)
+        (pair,) = (one for one in pairs if (one.encoder, one.llm) == (encoder, "tiny-llama"))
+        k = pair.coral.width
+        if k <= len(difference):
+            assert np.square(difference).sum() / (4 * k**2) == pytest.approx(pair.coral.distance)
+    eas = drawn["eas_dashboard.png"]
+    np.testing.assert_allclose(eas["calibrated"], [one.calibrated for one in result.whole.eas])
+    weights = np.array([0.3, 0.3, 0.4])
+    np.testing.assert_allclose(eas["parts"] @ weights, eas["calibrated"], rtol=1e-6)
+
+
+def test_elas_of_an_untrained_encoder_is_lower_and_ranks_by_the_calibrated(zoo, tmp_path):
+    result = elas.analyse(zoo, tmp_path, epochs=300)
+    found = {row.encoder: row for row in result.rows}
+    assert "shuffled:tiny-clip" not in found
+    trained, untrained = found["tiny-dinov2"], found["untrained:tiny-dinov2"]
+    assert trained.calibrated.ci_low > untrained.calibrated.value
+    for row in found.values():
+        weights = {"cka": 0.3, "mse": 0.3, "gap": 0.2, "cosine": 0.2}
+        assert row.published.value == pytest.approx(
+            sum(w * row.parts[part]["published"] for part, w in weights.items())
+        )
+        assert row.calibrated.ci_low < row.calibrated.value < row.calibrated.ci_high
+        assert row.calibrated.value == pytest.approx(
+            sum(w * row.parts[part]["calibrated"] for part, w in weights.items())
+        )
+
+
+def test_elas_of_few_unrelated_samples_is_bounded_and_says_that_it_overfits(tmp_path):
+    result = elas.analyse(gaussians(24, d=192, names=("clip",)), tmp_path, epochs=100)
+    (row,) = result.rows
+    assert row.held_out_r2 < 0
+    assert all(0 <= row.parts[part]["calibrated"] <= 1 for part in ("mse", "gap", "cosine"))
+    assert row.parts["mse"]["calibrated"] == 0
+    assert -0.3 <= row.calibrated.ci_low <= row.calibrated.value <= row.calibrated.ci_high <= 1
+    assert row.calibrated.value == pytest.approx(0.3 * row.parts["cka"]["calibrated"], abs=0.05)
+    assert any(f"R² {row.held_out_r2:.2f}" in one for one in result.warnings)
+    assert f"R² {row.held_out_r2:.2f}" in result.to_text()
+
+
+def test_projectors_that_were_stopped_too_early_are_said():
+    aligned = gaussians(60, d=16, names=("clip",), shared=2.0)
+    for job in (elas, e2e, compare):
+        early = job.analyse(dataclasses.replace(aligned, cache={}), epochs=1)
+        said = [one for one in early.warnings if "had not converged after 1 epochs" in one]
+        assert len(said) == 1 and said[0] in early.to_text()
+    late = elas.analyse(dataclasses.replace(aligned, cache={}), epochs=1500)
+    assert not any("converged" in one for one in late.warnings)
+
+
+def test_layers_find_a_layer_that_was_hidden(tmp_path):
+    rng = np.random.default_rng(0)
+    text = rng.standard_normal((60, 10))
+    aligned = made({"clip": text}, {"llama": text})
+    noise = {k: rng.standard_normal((60, 12)).astype(np.float32) for k in range(5)}
+    noise[2] = (text + 0.3 * rng.standard_normal(text.shape)).astype(np.float32)
+    llm = {0: rng.standard_normal((60, 10)).astype(np.float32), 1: text.astype(np.float32)}
+    aligned.vision["clip"] = dataclasses.replace(aligned.vision["clip"], layers=noise)
+    aligned.text["llama"] = dataclasses.replace(aligned.text["llama"], layers=llm)
+    result = layers.analyse(aligned, tmp_path)
+    one = result.pairs[0]
+    assert (one.best["vision"], one.best["text"]) == (2, 1)
+    assert one.best["p"] == pytest.approx(0.001)
+    assert one.choice.verdict == "ahead" and one.choice.a == "layer 2"
+    rest = np.delete(one.p.ravel(), 2 * 2 + 1)
+    assert rest.min() > 0.001
+    assert result.figures[0]["file"] == "layers.png"
+
+
+def test_best_of_unrelated_layers_is_no_evidence():
+    rng = np.random.default_rng(3)
+    aligned = made({"clip": np.eye(50)}, {"llama": np.eye(50)})
+    for side, name in ((aligned.vision, "clip"), (aligned.text, "llama")):
+        noise = {k: rng.standard_normal((50, 8)).astype(np.float32) for k in range(6)}
+        side[name] = dataclasses.replace(side[name], layers=noise)
+    assert layers.analyse(aligned).pairs[0].best["p"] > 0.05
+
+
+def test_e2e_retrieves_through_projectors_and_says_when_encoders_are_too_few(zoo, tmp_path):
+    result = e2e.analyse(zoo, tmp_path, epochs=60)
+    places = {(p.encoder, p.layer) for p in result.points}
+    assert ("tiny-clip", "pooled") in places and ("tiny-clip", "layer 4") in places
+    assert not any(p.encoder.startswith("shuffled:") for p in result.points)
+    pooled = next(p for p in result.points if p.encoder == "tiny-clip" and p.layer == "pooled")
+    assert pooled.outcome > 2 * pooled.retrieval.image_to_text.mrr.chance
+    verdict = result.benchmarks[e2e.RETRIEVAL]["cka_linear"]
+    # Untrained encoders are shown, and no claim rests on them.
+    trained = [p for p in result.points if not p.encoder.startswith("untrained:")]
+    assert verdict.n == len(trained) < len(result.points) and verdict.families == 2
+    assert verdict.undefined == "too few encoders to say: 2, and 6 are needed"
+    assert "2 trained encoders" in result.to_text()
+    assert not any(one.predicts for one in result.benchmarks[e2e.RETRIEVAL].values())
+
+
+def _planted(names, quality, control=()):
+    """Points of encoders whose metrics are: the truth, noise and noise."""
+    rng = np.random.default_rng(0)
+    return [
+        e2e.Point(name, llm, f"layer {k}", {"cka_linear": q + 0.01 * k, "ridge_r2": noise[0],
+                  "mutual_knn": noise[1]}, q, control_of=name if name in control else None, depth=k)
+        for name, q, noise in zip(names, quality, rng.standard_normal((len(names), 2)), strict=True)
+        for llm in ("a", "b") for k in range(3)
+    ]  # fmt: skip
+
+
+def test_e2e_claims_over_trained_encoders_corrected_for_all_metrics(monkeypatch, zoo):
+    names, quality = [f"encoder{i}" for i in range(7)], np.linspace(0, 1, 7)
+    controls = ["untrained:encoder0", "untrained:encoder1"]
+    points = _planted([*names, *controls], [*quality, -9, -9], control=controls)
+    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: (points, ()))
+    result = e2e.analyse(zoo)
+    found = result.benchmarks[e2e.RETRIEVAL]
+    assert {one.tests for one in found.values()} == {3}
+    assert {(one.families, one.n) for one in found.values()} == {(7, 42)}
+    truth = found["cka_linear"]
+    assert truth.predicts and truth.p_corrected == pytest.approx(3 * truth.pearson_p)
+    assert not found["ridge_r2"].predicts and not found["mutual_knn"].predicts
+    table = result.blocks()[-1]
+    assert [row[1] for row in table.rows] == [f"{one.pearson:+.2f}" for one in found.values()]
+    assert "p, 3 tests" in table.columns
+
+
+def test_several_benchmarks_are_corrected_together(zoo, monkeypatch):
+    names = [f"encoder{i}" for i in range(6)]
+    scores = {b: {(name, "a"): float(i) for i, name in enumerate(names)} for b in ("VQA", "OCR")}
+    monkeypatch.setattr(e2e, "metrics_on", lambda aligned, encoder, llm, rows: {
+        "cka_linear": float(encoder[-1]), "mutual_knn": float(int(encoder[-1]) % 2)})  # fmt: skip
+    result = e2e.analyse(zoo, scores=scores)
+    assert {one.tests for found in result.benchmarks.values() for one in found.values()} == {4}
+
+
+def test_undefined_metric_does_not_hide_the_others(zoo, monkeypatch):
+    points = _planted([f"encoder{i}" for i in range(6)], np.linspace(0, 1, 6))
+    for point in points:
+        point.metrics["eas"] = None
+    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: (points, ()))
+    found = e2e.analyse(zoo).benchmarks[e2e.RETRIEVAL]
+    assert found["eas"].undefined and found["cka_linear"].undefined is None
+    assert found["cka_linear"].tests == 3
+
+
+def test_e2e_against_scores_of_ones_own(zoo, tmp_path):
+    table = tmp_path / "scores.csv"
+    lines = ["encoder,llm,benchmark,score", "tiny-clip,tiny-llama,VQA,61.2",
+             "tiny-dinov2,tiny-llama,VQA,48.9", "other,tiny-llama,VQA,50"]  # fmt: skip
+    table.write_text("\n".join(lines), encoding="utf-8")
+    scores = e2e.read_scores(str(table), ["tiny-clip", "tiny-dinov2"], ["tiny-llama"])
+    assert scores == {
+        "VQA": {("tiny-clip", "tiny-llama"): 61.2, ("tiny-dinov2", "tiny-llama"): 48.9}
+    }
+    result = e2e.analyse(zoo, tmp_path / "out", scores=scores)
+    found = result.benchmarks["VQA"]["ridge_r2"]
+    assert found.undefined == "too few encoders to say: 2, and 6 are needed"
+    assert (tmp_path / "out/e2e_VQA.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("encoder,llm,score\na,b,1", "lacks columns"),
+        ("encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,good", "line 2 of .* no number"),
+        (
+            "encoder,llm,benchmark,score\nclip,llama,VQA,1",
+            "about the encoders and LLMs of this run",
+        ),
+        ("encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,nan", "line 2 of .* no number"),
+        ("encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,inf", "line 2 of .* no number"),
+        (
+            "encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,1\ntiny-clip,tiny-llama,VQA,2",
+            "line 3 of .* second score .* got '2 after 1'",
+        ),
+    ],
+)
+def test_scores_that_cannot_be_used_are_refused(content, words, tmp_path):
+    table = tmp_path / "scores.csv"
+    table.write_text(content)
+    with pytest.raises(UsageError, match=words):
+        e2e.read_scores(str(table), ["tiny-clip"], ["tiny-llama"])
+    with pytest.raises(MissingError, match="no such file of scores"):
+        e2e.read_scores(str(tmp_path / "none.csv"), ["tiny-clip"], ["tiny-llama"])
+
+
+@pytest.mark.parametrize("method", ["tsne", "pca", pytest.param("umap", marks=pytest.mark.slow)])
+def test_maps_have_a_place_for_every_sample_and_a_page_to_hover_over(zoo, tmp_path, method):
+    result = embedding.analyse(zoo, tmp_path, method=method)
+    assert result.places["tiny-clip"].shape == (36, 2)
+    assert "shuffled:tiny-clip" not in result.places
+    page = (tmp_path / "embedding.html").read_text(encoding="utf-8")
+    assert page.count("</script>") == 1 and "src=" not in page.split("<script>")[0]
+    data = json.loads(re.search(r"const data = (.*);\n", page)[1].replace("<\\/", "</"))
+    assert len(data["images"]) == len(data["texts"]) == 36
+    assert set(data["spaces"]) == set(result.places)
+
+
+def test_pca_map_is_scikit_learns(zoo):
+    from sklearn.decomposition import PCA
+
+    found = embedding.analyse(zoo, method="pca")
+    expected = PCA(2).fit_transform(pair_scores.unit(zoo.vision["tiny-clip"].pooled))
+    assert np.allclose(np.abs(found.places["tiny-clip"]), np.abs(expected), atol=1e-4)
+    assert 0 < found.variance_shown["tiny-clip"] < 1
+
+
+def test_umap_that_is_not_installed_is_said_before_any_work(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingError, match=r'pip install "encoderlab\[umap\]"'):
+        embedding.run(encoders=["no such model"], method="umap")
+
+
+# -- the data ------------------------------------------------------------------------------------
+
+
+def test_an_encoder_listed_twice_and_too_few_readable_images_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="an encoder is listed twice: got 'tiny-clip'"):
+        extract_features(["tiny-clip", "tiny-clip"], ["tiny-llama"])
+    with pytest.raises(UsageError, match="an LLM is listed twice"):
+        extract_features(["tiny-clip"], ["tiny-llama", "tiny-llama"])
+    with pytest.raises(UsageError, match="no LLM was named"):
+        extract_features(["tiny-clip"], [])
+    (tmp_path / "a.png").write_bytes(b"no image")
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
+    (tmp_path / "pairs.csv").write_text("image_path,caption\na.png,x\nb.png,y\n")
+    with pytest.raises(UsageError, match="too few readable samples"):
+        extract_features(["tiny-clip"], ["tiny-llama"], data_root=tmp_path / "pairs.csv",
+               store=tmp_path / "f", **SETTINGS)  # fmt: skip
+
+
+def test_a_broken_image_is_left_out_of_every_encoder_and_listed(tmp_path):
+    lines = ["image_path,caption"]
+    for i in range(6):
+        Image.new("RGB", (16, 16), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+        lines += [f"{i}.png,picture number {i}", f"{i}.png,빨간 그림 {i}"]
+    (tmp_path / "3.png").write_bytes(b"broken")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
+    found = extract_features(
+        ["tiny-clip", "tiny-siglip"],
+        ["tiny-llama"],
+        data_root=tmp_path / "pairs.csv",
+        store=tmp_path / "f",
+        **SETTINGS,
+    )
+    assert found.n == 5 and len(found.skipped) == 1
+    assert found.texts[0] == "picture number 0 빨간 그림 0"
+    assert all(len(one.pooled) == 5 for one in found.vision.values())
+    assert "1 images" in " ".join(found.warnings())
+
+
+# -- real data -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real_root(real_data, tmp_path_factory) -> Path:
+    """Real charts, tables and mathematics in the layout of typed chat sets."""
+    from encoderlab.data.vlm_dataset import TYPED_SETS
+
+    root = tmp_path_factory.mktemp("typed")
+    for name, source in (("chart", "vega-charts"), ("table", "wikitables-mini"),
+                         ("math", "math-ko-en")):  # fmt: skip
+        labels, images = (root / part for part in dataclasses.astuple(TYPED_SETS[name]))
+        for path in (labels, images):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        labels.write_bytes((real_data / source / "qa.jsonl").read_bytes())
+        images.symlink_to(real_data / source)
+    return root
+
+
+def test_real_charts_tables_and_mathematics_by_type(real_root, tmp_path):
+    aligned = extract_features(["tiny-clip", "tiny-siglip"], ["tiny-llama"], n_samples=25,
+                     data_root=real_root, store=tmp_path, controls=True, device="cpu")  # fmt: skip
+    assert aligned.types == ("chart", "table", "math") and aligned.n == 75
+    found = compare.analyse(aligned, tmp_path, epochs=20)
+    shuffled = next(r for r in found.rows if r.encoder == "shuffled:tiny-clip")
+    own = found.rows[0]
+    assert own.scores["cka_linear"].ci_low > 0.2
+    assert not shuffled.scores["cka_linear"].above_chance
+    assert own.scores["cka_within"].value < own.scores["cka_linear"].value
+    assert set(coral.analyse(aligned, tmp_path).by_type) == {"chart", "table", "math"}
+    assert e2e.analyse(aligned, tmp_path, epochs=20).points
+
+
+# -- the report ----------------------------------------------------------------------------------
+
+
+def test_report_is_one_file_that_needs_no_network_and_opens_with_the_answer(tmp_path):
+    result = encoderlab.report(
+        out=tmp_path, encoders=["tiny-clip", "tiny-dinov2"], llms=["tiny-llama"], n_samples=8,
+        epochs=3, method="pca", batch_sizes=[1], features_dir=str(tmp_path / "f"), device="cpu",
+    )  # fmt: skip
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
+    assert set(re.findall(r'<img src="([^:]*):', page)) == {"data"}
+    body = page[page.index("<h1>") :]
+    assert body.index(result.answer.split("(")[0]) < 400
+    for title in ("Before you believe a number", "Every two on the same samples", "Which layers",
+                  "Method", "This run", "untrained:tiny-clip", "shuffled:tiny-dinov2"):  # fmt: skip
+        assert title in page
+    assert page.count("<figure>") >= 15
+    assert set(result.sections) == {"compare", "multi-llm", "coral", "elas", "e2e", "layers",
+                                    "embedding", "attention", "speed"}  # fmt: skip
+
+
+def test_paper_figures_of_a_run_draw_what_the_run_drew(zoo, tmp_path):
+    for name, job in (("coral", coral), ("layers", layers), ("multi-llm", multi_llm)):
+        folder = tmp_path / name
+        result = job.analyse(zoo, folder)
+        _keep(folder, name, result.to_json())
+        again = figures.run(run=str(folder))
+        assert [one["file"] for one in again.figures] == [one["file"] for one in result.figures]
+        for one in result.figures:
+            stem = Path(one["file"]).stem
+            assert (folder / "figures" / f"{stem}.pdf").is_file()
+            if (folder / f"{stem}.npz").is_file():
+                old, new = (np.load(f / f"{stem}.npz") for f in (folder, folder / "figures"))
+                assert old.files == new.files
+                for key in old.files:
+                    np.testing.assert_array_equal(old[key], new[key])
+
+
+def test_figures_of_a_command_that_draws_from_images_are_refused(tmp_path):
+    _keep(tmp_path, "tokens", {})
+    with pytest.raises(UsageError, match="cannot be drawn from its record: got 'tokens'"):
+        figures.run(run=str(tmp_path))
+    with pytest.raises(MissingError, match="no such folder"):
+        figures.run(run=str(tmp_path / "none"))
+
+
+def _keep(folder, command, result):
+    about = {"seconds": 1, "started": datetime.now(UTC)}
+    run_folder.write(folder, run_folder.record(command, (), {}, result, **about))
+
+
+def test_report_is_made_of_the_record_alone(tmp_path, zoo):
+    from encoderlab.alignment import report_page
+    from encoderlab.alignment.all import AllResult
+
+    sections = {"compare": compare.analyse(zoo, tmp_path, epochs=2)}
+    result = AllResult("Odd <b>names</b> are text.", sections, zoo.facts(), {"speed": "no time"})
+    typed = ("encoderlab", "all", "--data-root", "my data")
+    run = run_folder.record("all", typed, {"seed": 0}, result.to_json(), seconds=1,
+                            started=datetime.now(UTC))  # fmt: skip
+    page = report_page.page(tmp_path, run)
+    assert "<code>encoderlab all --data-root &#39;my data&#39;</code>" in page
+    assert "Odd &lt;b&gt;names&lt;/b&gt; are text." in page
+    assert "speed was not done: no time" in page

@@ -1,0 +1,283 @@
+"""A run prints its answer on stdout only, keeps its folder, and fails with the right exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from encoderlab.compression import compress
+from encoderlab.contrastive import evaluate
+from encoderlab.core.atomic_io import write_text_atomic
+from encoderlab.core.progress import note
+from encoderlab.errors import UsageError, WorkError
+
+
+@dataclass(frozen=True)
+class Echo:
+    """A result that is what was asked."""
+
+    batch_size: int
+    seconds: float = 0.5
+    fingerprint: str = "abc"
+    model: str = "tiny-clip"
+    warnings: tuple[str, ...] = ("too few",)
+
+    def to_json(self):
+        return dataclasses.asdict(self)
+
+    def to_text(self):
+        return f"batch {self.batch_size}"
+
+
+@pytest.fixture
+def experiment(monkeypatch):
+    """Puts something quick in place of the experiment behind `evaluate`."""
+
+    def use(run):
+        monkeypatch.setattr(evaluate, "run", run)
+
+    return use
+
+
+def _echo(*, out=None, csv, img_root, model, batch_size, device, dtype, backend):
+    note("a decision")
+    print("chatter of a library")
+    return Echo(batch_size)
+
+
+def test_json_is_all_there_is_on_stdout(lab, experiment):
+    experiment(_echo)
+    said = lab("evaluate", "--json", "--batch-size", "3")
+    assert said.code == 0, said.err
+    assert said.json["batch_size"] == 3
+    assert "chatter" in said.err and "a decision" in said.err
+
+
+def test_quiet_says_only_the_result(lab, experiment):
+    experiment(_echo)
+    said = lab("evaluate", "--quiet")
+    assert said.out == "batch 64\n" and "a decision" not in said.err
+
+
+def test_run_folder_holds_what_repeats_the_run(lab, experiment, tmp_path):
+    experiment(_echo)
+    lab("evaluate", "--batch-size", "3", "--seed", "7", "--output-dir", "kept")
+    record = json.loads((tmp_path / "kept/run.json").read_text())
+    assert record["command_line"][:3] == ["encoderlab", "evaluate", "--batch-size"]
+    assert record["settings"]["batch_size"] == 3 and record["seed"] == 7
+    assert record["result"]["batch_size"] == 3 and record["warnings"] == ["too few"]
+    assert record["checkpoints"] == {"tiny-clip": "abc"}
+    assert record["versions"]["torch"] and record["seconds"] >= 0
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
+        "config.yaml",
+        "run.json",
+    ]
+
+
+def test_rerun_repeats_it_and_finds_the_same(lab, experiment, tmp_path):
+    experiment(_echo)
+    lab("evaluate", "--batch-size", "3")
+    said = lab("rerun", "outputs/evaluate", "--json")
+    assert said.code == 0, said.err
+    assert said.json["same"] is True and said.json["result"]["batch_size"] == 3
+    assert (tmp_path / "outputs/evaluate-rerun/run.json").is_file()
+
+
+def test_rerun_names_what_differs(lab, experiment):
+    experiment(_echo)
+    lab("evaluate", "--batch-size", "3")
+    experiment(lambda **given: Echo(4, seconds=9.0))
+    said = lab("rerun", "outputs/evaluate", "--output-dir", "again", "--json")
+    assert said.json["differences"] == [["batch_size", 3, 4]]
+
+
+def test_rerun_never_overwrites_the_first_run(lab, experiment):
+    experiment(_echo)
+    lab("evaluate")
+    assert lab("rerun", "outputs/evaluate", "--output-dir", "outputs/evaluate").code == 2
+
+
+def test_rerun_repeats_a_run_whose_settings_were_ignored(lab, monkeypatch, tmp_path):
+    """As version 0.1 kept them; the command itself refuses such a setting."""
+    given = {}
+    monkeypatch.setattr(compress, "train", lambda **all: given.update(all) or Echo(1))
+    assert lab("compress", "training.batch_size=8").code == 0
+    file = tmp_path / "outputs/compress/run.json"
+    run = json.loads(file.read_text())
+    run["settings"]["training"]["lambda_gp"] = 20.0
+    file.write_text(json.dumps(run))
+    assert lab("rerun", "outputs/compress").code == 0
+    assert (given["training"].lambda_gp, given["training"].batch_size) == (10.0, 8)
+
+
+def test_sweep_jobs_keep_folders_of_their_own(lab, experiment, tmp_path):
+    experiment(_echo)
+    said = lab("evaluate", "-m", "batch_size=1,2", "--json", "--output-dir", "sweep")
+    assert said.code == 0, said.err
+    rows = [json.loads(row) for row in said.out.splitlines()]
+    assert [row["result"]["batch_size"] for row in rows] == [1, 2]
+    kept = [json.loads((tmp_path / f"sweep/multirun-{job}/run.json").read_text()) for job in (0, 1)]
+    assert [one["settings"]["batch_size"] for one in kept] == [1, 2]
+    assert not list(tmp_path.rglob(".hydra"))
+
+
+def _draws(*, out, batch_size, **given):
+    """Writes one figure per unit of batch_size, the first under the same name each time."""
+    for number in range(batch_size):
+        write_text_atomic(out / "figures" / f"{number}.png", "a figure")
+    write_text_atomic(out / "weights.ckpt", "weights")
+    return Echo(batch_size)
+
+
+def _files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_second_run_leaves_no_figure_of_the_first(lab, experiment, tmp_path):
+    experiment(_draws)
+    folder = tmp_path / "kept"
+    lab("evaluate", "--batch-size", "4", "--output-dir", "kept")
+    (folder / "mine.png").write_text("not of the run")
+    (folder / "figures/3.png").write_text("changed by hand")
+    os.utime(folder / "figures/3.png", ns=(time.time_ns() + 10**10,) * 2)
+    lab("evaluate", "--batch-size", "1", "--output-dir", "kept")
+    record = json.loads((folder / "run.json").read_text())
+    assert record["files"] == ["figures/0.png"]
+    assert _files(folder) == ["config.yaml", "figures/0.png", "figures/3.png", "mine.png",
+                              "run.json", "weights.ckpt"]  # fmt: skip
+
+
+def test_a_failed_second_run_leaves_the_first_whole(lab, experiment, tmp_path):
+    experiment(_draws)
+    lab("evaluate", "--batch-size", "2", "--output-dir", "kept")
+    before = _files(tmp_path / "kept")
+
+    def fails(**given):
+        raise WorkError("the loss became NaN")
+
+    experiment(fails)
+    assert lab("evaluate", "--batch-size", "1", "--output-dir", "kept").code == 1
+    assert _files(tmp_path / "kept") == before
+
+
+def test_another_command_in_the_same_folder_takes_nothing_away(lab, experiment, tmp_path):
+    experiment(_draws)
+    lab("evaluate", "--batch-size", "2", "--output-dir", "kept")
+    record = json.loads((tmp_path / "kept/run.json").read_text())
+    (tmp_path / "kept/run.json").write_text(json.dumps(record | {"command": "classify"}))
+    lab("evaluate", "--batch-size", "1", "--output-dir", "kept")
+    assert "figures/1.png" in _files(tmp_path / "kept")
+
+
+def test_a_record_cannot_name_files_outside_its_folder(lab, experiment, tmp_path):
+    experiment(_draws)
+    lab("evaluate", "--batch-size", "1", "--output-dir", "kept")
+    (tmp_path / "other.png").write_text("of somebody else")
+    record = json.loads((tmp_path / "kept/run.json").read_text())
+    record["files"] += ["../other.png", str(tmp_path / "other.png")]
+    (tmp_path / "kept/run.json").write_text(json.dumps(record))
+    lab("evaluate", "--batch-size", "1", "--output-dir", "kept")
+    assert (tmp_path / "other.png").is_file()
+
+
+def test_a_shorter_sweep_leaves_no_job_of_a_longer_one(lab, experiment, tmp_path):
+    experiment(_draws)
+    lab("evaluate", "-m", "batch_size=1,2,3", "--output-dir", "sweep")
+    lab("evaluate", "-m", "batch_size=2,1", "--output-dir", "sweep")
+    assert _files(tmp_path / "sweep/multirun-2") == ["weights.ckpt"]
+    assert "figures/1.png" not in _files(tmp_path / "sweep/multirun-1")
+
+
+def test_a_failing_job_does_not_stop_the_sweep(lab, experiment, tmp_path):
+    def fails_at_two(*, batch_size, **given):
+        if batch_size == 2:
+            raise WorkError("the loss became NaN", hint="lower --lr")
+        return Echo(batch_size)
+
+    experiment(fails_at_two)
+    said = lab("evaluate", "-m", "batch_size=1,2,3")
+    assert said.code == 1
+    assert "job 1 (batch_size=2): error: the loss became NaN" in said.err
+    assert "1 of 3 jobs of the sweep failed" in said.err
+    assert "Error executing job" not in said.err
+    assert (tmp_path / "outputs/evaluate/multirun-2/run.json").is_file()
+    assert not (tmp_path / "outputs/evaluate/multirun-1/run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (UsageError("the CSV is empty", got="a.csv"), 2, "'a.csv'"),
+        (WorkError("diverged"), 1, "diverged"),
+        (MemoryError(), 1, "out of memory"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), 1, "disk is full"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.csv"), 3, "a.csv"),
+        (PermissionError(errno.EACCES, "denied", "/root/x"), 3, "/root/x"),
+        (KeyboardInterrupt(), 130, "is kept"),
+        (RuntimeError("surprise"), 1, "please report it with"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_exit_codes(error, code, says, lab, experiment, tmp_path):
+    def fails(**given):
+        raise error
+
+    experiment(fails)
+    said = lab("evaluate")
+    assert said.code == code and says in said.err, said.err
+    assert "Traceback" not in said.err and said.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_verbose_shows_where_an_unexpected_error_came_from(lab, experiment):
+    def fails(**given):
+        raise RuntimeError("surprise")
+
+    experiment(fails)
+    said = lab("evaluate", "--verbose")
+    assert said.code == 1 and "Traceback" in said.err and "in fails" in said.err
+
+
+def test_offline_forbids_the_network(lab, experiment, monkeypatch):
+    import os
+
+    seen = []
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    experiment(lambda **given: seen.append(os.environ["HF_HUB_OFFLINE"]) or Echo(1))
+    lab("evaluate", "--offline")
+    assert seen == ["1"]
+
+
+def test_output_folder_that_is_a_file_is_refused_before_the_work(lab, experiment, tmp_path):
+    (tmp_path / "taken").write_text("")
+    experiment(lambda **given: pytest.fail("the work was begun"))
+    assert lab("evaluate", "--output-dir", "taken").code == 2
+
+
+def test_ls_lists_every_kind(lab):
+    said = lab("ls", "--json")
+    assert said.code == 0, said.err
+    assert set(said.json) == {
+        "encoders", "llms", "metrics", "commands", "datasets", "methods", "compressors",
+    }  # fmt: skip
+    assert said.json["encoders"]["clip"] == "openai/clip-vit-base-patch32"
+
+
+def test_a_sweep_that_only_lists_leaves_nothing(lab, tmp_path):
+    said = lab("ls", "-m", "what=llms,metrics", "--json")
+    rows = [json.loads(row) for row in said.out.splitlines()]
+    assert [row["job"] for row in rows] == ["job 0 (what=llms)", "job 1 (what=metrics)"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_doctor_tells_what_to_mend(lab):
+    said = lab("doctor", "--json", "--quiet")
+    assert said.code == 0, said.err
+    assert said.json["installation"]["torch"]["state"] == "ok"
+    assert {"machine", "models", "data", "self-test"} <= set(said.json)

@@ -1,0 +1,75 @@
+"""What a source holds and cannot be used is counted and listed, whichever command reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from encoderlab.compression import compress
+from encoderlab.compression.settings import CompressData
+from encoderlab.contrastive import classify, evaluate, train
+from encoderlab.core.skipped import as_records, as_text_lines
+from encoderlab.data.typed_samples import typed_samples
+from encoderlab.inspection import tokens
+from encoderlab.workbench import features
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for kind in ("chart", "table"):
+        (tmp_path / kind).mkdir()
+        for i in range(3):
+            Image.new("RGB", (24, 24), (i * 90, 0, 0)).save(tmp_path / kind / f"{i}.png")
+            (tmp_path / kind / f"{i}.txt").write_text(f"{kind} {i}")
+    (tmp_path / "chart/0.txt").unlink()
+    (tmp_path / "logo.svg").write_text("<svg/>")
+    return tmp_path
+
+
+def test_the_terminal_shows_the_first_few_and_the_number() -> None:
+    many = tuple((f"{i}.svg", "a drawing") for i in range(8))
+    lines = as_text_lines(many)
+    assert lines[0] == "8 images left out, the first: 0.svg: a drawing"
+    assert len(lines) == 6 and "3 more" in lines[-1]
+    assert as_text_lines(()) == []
+    assert as_records(many)[7] == {"id": "7.svg", "reason": "a drawing"}
+
+
+def test_readers_of_pairs_list_images_without_a_caption(folder: Path) -> None:
+    everything = ["logo.svg", "chart/0.png"]
+    kept, held_out, skipped = train._samples(str(folder), None, None)
+    assert sum(len(sample.texts) for sample in (*kept, *held_out)) == 5
+    assert [one.id for one in skipped] == everything
+    assert [one.id for one in typed_samples(folder).skipped] == everything
+
+
+def test_readers_of_images_list_what_is_no_image(folder: Path, clip_folder: Path) -> None:
+    model = str(clip_folder)
+    assert [one.id for one in compress.images_of(CompressData(images=[str(folder)]))[2]] == [
+        "logo.svg"
+    ]
+    assert [one.id for one in tokens.images_at(str(folder))[1]] == ["logo.svg"]
+    found = classify.run(image_dir=str(folder), model=model)
+    assert [name for name, _ in found.skipped] == ["logo.svg"]
+    assert found.to_json()["skipped"][0]["id"] == "logo.svg"
+    stored = features.run(
+        out=folder / "store", action="extract", target=str(folder), encoders=[model]
+    )
+    assert [name for name, _ in stored.left_out] == ["logo.svg"]
+    pairs = evaluate.run(csv=str(folder), model=model)
+    assert [name for name, _ in pairs.skipped] == ["logo.svg", "chart/0.png"]
+    assert "2 images left out" in pairs.to_text()
+
+
+def test_the_record_of_a_training_run_lists_them_as_every_record_does() -> None:
+    result = train.TrainResult(
+        folder="", model="", parameters=1, device="cpu", precision="32", train_pairs=1,
+        val_images=1, val_captions=1, steps=1, loss=0.0, best_epoch=0, best_score=0.0,
+        history=(), seconds=1.0, pairs_per_second=1.0, skipped=(("a.svg", "a drawing"),),
+    )  # fmt: skip
+    assert json.loads(json.dumps(result.to_json()))["skipped"] == [
+        {"id": "a.svg", "reason": "a drawing"}
+    ]

@@ -1,0 +1,55 @@
+"""Paragraphs and tables as the terminal shows them."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from encoderlab.core.tables import LONGEST_RULE, Table, as_text
+
+
+def test_cells_stand_under_one_another_between_title_and_remarks() -> None:
+    table = Table(
+        ("encoder", "R²"),
+        (("tiny-clip", "0.5 [0.4, 0.6]"), ("b", "-")),
+        title="ridge",
+        said=("95 % intervals", "R² undefined: too few samples"),
+    )
+    assert table.to_text().splitlines() == [
+        "ridge",
+        "encoder    R²",
+        "---------  --------------",
+        "tiny-clip  0.5 [0.4, 0.6]",
+        "b          -",
+        "95 % intervals",
+        "R² undefined: too few samples",
+    ]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_korean_syllable_takes_two_places(form: str) -> None:
+    cat, e = unicodedata.normalize(form, "고양이.png"), unicodedata.normalize(form, "é.png")
+    lines = Table(("file", "n"), ((cat, "1"), (e, "2"))).to_text().splitlines()
+    assert lines == ["file        n", "----------  -", f"{cat}  1", f"{e}       2"]
+
+
+def test_a_table_without_rows_has_its_heads() -> None:
+    assert Table(("file", "caption"), ()).to_text() == "file  caption\n----  -------"
+
+
+def test_the_rule_above_a_long_cell_ends_before_the_cell_does() -> None:
+    text = Table(("caption", "n"), (("x" * 200, "1"),)).to_text()
+    head, rule, row = text.splitlines()
+    assert rule.split() == ["-" * LONGEST_RULE, "-"]
+    assert head.index("n", 7) == rule.rindex("-") == row.index("1")
+
+
+def test_rows_of_another_length_than_the_heads_are_refused() -> None:
+    with pytest.raises(ValueError):
+        Table(("a", "b"), (("1",),)).to_text()
+
+
+def test_blocks_are_parted_by_an_empty_line() -> None:
+    table = Table(("n",), (("1",),))
+    assert as_text(["two\nlines", table, "end"]) == "two\nlines\n\nn\n-\n1\n\nend"

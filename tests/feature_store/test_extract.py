@@ -1,0 +1,291 @@
+"""Extraction: computed once, resumed to the same bytes, shared by processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from PIL import Image
+
+from encoderlab.data import Sample, read_samples
+from encoderlab.encoders.text import load_text
+from encoderlab.encoders.vision import VisionEncoder, load_vision
+from encoderlab.errors import UsageError, WorkError
+from encoderlab.feature_store.extract import extract_images, extract_texts
+from encoderlab.feature_store.store import FeatureTable, TableKey, digest_of
+
+FP32 = {"device": "cpu", "dtype": "float32"}
+
+
+@pytest.fixture(scope="module")
+def encoder(clip_folder: Path) -> VisionEncoder:
+    return load_vision(clip_folder, **FP32)
+
+
+@pytest.fixture
+def samples(world: Path) -> list[Sample]:
+    return read_samples(world / "images")
+
+
+def bytes_of(store: Path) -> dict[str, str]:
+    """Every file of a store and a digest of its content."""
+    return {
+        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and ".locks" not in path.parts
+    }
+
+
+def test_features_are_those_of_the_encoder(encoder, samples, tmp_path) -> None:
+    what = ("pooled", "cls", "patches", "patches@1", "mean@-1")
+    found = extract_images(encoder, samples, tmp_path, what=what, batch_size=5, chunk_size=7)
+    seen = encoder.encode([sample.load() for sample in samples], layers=(1, -1))
+    last = encoder.n_layers
+    for name, expected in (
+        ("pooled", seen.pooled), ("cls", seen.cls), ("patches", seen.patches),
+        ("patches@1", seen.layers[1]), (f"mean@{last}", seen.layers[last].mean(dim=1)),
+    ):  # fmt: skip
+        np.testing.assert_allclose(found.array(name), expected, atol=1e-4)
+    np.testing.assert_array_equal(found.array("mean@-1"), found.array(f"mean@{last}"))
+    assert found.samples == samples and found.computed == len(samples)
+    order = [3, 0, 5]
+    np.testing.assert_array_equal(found.rows(order, "patches"), found.array("patches")[order])
+
+
+def test_what_is_stored_is_not_computed_again(encoder, samples, tmp_path, monkeypatch) -> None:
+    first = extract_images(encoder, samples, tmp_path)
+    monkeypatch.setattr(encoder, "encode_pixels", None)  # calling it would fail
+    again = extract_images(encoder, samples[::-1], tmp_path)
+    assert again.computed == 0
+    np.testing.assert_array_equal(again.array(), first.array()[::-1])
+    assert not list((tmp_path / ".locks").iterdir())
+
+
+def test_only_the_new_samples_and_the_new_kinds_are_computed(encoder, samples, tmp_path) -> None:
+    extract_images(encoder, samples[:4], tmp_path)
+    assert extract_images(encoder, samples, tmp_path).computed == len(samples) - 4
+    more = extract_images(encoder, samples, tmp_path, what=("pooled", "cls"))
+    assert more.computed == len(samples)
+    assert extract_images(encoder, samples, tmp_path, what=("cls",)).computed == 0
+
+
+def test_twins_are_computed_once(encoder, samples, tmp_path) -> None:
+    twins = [samples[0], Sample("twin", samples[0].image), samples[1]]
+    found = extract_images(encoder, twins, tmp_path)
+    assert found.computed == 2 and len(found) == 3
+    np.testing.assert_array_equal(found.array()[0], found.array()[1])
+
+
+def test_bad_images_are_listed_now_and_later(encoder, samples, tmp_path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.png").write_text("no image")
+    bad = [
+        Sample("gone", tmp_path / "gone.jpg"),
+        Sample("empty", tmp_path / "empty.jpg"),
+        Sample("text", tmp_path / "text.png"),
+    ]
+    mixed = [bad[0], samples[0], bad[1], samples[1], bad[2]]
+    for _ in range(2):
+        found = extract_images(encoder, mixed, tmp_path / "store", batch_size=2)
+        assert found.samples == samples[:2]
+        assert {s.id: s.reason for s in found.skipped} == {
+            "gone": "no such file or directory",
+            "empty": "the file is empty",
+            "text": "it is no image in a format we read",
+        }
+    assert found.computed == 0, "what cannot be read is not tried again"
+
+
+def test_nothing_but_bad_images_is_no_crash(encoder, tmp_path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    found = extract_images(encoder, [Sample("e", tmp_path / "empty.jpg")], tmp_path / "store")
+    assert len(found) == 0 and len(found.skipped) == 1 and found.array().shape[0] == 0
+
+
+def test_out_of_memory_halves_the_batch(encoder, samples, tmp_path, monkeypatch, capsys) -> None:
+    expected = extract_images(encoder, samples, tmp_path / "a").array()
+    whole = encoder.encode_pixels
+
+    def tight(pixels, **more):
+        if len(pixels) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return whole(pixels, **more)
+
+    monkeypatch.setattr(encoder, "encode_pixels", tight)
+    found = extract_images(encoder, samples, tmp_path / "b", batch_size=12)
+    np.testing.assert_allclose(found.array(), expected, atol=1e-5)
+    assert "going on with batches of 3" in capsys.readouterr().err
+
+
+def test_what_is_not_finite_is_never_stored(encoder, samples, tmp_path, monkeypatch) -> None:
+    plain = encoder.encode_pixels
+
+    def overflowing(pixels, **more):
+        seen = plain(pixels, **more)
+        pooled = seen.pooled.clone()
+        pooled[-1, 2] = torch.inf
+        return dataclasses.replace(seen, pooled=pooled)
+
+    monkeypatch.setattr(encoder, "encode_pixels", overflowing)
+    with pytest.raises(WorkError, match=r"vectors that are not finite.*pooled: 1 of 4"):
+        extract_images(encoder, samples, tmp_path, batch_size=4)
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+@pytest.mark.parametrize(
+    "what, words",
+    [
+        ("poled", r"unknown kind of feature.*'poled'.*pooled, cls"),
+        ("patches@99", r"no such layer.*99.*0 to "),
+        ("projected", r"has no such feature.*projected"),
+    ],
+)
+def test_a_kind_that_is_not_there_is_named(what, words, encoder, samples, tmp_path) -> None:
+    with pytest.raises(UsageError, match=words):
+        extract_images(encoder, samples, tmp_path, what=(what,))
+    assert list(tmp_path.rglob("*.npy")) == []
+
+
+def test_a_store_that_cannot_be_written_ends_in_words(encoder, samples, tmp_path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / ".locks").touch()
+    with pytest.raises(WorkError, match="features cannot be stored"):
+        extract_images(encoder, samples, tmp_path / "store")
+
+
+def test_texts_are_stored_too(tmp_path, text_folder) -> None:
+    encoder = load_text(text_folder("llama"), **FP32)
+    texts = ["w1 w2", "w3", "w1 w2", "", "w4 w5 w6"]
+    found = extract_texts(encoder, texts, tmp_path, layers=(1,), batch_size=2, chunk_size=3)
+    seen = encoder.encode(texts, layers=(1,))
+    np.testing.assert_allclose(found.array(), seen.pooled, atol=1e-5)
+    np.testing.assert_allclose(found.array("mean@1"), seen.layers[1], atol=1e-5)
+    assert found.computed == 4, "a sentence that comes twice is computed once"
+    assert extract_texts(encoder, texts, tmp_path, layers=(1,)).computed == 0
+
+
+def test_the_last_layer_that_version_0_1_stored_is_not_taken_for_ours(
+    tmp_path, text_folder
+) -> None:
+    """It was behind the final norm."""
+    encoder = load_text(text_folder("llama"), **FP32)
+    described = json.dumps({"max_length": encoder.max_length})
+    last = f"mean@{encoder.n_layers}"
+    key = TableKey(encoder.name, encoder.fingerprint, described, last, "float32")
+    old = FeatureTable(tmp_path, key)
+    old.add([digest_of("w1")], np.full((1, encoder.width), 7, dtype=np.float32))
+    found = extract_texts(encoder, ["w1"], tmp_path, layers=(-1,))
+    expected = encoder.encode(["w1"], layers=(-1,)).layers[encoder.n_layers]
+    np.testing.assert_allclose(found.array(last), expected, atol=1e-5)
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from encoderlab.data import read_samples
+from encoderlab.encoders.vision import load_vision
+from encoderlab.feature_store.extract import extract_images
+model, images, store, count = sys.argv[1:]
+encoder = load_vision(model, "cpu", "float32")
+samples = read_samples(images)[: int(count)]
+sizes = {"batch_size": 8, "chunk_size": 16}
+found = extract_images(encoder, samples, store, what=("pooled", "patches"), **sizes)
+print(found.computed, len(found))
+"""
+
+
+def start(model: Path, images: Path, store: Path, count: int) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(model), str(images), str(store), str(count)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def many_images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    for i in range(400):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+            folder / f"{i:04}.png"
+        )
+    (folder / "0100.png").write_bytes(b"")  # one that cannot be read, in the middle
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_killed_three_times_ends_with_the_same_bytes(
+    clip_folder: Path, many_images: Path, tmp_path: Path
+) -> None:
+    whole = start(clip_folder, many_images, tmp_path / "whole", 400)
+    assert whole.communicate()[0].split() == ["400", "399"]
+    chance = random.Random(0)
+    for kill in range(3):
+        run = start(clip_folder, many_images, tmp_path / "killed", 400)
+        # Not before the first chunk is there: a kill while torch is imported would prove nothing.
+        deadline = time.monotonic() + 60
+        before = len(list((tmp_path / "killed").glob("*/*/chunk.json")))
+        while time.monotonic() < deadline and run.poll() is None:
+            if len(list((tmp_path / "killed").glob("*/*/chunk.json"))) > before:
+                break
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.05))
+        run.send_signal(signal.SIGKILL)
+        run.communicate()
+        assert (kill, run.returncode) == (kill, -signal.SIGKILL)
+    last = start(clip_folder, many_images, tmp_path / "killed", 400)
+    computed, kept = last.communicate()[0].split()
+    assert int(kept) == 399 and 0 < int(computed) < 400
+    from encoderlab.feature_store.store import FeatureStore
+
+    for shelf in FeatureStore(tmp_path / "killed").shelves():
+        shelf.prune()  # what a killed run was writing
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work_and_double_nothing(
+    clip_folder: Path, many_images: Path, tmp_path: Path
+) -> None:
+    runs = [start(clip_folder, many_images, tmp_path / "shared", 400) for _ in range(2)]
+    for run in runs:
+        out, err = run.communicate()
+        assert run.returncode == 0, err
+        assert out.split()[1] == "399"
+    alone = start(clip_folder, many_images, tmp_path / "alone", 400)
+    alone.communicate()
+    assert bytes_of(tmp_path / "shared") == bytes_of(tmp_path / "alone")
+    assert not list((tmp_path / "shared" / ".locks").iterdir())
+
+
+def test_what_a_run_left_that_was_killed_beside_this_one_goes(encoder, samples, tmp_path) -> None:
+    whole = extract_images(encoder, samples, tmp_path)
+    (shelf,) = (path.parent for path in tmp_path.glob("*/key.json"))
+    left = shelf / ".0123abcd-x1y2z3w4.part"
+    left.mkdir()
+    again = extract_images(encoder, samples, tmp_path)
+    assert not left.exists()
+    assert (again.array("pooled") == whole.array("pooled")).all()
+
+
+def test_the_lock_of_a_run_killed_after_its_last_chunk_goes(encoder, samples, tmp_path) -> None:
+    extract_images(encoder, samples, tmp_path)
+    left = tmp_path / ".locks" / "00ff"
+    left.touch()
+    held = FileLock(tmp_path / ".locks" / "ff00")
+    with held:
+        extract_images(encoder, samples, tmp_path)
+        assert [one.name for one in left.parent.iterdir()] == ["ff00"]

@@ -1,0 +1,254 @@
+"""`index` and `search` as functions, from an empty folder to a gallery page."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encoderlab.data.decode import ImageError
+from encoderlab.errors import MissingError, UsageError
+from encoderlab.retrieval import index, search
+from encoderlab.retrieval.approximate import Recall
+
+
+@pytest.fixture(scope="module")
+def db(world: Path, clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("index") / "db")
+    result = index.run(source=str(world / "captions.csv"), db=folder, model=str(clip_folder))
+    assert (result.added, result.total, result.skipped) == (20, 20, ())
+    assert "20 added, 0 updated, 0 unchanged" in result.to_text()
+    return folder
+
+
+def test_a_second_run_adds_nothing(db: str, world: Path, clip_folder: Path) -> None:
+    result = index.run(source=str(world / "captions.csv"), db=db, model=str(clip_folder))
+    assert (result.added, result.unchanged) == (0, 20)
+
+
+def test_a_sentence_and_an_image(db: str, world: Path) -> None:
+    by_sentence = search.run(query="a chart", db=db, k=3)
+    assert len(by_sentence.hits) == 3
+    picture = world / "images/chart/00001.png"
+    by_image = search.run(image=str(picture), db=db, k=1)
+    assert by_image.hits[0].path == str(picture)
+    assert "00001.png" in by_image.to_text()
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.images.append(dict(attrs))
+
+
+def test_the_gallery_is_one_file_with_everything_in_it(db: str, tmp_path: Path) -> None:
+    page = tmp_path / "pages/g.html"
+    result = search.run(query="<b>표</b> & chart", db=db, k=4, html=str(page))
+    assert result.html == str(page)
+    text = page.read_text(encoding="utf-8")
+    parsed = _Page()
+    parsed.feed(text)
+    assert len(parsed.images) == 4
+    assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in parsed.images)
+    assert all(image["alt"] for image in parsed.images)
+    assert "&lt;b&gt;표&lt;/b&gt; &amp; chart" in text
+    assert "http" not in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "says"),
+    [
+        ({}, UsageError, "a sentence or an image, and not both"),
+        ({"query": "x", "image": "y"}, UsageError, "a sentence or an image, and not both"),
+        ({"query": "x", "k": 0}, UsageError, "k must be at least 1"),
+        ({"query": ""}, UsageError, "the query is blank"),
+        ({"query": "caf\udce9"}, UsageError, "the query is not UTF-8"),
+        ({"image": "none.png"}, ImageError, "there is no such file"),
+        ({"query": "x", "where": "nope = 1"}, UsageError, "no condition"),
+    ],
+)
+def test_search_says_what_is_wrong(db: str, asked: dict, error, says: str) -> None:
+    with pytest.raises(error, match=says):
+        search.run(db=db, **asked)
+
+
+def test_search_without_an_index_and_with_another_model(
+    db: str, tmp_path: Path, other_clip_folder: Path
+) -> None:
+    with pytest.raises(MissingError, match="no index there"):
+        search.run(query="x", db=str(tmp_path / "none"))
+    with pytest.raises(UsageError, match="made by another model"):
+        search.run(query="x", db=db, model=str(other_clip_folder))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three hundred small pictures with captions: enough for an approximate index."""
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    lines = ["image_path,caption"]
+    for i in range(300):
+        pixels = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((32, 32)).save(folder / f"{i}.png")
+        lines.append(f"{i}.png,noise number {i}")
+    (folder / "captions.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_recall_is_measured_told_and_asked_around(
+    many: Path, clip_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    source, db = str(many / "captions.csv"), str(tmp_path / "db")
+    made = index.run(source=source, db=db, model=str(clip_folder), ann=True, recall=0.9)
+    stored = json.loads((tmp_path / "db/index.json").read_text())["ann"]
+    assert made.to_json()["approximate"] == stored
+    assert stored["target"] == 0.9
+    assert stored["recall"]["images"]["queries"] == stored["recall"]["sentences"]["queries"] == 150
+    assert f"recall@10 (95 % interval) {stored['recall']['images']['value']:.3f}" in made.to_text()
+    assert "not used yet: up to 100,000 images" in made.to_text()
+
+    exact = search.run(query="noise", db=db, k=3)
+    assert (exact.approximate, exact.to_json()["approximate"]) == (None, None)
+    assert "approximate" not in exact.to_text()
+    monkeypatch.setattr("encoderlab.retrieval.image_index.EXACT_LIMIT", 100)
+    found = search.run(query="noise", db=db, k=3)
+    assert found.to_json()["approximate"] == stored
+    assert "approximate search: recall@10 (95 % interval)" in found.to_text()
+    assert "150 stored captions; --exact compares with all 300" in found.to_text()
+    forced = search.run(query="noise", db=db, k=3, exact=True)
+    assert forced.approximate is None
+    assert forced.hits == exact.hits
+
+
+def test_a_target_that_is_not_reached_is_a_warning(
+    many: Path, clip_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    poor = Recall(0.5, 0.4, 0.6, 150)
+    monkeypatch.setattr("encoderlab.retrieval.recall.recall", lambda truth, found: poor)
+    made = index.run(
+        source=str(many / "captions.csv"), db=str(tmp_path / "db"), model=str(clip_folder), ann=True
+    )
+    (warning,) = made.warnings
+    assert "does not reach a recall of 0.95" in warning and "0.500 [0.400, 0.600]" in warning
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"ann": True, "recall": 1.5}, "recall is a share: got 1.5"),
+        ({"ann": True}, "too few images for an approximate index: got 20"),
+        ({"db": "s3://me:pw@bucket/i"}, "must hold no credentials"),
+        ({"db": "caf\udce9"}, "must be UTF-8"),
+    ],
+)
+def test_index_says_what_is_wrong(world, clip_folder, tmp_path, asked: dict, says: str) -> None:
+    given = {"db": str(tmp_path / "db"), "model": str(clip_folder), **asked}
+    with pytest.raises(UsageError, match=says):
+        index.run(source=str(world / "captions.csv"), **given)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A folder with a large JPEG that lies on its side, strips, and what cannot be read."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (1600, 1200), "red").save(folder / "a.jpg", exif=exif)
+    Image.new("RGB", (1_000_000, 1), "blue").save(folder / "b.png")
+    Image.new("RGB", (1, 1_000_000), "lime").save(folder / "c.png")
+    (folder / "d.svg").write_text("<svg/>")
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes((folder / "c.png").read_bytes())
+    (folder / "e.png").write_bytes((folder / "b.png").read_bytes()[:60])
+    return folder
+
+
+def test_the_index_holds_the_size_of_the_whole_image_and_lists_the_rest(
+    mixed: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    db = str(tmp_path / "db")
+    result = index.run(source=str(mixed), db=db, model=str(clip_folder))
+    assert [name for name, _ in result.skipped] == ["d.svg", r"caf\xe9.png", "e.png"]
+    assert json.dumps(result.to_json()["skipped"]).encode()
+    assert result.to_text().encode()
+    hits = search.run(query="a", db=db, k=3).hits
+    sizes = {Path(hit.path).name: (hit.width, hit.height) for hit in hits}
+    assert sizes == {"a.jpg": (1200, 1600), "b.png": (1_000_000, 1), "c.png": (1, 1_000_000)}
+    tall = search.run(query="a", db=db, k=1, where="width > 1000 AND height > 1000").hits
+    assert [Path(hit.path).name for hit in tall] == ["a.jpg"]
+
+
+def _photos(folder: Path, count: int = 3) -> Path:
+    folder.mkdir(parents=True)
+    for i in range(count):
+        Image.new("RGB", (32, 32), (80 * i, 9, 99)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_an_emptied_folder_is_in_sync_and_one_that_is_gone_is_an_error(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    source, db = str(_photos(tmp_path / "my 사진")), str(tmp_path / "my index")
+    with pytest.raises(MissingError, match="no such data"):
+        index.run(source=str(tmp_path / "none"), db=db, model=str(clip_folder))
+    assert not Path(db).exists()
+    assert index.run(source=source, db=db, model=str(clip_folder)).added == 3
+    Path(source).rename(tmp_path / "elsewhere")
+    with pytest.raises(MissingError, match="3 images that came from it stay in the index") as gone:
+        index.run(source=source, db=db, model=str(clip_folder))
+    assert f"encoderlab index --remove '{source}' --db '{db}'" in str(gone.value)
+    Path(source).mkdir()
+    result = index.run(source=source, db=db, model=str(clip_folder))
+    assert (result.removed, result.total) == (3, 0)
+    assert any("has no images now" in warning for warning in result.warnings)
+    assert (len(search.run(query="x", db=db).hits), Path(db).is_dir()) == (0, True)
+    assert "the index has no images" in search.run(query="x", db=db).to_text()
+    with pytest.raises(UsageError, match="the query is blank"):
+        search.run(query=" ", db=db)
+    with pytest.raises(UsageError, match="the folder has no images"):
+        index.run(source=source, db=db, model=str(clip_folder))
+
+
+def test_the_rows_of_a_moved_folder_are_named_and_removed(
+    clip_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    index.run(source=str(_photos(Path("it's"))), db="my db", model=str(clip_folder))
+    Path("it's").rename("moved")
+    result = index.run(source="moved", db="my db", model=str(clip_folder))
+    assert (result.total, result.missing_sources) == (6, {str(tmp_path / "it's"): 3})
+    (line,) = (line for line in result.to_text().splitlines() if "--remove" in line)
+    words = shlex.split(line[line.index("encoderlab index") :])
+    assert words == ["encoderlab", "index", "--remove", str(tmp_path / "it's"), "--db", "my db"]
+    following = result.to_text().splitlines()[-1]
+    assert shlex.split(following)[-2:] == ["--db", "my db"]
+    removed = index.run(source="it's", db="my db", remove=True)
+    assert (removed.removed, removed.total, removed.missing_sources) == (3, 3, {})
+    assert removed.fingerprint == result.fingerprint
+    with pytest.raises(UsageError, match="no images of this source"):
+        index.run(source="it's", db="my db", remove=True)
+    hits = search.run(query="x", db="my db").hits
+    assert {Path(hit.path).parent for hit in hits} == {tmp_path / "moved"}
+
+
+def test_fewer_images_than_asked_for_are_all_and_said(clip_folder: Path, tmp_path: Path) -> None:
+    db = str(tmp_path / "db")
+    index.run(source=str(_photos(tmp_path / "photos", 2)), db=db, model=str(clip_folder))
+    result = search.run(query="x", db=db)
+    assert (len(result.hits), result.k, result.images) == (2, 5, 2)
+    assert "5 asked, 2 in the index" in result.to_text()
+    assert "2 asked" not in search.run(query="x", db=db, k=2).to_text()
+    one = search.run(query="x", db=db, k=2, where="path LIKE '%0.png'")
+    assert "2 asked, 1 fit the condition" in one.to_text()
+    (tmp_path / "photos/0.png").unlink()
+    assert search.run(query="x", db=db, k=2).warnings[0].startswith("of these images 1 cannot")
