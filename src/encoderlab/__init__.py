@@ -22,6 +22,7 @@ _WHERE = {
     "LLMManager": "encoderlab.encoders.manager:LLMManager",
     "Sample": "encoderlab.data.sample:Sample",
     "SimilarityVisualizer": "encoderlab.inspection.plots:SimilarityVisualizer",
+    "SimpleVLM": "encoderlab.encoders.simple_vlm:SimpleVLM",
     "TokenSimilarityAnalyzer": "encoderlab.inspection.analyzer:TokenSimilarityAnalyzer",
     "VLMDataset": "encoderlab.data.vlm_dataset:VLMDataset",
     "VisionEncoderManager": "encoderlab.encoders.manager:VisionEncoderManager",
@@ -39,8 +40,13 @@ _WHERE = {
     "export": "encoderlab.workbench.export:run",
     "features": "encoderlab.workbench.features:run",
     "figures": "encoderlab.alignment.figures:run",
+    "get_data_root": "encoderlab.core.project:get_data_root",
+    "get_device": "encoderlab.encoders.hardware:get_device",
+    "get_model_id": "encoderlab.core.project:get_model_id",
+    "get_output_dir": "encoderlab.core.project:get_output_dir",
     "index": "encoderlab.retrieval.index:run",
     "layers": "encoderlab.alignment.layers:run",
+    "load_config": "encoderlab.core.project:load_config",
     "load_dual": "encoderlab.encoders.dual:load_dual",
     "load_text": "encoderlab.encoders.text:load_text",
     "load_vision": "encoderlab.encoders.vision:load_vision",
@@ -67,6 +73,7 @@ __all__ = [
     "LLMManager",
     "Sample",
     "SimilarityVisualizer",
+    "SimpleVLM",
     "TokenSimilarityAnalyzer",
     "VLMDataset",
     "VisionEncoderManager",
@@ -85,8 +92,13 @@ __all__ = [
     "export",
     "features",
     "figures",
+    "get_data_root",
+    "get_device",
+    "get_model_id",
+    "get_output_dir",
     "index",
     "layers",
+    "load_config",
     "load_dual",
     "load_text",
     "load_vision",
@@ -118,12 +130,20 @@ if TYPE_CHECKING:
     from encoderlab.contrastive.classify import run as classify
     from encoderlab.contrastive.evaluate import run as evaluate
     from encoderlab.contrastive.train import run as train
+    from encoderlab.core.project import (
+        get_data_root,
+        get_model_id,
+        get_output_dir,
+        load_config,
+    )
     from encoderlab.data.generator import DataGenerator
     from encoderlab.data.read import read_samples
     from encoderlab.data.sample import Sample
     from encoderlab.data.vlm_dataset import VLMDataset
     from encoderlab.encoders.dual import load_dual
+    from encoderlab.encoders.hardware import get_device
     from encoderlab.encoders.manager import LLMManager, VisionEncoderManager
+    from encoderlab.encoders.simple_vlm import SimpleVLM
     from encoderlab.encoders.text import load_text
     from encoderlab.encoders.vision import load_vision
     from encoderlab.inspection.analyzer import TokenSimilarityAnalyzer

@@ -9,8 +9,8 @@ from PIL import Image
 
 import encoderlab
 from encoderlab.core.project import (
+    configured_device,
     get_data_root,
-    get_device,
     get_model_id,
     get_output_dir,
     load_config,
@@ -122,9 +122,9 @@ def test_a_wrong_project_is_one_sentence(text, told, lab, tmp_path):
 
 def test_python_reads_the_same_file(project, monkeypatch):
     monkeypatch.chdir(project)
-    assert (get_data_root(), get_output_dir(), get_device()) == (None, "outputs", "auto")
+    assert (get_data_root(), get_output_dir(), configured_device()) == (None, "outputs", "auto")
     monkeypatch.setenv("ENCODERLAB_CONFIG", "configs/my_config.yaml")
-    assert (get_data_root(), get_output_dir(), get_device()) == ("data", "results", "cpu")
+    assert (get_data_root(), get_output_dir(), configured_device()) == ("data", "results", "cpu")
     assert get_model_id("voice") == str(ZOO / "tiny-llama")
     assert get_model_id("clip") == "openai/clip-vit-base-patch32"
     assert get_model_id("owner/name") == "owner/name"

@@ -6,13 +6,13 @@ import json
 import shlex
 
 import pytest
+
 from encoderlab.compression.stored_evaluation import (
     SHIPPED,
     draw,
     read,
     stored,
 )
-
 from encoderlab.errors import UsageError
 
 

@@ -117,6 +117,9 @@ def get_model_id(name: str, kind: str | None = None) -> str:
 
     Returns:
         A Hugging Face id or a folder.
+
+    Raises:
+        MissingError, UsageError: as `load_config`; another kind.
     """
     from encoderlab.core.aliases import encoder_aliases, llm_aliases
 
@@ -130,17 +133,25 @@ def get_model_id(name: str, kind: str | None = None) -> str:
 
 
 def get_data_root() -> str | None:
-    """The folder of the typed data sets: `VLM_DATA_ROOT`, else the configured one, else None."""
+    """The folder of the typed data sets: `VLM_DATA_ROOT`, else the configured one, else None.
+
+    Raises:
+        MissingError, UsageError: as `load_config`.
+    """
     return os.environ.get("VLM_DATA_ROOT") or load_config().data_root
 
 
 def get_output_dir() -> str:
-    """The folder of all results: `VLM_OUTPUT_DIR`, else the configured one, else "outputs"."""
+    """The folder of all results: `VLM_OUTPUT_DIR`, else the configured one, else "outputs".
+
+    Raises:
+        MissingError, UsageError: as `load_config`.
+    """
     configured = load_config().defaults.get("output_dir")
     return os.environ.get("VLM_OUTPUT_DIR") or configured or "outputs"
 
 
-def get_device() -> str:
+def configured_device() -> str:
     """The configured device, else "auto"."""
     return load_config().defaults.get("device") or "auto"
 

@@ -8,23 +8,24 @@ transformers' own, which takes every tokenizer that SigLIP has had.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from encoderlab.data.decode import open_images
 from encoderlab.encoders.backends.contract import TORCH, Engine, ImageSide, ran_in
 from encoderlab.encoders.backends.equip import equipped
 from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
+from encoderlab.encoders.fine_tuning import FineTunable, evaluating
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.loading import read_part, require_finite, require_finite_output
 from encoderlab.encoders.model_cache import shareable
-from encoderlab.encoders.text import CutTexts, TextEncoder, check_ids, load_text
+from encoderlab.encoders.text import CutTexts, TextEncoder, as_texts, check_ids, load_text
 from encoderlab.encoders.vision import BATCH, VisionEncoder, load_vision, stack
 from encoderlab.errors import UsageError
 from encoderlab.models import checkpoint as training_checkpoint
@@ -37,7 +38,8 @@ TEXT_BATCH = 256
 
 
 class DualTowers(Protocol):
-    """What a dual encoder needs of its network; both give vectors that are not normalised."""
+    """What a dual encoder needs of its network, an nn.Module; both sides give vectors that are not
+    normalised."""
 
     @property
     def image_network(self) -> nn.Module:
@@ -79,7 +81,7 @@ class TextTokenizer(Protocol):
         ...
 
 
-class DualEncoder:
+class DualEncoder(FineTunable):
     """An image tower and a text tower that share a space.
 
     Embeddings come out in fp32, L2-normalised, whatever format the towers run in.
@@ -153,8 +155,49 @@ class DualEncoder:
         if self.backend is not None:
             (vectors,) = self.backend(ready)
         else:
-            vectors = self.model.encode_image(ready.to(self.dtype))
+            with evaluating(self._network):
+                vectors = self.model.encode_image(ready.to(self.dtype))
         return F.normalize(vectors.float(), dim=-1)
+
+    def pixel_values(self, images: Any) -> Float[Tensor, "b 3 s s"]:
+        """The standardised pixels of images, on the encoder's device: what `forward` takes.
+
+        Args:
+            images: one image (path, PIL image, array or tensor) or a list of them.
+
+        Returns:
+            (b, 3, s, s) in fp32.
+
+        Raises:
+            UsageError: something that is no image.
+            ImageError: a file that cannot be read.
+        """
+        return self.preprocess.standardise(to_device(self._bytes_of(images), self.device))
+
+    def forward(
+        self, pixel_values: Float[Tensor, "b 3 s s"], tokens: Int[Tensor, "c t"]
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "c d"]]:
+        """Vectors of images and of texts, through which gradients flow into the parameters of
+        `module`.
+
+        Args:
+            pixel_values: standardised pixels, as `pixel_values` gives them.
+            tokens: padded token ids, as `tokenizer(texts)` gives them.
+
+        Returns:
+            Vectors in fp32, L2-normalised; in the mode, training or eval, of `module`.
+        """
+        weight = next(self.module.parameters())
+        image = self.model.encode_image(pixel_values.to(weight.device, weight.dtype))
+        text = self.model.encode_text(tokens.to(weight.device))
+        return F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+
+    @property
+    def _network(self) -> nn.Module:
+        return cast(nn.Module, self.model)
+
+    def _bytes_of(self, images: Any) -> UInt8[Tensor, "b 3 s s"]:
+        return stack([self.preprocess.to_bytes(picture) for picture in open_images(images)])
 
     def embed_pixels(self, pixels: UInt8[Tensor, "b 3 s s"]) -> Float[np.ndarray, "b d"]:
         """The same, here.
@@ -166,29 +209,48 @@ class DualEncoder:
         require_finite_output(vectors, "images", self.name)
         return vectors.numpy()
 
-    def embed_images(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "n d"]:
-        """Vectors of a few images that are decoded already."""
-        if not images:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        return self.embed_pixels(stack([self.preprocess.to_bytes(image) for image in images]))
+    def embed_images(self, images: Any) -> Float[np.ndarray, "n d"]:
+        """Vectors of a few images, one batch.
 
-    @torch.inference_mode()
-    def embed_texts(self, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
-        """Vectors of sentences; what is longer than the context is cut, with a warning.
+        Args:
+            images: one image (path, PIL image, array or tensor) or a list of them.
+
+        Returns:
+            One fp32 row of length one per image, also for a single image.
 
         Raises:
-            UsageError: one text alone, which would be taken for a list of its letters.
+            UsageError: something that is no image.
+            ImageError: a file that cannot be read.
             WorkError: a vector is not finite.
         """
-        if isinstance(texts, str):
-            raise UsageError("one text alone", got=texts, want=f"a list: [{texts!r}]")
+        pictures = open_images(images)
+        if not pictures:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        return self.embed_pixels(self._bytes_of(pictures))
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: str | Sequence[str]) -> Float[np.ndarray, "n d"]:
+        """Vectors of sentences; what is longer than the context is cut, with a warning.
+
+        Args:
+            texts: one sentence or a list of them.
+
+        Returns:
+            One fp32 row of length one per sentence, also for a single sentence.
+
+        Raises:
+            UsageError: something that is no text.
+            WorkError: a vector is not finite.
+        """
+        texts = as_texts(texts) if len(texts) else []
         cut = CutTexts(self.name, self.tokenizer.context_length)
         cut.add(texts, self.tokenizer.cut_rows)
         cut.warn()
         parts = [np.zeros((0, self.dim), dtype=np.float32)]
         for start in range(0, len(texts), TEXT_BATCH):
             tokens = self.tokenizer(texts[start : start + TEXT_BATCH]).to(self.device)
-            vectors = self.model.encode_text(tokens)
+            with evaluating(self._network):
+                vectors = self.model.encode_text(tokens)
             vectors = F.normalize(vectors.float(), dim=-1).cpu()
             require_finite_output(vectors, "texts", self.name)
             parts.append(vectors.numpy())
@@ -275,31 +337,20 @@ def _ours(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> D
     )
 
 
-class _SigLIPSides:
+class _SigLIPSides(nn.Module):
     """The two adapters of a SigLIP checkpoint as one network."""
 
     def __init__(self, vision: VisionEncoder, text: TextEncoder) -> None:
-        self.vision, self.text = vision, text
-
-    @property
-    def image_network(self) -> nn.Module:
-        return self.vision.tower
-
-    @property
-    def text_network(self) -> nn.Module:
-        return self.text.model
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.vision.to(device=device, dtype=dtype)
-        self.text.model.to(device, dtype)
-        self.text.device, self.text.dtype = device, dtype
+        super().__init__()
+        self.vision = vision
+        self.image_network, self.text_network = vision.tower, text.model
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         seen = self.vision.run_tower(pixels)
         return self.vision.pool(seen, seen.tokens)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        return self.text.model(input_ids=tokens).pooler_output
+        return self.text_network(input_ids=tokens).pooler_output
 
 
 class _SigLIPTokenizer:

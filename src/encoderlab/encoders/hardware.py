@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from encoderlab.core.progress import note
+from encoderlab.core.project import configured_device
 from encoderlab.errors import MissingError, UsageError
 
 DTYPES = {
@@ -26,6 +27,19 @@ def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bf16 matrices in hardware (emulated, it is slower than fp32)."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def get_device() -> str:
+    """The torch device that models run on: the project's own, else the first GPU, else the CPU.
+
+    Returns:
+        What torch takes: "cpu", "cuda:0".
+
+    Raises:
+        MissingError: the configured GPU is not there.
+        UsageError: the configuration names no device.
+    """
+    return str(choose_device(configured_device()))
 
 
 def choose_device(name: str | int | None = "auto") -> torch.device:

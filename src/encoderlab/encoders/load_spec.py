@@ -46,14 +46,14 @@ def load_spec_of(model: Any) -> LoadSpec:
     """What another process says to have the same model on its own device.
 
     Raises:
-        UsageError: the model was put together by hand.
+        UsageError: the model was put together by hand, or may have been fine-tuned.
     """
     words = getattr(model, "loaded_with", None)
-    if words is None:
+    if words is None or model.handed_out:
         raise UsageError(
-            "only a model that was loaded by its name can work on other machines",
+            "only a model with the weights that its name stands for can work on other machines",
             got=getattr(model, "name", type(model).__name__),
-            want="a model from load_vision or load_text",
+            want="a model from load_vision or load_text whose module was not handed out",
         )
     name = words.given["name"]
     # A path from here means nothing in another working directory.

@@ -83,7 +83,7 @@ class VisionEncoderManager:
         encoder = self.load(name)
         parts = [np.zeros((0, encoder.pooled_width), dtype=np.float32)]
         for batch in batches(images, batch_size):
-            parts.append(encoder.encode(batch).pooled.float().cpu().numpy())
+            parts.append(encoder.encode(batch).pooled.cpu().numpy())
         return _unit_rows(np.concatenate(parts), normalize)
 
     def extract_with_attention(
@@ -103,7 +103,7 @@ class VisionEncoderManager:
             ImageError: an image that cannot be read.
             UsageError: an encoder without attention maps, or a block that it does not have.
         """
-        return self.load(name).encode(open_images(images), attention=layers).to("cpu")
+        return self.load(name).encode(images, attention=layers).to("cpu")
 
     def extract_multi_encoder(
         self,
@@ -217,7 +217,7 @@ class LLMManager:
                 texts[i : i + batch_size], layers=() if layer is None else (layer,)
             )
             pooled = features.pooled if layer is None else next(iter(features.layers.values()))
-            parts.append(pooled.float().cpu().numpy())
+            parts.append(pooled.cpu().numpy())
         return _unit_rows(np.concatenate(parts), normalize)
 
     def unload(self, name: str | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from encoderlab.core.progress import note, warn
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
+from encoderlab.encoders.fine_tuning import FineTunable, evaluating, ordinary
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import final_norms, layer_numbers
 from encoderlab.encoders.load_spec import reloadable
@@ -122,7 +123,7 @@ class CutTexts:
         )
 
 
-class TextEncoder:
+class TextEncoder(FineTunable):
     """A language model or text encoder behind the one face.
 
     Pooled: the mean of the last hidden state, after the final norm, over the attention mask,
@@ -151,7 +152,7 @@ class TextEncoder:
         if max_length < 1:
             raise UsageError("max_length must be positive", got=max_length)
         # What the positions allow; tokenizers write 10^30 where nobody has set a limit.
-        self.max_length = min(max_length, _positions_of(model) or max_length)
+        self.max_length = min(max_length, positions_of(model) or max_length)
         self.padding_side = "right"
         self.width = int(model.config.hidden_size)
         self.n_layers = int(model.config.num_hidden_layers)
@@ -169,22 +170,24 @@ class TextEncoder:
         """Width of the pooled vector."""
         return self.width
 
-    def encode(self, texts: Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
-        """Vectors of a few sentences, one batch; warns of those that are cut.
+    def encode(self, texts: str | Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
+        """Vectors of a few sentences, one batch, in eval mode and without gradients; warns of those
+        that are cut.
 
         Args:
+            texts: one sentence or a list of them.
             layers: which hidden states to pool as well, 0 to `n_layers`; negative from the end. -1
                 is what leaves the last block, before the final norm; `pooled` is after it.
 
         Returns:
-            A vector per sentence, and per layer.
+            A vector per sentence, and per layer, as ordinary fp32 tensors.
 
         Raises:
             UsageError: no text, something that is no text, or a layer that the model does not have.
         """
-        _check_texts(texts)
-        self.count_cut(texts).warn()
-        return self.encode_batch(texts, layers=layers)
+        sentences = as_texts(texts)
+        self.count_cut(sentences).warn()
+        return self.encode_batch(sentences, layers=layers)
 
     def count_cut(self, texts: Sequence[str]) -> CutTexts:
         """How many of `texts` are longer than `max_length` tokens."""
@@ -204,12 +207,43 @@ class TextEncoder:
             for text, ids in zip(texts, whole, strict=True)
         ]
 
-    @torch.inference_mode()
-    def encode_batch(self, texts: Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
+    def encode_batch(
+        self, texts: str | Sequence[str], *, layers: Sequence[int] = ()
+    ) -> TextFeatures:
         """`encode` without a warning, for whoever warns of all batches together."""
-        _check_texts(texts)
+        ids, mask = self.padded(as_texts(texts))
+        with torch.inference_mode(), evaluating(self.model):
+            seen = self._features(ids, mask, layers)
+        return TextFeatures(ordinary(seen.pooled), ordinary(seen.layers), ordinary(seen.tokens))
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "b t"],
+        attention_mask: Int[Tensor, "b t"],
+        *,
+        layers: Sequence[int] = (),
+    ) -> TextFeatures:
+        """Vectors through which gradients flow into the parameters of `module`.
+
+        Args:
+            input_ids, attention_mask: as `padded` gives them.
+            layers: as of `encode`.
+
+        Returns:
+            Vectors in fp32; in the mode, training or eval, of `module`.
+
+        Raises:
+            UsageError: a layer that the model does not have.
+        """
+        self.handed_out = True
+        return self._features(input_ids, attention_mask, layers)
+
+    @property
+    def _network(self) -> nn.Module:
+        return self.model
+
+    def _features(self, ids: Tensor, mask: Tensor, layers: Sequence[int]) -> TextFeatures:
         chosen = layer_numbers(layers, self.n_layers)
-        ids, mask = self.padded(texts)
         more: dict[str, Any] = {"output_hidden_states": True} if chosen else {}
         if self._causal and "position_ids" in self._accepted:
             more["position_ids"] = _positions(mask)
@@ -229,7 +263,7 @@ class TextEncoder:
         that is not causal is always padded on the right, where its learnt positions expect it."""
         if self.padding_side not in SIDES:
             raise UsageError("unknown side", got=self.padding_side, want=" or ".join(SIDES))
-        fill = self._fill
+        fill = self.fill
         right = self.padding_side == "right" or not self._causal
         rows = [
             self.tokenizer(text, truncation=True, max_length=self.max_length).input_ids or [fill]
@@ -246,7 +280,7 @@ class TextEncoder:
         return ids.to(self.device), mask.to(self.device)
 
     @property
-    def _fill(self) -> int:
+    def fill(self) -> int:
         """The id in masked places, and the one token of an empty sentence where the tokenizer adds
         none: the model must read something. Padding that was added to a tokenizer has often no
         vector of its own."""
@@ -269,15 +303,8 @@ class ProjectedTextEncoder(TextEncoder):
         width = getattr(config, "projection_size", None) or getattr(config, "projection_dim", None)
         return int(width or self.width)
 
-    @torch.inference_mode()
-    def encode_batch(self, texts: Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
-        _check_texts(texts)
-        if layers:
-            raise UsageError(
-                "a CLIP-like text encoder gives its projected embedding alone",
-                got=f"layers={list(layers)}",
-                want="no layers, or a language model",
-            )
+    def padded(self, texts: Sequence[str]) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
+        """Token ids, padded to `max_length`, and attention mask, on the device."""
         batch = self.tokenizer(
             list(texts),
             padding="max_length",
@@ -285,13 +312,24 @@ class ProjectedTextEncoder(TextEncoder):
             max_length=self.max_length,
             return_tensors="pt",
         ).to(self.device)
-        check_ids(batch["input_ids"].tolist(), self.model, self.name)
+        ids = batch["input_ids"]
+        check_ids(ids.tolist(), self.model, self.name)
+        return ids, batch.get("attention_mask", torch.ones_like(ids))
+
+    def _features(self, ids: Tensor, mask: Tensor, layers: Sequence[int]) -> TextFeatures:
+        if layers:
+            raise UsageError(
+                "a CLIP-like text encoder gives its projected embedding alone",
+                got=f"layers={list(layers)}",
+                want="no layers, or a language model",
+            )
+        # SigLIP was trained without a mask, and its tokenizer gives none.
+        is_masked = "attention_mask" in self.tokenizer.model_input_names
         with self._first_run:
-            out = self.model(**batch)
+            out = self.model(input_ids=ids, attention_mask=mask if is_masked else None)
         pooled = getattr(out, "text_embeds", None)
         pooled = out.pooler_output if pooled is None else pooled
-        real = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
-        return TextFeatures(pooled.float(), {}, real.sum(dim=1))
+        return TextFeatures(pooled.float(), {}, mask.sum(dim=1))
 
 
 @reloadable
@@ -337,7 +375,7 @@ def load_text(
     kind = choose_dtype(dtype, where)
     with quiet_loading(name):
         model = _load(checkpoint, config, kind, device_map, quantize, trust_remote_code)
-        tokenizer = _tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
+        tokenizer = read_tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
         if device_map is None and quantize is None:
             model = model.to(where, kind)
         require_finite(model, checkpoint)
@@ -408,7 +446,7 @@ def _load(
     return model
 
 
-def _tokenizer(auto: Any, checkpoint: Checkpoint, trusted: bool) -> Any:
+def read_tokenizer(auto: Any, checkpoint: Checkpoint, trusted: bool) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     try:
@@ -456,7 +494,7 @@ def _mend_end(model: Any, tokenizer: Any, checkpoint: Checkpoint) -> None:
         model.config.eos_token_id = model.text_model.eos_token_id = written
 
 
-def _positions_of(model: Any) -> int | None:
+def positions_of(model: Any) -> int | None:
     """How many tokens the model has positions for; None where it sets no limit."""
     for name, module in model.named_modules():
         padding, table = (getattr(module, key, None) for key in ("padding_idx", "weight"))
@@ -510,14 +548,19 @@ def _require(module: str, what: str, extra: str) -> None:
         )
 
 
-def _check_texts(texts: Sequence[str]) -> None:
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-        wrong = (
-            texts if isinstance(texts, str) else next(t for t in texts if not isinstance(t, str))
-        )
-        raise UsageError("texts must be a list of sentences", got=repr(wrong)[:80])
-    if not texts:
+def as_texts(texts: str | Sequence[str]) -> list[str]:
+    """One sentence or several as a list.
+
+    Raises:
+        UsageError: no text, or something that is none.
+    """
+    sentences = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else [*texts]
+    wrong = [sentence for sentence in sentences if not isinstance(sentence, str)]
+    if wrong:
+        raise UsageError("not a text", got=repr(wrong[0])[:80], want="a sentence, or a list")
+    if not sentences:
         raise UsageError("no text to encode", got="an empty list", want="at least one")
+    return sentences
 
 
 def _is_causal(model: Any) -> bool:

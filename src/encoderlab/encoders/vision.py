@@ -20,14 +20,15 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor, nn
 
+from encoderlab.data.decode import open_images
 from encoderlab.encoders.backends.contract import TORCH, Engine, ImageSide, ran_in
 from encoderlab.encoders.backends.equip import equipped
 from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.families import adapter_of
+from encoderlab.encoders.fine_tuning import FineTunable, evaluating, ordinary
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.layers import final_norms, layer_numbers
 from encoderlab.encoders.load_spec import reloadable
@@ -82,16 +83,10 @@ class VisionFeatures:
         return {k: special[:, 0] for k, special in layers.items()}
 
     def to(self, device: str | torch.device) -> VisionFeatures:
-        """The same in fp32 on another device."""
-
-        def move(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return value.to(device, torch.float32)
-            if isinstance(value, Mapping):
-                return {key: move(one) for key, one in value.items()}
-            return value
-
-        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+        """The same as ordinary fp32 tensors on another device."""
+        return replace(
+            self, **{f.name: ordinary(getattr(self, f.name), device) for f in fields(self)}
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ class TowerOutput:
     attention: tuple[Tensor, ...] = ()
 
 
-class VisionEncoder:
+class VisionEncoder(FineTunable):
     """A vision tower behind the one face; an adapter says how its family differs.
 
     An adapter says how many tokens stand before the patches (`special_tokens`) and whether the
@@ -245,7 +240,8 @@ class VisionEncoder:
         layers: Sequence[int] = (),
         attention: Sequence[int] = (),
     ) -> VisionFeatures:
-        """Features of images that `preprocess.to_bytes` has made; tensors in `dtype` on `device`.
+        """Features of images that `preprocess.to_bytes` has made, as fast as they come: tensors of
+        inference mode in `dtype` on `device`. `encode` gives ordinary ones.
 
         Args:
             layers: which hidden states, 0 to `n_layers`; negative ones count from the end. -1 is
@@ -255,22 +251,70 @@ class VisionEncoder:
         Raises:
             UsageError: a layer that the tower does not have.
         """
+        ready = self.preprocess.standardise(to_device(pixels, self.device))
+        with evaluating(self.tower):
+            return self._features(ready, layers, attention, self.backend)
+
+    def pixel_values(self, images: Any) -> Float[Tensor, "b 3 height width"]:
+        """The standardised pixels of images, on the encoder's device: what `forward` takes.
+
+        Args:
+            images: one image (path, PIL image, array or tensor) or a list of them.
+
+        Returns:
+            (b, 3, height, width) in fp32.
+
+        Raises:
+            UsageError: no image, or something that is no image.
+            ImageError: a file that cannot be read.
+        """
+        return self.preprocess.standardise(to_device(self._bytes_of(images), self.device))
+
+    def forward(
+        self,
+        pixel_values: Float[Tensor, "b 3 height width"],
+        *,
+        layers: Sequence[int] = (),
+        attention: Sequence[int] = (),
+    ) -> VisionFeatures:
+        """Features through which gradients flow into the parameters of `module`.
+
+        Args:
+            pixel_values: standardised pixels, as `pixel_values` gives them.
+            layers, attention: as of `encode`.
+
+        Returns:
+            Features in fp32, where the weights are; in the mode, training or eval, of `module`.
+
+        Raises:
+            UsageError: a layer or a block that the tower does not have.
+        """
+        weight = next(self.module.parameters())
+        ready = pixel_values.to(weight.device, weight.dtype)
+        return self._features(ready, layers, attention, None).to(weight.device)
+
+    def _features(
+        self,
+        ready: Float[Tensor, "b 3 height width"],
+        layers: Sequence[int],
+        attention: Sequence[int],
+        backend: Engine | None,
+    ) -> VisionFeatures:
         chosen = layer_numbers(layers, self.n_layers)
         blocks = layer_numbers(attention, self.n_layers, first=1)
-        ready = self.preprocess.standardise(to_device(pixels, self.device))
         wanted = {}
         if chosen:
             wanted["output_hidden_states"] = True
         if blocks:
             wanted["output_attentions"] = True
         pooled = None
-        if self.backend is not None and not wanted:
-            tokens, pooled = self.backend(ready)
+        if backend is not None and not wanted:
+            tokens, pooled = backend(ready)
             seen = TowerOutput(tokens)
         else:
             eager = self.eager_attention() if blocks else contextlib.nullcontext()
             with self._first_run, eager, final_norms(self.tower, bool(chosen)) as norms:
-                seen = self.run_tower(ready.to(self.dtype), **wanted)
+                seen = self.run_tower(ready.to(next(self.tower.parameters()).dtype), **wanted)
             seen = replace(seen, hidden=norms.undone(seen.hidden))
         special = self.special_tokens
         self.require_grid(seen.tokens, special)
@@ -293,13 +337,15 @@ class VisionEncoder:
             {k: seen.attention[k - 1] for k in blocks},
         )
 
-    @torch.inference_mode()
     def finish(self, tokens: Tensor, layer: int) -> Tensor:
-        """The pooled vectors (b, p) that come of hidden states put back at their layer.
+        """The pooled vectors that come of hidden states put back at their layer.
 
         Args:
             tokens: (b, t, d), special tokens first, as hidden state `layer` is.
             layer: 0 to `n_layers`.
+
+        Returns:
+            (b, p) in fp32.
 
         Raises:
             UsageError: a family whose blocks cannot be run one by one.
@@ -311,31 +357,49 @@ class VisionEncoder:
                 got=f"{self.name} ({self.family})",
                 want="a CLIP, SigLIP or DINOv2",
             )
-        tokens = tokens.to(self.device, self.dtype)
-        for block in blocks[layer:]:
-            out = block(tokens, **self.block_arguments)
-            tokens = out[0] if isinstance(out, tuple) else out
-        return self.pool_tokens(tokens)
+        with torch.inference_mode(), evaluating(self.tower):
+            tokens = tokens.to(self.device, self.dtype)
+            for block in blocks[layer:]:
+                out = block(tokens, **self.block_arguments)
+                tokens = out[0] if isinstance(out, tuple) else out
+            pooled = self.pool_tokens(tokens)
+        return ordinary(pooled)
 
     def encode(
         self,
-        images: Sequence[Image.Image],
+        images: Any,
         *,
         layers: Sequence[int] = (),
         attention: Sequence[int] = (),
     ) -> VisionFeatures:
-        """Features of a few images that are decoded already, one batch.
+        """Features of a few images, one batch, in eval mode and without gradients.
+
+        Args:
+            images: one image (path, PIL image, array or tensor) or a list of them.
+            layers: which hidden states, 0 to `n_layers`; negative ones count from the end. -1 is
+                what leaves the last block, before the final norm; `patches` are after it.
+            attention: the attention maps of which blocks, 1 to `n_layers` or negative.
+
+        Returns:
+            Features as ordinary fp32 tensors on `device`, whatever `dtype` the encoder runs in.
 
         Raises:
-            UsageError: no image, or a layer that the tower does not have.
+            UsageError: no image, something that is no image, or a layer that the tower does not
+                have.
+            ImageError: a file that cannot be read.
         """
-        if not images:
+        pixels = self._bytes_of(images)
+        return self.encode_pixels(pixels, layers=layers, attention=attention).to(self.device)
+
+    def _bytes_of(self, images: Any) -> UInt8[Tensor, "b 3 height width"]:
+        pictures = open_images(images)
+        if not pictures:
             raise UsageError("no image to encode", got="an empty list", want="at least one")
-        return self.encode_pixels(
-            stack([self.preprocess.to_bytes(image) for image in images]),
-            layers=layers,
-            attention=attention,
-        )
+        return stack([self.preprocess.to_bytes(picture) for picture in pictures])
+
+    @property
+    def _network(self) -> nn.Module:
+        return self.tower
 
     def image_side(self) -> ImageSide:
         """The plain forward as one module: all tokens, and the pooled vector."""

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from encoderlab.data.decode import open_image
+from encoderlab.data.decode import open_images
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, load_vision, stack
 from encoderlab.errors import UsageError, unknown
@@ -38,7 +39,8 @@ STAGES = {
     "projected": "in the space of the text tower, or of the language model",
 }
 REFERENCE_IMAGES = 16
-Picture = Image.Image | Path | str
+# A path, a PIL image, an array or a tensor.
+Picture = Any
 
 
 @dataclass(frozen=True)
@@ -295,21 +297,41 @@ class TokenSimilarityAnalyzer:
         self._layers = sorted({top, *(() if self.layer is None else (self.layer,))})
 
     def analyze(self, image: Picture) -> SimilarityResult:
-        """The maps of one image (decoded, or a path), with the null from other images.
+        """The maps of one image, with the null from other images.
+
+        Args:
+            image: a path, a PIL image, an array or a tensor.
 
         Raises:
+            UsageError: something that is no image, or several.
             ImageError: the image cannot be read.
         """
-        return next(iter(self.analyze_batch([image])))
+        return self.analyze_batch([_single(image)], [_source(image)])[0]
 
-    def analyze_batch(self, images: Sequence[Picture]) -> list[SimilarityResult]:
-        """The maps of several images, one pass."""
-        pictures = [open_image(one) if isinstance(one, Path | str) else one for one in images]
-        if not pictures:
+    def analyze_batch(
+        self, images: Picture | Sequence[Picture], sources: Sequence[str] | None = None
+    ) -> list[SimilarityResult]:
+        """The maps of several images, one pass.
+
+        Args:
+            images: one image (path, PIL image, array or tensor) or a list of them.
+            sources: what each image is called in its result; None for the paths among them.
+
+        Returns:
+            The maps of each image, in order.
+
+        Raises:
+            UsageError: no image, or something that is none.
+            ImageError: a file that cannot be read.
+        """
+        given = images if isinstance(images, list | tuple) else [images]
+        opened = [(picture, _source(one)) for one in given for picture in open_images(one)]
+        if not opened:
             raise UsageError("no image to analyse", got="an empty list", want="at least one")
+        pictures = [picture for picture, _ in opened]
         pixels = stack([self.encoder.preprocess.to_bytes(one) for one in pictures])
-        sources = [str(one) if isinstance(one, Path | str) else "" for one in images]
-        return list(self.of_pixels(pixels, pictures, sources, self.null))
+        named = [source for _, source in opened] if sources is None else sources
+        return list(self.of_pixels(pixels, pictures, named, self.null))
 
     def of_pixels(
         self,
@@ -364,9 +386,8 @@ class TokenSimilarityAnalyzer:
 
     def layer_by_layer(self, image: Picture) -> list[dict[str, float]]:
         """The statistics of every hidden state of one image, the input of the first block first."""
-        picture = open_image(image) if isinstance(image, Path | str) else image
         rows = []
-        seen = self.encoder.encode([picture], layers=range(self.encoder.n_layers + 1))
+        seen = self.encoder.encode(_single(image), layers=range(self.encoder.n_layers + 1))
         for k, patches in seen.layers.items():
             tokens = self._on_grid(patches)[0].cpu()
             ready = comparable(tokens[None], self.metric)
@@ -449,6 +470,17 @@ class TokenSimilarityAnalyzer:
             "CLS and patches are not trained to align before the projection: a CLS map can show "
             "the opposite of the object",
         )
+
+
+def _single(image: Picture) -> Image.Image:
+    pictures = open_images(image)
+    if len(pictures) != 1:
+        raise UsageError("not one image", got=f"{len(pictures)} images", want="analyze_batch")
+    return pictures[0]
+
+
+def _source(image: Picture) -> str:
+    return str(image) if isinstance(image, Path | str) else ""
 
 
 def _mean(values: np.ndarray) -> float:

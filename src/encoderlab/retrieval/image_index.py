@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 ABOUT = "index.json"
 FORMAT = 1
+# An image in numbers: an array (h, w, c) or a tensor (c, h, w).
+Pixels = Any
 SHOWN = ("path", "caption", "label", "width", "height")
 # Comparing with this many rows takes some ten milliseconds: nothing to be gained by approximating.
 EXACT_LIMIT = 100_000
@@ -462,7 +464,7 @@ class Index:
 
     def search(
         self,
-        query: str | Path | Image.Image | Float[np.ndarray, " d"],
+        query: str | Path | Image.Image | Pixels | Float[np.ndarray, " d"],
         k: int = 5,
         where: str | None = None,
         exact: bool = False,
@@ -470,8 +472,8 @@ class Index:
         """The k nearest images, nearest first; all where there are fewer.
 
         Args:
-            query: a sentence (str), an image (a Path or a PIL image), or a vector of the index's
-                model.
+            query: a sentence (str), an image (a Path, a PIL image, an array (h, w, c) or a tensor
+                (c, h, w)), or a vector of the index's model.
             where: an SQL condition on path, caption, label, width, height, hash or source.
             exact: compare with every image, even where there is an approximate index.
 
@@ -498,7 +500,7 @@ class Index:
 
     def find(
         self,
-        query: str | Path | Image.Image | Float[np.ndarray, " d"],
+        query: str | Path | Image.Image | Pixels | Float[np.ndarray, " d"],
         k: int = 5,
         where: str | None = None,
         exact: bool = False,
@@ -631,8 +633,10 @@ class Index:
             check_query(query)
             return self.encoder.embed_texts([query])[0]
         if isinstance(query, Path | Image.Image):
-            image = open_image(query, min_side=self.encoder.preprocess.min_side)
-            return self.encoder.embed_images([image])[0]
+            query = open_image(query, min_side=self.encoder.preprocess.min_side)
+            return self.encoder.embed_images(query)[0]
+        if getattr(query, "ndim", 0) == 3:
+            return self.encoder.embed_images(query)[0]
         return self._unit(query, "")
 
     def _unit(self, given: Any, count: str) -> np.ndarray:

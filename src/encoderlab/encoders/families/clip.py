@@ -75,7 +75,7 @@ class CLIPVision(CLIPTowerAlone):
 
     def embed_patches(self, patches: Tensor) -> Tensor:
         """What CLIP does to CLS, done to every patch: the final norm, then the projection."""
-        return self.tower.visual_projection(self.final_norm(patches))
+        return self.tower.visual_projection(self.final_norm(patches.to(self.dtype))).float()
 
     def pool_tokens(self, tokens: Tensor) -> Tensor:
         return self.tower.visual_projection(super().pool_tokens(tokens))

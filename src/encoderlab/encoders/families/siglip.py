@@ -59,7 +59,7 @@ class SigLIPVision(VisionEncoder):
         if head is None:
             return None
         b, n, d = patches.shape
-        return head(patches.reshape(b * n, 1, d)).reshape(b, n, -1)
+        return head(patches.reshape(b * n, 1, d).to(self.dtype)).reshape(b, n, -1).float()
 
     def _resizing(self) -> dict[str, bool]:
         side = self.config.image_size
