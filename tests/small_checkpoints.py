@@ -170,3 +170,73 @@ def _save(make: Callable[[], Any], folder: Path) -> None:
         if parameter.ndim < 2 or float(parameter.detach().abs().max()) == 0:
             torch.nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.1)
     model.save_pretrained(folder)
+
+
+# In the form of the original InternViT.
+OWN_VISION = """
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+class Config(PretrainedConfig):
+    model_type = "intern_vit_6b"
+    def __init__(self, hidden_size=32, num_hidden_layers=1, image_size=32, patch_size=8, **more):
+        super().__init__(**more)
+        self.hidden_size, self.num_hidden_layers = hidden_size, num_hidden_layers
+        self.image_size, self.patch_size = image_size, patch_size
+
+class Model(PreTrainedModel):
+    config_class = Config
+    main_input_name = "pixel_values"
+    def __init__(self, config):
+        super().__init__(config)
+        self.cls = nn.Parameter(torch.ones(1, 1, config.hidden_size))
+        self.patch = nn.Conv2d(3, config.hidden_size, config.patch_size, config.patch_size)
+        self.block = nn.Linear(config.hidden_size, config.hidden_size)
+        self.post_init()
+    def forward(self, pixel_values=None, output_hidden_states=None, return_dict=None, **more):
+        x = self.patch(pixel_values).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls.expand(len(x), 1, -1), x], dim=1)
+        y = x + self.block(x)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=y, pooler_output=y[:, 0],
+            hidden_states=(x, y) if output_hidden_states else None)
+"""
+
+# In the form of InternLM 2.
+OWN_LLM = """
+from transformers import LlamaConfig, LlamaModel
+
+class Config(LlamaConfig):
+    model_type = "own_llm"
+
+class Model(LlamaModel):
+    config_class = Config
+"""
+
+
+def save_own_vision(folder: Path) -> Path:
+    """A vision encoder that needs the Python beside its weights."""
+    space: dict[str, Any] = {}
+    exec(OWN_VISION, space)  # the tests' own code
+    torch.manual_seed(0)
+    space["Model"](space["Config"]()).save_pretrained(folder)
+    return _with_code(OWN_VISION, folder)
+
+
+def save_own_text(folder: Path) -> Path:
+    """A language model that needs the Python beside its weights, with a tokenizer of 99 words."""
+    space: dict[str, Any] = {}
+    exec(OWN_LLM, space)
+    _save(lambda: space["Model"](space["Config"](**LLM)), folder)
+    save_tokenizer(folder)
+    return _with_code(OWN_LLM, folder)
+
+
+def _with_code(code: str, folder: Path) -> Path:
+    (folder / "modeling.py").write_text(code)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "modeling.Config", "AutoModel": "modeling.Model"}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder

@@ -18,7 +18,7 @@ from encoderlab.cli.parser import TYPE_NAMES_IN_HELP, default_text
 from encoderlab.cli.parser import groups as ready_made
 from encoderlab.core.aliases import KINDS, SHIPPED
 from encoderlab.core.commands import COMMANDS, JOBS, Command
-from encoderlab.core.common_settings import COMMON, Common
+from encoderlab.core.common_settings import COMMON, Common, place_of
 from encoderlab.core.settings import Setting, iter_settings
 
 HEADS = ("setting", "default", "what it is")
@@ -138,7 +138,7 @@ def _by_group(settings: Iterable[Setting], language: str, command: Command | Non
         group = OWN_FOLDER if one.group == COMMON else one.group
         of_group.setdefault(group, []).append(_row(one, language))
     blocks = []
-    for group, rows in sorted(of_group.items(), key=lambda item: item[0] != ""):
+    for group, rows in sorted(of_group.items(), key=lambda i: (i[0] != "", place_of(i[0]))):
         if group:
             blocks.append(f"**{say(group, language)}**")
         blocks.append(_table(rows, language))

@@ -300,7 +300,7 @@ def test_remote_code_of_a_language_model_is_off_too(tmp_path, text_folder):
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "internlm2", "auto_map": {"AutoModel": "modeling.InternLM2Model"}}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UsageError, match=r"runs Python of its own.*trust_remote_code=True"):
+    with pytest.raises(UsageError, match=r"runs Python of its own.*--trust-remote-code"):
         load_text(folder, **FP32)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers as hf
 from PIL import Image
-from tests.small_checkpoints import SQUASH, VISION, VIT
+from tests.small_checkpoints import SQUASH, VISION, VIT, save_own_vision
 from tests.small_models import make_clip
 
 from encoderlab.compression.token_set import TokenSet
@@ -263,57 +263,14 @@ def test_a_hub_name_without_network_names_every_way_out(monkeypatch):
     assert caught.value.exit_code == 3
 
 
-REMOTE_CODE = """
-import torch
-from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-class Config(PretrainedConfig):
-    model_type = "intern_vit_6b"
-    def __init__(self, hidden_size=32, num_hidden_layers=1, image_size=32, patch_size=8, **more):
-        super().__init__(**more)
-        self.hidden_size, self.num_hidden_layers = hidden_size, num_hidden_layers
-        self.image_size, self.patch_size = image_size, patch_size
-
-class Model(PreTrainedModel):
-    config_class = Config
-    main_input_name = "pixel_values"
-    def __init__(self, config):
-        super().__init__(config)
-        self.cls = nn.Parameter(torch.ones(1, 1, config.hidden_size))
-        self.patch = nn.Conv2d(3, config.hidden_size, config.patch_size, config.patch_size)
-        self.block = nn.Linear(config.hidden_size, config.hidden_size)
-        self.post_init()
-    def forward(self, pixel_values=None, output_hidden_states=None, return_dict=None, **more):
-        x = self.patch(pixel_values).flatten(2).transpose(1, 2)
-        x = torch.cat([self.cls.expand(len(x), 1, -1), x], dim=1)
-        y = x + self.block(x)
-        return BaseModelOutputWithPooling(
-            last_hidden_state=y, pooler_output=y[:, 0],
-            hidden_states=(x, y) if output_hidden_states else None)
-"""
-
-
 @pytest.fixture(scope="module")
 def remote_folder(tmp_path_factory):
     """A checkpoint in the form of the original InternViT: with its own Python."""
-    folder = tmp_path_factory.mktemp("remote")
-    (folder / "modeling_intern.py").write_text(REMOTE_CODE)
-    space: dict = {}
-    exec(REMOTE_CODE, space)  # the test's own code
-    torch.manual_seed(0)
-    space["Model"](space["Config"]()).save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["auto_map"] = {
-        "AutoConfig": "modeling_intern.Config", "AutoModel": "modeling_intern.Model"
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
+    return save_own_vision(tmp_path_factory.mktemp("remote"))
 
 
 def test_remote_code_does_not_run_unless_it_is_allowed(remote_folder):
-    with pytest.raises(UsageError, match=r"runs Python of its own.*trust_remote_code=True"):
+    with pytest.raises(UsageError, match=r"runs Python of its own.*--trust-remote-code"):
         load_vision(remote_folder, **FP32)
 
 

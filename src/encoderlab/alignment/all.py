@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.alignment.data import AlignmentData, extract_features
+from encoderlab.encoders.load_spec import LoadOptions
 
 if TYPE_CHECKING:
     from encoderlab.core.run_folder import RunRecord
@@ -64,6 +65,9 @@ def run(
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
     svg: bool = False,
     epochs: int = 300,
     method: str = "tsne",
@@ -95,10 +99,11 @@ def run(
 
     settings = {name: value for name, value in locals().items() if name in run.__annotations__}
     started, clock = datetime.now(UTC), time.perf_counter()
+    load = LoadOptions(trust_remote_code, quantize, device_map)
     aligned = extract_features(
         encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
         batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
-        layers=True, store=features_dir,
+        layers=True, store=features_dir, load=load,
     )  # fmt: skip
     image, said = _picture_of(aligned, data_root)
     sections: dict[str, Any] = {}
@@ -112,11 +117,12 @@ def run(
         "layers": lambda: layers.analyse(aligned, out, svg=svg),
         "embedding": lambda: embedding.analyse(aligned, out, method=method, svg=svg),
         "attention": lambda: attention.run(
-            out=out, encoders=encoders, image=image, text=said, device=device, dtype=dtype, svg=svg
+            out=out, encoders=encoders, image=image, text=said, device=device, dtype=dtype, svg=svg,
+            trust_remote_code=trust_remote_code,
         ),
         "speed": lambda: speed.run(
             out=out, encoders=encoders, batch_sizes=batch_sizes, device=device, dtype=dtype,
-            svg=svg, seed=seed,
+            svg=svg, seed=seed, trust_remote_code=trust_remote_code,
         ),
     }  # fmt: skip
     for name, task in tasks.items():

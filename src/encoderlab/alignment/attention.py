@@ -109,6 +109,7 @@ def run(
     text: str = "",
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
     svg: bool = False,
     seed: int = 0,
 ) -> AttentionResult:
@@ -150,7 +151,7 @@ def run(
         raise UsageError("the image cannot be read", got=f"{path}: {error.reason}") from error
     found, where = [], ("cpu", "float32")
     for name in encoders:
-        encoder = load_vision(name, device, dtype)
+        encoder = load_vision(name, device, dtype, trust_remote_code=trust_remote_code)
         found.append(_look(encoder, picture, text))
         where = encoder.where
         del encoder
@@ -198,8 +199,14 @@ def _look(encoder: VisionEncoder, picture: Any, text: str) -> AttentionScores:
             no_similarity = "no text tower: attention only"
         else:
             from encoderlab.encoders.dual import load_dual
+            from encoderlab.encoders.load_spec import options_of
 
-            dual = load_dual(str(encoder.checkpoint.name), *encoder.where, allow_untrained=True)
+            dual = load_dual(
+                str(encoder.checkpoint.name),
+                *encoder.where,
+                allow_untrained=True,
+                **options_of(encoder).vision,
+            )
             said = torch.from_numpy(dual.embed_texts([text])[0])
             cosine = F.normalize(patches[0].float().cpu(), dim=-1) @ said
             similarity = cosine.numpy().reshape(seen.grid)

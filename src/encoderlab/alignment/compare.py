@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
 from encoderlab.alignment.tables import notes, table
 from encoderlab.core.tables import Block, as_text
+from encoderlab.encoders.load_spec import LoadOptions
 from encoderlab.metrics.catalogue import METRICS
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ def run(
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
     svg: bool = False,
     epochs: int = 300,
     seed: int = 0,
@@ -89,10 +93,11 @@ def run(
         MissingError: data or a model is not there.
         UsageError: too few samples, a model twice, or features that are not finite.
     """
+    load = LoadOptions(trust_remote_code, quantize, device_map)
     aligned = extract_features(
         encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
         batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
-        store=features_dir,
+        store=features_dir, load=load,
     )  # fmt: skip
     return analyse(aligned, out, epochs=epochs, svg=svg)
 

@@ -15,6 +15,7 @@ from encoderlab.core.tables import (
     as_text,
     score_text,
 )
+from encoderlab.encoders.load_spec import LoadOptions
 
 if TYPE_CHECKING:
     from encoderlab.metrics.coral import FullAnalysis
@@ -91,6 +92,9 @@ def run(
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
     svg: bool = False,
     seed: int = 0,
 ) -> CoralResult:
@@ -100,10 +104,11 @@ def run(
         MissingError: data or a model is not there.
         UsageError: too few samples, a model twice, or features that are not finite.
     """
+    load = LoadOptions(trust_remote_code, quantize, device_map)
     aligned = extract_features(
         encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
         batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
-        store=features_dir,
+        store=features_dir, load=load,
     )  # fmt: skip
     return analyse(aligned, out, svg=svg)
 

@@ -19,6 +19,7 @@ from encoderlab.core.skipped import (
     as_warnings,
     skipped_images,
 )
+from encoderlab.encoders.load_spec import NO_OPTIONS, LoadOptions
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def extract_features(
     controls: bool = False,
     layers: bool = False,
     store: str | Path | None = None,
+    load: LoadOptions = NO_OPTIONS,
 ) -> AlignmentData:
     """The features of the same samples by every encoder and every LLM, out of the store where they
     are there. Samples of the same image, under whatever name, become one row with all their texts.
@@ -155,15 +157,16 @@ def extract_features(
         controls: adds to every encoder its untrained copy, and itself with shuffled pairs.
         layers: every hidden state as well.
         store: the folder that keeps features.
+        load: how the checkpoints are loaded.
 
     Raises:
-        MissingError: data or a model is not there.
+        MissingError: data or a model is not there, or what `load` needs.
         UsageError: an encoder twice, too few readable samples, or features that are not finite.
     """
     from encoderlab.core.settings import output_folder
     from encoderlab.data.sample import merge_duplicates
     from encoderlab.data.typed_samples import typed_samples
-    from encoderlab.encoders.text import load_text
+    from encoderlab.encoders.text import check_placement, load_text
     from encoderlab.encoders.vision import load_vision
     from encoderlab.feature_store.extract import extract_images, extract_texts
     from encoderlab.metrics.preflight import preflight
@@ -171,6 +174,7 @@ def extract_features(
     check_names("encoder", encoders)
     if llms is not None:
         check_names("LLM", llms)
+        check_placement(device, load.quantize, load.device_map)
     found = typed_samples(data_root, data_types, n_samples, seed)
     place = Path(store or output_folder("features")())
     wanted = list(encoders)
@@ -180,7 +184,7 @@ def extract_features(
     loaded: list[tuple[Features, StoredFeatures]] = []
     where = ("cpu", "float32")
     for name in wanted:
-        encoder = load_vision(name, device, dtype)
+        encoder = load_vision(name, device, dtype, **load.vision)
         numbers = range(encoder.n_layers + 1) if layers else range(0)
         what = ["pooled", *(f"mean@{k}" for k in numbers)]
         stored = extract_images(encoder, found.samples, place, what=what, batch_size=batch_size)
@@ -217,7 +221,7 @@ def extract_features(
     text: dict[str, Features] = {}
     cut: list[str] = []
     for name in llms or ():
-        llm = load_text(name, device, dtype)
+        llm = load_text(name, device, dtype, **load.text)
         numbers = range(llm.n_layers + 1) if layers else range(0)
         with collect_warnings() as warned:
             said = extract_texts(llm, texts, place, layers=numbers, batch_size=batch_size)

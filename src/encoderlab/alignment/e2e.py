@@ -23,6 +23,7 @@ from encoderlab.core.tables import (
     as_text,
     score_text,
 )
+from encoderlab.encoders.load_spec import LoadOptions
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -164,6 +165,9 @@ def run(
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
     svg: bool = False,
     epochs: int = 300,
     scores: str | None = None,
@@ -178,10 +182,11 @@ def run(
     """
     check_effect(E2e(epochs=epochs, scores=scores))
     brought = None if scores is None else read_scores(scores, encoders, llms)
+    load = LoadOptions(trust_remote_code, quantize, device_map)
     aligned = extract_features(
         encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
         batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
-        layers=brought is None, store=features_dir,
+        layers=brought is None, store=features_dir, load=load,
     )  # fmt: skip
     return analyse(aligned, out, epochs=epochs, scores=brought, svg=svg)
 

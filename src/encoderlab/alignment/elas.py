@@ -15,6 +15,7 @@ from encoderlab.core.tables import (
     as_text,
     score_text,
 )
+from encoderlab.encoders.load_spec import LoadOptions
 
 if TYPE_CHECKING:
     from encoderlab.core.score import Score
@@ -119,6 +120,9 @@ def run(
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
     svg: bool = False,
     epochs: int = 300,
     seed: int = 0,
@@ -129,10 +133,11 @@ def run(
         MissingError: data or a model is not there.
         UsageError: too few samples, a model twice, or features that are not finite.
     """
+    load = LoadOptions(trust_remote_code, quantize, device_map)
     aligned = extract_features(
         encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
         batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
-        store=features_dir,
+        store=features_dir, load=load,
     )  # fmt: skip
     return analyse(aligned, out, epochs=epochs, svg=svg)
 

@@ -16,6 +16,7 @@ from encoderlab.core.tables import (
     as_text,
     score_text,
 )
+from encoderlab.encoders.load_spec import LoadOptions
 from encoderlab.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ def run(
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
     svg: bool = False,
     method: str = "tsne",
     seed: int = 0,
@@ -101,10 +105,11 @@ def run(
             finite.
     """
     _check(method)
+    load = LoadOptions(trust_remote_code, quantize, device_map)
     aligned = extract_features(
         encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
         batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
-        store=features_dir,
+        store=features_dir, load=load,
     )  # fmt: skip
     return analyse(aligned, out, method=method, svg=svg)
 

@@ -16,6 +16,8 @@ from encoderlab.core.common_settings import (
     WHERE,
     WORKERS_HELP,
     Common,
+    Loads,
+    LoadsLLM,
 )
 from encoderlab.core.settings import output_folder, setting
 
@@ -27,7 +29,7 @@ FIGURES = "what is written"
 
 
 @dataclass
-class Encoders(Common):
+class Encoders(Loads):
     """What the commands on vision encoders share."""
 
     encoders: list[str] = setting(EMBEDDED_ENCODERS, ENCODERS_HELP, names="encoders")
@@ -37,7 +39,7 @@ class Encoders(Common):
 
 
 @dataclass
-class Alignment(Encoders):
+class Alignment(Encoders, LoadsLLM):
     """What the alignment commands share."""
 
     llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with", names="llms")
@@ -81,7 +83,7 @@ class Coral(Alignment):
 
 
 @dataclass
-class Stream(Encoders):
+class Stream(Encoders, LoadsLLM):
     """CKA and CORAL over any number of pairs, a shard at a time, on one machine or many."""
 
     data: str = setting("", "pairs of image and caption: " + IMAGES_HELP, positional=True)

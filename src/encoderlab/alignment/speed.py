@@ -117,6 +117,7 @@ def run(
     batch_sizes: Sequence[int] = (1, 4, 8, 16, 32),
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
     backend: str = "torch",
     svg: bool = False,
     seed: int = 0,
@@ -153,7 +154,14 @@ def run(
     encoder: VisionEncoder | None
     for name in encoders if backend == AUTO else ():
         # Chosen once, at the largest batch.
-        report = load_vision(name, device, dtype, backend=AUTO, batch_size=max(sizes)).report
+        report = load_vision(
+            name,
+            device,
+            dtype,
+            trust_remote_code=trust_remote_code,
+            backend=AUTO,
+            batch_size=max(sizes),
+        ).report
         assert report is not None
         reports.append(report)
     chosen = {one.encoder: one.chosen for one in reports}
@@ -166,7 +174,14 @@ def run(
                     encoder = None
                     started = time.perf_counter()
                     with without_cache():
-                        encoder = load_vision(name, device, dtype, backend=used, batch_size=size)
+                        encoder = load_vision(
+                            name,
+                            device,
+                            dtype,
+                            trust_remote_code=trust_remote_code,
+                            backend=used,
+                            batch_size=size,
+                        )
                     load_seconds = time.perf_counter() - started
                     prints[name], where = encoder.fingerprint, encoder.where
                     if encoder.dtype not in peaks:

@@ -18,6 +18,7 @@ from encoderlab.core.progress import collect_warnings, note
 from encoderlab.core.skipped import SkippedImages, as_records, skipped_images
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.data.sample import Sample, merge_duplicates
+from encoderlab.encoders.load_spec import LoadOptions
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,6 +122,9 @@ def run(
     batch_size: int = 32,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
     svg: bool = False,
 ) -> StreamResult:
     """Aligns every encoder with every LLM over all pairs of `data`.
@@ -135,6 +139,7 @@ def run(
     from encoderlab.alignment.settings import Stream
     from encoderlab.core.settings import check_effect, output_folder
     from encoderlab.data.read import KINDS_OF_DATA, read_parts
+    from encoderlab.encoders.text import check_placement
     from encoderlab.feature_store import engines
     from encoderlab.feature_store.streamed import Streamed
 
@@ -143,6 +148,7 @@ def run(
         raise UsageError("stream needs pairs", got="no data", want=KINDS_OF_DATA)
     for kind, names in (("encoder", encoders), ("LLM", llms)):
         check_names(kind, names)
+    check_placement(device, quantize, device_map)
     by = engines.engine(engine, workers)
     gathering = _Gathering(
         tuple(encoders),
@@ -151,6 +157,7 @@ def run(
         by,
         batch_size,
         (device, dtype),
+        LoadOptions(trust_remote_code, quantize, device_map),
     )
     streamed = Streamed.empty()
     for number, part in enumerate(read_parts(data, img_root), start=1):
@@ -186,9 +193,10 @@ class _Gathering:
         by: Engine,
         batch_size: int,
         where: tuple[str, str],
+        load: LoadOptions,
     ) -> None:
         self.encoders, self.llms, self.store, self.by = encoders, llms, store, by
-        self.batch_size, self.where = batch_size, where
+        self.batch_size, self.where, self.load = batch_size, where, load
         self.computed_on = ("cpu", "float32")
         self.fingerprints: dict[str, str] = {}
         self.named: SkippedImages = ()
@@ -232,7 +240,7 @@ class _Gathering:
         from encoderlab.feature_store.extract import extract_images
 
         for name in self.encoders:
-            encoder = load_vision(name, *self.where)
+            encoder = load_vision(name, *self.where, **self.load.vision)
             self.fingerprints[name], self.computed_on = encoder.fingerprint, encoder.where
             yield (
                 name,
@@ -248,7 +256,7 @@ class _Gathering:
         from encoderlab.feature_store.extract import extract_texts
 
         for name in self.llms:
-            llm = load_text(name, *self.where)
+            llm = load_text(name, *self.where, **self.load.text)
             self.fingerprints[name] = llm.fingerprint
             cut = self.cut.setdefault(name, CutTexts(llm.name, llm.max_length))
             yield (

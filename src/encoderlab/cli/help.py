@@ -11,7 +11,7 @@ from encoderlab import __version__
 from encoderlab.cli.parser import default_text
 from encoderlab.cli.parser import groups as ready_made
 from encoderlab.core.commands import COMMANDS, JOBS, Command
-from encoderlab.core.common_settings import COMMON
+from encoderlab.core.common_settings import COMMON, place_of
 from encoderlab.core.settings import Setting, iter_settings
 
 FIRST_GROUP = "settings"
@@ -89,8 +89,7 @@ def _parser(command: Command) -> argparse.ArgumentParser:
 def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
     settings = list(iter_settings(command.settings))
     titles = dict.fromkeys(setting.group or FIRST_GROUP for setting in settings)
-    titles.pop(COMMON, None)
-    groups = {title: parser.add_argument_group(title) for title in [*titles, COMMON]}
+    groups = {title: parser.add_argument_group(title) for title in sorted(titles, key=place_of)}
     keys_only = parser.add_argument_group("keys without a flag")
     for group, choices in ready_made(command).items():
         about = f"ready-made values: one of {', '.join(choices)}"

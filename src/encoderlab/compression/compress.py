@@ -25,7 +25,7 @@ from encoderlab.compression.settings import (
 )
 from encoderlab.core.distributed import rank_info
 from encoderlab.core.progress import note
-from encoderlab.core.settings import check_effect
+from encoderlab.core.settings import check_effect, output_folder
 from encoderlab.core.skipped import (
     SkippedImages,
     as_records,
@@ -131,6 +131,7 @@ def run(
     experiment: CompressWatch = CompressWatch(),  # noqa: B008
     evaluation: CompressEvaluation = CompressEvaluation(),  # noqa: B008
     picture: CompressPicture = CompressPicture(),  # noqa: B008
+    trust_remote_code: bool = False,
     seed: int = 0,
 ) -> CompressResult | CompressEvaluationResult | CompressPictureResult:
     """Trains a compressor (action "train"), measures every method ("evaluate"), or compresses one
@@ -164,15 +165,28 @@ def run(
         from encoderlab.compression.evaluate import evaluate
 
         return evaluate(
-            out=out, model=model, data=data, hardware=hardware, settings=evaluation, seed=seed
+            out=out,
+            model=model,
+            data=data,
+            hardware=hardware,
+            settings=evaluation,
+            seed=seed,
+            trust_remote_code=trust_remote_code,
         )
     if action == "show":
         from encoderlab.compression.show import show
 
-        return show(out=out, model=model, hardware=hardware, picture=picture, settings=evaluation)
+        return show(
+            out=out,
+            model=model,
+            hardware=hardware,
+            picture=picture,
+            settings=evaluation,
+            trust_remote_code=trust_remote_code,
+        )
     return train(
         out=out, model=model, training=training, loss=loss, data=data, hardware=hardware,
-        watch=experiment, seed=seed,
+        watch=experiment, seed=seed, trust_remote_code=trust_remote_code,
     )  # fmt: skip
 
 
@@ -186,6 +200,7 @@ def train(
     hardware: Hardware,
     watch: CompressWatch,
     seed: int,
+    trust_remote_code: bool = False,
 ) -> CompressResult:
     """Reads or computes the tokens, trains, and keeps the best epoch as a compressor."""
     from encoderlab.compression import plots as plots
@@ -207,7 +222,7 @@ def train(
     from encoderlab.training.loggers import make_logger
     from encoderlab.training.resuming import checkpoint_to_resume, finished_run
 
-    folder = Path("outputs/compress") if out is None else out
+    folder = Path(output_folder("compress")()) if out is None else out
     recipe = Recipe(
         epochs=training.epochs, batch_size=training.batch_size, lr=training.lr,
         critic_lr=training.critic_lr, n_critic=training.n_critic, lambda_gp=training.lambda_gp,
@@ -227,6 +242,7 @@ def train(
     encoder = on_all_ranks(
         fabric, load_vision, model.name,
         where.type if where.index is None else str(where), hardware.dtype,
+        trust_remote_code=trust_remote_code,
     )  # fmt: skip
 
     def fitted() -> tuple[int, AutoencoderShape]:

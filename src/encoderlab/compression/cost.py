@@ -85,8 +85,12 @@ def cost(llm: LLMShape, visual_tokens: int, text_tokens: int, channels: int) -> 
     )  # fmt: skip
 
 
-def shape_of(name: str) -> LLMShape:
+def shape_of(name: str, trust_remote_code: bool = False) -> LLMShape:
     """The shape of an LLM: of a known alias, or of the checkpoint's own configuration.
+
+    Args:
+        name: of the LLM.
+        trust_remote_code: whether Python that comes with the checkpoint may run.
 
     Raises:
         MissingError: nothing has that name.
@@ -95,7 +99,9 @@ def shape_of(name: str) -> LLMShape:
     if name in KNOWN and name in llm_aliases():
         return KNOWN[name]
     try:
-        config = read_config(resolve(name, language=True), False)
+        config = read_config(
+            resolve(name, language=True, code=trust_remote_code), trust_remote_code
+        )
     except MissingError as error:
         raise MissingError(
             "no such LLM to reckon the cost of",

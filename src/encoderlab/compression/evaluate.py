@@ -175,6 +175,7 @@ def evaluate(
     hardware: Hardware,
     settings: CompressEvaluation,
     seed: int = 0,
+    trust_remote_code: bool = False,
 ) -> CompressEvaluationResult:
     """Measures every method at every budget; writes figures to `out` if given.
 
@@ -191,8 +192,10 @@ def evaluate(
     from encoderlab.models.token_grid import check_grids
 
     catalogue.check(settings.methods)
-    llm = shape_of(settings.llm)
-    encoder = load_vision(model.name, device_of(hardware), hardware.dtype)
+    llm = shape_of(settings.llm, trust_remote_code)
+    encoder = load_vision(
+        model.name, device_of(hardware), hardware.dtype, trust_remote_code=trust_remote_code
+    )
     (layer,) = layer_numbers([model.layer], encoder.n_layers)
     budgets = [(side, side) for side in dict.fromkeys(settings.grids)]
     for budget in budgets:
@@ -338,11 +341,12 @@ def _questions(encoder: VisionEncoder, samples: Sequence[Sample]) -> dict[str, Q
     from encoderlab.compression.reinjection import Question
     from encoderlab.data.zero_shot_templates import TEMPLATES
     from encoderlab.encoders.dual import FAMILIES, load_dual
+    from encoderlab.encoders.load_spec import options_of
     from encoderlab.metrics.classification import class_vector
 
     if encoder.family not in FAMILIES or encoder.last_block() is None:
         return {}
-    dual = load_dual(encoder.checkpoint.name, *encoder.where)
+    dual = load_dual(encoder.checkpoint.name, *encoder.where, **options_of(encoder).vision)
     found = {}
     captions = [sample.texts[0] if sample.texts else "" for sample in samples]
     if all(captions):

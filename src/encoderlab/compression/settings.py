@@ -11,7 +11,7 @@ from encoderlab.core.common_settings import (
     DTYPE_HELP,
     MODEL_HELP,
     WHERE,
-    Common,
+    Loads,
 )
 from encoderlab.core.settings import (
     Needs,
@@ -278,7 +278,7 @@ class CompressOutput:
 
 
 @dataclass
-class Compress(Common):
+class Compress(Loads):
     """Train a compressor of visual tokens, or measure what every method keeps (evaluate)."""
 
     action: str = setting(

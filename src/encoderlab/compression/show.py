@@ -81,6 +81,7 @@ def show(
     hardware: Hardware,
     picture: CompressPicture,
     settings: CompressEvaluation,
+    trust_remote_code: bool = False,
 ) -> CompressPictureResult:
     """Compresses one image's tokens to every budget; writes figures to `out` if given.
 
@@ -109,7 +110,9 @@ def show(
     if more:
         raise UsageError("one image is shown at a time", got=picture.image, want="one image file")
     image = _opened(file)
-    encoder = load_vision(model.name, device_of(hardware), hardware.dtype)
+    encoder = load_vision(
+        model.name, device_of(hardware), hardware.dtype, trust_remote_code=trust_remote_code
+    )
     (layer,) = layer_numbers([model.layer], encoder.n_layers)
     budgets = [(side, side) for side in dict.fromkeys(settings.grids)]
     for budget in budgets:

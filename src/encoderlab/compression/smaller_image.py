@@ -10,6 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from encoderlab.encoders.load_spec import options_of
 from encoderlab.encoders.vision import VisionEncoder, load_vision, stack
 from encoderlab.models.token_grid import Grid, as_image, as_tokens, window_of
 from encoderlab.patch_tokens.reducer import (
@@ -63,6 +64,10 @@ class SmallerImage(TokenReducer):
             device, dtype = self.encoder.where
             size = (budget[0] * patch, budget[1] * patch)
             self._small[budget] = load_vision(
-                self.encoder.checkpoint.name, device, dtype, resolution=size
+                self.encoder.checkpoint.name,
+                device,
+                dtype,
+                resolution=size,
+                **options_of(self.encoder).vision,
             )
         return self._small[budget]

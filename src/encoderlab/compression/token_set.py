@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from encoderlab.encoders.vision import VisionEncoder, stack
+from encoderlab.errors import UsageError
 from encoderlab.patch_tokens.reducer import SideInputs
 
 BATCH = 64
@@ -49,7 +50,12 @@ class TokenSet:
             pixels = stack(
                 [encoder.preprocess.to_bytes(one) for one in pictures[start : start + BATCH]]
             )
-            seen = encoder.encode_pixels(pixels, layers=[layer], attention=maps).to("cpu")
+            try:
+                seen = encoder.encode_pixels(pixels, layers=[layer], attention=maps)
+            except UsageError:  # a tower that keeps no maps, such as InternViT's own code
+                maps = []
+                seen = encoder.encode_pixels(pixels, layers=[layer])
+            seen = seen.to("cpu")
             found = {
                 "tokens": seen.layers[layer],
                 "special": seen.layers_special[layer],

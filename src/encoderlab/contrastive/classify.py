@@ -168,6 +168,7 @@ def run(
     batch_size: int = 64,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
     backend: str = "torch",
     seed: int = 0,
 ) -> ClassifyResult:
@@ -205,7 +206,14 @@ def run(
     names = _classes(classes, samples)
     sentences = _templates(templates, names)
     labels, unmatched = _labels(samples, labels_csv, image_dir, names)
-    encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
+    encoder = load_dual(
+        model,
+        device,
+        dtype,
+        trust_remote_code=trust_remote_code,
+        backend=backend,
+        batch_size=batch_size,
+    )
     used = [sentences or (TEMPLATES_KO if _is_hangul(name) else TEMPLATES) for name in names]
     texts = [t.replace("{}", name) for name, own in zip(names, used, strict=True) for t in own]
     ends = np.cumsum([len(own) for own in used])

@@ -12,13 +12,13 @@ from encoderlab.core.common_settings import (
     DTYPE_HELP,
     MODEL_HELP,
     WHERE,
-    Common,
+    Loads,
 )
 from encoderlab.core.settings import output_folder, setting
 
 
 @dataclass
-class Classify(Common):
+class Classify(Loads):
     """Classify images by the names of the classes alone (zero-shot)."""
 
     image_dir: str = setting("data/images", "folder of images, flat or one sub-folder per class")

@@ -103,6 +103,7 @@ def run(
     batch_size: int = 64,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
     backend: str = "torch",
     seed: int = 0,
 ) -> EvaluateResult:
@@ -127,7 +128,14 @@ def run(
     samples = merge_duplicates(named, content_digests(named))
     if not samples:
         raise UsageError("no image has a caption", got=csv, want="captions to retrieve by")
-    encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
+    encoder = load_dual(
+        model,
+        device,
+        dtype,
+        trust_remote_code=trust_remote_code,
+        backend=backend,
+        batch_size=batch_size,
+    )
     embedded = embed_samples(encoder, samples, batch_size)
     if not embedded.samples:
         raise UsageError(

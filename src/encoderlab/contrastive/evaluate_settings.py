@@ -12,13 +12,13 @@ from encoderlab.core.common_settings import (
     DTYPE_HELP,
     MODEL_HELP,
     WHERE,
-    Common,
+    Loads,
 )
 from encoderlab.core.settings import output_folder, setting
 
 
 @dataclass
-class Evaluate(Common):
+class Evaluate(Loads):
     """Measure image-text retrieval both ways: Recall@1/5/10, median rank, MRR, beside chance."""
 
     csv: str = setting("data/train.csv", "held-out pairs: CSV with image_path,caption")

@@ -19,7 +19,7 @@ from encoderlab.contrastive.train_settings import Train
 from encoderlab.core.distributed import current_rank
 from encoderlab.core.progress import note
 from encoderlab.core.score import uninformative
-from encoderlab.core.settings import check_effect
+from encoderlab.core.settings import check_effect, output_folder
 from encoderlab.core.skipped import as_records, as_warnings, skipped_images
 from encoderlab.data import read_samples
 from encoderlab.data.class_names import class_names
@@ -177,7 +177,7 @@ def run(
     from encoderlab.training.loggers import make_logger
     from encoderlab.training.resuming import checkpoint_to_resume, finished_run
 
-    folder = Path("outputs/train") if out is None else out
+    folder = Path(output_folder("train")()) if out is None else out
     recipe = loop.Recipe(
         epochs=epochs, batch_size=batch_size, chunk_size=chunk_size, lr=lr, wd=wd,
         warmup_steps=warmup_steps, grad_clip=grad_clip, loss=loss, patch_dropout=patch_dropout,

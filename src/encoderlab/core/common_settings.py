@@ -22,6 +22,9 @@ ENGINE_HELP = (
 WORKERS_HELP = "ray: processes with a model each; 0: one per GPU, or one per machine"
 ENGINES = ("local", "ray")
 IMAGES_HELP = "a folder, CSV or JSONL of images, or shards: train-{000..123}.tar, s3://b/*.parquet"
+TRUST_HELP = "run the Python that comes with a checkpoint (only from a source you trust)"
+QUANTISED = ("8bit", "4bit")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 @dataclass
@@ -33,6 +36,32 @@ class Common:
     verbose: bool = setting(False, "say more, and show where an error came from", group=COMMON)
     offline: bool = setting(False, "use no network: only what is here already", group=COMMON)
     seed: int = setting(0, "seed of everything random", group=COMMON)
+
+
+@dataclass
+class Loads(Common):
+    """What every command that loads a model understands."""
+
+    trust_remote_code: bool = setting(False, TRUST_HELP, group=WHERE)
+
+
+@dataclass
+class LoadsLLM(Loads):
+    """What every command that loads a language model understands."""
+
+    quantize: str | None = setting(
+        None, "weights of the language models in fewer bits, on a GPU", choices=QUANTISED,
+        group=WHERE,
+    )  # fmt: skip
+    device_map: str | None = setting(
+        None, "spread the layers of the language models over all GPUs and the main memory",
+        choices=DEVICE_MAPS, group=WHERE,
+    )  # fmt: skip
+
+
+def place_of(heading: str) -> int:
+    """Where a heading is listed: a command's own first, then where it runs, then what all have."""
+    return {WHERE: 1, COMMON: 2}.get(heading, 0)
 
 
 # Fields of `Common` that say how the program talks: no experiment takes them as a parameter.

@@ -264,12 +264,15 @@ def load_dual(
     dtype: str = "auto",
     *,
     allow_untrained: bool = False,
+    trust_remote_code: bool = False,
     backend: str = TORCH,
     batch_size: int = BATCH,
 ) -> DualEncoder:
     """The dual encoder called `name`: embedded, alias, training run, folder or hub id.
 
     Args:
+        allow_untrained: whether a model that was never trained will do.
+        trust_remote_code: whether Python that comes with the checkpoint may run.
         backend: what runs the image side: torch, compile, onnxruntime, openvino, or auto, the
             fastest of those that are here and give the same. Text goes through torch.
         batch_size: images at once, for which a backend is made ready.
@@ -281,17 +284,22 @@ def load_dual(
         WorkError: the backend does not give what torch gives.
     """
     if backend == TORCH:
-        return _load(name, device, dtype, allow_untrained)
+        return _load(name, device, dtype, allow_untrained, trust_remote_code)
     where = choose_device(device)
     return equipped(
-        lambda: _load(name, str(where), "float32", allow_untrained), backend, dtype, batch_size
+        lambda: _load(name, str(where), "float32", allow_untrained, trust_remote_code),
+        backend,
+        dtype,
+        batch_size,
     )
 
 
-def _load(name: str, device: str | int | None, dtype: str, allow_untrained: bool) -> DualEncoder:
+def _load(
+    name: str, device: str | int | None, dtype: str, allow_untrained: bool, trust_remote_code: bool
+) -> DualEncoder:
     """`load_dual` on torch."""
     where = choose_device(device)
-    checkpoint = resolve(name)
+    checkpoint = resolve(name, code=trust_remote_code)
     if checkpoint.family not in FAMILIES:
         raise UsageError(
             "the checkpoint belongs to a family without a text side that we can use",
@@ -299,8 +307,11 @@ def _load(name: str, device: str | int | None, dtype: str, allow_untrained: bool
             want="clip, siglip or siglip2",
             hint="list the known ones: encoderlab ls encoders",
         )
-    make = _siglip if checkpoint.family in SIGLIP else _ours
-    encoder = make(checkpoint, where, choose_dtype(dtype, where))
+    kind = choose_dtype(dtype, where)
+    if checkpoint.family in SIGLIP:
+        encoder = _siglip(checkpoint, where, kind, trust_remote_code)
+    else:
+        encoder = _ours(checkpoint, where, kind)
     if encoder.trained_steps == 0 and not allow_untrained:
         raise UsageError(
             "the model has never been trained, so its numbers would mean nothing",
@@ -368,12 +379,14 @@ class _SigLIPTokenizer:
         return torch.tensor(rows)
 
 
-def _siglip(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> DualEncoder:
+def _siglip(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, trusted: bool
+) -> DualEncoder:
     """transformers' SigLIP or SigLIP 2, fixed or flexible resolution."""
     kind = str(dtype).removeprefix("torch.")
     where = device.type if device.index is None else f"{device.type}:{device.index}"
-    vision = load_vision(checkpoint.path, where, kind)
-    text = load_text(checkpoint.path, where, kind)
+    vision = load_vision(checkpoint.path, where, kind, trust_remote_code=trusted)
+    text = load_text(checkpoint.path, where, kind, trust_remote_code=trusted)
 
     record = read_record(checkpoint.path / "config.json")
     scale = read_part(checkpoint.path, ("logit_scale",)).get("")

@@ -86,6 +86,7 @@ def export(
         text: the text side too, where the model has one.
         opset: version of the ONNX operators.
         batch_sizes: at which the files are checked against torch.
+        trust_remote_code: whether Python that comes with the checkpoint may run.
 
     Raises:
         MissingError: the model, or a package of the extra `onnx`, is not there.
@@ -100,7 +101,7 @@ def export(
     place = out / folder_name(name)
     _require_free(place)
     vision = load_vision(name, "cpu", "float32", trust_remote_code=trust_remote_code)
-    dual = _text_side(name, text)
+    dual = _text_side(name, vision.checkpoint.family, text, trust_remote_code)
     sizes = tuple(dict.fromkeys(batch_sizes))
     with atomic_folder(place) as folder:
         files = {"vision.onnx": _write_vision(vision, dual is not None, folder, opset)}
@@ -159,10 +160,10 @@ class _Text(nn.Module):
         return (F.normalize(self.encode(input_ids), dim=-1),)
 
 
-def _text_side(name: str, wanted: bool) -> DualEncoder | None:
-    if not wanted or name.startswith(UNTRAINED) or resolve(name).family not in FAMILIES:
+def _text_side(name: str, family: str, wanted: bool, trusted: bool) -> DualEncoder | None:
+    if not wanted or name.startswith(UNTRAINED) or family not in FAMILIES:
         return None
-    return load_dual(name, "cpu", "float32", allow_untrained=True)
+    return load_dual(name, "cpu", "float32", allow_untrained=True, trust_remote_code=trusted)
 
 
 def _write_vision(encoder: VisionEncoder, embeds: bool, folder: Path, opset: int) -> dict[str, Any]:

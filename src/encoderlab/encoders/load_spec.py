@@ -1,7 +1,8 @@
-"""A model on its way to another process: as the words it was loaded with, not as weights.
+"""How a model is loaded: the options that a command passes on, and the call that loaded it.
 
-transformers puts hooks into a model that has been used, and those do not survive a copy; and the
-other process may have another device. Knows words; loads nothing itself.
+A model is sent to another process as that call, not as weights: transformers puts hooks into a
+model that has been used, and those do not survive a copy; and the other process may have another
+device. Loads nothing itself.
 """
 
 from __future__ import annotations
@@ -14,12 +15,42 @@ from typing import Any, TypeVar
 
 from encoderlab.errors import UsageError
 
+TRUST_WANT = "--trust-remote-code, in Python trust_remote_code=True"
+TRUST_HINT = "it runs the checkpoint's own Python: only for a source you trust"
 Loader = TypeVar("Loader", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
+class LoadOptions:
+    """How the checkpoints of a command are loaded, beside their device and number format.
+
+    Args:
+        trust_remote_code: whether Python that comes with a checkpoint may run.
+        quantize: "8bit" or "4bit" weights of the LLMs.
+        device_map: where the layers of the LLMs go, such as "auto".
+    """
+
+    trust_remote_code: bool = False
+    quantize: str | None = None
+    device_map: str | None = None
+
+    @property
+    def vision(self) -> dict[str, Any]:
+        """The keyword arguments of `load_vision` and `load_dual`."""
+        return {"trust_remote_code": self.trust_remote_code}
+
+    @property
+    def text(self) -> dict[str, Any]:
+        """The keyword arguments of `load_text`."""
+        return dict(vars(self))
+
+
+NO_OPTIONS = LoadOptions()
+
+
+@dataclass(frozen=True)
 class LoadSpec:
-    """How a model was loaded: the function and what it was given."""
+    """How a model was loaded: the function and its arguments."""
 
     load: Callable[..., Any]
     given: dict[str, Any]
@@ -42,20 +73,31 @@ def reloadable(load: Loader) -> Loader:
     return loaded  # type: ignore[return-value]
 
 
+def options_of(model: Any) -> LoadOptions:
+    """The options with which a model was loaded; the defaults for one that was put together by
+    hand."""
+    spec = getattr(model, "loaded_with", None)
+    given = {} if spec is None else spec.given
+    return LoadOptions(**{name: given[name] for name in vars(NO_OPTIONS) if name in given})
+
+
 def load_spec_of(model: Any) -> LoadSpec:
-    """What another process says to have the same model on its own device.
+    """The call that gives another process the same model on its own device.
+
+    Args:
+        model: from `load_vision` or `load_text`.
 
     Raises:
         UsageError: the model was put together by hand, or may have been fine-tuned.
     """
-    words = getattr(model, "loaded_with", None)
-    if words is None or model.handed_out:
+    spec = getattr(model, "loaded_with", None)
+    if spec is None or model.handed_out:
         raise UsageError(
             "only a model with the weights that its name stands for can work on other machines",
             got=getattr(model, "name", type(model).__name__),
             want="a model from load_vision or load_text whose module was not handed out",
         )
-    name = words.given["name"]
+    name = spec.given["name"]
     # A path from here means nothing in another working directory.
     here = model.checkpoint.kind in ("folder", "training")
     own: dict[str, Any] = {"device": "auto", "dtype": model.where[1]}
@@ -66,4 +108,4 @@ def load_spec_of(model: Any) -> LoadSpec:
         untrained, _, _ = str(name).rpartition(":")
         prefix = f"{untrained}:" if untrained else ""
         own["name"] = f"{prefix}{model.checkpoint.path.absolute()}"
-    return LoadSpec(words.load, {**words.given, **own})
+    return LoadSpec(spec.load, {**spec.given, **own})

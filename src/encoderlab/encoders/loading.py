@@ -16,10 +16,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from encoderlab.encoders.checkpoint import Checkpoint
+from encoderlab.encoders.load_spec import TRUST_HINT, TRUST_WANT
 from encoderlab.errors import EncoderLabError, MissingError, UsageError, WorkError
 from encoderlab.models.folder import read_record, weight_files
 
-TRUST_HINT = "trust_remote_code=True runs the checkpoint's own Python: only for a source you trust"
 SIDES = ("vision", "text")
 MOST_LAYERS = 10_000
 # Weights that no feature of ours passes through: many checkpoints were saved without them.
@@ -203,7 +203,7 @@ def require_trust(checkpoint: Checkpoint, trusted: bool) -> None:
         raise UsageError(
             "the checkpoint runs Python of its own, which is off unless asked for",
             got=f"{checkpoint.name} ({checkpoint.family})",
-            want="trust_remote_code=True",
+            want=TRUST_WANT,
             hint=TRUST_HINT,
         )
 

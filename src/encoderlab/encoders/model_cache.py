@@ -8,6 +8,7 @@ least recently asked for goes first.
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -46,13 +47,17 @@ def without_cache() -> Iterator[None]:
 
 
 def shareable(load: Loader) -> Loader:
-    """Makes what `load` gives one that `share` keeps, by the values it is called with."""
+    """Makes what `load` gives one that `share` keeps, by the values it is called with, those left
+    at their defaults too."""
+    signature = inspect.signature(load)
 
     @functools.wraps(load)
     def loaded(*args: Any, **options: Any) -> Any:
         if not _room or _apart.get():
             return load(*args, **options)
-        key = (load.__name__, *map(str, args), *sorted((k, str(v)) for k, v in options.items()))
+        asked = signature.bind(*args, **options)
+        asked.apply_defaults()
+        key = (load.__name__, *map(str, asked.arguments.values()))
         # One at a time: two who ask at once for the same model get the same one.
         with _lock:
             if key in _kept:

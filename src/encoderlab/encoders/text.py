@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from encoderlab.core.common_settings import QUANTISED
 from encoderlab.core.progress import note, warn
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.fine_tuning import FineTunable, evaluating, ordinary
@@ -41,7 +42,6 @@ from encoderlab.models.folder import read_record
 
 MAX_LENGTH = 128
 COUNTED_TOGETHER = 10_000
-QUANTISED = ("8bit", "4bit")
 SIDES = ("right", "left")
 # A text encoder whose sentence is one vector that its model projects, not a mean over tokens.
 PROJECTED = ("clip", "siglip", "siglip2")
@@ -134,6 +134,7 @@ class TextEncoder(FineTunable):
         model: gives `last_hidden_state`.
         tokenizer: one without a padding token is padded with its end-of-text token, masked.
         max_length: sentences are cut after that many tokens.
+        quantize: the format of the weights, "8bit" or "4bit"; None: that of `dtype`.
     """
 
     def __init__(
@@ -144,7 +145,9 @@ class TextEncoder(FineTunable):
         device: torch.device,
         dtype: torch.dtype,
         max_length: int = MAX_LENGTH,
+        quantize: str | None = None,
     ) -> None:
+        self.quantize = quantize
         self.model, self.tokenizer, self.checkpoint = model.eval(), tokenizer, checkpoint
         self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
         self.family = checkpoint.family
@@ -164,6 +167,12 @@ class TextEncoder(FineTunable):
     def where(self) -> tuple[str, str]:
         """Device and number format, as a run's record names them."""
         return str(self.device), str(self.dtype).removeprefix("torch.")
+
+    @property
+    def ran_in(self) -> str:
+        """What features are known by: the number format, and the quantisation of the weights, which
+        changes them: `bfloat16+8bit`."""
+        return self.where[1] + (f"+{self.quantize}" if self.quantize else "")
 
     @property
     def pooled_width(self) -> int:
@@ -359,11 +368,7 @@ def load_text(
     """
     from transformers import AutoTokenizer
 
-    where = choose_device(device)
-    if quantize is not None:
-        _require_quantised(quantize, where)
-    if device_map is not None:
-        _require("accelerate", f"device_map={device_map!r}", "accelerate")
+    where = check_placement(device, quantize, device_map)
     checkpoint = resolve(name, language=True, code=trust_remote_code)
     if checkpoint.family == TRAINING:
         raise UsageError(
@@ -373,6 +378,10 @@ def load_text(
         )
     config = read_config(checkpoint, trust_remote_code)
     kind = choose_dtype(dtype, where)
+    is_part = checkpoint.family in PROJECTED or _language_part(config) is not None
+    if is_part and (quantize or device_map):
+        note(f"{checkpoint.name}: device_map and quantize do not reach the part that is loaded")
+        quantize = device_map = None
     with quiet_loading(name):
         model = _load(checkpoint, config, kind, device_map, quantize, trust_remote_code)
         tokenizer = read_tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
@@ -388,7 +397,13 @@ def load_text(
         if checkpoint.family == "clip":
             _mend_end(model, tokenizer, checkpoint)
         encoder = ProjectedTextEncoder if checkpoint.family in PROJECTED else TextEncoder
-        return encoder(model, tokenizer, checkpoint, where, kind, max_length)
+        return encoder(model, tokenizer, checkpoint, where, kind, max_length, quantize)
+
+
+def _language_part(config: Any) -> Any:
+    """The configuration of the language model in one with eyes (Gemma 3, PaliGemma, InternVL)."""
+    has_eyes = getattr(config, "vision_config", None) is not None
+    return getattr(config, "text_config", None) if has_eyes else None
 
 
 def _load(
@@ -423,12 +438,9 @@ def _load(
             # CLIPModel takes the width of its space from the top level, whatever a part says.
             part.projection_dim = config.projection_dim
         return pretrained(alone, folder, dtype=dtype, config=part)
-    inner = getattr(config, "text_config", None)
-    if inner is not None and getattr(config, "vision_config", None) is not None:
-        # A model with eyes (Gemma 3, PaliGemma, InternVL): its language part alone, without loading
-        # the rest.
-        if quantize or device_map:
-            note(f"{checkpoint.name}: device_map and quantize do not reach the part that is loaded")
+    inner = _language_part(config)
+    if inner is not None:
+        # The language part alone, without loading the rest.
         part = built(lambda: AutoModel.from_config(inner, dtype=dtype), folder)
         names = ("model.language_model.", "language_model.model.", "language_model.")
         return load_part(part, folder, names)
@@ -525,20 +537,37 @@ def check_ids(rows: Sequence[Sequence[int]], model: Any, name: str) -> None:
         )
 
 
-def _require_quantised(quantize: str, device: torch.device) -> None:
-    if quantize not in QUANTISED:
-        raise UsageError("unknown quantisation", got=quantize, want=" or ".join(QUANTISED))
-    if device.type != "cuda":
-        raise MissingError(
-            "quantised weights need a GPU",
-            got=f"quantize={quantize!r} on the CPU",
-            want="a CUDA device, or no quantize",
-        )
-    _require("bitsandbytes", f"quantize={quantize!r}", "gpu")
-    _require("accelerate", f"quantize={quantize!r}", "gpu")
+def check_placement(
+    device: str | int | None, quantize: str | None, device_map: str | None
+) -> torch.device:
+    """The device that `device` names, once it is sure that weights can be placed as asked: before
+    a run computes anything else.
+
+    Args:
+        device, quantize, device_map: as `load_text` takes them.
+
+    Raises:
+        UsageError: an unknown quantisation.
+        MissingError: the GPU, accelerate or bitsandbytes is needed and not there.
+    """
+    where = choose_device(device)
+    if quantize is not None:
+        if quantize not in QUANTISED:
+            raise UsageError("unknown quantisation", got=quantize, want=" or ".join(QUANTISED))
+        if where.type != "cuda":
+            raise MissingError(
+                "quantised weights need a GPU",
+                got=f"quantize={quantize!r} on the CPU",
+                want="a CUDA device, or no quantize",
+            )
+        _require("bitsandbytes", f"quantize={quantize!r}")
+        _require("accelerate", f"quantize={quantize!r}")
+    if device_map is not None:
+        _require("accelerate", f"device_map={device_map!r}")
+    return where
 
 
-def _require(module: str, what: str, extra: str) -> None:
+def _require(module: str, what: str) -> None:
     import importlib.util
 
     if importlib.util.find_spec(module) is None:

@@ -119,7 +119,7 @@ class TextTask(_Travels):
     def keys(self) -> dict[str, TableKey]:
         """One shelf per vector."""
         described = {"max_length": self.encoder.max_length}
-        ran_in = self.encoder.where[1]
+        ran_in = self.encoder.ran_in
         # Version 0.1 stored the last one behind the final norm: that is another feature.
         raw = {**described, "layers": "before the final norm"}
         layers = [f"mean@{k}" for k in self.layers]

@@ -259,6 +259,9 @@ class TokenSimilarityAnalyzer:
         similarity_metric: "cosine" or "dot_product".
         layer: hidden state k instead of the last one, 0 to the number of blocks or negative.
         stage: "last", "normed" or "projected"; see STAGES.
+        dtype: the encoder's number format.
+        trust_remote_code: whether Python that comes with the checkpoint may run.
+        encoder: one that is loaded, in place of `model_type`.
 
     Raises:
         MissingError: nothing has that name, or the GPU is not there.
@@ -274,6 +277,7 @@ class TokenSimilarityAnalyzer:
         layer: int | None = None,
         stage: str = "last",
         dtype: str = "float32",
+        trust_remote_code: bool = False,
         encoder: VisionEncoder | None = None,
     ) -> None:
         if similarity_metric not in METRICS:
@@ -289,7 +293,10 @@ class TokenSimilarityAnalyzer:
                 want="one of both",
             )
         self.encoder = encoder or load_vision(
-            model_type, "auto" if device is None else device, dtype
+            model_type,
+            "auto" if device is None else device,
+            dtype,
+            trust_remote_code=trust_remote_code,
         )
         self.metric, self.stage = similarity_metric, stage
         top = self.encoder.n_layers

@@ -10,7 +10,7 @@ from encoderlab.core.common_settings import (
     DEVICE_HELP,
     MODEL_HELP,
     WHERE,
-    Common,
+    Loads,
 )
 from encoderlab.core.settings import group, output_folder, setting
 
@@ -80,7 +80,7 @@ class Output:
 
 
 @dataclass
-class Tokens(Common):
+class Tokens(Loads):
     """Similarity of every patch token to its neighbours and to CLS."""
 
     model: Model = group(Model)

@@ -145,6 +145,7 @@ def run(
     image: Image | str | None = Image(),  # noqa: B008
     device: Any = None,
     dtype: str = "float32",
+    trust_remote_code: bool = False,
     similarity: Similarity = Similarity(),  # noqa: B008
     visualization: Visualization = Visualization(),  # noqa: B008
     output: Output | None = None,
@@ -176,7 +177,13 @@ def run(
     visualizer = SimilarityVisualizer(visualization.figsize, visualization.cmap)
     files, not_images = image_files(path)
     analyzer = TokenSimilarityAnalyzer(
-        name, device, similarity.metric, layer=similarity.layer, stage=similarity.stage, dtype=dtype
+        name,
+        device,
+        similarity.metric,
+        layer=similarity.layer,
+        stage=similarity.stage,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
     )
     results, unreadable = _analysed(analyzer, files)
     skipped = (*skipped_images(not_images), *unreadable)
@@ -258,6 +265,7 @@ def _patch_text(
     import torch.nn.functional as F
 
     from encoderlab.encoders.dual import load_dual
+    from encoderlab.encoders.load_spec import options_of
     from encoderlab.encoders.patch_text import WAYS, patches_for_text
 
     encoder = analyzer.encoder
@@ -266,7 +274,9 @@ def _patch_text(
     for way in WAYS:
         patches = patches_for_text(encoder, [_picture(first)], way)[0].cpu()
         if said is None:
-            dual = load_dual(encoder.name, *encoder.where, allow_untrained=True)
+            dual = load_dual(
+                encoder.name, *encoder.where, allow_untrained=True, **options_of(encoder).vision
+            )
             said = torch.from_numpy(dual.embed_texts([text])[0])
         found[way] = (F.normalize(patches, dim=-1) @ said).reshape(encoder.grid).numpy()
     return found

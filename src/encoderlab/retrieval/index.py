@@ -118,6 +118,7 @@ def run(
     batch_size: int = 64,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
     backend: str = "torch",
     seed: int = 0,
 ) -> IndexResult:
@@ -149,7 +150,14 @@ def run(
     samples = Samples() if remove else _samples(source, img_root, name, db)
     where = ("", "")
     if samples:
-        encoder = load_dual(model, device, dtype, backend=backend, batch_size=batch_size)
+        encoder = load_dual(
+            model,
+            device,
+            dtype,
+            trust_remote_code=trust_remote_code,
+            backend=backend,
+            batch_size=batch_size,
+        )
         index = Index.create(db, encoder)
         where = str(encoder.device), encoder.ran_in
     else:

@@ -105,6 +105,7 @@ def run(
     model: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    trust_remote_code: bool = False,
     seed: int = 0,
 ) -> SearchResult:
     """The k images of the index at `db` that are nearest to a sentence or to an image.
@@ -135,7 +136,7 @@ def run(
     if not len(index):
         fingerprint = str(index.about["fingerprint"])
         return SearchResult(asked, db, index.model, fingerprint, "", "", (), k=k)
-    encoder = load_dual(model or index.model, device, dtype)
+    encoder = load_dual(model or index.model, device, dtype, trust_remote_code=trust_remote_code)
     index.use(encoder)
     with collect_warnings() as warned:
         found = index.find(query if query is not None else Path(str(image)), k, where, exact)

@@ -12,7 +12,7 @@ from encoderlab.core.common_settings import (
     DTYPE_HELP,
     MODEL_HELP,
     WHERE,
-    Common,
+    Loads,
 )
 from encoderlab.core.settings import output_folder, setting
 
@@ -20,7 +20,7 @@ DB_HELP = "folder of the index, or its address in object storage: s3://bucket/in
 
 
 @dataclass
-class Index(Common):
+class Index(Loads):
     """Embed a folder, CSV or JSONL of images and keep the index up to date with it."""
 
     source: str = setting("data/images", "folder, CSV or JSONL of images", positional=True)
@@ -49,7 +49,7 @@ class Index(Common):
 
 
 @dataclass
-class Search(Common):
+class Search(Loads):
     """Find the images for a sentence, or those that look like an image."""
 
     query: str | None = setting(None, "the sentence to search for", positional=True)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.core.settings import output_folder
 from encoderlab.core.tables import Block, Table, as_text
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def run(
     started = time.perf_counter()
     found = export(
         model,
-        out or Path("outputs/export"),
+        out or Path(output_folder("export")()),
         text=text,
         opset=opset,
         batch_sizes=batch_sizes,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoderlab.core.common_settings import COMMON, MODEL_HELP, Common
+from encoderlab.core.common_settings import COMMON, MODEL_HELP, Loads
 from encoderlab.core.settings import output_folder, setting
 
 
 @dataclass
-class Export(Common):
+class Export(Loads):
     """Write an encoder as ONNX files that run without torch, and check them against it."""
 
     model: str = setting("tiny-clip", MODEL_HELP, positional=True, names="encoders")
@@ -17,9 +17,6 @@ class Export(Common):
     opset: int = setting(20, "version of the ONNX operators", least=18)
     batch_sizes: list[int] = setting(
         [1, 3, 8], "batch sizes at which the files are checked against torch", least=1
-    )
-    trust_remote_code: bool = setting(
-        False, "run the Python that comes with a checkpoint (only from a source you trust)"
     )
     output_dir: str = setting(
         output_folder("export"), "folder in which each model gets a folder of its own", group=COMMON

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.core.settings import check_effect
+from encoderlab.core.settings import check_effect, output_folder
 from encoderlab.core.skipped import (
     SkippedImages,
     as_records,
@@ -126,7 +126,7 @@ def run(
             trust_remote_code=trust_remote_code, engine=engine, workers=workers,
         )
     )  # fmt: skip
-    store = FeatureStore(out or Path("outputs/features"))
+    store = FeatureStore(out or Path(output_folder("features")()))
     skipped: SkippedImages = ()
     done = ""
     about: set[str] | None = None  # the shelves to speak of; all where None

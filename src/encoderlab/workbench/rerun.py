@@ -11,6 +11,7 @@ from encoderlab.core import run_folder
 from encoderlab.core.commands import COMMANDS
 from encoderlab.core.runner import run_command
 from encoderlab.core.settings import from_dict, value_at, without_effect
+from encoderlab.encoders.load_spec import TRUST_HINT, TRUST_WANT
 from encoderlab.errors import UsageError, unknown
 
 # Keys whose values say how fast or where, not what.
@@ -59,15 +60,21 @@ class RerunResult:
         return "\n".join(lines)
 
 
-def run(*, out: Path | None = None, run_folder: str) -> RerunResult:
+def run(
+    *, out: Path | None = None, run_folder: str, trust_remote_code: bool = False
+) -> RerunResult:
     """Repeats the run that a folder keeps.
 
     Args:
         out: where the repeated run goes; `RUN_FOLDER-rerun` where None.
+        run_folder: holds the run's run.json.
+        trust_remote_code: whether Python that comes with a checkpoint may run again; a folder may
+            come from someone else, so its own record does not allow it.
 
     Raises:
         MissingError: no run in that folder.
-        UsageError: the folder is unnamed or broken, or `out` is the folder itself.
+        UsageError: the folder is unnamed or broken, `out` is the folder itself, or the run ran
+            Python of a checkpoint and `trust_remote_code` is False.
     """
     if not run_folder:
         raise UsageError(
@@ -92,6 +99,13 @@ def run(*, out: Path | None = None, run_folder: str) -> RerunResult:
     for ignored, _ in without_effect(settings):
         group, _, name = ignored.key.rpartition(".")
         setattr(value_at(settings, group) if group else settings, name, ignored.default)
+    if getattr(settings, "trust_remote_code", False) and not trust_remote_code:
+        raise UsageError(
+            "the run ran Python of its checkpoints, which is off unless asked for again",
+            got=str(first),
+            want=TRUST_WANT,
+            hint=TRUST_HINT,
+        )
     done = run_command(command, settings, before.command_line, folder=target)
     again = _read(target).result
     return RerunResult(

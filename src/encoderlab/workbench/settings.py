@@ -14,9 +14,11 @@ from encoderlab.core.common_settings import (
     ENGINES,
     IMAGES_HELP,
     MODEL_HELP,
+    TRUST_HELP,
     WHERE,
     WORKERS_HELP,
     Common,
+    Loads,
 )
 from encoderlab.core.settings import output_folder, setting
 
@@ -44,7 +46,7 @@ class Doctor(Common):
 
 
 @dataclass
-class Rerun(Common):
+class Rerun(Loads):
     """Repeat a run from its folder, and compare the results."""
 
     run_folder: str = setting(
@@ -112,12 +114,7 @@ class Features(Common):
     device: str = setting("auto", DEVICE_HELP, group=WHERE, needs=EXTRACT)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE, needs=EXTRACT)
     backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE, needs=EXTRACT)
-    trust_remote_code: bool = setting(
-        False,
-        "run the Python that comes with a checkpoint (only from a source you trust)",
-        group=WHERE,
-        needs=EXTRACT,
-    )
+    trust_remote_code: bool = setting(False, TRUST_HELP, group=WHERE, needs=EXTRACT)
     output_dir: str = setting(output_folder("features"), "folder of the store", group=COMMON)
 
 

@@ -1,0 +1,248 @@
+"""Every command that loads a model can load one with code of its own, and every command that loads
+an LLM can quantise and spread it; neither happens unless it was asked for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from tests.small_checkpoints import save_own_text, save_own_vision
+
+from encoderlab.core.commands import COMMANDS
+from encoderlab.core.settings import iter_settings
+from encoderlab.encoders import dual, text
+from encoderlab.encoders.load_spec import LoadOptions, options_of
+from encoderlab.encoders.vision import load_vision
+from encoderlab.errors import UsageError
+
+TRUST = "--trust-remote-code"
+# Why a command has no such setting. A new command has it, or is named here.
+LOADS_NO_CHECKPOINT = {
+    "train": "starts from random weights",
+    "draw": "draws pictures",
+    "ls": "lists names",
+    "doctor": "loads the bundled models only",
+    "figures": "draws stored results again",
+    "app": "visitors must not run code",
+}
+LOADS_NO_LLM = {"compress": "reads the LLM's configuration only", "app": "a server's choice"}
+ALIGNMENT = [
+    name
+    for name, row in COMMANDS.items()
+    if name not in LOADS_NO_LLM and any(one.names == "llms" for one in iter_settings(row.settings))
+]
+FEW = ("--n-samples", "2", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def own_vision(tmp_path_factory):
+    return str(save_own_vision(tmp_path_factory.mktemp("own_vision")))
+
+
+@pytest.fixture(scope="module")
+def own_llm(tmp_path_factory):
+    return str(save_own_text(tmp_path_factory.mktemp("own_llm")))
+
+
+@pytest.fixture
+def here(lab, tmp_path):
+    """A folder with thirty images, and a CSV of pairs."""
+    (tmp_path / "photos").mkdir()
+    lines = ["image_path,caption"]
+    for number in range(30):
+        Image.effect_noise((40, 40), 80).convert("RGB").save(tmp_path / f"photos/{number}.png")
+        lines.append(f"photos/{number}.png,picture {number}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    return lab
+
+
+def settings_of(command):
+    return {one.key: one for one in iter_settings(COMMANDS[command].settings)}
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in LOADS_NO_CHECKPOINT])
+def test_a_command_that_loads_a_model_has_the_setting_and_it_is_off(command):
+    assert settings_of(command)["trust_remote_code"].default is False
+    assert settings_of(command)["trust_remote_code"].flags == (TRUST,)
+
+
+def test_the_alignment_commands_are_those_that_load_an_llm():
+    assert len(ALIGNMENT) >= 9
+    for command in ALIGNMENT:
+        offered = settings_of(command)
+        assert offered["quantize"].choices == ("8bit", "4bit")
+        assert offered["quantize"].default is None and offered["device_map"].default is None
+
+
+# {} stands for the checkpoint.
+VISION_LINES = {
+    "tokens": "tokens --model {} --image photos/0.png --device cpu output.dpi=40 "
+    "visualization.figsize=[6,5] visualization.save_individual=false",
+    "compare": "compare --encoders {} --llms tiny-llama --n-samples 2 --epochs 2 --device cpu",
+    "multi-llm --controls": "multi-llm --encoders {} --llms tiny-llama --n-samples 2 --controls "
+    "--device cpu",
+    "layers": "layers --encoders {} --llms tiny-llama --n-samples 2 --device cpu",
+    "stream": "stream pairs.csv --encoders {} --llms tiny-llama --device cpu",
+    "attention": "attention --encoders {} --image photos/0.png --text w1 --device cpu",
+    "speed": "speed --encoders {} --batch-sizes 1 --device cpu",
+    "features": "features extract photos --encoders {} --device cpu",
+    "compress": "compress --model {} --layer -1 --grid 2 --epochs 1 --device cpu "
+    "data.n_samples=30 --batch-size 8",
+    "compress show": "compress show --model {} --layer -1 --grids 2 --image photos/0.png "
+    "--methods average smaller_image --device cpu",
+    "compress evaluate": "compress evaluate --model {} --layer -1 --grids 2 --n-samples 20 "
+    "--methods average smaller_image evaluation.parts=[loyalty] evaluation.n_fit=20 --device cpu",
+    "all": "all --encoders {} --llms tiny-llama --n-samples 2 --epochs 2 --batch-sizes 1 "
+    "--method pca --device cpu",
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(line, id=name, marks=[pytest.mark.slow] if name == "all" else [])
+        for name, line in VISION_LINES.items()
+    ],
+)
+def test_an_encoder_with_code_of_its_own_is_refused_and_works_when_trusted(line, here, own_vision):
+    words = [word.replace("{}", own_vision) for word in line.split()]
+    refused = here(*words)
+    assert refused.code == 2 and TRUST in refused.err, refused.err
+    trusted = here(*words, TRUST)
+    assert trusted.code == 0, trusted.err
+
+
+def test_an_llm_with_code_of_its_own_is_refused_and_works_when_trusted(here, own_llm):
+    words = ("coral", "--encoders", "tiny-clip", "--llms", own_llm, *FEW)
+    refused = here(*words)
+    assert refused.code == 2 and TRUST in refused.err, refused.err
+    trusted = here(*words, TRUST)
+    assert trusted.code == 0, trusted.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "classify --image-dir photos --classes cat,dog",
+        "evaluate --csv pairs.csv",
+        "index photos --db other",
+        "search cat",
+    ],
+)
+def test_commands_on_a_dual_encoder_hand_the_setting_on(line, here, monkeypatch):
+    assert here("index", "photos", "--device", "cpu").code == 0
+    asked = []
+
+    def load(name, *where, trust_remote_code, **more):
+        asked.append(trust_remote_code)
+        raise UsageError("loaded")
+
+    monkeypatch.setattr(dual, "load_dual", load)
+    here(*line.split())
+    here(*line.split(), TRUST)
+    assert asked == [False, True]  # an index of a trusted model does not trust it by itself
+
+
+def test_a_repeated_run_is_not_trusted_because_the_first_was(here, own_vision):
+    words = ("speed", "--encoders", own_vision, "--batch-sizes", "1", "--device", "cpu")
+    assert here(*words, TRUST).code == 0
+    refused = here("rerun", "outputs/speed")
+    assert refused.code == 2 and TRUST in refused.err
+    assert here("rerun", "outputs/speed", TRUST).code == 0
+
+
+@pytest.mark.parametrize("command", ALIGNMENT)
+def test_an_alignment_command_hands_all_three_to_load_text(command, here, monkeypatch):
+    asked = []
+
+    def load(name, *where, **options):
+        asked.append(options)
+        raise UsageError("loaded")
+
+    monkeypatch.setattr(text, "load_text", load)
+    monkeypatch.setattr(text, "check_placement", lambda *_: torch.device("cpu"))
+    data = ("pairs.csv",) if command == "stream" else ("--n-samples", "2")
+    words = (command, *data, "--encoders", "tiny-clip", "--llms", "tiny-llama", "--device", "cpu")
+    here(*words, "--quantize", "4bit", "--device-map", "auto", TRUST)
+    here(*words)
+    assert asked == [
+        {"trust_remote_code": True, "quantize": "4bit", "device_map": "auto"},
+        {"trust_remote_code": False, "quantize": None, "device_map": None},
+    ]
+
+
+def test_load_text_asks_transformers_for_quantised_weights(monkeypatch, text_folder):
+    asked = {}
+    plain = text.pretrained
+
+    def pretrained(kind, folder, *, quantization_config, device_map, **more):
+        asked.update(bits=quantization_config, device_map=device_map)
+        return plain(kind, folder, **more)
+
+    class Bits(dict):
+        def __init__(self, **given):
+            super().__init__(given)
+
+    monkeypatch.setattr("transformers.BitsAndBytesConfig", Bits)
+    monkeypatch.setattr(text, "pretrained", pretrained)
+    monkeypatch.setattr(text, "check_placement", lambda *_: torch.device("cpu"))
+    llm = text.load_text(text_folder("llama"), "cpu", "float32", quantize="4bit")
+    assert asked == {
+        "bits": {"load_in_8bit": False, "load_in_4bit": True},
+        "device_map": "auto",
+    }
+    assert options_of(llm) == LoadOptions(quantize="4bit")
+    # Other weights give other features: they must not be read back for those of the whole weights.
+    from encoderlab.feature_store.task import TextTask
+
+    whole = text.load_text.__wrapped__.__wrapped__  # not the replaced loading
+    monkeypatch.setattr(text, "pretrained", plain)
+    exact = whole(text_folder("llama"), "cpu", "float32")
+    names = {TextTask(one).keys["pooled"].name for one in (llm, exact)}
+    assert len(names) == 2 and llm.ran_in == "float32+4bit"
+
+
+def test_a_model_that_is_sent_elsewhere_keeps_its_options(own_vision):
+    from encoderlab.encoders.load_spec import load_spec_of
+
+    encoder = load_vision(own_vision, "cpu", "float32", trust_remote_code=True)
+    assert load_spec_of(encoder).given["trust_remote_code"] is True
+    assert options_of(encoder) == LoadOptions(trust_remote_code=True)
+
+
+ALIGN = ("compare", "--encoders", "tiny-clip", "--llms", "tiny-llama", *FEW)
+
+
+def test_an_unknown_quantisation_names_those_that_there_are(here):
+    said = here(*ALIGN, "--quantize", "3bit")
+    assert said.code == 2 and "8bit" in said.err and "4bit" in said.err
+    assert here(*ALIGN, "--device-map", "everywhere").code == 2
+
+
+def test_quantised_weights_on_a_cpu_are_refused_before_anything_is_computed(here):
+    said = here(*ALIGN, "--quantize", "8bit")
+    assert said.code == 3 and "GPU" in said.err
+    assert "extracting" not in said.err and "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("lacking", ["bitsandbytes", "accelerate"])
+def test_a_package_that_is_not_installed_is_named_with_its_extra(lacking, here, monkeypatch):
+    import importlib.util
+
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *more: None if name == lacking else there(name, *more) or True,
+    )
+    monkeypatch.setattr(text, "choose_device", lambda _: torch.device("cuda"))
+    said = here(*ALIGN, "--quantize", "8bit")
+    assert said.code == 3 and lacking in said.err and "encoderlab[gpu]" in said.err
+
+
+def test_an_index_keeps_no_permission(here, tmp_path):
+    assert here("index", "photos", "--device", "cpu", TRUST).code == 0
+    about = [json.loads(one.read_text()) for one in (tmp_path / "outputs/index").rglob("*.json")
+             if one.name != "run.json"]  # fmt: skip
+    assert about and not any("trust" in json.dumps(one) for one in about)
