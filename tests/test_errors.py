@@ -17,23 +17,6 @@ def test_a_sentence_of_four_parts():
     assert str(error) == "k is too small: got 0; expected at least 1. Leave -k out for 5"
 
 
-@pytest.mark.parametrize(
-    ("hint", "shown"),
-    [
-        ("check the path", "Check the path"),
-        ("encoderlab index photos", "encoderlab index photos"),
-        ("pip install x", "pip install x"),
-        ("trust_remote_code=True runs code", "trust_remote_code=True runs code"),
-        ("model.safetensors is cut", "model.safetensors is cut"),
-        ("--lr 1e-3 may help", "--lr 1e-3 may help"),
-        ("`a` or `b`", "`a` or `b`"),
-        ("경로를 확인하십시오", "경로를 확인하십시오"),
-    ],
-)
-def test_a_hint_begins_with_a_capital_letter_unless_it_is_code(hint, shown):
-    assert str(UsageError("wrong", hint=hint)) == f"wrong. {shown}"
-
-
 def test_an_unknown_name_offers_the_nearest():
     text = str(unknown("encoder", "siglp", ["clip", "siglip"], "encoderlab ls encoders"))
     assert "'siglp'" in text and "Did you mean 'siglip'?" in text

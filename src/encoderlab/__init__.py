@@ -113,6 +113,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from encoderlab import selftest as selftest
     from encoderlab.alignment.all import run as report
     from encoderlab.alignment.attention import run as attention
     from encoderlab.alignment.compare import run as compare
@@ -170,6 +171,8 @@ if not TYPE_CHECKING:
             now, since = _FORMERLY[name]
             say_once(Former(f"encoderlab.{name}", since), f"encoderlab.{now}")
             return __getattr__(now)
+        if name == "selftest":  # a module, as `python -m` needs it
+            return importlib.import_module("encoderlab.selftest")
         if name not in _WHERE:
             raise AttributeError(f"module 'encoderlab' has no attribute {name!r}")
         globals()[name] = value = _load(name)

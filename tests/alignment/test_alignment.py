@@ -319,31 +319,6 @@ def test_coral_says_what_it_does_not_look_at(zoo, tmp_path):
     assert [float(row[2]) for row in rows] == pytest.approx(ranks, abs=5e-4)
 
 
-def test_the_figures_of_coral_draw_the_numbers_of_the_result(zoo, tmp_path):
-    result = coral.analyse(zoo, tmp_path)
-    drawn = {one["file"]: np.load(tmp_path / one["file"].replace(".png", ".npz"))
-             for one in result.figures if one["file"] != "coral_dashboard.png"}  # fmt: skip
-    pairs = result.whole.cross_modal
-    for name in ("distance", "similarity", "spectral_divergence", "spectral_similarity"):
-        values = [getattr(one.coral, name) for one in pairs]
-        np.testing.assert_allclose(drawn["coral_comparison.png"][name], values)
-    np.testing.assert_allclose(drawn["cka_vs_coral.png"]["cka"], [one.cka.value for one in pairs])
-    covariances = drawn["covariance_heatmaps.png"]
-    for encoder in ("tiny-clip", "tiny-dinov2"):
-        vision, text, difference = (
-            covariances[f"{encoder}|tiny-llama|{side}"] for side in ("vision", "text", "difference")
-        )
-        np.testing.assert_allclose(difference, vision - text)
-        (pair,) = (one for one in pairs if (one.encoder, one.llm) == (encoder, "tiny-llama"))
-        k = pair.coral.width
-        if k <= len(difference):
-            assert np.square(difference).sum() / (4 * k**2) == pytest.approx(pair.coral.distance)
-    eas = drawn["eas_dashboard.png"]
-    np.testing.assert_allclose(eas["calibrated"], [one.calibrated for one in result.whole.eas])
-    weights = np.array([0.3, 0.3, 0.4])
-    np.testing.assert_allclose(eas["parts"] @ weights, eas["calibrated"], rtol=1e-6)
-
-
 def test_elas_of_an_untrained_encoder_is_lower_and_ranks_by_the_calibrated(zoo, tmp_path):
     result = elas.analyse(zoo, tmp_path, epochs=300)
     found = {row.encoder: row for row in result.rows}

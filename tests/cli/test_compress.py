@@ -70,7 +70,7 @@ def test_the_answer_names_the_bounds_and_what_to_do_next(trained, photos, lab):
     assert said.code == 0, said.err
     assert "extracting" not in said.err  # the tokens are read from the store
     for words in ("normalised error", "average pooling", "block-PCA", "two draws of real tokens",
-                  "1 images left out, the first: cat/broken.jpg", "compress evaluate"):  # fmt: skip
+                  "1 image left out, the first: cat/broken.jpg", "compress evaluate"):  # fmt: skip
         assert words in said.out, words
 
 

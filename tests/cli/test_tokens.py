@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from encoderlab.encoders.checkpoint import ZOO
@@ -182,49 +181,3 @@ def test_python_takes_a_plain_name_and_path(here, tmp_path):
     result = encoderlab.tokens(model="tiny-dinov2", image=str(tmp_path / "dog.jpg"))
     assert result.anchor == "CLS" and result.grid == (12, 12)
     json.dumps(result.to_json())
-
-
-@pytest.mark.parametrize(
-    ("words", "name"),
-    [
-        (["--model", "tiny-dinov2"], "tiny-dinov2"),
-        (["--model=clip_vit_large_patch14"], "openai/clip-vit-large-patch14"),
-        (["model=clip_vit_large_patch14"], "openai/clip-vit-large-patch14"),
-        (["model=owner/name@main"], "owner/name@main"),
-        (["model=my folder, 1"], "my folder, 1"),
-        (["model.name=tiny-siglip"], "tiny-siglip"),
-    ],
-)
-def test_a_model_is_named_by_flag_or_by_key(settings, words, name):
-    assert settings("tokens", *words)["model"] == {"name": name}
-
-
-def test_a_sweep_takes_models_with_and_without_a_file(lab):
-    said = lab("tokens", "-m", "model=clip,dinov2", "--show-config", "--json")
-    assert [json.loads(line)["settings"]["model"]["name"] for line in said.out.splitlines()] == [
-        "clip", "dinov2",
-    ]  # fmt: skip
-    said = lab("tokens", "-m", "model=clip,owner/name", "--show-config", "--json")
-    assert [json.loads(line)["settings"]["model"]["name"] for line in said.out.splitlines()] == [
-        "clip", "owner/name",
-    ]  # fmt: skip
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("tokens", "device=1"),
-        ("tokens", "--multirun", "device=0,1,2"),
-        ("compress", "hardware.cuda_device=1"),
-        ("compress", "--cuda-device", "0"),
-        ("compress", "--device", "cuda"),
-        ("compare", "--device", "cuda"),
-        ("speed", "--device", "1"),
-        ("attention", "--device", "cuda:0"),
-    ],
-)
-def test_a_gpu_that_is_not_there_is_refused_alike(lab, words):
-    said = lab(*words)
-    assert said.code == 3
-    assert said.err.count("the GPU that was asked for is not there") == 1

@@ -46,8 +46,8 @@ def test_images_that_cannot_be_read_are_left_out_and_listed(
     result = evaluate.run(csv=str(table), img_root=str(world), model=str(clip_folder))
     assert result.retrieval.images == 20
     assert result.skipped == (("images/chart/none.png", "there is no such file"),)
-    assert any("1 images could not be used" in warning for warning in result.warnings)
-    assert "1 images left out" in result.to_text()
+    assert any("1 image that could not be used" in warning for warning in result.warnings)
+    assert "1 image left out" in result.to_text()
 
 
 def test_captions_that_repeat_are_said(world: Path, clip_folder: Path, tmp_path: Path) -> None:

@@ -44,36 +44,6 @@ def test_other_widths_compare_sorted_spectra():
     assert found.width == 4
 
 
-@pytest.mark.parametrize("widths", [(6, 6), (6, 4)])
-def test_covariances_and_eigenvalues_are_those_that_the_distance_compares(widths):
-    x, y = cloud(50, widths[0], 0), cloud(50, widths[1], 1, 2.0)
-    found = coral(x, y)
-    np.testing.assert_allclose(found.source_covariance, np.cov(x.T), atol=1e-12)
-    np.testing.assert_allclose(found.target_covariance, np.cov(y.T), atol=1e-12)
-    for values, features in ((found.source_eigenvalues, x), (found.target_eigenvalues, y)):
-        np.testing.assert_allclose(values, np.linalg.eigvalsh(np.cov(features.T))[::-1], atol=1e-10)
-    left, right = found.compared
-    assert left.shape == right.shape == (min(widths),) * 2
-    distance = float((left - right).square().sum()) / (4 * min(widths) ** 2)
-    assert found.distance == pytest.approx(distance)
-    assert "clouds" not in found.to_json()
-
-
-def test_an_undefined_comparison_has_no_covariances():
-    with pytest.raises(UsageError, match="no covariances: got 'the features are the same"):
-        _ = coral(np.ones((5, 3)), cloud(5, 3, 0)).source_covariance
-
-
-def test_pairs_are_ranked_by_the_calibrated_eas():
-    rng = np.random.default_rng(0)
-    text = rng.standard_normal((40, 8))
-    noise, other = rng.standard_normal((2, 40, 8))
-    vision = {"noise": noise, "near": text + 0.1 * other, "same": np.ones((40, 8))}
-    found = CORALAnalyzer().full_analysis(vision, {"t": text})
-    assert [one.encoder for one in found.eas] == ["near", "noise", "same"]
-    assert [one.encoder for one in found.cross_modal] == ["near", "noise", "same"]
-
-
 def test_fewer_samples_than_dimensions_compare_what_there_is():
     assert coral(cloud(9, 30, 0), cloud(9, 20, 1)).width == 8
     assert len(spectrum(cloud(9, 30, 0))) == 8

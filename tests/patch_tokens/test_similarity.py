@@ -219,12 +219,6 @@ def test_a_rectangular_grid_has_maps_of_its_shape():
     assert result.cls_similarity.shape == result.norms.shape == (8, 12)
 
 
-def test_a_square_grid_prints_as_one_number(analyzer, picture):
-    result = analyzer.analyze(picture)
-    assert f"Grid size: {result.grid_size}x{result.grid_size}" == "Grid size: 12x12"
-    assert result.grid == (12, 12) and type(result.grid_size) is int
-
-
 @pytest.fixture(scope="module")
 def picture():
     from encoderlab.data.synthetic import generate

@@ -122,6 +122,7 @@ def test_a_finished_run_says_so_and_exports_in_the_new_folder(
     result = _run(tmp_path / "run", table, resume=str(first / "run"))
     said = capsys.readouterr().err
     assert "the run is finished" in said and "--epochs above 2" in said
+    assert "0/0" not in said
     kept = checkpoint.read(first / "run/checkpoints/best.ckpt")
     assert result.best_epoch == kept["best_epoch"]
     assert load_dual(result.model, "cpu", "float32").trained_steps == kept["step"]

@@ -89,7 +89,7 @@ class Stream(Encoders, LoadsLLM):
     data: str = setting("", "pairs of image and caption: " + IMAGES_HELP, positional=True)
     llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with", names="llms")
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: the CSV's", group=DATA
+        None, "folder the image paths start from; empty: the CSV's folder", group=DATA
     )
     engine: str = setting("local", ENGINE_HELP, choices=ENGINES, group=WHERE)
     workers: int = setting(0, WORKERS_HELP, least=0, group=WHERE, needs={"engine": ("ray",)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from encoderlab.core.progress import counted
 from encoderlab.core.tables import Json, Table, score_text
 from encoderlab.metrics.catalogue import METRICS
 
@@ -40,14 +41,14 @@ def notes(facts: Json) -> str:
     data = facts["data"]
     kinds = ", ".join(f"{count} {name}" for name, count in data["types"].items())
     of_types = "" if list(data["types"]) == [UNTYPED] else f" ({kinds})"
-    samples = f"{data['samples']:,} samples"
+    samples = counted(data["samples"], "sample")
     images = data.get("images", data["samples"])  # a record of version 0.1 has none
     if images < data["samples"]:
-        samples += f" of {images:,} images"
+        samples += f" of {counted(images, 'image')}"
     lines = [f"data: {samples}{of_types} from {data['source']}"]
     lines += [f"{'! ' if one['serious'] else '- '}{one['what']}" for one in facts["preflight"]]
     if facts["skipped"]:
         first = facts["skipped"][0]
         said = f"{first['id']}: {first['reason']}"
-        lines.append(f"! {len(facts['skipped'])} images left out, the first: {said}")
+        lines.append(f"! {counted(len(facts['skipped']), 'image')} left out, the first: {said}")
     return "\n".join(lines)

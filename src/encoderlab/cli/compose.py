@@ -41,6 +41,7 @@ from encoderlab.core.common_settings import TALK
 from encoderlab.core.distributed import current_rank, is_secondary_rank
 from encoderlab.core.project import (
     VARIABLE,
+    configured,
     is_project,
     load_config,
     read_yaml,
@@ -106,9 +107,7 @@ def run(command: Command, words: ParsedArgs, command_line: list[str]) -> int:
                 folder = stack.enter_context(tempfile.TemporaryDirectory())
             overrides.append(f"hydra.sweep.dir={quoted(folder)}")
         _hydra(command, job, [*flags, *overrides])
-    if looks_only or words.show_config:
-        return 0
-    return 0
+    return job.exit_code
 
 
 def _with_project(
@@ -123,7 +122,7 @@ def _with_project(
     file = _own_yaml(flags)
     content = read_yaml(file) if file is not None else {}
     if file is not None and is_project(content):
-        stack.enter_context(_variable(VARIABLE, str(file.absolute())))
+        stack.enter_context(configured(file.absolute()))
         project = load_config(file)
         content = dict(project.rest)
         flags = _without_config(flags)
@@ -182,18 +181,6 @@ def _without_config(flags: list[str]) -> list[str]:
         else:
             kept.append(flag)
     return kept
-
-
-@contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
 
 
 def _require_a_device(typed: list[str]) -> None:
@@ -384,6 +371,7 @@ class _Job:
     command_line: tuple[str, ...]
     typed: frozenset[str]
     failure: Exception | None = None  # of the one job of no sweep
+    exit_code: int = 0  # of its answer
 
     @property
     def command(self) -> Command:
@@ -434,6 +422,7 @@ class _Job:
             from encoderlab.core.runner import run_command
 
             done = run_command(self.command, settings, self.command_line, folder=folder)
+        self.exit_code = getattr(done.result, "exit_code", 0)
         if is_secondary_rank():
             return None
         if settings.json:

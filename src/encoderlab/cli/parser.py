@@ -305,7 +305,7 @@ class _Reader:
                 more = f"; if {word!r} is meant as it stands, write {place} {word!r}"
             raise unknown_setting(key, self.command, more)
         if not sign and self._names_no_file(key, value):
-            # `model=NAME` of any model, not only of those with a file in the group.
+            # `model=NAME` of any model, with or without a file in a group.
             key = f"{key}.name"
         setting = self.by_key.get(key)
         if setting and setting.item is str and not setting.many and not self.words.multirun:
@@ -313,11 +313,12 @@ class _Reader:
         self.words.overrides.append(f"{sign}{key}={value}")
 
     def _names_no_file(self, group: str, value: str) -> bool:
-        """Whether the value of a group that has a name of its own is none of the group's files."""
-        if group not in self.groups or f"{group}.name" not in self.by_key:
+        """Whether the value of a table that has a name of its own is none of its ready-made ones:
+        it is the name then."""
+        if f"{group}.name" not in self.by_key or value.startswith("{"):
             return False
         values = value.split(",") if self.words.multirun else [value]
-        return not all(one.strip() in self.groups[group] for one in values)
+        return not all(one.strip() in self.groups.get(group, ()) for one in values)
 
     def _place(self, word: str) -> None:
         """Puts a bare word where the next positional setting is."""

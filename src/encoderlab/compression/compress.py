@@ -24,7 +24,7 @@ from encoderlab.compression.settings import (
     Hardware,
 )
 from encoderlab.core.distributed import rank_info
-from encoderlab.core.progress import note
+from encoderlab.core.progress import counted, note
 from encoderlab.core.settings import check_effect, output_folder
 from encoderlab.core.skipped import (
     SkippedImages,
@@ -266,7 +266,7 @@ def train(
     val, also_skipped = on_all_ranks(fabric, tokens_of, encoder, val_samples, layer, data)
     check_same(fabric, "images", f"{len(tokens)} + {len(val)} of {encoder.fingerprint}")
     on_all_ranks(fabric, _check_enough, tokens, val)
-    note(f"validation: {len(val):,} images")
+    note(f"validation: {counted(len(val), 'image')}")
     doubtful = caveats(len(val), {}, "validation")
     for warning in doubtful:
         note(f"warning: {warning}")

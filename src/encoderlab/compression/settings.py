@@ -144,7 +144,7 @@ class CompressData:
     )
     img_root: str | None = setting(
         None,
-        "folder the image paths of a CSV start from; empty: the CSV's",
+        "folder the image paths of a CSV start from; empty: the CSV's folder",
         group=DATA,
         needs={"data.images": ()},
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.atomic_io import write_text_atomic
-from encoderlab.core.progress import collect_warnings
+from encoderlab.core.progress import collect_warnings, counted
 from encoderlab.core.skipped import (
     as_notes,
     as_records,
@@ -101,7 +101,7 @@ class ClassifyResult:
     def blocks(self) -> list[Block]:
         """The answer as paragraphs and tables, in reading order."""
         blocks: list[Block] = [
-            f"{self.model}: {len(self.predictions):,} images, {len(self.classes)} classes"
+            f"{self.model}: {counted(len(self.predictions), 'image')}, {len(self.classes)} classes"
         ]
         if self.accuracy is not None:
             blocks += self._accuracy(self.accuracy)
@@ -135,7 +135,7 @@ class ClassifyResult:
     def _accuracy(self, found: Classification) -> list[Block]:
         said = (
             f"accuracy {found.top1.as_percent()} over {found.top1.n:,} of "
-            f"{len(self.predictions):,} images (chance {100 / len(self.classes):.1f} %)"
+            f"{counted(len(self.predictions), 'image')} (chance {100 / len(self.classes):.1f} %)"
         )
         if found.top5.value is not None:
             said += f"\ntop-5 {found.top5.as_percent()}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.core.progress import collect_warnings
+from encoderlab.core.progress import collect_warnings, counted
 from encoderlab.core.skipped import (
     as_notes,
     as_records,
@@ -50,8 +50,8 @@ class EvaluateResult:
         """The answer as paragraphs and tables, in reading order."""
         found = self.retrieval
         about = (
-            f"{self.model} on {found.images:,} images, {found.captions:,} captions "
-            f"({found.distinct_captions:,} distinct)"
+            f"{self.model} on {counted(found.images, 'image')}, "
+            f"{counted(found.captions, 'caption')} ({found.distinct_captions:,} distinct)"
         )
         rows = []
         both = (found.image_to_text, found.text_to_image)

@@ -22,7 +22,9 @@ class Evaluate(Loads):
     """Measure image-text retrieval both ways: Recall@1/5/10, median rank, MRR, beside chance."""
 
     csv: str = setting("data/train.csv", "held-out pairs: CSV with image_path,caption")
-    img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
+    img_root: str | None = setting(
+        None, "folder the image paths start from; empty: the CSV's folder"
+    )
     model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
     batch_size: int = setting(64, "images at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)

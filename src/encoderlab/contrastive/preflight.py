@@ -12,6 +12,7 @@ import numpy as np
 
 from encoderlab.contrastive.dataset import ImageTextDataset, positives_of
 from encoderlab.contrastive.images import DecodedImages
+from encoderlab.core.progress import counted
 from encoderlab.core.score import caveats
 from encoderlab.encoders.text import CutTexts
 from encoderlab.errors import one_line
@@ -47,14 +48,14 @@ def findings(
         if checked.skipped:
             first, why = checked.skipped[0]
             found.append(
-                f"{len(checked.skipped)} {name} images cannot be read and are left out; "
+                f"left out: {counted(len(checked.skipped), f'{name} image')} that cannot be read; "
                 f"the first is {one_line(f'{first}: {why}')}"
             )
     found += caveats(len(val.samples), {}, "validation")
     leaked = _content(train) & _content(val)
     if leaked:
         found.append(
-            f"{len(leaked)} validation images are in the training data too: recall on "
+            f"the training data holds {counted(len(leaked), 'validation image')} too: recall on "
             "them says nothing about new images"
         )
     share = false_negative_share(pairs, batch_size)

@@ -17,7 +17,7 @@ from typing import Any
 
 from encoderlab.contrastive.train_settings import Train
 from encoderlab.core.distributed import current_rank
-from encoderlab.core.progress import note
+from encoderlab.core.progress import counted, note
 from encoderlab.core.score import uninformative
 from encoderlab.core.settings import check_effect, output_folder
 from encoderlab.core.skipped import as_records, as_warnings, skipped_images
@@ -252,7 +252,8 @@ def run(
         note(f"several right answers: {share:.1%} of the rows of a batch; all count as right")
     captions = sum(len(sample.texts) for sample in val.samples)
     held_out = "" if val_csv is not None else ", held out of the training data (no --val-csv)"
-    note(f"validation: {len(val.samples):,} images with {captions:,} captions{held_out}")
+    images = counted(len(val.samples), "image")
+    note(f"validation: {images} with {counted(captions, 'caption')}{held_out}")
     for warning in warnings:
         note(f"warning: {warning}")
     validate = on_all_ranks(

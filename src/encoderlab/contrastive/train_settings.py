@@ -32,7 +32,7 @@ class Train(Common):
         None, "validation pairs; empty: some of the images are held out", group=DATA
     )
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: the CSV's", group=DATA
+        None, "folder the image paths start from; empty: the CSV's folder", group=DATA
     )
     multi_positive: bool = setting(
         True, "captions of one image are all right answers for it", group=DATA

@@ -116,6 +116,19 @@ def watch_progress(see: Watcher) -> Iterator[None]:
         _watcher.reset(token)
 
 
+def counted(number: int, thing: str, several: str | None = None) -> str:
+    """A number of things in words.
+
+    Args:
+        thing: its name in the singular.
+        several: its name in the plural, where that is not `thing` and an s.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{number:,} {thing if number == 1 else several or thing + 's'}"
+
+
 @contextmanager
 def progress(what: str, total: int | None = None, unit: str = "item") -> Iterator[Bar]:
     """Shows the progress of a piece of work while the block runs.
@@ -130,7 +143,7 @@ def progress(what: str, total: int | None = None, unit: str = "item") -> Iterato
         bar = Bar(total, lambda bar: see(what, bar))
         see(what, bar)
         yield bar
-    elif _verbosity.silent:
+    elif _verbosity.silent or total == 0:
         yield Bar(total, lambda bar: None)
     elif sys.stderr.isatty():
         yield from _on_terminal(what, total, unit)

@@ -12,7 +12,8 @@ processes that it starts. Reads one YAML; knows nothing about any command.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,22 @@ class ProjectConfig:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     rest: Mapping[str, Any] = field(default_factory=dict)
 
+    def to_plain(self) -> dict[str, Any]:
+        """The YAML's parts without the settings of a command; empty where nothing is configured."""
+        where = {
+            name: dict(zip(DATASET, files, strict=True)) for name, files in self.datasets.items()
+        }
+        parts: dict[str, dict[str, Any]] = {
+            "data": {"root": self.data_root, "sample_dir": self.sample_dir, "datasets": where},
+            "models": {"vision_encoders": dict(self.vision_encoders), "llms": dict(self.llms)},
+            "defaults": dict(self.defaults),
+        }
+        named = {
+            part: {k: v for k, v in one.items() if v not in (None, {})}
+            for part, one in parts.items()
+        }
+        return {part: one for part, one in named.items() if one}
+
 
 def load_config(path: str | Path | None = None) -> ProjectConfig:
     """The project's configuration.
@@ -71,6 +88,21 @@ def load_config(path: str | Path | None = None) -> ProjectConfig:
         where = "" if path else f" (from {VARIABLE})"
         raise MissingError("no such configuration", got=f"{file}{where}", want="a YAML that exists")
     return _parsed(read_yaml(file), file)
+
+
+@contextmanager
+def configured(file: str | Path | None) -> Iterator[None]:
+    """For the time of the block `file` is the project's configuration, here and in processes that
+    start meanwhile; None: there is none."""
+    before = os.environ.pop(VARIABLE, None)
+    if file is not None:
+        os.environ[VARIABLE] = str(file)
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class RunRecord:
         started: when it began, UTC, ISO 8601.
         checkpoints: name -> fingerprint of each model that took part, where the result says so.
         files: figures, tables and pages that the run wrote, relative to its folder.
+        project: the project's data sets, names of models and defaults; None in older records.
     """
 
     command: str
@@ -66,6 +67,7 @@ class RunRecord:
     git_commit: str | None
     format: int = FORMAT
     files: tuple[str, ...] = ()
+    project: dict[str, Any] | None = None
 
 
 def record(
@@ -77,6 +79,7 @@ def record(
     *,
     seconds: float,
     started: datetime,
+    project: Mapping[str, Any] | None = None,
 ) -> RunRecord:
     """Everything about one finished run; the environment is looked up here."""
     plain_settings, plain_result = to_plain(dict(settings)), to_plain(dict(result))
@@ -100,6 +103,7 @@ def record(
         python=platform.python_version(),
         platform=platform.platform(),
         git_commit=git_commit(),
+        project=None if project is None else dict(project),
     )
 
 
@@ -192,7 +196,7 @@ def read(folder: str | Path) -> RunRecord:
         run = RunRecord(**{key: value for key, value in content.items() if key in names})
         for name, kind in (
             ("command", str), ("command_line", list), ("settings", dict), ("result", dict),
-            ("files", list | tuple),
+            ("files", list | tuple), ("project", dict | None),
         ):  # fmt: skip
             if not isinstance(getattr(run, name), kind):
                 raise ValueError(f"its {name} is {getattr(run, name)!r}")

@@ -21,6 +21,7 @@ from encoderlab.core.commands import Command, load
 from encoderlab.core.common_settings import TALK
 from encoderlab.core.distributed import is_secondary_rank
 from encoderlab.core.progress import collect_warnings
+from encoderlab.core.project import load_config
 from encoderlab.errors import UsageError
 
 # Actions of a command whose run does not take the folder of the command's own.
@@ -109,6 +110,7 @@ def _run(
     for name in ("seed", "output"):
         if name not in taken:
             parameters.pop(name, None)
+    project = load_config().to_plain()  # as it is now: the file may change meanwhile
     started, clock = datetime.now(UTC), time.perf_counter()
     with collect_warnings() as warned, record_writes() as written:
         result = experiment(out=out, **parameters)
@@ -120,7 +122,7 @@ def _run(
             values = _with_folder(values, folder)
         run = run_folder.record(
             command.name, command_line, values, result.to_json(), tuple(dict.fromkeys(warnings)),
-            seconds=seconds, started=started,
+            seconds=seconds, started=started, project=project,
         )  # fmt: skip
         if hasattr(result, "write_report"):
             result.write_report(out, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from encoderlab.core.progress import counted
 from encoderlab.errors import one_line
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def as_text_lines(images: SkippedImages) -> list[str]:
     if not images:
         return []
     first, *more = [one_line(f"{name}: {reason}") for name, reason in images[:SHOWN]]
-    lines = [f"{len(images):,} images left out, the first: {first}", *(f"  {one}" for one in more)]
+    lines = [f"{counted(len(images), 'image')} left out, the first: {first}"]
+    lines += (f"  {one}" for one in more)
     if len(images) > SHOWN:
         lines.append(f"  … and {len(images) - SHOWN:,} more in run.json")
     return lines
@@ -37,12 +39,12 @@ def as_text_lines(images: SkippedImages) -> list[str]:
 
 def as_notes(warnings: Sequence[str], images: SkippedImages) -> list[str]:
     """What the terminal shows of a result's warnings, the images that were left out last."""
-    counted = as_warnings(images)
-    return [f"! {one}" for one in warnings if one not in counted] + as_text_lines(images)
+    same = as_warnings(images)
+    return [f"! {one}" for one in warnings if one not in same] + as_text_lines(images)
 
 
 def as_warnings(images: SkippedImages) -> tuple[str, ...]:
     """The warning that a record keeps."""
     if not images:
         return ()
-    return (f"{len(images):,} images could not be used and are left out",)
+    return (f"left out: {counted(len(images), 'image')} that could not be used",)

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from encoderlab.core.progress import counted
 from encoderlab.errors import UsageError, did_you_mean, is_utf8
 
 LISTED = 5
@@ -86,13 +87,15 @@ def stray_sentences(strays: Mapping[str, int], names: Sequence[str]) -> list[str
     sentences = []
     for label, images in list(strays.items())[:LISTED]:
         near = did_you_mean(class_key(label), known)
-        subject = "1 image" if images == 1 else f"{images:,} images"
+        subject = counted(images, "image")
         verb = "is" if images == 1 else "are"
         question = "" if near is None else f": did you mean {names[known[near]]!r}?"
         sentences.append(f"{subject} of label {label!r} {verb} in none of the classes{question}")
     rest = list(strays.values())[LISTED:]
     if rest:
-        sentences.append(f"nor are {sum(rest):,} images of {len(rest):,} other labels")
+        sentences.append(
+            f"nor are {counted(sum(rest), 'image')} of {counted(len(rest), 'other label')}"
+        )
     return sentences
 
 

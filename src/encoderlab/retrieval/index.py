@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.core.progress import note
+from encoderlab.core.progress import counted, note
 from encoderlab.core.settings import check_effect
 from encoderlab.core.skipped import as_records, as_warnings, skipped_images
 from encoderlab.core.tables import Block, Table, as_text
@@ -65,13 +65,13 @@ class IndexResult:
     def blocks(self) -> list[Block]:
         """The answer as paragraphs and tables, in reading order."""
         blocks: list[Block] = [
-            f"{self.db}: {self.total:,} images ({self.model})\n"
+            f"{self.db}: {counted(self.total, 'image')} ({self.model})\n"
             f"{self.added:,} added, {self.updated:,} updated, {self.unchanged:,} unchanged, "
             f"{self.removed:,} removed, {len(self.skipped):,} skipped, {self.seconds:.1f} s"
         ]
         blocks += [
-            f"{count:,} images came from {source}, which is not there any more; to remove them: "
-            f"{_removal(source, self.db)}"
+            f"{counted(count, 'image')} came from {source}, which is not there any more; to remove "
+            f"them: {_removal(source, self.db)}"
             for source, count in self.missing_sources.items()
         ]
         if self.approximate is not None:
@@ -91,7 +91,7 @@ class IndexResult:
         ]
         if self.unindexed:
             lines.append(
-                f"{self.unindexed:,} images are new to it: a search compares with each of them too"
+                f"not in it yet: {counted(self.unindexed, 'image')}; a search compares all of them"
             )
         if self.total <= self.exact_up_to:
             lines.append(
@@ -206,8 +206,8 @@ def _samples(source: str, img_root: str | None, name: str, db: str) -> Samples:
             error.what,
             got=error.got,
             want=error.want,
-            hint=f"{error.hint + '. ' if error.hint else ''}{stored:,} images that came from it "
-            f"stay in the index; to remove them: {_removal(source, db)}",
+            hint=f"{error.hint + '. ' if error.hint else ''}{counted(stored, 'image')} that came "
+            f"from it stay in the index; to remove them: {_removal(source, db)}",
         ) from error
 
 

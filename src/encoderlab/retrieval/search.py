@@ -9,7 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.atomic_io import write_text_atomic
-from encoderlab.core.progress import collect_warnings
+from encoderlab.core.progress import collect_warnings, counted
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.errors import UsageError
 
@@ -148,7 +148,7 @@ def run(
         else ()
     )
     if html is not None:
-        about = f"{len(index):,} images in {db}, {encoder.name}; numbers are cosines"
+        about = f"{counted(len(index), 'image')} in {db}, {encoder.name}; numbers are cosines"
         write_text_atomic(Path(html), gallery("Search results", about, [(asked, hits)]))
     return SearchResult(
         asked, db, encoder.name, encoder.fingerprint, *encoder.where, hits, html,

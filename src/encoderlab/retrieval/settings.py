@@ -26,7 +26,9 @@ class Index(Loads):
     source: str = setting("data/images", "folder, CSV or JSONL of images", positional=True)
     db: str = setting(output_folder("index"), DB_HELP)
     model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
-    img_root: str | None = setting(None, "folder the image paths start from; empty: the CSV's")
+    img_root: str | None = setting(
+        None, "folder the image paths start from; empty: the CSV's folder"
+    )
     remove: bool = setting(
         False, "remove the images that came from SOURCE, which need not be there any more"
     )

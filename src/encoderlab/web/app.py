@@ -61,7 +61,7 @@ def run(
     """Serves the page, and returns when it is interrupted.
 
     Raises:
-        MissingError: Gradio or the index `db` is not there.
+        MissingError: Gradio, the index `db` or the GPU that was asked for is not there.
         UsageError: the port is taken, or `auth` is no user:password.
     """
     if find_spec("gradio") is None:
@@ -69,6 +69,9 @@ def run(
             "the web page needs Gradio, which is not installed",
             hint='install it: pip install "encoderlab[web]"',
         )
+    from encoderlab.encoders.hardware import choose_device
+
+    choose_device(device)
     login = _login(auth or os.environ.get(AUTH_VARIABLE))
     free = _free_port(host, port)
     home = out or Path("outputs/app")

@@ -1,6 +1,7 @@
 """Says what is installed, cached and missing, and tests the embedded models on two pictures.
 
-Looks and tells; changes nothing and downloads nothing.
+Looks and tells; changes nothing and downloads nothing. With `deep`, checks our own networks and
+losses as well.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ class Diagnosis:
     findings: tuple[Finding, ...]
 
     @property
+    def exit_code(self) -> int:
+        """1 where something is wrong, else 0."""
+        return int(any(one.state == WRONG for one in self.findings))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """One line for each thing that is wrong."""
         return tuple(f"{one.what}: {one.said}" for one in self.findings if one.state == WRONG)
@@ -86,16 +92,26 @@ class Diagnosis:
         return "\n".join([*lines, "", verdict])
 
 
-def run(*, out: Path | None = None, device: str = "auto", seed: int = 0) -> Diagnosis:
+def run(
+    *, out: Path | None = None, device: str = "auto", deep: bool = False, seed: int = 0
+) -> Diagnosis:
     """Looks at the installation, the machine, the models and the data.
 
     Args:
         out: not used; a diagnosis leaves no folder.
         device: where the self-test runs.
+        deep: also compare our own networks and losses with published sizes and closed forms.
         seed: seed of the self-test's pictures.
+
+    Raises:
+        MissingError: the GPU that was asked for is not there.
     """
+    from encoderlab.encoders.hardware import choose_device
+
+    choose_device(device)
     return Diagnosis(tuple([
-        *_installation(), *_machine(), *_models(), *_data(), *_self_test(device, seed)
+        *_installation(), *_machine(), *_models(), *_data(), *_self_test(device, seed),
+        *(_networks() if deep else []),
     ]))  # fmt: skip
 
 
@@ -257,6 +273,15 @@ def _self_test(device: str, seed: int) -> list[Finding]:
         seconds = time.perf_counter() - clock
         found.append(Finding(part, name, OK if good else WRONG, f"{said} ({seconds:.1f} s)"))
     return found
+
+
+def _networks() -> list[Finding]:
+    from encoderlab import selftest
+
+    part = "networks and losses"
+    return [
+        Finding(part, one.name, OK if one.ok else WRONG, one.comparison) for one in selftest.run()
+    ]
 
 
 def _prefers_its_own(

@@ -8,6 +8,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from encoderlab.core.progress import counted
+
 
 @dataclass(frozen=True)
 class DrawResult:
@@ -27,9 +29,9 @@ class DrawResult:
         pairs = self.pairs
         return "\n".join(
             (
-                f"{self.photos}: {of['photos']:,} pictures, a sub-folder per kind",
+                f"{self.photos}: {counted(of['photos'], 'picture')}, a sub-folder per kind",
                 f"{pairs}: train.csv ({of['train']:,}), val.csv ({of['val']:,}), "
-                f"test.csv ({of['test']:,} pictures)",
+                f"test.csv ({counted(of['test'], 'picture')})",
                 "",
                 "try:",
                 f"  encoderlab index {quote(self.photos)} && "

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.core.progress import counted
 from encoderlab.core.settings import check_effect, output_folder
 from encoderlab.core.skipped import (
     SkippedImages,
@@ -80,7 +81,7 @@ class FeaturesResult:
         if not self.shelves:
             lines = [f"the store {self.store} is empty"]
         if self.others:
-            more = _counted(self.others, "other shelf", "other shelves")
+            more = counted(self.others, "other shelf", "other shelves")
             lines.append(f"{more} in the store: encoderlab features ls")
         return "\n".join(
             [*lines, *([self.done] if self.done else []), *as_text_lines(self.left_out)]
@@ -146,7 +147,7 @@ def run(
         done = _delete(store.shelves(), target)
     elif action == "prune":
         damaged = sum(len(shelf.prune()) for shelf in store.shelves())
-        done = f"{_counted(damaged, 'damaged chunk')} removed" if damaged else "nothing was damaged"
+        done = f"{counted(damaged, 'damaged chunk')} removed" if damaged else "nothing was damaged"
     there = store.shelves()
     chosen = [shelf for shelf in there if about is None or shelf.key.name in about]
     shelves = tuple(shelf.state(verify=action == "verify") for shelf in chosen)
@@ -161,7 +162,7 @@ def run(
                 hint="remove them with encoderlab features prune; the next extraction computes "
                 "their samples again",
             )
-        chunks = _counted(sum(one.chunks for one in shelves), "chunk")
+        chunks = counted(sum(one.chunks for one in shelves), "chunk")
         done = f"{chunks} read, all as they were written"
     others = len(there) - len(chosen)
     return FeaturesResult(str(store.root), done, shelves, skipped, as_warnings(skipped), others)
@@ -207,7 +208,10 @@ def _extract(
             computed[name] += found.computed
             skipped.update(dict.fromkeys(skipped_images(found.skipped)))
             about.update(shelf.key.name for shelf in found.shelves.values())
-    said = [f"{name}: {kept[name]:,} samples, {computed[name]:,} computed now" for name in loaded]
+    said = [
+        f"{name}: {counted(kept[name], 'sample')}, {computed[name]:,} computed now"
+        for name in loaded
+    ]
     return "\n".join(said), tuple(skipped), about
 
 
@@ -223,11 +227,7 @@ def _delete(shelves: list[FeatureTable], target: str | None) -> str:
         )
     for shelf in chosen:
         shelf.delete()
-    return f"{_counted(len(chosen), 'shelf', 'shelves')} deleted"
-
-
-def _counted(number: int, thing: str, several: str | None = None) -> str:
-    return f"{number:,} {thing if number == 1 else several or thing + 's'}"
+    return f"{counted(len(chosen), 'shelf', 'shelves')} deleted"
 
 
 def _size(number: int) -> str:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import yaml
 
 from encoderlab.core import run_folder
 from encoderlab.core.commands import COMMANDS
+from encoderlab.core.project import configured
+from encoderlab.core.run_folder import RunRecord
 from encoderlab.core.runner import run_command
 from encoderlab.core.settings import from_dict, value_at, without_effect
 from encoderlab.encoders.load_spec import TRUST_HINT, TRUST_WANT
@@ -106,7 +112,8 @@ def run(
             want=TRUST_WANT,
             hint=TRUST_HINT,
         )
-    done = run_command(command, settings, before.command_line, folder=target)
+    with _project_of(before):
+        done = run_command(command, settings, before.command_line, folder=target)
     again = _read(target).result
     return RerunResult(
         command=command.name,
@@ -120,6 +127,19 @@ def run(
 
 
 _read = run_folder.read
+
+
+@contextmanager
+def _project_of(before: RunRecord) -> Iterator[None]:
+    """For the time of the block a name of a model or a data set is what it was in the first run."""
+    if before.project is None:  # a record that does not say
+        yield
+        return
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "project.yaml"
+        file.write_text(yaml.safe_dump(before.project, allow_unicode=True), encoding="utf-8")
+        with configured(file if before.project else None):
+            yield
 
 
 def _differences(first: Any, again: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

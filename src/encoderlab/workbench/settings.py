@@ -42,6 +42,9 @@ class Ls(Common):
 class Doctor(Common):
     """Say what is installed, cached and missing, and test the embedded models."""
 
+    deep: bool = setting(
+        False, "also check our own networks and losses against published sizes and closed forms"
+    )
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
 
 
@@ -98,7 +101,7 @@ class Features(Common):
         needs=EXTRACT,
     )
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: the CSV's", needs=EXTRACT
+        None, "folder the image paths start from; empty: the CSV's folder", needs=EXTRACT
     )
     engine: str = setting(
         "local", "extract: " + ENGINE_HELP, choices=ENGINES, group=WHERE, needs=EXTRACT

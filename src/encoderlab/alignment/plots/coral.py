@@ -262,7 +262,7 @@ def _against_cka(axes: Any, result: Json) -> None:
         _scatter(ax, points, [_number(one["coral"][key]) for one in pairs])
         ax.set_xlabel("debiased CKA")
         ax.set_ylabel(title)
-    axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    _legend(axes[1])
 
 
 def _eas_against_cka(ax: Any, result: Json) -> None:
@@ -272,7 +272,7 @@ def _eas_against_cka(ax: Any, result: Json) -> None:
     _scatter(ax, points, [_number(one["calibrated"]) for one in scores])
     ax.set_xlabel("debiased CKA")
     ax.set_ylabel("EAS, calibrated")
-    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    _legend(ax)
 
 
 def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: Sequence[float]) -> None:
@@ -295,6 +295,11 @@ def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: Sequence[flo
     low = min([-0.05, *(cka["ci_low"] for _, cka in points if cka.get("ci_low") is not None)])
     ax.set_xlim(max(-1.0, low) - 0.02, 1.03)
     ax.set_ylim(min([-0.03, *(y - 0.03 for y in heights if np.isfinite(y))]), 1.03)
+
+
+def _legend(ax: Any) -> None:
+    if ax.get_legend_handles_labels()[0]:  # none where every CKA is undefined
+        ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
 def _spectra(ax: Any, result: Json, arrays: Arrays) -> None:

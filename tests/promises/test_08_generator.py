@@ -1,4 +1,4 @@
-"""The data generator: it draws what it is given, or says why it cannot."""
+"""The data generator draws what it is given, in the promised order, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_page_without_paragraphs_has_text_of_its_own() -> None:
 
 
 def test_simple_images_take_a_size_of_their_own() -> None:
-    pictures = DataGenerator(size=64).generate_simple_images(2, size=48)
+    pictures = DataGenerator(size=64).generate_simple_images(2, 48)
     assert [picture.size for picture, _ in pictures] == [(48, 48)] * 2
 
 

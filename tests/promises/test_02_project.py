@@ -1,13 +1,15 @@
-"""A project's YAML behind `--config-name`: data sets, names of models, defaults."""
+"""`--config-name=my_config` takes a project's YAML: data sets, names of models, defaults."""
 
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from PIL import Image
 
 import encoderlab
+from encoderlab.alignment.plots import coral as plots
 from encoderlab.core.project import (
     configured_device,
     get_data_root,
@@ -15,6 +17,7 @@ from encoderlab.core.project import (
     get_output_dir,
     load_config,
 )
+from encoderlab.data.vlm_dataset import TypedSet, typed_sets
 from encoderlab.encoders.checkpoint import ZOO, resolve
 from encoderlab.errors import MissingError, UsageError
 
@@ -24,6 +27,16 @@ data: {root: data, sample_dir: sample_data,
 models: {vision_encoders: {eye: ZOO/tiny-clip}, llms: {voice: ZOO/tiny-llama}}
 defaults: {device: cpu, output_dir: results, n_samples: 2, seed: 42}
 """.replace("ZOO", str(ZOO))
+
+
+AS_PROMISED = """
+data:
+  root: null
+  sample_dir: sample_data
+  datasets: {chart: {label_file: label_v2/x.jsonl, image_dir: images/x}}
+models: {vision_encoders: {clip: openai/clip-vit-base-patch32}, llms: {qwen: Qwen/Qwen2.5-7B}}
+defaults: {device: auto, output_dir: outputs, n_samples: 30, seed: 42}
+"""
 
 
 @pytest.fixture
@@ -45,6 +58,23 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures take most of the time of a small run."""
+    monkeypatch.setattr(plots, "coral", lambda result, arrays: [])
+
+
+@pytest.mark.parametrize("command", ["compare", "coral", "elas", "layers", "tokens", "compress"])
+def test_the_form_as_it_was_promised(command, settings, tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/my_config.yaml").write_text(AS_PROMISED)
+    assert settings(command, "--config-name=my_config")["seed"] == 42
+    monkeypatch.setenv("ENCODERLAB_CONFIG", "configs/my_config.yaml")
+    assert typed_sets()["chart"] == TypedSet("label_v2/x.jsonl", "images/x")
+    assert get_data_root() is None and encoderlab.VLMDataset().is_built_in
+    assert get_model_id("clip", "vision") == "openai/clip-vit-base-patch32"
+
+
 def test_a_projects_defaults_stand_below_what_is_typed(project, settings):
     given = settings("coral", "--config-name=my_config")
     assert {k: given[k] for k in ("device", "n_samples", "seed", "output_dir")} == {
@@ -56,7 +86,7 @@ def test_a_projects_defaults_stand_below_what_is_typed(project, settings):
     assert settings("tokens", "--config-name=my_config")["model"]["name"] == "tiny-clip"
 
 
-def test_a_project_names_data_and_models(project, lab):
+def test_a_project_names_data_and_models(project, lab, undrawn):
     said = lab("coral", "--config-name=my_config", "--encoders", "eye", "--llms", "voice",
                "--n-samples", "6", "--json")  # fmt: skip
     assert said.code == 0, said.err
@@ -136,3 +166,28 @@ def test_python_reads_the_same_file(project, monkeypatch):
         load_config("none.yaml")
     with pytest.raises(UsageError, match="vision or llm"):
         get_model_id("clip", "eyes")
+
+
+CORAL = ("coral", "--encoders", "eye", "--llms", "voice", "--n-samples", "6", "--json")
+
+
+def test_a_repeated_run_takes_the_models_and_the_data_of_the_first(project, lab, undrawn):
+    assert lab(*CORAL, "--config-name=my_config").code == 0
+    (project / "configs/my_config.yaml").unlink()
+    said = lab("rerun", "results/coral", "--json")
+    assert said.code == 0 and said.json["same"] is True, said.err
+    assert said.json["result"]["data"]["source"] == "data"
+    assert "ENCODERLAB_CONFIG" not in os.environ
+
+
+def test_a_run_without_a_project_is_repeated_without_one(project, lab, monkeypatch, undrawn):
+    words = ("coral", "--encoders", "tiny-clip", "--llms", "tiny-llama", "--n-samples", "3")
+    assert lab(*words, "--output-dir", "first").code == 0
+    monkeypatch.setenv("ENCODERLAB_CONFIG", "configs/my_config.yaml")
+    said = lab("rerun", "first", "--json")
+    assert said.code == 0 and said.json["same"] is True, said.err
+    record = json.loads((project / "first/run.json").read_text())
+    assert record.pop("project") == {}
+    (project / "first/run.json").write_text(json.dumps(record))  # as version 0.1 kept it
+    said = lab("rerun", "first", "--json")
+    assert said.code == 0 and said.json["result"]["data"]["source"] == "data", said.err

@@ -1,7 +1,8 @@
-"""Several encoders by name."""
+"""Managers take the name first, one image or several, and give vectors of length one."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,24 @@ from encoderlab.encoders.manager import LLMManager, VisionEncoderManager
 from encoderlab.errors import UsageError
 
 FP32 = {"device": "cpu", "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        (VisionEncoderManager.extract_embeddings, ["name", "images"]),
+        (VisionEncoderManager.extract_with_attention, ["name", "images", "layers"]),
+        (VisionEncoderManager.extract_multi_encoder, ["names", "images"]),
+        (VisionEncoderManager.load, ["name", "with_attention"]),
+        (LLMManager.extract_text_embeddings, ["name", "texts"]),
+        (LLMManager.load, ["name"]),
+    ],
+)
+def test_what_is_given_by_place_comes_in_this_order(method, given):
+    _, *taken = inspect.signature(method).parameters.values()
+    assert [one.name for one in taken if one.kind is one.POSITIONAL_OR_KEYWORD] == given
+    assert all(one.default is True for one in taken if one.name == "normalize")
+    assert all(one.default is False for one in taken if one.name == "with_attention")
 
 
 def test_the_same_images_by_several_encoders(vision_folder, pictures, tmp_path):
