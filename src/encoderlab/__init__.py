@@ -60,8 +60,6 @@ _WHERE = {
     "train": "encoderlab.contrastive.train:run",
 }
 
-# What has another name now: old name -> (the new one, the version since which it has it).
-_FORMERLY: dict[str, tuple[str, str]] = {}
 
 __all__ = [
     "CKA",
@@ -165,12 +163,6 @@ if TYPE_CHECKING:
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        if name in _FORMERLY:
-            from encoderlab.deprecation import Former, say_once
-
-            now, since = _FORMERLY[name]
-            say_once(Former(f"encoderlab.{name}", since), f"encoderlab.{now}")
-            return __getattr__(now)
         if name == "selftest":  # a module, as `python -m` needs it
             return importlib.import_module("encoderlab.selftest")
         if name not in _WHERE:

@@ -16,11 +16,6 @@ from encoderlab.encoders.vision import load_vision
 TEXTS = ["a large red circle", "파란 별"]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def _run(file: Path, **inputs) -> dict[str, np.ndarray]:
     import onnxruntime
 
@@ -143,29 +138,44 @@ def test_backends_are_offered_where_images_are_embedded_in_bulk(command, lab, se
     assert settings(command)["backend"] == "torch"
     words = ["extract"] if command == "features" else []
     assert settings(command, *words, "--backend", "auto")["backend"] == "auto"
-    said = lab(command, "--backend", "openvin")
-    assert said.code == 2 and "openvino" in said.err
+    for gone in ("openvino", "onnxruntime"):
+        said = lab(command, f"backend={gone}")
+        assert said.code == 2, said.err
+        assert gone in said.err and "torch, compile, auto" in said.err
 
 
+@pytest.mark.slow
 def test_features_are_extracted_by_the_backend_that_was_asked_for(lab, clip_folder, world):
     words = (
         "features", "extract", str(world / "images"), "--encoders", str(clip_folder),
         "--device", "cpu", "--dtype", "float32",
     )  # fmt: skip
     assert "20 computed now" in lab(*words).out
-    said = lab(*words, "--backend", "openvino")
+    said = lab(*words, "--backend", "compile")
     assert said.code == 0, said.err
-    assert "20 computed now" in said.out and "float32+openvino" in said.out
-    assert "backend: openvino is ready" in said.err
-    assert "0 computed now" in lab(*words, "--backend", "openvino").out
+    assert "20 computed now" in said.out and "float32+compile" in said.out
+    assert "backend: compile is ready" in said.err
+    assert "0 computed now" in lab(*words, "--backend", "compile").out
 
 
+@pytest.mark.slow
 def test_evaluation_records_the_backend_and_finds_the_same(lab, world):
     # A trained model: random weights give near-ties that the last digits of a backend turn around.
     words = (
         "evaluate", "--csv", str(world / "captions.csv"), "--model", "tiny-clip", "--json",
         "--device", "cpu", "--dtype", "float32",
     )  # fmt: skip
-    plain, other = lab(*words).json, lab(*words, "--backend", "onnxruntime").json
-    assert (plain["dtype"], other["dtype"]) == ("float32", "float32+onnxruntime")
+    plain, other = lab(*words).json, lab(*words, "--backend", "compile").json
+    assert (plain["dtype"], other["dtype"]) == ("float32", "float32+compile")
     assert {**plain, "dtype": None} == {**other, "dtype": None}
+
+
+def test_a_missing_package_is_named_with_its_extra(lab, vision_folder, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: (n != "onnxscript" and find(n)) or None
+    )
+    said = lab("export", str(vision_folder("vit")))
+    assert said.code == 3 and "no onnxscript" in said.err and "encoderlab[onnx]" in said.err

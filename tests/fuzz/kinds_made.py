@@ -485,33 +485,14 @@ def run_folder(case: Case) -> Trial:
 
 @kind("kept", 1)
 def kept(case: Case) -> Trial:
-    """An evaluation that was kept, and what is remembered of backends in the cache folder."""
+    """An evaluation that was kept."""
     from encoderlab.compression import stored_evaluation
-    from encoderlab.encoders.backends import remembered
-    from encoderlab.encoders.backends.parity import ParityReport
 
     rng = case.rng
-    if rng.random() < 0.7:
-        content = json.loads(stored_evaluation.SHIPPED.read_text())
-        content["result"]["rows"] = content["result"]["rows"][:3]
-        path = case.put("run.json", spoil_json(rng, json.dumps(content)))
-        return Trial(act=lambda: stored_evaluation.read(path))
-    cache = case.folder / "cache"
-    asked = {"fingerprint": "x"}
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(cache)
-    try:
-        file = remembered._file(asked)
-    finally:
-        os.environ.pop("XDG_CACHE_HOME") if before is None else os.environ.update(
-            XDG_CACHE_HOME=before
-        )
-    report = {name: rng.choice((None, 1.0, "x", [])) for name in ParityReport.__dataclass_fields__}
-    data, said = spoil_json(rng, json.dumps({"key": asked, "report": report}))
-    file.parent.mkdir(parents=True)
-    file.write_bytes(data)
-    case.said.append(said)
-    return Trial(act=lambda: remembered.find(asked), environment={"XDG_CACHE_HOME": str(cache)})
+    content = json.loads(stored_evaluation.SHIPPED.read_text())
+    content["result"]["rows"] = content["result"]["rows"][:3]
+    path = case.put("run.json", spoil_json(rng, json.dumps(content)))
+    return Trial(act=lambda: stored_evaluation.read(path))
 
 
 @kind("aliases", 1)

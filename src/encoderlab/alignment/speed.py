@@ -13,7 +13,7 @@ from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from encoderlab.encoders.backends.parity import ParityReport
+    from encoderlab.encoders.compile import BackendTrial
     from encoderlab.encoders.vision import VisionEncoder
 
 WARM_UPS, TIMED = 3, 10
@@ -61,7 +61,7 @@ class SpeedResult:
     peak_tflops: float
     fingerprints: dict[str, str]
     figures: tuple[dict[str, str], ...] = ()
-    parity: tuple[ParityReport, ...] = ()
+    backend_trials: tuple[BackendTrial, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class SpeedResult:
             "peak_tflops": self.peak_tflops,
             "fingerprints": self.fingerprints,
             "figures": list(self.figures),
-            "parity": [one.to_json() for one in self.parity],
+            "backend_trials": [trial.to_json() for trial in self.backend_trials],
         }
 
     def blocks(self) -> list[Block]:
@@ -103,7 +103,11 @@ class SpeedResult:
             f"{self.device}, {self.dtype}; matrix peak measured now: {self.peak_tflops:.2f} "
             f"TFLOP/s; {WARM_UPS} passes to warm up, {TIMED} timed"
         )
-        return [Table(columns, tuple(rows)), about, *map(_parity_table, self.parity)]
+        return [
+            Table(columns, tuple(rows)),
+            about,
+            *(trial.sentence() for trial in self.backend_trials),
+        ]
 
     def to_text(self) -> str:
         """What the terminal shows."""
@@ -134,7 +138,7 @@ def run(
 
     from encoderlab.alignment.plots import speed as plots
     from encoderlab.core.progress import progress
-    from encoderlab.encoders.backends.contract import AUTO, TORCH
+    from encoderlab.encoders.compile import AUTO, TORCH
     from encoderlab.encoders.hardware import matrix_peak
     from encoderlab.encoders.loading import prepare_for_inference
     from encoderlab.encoders.model_cache import without_cache
@@ -150,27 +154,27 @@ def run(
     rows: list[Timed] = []
     prints, where = {}, ("cpu", "float32")
     peaks: dict[torch.dtype, float] = {}
-    reports: list[ParityReport] = []
+    trials: list[BackendTrial] = []
     encoder: VisionEncoder | None
     for name in encoders if backend == AUTO else ():
         # Chosen once, at the largest batch.
-        report = load_vision(
+        trial = load_vision(
             name,
             device,
             dtype,
             trust_remote_code=trust_remote_code,
             backend=AUTO,
             batch_size=max(sizes),
-        ).report
-        assert report is not None
-        reports.append(report)
-    chosen = {one.encoder: one.chosen for one in reports}
+        ).trial
+        assert trial is not None
+        trials.append(trial)
+    chosen = {trial.encoder: trial.chosen for trial in trials}
     with progress("timing encoders", total=len(encoders) * len(sizes), unit="batch size") as bar:
         for name in encoders:
             used = chosen.get(name, backend)
             for size in sizes:
                 if size == sizes[0] or used != TORCH:
-                    # A backend is made ready for one size of batch.
+                    # A forward is compiled for one size of batch.
                     encoder = None
                     started = time.perf_counter()
                     with without_cache():
@@ -193,7 +197,7 @@ def run(
             del encoder
             gc.collect()
     peak = max(peaks.values(), default=0.0)
-    result = SpeedResult(tuple(rows), *where, peak / 1e12, prints, parity=tuple(reports))
+    result = SpeedResult(tuple(rows), *where, peak / 1e12, prints, backend_trials=tuple(trials))
     if out is not None and any(row.undefined is None for row in rows):
         result = replace(result, figures=save(plots.speed(result.to_json()), out, svg=svg))
     return result
@@ -205,7 +209,7 @@ def operations(encoder: VisionEncoder) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     ready = encoder.preprocess.standardise(_pixels(encoder, 1).to(encoder.device))
-    # Fused attention kernels are not all counted; the plain one is. Nor are those of a backend.
+    # Fused attention kernels are not all counted, nor is a compiled forward; plain attention is.
     with (
         torch.inference_mode(),
         encoder.eager_attention(),
@@ -249,22 +253,13 @@ def _time(
         "mean": float(ms.mean()), "sd": float(ms.std(ddof=1)),
         "p50": float(np.percentile(ms, 50)), "p95": float(np.percentile(ms, 95)),
     }  # fmt: skip
-    # What a backend holds beside torch's weights nobody tells us.
+    # What a compiled forward holds beside torch's weights is not known.
     unknown = memory.bytes is None or encoder.backend is not None
     needed = None if unknown else (weights + (memory.bytes or 0)) / 1e6
     return Timed(
         encoder.name, size, latency, size / median, needed, common[0],
         size * work / median / peak, *common[1:], ran_in=encoder.ran_in,
     )  # fmt: skip
-
-
-def _parity_table(report: ParityReport) -> Table:
-    from encoderlab.encoders.backends.parity import COLUMNS
-
-    title = (
-        f"{report.encoder} on {report.device}, batches of {report.batch}: chosen {report.chosen}"
-    )
-    return Table(COLUMNS, tuple(row.cells() for row in report.rows), title)
 
 
 def _pixels(encoder: VisionEncoder, size: int) -> Any:

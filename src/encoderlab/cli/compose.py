@@ -52,9 +52,7 @@ from encoderlab.core.settings import (
     iter_settings,
     output_folder,
     value_at,
-    with_new_names,
 )
-from encoderlab.deprecation import say_once
 from encoderlab.errors import EncoderLabError, UsageError, unknown
 
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
@@ -70,9 +68,6 @@ def run(command: Command, words: ParsedArgs, command_line: list[str]) -> int:
     sweep = Sweep() if words.multirun else None
     typed = frozenset(word.lstrip("+").partition("=")[0] for word in words.overrides)
     job = _Job(command.name, words.show_config, sweep, tuple(command_line), typed)
-    if not words.is_set("quiet"):
-        for former, before, now in words.old_names:
-            say_once(former, now, progress.note, before=before)
     with ExitStack() as stack:
         flags = list(words.hydra_flags)
         looks_only = any(flag in flags for flag in ("--cfg", "-c", "--info", "-i"))
@@ -460,7 +455,6 @@ def _typed(command: Command, cfg: Any, typed: Collection[str]) -> Any:
     from omegaconf import OmegaConf
 
     schema = OmegaConf.structured(command.settings)
-    cfg = _with_new_names(command, cfg)
     _check_keys(cfg, schema, command)
     merged = OmegaConf.merge(schema, cfg)
     settings = OmegaConf.to_object(merged)
@@ -470,16 +464,6 @@ def _typed(command: Command, cfg: Any, typed: Collection[str]) -> Any:
             _check(setting, one, command)
     check_effect(settings, typed)
     return settings
-
-
-def _with_new_names(command: Command, cfg: Any) -> Any:
-    """A YAML of the user's own, which does not build on ours, may name a setting as it was."""
-    from omegaconf import OmegaConf
-
-    if not any(one.formerly for one in iter_settings(command.settings)):
-        return cfg
-    plain: Any = OmegaConf.to_container(cfg, resolve=False)
-    return OmegaConf.create(with_new_names(command.settings, plain, progress.note))
 
 
 def _check_keys(cfg: Any, schema: Any, command: Command, prefix: str = "") -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 from encoderlab.core.commands import Command
 from encoderlab.core.settings import Setting, iter_settings
-from encoderlab.deprecation import Former
 from encoderlab.errors import UsageError, as_sentence, did_you_mean
 
 # Hydra's own flags, with whether a value follows.
@@ -53,7 +52,6 @@ class ParsedArgs:
         multirun: whether a sweep was asked for.
         show_config: whether only the configuration is to be shown.
         help: whether only the help is to be shown.
-        old_names: what has another name now: (the old one, as typed, what it is called now).
     """
 
     overrides: list[str] = field(default_factory=list)
@@ -61,7 +59,6 @@ class ParsedArgs:
     multirun: bool = False
     show_config: bool = False
     help: bool = False
-    old_names: list[tuple[Former, str, str]] = field(default_factory=list)
 
     def is_set(self, key: str) -> bool:
         """Whether the switch `key` is on, as far as the words alone tell."""
@@ -138,17 +135,9 @@ def groups(command: Command) -> dict[str, list[str]]:
     }
 
 
-def former_flag(former: Former) -> str:
-    """The flag of a setting's old name."""
-    return "--" + former.name.rpartition(".")[2].replace("_", "-")
-
-
 def unknown_setting(key: str, command: Command, more: str = "") -> UsageError:
     """The error for a key that the command's settings do not have."""
-    renamed = {
-        one.formerly.name: one.key for one in iter_settings(command.settings) if one.formerly
-    }
-    near = renamed.get(key) or did_you_mean(key, sorted(all_keys(command)))
+    near = did_you_mean(key, sorted(all_keys(command)))
     see = f"see all settings: encoderlab {command.name} --help{more}"
     return UsageError(
         f"unknown setting for `encoderlab {command.name}`",
@@ -164,12 +153,6 @@ class _Reader:
         self.by_flag = {flag: one for one in settings for flag in one.flags}
         self.by_key = {one.key: one for one in settings}
         self.renamed = {other: one.key for one in settings for other in one.also}
-        self.former_keys = {one.formerly.name: one for one in settings if one.formerly}
-        self.former_flags = {
-            former_flag(one.formerly): one
-            for one in self.former_keys.values()
-            if one.formerly and one.flags
-        }
         self.open_places = [one for one in settings if one.positional]
         self.keys = all_keys(command)
         self.groups = groups(command)
@@ -181,7 +164,6 @@ class _Reader:
         rest = _Rewindable(typed)
         for word in rest:
             name, equals, inline = word.partition("=")
-            name = self._new_flag(name)
             if word == "--":
                 for literal in rest:
                     self._place(literal)
@@ -204,24 +186,6 @@ class _Reader:
             else:
                 self._place(word)
         return self.words
-
-    def _new_flag(self, flag: str) -> str:
-        """The flag that is meant: a setting may have had another name, and so may its `--no-`."""
-        for start in ("--", "--no-"):
-            one = self.former_flags.get("--" + flag.removeprefix(start))
-            if one is not None and one.formerly and flag.startswith(start):
-                now = start + one.flags[0].removeprefix("--")
-                self.words.old_names.append((one.formerly, flag, now))
-                return now
-        return flag
-
-    def _new_key(self, key: str) -> str:
-        if key not in self.former_keys:
-            return key
-        one = self.former_keys[key]
-        assert one.formerly
-        self.words.old_names.append((one.formerly, key, one.key))
-        return one.key
 
     def _is_switch(self, flag: str) -> bool:
         return flag in self.by_flag and self.by_flag[flag].item is bool
@@ -279,12 +243,7 @@ class _Reader:
 
     def _is_flag(self, word: str) -> bool:
         name = word.partition("=")[0]
-        known = (
-            name in self.by_flag
-            or name in self.former_flags
-            or name in HYDRA_FLAGS
-            or name in OUR_FLAGS
-        )
+        known = name in self.by_flag or name in HYDRA_FLAGS or name in OUR_FLAGS
         return known or (name.startswith("--") and len(name) > 2)
 
     def _is_override(self, word: str) -> bool:
@@ -294,7 +253,7 @@ class _Reader:
         match = OVERRIDE.match(word)
         assert match
         sign, key, value = match[1] or "", match[2], match[3]
-        key = self._new_key(self.renamed.get(key, key))
+        key = self.renamed.get(key, key)
         if key.startswith(("hydra.", "hydra/")) or sign in ("+", "++"):
             self.words.overrides.append(f"{sign}{key}={value}")
             return

@@ -28,6 +28,7 @@ from encoderlab.patch_tokens.reducer import (
     TokenReducer,
     merged,
 )
+from encoderlab.zoo import ZOO
 
 MOST_SIDE = 1024  # rows or columns of tokens: more than any encoder gives
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", "encoderlab-compressor-1"
@@ -203,8 +204,7 @@ def _first_line(error: Exception) -> str:
 
 def shipped() -> dict[str, Path]:
     """The compressors that come with the package, by name."""
-    root = Path(__file__).parents[1] / "zoo" / "compressors"
-    return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{CONFIG}"))}
+    return {path.parent.name: path.parent for path in sorted(ZOO.glob(f"compressors/*/{CONFIG}"))}
 
 
 def _place(folder: str | Path) -> Path:

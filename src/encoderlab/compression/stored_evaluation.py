@@ -16,8 +16,9 @@ from encoderlab.core.run_folder import RECORD
 from encoderlab.core.settings import from_dict, output_folder
 from encoderlab.errors import UsageError
 from encoderlab.patch_tokens.methods import METHODS
+from encoderlab.zoo import ZOO
 
-SHIPPED = Path(__file__).parents[1] / "zoo" / "compressors" / "evaluation.json"
+SHIPPED = ZOO / "compressors" / "evaluation.json"
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,7 @@ from encoderlab.errors import EncoderLabError, UsageError, WorkError
 from encoderlab.losses.contrastive import contrastive_loss
 from encoderlab.losses.sigmoid import sigmoid_loss
 from encoderlab.models import checkpoint
-from encoderlab.models.checkpoint import TwoTowers
-from encoderlab.models.clip import CLIP
+from encoderlab.models.clip import CLIP, TwoTowers
 from encoderlab.training.collectives import (
     any_rank,
     average_gradients,
@@ -376,6 +375,7 @@ class Trainer:
             text = self._everyones(F.normalize(text.float(), dim=-1))
             scale = self.module.logit_scale.exp()
             if self.recipe.loss == "sigmoid":
+                assert self.module.logit_bias is not None
                 return sigmoid_loss(image, text, scale, self.module.logit_bias, positives)
             return contrastive_loss(image, text, scale, positives)
 

@@ -21,8 +21,7 @@ from encoderlab.losses.contrastive import contrastive_loss
 from encoderlab.losses.sigmoid import sigmoid_loss
 from encoderlab.metrics.classification import classification
 from encoderlab.metrics.retrieval import retrieval
-from encoderlab.models.checkpoint import TwoTowers
-from encoderlab.models.clip import Preprocess, Tokenizer
+from encoderlab.models.clip import Preprocess, Tokenizer, TwoTowers
 
 CUTOFFS = (1, 5, 10)
 BATCH = 256

@@ -13,8 +13,8 @@ DEVICES_HELP = (
     "how many GPUs or processes on this machine; empty: as many as torchrun or srun started, else 1"
 )
 DTYPE_HELP = "auto, float32, bfloat16 or float16"
-BACKENDS = ("torch", "compile", "onnxruntime", "openvino", "auto")
-BACKEND_HELP = "what runs the image tower; auto: the fastest of those here that give the same"
+BACKENDS = ("torch", "compile", "auto")
+BACKEND_HELP = "what runs the image tower; auto: compile where it gives the same and is faster here"
 MODEL_HELP = "an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision]"
 ENGINE_HELP = (
     "who computes: local (this process), or ray (a cluster: RAY_ADDRESS, else this machine)"

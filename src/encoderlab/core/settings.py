@@ -5,7 +5,6 @@ Knows nothing about any command, and nothing about how words on a command line b
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import types
 import typing
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.core.project import get_output_dir
-from encoderlab.deprecation import Former, say_once
 from encoderlab.errors import UsageError
 
 # What a setting needs to have an effect: dotted key of another setting -> the values with which it
@@ -35,7 +33,6 @@ def setting(
     group: str = "",
     also: Sequence[str] = (),
     names: str = "",
-    formerly: tuple[str, str] | None = None,
     needs: Needs | None = None,
 ) -> Any:
     """A dataclass field that is a setting.
@@ -50,8 +47,6 @@ def setting(
         group: the heading under which `--help` lists it.
         also: other names by which people know it.
         names: the kind of thing it names, as `encoderlab ls` calls it: completion offers those.
-        formerly: (old name, version since which it has the new one); a dotted key for an inner
-            field. The old name works for two minor versions more: see CONTRIBUTING.md.
         needs: where it has an effect; see `Needs`. Given elsewhere, it is an error.
 
     >>> n_critic: int = setting(5, "steps of the critic", needs={"loss.distribution": ["wgan"]})
@@ -60,7 +55,7 @@ def setting(
     metadata = {
         "help": help, "flags": flags, "positional": positional, "choices": tuple(choices),
         "least": least, "group": group, "also": tuple(also), "names": names,
-        "formerly": None if formerly is None else Former(*formerly), "needs": needs or {},
+        "needs": needs or {},
     }  # fmt: skip
     if callable(default):
         return field(default_factory=default, metadata=metadata)
@@ -111,7 +106,6 @@ class Setting:
     group: str = ""
     also: tuple[str, ...] = ()
     names: str = ""
-    formerly: Former | None = None
     needs: Needs = field(default_factory=dict)
 
 
@@ -172,8 +166,6 @@ def from_dict(settings: type, values: dict[str, Any], where: str = "") -> Any:
             got=values,
             want="a value by each name",
         )
-    if not where:
-        values = with_new_names(settings, values)
     hints = typing.get_type_hints(settings)
     declared = {one.name: one.metadata for one in dataclasses.fields(settings)}
     given: dict[str, Any] = {}
@@ -235,48 +227,6 @@ def check_effect(settings: Any, typed: Collection[str] = ()) -> None:
             want=values or f"another {key}",
             hint=f"leave {one.key} out",
         )
-
-
-def with_new_names(
-    settings: type, values: dict[str, Any], say: Callable[[str], None] | None = None
-) -> dict[str, Any]:
-    """Nested plain values with each old key under its new name; `say` gets a sentence about it.
-
-    Raises:
-        UsageError: a setting is there by both names.
-    """
-    for one in iter_settings(settings):
-        if one.formerly is None or not _holds(values, one.formerly.name):
-            continue
-        if _holds(values, one.key):
-            raise UsageError(
-                "the same setting by two names", got=f"{one.formerly.name} and {one.key}"
-            )
-        say_once(one.formerly, one.key, say)
-        values = copy.deepcopy(values)
-        *path, last = one.formerly.name.split(".")
-        value = _node(values, path).pop(last)
-        while path and not _node(values, path):
-            *path, last = path
-            _node(values, path).pop(last)
-        *path, last = one.key.split(".")
-        _node(values, path)[last] = value
-    return values
-
-
-def _holds(values: dict[str, Any], key: str) -> bool:
-    *path, last = key.split(".")
-    for part in path:
-        values = values.get(part) or {}
-        if not isinstance(values, dict):
-            return False
-    return last in values
-
-
-def _node(values: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
-    for part in path:
-        values = values.setdefault(part, {})
-    return values
 
 
 def _as_typed(value: Any) -> str:

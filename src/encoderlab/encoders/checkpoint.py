@@ -18,8 +18,8 @@ from encoderlab.core.progress import note
 from encoderlab.errors import EncoderLabError, MissingError, UsageError, did_you_mean
 from encoderlab.models.folder import read_record
 from encoderlab.models.hub import local_folder, looks_like_path, no_such_folder
+from encoderlab.zoo import ZOO
 
-ZOO = Path(__file__).parent.parent / "zoo"
 Kind = Literal["embedded", "alias", "folder", "training", "hub"]
 TRAINING = "encoderlab-clip"  # the family of our own training checkpoints
 

@@ -17,10 +17,15 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from encoderlab.data.decode import open_images
-from encoderlab.encoders.backends.contract import TORCH, Engine, ImageSide, ran_in
-from encoderlab.encoders.backends.equip import equipped
-from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
+from encoderlab.encoders.compile import (
+    TORCH,
+    BackendTrial,
+    CompiledImageSide,
+    ImageSide,
+    ran_in,
+    select,
+)
 from encoderlab.encoders.fine_tuning import FineTunable, evaluating
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.loading import read_part, require_finite, require_finite_output
@@ -111,9 +116,9 @@ class DualEncoder(FineTunable):
         self.device, self.dtype = device, dtype
         self.dim, self.logit_scale, self.trained_steps = dim, logit_scale, trained_steps
         self.family = checkpoint.family
-        # What runs the image side in torch's place, and why it was chosen.
-        self.backend: Engine | None = None
-        self.report: ParityReport | None = None
+        # The compiled image side, where it is used, and the trial that chose it.
+        self.backend: CompiledImageSide | None = None
+        self.trial: BackendTrial | None = None
 
     @property
     def where(self) -> tuple[str, str]:
@@ -273,20 +278,19 @@ def load_dual(
     Args:
         allow_untrained: whether a model that was never trained will do.
         trust_remote_code: whether Python that comes with the checkpoint may run.
-        backend: what runs the image side: torch, compile, onnxruntime, openvino, or auto, the
-            fastest of those that are here and give the same. Text goes through torch.
-        batch_size: images at once, for which a backend is made ready.
+        backend: what runs the image side: torch, compile, or auto: compile where it
+            gives the same and is faster here. Text goes through torch.
+        batch_size: images at once, for which the image side is compiled.
 
     Raises:
-        MissingError: nothing has that name, or the GPU or what the backend needs is not there.
-        UsageError: another family, a damaged checkpoint, one that was never trained, or a backend
-            that the family does not take.
-        WorkError: the backend does not give what torch gives.
+        MissingError: nothing has that name, or the GPU or the compiler is not there.
+        UsageError: another family, a damaged checkpoint, or one that was never trained.
+        WorkError: the compiled image side does not give what torch gives.
     """
     if backend == TORCH:
         return _load(name, device, dtype, allow_untrained, trust_remote_code)
     where = choose_device(device)
-    return equipped(
+    return select(
         lambda: _load(name, str(where), "float32", allow_untrained, trust_remote_code),
         backend,
         dtype,

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 
 from encoderlab.core.atomic_io import atomic_folder
 from encoderlab.core.progress import detail, note
-from encoderlab.encoders.backends import graph
-from encoderlab.encoders.backends.onnx_runtime import EXTRA, lacking, session
-from encoderlab.encoders.backends.probe import pictures
+from encoderlab.encoders import onnx_graph
 from encoderlab.encoders.checkpoint import resolve
+from encoderlab.encoders.compile import pictures
 from encoderlab.encoders.dual import FAMILIES, DualEncoder, load_dual
 from encoderlab.encoders.vision import UNTRAINED, VisionEncoder, load_vision
 from encoderlab.errors import UsageError, WorkError
@@ -75,7 +74,7 @@ def export(
     out: Path,
     *,
     text: bool = True,
-    opset: int = graph.OPSET,
+    opset: int = onnx_graph.OPSET,
     batch_sizes: Sequence[int] = (1, 3, 8),
     trust_remote_code: bool = False,
 ) -> Exported:
@@ -93,9 +92,7 @@ def export(
         UsageError: a family that cannot be exported, or something else in the folder's place.
         WorkError: a file does not give what torch gives.
     """
-    absent = lacking("ONNX", ("onnx", "onnxscript", "onnxruntime"), EXTRA)
-    if absent is not None:
-        raise absent
+    onnx_graph.require_onnx()
     if not batch_sizes or min(batch_sizes) < 1:
         raise UsageError("batch sizes must be positive", got=list(batch_sizes))
     place = out / folder_name(name)
@@ -110,7 +107,7 @@ def export(
             "vision.onnx",
             _Vision(vision, dual is not None),
             sizes,
-            {graph.PIXELS: pictures(vision.preprocess, max(sizes), vision.device)},
+            {onnx_graph.PIXELS: pictures(vision.preprocess, max(sizes), vision.device)},
         )
         if dual is not None:
             files["text.onnx"] = _write_text(dual, folder, opset)
@@ -171,14 +168,14 @@ def _write_vision(encoder: VisionEncoder, embeds: bool, folder: Path, opset: int
     note(f"export: writing the image side of {encoder.name}")
     h, w = encoder.preprocess.shape
     example = torch.zeros(2, 3, h, w)
-    graph.write(
-        module, {graph.PIXELS: (example, {0: graph.any_batch()})}, module.outputs,
+    onnx_graph.write(
+        module, {onnx_graph.PIXELS: (example, {0: onnx_graph.any_batch()})}, module.outputs,
         folder / "vision.onnx", module.side.called, opset,
     )  # fmt: skip
     n, d, p = encoder.grid[0] * encoder.grid[1], encoder.width, encoder.pooled_width
     shapes = {"patches": ["batch", n, d], "pooled": ["batch", p], "image_embedding": ["batch", p]}
     return {
-        "inputs": {graph.PIXELS: {"type": "float32", "shape": ["batch", 3, h, w]}},
+        "inputs": {onnx_graph.PIXELS: {"type": "float32", "shape": ["batch", 3, h, w]}},
         "outputs": {one: {"type": "float32", "shape": shapes[one]} for one in module.outputs},
     }
 
@@ -188,8 +185,8 @@ def _write_text(dual: DualEncoder, folder: Path, opset: int) -> dict[str, Any]:
     note(f"export: writing the text side of {dual.name}")
     ids = _sentences(dual, 2)
     called = f"the text side of {dual.name} ({dual.family})"
-    graph.write(
-        module, {"input_ids": (ids, {0: graph.any_batch()})}, module.outputs,
+    onnx_graph.write(
+        module, {"input_ids": (ids, {0: onnx_graph.any_batch()})}, module.outputs,
         folder / "text.onnx", called, opset,
     )  # fmt: skip
     return {
@@ -214,7 +211,7 @@ def _check(
 ) -> list[Checked]:
     """Every output of the file, at every size of batch, against the module."""
     try:
-        running = session(folder / file)
+        running = onnx_graph.session(folder / file)
     except Exception as error:  # its errors have no common class but this
         raise WorkError(
             "ONNX Runtime does not take the exported file, so nothing was kept",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from encoderlab.encoders.compile import TORCH
 from encoderlab.errors import UsageError
 
 TRUST_WANT = "--trust-remote-code, in Python trust_remote_code=True"
@@ -101,9 +102,9 @@ def load_spec_of(model: Any) -> LoadSpec:
     # A path from here means nothing in another working directory.
     here = model.checkpoint.kind in ("folder", "training")
     own: dict[str, Any] = {"device": "auto", "dtype": model.where[1]}
-    if getattr(model, "backend", None) is not None:
-        # What a probe has chosen here holds there too: other numbers would be other features.
-        own["backend"] = model.backend.name
+    if hasattr(model, "backend"):
+        # What a trial has chosen here holds there too: other numbers would be other features.
+        own["backend"] = model.backend.name if model.backend else TORCH
     if here:
         untrained, _, _ = str(name).rpartition(":")
         prefix = f"{untrained}:" if untrained else ""

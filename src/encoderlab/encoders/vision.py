@@ -23,10 +23,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from encoderlab.data.decode import open_images
-from encoderlab.encoders.backends.contract import TORCH, Engine, ImageSide, ran_in
-from encoderlab.encoders.backends.equip import equipped
-from encoderlab.encoders.backends.parity import ParityReport
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
+from encoderlab.encoders.compile import (
+    TORCH,
+    BackendTrial,
+    CompiledImageSide,
+    ImageSide,
+    ran_in,
+    select,
+)
 from encoderlab.encoders.families import adapter_of
 from encoderlab.encoders.fine_tuning import FineTunable, evaluating, ordinary
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
@@ -133,9 +138,9 @@ class VisionEncoder(FineTunable):
         self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
         self.family = checkpoint.family
         self.device, self.dtype = device, dtype
-        # What runs the plain forward in torch's place, and why it was chosen.
-        self.backend: Engine | None = None
-        self.report: ParityReport | None = None
+        # The compiled plain forward, where it is used, and the trial that chose it.
+        self.backend: CompiledImageSide | None = None
+        self.trial: BackendTrial | None = None
         self.patch_size = self._patch_size()
         height, width = preprocess.shape
         # Rounded down: SigLIP so400m cuts 384 pixels into 27 patches of 14 and leaves the rest.
@@ -298,7 +303,7 @@ class VisionEncoder(FineTunable):
         ready: Float[Tensor, "b 3 height width"],
         layers: Sequence[int],
         attention: Sequence[int],
-        backend: Engine | None,
+        backend: CompiledImageSide | None,
     ) -> VisionFeatures:
         chosen = layer_numbers(layers, self.n_layers)
         blocks = layer_numbers(attention, self.n_layers, first=1)
@@ -492,21 +497,21 @@ def load_vision(
         resolution: (height, width) or one side in pixels, instead of the checkpoint's own; images
             are squashed to it and positions interpolated.
         trust_remote_code: whether Python that comes with the checkpoint may run.
-        backend: what runs the plain forward: torch, compile, onnxruntime, openvino, or auto, the
-            fastest of those that are here and give the same. Layers and attention go through torch.
-        batch_size: images at once, for which a backend is made ready.
+        backend: what runs the plain forward: torch, compile, or auto: compile where it
+            gives the same and is faster here. Layers and attention go through torch.
+        batch_size: images at once, for which the forward is compiled.
 
     Raises:
-        MissingError: nothing has that name, the hub cannot be reached, or the GPU or what the
-            backend needs is not there.
-        UsageError: no vision encoder, a damaged checkpoint, a resolution or a backend that the
+        MissingError: nothing has that name, the hub cannot be reached, or the GPU or the
+            compiler is not there.
+        UsageError: no vision encoder, a damaged checkpoint, a resolution that the
             family does not take, or remote code that was not allowed.
-        WorkError: the backend does not give what torch gives.
+        WorkError: the compiled forward does not give what torch gives.
     """
     if backend == TORCH:
         return _load(name, device, dtype, resolution, trust_remote_code)
     where = choose_device(device)
-    return equipped(
+    return select(
         lambda: _load(name, str(where), "float32", resolution, trust_remote_code),
         backend,
         dtype,

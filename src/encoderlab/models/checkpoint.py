@@ -15,14 +15,12 @@ import torch
 
 from encoderlab.core.atomic_io import atomic_write
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
-from encoderlab.models.clip.clip import CLIP
+from encoderlab.models.clip.clip import CLIP, TwoTowers
 from encoderlab.models.clip.config import CLIPConfig, check_held
 from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.tokenizer import Tokenizer
-from encoderlab.models.siglip import SigLIP, SigLIPConfig
 
 FORMAT = "encoderlab-clip-1"
-TwoTowers = CLIP | SigLIP
 # What taking apart a record that was spoiled may raise.
 WRONG = (
     KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError, OverflowError,
@@ -33,7 +31,7 @@ WRONG = (
 def describe(model: TwoTowers) -> dict[str, Any]:
     """All of `model` but its weights, as plain values."""
     return {
-        "class": "siglip" if isinstance(model, SigLIP) else "clip",
+        "class": model.kind,
         "config": model.config.to_dict(),
         "preprocess": model.preprocess.to_dict(),
         "tokenizer": None if model.tokenizer is None else model.tokenizer.to_json(),
@@ -42,17 +40,24 @@ def describe(model: TwoTowers) -> dict[str, Any]:
     }
 
 
-def build(
-    record: dict[str, Any], *, patch_dropout: float = 0.0, held: int | None = None
-) -> TwoTowers:
+def build(record: dict[str, Any], *, patch_dropout: float = 0.0, held: int | None = None) -> CLIP:
     """A fresh model of the description that `describe` gave.
 
     Args:
         held: how many numbers the weights for it hold, where they are at hand: a shape with more is
             refused before it takes memory.
+
+    Raises:
+        UsageError: it is no CLIP.
     """
-    shape = SigLIPConfig if record.get("class") == "siglip" else CLIPConfig
-    config: CLIPConfig | SigLIPConfig = shape.from_dict(record["config"])
+    kind = record.get("class", CLIP.kind)
+    if kind != CLIP.kind:
+        raise UsageError(
+            "the training checkpoint holds another kind of model",
+            got=kind,
+            want="clip; use the folder that the recipe of the other kind exported",
+        )
+    config = CLIPConfig.from_dict(record["config"])
     if held is not None:
         check_held(config, held)
     tokenizer = None
@@ -62,8 +67,6 @@ def build(
         )
         tokenizer.check_fits(config.text.vocab_size)
     preprocess = Preprocess.from_dict(record["preprocess"])
-    if isinstance(config, SigLIPConfig):
-        return SigLIP(config, tokenizer, preprocess, patch_dropout=patch_dropout)
     model = CLIP(config, tokenizer, preprocess, patch_dropout=patch_dropout)
     if record["sigmoid"]:
         model.add_logit_bias()
@@ -114,7 +117,7 @@ def read(path: Path, format: str = FORMAT, *, lazily: bool = False) -> dict[str,
     return record
 
 
-def rebuild(path: Path, record: dict[str, Any], *, patch_dropout: float = 0.0) -> TwoTowers:
+def rebuild(path: Path, record: dict[str, Any], *, patch_dropout: float = 0.0) -> CLIP:
     """A fresh model of the description in the record that `read` found at `path`.
 
     Raises:
@@ -147,7 +150,7 @@ def incomplete(path: Path, error: Exception) -> UsageError:
     )
 
 
-def load(path: Path) -> TwoTowers:
+def load(path: Path) -> CLIP:
     """The model of a checkpoint in eval mode: the averaged weights where the run kept an average.
 
     Raises:

@@ -13,8 +13,7 @@ from encoderlab.core.aliases import encoder_aliases, llm_aliases
 from encoderlab.core.commands import COMMANDS
 from encoderlab.errors import unknown
 from encoderlab.patch_tokens.methods import METHODS
-
-ZOO = Path(__file__).parent.parent / "zoo"
+from encoderlab.zoo import ZOO
 
 
 @dataclass(frozen=True)

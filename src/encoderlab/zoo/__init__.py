@@ -1,5 +1,8 @@
-"""The embedded checkpoints, each an ordinary Hugging Face folder, and the recipes that made them.
+"""The bundled checkpoints, each an ordinary Hugging Face folder.
 
-`python -m encoderlab.zoo.train NAME` makes one again: `train` runs a recipe, `real_data` reads the
-real pairs that are mixed in, `card` measures the result and writes its model card.
+How each is made again is in `recipes/` of a checkout.
 """
+
+from pathlib import Path
+
+ZOO = Path(__file__).parent

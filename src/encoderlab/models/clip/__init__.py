@@ -4,7 +4,7 @@
 Face's format, `checkpoint` the format of a training run.
 """
 
-from encoderlab.models.clip.clip import CLIP
+from encoderlab.models.clip.clip import CLIP, TwoTowers
 from encoderlab.models.clip.config import CLIPConfig, ResNetConfig, TextConfig, ViTConfig, preset
 from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.tokenizer import Tokenizer
@@ -16,6 +16,7 @@ __all__ = [
     "ResNetConfig",
     "TextConfig",
     "Tokenizer",
+    "TwoTowers",
     "ViTConfig",
     "preset",
 ]

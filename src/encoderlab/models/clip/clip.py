@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from encoderlab.errors import UsageError
 from encoderlab.models.clip.config import CLIPConfig, ResNetConfig
 from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.resnet import ResNet
@@ -34,7 +33,45 @@ class CLIPOutput(NamedTuple):
     text: Tensor
 
 
-class CLIP(nn.Module):
+class TwoTowers(nn.Module):
+    """What the training loop needs of a model: an image side, a text side, a temperature.
+
+    `logit_scale` is the logarithm of the factor on the cosines; `logit_bias` is None unless the
+    sigmoid loss trains one.
+    """
+
+    # What a training checkpoint calls the class, and whether text columns of padding count.
+    kind: ClassVar[str]
+    reads_padding: ClassVar[bool]
+    config: Any
+    tokenizer: Tokenizer | None
+    preprocess: Preprocess
+    trained_steps: int | None
+    logit_scale: nn.Parameter
+    logit_bias: nn.Parameter | None
+
+    def encode_image(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Image embeddings, not normalised."""
+        raise NotImplementedError
+
+    def encode_text(self, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b d"]:
+        """Text embeddings, not normalised."""
+        raise NotImplementedError
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
+        """Writes a folder that transformers loads; weights in fp32, or in fp16 if `half`."""
+        raise NotImplementedError
+
+    def forward(self, pixels: Float[Tensor, "b 3 h w"], tokens: Int[Tensor, "b t"]) -> CLIPOutput:
+        return CLIPOutput(self.encode_image(pixels), self.encode_text(tokens))
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Holds the temperature at 1/100 or above; to be called after each optimiser step."""
+        self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+
+class CLIP(TwoTowers):
     """Two towers, two projections, one temperature.
 
     Args:
@@ -43,11 +80,9 @@ class CLIP(nn.Module):
         preprocess: its size must be the image tower's; made from the configuration if left out.
         patch_dropout: share of patches dropped in training (vision transformer only).
         trained_steps: optimiser steps behind these weights; 0 means untrained, None unknown.
-
-    `logit_scale` is the logarithm of the factor on the cosines; `logit_bias` is None unless the
-    sigmoid loss has trained one.
     """
 
+    kind = "clip"
     # Padding follows end-of-text, where a causal tower does not look.
     reads_padding = False
 
@@ -97,9 +132,6 @@ class CLIP(nn.Module):
         """Text embeddings, not normalised."""
         return self.text_projection(self.text(tokens))
 
-    def forward(self, pixels: Float[Tensor, "b 3 h w"], tokens: Int[Tensor, "b t"]) -> CLIPOutput:
-        return CLIPOutput(self.encode_image(pixels), self.encode_text(tokens))
-
     def add_logit_bias(self, value: float = -10.0) -> None:
         """Gives the model the additive bias that the sigmoid loss learns (Zhai et al. 2023)."""
         self.logit_bias = nn.Parameter(torch.tensor(value))
@@ -110,11 +142,6 @@ class CLIP(nn.Module):
         towers.append(self.vision if isinstance(self.vision, ResNet) else self.vision.transformer)
         for tower in towers:
             tower.recompute = on  # type: ignore[assignment]
-
-    @torch.no_grad()
-    def clamp_logit_scale(self) -> None:
-        """Holds the temperature at 1/100 or above; to be called after each optimiser step."""
-        self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> CLIP:
@@ -151,11 +178,4 @@ class CLIP(nn.Module):
         """
         from encoderlab.models import checkpoint
 
-        model = checkpoint.load(Path(path))
-        if not isinstance(model, cls):
-            raise UsageError(
-                "the training checkpoint holds another kind of model",
-                got=f"{type(model).__name__} in {path}",
-                want=cls.__name__,
-            )
-        return model
+        return checkpoint.load(Path(path))

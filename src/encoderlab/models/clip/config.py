@@ -44,7 +44,7 @@ def check_held(config: Any, held: int) -> None:
     """Refuses a shape with more weights than there are, before memory is taken for it.
 
     Args:
-        config: of a CLIP or a SigLIP.
+        config: of a CLIP.
         held: how many numbers its weights hold.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The model card of an embedded checkpoint: `python -m encoderlab.zoo.card FOLDER --real FOLDER`.
+"""The model card of an embedded checkpoint: `python -m recipes.card FOLDER --real FOLDER`.
 
 Every number on it is measured here, on held-out data, by the project's own evaluation; none is
 copied. Writes the card into the checkpoint's folder.
@@ -14,10 +14,10 @@ from typing import Any
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.errors import EncoderLabError
-from encoderlab.zoo.cards import language, pairs, vision
-from encoderlab.zoo.cards.facts import Facts
-from encoderlab.zoo.real_data import SETS
-from encoderlab.zoo.recipes import CLIPRecipe, recipe_of
+from recipes.cards import language, pairs, vision
+from recipes.cards.facts import Facts
+from recipes.real_data import SETS
+from recipes.settings import CLIPRecipe, recipe_of
 
 HEAD = """---
 license: mit
@@ -31,8 +31,8 @@ language: [en, ko]
 ## Made by
 
 ```
-python -m encoderlab.zoo.train {name} --real FOLDER
-python -m encoderlab.zoo.card FOLDER_OF_THE_CHECKPOINT --real FOLDER
+python -m recipes.train {name} --real FOLDER
+python -m recipes.card FOLDER_OF_THE_CHECKPOINT --real FOLDER
 ```
 
 Seed {seed}, {steps:,} optimiser steps{wall}. Trained on the training
@@ -81,7 +81,7 @@ def write_card(folder: Path, real: Path | None, seconds: float | None) -> Path:
 
 def main(words: list[str] | None = None) -> int:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m encoderlab.zoo.card", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m recipes.card", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of the checkpoint, called as it is")
     parser.add_argument("--real", type=Path, help="folder of the unpacked real sets")
     parser.add_argument("--seconds", type=float, help="wall time of the training run")

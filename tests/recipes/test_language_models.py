@@ -13,9 +13,9 @@ import transformers as hf
 
 from encoderlab.encoders.checkpoint import ZOO, embedded_models
 from encoderlab.encoders.text import load_text
-from encoderlab.zoo.cards.language import held_out_captions
-from encoderlab.zoo.language import perplexity, train_language_model
-from encoderlab.zoo.recipes import LANGUAGE_MODELS
+from recipes.cards.language import held_out_captions
+from recipes.language import perplexity, train_language_model
+from recipes.settings import LANGUAGE_MODELS
 
 NAMES = tuple(LANGUAGE_MODELS)
 

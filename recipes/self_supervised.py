@@ -32,8 +32,8 @@ from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.models.clip import Preprocess
 from encoderlab.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, as_record
 from encoderlab.training.optimiser import adamw, learning_rate
-from encoderlab.zoo.real_data import SETS, read_set
-from encoderlab.zoo.recipes import SelfSupervisedRecipe
+from recipes.real_data import SETS, read_set
+from recipes.settings import SelfSupervisedRecipe
 
 MOVE = Augmentation(shift=0.12, zoom=0.35, turn=15, colour=0.0)
 TINT = Augmentation(shift=0.0, zoom=0.0, turn=0.0, colour=0.5)

@@ -25,8 +25,8 @@ from encoderlab.core.progress import note, progress
 from encoderlab.data.synthetic import generate
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.training.optimiser import adamw, learning_rate
-from encoderlab.zoo.real_data import SETS, read_set
-from encoderlab.zoo.recipes import LanguageRecipe
+from recipes.real_data import SETS, read_set
+from recipes.settings import LanguageRecipe
 
 LLAMA_MARKS = {"bos_token": "<s>", "eos_token": "</s>"}  # no padding token, like the real ones
 QWEN_MARKS = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}

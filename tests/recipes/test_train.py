@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from encoderlab.encoders.dual import load_dual
-from encoderlab.zoo import card, recipes, train
-from encoderlab.zoo.cards import pairs
-from encoderlab.zoo.recipes import CLIPS
+from recipes import card, settings, train
+from recipes.cards import pairs
+from recipes.settings import CLIPS
 
 
 @pytest.mark.slow
-def test_a_small_run_trains_exports_and_writes_its_card(tmp_path: Path, monkeypatch) -> None:
-    recipe = CLIPS["tiny-clip"]
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_small_run_trains_exports_and_writes_its_card(
+    name: str, tmp_path: Path, monkeypatch
+) -> None:
+    recipe = CLIPS[name]
     small = dataclasses.replace(
         recipe,
         synthetic_images=200,
@@ -23,8 +26,8 @@ def test_a_small_run_trains_exports_and_writes_its_card(tmp_path: Path, monkeypa
     )
     monkeypatch.setattr(train, "VALIDATION_IMAGES", 30)
     monkeypatch.setattr(pairs, "SYNTHETIC_IMAGES", 25)
-    monkeypatch.setitem(recipes.CLIPS, "tiny-clip", small)
-    folder = train.train_clip("tiny-clip", small, None, tmp_path, resume=False)
+    monkeypatch.setitem(settings.CLIPS, name, small)
+    folder = train.train_clip(name, small, None, tmp_path, resume=False)
     encoder = load_dual(str(folder))
     assert encoder.dim == recipe.shape.embed_dim
     text = card.write_card(folder, None, None).read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from encoderlab.contrastive import classify, evaluate
 from encoderlab.data.synthetic import KINDS, write_dataset
 from encoderlab.encoders.checkpoint import ZOO, embedded_models
 from encoderlab.encoders.dual import load_dual
-from encoderlab.zoo.real_data import SETS, read_set
+from recipes.real_data import SETS, read_set
 
 NAMES = ("tiny-clip", "tiny-siglip")
 every_model = pytest.mark.parametrize("name", NAMES)

@@ -11,8 +11,8 @@ from typing import Any
 from encoderlab.contrastive import classify, evaluate
 from encoderlab.core.score import Score
 from encoderlab.data.synthetic import KINDS, generate, write_dataset
-from encoderlab.zoo.cards.facts import Facts
-from encoderlab.zoo.recipes import CLIPS
+from recipes.cards.facts import Facts
+from recipes.settings import CLIPS
 
 SYNTHETIC_IMAGES = 1000
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from encoderlab.contrastive.loop import Recipe
 from encoderlab.errors import unknown
 from encoderlab.models.clip.config import CLIPConfig, TextConfig, ViTConfig
-from encoderlab.models.siglip import SigLIPConfig
 
 
 @dataclass(frozen=True)
@@ -18,13 +17,15 @@ class CLIPRecipe:
         synthetic_images: how many pictures of the synthetic world it sees.
         captions_per_image: captions taken from each of them, the complete one always among them.
         real_copies: how many altered copies of each real picture are mixed in.
+        siglip: transformers' SigLIP instead of our CLIP.
     """
 
-    shape: CLIPConfig | SigLIPConfig
+    shape: CLIPConfig
     training: Recipe
     synthetic_images: int
     captions_per_image: int
     real_copies: int
+    siglip: bool = False
 
 
 _TINY = CLIPConfig(
@@ -51,9 +52,10 @@ CLIPS = {
         real_copies=2,
     ),
     "tiny-siglip": CLIPRecipe(
-        SigLIPConfig(
+        CLIPConfig(
             ViTConfig(96, 8, 192, 4, 3, 640, "gelu_pytorch_tanh", 1e-6),
             TextConfig(3000, 48, 128, 2, 2, 512, "gelu_pytorch_tanh", 1e-6),
+            192,
         ),
         Recipe(
             epochs=2,
@@ -68,6 +70,7 @@ CLIPS = {
         synthetic_images=60_000,
         captions_per_image=3,
         real_copies=2,
+        siglip=True,
     ),
 }
 

@@ -1,11 +1,12 @@
 """A torch module as an ONNX file, by torch's own exporter (through torch.export).
 
-Knows modules and files; nothing of encoders. Quiet: what the exporter tells goes to nobody.
+Knows modules and files; nothing of encoders. The exporter's own messages are not shown.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from encoderlab.encoders.backends.contract import ImageSide
-from encoderlab.errors import UsageError
+from encoderlab.errors import MissingError, UsageError
 
 PIXELS = "pixels"
 OPSET = 20
@@ -25,17 +25,26 @@ OPSET = 20
 LARGEST_FILE = 1_500_000_000
 
 
-def of_image_side(side: ImageSide, folder: Path) -> Path:
-    """The plain forward of an encoder as a graph that takes any batch; its weights must be in fp32.
+def require_onnx() -> None:
+    """Refuses where a package of the extra is not installed.
 
     Raises:
-        UsageError: a family that the exporter cannot take.
+        MissingError: naming the package and the extra.
     """
-    height, width = side.shape
-    pixels = torch.zeros(2, 3, height, width, device=side.device)
-    file = folder / "image_side.onnx"
-    write(side, {PIXELS: (pixels, {0: any_batch()})}, side.outputs, file, side.called)
-    return file
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if importlib.util.find_spec(name) is None:
+            hint = 'pip install "encoderlab[onnx]"'
+            raise MissingError("ONNX is not installed", got=f"no {name}", hint=hint)
+
+
+def session(file: Path) -> Any:
+    """An ONNX Runtime session on the CPU, on as many threads as torch uses."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
 def any_batch() -> Dim:

@@ -17,14 +17,14 @@ from encoderlab.encoders import check
 from encoderlab.encoders.checkpoint import ZOO, embedded_models
 from encoderlab.encoders.vision import load_vision, untrained
 from encoderlab.metrics.linear_probe import linear_probe
-from encoderlab.zoo.cards.vision import (
+from recipes.cards.vision import (
     clothes,
     data_type,
     main_shape,
     pooled,
 )
-from encoderlab.zoo.recipes import SELF_SUPERVISED
-from encoderlab.zoo.self_supervised import train_self_supervised
+from recipes.self_supervised import train_self_supervised
+from recipes.settings import SELF_SUPERVISED
 
 
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-siglip", "tiny-dinov2"])

@@ -1,4 +1,4 @@
-"""Make an embedded checkpoint again: `python -m encoderlab.zoo.train tiny-clip --real FOLDER`.
+"""Make an embedded checkpoint again: `python -m recipes.train tiny-clip --real FOLDER`.
 
 Renders the synthetic world, reads the real pairs where they are given, trains with the project's
 own trainer, exports in fp16, measures on held-out data and writes the model card.
@@ -26,18 +26,18 @@ from encoderlab.data.synthetic import KINDS, render_arrays
 from encoderlab.data.synthetic.words import KIND_NAMES
 from encoderlab.errors import EncoderLabError, UsageError
 from encoderlab.models import checkpoint
-from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
-from encoderlab.models.siglip import SigLIP, SigLIPConfig
-from encoderlab.models.siglip.siglip import HALF
+from encoderlab.models.clip import CLIP, Preprocess, Tokenizer, TwoTowers
 from encoderlab.training.devices import make_fabric
 from encoderlab.training.loggers import make_logger
-from encoderlab.zoo.language import train_language_model
-from encoderlab.zoo.real_data import SETS, read_set
-from encoderlab.zoo.recipes import RECIPES, CLIPRecipe, LanguageRecipe, recipe_of, scaled
-from encoderlab.zoo.self_supervised import train_self_supervised
+from recipes.language import train_language_model
+from recipes.real_data import SETS, read_set
+from recipes.self_supervised import train_self_supervised
+from recipes.settings import RECIPES, CLIPRecipe, LanguageRecipe, recipe_of, scaled
+from recipes.siglip import SigLIP
 
 LANGUAGES = ("en", "ko")
 VALIDATION_IMAGES = 500
+HALF = (0.5, 0.5, 0.5)
 # How often one caption of a synthetic picture gives way to the name of its kind.
 NAMED_SHARE = 0.4
 PROMPTS = ("{}", "a {}", "a picture of a {}", "a photo of a {}", "an image of a {}")
@@ -100,8 +100,7 @@ def train_clip(
 ) -> Path:
     """Trains and exports; gives the exported folder."""
     size = recipe.shape.vision.image_size
-    siglip = isinstance(recipe.shape, SigLIPConfig)
-    preprocess = Preprocess(size, "squash", *((HALF, HALF) if siglip else ()))
+    preprocess = Preprocess(size, "squash", *((HALF, HALF) if recipe.siglip else ()))
     pixels, samples = synthetic_part(0, recipe.synthetic_images, size, recipe.captions_per_image)
     val_pixels, val_samples = synthetic_part(VALIDATION_START, VALIDATION_IMAGES, size, 1)
     if root is not None:
@@ -126,17 +125,15 @@ def train_clip(
     )
     torch.manual_seed(recipe.training.seed)
     dropout = recipe.training.patch_dropout
-    model = (
-        SigLIP(shape, tokenizer, preprocess, patch_dropout=dropout)
-        if isinstance(shape, SigLIPConfig)
-        else CLIP(shape, tokenizer, preprocess, patch_dropout=dropout)
-    )
+    make = SigLIP if recipe.siglip else CLIP
+    model: TwoTowers = make(shape, tokenizer, preprocess, patch_dropout=dropout)
     fabric = make_fabric()
     val = DecodedImages(val_samples, val_pixels, [])
-    validate = RetrievalValidation(val, tokenizer, preprocess, fabric.device, keep_padding=siglip)
+    padding = model.reads_padding
+    validate = RetrievalValidation(val, tokenizer, preprocess, fabric.device, keep_padding=padding)
     trainer = Trainer(
         model,
-        ImageTextDataset(samples, tokenizer, preprocess, pixels, siglip),
+        ImageTextDataset(samples, tokenizer, preprocess, pixels, padding),
         recipe.training,
         fabric,
         folder,
@@ -153,13 +150,15 @@ def train_clip(
     )
     done = trainer.run()
     note(f"{name}: {done.seconds:.0f} s, {done.pairs_per_second:.0f} pairs/s")
-    best = checkpoint.load(folder / "checkpoints" / "best.ckpt")
-    return best.save_pretrained(folder / name, half=True)
+    best = checkpoint.read(folder / "checkpoints" / "best.ckpt")
+    model.load_state_dict(best["average"] or best["weights"])
+    model.trained_steps = best["step"]
+    return model.save_pretrained(folder / name, half=True)
 
 
 def main(words: list[str] | None = None) -> int:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m encoderlab.zoo.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m recipes.train", description=__doc__)
     parser.add_argument("name", help=f"which checkpoint: {', '.join(RECIPES)}")
     parser.add_argument(
         "--real",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from encoderlab.zoo.cards.facts import Facts
-from encoderlab.zoo.language import perplexity, real_texts, synthetic_texts
-from encoderlab.zoo.real_data import SETS, read_set
-from encoderlab.zoo.recipes import LANGUAGE_MODELS
+from recipes.cards.facts import Facts
+from recipes.language import perplexity, real_texts, synthetic_texts
+from recipes.real_data import SETS, read_set
+from recipes.settings import LANGUAGE_MODELS
 
 PICTURES = 500
 LANGUAGES = {"en": "English", "ko": "Korean"}

@@ -16,8 +16,8 @@ from encoderlab.data.synthetic import KINDS, render_arrays
 from encoderlab.data.synthetic.labelled import LABELLED_START, Labelled, main_shapes
 from encoderlab.encoders.vision import VisionEncoder, load_vision, untrained
 from encoderlab.metrics.linear_probe import linear_probe
-from encoderlab.zoo.cards.facts import Facts
-from encoderlab.zoo.real_data import SETS, read_set
+from recipes.cards.facts import Facts
+from recipes.real_data import SETS, read_set
 
 TEST_IMAGES = 1000
 LABELLED_SCENES = 9000

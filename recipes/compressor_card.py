@@ -1,4 +1,4 @@
-"""The card of the shipped compressors: `python -m encoderlab.zoo.compressor_card --real FOLDER`.
+"""The card of the shipped compressors: `python -m recipes.compressor_card --real FOLDER`.
 
 With `--evaluation FOLDER` the run of `encoderlab compress evaluate` in that folder becomes the one
 that the web page shows, and nothing else is done. With `--runs FOLDER ...` the best epochs of those
@@ -24,7 +24,7 @@ from encoderlab.compression.trainer import Recipe
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.tables import score_text
 from encoderlab.errors import EncoderLabError
-from encoderlab.zoo.real_data import SETS
+from recipes.real_data import SETS
 
 SYNTHETIC_IMAGES, FIT_IMAGES = 1000, 3000
 SYNTHETIC_TRAINED = 8000
@@ -200,9 +200,7 @@ def _title(task: str) -> str:
 
 def main(words: list[str] | None = None) -> int:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(
-        prog="python -m encoderlab.zoo.compressor_card", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m recipes.compressor_card", description=__doc__)
     parser.add_argument("--real", type=Path, help="folder of the unpacked real sets")
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="runs to ship")
     parser.add_argument("--against", nargs="*", default=[], help="NAME:FOLDER of other compressors")
