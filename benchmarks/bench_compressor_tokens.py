@@ -51,8 +51,8 @@ def main() -> None:
         fresh = FreshTokens(encoder, samples, LAYER)
         shape = AutoencoderShape(encoder.width, encoder.grid, (BUDGET,), given.width)
         print(f"ViT-B/32's shape, {encoder.where[1]}, batches of {given.batch_size}")
-        for words, distribution in (("as it comes", Recipe().distribution), ("critic", "wgan")):
-            recipe = Recipe(epochs=1000, batch_size=given.batch_size, distribution=distribution)
+        for words, distribution in (("as it comes", Recipe.of().distribution), ("critic", "wgan")):
+            recipe = Recipe.of(epochs=1000, batch_size=given.batch_size, distribution=distribution)
             fabric = make_fabric("cpu" if encoder.device.type == "cpu" else "auto")
             rates: dict[str, list[float]] = {"stored": [], "computed": []}
             for _ in range(given.rounds):

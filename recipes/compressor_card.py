@@ -138,9 +138,9 @@ def _command(one: Compressor) -> str:
         f"--grid {one.budgets[0][0]}",
         f"training.epochs={about['epochs']}",
     ]
-    if about["wgan_weight"] != Recipe().wgan_weight:
+    if about["wgan_weight"] != Recipe.of().wgan_weight:
         words.append(f"training.wgan_weight={about['wgan_weight']}")
-    if about["distribution"] != Recipe().distribution:
+    if about["distribution"] != Recipe.of().distribution:
         words.append(f"--distribution {about['distribution']}")
     return " ".join(words)
 

@@ -38,7 +38,7 @@ CLIPS = {
     # about 28 min on two cores with bf16 matrix units; Recall@1 0.85 of 1,000 held-out pictures
     "tiny-clip": CLIPRecipe(
         _TINY,
-        Recipe(
+        Recipe.of(
             epochs=2,
             batch_size=256,
             lr=1.5e-3,
@@ -57,7 +57,7 @@ CLIPS = {
             TextConfig(3000, 48, 128, 2, 2, 512, "gelu_pytorch_tanh", 1e-6),
             192,
         ),
-        Recipe(
+        Recipe.of(
             epochs=2,
             batch_size=256,
             lr=1.5e-3,

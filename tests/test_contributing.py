@@ -202,9 +202,11 @@ def test_the_commands_number_is_the_entropy_of_the_spectrum(extending):
     from extending.spread import run
 
     from encoderlab.alignment.data import extract_features
+    from encoderlab.alignment.settings import OnSamples
 
     found = run(encoders=["tiny-clip"], n_samples=3, device="cpu")
-    x = extract_features(["tiny-clip"], n_samples=3, device="cpu").vision["tiny-clip"].pooled
+    settings = OnSamples(encoders=["tiny-clip"], n_samples=3, device="cpu")
+    x = extract_features(settings).vision["tiny-clip"].pooled
     shares = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
     shares /= shares.sum()
     shares = shares[shares > 1e-15]

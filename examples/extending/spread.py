@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encoderlab.alignment.settings import EMBEDDED_ENCODERS
+from encoderlab.alignment.settings import OnSamples
 from encoderlab.alignment.tables import notes
-from encoderlab.core.common_settings import COMMON, DEVICE_HELP, Common
+from encoderlab.core.common_settings import COMMON
 from encoderlab.core.settings import output_folder, setting
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import Block, Table, as_text
 
 
 @dataclass
-class Spread(Common):
+class Spread(OnSamples):
     """Say over how many directions each encoder spreads the samples."""
 
-    encoders: list[str] = setting(EMBEDDED_ENCODERS, "vision encoders")
-    n_samples: int = setting(30, "samples per data type", least=1)
-    device: str = setting("auto", DEVICE_HELP)
     output_dir: str = setting(output_folder("spread"), "folder for results", group=COMMON)
 
 
@@ -48,19 +45,13 @@ class SpreadResult:
         return as_text(self.blocks())
 
 
-def run(
-    *,
-    out: Path | None = None,
-    encoders: Sequence[str] = tuple(EMBEDDED_ENCODERS),
-    n_samples: int = 30,
-    device: str = "auto",
-    seed: int = 0,
-) -> SpreadResult:
-    """The experiment: parameters are the settings by name, and it returns its result."""
+@takes(Spread)
+def run(settings: Spread, out: Path | None = None) -> SpreadResult:
+    """Extracts the features and computes the effective rank of each encoder."""
     from encoderlab.alignment.data import extract_features
     from encoderlab.metrics.coral import effective_rank
 
-    found = extract_features(encoders, n_samples=n_samples, device=device, seed=seed)
+    found = extract_features(settings)
     vectors = {name: one.pooled for name, one in found.vision.items()}
     return SpreadResult(
         ranks={name: effective_rank(x) for name, x in vectors.items()},

@@ -65,7 +65,7 @@ def _percent(score: Score) -> str:
 
 def zero_shot_row(name: str, model: str, folder: Path, **more: str) -> str:
     """The row of the classification table for one folder."""
-    result = classify.run(image_dir=str(folder), model=model, dtype="float32", **more)  # type: ignore[arg-type]
+    result = classify.run(image_dir=str(folder), model=model, dtype="float32", **more)
     assert result.accuracy is not None
     top = result.accuracy.top1
     return (

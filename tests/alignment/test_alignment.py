@@ -25,6 +25,7 @@ from encoderlab.alignment import (
     pair_scores,
 )
 from encoderlab.alignment.data import AlignmentData, Features, extract_features
+from encoderlab.alignment.settings import Alignment
 from encoderlab.core import run_folder, tables
 from encoderlab.data import read_samples
 from encoderlab.errors import MissingError, UsageError
@@ -58,10 +59,15 @@ def gaussians(n, d=768, names=("clip", "dinov2"), seed=0, shared=0.0):
     return made(vision, {"llama": text})
 
 
+def _extract(encoders, llms, *, layers=False, store=None, **given) -> AlignmentData:
+    given |= {"encoders": encoders, "llms": llms, "features_dir": store}
+    return extract_features(Alignment(**given), layers=layers)
+
+
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory) -> AlignmentData:
     """Two embedded encoders and an LLM on 36 samples, with controls and layers."""
-    return extract_features(
+    return _extract(
         ["tiny-clip", "tiny-dinov2"], ["tiny-llama"], controls=True, layers=True,
         store=tmp_path_factory.mktemp("features"), **SETTINGS,
     )  # fmt: skip
@@ -188,7 +194,7 @@ def test_constant_features_are_undefined_in_the_table_and_noted_at_the_top():
 def test_trained_encoders_are_ahead_of_untrained_ones_and_shuffled_pairs_are_at_chance(
     tmp_path,
 ):
-    aligned = extract_features(
+    aligned = _extract(
         ["tiny-clip", "tiny-siglip", "tiny-dinov2"], ["tiny-llama", "tiny-qwen"],
         n_samples=60, data_root="synthetic", controls=True, store=tmp_path,
     )  # fmt: skip
@@ -234,7 +240,7 @@ def test_an_image_counts_once_whatever_its_names_and_rows(world, tmp_path):
     (tmp_path / "copies.csv").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "plain.csv").write_text("\n".join(plain), encoding="utf-8")
     copies, once = (
-        extract_features(
+        _extract(
             ["tiny-clip"], ["tiny-llama"], controls=True, data_root=tmp_path / name,
             store=tmp_path / "features", device="cpu", dtype="float32",
         )
@@ -522,16 +528,16 @@ def test_umap_that_is_not_installed_is_said_before_any_work(monkeypatch):
 
 def test_an_encoder_listed_twice_and_too_few_readable_images_are_refused(tmp_path):
     with pytest.raises(UsageError, match="an encoder is listed twice: got 'tiny-clip'"):
-        extract_features(["tiny-clip", "tiny-clip"], ["tiny-llama"])
+        _extract(["tiny-clip", "tiny-clip"], ["tiny-llama"])
     with pytest.raises(UsageError, match="an LLM is listed twice"):
-        extract_features(["tiny-clip"], ["tiny-llama", "tiny-llama"])
+        _extract(["tiny-clip"], ["tiny-llama", "tiny-llama"])
     with pytest.raises(UsageError, match="no LLM was named"):
-        extract_features(["tiny-clip"], [])
+        _extract(["tiny-clip"], [])
     (tmp_path / "a.png").write_bytes(b"no image")
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
     (tmp_path / "pairs.csv").write_text("image_path,caption\na.png,x\nb.png,y\n")
     with pytest.raises(UsageError, match="too few readable samples"):
-        extract_features(["tiny-clip"], ["tiny-llama"], data_root=tmp_path / "pairs.csv",
+        _extract(["tiny-clip"], ["tiny-llama"], data_root=tmp_path / "pairs.csv",
                store=tmp_path / "f", **SETTINGS)  # fmt: skip
 
 
@@ -542,7 +548,7 @@ def test_a_broken_image_is_left_out_of_every_encoder_and_listed(tmp_path):
         lines += [f"{i}.png,picture number {i}", f"{i}.png,빨간 그림 {i}"]
     (tmp_path / "3.png").write_bytes(b"broken")
     (tmp_path / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
-    found = extract_features(
+    found = _extract(
         ["tiny-clip", "tiny-siglip"],
         ["tiny-llama"],
         data_root=tmp_path / "pairs.csv",
@@ -575,7 +581,7 @@ def real_root(real_data, tmp_path_factory) -> Path:
 
 
 def test_real_charts_tables_and_mathematics_by_type(real_root, tmp_path):
-    aligned = extract_features(["tiny-clip", "tiny-siglip"], ["tiny-llama"], n_samples=25,
+    aligned = _extract(["tiny-clip", "tiny-siglip"], ["tiny-llama"], n_samples=25,
                      data_root=real_root, store=tmp_path, controls=True, device="cpu")  # fmt: skip
     assert aligned.types == ("chart", "table", "math") and aligned.n == 75
     found = compare.analyse(aligned, tmp_path, epochs=20)

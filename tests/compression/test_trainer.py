@@ -45,7 +45,7 @@ def sets(tokens):
 
 def trained(fabric, sets, folder, shape=SHAPE, **recipe):
     recipe = {"epochs": 2, "batch_size": 20, "n_critic": 2, "distribution": "wgan", **recipe}
-    run = CompressorTrainer(shape, *sets, Recipe(**recipe), fabric, folder)
+    run = CompressorTrainer(shape, *sets, Recipe.of(**recipe), fabric, folder)
     return run, run.run()
 
 
@@ -56,7 +56,7 @@ def test_it_begins_at_block_pca_and_goes_below(fabric, sets, tokens, tmp_path):
     best_linear = normalised_error(
         held_out, bound.decode(bound.compress(held_out, GRID, BUDGET), GRID), mean
     )
-    recipe = Recipe(
+    recipe = Recipe.of(
         epochs=25, batch_size=20, wgan_weight=0, lr=5e-3, standardise="all", grad_clip=0
     )
     run = CompressorTrainer(SHAPE, *sets, recipe, fabric, tmp_path)
@@ -94,7 +94,7 @@ def test_every_distribution_trains_and_logs_both_gradients(fabric, sets, tmp_pat
 
 
 def test_the_balanced_gradients_weigh_what_the_weights_say(fabric, sets, tmp_path):
-    run = CompressorTrainer(SHAPE, *sets, Recipe(batch_size=20), fabric, tmp_path)
+    run = CompressorTrainer(SHAPE, *sets, Recipe.of(batch_size=20), fabric, tmp_path)
     gradient, push = torch.randn(4, 9, 6), 1e-4 * torch.randn(4, 9, 6)
     scaled = push * run._weight(gradient.norm(), push.norm())
     assert float(scaled.norm() / gradient.norm()) == pytest.approx(0.1, rel=1e-4)
@@ -103,7 +103,7 @@ def test_the_balanced_gradients_weigh_what_the_weights_say(fabric, sets, tmp_pat
 def test_a_run_that_is_killed_goes_on_to_the_same_numbers(fabric, sets, tmp_path, monkeypatch):
     whole, done = trained(fabric, sets, tmp_path / "whole")
     killed = CompressorTrainer(
-        SHAPE, *sets, Recipe(epochs=2, batch_size=20, n_critic=2, distribution="wgan"), fabric,
+        SHAPE, *sets, Recipe.of(epochs=2, batch_size=20, n_critic=2, distribution="wgan"), fabric,
         tmp_path / "b", save_every=7,
     )  # fmt: skip
     step = CompressorTrainer._step
@@ -120,7 +120,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_numbers(fabric, sets, tmp_path
     again = CompressorTrainer(
         SHAPE,
         *sets,
-        Recipe(epochs=2, batch_size=20, n_critic=2, distribution="wgan"),
+        Recipe.of(epochs=2, batch_size=20, n_critic=2, distribution="wgan"),
         fabric,
         tmp_path / "b",
     )
@@ -136,7 +136,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_numbers(fabric, sets, tmp_path
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5])
 def test_a_run_killed_between_two_files_loses_none(fabric, sets, tmp_path, monkeypatch, after):
-    recipe = Recipe(epochs=1, batch_size=20, wgan_weight=0)
+    recipe = Recipe.of(epochs=1, batch_size=20, wgan_weight=0)
     write, written = checkpoint.write, []
 
     def dies(path, *arguments):
@@ -182,7 +182,7 @@ def test_a_critic_that_normalises_over_the_batch_is_refused(fabric, sets, tmp_pa
 
 
 def test_a_divergence_stops_with_the_last_good_checkpoint(fabric, sets, tmp_path):
-    run = CompressorTrainer(SHAPE, *sets, Recipe(epochs=2, batch_size=20), fabric, tmp_path)
+    run = CompressorTrainer(SHAPE, *sets, Recipe.of(epochs=2, batch_size=20), fabric, tmp_path)
     run._save("latest.pt")
     with torch.no_grad():
         run.model.decoder.out.weight.fill_(torch.nan)
@@ -224,7 +224,7 @@ def test_other_settings_cannot_be_resumed(fabric, sets, tmp_path):
     other = CompressorTrainer(
         SHAPE,
         *sets,
-        Recipe(epochs=1, batch_size=20, n_critic=2, distribution="wgan", lr=0.1),
+        Recipe.of(epochs=1, batch_size=20, n_critic=2, distribution="wgan", lr=0.1),
         fabric,
         tmp_path,
     )
@@ -239,7 +239,7 @@ def test_other_tokens_of_the_same_number_cannot_be_resumed(fabric, sets, tmp_pat
     number = ("training", "validation").index(side)
     other[number] = TokensInMemory(other[number].tokens.flip(0))
     again = CompressorTrainer(
-        SHAPE, *other, Recipe(epochs=1, batch_size=20, n_critic=2, distribution="wgan"), fabric,
+        SHAPE, *other, Recipe.of(epochs=1, batch_size=20, n_critic=2, distribution="wgan"), fabric,
         tmp_path,
     )  # fmt: skip
     with pytest.raises(UsageError) as error:
@@ -252,7 +252,7 @@ def test_a_finished_run_goes_on_for_more_epochs_in_another_folder(fabric, sets, 
     assert run.finished
 
     def resumed(epochs):
-        recipe = Recipe(
+        recipe = Recipe.of(
             epochs=epochs, batch_size=20, n_critic=2, distribution="wgan", wgan_weight=0
         )
         again = CompressorTrainer(SHAPE, *sets, recipe, fabric, tmp_path / f"b{epochs}")

@@ -46,7 +46,7 @@ def _pairs(clip: CLIP, copies: int = 6) -> ImageTextDataset:
 
 def _trainer(folder: Path, **changes) -> Trainer:
     clip = make_clip(trained_steps=0)
-    recipe = Recipe(**{"epochs": 3, "batch_size": 8, "lr": 1e-3, **changes})
+    recipe = Recipe.of(**{"epochs": 3, "batch_size": 8, "lr": 1e-3, **changes})
     fabric = make_fabric("cpu", precision="fp32")
     return Trainer(clip, _pairs(clip), recipe, fabric, folder, save_every=2)
 

@@ -4,36 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
+import encoderlab
 from encoderlab.core.commands import COMMANDS, JOBS, load
 from encoderlab.core.common_settings import TALK, Common
 from encoderlab.core.settings import from_dict, iter_settings
+from encoderlab.core.spec import from_arguments
 from encoderlab.errors import UsageError
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_experiment_takes_exactly_the_settings(name):
+def test_python_function_has_the_settings_as_parameters(name):
     command = COMMANDS[name]
-    parameters = inspect.signature(load(command.experiment)).parameters
-    offered = {one.name for one in dataclasses.fields(command.settings)} - {*TALK, "output_dir"}
-    if [one.key for one in iter_settings(command.settings) if one.key.startswith("output.")] == [
-        "output.dir"
-    ]:
-        offered -= {"output"}  # the folder, and nothing that an experiment decides by
-    assert set(parameters) - {"out", "seed"} == offered - {"seed"}
-    assert "out" in parameters
+    function = load(command.experiment)
+    assert function.settings is command.settings
+    shown = inspect.signature(function).parameters
+    assert set(shown) == {f.name for f in dataclasses.fields(command.settings)} - {
+        *TALK, "output_dir"
+    } | {"out"}  # fmt: skip
+    documented = re.findall(r"^    (\w+):", inspect.getdoc(function).split("Args:")[1], re.M)
+    assert set(shown) <= set(documented)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_python_and_command_line_have_the_same_defaults(name):
-    parameters = inspect.signature(load(COMMANDS[name].experiment)).parameters
-    for setting in iter_settings(COMMANDS[name].settings):
-        given = parameters.get(setting.key)
-        if given is not None and given.default is not inspect.Parameter.empty:
-            theirs = list(given.default) if isinstance(given.default, tuple) else given.default
-            assert (theirs or None) == (setting.default or None), setting.key
+def test_arguments_become_settings():
+    given = from_arguments(
+        COMMANDS["tokens"].settings, {"model": "tiny-dinov2", "image": Path("a.png"), "seed": 3}
+    )
+    assert (given.model.name, given.image.path, given.seed) == ("tiny-dinov2", "a.png", 3)
+    given = from_arguments(COMMANDS["compare"].settings, {"encoders": ("a", "b")})
+    assert given.encoders == ["a", "b"]
+
+
+def test_a_wrong_argument_is_refused_as_on_the_command_line():
+    with pytest.raises(UsageError) as error:
+        encoderlab.compare(n_samples=0)
+    assert error.value.got == 0
+    with pytest.raises(TypeError, match="sample_count"):
+        encoderlab.compare(sample_count=3)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

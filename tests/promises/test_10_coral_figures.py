@@ -9,6 +9,7 @@ from encoderlab.alignment import coral as experiment
 from encoderlab.alignment import report_page
 from encoderlab.alignment.data import extract_features
 from encoderlab.alignment.plots import coral as plots
+from encoderlab.alignment.settings import Coral
 from encoderlab.errors import UsageError
 from encoderlab.metrics.coral import coral
 
@@ -40,10 +41,8 @@ def test_an_undefined_comparison_has_no_covariances():
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """A result, and the figures by name before they are written."""
-    aligned = extract_features(
-        ["tiny-clip", "tiny-dinov2"], ["tiny-llama", "tiny-qwen"], n_samples=4, dtype="float32",
-        device="cpu",
-    )  # fmt: skip
+    settings = Coral(encoders=["tiny-clip", "tiny-dinov2"], n_samples=4, dtype="float32")
+    aligned = extract_features(settings)
     given = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "coral", lambda result, arrays: given.update(arrays) or [])

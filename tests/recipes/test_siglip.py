@@ -47,7 +47,7 @@ def _trained(folder, epochs: int, **more) -> SigLIP:
     pairs = ImageTextDataset(
         samples, model.tokenizer, model.preprocess, _images(), model.reads_padding
     )
-    recipe = Recipe(epochs=epochs, batch_size=3, lr=2e-3, warmup_steps=2, loss="sigmoid", **more)
+    recipe = Recipe.of(epochs=epochs, batch_size=3, lr=2e-3, warmup_steps=2, loss="sigmoid", **more)
     fabric = make_fabric("cpu", 1, "auto", "fp32")
     assert Trainer(model, pairs, recipe, fabric, folder).run().step == epochs
     return model.eval()

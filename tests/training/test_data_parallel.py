@@ -29,7 +29,7 @@ found = {}
 for case in cases:
     chunk, loss = case.split("-")
     clip = make_clip(trained_steps=0)
-    recipe = Recipe(epochs=1, batch_size=8, loss=loss, chunk_size=int(chunk) or None)
+    recipe = Recipe.of(epochs=1, batch_size=8, loss=loss, chunk_size=int(chunk) or None)
     trainer = Trainer(clip, _pairs(clip), recipe, fabric, Path(out).parent)
     batch = next(iter(loader(trainer.pairs, trainer.schedule)))
     value = trainer.backward(batch)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.alignment.data import AlignmentData, extract_features
-from encoderlab.encoders.load_spec import LoadOptions
+from encoderlab.alignment.settings import All
+from encoderlab.core.spec import takes
 
 if TYPE_CHECKING:
     from encoderlab.core.run_folder import RunRecord
@@ -52,28 +52,8 @@ class AllResult:
         report_page.write(folder, run)
 
 
-def run(
-    *,
-    out: Path | None = None,
-    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
-    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
-    controls: bool = True,
-    n_samples: int = 30,
-    data_types: Sequence[str] = (),
-    data_root: str | None = None,
-    features_dir: str | None = None,
-    batch_size: int = 16,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    quantize: str | None = None,
-    device_map: str | None = None,
-    svg: bool = False,
-    epochs: int = 300,
-    method: str = "tsne",
-    batch_sizes: Sequence[int] = (1, 8, 32),
-    seed: int = 0,
-) -> AllResult:
+@takes(All)
+def run(settings: All, out: Path | None = None) -> AllResult:
     """Runs compare, multi-llm, coral, elas, e2e, layers, embedding, attention and speed; writes
     figures and report.html to `out` if it is given.
 
@@ -97,34 +77,26 @@ def run(
     from encoderlab.core import run_folder
     from encoderlab.core.progress import note
 
-    settings = {name: value for name, value in locals().items() if name in run.__annotations__}
     started, clock = datetime.now(UTC), time.perf_counter()
-    load = LoadOptions(trust_remote_code, quantize, device_map)
-    aligned = extract_features(
-        encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
-        batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
-        layers=True, store=features_dir, load=load,
-    )  # fmt: skip
-    image, said = _picture_of(aligned, data_root)
+    aligned = extract_features(settings, layers=True)
+    image, said = _picture_of(aligned, settings.data_root)
     sections: dict[str, Any] = {}
     not_done: dict[str, str] = {}
+    names = ("encoders", "device", "dtype", "svg", "seed", "trust_remote_code")
+    shared = {name: getattr(settings, name) for name in names}
     tasks = {
-        "compare": lambda: compare.analyse(aligned, out, epochs=epochs, svg=svg),
-        "multi-llm": lambda: multi_llm.analyse(aligned, out, svg=svg),
-        "coral": lambda: coral.analyse(aligned, out, svg=svg),
-        "elas": lambda: elas.analyse(aligned, out, epochs=epochs, svg=svg),
-        "e2e": lambda: e2e.analyse(aligned, out, epochs=epochs, svg=svg),
-        "layers": lambda: layers.analyse(aligned, out, svg=svg),
-        "embedding": lambda: embedding.analyse(aligned, out, method=method, svg=svg),
-        "attention": lambda: attention.run(
-            out=out, encoders=encoders, image=image, text=said, device=device, dtype=dtype, svg=svg,
-            trust_remote_code=trust_remote_code,
+        "compare": lambda: compare.analyse(aligned, out, epochs=settings.epochs, svg=settings.svg),
+        "multi-llm": lambda: multi_llm.analyse(aligned, out, svg=settings.svg),
+        "coral": lambda: coral.analyse(aligned, out, svg=settings.svg),
+        "elas": lambda: elas.analyse(aligned, out, epochs=settings.epochs, svg=settings.svg),
+        "e2e": lambda: e2e.analyse(aligned, out, epochs=settings.epochs, svg=settings.svg),
+        "layers": lambda: layers.analyse(aligned, out, svg=settings.svg),
+        "embedding": lambda: embedding.analyse(
+            aligned, out, method=settings.method, svg=settings.svg
         ),
-        "speed": lambda: speed.run(
-            out=out, encoders=encoders, batch_sizes=batch_sizes, device=device, dtype=dtype,
-            svg=svg, seed=seed, trust_remote_code=trust_remote_code,
-        ),
-    }  # fmt: skip
+        "attention": lambda: attention.run(out=out, image=image, text=said, **shared),
+        "speed": lambda: speed.run(out=out, batch_sizes=settings.batch_sizes, **shared),
+    }
     for name, task in tasks.items():
         if name == "embedding" and aligned.n < 4:
             not_done[name] = f"a map needs at least 4 samples, and there are {aligned.n}"

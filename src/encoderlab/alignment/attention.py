@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.alignment.data import UNTRAINED, check_names
+from encoderlab.alignment.settings import Attention
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.errors import UsageError
 
@@ -101,18 +102,8 @@ class AttentionResult:
         return as_text(self.blocks())
 
 
-def run(
-    *,
-    out: Path | None = None,
-    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
-    image: str | None = None,
-    text: str = "",
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    svg: bool = False,
-    seed: int = 0,
-) -> AttentionResult:
+@takes(Attention)
+def run(settings: Attention, out: Path | None = None) -> AttentionResult:
     """Roll-out and patch-text similarity of each encoder; writes the overlays to `out` if given.
 
     `seed` is taken for the sake of the common face: nothing is random here.
@@ -122,6 +113,7 @@ def run(
         UsageError: an encoder twice, an image of one's own without a text, or a file that is no
             image.
     """
+    text = settings.text
     import gc
 
     from encoderlab.alignment.plots import attention as plots
@@ -131,16 +123,18 @@ def run(
     from encoderlab.errors import MissingError
     from encoderlab.plots.style import save
 
-    check_names("encoder", encoders)
-    if image is None:
+    check_names("encoder", settings.encoders)
+    if settings.image is None:
         from encoderlab.data.chat import read_chat
 
         sample = read_chat(SAMPLE_DATA / "labels.jsonl", SAMPLE_DATA / "images")[1]
         path, text = Path(str(sample.image)), text or sample.texts[0]
     else:
-        path = Path(image)
+        path = Path(settings.image)
         if not path.is_file():
-            raise MissingError("no such image", got=image, want="an image file that exists")
+            raise MissingError(
+                "no such image", got=settings.image, want="an image file that exists"
+            )
         if not text:
             raise UsageError(
                 "a text to compare with is missing", got='--text ""', want='--text "a red circle"'
@@ -150,8 +144,10 @@ def run(
     except ImageError as error:
         raise UsageError("the image cannot be read", got=f"{path}: {error.reason}") from error
     found, where = [], ("cpu", "float32")
-    for name in encoders:
-        encoder = load_vision(name, device, dtype, trust_remote_code=trust_remote_code)
+    for name in settings.encoders:
+        encoder = load_vision(
+            name, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
+        )
         found.append(_look(encoder, picture, text))
         where = encoder.where
         del encoder
@@ -165,7 +161,7 @@ def run(
             {one.encoder: one.similarity for one in found if one.similarity is not None},
             {one.encoder: one.rollout for one in found if one.rollout is not None},
         )
-        result = replace(result, figures=save([drawn], out, svg=svg))
+        result = replace(result, figures=save([drawn], out, svg=settings.svg))
     return result
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from encoderlab.alignment.settings import OnSamples
 from encoderlab.core.progress import collect_warnings
 from encoderlab.core.skipped import (
     SkippedImages,
@@ -19,7 +20,7 @@ from encoderlab.core.skipped import (
     as_warnings,
     skipped_images,
 )
-from encoderlab.encoders.load_spec import NO_OPTIONS, LoadOptions
+from encoderlab.encoders.load_spec import LoadOptions
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -133,34 +134,21 @@ class AlignmentData:
         return (*serious, *as_warnings(self.skipped), *self.cut)
 
 
-def extract_features(
-    encoders: Sequence[str],
-    llms: Sequence[str] | None = None,
-    *,
-    n_samples: int = 30,
-    data_types: Sequence[str] = (),
-    data_root: str | Path | None = None,
-    batch_size: int = 16,
-    device: str = "auto",
-    dtype: str = "auto",
-    seed: int = 0,
-    controls: bool = False,
-    layers: bool = False,
-    store: str | Path | None = None,
-    load: LoadOptions = NO_OPTIONS,
-) -> AlignmentData:
-    """The features of the same samples by every encoder and every LLM, out of the store where they
-    are there. Samples of the same image, under whatever name, become one row with all their texts.
+def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentData:
+    """The features of the same samples by every encoder and every LLM, read from the feature store
+    where they are there. Samples of the same image become one row with all their texts.
 
     Args:
-        llms: None where the encoders alone are looked at.
-        controls: adds to every encoder its untrained copy, and itself with shuffled pairs.
+        settings: what is compared, on which samples, how it is loaded; without `llms`, the features
+            of the encoders alone. `controls` adds to every encoder its untrained copy, and itself with
+            shuffled pairs.
         layers: every hidden state as well.
-        store: the folder that keeps features.
-        load: how the checkpoints are loaded.
+
+    Returns:
+        The features, row by row the same samples.
 
     Raises:
-        MissingError: data or a model is not there, or what `load` needs.
+        MissingError: data, a model, a GPU or an extra is not there.
         UsageError: an encoder twice, too few readable samples, or features that are not finite.
     """
     from encoderlab.core.settings import output_folder
@@ -171,14 +159,19 @@ def extract_features(
     from encoderlab.feature_store.extract import extract_images, extract_texts
     from encoderlab.metrics.preflight import preflight
 
+    encoders, llms = settings.encoders, getattr(settings, "llms", None)
+    batch_size, device, dtype = settings.batch_size, settings.device, settings.dtype
+    load = LoadOptions.of(settings)
     check_names("encoder", encoders)
     if llms is not None:
         check_names("LLM", llms)
         check_placement(device, load.quantize, load.device_map)
-    found = typed_samples(data_root, data_types, n_samples, seed)
-    place = Path(store or output_folder("features")())
+    found = typed_samples(
+        settings.data_root, settings.data_types, settings.n_samples, settings.seed
+    )
+    place = Path(settings.features_dir or output_folder("features")())
     wanted = list(encoders)
-    if controls:
+    if settings.controls:
         wanted += [UNTRAINED + n for n in encoders if not n.startswith(UNTRAINED)]
         wanted = list(dict.fromkeys(wanted))
     loaded: list[tuple[Features, StoredFeatures]] = []
@@ -238,8 +231,8 @@ def extract_features(
     asked = [f for f in [*vision.values(), *text.values()] if not f.is_control]
     everything = {f.name: f.pooled for f in asked}
     findings = preflight(everything, texts=texts, groups=digests, computed_in=where[1])
-    if controls:
-        order = _derangement(len(samples), seed)
+    if settings.controls:
+        order = _derangement(len(samples), settings.seed)
         for name in encoders:
             one = vision[name]
             vision[SHUFFLED + name] = replace(
@@ -259,7 +252,7 @@ def extract_features(
         text,
         found.source,
         *where,
-        seed,
+        settings.seed,
         tuple(findings),
         skipped_images([*found.skipped, *unreadable.values()]),
         len(shown) - len(samples),

@@ -16,14 +16,13 @@ from encoderlab.alignment.data import (
 )
 from encoderlab.alignment.settings import E2e
 from encoderlab.alignment.tables import notes
-from encoderlab.core.settings import check_effect
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import (
     Block,
     Table,
     as_text,
     score_text,
 )
-from encoderlab.encoders.load_spec import LoadOptions
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -152,27 +151,8 @@ class E2eResult:
         return as_text(self.blocks())
 
 
-def run(
-    *,
-    out: Path | None = None,
-    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
-    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
-    controls: bool = False,
-    n_samples: int = 30,
-    data_types: Sequence[str] = (),
-    data_root: str | None = None,
-    features_dir: str | None = None,
-    batch_size: int = 16,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    quantize: str | None = None,
-    device_map: str | None = None,
-    svg: bool = False,
-    epochs: int = 300,
-    scores: str | None = None,
-    seed: int = 0,
-) -> E2eResult:
+@takes(E2e)
+def run(settings: E2e, out: Path | None = None) -> E2eResult:
     """Metrics against held-out retrieval, or against the benchmark results in `scores`.
 
     Raises:
@@ -180,15 +160,13 @@ def run(
         UsageError: too few samples, a model twice, features that are not finite, or scores that
             cannot be read or name none of the encoders and LLMs, or a setting that has no effect.
     """
-    check_effect(E2e(epochs=epochs, scores=scores))
-    brought = None if scores is None else read_scores(scores, encoders, llms)
-    load = LoadOptions(trust_remote_code, quantize, device_map)
-    aligned = extract_features(
-        encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
-        batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
-        layers=brought is None, store=features_dir, load=load,
-    )  # fmt: skip
-    return analyse(aligned, out, epochs=epochs, scores=brought, svg=svg)
+    brought = (
+        None
+        if settings.scores is None
+        else read_scores(settings.scores, settings.encoders, settings.llms)
+    )
+    aligned = extract_features(settings, layers=brought is None)
+    return analyse(aligned, out, epochs=settings.epochs, scores=brought, svg=settings.svg)
 
 
 Scores = Mapping[str, Mapping[tuple[str, str], float]]

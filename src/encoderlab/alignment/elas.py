@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
+from encoderlab.alignment.settings import Elas
 from encoderlab.alignment.tables import notes
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import (
     Block,
     Table,
     as_text,
     score_text,
 )
-from encoderlab.encoders.load_spec import LoadOptions
 
 if TYPE_CHECKING:
     from encoderlab.core.score import Score
@@ -107,39 +108,16 @@ class ElasResult:
         return as_text(self.blocks())
 
 
-def run(
-    *,
-    out: Path | None = None,
-    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
-    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
-    controls: bool = False,
-    n_samples: int = 30,
-    data_types: Sequence[str] = (),
-    data_root: str | None = None,
-    features_dir: str | None = None,
-    batch_size: int = 16,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    quantize: str | None = None,
-    device_map: str | None = None,
-    svg: bool = False,
-    epochs: int = 300,
-    seed: int = 0,
-) -> ElasResult:
+@takes(Elas)
+def run(settings: Elas, out: Path | None = None) -> ElasResult:
     """ELAS of every pair; writes the matrix to `out` if given.
 
     Raises:
         MissingError: data or a model is not there.
         UsageError: too few samples, a model twice, or features that are not finite.
     """
-    load = LoadOptions(trust_remote_code, quantize, device_map)
-    aligned = extract_features(
-        encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
-        batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
-        store=features_dir, load=load,
-    )  # fmt: skip
-    return analyse(aligned, out, epochs=epochs, svg=svg)
+    aligned = extract_features(settings)
+    return analyse(aligned, out, epochs=settings.epochs, svg=settings.svg)
 
 
 def analyse(

@@ -3,20 +3,20 @@ only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
+from encoderlab.alignment.settings import Embedding
 from encoderlab.alignment.tables import notes
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import (
     Block,
     Table,
     as_text,
     score_text,
 )
-from encoderlab.encoders.load_spec import LoadOptions
 from encoderlab.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -77,26 +77,8 @@ class EmbeddingResult:
         return as_text([*self.blocks(), *page])
 
 
-def run(
-    *,
-    out: Path | None = None,
-    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
-    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
-    controls: bool = False,
-    n_samples: int = 30,
-    data_types: Sequence[str] = (),
-    data_root: str | None = None,
-    features_dir: str | None = None,
-    batch_size: int = 16,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    quantize: str | None = None,
-    device_map: str | None = None,
-    svg: bool = False,
-    method: str = "tsne",
-    seed: int = 0,
-) -> EmbeddingResult:
+@takes(Embedding)
+def run(settings: Embedding, out: Path | None = None) -> EmbeddingResult:
     """Maps by t-SNE, UMAP or PCA; writes figures and an interactive page to `out` if given.
 
     Raises:
@@ -104,14 +86,9 @@ def run(
         UsageError: an unknown method, too few samples, a model twice, or features that are not
             finite.
     """
-    _check(method)
-    load = LoadOptions(trust_remote_code, quantize, device_map)
-    aligned = extract_features(
-        encoders, llms, n_samples=n_samples, data_types=data_types, data_root=data_root,
-        batch_size=batch_size, device=device, dtype=dtype, seed=seed, controls=controls,
-        store=features_dir, load=load,
-    )  # fmt: skip
-    return analyse(aligned, out, method=method, svg=svg)
+    _check(settings.method)
+    aligned = extract_features(settings)
+    return analyse(aligned, out, method=settings.method, svg=settings.svg)
 
 
 def analyse(

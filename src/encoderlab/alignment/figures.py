@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.alignment.settings import Figures
 from encoderlab.core import run_folder
+from encoderlab.core.spec import takes
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ class FiguresResult:
         return "\n".join([f"{len(self.figures)} figures in {self.folder}", *lines])
 
 
-def run(*, out: Path | None = None, run: str = "", style: str = "paper") -> FiguresResult:
+@takes(Figures)
+def run(settings: Figures, out: Path | None = None) -> FiguresResult:
     """Draws the figures of a run again.
 
     Args:
@@ -51,9 +54,9 @@ def run(*, out: Path | None = None, run: str = "", style: str = "paper") -> Figu
     """
     from encoderlab.plots.style import save
 
-    if style not in ("paper", "screen"):
-        raise UsageError("unknown style", got=style, want="paper or screen")
-    folder = Path(run)
+    if settings.style not in ("paper", "screen"):
+        raise UsageError("unknown style", got=settings.style, want="paper or screen")
+    folder = Path(settings.run)
     record = run_folder.read(folder)
     sections = record.result.get("sections", {}) if record.command == "all" else {}
     parts = sections or {record.command: record.result}
@@ -69,7 +72,7 @@ def run(*, out: Path | None = None, run: str = "", style: str = "paper") -> Figu
             want="a run of " + ", ".join([*known, "all"]),
         )
     place = out or folder / "figures"
-    return FiguresResult(str(place), save(drawn, place, paper=style == "paper"))
+    return FiguresResult(str(place), save(drawn, place, paper=settings.style == "paper"))
 
 
 def _known() -> dict[str, Draw]:

@@ -39,10 +39,9 @@ class Encoders(Loads):
 
 
 @dataclass
-class Alignment(Encoders, LoadsLLM):
-    """What the alignment commands share."""
+class OnSamples(Encoders):
+    """What the commands on features of samples share."""
 
-    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with", names="llms")
     controls: bool = setting(
         False, "add each encoder untrained, and with shuffled pairs: what chance looks like"
     )
@@ -58,6 +57,13 @@ class Alignment(Encoders, LoadsLLM):
         None, "folder that keeps features between runs; empty: outputs/features", group=WHERE
     )
     batch_size: int = setting(16, "samples at once", least=1, group=WHERE)
+
+
+@dataclass
+class Alignment(OnSamples, LoadsLLM):
+    """What the alignment commands share."""
+
+    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with", names="llms")
 
 
 @dataclass

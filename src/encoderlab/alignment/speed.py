@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.alignment.data import check_names
+from encoderlab.alignment.settings import Speed
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.errors import UsageError
 
@@ -114,18 +115,8 @@ class SpeedResult:
         return as_text(self.blocks())
 
 
-def run(
-    *,
-    out: Path | None = None,
-    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
-    batch_sizes: Sequence[int] = (1, 4, 8, 16, 32),
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    backend: str = "torch",
-    svg: bool = False,
-    seed: int = 0,
-) -> SpeedResult:
+@takes(Speed)
+def run(settings: Speed, out: Path | None = None) -> SpeedResult:
     """Times each encoder on random pixels; writes the dashboard to `out` if given.
 
     Raises:
@@ -145,33 +136,35 @@ def run(
     from encoderlab.encoders.vision import load_vision
     from encoderlab.plots.style import save
 
-    check_names("encoder", encoders)
-    sizes = list(dict.fromkeys(batch_sizes))
+    check_names("encoder", settings.encoders)
+    sizes = list(dict.fromkeys(settings.batch_sizes))
     if not sizes or min(sizes) < 1:
-        raise UsageError("batch sizes must be positive", got=list(batch_sizes))
-    torch.manual_seed(seed)
+        raise UsageError("batch sizes must be positive", got=list(settings.batch_sizes))
+    torch.manual_seed(settings.seed)
     prepare_for_inference()
     rows: list[Timed] = []
     prints, where = {}, ("cpu", "float32")
     peaks: dict[torch.dtype, float] = {}
     trials: list[BackendTrial] = []
     encoder: VisionEncoder | None
-    for name in encoders if backend == AUTO else ():
+    for name in settings.encoders if settings.backend == AUTO else ():
         # Chosen once, at the largest batch.
         trial = load_vision(
             name,
-            device,
-            dtype,
-            trust_remote_code=trust_remote_code,
+            settings.device,
+            settings.dtype,
+            trust_remote_code=settings.trust_remote_code,
             backend=AUTO,
             batch_size=max(sizes),
         ).trial
         assert trial is not None
         trials.append(trial)
     chosen = {trial.encoder: trial.chosen for trial in trials}
-    with progress("timing encoders", total=len(encoders) * len(sizes), unit="batch size") as bar:
-        for name in encoders:
-            used = chosen.get(name, backend)
+    with progress(
+        "timing encoders", total=len(settings.encoders) * len(sizes), unit="batch size"
+    ) as bar:
+        for name in settings.encoders:
+            used = chosen.get(name, settings.backend)
             for size in sizes:
                 if size == sizes[0] or used != TORCH:
                     # A forward is compiled for one size of batch.
@@ -180,9 +173,9 @@ def run(
                     with without_cache():
                         encoder = load_vision(
                             name,
-                            device,
-                            dtype,
-                            trust_remote_code=trust_remote_code,
+                            settings.device,
+                            settings.dtype,
+                            trust_remote_code=settings.trust_remote_code,
                             backend=used,
                             batch_size=size,
                         )
@@ -199,7 +192,7 @@ def run(
     peak = max(peaks.values(), default=0.0)
     result = SpeedResult(tuple(rows), *where, peak / 1e12, prints, backend_trials=tuple(trials))
     if out is not None and any(row.undefined is None for row in rows):
-        result = replace(result, figures=save(plots.speed(result.to_json()), out, svg=svg))
+        result = replace(result, figures=save(plots.speed(result.to_json()), out, svg=settings.svg))
     return result
 
 

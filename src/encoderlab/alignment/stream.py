@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.alignment.settings import Stream
 from encoderlab.alignment.tables import notes, table
 from encoderlab.core.progress import collect_warnings, note
 from encoderlab.core.skipped import SkippedImages, as_records, skipped_images
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.data.sample import Sample, merge_duplicates
 from encoderlab.encoders.load_spec import LoadOptions
@@ -109,24 +111,8 @@ class StreamResult:
         return Table(heads, rows, said=(MARGINALS_ONLY,))
 
 
-def run(
-    *,
-    out: Path | None = None,
-    data: str = "",
-    img_root: str | None = None,
-    encoders: Sequence[str] = ("tiny-clip", "tiny-siglip", "tiny-dinov2"),
-    llms: Sequence[str] = ("tiny-llama", "tiny-qwen"),
-    engine: str = "local",
-    workers: int = 0,
-    features_dir: str | None = None,
-    batch_size: int = 32,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    quantize: str | None = None,
-    device_map: str | None = None,
-    svg: bool = False,
-) -> StreamResult:
+@takes(Stream)
+def run(settings: Stream, out: Path | None = None) -> StreamResult:
     """Aligns every encoder with every LLM over all pairs of `data`.
 
     Raises:
@@ -136,31 +122,29 @@ def run(
         WorkError: features cannot be stored, or workers die again and again.
     """
     from encoderlab.alignment.data import check_names
-    from encoderlab.alignment.settings import Stream
-    from encoderlab.core.settings import check_effect, output_folder
+    from encoderlab.core.settings import output_folder
     from encoderlab.data.read import KINDS_OF_DATA, read_parts
     from encoderlab.encoders.text import check_placement
     from encoderlab.feature_store import engines
     from encoderlab.feature_store.streamed import Streamed
 
-    check_effect(Stream(engine=engine, workers=workers))
-    if not data:
+    if not settings.data:
         raise UsageError("stream needs pairs", got="no data", want=KINDS_OF_DATA)
-    for kind, names in (("encoder", encoders), ("LLM", llms)):
+    for kind, names in (("encoder", settings.encoders), ("LLM", settings.llms)):
         check_names(kind, names)
-    check_placement(device, quantize, device_map)
-    by = engines.engine(engine, workers)
+    check_placement(settings.device, settings.quantize, settings.device_map)
+    by = engines.engine(settings.engine, settings.workers)
     gathering = _Gathering(
-        tuple(encoders),
-        tuple(llms),
-        Path(features_dir or output_folder("features")()),
+        tuple(settings.encoders),
+        tuple(settings.llms),
+        Path(settings.features_dir or output_folder("features")()),
         by,
-        batch_size,
-        (device, dtype),
-        LoadOptions(trust_remote_code, quantize, device_map),
+        settings.batch_size,
+        (settings.device, settings.dtype),
+        LoadOptions.of(settings),
     )
     streamed = Streamed.empty()
-    for number, part in enumerate(read_parts(data, img_root), start=1):
+    for number, part in enumerate(read_parts(settings.data, settings.img_root), start=1):
         stored = gathering.of(part)
         streamed.add(stored, by)
         if number > 1 or len(part) < streamed.n:
@@ -168,7 +152,9 @@ def run(
     with collect_warnings() as warned:
         for cut in gathering.cut.values():
             cut.warn()
-    result = _judged(streamed, encoders, llms, gathering.facts(data, streamed.n))
+    result = _judged(
+        streamed, settings.encoders, settings.llms, gathering.facts(settings.data, streamed.n)
+    )
     if gathering.left_out:
         warned.append(f"left out, image or caption unusable: {gathering.left_out:,} of the pairs")
     if gathering.copies:
@@ -178,7 +164,7 @@ def run(
         )
     result = replace(result, warnings=tuple(warned))
     if out is not None:
-        result = replace(result, figures=_kept(result, streamed, out, svg))
+        result = replace(result, figures=_kept(result, streamed, out, settings.svg))
     return result
 
 

@@ -6,7 +6,7 @@ Measuring and showing have files of their own, `compress_evaluation` and `compre
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -15,17 +15,11 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.compression.settings import (
     Compress,
     CompressData,
-    CompressEvaluation,
-    CompressLoss,
-    CompressModel,
-    CompressPicture,
-    CompressTraining,
-    CompressWatch,
     Hardware,
 )
 from encoderlab.core.distributed import rank_info
 from encoderlab.core.progress import counted, note
-from encoderlab.core.settings import check_effect, output_folder
+from encoderlab.core.settings import output_folder
 from encoderlab.core.skipped import (
     SkippedImages,
     as_records,
@@ -33,6 +27,7 @@ from encoderlab.core.skipped import (
     as_warnings,
     skipped_images,
 )
+from encoderlab.core.spec import takes
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -119,89 +114,36 @@ class CompressResult:
         return "\n".join(lines)
 
 
+@takes(Compress)
 def run(
-    *,
-    out: Path | None = None,
-    action: str = "train",
-    model: CompressModel | str = CompressModel(),  # noqa: B008
-    training: CompressTraining = CompressTraining(),  # noqa: B008
-    loss: CompressLoss = CompressLoss(),  # noqa: B008
-    data: CompressData | Sequence[str] = CompressData(),  # noqa: B008
-    hardware: Hardware = Hardware(),  # noqa: B008
-    experiment: CompressWatch = CompressWatch(),  # noqa: B008
-    evaluation: CompressEvaluation = CompressEvaluation(),  # noqa: B008
-    picture: CompressPicture = CompressPicture(),  # noqa: B008
-    trust_remote_code: bool = False,
-    seed: int = 0,
+    settings: Compress, out: Path | None = None
 ) -> CompressResult | CompressEvaluationResult | CompressPictureResult:
     """Trains a compressor (action "train"), measures every method ("evaluate"), or compresses one
     image ("show").
-
-    Args:
-        model, data: the settings' groups, or plainly a name and sources of images.
 
     Raises:
         UsageError: a value, a shape or the data is wrong, or a setting was given for nothing.
         MissingError: images, a model or a GPU are not there.
         WorkError: the run diverged, or the disk is full.
     """
-    if isinstance(model, str):
-        model = CompressModel(model)
-    if not isinstance(data, CompressData):
-        data = CompressData(images=list(data))
-    check_effect(
-        Compress(
-            action=action, model=model, training=training, loss=loss, data=data,
-            hardware=hardware, experiment=experiment, evaluation=evaluation, picture=picture,
-        )
-    )  # fmt: skip
-    if action != "train" and rank_info().world > 1:
+    if settings.action != "train" and rank_info().world > 1:
         raise UsageError(
-            f"compress {action} is done by one process",
+            f"compress {settings.action} is done by one process",
             got=f"{rank_info().world} processes, started by {rank_info().launcher}",
             want="the command by itself",
         )
-    if action == "evaluate":
+    if settings.action == "evaluate":
         from encoderlab.compression.evaluate import evaluate
 
-        return evaluate(
-            out=out,
-            model=model,
-            data=data,
-            hardware=hardware,
-            settings=evaluation,
-            seed=seed,
-            trust_remote_code=trust_remote_code,
-        )
-    if action == "show":
+        return evaluate(settings, out)
+    if settings.action == "show":
         from encoderlab.compression.show import show
 
-        return show(
-            out=out,
-            model=model,
-            hardware=hardware,
-            picture=picture,
-            settings=evaluation,
-            trust_remote_code=trust_remote_code,
-        )
-    return train(
-        out=out, model=model, training=training, loss=loss, data=data, hardware=hardware,
-        watch=experiment, seed=seed, trust_remote_code=trust_remote_code,
-    )  # fmt: skip
+        return show(settings, out)
+    return train(settings, out)
 
 
-def train(
-    *,
-    out: Path | None,
-    model: CompressModel,
-    training: CompressTraining,
-    loss: CompressLoss,
-    data: CompressData,
-    hardware: Hardware,
-    watch: CompressWatch,
-    seed: int,
-    trust_remote_code: bool = False,
-) -> CompressResult:
+def train(settings: Compress, out: Path | None) -> CompressResult:
     """Reads or computes the tokens, trains, and keeps the best epoch as a compressor."""
     from encoderlab.compression import plots as plots
     from encoderlab.compression.compressor import Compressor
@@ -222,15 +164,10 @@ def train(
     from encoderlab.training.loggers import make_logger
     from encoderlab.training.resuming import checkpoint_to_resume, finished_run
 
+    model, data, hardware = settings.model, settings.data, settings.hardware
+    watch, training = settings.experiment, settings.training
     folder = Path(output_folder("compress")()) if out is None else out
-    recipe = Recipe(
-        epochs=training.epochs, batch_size=training.batch_size, lr=training.lr,
-        critic_lr=training.critic_lr, n_critic=training.n_critic, lambda_gp=training.lambda_gp,
-        wgan_weight=training.wgan_weight, ae_weight=training.ae_weight,
-        distribution=loss.distribution, balance=training.balance,
-        start=model.compressor.start, standardise=training.standardise,
-        grad_clip=training.grad_clip, seed=seed,
-    )  # fmt: skip
+    recipe = Recipe.of(settings)
     resumed = deferred(checkpoint_to_resume, training.resume, NAMES)
     images = deferred(images_of, data)
     fabric = make_fabric(
@@ -242,7 +179,7 @@ def train(
     encoder = on_all_ranks(
         fabric, load_vision, model.name,
         where.type if where.index is None else str(where), hardware.dtype,
-        trust_remote_code=trust_remote_code,
+        trust_remote_code=settings.trust_remote_code,
     )  # fmt: skip
 
     def fitted() -> tuple[int, AutoencoderShape]:

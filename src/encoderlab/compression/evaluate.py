@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.compression.settings import (
+    Compress,
     CompressData,
     CompressEvaluation,
-    CompressModel,
-    Hardware,
 )
 from encoderlab.core.progress import note, progress
 from encoderlab.core.skipped import (
@@ -167,16 +166,7 @@ class CompressEvaluationResult:
         return Table(("visual tokens", "prefill", "KV cache", "tokens"), rows, title)
 
 
-def evaluate(
-    *,
-    out: Path | None,
-    model: CompressModel,
-    data: CompressData,
-    hardware: Hardware,
-    settings: CompressEvaluation,
-    seed: int = 0,
-    trust_remote_code: bool = False,
-) -> CompressEvaluationResult:
+def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     """Measures every method at every budget; writes figures to `out` if given.
 
     Raises:
@@ -191,21 +181,25 @@ def evaluate(
     from encoderlab.encoders.vision import load_vision
     from encoderlab.models.token_grid import check_grids
 
-    catalogue.check(settings.methods)
-    llm = shape_of(settings.llm, trust_remote_code)
+    model, hardware, chosen = settings.model, settings.hardware, settings.evaluation
+    catalogue.check(chosen.methods)
+    llm = shape_of(chosen.llm, settings.trust_remote_code)
     encoder = load_vision(
-        model.name, device_of(hardware), hardware.dtype, trust_remote_code=trust_remote_code
+        model.name,
+        device_of(hardware),
+        hardware.dtype,
+        trust_remote_code=settings.trust_remote_code,
     )
     (layer,) = layer_numbers([model.layer], encoder.n_layers)
-    budgets = [(side, side) for side in dict.fromkeys(settings.grids)]
+    budgets = [(side, side) for side in dict.fromkeys(chosen.grids)]
     for budget in budgets:
         check_grids(encoder.grid, budget)
-    compressors = compressors_for(settings.compressors, encoder, layer, budgets)
-    samples, pictures, fit_pictures, skipped, said = _pictures(data, settings)
+    compressors = compressors_for(chosen.compressors, encoder, layer, budgets)
+    samples, pictures, fit_pictures, skipped, said = _pictures(settings.data, chosen)
     measured = TokenSet.of(encoder, pictures, layer)
     fit = TokenSet.of(encoder, fit_pictures, layer)
-    bench = _bench(encoder, layer, samples, measured, fit, settings)
-    rows, refused = _measured(bench, encoder, layer, fit, budgets, compressors, settings)
+    bench = _bench(encoder, layer, samples, measured, fit, chosen)
+    rows, refused = _measured(bench, encoder, layer, fit, budgets, compressors, chosen)
     verdicts = _verdicts(rows, bench, list(compressors))
     records = tuple(_record(row, bench) for row in rows)
     counts = [encoder.grid[0] * encoder.grid[1], *[h * w for h, w in budgets]]
@@ -216,8 +210,8 @@ def evaluate(
          for task, s in {**bench.scales, **bench.reading_scales}.items()},
         records,
         tuple(verdicts), _answers(rows, verdicts, list(compressors)),
-        {"llm": llm.name, "text_tokens": settings.text_tokens,
-         "budgets": [cost(llm, n, settings.text_tokens, encoder.width).to_json() for n in counts]},
+        {"llm": llm.name, "text_tokens": chosen.text_tokens,
+         "budgets": [cost(llm, n, chosen.text_tokens, encoder.width).to_json() for n in counts]},
         refused, skipped, warnings=as_warnings(skipped),
     )  # fmt: skip
     if out is None:

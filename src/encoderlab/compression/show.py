@@ -6,12 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.compression.settings import (
-    CompressEvaluation,
-    CompressModel,
-    CompressPicture,
-    Hardware,
-)
+from encoderlab.compression.settings import Compress
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.errors import UsageError
 from encoderlab.patch_tokens.methods import METHODS
@@ -74,15 +69,7 @@ class CompressPictureResult:
         return as_text(self.blocks())
 
 
-def show(
-    *,
-    out: Path | None,
-    model: CompressModel,
-    hardware: Hardware,
-    picture: CompressPicture,
-    settings: CompressEvaluation,
-    trust_remote_code: bool = False,
-) -> CompressPictureResult:
+def show(settings: Compress, out: Path | None) -> CompressPictureResult:
     """Compresses one image's tokens to every budget; writes figures to `out` if given.
 
     Raises:
@@ -98,32 +85,38 @@ def show(
     from encoderlab.encoders.vision import load_vision
     from encoderlab.models.token_grid import check_grids
 
-    catalogue.check(settings.methods)
-    fitted = [name for name in settings.methods if name in catalogue.FITTED]
+    model, hardware, chosen = settings.model, settings.hardware, settings.evaluation
+    catalogue.check(chosen.methods)
+    fitted = [name for name in chosen.methods if name in catalogue.FITTED]
     if fitted:
         raise UsageError(
             "one image is not enough to fit this method on",
             got=fitted[0],
             want="a method without fitting, or encoderlab compress evaluate",
         )
-    (file, *more), _ = image_files(picture.image)
+    (file, *more), _ = image_files(settings.picture.image)
     if more:
-        raise UsageError("one image is shown at a time", got=picture.image, want="one image file")
+        raise UsageError(
+            "one image is shown at a time", got=settings.picture.image, want="one image file"
+        )
     image = _opened(file)
     encoder = load_vision(
-        model.name, device_of(hardware), hardware.dtype, trust_remote_code=trust_remote_code
+        model.name,
+        device_of(hardware),
+        hardware.dtype,
+        trust_remote_code=settings.trust_remote_code,
     )
     (layer,) = layer_numbers([model.layer], encoder.n_layers)
-    budgets = [(side, side) for side in dict.fromkeys(settings.grids)]
+    budgets = [(side, side) for side in dict.fromkeys(chosen.grids)]
     for budget in budgets:
         check_grids(encoder.grid, budget)
     seen = TokenSet.of(encoder, [image], layer)
-    trained = compressors_for(settings.compressors, encoder, layer, budgets)
+    trained = compressors_for(chosen.compressors, encoder, layer, budgets)
     rows: list[dict[str, Any]] = []
     rebuilt: dict[tuple[str, tuple[int, int]], Tensor] = {}
     refused: dict[str, str] = {}
     for budget in budgets:
-        for name in [*trained, *(settings.methods or SHOWN)]:
+        for name in [*trained, *(chosen.methods or SHOWN)]:
             able: Sequence[Any] = [one for one in trained.get(name, ()) if budget in one.budgets]
             if name not in trained:
                 # Several of one method differ in their seed: the first stands for all.

@@ -10,6 +10,7 @@ mean the same for every encoder. b images, n tokens, c channels, k kept.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from encoderlab.compression.compressor import FORMAT
-from encoderlab.compression.settings import DISTRIBUTIONS
+from encoderlab.compression.settings import DISTRIBUTIONS, Compress
 from encoderlab.compression.token_source import TokenSource, first_tokens
 from encoderlab.core.progress import note, progress
 from encoderlab.errors import EncoderLabError, UsageError, WorkError, unknown
@@ -87,20 +88,34 @@ LINEAR_SHARE = 0.1
 class Recipe:
     """How a compressor is trained. Two runs with equal recipes and tokens have equal numbers."""
 
-    epochs: int = 10
-    batch_size: int = 64
-    lr: float = 1e-3
-    critic_lr: float = 1e-4
-    n_critic: int = 5
-    lambda_gp: float = 10.0
-    wgan_weight: float = 0.1
-    ae_weight: float = 1.0
-    distribution: str = "sliced_wasserstein"
-    balance: bool = True
-    start: str = "block_pca"
-    standardise: str = "channel"
-    grad_clip: float = 1.0
-    seed: int = 0
+    epochs: int
+    batch_size: int
+    lr: float
+    critic_lr: float
+    n_critic: int
+    lambda_gp: float
+    wgan_weight: float
+    ae_weight: float
+    distribution: str
+    balance: bool
+    start: str
+    standardise: str
+    grad_clip: float
+    seed: int
+
+    @classmethod
+    def of(cls, settings: Compress | None = None, **changes: Any) -> Recipe:
+        """The recipe in the settings of `encoderlab compress`, the default ones if not given.
+
+        Args:
+            changes: other values, by field.
+        """
+        settings = settings or Compress()
+        given = {
+            **vars(settings.training), **vars(settings.loss), "seed": settings.seed,
+            "start": settings.model.compressor.start,
+        }  # fmt: skip
+        return cls(**{field.name: given[field.name] for field in dataclasses.fields(cls)} | changes)
 
     def __post_init__(self) -> None:
         for name, known in (

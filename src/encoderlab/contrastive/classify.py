@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.contrastive.classify_settings import Classify
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import collect_warnings, counted
 from encoderlab.core.skipped import (
@@ -18,6 +19,7 @@ from encoderlab.core.skipped import (
     as_warnings,
     skipped_images,
 )
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.data.class_names import (
     class_key,
@@ -155,23 +157,8 @@ class ClassifyResult:
         return []
 
 
-def run(
-    *,
-    out: Path | None = None,
-    image_dir: str = "data/images",
-    classes: str | Sequence[str] = "",
-    templates: Sequence[str] = (),
-    model: str = "tiny-clip",
-    top_k: int = 5,
-    labels_csv: str | None = None,
-    save_csv: str | None = None,
-    batch_size: int = 64,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    backend: str = "torch",
-    seed: int = 0,
-) -> ClassifyResult:
+@takes(Classify)
+def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
     """Zero-shot classes of the images in `image_dir`.
 
     Args:
@@ -200,30 +187,30 @@ def run(
         ranking,
     )
 
-    if top_k < 1:
-        raise UsageError("top_k must be at least 1", got=top_k)
-    samples = read_folder(image_dir)
-    names = _classes(classes, samples)
-    sentences = _templates(templates, names)
-    labels, unmatched = _labels(samples, labels_csv, image_dir, names)
+    if settings.top_k < 1:
+        raise UsageError("top_k must be at least 1", got=settings.top_k)
+    samples = read_folder(settings.image_dir)
+    names = _classes(settings.classes, samples)
+    sentences = _templates(settings.templates, names)
+    labels, unmatched = _labels(samples, settings.labels_csv, settings.image_dir, names)
     encoder = load_dual(
-        model,
-        device,
-        dtype,
-        trust_remote_code=trust_remote_code,
-        backend=backend,
-        batch_size=batch_size,
+        settings.model,
+        settings.device,
+        settings.dtype,
+        trust_remote_code=settings.trust_remote_code,
+        backend=settings.backend,
+        batch_size=settings.batch_size,
     )
     used = [sentences or (TEMPLATES_KO if _is_hangul(name) else TEMPLATES) for name in names]
     texts = [t.replace("{}", name) for name, own in zip(names, used, strict=True) for t in own]
     ends = np.cumsum([len(own) for own in used])
     with collect_warnings() as warned:
         vectors = [class_vector(part) for part in np.split(encoder.embed_texts(texts), ends[:-1])]
-    embedded = embed_samples(encoder, samples, batch_size)
+    embedded = embed_samples(encoder, samples, settings.batch_size)
     if not embedded.samples:
         raise UsageError(
             "not one image can be read",
-            got=f"{len(samples)} in {image_dir}",
+            got=f"{len(samples)} in {settings.image_dir}",
             want=f"readable images; the first says: {embedded.skipped[0].reason}",
         )
     chances = probabilities(embedded.vectors, np.stack(vectors), encoder.logit_scale)
@@ -232,7 +219,7 @@ def run(
     predictions = tuple(
         Prediction(
             sample.id,
-            tuple((names[j], float(row[j])) for j in ranking(row, answer)[:top_k]),
+            tuple((names[j], float(row[j])) for j in ranking(row, answer)[: settings.top_k]),
             None if answer is None else names[answer],
         )
         for sample, row, answer in zip(embedded.samples, chances, answers, strict=True)
@@ -268,8 +255,8 @@ def run(
         tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
         predictions, accuracy, strays, unmatched, skipped, (*doubtful, *warnings, *warned),
     )  # fmt: skip
-    if save_csv is not None:
-        _save(result, Path(save_csv), top_k)
+    if settings.save_csv is not None:
+        _save(result, Path(settings.save_csv), settings.top_k)
     return result
 
 

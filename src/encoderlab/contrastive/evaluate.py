@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.contrastive.evaluate_settings import Evaluate
 from encoderlab.core.progress import collect_warnings, counted
 from encoderlab.core.skipped import (
     as_notes,
@@ -13,6 +14,7 @@ from encoderlab.core.skipped import (
     as_warnings,
     skipped_images,
 )
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.data import read_samples
 from encoderlab.errors import UsageError
@@ -94,19 +96,8 @@ class EvaluateResult:
         ]
 
 
-def run(
-    *,
-    out: Path | None = None,
-    csv: str = "data/train.csv",
-    img_root: str | None = None,
-    model: str = "tiny-clip",
-    batch_size: int = 64,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    backend: str = "torch",
-    seed: int = 0,
-) -> EvaluateResult:
+@takes(Evaluate)
+def run(settings: Evaluate, out: Path | None = None) -> EvaluateResult:
     """Recall@1/5/10, MRR and median rank of `model` on the pairs of `csv`, both directions.
 
     `out` and `seed` are taken for the sake of the common face: nothing is drawn or random here.
@@ -123,24 +114,24 @@ def run(
     from encoderlab.feature_store.embed import embed_samples
     from encoderlab.metrics.retrieval import retrieval
 
-    named = read_samples(csv, img_root).with_texts()
+    named = read_samples(settings.csv, settings.img_root).with_texts()
     # A copy of an image would tie with it, and count as another query.
     samples = merge_duplicates(named, content_digests(named))
     if not samples:
-        raise UsageError("no image has a caption", got=csv, want="captions to retrieve by")
+        raise UsageError("no image has a caption", got=settings.csv, want="captions to retrieve by")
     encoder = load_dual(
-        model,
-        device,
-        dtype,
-        trust_remote_code=trust_remote_code,
-        backend=backend,
-        batch_size=batch_size,
+        settings.model,
+        settings.device,
+        settings.dtype,
+        trust_remote_code=settings.trust_remote_code,
+        backend=settings.backend,
+        batch_size=settings.batch_size,
     )
-    embedded = embed_samples(encoder, samples, batch_size)
+    embedded = embed_samples(encoder, samples, settings.batch_size)
     if not embedded.samples:
         raise UsageError(
             "not one image can be read",
-            got=f"{len(samples)} in {csv}",
+            got=f"{len(samples)} in {settings.csv}",
             want=f"readable images; the first says: {embedded.skipped[0].reason}",
         )
     texts = [text for sample in embedded.samples for text in sample.texts]
@@ -175,7 +166,7 @@ def run(
         encoder.fingerprint,
         str(encoder.device),
         encoder.ran_in,
-        csv,
+        settings.csv,
         found,
         skipped,
         tuple(warnings),

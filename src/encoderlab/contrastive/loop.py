@@ -9,6 +9,7 @@ Knows models, pairs and checkpoints. Parses no CSV, chooses no preset, draws not
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ from encoderlab.contrastive.dataset import (
     positives_of,
 )
 from encoderlab.contrastive.streaming import StreamSchedule
+from encoderlab.contrastive.train_settings import Train
 from encoderlab.core.progress import note, progress
 from encoderlab.errors import EncoderLabError, UsageError, WorkError
 from encoderlab.losses.contrastive import contrastive_loss
@@ -69,19 +71,30 @@ STUCK_SHARE, STUCK_AFTER = 0.995, 200
 class Recipe:
     """How a run trains. Two runs with equal recipes and data have equal numbers."""
 
-    epochs: int = 10
-    batch_size: int = 64
-    chunk_size: int | None = None
-    lr: float = 5e-4
-    wd: float = 0.1
-    warmup_steps: int | None = None
-    grad_clip: float = 1.0
-    loss: str = "softmax"
-    patch_dropout: float = 0.0
-    augment: str = "none"
-    multi_positive: bool = True
-    ema: float = 0.0
-    seed: int = 0
+    epochs: int
+    batch_size: int
+    chunk_size: int | None
+    lr: float
+    wd: float
+    warmup_steps: int | None
+    grad_clip: float
+    loss: str
+    patch_dropout: float
+    augment: str
+    multi_positive: bool
+    ema: float
+    seed: int
+
+    @classmethod
+    def of(cls, settings: Train | None = None, **changes: Any) -> Recipe:
+        """The recipe in the settings of `encoderlab train`, the default ones if not given.
+
+        Args:
+            changes: other values, by field.
+        """
+        settings = settings or Train()
+        given = {field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)}
+        return cls(**{**given, **changes})
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:

@@ -19,8 +19,9 @@ from encoderlab.contrastive.train_settings import Train
 from encoderlab.core.distributed import current_rank
 from encoderlab.core.progress import counted, note
 from encoderlab.core.score import uninformative
-from encoderlab.core.settings import check_effect, output_folder
+from encoderlab.core.settings import output_folder
 from encoderlab.core.skipped import as_records, as_warnings, skipped_images
+from encoderlab.core.spec import takes
 from encoderlab.data import read_samples
 from encoderlab.data.class_names import class_names
 from encoderlab.data.sample import Sample, Skipped
@@ -103,53 +104,8 @@ class TrainResult:
         return "\n".join(lines)
 
 
-def run(
-    *,
-    out: Path | None = None,
-    train_csv: str = "data/train.csv",
-    val_csv: str | None = None,
-    img_root: str | None = None,
-    image_encoder: str = "vit",
-    preset: str = "tiny",
-    image_size: int | None = None,
-    patch_size: int | None = None,
-    vision_width: int | None = None,
-    vision_layers: int | None = None,
-    vision_heads: int | None = None,
-    text_width: int | None = None,
-    text_layers: int | None = None,
-    text_heads: int | None = None,
-    embed_dim: int | None = None,
-    context_length: int | None = None,
-    vocab_size: int | None = None,
-    activation: str | None = None,
-    tokenizer: str = "bpe",
-    epochs: int = 10,
-    batch_size: int = 64,
-    chunk_size: int | None = None,
-    lr: float = 5e-4,
-    wd: float = 0.1,
-    warmup_steps: int | None = None,
-    grad_clip: float = 1.0,
-    loss: str = "softmax",
-    precision: str = "auto",
-    patch_dropout: float = 0.0,
-    augment: str = "none",
-    multi_positive: bool = True,
-    grad_checkpointing: bool = False,
-    ema: float = 0.0,
-    num_workers: int = 0,
-    in_memory: str = "auto",
-    devices: int | None = None,
-    strategy: str = "auto",
-    resume: str | None = None,
-    logger: str = "tensorboard",
-    wandb_project: str | None = None,
-    save_every_steps: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    zero_shot_classes: str = "",
-) -> TrainResult:
+@takes(Train)
+def run(settings: Train, out: Path | None = None) -> TrainResult:
     """Trains a CLIP on the pairs of a CSV, folder, JSONL or shards; see `encoderlab train --help`.
 
     Raises:
@@ -178,47 +134,37 @@ def run(
     from encoderlab.training.resuming import checkpoint_to_resume, finished_run
 
     folder = Path(output_folder("train")()) if out is None else out
-    recipe = loop.Recipe(
-        epochs=epochs, batch_size=batch_size, chunk_size=chunk_size, lr=lr, wd=wd,
-        warmup_steps=warmup_steps, grad_clip=grad_clip, loss=loss, patch_dropout=patch_dropout,
-        augment=augment, multi_positive=multi_positive, ema=ema, seed=seed,
-    )  # fmt: skip
-    given = dict(
-        image_size=image_size, patch_size=patch_size,
-        vision_width=vision_width, vision_layers=vision_layers, vision_heads=vision_heads,
-        text_width=text_width, text_layers=text_layers, text_heads=text_heads,
-        embed_dim=embed_dim, context_length=context_length, vocab_size=vocab_size,
-        activation=activation,
-    )  # fmt: skip
-    shape = _shape(image_encoder, preset, **given)
-    check_effect(
-        Train(
-            image_encoder=image_encoder, patch_size=patch_size, vision_layers=vision_layers,
-            patch_dropout=patch_dropout, tokenizer=tokenizer, vocab_size=vocab_size, logger=logger,
-            wandb_project=wandb_project,
-        )
-    )  # fmt: skip
-    classes = class_names(zero_shot_classes) if zero_shot_classes.strip() else []
-    samples = deferred(_samples, train_csv, val_csv, img_root)
-    resumed = deferred(checkpoint_to_resume, resume, loop.NAMES)
-    fabric = make_fabric(device, devices, strategy, precision)
+    recipe = loop.Recipe.of(settings)
+    given = {name: getattr(settings, name) for name in (*SHAPE_KEYS, "vocab_size")}
+    shape = _shape(settings.image_encoder, settings.preset, **given)
+    classes = class_names(settings.zero_shot_classes) if settings.zero_shot_classes.strip() else []
+    samples = deferred(_samples, settings.train_csv, settings.val_csv, settings.img_root)
+    resumed = deferred(checkpoint_to_resume, settings.resume, loop.NAMES)
+    fabric = make_fabric(settings.device, settings.devices, settings.strategy, settings.precision)
     train_samples, val_samples, unusable = on_all_ranks(fabric, samples)
     start = on_all_ranks(fabric, resumed)
-    run_logger = on_all_ranks(fabric, make_logger, logger, folder, wandb_project)
-    torch.manual_seed(seed)
+    run_logger = on_all_ranks(fabric, make_logger, settings.logger, folder, settings.wandb_project)
+    torch.manual_seed(settings.seed)
     if start is not None:
         record = on_all_ranks(fabric, checkpoint.read, start)
-        model = checkpoint.rebuild(start, record, patch_dropout=patch_dropout)
-        named = preset if (preset, image_encoder) != ("tiny", "vit") else ""
+        model = checkpoint.rebuild(start, record, patch_dropout=settings.patch_dropout)
+        named = (
+            settings.preset if (settings.preset, settings.image_encoder) != ("tiny", "vit") else ""
+        )
         on_all_ranks(
             fabric, _check_model, model, shape, given, named,
-            "" if tokenizer == "bpe" else tokenizer,
+            "" if settings.tokenizer == "bpe" else settings.tokenizer,
         )  # fmt: skip
     else:
         texts = [text for sample in train_samples for text in sample.texts]
         # One learns the words for all: two that differ by an entry would train nonsense.
         words = from_rank0(
-            fabric, _tokenizer, tokenizer, texts, shape.text.vocab_size, shape.text.context_length
+            fabric,
+            _tokenizer,
+            settings.tokenizer,
+            texts,
+            shape.text.vocab_size,
+            shape.text.context_length,
         )
         text = dataclasses.replace(
             shape.text, vocab_size=words.vocab_size, end_token_id=words.end_id
@@ -229,12 +175,12 @@ def run(
             dataclasses.replace(shape, text=text),
             words,
             Preprocess(shape.vision.image_size, "squash"),
-            patch_dropout=patch_dropout,
+            patch_dropout=settings.patch_dropout,
         )
     assert isinstance(model.tokenizer, Tokenizer)
-    model.set_gradient_checkpointing(grad_checkpointing)
+    model.set_gradient_checkpointing(settings.grad_checkpointing)
     train = on_all_ranks(
-        fabric, images_of, train_samples, model.preprocess, "training images", in_memory
+        fabric, images_of, train_samples, model.preprocess, "training images", settings.in_memory
     )
     val = on_all_ranks(fabric, decode_all, val_samples, model.preprocess, "validation images")
     check_same(fabric, "images", _digest(train.samples, val.samples))
@@ -244,14 +190,17 @@ def run(
     pairs = ImageTextDataset(
         train.samples, model.tokenizer, model.preprocess, train.pixels, units=units
     )
+    num_workers = settings.num_workers
     if not (pairs.in_memory or num_workers):
         num_workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 2) // current_rank().local_world))
-    warnings = findings(pairs, train, val, recipe.batch_size, multi_positive, classes)
+    warnings = findings(pairs, train, val, recipe.batch_size, settings.multi_positive, classes)
     share = false_negative_share(pairs, recipe.batch_size)
-    if share and multi_positive:
+    if share and settings.multi_positive:
         note(f"several right answers: {share:.1%} of the rows of a batch; all count as right")
     captions = sum(len(sample.texts) for sample in val.samples)
-    held_out = "" if val_csv is not None else ", held out of the training data (no --val-csv)"
+    held_out = (
+        "" if settings.val_csv is not None else ", held out of the training data (no --val-csv)"
+    )
     images = counted(len(val.samples), "image")
     note(f"validation: {images} with {counted(captions, 'caption')}{held_out}")
     for warning in warnings:
@@ -264,14 +213,14 @@ def run(
         note(f"zero-shot while training: {sentence}")
     trainer = on_all_ranks(
         fabric, loop.Trainer, model, pairs, recipe, fabric, folder, validate=validate,
-        val_pairs=validate.pairs, save_every=save_every_steps, workers=num_workers,
+        val_pairs=validate.pairs, save_every=settings.save_every_steps, workers=num_workers,
         logger=run_logger,
     )  # fmt: skip
     if start is not None:
         on_all_ranks(fabric, trainer.resume, start)
         note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
         if trainer.finished:
-            note(finished_run(trainer.step, epochs))
+            note(finished_run(trainer.step, settings.epochs))
     done = trainer.run()
     unused = skipped_images(unusable)
     is_vit = shape.vision.__class__.__name__ == "ViTConfig"

@@ -6,9 +6,8 @@ The command line and `rerun` share it. Knows the table of commands; decides noth
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,6 @@ from typing import Any, Protocol
 from encoderlab.core import run_folder
 from encoderlab.core.atomic_io import check_writable, record_writes
 from encoderlab.core.commands import Command, load
-from encoderlab.core.common_settings import TALK
 from encoderlab.core.distributed import is_secondary_rank
 from encoderlab.core.progress import collect_warnings
 from encoderlab.core.project import load_config
@@ -75,7 +73,6 @@ def run_command(
     Raises:
         EncoderLabError: whatever the experiment raises.
     """
-    experiment = load(command.experiment)
     values = {one.name: getattr(settings, one.name) for one in dataclasses.fields(settings)}
     out = folder or _folder_of(values)
     if out is not None and command.leaves_folder:
@@ -92,28 +89,21 @@ def run_command(
     if out is not None and command.shares_work and not is_secondary_rank():
         alone = run_folder.exclusive(out)  # hours of checkpoints
     with alone:
-        return _run(command, experiment, values, out, command_line, folder)
+        return _run(command, settings, values, out, command_line, folder)
 
 
 def _run(
     command: Command,
-    experiment: Callable[..., Any],
+    settings: Any,
     values: dict[str, Any],
     out: Path | None,
     command_line: Sequence[str],
     folder: Path | None,
 ) -> CompletedRun:
-    taken = inspect.signature(experiment).parameters
-    parameters = {
-        name: value for name, value in values.items() if name not in (*TALK, "output_dir")
-    }
-    for name in ("seed", "output"):
-        if name not in taken:
-            parameters.pop(name, None)
     project = load_config().to_plain()  # as it is now: the file may change meanwhile
     started, clock = datetime.now(UTC), time.perf_counter()
     with collect_warnings() as warned, record_writes() as written:
-        result = experiment(out=out, **parameters)
+        result = load(command.experiment).with_settings(settings, out)
         seconds = time.perf_counter() - clock
         warnings = (*getattr(result, "warnings", ()), *warned)
         if not command.leaves_folder or out is None or is_secondary_rank():

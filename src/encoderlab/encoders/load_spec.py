@@ -7,6 +7,7 @@ device. Loads nothing itself.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -34,6 +35,12 @@ class LoadOptions:
     trust_remote_code: bool = False
     quantize: str | None = None
     device_map: str | None = None
+
+    @classmethod
+    def of(cls, settings: Any) -> LoadOptions:
+        """The options among the settings of a command."""
+        names = (field.name for field in dataclasses.fields(cls))
+        return cls(**{name: getattr(settings, name) for name in names if hasattr(settings, name)})
 
     @property
     def vision(self) -> dict[str, Any]:

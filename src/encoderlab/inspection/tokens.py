@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.core.settings import check_effect
 from encoderlab.core.skipped import (
     SkippedImages,
     as_records,
@@ -15,12 +14,10 @@ from encoderlab.core.skipped import (
     as_warnings,
     skipped_images,
 )
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.errors import UsageError
 from encoderlab.inspection.settings import (
-    Image,
-    Model,
-    Similarity,
     Tokens,
     Visualization,
 )
@@ -138,22 +135,9 @@ class TokensResult:
         return Table(("statistic", "value"), rows, said=said)
 
 
-def run(
-    *,
-    out: Path | None = None,
-    model: Model | str = Model(),  # noqa: B008
-    image: Image | str | None = Image(),  # noqa: B008
-    device: Any = None,
-    dtype: str = "float32",
-    trust_remote_code: bool = False,
-    similarity: Similarity = Similarity(),  # noqa: B008
-    visualization: Visualization = Visualization(),  # noqa: B008
-    output: Output | None = None,
-) -> TokensResult:
+@takes(Tokens)
+def run(settings: Tokens, out: Path | None = None) -> TokensResult:
     """Analyses one image, a folder or a glob; writes arrays and figures to `out` if given.
-
-    Args:
-        model, image: the settings' groups, or plainly a name and a path.
 
     Raises:
         MissingError: the image, the model or the GPU is not there.
@@ -166,24 +150,20 @@ def run(
     from encoderlab.data.sample import Sample, content_digests, first_of_each
     from encoderlab.inspection.analyzer import TokenSimilarityAnalyzer
     from encoderlab.inspection.plots import FORMATS, SimilarityVisualizer
-    from encoderlab.inspection.settings import Output
 
-    output = output or Output()
-    check_effect(Tokens(visualization=visualization, output=output))
-    name = model if isinstance(model, str) else model.name
-    path = image.path if isinstance(image, Image) else image
+    output, name, path = settings.output, settings.model.name, settings.image.path
     if output.format not in FORMATS:
         raise UsageError("unknown format of figures", got=output.format, want=", ".join(FORMATS))
-    visualizer = SimilarityVisualizer(visualization.figsize, visualization.cmap)
+    visualizer = SimilarityVisualizer(settings.visualization.figsize, settings.visualization.cmap)
     files, not_images = image_files(path)
     analyzer = TokenSimilarityAnalyzer(
         name,
-        device,
-        similarity.metric,
-        layer=similarity.layer,
-        stage=similarity.stage,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
+        settings.device,
+        settings.similarity.metric,
+        layer=settings.similarity.layer,
+        stage=settings.similarity.stage,
+        dtype=settings.dtype,
+        trust_remote_code=settings.trust_remote_code,
     )
     results, unreadable = _analysed(analyzer, files)
     skipped = (*skipped_images(not_images), *unreadable)
@@ -210,7 +190,9 @@ def run(
         warnings.append(
             f"{len(per_image):,} files show {len(names):,} images: copies count once in the means"
         )
-    maps = _patch_text(analyzer, first, similarity.text) if similarity.text else {}
+    maps = (
+        _patch_text(analyzer, first, settings.similarity.text) if settings.similarity.text else {}
+    )
     result = TokensResult(
         name, analyzer.encoder.fingerprint, *analyzer.encoder.where, first.metric, first.stage,
         first.anchor, first.grid,
@@ -230,8 +212,8 @@ def run(
         _write_arrays(out, results)
     figures: tuple[dict[str, str], ...] = ()
     if output.save_visualizations:
-        figures = _draw(out, result, results, maps, columns, similarity.text, visualizer,
-                        visualization, output)  # fmt: skip
+        figures = _draw(out, result, results, maps, columns, settings.similarity.text, visualizer,
+                        settings.visualization, output)  # fmt: skip
     return replace(result, figures=figures)
 
 

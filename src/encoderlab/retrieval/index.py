@@ -11,14 +11,14 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.progress import counted, note
-from encoderlab.core.settings import check_effect
 from encoderlab.core.skipped import as_records, as_warnings, skipped_images
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.data import read_samples
 from encoderlab.data.remote_files import is_url
 from encoderlab.data.sample import Samples
 from encoderlab.errors import EncoderLabError, MissingError, NoImagesError, UsageError
-from encoderlab.retrieval import settings as settings
+from encoderlab.retrieval.settings import Index as IndexSettings
 
 if TYPE_CHECKING:
     from encoderlab.retrieval.approximate import Approximate
@@ -105,23 +105,8 @@ class IndexResult:
         return as_text([*self.blocks(), *([following] if self.total else [])])
 
 
-def run(
-    *,
-    out: Path | None = None,
-    source: str = "data/images",
-    db: str = "outputs/index",
-    model: str = "tiny-clip",
-    img_root: str | None = None,
-    remove: bool = False,
-    ann: bool = False,
-    recall: float = 0.95,
-    batch_size: int = 64,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    backend: str = "torch",
-    seed: int = 0,
-) -> IndexResult:
+@takes(IndexSettings)
+def run(settings: IndexSettings, out: Path | None = None) -> IndexResult:
     """Embeds the images of `source` into the index at `db`: only what is new or changed; rows of
     images that are gone from `source` are removed.
 
@@ -138,8 +123,8 @@ def run(
     from encoderlab.retrieval.image_index import EXACT_LIMIT, Index
     from encoderlab.retrieval.storage import Storage
 
-    check_effect(settings.Index(ann=ann, recall=recall))
-    if ann and not 0 < recall <= 1:  # before anything is embedded for nothing
+    source, db, recall = settings.source, settings.db, settings.recall
+    if settings.ann and not 0 < recall <= 1:  # before anything is embedded for nothing
         raise UsageError("recall is a share", got=recall, want="more than 0 and at most 1")
     place = Storage(db)  # a wrong address is refused before a model is loaded
     if place.folder is not None:
@@ -147,41 +132,57 @@ def run(
     started = time.perf_counter()
     # A source that is not there (wildcards, a Python caller's own word) keeps its name.
     name = source if is_url(source) else os.path.abspath(source)
-    samples = Samples() if remove else _samples(source, img_root, name, db)
+    samples = Samples() if settings.remove else _samples(source, settings.img_root, name, db)
     where = ("", "")
     if samples:
         encoder = load_dual(
-            model,
-            device,
-            dtype,
-            trust_remote_code=trust_remote_code,
-            backend=backend,
-            batch_size=batch_size,
+            settings.model,
+            settings.device,
+            settings.dtype,
+            trust_remote_code=settings.trust_remote_code,
+            backend=settings.backend,
+            batch_size=settings.batch_size,
         )
         index = Index.create(db, encoder)
         where = str(encoder.device), encoder.ran_in
     else:
         index = Index.open(db)
-    changes = index.remove(name) if remove else index.sync(samples, name, batch_size)
-    if ann:
-        index.build_ann(recall, seed=seed)
+    changes = (
+        index.remove(name) if settings.remove else index.sync(samples, name, settings.batch_size)
+    )
+    if settings.ann:
+        index.build_ann(recall, seed=settings.seed)
     index.prepare_search()
     skipped = skipped_images([*samples.skipped, *changes.skipped])
     warnings = list(as_warnings(skipped))
-    if not (samples or remove):
+    if not (samples or settings.remove):
         warnings.append(f"{source} has no images now: the {changes.removed:,} of it are removed")
         note(f"warning: {warnings[-1]}")
     known = index.approximate
-    if ann and known is not None and not known.reached:
+    if settings.ann and known is not None and not known.reached:
         warnings.append(
             f"the approximate index does not reach a recall of {recall}: {known.said()}"
         )
     return IndexResult(
-        db, index.model, str(index.about["fingerprint"]), *where, source, changes.added,
-        changes.updated, changes.unchanged, changes.removed, len(index), index.has_ann,
-        time.perf_counter() - started, known, index.unindexed, EXACT_LIMIT,
-        _missing(index.sources()), skipped, tuple(warnings),
-    )  # fmt: skip
+        db,
+        index.model,
+        str(index.about["fingerprint"]),
+        *where,
+        source,
+        changes.added,
+        changes.updated,
+        changes.unchanged,
+        changes.removed,
+        len(index),
+        index.has_ann,
+        time.perf_counter() - started,
+        known,
+        index.unindexed,
+        EXACT_LIMIT,
+        _missing(index.sources()),
+        skipped,
+        tuple(warnings),
+    )
 
 
 def _samples(source: str, img_root: str | None, name: str, db: str) -> Samples:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import collect_warnings, counted
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.errors import UsageError
+from encoderlab.retrieval.settings import Search
 
 if TYPE_CHECKING:
     from encoderlab.retrieval.approximate import Approximate
@@ -92,22 +94,8 @@ class SearchResult:
         return as_text([*self.blocks(), *gallery])
 
 
-def run(
-    *,
-    out: Path | None = None,
-    query: str | None = None,
-    image: str | None = None,
-    db: str = "outputs/index",
-    k: int = 5,
-    where: str | None = None,
-    exact: bool = False,
-    html: str | None = None,
-    model: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    seed: int = 0,
-) -> SearchResult:
+@takes(Search)
+def run(settings: Search, out: Path | None = None) -> SearchResult:
     """The k images of the index at `db` that are nearest to a sentence or to an image.
 
     Raises:
@@ -121,6 +109,13 @@ def run(
     from encoderlab.retrieval.image_index import Index, check_k, check_query
     from encoderlab.retrieval.sync import file_of
 
+    query, image, db, k, html = (
+        settings.query,
+        settings.image,
+        settings.db,
+        settings.k,
+        settings.html,
+    )
     if (query is None) == (image is None):
         raise UsageError(
             "a search needs a sentence or an image, and not both",
@@ -136,10 +131,20 @@ def run(
     if not len(index):
         fingerprint = str(index.about["fingerprint"])
         return SearchResult(asked, db, index.model, fingerprint, "", "", (), k=k)
-    encoder = load_dual(model or index.model, device, dtype, trust_remote_code=trust_remote_code)
+    encoder = load_dual(
+        settings.model or index.model,
+        settings.device,
+        settings.dtype,
+        trust_remote_code=settings.trust_remote_code,
+    )
     index.use(encoder)
     with collect_warnings() as warned:
-        found = index.find(query if query is not None else Path(str(image)), k, where, exact)
+        found = index.find(
+            query if query is not None else Path(str(image)),
+            k,
+            settings.where,
+            settings.exact,
+        )
     hits = tuple(found.hits[0])
     missing = sum(not os.path.exists(file_of(hit.path)) for hit in hits if os.path.isabs(hit.path))
     warnings = (
@@ -151,6 +156,17 @@ def run(
         about = f"{counted(len(index), 'image')} in {db}, {encoder.name}; numbers are cosines"
         write_text_atomic(Path(html), gallery("Search results", about, [(asked, hits)]))
     return SearchResult(
-        asked, db, encoder.name, encoder.fingerprint, *encoder.where, hits, html,
-        len(index), found.approximate, found.unindexed, where, k, (*warnings, *warned),
-    )  # fmt: skip
+        asked,
+        db,
+        encoder.name,
+        encoder.fingerprint,
+        *encoder.where,
+        hits,
+        html,
+        len(index),
+        found.approximate,
+        found.unindexed,
+        settings.where,
+        k,
+        (*warnings, *warned),
+    )

@@ -8,14 +8,16 @@ import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from encoderlab.core.progress import note
+from encoderlab.core.spec import takes
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.workbench.settings import App
 
 AUTH_VARIABLE = "ENCODERLAB_APP_AUTH"
 QUEUE_LENGTH = 200
@@ -38,26 +40,8 @@ class AppResult:
         return f"closed: {self.address}"
 
 
-def run(
-    *,
-    out: Path | None = None,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    share: bool = False,
-    auth: str | None = None,
-    encoders: Sequence[str] = (),
-    llms: Sequence[str] = (),
-    allow_any_model: bool = False,
-    data_root: str | None = None,
-    db: str | None = None,
-    max_upload_mb: int = 10,
-    max_images: int = 100,
-    max_visitor_mb: int = 500,
-    max_model_gb: int = 4,
-    device: str = "auto",
-    features_dir: str | None = None,
-    seed: int = 0,
-) -> AppResult:
+@takes(App)
+def run(settings: App, out: Path | None = None) -> AppResult:
     """Serves the page, and returns when it is interrupted.
 
     Raises:
@@ -71,19 +55,29 @@ def run(
         )
     from encoderlab.encoders.hardware import choose_device
 
-    choose_device(device)
-    login = _login(auth or os.environ.get(AUTH_VARIABLE))
-    free = _free_port(host, port)
+    choose_device(settings.device)
+    login = _login(settings.auth or os.environ.get(AUTH_VARIABLE))
+    free = _free_port(settings.host, settings.port)
     home = out or Path("outputs/app")
     root = _room(home)
     offered = {
-        "host": host, "share": share, "encoders": encoders, "llms": llms,
-        "any_model": allow_any_model, "data_root": data_root, "db": db, "device": device,
-        "features_dir": features_dir, "seed": seed, "max_upload_mb": max_upload_mb,
-        "max_images": max_images,
-    }  # fmt: skip
+        "host": settings.host,
+        "share": settings.share,
+        "encoders": settings.encoders,
+        "llms": settings.llms,
+        "any_model": settings.allow_any_model,
+        "data_root": settings.data_root,
+        "db": settings.db,
+        "device": settings.device,
+        "features_dir": settings.features_dir,
+        "seed": settings.seed,
+        "max_upload_mb": settings.max_upload_mb,
+        "max_images": settings.max_images,
+    }
     try:
-        with _served(root, home, free, login, offered, max_visitor_mb, max_model_gb) as address:
+        with _served(
+            root, home, free, login, offered, settings.max_visitor_mb, settings.max_model_gb
+        ) as address:
             note(f"EncoderLab is open at {address} (Ctrl-C closes it)")
             with contextlib.suppress(KeyboardInterrupt):
                 _until_interrupted()

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.run_folder import versions
+from encoderlab.core.spec import takes
 from encoderlab.errors import EncoderLabError
 from encoderlab.workbench.ls import embedded
+from encoderlab.workbench.settings import Doctor
 
 if TYPE_CHECKING:
     from encoderlab.data.synthetic.item import SyntheticItem
@@ -91,9 +93,8 @@ class Diagnosis:
         return "\n".join([*lines, "", verdict])
 
 
-def run(
-    *, out: Path | None = None, device: str = "auto", deep: bool = False, seed: int = 0
-) -> Diagnosis:
+@takes(Doctor)
+def run(settings: Doctor, out: Path | None = None) -> Diagnosis:
     """Looks at the installation, the machine, the models and the data.
 
     Args:
@@ -107,11 +108,19 @@ def run(
     """
     from encoderlab.encoders.hardware import choose_device
 
-    choose_device(device)
-    return Diagnosis(tuple([
-        *_installation(), *_machine(), *_models(), *_data(), *_self_test(device, seed),
-        *(_networks() if deep else []),
-    ]))  # fmt: skip
+    choose_device(settings.device)
+    return Diagnosis(
+        tuple(
+            [
+                *_installation(),
+                *_machine(),
+                *_models(),
+                *_data(),
+                *_self_test(settings.device, settings.seed),
+                *(_networks() if settings.deep else []),
+            ]
+        )
+    )
 
 
 def _installation() -> list[Finding]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from encoderlab.core.progress import counted
+from encoderlab.core.spec import takes
+from encoderlab.workbench.settings import Draw
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,8 @@ class DrawResult:
         )
 
 
-def run(
-    *,
-    out: Path | None = None,
-    folder: str = ".",
-    photos: int = 100,
-    pairs: int = 1000,
-    languages: Sequence[str] = ("en",),
-    size: int = 96,
-    seed: int = 0,
-) -> DrawResult:
+@takes(Draw)
+def run(settings: Draw, out: Path | None = None) -> DrawResult:
     """Draws into `folder`, or into `out` where it is given.
 
     Raises:
@@ -60,6 +53,11 @@ def run(
     from encoderlab.data.synthetic.example import write_example
 
     made = write_example(
-        out or folder, photos=photos, pairs=pairs, languages=languages, size=size, seed=seed
+        out or settings.folder,
+        photos=settings.photos,
+        pairs=settings.pairs,
+        languages=settings.languages,
+        size=settings.size,
+        seed=settings.seed,
     )
     return DrawResult(str(made.photos), str(made.pairs), made.counts)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.settings import output_folder
+from encoderlab.core.spec import takes
 from encoderlab.core.tables import Block, Table, as_text
+from encoderlab.workbench.export_settings import Export
 
 if TYPE_CHECKING:
     from encoderlab.encoders.export import Checked
@@ -58,16 +59,8 @@ def _size(number: int) -> str:
     return f"{number / 1e6:,.1f} MB" if number >= 1e5 else f"{number / 1e3:,.1f} kB"
 
 
-def run(
-    *,
-    out: Path | None = None,
-    model: str = "tiny-clip",
-    text: bool = True,
-    opset: int = 20,
-    batch_sizes: Sequence[int] = (1, 3, 8),
-    trust_remote_code: bool = False,
-    seed: int = 0,
-) -> ExportResult:
+@takes(Export)
+def run(settings: Export, out: Path | None = None) -> ExportResult:
     """Writes `model` into the folder of its name below `out`.
 
     `seed` is taken for the sake of the common face: nothing is random here.
@@ -81,14 +74,20 @@ def run(
 
     started = time.perf_counter()
     found = export(
-        model,
+        settings.model,
         out or Path(output_folder("export")()),
-        text=text,
-        opset=opset,
-        batch_sizes=batch_sizes,
-        trust_remote_code=trust_remote_code,
+        text=settings.text,
+        opset=settings.opset,
+        batch_sizes=settings.batch_sizes,
+        trust_remote_code=settings.trust_remote_code,
     )
     seconds = time.perf_counter() - started
     return ExportResult(
-        model, found.fingerprint, str(found.folder), found.files, found.checks, opset, seconds
+        settings.model,
+        found.fingerprint,
+        str(found.folder),
+        found.files,
+        found.checks,
+        settings.opset,
+        seconds,
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.progress import counted
-from encoderlab.core.settings import check_effect, output_folder
+from encoderlab.core.settings import output_folder
 from encoderlab.core.skipped import (
     SkippedImages,
     as_records,
@@ -16,11 +15,11 @@ from encoderlab.core.skipped import (
     as_warnings,
     skipped_images,
 )
+from encoderlab.core.spec import takes
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.workbench.settings import Features
 
 if TYPE_CHECKING:
-    from encoderlab.feature_store.engines import Engine
     from encoderlab.feature_store.store import FeatureTable, TableState
 
 
@@ -88,27 +87,9 @@ class FeaturesResult:
         )
 
 
-def run(
-    *,
-    out: Path | None = None,
-    action: str = "ls",
-    target: str | None = None,
-    encoders: Sequence[str] = ("tiny-clip",),
-    what: Sequence[str] = ("pooled",),
-    img_root: str | None = None,
-    batch_size: int = 32,
-    device: str = "auto",
-    dtype: str = "auto",
-    backend: str = "torch",
-    trust_remote_code: bool = False,
-    engine: str = "local",
-    workers: int = 0,
-) -> FeaturesResult:
+@takes(Features)
+def run(settings: Features, out: Path | None = None) -> FeaturesResult:
     """Acts on the store in the folder `out`.
-
-    Args:
-        action: ls, extract, verify, prune or delete.
-        target: images for extract; what to delete for delete.
 
     Raises:
         UsageError: a target that is lacking or not there, a wrong kind of feature, or a setting
@@ -117,41 +98,30 @@ def run(
         WorkError: damaged chunks were found, or features cannot be stored.
     """
     from encoderlab.core.atomic_io import check_writable
-    from encoderlab.feature_store import engines
     from encoderlab.feature_store.store import FeatureStore
 
-    check_effect(
-        Features(
-            action=action, target=target, encoders=list(encoders), what=list(what),
-            img_root=img_root, batch_size=batch_size, device=device, dtype=dtype, backend=backend,
-            trust_remote_code=trust_remote_code, engine=engine, workers=workers,
-        )
-    )  # fmt: skip
     store = FeatureStore(out or Path(output_folder("features")()))
     skipped: SkippedImages = ()
     done = ""
     about: set[str] | None = None  # the shelves to speak of; all where None
-    if action == "extract":
-        if not target:
+    if settings.action == "extract":
+        if not settings.target:
             raise UsageError(
                 "extract needs images",
                 got="no target",
                 want="encoderlab features extract FOLDER, CSV, JSONL or SHARDS",
             )
         check_writable(store.root)
-        done, skipped, about = _extract(
-            store.root, target, encoders, what, img_root, batch_size, device, dtype, backend,
-            trust_remote_code, engines.engine(engine, workers),
-        )  # fmt: skip
-    elif action == "delete":
-        done = _delete(store.shelves(), target)
-    elif action == "prune":
+        done, skipped, about = _extract(settings, store.root)
+    elif settings.action == "delete":
+        done = _delete(store.shelves(), settings.target)
+    elif settings.action == "prune":
         damaged = sum(len(shelf.prune()) for shelf in store.shelves())
         done = f"{counted(damaged, 'damaged chunk')} removed" if damaged else "nothing was damaged"
     there = store.shelves()
     chosen = [shelf for shelf in there if about is None or shelf.key.name in about]
-    shelves = tuple(shelf.state(verify=action == "verify") for shelf in chosen)
-    if action == "verify":
+    shelves = tuple(shelf.state(verify=settings.action == "verify") for shelf in chosen)
+    if settings.action == "verify":
         damaged = sum(len(one.damaged) for one in shelves)
         if damaged:
             worst = next(one for one in shelves if one.damaged)
@@ -168,42 +138,35 @@ def run(
     return FeaturesResult(str(store.root), done, shelves, skipped, as_warnings(skipped), others)
 
 
-def _extract(
-    root: Path,
-    target: str,
-    encoders: Sequence[str],
-    what: Sequence[str],
-    img_root: str | None,
-    batch_size: int,
-    device: str,
-    dtype: str,
-    backend: str,
-    trusted: bool,
-    by: Engine,
-) -> tuple[str, SkippedImages, set[str]]:
+def _extract(settings: Features, root: Path) -> tuple[str, SkippedImages, set[str]]:
     """What was done, in words; what was left out; the names of the shelves that were asked for."""
     from encoderlab.data.read import read_parts
     from encoderlab.encoders.vision import load_vision
+    from encoderlab.feature_store import engines
     from encoderlab.feature_store.extract import extract_images
 
+    encoders = settings.encoders
+    by = engines.engine(settings.engine, settings.workers)
     kept, computed = dict.fromkeys(encoders, 0), dict.fromkeys(encoders, 0)
     skipped: dict[tuple[str, str], None] = {}
     about: set[str] = set()
     loaded = {
         name: load_vision(
             name,
-            device,
-            dtype,
-            trust_remote_code=trusted,
-            backend=backend,
-            batch_size=batch_size,
+            settings.device,
+            settings.dtype,
+            trust_remote_code=settings.trust_remote_code,
+            backend=settings.backend,
+            batch_size=settings.batch_size,
         )
         for name in encoders
     }
-    for part in read_parts(target, img_root):
+    for part in read_parts(settings.target or "", settings.img_root):
         skipped.update(dict.fromkeys(skipped_images(part.skipped)))
         for name, encoder in loaded.items():
-            found = extract_images(encoder, part, root, what=what, batch_size=batch_size, by=by)
+            found = extract_images(
+                encoder, part, root, what=settings.what, batch_size=settings.batch_size, by=by
+            )
             kept[name] += len(found)
             computed[name] += found.computed
             skipped.update(dict.fromkeys(skipped_images(found.skipped)))

@@ -11,8 +11,10 @@ from typing import Any
 
 from encoderlab.core.aliases import encoder_aliases, llm_aliases
 from encoderlab.core.commands import COMMANDS
+from encoderlab.core.spec import takes
 from encoderlab.errors import unknown
 from encoderlab.patch_tokens.methods import METHODS
+from encoderlab.workbench.settings import Ls
 from encoderlab.zoo import ZOO
 
 
@@ -37,7 +39,8 @@ class Listing:
         return "\n\n".join(blocks)
 
 
-def run(*, out: Path | None = None, what: str | None = None) -> Listing:
+@takes(Ls)
+def run(settings: Ls, out: Path | None = None) -> Listing:
     """Lists one kind of thing, or all.
 
     Args:
@@ -51,9 +54,9 @@ def run(*, out: Path | None = None, what: str | None = None) -> Listing:
         "encoders": _encoders, "llms": _llms, "metrics": _metrics, "commands": _commands,
         "datasets": _datasets, "methods": _methods, "compressors": _compressors,
     }  # fmt: skip
-    if what is not None and what not in listings:
-        raise unknown("kind of thing", what, listings, "encoderlab ls --help")
-    wanted = listings if what is None else {what: listings[what]}
+    if settings.what is not None and settings.what not in listings:
+        raise unknown("kind of thing", settings.what, listings, "encoderlab ls --help")
+    wanted = listings if settings.what is None else {settings.what: listings[settings.what]}
     return Listing({kind: tuple(make()) for kind, make in wanted.items()})
 
 

@@ -17,8 +17,10 @@ from encoderlab.core.project import configured
 from encoderlab.core.run_folder import RunRecord
 from encoderlab.core.runner import run_command
 from encoderlab.core.settings import from_dict, value_at, without_effect
+from encoderlab.core.spec import takes
 from encoderlab.encoders.load_spec import TRUST_HINT, TRUST_WANT
 from encoderlab.errors import UsageError, unknown
+from encoderlab.workbench.settings import Rerun
 
 # Keys whose values say how fast or where, not what.
 INCIDENTAL = ("second", "time", "folder", "path", "device", "warnings")
@@ -66,9 +68,8 @@ class RerunResult:
         return "\n".join(lines)
 
 
-def run(
-    *, out: Path | None = None, run_folder: str, trust_remote_code: bool = False
-) -> RerunResult:
+@takes(Rerun)
+def run(settings: Rerun, out: Path | None = None) -> RerunResult:
     """Repeats the run that a folder keeps.
 
     Args:
@@ -82,13 +83,13 @@ def run(
         UsageError: the folder is unnamed or broken, `out` is the folder itself, or the run ran
             Python of a checkpoint and `trust_remote_code` is False.
     """
-    if not run_folder:
+    if not settings.run_folder:
         raise UsageError(
             "no run folder was named",
             want="encoderlab rerun RUN_FOLDER",
             hint="a run's folder is outputs/COMMAND, or its --output-dir",
         )
-    first = Path(run_folder)
+    first = Path(settings.run_folder)
     before = _read(first)
     command = COMMANDS.get(before.command)
     if command is None:
@@ -100,12 +101,12 @@ def run(
             got=str(target),
             want="another --output-dir",
         )
-    settings = from_dict(command.settings, before.settings)
+    repeated = from_dict(command.settings, before.settings)
     # A run of version 0.1 may keep settings that were ignored: the command refuses them now.
-    for ignored, _ in without_effect(settings):
+    for ignored, _ in without_effect(repeated):
         group, _, name = ignored.key.rpartition(".")
-        setattr(value_at(settings, group) if group else settings, name, ignored.default)
-    if getattr(settings, "trust_remote_code", False) and not trust_remote_code:
+        setattr(value_at(repeated, group) if group else repeated, name, ignored.default)
+    if getattr(repeated, "trust_remote_code", False) and not settings.trust_remote_code:
         raise UsageError(
             "the run ran Python of its checkpoints, which is off unless asked for again",
             got=str(first),
@@ -113,7 +114,7 @@ def run(
             hint=TRUST_HINT,
         )
     with _project_of(before):
-        done = run_command(command, settings, before.command_line, folder=target)
+        done = run_command(command, repeated, before.command_line, folder=target)
     again = _read(target).result
     return RerunResult(
         command=command.name,
