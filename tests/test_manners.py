@@ -1,17 +1,13 @@
-"""What a project owes those who come to it: a citation, templates, types, a wheel that is whole."""
+"""What a project owes those who come to it: a citation, templates, hooks, types."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
-from scripts import release_check, tidy
 
 import encoderlab
 
@@ -84,18 +80,6 @@ def test_the_hooks_need_no_network_and_run_what_make_check_runs():
     tools = [one for one in checks if one in ("ruff", "mypy", "lint-imports")]
     assert {"ruff", "mypy", "lint-imports"} == set(tools)
     assert all(tool in entries for tool in tools)
-
-
-def test_the_end_of_a_text_is_mended_and_a_large_file_named(tmp_path, capsys):
-    ragged, large, whole = tmp_path / "a.py", tmp_path / "b.bin", tmp_path / "c.md"
-    ragged.write_bytes(b"x = 1\n\n\n")
-    large.write_bytes(bytes(tidy.LARGEST + 1))
-    whole.write_bytes(b"fine\n")
-    assert tidy.main([str(one) for one in (ragged, large, whole)]) == 1
-    assert ragged.read_bytes() == b"x = 1\n" and whole.read_bytes() == b"fine\n"
-    said = capsys.readouterr().out
-    assert "a.py: now ends with one newline" in said and "b.bin: 2.0 MB" in said
-    assert tidy.main([str(ragged), str(whole)]) == 0
 
 
 # -- types ---------------------------------------------------------------------------------------
@@ -180,74 +164,3 @@ def test_a_name_that_is_loaded_late_is_visible_to_type_checkers(name):
         for alias in one.names
     }
     assert seen[name] == encoderlab._WHERE[name]
-
-
-# -- the wheel -----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_the_wheel_holds_what_it_needs_and_is_the_same_from_the_sdist(tmp_path):
-    """The first half of scripts/release_check.py; the rest takes pip some minutes."""
-    if find_spec("hatchling") is None or find_spec("build") is None:
-        pytest.skip("needs build and hatchling: pip install -e '.[release]'")
-    dist = tmp_path / "dist"
-    release_check.build(Path(sys.prefix), ROOT, dist)
-    (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
-    assert "MB of at most" in release_check.inside_wheel(wheel)
-    assert "MB of at most" in release_check.inside_sdist(sdist)
-    assert release_check.metadata(wheel).startswith(f"encoderlab {encoderlab.__version__}")
-    same = release_check.same_from_sdist(Path(sys.prefix), sdist, wheel, tmp_path / "again")
-    assert same.startswith("the same ")
-
-
-def a_wheel(folder: Path, *, without: str = "", more: str = "") -> Path:
-    """A wheel that has everything but one file, and something that does not belong there."""
-    file = folder / "encoderlab-0.1.0-py3-none-any.whl"
-    with zipfile.ZipFile(file, "w") as archive:
-        for name in release_check.NEEDED:
-            if name != without:
-                archive.writestr(f"encoderlab/{name}", "")
-        archive.writestr("encoderlab-0.1.0.dist-info/licenses/LICENSE", "")
-        if more:
-            archive.writestr(more, "")
-    return file
-
-
-def test_a_wheel_that_is_not_whole_is_noticed(tmp_path):
-    assert "entries" in release_check.inside_wheel(a_wheel(tmp_path))
-    for name in ("py.typed", "zoo/tiny-clip/model.safetensors", "data/sample_data/labels.jsonl"):
-        with pytest.raises(release_check.Unfit, match=f"lacks encoderlab/{name}"):
-            release_check.inside_wheel(a_wheel(tmp_path, without=name))
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "tests/test_errors.py", "encoderlab/outputs/run.json", "encoderlab/__pycache__/a.pyc",
-        "encoderlab/.mypy_cache/a.json", "encoderlab/zoo/best.ckpt",
-    ],
-)  # fmt: skip
-def test_a_wheel_with_what_does_not_belong_there_is_noticed(name, tmp_path):
-    with pytest.raises(release_check.Unfit, match="that do not belong there"):
-        release_check.inside_wheel(a_wheel(tmp_path, more=name))
-
-
-def test_a_file_that_grew_too_large_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setitem(release_check.LARGEST, "wheel", 0.0001)
-    with pytest.raises(release_check.Unfit, match="are the most"):
-        release_check.inside_wheel(a_wheel(tmp_path))
-
-
-def test_a_command_of_the_check_sees_nothing_of_the_checkout(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    program = "import os; print(os.environ.get('PYTHONPATH'))"
-    assert release_check.run([sys.executable, "-c", program], cwd=tmp_path).strip() == "None"
-    with pytest.raises(release_check.Unfit, match=r"ended with 3:\n +so it is"):
-        failing = "import sys; print('so it is'); sys.exit(3)"
-        release_check.run([sys.executable, "-c", failing], cwd=tmp_path)
-
-
-def test_every_file_that_the_check_asks_for_is_in_the_sources():
-    for name in release_check.NEEDED:
-        assert (SOURCES / "encoderlab" / name).is_file(), name
-    assert shutil.which("git") is None or not release_check.UNWANTED.search("src/encoderlab/cli.py")

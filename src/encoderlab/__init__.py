@@ -42,7 +42,7 @@ _WHERE = {
     "figures": "encoderlab.alignment.figures:run",
     "get_data_root": "encoderlab.core.project:get_data_root",
     "get_device": "encoderlab.encoders.hardware:get_device",
-    "get_model_id": "encoderlab.core.project:get_model_id",
+    "get_model_id": "encoderlab.core.aliases:get_model_id",
     "get_output_dir": "encoderlab.core.project:get_output_dir",
     "index": "encoderlab.retrieval.index:run",
     "layers": "encoderlab.alignment.layers:run",
@@ -129,12 +129,8 @@ if TYPE_CHECKING:
     from encoderlab.contrastive.classify import run as classify
     from encoderlab.contrastive.evaluate import run as evaluate
     from encoderlab.contrastive.train import run as train
-    from encoderlab.core.project import (
-        get_data_root,
-        get_model_id,
-        get_output_dir,
-        load_config,
-    )
+    from encoderlab.core.aliases import get_model_id
+    from encoderlab.core.project import get_data_root, get_output_dir, load_config
     from encoderlab.data.generator import DataGenerator
     from encoderlab.data.read import read_samples
     from encoderlab.data.sample import Sample

@@ -9,7 +9,7 @@ import pytest
 from scripts import docs
 from tests.docs import pages
 
-BOTH = [*(f"docs/en/{name}" for name in docs.pages()), "README.md"]
+BOTH = [*(f"docs/en/{name}" for name in docs.PAGES), "README.md"]
 
 
 def _both(name: str) -> tuple[str, str]:
@@ -20,11 +20,11 @@ def _both(name: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("folder", [pages.ENGLISH, pages.KOREAN], ids=["en", "ko"])
 def test_a_language_has_the_pages_of_the_nav_and_no_others(folder: Path) -> None:
-    assert sorted(path.name for path in folder.glob("*.md")) == sorted(docs.pages())
+    assert sorted(path.name for path in folder.glob("*.md")) == sorted(docs.PAGES)
 
 
-@pytest.mark.parametrize("name", docs.root_pages())
-def test_the_nav_names_pages_of_the_repository_that_are_there(name: str) -> None:
+@pytest.mark.parametrize("name", docs.MORE.values())
+def test_the_site_takes_pages_of_the_repository_that_are_there(name: str) -> None:
     assert (pages.ROOT / name).is_file()
 
 
@@ -62,7 +62,7 @@ def test_links_lead_to_the_same_places(name: str) -> None:
     assert sorted(there) == sorted(here)
 
 
-@pytest.mark.parametrize("name", docs.pages())
+@pytest.mark.parametrize("name", docs.PAGES)
 def test_the_same_parts_of_the_package_are_documented(name: str) -> None:
     english, korean = map(pages.objects, _both(f"docs/en/{name}"))
     assert korean == english

@@ -1,4 +1,5 @@
-"""What the documentation takes from the code is what the code says now."""
+"""What the documentation takes from the code is what the code says now. `make check` runs
+`scripts/reference --check`; here it is shown to notice what differs."""
 
 from __future__ import annotations
 
@@ -25,11 +26,6 @@ def _check(root: Path) -> subprocess.CompletedProcess[str]:
 
 def _page(language: str) -> str:
     return (ROOT / "docs" / language / "configuration.md").read_text(encoding="utf-8")
-
-
-def test_pages_are_up_to_date_and_settings_translated():
-    done = _check(ROOT)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Thousands of spoiled inputs, and not one traceback, hang, or write outside the output folder.
 
-A few hundred cases run with the other tests. All of them:
-
-    ENCODERLAB_FUZZ_CASES=6000 python -m pytest tests/fuzz/test_fuzz.py
+A few hundred cases run with `pytest tests/fuzz`. All of them: `make fuzz`.
 
 Another round: ENCODERLAB_FUZZ_SEED=1. One case again, as a failure names it:
 ENCODERLAB_FUZZ_ONLY=csv:17, with the seed of that failure.

@@ -12,6 +12,7 @@ from tests.small_models import make_clip
 
 from encoderlab.errors import UsageError
 from encoderlab.models import checkpoint
+from encoderlab.models.clip import CLIP
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def record() -> dict:
 
 def test_it_comes_back(tmp_path: Path, record: dict) -> None:
     checkpoint.write(tmp_path / "x.ckpt", record)
-    assert checkpoint.load(tmp_path / "x.ckpt").trained_steps == 3
+    assert checkpoint.load(tmp_path / "x.ckpt", CLIP).trained_steps == 3
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_a_spoiled_value_is_named(tmp_path: Path, record: dict, keys, value, say
     inner[keys[-1]] = value
     checkpoint.write(tmp_path / "x.ckpt", record)
     with pytest.raises(UsageError, match=says) as caught:
-        checkpoint.load(tmp_path / "x.ckpt")
+        checkpoint.load(tmp_path / "x.ckpt", CLIP)
     assert "x.ckpt" in str(caught.value)
 
 
@@ -63,7 +64,7 @@ def test_a_value_that_is_gone_is_named(tmp_path: Path, record: dict) -> None:
     del record["model"]["preprocess"]["size"], record["average"]
     checkpoint.write(tmp_path / "x.ckpt", record)
     with pytest.raises(UsageError, match=r"does not fit together.*it has no 'average'"):
-        checkpoint.load(tmp_path / "x.ckpt")
+        checkpoint.load(tmp_path / "x.ckpt", CLIP)
 
 
 class Evil:
@@ -95,6 +96,6 @@ def test_damage_anywhere_is_refused_or_harmless(tmp_path: Path, record: dict, se
     content[at : at + 8] = bytes([0, 0, 0, 0, 0, 0, 0, 128])
     file.write_bytes(content)
     try:
-        checkpoint.load(file)
+        checkpoint.load(file, CLIP)
     except UsageError as error:
         assert "x.ckpt" in str(error)

@@ -10,10 +10,10 @@ from PIL import Image
 
 import encoderlab
 from encoderlab.alignment.plots import coral as plots
+from encoderlab.core.aliases import get_model_id
 from encoderlab.core.project import (
     configured_device,
     get_data_root,
-    get_model_id,
     get_output_dir,
     load_config,
 )

@@ -14,7 +14,7 @@ from encoderlab.encoders.dual import load_dual
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import UsageError
 from encoderlab.models import checkpoint
-from encoderlab.models.clip import CLIPConfig, Preprocess, TextConfig, Tokenizer, ViTConfig
+from encoderlab.models.clip import CLIP, CLIPConfig, Preprocess, TextConfig, Tokenizer, ViTConfig
 from encoderlab.training.devices import make_fabric
 from recipes.siglip import SigLIP
 
@@ -88,7 +88,7 @@ def test_its_training_checkpoint_holds_the_same_weights_and_is_no_clip(tmp_path)
     pixels = torch.randn(2, 3, 32, 32)
     assert torch.equal(again.encode_image(pixels), model.encode_image(pixels))
     with pytest.raises(UsageError) as refused:
-        checkpoint.load(path)
+        checkpoint.load(path, CLIP)
     assert refused.value.got == "siglip"
 
 

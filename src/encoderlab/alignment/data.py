@@ -140,8 +140,8 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
 
     Args:
         settings: what is compared, on which samples, how it is loaded; without `llms`, the features
-            of the encoders alone. `controls` adds to every encoder its untrained copy, and itself with
-            shuffled pairs.
+            of the encoders alone. `controls` adds to every encoder its untrained copy, and itself
+            with shuffled pairs.
         layers: every hidden state as well.
 
     Returns:

@@ -25,7 +25,8 @@ from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
     from encoderlab.alignment.pair_scores import PairScores, PairVerdict
-    from encoderlab.data.sample import Samples, Skipped
+    from encoderlab.core.skipped import Skipped
+    from encoderlab.data.sample import Samples
     from encoderlab.encoders.text import CutTexts
     from encoderlab.feature_store.engines import Engine
     from encoderlab.feature_store.extract import StoredFeatures

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.compression.settings import (
     Compress,
     CompressData,
-    Hardware,
 )
 from encoderlab.core.distributed import rank_info
 from encoderlab.core.progress import counted, note
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
     from encoderlab.compression.evaluate import CompressEvaluationResult
     from encoderlab.compression.show import CompressPictureResult
     from encoderlab.compression.token_source import TokenSource
-    from encoderlab.data.sample import Sample, Skipped
+    from encoderlab.core.skipped import Skipped
+    from encoderlab.data.sample import Sample
     from encoderlab.encoders.vision import VisionEncoder
 
 SYNTHETIC = "synthetic"
@@ -171,7 +171,7 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
     resumed = deferred(checkpoint_to_resume, training.resume, NAMES)
     images = deferred(images_of, data)
     fabric = make_fabric(
-        device_of(hardware), hardware.devices, hardware.strategy, hardware.precision
+        hardware.device_name, hardware.devices, hardware.strategy, hardware.precision
     )
     start = on_all_ranks(fabric, resumed)
     # Each process has its own device, and its share of the images to encode.
@@ -373,8 +373,3 @@ def _int8_error(encoder: VisionEncoder, samples: list[Sample], layer: int) -> fl
     source = FreshTokens(encoder, samples[:32], layer)
     tokens = source.batch(range(len(source))).float()
     return normalised_error(tokens, from_int8(to_int8(tokens)))
-
-
-def device_of(hardware: Hardware) -> str:
-    """The device by name, from the two settings that name it."""
-    return hardware.device if hardware.cuda_device is None else f"cuda:{hardware.cuda_device}"

@@ -174,7 +174,6 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
         MissingError: images, a model, a compressor or a GPU are not there.
     """
     from encoderlab.compression import catalogue
-    from encoderlab.compression.compress import device_of
     from encoderlab.compression.cost import cost, shape_of
     from encoderlab.compression.token_set import TokenSet
     from encoderlab.encoders.layers import layer_numbers
@@ -186,7 +185,7 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     llm = shape_of(chosen.llm, settings.trust_remote_code)
     encoder = load_vision(
         model.name,
-        device_of(hardware),
+        hardware.device_name,
         hardware.dtype,
         trust_remote_code=settings.trust_remote_code,
     )

@@ -193,6 +193,11 @@ class Hardware:
         "auto", "how devices share the work: auto or ddp", group=WHERE, needs=TRAIN
     )
 
+    @property
+    def device_name(self) -> str:
+        """The device by name, from the two settings that name it."""
+        return self.device if self.cuda_device is None else f"cuda:{self.cuda_device}"
+
 
 @dataclass
 class CompressWatch:

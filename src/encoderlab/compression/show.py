@@ -77,7 +77,6 @@ def show(settings: Compress, out: Path | None) -> CompressPictureResult:
         UsageError: a file that is no image, a method that needs other images, or a wrong grid.
     """
     from encoderlab.compression import catalogue
-    from encoderlab.compression.compress import device_of
     from encoderlab.compression.evaluate import compressors_for
     from encoderlab.compression.token_set import TokenSet
     from encoderlab.data.folder import image_files
@@ -102,7 +101,7 @@ def show(settings: Compress, out: Path | None) -> CompressPictureResult:
     image = _opened(file)
     encoder = load_vision(
         model.name,
-        device_of(hardware),
+        hardware.device_name,
         hardware.dtype,
         trust_remote_code=settings.trust_remote_code,
     )

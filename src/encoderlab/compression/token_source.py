@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.core.progress import progress
+from encoderlab.core.skipped import Skipped
 from encoderlab.data.digests import digest_of, images_digest
-from encoderlab.data.sample import Sample, Skipped
+from encoderlab.data.sample import Sample
 from encoderlab.encoders.vision import VisionEncoder, stack
 from encoderlab.feature_store.extract import StoredFeatures
 from encoderlab.feature_store.pipeline import Decoded, decode_for, decoding_threads

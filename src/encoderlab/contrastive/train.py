@@ -20,11 +20,11 @@ from encoderlab.core.distributed import current_rank
 from encoderlab.core.progress import counted, note
 from encoderlab.core.score import uninformative
 from encoderlab.core.settings import output_folder
-from encoderlab.core.skipped import as_records, as_warnings, skipped_images
+from encoderlab.core.skipped import Skipped, as_records, as_warnings, skipped_images
 from encoderlab.core.spec import takes
 from encoderlab.data import read_samples
 from encoderlab.data.class_names import class_names
-from encoderlab.data.sample import Sample, Skipped
+from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError
 from encoderlab.models.hub import looks_like_path, no_such_folder
 
@@ -147,7 +147,7 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
     torch.manual_seed(settings.seed)
     if start is not None:
         record = on_all_ranks(fabric, checkpoint.read, start)
-        model = checkpoint.rebuild(start, record, patch_dropout=settings.patch_dropout)
+        model = checkpoint.rebuild(start, record, CLIP, patch_dropout=settings.patch_dropout)
         named = (
             settings.preset if (settings.preset, settings.image_encoder) != ("tiny", "vit") else ""
         )

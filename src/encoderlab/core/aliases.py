@@ -35,6 +35,28 @@ def llm_aliases() -> dict[str, str]:
     return _merged("llms")
 
 
+def get_model_id(name: str, kind: str | None = None) -> str:
+    """The checkpoint that a short name stands for, or the name itself.
+
+    Args:
+        name: an alias of the project or of EncoderLab.
+        kind: "vision" or "llm"; None to look among both.
+
+    Returns:
+        A Hugging Face id or a folder.
+
+    Raises:
+        MissingError, UsageError: as `load_config`; another kind.
+    """
+    tables = {"vision": encoder_aliases, "llm": llm_aliases}
+    if kind is not None and kind not in tables:
+        raise UsageError("unknown kind of model", got=kind, want="vision or llm")
+    for aliases in [tables[kind]] if kind else tables.values():
+        if name in aliases():
+            return aliases()[name]
+    return name
+
+
 def own_file() -> Path | None:
     """The user's own table of aliases, where there is one."""
     named = os.environ.get("ENCODERLAB_ALIASES")

@@ -140,30 +140,6 @@ def is_project(content: Mapping[str, Any]) -> bool:
     )
 
 
-def get_model_id(name: str, kind: str | None = None) -> str:
-    """The checkpoint that a short name stands for, or the name itself.
-
-    Args:
-        name: an alias of the project or of EncoderLab.
-        kind: "vision" or "llm"; None to look among both.
-
-    Returns:
-        A Hugging Face id or a folder.
-
-    Raises:
-        MissingError, UsageError: as `load_config`; another kind.
-    """
-    from encoderlab.core.aliases import encoder_aliases, llm_aliases
-
-    tables = {"vision": encoder_aliases, "llm": llm_aliases}
-    if kind is not None and kind not in tables:
-        raise UsageError("unknown kind of model", got=kind, want="vision or llm")
-    for aliases in [tables[kind]] if kind else tables.values():
-        if name in aliases():
-            return aliases()[name]
-    return name
-
-
 def get_data_root() -> str | None:
     """The folder of the typed data sets: `VLM_DATA_ROOT`, else the configured one, else None.
 

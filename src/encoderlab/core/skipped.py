@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from encoderlab.core.progress import counted
 from encoderlab.errors import one_line
 
-if TYPE_CHECKING:
-    from encoderlab.data.sample import Skipped
-
 SkippedImages = tuple[tuple[str, str], ...]
 SHOWN = 5  # on the terminal; run.json has all
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An item that was left out, and why."""
+
+    id: str
+    reason: str
 
 
 def skipped_images(skipped: Sequence[Skipped]) -> SkippedImages:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.core.json_text import parsed
+from encoderlab.core.skipped import Skipped
 from encoderlab.data.csv_table import check_some_exist, folder_of_images, image_path, tidy_name
-from encoderlab.data.sample import Sample, Samples, Skipped, distinct
+from encoderlab.data.sample import Sample, Samples, distinct
 from encoderlab.errors import MissingError, UsageError
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from encoderlab.core.json_text import parsed
 from encoderlab.core.progress import note
+from encoderlab.core.skipped import Skipped
 from encoderlab.data.csv_table import rows_of, tidy_name
 from encoderlab.data.decode import is_image_name, unreadable_ending
 from encoderlab.data.sample import (
@@ -24,7 +25,6 @@ from encoderlab.data.sample import (
     LABEL_COLUMNS,
     Sample,
     Samples,
-    Skipped,
     captions_in,
     check_name,
     distinct,

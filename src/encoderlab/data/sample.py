@@ -20,6 +20,7 @@ from typing import Any
 
 from PIL import Image
 
+from encoderlab.core.skipped import Skipped
 from encoderlab.data.decode import ImageError, open_with_size
 from encoderlab.data.shard_image import ShardImage
 from encoderlab.errors import MissingError, UsageError
@@ -84,14 +85,6 @@ class Sample:
             except ImageError as error:
                 raise OSError(errno.EIO, error.reason) from error
         return f"{self.image.mode} {self.image.size}".encode() + self.image.tobytes()
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An item that was left out, and why."""
-
-    id: str
-    reason: str
 
 
 class Samples(list[Sample]):

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from encoderlab.core.json_text import parsed
+from encoderlab.core.skipped import Skipped
 from encoderlab.data.decode import is_image_name, unreadable_ending
 from encoderlab.data.remote_files import expand_braces, is_url, local_copy
 from encoderlab.data.sample import (
@@ -26,7 +27,6 @@ from encoderlab.data.sample import (
     LABEL_COLUMNS,
     Sample,
     Samples,
-    Skipped,
     captions_in,
     captions_of,
     check_name,

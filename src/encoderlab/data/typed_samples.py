@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from encoderlab.core.progress import note
+from encoderlab.core.skipped import Skipped
 from encoderlab.data.read import read_samples
-from encoderlab.data.sample import Sample, Samples, Skipped, merge_duplicates
+from encoderlab.data.sample import Sample, Samples, merge_duplicates
 from encoderlab.data.synthetic import KINDS, generate
 from encoderlab.data.vlm_dataset import VLMDataset, typed_sets
 from encoderlab.errors import MissingError, UsageError, unknown

@@ -329,7 +329,7 @@ def _load(
 def _ours(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> DualEncoder:
     """A CLIP, or a training checkpoint of ours."""
     if checkpoint.family == TRAINING:
-        model = training_checkpoint.load(checkpoint.path)
+        model = training_checkpoint.load(checkpoint.path, CLIP)
     else:
         model = CLIP.from_pretrained(checkpoint.path)
     if model.tokenizer is None:

@@ -641,8 +641,9 @@ def _of_training_run(
 ) -> VisionEncoder:
     """A training checkpoint of ours, by way of a temporary Hugging Face folder."""
     from encoderlab.models import checkpoint as training
+    from encoderlab.models.clip import CLIP
 
-    model = training.load(checkpoint.path)
+    model = training.load(checkpoint.path, CLIP)
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         from transformers import AutoConfig

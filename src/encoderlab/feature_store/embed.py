@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.core.progress import progress
-from encoderlab.data.sample import Sample, Skipped
+from encoderlab.core.skipped import Skipped
+from encoderlab.data.sample import Sample
 from encoderlab.encoders.dual import DualEncoder, stack
 from encoderlab.feature_store.pipeline import (
     FETCHED_LATER,

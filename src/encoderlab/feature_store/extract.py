@@ -19,7 +19,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from encoderlab.core.progress import note, progress
-from encoderlab.data.sample import Sample, Skipped
+from encoderlab.core.skipped import Skipped
+from encoderlab.data.sample import Sample
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.text import CutTexts, TextEncoder
 from encoderlab.encoders.vision import VisionEncoder

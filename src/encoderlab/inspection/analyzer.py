@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from encoderlab.core.commands import load
 from encoderlab.data.decode import open_images
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, load_vision, stack
@@ -236,9 +237,7 @@ class SimilarityResult:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the combined figure."""
-        from encoderlab.inspection.plots import as_html
-
-        return as_html(self)
+        return load("encoderlab.inspection.plots:as_html")(self)  # plots imports this module
 
     def _null(self) -> Null:
         if self.null is None:

@@ -1,7 +1,7 @@
-"""The file of a training run: weights, shapes, vocabulary, and whatever is needed to go on.
+"""The checkpoint of a training run: weights, configuration, vocabulary, optimiser state.
 
-Read only with `weights_only=True`: tensors and plain values, nothing that runs. Written under a
-temporary name, synced and renamed, so a file that is there is whole.
+Read only with `weights_only=True`: tensors and plain values, nothing that runs. Writes are atomic.
+Imports no model: the caller passes the class that the file must hold.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import torch
 
 from encoderlab.core.atomic_io import atomic_write
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
-from encoderlab.models.clip.clip import CLIP, TwoTowers
-from encoderlab.models.clip.config import CLIPConfig, check_held
+from encoderlab.models.clip.config import check_held
 from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.tokenizer import Tokenizer
 
@@ -28,7 +27,7 @@ WRONG = (
 )  # fmt: skip
 
 
-def describe(model: TwoTowers) -> dict[str, Any]:
+def describe(model: Any) -> dict[str, Any]:
     """All of `model` but its weights, as plain values."""
     return {
         "class": model.kind,
@@ -40,24 +39,27 @@ def describe(model: TwoTowers) -> dict[str, Any]:
     }
 
 
-def build(record: dict[str, Any], *, patch_dropout: float = 0.0, held: int | None = None) -> CLIP:
+def build(
+    record: dict[str, Any], make: Any, *, patch_dropout: float = 0.0, held: int | None = None
+) -> Any:
     """A fresh model of the description that `describe` gave.
 
     Args:
+        make: the class of the model, such as `CLIP`.
         held: how many numbers the weights for it hold, where they are at hand: a shape with more is
             refused before it takes memory.
 
     Raises:
-        UsageError: it is no CLIP.
+        UsageError: it is a model of another class.
     """
-    kind = record.get("class", CLIP.kind)
-    if kind != CLIP.kind:
+    kind = record.get("class", make.kind)
+    if kind != make.kind:
         raise UsageError(
             "the training checkpoint holds another kind of model",
             got=kind,
-            want="clip; use the folder that the recipe of the other kind exported",
+            want=f"{make.kind}; use the folder that the recipe of the other kind exported",
         )
-    config = CLIPConfig.from_dict(record["config"])
+    config = make.config_class.from_dict(record["config"])
     if held is not None:
         check_held(config, held)
     tokenizer = None
@@ -67,7 +69,7 @@ def build(record: dict[str, Any], *, patch_dropout: float = 0.0, held: int | Non
         )
         tokenizer.check_fits(config.text.vocab_size)
     preprocess = Preprocess.from_dict(record["preprocess"])
-    model = CLIP(config, tokenizer, preprocess, patch_dropout=patch_dropout)
+    model = make(config, tokenizer, preprocess, patch_dropout=patch_dropout)
     if record["sigmoid"]:
         model.add_logit_bias()
     return model
@@ -117,7 +119,7 @@ def read(path: Path, format: str = FORMAT, *, lazily: bool = False) -> dict[str,
     return record
 
 
-def rebuild(path: Path, record: dict[str, Any], *, patch_dropout: float = 0.0) -> CLIP:
+def rebuild(path: Path, record: dict[str, Any], make: Any, *, patch_dropout: float = 0.0) -> Any:
     """A fresh model of the description in the record that `read` found at `path`.
 
     Raises:
@@ -125,7 +127,7 @@ def rebuild(path: Path, record: dict[str, Any], *, patch_dropout: float = 0.0) -
     """
     try:
         held = numbers_in(record["weights"])
-        return build(record["model"], patch_dropout=patch_dropout, held=held)
+        return build(record["model"], make, patch_dropout=patch_dropout, held=held)
     except WRONG as error:
         raise incomplete(path, error) from error
 
@@ -150,7 +152,7 @@ def incomplete(path: Path, error: Exception) -> UsageError:
     )
 
 
-def load(path: Path) -> CLIP:
+def load(path: Path, make: Any) -> Any:
     """The model of a checkpoint in eval mode: the averaged weights where the run kept an average.
 
     Raises:
@@ -159,7 +161,7 @@ def load(path: Path) -> CLIP:
     record = read(path)
     try:
         weights = record["average"] or record["weights"]
-        model = build(record["model"], held=numbers_in(weights))
+        model = build(record["model"], make, held=numbers_in(weights))
         model.load_state_dict(weights)
         model.trained_steps = int(record["step"])
     except WRONG as error:

@@ -22,8 +22,9 @@ from PIL import Image
 
 from encoderlab.core.json_text import parsed
 from encoderlab.core.progress import note
+from encoderlab.core.skipped import Skipped
 from encoderlab.data.decode import open_image
-from encoderlab.data.sample import Sample, Skipped
+from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError, is_utf8
 from encoderlab.feature_store.embed import embed_batches
 from encoderlab.retrieval import approximate, arrow_cache, recall

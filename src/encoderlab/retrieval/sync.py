@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from encoderlab.core.skipped import Skipped
 from encoderlab.data.remote_files import is_url
-from encoderlab.data.sample import Sample, Skipped, distinct
+from encoderlab.data.sample import Sample, distinct
 from encoderlab.data.shard_image import ParquetCell, ShardImage, TarMember
 from encoderlab.errors import is_utf8
 

@@ -83,6 +83,7 @@ class CLIP(TwoTowers):
     """
 
     kind = "clip"
+    config_class = CLIPConfig
     # Padding follows end-of-text, where a causal tower does not look.
     reads_padding = False
 
@@ -153,7 +154,7 @@ class CLIP(TwoTowers):
         """
         from encoderlab.models.clip import conversion
 
-        return conversion.load(name)
+        return conversion.load(name, cls)
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
         """Writes a folder that transformers' CLIPModel, CLIPProcessor and AutoTokenizer load.
@@ -178,4 +179,4 @@ class CLIP(TwoTowers):
         """
         from encoderlab.models import checkpoint
 
-        return checkpoint.load(Path(path))
+        return checkpoint.load(Path(path), cls)

@@ -20,7 +20,6 @@ from torch import Tensor
 from encoderlab.core.atomic_io import atomic_write, write_text_atomic
 from encoderlab.core.progress import warn
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
-from encoderlab.models.clip.clip import CLIP
 from encoderlab.models.clip.config import (
     ACTIVATIONS,
     CLIPConfig,
@@ -69,8 +68,15 @@ OTHER_NAMES = {
 }
 
 
-def load(name: str | Path) -> CLIP:
+def load(name: str | Path, make: Any) -> Any:
     """Our CLIP from a Hugging Face CLIP folder or hub id, in eval mode, fp32.
+
+    Args:
+        name: the folder or the hub id.
+        make: `CLIP`.
+
+    Returns:
+        A model of the class `make`.
 
     Raises:
         MissingError: folder, file or hub out of reach.
@@ -79,7 +85,7 @@ def load(name: str | Path) -> CLIP:
     folder = local_folder(name)
     record = read_config(folder)
     try:
-        return _load(folder, record)
+        return _load(folder, record, make)
     except EncoderLabError:
         raise
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
@@ -91,7 +97,7 @@ def load(name: str | Path) -> CLIP:
         ) from error
 
 
-def _load(folder: Path, record: dict[str, Any]) -> CLIP:
+def _load(folder: Path, record: dict[str, Any], make: Any) -> Any:
     config = _our_config(record)
     theirs = _read_weights(folder)
     check_held(config, sum(tensor.numel() for tensor in theirs.values()))
@@ -105,7 +111,7 @@ def _load(folder: Path, record: dict[str, Any]) -> CLIP:
             text_tower = replace(config.text, end_token_id=tokenizer.end_id)
             config = replace(config, text=text_tower)
     notes = record.get("encoderlab", {})
-    model = CLIP(
+    model = make(
         config,
         tokenizer,
         _read_preprocess(folder, config.vision.image_size),
@@ -128,7 +134,7 @@ def warn_of_other_end(folder: Path, looked_for: object, written: int) -> None:
     )
 
 
-def save(model: CLIP, folder: Path, *, half: bool = False) -> Path:
+def save(model: Any, folder: Path, *, half: bool = False) -> Path:
     """Writes `model` as a Hugging Face CLIP folder, whole or not at all per file."""
     if isinstance(model.config.vision, ResNetConfig):
         raise UsageError(
@@ -206,7 +212,7 @@ def _tower(record: dict[str, Any], side: str, defaults: dict[str, Any]) -> dict[
     return {**defaults, **(record.get(f"{side}_config") or {}), **whole}
 
 
-def _their_config(model: CLIP, half: bool) -> dict[str, Any]:
+def _their_config(model: Any, half: bool) -> dict[str, Any]:
     vision, text = model.config.vision, model.config.text
     assert isinstance(vision, ViTConfig)
     ends: dict[str, int | None] = {"bos_token_id": None, "pad_token_id": None}
@@ -252,7 +258,7 @@ def _their_config(model: CLIP, half: bool) -> dict[str, Any]:
     }
 
 
-def _their_names(model: CLIP, dtype: torch.dtype) -> dict[str, Tensor]:
+def _their_names(model: Any, dtype: torch.dtype) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for ours, tensor in model.state_dict().items():
         if ours == "logit_bias":
@@ -306,7 +312,7 @@ def _our_names(theirs: dict[str, Tensor], expected: Iterable[str]) -> dict[str, 
     return weights
 
 
-def _fill(model: CLIP, weights: dict[str, Tensor], folder: Path) -> None:
+def _fill(model: Any, weights: dict[str, Tensor], folder: Path) -> None:
     for name, parameter in model.state_dict().items():
         if parameter.shape != weights[name].shape:
             raise UsageError(
