@@ -147,20 +147,3 @@ def test_without_its_marker_the_package_would_have_no_types(tmp_path):
     assert "missing library stubs or py.typed" in check_types(asked, tmp_path, bare.parent)
     (bare / "py.typed").touch()
     assert "Incompatible types in assignment" in check_types(asked, tmp_path, bare.parent)
-
-
-@pytest.mark.parametrize("name", sorted(set(encoderlab.__all__) - {"__version__"}))
-def test_a_name_that_is_loaded_late_is_visible_to_type_checkers(name):
-    import ast
-
-    tree = ast.parse((SOURCES / "encoderlab/__init__.py").read_text(encoding="utf-8"))
-    (block,) = (
-        n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"
-    )
-    seen = {
-        alias.asname or alias.name: f"{one.module}:{alias.name}"
-        for one in block.body
-        if isinstance(one, ast.ImportFrom)
-        for alias in one.names
-    }
-    assert seen[name] == encoderlab._WHERE[name]

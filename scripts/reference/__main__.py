@@ -1,4 +1,4 @@
-"""Writes what the documentation takes from the code: settings, aliases, benchmark figures.
+"""Writes what is made from the code: settings, aliases, benchmark figures, the type stub.
 
     python scripts/reference [--check]
 
@@ -12,6 +12,7 @@ import argparse
 import sys
 
 import pages
+import stubs
 import words
 
 
@@ -25,6 +26,9 @@ def main() -> int:
         print("\n".join(problems), file=sys.stderr)
         return 1
     stale = pages.stale()
+    stub = stubs.text()
+    if not stubs.STUB.is_file() or stubs.STUB.read_text(encoding="utf-8") != stub:
+        stale[stubs.STUB] = stub
     for page, text in stale.items():
         name = page.relative_to(pages.ROOT)
         if given.check:

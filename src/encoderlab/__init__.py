@@ -7,7 +7,7 @@ is first used. One function per command: `encoderlab.evaluate(csv="pairs.csv")` 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -61,116 +61,18 @@ _WHERE = {
 }
 
 
-__all__ = [
-    "CKA",
-    "CLIP",
-    "CORALAnalyzer",
-    "Compressor",
-    "DataGenerator",
-    "Index",
-    "LLMManager",
-    "Sample",
-    "SimilarityVisualizer",
-    "SimpleVLM",
-    "TokenSimilarityAnalyzer",
-    "VLMDataset",
-    "VisionEncoderManager",
-    "__version__",
-    "attention",
-    "cka",
-    "classify",
-    "compare",
-    "compress",
-    "coral",
-    "draw",
-    "e2e",
-    "elas",
-    "embedding",
-    "evaluate",
-    "export",
-    "features",
-    "figures",
-    "get_data_root",
-    "get_device",
-    "get_model_id",
-    "get_output_dir",
-    "index",
-    "layers",
-    "load_config",
-    "load_dual",
-    "load_text",
-    "load_vision",
-    "multi_llm",
-    "read_samples",
-    "report",
-    "search",
-    "speed",
-    "stream",
-    "tokens",
-    "train",
-]
-
-if TYPE_CHECKING:
-    from encoderlab import selftest as selftest
-    from encoderlab.alignment.all import run as report
-    from encoderlab.alignment.attention import run as attention
-    from encoderlab.alignment.compare import run as compare
-    from encoderlab.alignment.coral import run as coral
-    from encoderlab.alignment.e2e import run as e2e
-    from encoderlab.alignment.elas import run as elas
-    from encoderlab.alignment.embedding import run as embedding
-    from encoderlab.alignment.figures import run as figures
-    from encoderlab.alignment.layers import run as layers
-    from encoderlab.alignment.multi_llm import run as multi_llm
-    from encoderlab.alignment.speed import run as speed
-    from encoderlab.alignment.stream import run as stream
-    from encoderlab.compression.compress import run as compress
-    from encoderlab.compression.compressor import Compressor
-    from encoderlab.contrastive.classify import run as classify
-    from encoderlab.contrastive.evaluate import run as evaluate
-    from encoderlab.contrastive.train import run as train
-    from encoderlab.core.aliases import get_model_id
-    from encoderlab.core.project import get_data_root, get_output_dir, load_config
-    from encoderlab.data.generator import DataGenerator
-    from encoderlab.data.read import read_samples
-    from encoderlab.data.sample import Sample
-    from encoderlab.data.vlm_dataset import VLMDataset
-    from encoderlab.encoders.dual import load_dual
-    from encoderlab.encoders.hardware import get_device
-    from encoderlab.encoders.manager import LLMManager, VisionEncoderManager
-    from encoderlab.encoders.simple_vlm import SimpleVLM
-    from encoderlab.encoders.text import load_text
-    from encoderlab.encoders.vision import load_vision
-    from encoderlab.inspection.analyzer import TokenSimilarityAnalyzer
-    from encoderlab.inspection.plots import SimilarityVisualizer
-    from encoderlab.inspection.tokens import run as tokens
-    from encoderlab.metrics.cka import CKA, cka
-    from encoderlab.metrics.coral import CORALAnalyzer
-    from encoderlab.models.clip import CLIP
-    from encoderlab.retrieval.image_index import Index
-    from encoderlab.retrieval.index import run as index
-    from encoderlab.retrieval.search import run as search
-    from encoderlab.workbench.draw import run as draw
-    from encoderlab.workbench.export import run as export
-    from encoderlab.workbench.features import run as features
+__all__ = ["__version__", *_WHERE]
 
 
-# A type checker sees the imports above, and that a name is not there.
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name == "selftest":  # a module, as `python -m` needs it
-            return importlib.import_module("encoderlab.selftest")
-        if name not in _WHERE:
-            raise AttributeError(f"module 'encoderlab' has no attribute {name!r}")
-        globals()[name] = value = _load(name)
-        return value
+def __getattr__(name: str) -> Any:
+    if name == "selftest":  # a module, as `python -m` needs it
+        return importlib.import_module("encoderlab.selftest")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'encoderlab' has no attribute {name!r}")
+    module, _, attribute = _WHERE[name].partition(":")
+    globals()[name] = value = getattr(importlib.import_module(module), attribute)
+    return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_WHERE})
-
-
-def _load(name: str) -> Any:
-    module, _, attribute = _WHERE[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)

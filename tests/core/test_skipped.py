@@ -12,8 +12,8 @@ from encoderlab.compression import compress
 from encoderlab.compression.settings import CompressData
 from encoderlab.contrastive import classify, evaluate, train
 from encoderlab.core.skipped import as_records, as_text_lines
+from encoderlab.data.folder import image_files
 from encoderlab.data.typed_samples import typed_samples
-from encoderlab.inspection import tokens
 from encoderlab.workbench import features
 
 
@@ -51,7 +51,7 @@ def test_readers_of_images_list_what_is_no_image(folder: Path, clip_folder: Path
     assert [one.id for one in compress.images_of(CompressData(images=[str(folder)]))[2]] == [
         "logo.svg"
     ]
-    assert [one.id for one in tokens.images_at(str(folder))[1]] == ["logo.svg"]
+    assert [one.id for one in image_files(str(folder))[1]] == ["logo.svg"]
     found = classify.run(image_dir=str(folder), model=model)
     assert [name for name, _ in found.skipped] == ["logo.svg"]
     assert found.to_json()["skipped"][0]["id"] == "logo.svg"

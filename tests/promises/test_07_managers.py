@@ -80,7 +80,7 @@ def test_attention_is_refused_when_the_encoder_is_loaded(vision_folder, monkeypa
     encoder = manager.load(name, with_attention=True)
     see = encoder.run_tower
     monkeypatch.setattr(
-        encoder, "look", lambda pixels, **wanted: replace(see(pixels, **wanted), attention=())
+        encoder, "run_tower", lambda pixels, **wanted: replace(see(pixels, **wanted), attention=())
     )
     with pytest.raises(UsageError, match="attention maps"):
         manager.load(name, with_attention=True)

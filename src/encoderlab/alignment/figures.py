@@ -40,11 +40,6 @@ class FiguresResult:
 def run(settings: Figures, out: Path | None = None) -> FiguresResult:
     """Draws the figures of a run again.
 
-    Args:
-        out: folder for the figures; None for `figures` in the run's folder.
-        run: folder of a run of compare, multi-llm, coral, elas, e2e, layers, speed or all.
-        style: "paper" (.pdf and .png, at most 7 inches wide) or "screen" (.png).
-
     Returns:
         The folder, and file and caption of each figure.
 

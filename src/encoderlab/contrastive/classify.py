@@ -161,14 +161,6 @@ class ClassifyResult:
 def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
     """Zero-shot classes of the images in `image_dir`.
 
-    Args:
-        classes: names, comma-separated or a sequence; empty: the names of the sub-folders.
-        templates: sentences with {} for the class; built-in ones if empty, Korean ones for names in
-            Hangul.
-        labels_csv: image_path,label: the right answers. Paths start from the CSV's folder, or from
-            `image_dir` where none of them names an image that way. Without it the names of the
-            sub-folders are the answers, where they are classes.
-
     Raises:
         MissingError: the folder, the model or the GPU is not there.
         UsageError: classes missing, blank or twice, a template without {}, labels that are none of

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import textwrap
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -68,7 +69,8 @@ def from_arguments(settings: type[SettingsT], given: Mapping[str, Any]) -> Setti
 
     Args:
         given: values by field name. A group may be its dataclass, a mapping of its fields, or one
-            value for its main field; a list any sequence; a text a path.
+            value for its main field; a list any sequence; a text a path, or names to be separated
+            by commas.
 
     Raises:
         UsageError: a value that the setting cannot have.
@@ -87,6 +89,8 @@ def _plain(kind: Any, value: Any) -> Any:
         return {main.name: _plain(typing.get_type_hints(kind)[main.name], value)}
     if isinstance(value, Path):
         return str(value)
+    if kind is str and isinstance(value, list | tuple):  # as typed: a,b,"c, with a comma"
+        return ",".join(f'"{entry}"' if "," in entry else entry for entry in value)
     if isinstance(value, tuple | range | set | frozenset):
         return [_plain(None, entry) for entry in value]
     return value
@@ -107,8 +111,11 @@ def _signature(settings: type, run: Callable[..., Any]) -> inspect.Signature:
 def _docstring(settings: type, doc: str) -> str:
     """The docstring with an `Args` section made of the settings' help texts."""
     head, raises, tail = inspect.cleandoc(doc).partition("\nRaises:")
-    args = [f"    out: {OUT_HELP}."]
+    texts = {"out": OUT_HELP}
     for field, kind in parameters(settings):
-        text = field.metadata.get("help") or (kind.__doc__ or "").strip().rstrip(".")
-        args.append(f"    {field.name}: {text}.")
+        texts[field.name] = field.metadata.get("help") or (kind.__doc__ or "").strip().rstrip(".")
+    args = [
+        textwrap.fill(f"{name}: {text}.", 96, initial_indent=" " * 4, subsequent_indent=" " * 8)
+        for name, text in texts.items()
+    ]
     return "\n".join([head.rstrip(), "", "Args:", *args]) + ("\n" + raises + tail if raises else "")

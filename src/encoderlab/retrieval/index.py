@@ -110,9 +110,6 @@ def run(settings: IndexSettings, out: Path | None = None) -> IndexResult:
     """Embeds the images of `source` into the index at `db`: only what is new or changed; rows of
     images that are gone from `source` are removed.
 
-    Args:
-        remove: instead removes the images that came from `source`, which need not be there.
-
     Raises:
         MissingError: the source, the model or the GPU is not there.
         UsageError: the index belongs to another model or is damaged, has too few images for an

@@ -97,12 +97,6 @@ class Diagnosis:
 def run(settings: Doctor, out: Path | None = None) -> Diagnosis:
     """Looks at the installation, the machine, the models and the data.
 
-    Args:
-        out: not used; a diagnosis leaves no folder.
-        device: where the self-test runs.
-        deep: also compare our own networks and losses with published sizes and closed forms.
-        seed: seed of the self-test's pictures.
-
     Raises:
         MissingError: the GPU that was asked for is not there.
     """

@@ -43,10 +43,6 @@ class Listing:
 def run(settings: Ls, out: Path | None = None) -> Listing:
     """Lists one kind of thing, or all.
 
-    Args:
-        out: not used; listing leaves no folder.
-        what: encoders, llms, metrics, commands, datasets, methods or compressors; None for all.
-
     Raises:
         UsageError: no such kind.
     """

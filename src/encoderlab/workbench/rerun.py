@@ -72,12 +72,6 @@ class RerunResult:
 def run(settings: Rerun, out: Path | None = None) -> RerunResult:
     """Repeats the run that a folder keeps.
 
-    Args:
-        out: where the repeated run goes; `RUN_FOLDER-rerun` where None.
-        run_folder: holds the run's run.json.
-        trust_remote_code: whether Python that comes with a checkpoint may run again; a folder may
-            come from someone else, so its own record does not allow it.
-
     Raises:
         MissingError: no run in that folder.
         UsageError: the folder is unnamed or broken, `out` is the folder itself, or the run ran

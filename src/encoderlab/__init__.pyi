@@ -1,0 +1,1087 @@
+"""The public names of EncoderLab. Written by `python scripts/reference`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from encoderlab.alignment.all import AllResult as AllResult
+from encoderlab.alignment.attention import AttentionResult as AttentionResult
+from encoderlab.alignment.compare import CompareResult as CompareResult
+from encoderlab.alignment.coral import CoralResult as CoralResult
+from encoderlab.alignment.e2e import E2eResult as E2eResult
+from encoderlab.alignment.elas import ElasResult as ElasResult
+from encoderlab.alignment.embedding import EmbeddingResult as EmbeddingResult
+from encoderlab.alignment.figures import FiguresResult as FiguresResult
+from encoderlab.alignment.layers import LayersResult as LayersResult
+from encoderlab.alignment.multi_llm import MultiLlmResult as MultiLlmResult
+from encoderlab.alignment.speed import SpeedResult as SpeedResult
+from encoderlab.alignment.stream import StreamResult as StreamResult
+from encoderlab.compression.compress import CompressResult as CompressResult
+from encoderlab.compression.compressor import Compressor as Compressor
+from encoderlab.compression.evaluate import CompressEvaluationResult as CompressEvaluationResult
+from encoderlab.compression.settings import CompressData as CompressData
+from encoderlab.compression.settings import CompressEvaluation as CompressEvaluation
+from encoderlab.compression.settings import CompressLoss as CompressLoss
+from encoderlab.compression.settings import CompressModel as CompressModel
+from encoderlab.compression.settings import CompressOutput as CompressOutput
+from encoderlab.compression.settings import CompressPicture as CompressPicture
+from encoderlab.compression.settings import CompressTraining as CompressTraining
+from encoderlab.compression.settings import CompressWatch as CompressWatch
+from encoderlab.compression.settings import Hardware as Hardware
+from encoderlab.compression.show import CompressPictureResult as CompressPictureResult
+from encoderlab.contrastive.classify import ClassifyResult as ClassifyResult
+from encoderlab.contrastive.evaluate import EvaluateResult as EvaluateResult
+from encoderlab.contrastive.train import TrainResult as TrainResult
+from encoderlab.core.aliases import get_model_id as get_model_id
+from encoderlab.core.project import get_data_root as get_data_root
+from encoderlab.core.project import get_output_dir as get_output_dir
+from encoderlab.core.project import load_config as load_config
+from encoderlab.data.generator import DataGenerator as DataGenerator
+from encoderlab.data.read import read_samples as read_samples
+from encoderlab.data.sample import Sample as Sample
+from encoderlab.data.vlm_dataset import VLMDataset as VLMDataset
+from encoderlab.encoders.dual import load_dual as load_dual
+from encoderlab.encoders.hardware import get_device as get_device
+from encoderlab.encoders.manager import LLMManager as LLMManager
+from encoderlab.encoders.manager import VisionEncoderManager as VisionEncoderManager
+from encoderlab.encoders.simple_vlm import SimpleVLM as SimpleVLM
+from encoderlab.encoders.text import load_text as load_text
+from encoderlab.encoders.vision import load_vision as load_vision
+from encoderlab.inspection.analyzer import TokenSimilarityAnalyzer as TokenSimilarityAnalyzer
+from encoderlab.inspection.plots import SimilarityVisualizer as SimilarityVisualizer
+from encoderlab.inspection.settings import Image as Image
+from encoderlab.inspection.settings import Model as Model
+from encoderlab.inspection.settings import Output as Output
+from encoderlab.inspection.settings import Similarity as Similarity
+from encoderlab.inspection.settings import Visualization as Visualization
+from encoderlab.inspection.tokens import TokensResult as TokensResult
+from encoderlab.metrics.cka import CKA as CKA
+from encoderlab.metrics.cka import cka as cka
+from encoderlab.metrics.coral import CORALAnalyzer as CORALAnalyzer
+from encoderlab.models.clip import CLIP as CLIP
+from encoderlab.retrieval.image_index import Index as Index
+from encoderlab.retrieval.index import IndexResult as IndexResult
+from encoderlab.retrieval.search import SearchResult as SearchResult
+from encoderlab.workbench.draw import DrawResult as DrawResult
+from encoderlab.workbench.export import ExportResult as ExportResult
+from encoderlab.workbench.features import FeaturesResult as FeaturesResult
+
+__version__: str
+__all__ = [
+    "CKA",
+    "CLIP",
+    "CORALAnalyzer",
+    "Compressor",
+    "DataGenerator",
+    "Index",
+    "LLMManager",
+    "Sample",
+    "SimilarityVisualizer",
+    "SimpleVLM",
+    "TokenSimilarityAnalyzer",
+    "VLMDataset",
+    "VisionEncoderManager",
+    "__version__",
+    "attention",
+    "cka",
+    "classify",
+    "compare",
+    "compress",
+    "coral",
+    "draw",
+    "e2e",
+    "elas",
+    "embedding",
+    "evaluate",
+    "export",
+    "features",
+    "figures",
+    "get_data_root",
+    "get_device",
+    "get_model_id",
+    "get_output_dir",
+    "index",
+    "layers",
+    "load_config",
+    "load_dual",
+    "load_text",
+    "load_vision",
+    "multi_llm",
+    "read_samples",
+    "report",
+    "search",
+    "speed",
+    "stream",
+    "tokens",
+    "train",
+]
+
+def attention(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    image: str | None = None,
+    text: str = "",
+    trust_remote_code: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> AttentionResult:
+    """Roll-out and patch-text similarity of each encoder; writes the overlays to `out` if given.
+
+    `seed` is taken for the sake of the common face: nothing is random here.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        image: image to look at; empty: a built-in chart.
+        text: text to compare with; empty: the built-in chart's caption.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: the image or a model is not there.
+        UsageError: an encoder twice, an image of one's own without a text, or a file that is no
+            image.
+    """
+
+def classify(
+    *,
+    out: str | Path | None = None,
+    image_dir: str = "data/images",
+    classes: str = "",
+    templates: Sequence[str] = [],
+    model: str = "tiny-clip",
+    top_k: int = 5,
+    labels_csv: str | None = None,
+    save_csv: str | None = None,
+    trust_remote_code: bool = False,
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "torch",
+    seed: int = 0,
+) -> ClassifyResult:
+    """Zero-shot classes of the images in `image_dir`.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        image_dir: folder of images, flat or one sub-folder per class.
+        classes: comma-separated class names, a name with a comma in double quotes; empty: the sub-
+            folders' names.
+        templates: sentences with {} where the class goes; empty: built in.
+        model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
+        top_k: classes shown per image.
+        labels_csv: CSV with image_path,label: the right answers; paths start from its folder.
+        save_csv: also write the predictions to this CSV.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        batch_size: images at once.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        backend: what runs the image tower; auto: compile where it gives the same and is faster
+            here.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: the folder, the model or the GPU is not there.
+        UsageError: classes missing, blank or twice, a template without {}, labels that are none of
+            the classes or of none of the images, or no readable image.
+    """
+
+def compare(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = [],
+    data_root: str | None = None,
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    epochs: int = 300,
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> CompareResult:
+    """Compares encoders on the same samples; writes figures to `out` if it is given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
+        n_samples: samples per data type.
+        data_types: data types to use; empty: all that are there.
+        data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
+            the built-in samples and more of their kind.
+        llms: language models to align with.
+        epochs: training epochs of a projector.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+
+def compress(
+    *,
+    out: str | Path | None = None,
+    action: str = "train",
+    model: CompressModel | Mapping[str, Any] | str = ...,
+    training: CompressTraining | Mapping[str, Any] | int = ...,
+    loss: CompressLoss | Mapping[str, Any] | str = ...,
+    data: CompressData | Mapping[str, Any] | Sequence[str] = ...,
+    hardware: Hardware | Mapping[str, Any] | str = ...,
+    experiment: CompressWatch | Mapping[str, Any] | bool = ...,
+    evaluation: CompressEvaluation | Mapping[str, Any] | int = ...,
+    picture: CompressPicture | Mapping[str, Any] | str | None = ...,
+    output: CompressOutput | Mapping[str, Any] | str = ...,
+    trust_remote_code: bool = False,
+    seed: int = 0,
+) -> CompressResult | CompressEvaluationResult | CompressPictureResult:
+    """Trains a compressor (action "train"), measures every method ("evaluate"), or compresses one
+    image ("show").
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        action: train; evaluate: what every method keeps; show: one image's tokens before and after.
+        model: Which encoder, and what compresses its tokens.
+        training: How the compressor is trained.
+        loss: What makes compressed tokens look like tokens.
+        data: What it is trained on.
+        hardware: Where it runs.
+        experiment: How the run is watched.
+        evaluation: What `encoderlab compress evaluate` measures.
+        picture: What `encoderlab compress show` looks at.
+        output: Where the results go.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        seed: seed of everything random.
+
+    Raises:
+        UsageError: a value, a shape or the data is wrong, or a setting was given for nothing.
+        MissingError: images, a model or a GPU are not there.
+        WorkError: the run diverged, or the disk is full.
+    """
+
+def coral(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = [],
+    data_root: str | None = None,
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> CoralResult:
+    """CORAL and EAS of every pair; writes the six figures and the dashboard to `out` if given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
+        n_samples: samples per data type.
+        data_types: data types to use; empty: all that are there.
+        data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
+            the built-in samples and more of their kind.
+        llms: language models to align with.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+
+def draw(
+    *,
+    out: str | Path | None = None,
+    folder: str = ".",
+    photos: int = 100,
+    pairs: int = 1000,
+    languages: Sequence[str] = ["en"],
+    size: int = 96,
+    seed: int = 0,
+) -> DrawResult:
+    """Draws into `folder`, or into `out` where it is given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        folder: folder in which photos/ and pairs/ are made.
+        photos: pictures in photos/, a sub-folder per kind.
+        pairs: pairs in pairs/train.csv; val.csv and test.csv get a fifth each.
+        languages: languages of the captions.
+        size: pixels a side.
+        seed: seed of everything random.
+
+    Raises:
+        UsageError: what `encoderlab.data.synthetic.example.write_example` refuses.
+    """
+
+def e2e(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = [],
+    data_root: str | None = None,
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    epochs: int = 300,
+    scores: str | None = None,
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> E2eResult:
+    """Metrics against held-out retrieval, or against the benchmark results in `scores`.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
+        n_samples: samples per data type.
+        data_types: data types to use; empty: all that are there.
+        data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
+            the built-in samples and more of their kind.
+        llms: language models to align with.
+        epochs: training epochs of a projector.
+        scores: CSV of your benchmark results: columns encoder, llm, benchmark, score.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: data, a model or the file of scores is not there.
+        UsageError: too few samples, a model twice, features that are not finite, or scores that
+            cannot be read or name none of the encoders and LLMs, or a setting that has no effect.
+    """
+
+def elas(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = [],
+    data_root: str | None = None,
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    epochs: int = 300,
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> ElasResult:
+    """ELAS of every pair; writes the matrix to `out` if given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
+        n_samples: samples per data type.
+        data_types: data types to use; empty: all that are there.
+        data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
+            the built-in samples and more of their kind.
+        llms: language models to align with.
+        epochs: training epochs of a projector.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+
+def embedding(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = [],
+    data_root: str | None = None,
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    method: str = "tsne",
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> EmbeddingResult:
+    """Maps by t-SNE, UMAP or PCA; writes figures and an interactive page to `out` if given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
+        n_samples: samples per data type.
+        data_types: data types to use; empty: all that are there.
+        data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
+            the built-in samples and more of their kind.
+        llms: language models to align with.
+        method: how the map is made.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: data or a model is not there, or UMAP is asked for and not installed.
+        UsageError: an unknown method, too few samples, a model twice, or features that are not
+            finite.
+    """
+
+def evaluate(
+    *,
+    out: str | Path | None = None,
+    csv: str = "data/train.csv",
+    img_root: str | None = None,
+    model: str = "tiny-clip",
+    trust_remote_code: bool = False,
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "torch",
+    seed: int = 0,
+) -> EvaluateResult:
+    """Recall@1/5/10, MRR and median rank of `model` on the pairs of `csv`, both directions.
+
+    `out` and `seed` are taken for the sake of the common face: nothing is drawn or random here.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        csv: held-out pairs: CSV with image_path,caption.
+        img_root: folder the image paths start from; empty: the CSV's folder.
+        model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        batch_size: images at once.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        backend: what runs the image tower; auto: compile where it gives the same and is faster
+            here.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: the data, the model or the GPU is not there.
+        UsageError: no captions, no readable image, or a model that cannot be evaluated.
+    """
+
+def export(
+    *,
+    out: str | Path | None = None,
+    model: str = "tiny-clip",
+    text: bool = True,
+    opset: int = 20,
+    batch_sizes: Sequence[int] = [1, 3, 8],
+    trust_remote_code: bool = False,
+    seed: int = 0,
+) -> ExportResult:
+    """Writes `model` into the folder of its name below `out`.
+
+    `seed` is taken for the sake of the common face: nothing is random here.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
+        text: the text side too, where the model has one.
+        opset: version of the ONNX operators.
+        batch_sizes: batch sizes at which the files are checked against torch.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: the model, or a package of the extra `onnx`, is not there.
+        UsageError: a family that cannot be exported, or something else in the folder's place.
+        WorkError: a file does not give what torch gives; nothing is kept of it.
+    """
+
+def features(
+    *,
+    out: str | Path | None = None,
+    action: str = "ls",
+    target: str | None = None,
+    encoders: Sequence[str] = ["tiny-clip"],
+    what: Sequence[str] = ["pooled"],
+    img_root: str | None = None,
+    engine: str = "local",
+    workers: int = 0,
+    batch_size: int = 32,
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "torch",
+    trust_remote_code: bool = False,
+    seed: int = 0,
+) -> FeaturesResult:
+    """Acts on the store in the folder `out`.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        action: ls: what is stored; extract: compute and store; verify: read every byte; prune:
+            remove what is damaged; delete: remove what TARGET names.
+        target: extract: a folder, CSV or JSONL of images, or shards: train-{000..123}.tar,
+            s3://b/*.parquet; delete: a shelf, an encoder, or all.
+        encoders: extract: an embedded name, an alias, a checkpoint, a folder or a Hugging Face
+            id[@revision].
+        what: extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER.
+        img_root: folder the image paths start from; empty: the CSV's folder.
+        engine: extract: who computes: local (this process), or ray (a cluster: RAY_ADDRESS, else
+            this machine).
+        workers: extract with ray: processes with a model each; 0: one per GPU, or one per machine.
+        batch_size: images at once.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        backend: what runs the image tower; auto: compile where it gives the same and is faster
+            here.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        seed: seed of everything random.
+
+    Raises:
+        UsageError: a target that is lacking or not there, a wrong kind of feature, or a setting
+            that has no effect.
+        MissingError: images or a model that are not there.
+        WorkError: damaged chunks were found, or features cannot be stored.
+    """
+
+def figures(
+    *, out: str | Path | None = None, run: str = "", style: str = "paper", seed: int = 0
+) -> FiguresResult:
+    """Draws the figures of a run again.
+
+    Returns:
+        The folder, and file and caption of each figure.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        run: folder with the run.json of a run.
+        style: paper: .pdf and .png, 7 inches wide at most; screen: .png.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: there is no run in the folder.
+        UsageError: an unknown style, or a run whose figures need more than its record.
+    """
+
+def index(
+    *,
+    out: str | Path | None = None,
+    source: str = "data/images",
+    db: str = "outputs/index",
+    model: str = "tiny-clip",
+    img_root: str | None = None,
+    remove: bool = False,
+    ann: bool = False,
+    recall: float = 0.95,
+    trust_remote_code: bool = False,
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "torch",
+    seed: int = 0,
+) -> IndexResult:
+    """Embeds the images of `source` into the index at `db`: only what is new or changed; rows of
+    images that are gone from `source` are removed.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        source: folder, CSV or JSONL of images.
+        db: folder of the index, or its address in object storage: s3://bucket/index.
+        model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
+        img_root: folder the image paths start from; empty: the CSV's folder.
+        remove: remove the images that came from SOURCE, which need not be there any more.
+        ann: also build or update an approximate index, and measure it (from 100,000 images).
+        recall: share of the true ten nearest that the approximate index shall find.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        batch_size: images at once.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        backend: what runs the image tower; auto: compile where it gives the same and is faster
+            here.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: the source, the model or the GPU is not there.
+        UsageError: the index belongs to another model or is damaged, has too few images for an
+            approximate one, has no images of a source to remove, or a setting has no effect.
+    """
+
+def layers(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = [],
+    data_root: str | None = None,
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> LayersResult:
+    """Debiased CKA of all layers of every pair; writes a heat map for each to `out` if given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
+        n_samples: samples per data type.
+        data_types: data types to use; empty: all that are there.
+        data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
+            the built-in samples and more of their kind.
+        llms: language models to align with.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+
+def multi_llm(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    controls: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = [],
+    data_root: str | None = None,
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> MultiLlmResult:
+    """Every encoder with every LLM on the same samples; writes figures to `out` if given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
+        n_samples: samples per data type.
+        data_types: data types to use; empty: all that are there.
+        data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
+            the built-in samples and more of their kind.
+        llms: language models to align with.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+
+def report(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    controls: bool = True,
+    n_samples: int = 30,
+    data_types: Sequence[str] = [],
+    data_root: str | None = None,
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    epochs: int = 300,
+    method: str = "tsne",
+    batch_sizes: Sequence[int] = [1, 8, 32],
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> AllResult:
+    """Runs compare, multi-llm, coral, elas, e2e, layers, embedding, attention and speed; writes
+    figures and report.html to `out` if it is given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
+        n_samples: samples per data type.
+        data_types: data types to use; empty: all that are there.
+        data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
+            the built-in samples and more of their kind.
+        llms: language models to align with.
+        epochs: training epochs of a projector.
+        method: how the maps of the spaces are made.
+        batch_sizes: batch sizes to time.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: too few samples, a model twice, or features that are not finite.
+    """
+
+def search(
+    *,
+    out: str | Path | None = None,
+    query: str | None = None,
+    image: str | None = None,
+    db: str = "outputs/index",
+    k: int = 5,
+    where: str | None = None,
+    exact: bool = False,
+    html: str | None = None,
+    model: str | None = None,
+    trust_remote_code: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> SearchResult:
+    """The k images of the index at `db` that are nearest to a sentence or to an image.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        query: the sentence to search for.
+        image: search with this image instead of a sentence.
+        db: folder of the index, or its address in object storage: s3://bucket/index.
+        k: how many results.
+        where: keep only rows for which this SQL condition holds: caption LIKE '%dog%'.
+        exact: compare with every image, even if there is an approximate index.
+        html: also write a gallery page to this file.
+        model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision];
+            empty: the index's own.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: the index, the model or the GPU is not there.
+        UsageError: no query, a blank one or two, another model than the index's, a bad `k` or
+            `where`.
+        ImageError: the query image cannot be read.
+    """
+
+def speed(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    batch_sizes: Sequence[int] = [1, 4, 8, 16, 32],
+    trust_remote_code: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "torch",
+    seed: int = 0,
+) -> SpeedResult:
+    """Times each encoder on random pixels; writes the dashboard to `out` if given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        batch_sizes: batch sizes to time.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        backend: what runs the image tower; auto: compile where it gives the same and is faster
+            here.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: a model or the GPU is not there.
+        UsageError: an encoder twice, or a batch size that is not positive.
+    """
+
+def stream(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    data: str = "",
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    img_root: str | None = None,
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    engine: str = "local",
+    workers: int = 0,
+    features_dir: str | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> StreamResult:
+    """Aligns every encoder with every LLM over all pairs of `data`.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        data: pairs of image and caption: a folder, CSV or JSONL of images, or shards:
+            train-{000..123}.tar, s3://b/*.parquet.
+        llms: language models to align with.
+        img_root: folder the image paths start from; empty: the CSV's folder.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        engine: who computes: local (this process), or ray (a cluster: RAY_ADDRESS, else this
+            machine).
+        workers: ray: processes with a model each; 0: one per GPU, or one per machine.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Raises:
+        UsageError: no data named, a model twice, a setting that has no effect, or features that are
+            not finite.
+        MissingError: data, a model or Ray is not there.
+        WorkError: features cannot be stored, or workers die again and again.
+    """
+
+def tokens(
+    *,
+    out: str | Path | None = None,
+    model: Model | Mapping[str, Any] | str = ...,
+    image: Image | Mapping[str, Any] | str | None = ...,
+    similarity: Similarity | Mapping[str, Any] | str = ...,
+    visualization: Visualization | Mapping[str, Any] | Sequence[int] = ...,
+    output: Output | Mapping[str, Any] | str = ...,
+    trust_remote_code: bool = False,
+    device: Any = None,
+    dtype: str = "float32",
+    seed: int = 0,
+) -> TokensResult:
+    """Analyses one image, a folder or a glob; writes arrays and figures to `out` if given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        model: Which encoder; a file of the group `model` fills it in.
+        image: What is looked at.
+        similarity: How two tokens are compared, and which tokens.
+        visualization: How the figures look.
+        output: Where the results go.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        device: auto, cpu, cuda or cuda:N, or N; empty: auto.
+        dtype: float32, bfloat16 or float16.
+        seed: seed of everything random.
+
+    Raises:
+        MissingError: the image, the model or the GPU is not there.
+        UsageError: an unknown metric, layer, stage, colour map or format, a setting that has no
+            effect, or no readable image.
+    """
+
+def train(
+    *,
+    out: str | Path | None = None,
+    train_csv: str = "data/train.csv",
+    val_csv: str | None = None,
+    img_root: str | None = None,
+    multi_positive: bool = True,
+    augment: str = "none",
+    num_workers: int = 0,
+    in_memory: str = "auto",
+    image_encoder: str = "vit",
+    preset: str = "tiny",
+    tokenizer: str = "bpe",
+    activation: str | None = None,
+    patch_dropout: float = 0.0,
+    image_size: int | None = None,
+    patch_size: int | None = None,
+    vision_width: int | None = None,
+    vision_layers: int | None = None,
+    vision_heads: int | None = None,
+    text_width: int | None = None,
+    text_layers: int | None = None,
+    text_heads: int | None = None,
+    embed_dim: int | None = None,
+    context_length: int | None = None,
+    vocab_size: int | None = None,
+    epochs: int = 10,
+    batch_size: int = 64,
+    chunk_size: int | None = None,
+    lr: float = 0.0005,
+    wd: float = 0.1,
+    warmup_steps: int | None = None,
+    grad_clip: float = 1.0,
+    loss: str = "softmax",
+    ema: float = 0.0,
+    grad_checkpointing: bool = False,
+    resume: str | None = None,
+    save_every_steps: int | None = None,
+    logger: str = "tensorboard",
+    wandb_project: str | None = None,
+    zero_shot_classes: str = "",
+    device: str = "auto",
+    precision: str = "auto",
+    devices: int | None = None,
+    strategy: str = "auto",
+    seed: int = 0,
+) -> TrainResult:
+    """Trains a CLIP on the pairs of a CSV, folder, JSONL or shards; see `encoderlab train --help`.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        train_csv: CSV with image_path,caption; also a folder, a JSONL, or shards:
+            train-{000..123}.tar.
+        val_csv: validation pairs; empty: some of the images are held out.
+        img_root: folder the image paths start from; empty: the CSV's folder.
+        multi_positive: captions of one image are all right answers for it.
+        augment: random changes of the pictures.
+        num_workers: processes that prepare batches; 0: none, or some where images are read as
+            needed.
+        in_memory: keep decoded images in memory; auto: while they fit into 4 GB. Images in shards
+            that are not kept are read shard by shard, each rank its own.
+        image_encoder: kind of image encoder.
+        preset: named shape: tiny, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14-336, RN50 ....
+        tokenizer: bpe (learnt from the captions), char, or a folder with tokenizer files.
+        activation: gelu or quick_gelu; empty: the preset's.
+        patch_dropout: share of patches left out while training.
+        image_size: pixels per side.
+        patch_size: pixels per side of a patch.
+        vision_width: channels of the image encoder.
+        vision_layers: blocks of the image encoder.
+        vision_heads: attention heads of the image encoder.
+        text_width: channels of the text encoder.
+        text_layers: blocks of the text encoder.
+        text_heads: attention heads of the text encoder.
+        embed_dim: length of the shared embedding.
+        context_length: tokens per caption at most.
+        vocab_size: entries of a learnt tokenizer.
+        epochs: passes over the data.
+        batch_size: pairs per step; each is the others' negative.
+        chunk_size: pairs in memory at once (cached gradients); empty: the whole batch.
+        lr: peak learning rate.
+        wd: weight decay.
+        warmup_steps: steps of linear warm-up; empty: chosen from the length.
+        grad_clip: largest gradient norm; 0: no limit.
+        loss: contrastive loss.
+        ema: decay of averaged weights; 0: none.
+        grad_checkpointing: less memory for more time.
+        resume: a run's folder or .ckpt file to go on from.
+        save_every_steps: steps between saved states; empty: one a minute.
+        logger: where curves go.
+        wandb_project: project name for --logger wandb.
+        zero_shot_classes: comma-separated classes to classify while training.
+        device: auto, cpu, cuda or cuda:N.
+        precision: arithmetic.
+        devices: how many GPUs or processes on this machine; empty: as many as torchrun or srun
+            started, else 1.
+        strategy: how devices share the work: auto or ddp.
+        seed: seed of everything random.
+
+    Raises:
+        UsageError: a value, a shape or the data is wrong.
+        MissingError: a file or a GPU is not there.
+        WorkError: the run diverged.
+    """
