@@ -1,8 +1,8 @@
-"""The pictures of lesson 1: nine in memory, and two hundred files as untidy as found ones are.
+"""The pictures of lesson 1: nine in memory, and two hundred files of several kinds.
 
-Everything is drawn by the synthetic world, from a part of it that no embedded model was trained on:
-no download. Some of the files are grey, some are called what they are not. They are written once,
-into the user's cache.
+They are generated from the test split of the synthetic data, which no bundled model was trained on;
+nothing is downloaded. Some files are grey, some have a wrong ending. They are written once, into
+the user's cache.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ FILES = 200
 FIRST = 20_000
 # What exercise 7 looks for: one of each kind, in colour.
 TARGETS = (90, 70, 22, 174, 187)
+# What exercise 8 asks for: the bar charts with upright bars of which one is red.
+THREE = (96, 102, 196)
 EDITION = "pictures-1"  # another drawing needs another name, or old files would stay
 
 
@@ -59,7 +61,7 @@ def picture_folder() -> Path:
     folder = cache / "encoderlab" / "lessons" / EDITION
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Under its own name only once it is whole; another process may be as far.
+        # Renamed when it is complete: another process may write the same folder.
         work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{EDITION}."))
         try:
             for number in range(FILES):
@@ -79,8 +81,8 @@ def item(number: int) -> SyntheticItem:
 
 
 def _write(number: int, folder: Path) -> None:
-    """One file. Of every twenty: two are grey, one a palette, one has an alpha channel, four are
-    called what they are not."""
+    """One file. Of every twenty: two are grey, one has a palette, one an alpha channel, and four
+    have a wrong ending."""
     image = item(number).image
     stem = folder / f"{number:03d}"
     match number % 20:

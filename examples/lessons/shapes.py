@@ -1,11 +1,12 @@
 """The pairs of lesson 2: pictures of one coloured shape each, with two captions and what is in it.
 
-Drawn by the synthetic world. No two pictures have the same complete caption, so that each caption
+They are generated. No two pictures have the same complete caption, so that each caption
 has one right picture.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image
@@ -21,7 +22,7 @@ SIZE_NAMES = tuple(size for size, _, _ in SIZES)
 
 
 class Shape(NamedTuple):
-    """A picture, what is said about it (all of it; all but the place), and what is in it."""
+    """A picture, its two captions (complete; without the place), its colour and its shape."""
 
     image: Image.Image
     captions: tuple[str, str]
@@ -38,12 +39,7 @@ class Pair(NamedTuple):
 
 def coloured_shapes(count: int, side: int = 48) -> list[Shape]:
     """`count` scenes of a single shape; the same ones at every call."""
-    alone = {
-        article(f"{size} {colour} {shape}"): (colour, shape)
-        for size in SIZE_NAMES
-        for colour in COLOUR_NAMES
-        for shape in SHAPE_NAMES
-    }
+    alone = {article(text[2:]): tuple(text.split()[-2:]) for text in sentences()}
     found: dict[str, Shape] = {}
     number = FIRST
     while len(found) < count:
@@ -53,6 +49,13 @@ def coloured_shapes(count: int, side: int = 48) -> list[Shape]:
             found[complete] = Shape(item.image, (complete, short), *alone[short])
         number += 1
     return list(found.values())
+
+
+def sentences(
+    colours: Sequence[str] = COLOUR_NAMES, shapes: Sequence[str] = SHAPE_NAMES
+) -> list[str]:
+    """Every size with each of the colours and shapes."""
+    return [f"a {size} {c} {shape}" for size in SIZE_NAMES for c in colours for shape in shapes]
 
 
 def all_pairs(shapes: list[Shape]) -> list[Pair]:

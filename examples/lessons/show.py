@@ -23,12 +23,26 @@ def pictures(images: Sequence[Image.Image], titles: Sequence[str], side: int = 1
     return mo.Html(f'<div style="{row}">{"".join(cells)}</div>')
 
 
-def matrix(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:
-    """A matrix (rows, columns) as colours with the numbers written in: a matplotlib figure."""
+def beside(*items: Any) -> Any:
+    """Pictures (at a side of 200) and figures in one row."""
+    shown = [
+        mo.image(one, width=200, height=200) if isinstance(one, Image.Image) else one
+        for one in items
+    ]
+    return mo.hstack(shown, justify="start", align="center")
+
+
+def panels(width: float, height: float, count: int = 1) -> tuple[Any, Any]:
+    """A figure (inches) and its axes beside one another."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.6 + 0.62 * len(columns), 1.6 + 0.42 * len(rows)))
-    axes = figure.subplots()
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(1, count, squeeze=False)[0]
+
+
+def matrix(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:
+    """A matrix (rows, columns) as colours with the numbers written in: a matplotlib figure."""
+    figure, (axes,) = panels(1.6 + 0.62 * len(columns), 1.6 + 0.42 * len(rows))
     values = np.asarray(values)
     axes.imshow(values, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
@@ -44,10 +58,7 @@ def matrix(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:
 
 def curve(values: Sequence[float], level: float, x: str, y: str, level_name: str) -> Any:
     """Values in their order, with a level that they are to be compared with: a figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 2.8))
-    axes = figure.subplots()
+    figure, (axes,) = panels(6, 2.8)
     axes.plot(values)
     axes.axhline(level, color="grey", linestyle="--", linewidth=1)
     axes.text(len(values) - 1, 1.02 * level, level_name, ha="right", va="bottom", color="grey")
@@ -58,10 +69,7 @@ def curve(values: Sequence[float], level: float, x: str, y: str, level_name: str
 
 def lines(x: Sequence[float], series: Mapping[str, Sequence[float]], x_name: str, y: str) -> Any:
     """Several curves over the same numbers, which grow by factors: a figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 2.8))
-    axes = figure.subplots()
+    figure, (axes,) = panels(6, 2.8)
     for name, values in series.items():
         axes.plot(x, values, marker="o", label=name)
     axes.axhline(0, color="grey", linestyle="--", linewidth=1)
@@ -75,16 +83,13 @@ def lines(x: Sequence[float], series: Mapping[str, Sequence[float]], x_name: str
 
 def among(values: Mapping[str, Sequence[float]], marks: Mapping[str, float], x_name: str) -> Any:
     """How often which values occur, a panel each, and where one value stands: a figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 2.6))
-    panels = figure.subplots(1, len(values), squeeze=False)[0]
-    for axes, (name, found) in zip(panels, values.items(), strict=True):
+    figure, all_axes = panels(7.5, 2.6, len(values))
+    for axes, (name, found) in zip(all_axes, values.items(), strict=True):
         axes.hist(found, bins=20, color="grey", label="shuffled")
         axes.axvline(marks[name], color="tab:red", label="as it is")
         axes.set(title=name, xlabel=x_name)
         axes.locator_params(axis="x", nbins=5)
         axes.set_yticks([])
-    panels[0].legend(frameon=False)
+        all_axes[0].legend(frameon=False)
     figure.tight_layout()
     return figure

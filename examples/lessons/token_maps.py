@@ -1,4 +1,4 @@
-"""What lesson 4 needs beside the tokens: maps on the page, and where a shape really is."""
+"""Maps of tokens for lesson 4, and the patches that a shape covers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from show import panels
+
 FAR = 60  # of 765: how far a pixel's colour is from the ground's to belong to a shape
 
 
 def maps(values: Sequence[Any], titles: Sequence[str]) -> Any:
     """Maps (rows, columns) beside one another, each with its own scale of colours: a figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.7 * len(titles), 2.7))
-    for axes, one, title in zip(
-        figure.subplots(1, len(titles), squeeze=False)[0], values, titles, strict=True
-    ):
+    figure, all_axes = panels(2.7 * len(titles), 2.7, len(titles))
+    for axes, one, title in zip(all_axes, values, titles, strict=True):
         shown = axes.imshow(np.asarray(one, dtype=float), cmap="viridis")
         axes.set_title(title, size=9)
         axes.set_xticks([])
@@ -42,8 +40,8 @@ def covered(view: Image.Image, grid: tuple[int, int]) -> np.ndarray:
 
 
 def higher_inside(values: Any, inside: np.ndarray) -> float:
-    """Of a patch inside and one outside: how often the one inside has the higher value. 1 is a
-    perfect map, 0.5 a map that says nothing, 0 one that is upside down."""
+    """How often a patch inside has a higher value than one outside: from 0 (the opposite of the
+    shape) over 0.5 (no relation) to 1 (perfect)."""
     found = np.asarray(values, dtype=float)
     a, b = found[inside][:, None], found[~inside][None]
     return float((a > b).mean() + (a == b).mean() / 2)

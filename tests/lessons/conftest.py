@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
-from tests.lessons.notebooks import FOLDER, SHORTER, filled, run, saved
+from tests.lessons.notebooks import FOLDER, SHORTER, filled, run
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +26,20 @@ def _within_reach(cache: Path) -> Iterator[None]:
         patch.setenv("XDG_CACHE_HOME", str(cache))
         patch.syspath_prepend(FOLDER)
         yield
+
+
+@pytest.fixture
+def says(request: pytest.FixtureRequest) -> Callable[..., SimpleNamespace]:
+    """(exercise, answers, given) -> the verdict of the lesson that the test module names
+    `LESSON`, its state and its English text; the Korean text must be Korean."""
+    from grader import Grader
+
+    def check(number: int, *answers: Any, **given: Any) -> SimpleNamespace:
+        verdict = Grader(request.module.LESSON, "en").check(number, *answers, **given)
+        assert re.search("[가-힣]", verdict.messages["ko"])
+        return SimpleNamespace(state=verdict.state, text=str(verdict), verdict=verdict)
+
+    return check
 
 
 class Ran(NamedTuple):
@@ -51,7 +67,7 @@ def unanswered(cache: Path) -> Callable[[str, str], Ran]:
 
             with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(heard):
                 patch.setattr(Grader, "check", check)
-                defs = run(FOLDER / language / name, SHORTER.get(name))
+                defs = run(FOLDER / name, SHORTER.get(name), language)
             kept[language, name] = Ran(defs, heard.getvalue(), checks)
         return kept[language, name]
 
@@ -66,10 +82,11 @@ def solved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Ran
 
     def ran(language: str, name: str) -> Ran:
         if (language, name) not in kept:
-            path = saved(filled(language, name), tmp_path_factory.mktemp("solved"), language, name)
+            path = tmp_path_factory.mktemp("solved") / name
+            path.write_text(filled(name), encoding="utf-8")
             heard = io.StringIO()
             with contextlib.redirect_stdout(heard):
-                defs = run(path, SHORTER.get(name) if language == "ko" else None)
+                defs = run(path, SHORTER.get(name) if language == "ko" else None, language)
             kept[language, name] = Ran(defs, heard.getvalue(), [])
         return kept[language, name]
 

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
-from tests.lessons.notebooks import FOLDER
 
 import encoderlab
 
-NAME = "3_alignment_report.py"
-
-
-@pytest.fixture
-def says():
-    """(exercise, answers, given) -> the verdict and its text in English; Korean must differ."""
-    from grader import Grader
-
-    def check(number, *answers, **given):
-        verdict = Grader(FOLDER / "en" / NAME).check(number, *answers, **given)
-        korean = Grader(FOLDER / "ko" / NAME).check(number, *answers, **given)
-        assert korean.state == verdict.state
-        assert re.search("[가-힣]", str(korean))
-        return SimpleNamespace(state=verdict.state, text=str(verdict))
-
-    return check
+LESSON = 3
 
 
 norm = np.linalg.norm
@@ -62,11 +45,11 @@ def with_centred(make):
         (lambda x, y: right_cka(x, y) ** 0.5, "the root of CKA"),
         (
             with_centred(lambda a, b: norm(a.T @ b) / norm(a.T @ a) / norm(b.T @ b)),
-            "the norm above the line is squared",
+            "the norm in the numerator is squared",
         ),
         (
             with_centred(lambda a, b: (norm(a.T @ b) / norm(a.T @ a) / norm(b.T @ b)) ** 2),
-            "below the line you have squares",
+            "the denominator is squared",
         ),
         (with_centred(lambda a, b: (norm(a.T @ b) / norm(a) / norm(b)) ** 2), "not those of X"),
         (with_centred(lambda a, b: norm(a.T @ b) ** 2 / norm(a) / norm(b)), "not those of X"),
@@ -130,7 +113,7 @@ def related(n, d, seed):
     ],
 )
 def test_noise(answer, said, says):
-    verdict = says(2, answer)
+    verdict = says(2, answer, published_cka=right_cka)
     assert verdict.state == "wrong" and said in verdict.text
 
 
@@ -173,9 +156,9 @@ def unseeded_shuffle(rng, x, y):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (counted(lambda k, n: k / n), "add 1 above *and* below the line"),
-        (counted(lambda k, n: (1 + k) / n), "missing below the line"),
-        (counted(lambda k, n: k / (1 + n)), "missing above the line"),
+        (counted(lambda k, n: k / n), "add 1 to numerator *and* denominator"),
+        (counted(lambda k, n: (1 + k) / n), "missing in the denominator"),
+        (counted(lambda k, n: k / (1 + n)), "missing in the numerator"),
         (counted(right_p, np.greater), "`>=`, not `>`"),
         (counted(lambda k, n: k / n, np.greater), "two things"),
         (counted(right_p, lambda a, b: abs(a) >= abs(b)), "this is two-sided"),
@@ -254,6 +237,11 @@ def fitted_twice(x, y, fit):
         (fitted_twice, "you fit 2 times"),
         (lambda x, y, fit: projected(r2)(x, y, fit)[::-1], "the wrong way round"),
         (projected(r2, rest=slice(40)), "of the seen rows twice"),
+        (lambda x, y, fit: projected(r2)(x, y, fit)[1:] * 2, "of the held-out rows twice"),
+        (
+            lambda x, y, fit: (projected(r2)(x, y, fit)[0], 0.1),
+            "for the held-out rows you give 0.1",
+        ),
         (lambda x, y, fit: projected(r2)(x, y, fit)[1], "return two numbers"),
         (projected(lambda t, g, m: r2(t, g, t.mean(axis=0))), "you subtract *their* mean"),
         (projected(lambda t, g, m: r2(t, g, t.mean())), "one mean over all numbers"),
@@ -302,10 +290,7 @@ def drawn(a, b):
     [
         (ordered(lambda e, r: (1 + as_strong(e, r).sum()) / (1 + len(e))), "nothing is added"),
         (ordered(lambda e, r: (abs(e) > abs(r) + 1e-9).mean()), "has not been counted"),
-        (
-            ordered(lambda e, r: (as_strong(e, r).sum() - 1) / (len(e) - 1)),
-            "has not been counted",
-        ),
+        (ordered(lambda e, r: (as_strong(e, r).sum() - 1) / (len(e) - 1)), "has not been counted"),
         (ordered(lambda e, r: (e <= r + 1e-9).mean()), "this is one-sided"),
         (ordered(lambda e, r: (e >= abs(r) - 1e-9).mean()), "this is one-sided"),
         (lambda a, b: stats.pearsonr(a, b).pvalue, "p of the t distribution"),
@@ -314,7 +299,7 @@ def drawn(a, b):
         (ordered(lambda e, r: 1 - as_strong(e, r).mean()), "*weaker*"),
         (ordered(lambda e, r: r), "this is r itself"),
         (lambda a, b: 0.5, "for 5 points with r = "),
-        (drawn, "drawn by lot"),
+        (drawn, "drawn at random"),
     ],
 )
 def test_exact_p(answer, said, says):
@@ -324,7 +309,7 @@ def test_exact_p(answer, said, says):
 
 def test_right_answers_are_right(says):
     assert says(1, right_cka).state == "right"
-    assert says(2, noise).state == "right"
+    assert says(2, noise, published_cka=right_cka).state == "right"
     assert says(3, counted(right_p)).state == "right"
     assert says(4, compared(np.isclose)).state == "right"
     assert says(5, projected(r2)).state == "right"
@@ -376,7 +361,7 @@ PUBLISHED = "CKA, as published"
         ((["untrained:b"], PUBLISHED, ["b", "c"]), "is a control"),
         ((["clip"], PUBLISHED, ["b", "c"]), "there is no encoder `clip`"),
         ((1, PUBLISHED, ["b", "c"]), "should be a list of names"),
-        ((["b"], "CKA, debiased", ["b", "c"]), "as good as 0"),
+        ((["b"], "CKA, debiased", ["b", "c"]), "which is about 0"),
         ((["b"], "shuffled", ["b", "c"]), "should be the head of a column"),
         ((["b"], PUBLISHED, ["a", "b", "c"]), "a is ahead of its untrained copy"),
         ((["b"], PUBLISHED, ["c"]), "missing from `not_ahead_of_untrained`"),

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from types import SimpleNamespace
-
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.lessons.notebooks import FOLDER
 
-
-@pytest.fixture
-def says():
-    """(exercise, answers) -> the verdict and its text in English; Korean must differ."""
-    from grader import Grader
-
-    def check(number, *answers, **given):
-        name = "5_token_budget.py"
-        verdict = Grader(FOLDER / "en" / name).check(number, *answers, **given)
-        korean = Grader(FOLDER / "ko" / name).check(number, *answers, **given)
-        assert korean.state == verdict.state
-        assert re.search("[가-힣]", str(korean))
-        return SimpleNamespace(state=verdict.state, text=str(verdict), value=verdict.value)
-
-    return check
+LESSON = 5
 
 
 @pytest.mark.parametrize(
@@ -101,10 +83,7 @@ def error(x, y, mean=(0, 1)):
         (lambda x, y: F.mse_loss(y, x), "the mean squared error"),
         (lambda x, y: (y - x).square().sum(), "the division is missing"),
         (lambda x, y: 1 - error(x, y), "the share that is explained"),
-        (
-            lambda x, y: (y - x).abs().sum() / (x - x.mean((0, 1))).abs().sum(),
-            "absolute values",
-        ),
+        (lambda x, y: (y - x).abs().sum() / (x - x.mean((0, 1))).abs().sum(), "absolute values"),
         (lambda x, y: (y - x).square().sum() / (y - y.mean((0, 1))).square().sum(), "`rebuilt`"),
         (lambda x, y: (y - x).square().sum((1, 2)), "one number"),
         (lambda x, y: 0.5, "the sum of squared errors"),
@@ -131,10 +110,7 @@ def smallest(scores, floor, full, most, lost=None):
         (lambda s, f, c, m: smallest(s, f, c, 0.99 * m), "exactly `most`"),
         (lambda s, f, c, m: smallest(s, f, c, min(m, 0.5)), "as it is given"),
         (lambda s, f, c, m: smallest(s, f, c, m) or max(s), "return None"),
-        (
-            lambda s, f, c, m: min(n for n in s if c - s[n] <= m * (c - f)),
-            "min(..., default=None)",
-        ),
+        (lambda s, f, c, m: min(n for n in s if c - s[n] <= m * (c - f)), "min(..., default=None)"),
         (lambda s, f, c, m: ..., "not yet answered"),
     ],
 )
@@ -158,10 +134,7 @@ def interval(d, half):
         ),
         (lambda a, b: interval(a - b, (a - b).std() / len(a) ** 0.5), "1.96 is missing"),
         (lambda a, b: interval(a - b, 1.96 * (a - b).var() / len(a) ** 0.5), "the variance"),
-        (
-            lambda a, b: interval(a - b, 1.96 * (a - b).std(correction=0) / len(a) ** 0.5),
-            "n - 1",
-        ),
+        (lambda a, b: interval(a - b, 1.96 * (a - b).std(correction=0) / len(a) ** 0.5), "n - 1"),
         (lambda a, b: interval(b - a, 1.96 * (b - a).std() / len(a) ** 0.5), "b - a"),
         (lambda a, b: interval(a - b, -1.96 * (a - b).std() / len(a) ** 0.5), "wrong way round"),
         (lambda a, b: interval(torch.zeros(1), 1.96 * (a - b).std() / 12**0.5), "around 0"),
@@ -180,16 +153,16 @@ def test_ours_say_what_encoderlab_says(says):
 
     nothing = lambda *_: ...  # noqa: E731
     llm = shape_of("llama3")
-    ours = says(1, nothing).value(36, llm.layers, llm.kv_heads, llm.head_dim)
+    ours = says(1, nothing).verdict.value(36, llm.layers, llm.kv_heads, llm.head_dim)
     assert ours == 36 * llm.cache_per_token
     x = torch.randn(3, 144, 8, generator=torch.Generator().manual_seed(0))
     expected = AveragePooling().compress(x, (12, 12), (4, 4)).tokens
-    assert torch.allclose(says(2, nothing).value(x, 12, 4), expected, atol=1e-6)
+    assert torch.allclose(says(2, nothing).verdict.value(x, 12, 4), expected, atol=1e-6)
     assert torch.allclose(pool(x, 12, 4), expected, atol=1e-6)
     y = x + 0.1
-    assert says(3, nothing).value(x, y) == pytest.approx(float(error(x, y)), rel=1e-4)
+    assert says(3, nothing).verdict.value(x, y) == pytest.approx(float(error(x, y)), rel=1e-4)
     scores = {4: 0.5, 36: 0.99, 16: 0.96}
-    assert says(4, nothing).value(scores, 0.5, 1.0, 0.1) == 16
-    low, high = says(5, nothing).value(x[0, :, 0], x[0, :, 1])
+    assert says(4, nothing).verdict.value(scores, 0.5, 1.0, 0.1) == 16
+    low, high = says(5, nothing).verdict.value(x[0, :, 0], x[0, :, 1])
     half = 1.96 * (x[0, :, 0] - x[0, :, 1]).std() / 12
     assert high - low == pytest.approx(2 * float(half), rel=1e-4)

@@ -1,96 +1,100 @@
-"""Looks at a learner's answer and says, in one or two sentences, what is wrong with it.
+"""Texts and checks of the lessons, in the language that the reader has chosen.
 
-`Grader` is what a notebook talks to. `verdict` is what it answers, `said` what a check says;
-`values` looks at what a learner may have written. Each `lesson_<n>` holds the checks of one lesson,
-with what they say in English and Korean beside one another. Right values are computed here,
-independently of the solutions.
+`Grader` is what a notebook uses. `lesson_<n>` holds the checks of one lesson, `lesson_<n>.yaml`
+their messages in English and Korean. `verdict` is what a check answers, `values` reads what a
+learner may have written, `solutions.lesson_<n>` holds our answers. For exercise n, `lesson_<n>` has
 
-A lesson's module has, for exercise n:
-
-    def exercise_<n>(answer, another_answer, *, given, also_given) -> Right | None
+    def exercise_<n>(answer, another_answer, *, given, also_given) -> Right
         raises `Wrong` with what is wrong
-    def value_<n>(*, given, also_given)                               (only where it is needed)
-        what the lesson goes on with while the answer is not right
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import importlib
 import inspect
+import io
 import re
-from pathlib import Path
 from typing import Any
 
-from grader.said import Right, Wrong, not_answered
-from grader.values import failed
+import marimo as mo
+
+from grader.phrases import LANGUAGES, Right, Wrong, in_both_languages
+from grader.values import first_line
 from grader.verdict import Summary, Verdict
 
-__all__ = ["Grader", "Right", "Summary", "Verdict", "Wrong"]
+__all__ = ["Grader", "Right", "Summary", "Verdict", "Wrong", "chosen_language"]
 
-LANGUAGES = ("en", "ko")
+
+def chosen_language() -> str:
+    """What follows `--lang` on the command line: `marimo edit LESSON -- --lang ko`, or
+    `python LESSON --lang ko`; English without it."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--lang", choices=LANGUAGES, default=LANGUAGES[0])
+    return parser.parse_known_args()[0].lang
 
 
 class Grader:
-    """The checks of one lesson, in the language of the notebook that asks.
+    """The texts and checks of one lesson.
 
     Args:
-        notebook: path of the notebook, `.../<language>/<number>_<name>.py`.
-
-    Raises:
-        ValueError: a path that says neither the language nor the number.
+        lesson: its number.
+        language: en or ko; what the command line says where it is None.
     """
 
-    def __init__(self, notebook: str | Path) -> None:
-        path = Path(notebook)
-        number = re.match(r"(\d+)_", path.name)
-        if path.parent.name not in LANGUAGES or number is None:
-            raise ValueError(
-                f"{path} is no lesson: a copy must keep its name (<number>_<name>.py) and lie in a "
-                f"folder named {' or '.join(LANGUAGES)}"
-            )
-        self.language = path.parent.name
-        self._checks = importlib.import_module(f"grader.lesson_{number[1]}")
+    def __init__(self, lesson: int, language: str | None = None) -> None:
+        self.lesson, self.language = lesson, language or chosen_language()
+        self._checks = importlib.import_module(f"grader.lesson_{lesson}")
+
+    def text(self, both: str) -> mo.Html:
+        """The markdown in the reader's language: English above the line `[ko]`, Korean below."""
+        english, korean = re.split(r"\n *\[ko\]\n", both)
+        return mo.md(korean if self.language == "ko" else english)
 
     def check(self, number: int, *answers: Any, **given: Any) -> Verdict:
         """What there is to say about the answers to exercise `number`.
 
-        Whatever the answers are, this raises nothing. In a script the verdict is printed too.
+        Whatever the answers are, this raises nothing. The verdict is shown below the cell; a script
+        prints it.
 
         Args:
             answers: what the learner has made, in the order of the check's arguments.
             given: what the lesson has made for the exercise.
         """
         check = getattr(self._checks, f"exercise_{number}")
-        names = [
-            name
-            for name, parameter in inspect.signature(check).parameters.items()
-            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        names = list(inspect.signature(check).parameters)[: len(answers)]
+        missing = [
+            f"`{name}`" for name, answer in zip(names, answers, strict=True) if answer is ...
         ]
-        state, value = "right", None
+        result: Right | Wrong
         try:
-            missing = [name for name, answer in zip(names, answers, strict=True) if answer is ...]
+            if len(missing) == len(answers):
+                raise Wrong("not_answered", state="open")
             if missing:
-                raise not_answered(missing if len(missing) < len(names) else ())
-            said = check(*answers, **given) or Right("", "")
-            value = said.value
+                raise Wrong("some_not_answered", state="open", names=", ".join(missing))
+            result = check(*answers, **given)
         except Wrong as wrong:
-            said, state = wrong, wrong.state
+            result = wrong
         except Exception as error:  # whatever a strange answer does in here
-            said, state = failed(error, answers), "wrong"
-        goes_on = getattr(self._checks, f"value_{number}", lambda **_: None)
-        verdict = Verdict(
-            number,
-            state,
-            said.en,
-            said.ko,
-            self.language,
-            lambda: goes_on(**given) if value is None else value,
-        )
-        verdict.tell_script()
+            result = Wrong("unchecked", reason=first_line(error), given=answers)
+
+        def value() -> Any:
+            return result.value if isinstance(result, Right) else self._ours(number, given)
+
+        messages = in_both_languages(result.phrase, self.lesson, number)
+        verdict = Verdict(number, result.state, messages, self.language, value)
+        verdict.show()
         return verdict
 
-    def summary(self, *verdicts: Verdict) -> Summary:
-        """How many exercises are right, and which are left."""
-        told = Summary(verdicts, self.language)
-        told.tell_script()
-        return told
+    def summary(self, *verdicts: Verdict) -> None:
+        """Shows how many exercises are right, and which are left."""
+        Summary(verdicts, self.language).show()
+
+    def _ours(self, number: int, given: dict[str, Any]) -> Any:
+        """What the lesson continues with while the answer is not right: our solution, checked."""
+        solutions = importlib.import_module(f"solutions.lesson_{self.lesson}")
+        solve = getattr(solutions, f"exercise_{number}")
+        used = {name: given[name] for name in inspect.signature(solve).parameters}
+        with contextlib.redirect_stdout(io.StringIO()):
+            return getattr(self._checks, f"exercise_{number}")(*solve(**used), **given).value

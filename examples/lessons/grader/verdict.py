@@ -14,14 +14,16 @@ from typing import Any
 import marimo as mo
 
 
-class _Told:
-    """Something to say that a notebook shows in a coloured box and a script prints."""
+class _Shown:
+    """A sentence that a notebook shows in a coloured box and a script prints."""
 
     kind = "neutral"
 
-    def tell_script(self) -> None:
-        """Prints it, unless a notebook is there to show it."""
-        if not mo.running_in_notebook():
+    def show(self) -> None:
+        """Puts it below the cell that runs, or prints it in a script."""
+        if mo.running_in_notebook():
+            mo.output.append(self)
+        else:
             print(self)
 
     def _mime_(self) -> tuple[Any, str]:
@@ -30,19 +32,18 @@ class _Told:
 
 
 @dataclass(frozen=True)
-class Verdict(_Told):
+class Verdict(_Shown):
     """The answer to one exercise. `state` is right, wrong or open (not yet answered)."""
 
     exercise: int
     state: str
-    en: str
-    ko: str
+    messages: dict[str, str]
     language: str
     make_value: Callable[[], Any]
 
     @functools.cached_property
     def value(self) -> Any:
-        """What the lesson goes on with: the learner's own where it is right, ours otherwise."""
+        """What the lesson continues with: the learner's own where it is right, ours otherwise."""
         return self.make_value()
 
     @property
@@ -51,16 +52,13 @@ class Verdict(_Told):
         return {"right": "success", "wrong": "warn", "open": "neutral"}[self.state]
 
     def __str__(self) -> str:
-        said = self.ko if self.language == "ko" else self.en
-        name = f"{'연습' if self.language == 'ko' else 'exercise'} {self.exercise}"
-        if self.state == "right":
-            right = "정답입니다." if self.language == "ko" else "right."
-            said = f"{right} {said}".rstrip()
-        return f"{name}: {said}"
+        name, right = {"en": ("exercise", "right."), "ko": ("연습", "정답입니다.")}[self.language]
+        start = f"{name} {self.exercise}: " + (f"{right} " if self.state == "right" else "")
+        return start + self.messages[self.language]
 
 
 @dataclass(frozen=True)
-class Summary(_Told):
+class Summary(_Shown):
     """How far the learner is."""
 
     verdicts: Sequence[Verdict]
@@ -76,13 +74,14 @@ class Summary(_Told):
             ", ".join(str(one.exercise) for one in self.verdicts if one.state == state)
             for state in ("wrong", "open")
         )
-        right = sum(one.state == "right" for one in self.verdicts)
-        if self.language == "ko":
-            parts = [f"연습 {len(self.verdicts)}개 중 {right}개가 정답입니다"]
-            parts += [f"다시 볼 연습: {wrong}"] if wrong else []
-            parts += [f"아직 답하지 않은 연습: {left}"] if left else []
-        else:
-            parts = [f"{right} of {len(self.verdicts)} exercises are right"]
-            parts += [f"to mend: {wrong}"] if wrong else []
-            parts += [f"not yet answered: {left}"] if left else []
-        return "; ".join(parts) + "."
+        n, right = len(self.verdicts), sum(one.state == "right" for one in self.verdicts)
+        done, again, todo = {
+            "en": (f"{right} of {n} exercises are right", "to correct: ", "not yet answered: "),
+            "ko": (
+                f"연습 {n}개 중 {right}개가 정답입니다",
+                "다시 볼 연습: ",
+                "아직 답하지 않은 연습: ",
+            ),
+        }[self.language]
+        parts = [done, again + wrong if wrong else "", todo + left if left else ""]
+        return "; ".join(part for part in parts if part) + "."

@@ -1,6 +1,4 @@
-"""Solutions of lesson 3: each function is the exercise cell of that name, in both languages."""
-
-from __future__ import annotations
+"""Solutions of lesson 3: each function is the exercise cell of that name."""
 
 import itertools
 
@@ -72,4 +70,4 @@ def exercise_7():
     leader_is_ahead_of = ["tiny-siglip"]
     fooled_column = "CKA, as published"
     not_ahead_of_untrained = ["tiny-clip", "tiny-siglip"]
-    return fooled_column, leader_is_ahead_of, not_ahead_of_untrained
+    return leader_is_ahead_of, fooled_column, not_ahead_of_untrained

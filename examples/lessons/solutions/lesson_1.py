@@ -1,6 +1,4 @@
-"""Solutions of lesson 1: each function is the exercise cell of that name, in both languages."""
-
-from __future__ import annotations
+"""Solutions of lesson 1: each function is the exercise cell of that name."""
 
 import torch
 from PIL import Image
@@ -27,7 +25,7 @@ def exercise_3(scores):
     best_position = scores.argmax()
     best_cosine = scores.max()
     top_three = scores.topk(3).indices
-    return best_cosine, best_position, top_three
+    return best_position, best_cosine, top_three
 
 
 def exercise_4():
@@ -70,3 +68,8 @@ def exercise_7():
         "a page with a black title and a turquoise stamp",
     ]
     return (sentences,)
+
+
+def exercise_8():
+    three_query = "a bar chart with red bars"
+    return (three_query,)

@@ -1,6 +1,4 @@
-"""Solutions of lesson 5: each function is the exercise cell of that name, in both languages."""
-
-from __future__ import annotations
+"""Solutions of lesson 5: each function is the exercise cell of that name."""
 
 
 def exercise_1():

@@ -1,6 +1,4 @@
-"""Solutions of lesson 4: each function is the exercise cell of that name, in both languages."""
-
-from __future__ import annotations
+"""Solutions of lesson 4: each function is the exercise cell of that name."""
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +38,7 @@ def exercise_4():
     def between(tokens, others):
         return (F.normalize(tokens, dim=-1) @ F.normalize(others, dim=-1).T).mean()
 
-    return between, within
+    return within, between
 
 
 def exercise_5():
@@ -55,7 +53,7 @@ def exercise_5():
         down = down[keep[:-1] & keep[1:]]
         return torch.cat([right, down]).mean()
 
-    return mean_without, outliers
+    return outliers, mean_without
 
 
 def exercise_6():
