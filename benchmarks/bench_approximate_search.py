@@ -14,8 +14,7 @@ that carry much and many that carry little, of unit length. Uniform random vecto
 worst case of every index and are like no model's embeddings.
 
 FAISS and usearch hold everything in memory and know numbers only. Ours reads from disk through
-LanceDB, survives a restart, and answers with paths and captions. "From memory" is after an exact
-search or a large batch, when our vectors are there too. A ratio is ours by theirs.
+LanceDB, survives a restart, and answers with paths and captions. A ratio is ours by theirs.
 """
 
 from __future__ import annotations
@@ -301,7 +300,6 @@ def compare(given, index: Index, ours: dict[str, Stage], vectors, flat, queries,
     found = {
         name: share_found(search(queries[half:]), true[half:]) for name, search in searches.items()
     }
-    in_memory = latencies(searches, few)
     batch = rates(searches, queries[half:], given.turns)
     both = {"ours": our_exact, "FAISS flat": lambda asked: flat.search(asked, K)[1]}
     same = (our_exact(queries[:half]) == true[:half]).mean()
@@ -317,11 +315,8 @@ def compare(given, index: Index, ours: dict[str, Stage], vectors, flat, queries,
             _line(f"recall@{K}: {name}", found["ours"], found[name], ".3f"),
         ]
         for q in (50, 95):
-            for where, taken in (("disk", from_disk), ("memory", in_memory)):
-                mine, other = (1e3 * np.percentile(taken[who], q) for who in ("ours", name))
-                lines.append(
-                    _line(f"ms of a query, p{q}, ours from {where}: {name}", mine, other, ".2f")
-                )
+            mine, other = (1e3 * np.percentile(from_disk[who], q) for who in ("ours", name))
+            lines.append(_line(f"ms of a query, p{q}, ours from disk: {name}", mine, other, ".2f"))
         mine, other = (np.median(batch[who]) for who in ("ours", name))
         ratio = np.median(batch["ours"] / batch[name])
         count = len(queries) - half

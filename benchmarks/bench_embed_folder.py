@@ -23,7 +23,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from encoderlab.data import Sample
 from encoderlab.encoders.dual import load_dual
-from encoderlab.feature_store.embed import embed_samples
+from encoderlab.feature_store.extract import embed_samples
 from encoderlab.models.clip import Tokenizer
 
 

@@ -26,7 +26,7 @@ from table import Row, report
 from encoderlab.core.progress import configure
 from encoderlab.encoders.dual import load_dual
 from encoderlab.encoders.hardware import cpu_has_bf16
-from encoderlab.feature_store.embed import embed_samples
+from encoderlab.feature_store.extract import embed_samples
 from encoderlab.models.clip import CLIP
 from encoderlab.training.optimiser import adamw
 

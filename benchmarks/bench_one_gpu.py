@@ -134,7 +134,8 @@ def decoding_alone(encoder: VisionEncoder, samples: list[Sample], batch: int) ->
     decode = partial(decode_for, encoder.preprocess)
     started = time.perf_counter()
     with decoding_threads() as pool:
-        deque(prepared_ahead(pool, decode, batches_of(samples, batch)), maxlen=0)
+        batches = ((None, part) for part in batches_of(samples, batch))
+        deque(prepared_ahead(pool, decode, batches), maxlen=0)
     return len(samples) / (time.perf_counter() - started)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -15,6 +16,7 @@ from encoderlab.core import atomic_io
 from encoderlab.core.atomic_io import (
     atomic_folder,
     atomic_write,
+    check_writable,
     remove_stale,
     write_text_atomic,
 )
@@ -165,21 +167,32 @@ def test_a_folder_swept_before_it_was_locked_is_made_again(tmp_path: Path, monke
     assert (tmp_path / "folder" / "a").read_text() == "a"
 
 
-def test_what_a_sweep_takes_away_stays_locked_until_it_is_gone(tmp_path: Path, monkeypatch) -> None:
-    """Who has just made it, and asks for the lock only now, must not believe it to be his."""
-    a_folder, a_file = tmp_path / ".folder-00000000.part", tmp_path / ".a.txt-00000000.part"
-    a_folder.mkdir()
-    a_file.touch()
-    got: dict[str, bool | None] = {}
+def test_what_a_sweep_removes_stays_locked_until_it_is_gone(tmp_path: Path, monkeypatch) -> None:
+    """A process that has just made it, and asks for the lock only now, must not get it."""
+    left = tmp_path / ".a.txt-00000000.part"
+    left.mkdir()
+    (left / "a.txt").touch()
+    got: list[bool | None] = []
+    rmtree = shutil.rmtree
 
-    def asked(path: Path) -> None:
-        handle = os.open(path, os.O_RDONLY)
-        got[path.name] = atomic_io._lock(handle)
-        os.close(handle)
+    def asked(path: Path, **how: bool) -> None:
+        with atomic_io._locked(path) as ours:
+            got.append(ours)
+        rmtree(path, **how)
 
-    rmtree, unlink = shutil.rmtree, Path.unlink
-    monkeypatch.setattr(shutil, "rmtree", lambda path, **how: (asked(path), rmtree(path, **how)))
-    monkeypatch.setattr(Path, "unlink", lambda path, **how: (asked(path), unlink(path, **how)))
+    monkeypatch.setattr(shutil, "rmtree", asked)
     remove_stale(tmp_path)
-    assert got == {a_folder.name: False, a_file.name: False}
+    assert got == [False]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as error:
+        check_writable(tmp_path / "file" / "below")
+    assert error.value.filename == str(tmp_path / "file")
+    with pytest.raises(OSError) as error:
+        check_writable(tmp_path / ("n" * 300))
+    assert error.value.errno == errno.ENAMETOOLONG
+    check_writable(tmp_path / "new" / "folder")
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]

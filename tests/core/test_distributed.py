@@ -52,8 +52,8 @@ def test_nodes_follow_from_the_processes_of_a_machine():
         (TORCHRUN | {"RANK": "x"}, "RANK in the environment is no number"),
         ({"RANK": "0", "WORLD_SIZE": "2"}, "without MASTER_ADDR and MASTER_PORT"),
         (TORCHRUN | {"RANK": "8"}, "process 8 of 8"),
-        (TORCHRUN | {"LOCAL_WORLD_SIZE": "3"}, "unlike numbers of processes"),
-        (SRUN | {"SLURM_STEP_TASKS_PER_NODE": "3,1"}, "unlike numbers of processes"),
+        (TORCHRUN | {"LOCAL_WORLD_SIZE": "3"}, "unequal numbers of processes"),
+        (SRUN | {"SLURM_STEP_TASKS_PER_NODE": "3,1"}, "unequal numbers of processes"),
     ],
 )
 def test_a_contradiction_is_one_sentence(environment, says):

@@ -11,7 +11,7 @@ import torch
 from encoderlab.data import Sample, read_samples
 from encoderlab.encoders.dual import DualEncoder, load_dual
 from encoderlab.errors import WorkError
-from encoderlab.feature_store.embed import embed_samples
+from encoderlab.feature_store.extract import embed_batches, embed_samples
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,22 @@ def test_the_batch_size_changes_nothing(encoder: DualEncoder, world: Path, batch
     found = embed_samples(encoder, samples, batch_size)
     np.testing.assert_allclose(found.vectors, one_by_one, atol=1e-5)
     assert found.samples == samples
-    assert set(found.sizes) == {(96, 96)}
+    sizes = [size for _, part in embed_batches(encoder, samples, batch_size) for size in part]
+    assert sizes == [(96, 96)] * len(samples)
+
+
+def test_embeddings_are_computed_once_where_a_store_is_given(
+    encoder: DualEncoder, world: Path, tmp_path: Path, monkeypatch
+) -> None:
+    samples = [*read_samples(world / "images"), Sample("gone", tmp_path / "gone.jpg")]
+    plain = embed_samples(encoder, samples, 3)
+    first = embed_samples(encoder, samples, 3, tmp_path / "store")
+    monkeypatch.setattr(encoder, "encode_pixels", None)  # nothing is left to compute
+    again = embed_samples(encoder, samples, 3, tmp_path / "store")
+    for found in (first, again):
+        np.testing.assert_array_equal(found.vectors, plain.vectors)
+        assert found.samples == plain.samples
+        assert [one.id for one in found.skipped] == ["gone"]
 
 
 def test_vectors_that_are_not_finite_are_refused(encoder, world: Path, monkeypatch) -> None:

@@ -137,7 +137,7 @@ def test_the_store_is_the_plain_one_to_the_byte_though_workers_are_killed(
     def dying(encoder, kinds):
         return _DiesOnce(encoder, kinds, marks=tmp_path)
 
-    monkeypatch.setattr(extract, "ImageWork", dying)
+    monkeypatch.setattr(extract, "ImageTask", dying)
     store = tmp_path / "store"
     both = ("pooled", "patches")
     found = extract_images(encoder, samples, store, what=both, by=cluster, **SIZES)

@@ -12,6 +12,7 @@ from encoderlab.data import read_samples
 from encoderlab.encoders.dual import load_dual
 from encoderlab.errors import UsageError
 from encoderlab.retrieval import arrow_cache
+from encoderlab.retrieval.exact import nearest
 from encoderlab.retrieval.image_index import Index
 
 
@@ -76,7 +77,8 @@ def test_a_copy_whose_lengths_lie_is_as_none_and_never_read_beyond_its_memory(in
         path.write_bytes(whole[:at] + b"\xff\xff\xff\x7f" + whole[at + 4 :])
         copy = arrow_cache.read(index.folder, table)
         if copy is not None and len(copy):
-            copy.nearest(np.ones((1, copy.dim), np.float32), 2)
+            _, rows = nearest(np.ones((1, copy.dim), np.float32), copy.blocks(), 2)
+            copy.take(rows[0])
 
 
 def test_a_damaged_table_is_said_in_spite_of_a_copy(index):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from encoderlab.retrieval.approximate import Effort
-from encoderlab.retrieval.exact import Nearest, top_k
+from encoderlab.retrieval.exact import nearest, top_k
 from encoderlab.retrieval.recall import (
     NO_ROW,
     Probe,
@@ -38,19 +38,17 @@ def truth(vectors):
 
 def test_blocks_give_the_same_nearest_as_all_at_once(vectors) -> None:
     queries = _unit(np.random.default_rng(2), 7, 16)
-    nearest = Nearest(queries, 12)
-    for start in range(0, 500, 5):  # blocks smaller than k
-        nearest.see(vectors[start : start + 5], np.arange(start, start + 5) + 1000)
-    scores, places = top_k(queries, vectors, 12)
-    np.testing.assert_allclose(nearest.scores, scores, rtol=1e-6)
-    np.testing.assert_array_equal(nearest.names, places + 1000)
+    numbers = np.arange(500) + 1000
+    blocks = ((vectors[s : s + 5], numbers[s : s + 5]) for s in range(0, 500, 5))  # less than k
+    scores, names = nearest(queries, blocks, 12)
+    expected, places = top_k(queries, vectors, 12)
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+    np.testing.assert_array_equal(names, places + 1000)
 
 
 def test_of_equal_scores_the_first_block_wins() -> None:
-    nearest = Nearest(np.ones((1, 2), np.float32), 3)
-    for start in (0, 2, 4):
-        nearest.see(np.ones((2, 2), np.float32), np.array([start, start + 1]))
-    assert nearest.names.tolist() == [[0, 1, 2]]
+    blocks = [(np.ones((2, 2), np.float32), np.array([start, start + 1])) for start in (0, 2, 4)]
+    assert nearest(np.ones((1, 2), np.float32), blocks, 3)[1].tolist() == [[0, 1, 2]]
 
 
 def test_queries_are_near_their_rows_but_not_them(vectors) -> None:

@@ -112,7 +112,7 @@ class Compressor(TokenReducer):
             name: (value.half() if half else value.float()).contiguous().cpu()
             for name, value in self.model.state_dict().items()
         }
-        with atomic_write(place / WEIGHTS, in_a_folder=True) as unfinished:
+        with atomic_write(place / WEIGHTS) as unfinished:
             save_file(weights, unfinished)
         return place
 

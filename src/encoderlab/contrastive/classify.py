@@ -171,7 +171,7 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
     from encoderlab.core.score import caveats
     from encoderlab.data.sample import content_digests
     from encoderlab.encoders.dual import load_dual
-    from encoderlab.feature_store.embed import embed_samples
+    from encoderlab.feature_store.extract import embed_samples
     from encoderlab.metrics.classification import (
         class_vector,
         classification,

@@ -111,7 +111,7 @@ def run(settings: Evaluate, out: Path | None = None) -> EvaluateResult:
     from encoderlab.core.score import caveats
     from encoderlab.data.sample import content_digests, merge_duplicates
     from encoderlab.encoders.dual import load_dual
-    from encoderlab.feature_store.embed import embed_samples
+    from encoderlab.feature_store.extract import embed_samples
     from encoderlab.metrics.retrieval import retrieval
 
     named = read_samples(settings.csv, settings.img_root).with_texts()

@@ -8,7 +8,7 @@ follows from their order alone, whoever computes it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,20 @@ from torch import Tensor
 from encoderlab.core.progress import note, progress
 from encoderlab.core.skipped import Skipped
 from encoderlab.data.sample import Sample
+from encoderlab.encoders.dual import DualEncoder
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.text import CutTexts, TextEncoder
 from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import UsageError
 from encoderlab.feature_store.engines import LOCAL, Engine, engine
 from encoderlab.feature_store.local_engine import remove_stale_locks
+from encoderlab.feature_store.pipeline import Computing, batches_of, prepared
 from encoderlab.feature_store.quantise import from_int8
 from encoderlab.feature_store.store import FeatureStore, FeatureTable, digest_of
 from encoderlab.feature_store.task import (
+    EMBEDDING,
     Chunk,
+    EmbeddingTask,
     ExtractionTask,
     ImageTask,
     Kind,
@@ -39,9 +43,18 @@ from encoderlab.feature_store.task import (
 )
 
 CHUNK = 256
-BATCH = 32
+BATCH, EMBED_BATCH = 32, 64
 # Samples whose content is read by one worker at a time.
 READ_TOGETHER = 256
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """`vectors[i]` (fp32, unit length) is of `samples[i]`."""
+
+    vectors: Float[np.ndarray, "n d"]
+    samples: list[Sample]
+    skipped: list[Skipped]
 
 
 @dataclass(frozen=True)
@@ -153,6 +166,56 @@ def extract_texts(
     else:
         cut.add(texts, encoder.cut_rows)
     return _extract(work, list(texts), store, batch_size, chunk_size, engine(by))
+
+
+def embed_samples(
+    encoder: DualEncoder,
+    samples: Sequence[Sample],
+    batch_size: int = EMBED_BATCH,
+    store: FeatureStore | str | Path | None = None,
+) -> Embedded:
+    """The embeddings of all samples whose image can be read.
+
+    Args:
+        store: where they are read from and kept; None: computed, and not kept.
+
+    Raises:
+        WorkError: out of memory even one image at a time, or no room in the store.
+    """
+    if store is not None:
+        found = _extract(EmbeddingTask(encoder), list(samples), store, batch_size, CHUNK, engine())
+        vectors = found.array(EMBEDDING) if len(found) else np.empty((0, encoder.dim), np.float32)
+        return Embedded(vectors, found.samples, found.skipped)
+    # One array from the start: many small ones, kept while each batch comes and goes, would leave
+    # the allocator no room to use twice.
+    vectors = np.empty((len(samples), encoder.dim), dtype=np.float32)
+    seen: list[Sample] = []
+    skipped: list[Skipped] = []
+    for part, _ in embed_batches(encoder, samples, batch_size):
+        vectors[len(seen) : len(seen) + len(part.samples)] = part.vectors
+        seen += part.samples
+        skipped += part.skipped
+    return Embedded(vectors[: len(seen)], seen, skipped)
+
+
+def embed_batches(
+    encoder: DualEncoder, samples: Sequence[Sample], batch_size: int
+) -> Iterator[tuple[Embedded, list[tuple[int, int]]]]:
+    """The same a batch at a time, with the (width, height) of each image, for whoever stores them
+    elsewhere."""
+    task = EmbeddingTask(encoder)
+    batches = prepared(task, ((batch, batch) for batch in batches_of(samples, batch_size)))
+    empty = np.zeros((0, encoder.dim), dtype=np.float32)
+    with progress("embedding images", total=len(samples), unit="image") as bar:
+        for batch, rows, arrays in Computing(task, batch_size).run(batches):
+            pairs = list(zip(batch, rows, strict=True))
+            part = Embedded(
+                arrays.get(EMBEDDING, empty),
+                [sample for sample, row in pairs if not isinstance(row, str)],
+                [Skipped(sample.id, row) for sample, row in pairs if isinstance(row, str)],
+            )
+            bar.advance(len(rows))
+            yield part, [row.size for row in rows if not isinstance(row, str)]
 
 
 def _extract(

@@ -4,7 +4,6 @@ on the same samples share out the chunks.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,9 +12,9 @@ from filelock import FileLock, Timeout
 
 from encoderlab.core.progress import Bar, note
 from encoderlab.errors import WorkError
-from encoderlab.feature_store.pipeline import decoding_threads, prepared_ahead
+from encoderlab.feature_store.pipeline import Computing, batches_of, decoding_threads, prepared
 from encoderlab.feature_store.store import FeatureTable, chunk_name
-from encoderlab.feature_store.task import Chunk, Computing, ExtractionTask
+from encoderlab.feature_store.task import Chunk, ExtractionTask
 
 LOCKS = ".locks"
 In = TypeVar("In")
@@ -79,38 +78,22 @@ class _Loop:
         self.computing = Computing(work, batch_size)
 
     def run(self, chunks: Iterator[Chunk]) -> None:
-        under_way: deque[Chunk] = deque()
-
-        def batches() -> Iterator[Sequence[Any]]:
-            for chunk in chunks:
-                if self._is_there(chunk):
-                    self.locks.release(chunk)  # another process has done it meanwhile
-                    self.bar.advance(len(chunk.items))
-                    continue
-                for start in range(0, len(chunk.items), self.batch_size):
-                    under_way.append(chunk)
-                    yield chunk.items[start : start + self.batch_size]
-
-        for rows in self._prepared(batches()):
-            self._keep(self.computing.add(under_way.popleft(), rows))
-        self._keep(self.computing.rest())
-
-    def _keep(self, come: Iterator[tuple[Chunk, int]]) -> None:
-        for chunk, rows in come:
+        batches = prepared(self.work, self._batches(chunks))
+        for chunk, rows, arrays in self.computing.run(batches):
+            chunk.take(rows, arrays)
             if chunk.done == len(chunk.items):
                 chunk.store(self.shelves)
                 self.locks.release(chunk)
-            self.bar.advance(rows)
+            self.bar.advance(len(rows))
 
-    def _prepared(self, batches: Iterator[Sequence[Any]]) -> Iterator[list[Any]]:
-        prepare = self.work.preparing()
-        if not self.work.needs_decoding:
-            for batch in batches:
-                yield [prepare(item) for item in batch]
-            return
-        with decoding_threads() as pool:
-            for _, rows in prepared_ahead(pool, prepare, batches):
-                yield rows
+    def _batches(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, Sequence[Any]]]:
+        for chunk in chunks:
+            if self._is_there(chunk):
+                self.locks.release(chunk)  # another process has done it meanwhile
+                self.bar.advance(len(chunk.items))
+                continue
+            for items in batches_of(chunk.items, self.batch_size):
+                yield chunk, items
 
     def _is_there(self, chunk: Chunk) -> bool:
         for shelf in self.shelves.values():

@@ -1,7 +1,8 @@
-"""From image files to a model at its own speed: threads decode ahead, a full memory halves the
-batch, an image that cannot be read is listed.
+"""The extraction loop: threads decode ahead of the model, a batch that does not fit into memory is
+halved, an image that cannot be read is listed.
 
-Knows samples and preprocessing; not what is computed, nor where it goes.
+Every command that embeds many samples runs `prepared` and `Computing`. Knows samples and
+preprocessing; neither what is computed, nor where it goes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,11 @@ from encoderlab.errors import WorkError
 from encoderlab.feature_store.store import for_disk
 from encoderlab.models.clip import Preprocess
 
+if TYPE_CHECKING:
+    from encoderlab.encoders.dual import DualEncoder
+    from encoderlab.encoders.text import TextEncoder
+    from encoderlab.encoders.vision import VisionEncoder
+
 # How many batches are decoded ahead of the model: enough to hide decoding, little memory.
 AHEAD = 3
 # How many batches are computed before the first of them is fetched: a GPU has the next one to work
@@ -36,8 +42,32 @@ Computed = Mapping[str, Tensor]
 Arrays = Mapping[str, np.ndarray]
 In = TypeVar("In")
 Out = TypeVar("Out")
+Tag = TypeVar("Tag")
 # Rows that may still be on their way; calling it waits for them.
 Coming = Callable[[], Arrays]
+
+
+class Task(Protocol):
+    """What the loop needs to know of the work on samples."""
+
+    @property
+    def encoder(self) -> VisionEncoder | TextEncoder | DualEncoder:
+        """The model."""
+        ...
+
+    @property
+    def needs_decoding(self) -> bool:
+        """Whether preparing an item is work of its own, worth doing ahead."""
+        ...
+
+    def preparing(self) -> Callable[[Any], Any]:
+        """From an item to what the model takes, or to a text: why it cannot be used. Needs no
+        model, so that other processes can do it without one."""
+        ...
+
+    def compute(self, rows: list[Any]) -> dict[str, Tensor]:
+        """Name -> a tensor with one row per prepared item."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,13 +95,15 @@ def decoding_threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def prepared_ahead(
-    pool: ThreadPoolExecutor, prepare: Callable[[In], Out], batches: Iterable[Sequence[In]]
-) -> Iterator[tuple[Sequence[In], list[Out]]]:
-    """Each batch with what `prepare` makes of its items, a few batches ahead."""
-    waiting: deque[tuple[Sequence[In], list[Future[Out]]]] = deque()
+    pool: ThreadPoolExecutor,
+    prepare: Callable[[In], Out],
+    batches: Iterable[tuple[Tag, Sequence[In]]],
+) -> Iterator[tuple[Tag, list[Out]]]:
+    """Each batch's tag with what `prepare` makes of its items, a few batches ahead."""
+    waiting: deque[tuple[Tag, list[Future[Out]]]] = deque()
     try:
-        for batch in batches:
-            waiting.append((batch, [pool.submit(prepare, one) for one in batch]))
+        for tag, items in batches:
+            waiting.append((tag, [pool.submit(prepare, item) for item in items]))
             if len(waiting) > AHEAD:
                 first, futures = waiting.popleft()
                 yield first, [future.result() for future in futures]
@@ -82,6 +114,20 @@ def prepared_ahead(
         for _, futures in waiting:
             for future in futures:
                 future.cancel()
+
+
+def prepared(
+    task: Task, batches: Iterable[tuple[Tag, Sequence[Any]]]
+) -> Iterator[tuple[Tag, list[Any]]]:
+    """Each batch's tag with its items as the model takes them; a text says why one cannot be
+    used. What needs decoding is decoded in threads, a few batches ahead."""
+    prepare = task.preparing()
+    if not task.needs_decoding:
+        for tag, items in batches:
+            yield tag, [prepare(item) for item in items]
+        return
+    with decoding_threads() as pool:
+        yield from prepared_ahead(pool, prepare, batches)
 
 
 class _Copied:
@@ -119,51 +165,67 @@ def _joined(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
-class FittingBatch:
-    """The batch size that fits: halved, aloud, when memory runs out, and kept for what follows.
+class Computing:
+    """A model on batches of prepared rows.
 
-    Args:
-        compute: takes a slice of the batch and gives tensors with one row per item.
-        name: the model, for the message when not even one item fits.
-        cuda: whether the memory that ran out is a GPU's.
+    A GPU's results are fetched while it has the next batch to work on. When memory runs out, the
+    batch is halved, with a note, for this batch and all that follow.
     """
 
-    def __init__(
-        self, size: int, compute: Callable[[slice], Computed], name: str, cuda: bool = False
-    ) -> None:
-        self.size, self.compute, self.name, self.cuda = size, compute, name, cuda
+    def __init__(self, task: Task, batch_size: int) -> None:
+        self.task, self.batch_size = task, batch_size
 
-    def run(self, count: int) -> Coming:
-        """What is computed of `count` items.
+    def run(
+        self, batches: Iterable[tuple[Tag, Sequence[Any]]]
+    ) -> Iterator[tuple[Tag, Sequence[Any], Arrays]]:
+        """Each batch with what is computed of it.
+
+        Args:
+            batches: (tag, prepared rows); a row that is a text is not computed.
+
+        Yields:
+            (tag, rows, name -> an array with one row for each that is no text), in order.
 
         Raises:
-            WorkError: out of memory even one item at a time.
+            WorkError: out of memory even one item at a time, or a value is not finite.
         """
+        later = FETCHED_LATER[self.task.encoder.device.type]
+        coming: deque[tuple[Tag, Sequence[Any], Coming]] = deque()
+        for tag, rows in batches:
+            coming.append((tag, rows, self._start([r for r in rows if not isinstance(r, str)])))
+            if len(coming) > later:
+                first, its_rows, arrays = coming.popleft()
+                yield first, its_rows, arrays()
+        for first, its_rows, arrays in coming:
+            yield first, its_rows, arrays()
+
+    def _start(self, rows: list[Any]) -> Coming:
+        encoder = self.task.encoder
         parts: list[Coming] = []
         start = 0
-        while start < count:
+        while start < len(rows):
             try:
-                rows = slice(start, min(start + self.size, count))
-                parts.append(_Copied(self.compute(rows), self.name).arrays)
+                computed = self.task.compute(rows[start : start + self.batch_size])
+                parts.append(_Copied(computed, encoder.name).arrays)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_memory(error):
                     raise
-                if self.size == 1:
+                if self.batch_size == 1:
                     raise WorkError(
                         "out of memory with one image at a time",
-                        got=self.name,
+                        got=encoder.name,
                         hint="use a smaller model or --device cpu",
                     ) from error
-                self.size = max(1, self.size // 2)
-                note(f"out of memory: going on with batches of {self.size}")
-                if self.cuda:
+                self.batch_size = max(1, self.batch_size // 2)
+                note(f"out of memory: going on with batches of {self.batch_size}")
+                if encoder.device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
-            start += self.size
+            start += self.batch_size
         return lambda: _joined([part() for part in parts])
 
 
-def batches_of(items: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
+def batches_of(items: Sequence[In], size: int) -> Iterator[Sequence[In]]:
     """`items` in order, `size` at a time."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -22,13 +22,14 @@ import torch
 
 from encoderlab.core.progress import Bar, note
 from encoderlab.errors import EncoderLabError, MissingError, UsageError, WorkError
+from encoderlab.feature_store.pipeline import Computing, batches_of
 from encoderlab.feature_store.store import (
     FeatureStore,
     FeatureTable,
     TableKey,
     chunk_name,
 )
-from encoderlab.feature_store.task import Chunk, Computing, ExtractionTask
+from encoderlab.feature_store.task import Chunk, ExtractionTask
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -179,7 +180,9 @@ class _Worker:
             else:
                 prepare = self.work.preparing()
                 ready = [prepare(item) for item in items]
-            self.computing.whole(chunk, ready, self.batch_size)
+            batches = ((chunk, part) for part in batches_of(ready, self.batch_size))
+            for _, rows, arrays in self.computing.run(batches):
+                chunk.take(rows, arrays)
             chunk.store(self.shelves)
         return {"items": len(digests)}
 

@@ -180,7 +180,6 @@ class FeatureTable:
                 for file in unfinished.iterdir():
                     _sync(file)
                 _sync(unfinished)
-                unfinished.chmod(0o755)
                 if place.exists() and not self._is_whole(name, thorough=True):
                     shutil.rmtree(place)
                 _rename(unfinished, place)

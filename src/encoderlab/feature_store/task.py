@@ -10,8 +10,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,50 +18,26 @@ import numpy as np
 from torch import Tensor
 
 from encoderlab.data.sample import Sample
+from encoderlab.encoders.dual import DualEncoder
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.load_spec import load_spec_of
 from encoderlab.encoders.text import TextEncoder
 from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, stack
 from encoderlab.errors import UsageError
-from encoderlab.feature_store.pipeline import (
-    FETCHED_LATER,
-    Arrays,
-    Coming,
-    FittingBatch,
-    decode_for,
-)
+from encoderlab.feature_store.pipeline import Arrays, Decoded, Task, decode_for
 from encoderlab.feature_store.quantise import to_int8
 from encoderlab.feature_store.store import FeatureStore, FeatureTable, TableKey
-from encoderlab.models.clip import Preprocess
 
 KINDS = "pooled, cls, projected, patches, patches@LAYER, patches@LAYER:int8, mean@LAYER"
+EMBEDDING = "embedding"
 
 
-class ExtractionTask(Protocol):
-    """What an engine carries out."""
-
-    @property
-    def encoder(self) -> VisionEncoder | TextEncoder:
-        """The model."""
-        ...
+class ExtractionTask(Task, Protocol):
+    """What an engine carries out: a task whose arrays are stored."""
 
     @property
     def keys(self) -> dict[str, TableKey]:
         """Name -> where in a store its arrays belong."""
-        ...
-
-    @property
-    def needs_decoding(self) -> bool:
-        """Whether preparing an item is work of its own, worth doing ahead."""
-        ...
-
-    def preparing(self) -> Callable[[Any], Any]:
-        """From an item to what the model takes, or to a text: why it cannot be used. Needs no
-        model, so that other processes can do it without one."""
-        ...
-
-    def compute(self, rows: list[Any]) -> dict[str, Tensor]:
-        """Name -> a tensor with one row per prepared item."""
         ...
 
 
@@ -84,20 +59,20 @@ class ImageTask(_Travels):
     kinds: tuple[Kind, ...]
     needs_decoding: bool = True
 
-    def preparing(self) -> Callable[[Sample], np.ndarray | str]:
-        """Pixels (h, w, 3), or why there are none."""
-        return functools.partial(_pixels, self.encoder.preprocess)
+    def preparing(self) -> Callable[[Sample], Decoded | str]:
+        """Pixels, or why there are none."""
+        return functools.partial(decode_for, self.encoder.preprocess)
 
     @property
     def keys(self) -> dict[str, TableKey]:
-        """One shelf per kind."""
+        """One table per kind."""
         preprocessing = dataclasses.asdict(self.encoder.preprocess)
         ran_in = self.encoder.where[1] if self.layers else self.encoder.ran_in
         return _keys(self.encoder, preprocessing, [kind.name for kind in self.kinds], ran_in)
 
-    def compute(self, rows: list[np.ndarray]) -> dict[str, Tensor]:
+    def compute(self, rows: list[Decoded]) -> dict[str, Tensor]:
         """Every kind of feature of a batch."""
-        pixels = stack(rows, self.encoder.device)
+        pixels = stack([row.pixels for row in rows], self.encoder.device)
         seen = self.encoder.encode_pixels(pixels, layers=self.layers)
         return {kind.name: kind.of(seen) for kind in self.kinds}
 
@@ -105,6 +80,33 @@ class ImageTask(_Travels):
     def layers(self) -> list[int]:
         """The hidden states that are needed; a backend does not give them, torch does."""
         return [kind.layer for kind in self.kinds if kind.layer is not None]
+
+
+@dataclass(frozen=True)
+class EmbeddingTask:
+    """Embeddings of images in the space that a dual encoder shares with texts: fp32, unit length.
+
+    A kind of its own: a CLIP's `pooled` comes from another implementation of the same network, and
+    differs in the last digits.
+    """
+
+    encoder: DualEncoder
+    needs_decoding: bool = True
+
+    def preparing(self) -> Callable[[Sample], Decoded | str]:
+        """Pixels, or why there are none."""
+        return functools.partial(decode_for, self.encoder.preprocess)
+
+    @property
+    def keys(self) -> dict[str, TableKey]:
+        """The table of embeddings."""
+        preprocessing = dataclasses.asdict(self.encoder.preprocess)
+        return _keys(self.encoder, preprocessing, [EMBEDDING], self.encoder.ran_in)
+
+    def compute(self, rows: list[Decoded]) -> dict[str, Tensor]:
+        """The embeddings of a batch."""
+        pixels = stack([row.pixels for row in rows], self.encoder.device)
+        return {EMBEDDING: self.encoder.encode_pixels(pixels)}
 
 
 @dataclass(frozen=True)
@@ -227,58 +229,9 @@ class Chunk:
         self.parts.clear()
 
 
-class Computing:
-    """A work on prepared rows, in batches that fit into memory. A GPU's results are fetched while
-    it has the next batch to work on."""
-
-    def __init__(self, work: ExtractionTask, batch_size: int) -> None:
-        self._rows: list[Any] = []
-        self._coming: deque[tuple[Chunk, Sequence[Any], Coming]] = deque()
-        encoder = work.encoder
-        self._later = FETCHED_LATER[encoder.device.type]
-        self._fitting = FittingBatch(
-            batch_size,
-            lambda rows: work.compute(self._rows[rows]),
-            encoder.name,
-            encoder.device.type == "cuda",
-        )
-
-    def add(self, chunk: Chunk, rows: Sequence[Any]) -> Iterator[tuple[Chunk, int]]:
-        """Computes the next rows of a chunk; gives (chunk, rows) of what has come in meanwhile.
-
-        Raises:
-            WorkError: out of memory even one item at a time.
-        """
-        self._rows = [row for row in rows if not isinstance(row, str)]
-        self._coming.append((chunk, rows, self._fitting.run(len(self._rows))))
-        while len(self._coming) > self._later:
-            yield self._fetch()
-
-    def whole(self, chunk: Chunk, rows: Sequence[Any], batch_size: int) -> None:
-        """Computes all rows of a chunk, and waits for them."""
-        for start in range(0, len(rows), batch_size):
-            list(self.add(chunk, rows[start : start + batch_size]))
-        list(self.rest())
-
-    def rest(self) -> Iterator[tuple[Chunk, int]]:
-        """(chunk, rows) of what is still on its way."""
-        while self._coming:
-            yield self._fetch()
-
-    def _fetch(self) -> tuple[Chunk, int]:
-        chunk, rows, computed = self._coming.popleft()
-        chunk.take(rows, computed())
-        return chunk, len(rows)
-
-
 def tables_of(store: FeatureStore, work: ExtractionTask) -> dict[str, FeatureTable]:
     """Name -> the shelf of a store that holds it."""
     return {name: store.shelf(key) for name, key in work.keys.items()}
-
-
-def _pixels(preprocess: Preprocess, item: Sample) -> np.ndarray | str:
-    decoded = decode_for(preprocess, item)
-    return decoded if isinstance(decoded, str) else decoded.pixels
 
 
 def _in_a_list(item: str) -> list[str]:
@@ -286,7 +239,7 @@ def _in_a_list(item: str) -> list[str]:
 
 
 def _keys(
-    encoder: VisionEncoder | TextEncoder,
+    encoder: VisionEncoder | TextEncoder | DualEncoder,
     preprocessing: Mapping[str, Any],
     names: Sequence[str],
     ran_in: str,

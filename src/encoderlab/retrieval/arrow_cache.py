@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Int
 
 from encoderlab.core.atomic_io import atomic_write
-from encoderlab.retrieval.exact import top_k
+from encoderlab.retrieval.exact import Block
 from encoderlab.retrieval.sync import schema
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ class ArrowCache:
     """
 
     def __init__(self, rows: pa.Table, table: Path, state: str) -> None:
-        self.rows, self._table, self._state = rows, table, state
+        self._table, self._state = table, state
         column = rows.column("vector").combine_chunks()
+        self.rows = rows.drop_columns("vector")
         self.dim: int = column.type.list_size
         # By DLPack: Arrow's own way to numpy imports pandas. Torch takes only what it may write
         # to: better one copy here than one in every search.
@@ -81,19 +82,14 @@ class ArrowCache:
         """Whether the table is still as it was."""
         return state_of(self._table) == self._state
 
-    def nearest(
-        self, vectors: Float[np.ndarray, "n d"], k: int
-    ) -> list[list[tuple[float, dict[str, Any]]]]:
-        """(score, row) of the k nearest of every vector."""
-        scores, places = top_k(vectors, self._vectors, k)
+    def blocks(self) -> list[Block]:
+        """All vectors with the numbers of their rows."""
+        return [(self._vectors, np.arange(len(self)))]
+
+    def take(self, numbers: Int[np.ndarray, " n"]) -> dict[int, dict[str, Any]]:
+        """Row number -> its values."""
         # One by one: Arrow's `take` imports pandas.
-        return [
-            [
-                (score, self.rows.slice(place, 1).to_pylist()[0])
-                for score, place in zip(of_query, its_places, strict=True)
-            ]
-            for of_query, its_places in zip(scores.tolist(), places.tolist(), strict=True)
-        ]
+        return {n: self.rows.slice(n, 1).to_pylist()[0] for n in set(numbers.tolist())}
 
 
 def read(folder: Path, table: Path) -> ArrowCache | None:

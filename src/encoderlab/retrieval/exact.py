@@ -1,9 +1,11 @@
-"""Exact top-k by inner product. Pure: arrays in, scores and places out.
+"""Exact top-k by inner product: arrays in, scores and names out.
 
-`top_k` over vectors in memory; `Nearest` over blocks of them that come one after another.
+`nearest` over blocks of vectors, be they in memory or read one after another; `top_k` over one.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -37,24 +39,27 @@ def top_k(
     return np.take_along_axis(best.numpy(), order, 1), np.take_along_axis(where.numpy(), order, 1)
 
 
-class Nearest:
-    """The k best of each query among all vectors seen so far, a block at a time.
+# Some vectors, and what each of them is known by.
+Block = tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"]]
 
-    Holds k scores a query and no vectors. Of equal scores the one that was seen first comes first.
+
+def nearest(
+    query: Float[np.ndarray, "n d"], blocks: Iterable[Block], k: int
+) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
+    """The k largest inner products of each query over all blocks, and the names of their vectors.
+
+    Holds one block and k scores a query. Of equal scores the one that comes first is first; where
+    there are fewer than k vectors, all are found.
     """
-
-    def __init__(self, query: Float[np.ndarray, "n d"], k: int) -> None:
-        self._query, self._k = query, k
-        self.scores: Float[np.ndarray, "n k"] = np.empty((len(query), 0), np.float32)
-        self.names: Int[np.ndarray, "n k"] = np.empty((len(query), 0), np.int64)
-
-    def see(self, vectors: Float[np.ndarray, "m d"], names: Int[np.ndarray, " m"]) -> None:
-        """Takes in a block; `names[j]` is what vector j is known by."""
+    best = np.empty((len(query), 0), np.float32)
+    names = np.empty((len(query), 0), np.int64)
+    for vectors, its_names in blocks:
         if not len(vectors):
-            return
-        scores, places = top_k(self._query, vectors, min(self._k, len(vectors)))
-        both = np.concatenate([self.scores, scores], axis=1)
-        named = np.concatenate([self.names, names[places]], axis=1)
-        order = np.argsort(-both, axis=1, kind="stable")[:, : self._k]
-        self.scores = np.take_along_axis(both, order, 1)
-        self.names = np.take_along_axis(named, order, 1)
+            continue
+        scores, places = top_k(query, vectors, min(k, len(vectors)))
+        best = np.concatenate([best, scores], axis=1)
+        names = np.concatenate([names, its_names[places]], axis=1)
+        order = np.argsort(-best, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(best, order, 1)
+        names = np.take_along_axis(names, order, 1)
+    return best, names

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from PIL import Image
 
 from encoderlab.core.json_text import parsed
@@ -26,11 +26,11 @@ from encoderlab.core.skipped import Skipped
 from encoderlab.data.decode import open_image
 from encoderlab.data.sample import Sample
 from encoderlab.errors import MissingError, UsageError, is_utf8
-from encoderlab.feature_store.embed import embed_batches
+from encoderlab.feature_store.extract import embed_batches
 from encoderlab.retrieval import approximate, arrow_cache, recall
 from encoderlab.retrieval.approximate import Approximate, Effort
 from encoderlab.retrieval.arrow_cache import ArrowCache
-from encoderlab.retrieval.exact import Nearest, top_k
+from encoderlab.retrieval.exact import Block, nearest
 from encoderlab.retrieval.storage import Storage
 from encoderlab.retrieval.sync import (
     COMPARED,
@@ -59,12 +59,6 @@ Pixels = Any
 SHOWN = ("path", "caption", "label", "width", "height")
 # Comparing with this many rows takes some ten milliseconds: nothing to be gained by approximating.
 EXACT_LIMIT = 100_000
-# Vectors up to this size stay in memory from one exact search to the next; more are read through
-# a block at a time at each.
-HELD_BYTES = 2 << 30
-# From so many queries on it pays to read all vectors first, where they fit: LanceDB reads those of
-# each query's candidates one by one, and that is nearly all of its time.
-MANY_QUERIES = 256
 # Fewer different captions say little about sentences.
 LEAST_SENTENCES = 30
 
@@ -138,7 +132,6 @@ class Index:
         self.place, self.about = place, about
         self._opened, self._copy = table, copy
         self._encoder: DualEncoder | None = None
-        self._held: _Held | None = None
         self._seen = -1 if table is None else table.version
         self._said = False
         # Row numbers hold within one version: no thread moves on while another uses them.
@@ -330,10 +323,10 @@ class Index:
         skipped = list(wanted.skipped)
         if todo.new:
             new = [wanted.samples[i] for i in todo.new]
-            with self._table.writer(todo.replaced) as writer:
-                for part in embed_batches(self.encoder, new, batch_size, "embedding images"):
+            with self._table.writer() as writer:
+                for part, sizes in embed_batches(self.encoder, new, batch_size):
                     skipped += part.skipped
-                    writer.add(as_rows(part.samples, part.sizes, part.vectors, wanted, source))
+                    writer.add(as_rows(part.samples, sizes, part.vectors, wanted, source))
                     stored.update(map(path_of, part.samples))
         # The embedding of what was there before says nothing about a file that is damaged now.
         unreadable = todo.replaced - stored
@@ -514,12 +507,9 @@ class Index:
         check_k(k)
         with self._lock:
             copy = self._copy if where is None and (exact or len(self) <= EXACT_LIMIT) else None
-            if copy is not None and len(copy) and copy.is_fresh():
-                nearest = copy.nearest(vectors, min(k, len(copy)))
-                return SearchResults(
-                    [[Hit(score, **_shown(row)) for score, row in found] for found in nearest]
-                )
-            self._follow()
+            if copy is None or not copy.is_fresh():
+                copy = None
+                self._follow()
             kept = len(self) if where is None else self._table.count(where)
             if not kept:
                 return SearchResults([[] for _ in vectors])
@@ -529,7 +519,7 @@ class Index:
                 if known is not None:
                     return self._find_approximately(vectors, k, where, known, kept / len(self))
                 self._advise(kept)
-            return SearchResults(self._find_exactly(vectors, k, where))
+            return SearchResults(self._find_exactly(vectors, k, where, copy))
 
     def _advise(self, kept: int) -> None:
         if not self._said:
@@ -540,69 +530,32 @@ class Index:
         self, vectors: np.ndarray, k: int, where: str | None, known: Approximate, share: float
     ) -> SearchResults:
         effort = known.effort.under(share, known.partitions)
-        unindexed = self._table.unindexed
-        if self._held is not None or (len(vectors) >= MANY_QUERIES and self._fits):
-            rows, scores = self._best_candidates(vectors, k, effort, where)
-            return SearchResults(self._hits(rows, scores), known, unindexed)
         found = self._table.nearest(vectors, k, effort, where, SHOWN)
         hits = [
             [Hit(1 - row.pop("_distance"), **_shown(row)) for row in rows.to_pylist()]
             for rows in found
         ]
-        return SearchResults(hits, known, unindexed)
+        return SearchResults(hits, known, self._table.unindexed)
 
-    def _best_candidates(
-        self, vectors: np.ndarray, k: int, effort: Effort, where: str | None
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """What `Table.nearest` finds, with the candidates' vectors from memory."""
-        held = self._in_memory()
-        best_rows, best_scores = [], []
-        for vector, rows in zip(
-            vectors, self._table.candidates(vectors, k, effort, where), strict=True
-        ):
-            scores = held.vectors[held.places(rows)] @ vector
-            best = np.argsort(-scores, kind="stable")[:k]
-            best_rows.append(rows[best])
-            best_scores.append(scores[best])
-        return best_rows, best_scores
-
-    def _find_exactly(self, vectors: np.ndarray, k: int, where: str | None) -> list[list[Hit]]:
-        if where is None and self._fits:
-            held = self._in_memory()
-            scores, places = top_k(vectors, held.vectors, k)
-            rows = held.rows[places]
+    def _find_exactly(
+        self, vectors: np.ndarray, k: int, where: str | None, copy: ArrowCache | None
+    ) -> list[list[Hit]]:
+        if copy is not None:
+            blocks: Iterable[Block] = copy.blocks()
+        elif where is None:
+            blocks = self._table.held_blocks()
         else:
-            nearest = Nearest(vectors, k)
-            for block, numbers in self._table.blocks(where):
-                nearest.see(block, numbers)
-            scores, rows = nearest.scores, nearest.names
-        return self._hits(list(rows), list(scores))
-
-    def _hits(self, rows: list[np.ndarray], scores: list[np.ndarray]) -> list[list[Hit]]:
-        values = self._table.take(np.concatenate([np.empty(0, np.int64), *rows]), SHOWN)
+            blocks = self._table.blocks(where)
+        scores, rows = nearest(vectors, blocks, k)
+        numbers = rows.reshape(-1)
+        values = self._table.take(numbers, SHOWN) if copy is None else copy.take(numbers)
         return [
             [
-                Hit(float(score), **_shown(values[row]))
-                for score, row in zip(of_query, its_rows.tolist(), strict=True)
+                Hit(score, **_shown(values[row]))
+                for score, row in zip(of_query, its_rows, strict=True)
             ]
-            for of_query, its_rows in zip(scores, rows, strict=True)
+            for of_query, its_rows in zip(scores.tolist(), rows.tolist(), strict=True)
         ]
-
-    @property
-    def _fits(self) -> bool:
-        return 4 * self._table.dim * len(self) <= HELD_BYTES
-
-    def _in_memory(self) -> _Held:
-        if self._held is None:
-            vectors = np.empty((len(self), self._table.dim), dtype=np.float32)
-            rows = np.empty(len(self), dtype=np.int64)
-            start = 0
-            for block, numbers in self._table.blocks():
-                vectors[start : start + len(block)] = block
-                rows[start : start + len(block)] = numbers
-                start += len(block)
-            self._held = _Held(rows, vectors, np.argsort(rows, kind="stable"))
-        return self._held
 
     def prepare_search(self) -> None:
         """Leaves a copy of a small table that a search in another process reads at once."""
@@ -625,7 +578,7 @@ class Index:
             self._table.follow()
             newest = self._table.version
             if newest != self._seen:
-                self._seen, self._held = newest, None
+                self._seen = newest
                 text = self.place.read(ABOUT)
                 self.about = self.about if text is None else _read_about(text)
 
@@ -679,19 +632,6 @@ def check_query(query: str) -> None:
         raise UsageError("the query is not UTF-8", got=query, want="text in UTF-8")
     if not query.strip():
         raise UsageError("the query is blank", got=query, want="a sentence")
-
-
-@dataclass(frozen=True)
-class _Held:
-    """All vectors in memory, with the numbers of their rows and the order that sorts these."""
-
-    rows: Int[np.ndarray, " n"]
-    vectors: Float[np.ndarray, "n d"]
-    order: Int[np.ndarray, " n"]
-
-    def places(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
-        """Where the vectors of some rows are."""
-        return self.order[np.searchsorted(self.rows, rows, sorter=self.order)]
 
 
 def _preprocess_of(encoder: DualEncoder) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from encoderlab.core.score import wilson
 from encoderlab.retrieval.approximate import Effort, Recall
-from encoderlab.retrieval.exact import Nearest
+from encoderlab.retrieval.exact import Block, nearest
 
 # How far a query lies from the stored vector it was made of: a cosine of 0.98, near enough to have
 # its neighbours, far enough not to be the row itself.
@@ -27,7 +27,7 @@ TIE = 1e-6
 
 @dataclass(frozen=True)
 class Probe:
-    """Queries of one kind; `own[i]` is the row that query i was made of, NOBODY for a sentence."""
+    """Queries of one kind; `own[i]` is the row that query i was made of, NO_ROW for a sentence."""
 
     queries: Float[np.ndarray, "n d"]
     own: Int[np.ndarray, " n"]
@@ -64,19 +64,14 @@ def moved(vectors: Float[np.ndarray, "n d"], rng: np.random.Generator) -> np.nda
     return there / np.linalg.norm(there, axis=1, keepdims=True)
 
 
-def true_nearest(
-    probes: Mapping[str, Probe],
-    blocks: Iterable[tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"]]],
-    k: int,
-) -> dict[str, Truth]:
+def true_nearest(probes: Mapping[str, Probe], blocks: Iterable[Block], k: int) -> dict[str, Truth]:
     """The truth for each kind of query, in one pass over all (vectors, row numbers)."""
-    nearest = Nearest(np.concatenate([probe.queries for probe in probes.values()]), k)
-    for vectors, numbers in blocks:
-        nearest.see(vectors, numbers)
+    queries = np.concatenate([probe.queries for probe in probes.values()])
+    scores, rows = nearest(queries, blocks, k)
     truths, start = {}, 0
     for name, probe in probes.items():
         here = slice(start, start + len(probe.queries))
-        truths[name] = Truth(probe, nearest.names[here], nearest.scores[here])
+        truths[name] = Truth(probe, rows[here], scores[here])
         start = here.stop
     return truths
 

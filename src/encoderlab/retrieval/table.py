@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from encoderlab.core.atomic_io import explain_full_disk
 from encoderlab.core.progress import note
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.retrieval.approximate import FOLD_IN, Effort, Plan
+from encoderlab.retrieval.exact import Block
 from encoderlab.retrieval.storage import Storage
 from encoderlab.retrieval.sync import COLUMNS, schema
 
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 NAME = "images"
 FILES = f"{NAME}.lance"  # the folder that LanceDB keeps it in
 BLOCK_BYTES = 32 << 20
-# Approximate searches that LanceDB gets together: more are no faster. By the codes alone, and with
-# reading candidates' vectors.
-QUERIES_AT_ONCE, REFINED_AT_ONCE = 256, 64
+# Vectors up to this size stay in memory from one exact search to the next; more are read through
+# a block at a time at each.
+HELD_BYTES = 2 << 30
+QUERIES_AT_ONCE = 64  # approximate searches that LanceDB gets together: more are no faster
 PATHS_AT_ONCE = 2000  # in one condition
 
 # A commit makes a file, and a version that lists all files: one per batch of a million rows would
@@ -53,6 +55,8 @@ class Table:
     def __init__(self, inner: Any, place: Storage) -> None:
         self.inner, self.place = inner, place
         self.dim: int = inner.schema.field("vector").type.list_size
+        self._held: list[Block] | None = None  # of the version that is read
+        self._held_version = -1
 
     @classmethod
     def create(cls, place: Storage, dim: int) -> Table:
@@ -116,9 +120,21 @@ class Table:
         except DATABASE_ERRORS as error:
             raise _bad_where(where, error) from error
 
-    def blocks(
-        self, where: str | None = None
-    ) -> Iterator[tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"]]]:
+    @property
+    def fits(self) -> bool:
+        """Whether the vectors are few enough to stay in memory."""
+        return 4 * self.dim * len(self) <= HELD_BYTES
+
+    def held_blocks(self) -> Iterable[Block]:
+        """`blocks` of all rows, from memory where they fit: they are read once for each version."""
+        if not self.fits:
+            return self.blocks()
+        if self._held is None or self._held_version != self.version:
+            self._held = None  # first, so that the old and the new are not there together
+            self._held_version, self._held = self.version, list(self.blocks())
+        return self._held
+
+    def blocks(self, where: str | None = None) -> Iterator[Block]:
         """All vectors, or those of the rows that a condition keeps, with the numbers of their rows.
 
         Row numbers hold until the table moves on. A block is some BLOCK_BYTES.
@@ -178,39 +194,13 @@ class Table:
         Raises:
             UsageError: `where` is no condition on the columns.
         """
-        return self._ask(queries, k, effort.nprobes, effort.refine_factor(k), where, names)
-
-    def candidates(
-        self, queries: Float[np.ndarray, "n d"], k: int, effort: Effort, where: str | None = None
-    ) -> list[Int[np.ndarray, " c"]]:
-        """For each query the rows among which `nearest` looks for its k, by the codes alone: their
-        vectors have not been read, which is what takes the time.
-
-        Raises:
-            UsageError: `where` is no condition on the columns.
-        """
-        count = k * effort.refine_factor(k)
-        found = self._ask(queries, count, effort.nprobes, None, where, ())
-        return [rows["_rowid"].to_numpy().astype(np.int64) for rows in found]
-
-    def _ask(
-        self,
-        queries: np.ndarray,
-        k: int,
-        nprobes: int,
-        refine_factor: int | None,
-        where: str | None,
-        names: Sequence[str],
-    ) -> list[pa.Table]:
         found: list[pa.Table] = []
-        together = QUERIES_AT_ONCE if refine_factor is None else REFINED_AT_ONCE
-        for start in range(0, len(queries), together):
-            part = queries[start : start + together]
+        for start in range(0, len(queries), QUERIES_AT_ONCE):
+            part = queries[start : start + QUERIES_AT_ONCE]
             asked = self.inner.search(part[0] if len(part) == 1 else list(part))
-            asked = asked.distance_type("cosine").limit(k).nprobes(nprobes).with_row_id(True)
+            asked = asked.distance_type("cosine").limit(k).nprobes(effort.nprobes)
+            asked = asked.refine_factor(effort.refine_factor(k)).with_row_id(True)
             asked = asked.select([*names, "_distance"])
-            if refine_factor is not None:
-                asked = asked.refine_factor(refine_factor)
             if where is not None:
                 # The partitions of a usual search may hold fewer than k rows that are kept: 0 lets
                 # it go on through the others until there are k.
@@ -227,13 +217,9 @@ class Table:
     # --- writing ---
 
     @contextmanager
-    def writer(self, replaced: set[str]) -> Iterator[Writer]:
-        """Commits what it is given in chunks, and the rest at the end, however that comes.
-
-        Args:
-            replaced: paths of rows that are there and shall be replaced.
-        """
-        writer = Writer(self.inner, replaced, self.place)
+    def writer(self) -> Iterator[Writer]:
+        """Commits what it is given in chunks, and the rest at the end, however that comes."""
+        writer = Writer(self.inner, self.place)
         try:
             yield writer
         finally:
@@ -344,11 +330,11 @@ class Table:
 
 
 class Writer:
-    """Gathers rows and commits them in chunks. A row that replaces another does so in one commit: a
-    reader sees the old one or the new one."""
+    """Gathers rows and commits them in chunks. A row replaces that of its path in the same commit:
+    a reader sees the old one or the new one, and two writers store an image once."""
 
-    def __init__(self, inner: Any, replaced: set[str], place: Storage) -> None:
-        self._inner, self._replaced, self._place = inner, replaced, place
+    def __init__(self, inner: Any, place: Storage) -> None:
+        self._inner, self._place = inner, place
         self._waiting: list[pa.Table] = []
         self._since = time.monotonic()
 
@@ -369,9 +355,7 @@ class Writer:
         if rows is None or not len(rows):
             return
         with _writing(self._place):
-            if self._replaced.isdisjoint(rows.column("path").to_pylist()):
-                self._inner.add(rows)
-                return
+            # 0.2 s at a million rows; a ViT-B/32 takes a minute for as many images on two cores.
             merge = self._inner.merge_insert("path")
             merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 

@@ -1,8 +1,8 @@
-"""What several processes of one run agree on: errors, data, when to save, when to stop.
+"""Collectives: what the processes of one run agree on.
 
-A process that fails alone leaves the others waiting for it. So whatever may go wrong in one (a
-file that one machine lacks, a full disk) is done through `agreed`: the error of one becomes that
-of all, with one message and one exit code. With one process everything here is plain.
+A process that fails alone leaves the others waiting for it. So whatever may fail in one (a file
+that one machine lacks, a full disk) is called through `on_all_ranks`: the error of one becomes
+that of all, with one message and one exit code. With one process everything here is plain.
 """
 
 from __future__ import annotations
@@ -31,31 +31,32 @@ SAME_CTRL_C = 1.0  # seconds
 
 
 def on_all_ranks(fabric: Fabric, make: Callable[..., Made], *args: Any, **options: Any) -> Made:
-    """What `make` gives, in every process; an error in one is raised in all.
+    """Calls `make` on every rank; if it raises on any rank, all ranks raise that error.
 
     Raises:
-        EncoderLabError: of the first process that has one.
+        EncoderLabError: of the lowest rank that has one.
     """
     if fabric.world_size == 1:
         return make(*args, **options)
     made, error = _try(make, args, options)
-    found: list[Any] = [None] * fabric.world_size
-    torch.distributed.all_gather_object(
-        found, None if error is None else _reportable(error, fabric)
-    )
-    told = next((one for one in found if one is not None), None)
-    if told is not None:
-        _detach_children(fabric)
-        # The first process shows its own error as it is, with where it came from.
-        raise mark_collective(error if error is not None and fabric.is_global_zero else told)
+    errors = _gather(fabric, None if error is None else _reportable(error, fabric))
+    first = next((one for one in errors if one is not None), None)
+    if first is not None:
+        # Rank 0 raises its own error as it is, with its traceback.
+        raise collective_error(fabric, error if error and fabric.is_global_zero else first)
     return made  # type: ignore[return-value]
 
 
-def deferred(make: Callable[..., Made], *args: Any) -> Callable[[], Made]:
-    """Does `make` now, before there is a Fabric to agree with; `agreed` settles it later.
+def from_rank0(fabric: Fabric, make: Callable[..., Made], *args: Any, **options: Any) -> Made:
+    """Calls `make` on rank 0 and sends what it returns to all; all ranks raise its error."""
+    on_rank0: Any = make if fabric.is_global_zero else lambda *_, **__: None
+    return fabric.broadcast(on_all_ranks(fabric, on_rank0, *args, **options))
 
-    Where no other process waits for us a mistake is told at once, before anything is started.
-    """
+
+def deferred(make: Callable[..., Made], *args: Any) -> Callable[[], Made]:
+    """Calls `make` now, before there is a Fabric; `on_all_ranks` of what is returned raises its
+    error. Where no other process waits for this one the error is raised at once, before anything
+    is started."""
     made, error = _try(make, args, {})
     if error is not None and not rank_info().external:
         raise error
@@ -68,50 +69,33 @@ def deferred(make: Callable[..., Made], *args: Any) -> Callable[[], Made]:
     return settle
 
 
-def from_rank0(fabric: Fabric, make: Callable[..., Made], *args: Any, **options: Any) -> Made:
-    """What `make` gives in the first process, sent to all; its error is raised in all."""
-    if fabric.world_size == 1:
-        return make(*args, **options)
-    answer: tuple[Any, Any] = (None, None)
-    error: Exception | None = None
-    if fabric.is_global_zero:
-        made, error = _try(make, args, options)
-        answer = made, None if error is None else _reportable(error, fabric)
-    made, told = fabric.broadcast(answer)
-    if told is not None:
-        _detach_children(fabric)
-        raise mark_collective(error if error is not None else told)
-    return made
-
-
 def check_same(fabric: Fabric, what: str, value: object) -> None:
-    """Refuses to go on where the processes see different things.
+    """Checks that `value` is the same on all ranks.
 
     Raises:
-        WorkError: `value` is another one somewhere.
+        WorkError: it is another one somewhere.
     """
-    if fabric.world_size == 1:
-        return
-    found: list[Any] = [None] * fabric.world_size
-    torch.distributed.all_gather_object(found, value)
-    for rank, one in enumerate(found):
-        if one != found[0]:
+    for rank, other in enumerate(values := _gather(fabric, value)):
+        if other != values[0]:
             error = WorkError(
                 f"the processes do not see the same {what}",
-                got=f"{one} in process {rank}, {found[0]} in process 0",
+                got=f"{other} in process {rank}, {values[0]} in process 0",
                 hint="every machine needs the same files, at the same paths",
             )
             raise collective_error(fabric, error)
 
 
-def collective_error(fabric: Fabric, error: EncoderLabError) -> BaseException:
-    """An error that every process of the run has at this same point, ready to be raised."""
-    _detach_children(fabric)
+def collective_error(fabric: Fabric, error: BaseException) -> BaseException:
+    """Marks an error that every rank raises at this point, so that rank 0 reports it once."""
+    # Lightning kills the processes that it started as soon as one of them ends with an error.
+    started = getattr(getattr(fabric.strategy, "launcher", None), "procs", None)
+    if started is not None:
+        started.clear()
     return mark_collective(error)
 
 
 def any_rank(fabric: Fabric, *answers: bool) -> tuple[bool, ...]:
-    """To each question whether any process says yes."""
+    """Whether any rank answers yes, for each question."""
     if fabric.world_size == 1:
         return answers
     flags = torch.tensor(answers, dtype=torch.int32, device=fabric.device)
@@ -120,7 +104,7 @@ def any_rank(fabric: Fabric, *answers: bool) -> tuple[bool, ...]:
 
 
 def mean_over(fabric: Fabric, values: dict[str, float]) -> dict[str, float]:
-    """Each value's mean over the processes, which all have the same names."""
+    """Each value's mean over the ranks, which all have the same names."""
     if fabric.world_size == 1:
         return values
     row = torch.tensor(list(values.values()), dtype=torch.float64, device=fabric.device)
@@ -129,21 +113,19 @@ def mean_over(fabric: Fabric, values: dict[str, float]) -> dict[str, float]:
 
 
 def average_gradients(fabric: Fabric, parameters: Iterator[torch.nn.Parameter]) -> None:
-    """Replaces each gradient by its mean over the processes."""
-    if fabric.world_size == 1:
-        return
-    for parameter in parameters:
-        if parameter.grad is not None:
-            torch.distributed.all_reduce(parameter.grad)
-            parameter.grad /= fabric.world_size
+    """Replaces each gradient by its mean over the ranks."""
+    if fabric.world_size > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                torch.distributed.all_reduce(parameter.grad)
+                parameter.grad /= fabric.world_size
 
 
 def broadcast_from_rank0(fabric: Fabric, tensors: Iterator[Tensor]) -> None:
-    """Gives every process the values of the first one, to the last bit."""
-    if fabric.world_size == 1:
-        return
-    for tensor in tensors:
-        torch.distributed.broadcast(tensor.data, 0)
+    """Gives every rank the values of rank 0, to the last bit."""
+    if fabric.world_size > 1:
+        for tensor in tensors:
+            torch.distributed.broadcast(tensor.data, 0)
 
 
 @dataclass
@@ -153,22 +135,19 @@ class Stop:
     asked: bool = False
     at: float = 0.0
 
-    def interrupt(self, fabric: Fabric, how_to_go_on: str) -> KeyboardInterrupt:
-        """What to raise when all have stopped and the state is saved."""
-        _detach_children(fabric)
+    def interrupt(self, fabric: Fabric, how_to_go_on: str) -> BaseException:
+        """The KeyboardInterrupt to raise when all have stopped and the state is saved."""
         note(f"stopped; {how_to_go_on}")
-        stopped = KeyboardInterrupt()
-        mark_collective(stopped)
-        return stopped
+        return collective_error(fabric, KeyboardInterrupt())
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """SIGINT (Ctrl-C) and SIGTERM (a scheduler) ask, in this block, for a stop after the step at
-    hand; asked twice, the run is interrupted where it is."""
+    """SIGINT (Ctrl-C) and SIGTERM (a scheduler) ask, in this block, for a stop after the current
+    step; the second one interrupts the run at once."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread hears signals
+        yield stop  # only the main thread receives signals
         return
 
     def ask(number: int, frame: object) -> None:
@@ -197,6 +176,13 @@ def ignore_stop_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def _gather(fabric: Fabric, value: Any) -> list[Any]:
+    values: list[Any] = [value] * fabric.world_size
+    if fabric.world_size > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
+
+
 def _try(make: Callable[..., Made], args: Any, options: Any) -> tuple[Made | None, Any]:
     try:
         return make(*args, **options), None
@@ -205,7 +191,7 @@ def _try(make: Callable[..., Made], args: Any, options: Any) -> tuple[Made | Non
 
 
 def _reportable(error: Exception, fabric: Fabric) -> EncoderLabError:
-    """The error as it can be sent, and told by the first process."""
+    """The error as it can be sent to rank 0 and reported there."""
     known = as_ours(error)
     if known is None:
         known = WorkError(f"something unexpected: {type(error).__name__}: {error}")
@@ -213,11 +199,3 @@ def _reportable(error: Exception, fabric: Fabric) -> EncoderLabError:
         return known
     where = f"process {fabric.global_rank} on {socket.gethostname()}: {known.what}"
     return type(known)(where, got=known.got, want=known.want, hint=known.hint)
-
-
-def _detach_children(fabric: Fabric) -> None:
-    """Processes that we started end with us, each by itself: without this Lightning kills the
-    first one as soon as another ends with an error, agreed or not."""
-    started = getattr(getattr(fabric.strategy, "launcher", None), "procs", None)
-    if started is not None:
-        started.clear()

@@ -1,7 +1,7 @@
-"""Which hardware a training run uses, decided once and said aloud; builds the Fabric only.
+"""Which hardware a training run uses, decided once and reported; builds the Fabric only.
 
-How many processes there are is torchrun's or srun's word where one of them started us, and
-`--devices` otherwise. `encoderlab.core.distributed` reads what they say.
+torchrun or srun decide how many processes there are where one of them started this one, else
+`--devices`. `encoderlab.core.distributed` reads their variables.
 """
 
 from __future__ import annotations
@@ -150,52 +150,24 @@ def _fabric(where: list[torch.device], here: RankInfo, strategy: str, precision:
 
 
 def _environment(here: RankInfo) -> Any:
-    """Lightning's view of processes that somebody else started."""
-    from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
+    """Lightning's view of processes that torchrun or srun started, by the ranks that we have read:
+    its own SLURMEnvironment refuses steps that are started with `srun -n`."""
+    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
-    class Started(ClusterEnvironment):
-        creates_processes_externally = True
+    class Started(TorchElasticEnvironment):
+        world_size = staticmethod(lambda: here.world)
+        global_rank = staticmethod(lambda: here.rank)
+        local_rank = staticmethod(lambda: here.local_rank)
+        node_rank = staticmethod(lambda: here.node)
 
-        @property
-        def main_address(self) -> str:
-            if "MASTER_ADDR" in os.environ or here.launcher != SRUN:
-                return os.environ.get("MASTER_ADDR", "127.0.0.1")
-            names = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
-            nodes = next((os.environ[name] for name in names if name in os.environ), None)
-            if here.nodes == 1 or nodes is None:
-                return "127.0.0.1"
-            return SLURMEnvironment.resolve_root_node_address(nodes)
-
-        @property
-        def main_port(self) -> int:
-            if "MASTER_PORT" in os.environ or here.launcher != SRUN:
-                return int(os.environ.get("MASTER_PORT", 29500))
-            # Known to every process without a word between them, and another for another step.
-            job, step = (os.environ.get(f"SLURM_{name}", "0") for name in ("JOB_ID", "STEP_ID"))
-            return 15_000 + (int(job) + 101 * int(step)) % 10_000
-
-        @staticmethod
-        def detect() -> bool:
-            return True
-
-        def world_size(self) -> int:
-            return here.world
-
-        def set_world_size(self, size: int) -> None:
-            assert size == here.world
-
-        def global_rank(self) -> int:
-            return here.rank
-
-        def set_global_rank(self, rank: int) -> None:
-            """What somebody else has numbered keeps its number."""
-
-        def local_rank(self) -> int:
-            return here.local_rank
-
-        def node_rank(self) -> int:
-            return here.node
-
+    if here.launcher == SRUN:
+        names = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
+        nodes = next((os.environ[name] for name in names if name in os.environ), "")
+        root = SLURMEnvironment.resolve_root_node_address(nodes) if here.nodes > 1 else ""
+        os.environ.setdefault("MASTER_ADDR", root or "127.0.0.1")
+        # Every process can compute it, and another step of the job has another one.
+        job, step = (int(os.environ.get(f"SLURM_{name}", "0")) for name in ("JOB_ID", "STEP_ID"))
+        os.environ.setdefault("MASTER_PORT", str(15_000 + (job + 101 * step) % 10_000))
     return Started()
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from encoderlab.core.atomic_io import remove_stale, temporary_folder, write_text_atomic
+from encoderlab.core.atomic_io import temporary_folder, write_text_atomic
 from encoderlab.data.synthetic.item import SyntheticItem, check_language
 from encoderlab.data.synthetic.world import KINDS, generate
 from encoderlab.errors import UsageError
@@ -59,8 +58,6 @@ def write_dataset(
             got=str(target),
             want="a new folder, so that nothing is overwritten",
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale(target.parent, target.name)
     with temporary_folder(target) as work:
         items = distinct_items(
             n, split=split, kinds=kinds, size=size, first_index=first_index,
@@ -69,7 +66,6 @@ def write_dataset(
         _write(work, items, languages)
         if target.exists():
             target.rmdir()
-        os.chmod(work, 0o755)
         work.rename(target)
     return target
 

@@ -365,7 +365,7 @@ def _read_preprocess(folder: Path, image_size: int) -> Preprocess:
 
 def write_weights(weights: dict[str, Tensor], folder: Path) -> None:
     """`model.safetensors`, whole or not at all."""
-    with atomic_write(folder / WEIGHTS, in_a_folder=True) as unfinished:
+    with atomic_write(folder / WEIGHTS) as unfinished:
         save_file(weights, unfinished, metadata={"format": "pt"})
 
 
