@@ -22,7 +22,7 @@ from encoderlab.compression.settings import CompressData, CompressEvaluation, Co
 from encoderlab.compression.stored_evaluation import keep
 from encoderlab.compression.trainer import Recipe
 from encoderlab.core.atomic_io import write_text_atomic
-from encoderlab.core.tables import score_text
+from encoderlab.core.results import score_text
 from encoderlab.errors import EncoderLabError
 from recipes.real_data import SETS
 

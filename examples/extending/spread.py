@@ -9,9 +9,9 @@ from typing import Any
 from encoderlab.alignment.settings import OnSamples
 from encoderlab.alignment.tables import notes
 from encoderlab.core.common_settings import COMMON
+from encoderlab.core.results import Block, Table, as_text
 from encoderlab.core.settings import output_folder, setting
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, Table, as_text
 
 
 @dataclass

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import encoderlab
-from encoderlab.core.tables import score_text
+from encoderlab.core.results import score_text
 from encoderlab.web import examples
 from encoderlab.web.i18n import phrases
 from encoderlab.web.tabs.zero_shot import CLASSES

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
 from encoderlab.alignment.settings import Compare
 from encoderlab.alignment.tables import notes, table
+from encoderlab.core.results import Block, as_text
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, as_text
 from encoderlab.metrics.catalogue import METRICS
 
 if TYPE_CHECKING:

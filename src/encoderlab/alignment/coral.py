@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.alignment.data import AlignmentData, extract_features
 from encoderlab.alignment.settings import Coral
 from encoderlab.alignment.tables import notes
-from encoderlab.core.spec import takes
-from encoderlab.core.tables import (
+from encoderlab.core.results import (
     Block,
     Table,
     as_text,
     score_text,
 )
+from encoderlab.core.spec import takes
 
 if TYPE_CHECKING:
     from encoderlab.metrics.coral import FullAnalysis

@@ -16,13 +16,13 @@ from encoderlab.alignment.data import (
 )
 from encoderlab.alignment.settings import E2e
 from encoderlab.alignment.tables import notes
-from encoderlab.core.spec import takes
-from encoderlab.core.tables import (
+from encoderlab.core.results import (
     Block,
     Table,
     as_text,
     score_text,
 )
+from encoderlab.core.spec import takes
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 
 if TYPE_CHECKING:

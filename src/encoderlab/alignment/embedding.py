@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
 from encoderlab.alignment.settings import Embedding
 from encoderlab.alignment.tables import notes
-from encoderlab.core.spec import takes
-from encoderlab.core.tables import (
+from encoderlab.core.results import (
     Block,
     Table,
     as_text,
     score_text,
 )
+from encoderlab.core.spec import takes
 from encoderlab.errors import MissingError, UsageError
 
 if TYPE_CHECKING:

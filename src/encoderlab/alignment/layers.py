@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
 from encoderlab.alignment.settings import Layers
 from encoderlab.alignment.tables import notes
+from encoderlab.core.results import Block, as_text
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, as_text
 
 if TYPE_CHECKING:
     import numpy as np

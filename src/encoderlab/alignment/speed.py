@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.alignment.data import check_names
 from encoderlab.alignment.settings import Speed
+from encoderlab.core.results import Block, Table, as_text
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:

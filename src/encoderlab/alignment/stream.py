@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.alignment.settings import Stream
 from encoderlab.alignment.tables import notes, table
 from encoderlab.core.progress import collect_warnings, note
+from encoderlab.core.results import Block, Table, as_text
 from encoderlab.core.skipped import SkippedImages, as_records, skipped_images
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.data.sample import Sample, merge_duplicates
 from encoderlab.encoders.load_spec import LoadOptions
 from encoderlab.errors import UsageError

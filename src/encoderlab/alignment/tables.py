@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from encoderlab.core.progress import counted
-from encoderlab.core.tables import Json, Table, score_text
+from encoderlab.core.results import Json, Table, score_text
 from encoderlab.metrics.catalogue import METRICS
 
 UNTYPED = "all"  # the one type of data that names none

@@ -13,18 +13,18 @@ from encoderlab.compression.settings import (
     CompressEvaluation,
 )
 from encoderlab.core.progress import note, progress
+from encoderlab.core.results import (
+    Block,
+    Table,
+    as_text,
+    score_text,
+)
 from encoderlab.core.skipped import (
     SkippedImages,
     as_records,
     as_text_lines,
     as_warnings,
     skipped_images,
-)
-from encoderlab.core.tables import (
-    Block,
-    Table,
-    as_text,
-    score_text,
 )
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.patch_tokens.methods import METHODS

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.compression.settings import Compress
-from encoderlab.core.tables import Block, Table, as_text
+from encoderlab.core.results import Block, Table, as_text
 from encoderlab.errors import UsageError
 from encoderlab.patch_tokens.methods import METHODS
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.contrastive.classify_settings import Classify
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import collect_warnings, counted
+from encoderlab.core.results import Block, Table, as_text
 from encoderlab.core.skipped import (
     as_notes,
     as_records,
@@ -20,7 +21,6 @@ from encoderlab.core.skipped import (
     skipped_images,
 )
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.data.class_names import (
     class_key,
     class_names,

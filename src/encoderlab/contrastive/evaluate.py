@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.contrastive.evaluate_settings import Evaluate
 from encoderlab.core.progress import collect_warnings, counted
+from encoderlab.core.results import Block, Table, as_text
 from encoderlab.core.skipped import (
     as_notes,
     as_records,
@@ -15,7 +16,6 @@ from encoderlab.core.skipped import (
     skipped_images,
 )
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.data import read_samples
 from encoderlab.errors import UsageError
 

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from encoderlab.core import run_folder
 from encoderlab.core.atomic_io import check_writable, record_writes
@@ -24,18 +24,6 @@ from encoderlab.errors import UsageError
 
 # Actions of a command whose run does not take the folder of the command's own.
 KEPT_APART = ("evaluate", "show")
-
-
-class Result(Protocol):
-    """What every experiment returns."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The result as plain values."""
-        ...
-
-    def to_text(self) -> str:
-        """The result as the terminal shows it."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.core.results import Block, Table, as_text
 from encoderlab.core.skipped import (
     SkippedImages,
     as_records,
@@ -15,7 +16,6 @@ from encoderlab.core.skipped import (
     skipped_images,
 )
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.errors import UsageError
 from encoderlab.inspection.settings import (
     Tokens,

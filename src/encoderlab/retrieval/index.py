@@ -11,9 +11,9 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.progress import counted, note
+from encoderlab.core.results import Block, Table, as_text
 from encoderlab.core.skipped import as_records, as_warnings, skipped_images
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.data import read_samples
 from encoderlab.data.remote_files import is_url
 from encoderlab.data.sample import Samples

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import collect_warnings, counted
+from encoderlab.core.results import Block, Table, as_text
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.errors import UsageError
 from encoderlab.retrieval.settings import Search
 

@@ -18,8 +18,8 @@ from PIL import Image
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.flat_table import csv_text
+from encoderlab.core.results import Block, Table
 from encoderlab.core.run_folder import to_plain
-from encoderlab.core.tables import Block, Table
 from encoderlab.web.i18n import inside, label
 from encoderlab.web.jobs import Outcome
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.core.results import Block, Table, as_text
 from encoderlab.core.settings import output_folder
 from encoderlab.core.spec import takes
-from encoderlab.core.tables import Block, Table, as_text
 from encoderlab.workbench.export_settings import Export
 
 if TYPE_CHECKING:

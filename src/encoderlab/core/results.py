@@ -1,7 +1,8 @@
-"""Paragraphs and tables of a result, as a terminal shows them. Knows no metric and no data."""
+"""What a command returns: its base class, and paragraphs and tables as a terminal shows them."""
 
 from __future__ import annotations
 
+import dataclasses
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,45 @@ class Table:
 
 
 Block = str | Table
+
+
+class Result:
+    """Base of the frozen dataclass that a command returns.
+
+    A result gives its paragraphs and tables in `blocks`. Its JSON has one key per field; a field
+    declared with `metadata={"json": False}` is left out.
+    """
+
+    def to_json(self) -> dict[str, Any]:
+        """The result for run.json and `--json`.
+
+        Returns:
+            Field name -> plain value: numbers, texts, lists and mappings.
+        """
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {
+            f.name: _json(getattr(self, f.name)) for f in fields if f.metadata.get("json", True)
+        }
+
+    def blocks(self) -> Sequence[Block]:
+        """The result as paragraphs and tables, in reading order."""
+        raise NotImplementedError
+
+    def to_text(self) -> str:
+        """The result as the terminal shows it."""
+        return as_text(self.blocks())
+
+
+def _json(value: Any) -> Any:
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(entry) for entry in value]
+    return value
 
 
 def _places(text: str) -> int:

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from encoderlab.core.tables import LONGEST_RULE, Table, as_text
+from encoderlab.core.results import LONGEST_RULE, Table, as_text
 
 
 def test_cells_stand_under_one_another_between_title_and_remarks() -> None:
