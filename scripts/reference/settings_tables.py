@@ -14,12 +14,12 @@ import yaml
 from words import say
 
 from encoderlab.alignment.settings import Alignment
-from encoderlab.cli.parser import TYPE_NAMES_IN_HELP, default_text
+from encoderlab.cli.help import default_text
 from encoderlab.cli.parser import groups as ready_made
 from encoderlab.core.aliases import KINDS, SHIPPED
 from encoderlab.core.commands import COMMANDS, JOBS, Command
 from encoderlab.core.common_settings import COMMON, Common, place_of
-from encoderlab.core.settings import Setting, iter_settings
+from encoderlab.core.settings import TYPE_NAMES, Setting, iter_settings
 
 HEADS = ("setting", "default", "what it is")
 # The tables' own words, with the help's of what Hydra and the command line add.
@@ -63,7 +63,7 @@ WORDS = (
     NO_FOLDER,
     *ALIAS_HEADS,
     OWN_FOLDER,
-    *TYPE_NAMES_IN_HELP.values(),
+    *TYPE_NAMES.values(),
     *HYDRA.values(),
 )
 
@@ -151,7 +151,7 @@ def _row(one: Setting, language: str) -> tuple[str, str, str]:
         names.append(f"`{one.key}`")
     default = default_text(one.default)
     shown = say(EMPTY, language) if default == EMPTY else f"`{default}`"
-    kind = [say(TYPE_NAMES_IN_HELP[one.item], language)] if one.item in (int, float) else []
+    kind = [say(TYPE_NAMES[one.item], language)] if one.item in (int, float) else []
     if one.many:
         kind.append(say(MANY, language))
     if one.least is not None:

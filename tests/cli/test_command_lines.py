@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
+import hydra
 import pytest
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 
 from encoderlab.core.commands import COMMANDS
 from encoderlab.core.settings import iter_settings
@@ -154,9 +160,32 @@ def test_output_folder_follows_the_environment_unless_it_is_named(settings, monk
     assert settings("train", "--output-dir", "here")["output_dir"] == "here"
 
 
-def test_cfg_job_shows_hydras_view(lab):
-    said = lab("train", "--cfg", "job")
-    assert said.code == 0 and "epochs: 10" in said.out
+@pytest.mark.parametrize(
+    ("words", "there", "not_there"),
+    [
+        (["--cfg", "job"], {"epochs", "output_dir"}, {"hydra"}),
+        (["--cfg", "hydra"], {"hydra"}, {"epochs"}),
+        (["--cfg=all", "seed=3"], {"hydra", "epochs"}, set()),
+        (["--info", "defaults"], {"hydra/launcher"}, {"epochs"}),
+    ],
+)
+def test_cfg_and_info_show_hydras_view(words, there, not_there, lab, tmp_path):
+    said = lab("train", *words)
+    shown = yaml.safe_load(said.out)
+    assert said.code == 0 and there <= set(shown) and not not_there & set(shown)
+    assert not list(tmp_path.iterdir())
+
+
+def test_hydra_is_left_as_it_was(lab):
+    def state():
+        plugins = dict(vars(Plugins.instance()))
+        return list(sys.argv), hydra.utils.instantiate, plugins, HydraConfig.initialized()
+
+    lab("ls", "--show-config")
+    before = state()
+    assert lab("ls", "what=llms").code == 0
+    assert lab("ls", "-m", "what=llms,metrics").code == 0
+    assert state() == before and not GlobalHydra.instance().is_initialized()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -62,7 +62,7 @@ MISTAKES = [
     ("completion powershell", "bash"),
     ("coral --info nonsense", "one of all, config"),
     ("coral --cfg --json", "--cfg needs a value"),
-    ("coral --package", "--package needs a value"),
+    ("coral --config-dir", "--config-dir needs a value"),
     ("coral seed=" + "9" * 5000, "the configuration cannot be read"),
     ("ls +hydra.callbacks.x._target_=pathlib.Path", "names code, which none may"),
     ("ls -m what=llms hydra.launcher._target_=pathlib.Path", "names code, which none may"),
@@ -119,10 +119,10 @@ def test_the_launchers_of_an_extra_name_the_extra():
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"seed: [1\n", "is no YAML"),
-        (b"seed: 1\n\tx: 2\n", "is no YAML"),
-        (b"seed: \x00\n", "is no YAML"),
-        (b"seed: 1\nseed: 2\n", "is no YAML"),
+        (b"seed: [1\n", "cannot be read"),
+        (b"seed: 1\n\tx: 2\n", "cannot be read"),
+        (b"seed: \x00\n", "cannot be read"),
+        (b"seed: 1\nseed: 2\n", "cannot be read"),
         (b"seed: \xff\n", "cannot be read"),
         (b"x: " + b"[" * 5000, "cannot be read"),
         (b"seed: " + b"9" * 5000, "cannot be read"),
@@ -138,4 +138,4 @@ def test_a_yaml_of_ones_own_that_is_none_exits_2(content, says, lab, tmp_path):
 def test_a_yaml_without_hydras_sweeper_exits_2(lab, tmp_path):
     (tmp_path / "own.yaml").write_text("seed: 1\nhydra: {sweeper: null}\n")
     said = lab("ls", "--config-dir", ".", "--config-name", "own", "-m", "seed=1,2")
-    assert said.code == 2 and "leaves out a part of Hydra's own" in said.err, said.err
+    assert said.code == 2 and "hydra/sweeper=NAME" in said.err, said.err

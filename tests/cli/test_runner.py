@@ -38,12 +38,15 @@ def experiment(monkeypatch):
     """Puts something quick in place of the experiment behind `evaluate`."""
 
     def use(run):
-        monkeypatch.setattr(evaluate, "run", run)
+        def with_settings(settings, out):
+            return run(out=out, **vars(settings))
+
+        monkeypatch.setattr(evaluate.run, "with_settings", with_settings)
 
     return use
 
 
-def _echo(*, out=None, csv, img_root, model, batch_size, device, dtype, backend):
+def _echo(*, batch_size, **given):
     note("a decision")
     print("chatter of a library")
     return Echo(batch_size)
@@ -103,15 +106,16 @@ def test_rerun_never_overwrites_the_first_run(lab, experiment):
 
 def test_rerun_repeats_a_run_whose_settings_were_ignored(lab, monkeypatch, tmp_path):
     """As version 0.1 kept them; the command itself refuses such a setting."""
-    given = {}
-    monkeypatch.setattr(compress, "train", lambda **all: given.update(all) or Echo(1))
+    given = []
+    monkeypatch.setattr(compress, "train", lambda settings, out: given.append(settings) or Echo(1))
     assert lab("compress", "training.batch_size=8").code == 0
     file = tmp_path / "outputs/compress/run.json"
     run = json.loads(file.read_text())
     run["settings"]["training"]["lambda_gp"] = 20.0
     file.write_text(json.dumps(run))
     assert lab("rerun", "outputs/compress").code == 0
-    assert (given["training"].lambda_gp, given["training"].batch_size) == (10.0, 8)
+    training = given[-1].training
+    assert (training.lambda_gp, training.batch_size) == (10.0, 8)
 
 
 def test_sweep_jobs_keep_folders_of_their_own(lab, experiment, tmp_path):

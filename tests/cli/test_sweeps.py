@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from encoderlab.cli.sweep import JobOutcome, Sweep, report_sweep
+from encoderlab.cli.sweep import JobOutcome, report
 from encoderlab.errors import WorkError
 
 
@@ -103,17 +103,22 @@ def test_a_job_of_a_sweep_starts_no_copies_of_itself(lab):
     assert said.code == 1 and said.err.count("a job of a sweep has one device: got") == 2
 
 
-def test_a_killed_job_is_told_with_what_is_done(tmp_path, capsys):
-    sweep = Sweep(process=-1)  # as a job in another process has it
-    sweep.note(JobOutcome(1, "job 1 (b=2)", "no room"), tmp_path)
-    sweep.note(JobOutcome(0, "job 0 (b=1)", said="the answer"), tmp_path)
-    outcomes = sweep.collect(tmp_path)
-    assert [one.number for one in outcomes] == [0, 1] and not list(tmp_path.iterdir())
-    (tmp_path / ".submitit").mkdir()
-    with pytest.raises(WorkError, match=r"the sweep broke off.*exit code 9.*\.submitit"):
-        report_sweep(outcomes, tmp_path, RuntimeError("killed, exit code 9\nmore"))
+def test_outcomes_are_told_in_the_order_of_the_jobs(tmp_path, capsys):
+    outcomes = [
+        JobOutcome("job 0 (b=1)", printed="the answer"),
+        JobOutcome("job 1 (b=2)", "no room"),
+    ]
+    with pytest.raises(WorkError, match="1 of 2 jobs of the sweep failed"):
+        report(outcomes, tmp_path)
     told = capsys.readouterr()
     assert told.out == "the answer\n" and "job 1 (b=2) failed: no room" in told.err
+    report(outcomes[:1], tmp_path)
+
+
+def test_a_killed_job_is_told_with_its_logs(tmp_path):
+    (tmp_path / ".submitit").mkdir()
+    with pytest.raises(WorkError, match=r"the sweep broke off.*exit code 9.*\.submitit"):
+        report([], tmp_path, RuntimeError("killed, exit code 9\nmore"))
 
 
 def test_installed_launchers_cost_little():

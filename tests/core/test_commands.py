@@ -66,28 +66,30 @@ def test_settings_come_back_from_plain_values():
     tokens = COMMANDS["tokens"].settings
     again = from_dict(tokens, {"similarity": {"metric": "dot_product"}, "seed": 3})
     assert (again.similarity.metric, again.seed) == ("dot_product", 3)
-    with pytest.raises(UsageError, match=r"no such key: got 'similarity\.metrc'"):
+    with pytest.raises(UsageError, match=r"Did you mean `similarity\.metric`") as error:
         from_dict(tokens, {"similarity": {"metrc": "cosine"}})
+    assert error.value.got == "similarity.metrc"
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
+    ("values", "got", "want"),
     [
-        ({"batch_size": "*"}, r"batch_size: got '\*'; expected a whole number of at least 1"),
-        ({"batch_size": 0}, "batch_size: got 0"),
-        ({"batch_size": True}, "batch_size: got True"),
-        ({"img_root": 1.5}, "img_root: got 1.5; expected a text"),
-        ({"csv": None}, "csv: got 'nothing'"),
-        ({"quiet": {"quiet": True}}, "quiet: got .*; expected true or false"),
-        ({"backend": "x"}, "backend: got 'x'; expected one of torch"),
-        ([], "the settings are no table"),
+        ({"batch_size": "*"}, "*", "a whole number"),
+        ({"batch_size": 0}, 0, "at least 1"),
+        ({"batch_size": True}, True, "a whole number"),
+        ({"img_root": 1.5}, 1.5, "a text"),
+        ({"csv": None}, "nothing", "a text"),
+        ({"quiet": {"quiet": True}}, {"quiet": True}, "true or false"),
+        ({"backend": "x"}, "x", "one of torch, "),
+        ([], [], "a value by each name"),
     ],
 )
-def test_plain_values_of_another_kind_are_no_settings(values, says):
+def test_plain_values_of_another_kind_are_no_settings(values, got, want):
     from encoderlab.contrastive.evaluate_settings import Evaluate
 
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError) as error:
         from_dict(Evaluate, values)
+    assert error.value.got == got and error.value.want.startswith(want)
 
 
 def test_every_commands_own_defaults_come_back_from_plain_values():

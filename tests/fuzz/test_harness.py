@@ -37,7 +37,7 @@ def found(seeds, tmp_path):
 @pytest.fixture
 def ls_does(monkeypatch):
     """Puts something in place of what `encoderlab ls` does."""
-    return lambda run: monkeypatch.setattr(ls, "run", run)
+    return lambda run: monkeypatch.setattr(ls.run, "with_settings", lambda *_: run())
 
 
 LS = Trial(words=["ls"])

@@ -40,7 +40,10 @@ def experiment(monkeypatch):
     """Puts something quick in place of the experiment behind `evaluate`."""
 
     def use(run):
-        monkeypatch.setattr(evaluate, "run", run)
+        def with_settings(settings, out):
+            return run(out=out, **vars(settings))
+
+        monkeypatch.setattr(evaluate.run, "with_settings", with_settings)
 
     return use
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from encoderlab.core.commands import COMMANDS, Command
+from encoderlab.cli.help import add_flags
+from encoderlab.core.commands import COMMANDS
 from encoderlab.core.settings import Setting, iter_settings
 from encoderlab.errors import unknown
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 NO_FILE = ("device", "dtype")
+PLAIN = str.maketrans("[]", "()", '`$\\"!')
 USAGE = f"""usage: encoderlab completion {"|".join(SHELLS)}
 
 Prints a script that completes commands, flags, and names of encoders, LLMs and choices.
@@ -45,45 +47,33 @@ def _parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers()
     for command in COMMANDS.values():
         sub = commands.add_parser(command.name, help=_plain(command.summary), add_help=False)
-        _fill(sub, command)
+        added = add_flags(sub, command)
+        for setting in iter_settings(command.settings):
+            if setting.positional:
+                added.append((sub.add_argument(f"{setting.key}_", nargs="?"), setting))
+        for action, of in added:
+            _complete(action, of)
     shells = commands.add_parser("completion", help="Print the completion script of a shell.")
     shells.add_argument("shell", choices=SHELLS)
     return top
 
 
-def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
-    settings = list(iter_settings(command.settings))
-    for place in settings:
-        if place.positional:
-            _may_follow(parser.add_argument(f"{place.key}_", nargs="?", help=_help(place)), place)
-    for one in settings:
-        if not one.flags:
-            continue
-        if one.item is bool:
-            off = ["--no-" + one.flags[0].removeprefix("--")] if one.default is True else []
-            parser.add_argument(*one.flags, *off, action="store_true", help=_help(one))
-            continue
-        action = parser.add_argument(
-            *one.flags, nargs="+" if one.many else None, help=_help(one), dest=one.key
-        )
-        _may_follow(action, one)
-    for flags, about in (
-        (("-m", "--multirun"), "one run per combination of values"),
-        (("--show-config",), "print the configuration and stop"),
-        (("-h", "--help"), "show help and stop"),
-    ):
-        parser.add_argument(*flags, action="store_true", help=about)
-    parser.add_argument("--config-name", help="a YAML of your own")
-    parser.add_argument("--cfg", choices=("job", "hydra", "all"), help="print Hydra's view")
-    _files(parser.add_argument("--config-dir", help="folder with YAML of your own"), folder=True)
+def _complete(action: argparse.Action, setting: Setting | None) -> None:
+    """What completion offers behind a flag: choices, names, else files or folders."""
+    import shtab
 
-
-def _may_follow(action: argparse.Action, setting: Setting) -> None:
-    """What completion offers behind a flag: choices, names, else files."""
+    if setting is None:
+        if action.dest == "cfg":
+            action.choices = ("job", "hydra", "all")
+        if action.dest == "config_dir":
+            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+        return
+    action.help = _plain(setting.help)
     if setting.choices or setting.names:
         action.choices = setting.choices or _known(setting.names)
     elif setting.item is str and setting.key not in NO_FILE:
-        _files(action, folder=setting.key.endswith(("_dir", ".dir", "_folder")))
+        is_folder = setting.key.endswith(("_dir", ".dir", "_folder"))
+        action.complete = shtab.DIRECTORY if is_folder else shtab.FILE  # type: ignore[attr-defined]
 
 
 def _known(kind: str) -> Sequence[str]:
@@ -93,18 +83,6 @@ def _known(kind: str) -> Sequence[str]:
     return [name for name, _ in ls.run(what=kind).kinds[kind]]
 
 
-def _files(action: argparse.Action, *, folder: bool) -> None:
-    import shtab
-
-    action.complete = shtab.DIRECTORY if folder else shtab.FILE  # type: ignore[attr-defined]
-
-
-def _help(setting: Setting) -> str:
-    return _plain(setting.help)
-
-
 def _plain(text: str) -> str:
     """Words that no shell takes for its own: a script quotes some of them, each shell others."""
-    for character in '`$\\"!':
-        text = text.replace(character, "")
-    return text.replace("[", "(").replace("]", ")").replace("%", "%%")
+    return text.translate(PLAIN).replace("%", "%%")

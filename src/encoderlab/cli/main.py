@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from encoderlab import __version__
 from encoderlab.core import distributed, extensions
 from encoderlab.core.commands import COMMANDS
-from encoderlab.errors import EncoderLabError, UsageError, unknown
+from encoderlab.errors import UsageError, unknown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,10 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt as stopped:
         if not distributed.is_secondary_rank():
-            print(
-                "\nencoderlab: interrupted; what was finished and saved so far is kept",
-                file=sys.stderr,
-            )
+            kept = "what was finished and saved so far is kept"
+            print(f"\nencoderlab: interrupted; {kept}", file=sys.stderr)
         distributed.barrier_after_error(stopped)
         return distributed.exit_now(130)
     except BrokenPipeError:
@@ -43,56 +42,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(typed: list[str]) -> int:
-    from encoderlab.cli import help as shown
-
     extensions.load()
-    if not typed or typed[0] in ("-h", "--help", "help"):
-        known = len(typed) > 1 and typed[1] in COMMANDS
-        print(shown.of_command(COMMANDS[typed[1]]) if known else shown.overview())
-        return 0
-    if typed[0] in ("--version", "-V"):
-        print(shown.version())
-        return 0
-    if typed[0] == "completion":
-        return _completion(typed[1:])
-    command = COMMANDS.get(typed[0])
-    if command is None:
-        raise _no_command(typed[0])
-    distributed.set_shared(command.shares_work)
-    from encoderlab.cli.parser import parse
+    text = _text(*typed[:2]) if typed else _text("--help")
+    if text is None:
+        command = COMMANDS[typed[0]]
+        distributed.set_shared(command.shares_work)
+        from encoderlab.cli.parser import parse
 
-    words = parse(command, typed[1:])
-    if words.help:
-        if not distributed.is_secondary_rank():
-            print(shown.of_command(command))
-        return 0
-    from encoderlab.cli import compose
-
-    return compose.run(command, words, ["encoderlab", *typed])
-
-
-def _completion(rest: list[str]) -> int:
-    from encoderlab.cli import completion
-
-    if not rest:
-        raise UsageError(
-            "no shell is named",
-            want="encoderlab completion bash, zsh, fish or tcsh",
-            hint="how to install it: encoderlab completion --help",
-        )
-    if rest[0] in ("-h", "--help"):
-        print(completion.USAGE)
-        return 0
-    print(completion.script(rest[0]))
+        args = parse(command, typed[1:])
+        if not args.help:
+            if args.multirun:
+                from encoderlab.cli.sweep import run
+            else:
+                from encoderlab.cli.compose import run
+            return run(command, args, ["encoderlab", *typed])
+        text = _text("help", typed[0])
+    if not distributed.is_secondary_rank():
+        print(text)
     return 0
 
 
-def _no_command(word: str) -> EncoderLabError:
+def _text(word: str, then: str = "") -> str | None:
+    """What is printed for a first word that starts no work; None for a command."""
+    if word in ("--version", "-V"):
+        return f"encoderlab {__version__}"
+    if word == "completion":
+        from encoderlab.cli import completion
+
+        return completion.USAGE if then in ("-h", "--help") else completion.script(then)
+    if word in ("-h", "--help", "help"):
+        from encoderlab.cli import help as shown
+
+        return shown.of_command(COMMANDS[then]) if then in COMMANDS else shown.overview()
+    if word in COMMANDS:
+        return None
     if word.startswith("-") or "=" in word:
-        return UsageError(
-            "a command comes first",
-            got=word,
-            want="encoderlab COMMAND [--flag value ...]",
-            hint="list them: encoderlab --help",
-        )
-    return unknown("command", word, [*COMMANDS, "completion"], "encoderlab --help")
+        want, hint = "encoderlab COMMAND [--flag value ...]", "list them: encoderlab --help"
+        raise UsageError("a command comes first", got=word, want=want, hint=hint)
+    raise unknown("command", word, [*COMMANDS, "completion"], "encoderlab --help")

@@ -1,24 +1,39 @@
-"""What became of the jobs of a sweep, wherever they ran: in this process, in another, on a cluster.
+"""A sweep: Hydra's own sweeper and launcher run one job per combination of values.
 
-A job in another process notes its outcome in a file of the sweep's folder, which the command reads
-when all are over. Knows no Hydra and no settings.
+A job may run in this process, in another or on another machine; what it returns says how it ended.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import sys
-import uuid
-from dataclasses import asdict, dataclass, field
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from encoderlab.cli import compose, errors
+from encoderlab.cli.parser import ParsedArgs
+from encoderlab.core import extensions, run_folder
+from encoderlab.core.commands import COMMANDS, Command
+from encoderlab.core.common_settings import TALK
 from encoderlab.core.progress import note
-from encoderlab.errors import WorkError
+from encoderlab.core.settings import output_folder
+from encoderlab.errors import (
+    EncoderLabError,
+    MissingError,
+    UsageError,
+    WorkError,
+    as_ours,
+    one_line,
+)
 
 # What submitit sets in its jobs, whose stdout and stderr go to files.
 OWN_LOGS, LOG_FOLDER = "SUBMITIT_EXECUTOR", ".submitit"
-SUBFOLDER = "multirun-"  # of each job, with its number behind it
+# Launchers whose jobs run on other machines, or as if they did.
+ELSEWHERE = ("hydra/launcher=submitit", "hydra/launcher=ray")
 
 
 @dataclass(frozen=True)
@@ -26,60 +41,124 @@ class JobOutcome:
     """How one job ended.
 
     Args:
-        job: its number and what it was asked, in words.
+        name: its number and what it was asked, in words.
         error: why it failed, in one line; None where it is done.
-        said: the answer, where the job's own stdout is not that of the command.
+        printed: its answer, where the job's own stdout is not that of the command.
     """
 
-    number: int
-    job: str
+    name: str
     error: str | None = None
-    said: str | None = None
+    printed: str | None = None
 
 
-@dataclass
-class Sweep:
-    """The jobs of one sweep. Plain data: it travels with the job."""
+def run(command: Command, args: ParsedArgs, command_line: list[str]) -> int:
+    """Does one job per combination of the values that were typed.
 
-    name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    process: int = field(default_factory=os.getpid)
-    outcomes: list[JobOutcome] = field(default_factory=list)  # of jobs in this process
+    Raises:
+        EncoderLabError: what was asked is wrong, or a job failed.
+    """
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+    from omegaconf.errors import OmegaConfBaseException
 
-    def note(self, outcome: JobOutcome, folder: Path) -> None:
-        """Keeps an outcome where the command finds it; `folder` is the sweep's."""
-        if os.getpid() == self.process:
-            self.outcomes.append(outcome)
+    if args.view:
+        raise UsageError("--cfg and --info show one configuration; --multirun makes many")
+    typed = compose.typed_keys(args)
+    if args.show_config:  # to look at settings needs no cluster
+        launcher = ("hydra/launcher", "hydra.launcher")
+        words = [w for w in args.overrides if not w.lstrip("+").startswith(launcher)]
+        args = replace(args, overrides=words)
+    job, broken = _SweepJob(command.name, command_line, typed, args.show_config), None
+    with ExitStack() as stack, errors.explained(command):
+        name, overrides = compose.prepare(command, args, stack)
+        elsewhere = any(word.startswith(ELSEWHERE) for word in args.overrides)
+        if not elsewhere and not args.show_config:
+            _require_a_device(args.overrides)
+        if args.show_config or not command.leaves_folder:
+            # Hydra keeps a record of a sweep; nothing is to stay of one that only looks. But the
+            # logs of jobs elsewhere are there, and others do not see our temporary files.
+            here = stack.enter_context(tempfile.TemporaryDirectory())
+            place = output_folder(f"sweep-{command.name}")() if elsewhere else here
+            overrides.append(f"hydra.sweep.dir={compose.quoted(place)}")
+        stack.enter_context(compose.initialize(command))
+        app = GlobalHydra.instance().hydra
+        assert app is not None
+        cfg = app.compose_config(name, overrides, RunMode.MULTIRUN)
+        compose.refuse_code(cfg)
+        folder, batches = Path(cfg.hydra.sweep.dir), []
+        _check_launcher(cfg.hydra.launcher._target_, folder)
+        try:
+            batches = app.multirun(name, job, overrides, with_log_configuration=False)
+        except (HydraException, OmegaConfBaseException, OSError):
+            raise
+        except Exception as error:  # of the launcher: a job returns what it raises
+            broken = error
+        outcomes = [done.return_value for batch in batches or [] for done in batch]
+        if broken is None:
+            remove_stale_jobs(folder, command.name, len(outcomes))
+        report(outcomes, folder, broken)
+    return 0
+
+
+class _SweepJob(compose.Job):
+    def __call__(self, cfg: Any) -> JobOutcome:
+        """Does the job of one configuration; returns what it raises, as a line."""
+        from hydra.core.hydra_config import HydraConfig
+
+        extensions.load()  # in a process of its own, nobody has yet
+        about = HydraConfig.get()
+        words = [word.lstrip("+") for word in about.overrides.task]
+        silent = tuple(f"{key}=" for key in TALK)
+        words = [word for word in words if not word.startswith(silent)]
+        where = f"job {about.job.num} ({' '.join(words)})"
+        keeps = COMMANDS[self.command].leaves_folder
+        try:
+            printed = self.do(cfg, where, Path(about.runtime.output_dir) if keeps else None)
+        except Exception as error:
+            errors.report_error(error, where=f"{where}: ", verbose=bool(cfg.get("verbose")))
+            return JobOutcome(where, error=one_line(str(as_ours(error) or repr(error))))
+        return JobOutcome(where, printed=printed if OWN_LOGS in os.environ else None)
+
+
+def _require_a_device(overrides: list[str]) -> None:
+    """Refuses a sweep over devices none of which is on this machine: once, not in every job.
+
+    Raises:
+        MissingError, UsageError: as `choose_device`, with all devices of the sweep.
+    """
+    values = [word.partition("=")[2] for word in overrides if word.startswith("++device=")]
+    devices = [name.strip().strip("'\"") for value in values[-1:] for name in value.split(",")]
+    if len(devices) < 2 or "auto" in devices:
+        return
+    from encoderlab.encoders.hardware import choose_device
+
+    for name in devices:
+        try:
+            choose_device(name)
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        # A file each: two machines that append to one file may lose a line.
-        path = folder / f".{self.name}-{outcome.number}.json"
-        path.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+        except EncoderLabError as error:
+            refused = error
+    raise type(refused)(refused.what, got=", ".join(devices), want=refused.want, hint=refused.hint)
 
-    def collect(self, folder: Path) -> list[JobOutcome]:
-        """All outcomes, in the order of the jobs; takes the files of the jobs away."""
-        found = list(self.outcomes)
-        for path in folder.glob(f".{self.name}-*.json"):
-            found.append(JobOutcome(**json.loads(path.read_text(encoding="utf-8"))))
-            path.unlink()
-        return sorted(found, key=lambda one: one.number)
+
+def _check_launcher(target: str, folder: Path) -> None:
+    if target.endswith("SlurmLauncher") and shutil.which("srun") is None:
+        hint = "on this machine hydra/launcher=submitit_local does the same"
+        raise MissingError("there is no SLURM here", want="sbatch and srun", hint=hint)
+    if "submitit" in target:
+        note(f"the jobs print to files of their own, in {folder / LOG_FOLDER}")
 
 
 def remove_stale_jobs(folder: Path, command: str, jobs: int) -> None:
     """Removes the runs that a longer sweep of the same command left in the sweep's folder."""
-    from encoderlab.core import run_folder
-
-    for path in folder.glob(f"{SUBFOLDER}*"):
-        number = path.name.removeprefix(SUBFOLDER)
+    for path in folder.glob("multirun-*"):
+        number = path.name.removeprefix("multirun-")
         if number.isdecimal() and int(number) >= jobs:
             run_folder.remove(path, command)
 
 
-def has_own_logs() -> bool:
-    """Whether this job's stdout is a file, and not that of the command."""
-    return OWN_LOGS in os.environ
-
-
-def report_sweep(outcomes: list[JobOutcome], folder: Path, broken: BaseException | None) -> None:
+def report(outcomes: list[JobOutcome], folder: Path, broken: BaseException | None = None) -> None:
     """Says what is left to say when all jobs are over.
 
     Args:
@@ -88,28 +167,19 @@ def report_sweep(outcomes: list[JobOutcome], folder: Path, broken: BaseException
     Raises:
         WorkError: a job failed.
     """
-    for one in outcomes:
-        if one.said is not None:
-            print(one.said)
-    sys.stdout.flush()
+    for outcome in outcomes:
+        if outcome.printed is not None:
+            print(outcome.printed, flush=True)
     logs = folder / LOG_FOLDER
     if logs.is_dir():
         note(f"logs: {logs} (one folder for each job)")
-    failed = [one for one in outcomes if one.error is not None]
-    for one in failed:
-        print(f"encoderlab: {one.job} failed: {one.error}", file=sys.stderr)
-    see = f"the others are done; their runs are in {folder}"
     if broken is not None:
-        first = (str(broken).strip().splitlines() or [type(broken).__name__])[0]
-        raise WorkError(
-            "the sweep broke off: a job's process died or could not be started",
-            got=first[:200],
-            hint=f"what was done is in {folder}"
-            + (f", what the job said in {logs}" if logs.is_dir() else ""),
-        ) from broken
+        what = "the sweep broke off: a job's process died or could not be started"
+        see = f"what was done is in {folder}" + f", the logs in {logs}" * logs.is_dir()
+        raise WorkError(what, got=one_line(str(broken) or repr(broken))[:200], hint=see) from broken
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    for outcome in failed:
+        print(f"encoderlab: {outcome.name} failed: {outcome.error}", file=sys.stderr)
     if failed:
-        some_done = len(failed) < len(outcomes)
-        raise WorkError(
-            f"{len(failed)} of {len(outcomes)} jobs of the sweep failed",
-            hint=see if some_done else None,
-        )
+        hint = f"the runs of the others are in {folder}" if len(failed) < len(outcomes) else None
+        raise WorkError(f"{len(failed)} of {len(outcomes)} jobs of the sweep failed", hint=hint)

@@ -8,7 +8,7 @@ from typing import Any
 
 from encoderlab.core.commands import Command
 from encoderlab.core.common_settings import TALK
-from encoderlab.core.settings import Setting, iter_settings, value_at
+from encoderlab.core.settings import Setting, as_typed, iter_settings, value_at
 
 
 def command_line(command: Command, settings: Any, leave_out: Collection[str] = ()) -> str:
@@ -19,30 +19,22 @@ def command_line(command: Command, settings: Any, leave_out: Collection[str] = (
         leave_out: keys that are not said.
     """
     words: list[str] = []
-    for one in iter_settings(command.settings):
-        value = value_at(settings, one.key)
-        if value != one.default and one.key not in (*TALK, *leave_out):
-            words += _words(one, value)
+    for setting in iter_settings(command.settings):
+        value = value_at(settings, setting.key)
+        if value != setting.default and setting.key not in (*TALK, *leave_out):
+            words += _words(setting, value)
     return shlex.join(["encoderlab", command.name, *words])
 
 
-def _words(one: Setting, value: Any) -> list[str]:
-    if value is None or value == []:
-        return [f"{one.key}={'[]' if one.many else 'null'}"]
-    if not one.flags:
-        inner = "[" + ",".join(map(str, value)) + "]" if one.many else str(value)
-        return [f"{one.key}={inner}"]
-    flag = one.flags[0]
-    if one.item is bool:
+def _words(setting: Setting, value: Any) -> list[str]:
+    if value is None or value == [] or not setting.flags:
+        return [f"{setting.key}={as_typed(value)}"]
+    flag, text = setting.flags[0], str(value)
+    if setting.item is bool:
         return [flag] if value else ["--no-" + flag.removeprefix("--")]
-    if one.many:
+    if setting.many:
         return [flag, *map(str, value)]
-    if one.positional and _is_plain(str(value)):
-        return [str(value)]
-    # What begins like a flag would be taken for one.
-    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a bare word is read as it stands: it looks like no flag and like no override."""
-    return bool(text) and not text.startswith("-") and "=" not in text
+    # A bare word that looks like a flag or an override would be taken for one.
+    if setting.positional and text and not text.startswith("-") and "=" not in text:
+        return [text]
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]

@@ -6,15 +6,16 @@ Knows nothing about any command, and nothing about how words on a command line b
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from encoderlab.core.project import get_output_dir
-from encoderlab.errors import UsageError
+from encoderlab.errors import UsageError, as_sentence, did_you_mean, unknown
 
 # What a setting needs to have an effect: dotted key of another setting -> the values with which it
 # has one; no values: any but zero, empty and false. Of a list, one entry is enough.
@@ -108,6 +109,35 @@ class Setting:
     names: str = ""
     needs: Needs = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """Its first flag, or its key where it has none."""
+        return self.flags[0] if self.flags else self.key
+
+    @property
+    def kind(self) -> str:
+        """What its value is, in words."""
+        kind = TYPE_NAMES.get(self.item, "a plain value")
+        return f"a list, [a,b,...], each {kind}" if self.many else kind
+
+    def check_limits(self, value: Any, see: str = "encoderlab COMMAND --help") -> None:
+        """Refuses a value that is none of the choices, too small or NaN; of a list, each entry.
+
+        Args:
+            see: the command that lists the choices.
+
+        Raises:
+            UsageError: the value is refused.
+        """
+        for entry in value if isinstance(value, list) else [value]:
+            if self.choices and entry is not None and entry not in self.choices:
+                raise unknown(f"value for {self.name}", str(entry), self.choices, see)
+            if isinstance(entry, float) and math.isnan(entry):
+                raise UsageError(f"{self.name} is no number", got=entry, want="a number")
+            if self.least is not None and entry is not None and entry < self.least:
+                least = f"at least {self.least:g}"
+                raise UsageError(f"{self.name} is too small", got=entry, want=least)
+
 
 def iter_settings(
     settings: type, prefix: str = "", needs: Needs | None = None
@@ -119,27 +149,21 @@ def iter_settings(
     """
     hints = typing.get_type_hints(settings)
     for declared in dataclasses.fields(settings):
-        kind = hints[declared.name]
-        key = prefix + declared.name
+        kind, key = hints[declared.name], prefix + declared.name
         about = dict(declared.metadata)
         about["needs"] = {**(needs or {}), **about.get("needs", {})}
         if dataclasses.is_dataclass(kind):
             assert isinstance(kind, type)
             yield from iter_settings(kind, f"{key}.", about["needs"])
             continue
-        also = about.get("also", ())
         flags = about.pop("flags", ())
         if not flags and not prefix:
             flags = ("--" + declared.name.replace("_", "-"),)
-        flags += tuple("--" + name.replace("_", "-") for name in also)
-        item, many, optional = _kind(kind)
-        yield Setting(key, flags, item, many, optional, _default(declared), **about)
-
-
-def _default(declared: dataclasses.Field[Any]) -> Any:
-    if declared.default_factory is not dataclasses.MISSING:
-        return declared.default_factory()
-    return declared.default
+        flags += tuple("--" + name.replace("_", "-") for name in about.get("also", ()))
+        default = declared.default
+        if declared.default_factory is not dataclasses.MISSING:
+            default = declared.default_factory()
+        yield Setting(key, flags, *_kind(kind), default, **about)
 
 
 def _kind(kind: Any) -> tuple[Any, bool, bool]:
@@ -149,41 +173,45 @@ def _kind(kind: Any) -> tuple[Any, bool, bool]:
         members = [member for member in typing.get_args(kind) if member is not types.NoneType]
         optional = len(members) < len(typing.get_args(kind))
         kind = members[0] if len(members) == 1 else Any
-    if typing.get_origin(kind) is list:
-        return typing.get_args(kind)[0], True, optional
-    return kind, False, optional
+    many = typing.get_origin(kind) is list
+    return typing.get_args(kind)[0] if many else kind, many, optional
 
 
 def from_dict(settings: type, values: dict[str, Any], where: str = "") -> Any:
     """A settings dataclass from nested plain values; what is not named keeps its default.
 
     Raises:
-        UsageError: a key that the settings do not have, or a value that is none of its kind.
+        UsageError: a key that the settings do not have, or a value of another kind.
     """
     if not isinstance(values, dict):
-        raise UsageError(
-            f"the settings of {where[:-1]} are no table" if where else "the settings are no table",
-            got=values,
-            want="a value by each name",
-        )
+        what = f"the settings of {where[:-1]} are" if where else "the settings are"
+        raise UsageError(f"{what} no table", got=values, want="a value by each name")
     hints = typing.get_type_hints(settings)
-    declared = {one.name: one.metadata for one in dataclasses.fields(settings)}
+    leaves = {leaf.key: leaf for leaf in iter_settings(settings, where)}
     given: dict[str, Any] = {}
     for name, value in values.items():
+        key = f"{where}{name}"
         if name not in hints:
-            raise UsageError(
-                "the settings have no such key",
-                got=f"{where}{name}",
-                want="one of " + ", ".join(hints),
-            )
-        inner = hints[name]
-        is_node = isinstance(inner, type) and dataclasses.is_dataclass(inner)
-        if is_node:
-            given[name] = from_dict(inner, value, f"{where}{name}.")
-            continue
-        _check(where + name, value, inner, declared[name])
+            raise unknown_setting(key, leaves)
+        if key not in leaves:
+            value = from_dict(hints[name], value, f"{key}.")
+        elif not _fits(leaves[key], value):
+            got = "nothing" if value is None else value
+            raise UsageError(f"{key} is of the wrong kind", got=got, want=leaves[key].kind)
+        else:
+            leaves[key].check_limits(value)
         given[name] = value
     return settings(**given)
+
+
+def unknown_setting(
+    key: str, known: Iterable[str], command: str = "COMMAND", more: str = ""
+) -> UsageError:
+    """The error for a key that is none of the known ones; `more` is what else may be meant."""
+    near = did_you_mean(key, sorted(known))
+    see = f"see all settings: encoderlab {command} --help{more}"
+    hint = f"Did you mean `{near}`? {as_sentence(see)}" if near else see
+    return UsageError("unknown setting", got=key, hint=hint)
 
 
 def value_at(settings: Any, key: str) -> Any:
@@ -191,6 +219,13 @@ def value_at(settings: Any, key: str) -> Any:
     for name in key.split("."):
         settings = getattr(settings, name)
     return settings
+
+
+def as_typed(value: Any) -> str:
+    """A value as one would type it after `key=`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def without_effect(settings: Any, typed: Collection[str] = ()) -> Iterator[tuple[Setting, str]]:
@@ -201,14 +236,14 @@ def without_effect(settings: Any, typed: Collection[str] = ()) -> Iterator[tuple
         settings: an instance of a command's settings dataclass.
         typed: keys that count as given even with their default value.
     """
-    for one in iter_settings(type(settings)):
-        if one.key not in typed and value_at(settings, one.key) == one.default:
+    for leaf in iter_settings(type(settings)):
+        if leaf.key not in typed and value_at(settings, leaf.key) == leaf.default:
             continue
-        for key, values in one.needs.items():
+        for key, values in leaf.needs.items():
             other = value_at(settings, key)
             entries = other if isinstance(other, list) and other else [other]
             if not (any(entry in values for entry in entries) if values else other):
-                yield one, key
+                yield leaf, key
                 break
 
 
@@ -218,53 +253,27 @@ def check_effect(settings: Any, typed: Collection[str] = ()) -> None:
     Raises:
         UsageError: naming both settings.
     """
-    for one, key in without_effect(settings, typed):
-        values = " or ".join(f"{key}={_as_typed(value)}" for value in one.needs[key])
+    for leaf, key in without_effect(settings, typed):
+        values = " or ".join(f"{key}={as_typed(value)}" for value in leaf.needs[key])
         raise UsageError(
-            f"{one.flags[0] if one.flags else one.key} has no effect",
-            got=f"{one.key}={_as_typed(value_at(settings, one.key))} with "
-            f"{key}={_as_typed(value_at(settings, key))}",
+            f"{leaf.name} has no effect",
+            got=f"{leaf.key}={as_typed(value_at(settings, leaf.key))} with "
+            f"{key}={as_typed(value_at(settings, key))}",
             want=values or f"another {key}",
-            hint=f"leave {one.key} out",
+            hint=f"leave {leaf.key} out",
         )
 
 
-def _as_typed(value: Any) -> str:
-    """A value as one would type it after `key=`."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
-
-
-def _check(key: str, value: Any, kind: Any, about: Any) -> None:
-    """Whether a plain value is one that the setting may have."""
-    item, many, optional = _kind(kind)
-    if value is None and optional:
-        return
-    choices, least = about.get("choices", ()), about.get("least")
-    values = value if many and isinstance(value, list) else [value]
-    right = (isinstance(value, list) or not many) and all(_is(item, one) for one in values)
-    if right and choices:
-        right = all(one in choices for one in values)
-    if right and least is not None:
-        right = all(one >= least for one in values)
-    if right:
-        return
-    want = TYPE_NAMES.get(item, "a plain value")
-    if choices:
-        want = "one of " + ", ".join(choices)
-    elif least is not None:
-        want += f" of at least {least:g}"
-    raise UsageError(
-        f"the settings have no such value for {key}",
-        got="nothing" if value is None else value,
-        want=f"a list, each {want}" if many else want,
+def _fits(setting: Setting, value: Any) -> bool:
+    """Whether a plain value is of the setting's type; an int is a float, a bool is no int."""
+    if value is None and setting.optional:
+        return True
+    if setting.many and not isinstance(value, list):
+        return False
+    item = {float: int | float, Any: bool | int | float | str | None}.get(
+        setting.item, setting.item
     )
-
-
-def _is(item: Any, value: Any) -> bool:
-    if item is Any:
-        return value is None or isinstance(value, bool | int | float | str)
-    if isinstance(value, bool) or item is bool:
-        return item is bool and isinstance(value, bool)
-    return isinstance(value, int | float if item is float else item)
+    return all(
+        isinstance(entry, item) and (isinstance(entry, bool) <= (setting.item in (bool, Any)))
+        for entry in (value if setting.many else [value])
+    )
