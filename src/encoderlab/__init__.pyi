@@ -161,6 +161,7 @@ def classify(
     labels_csv: str | None = None,
     save_csv: str | None = None,
     trust_remote_code: bool = False,
+    features_dir: str | None = None,
     batch_size: int = 64,
     device: str = "auto",
     dtype: str = "auto",
@@ -181,6 +182,8 @@ def classify(
         save_csv: also write the predictions to this CSV.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
+        features_dir: folder of a feature store to read embeddings from and keep them in; empty:
+            none.
         batch_size: images at once.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
@@ -509,6 +512,7 @@ def evaluate(
     img_root: str | None = None,
     model: str = "tiny-clip",
     trust_remote_code: bool = False,
+    features_dir: str | None = None,
     batch_size: int = 64,
     device: str = "auto",
     dtype: str = "auto",
@@ -526,6 +530,8 @@ def evaluate(
         model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
+        features_dir: folder of a feature store to read embeddings from and keep them in; empty:
+            none.
         batch_size: images at once.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.

@@ -15,7 +15,7 @@ from PIL import Image
 from encoderlab.contrastive import classify, evaluate
 from encoderlab.data import read_samples
 from encoderlab.data.folder import read_folder
-from encoderlab.encoders.dual import load_dual
+from encoderlab.encoders.dual import DualEncoder, load_dual
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.metrics.classification import class_vector
 
@@ -48,6 +48,20 @@ def test_images_that_cannot_be_read_are_left_out_and_listed(
     assert result.skipped == (("images/chart/none.png", "there is no such file"),)
     assert any("1 image that could not be used" in warning for warning in result.warnings)
     assert "1 image left out" in result.to_text()
+
+
+def test_what_evaluate_has_stored_classify_does_not_compute(
+    world: Path, clip_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    model, store = str(clip_folder), str(tmp_path / "store")
+    pairs = {"csv": str(world / "captions.csv"), "model": model, "dtype": "float32"}
+    plain = evaluate.run(**pairs)
+    assert evaluate.run(**pairs, features_dir=store).retrieval == plain.retrieval
+    images = {"image_dir": str(world / "images"), "model": model, "dtype": "float32"}
+    expected = classify.run(**images).predictions
+    monkeypatch.setattr(DualEncoder, "encode_pixels", None)
+    assert classify.run(**images, features_dir=store).predictions == expected
+    assert evaluate.run(**pairs, features_dir=store).retrieval == plain.retrieval
 
 
 def test_captions_that_repeat_are_said(world: Path, clip_folder: Path, tmp_path: Path) -> None:

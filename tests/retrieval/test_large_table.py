@@ -273,6 +273,17 @@ def test_a_replaced_row_is_never_missing(index: Index, vectors: np.ndarray) -> N
     assert {hit.path for hit in index.search(vectors[9], 2)} == {"5", "9"}
 
 
+def test_a_row_that_another_has_committed_meanwhile_is_not_added_twice(index, vectors) -> None:
+    sample = Sample("new", index_module.Image.new("L", (1, 1)))
+    rows = as_rows([sample], [(1, 1)], vectors[:1], plan_sync([sample]), "made")
+    other = Index.open(index.folder)
+    assert other._table.version == index._table.version
+    for one in (index, other):  # no lock: as on object storage
+        with one._table.writer() as writer:
+            writer.add(rows)
+    assert len(Index.open(index.folder)) == ROWS + 1
+
+
 def test_what_differs_is_found_without_the_database(vectors: np.ndarray) -> None:
     image = index_module.Image.new("L", (1, 1))
     old = [Sample(name, image, (f"says {name}",)) for name in "abcd"]

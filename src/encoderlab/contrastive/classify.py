@@ -198,7 +198,7 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
     ends = np.cumsum([len(own) for own in used])
     with collect_warnings() as warned:
         vectors = [class_vector(part) for part in np.split(encoder.embed_texts(texts), ends[:-1])]
-    embedded = embed_samples(encoder, samples, settings.batch_size)
+    embedded = embed_samples(encoder, samples, settings.batch_size, settings.features_dir)
     if not embedded.samples:
         raise UsageError(
             "not one image can be read",

@@ -11,6 +11,7 @@ from encoderlab.core.common_settings import (
     DEVICE_HELP,
     DTYPE_HELP,
     MODEL_HELP,
+    STORE_HELP,
     WHERE,
     Loads,
 )
@@ -34,6 +35,7 @@ class Classify(Loads):
         None, "CSV with image_path,label: the right answers; paths start from its folder"
     )
     save_csv: str | None = setting(None, "also write the predictions to this CSV")
+    features_dir: str | None = setting(None, STORE_HELP, group=WHERE)
     batch_size: int = setting(64, "images at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)

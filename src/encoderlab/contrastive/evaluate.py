@@ -127,7 +127,7 @@ def run(settings: Evaluate, out: Path | None = None) -> EvaluateResult:
         backend=settings.backend,
         batch_size=settings.batch_size,
     )
-    embedded = embed_samples(encoder, samples, settings.batch_size)
+    embedded = embed_samples(encoder, samples, settings.batch_size, settings.features_dir)
     if not embedded.samples:
         raise UsageError(
             "not one image can be read",

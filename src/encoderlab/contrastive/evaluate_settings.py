@@ -11,6 +11,7 @@ from encoderlab.core.common_settings import (
     DEVICE_HELP,
     DTYPE_HELP,
     MODEL_HELP,
+    STORE_HELP,
     WHERE,
     Loads,
 )
@@ -26,6 +27,7 @@ class Evaluate(Loads):
         None, "folder the image paths start from; empty: the CSV's folder"
     )
     model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
+    features_dir: str | None = setting(None, STORE_HELP, group=WHERE)
     batch_size: int = setting(64, "images at once", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)

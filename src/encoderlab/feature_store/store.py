@@ -99,7 +99,8 @@ class FeatureTable:
         listed: whether to learn what is there; one that only reads given places need not.
 
     >>> import tempfile
-    >>> shelf = Shelf(Path(tempfile.mkdtemp()), ShelfKey("tiny", "f00", "{}", "pooled", "float32"))
+    >>> key = TableKey("tiny", "f00", "{}", "pooled", "float32")
+    >>> shelf = FeatureTable(Path(tempfile.mkdtemp()), key)
     >>> _ = shelf.add([b"a" * 16, b"b" * 16], np.eye(2, dtype=np.float32))
     >>> shelf.read([b"b" * 16]).tolist()
     [[0.0, 1.0]]
