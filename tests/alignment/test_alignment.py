@@ -23,10 +23,11 @@ from encoderlab.alignment import (
     layers,
     multi_llm,
     pair_scores,
+    tables,
 )
 from encoderlab.alignment.data import AlignmentData, Features, extract_features
 from encoderlab.alignment.settings import Alignment
-from encoderlab.core import run_folder, tables
+from encoderlab.core import run_folder
 from encoderlab.data import read_samples
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.metrics.preflight import preflight
@@ -558,7 +559,7 @@ def test_a_broken_image_is_left_out_of_every_encoder_and_listed(tmp_path):
     assert found.n == 5 and len(found.skipped) == 1
     assert found.texts[0] == "picture number 0 빨간 그림 0"
     assert all(len(one.pooled) == 5 for one in found.vision.values())
-    assert "1 images" in " ".join(found.warnings())
+    assert "1 image " in " ".join(found.warnings())
 
 
 # -- real data -----------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_a_batch_that_does_not_fit_is_said_and_the_rest_goes_on(monkeypatch):
     result = speed.run(encoders=["tiny-clip"], batch_sizes=[1, 4], device="cpu")
     assert [row.undefined for row in result.rows] == [None, "out of memory"]
     assert "out of memory" in result.to_text()
-    with pytest.raises(UsageError, match="batch sizes must be positive"):
+    with pytest.raises(UsageError, match="--batch-sizes is too small"):
         speed.run(encoders=["tiny-clip"], batch_sizes=[0])
 
 

@@ -58,7 +58,7 @@ def test_the_numbers_are_those_of_all_features_at_once(found, shards, store) -> 
 
 def test_captions_beyond_the_context_are_warned_of_once(shards, store, monkeypatch, capsys) -> None:
     plain, whole = encoders_text.load_text, reading.read_parts
-    monkeypatch.setattr(encoders_text, "load_text", lambda *a: plain(*a, max_length=4))
+    monkeypatch.setattr(encoders_text, "load_text", lambda *a, **o: plain(*a, **o, max_length=4))
     monkeypatch.setattr(reading, "read_parts", lambda *a: whole(*a, size=1))
     for _ in range(2):  # the second time they are stored
         result = run(data=shards, features_dir=str(store), **MODELS, **WHERE)
@@ -135,7 +135,7 @@ def test_an_image_counts_once_whatever_names_and_parts_it_comes_in(
     [
         ({"data": ""}, UsageError, "stream needs pairs"),
         ({"data": "none.tar"}, MissingError, "no such shard"),
-        ({"engine": "spark"}, UsageError, "unknown engine"),
+        ({"engine": "spark"}, UsageError, "for --engine: got .spark."),
         ({"encoders": ("tiny-clip", "tiny-clip")}, UsageError, "an encoder is listed twice"),
         ({"llms": ()}, UsageError, "no LLM was named"),
     ],

@@ -216,7 +216,7 @@ def test_korean_names_get_korean_templates(world: Path, clip_folder: Path) -> No
         ({"classes": "cat"}, UsageError, "one class leaves nothing to choose"),
         ({"templates": ["a photo"]}, UsageError, "no place for the class.*'a photo'"),
         ({"image_dir": "nowhere"}, MissingError, "no such folder"),
-        ({"top_k": 0}, UsageError, "top_k must be at least 1"),
+        ({"top_k": 0}, UsageError, "--top-k is too small: got 0"),
         ({"model": "tiny-clp"}, MissingError, "unknown model"),
     ],
 )

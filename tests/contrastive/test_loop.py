@@ -336,11 +336,11 @@ def test_the_experiment_trains_exports_and_reports(
     ("changes", "error", "says"),
     [
         ({"train_csv": "none.csv"}, MissingError, "no such data"),
-        ({"image_encoder": "rsnet"}, UsageError, "unknown image encoder"),
+        ({"image_encoder": "rsnet"}, UsageError, "for --image-encoder: got .rsnet."),
         ({"preset": "ViT-B/32", "image_encoder": "resnet"}, UsageError, "the other image encoder"),
         ({"resume": "nowhere"}, MissingError, "nothing to resume from"),
         ({"tokenizer": "words"}, UsageError, "unknown tokenizer"),
-        ({"logger": "paper"}, UsageError, "unknown logger"),
+        ({"logger": "paper"}, UsageError, "for --logger: got .paper."),
         ({"device": "cuda:7"}, MissingError, "GPU that was asked for is not there"),
         ({"precision": "fp16", "device": "cpu"}, UsageError, "fp16 training needs a GPU"),
     ],

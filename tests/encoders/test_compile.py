@@ -344,14 +344,13 @@ def test_results_that_are_fetched_later_are_the_same(
     later, clip_folder, world, tmp_path, monkeypatch
 ):
     from encoderlab.data import Sample, read_samples
-    from encoderlab.feature_store import embed, extract, task
+    from encoderlab.feature_store import extract, pipeline
 
-    for module in (embed, task):
-        monkeypatch.setattr(module, "FETCHED_LATER", {"cpu": later})
+    monkeypatch.setattr(pipeline, "FETCHED_LATER", {"cpu": later})
     good = read_samples(world / "images")
     samples = [*good[:3], Sample("gone", tmp_path / "gone.jpg"), *good[3:]]
     dual, vision = (load(str(clip_folder), "cpu", "float32") for load in (load_dual, load_vision))
-    embedded = embed.embed_samples(dual, samples, 4)
+    embedded = extract.embed_samples(dual, samples, 4)
     assert embedded.samples == good and [one.id for one in embedded.skipped] == ["gone"]
     stored = extract.extract_images(vision, samples, tmp_path / "store", batch_size=4, chunk_size=7)
     assert stored.samples == good

@@ -70,7 +70,7 @@ def test_the_gallery_is_one_file_with_everything_in_it(db: str, tmp_path: Path) 
     [
         ({}, UsageError, "a sentence or an image, and not both"),
         ({"query": "x", "image": "y"}, UsageError, "a sentence or an image, and not both"),
-        ({"query": "x", "k": 0}, UsageError, "k must be at least 1"),
+        ({"query": "x", "k": 0}, UsageError, "-k is too small: got 0"),
         ({"query": ""}, UsageError, "the query is blank"),
         ({"query": "caf\udce9"}, UsageError, "the query is not UTF-8"),
         ({"image": "none.png"}, ImageError, "there is no such file"),

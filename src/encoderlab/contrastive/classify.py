@@ -179,8 +179,6 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
         ranking,
     )
 
-    if settings.top_k < 1:
-        raise UsageError("top_k must be at least 1", got=settings.top_k)
     samples = read_folder(settings.image_dir)
     names = _classes(settings.classes, samples)
     sentences = _templates(settings.templates, names)

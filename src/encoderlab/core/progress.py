@@ -53,7 +53,7 @@ _warnings: ContextVar[list[str] | None] = ContextVar("warnings", default=None)
 
 
 def warn(text: str) -> None:
-    """Says what makes a result less than it seems; within `kept_warnings` once, and kept."""
+    """Says what makes a result less than it seems; within `collect_warnings` once, and kept."""
     kept = _warnings.get()
     if kept is not None:
         if text in kept:

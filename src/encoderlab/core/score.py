@@ -100,7 +100,7 @@ def caveats(images: int, shares: Mapping[str, Score], what: str = "measured") ->
         One sentence for fewer than FEWEST_IMAGES images, and one for all shares whose chance is
         above HIGHEST_CHANCE; none where both are in order.
 
-    >>> doubts(4, {"Recall@1": Score(1.0, 0.5, 1.0, 0.75, 4, "share")})[1]
+    >>> caveats(4, {"Recall@1": Score(1.0, 0.5, 1.0, 0.75, 4, "share")})[1]
     'chance is above 50 % for Recall@1 (75.0 %), so it tells nothing about the model'
     """
     found = []

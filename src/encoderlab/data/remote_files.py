@@ -44,7 +44,7 @@ def is_url(place: str) -> bool:
 def expand_braces(word: str) -> list[str]:
     """The places that a word with braces and wildcards stands for, in order.
 
-    >>> spelled_out("s3://b/{train,val}-{08..10}.tar")[2:4]
+    >>> expand_braces("s3://b/{train,val}-{08..10}.tar")[2:4]
     ['s3://b/train-10.tar', 's3://b/val-08.tar']
 
     Raises:
