@@ -267,7 +267,7 @@ def compare(given, index: Index, ours: dict[str, Stage], vectors, flat, queries,
     """The lines of the table: task, ours, theirs, ratio."""
     built = index.approximate
     assert built is not None
-    print(f"ours: {built.said()}; {built.effort.nprobes} of {built.partitions} partitions")
+    print(f"ours: {built.description()}; {built.effort.nprobes} of {built.partitions} partitions")
     if given.n <= index_module.EXACT_LIMIT:
         print(f"note: searches of up to {index_module.EXACT_LIMIT:,} images are exact, except here")
     index_module.EXACT_LIMIT = 0

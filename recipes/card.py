@@ -1,7 +1,6 @@
-"""The model card of an embedded checkpoint: `python -m recipes.card FOLDER --real FOLDER`.
+"""Writes the model card of a bundled checkpoint: `python -m recipes.card FOLDER --real FOLDER`.
 
-Every number on it is measured here, on held-out data, by the project's own evaluation; none is
-copied. Writes the card into the checkpoint's folder.
+Every number on it is measured here, on held-out data, by the project's own evaluation.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ split of the synthetic world and the training splits of the sets credited below.
 The pictures themselves are not part of this project.
 """
 
-# model_type -> (what measures and describes it, the hub's word for its task)
+# model_type -> (the module that measures and describes it, the hub's name of its task)
 KINDS: dict[str, tuple[Any, str]] = {
     "clip": (pairs, "zero-shot-image-classification"),
     "siglip": (pairs, "zero-shot-image-classification"),
@@ -70,7 +69,7 @@ def write_card(folder: Path, real: Path | None, seconds: float | None) -> Path:
         steps=config["encoderlab"]["trained_steps"],
         wall=f", {seconds / 60:.0f} min on a two-core CPU with bf16" if seconds else "",
         measured=kind.measured(folder, real),
-        credits="\n".join(f"- {which.credit}" for which in SETS)
+        credits="\n".join(f"- {real_set.credit}" for real_set in SETS)
         if real
         else "The synthetic world alone.",
     )
@@ -79,15 +78,15 @@ def write_card(folder: Path, real: Path | None, seconds: float | None) -> Path:
     return card
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m recipes.card", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of the checkpoint, called as it is")
     parser.add_argument("--real", type=Path, help="folder of the unpacked real sets")
     parser.add_argument("--seconds", type=float, help="wall time of the training run")
-    given = parser.parse_args(words)
+    args = parser.parse_args(argv)
     try:
-        card = write_card(given.folder, given.real, given.seconds)
+        card = write_card(args.folder, args.real, args.seconds)
     except EncoderLabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -1,11 +1,9 @@
-"""The card of the shipped compressors: `python -m recipes.compressor_card --real FOLDER`.
+"""Writes the card of the bundled compressors: `python -m recipes.compressor_card --real FOLDER`.
 
-With `--evaluation FOLDER` the run of `encoderlab compress evaluate` in that folder becomes the one
-that the web page shows, and nothing else is done. With `--runs FOLDER ...` the best epochs of those
-training runs become the shipped ones, in fp16.
-Measures them beside every method on the synthetic world and on photographs of clothes, and, with
-`--against NAME:FOLDER ...`, beside compressors that were trained in other ways. Every number is
-measured here, on held-out images, by the project's own evaluation. Writes the card beside them.
+Measures them and every other method on held-out images of the synthetic world and of clothes, with
+`--against NAME:FOLDER ...` also compressors that were trained in other ways. `--runs FOLDER ...`
+first bundles the best epochs of those training runs, in fp16. `--evaluation FOLDER` only makes that
+run of `encoderlab compress evaluate` the one that the web page shows.
 """
 
 from __future__ import annotations
@@ -75,17 +73,17 @@ The pictures themselves are not part of this project.
 
 
 def ship(run: Path) -> Path:
-    """Makes the best epoch of a training run one of the shipped compressors."""
-    one = Compressor.from_checkpoint(run / "checkpoints" / "best_model.pt")
-    (before, _), ((after, _), *_) = one.grid, one.budgets
-    name = f"{one.about['encoder']}-{before}to{after}"
-    return one.save_pretrained(Path(__file__).parent / "compressors" / name, half=True)
+    """Makes the best epoch of a training run one of the bundled compressors."""
+    compressor = Compressor.from_checkpoint(run / "checkpoints" / "best_model.pt")
+    (before, _), ((after, _), *_) = compressor.grid, compressor.budgets
+    name = f"{compressor.about['encoder']}-{before}to{after}"
+    return compressor.save_pretrained(Path(__file__).parent / "compressors" / name, half=True)
 
 
 def write_card(real: Path | None, against: Sequence[str], notes: str = "") -> Path:
-    """Measures the shipped compressors and writes their README.md."""
-    own = shipped()
-    made = [Compressor.from_pretrained(path) for path in own.values()]
+    """Measures the bundled compressors and writes their README.md."""
+    folders = shipped()
+    compressors = [Compressor.from_pretrained(path) for path in folders.values()]
     results = {"Synthetic world (test split)": _evaluated([], [], against)}
     if real is not None:
         clothes = real / "clothing-small"
@@ -93,20 +91,20 @@ def write_card(real: Path | None, against: Sequence[str], notes: str = "") -> Pa
             [str(clothes / "test.csv")], [str(clothes / "train.csv")], against
         )
     text = CARD.format(
-        layer=made[0].about["layer"],
-        grids=", ".join(f"{h} x {w}" for one in made for h, w in one.budgets),
+        layer=compressors[0].about["layer"],
+        grids=", ".join(f"{h} x {w}" for c in compressors for h, w in c.budgets),
         parameters=" / ".join(
-            f"{sum(p.numel() for p in one.model.parameters()) / 1e6:.2f} M" for one in made
+            f"{sum(p.numel() for p in c.model.parameters()) / 1e6:.2f} M" for c in compressors
         ),
-        commands="```\n" + "\n".join(_command(one) for one in made) + "\n```",
+        commands="```\n" + "\n".join(map(_command, compressors)) + "\n```",
         fitted=f"They were fitted on at most {FIT_IMAGES:,} images of the measured kind; the "
         "trained ones on the mixture named above.",
-        tables="\n".join(_tables(title, one) for title, one in results.items()),
+        tables="\n".join(_tables(title, result) for title, result in results.items()),
         verdicts=_verdicts(results),
         variants=notes,
-        credits="\n".join(f"- {which.credit}" for which in SETS if which.name in USED),
+        credits="\n".join(f"- {data.credit}" for data in SETS if data.name in USED),
     )
-    card = next(iter(own.values())).parent / "README.md"
+    card = next(iter(folders.values())).parent / "README.md"
     write_text_atomic(card, text)
     return card
 
@@ -129,13 +127,13 @@ def _evaluated(
     return result
 
 
-def _command(one: Compressor) -> str:
-    about = one.about
+def _command(compressor: Compressor) -> str:
+    about = compressor.about
     words = [
         "encoderlab compress --images synthetic",
         *(f"REAL/{name}/train.csv" for name in USED),
         f"data.n_samples={SYNTHETIC_TRAINED}",
-        f"--grid {one.budgets[0][0]}",
+        f"--grid {compressor.budgets[0][0]}",
         f"training.epochs={about['epochs']}",
     ]
     if about["wgan_weight"] != Recipe.of().wgan_weight:
@@ -155,12 +153,16 @@ def _tables(title: str, result: CompressEvaluationResult) -> str:
     for budget in dict.fromkeys(tuple(row["budget"]) for row in result.rows):
         rows = [row for row in result.rows if tuple(row["budget"]) == budget]
         count = budget[0] * budget[1]
-        lines += ["", f"**{count} of 144 tokens**; two draws of real tokens are "
-                  f"{rows[0]['distance_floor']:.3f} apart", ""]  # fmt: skip
-        lines.append("| method | error | distance | " + " | ".join(
-            f"{_title(task)} kept" for task in TASKS) + " | same neighbours |")  # fmt: skip
-        lines.append("|---" * (len(TASKS) + 4) + "|")
-        for row in sorted(rows, key=lambda one: one["nmse"]["value"]):
+        floor = rows[0]["distance_floor"]
+        columns = " | ".join(f"{_title(task)} kept" for task in TASKS)
+        lines += [
+            "",
+            f"**{count} of 144 tokens**; two draws of real tokens are {floor:.3f} apart",
+            "",
+            f"| method | error | distance | {columns} | same neighbours |",
+            "|---" * (len(TASKS) + 4) + "|",
+        ]
+        for row in sorted(rows, key=lambda row: row["nmse"]["value"]):
             name = row["method"]
             bold = "**" if not row["training_free"] and not name.endswith("_pca") else ""
             kept = " | ".join(score_text(row["kept"].get(task)) for task in TASKS)
@@ -174,22 +176,17 @@ def _tables(title: str, result: CompressEvaluationResult) -> str:
 
 
 def _verdicts(results: Mapping[str, CompressEvaluationResult]) -> str:
-    """The shipped ones against the rest, in words: ahead, level, behind."""
+    """The bundled compressors against the other methods: ahead, level, behind."""
     lines = ["### Paired verdicts, all methods of a budget together (Bonferroni)", ""]
     for title, result in results.items():
-        for budget in dict.fromkeys(tuple(one["budget"]) for one in result.verdicts):
+        ours = [verdict for verdict in result.verdicts if verdict["a"] == SHIPPED]
+        for budget in dict.fromkeys(tuple(verdict["budget"]) for verdict in result.verdicts):
             for task in ("error", "distance", *TASKS):
-                mine = [
-                    one for one in result.verdicts
-                    if one["a"] == SHIPPED and tuple(one["budget"]) == budget
-                    and one["task"] == task
-                ]  # fmt: skip
-                if not mine:
-                    continue
-                lines.append(
-                    f"- {title}, {budget[0] * budget[1]} tokens, {_title(task)}: "
-                    f"{standing(mine, '**')}"
-                )
+                chosen = [v for v in ours if (tuple(v["budget"]), v["task"]) == (budget, task)]
+                if chosen:
+                    tokens = f"{budget[0] * budget[1]} tokens"
+                    ranks = standing(chosen, "**")
+                    lines.append(f"- {title}, {tokens}, {_title(task)}: {ranks}")
     return "\n".join([*lines, ""])
 
 
@@ -198,7 +195,7 @@ def _title(task: str) -> str:
     return f"{name}, no CLS" if task.endswith("_hard") else name
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m recipes.compressor_card", description=__doc__)
     parser.add_argument("--real", type=Path, help="folder of the unpacked real sets")
@@ -208,15 +205,15 @@ def main(words: list[str] | None = None) -> int:
         "--evaluation", type=Path, help="run of compress evaluate that becomes the shipped one"
     )
     parser.add_argument("--notes", type=Path, help="a text about the variants, put on the card")
-    given = parser.parse_args(words)
-    notes = given.notes.read_text(encoding="utf-8") if given.notes else ""
+    args = parser.parse_args(argv)
+    notes = args.notes.read_text(encoding="utf-8") if args.notes else ""
     try:
-        if given.evaluation:
-            print(keep(given.evaluation))
+        if args.evaluation:
+            print(keep(args.evaluation))
             return 0
-        for folder in given.runs:
+        for folder in args.runs:
             ship(folder)
-        card = write_card(given.real, given.against, notes)
+        card = write_card(args.real, args.against, notes)
     except EncoderLabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

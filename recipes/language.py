@@ -1,7 +1,7 @@
-"""How the embedded language models are made: next-token loss over what the pictures say.
+"""Trains the bundled language models: next-token loss on captions, questions and answers.
 
-Captions, questions and answers of the synthetic world, English and Korean, and of the real sets
-where they are given. No picture is looked at.
+The texts are those of the synthetic world, in English and Korean, and of the real sets where they
+are given. Reads no image.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Pipeline
-from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import note, progress
@@ -35,7 +35,7 @@ QWEN_MARKS = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
 @dataclass(frozen=True)
 class Perplexity:
     """exp of the mean negative log-likelihood per token, of a model and of a unigram model that
-    knows only how often each token occurs; both over the same tokens of `texts` texts."""
+    knows only token frequencies, over the same tokens."""
 
     model: float
     unigram: float
@@ -44,7 +44,7 @@ class Perplexity:
 
 
 def synthetic_texts(first: int, count: int, split: str = "train") -> Iterator[tuple[str, str]]:
-    """(language, text) of `count` pictures: captions, and question with answer."""
+    """(language, text) of `count` images: captions, and question with answer."""
     for index in range(first, first + count):
         item = generate(index, split=split, size=8)  # words do not depend on the size
         for caption in item.captions:
@@ -56,27 +56,22 @@ def synthetic_texts(first: int, count: int, split: str = "train") -> Iterator[tu
 
 
 def real_texts(root: Path, split: str) -> Iterator[str]:
-    """Captions of the real sets, and the questions with their answers where there are any."""
-    for which in SETS:
-        for sample in read_set(which, root, split, ("en", "ko")):
+    """Captions of the real sets, and questions with their answers where a set has them."""
+    for real_set in SETS:
+        for sample in read_set(real_set, root, split, ("en", "ko")):
             yield from sample.texts
-        questions = root / which.name / "qa.jsonl"
-        if questions.is_file():
-            for line in questions.read_text(encoding="utf-8").splitlines():
-                record = json.loads(line)
-                if record["split"] == split:
-                    yield " ".join(
-                        part["text"]
-                        for message in record["messages"]
-                        for part in message["content"]
-                        if part["type"] == "text"
-                    )
+        questions = root / real_set.name / "qa.jsonl"
+        lines = questions.read_text(encoding="utf-8").splitlines() if questions.is_file() else []
+        for record in map(json.loads, lines):
+            if record["split"] == split:
+                parts = [part for message in record["messages"] for part in message["content"]]
+                yield " ".join(part["text"] for part in parts if part["type"] == "text")
 
 
 def train_language_model(
     name: str, recipe: LanguageRecipe, root: Path | None, folder: Path
 ) -> Path:
-    """Trains and exports; gives the exported folder."""
+    """Trains and exports; returns the exported folder."""
     texts = [text for _, text in synthetic_texts(0, recipe.synthetic_images)]
     if root is not None:
         texts += list(real_texts(root, "train")) * recipe.real_copies
@@ -123,8 +118,8 @@ def train_language_model(
 
 
 def train_vocabulary(texts: Sequence[str], size: int, marks: dict[str, str]) -> Pipeline:
-    """Byte-level BPE that keeps case, with the marks of its family and Qwen's splitting rules
-    (transformers puts them into every tokenizer of a qwen2 checkpoint, whatever its file says)."""
+    """Byte-level BPE that keeps case, with the special tokens of its family and Qwen's splitting
+    rules, which transformers puts into every tokenizer of a qwen2 checkpoint."""
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
     pipeline = Pipeline(models.BPE())
@@ -154,7 +149,7 @@ def train_vocabulary(texts: Sequence[str], size: int, marks: dict[str, str]) -> 
 def packed(
     pipeline: Pipeline, texts: Sequence[str], marks: dict[str, str], seed: int
 ) -> np.ndarray:
-    """All texts in random order as one stream of ids, each behind its start and before its end."""
+    """All texts in random order as one stream of ids, each between its start and end token."""
     end = pipeline.token_to_id(marks["eos_token"])
     assert end is not None
     order = np.random.default_rng(seed).permutation(len(texts))
@@ -183,11 +178,12 @@ def build(recipe: LanguageRecipe, pipeline: Pipeline, marks: dict[str, str]) -> 
         "bos_token_id": None,
         **ids,
     }
-    llama = recipe.architecture == "llama"
-    model = (
-        LlamaForCausalLM(LlamaConfig(**shape)) if llama else Qwen2ForCausalLM(Qwen2Config(**shape))
-    )
-    # Going backward in bf16 on a CPU, plain matrix products beat the fused kernel.
+    model: Any
+    if recipe.architecture == "llama":
+        model = LlamaForCausalLM(LlamaConfig(**shape))
+    else:
+        model = Qwen2ForCausalLM(Qwen2Config(**shape))
+    # In the backward pass in bf16 on a CPU, eager attention is faster than the fused kernel.
     model.set_attn_implementation("eager")
     return model
 
@@ -195,7 +191,7 @@ def build(recipe: LanguageRecipe, pipeline: Pipeline, marks: dict[str, str]) -> 
 def save(
     model: Any, pipeline: Pipeline, marks: dict[str, str], counts: np.ndarray, steps: int, out: Path
 ) -> None:
-    """A Hugging Face folder in fp16, with the training counts of every token beside it."""
+    """Writes a Hugging Face folder in fp16, and the count of every token in training."""
     model.config.encoderlab = {"trained_steps": steps}
     model.half().save_pretrained(out)
     write_text_atomic(out / "tokenizer.json", pipeline.to_str())
@@ -206,15 +202,15 @@ def save(
         **marks,
     }
     write_text_atomic(out / "tokenizer_config.json", json.dumps(record, indent=2) + "\n")
-    # The unigram model that perplexity is measured against.
+    # The unigram model of `perplexity`.
     write_text_atomic(out / "token_counts.json", json.dumps(counts.tolist()) + "\n")
 
 
 @torch.inference_mode()
 def perplexity(folder: Path, texts: Sequence[str]) -> Perplexity:
-    """Of the model in `folder`, over the tokens of each text and its end, in fp32.
+    """Perplexity of the model in `folder` over the tokens of each text and its end token, in fp32.
 
-    Every text stands alone, behind the mark that starts a text in training.
+    Every text is evaluated alone, after the token that starts a text in training.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -224,27 +220,21 @@ def perplexity(folder: Path, texts: Sequence[str]) -> Perplexity:
     unigram = np.log(counts + 1) - math.log(counts.sum() + len(counts))
     end = tokenizer.eos_token_id
     start = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    ours = theirs = 0.0
+    model_loss = unigram_loss = 0.0
     total = 0
     for block in range(0, len(texts), 64):
         rows = [
             [start, *tokenizer(text, add_special_tokens=False).input_ids, end]
             for text in texts[block : block + 64]
         ]
-        ids, real = _padded(rows, end)
-        logits = model(input_ids=ids, attention_mask=real).logits[:, :-1].log_softmax(dim=-1)
-        said = logits.gather(-1, ids[:, 1:, None]).squeeze(-1) * real[:, 1:]
-        ours -= float(said.double().sum())
-        theirs -= float(sum(unigram[row[1:]].sum() for row in rows))
-        total += int(real[:, 1:].sum())
-    return Perplexity(math.exp(ours / total), math.exp(theirs / total), total, len(texts))
-
-
-def _padded(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, rows))
-    ids = torch.full((len(rows), longest), pad)
-    real = torch.zeros(len(rows), longest, dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-        real[i, : len(row)] = 1
-    return ids, real
+        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=end)
+        lengths = torch.tensor([len(row) for row in rows])
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        log_p = model(input_ids=ids, attention_mask=mask).logits[:, :-1].log_softmax(dim=-1)
+        log_p = log_p.gather(-1, ids[:, 1:, None]).squeeze(-1) * mask[:, 1:]
+        model_loss -= float(log_p.double().sum())
+        unigram_loss -= float(sum(unigram[row[1:]].sum() for row in rows))
+        total += int(mask[:, 1:].sum())
+    return Perplexity(
+        math.exp(model_loss / total), math.exp(unigram_loss / total), total, len(texts)
+    )

@@ -1,7 +1,7 @@
-"""The real image-text sets that the zoo trains on and is measured on, as samples in two languages.
+"""The real image-text sets for training and evaluation, as samples in two languages.
 
-Each set is a folder with one table of all its splits. Knows the columns of those tables; the images
-are read elsewhere.
+Each set is a folder with one table of all its splits. Knows the columns of the tables; reads no
+image.
 """
 
 from __future__ import annotations
@@ -20,8 +20,16 @@ Texts = Callable[[Row], list[str]]
 
 @dataclass(frozen=True)
 class RealSet:
-    """One set: its folder and table, what each row says in each language, whom to thank, and what
-    its pictures are called as a whole."""
+    """One set.
+
+    Args:
+        name: of its folder.
+        table: file name of its table.
+        english, korean: the texts of a row.
+        credit: authors and licence.
+        kind: names of its kind of images.
+        label: the class of a row; None where it has none.
+    """
 
     name: str
     table: str
@@ -44,10 +52,6 @@ def _math(language: str) -> Texts:
     return lambda row: [row["caption"]] if row["lang"] == language else []
 
 
-def _clothes_in_korean(row: Row) -> list[str]:
-    return [f"{row['name_ko']} 사진", row["name_ko"]]
-
-
 SETS = (
     RealSet(
         "emoji-bilingual", "pairs.csv", _emoji_words("caption"), _emoji_words("caption_ko"),
@@ -57,7 +61,8 @@ SETS = (
     ),
     RealSet(
         "clothing-small", "labels.csv", lambda row: [row["caption"], row["name"]],
-        _clothes_in_korean, "clothes: Alexey Grigorev's clothing-dataset-small (CC0 1.0)",
+        lambda row: [f"{row['name_ko']} 사진", row["name_ko"]],
+        "clothes: Alexey Grigorev's clothing-dataset-small (CC0 1.0)",
         kind=("clothes", "a piece of clothing", "옷"),
         label=lambda row: row["label"],
     ),
@@ -81,7 +86,12 @@ SETS = (
 
 
 def read_set(which: RealSet, root: Path, split: str, languages: tuple[str, ...]) -> list[Sample]:
-    """The samples of one split with their texts in `languages` ("en", "ko"); none without a text.
+    """The samples of one split that have a text in `languages`.
+
+    Args:
+        root: folder of the unpacked sets.
+        split: train, val or test.
+        languages: "en", "ko" or both.
 
     Raises:
         MissingError: the set is not under `root`.
@@ -103,14 +113,9 @@ def read_set(which: RealSet, root: Path, split: str, languages: tuple[str, ...])
                 for language in languages
                 for text in (which.english if language == "en" else which.korean)(row)
             ]
-            texts = list(dict.fromkeys(text for text in texts if text.strip()))
-            if texts:
-                samples.append(
-                    Sample(
-                        f"{which.name}/{row['image_path']}",
-                        table.parent / row["image_path"],
-                        tuple(texts),
-                        which.label(row),
-                    )
-                )
+            unique = tuple(dict.fromkeys(text for text in texts if text.strip()))
+            if unique:
+                path = row["image_path"]
+                name = f"{which.name}/{path}"
+                samples.append(Sample(name, table.parent / path, unique, which.label(row)))
     return samples

@@ -1,10 +1,9 @@
-"""How the embedded DINOv2 is made: from pictures alone, no caption and no label.
+"""Trains the bundled DINOv2 from images alone, without captions and labels.
 
-Meta's recipe needs more pictures than an hour of two cores can see, so this one keeps its idea, a
-student that foretells what a slowly averaged teacher makes of another view, with the loss that
-learns fastest from little: contrast within the batch, once for whole images (Chen et al. 2021,
-MoCo v3) and once for patches (Wang et al. 2021, DenseCL). The student sees half of the patches, so
-that a patch has to be told from its surroundings.
+As in DINOv2 a student predicts the output of a slowly averaged teacher for another view. Meta's
+losses need more images than an hour on two cores can process; this recipe uses contrast within the
+batch, for whole images (Chen et al. 2021, MoCo v3) and for patches (Wang et al. 2021, DenseCL). The
+student sees half of the patches, so that it has to infer a patch from its surroundings.
 
 Shapes: b batch, n patches, d width.
 """
@@ -38,11 +37,11 @@ from recipes.settings import SelfSupervisedRecipe
 MOVE = Augmentation(shift=0.12, zoom=0.35, turn=15, colour=0.0)
 TINT = Augmentation(shift=0.0, zoom=0.0, turn=0.0, colour=0.5)
 PATCHES_PER_IMAGE = 8
-KEEP_EVERY = 100  # steps between two looks that can be taken at an unfinished run
+SAVE_EVERY = 100  # steps between two saved states of an unfinished run
 
 
 class Projected(nn.Module):
-    """A tower with the two heads whose outputs are compared; the heads are thrown away."""
+    """A tower with an image head and a patch head, which are used in training only."""
 
     def __init__(self, tower: Any, width: int) -> None:
         super().__init__()
@@ -70,7 +69,7 @@ def _head(width: int, hidden: int = 512, out: int = 128) -> nn.Sequential:
 def train_self_supervised(
     name: str, recipe: SelfSupervisedRecipe, root: Path | None, folder: Path
 ) -> Path:
-    """Trains and exports; gives the exported folder."""
+    """Trains and exports; returns the exported folder."""
     size = recipe.image_size
     preprocess = Preprocess(size, "squash", IMAGENET_MEAN, IMAGENET_STD)
     first, last = recipe.synthetic_images, recipe.synthetic_images + len(KINDS) * recipe.more_scenes
@@ -79,7 +78,7 @@ def train_self_supervised(
     images = render_arrays(numbers, split="train", size=size, processes=2).pixels
     images = images.transpose(0, 3, 1, 2)
     if root is not None:
-        samples = [s for which in SETS for s in read_set(which, root, "train", ("en", "ko"))]
+        samples = [s for data in SETS for s in read_set(data, root, "train", ("en", "ko"))]
         checked = decode_all(samples, preprocess, "real train images")
         assert checked.pixels is not None
         images = np.concatenate([images, checked.pixels])
@@ -89,8 +88,8 @@ def train_self_supervised(
     dtype = choose_dtype("auto", device)
     student = Projected(tower, recipe.width).to(device)
     teacher = copy.deepcopy(student).requires_grad_(False)
-    foretell = nn.ModuleDict({"image": _head(128), "patch": _head(128)}).to(device)
-    both = nn.ModuleList([student, foretell])
+    predictor = nn.ModuleDict({"image": _head(128), "patch": _head(128)}).to(device)
+    both = nn.ModuleList([student, predictor])
     optimiser = adamw(both, recipe.lr, recipe.wd)
     note(
         f"{name}: {sum(p.numel() for p in tower.parameters()) / 1e6:.2f} M parameters, "
@@ -106,28 +105,23 @@ def train_self_supervised(
             rows = np.sort(rng.choice(len(images), recipe.batch_size, replace=False))
             raw = torch.from_numpy(images[rows]).to(device).float()
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                image_loss, patch_loss = losses(student, teacher, foretell, raw, recipe, preprocess)
+                image_loss, patch_loss = losses(
+                    student, teacher, predictor, raw, recipe, preprocess
+                )
             optimiser.zero_grad()
             (image_loss + recipe.patch_weight * patch_loss).backward()
             torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
             optimiser.step()
-            # A cosine from `momentum` to one: the teacher comes to rest (Grill et al. 2020, BYOL).
-            away = (1 - recipe.momentum) * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+            # The momentum rises to one along a cosine (Grill et al. 2020, BYOL).
+            weight = (1 - recipe.momentum) * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
             with torch.no_grad():
                 for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
-                    slow.lerp_(fast, away)
-            if (step + 1) % KEEP_EVERY == 0:
-                save(
-                    copy.deepcopy(teacher.tower),
-                    preprocess,
-                    step + 1,
-                    folder / f"{name}-unfinished",
-                )
-            bar.advance(
-                recipe.batch_size,
-                f"image loss {float(image_loss.detach()):.3f}, patch loss "
-                f"{float(patch_loss.detach()):.3f}",
-            )
+                    slow.lerp_(fast, weight)
+            if (step + 1) % SAVE_EVERY == 0:
+                tower = copy.deepcopy(teacher.tower)
+                save(tower, preprocess, step + 1, folder / f"{name}-unfinished")
+            values = f"image loss {image_loss.item():.3f}, patch loss {patch_loss.item():.3f}"
+            bar.advance(recipe.batch_size, values)
     seconds = time.perf_counter() - started
     note(f"{name}: {seconds:.0f} s, {recipe.steps * recipe.batch_size / seconds:.0f} images/s")
     return save(teacher.tower, preprocess, recipe.steps, folder / name)
@@ -146,7 +140,7 @@ def build(recipe: SelfSupervisedRecipe) -> Any:
         patch_size=recipe.patch_size,
     )
     tower = Dinov2Model(config)
-    # Going backward in bf16 on a CPU, plain matrix products beat the fused kernel.
+    # In the backward pass in bf16 on a CPU, eager attention is faster than the fused kernel.
     tower.set_attn_implementation("eager")
     return tower
 
@@ -154,7 +148,7 @@ def build(recipe: SelfSupervisedRecipe) -> Any:
 def losses(
     student: Projected,
     teacher: Projected,
-    foretell: nn.ModuleDict,
+    predictor: nn.ModuleDict,
     raw: Tensor,
     recipe: SelfSupervisedRecipe,
     preprocess: Preprocess,
@@ -165,21 +159,21 @@ def losses(
     moved = augment(raw, MOVE)
     first = preprocess.standardise(_tinted(moved))
     other = preprocess.standardise(_tinted(augment(raw, MOVE)))
-    # The same place in other colours, for the patches: they correspond one to one.
-    same_place = preprocess.standardise(_tinted(moved[:with_patches]))
+    # Same crop, other colours: patches correspond one to one.
+    recoloured = preprocess.standardise(_tinted(moved[:with_patches]))
     n = (recipe.image_size // recipe.patch_size) ** 2
     kept = max(PATCHES_PER_IMAGE, round(n * (1 - recipe.patch_dropout)))
     keep = torch.rand(b, n, device=raw.device).argsort(dim=1)[:, :kept]
-    seen = student.tokens(first, keep)
+    tokens = student.tokens(first, keep)
     chosen = torch.rand(with_patches, kept, device=raw.device).argsort(dim=1)[:, :PATCHES_PER_IMAGE]
-    asked = _pick(seen[:with_patches, 1:], chosen).flatten(0, 1)
+    patches = _pick(tokens[:with_patches, 1:], chosen).flatten(0, 1)
     with torch.no_grad():
         image_target = teacher.image_head(teacher.tokens(other)[:, 0])
-        there = teacher.tokens(same_place)[:, 1:]
-        places = keep[:with_patches].gather(1, chosen)
-        patch_target = teacher.patch_head(_pick(there, places).flatten(0, 1))
-    image_guess = foretell["image"](student.image_head(seen[:, 0]))
-    patch_guess = foretell["patch"](student.patch_head(asked))
+        teacher_patches = teacher.tokens(recoloured)[:, 1:]
+        index = keep[:with_patches].gather(1, chosen)
+        patch_target = teacher.patch_head(_pick(teacher_patches, index).flatten(0, 1))
+    image_guess = predictor["image"](student.image_head(tokens[:, 0]))
+    patch_guess = predictor["patch"](student.patch_head(patches))
     return (
         _contrast(image_guess, image_target, recipe.temperature),
         _contrast(patch_guess, patch_target, recipe.temperature),
@@ -187,7 +181,7 @@ def losses(
 
 
 def _contrast(guess: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """Each guess has to find its own target among all of the batch (van den Oord et al. 2018)."""
+    """InfoNCE: each guess against the targets of the batch (van den Oord et al. 2018)."""
     with torch.autocast(guess.device.type, enabled=False):
         guess, target = F.normalize(guess.float(), dim=-1), F.normalize(target.float(), dim=-1)
         own = torch.arange(len(guess), device=guess.device)
@@ -199,8 +193,8 @@ def _pick(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 def _tinted(pixels: Tensor) -> Tensor:
-    """Other colours: brightness, contrast and saturation; half of the images with their channels
-    exchanged and a fifth grey, so that shape and not colour tells pictures apart."""
+    """Changes brightness, contrast and saturation, permutes the channels of half of the images and
+    makes a fifth grey, so that the model relies on shape and not on colour."""
     b = len(pixels)
     pixels = augment(pixels, TINT)
     order = torch.rand(b, 3, device=pixels.device).argsort(dim=1)
@@ -212,7 +206,7 @@ def _tinted(pixels: Tensor) -> Tensor:
 
 
 def save(tower: Any, preprocess: Preprocess, steps: int, out: Path) -> Path:
-    """A Hugging Face Dinov2Model folder in fp16."""
+    """Writes a Hugging Face Dinov2Model folder in fp16."""
     tower.config.encoderlab = {"trained_steps": steps}
     tower.half().save_pretrained(out)
     record = as_record(preprocess, "Bit")

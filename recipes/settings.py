@@ -1,4 +1,4 @@
-"""How each embedded checkpoint is made: its shape, its data, its schedule. Numbers only."""
+"""Shape, data and schedule of each bundled checkpoint. Numbers only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class CLIPRecipe:
     """A CLIP or SigLIP of the zoo.
 
     Args:
-        synthetic_images: how many pictures of the synthetic world it sees.
-        captions_per_image: captions taken from each of them, the complete one always among them.
-        real_copies: how many altered copies of each real picture are mixed in.
+        synthetic_images: number of images of the synthetic world.
+        captions_per_image: captions per synthetic image; the complete one is always among them.
+        real_copies: how often each real image is mixed in, augmented but once.
         siglip: transformers' SigLIP instead of our CLIP.
     """
 
@@ -28,25 +28,15 @@ class CLIPRecipe:
     siglip: bool = False
 
 
-_TINY = CLIPConfig(
-    ViTConfig(image_size=96, patch_size=8, width=192, layers=4, heads=3, mlp_width=768),
-    TextConfig(vocab_size=3000, context_length=48, width=128, layers=2, heads=2, mlp_width=512),
-    128,
+_TRAINING = Recipe.of(
+    epochs=2, batch_size=256, lr=1.5e-3, wd=0.1, warmup_steps=200, patch_dropout=0.5, ema=0.999
 )
 
 CLIPS = {
     # about 28 min on two cores with bf16 matrix units; Recall@1 0.85 of 1,000 held-out pictures
     "tiny-clip": CLIPRecipe(
-        _TINY,
-        Recipe.of(
-            epochs=2,
-            batch_size=256,
-            lr=1.5e-3,
-            wd=0.1,
-            warmup_steps=200,
-            patch_dropout=0.5,
-            ema=0.999,
-        ),
+        CLIPConfig(ViTConfig(96, 8, 192, 4, 3, 768), TextConfig(3000, 48, 128, 2, 2, 512), 128),
+        _TRAINING,
         synthetic_images=60_000,
         captions_per_image=3,
         real_copies=2,
@@ -57,16 +47,7 @@ CLIPS = {
             TextConfig(3000, 48, 128, 2, 2, 512, "gelu_pytorch_tanh", 1e-6),
             192,
         ),
-        Recipe.of(
-            epochs=2,
-            batch_size=256,
-            lr=1.5e-3,
-            wd=0.1,
-            warmup_steps=200,
-            loss="sigmoid",
-            patch_dropout=0.5,
-            ema=0.999,
-        ),
+        replace(_TRAINING, loss="sigmoid"),
         synthetic_images=60_000,
         captions_per_image=3,
         real_copies=2,
@@ -81,10 +62,10 @@ class LanguageRecipe:
 
     Args:
         architecture: "llama" or "qwen2".
-        context: tokens in a training row.
-        batch_size: rows in a step.
-        synthetic_images: of how many pictures of the synthetic world it reads what they say.
-        real_copies: how often the real texts come in one pass.
+        context: tokens per training row.
+        batch_size: rows per step.
+        synthetic_images: number of images of the synthetic world whose texts it reads.
+        real_copies: how often each real text occurs in an epoch.
     """
 
     architecture: str
@@ -113,15 +94,15 @@ LANGUAGE_MODELS = {
 
 @dataclass(frozen=True)
 class SelfSupervisedRecipe:
-    """A vision transformer of the zoo that never sees a word.
+    """A vision transformer of the zoo that is trained on images alone.
 
     Args:
         steps: optimiser steps.
-        synthetic_images: how many pictures of the synthetic world it draws from, of all kinds.
-        more_scenes: as many scenes on top: the kind in which pictures differ least.
-        patch_share: share of the batch whose patches are compared as well.
+        synthetic_images: number of images of the synthetic world, of all kinds.
+        more_scenes: number of further scenes, the kind whose images differ least.
+        patch_share: share of the batch whose patches are compared.
         temperature: of both contrastive losses.
-        momentum: of the averaged copy that gives the targets, at the start; one at the end.
+        momentum: of the teacher's average at the start; one at the end.
     """
 
     image_size: int
@@ -152,18 +133,18 @@ RECIPES: dict[str, ZooRecipe] = {**CLIPS, **SELF_SUPERVISED, **LANGUAGE_MODELS}
 
 
 def recipe_of(name: str) -> ZooRecipe:
-    """The recipe of an embedded checkpoint.
+    """The recipe of a bundled checkpoint.
 
     Raises:
         UsageError: there is none of that name.
     """
     if name not in RECIPES:
-        raise unknown("embedded model", name, list(RECIPES), "encoderlab ls encoders")
+        raise unknown("bundled model", name, list(RECIPES), "encoderlab ls encoders")
     return RECIPES[name]
 
 
 def scaled(recipe: ZooRecipe, share: float) -> ZooRecipe:
-    """The same recipe with `share` of the synthetic pictures (and steps), for a trial run."""
+    """The recipe with `share` of the synthetic images (and steps), for a trial run."""
     images = max(1000, int(recipe.synthetic_images * share))
     if isinstance(recipe, SelfSupervisedRecipe):
         scenes, steps = int(recipe.more_scenes * share), max(2, int(recipe.steps * share))

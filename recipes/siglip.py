@@ -1,4 +1,4 @@
-"""transformers' SiglipModel as the training loop takes a model.
+"""An adapter of transformers' SiglipModel for the training loop.
 
 Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training".
 """
@@ -31,7 +31,7 @@ class SigLIP(TwoTowers):
     """
 
     kind = "siglip"
-    # The text tower looks at every column and pools at the last one, padding or not.
+    # The text tower attends to padding, and pools at the last position.
     reads_padding = True
     tokenizer: Tokenizer
 
@@ -65,7 +65,7 @@ class SigLIP(TwoTowers):
             },
         )
         self.network = SiglipModel(self.config)
-        # The network's own parameters, under the names that the training loop reads.
+        # The names that the training loop reads.
         self.logit_scale, self.logit_bias = self.network.logit_scale, self.network.logit_bias
         # Zhai et al. 2023, section 3.2: ten for the temperature, minus ten for the bias.
         nn.init.constant_(self.logit_scale, math.log(10))

@@ -1,7 +1,6 @@
-"""Make an embedded checkpoint again: `python -m recipes.train tiny-clip --real FOLDER`.
+"""Trains a bundled checkpoint: `python -m recipes.train tiny-clip --real FOLDER`.
 
-Renders the synthetic world, reads the real pairs where they are given, trains with the project's
-own trainer, exports in fp16, measures on held-out data and writes the model card.
+Renders the synthetic world, reads the real pairs where they are given, trains and exports in fp16.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torch
 from encoderlab.contrastive.augment import STRENGTHS, augment
 from encoderlab.contrastive.dataset import ImageTextDataset
 from encoderlab.contrastive.images import DecodedImages, decode_all
-from encoderlab.contrastive.loop import Trainer
+from encoderlab.contrastive.loop import ContrastiveTrainer
 from encoderlab.contrastive.validation import RetrievalValidation
 from encoderlab.core.progress import note
 from encoderlab.data.sample import Sample
@@ -38,18 +37,18 @@ from recipes.siglip import SigLIP
 LANGUAGES = ("en", "ko")
 VALIDATION_IMAGES = 500
 HALF = (0.5, 0.5, 0.5)
-# How often one caption of a synthetic picture gives way to the name of its kind.
+# Probability that one caption of a synthetic image is replaced by the name of its kind.
 NAMED_SHARE = 0.4
 PROMPTS = ("{}", "a {}", "a picture of a {}", "a photo of a {}", "an image of a {}")
-# Validation pictures come from the far end of the training split, which training never reaches.
+# Validation images have numbers of the training split that training never reaches.
 VALIDATION_START = 50_000_000
 
 
 def synthetic_part(
     first: int, count: int, size: int, captions: int
 ) -> tuple[np.ndarray, list[Sample]]:
-    """`count` rendered pictures of the training split, (count, 3, size, size), and their texts:
-    the complete English one and `captions - 1` others of either language, or its kind's name."""
+    """`count` rendered images of the training split, (count, 3, size, size), and their texts: the
+    complete English caption and `captions - 1` others, of either language or the kind's name."""
     rendered = render_arrays(range(first, first + count), split="train", size=size, processes=2)
     rng = np.random.default_rng(first)
     samples = []
@@ -63,7 +62,7 @@ def synthetic_part(
 
 
 def _named(kind: str, rng: np.random.Generator) -> str:
-    """A name of the kind of picture alone, so that zero-shot prompts are not news to the model."""
+    """The name of the image's kind, so that the model learns zero-shot prompts."""
     english, korean = KIND_NAMES[kind]
     if rng.random() < 0.25:
         return korean[rng.integers(len(korean))]
@@ -74,11 +73,11 @@ def _named(kind: str, rng: np.random.Generator) -> str:
 def real_part(
     root: Path, split: str, preprocess: Preprocess, copies: int
 ) -> tuple[np.ndarray, list[Sample]]:
-    """Every real picture of `split`, as it is and `copies - 1` times altered, with its texts."""
+    """Every real image of `split`, as it is and `copies - 1` times augmented, with its texts."""
     samples = [
-        dataclasses.replace(s, texts=(*s.texts, which.kind[number % len(which.kind)]))
-        for which in SETS
-        for number, s in enumerate(read_set(which, root, split, LANGUAGES))
+        dataclasses.replace(s, texts=(*s.texts, data.kind[number % len(data.kind)]))
+        for data in SETS
+        for number, s in enumerate(read_set(data, root, split, LANGUAGES))
     ]
     checked = decode_all(samples, preprocess, f"real {split} images")
     assert checked.pixels is not None
@@ -98,7 +97,7 @@ def real_part(
 def train_clip(
     name: str, recipe: CLIPRecipe, root: Path | None, folder: Path, resume: bool
 ) -> Path:
-    """Trains and exports; gives the exported folder."""
+    """Trains and exports; returns the exported folder."""
     size = recipe.shape.vision.image_size
     preprocess = Preprocess(size, "squash", *((HALF, HALF) if recipe.siglip else ()))
     pixels, samples = synthetic_part(0, recipe.synthetic_images, size, recipe.captions_per_image)
@@ -124,14 +123,15 @@ def train_clip(
         ),
     )
     torch.manual_seed(recipe.training.seed)
-    dropout = recipe.training.patch_dropout
-    make = SigLIP if recipe.siglip else CLIP
-    model: TwoTowers = make(shape, tokenizer, preprocess, patch_dropout=dropout)
+    model_class = SigLIP if recipe.siglip else CLIP
+    model: TwoTowers = model_class(
+        shape, tokenizer, preprocess, patch_dropout=recipe.training.patch_dropout
+    )
     fabric = make_fabric()
     val = DecodedImages(val_samples, val_pixels, [])
     padding = model.reads_padding
     validate = RetrievalValidation(val, tokenizer, preprocess, fabric.device, keep_padding=padding)
-    trainer = Trainer(
+    trainer = ContrastiveTrainer(
         model,
         ImageTextDataset(samples, tokenizer, preprocess, pixels, padding),
         recipe.training,
@@ -149,14 +149,14 @@ def train_clip(
         f"{len(trainer.pairs):,} pairs, {trainer.schedule.total_steps:,} steps, kinds {KINDS}"
     )
     done = trainer.run()
-    note(f"{name}: {done.seconds:.0f} s, {done.pairs_per_second:.0f} pairs/s")
+    note(f"{name}: {done.seconds:.0f} s, {done.rows_per_second:.0f} pairs/s")
     best = checkpoint.read(folder / "checkpoints" / "best.ckpt")
     model.load_state_dict(best["average"] or best["weights"])
     model.trained_steps = best["step"]
     return model.save_pretrained(folder / name, half=True)
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m recipes.train", description=__doc__)
     parser.add_argument("name", help=f"which checkpoint: {', '.join(RECIPES)}")
@@ -170,22 +170,22 @@ def main(words: list[str] | None = None) -> int:
         "--scale", type=float, default=1.0, help="share of the synthetic pictures, for a trial"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the work folder")
-    given = parser.parse_args(words)
+    args = parser.parse_args(argv)
     try:
-        name, recipe = given.name, scaled(recipe_of(given.name), given.scale)
+        name, recipe = args.name, scaled(recipe_of(args.name), args.scale)
         if isinstance(recipe, CLIPRecipe):
-            exported = train_clip(name, recipe, given.real, given.out, given.resume)
+            exported = train_clip(name, recipe, args.real, args.out, args.resume)
         else:
-            if given.resume:
+            if args.resume:
                 raise UsageError(
                     "this model trains in minutes, so it keeps no state to resume from",
                     got=f"--resume for {name}",
                     want="a fresh start",
                 )
             if isinstance(recipe, LanguageRecipe):
-                exported = train_language_model(name, recipe, given.real, given.out)
+                exported = train_language_model(name, recipe, args.real, args.out)
             else:
-                exported = train_self_supervised(name, recipe, given.real, given.out)
+                exported = train_self_supervised(name, recipe, args.real, args.out)
     except EncoderLabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

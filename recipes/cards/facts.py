@@ -1,4 +1,4 @@
-"""What every card says first."""
+"""Sizes that every card states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Facts:
 
     @classmethod
     def of(cls, folder: Path) -> Facts:
-        """Counted from the files: weights are fp16."""
+        """Computed from the sizes of the files; weights are fp16."""
         weights = (folder / "model.safetensors").stat().st_size
         size = sum(file.stat().st_size for file in folder.iterdir() if file.name != "README.md")
         return cls(weights / 2 / 1e6, size / 1e6)

@@ -32,7 +32,7 @@ what counts is the ratio.
 
 
 def about(config: dict[str, Any], facts: Facts) -> str:
-    """What the model is, in words."""
+    """The description of the model."""
     return ABOUT.format(
         architecture=config["architectures"][0],
         width=config["hidden_size"],
@@ -43,38 +43,32 @@ def about(config: dict[str, Any], facts: Facts) -> str:
 
 
 def held_out_captions(language: str, trained_on: int, pictures: int | None = None) -> list[str]:
-    """Captions of test pictures, each once, of which training had none word for word."""
-    seen = {text for tongue, text in synthetic_texts(0, trained_on) if tongue == language}
-    found = synthetic_texts(0, pictures or PICTURES, split="test")
-    fresh = (text for tongue, text in found if tongue == language and text not in seen)
-    return list(dict.fromkeys(fresh))
+    """Distinct captions of test images that are not among the training texts."""
+    trained = {text for code, text in synthetic_texts(0, trained_on) if code == language}
+    test = synthetic_texts(0, pictures or PICTURES, split="test")
+    new = (text for code, text in test if code == language and text not in trained)
+    return list(dict.fromkeys(new))
 
 
 def measured(folder: Path, real: Path | None) -> str:
-    """The table, measured now."""
+    """Measures the model; returns the table."""
     trained_on = LANGUAGE_MODELS[folder.name].synthetic_images
     sets = {
         f"synthetic world, {name}, none of them in training": held_out_captions(code, trained_on)
         for code, name in LANGUAGES.items()
     }
     if real is not None:
-        seen = set(real_texts(real, "train"))
+        trained = set(real_texts(real, "train"))
         for code, name in LANGUAGES.items():
-            fresh = (
-                text
-                for which in SETS
-                for sample in read_set(which, real, "test", (code,))
-                for text in sample.texts
-                if text not in seen
-            )
-            sets[f"real sets' test captions, {name}, none of them in training"] = list(
-                dict.fromkeys(fresh)
-            )
+            samples = (s for data in SETS for s in read_set(data, real, "test", (code,)))
+            texts = (text for sample in samples for text in sample.texts if text not in trained)
+            title = f"real sets' test captions, {name}, none of them in training"
+            sets[title] = list(dict.fromkeys(texts))
     rows = []
-    for name, texts in sets.items():
-        found = perplexity(folder, texts)
+    for name, captions in sets.items():
+        result = perplexity(folder, captions)
         rows.append(
-            f"| {name} ({found.texts:,}) | {found.tokens:,} | {found.model:.1f} | "
-            f"{found.unigram:.1f} | {found.unigram / found.model:.1f} x |"
+            f"| {name} ({result.texts:,}) | {result.tokens:,} | {result.model:.1f} | "
+            f"{result.unigram:.1f} | {result.unigram / result.model:.1f} x |"
         )
     return MEASURED.format(rows="\n".join(rows))

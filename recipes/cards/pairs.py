@@ -48,11 +48,11 @@ text to image ranks images; a query is answered if any of its right partners is 
 
 def retrieval_rows(name: str, model: str, table: Path, cutoffs: tuple[int, ...]) -> Iterator[str]:
     """Rows of the retrieval table for one CSV."""
-    found = evaluate.run(csv=str(table), model=model, dtype="float32").retrieval
-    both = (found.image_to_text, found.text_to_image)
+    result = evaluate.run(csv=str(table), model=model, dtype="float32").retrieval
+    both = (result.image_to_text, result.text_to_image)
     for k in cutoffs:
         first, second = (direction.recall[k] for direction in both)
-        label = f"{name} ({found.images:,} images, {found.distinct_captions:,} captions)"
+        label = f"{name} ({result.images:,} images, {result.distinct_captions:,} captions)"
         yield (
             f"| {label if k == cutoffs[0] else ''} | Recall@{k} | {first.as_percent()} | "
             f"{second.as_percent()} | {_percent(first)}, {_percent(second)} |"
@@ -75,7 +75,7 @@ def zero_shot_row(name: str, model: str, folder: Path, **more: str) -> str:
 
 
 def about(config: dict[str, Any], facts: Facts) -> str:
-    """What the model is, in words."""
+    """The description of the model."""
     siglip = config["model_type"] == "siglip"
     vision = config["vision_config"]
     return ABOUT.format(

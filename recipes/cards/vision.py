@@ -1,6 +1,4 @@
-"""The card of an encoder that knows no words: what a linear layer reads from its frozen features,
-beside an untrained copy of the same shape.
-"""
+"""The card of an encoder without a text side: linear probes of it and of an untrained copy."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ The main shape is that of the largest thing in a scene: the only one, or the onl
 
 
 def about(config: dict[str, Any], facts: Facts) -> str:
-    """What the model is, in words."""
+    """The description of the model."""
     return ABOUT.format(
         architecture=config["architectures"][0],
         size=config["image_size"],
@@ -56,7 +54,7 @@ def about(config: dict[str, Any], facts: Facts) -> str:
 
 
 def measured(folder: Path, real: Path | None) -> str:
-    """The table, measured now."""
+    """Measures the model; returns the table."""
     trained = load_vision(folder, dtype="float32")
     fresh = untrained(trained)
     rows = []
@@ -103,7 +101,7 @@ def main_shape() -> Task:
 
 def clothes(real: Path) -> Task:
     """Which of ten garments a photograph shows."""
-    which = next(one for one in SETS if one.name == "clothing-small")
+    which = next(data for data in SETS if data.name == "clothing-small")
 
     def labelled(split: str) -> Labelled:
         samples: list[Sample] = read_set(which, real, split, ("en",))
@@ -123,4 +121,4 @@ def pooled(encoder: VisionEncoder, pictures: Sequence[Image.Image]) -> np.ndarra
 
 def _kinds(split: str, numbers: range) -> Labelled:
     rendered = render_arrays(numbers, split=split)
-    return [Image.fromarray(one) for one in rendered.pixels], np.array(rendered.labels)
+    return [Image.fromarray(pixels) for pixels in rendered.pixels], np.array(rendered.labels)

@@ -521,8 +521,6 @@ def evaluate(
 ) -> EvaluateResult:
     """Recall@1/5/10, MRR and median rank of `model` on the pairs of `csv`, both directions.
 
-    `out` and `seed` are taken for the sake of the common face: nothing is drawn or random here.
-
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         csv: held-out pairs: CSV with image_path,caption.
@@ -556,7 +554,7 @@ def export(
 ) -> ExportResult:
     """Writes `model` into the folder of its name below `out`.
 
-    `seed` is taken for the sake of the common face: nothing is random here.
+    `seed` has no effect: nothing is random here.
 
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.

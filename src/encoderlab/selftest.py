@@ -3,8 +3,8 @@
     python -m encoderlab.selftest           # every part
     python -m encoderlab.selftest clip      # one part; `encoderlab.selftest.clip()` in Python
 
-Every expected number comes from elsewhere: a paper, a released checkpoint, or a formula written
-here. Reads no file; `encoderlab doctor --deep` shows the same checks.
+Every expected value is from a paper, a released checkpoint or a formula written here. Reads no
+file; `encoderlab doctor --deep` shows the same checks.
 """
 
 from __future__ import annotations
@@ -77,19 +77,19 @@ PARTS: dict[str, Part] = {}
 
 
 def _part(compare: Callable[[], Checks]) -> Part:
-    """Registers a part; an error in it is a failed check, and the caller's seed stays as it was."""
+    """Registers a part; an error in it is a failed check, and the caller's seed is kept."""
     part = compare.__name__
 
     @wraps(compare)
     def run() -> tuple[Check, ...]:
-        done: list[Check] = []
+        checks: list[Check] = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             try:
-                done += (Check(f"{part}: {name}", *values) for name, *values in compare())
+                checks += (Check(f"{part}: {name}", *values) for name, *values in compare())
             except Exception as error:  # whatever a broken installation raises
-                done.append(Check(part, "no error", f"{type(error).__name__}: {error}"))
-        return tuple(done)
+                checks.append(Check(part, "no error", f"{type(error).__name__}: {error}"))
+        return tuple(checks)
 
     PARTS[part] = run
     return run
@@ -119,11 +119,11 @@ def resnet() -> Checks:
     """The image tower of RN50: 7 x 7 positions of 2,048 channels."""
     tower = ResNet(ResNetConfig()).eval()
     with torch.no_grad():
-        seen = tower(torch.randn(1, 3, 224, 224))
+        features = tower(torch.randn(1, 3, 224, 224))
     # OpenAI's has 38,316,896 with the output of its attention pooling, which is our projection.
     yield "parameters", 38_316_896 - (2048 * 1024 + 1024), _parameters(tower)
-    yield "shapes", [(1, 2048), (1, 49, 2048)], _shapes(seen.pooled, seen.patches)
-    yield "embeddings are finite", True, bool(seen.pooled.isfinite().all())
+    yield "shapes", [(1, 2048), (1, 49, 2048)], _shapes(features.pooled, features.patches)
+    yield "embeddings are finite", True, bool(features.pooled.isfinite().all())
 
 
 @_part
@@ -191,8 +191,8 @@ def losses() -> Checks:
     n, two = 32, torch.tensor(2.0)
     same, apart, others = torch.eye(n)[:1].expand(n, n), torch.eye(n), (n - 1) * math.exp(-2)
     yield "contrastive, equal: ln n", math.log(n), contrastive_loss(same, same, two).item()
-    found = contrastive_loss(apart, apart, two).item()
-    yield "contrastive, orthogonal: ln(1 + (n - 1) / e^2)", math.log1p(others), found
+    loss = contrastive_loss(apart, apart, two).item()
+    yield "contrastive, orthogonal: ln(1 + (n - 1) / e^2)", math.log1p(others), loss
     expected = math.log(2) + (n - 1) * math.log1p(math.exp(-2))
     yield "sigmoid, orthogonal", expected, sigmoid_loss(apart, apart, two, -two).item()
     # A linear critic has the slope |w| = 5 everywhere, a penalty of 16. Real and fake are 2 apart
@@ -230,14 +230,14 @@ def run(parts: Sequence[str] = ()) -> Iterator[Check]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints one line per check; returns 1 where one failed, 2 where a part is unknown."""
-    named = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(named):
+    parts = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(parts):
         print("python -m encoderlab.selftest [PART ...]\n")
         print("\n".join(f"  {name:<12}{part.__doc__}" for name, part in PARTS.items()))
         return 0
     failed = 0
     try:
-        for check in run(named):
+        for check in run(parts):
             print(check, flush=True)
             failed |= not check.ok
     except UsageError as error:
@@ -247,11 +247,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parameters(model: nn.Module) -> int:
-    return sum(one.numel() for one in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _shapes(*tensors: Tensor) -> list[tuple[int, ...]]:
-    return [tuple(one.shape) for one in tensors]
+    return [tuple(tensor.shape) for tensor in tensors]
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

@@ -294,9 +294,7 @@ def test_projectors_are_judged_on_images_that_they_have_not_seen(zoo):
     trained = pair_scores.projectors(zoo, [("tiny-clip", "tiny-llama")], ("linear",), 5)
     one = trained["tiny-clip", "tiny-llama", "linear", 0]
     assert not set(one.train_rows) & set(one.held_out_rows)
-    scores, by_type = pair_scores.projector_scores(
-        zoo, "tiny-clip", "tiny-llama", {0: one}, "linear"
-    )
+    scores, by_type = pair_scores.projector_scores(zoo, "tiny-clip", "tiny-llama", [one], "linear")
     y = pair_scores.unit(zoo.text["tiny-llama"].pooled)
     target, mean = y[one.held_out_rows], y[one.train_rows].mean(axis=0)
     assert scores["linear_mse"].value == pytest.approx(one.held_out_mse, rel=1e-5)

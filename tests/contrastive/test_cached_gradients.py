@@ -67,15 +67,15 @@ def test_cached_gradients_equal_the_gradient_of_the_whole_batch(
     clip.zero_grad()
     torch.manual_seed(3)
     cached = backward_in_chunks(clip, pixels, tokens, _loss(clip, kind), chunk)
-    found = _gradients(clip)
+    result = _gradients(clip)
     assert cached.item() == pytest.approx(whole.item(), rel=1e-12)
-    assert found.keys() == expected.keys()
+    assert result.keys() == expected.keys()
     assert {
         "logit_scale",
         "vision.position_embedding" if drops_patches else "vision.pool.value.bias",
-    } <= found.keys()
+    } <= result.keys()
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-9, rtol=1e-6, msg=name)
+        torch.testing.assert_close(result[name], gradient, atol=1e-9, rtol=1e-6, msg=name)
 
 
 def test_the_random_state_goes_on_as_after_one_forward_pass() -> None:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +13,7 @@ from tests.small_models import make_clip
 from encoderlab.contrastive import train as experiment
 from encoderlab.contrastive.dataset import ImageTextDataset, positives_of
 from encoderlab.contrastive.images import DecodedImages
-from encoderlab.contrastive.loop import Recipe, Trainer, Validation
+from encoderlab.contrastive.loop import ContrastiveTrainer, Recipe, Validation
 from encoderlab.contrastive.preflight import findings
 from encoderlab.contrastive.validation import RetrievalValidation
 from encoderlab.data.sample import Sample
@@ -30,6 +25,10 @@ from encoderlab.training.devices import make_fabric
 from encoderlab.training.optimiser import RunningAverage, adamw, learning_rate
 from encoderlab.training.schedule import Schedule
 
+SMALL = {
+    "epochs": 1, "batch_size": 8, "image_size": 32, "vision_layers": 1, "text_layers": 1,
+    "vocab_size": 300, "device": "cpu", "logger": "none", "precision": "fp32",
+}  # fmt: skip
 COLOURS = {"red": (220, 30, 40), "blue": (30, 80, 230), "green": (20, 150, 60), "black": (9, 9, 9)}
 
 
@@ -44,11 +43,11 @@ def _pairs(clip: CLIP, copies: int = 6) -> ImageTextDataset:
     return ImageTextDataset(samples, clip.tokenizer, clip.preprocess, np.stack(pixels))
 
 
-def _trainer(folder: Path, **changes) -> Trainer:
+def _trainer(folder: Path, **changes) -> ContrastiveTrainer:
     clip = make_clip(trained_steps=0)
     recipe = Recipe.of(**{"epochs": 3, "batch_size": 8, "lr": 1e-3, **changes})
     fabric = make_fabric("cpu", precision="fp32")
-    return Trainer(clip, _pairs(clip), recipe, fabric, folder, save_every=2)
+    return ContrastiveTrainer(clip, _pairs(clip), recipe, fabric, folder, save_every=2)
 
 
 def test_it_learns_four_colours(tmp_path: Path) -> None:
@@ -70,14 +69,14 @@ def test_going_on_from_the_middle_of_an_epoch_gives_the_same_numbers(
     part = _trainer(tmp_path / "part", **changes)
     part.schedule = Schedule(len(part.pairs), 8, 3)
     stop_after = 5
-    step = part._train_step
+    step = part.train_step
 
     def interrupted(batch):
         if part.step == stop_after:
             raise KeyboardInterrupt
         return step(batch)
 
-    part._train_step = interrupted  # type: ignore[method-assign]
+    part.train_step = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         part.run()
     again = _trainer(tmp_path / "part", **changes)
@@ -86,7 +85,7 @@ def test_going_on_from_the_middle_of_an_epoch_gives_the_same_numbers(
     again.run()
     for name, value in whole.module.state_dict().items():
         assert torch.equal(value, again.module.state_dict()[name]), name
-    assert whole._losses == again._losses
+    assert whole.losses == again.losses
     assert whole.history == again.history
 
 
@@ -107,25 +106,25 @@ def test_the_best_epoch_has_the_best_score_and_of_equal_ones_the_lower_loss(
 
     def validate(model) -> Validation:
         score, loss = next(epochs)
-        trainer._losses[:] = [1.0]  # the training loss has no say here
+        trainer.losses[:] = [1.0]  # the training loss has no say here
         return Validation(score, {"validation_loss": loss})
 
     trainer.validate = validate
     trainer.schedule = Schedule(len(trainer.pairs), 8, 3)
     for epoch in (1, 2, 3):
-        trainer._losses = [1.0] * 3
-        trainer._end_epoch(epoch)
+        trainer.losses = [1.0] * 3
+        trainer.end_epoch(epoch)
     assert (trainer.best_epoch, trainer.best_score) == (best, scores[best - 1])
-    kept = checkpoint.read(tmp_path / "checkpoints/best.ckpt")
-    assert kept["history"][-1]["epoch"] == best
+    stored = checkpoint.read(tmp_path / "checkpoints/best.ckpt")
+    assert stored["history"][-1]["epoch"] == best
 
 
 def test_without_a_score_the_training_loss_decides(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path)
     trainer.validate = lambda model: Validation(None, {"validation_loss": 0.0})
     for epoch, loss in ((1, 3.0), (2, 1.0), (3, 2.0)):
-        trainer._losses = [loss] * 3
-        trainer._end_epoch(epoch)
+        trainer.losses = [loss] * 3
+        trainer.end_epoch(epoch)
     assert (trainer.best_epoch, trainer.best_score) == (2, None)
 
 
@@ -138,13 +137,12 @@ def test_validation_on_few_images_claims_nothing(world: Path, tmp_path: Path, im
         rows.setdefault(line.split(",")[0], []).append(line)
     chosen = [line for name in list(rows)[:images] for line in rows[name]]
     few.write_text("\n".join([head, *chosen]), encoding="utf-8")
-    given = {"train_csv": str(world / "captions.csv"), "val_csv": str(few), "img_root": str(world),
-             "epochs": 1, "batch_size": 8, "image_size": 32, "vision_layers": 1, "text_layers": 1,
-             "vocab_size": 300, "device": "cpu", "logger": "none", "precision": "fp32"}  # fmt: skip
-    result = experiment.run(out=tmp_path / "run", **given)
+    csv = str(world / "captions.csv")
+    options = {"train_csv": csv, "val_csv": str(few), "img_root": str(world), **SMALL}
+    result = experiment.run(out=tmp_path / "run", **options)
     assert (result.val_images, result.val_captions) == (images, len(chosen))
-    assert any(f"validation on {images} image" in one and "fewer than 10" in one
-               for one in result.warnings)  # fmt: skip
+    doubts = [warning for warning in result.warnings if "fewer than 10" in warning]
+    assert any(f"validation on {images} image" in warning for warning in doubts)
     chances = {n: v for n, v in result.history[0].items() if n.endswith("chance")}
     assert all(chance < 1 for chance in chances.values())
     assert bool(chances) == (images > 1) and (result.best_score is None) == (images == 1)
@@ -165,23 +163,23 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_checkpoint(
     tmp_path: Path,
 ) -> None:
     trainer = _trainer(tmp_path)
-    step = trainer._train_step
+    step = trainer.train_step
 
     def poisoned(batch):
         if trainer.step == 4:
             trainer.module.visual_projection.weight.data.fill_(math.nan)
         return step(batch)
 
-    trainer._train_step = poisoned  # type: ignore[method-assign]
+    trainer.train_step = poisoned  # type: ignore[method-assign]
     with pytest.raises(WorkError, match=r"loss is nan at step 5.*latest\.ckpt"):
         trainer.run()
-    kept = checkpoint.read(tmp_path / "checkpoints/latest.ckpt")
-    assert all(value.isfinite().all() for value in kept["weights"].values())
+    stored = checkpoint.read(tmp_path / "checkpoints/latest.ckpt")
+    assert all(value.isfinite().all() for value in stored["weights"].values())
 
 
 def test_a_resumed_run_still_warns_of_what_was_before(tmp_path: Path) -> None:
     first = _trainer(tmp_path)
-    first._warn("the data is odd")
+    first.warn("the data is odd")
     first.run()
     again = _trainer(tmp_path)
     again.resume(tmp_path / "checkpoints/latest.ckpt")
@@ -225,8 +223,8 @@ def test_every_epoch_holds_every_row_at_most_once_and_ranks_share_them_out() -> 
 
 
 def test_partners_share_an_image_or_the_words() -> None:
-    found = positives_of(torch.tensor([0, 0, 1, 2]), torch.tensor([5, 6, 6, 7]))
-    assert found.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
+    result = positives_of(torch.tensor([0, 0, 1, 2]), torch.tensor([5, 6, 6, 7]))
+    assert result.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
 
 
 def test_norms_biases_and_temperature_do_not_decay() -> None:
@@ -263,44 +261,6 @@ def test_the_running_average_forgets_its_start() -> None:
     assert (average.weights["weight"] - 1).abs().max() < 0.02
 
 
-def _command(world: Path, out: Path, *more: str) -> list[str]:
-    program = (
-        "import sys; from pathlib import Path; from encoderlab.contrastive import train;"
-        "r = train.run(out=Path(sys.argv[2]), train_csv=sys.argv[1], epochs=40, batch_size=4,"
-        "image_size=32, patch_size=8, vision_layers=1, text_layers=1, vocab_size=300, lr=1e-3,"
-        "precision='fp32', device='cpu', logger='none', save_every_steps=3,"
-        "resume=(sys.argv[3] if len(sys.argv) > 3 else None)); print(r.loss)"
-    )
-    return [sys.executable, "-c", program, str(world / "captions.csv"), str(out), *more]
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_numbers(world: Path, tmp_path: Path) -> None:
-    whole = subprocess.run(_command(world, tmp_path / "whole"), capture_output=True, text=True)
-    assert whole.returncode == 0, whole.stderr
-    running = subprocess.Popen(
-        _command(world, tmp_path / "part"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    latest = tmp_path / "part/checkpoints/latest.ckpt"
-    limit = time.monotonic() + 60
-    while not latest.exists() and time.monotonic() < limit:
-        time.sleep(0.02)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
-    assert checkpoint.read(latest)["step"] < 160
-    again = subprocess.run(
-        _command(world, tmp_path / "part", str(tmp_path / "part")), capture_output=True, text=True
-    )
-    assert again.returncode == 0, again.stderr
-    assert "going on from step" in again.stderr
-    assert again.stdout == whole.stdout
-    first, second = (
-        checkpoint.read(tmp_path / name / "checkpoints/latest.ckpt")["weights"]
-        for name in ("whole", "part")
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -311,18 +271,11 @@ def test_a_killed_run_goes_on_to_the_same_numbers(world: Path, tmp_path: Path) -
 def test_the_experiment_trains_exports_and_reports(
     world: Path, tmp_path: Path, changes: dict
 ) -> None:
+    options = {"epochs": 1, "batch_size": 8, "text_layers": 1, "vocab_size": 300, "device": "cpu"}
     result = experiment.run(
-        out=tmp_path,
-        train_csv=str(world / "captions.csv"),
-        epochs=1,
-        batch_size=8,
-        text_layers=1,
-        vocab_size=300,
-        precision="fp32",
-        device="cpu",
-        logger="csv",
-        **changes,
-    )
+        out=tmp_path, train_csv=str(world / "captions.csv"), logger="csv", precision="fp32",
+        **options, **changes,
+    )  # fmt: skip
     assert result.steps == 2
     assert (tmp_path / "checkpoints/epoch_1.ckpt").is_file()
     assert CLIP.from_checkpoint(tmp_path / "checkpoints/best.ckpt").tokenizer is not None
@@ -348,9 +301,14 @@ def test_the_experiment_trains_exports_and_reports(
 def test_what_is_wrong_is_said_before_anything_is_written(
     world: Path, tmp_path: Path, changes: dict, error, says: str
 ) -> None:
-    given = {"train_csv": str(world / "captions.csv"), "batch_size": 8, "device": "cpu", **changes}
+    options = {
+        "train_csv": str(world / "captions.csv"),
+        "batch_size": 8,
+        "device": "cpu",
+        **changes,
+    }
     with pytest.raises(error, match=says):
-        experiment.run(out=tmp_path / "run", **given)
+        experiment.run(out=tmp_path / "run", **options)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
@@ -361,7 +319,7 @@ def test_a_collapsed_space_is_said(tmp_path: Path) -> None:
     clip.vision.post_norm.bias.data.fill_(1.0)
     pairs = _pairs(clip)
     assert clip.tokenizer is not None
-    checked = DecodedImages(list(pairs.samples), pairs._given, [])
+    checked = DecodedImages(list(pairs.samples), pairs._images, [])
     validate = RetrievalValidation(checked, clip.tokenizer, clip.preprocess, torch.device("cpu"))
     (warning,) = validate(clip).warnings
     assert "the space has collapsed" in warning
@@ -375,16 +333,16 @@ def test_the_users_own_classes_are_classified_while_training(world: Path, tmp_pa
         strict=True,
     )
     table.write_text("\n".join(f"{row},{label.split(',')[-1]}" for row, label in rows))
-    given = {"train_csv": str(table), "val_csv": str(table), "img_root": str(world),
-             "epochs": 1, "batch_size": 8, "image_size": 32, "vision_layers": 1, "text_layers": 1,
-             "vocab_size": 300, "device": "cpu", "logger": "none"}  # fmt: skip
-    result = experiment.run(out=tmp_path / "run", zero_shot_classes=" Chart,tablé", **given)
+    options = {"train_csv": str(table), "val_csv": str(table), "img_root": str(world), **SMALL}
+    result = experiment.run(out=tmp_path / "run", zero_shot_classes=" Chart,tablé", **options)
     assert 0 <= result.history[0]["zero_shot/top1"] <= 1
     labels = [row.split(",")[-1] for row in table.read_text().splitlines()[1:]]
     assert result.history[0]["zero_shot/n"] == labels.count("chart")
-    assert any("of label 'table'" in one and "'tablé'" in one for one in result.warnings)
+    assert any(
+        "of label 'table'" in warning and "'tablé'" in warning for warning in result.warnings
+    )
     with pytest.raises(UsageError, match="no validation image has one of the zero-shot classes"):
-        experiment.run(out=tmp_path / "other", zero_shot_classes="cat,dog", **given)
+        experiment.run(out=tmp_path / "other", zero_shot_classes="cat,dog", **options)
 
 
 def test_captions_beyond_the_context_are_a_finding() -> None:
@@ -395,8 +353,10 @@ def test_captions_beyond_the_context_are_a_finding() -> None:
     pixels = np.zeros((3, 3, 32, 32), dtype=np.uint8)
     pairs = ImageTextDataset(samples, clip.tokenizer, clip.preprocess, pixels)
     checked = DecodedImages(samples, pixels, [])
-    found = findings(pairs, checked, DecodedImages([], None, []), 2, True, ["a " * 60, "red"])
-    said = [one for one in found if "longer than the context of 24 tokens" in one]
-    assert len(said) == 2 and "1 of 2 zero-shot classes" in said[1]
-    assert "3 of 6 training captions" in said[0]
-    assert said[0].endswith("3 different training captions become equal")
+    sentences = findings(pairs, checked, DecodedImages([], None, []), 2, True, ["a " * 60, "red"])
+    text = [
+        sentence for sentence in sentences if "longer than the context of 24 tokens" in sentence
+    ]
+    assert len(text) == 2 and "1 of 2 zero-shot classes" in text[1]
+    assert "3 of 6 training captions" in text[0]
+    assert text[0].endswith("3 different training captions become equal")

@@ -43,8 +43,8 @@ def test_no_row_comes_twice_in_an_epoch_and_a_run_goes_on_anywhere(shards, world
     batches = [list(plan.batches()) for plan in plans]
     for epoch in range(3):
         part = slice(epoch * steps, (epoch + 1) * steps)
-        seen = [row for own in batches for batch in own[part] for row in batch]
-        assert len(seen) == len(set(seen)) == steps * world * each
+        visited = [row for own in batches for batch in own[part] for row in batch]
+        assert len(visited) == len(set(visited)) == steps * world * each
     for plan, own in zip(plans, batches, strict=True):
         assert len(own) == plan.total_steps == 3 * steps
         assert list(plan.batches(min(at, len(own)))) == own[min(at, len(own)) :]
@@ -85,10 +85,10 @@ SHAPE = {
 
 
 def test_shards_in_memory_train_to_the_numbers_of_the_same_pairs_as_csv(shards, world, tmp_path):
-    given = {"epochs": 1, "batch_size": 8, **SHAPE}
+    options = {"epochs": 1, "batch_size": 8, **SHAPE}
     csv = str(world / "captions.csv")
-    ours = run(train_csv=shards, val_csv=csv, out=tmp_path / "a", **given)
-    plain = run(train_csv=csv, val_csv=csv, out=tmp_path / "b", **given)
+    ours = run(train_csv=shards, val_csv=csv, out=tmp_path / "a", **options)
+    plain = run(train_csv=csv, val_csv=csv, out=tmp_path / "b", **options)
     assert ours.loss == plain.loss and ours.train_pairs == plain.train_pairs
 
 
@@ -96,24 +96,24 @@ def test_a_streamed_run_that_is_cut_off_ends_with_the_same_numbers(
     shards, world, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(streaming, "WINDOW", 12)
-    given = {"batch_size": 4, "in_memory": "no", "num_workers": 1, "save_every_steps": 1, **SHAPE}
-    given |= {"train_csv": shards, "val_csv": str(world / "captions.csv"), "epochs": 2}
-    whole = run(out=tmp_path / "whole", **given)
+    options = {"batch_size": 4, "in_memory": "no", "num_workers": 1, "save_every_steps": 1, **SHAPE}
+    options |= {"train_csv": shards, "val_csv": str(world / "captions.csv"), "epochs": 2}
+    whole = run(out=tmp_path / "whole", **options)
     assert "read from their shards as they are needed" in capsys.readouterr().err
-    from encoderlab.contrastive.loop import Trainer
+    from encoderlab.contrastive.loop import ContrastiveTrainer
 
-    step = Trainer._train_step
+    step = ContrastiveTrainer.train_step
 
     def dies(self, batch):
         if self.step == 7:
             raise KeyboardInterrupt
         return step(self, batch)
 
-    monkeypatch.setattr(Trainer, "_train_step", dies)
+    monkeypatch.setattr(ContrastiveTrainer, "train_step", dies)
     with pytest.raises(KeyboardInterrupt):
-        run(out=tmp_path / "cut", **given)
-    monkeypatch.setattr(Trainer, "_train_step", step)
-    rest = run(out=tmp_path / "cut", resume=str(tmp_path / "cut"), **given)
+        run(out=tmp_path / "cut", **options)
+    monkeypatch.setattr(ContrastiveTrainer, "train_step", step)
+    rest = run(out=tmp_path / "cut", resume=str(tmp_path / "cut"), **options)
     assert rest.steps == whole.steps and rest.loss == whole.loss
 
 

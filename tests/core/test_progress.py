@@ -18,9 +18,9 @@ def _usual_loudness():
 def test_a_log_gets_a_line_at_the_end(capsys):
     with progress.progress("embedding images", total=3, unit="image") as bar:
         bar.advance(3)
-    told = capsys.readouterr()
-    assert told.out == "" and told.err.startswith("embedding images: 3/3, ")
-    assert len(told.err.splitlines()) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("embedding images: 3/3, ")
+    assert len(printed.err.splitlines()) == 1
 
 
 def test_a_log_gets_a_line_every_ten_seconds(capsys, monkeypatch):
@@ -45,15 +45,15 @@ def test_quiet_says_nothing_and_verbose_says_more(capsys):
     assert capsys.readouterr().err == "shown\n"
 
 
-def test_whoever_watches_hears_every_step_and_stderr_nothing(capsys):
-    heard = []
+def test_a_watcher_gets_every_step_and_stderr_nothing(capsys):
+    steps = []
     with (
-        progress.watch_progress(lambda what, bar: heard.append((what, bar.done, bar.total))),
+        progress.watch_progress(lambda what, bar: steps.append((what, bar.done, bar.total))),
         progress.progress("counting", total=2) as bar,
     ):
         bar.advance()
         bar.advance()
-    assert heard == [("counting", 0, 2), ("counting", 1, 2), ("counting", 2, 2)]
+    assert steps == [("counting", 0, 2), ("counting", 1, 2), ("counting", 2, 2)]
     assert capsys.readouterr().err == ""
 
 

@@ -42,19 +42,18 @@ def test_readers_of_pairs_list_images_without_a_caption(folder: Path) -> None:
     everything = ["logo.svg", "chart/0.png"]
     kept, held_out, skipped = train._samples(str(folder), None, None)
     assert sum(len(sample.texts) for sample in (*kept, *held_out)) == 5
-    assert [one.id for one in skipped] == everything
-    assert [one.id for one in typed_samples(folder).skipped] == everything
+    assert [item.id for item in skipped] == everything
+    assert [item.id for item in typed_samples(folder).skipped] == everything
 
 
 def test_readers_of_images_list_what_is_no_image(folder: Path, clip_folder: Path) -> None:
     model = str(clip_folder)
-    assert [one.id for one in compress.images_of(CompressData(images=[str(folder)]))[2]] == [
-        "logo.svg"
-    ]
-    assert [one.id for one in image_files(str(folder))[1]] == ["logo.svg"]
-    found = classify.run(image_dir=str(folder), model=model)
-    assert [name for name, _ in found.skipped] == ["logo.svg"]
-    assert found.to_json()["skipped"][0]["id"] == "logo.svg"
+    skipped = compress.images_of(CompressData(images=[str(folder)]))[2]
+    assert [item.id for item in skipped] == ["logo.svg"]
+    assert [item.id for item in image_files(str(folder))[1]] == ["logo.svg"]
+    result = classify.run(image_dir=str(folder), model=model)
+    assert [name for name, _ in result.skipped] == ["logo.svg"]
+    assert result.to_json()["skipped"][0]["id"] == "logo.svg"
     stored = features.run(
         out=folder / "store", action="extract", target=str(folder), encoders=[model]
     )

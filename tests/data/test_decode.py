@@ -64,14 +64,6 @@ def test_a_palette_with_a_transparent_entry_lies_on_white() -> None:
     assert open_image(_bytes(image, "PNG", transparency=0)).getpixel((1, 1)) == (255, 255, 255)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation: int) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    image = open_image(_bytes(_gradient(), "JPEG", exif=exif))
-    assert image.size == ((40, 30) if orientation <= 4 else (30, 40))
-
-
 def test_a_wrong_ending_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "really_a_jpeg.png"
     path.write_bytes(_bytes(_gradient(), "JPEG"))
@@ -108,7 +100,7 @@ def test_a_smaller_decode_is_the_same_picture() -> None:
         (_bytes(_gradient(), "PNG")[:-40], "damaged or cut short"),
     ],
 )
-def test_what_is_no_image_is_said_in_words(tmp_path: Path, content: bytes, says: str) -> None:
+def test_a_file_that_is_no_image_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "picture.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=says) as error:
@@ -170,6 +162,8 @@ def test_the_size_is_that_of_the_whole_upright_image(orientation: int, side: int
         assert whole == (size if orientation <= 4 else size[::-1])
         if kind == "JPEG" and side == 100 and size[0] > 100:
             assert min(image.size) == 100  # decoded at an eighth
+        else:
+            assert image.size == whole or (kind == "JPEG" and side == 10)
 
 
 def test_a_format_without_a_signature_is_known_by_its_ending(tmp_path: Path) -> None:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
 
 from encoderlab.data.read import read_samples
+from encoderlab.data.synthetic import KINDS
 from encoderlab.data.synthetic.example import write_example
 from encoderlab.errors import UsageError
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    with table.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_photos_are_a_folder_per_class_and_pairs_three_tables(tmp_path: Path) -> None:
     made = write_example(tmp_path, photos=10, pairs=20, languages=("en", "ko"))
     photos = read_samples(made.photos)
-    assert len(photos) == 10 and {one.label for one in photos} == {
-        "scene", "chart", "table", "document", "math",
-    }  # fmt: skip
-    names = [one.name for one in made.photos.rglob("*.png")]
-    assert len(set(names)) == 10
+    assert len(photos) == 10 and {photo.label for photo in photos} == set(KINDS)
+    assert len({path.name for path in made.photos.rglob("*.png")}) == 10
     assert made.counts == {"photos": 10, "train": 20, "val": 4, "test": 4}
     for part in ("train", "val", "test"):
-        assert len(read_samples(made.pairs / f"{part}.csv")) == made.counts[part]
-        assert len(_rows(made.pairs / f"{part}.csv")) == 2 * made.counts[part]
+        samples = read_samples(made.pairs / f"{part}.csv")
+        assert [len(sample.texts) for sample in samples] == [2] * made.counts[part]
 
 
 def test_no_picture_is_in_two_parts_or_two_seeds(tmp_path: Path) -> None:
@@ -42,11 +34,11 @@ def test_what_is_there_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "pairs").mkdir()
     with pytest.raises(UsageError, match="there is something already"):
         write_example(tmp_path, photos=2, pairs=5)
-    assert [one.name for one in tmp_path.rglob("*")] == ["pairs"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["pairs"]
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("arguments", "says"),
     [
         ({"photos": 0}, "no such number of pictures for photos"),
         ({"pairs": 10**6}, "no such number of pictures for train"),
@@ -54,7 +46,7 @@ def test_what_is_there_is_not_touched(tmp_path: Path) -> None:
         ({"languages": ("fr",)}, "unknown language: got 'fr'"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(tmp_path: Path, more: dict, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        write_example(tmp_path / "new", **more)
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path, arguments: dict, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        write_example(tmp_path / "new", **arguments)
     assert not (tmp_path / "new").exists()

@@ -1,12 +1,10 @@
-"""CSV, folder and JSONL to samples: grouping, order, labels, and each mistake by its message."""
+"""CSV, folder and JSONL to samples: grouping, order, labels, and refused input."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
-import tarfile
 import time
 from pathlib import Path
 
@@ -17,12 +15,12 @@ from PIL import Image
 
 from encoderlab.data import Sample, read_samples, split_by_image
 from encoderlab.data.csv_table import read_csv, read_labels, rows_of
-from encoderlab.data.decode import ImageError
+from encoderlab.data.decode import NEEDS_HEIC, ImageError
 from encoderlab.data.folder import read_folder
 from encoderlab.data.read import read_parts
-from encoderlab.data.sample import content_digests, first_of_each, merge_duplicates
+from encoderlab.data.sample import Samples, content_digests, first_of_each, merge_duplicates
 from encoderlab.data.vlm_dataset import TYPED_SETS, VLMDataset
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import MissingError, NoImagesError, UsageError
 
 
 @pytest.fixture
@@ -32,24 +30,31 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _write(path: Path, rows: list[list[str]], encoding: str = "utf-8") -> Path:
-    with path.open("w", encoding=encoding, newline="") as file:
+def _write(path: Path, rows: list[list[str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
     return path
 
 
+def _csv(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
+    (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder / name
+
+
+def _chat(image: str, *answers: object) -> str:
+    """A chat record with one image and these answers."""
+    asked = {"role": "user", "content": [{"type": "image", "image": image}]}
+    parts = [{"type": "text", "text": answer} for answer in answers]
+    return json.dumps({"messages": [asked, {"role": "assistant", "content": parts}]})
+
+
+def _skipped(samples: Samples) -> list[str]:
+    return sorted(item.id for item in samples.skipped)
+
+
 def test_rows_of_one_image_are_one_sample_in_order_of_first_appearance(photos: Path) -> None:
-    table = _write(
-        photos / "t.csv",
-        [
-            ["image_path", "caption", "label"],
-            ["img2.png", "b", "x"],
-            ["img1.png", "a", ""],
-            ["img2.png", "c", "x"],
-            ["img2.png", "b", "x"],
-        ],
-    )
-    first, second = read_samples(table)
+    rows = "img2.png,b,x\nimg1.png,a,\nimg2.png,c,x\nimg2.png,b,x\n"
+    first, second = read_samples(_csv(photos, f"image_path,caption,label\n{rows}"))
     assert (first.id, first.texts, first.label) == ("img2.png", ("b", "c"), "x")
     assert (second.id, second.texts, second.label) == ("img1.png", ("a",), None)
 
@@ -62,49 +67,53 @@ def test_captions_in_any_script_survive(photos: Path, caption: str) -> None:
     assert read_samples(table)[0].texts == expected
 
 
-def test_byte_order_mark_quotes_and_line_breaks_are_normal(photos: Path) -> None:
-    table = _write(
-        photos / "t.csv",
-        [["image_path", "caption"], ["img1.png", 'say "hi",\nthen go']],
-        "utf-8-sig",
-    )
-    assert read_samples(table)[0].texts == ('say "hi",\nthen go',)
+HEADER = "image_path,caption\n"
 
 
 @pytest.mark.parametrize(
-    ("content", "error", "says"),
+    ("text", "says"),
     [
-        (b"", UsageError, "the CSV is empty"),
-        (b"image_path,caption\n", UsageError, "the CSV has no rows"),
-        (b"image_pth,caption\na,b\n", UsageError, "no column image_path.*Rename 'image_pth'"),
-        (b"image_path,text\na,b\n", UsageError, "no column caption"),
-        (b"image_path,caption\n,b\n", UsageError, "line 2 .* has no image_path"),
-        (b"image_path,caption\nimg1.png,\xff\xfe\n", UsageError, "cannot be read"),
-        (b"image_path,caption\nnone.png,b\n", MissingError, "none of the first images is there"),
-        (b"image_path,caption\n../up.png,b\n", UsageError, "leaves the image folder"),
-        (b"image_path,caption\n/etc/passwd,b\n", UsageError, "leaves the image folder"),
+        ("", "the CSV is empty"),
+        (HEADER, "the CSV has no rows"),
+        (f"{HEADER}\n,\n", "no rows"),
+        ("image_pth,caption\na,b\n", "no column image_path.*Rename 'image_pth'"),
+        ("image_path,text\na,b\n", "no column caption"),
+        (f"{HEADER},b\n", "line 2 .* has no image_path"),
+        (f"{HEADER}../up.png,b\n", "leaves the image folder"),
+        (f"{HEADER}/etc/passwd,b\n", "leaves the image folder"),
+        (f"{HEADER}img1.png,on white, thing\n", r"line 2 .* 3 fields.*2.*quotes"),
+        (f"{HEADER}img1.png\n", r"line 2 .* 1 fields.*2"),
+        (f"{HEADER}\nimg1.png,a,\n", r"line 3 .* 3 fields"),
+        ("image_path,caption,caption\nimg1.png,a,b\n", r"two columns of one name: got 'caption'"),
+        ("image_path,caption,label\nimg1.png,a,x\n./img1.png,b,y\n", r"line 3 .*'y' after 'x'"),
+        (f'{HEADER}img1.png,a\nimg2.png,"open\nimg1.png,b\n', r"begins on line 3"),
+        (f'{HEADER}img1.png,"a" b\n', r"begins on line 2"),
+        (f'{HEADER}img1.png,"a 5\nimg2.png,at 6"\n', r"opens in line 2 .*img2.png"),
+        (f"{HEADER}img1.png,a\0b\n", r"line 2 .* character NUL"),
+        ((HEADER * 2 + "a,고양이\n").encode("cp949"), "line 3 .*UTF-8"),
     ],
 )
-def test_a_bad_csv_is_refused_in_words(photos: Path, content: bytes, error, says: str) -> None:
-    (photos / "t.csv").write_bytes(content)
-    with pytest.raises(error, match=f"(?s){says}"):
-        read_samples(photos / "t.csv")
+def test_a_bad_csv_is_refused_with_the_line(photos: Path, text: str | bytes, says: str) -> None:
+    with pytest.raises(UsageError, match=f"(?s){says}"):
+        read_samples(_csv(photos, text))
 
 
-def test_nothing_there_and_a_kind_we_do_not_know(photos: Path) -> None:
-    with pytest.raises(MissingError, match=r"no such data.*nowhere"):
-        read_samples(photos / "nowhere.csv")
+def test_missing_and_unknown_data_is_refused(photos: Path) -> None:
+    for source in (photos / "nowhere.csv", _csv(photos, f"{HEADER}none.png,b\n")):
+        with pytest.raises(MissingError):
+            read_samples(source)
+    with pytest.raises(MissingError):
+        read_labels(photos / "labels.csv")
     with pytest.raises(UsageError, match="unknown kind of data"):
         read_samples(photos / "img1.png")
 
 
 def test_a_hundred_thousand_rows_are_read_in_seconds(photos: Path) -> None:
-    rows = [["image_path", "caption"], ["img1.png", "here"]]
-    rows += [[f"{i // 5}.png", f"caption {i}"] for i in range(100_000)]
-    table = _write(photos / "t.csv", rows)
-    started = time.perf_counter()
+    rows = "".join(f"{i // 5}.png,caption {i}\n" for i in range(100_000))
+    table = _csv(photos, f"{HEADER}img1.png,here\n{rows}")
+    started = time.process_time()
     assert len(read_csv(table)) == 20_001
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_flat_folder_is_in_natural_order_without_labels(photos: Path) -> None:
@@ -121,11 +130,9 @@ def test_sub_folders_are_classes(world: Path) -> None:
     assert len(samples) == 20
 
 
-def test_an_empty_folder_and_labels_that_are_missing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the folder has no images"):
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoImagesError):
         read_samples(tmp_path)
-    with pytest.raises(MissingError, match="no such CSV"):
-        read_labels(tmp_path / "labels.csv")
 
 
 def test_chat_records_give_the_assistants_turns(world: Path) -> None:
@@ -139,28 +146,23 @@ def test_chat_records_give_the_assistants_turns(world: Path) -> None:
     ("line", "says"),
     [
         ("{broken", "line 2 of .* is no chat record"),
+        ('{"messages":' * 50_000, "line 2 of .* is no chat record"),
         ('{"messages": "x"}', "line 2 of .* is no chat record"),
         ('{"messages": [{"role": "user", "content": "no picture"}]}', "line 2 of .* has no image"),
-        (
-            '{"messages": [{"role": "user", "content": '
-            '[{"type": "image", "image": "../../x.png"}]}]}',
-            "leaves the image folder",
-        ),
+        (_chat("../../x.png"), "line 2 of .* leaves the image folder"),
     ],
 )
 def test_a_bad_record_is_named_by_its_line(photos: Path, line: str, says: str) -> None:
-    good = {"messages": [{"role": "user", "content": [{"type": "image", "image": "img1.png"}]}]}
-    (photos / "x.jsonl").write_text(json.dumps(good) + "\n" + line + "\n")
     with pytest.raises(UsageError, match=says):
-        read_samples(photos / "x.jsonl")
+        read_samples(_csv(photos, f"{_chat('img1.png')}\n{line}\n", "x.jsonl"))
 
 
 def test_splitting_keeps_an_image_on_its_side_when_others_come() -> None:
     samples = [Sample(str(i), Path(str(i))) for i in range(1000)]
     _, few = split_by_image(samples[:500], 0.1)
-    kept, many = split_by_image(samples, 0.1)
+    stay, many = split_by_image(samples, 0.1)
     assert {s.id for s in few} == {s.id for s in many if int(s.id) < 500}
-    assert len(kept) + len(many) == 1000
+    assert len(stay) + len(many) == 1000
     assert 60 < len(many) < 140
     with pytest.raises(UsageError, match="at least 2"):
         split_by_image(samples[:1], 0.1)
@@ -173,13 +175,11 @@ def test_splitting_keeps_copies_of_an_image_on_one_side(tmp_path: Path) -> None:
             path = tmp_path / f"{number}-{copy}.png"
             path.write_bytes(f"picture {number:02}".encode())
             samples.append(Sample(path.name, path))
-    kept, out = split_by_image(samples, 0.3)
-    sides = [{sample.id.split("-")[0] for sample in side} for side in (kept, out)]
-    assert not sides[0] & sides[1] and len(kept) + len(out) == 120
+    stay, out = split_by_image(samples, 0.3)
+    sides = [{sample.id.split("-")[0] for sample in side} for side in (stay, out)]
+    assert not sides[0] & sides[1] and len(stay) + len(out) == 120
     once = [sample for sample in samples if sample.id.endswith("-0.png")]
-    assert {s.id for s in split_by_image(once, 0.3)[1]} == {s.id for s in out} & {
-        s.id for s in once
-    }
+    assert split_by_image(once, 0.3)[1] == [sample for sample in out if sample in once]
     with pytest.raises(UsageError, match="got 1"):
         split_by_image(samples[:3], 0.3)
 
@@ -223,19 +223,10 @@ def test_typed_sets_are_read_under_their_root(tmp_path: Path, monkeypatch) -> No
     image = tmp_path / where.images / "a.png"
     image.parent.mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(image)
-    record = {
-        "messages": [
-            {
-                "role": "user",
-                "content": [{"type": "text", "text": "?"}, {"type": "image", "image": "a.png"}],
-            },
-            {"role": "assistant", "content": [{"type": "text", "text": "답은 4입니다"}]},
-        ]
-    }
     (tmp_path / where.labels).parent.mkdir(parents=True)
-    (tmp_path / where.labels).write_text(json.dumps(record) + "\n")
+    (tmp_path / where.labels).write_text(_chat("a.png", "답은 4입니다"))
     monkeypatch.setenv("VLM_DATA_ROOT", str(tmp_path))
-    data = VLMDataset(configured_root="ignored")
+    data = VLMDataset()
     assert data.data_types == ("math",)
     (sample,) = data.load_samples("math")
     assert (sample.texts, sample.label) == (("답은 4입니다",), "math")
@@ -245,46 +236,20 @@ def test_typed_sets_are_read_under_their_root(tmp_path: Path, monkeypatch) -> No
         VLMDataset(tmp_path / "none")
 
 
-@pytest.mark.parametrize("text", [None, 7, ["a"], "  "])
-def test_an_assistant_text_that_is_no_text_is_left_out(tmp_path: Path, text) -> None:
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    parts = [{"type": "text", "text": text}, {"type": "text", "text": "fine"}]
-    asked = [{"type": "image", "image": "a.png"}]
-    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": parts}]
-    (tmp_path / "l.jsonl").write_text(json.dumps({"messages": turns}))
-    assert read_samples(tmp_path / "l.jsonl")[0].texts == ("fine",)
+def test_an_assistant_text_that_is_no_text_is_left_out(photos: Path) -> None:
+    file = _csv(photos, _chat("img1.png", None, 7, ["a"], "  ", "fine"), "l.jsonl")
+    assert read_samples(file)[0].texts == ("fine",)
 
 
-def test_a_label_file_that_is_no_utf_8_ends_in_words(tmp_path: Path) -> None:
-    (tmp_path / "l.jsonl").write_bytes("차트".encode("cp949"))
+def test_a_label_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"label file cannot be read.*UTF-8"):
-        read_samples(tmp_path / "l.jsonl")
+        read_samples(_csv(tmp_path, "차트".encode("cp949"), "l.jsonl"))
 
 
-def test_blanks_around_a_label_are_no_part_of_it(tmp_path: Path) -> None:
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
-    (tmp_path / "t.csv").write_text("image_path,caption,label\na.png,x, red \nb.png,y,  \n")
-    assert [sample.label for sample in read_samples(tmp_path / "t.csv")] == ["red", None]
-    assert read_labels(tmp_path / "t.csv") == {"a.png": "red"}
-
-
-def test_a_record_in_a_shard_nested_without_end_is_named(tmp_path: Path) -> None:
-    shard = tmp_path / "x.tar"
-    content = b'{"a":' * 50_000
-    with tarfile.open(shard, "w") as members:
-        member = tarfile.TarInfo("0.json")
-        member.size = len(content)
-        members.addfile(member, io.BytesIO(content))
-    with pytest.raises(UsageError, match=r"0\.json cannot be read: it is nested too deeply"):
-        read_samples(shard)
-
-
-def test_a_record_nested_without_end_is_no_record(tmp_path: Path) -> None:
-    file = tmp_path / "x.jsonl"
-    file.write_text('{"messages":' * 50_000)
-    with pytest.raises(UsageError, match=r"line 1 of .* is no chat record"):
-        read_samples(file)
+def test_blanks_around_a_label_are_no_part_of_it(photos: Path) -> None:
+    table = _csv(photos, "image_path,caption,label\nimg1.png,x, red \nimg2.png,y,  \n")
+    assert [sample.label for sample in read_samples(table)] == ["red", None]
+    assert read_labels(table) == {"img1.png": "red"}
 
 
 def test_a_path_that_no_file_can_have_is_a_file_that_cannot_be_read() -> None:
@@ -300,40 +265,12 @@ def test_a_root_of_paths_is_said_to_do_nothing_where_no_paths_are_listed(
 ) -> None:
     read_samples(world / "captions.csv", world)
     assert "no effect" not in capsys.readouterr().err
-    for read in (read_samples, lambda *given: list(read_parts(*given))):
+    for read in (read_samples, lambda *args: list(read_parts(*args))):
         read(world / "images", "elsewhere")
         assert capsys.readouterr().err.count("img_root=elsewhere has no effect") == 1
 
 
 # -- CSV as people have them ---------------------------------------------------------------------
-
-
-def _csv(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
-    content = text.encode() if isinstance(text, str) else text
-    (folder / name).write_bytes(content)
-    return folder / name
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("image_path,caption\nimg1.png,on white, thing\n", r"line 2 .* 3 fields.*2.*quotes"),
-        ("image_path,caption\nimg1.png\n", r"line 2 .* 1 fields.*2"),
-        ("image_path,caption\n\nimg1.png,a,\n", r"line 3 .* 3 fields"),
-        ("image_path,caption,caption\nimg1.png,a,b\n", r"two columns of one name: got 'caption'"),
-        ("image_path,caption,label\nimg1.png,a,x\n./img1.png,b,y\n", r"line 3 .*'y' after 'x'"),
-        ('image_path,caption\nimg1.png,a\nimg2.png,"open\nimg1.png,b\n', r"begins on line 3"),
-        ('image_path,caption\nimg1.png,"a" b\n', r"begins on line 2"),
-        ('image_path,caption\nimg1.png,"a 5\nimg2.png,at 6"\n', r"opens in line 2 .*img2.png"),
-        ("image_path,caption\nimg1.png,a\0b\n", r"line 2 .* character NUL"),
-        ("image_path,caption\n\n,\n", "no rows"),
-        ("image_path,caption\n" * 2 + "a,고양이\n", "line 3 .*UTF-8"),
-    ],
-)
-def test_a_row_that_would_lose_text_is_named(photos: Path, text: str, says: str) -> None:
-    encoding = "cp949" if "UTF-8" in says else "utf-8"
-    with pytest.raises(UsageError, match=f"(?s){says}"):
-        read_samples(_csv(photos, text.encode(encoding)))
 
 
 @pytest.mark.parametrize(
@@ -357,9 +294,9 @@ def test_the_header_says_what_parts_the_fields(photos: Path, text: str, name: st
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_the_encodings_of_excel_are_read(photos: Path, encoding: str) -> None:
-    text = "image_path\tcaption\nimg1.png\t빨간 사각형\n"
+    text = 'image_path\tcaption\nimg1.png\t"빨간 ""사각형"",\nhi"\n'
     (sample,) = read_samples(_csv(photos, text.encode(encoding)))
-    assert sample.texts == ("빨간 사각형",)
+    assert sample.texts == ('빨간 "사각형",\nhi',)
 
 
 def test_every_spelling_of_a_path_is_one_image(photos: Path) -> None:
@@ -382,9 +319,7 @@ def test_captions_that_differ_in_blanks_only_count_once(photos: Path) -> None:
 def test_images_are_found_in_images_beside_the_table(photos: Path, kind: str) -> None:
     (photos / "images").mkdir()
     Image.new("RGB", (4, 4)).save(photos / "images/in.png")
-    parts = [{"type": "image", "image": ".\\in.png"}]
-    record = {"messages": [{"role": "user", "content": parts}]}
-    text = json.dumps(record) if kind == "jsonl" else "image_path,caption\n.\\in.png,a\n"
+    text = _chat(".\\in.png") if kind == "jsonl" else f"{HEADER}.\\in.png,a\n"
     (sample,) = read_samples(_csv(photos, text, f"t.{kind}"))
     assert sample.image == photos / "images/in.png"
     assert sample.load().size == (4, 4)
@@ -392,10 +327,8 @@ def test_images_are_found_in_images_beside_the_table(photos: Path, kind: str) ->
 
 def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
     table = _csv(tmp_path, '\na,b\n1,"x\ny"\n\n2,z\n')
-    assert list(rows_of(table, ("a",))) == [
-        (3, {"a": "1", "b": "x\ny"}),
-        (6, {"a": "2", "b": "z"}),
-    ]
+    rows = [(3, {"a": "1", "b": "x\ny"}), (6, {"a": "2", "b": "z"})]
+    assert list(rows_of(table, ("a",))) == rows
 
 
 # -- folders as people have them -----------------------------------------------------------------
@@ -425,9 +358,8 @@ def test_what_cannot_be_read_is_listed_and_no_other_file(photos: Path, capsys) -
     (photos / "__MACOSX").mkdir()
     samples = read_samples(photos)
     assert [sample.id for sample in samples] == ["img1.png", "img2.png", "img10.png"]
-    reasons = {one.id: one.reason for one in samples.skipped}
-    assert sorted(reasons) == ["a.heic", "b.SVG", "c.cr2", "d.eps", "g.tar"]
-    assert "encoderlab[heic]" in reasons["a.heic"]
+    assert _skipped(samples) == ["a.heic", "b.SVG", "c.cr2", "d.eps", "g.tar"]
+    assert NEEDS_HEIC in [item.reason for item in samples.skipped]
     assert "5 items" in capsys.readouterr().err
 
 
@@ -441,10 +373,8 @@ def test_links_to_folders_are_followed_once_and_cycles_end(tmp_path: Path) -> No
     (root / "a/up").symlink_to(root)
     (other / "back").symlink_to(root / "a")
     samples = read_samples(root)
-    assert [(s.id, s.label) for s in samples] == [
-        ("0_linked/x.png", "0_linked"), ("a/x.png", "a"), ("b/x.png", "b"),
-    ]  # fmt: skip
-    assert sorted(one.id for one in samples.skipped) == ["0_again", "0_linked/back", "a/up"]
+    assert [(s.id, s.label) for s in samples] == [(f"{f}/x.png", f) for f in ("0_linked", "a", "b")]
+    assert _skipped(samples) == ["0_again", "0_linked/back", "a/up"]
 
 
 def test_links_to_nothing_and_pipes_are_listed(photos: Path) -> None:
@@ -454,7 +384,7 @@ def test_links_to_nothing_and_pipes_are_listed(photos: Path) -> None:
     (photos / "linked.png").symlink_to(photos / "img1.png")
     samples = read_samples(photos)
     assert [s.id for s in samples] == ["img1.png", "img2.png", "img10.png", "linked.png"]
-    assert sorted(one.id for one in samples.skipped) == ["gone", "loop.png", "pipe.png"]
+    assert _skipped(samples) == ["gone", "loop.png", "pipe.png"]
 
 
 def test_a_name_that_is_not_utf_8_is_listed_and_the_rest_read(photos: Path) -> None:
@@ -464,19 +394,12 @@ def test_a_name_that_is_not_utf_8_is_listed_and_the_rest_read(photos: Path) -> N
         Image.new("RGB", (4, 4)).save(photos / name)
     samples = read_samples(photos)
     assert len(samples) == 3
-    ids = sorted(one.id for one in samples.skipped)
-    assert ids == [r"caf\xe9.png", r"caf\xe9/x.png"]
-    assert all(one.id.encode() for one in samples.skipped)
-    with pytest.raises(UsageError, match="the path is not UTF-8"):
-        read_samples(photos / bad)
-    table = _csv(photos / bad, "image_path,caption\nx.png,a\n")
-    tar = photos / bad / "x.tar"
-    tar.write_bytes(b"")
-    for source in (table, tar):
+    assert _skipped(samples) == [r"caf\xe9.png", r"caf\xe9/x.png"]
+    table, tar = _csv(photos / bad, f"{HEADER}x.png,a\n"), _csv(photos / bad, b"", "x.tar")
+    outside = _csv(photos, f"{HEADER}x.png,a\n")
+    for arguments in ((photos / bad,), (table,), (tar,), (outside, photos / bad)):
         with pytest.raises(UsageError, match="the path is not UTF-8"):
-            read_samples(source)
-    with pytest.raises(UsageError, match="the path is not UTF-8"):
-        read_samples(_csv(photos, "image_path,caption\nx.png,a\n"), photos / bad)
+            read_samples(*arguments)
 
 
 def test_text_files_beside_images_are_captions(photos: Path) -> None:
@@ -487,10 +410,10 @@ def test_text_files_beside_images_are_captions(photos: Path) -> None:
     assert [(s.id, s.texts) for s in samples] == [
         ("img1.png", ("a red square", "빨간 사각형")), ("img10.png", ()),
     ]  # fmt: skip
-    assert [one.id for one in samples.skipped] == ["img2.png"]
-    told = samples.with_texts()
-    assert [s.id for s in told] == ["img1.png"]
-    assert [one.id for one in told.skipped] == ["img2.png", "img10.png"]
+    assert _skipped(samples) == ["img2.png"]
+    with_texts = samples.with_texts()
+    assert [s.id for s in with_texts] == ["img1.png"]
+    assert _skipped(with_texts) == ["img10.png", "img2.png"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
@@ -509,7 +432,7 @@ def test_the_metadata_of_an_image_folder_is_read(photos: Path, kind: str, column
     assert samples["img1.png"].texts == ("a, b",)
     assert (samples["cat/x.png"].texts, samples["cat/x.png"].label) == (("c", "also"), "cat")
     assert samples["img2.png"].texts == ()
-    assert [one.id for one in read_folder(photos).skipped] == ["gone.png"]
+    assert _skipped(read_folder(photos)) == ["gone.png"]
 
 
 def test_metadata_in_sub_folders_and_of_no_use(photos: Path) -> None:
@@ -525,7 +448,7 @@ def test_metadata_in_sub_folders_and_of_no_use(photos: Path) -> None:
     samples = {sample.id: sample for sample in read}
     assert (samples["train/0.png"].texts, samples["train/0.png"].label) == (("one", "two"), "3")
     assert samples["test/0.png"].label == "test"
-    assert [one.id for one in read.skipped] == ["metadata.csv", "test/metadata.jsonl"]
+    assert _skipped(read) == ["metadata.csv", "test/metadata.jsonl"]
     (photos / "metadata.csv").unlink()
     (photos / "train/metadata.jsonl").write_text('{"file_name": "0.png", "text": "a"}\n{broken')
     with pytest.raises(UsageError, match=r"line 2 of .*metadata.jsonl is no JSON"):
@@ -535,24 +458,22 @@ def test_metadata_in_sub_folders_and_of_no_use(photos: Path) -> None:
 def test_a_folder_of_many_files_is_listed_in_seconds(tmp_path: Path) -> None:
     for i in range(20_000):
         (tmp_path / f"{i}.jpg").touch()
-    started = time.perf_counter()
+    started = time.process_time()
     assert [sample.id for sample in read_samples(tmp_path)[:3]] == ["0.jpg", "1.jpg", "2.jpg"]
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_may_not_be_read_is_listed(photos: Path) -> None:
     (photos / "closed").mkdir(mode=0)
-    assert [one.id for one in read_samples(photos).skipped] == ["closed"]
+    assert _skipped(read_samples(photos)) == ["closed"]
 
 
 def test_half_of_a_surrogate_pair_in_json_is_listed(photos: Path) -> None:
-    parts = [{"type": "image", "image": "img1.png"}]
-    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "cut \ud83d"}]
-    lines = [json.dumps({"messages": turns}), json.dumps({"messages": turns[:1]})]
+    lines = [_chat("img1.png", "cut \ud83d"), _chat("img1.png")]
     samples = read_samples(_csv(photos, "\n".join(lines), "t.jsonl"))
     assert [s.id for s in samples] == ["t/2"]
-    assert [one.id for one in samples.skipped] == ["t/1"]
+    assert _skipped(samples) == ["t/1"]
     (photos / "t.jsonl").unlink()
     (photos / "metadata.jsonl").write_text('{"file_name": "img1.png", "text": "cut \\ud83d"}')
-    assert [one.id for one in read_samples(photos).skipped] == ["img1.png"]
+    assert _skipped(read_samples(photos)) == ["img1.png"]

@@ -8,19 +8,19 @@ from encoderlab.errors import MissingError, UsageError
 
 
 def test_built_in_samples_are_continued_by_pictures_of_their_types():
-    found = typed_samples(n_per_type=5)
-    assert found.types == ["chart", "table", "document"]
-    assert len(found.samples) == 15
-    assert found.source == "9 built-in samples and 6 pictures of the synthetic world"
-    assert len({sample.id for sample in found.samples}) == 15
+    chosen = typed_samples(n_per_type=5)
+    assert chosen.types == ["chart", "table", "document"]
+    assert len(chosen.samples) == 15
+    assert chosen.source == "9 built-in samples and 6 pictures of the synthetic world"
+    assert len({sample.id for sample in chosen.samples}) == 15
     assert typed_samples(n_per_type=2).source == "6 built-in samples"
 
 
-def test_pictures_are_of_the_split_that_no_embedded_model_was_trained_on():
-    found = typed_samples("synthetic", n_per_type=3)
-    assert found.types == ["scene", "chart", "table", "document", "math"]
-    assert all(sample.id.startswith("synthetic/test/") for sample in found.samples)
-    assert len({sample.texts for sample in found.samples}) == 15
+def test_pictures_are_of_the_split_that_no_bundled_model_was_trained_on():
+    chosen = typed_samples("synthetic", n_per_type=3)
+    assert chosen.types == ["scene", "chart", "table", "document", "math"]
+    assert all(sample.id.startswith("synthetic/test/") for sample in chosen.samples)
+    assert len({sample.texts for sample in chosen.samples}) == 15
 
 
 def test_data_types_are_chosen_and_unknown_ones_refused():
@@ -34,8 +34,8 @@ def test_records_about_one_image_are_one_sample(tmp_path):
     for name in "abc":
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
     (tmp_path / "pairs.csv").write_text("image_path,caption\na.png,one\nb.png,two\na.png,three\n")
-    found = typed_samples(tmp_path / "pairs.csv", n_per_type=9)
-    assert [sample.texts for sample in found.samples] == [("one", "three"), ("two",)]
+    chosen = typed_samples(tmp_path / "pairs.csv", n_per_type=9)
+    assert [sample.texts for sample in chosen.samples] == [("one", "three"), ("two",)]
 
 
 def test_a_larger_set_is_drawn_from_by_the_seed_and_kept_in_order(tmp_path):

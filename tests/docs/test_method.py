@@ -139,7 +139,7 @@ def test_a_figure_in_the_text_is_what_its_formula_gives(language, section, said,
         ("kept", retention.NO_SPAN),
         ("readout", readout.STEPS),
         ("loyalty", bench.LOYALTY_IMAGES),
-        ("preflight", preflight.FEW),
+        ("preflight", preflight.FEW_SAMPLES),
         ("preflight", preflight.HIGH_COSINE),
     ],
 )

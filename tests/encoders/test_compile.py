@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from encoderlab.encoders import compile
-from encoderlab.encoders.compile import BackendTrial, CompiledImageSide
+from encoderlab.encoders.compile import BackendTrial
 from encoderlab.encoders.dual import load_dual
+from encoderlab.encoders.encoder import CompiledImageSide
 from encoderlab.encoders.hardware import cpu_has_bf16
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError, WorkError

@@ -23,9 +23,9 @@ def encoder(clip_folder: Path) -> DualEncoder:
 def test_the_batch_size_changes_nothing(encoder: DualEncoder, world: Path, batch_size: int) -> None:
     samples = read_samples(world / "images")
     one_by_one = np.concatenate([encoder.embed_images([sample.load()]) for sample in samples])
-    found = embed_samples(encoder, samples, batch_size)
-    np.testing.assert_allclose(found.vectors, one_by_one, atol=1e-5)
-    assert found.samples == samples
+    result = embed_samples(encoder, samples, batch_size)
+    np.testing.assert_allclose(result.vectors, one_by_one, atol=1e-5)
+    assert result.samples == samples
     sizes = [size for _, part in embed_batches(encoder, samples, batch_size) for size in part]
     assert sizes == [(96, 96)] * len(samples)
 
@@ -38,10 +38,10 @@ def test_embeddings_are_computed_once_where_a_store_is_given(
     first = embed_samples(encoder, samples, 3, tmp_path / "store")
     monkeypatch.setattr(encoder, "encode_pixels", None)  # nothing is left to compute
     again = embed_samples(encoder, samples, 3, tmp_path / "store")
-    for found in (first, again):
-        np.testing.assert_array_equal(found.vectors, plain.vectors)
-        assert found.samples == plain.samples
-        assert [one.id for one in found.skipped] == ["gone"]
+    for result in (first, again):
+        np.testing.assert_array_equal(result.vectors, plain.vectors)
+        assert result.samples == plain.samples
+        assert [skipped.id for skipped in result.skipped] == ["gone"]
 
 
 def test_vectors_that_are_not_finite_are_refused(encoder, world: Path, monkeypatch) -> None:
@@ -64,9 +64,9 @@ def test_bad_images_are_listed_and_the_others_keep_their_order(
     good = read_samples(world / "images")[:4]
     (tmp_path / "empty.jpg").touch()
     bad = [Sample("gone", tmp_path / "gone.jpg"), Sample("empty", tmp_path / "empty.jpg")]
-    found = embed_samples(encoder, [good[0], bad[0], good[1], bad[1], *good[2:]], 2)
-    assert found.samples == good
-    assert [(s.id, s.reason) for s in found.skipped] == [
+    result = embed_samples(encoder, [good[0], bad[0], good[1], bad[1], *good[2:]], 2)
+    assert result.samples == good
+    assert [(s.id, s.reason) for s in result.skipped] == [
         ("gone", "there is no such file"),
         ("empty", "the file is empty"),
     ]
@@ -87,8 +87,8 @@ def test_the_batch_is_halved_when_memory_runs_out(
         return embed(pixels)
 
     monkeypatch.setattr(encoder, "encode_pixels", tight)
-    found = embed_samples(encoder, samples, 12)
-    np.testing.assert_allclose(found.vectors, expected, atol=1e-5)
+    result = embed_samples(encoder, samples, 12)
+    np.testing.assert_allclose(result.vectors, expected, atol=1e-5)
     assert tried[:3] == [12, 6, 3]
     assert "going on with batches of 3" in capsys.readouterr().err
 

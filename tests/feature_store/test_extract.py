@@ -49,18 +49,18 @@ def bytes_of(store: Path) -> dict[str, str]:
 
 def test_features_are_those_of_the_encoder(encoder, samples, tmp_path) -> None:
     what = ("pooled", "cls", "patches", "patches@1", "mean@-1")
-    found = extract_images(encoder, samples, tmp_path, what=what, batch_size=5, chunk_size=7)
-    seen = encoder.encode([sample.load() for sample in samples], layers=(1, -1))
+    result = extract_images(encoder, samples, tmp_path, what=what, batch_size=5, chunk_size=7)
+    features = encoder.encode([sample.load() for sample in samples], layers=(1, -1))
     last = encoder.n_layers
     for name, expected in (
-        ("pooled", seen.pooled), ("cls", seen.cls), ("patches", seen.patches),
-        ("patches@1", seen.layers[1]), (f"mean@{last}", seen.layers[last].mean(dim=1)),
+        ("pooled", features.pooled), ("cls", features.cls), ("patches", features.patches),
+        ("patches@1", features.layers[1]), (f"mean@{last}", features.layers[last].mean(dim=1)),
     ):  # fmt: skip
-        np.testing.assert_allclose(found.array(name), expected, atol=1e-4)
-    np.testing.assert_array_equal(found.array("mean@-1"), found.array(f"mean@{last}"))
-    assert found.samples == samples and found.computed == len(samples)
+        np.testing.assert_allclose(result.array(name), expected, atol=1e-4)
+    np.testing.assert_array_equal(result.array("mean@-1"), result.array(f"mean@{last}"))
+    assert result.samples == samples and result.computed == len(samples)
     order = [3, 0, 5]
-    np.testing.assert_array_equal(found.rows(order, "patches"), found.array("patches")[order])
+    np.testing.assert_array_equal(result.rows(order, "patches"), result.array("patches")[order])
 
 
 def test_what_is_stored_is_not_computed_again(encoder, samples, tmp_path, monkeypatch) -> None:
@@ -82,9 +82,9 @@ def test_only_the_new_samples_and_the_new_kinds_are_computed(encoder, samples, t
 
 def test_twins_are_computed_once(encoder, samples, tmp_path) -> None:
     twins = [samples[0], Sample("twin", samples[0].image), samples[1]]
-    found = extract_images(encoder, twins, tmp_path)
-    assert found.computed == 2 and len(found) == 3
-    np.testing.assert_array_equal(found.array()[0], found.array()[1])
+    result = extract_images(encoder, twins, tmp_path)
+    assert result.computed == 2 and len(result) == 3
+    np.testing.assert_array_equal(result.array()[0], result.array()[1])
 
 
 def test_bad_images_are_listed_now_and_later(encoder, samples, tmp_path) -> None:
@@ -97,20 +97,20 @@ def test_bad_images_are_listed_now_and_later(encoder, samples, tmp_path) -> None
     ]
     mixed = [bad[0], samples[0], bad[1], samples[1], bad[2]]
     for _ in range(2):
-        found = extract_images(encoder, mixed, tmp_path / "store", batch_size=2)
-        assert found.samples == samples[:2]
-        assert {s.id: s.reason for s in found.skipped} == {
+        result = extract_images(encoder, mixed, tmp_path / "store", batch_size=2)
+        assert result.samples == samples[:2]
+        assert {s.id: s.reason for s in result.skipped} == {
             "gone": "no such file or directory",
             "empty": "the file is empty",
             "text": "it is no image in a format we read",
         }
-    assert found.computed == 0, "what cannot be read is not tried again"
+    assert result.computed == 0, "what cannot be read is not tried again"
 
 
 def test_nothing_but_bad_images_is_no_crash(encoder, tmp_path) -> None:
     (tmp_path / "empty.jpg").touch()
-    found = extract_images(encoder, [Sample("e", tmp_path / "empty.jpg")], tmp_path / "store")
-    assert len(found) == 0 and len(found.skipped) == 1 and found.array().shape[0] == 0
+    result = extract_images(encoder, [Sample("e", tmp_path / "empty.jpg")], tmp_path / "store")
+    assert len(result) == 0 and len(result.skipped) == 1 and result.array().shape[0] == 0
 
 
 def test_out_of_memory_halves_the_batch(encoder, samples, tmp_path, monkeypatch, capsys) -> None:
@@ -123,8 +123,8 @@ def test_out_of_memory_halves_the_batch(encoder, samples, tmp_path, monkeypatch,
         return whole(pixels, **more)
 
     monkeypatch.setattr(encoder, "encode_pixels", tight)
-    found = extract_images(encoder, samples, tmp_path / "b", batch_size=12)
-    np.testing.assert_allclose(found.array(), expected, atol=1e-5)
+    result = extract_images(encoder, samples, tmp_path / "b", batch_size=12)
+    np.testing.assert_allclose(result.array(), expected, atol=1e-5)
     assert "going on with batches of 3" in capsys.readouterr().err
 
 
@@ -132,10 +132,10 @@ def test_what_is_not_finite_is_never_stored(encoder, samples, tmp_path, monkeypa
     plain = encoder.encode_pixels
 
     def overflowing(pixels, **more):
-        seen = plain(pixels, **more)
-        pooled = seen.pooled.clone()
+        features = plain(pixels, **more)
+        pooled = features.pooled.clone()
         pooled[-1, 2] = torch.inf
-        return dataclasses.replace(seen, pooled=pooled)
+        return dataclasses.replace(features, pooled=pooled)
 
     monkeypatch.setattr(encoder, "encode_pixels", overflowing)
     with pytest.raises(WorkError, match=r"vectors that are not finite.*pooled: 1 of 4"):
@@ -167,11 +167,11 @@ def test_a_store_that_cannot_be_written_ends_in_words(encoder, samples, tmp_path
 def test_texts_are_stored_too(tmp_path, text_folder) -> None:
     encoder = load_text(text_folder("llama"), **FP32)
     texts = ["w1 w2", "w3", "w1 w2", "", "w4 w5 w6"]
-    found = extract_texts(encoder, texts, tmp_path, layers=(1,), batch_size=2, chunk_size=3)
-    seen = encoder.encode(texts, layers=(1,))
-    np.testing.assert_allclose(found.array(), seen.pooled, atol=1e-5)
-    np.testing.assert_allclose(found.array("mean@1"), seen.layers[1], atol=1e-5)
-    assert found.computed == 4, "a sentence that comes twice is computed once"
+    result = extract_texts(encoder, texts, tmp_path, layers=(1,), batch_size=2, chunk_size=3)
+    features = encoder.encode(texts, layers=(1,))
+    np.testing.assert_allclose(result.array(), features.pooled, atol=1e-5)
+    np.testing.assert_allclose(result.array("mean@1"), features.layers[1], atol=1e-5)
+    assert result.computed == 4, "a sentence that comes twice is computed once"
     assert extract_texts(encoder, texts, tmp_path, layers=(1,)).computed == 0
 
 
@@ -185,9 +185,9 @@ def test_the_last_layer_that_version_0_1_stored_is_not_taken_for_ours(
     key = TableKey(encoder.name, encoder.fingerprint, described, last, "float32")
     old = FeatureTable(tmp_path, key)
     old.add([digest_of("w1")], np.full((1, encoder.width), 7, dtype=np.float32))
-    found = extract_texts(encoder, ["w1"], tmp_path, layers=(-1,))
+    result = extract_texts(encoder, ["w1"], tmp_path, layers=(-1,))
     expected = encoder.encode(["w1"], layers=(-1,)).layers[encoder.n_layers]
-    np.testing.assert_allclose(found.array(last), expected, atol=1e-5)
+    np.testing.assert_allclose(result.array(last), expected, atol=1e-5)
 
 
 SCRIPT = """
@@ -247,8 +247,8 @@ def test_a_run_killed_three_times_ends_with_the_same_bytes(
         run.communicate()
         assert (kill, run.returncode) == (kill, -signal.SIGKILL)
     last = start(clip_folder, many_images, tmp_path / "killed", 400)
-    computed, kept = last.communicate()[0].split()
-    assert int(kept) == 399 and 0 < int(computed) < 400
+    computed, stored = last.communicate()[0].split()
+    assert int(stored) == 399 and 0 < int(computed) < 400
     from encoderlab.feature_store.store import FeatureStore
 
     for shelf in FeatureStore(tmp_path / "killed").shelves():
@@ -288,4 +288,4 @@ def test_the_lock_of_a_run_killed_after_its_last_chunk_goes(encoder, samples, tm
     held = FileLock(tmp_path / ".locks" / "ff00")
     with held:
         extract_images(encoder, samples, tmp_path)
-        assert [one.name for one in left.parent.iterdir()] == ["ff00"]
+        assert [path.name for path in left.parent.iterdir()] == ["ff00"]

@@ -34,16 +34,16 @@ def test_tokens_of_nothing_stay_nothing():
 def test_the_store_gives_back_tokens_at_half_the_bytes(world: Path, tmp_path):
     encoder = load_vision("tiny-clip", "cpu", "bfloat16")
     samples = read_samples(world / "images")
-    found = extract_images(encoder, samples, tmp_path, what=["patches@3", "patches@3:int8"])
-    whole, coded = (found.batch([2, 0], kind).float() for kind in ("patches@3", "patches@3:int8"))
+    result = extract_images(encoder, samples, tmp_path, what=["patches@3", "patches@3:int8"])
+    whole, coded = (result.batch([2, 0], kind).float() for kind in ("patches@3", "patches@3:int8"))
     error = (coded - whole).square().sum() / (whole - whole.mean(dim=(0, 1))).square().sum()
     assert 0 < float(error) < 1e-3
-    assert torch.equal(torch.from_numpy(found.rows([2, 0], "patches@3:int8")), coded)
-    state = {s.key.what: s.state().bytes for s in map(found._shelf, found.shelves)}
+    assert torch.equal(torch.from_numpy(result.rows([2, 0], "patches@3:int8")), coded)
+    state = {s.key.what: s.state().bytes for s in result.shelves.values()}
     assert state["patches@3:int8"] < 0.55 * state["patches@3"]
     # The forecast is what came of it, but for digests and checksums.
     for kind, size in state.items():
-        assert disk_estimate.bytes_of_tokens(encoder, len(found), kind) == pytest.approx(
+        assert disk_estimate.bytes_of_tokens(encoder, len(result), kind) == pytest.approx(
             size, rel=0.01
         )
 

@@ -38,8 +38,8 @@ def cluster() -> Iterator[RayEngine]:
     """Two workers on this machine."""
     import ray
 
-    found = RayEngine(workers=2)
-    yield found
+    result = RayEngine(workers=2)
+    yield result
     ray.shutdown()
 
 
@@ -85,19 +85,19 @@ def test_texts_are_the_same_too(cluster, text_folder, tmp_path) -> None:
 def test_shard_moments_merge_to_the_same_cka(cluster, encoder, samples, text_folder, tmp_path):
     llm = load_text(text_folder("llama"), **FP32)
     texts = [f"w{i % 9} w{i % 7}" for i in range(90)]
-    found = {}
+    result = {}
     for name, by in (("ray", cluster), ("local", LocalEngine())):
         images = extract_images(encoder, samples, tmp_path, by="local", **SIZES)
-        said = extract_texts(llm, texts, tmp_path, **SIZES)
+        text = extract_texts(llm, texts, tmp_path, **SIZES)
         rows = range(len(images))
         streamed = Streamed.empty()
-        streamed.add({"image": (images, rows), "text": (said, rows)}, by)
+        streamed.add({"image": (images, rows), "text": (text, rows)}, by)
         whole = merge(streamed.shares)
-        found[name] = (whole.n, whole.cka("image", "text"))
-    assert found["ray"][0] == found["local"][0] == 89
-    assert found["ray"][1] == pytest.approx(found["local"][1], abs=1e-10)
-    expected = float(cka(images.array(), said.array()[:89]))
-    assert found["ray"][1] == pytest.approx(expected, abs=1e-10)
+        result[name] = (whole.n, whole.cka("image", "text"))
+    assert result["ray"][0] == result["local"][0] == 89
+    assert result["ray"][1] == pytest.approx(result["local"][1], abs=1e-10)
+    expected = float(cka(images.array(), text.array()[:89]))
+    assert result["ray"][1] == pytest.approx(expected, abs=1e-10)
 
 
 def _die_once(mark: Path) -> None:
@@ -140,8 +140,8 @@ def test_the_store_is_the_plain_one_to_the_byte_though_workers_are_killed(
     monkeypatch.setattr(extract, "ImageTask", dying)
     store = tmp_path / "store"
     both = ("pooled", "patches")
-    found = extract_images(encoder, samples, store, what=both, by=cluster, **SIZES)
-    assert found.computed == 90 and [one.id for one in found.skipped] == ["0020.png"]
+    result = extract_images(encoder, samples, store, what=both, by=cluster, **SIZES)
+    assert result.computed == 90 and [skipped.id for skipped in result.skipped] == ["0020.png"]
     assert (tmp_path / "decoding").exists() and (tmp_path / "computing").exists()
     for shelf in FeatureStore(store).shelves():
         shelf.prune()  # what the killed worker was writing

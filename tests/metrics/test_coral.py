@@ -184,7 +184,7 @@ def test_preflight_finds_what_spoils_a_number():
     assert "fewer samples (40) than dimensions (clip 60)" in text
     assert "1 sample looks like another one to clip" in text
     assert said["the features of flat are the same for every sample: no metric is defined"]
-    assert "features of cone point all one way" in text
+    assert "features of cone are anisotropic" in text
 
 
 def test_preflight_refuses_what_is_not_finite():

@@ -174,6 +174,7 @@ def test_captions_that_repeat_do_not_narrow_the_interval() -> None:
     assert five.ci_high - five.ci_low == pytest.approx(once.ci_high - once.ci_low, rel=0.05)
 
 
+@settings(deadline=None)
 @given(scale=st.floats(0.1, 100), seed=st.integers(0, 50))
 def test_length_of_embeddings_does_not_matter(scale: float, seed: int) -> None:
     rng = np.random.default_rng(seed)

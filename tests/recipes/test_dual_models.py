@@ -1,4 +1,4 @@
-"""The embedded CLIP and SigLIP do what their cards say, small and with transformers alone."""
+"""The bundled CLIP and SigLIP do what their cards say, small and with transformers alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_it_ships_small_and_with_a_card(name: str) -> None:
     assert all(which.credit in card for which in SETS)
 
 
-def test_all_embedded_models_together_stay_small() -> None:
+def test_all_bundled_models_together_stay_small() -> None:
     sizes = [f.stat().st_size for name in embedded_models() for f in (ZOO / name).iterdir()]
     assert sum(sizes) <= 25_000_000
 
@@ -69,9 +69,9 @@ def test_transformers_alone_gives_the_same_embeddings(name: str) -> None:
 @every_model
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_recall_on_a_thousand_held_out_pictures(name: str, held_out: Path, language: str) -> None:
-    found = evaluate.run(csv=str(held_out / f"captions.{language}.csv"), model=name).retrieval
-    assert found.distinct_captions == 1000 or language == "ko"
-    for direction in (found.image_to_text, found.text_to_image):
+    result = evaluate.run(csv=str(held_out / f"captions.{language}.csv"), model=name).retrieval
+    assert result.distinct_captions == 1000 or language == "ko"
+    for direction in (result.image_to_text, result.text_to_image):
         assert float(direction.recall[1]) >= 0.60
 
 
@@ -87,8 +87,8 @@ def test_zero_shot_over_the_kinds_of_pictures(name: str, held_out: Path) -> None
 @every_model
 @pytest.mark.parametrize("table", ["test.en.csv", "test.ko.csv"])
 def test_it_finds_real_emoji_far_above_chance(name: str, real_data: Path, table: str) -> None:
-    found = evaluate.run(csv=str(real_data / "emoji-bilingual" / table), model=name).retrieval
-    recall = found.text_to_image.recall[10]
+    result = evaluate.run(csv=str(real_data / "emoji-bilingual" / table), model=name).retrieval
+    recall = result.text_to_image.recall[10]
     assert recall.ci_low is not None and recall.chance is not None
     assert recall.ci_low > 3 * recall.chance
 

@@ -1,4 +1,4 @@
-"""The embedded language models: better than counting tokens by far, in both languages."""
+"""The bundled language models: far better than a unigram model, in both languages."""
 
 from __future__ import annotations
 

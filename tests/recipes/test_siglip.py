@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from encoderlab.contrastive.dataset import ImageTextDataset
-from encoderlab.contrastive.loop import Recipe, Trainer
+from encoderlab.contrastive.loop import ContrastiveTrainer, Recipe
 from encoderlab.data.sample import Sample
 from encoderlab.encoders.dual import load_dual
 from encoderlab.encoders.vision import load_vision
@@ -49,7 +49,7 @@ def _trained(folder, epochs: int, **more) -> SigLIP:
     )
     recipe = Recipe.of(epochs=epochs, batch_size=3, lr=2e-3, warmup_steps=2, loss="sigmoid", **more)
     fabric = make_fabric("cpu", 1, "auto", "fp32")
-    assert Trainer(model, pairs, recipe, fabric, folder).run().step == epochs
+    assert ContrastiveTrainer(model, pairs, recipe, fabric, folder).run().step == epochs
     return model.eval()
 
 
@@ -66,7 +66,7 @@ def test_the_trainer_trains_it(tmp_path):
 def test_the_saved_folder_gives_the_embeddings_of_the_trained_model(half, tmp_path):
     model = _trained(tmp_path, 3, patch_dropout=0.5, ema=0.9)
     folder = model.save_pretrained(tmp_path / "saved", half=half)
-    pictures = [Image.fromarray(one.transpose(1, 2, 0)) for one in _images()]
+    pictures = [Image.fromarray(pixels.transpose(1, 2, 0)) for pixels in _images()]
     with torch.no_grad():
         image = model.encode_image(model.preprocess.standardise(torch.from_numpy(_images())))
         text = model.encode_text(model.tokenizer(TEXTS))
@@ -108,9 +108,5 @@ def test_every_column_of_the_padding_is_handed_to_it():
     samples = [Sample(str(i), __file__, (text,)) for i, text in enumerate(TEXTS)]
     whole = ImageTextDataset(samples, model.tokenizer, model.preprocess, keep_padding=True)
     assert whole.tokens_of(np.array([0])).shape == (1, 16)
-    assert (
-        ImageTextDataset(samples, model.tokenizer, model.preprocess)
-        .tokens_of(np.array([0]))
-        .shape[1]
-        < 16
-    )
+    cut = ImageTextDataset(samples, model.tokenizer, model.preprocess)
+    assert cut.tokens_of(np.array([0])).shape[1] < 16

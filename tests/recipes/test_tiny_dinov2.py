@@ -1,6 +1,4 @@
-"""The embedded encoder without words: what a linear layer reads from it, beside an untrained copy;
-and every embedded vision model keeps the contract.
-"""
+"""Linear probes of the bundled DINOv2; the encoder contract of all bundled vision models."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import Dinov2Model
 
 from encoderlab.data.synthetic.labelled import largest_shape
@@ -17,18 +16,13 @@ from encoderlab.encoders import check
 from encoderlab.encoders.checkpoint import ZOO, embedded_models
 from encoderlab.encoders.vision import load_vision, untrained
 from encoderlab.metrics.linear_probe import linear_probe
-from recipes.cards.vision import (
-    clothes,
-    data_type,
-    main_shape,
-    pooled,
-)
+from recipes.cards.vision import clothes, data_type, main_shape, pooled
 from recipes.self_supervised import train_self_supervised
 from recipes.settings import SELF_SUPERVISED
 
 
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-siglip", "tiny-dinov2"])
-def test_every_embedded_vision_model_keeps_the_contract(name: str) -> None:
+def test_every_bundled_vision_model_keeps_the_contract(name: str) -> None:
     assert check(load_vision(name, "cpu", "float32")).kept
 
 
@@ -47,14 +41,9 @@ def trained():
 def probe(encoder, task) -> float:
     """Accuracy of a linear layer on the encoder."""
     _, (pictures, labels), (test_pictures, test_labels) = task
-    score = linear_probe(
-        pooled(encoder, pictures),
-        labels,
-        pooled(encoder, test_pictures),
-        test_labels,
-        strengths=(10.0,),  # what the card's cross-validation chooses; the search is slow
-    )
-    return float(score)
+    train, test = pooled(encoder, pictures), pooled(encoder, test_pictures)
+    # 10 is the strength that the card's cross-validation chooses; the search is slow.
+    return float(linear_probe(train, labels, test, test_labels, strengths=(10.0,)))
 
 
 def probes(trained, task) -> tuple[float, float]:
@@ -98,7 +87,7 @@ def test_the_main_shape_is_that_of_the_largest_thing(caption: str, shape: str | 
 
 
 @pytest.mark.slow
-def test_a_small_run_trains_and_exports(tmp_path: Path, monkeypatch) -> None:
+def test_a_small_run_trains_and_exports(tmp_path: Path) -> None:
     recipe = dataclasses.replace(
         SELF_SUPERVISED["tiny-dinov2"], steps=2, batch_size=16, synthetic_images=20, more_scenes=8
     )
@@ -106,10 +95,8 @@ def test_a_small_run_trains_and_exports(tmp_path: Path, monkeypatch) -> None:
     model = Dinov2Model.from_pretrained(folder, dtype=torch.float32)
     encoder = load_vision(folder, "cpu", "float32")
     assert check(encoder).kept
-    rng = np.random.default_rng(0)
-    from PIL import Image
-
-    image = Image.fromarray(rng.integers(0, 256, (96, 96, 3), dtype=np.uint8))
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
     with torch.no_grad():
         expected = model(encoder.preprocess(image)[None]).pooler_output
     assert torch.allclose(encoder.encode([image]).pooled, expected, atol=1e-4)

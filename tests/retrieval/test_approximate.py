@@ -77,7 +77,7 @@ def test_efforts_only_grow_and_end_with_everything(partitions, rows) -> None:
     for before, after in pairwise(tried):
         assert before.nprobes <= after.nprobes and before.candidates <= after.candidates
         assert before != after
-    assert all(1 <= one.nprobes <= partitions and one.candidates <= rows for one in tried)
+    assert all(1 <= effort.nprobes <= partitions and effort.candidates <= rows for effort in tried)
     assert tried[-1] == Effort(partitions, min(rows, MOST_CANDIDATES))
     assert len(tried) < 30
     assert tried[0].nprobes * rows / partitions >= min(FIRST_CODES, rows) * 0.999
@@ -126,6 +126,6 @@ def test_what_is_kept_of_it_comes_back() -> None:
     )
     assert Approximate.from_json(json.loads(json.dumps(built.to_json()))) == built
     assert built.reached
-    assert "0.970 [0.940, 0.990] with 200 stored images" in built.said()
-    assert "not measured" in _known(5).said()
+    assert "0.970 [0.940, 0.990] with 200 stored images" in built.description()
+    assert "not measured" in _known(5).description()
     assert not _known(5).reached

@@ -30,9 +30,9 @@ def index(encoder, world, tmp_path) -> Index:
 
 
 def _opened(index: Index, encoder) -> Index:
-    found = Index.open(index.folder)
-    found.use(encoder)
-    return found
+    result = Index.open(index.folder)
+    result.use(encoder)
+    return result
 
 
 def test_a_search_from_the_copy_needs_no_database_and_answers_the_same(index, encoder):
@@ -65,8 +65,8 @@ def _one(path: Path):
 def test_a_broken_copy_is_as_none(index, encoder, content):
     path = index.folder / arrow_cache.FILE
     path.write_bytes(path.read_bytes()[:-20] if content is None else content)
-    found = _opened(index, encoder)
-    assert found._opened is not None and len(found.search("a table", 2)) == 2
+    result = _opened(index, encoder)
+    assert result._opened is not None and len(result.search("a table", 2)) == 2
 
 
 def test_a_copy_whose_lengths_lie_is_as_none_and_never_read_beyond_its_memory(index, encoder):

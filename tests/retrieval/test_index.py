@@ -221,10 +221,10 @@ def test_the_approximate_index_agrees_with_the_exact_one(
     index.build_ann()
     assert index.has_ann
     monkeypatch.setattr(index_module, "EXACT_LIMIT", 100)
-    found = index.search(vectors[7], 10)
-    assert found[0].path == "7.png"
-    assert found[0].score == pytest.approx(1, abs=1e-3)
-    assert len(exact & {hit.path for hit in found}) >= 7
+    result = index.search(vectors[7], 10)
+    assert result[0].path == "7.png"
+    assert result[0].score == pytest.approx(1, abs=1e-3)
+    assert len(exact & {hit.path for hit in result}) >= 7
 
 
 @pytest.mark.parametrize(
@@ -255,9 +255,9 @@ def test_records_of_one_image_are_one_row_with_the_texts_of_all(tmp_path: Path) 
     place = tmp_path / "a.png"
     place.write_bytes(b"x")
     samples = [Sample(f"t/{i}", place, (text,)) for i, text in enumerate(("one", "two", "one"))]
-    wanted = plan_sync([*samples, Sample("t/4", tmp_path / "b.png"), Sample("t/5", place)])
-    assert [caption_of(sample) for sample in wanted.samples] == ["one | two", ""]
-    assert len(wanted.hashes) == 2
+    expected = plan_sync([*samples, Sample("t/4", tmp_path / "b.png"), Sample("t/5", place)])
+    assert [caption_of(sample) for sample in expected.samples] == ["one | two", ""]
+    assert len(expected.hashes) == 2
 
 
 def test_a_file_that_became_unreadable_loses_its_row(
@@ -325,12 +325,12 @@ def test_a_source_that_is_gone_is_listed_and_removed(
 ) -> None:
     index = Index.create(tmp_path / "i", encoder)
     index.sync(read_samples(photos / "images"), photos / "images")
-    kept = read_samples(shutil.copytree(photos / "images/chart", tmp_path / "it's kept"))
-    index.sync(kept, tmp_path / "it's kept")
+    stored = read_samples(shutil.copytree(photos / "images/chart", tmp_path / "it's kept"))
+    index.sync(stored, tmp_path / "it's kept")
     shutil.move(photos, tmp_path / "moved")
     assert index.sources() == {str(photos / "images"): 20, str(tmp_path / "it's kept"): 4}
     assert index.remove(photos / "images").removed == 20
-    assert {hit.path for hit in index.search("x", 30)} == {str(sample.image) for sample in kept}
+    assert {hit.path for hit in index.search("x", 30)} == {str(sample.image) for sample in stored}
     assert index.remove(tmp_path / "it's kept").removed == 4
     assert (len(index), index.search("x", 3), index.sources()) == (0, [], {})
 

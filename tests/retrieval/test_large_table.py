@@ -90,9 +90,9 @@ def test_recall_is_measured_stored_and_true(index: Index, vectors: np.ndarray) -
     assert built.reached and built.rows == built.trained_rows == ROWS
     assert Index.open(index.folder).approximate == built
     queries = _clustered(100, vectors.shape[1], seed=5)
-    found = index.search_many(queries, 10)
+    result = index.search_many(queries, 10)
     true = np.argsort(-(queries @ vectors.T), axis=1)[:, :10].astype(str)
-    share = np.mean([len(set(t) & set(_paths(f))) / 10 for t, f in zip(true, found, strict=True)])
+    share = np.mean([len(set(t) & set(_paths(f))) / 10 for t, f in zip(true, result, strict=True)])
     assert share >= built.recall["images"].ci_low - 0.02
     assert index.find(queries[0], 10).approximate == built
     exact = index.find(queries[0], 10, exact=True)
@@ -114,8 +114,8 @@ def test_the_measured_recall_is_that_of_the_search_that_is_used(
     for query, own in list(zip(probe.queries, probe.own, strict=True))[100:]:
         me = names[int(own)]
         true = set(np.argsort(-(vectors @ query))[:10].astype(str)) - {me}
-        found = set(_paths(index.search(query, 10)))
-        shares.append(len(true & found) / len(true))
+        result = set(_paths(index.search(query, 10)))
+        shares.append(len(true & result) / len(true))
     assert built.recall["images"].value == pytest.approx(np.mean(shares), abs=1e-9)
 
 
@@ -145,7 +145,7 @@ def test_captions_are_queries_too(encoder, vectors, tmp_path: Path) -> None:
     index = Index.create(tmp_path / "said", encoder)
     _fill(index, vectors[:400], captions=True)
     built = index.build_ann(sample=50)
-    assert {name: one.queries for name, one in built.recall.items()} == {
+    assert {name: measured.queries for name, measured in built.recall.items()} == {
         "images": 50,
         "sentences": 50,
     }
@@ -156,9 +156,9 @@ def test_rows_added_later_are_found_and_counted(index: Index, vectors: np.ndarra
     new = _clustered(50, vectors.shape[1], seed=8)
     _fill(index, new, first=ROWS)
     other = Index.open(index.folder)
-    found = other.find(new[7], 3)
-    assert found.hits[0][0].path == str(ROWS + 7)
-    assert (found.unindexed, found.approximate.rows) == (50, ROWS)
+    result = other.find(new[7], 3)
+    assert result.hits[0][0].path == str(ROWS + 7)
+    assert (result.unindexed, result.approximate.rows) == (50, ROWS)
     folded = other.build_ann()
     assert (other.unindexed, folded.rows, folded.trained_rows) == (0, ROWS + 50, ROWS)
     assert other.search(new[7], 1)[0].path == str(ROWS + 7)
@@ -176,10 +176,10 @@ def test_an_index_of_before_the_measurement_is_used_and_says_so(index: Index, ve
     from lancedb.index import IvfPq
 
     index._table.inner.create_index("vector", config=IvfPq(distance_type="cosine"))
-    found = index.find(vectors[3], 1)
-    assert found.hits[0][0].path == "3"
-    assert isinstance(found.approximate, Approximate)
-    assert "not measured" in found.approximate.said()
+    result = index.find(vectors[3], 1)
+    assert result.hits[0][0].path == "3"
+    assert isinstance(result.approximate, Approximate)
+    assert "not measured" in result.approximate.description()
     assert index.build_ann().kind == "IVF_RQ"
 
 
@@ -203,10 +203,10 @@ def test_a_condition_on_far_rows_makes_the_search_go_on(index, vectors, monkeypa
     where = f"path IN ({', '.join(repr(str(row)) for row in far)})"
     (rows,) = index._table.nearest(vectors[:1], 10, Effort(1, 200), where)
     assert len(rows) == 10  # though none of them is in the nearest partition
-    found = index.find(vectors[0], 10, where=where)
-    assert found.approximate is not None
-    assert len(found.hits[0]) == 10
-    assert set(_paths(found.hits[0])) <= set(far.astype(str))
+    result = index.find(vectors[0], 10, where=where)
+    assert result.approximate is not None
+    assert len(result.hits[0]) == 10
+    assert set(_paths(result.hits[0])) <= set(far.astype(str))
 
 
 def test_an_open_index_sees_what_another_writes(index: Index, vectors: np.ndarray) -> None:
@@ -245,9 +245,9 @@ def test_what_lies_there_twice_goes_when_nobody_needs_it(index, vectors, monkeyp
     for start in range(table_module.SMALL_FILES + 2):
         _fill(index, vectors[:3], first=ROWS + 3 * start)
     index._table.tidy(0)
-    kept = len(index._table.inner.list_versions())
+    stored = len(index._table.inner.list_versions())
     index._table.tidy(0)
-    assert len(index._table.inner.list_versions()) == kept > table_module.SMALL_FILES
+    assert len(index._table.inner.list_versions()) == stored > table_module.SMALL_FILES
     monkeypatch.setattr(table_module, "KEEP_VERSIONS", timedelta(milliseconds=1))
     index._table.tidy(0)
     assert len(index._table.inner.list_versions()) < 5
@@ -287,15 +287,15 @@ def test_a_row_that_another_has_committed_meanwhile_is_not_added_twice(index, ve
 def test_what_differs_is_found_without_the_database(vectors: np.ndarray) -> None:
     image = index_module.Image.new("L", (1, 1))
     old = [Sample(name, image, (f"says {name}",)) for name in "abcd"]
-    there = as_rows(old, [(1, 1)] * 4, vectors[:4], plan_sync(old), "here").to_batches(2)
-    wanted = [old[0], Sample("b", image, ("says another thing",)),
+    rows = as_rows(old, [(1, 1)] * 4, vectors[:4], plan_sync(old), "here").to_batches(2)
+    expected = [old[0], Sample("b", image, ("says another thing",)),
               Sample("c", index_module.Image.new("L", (2, 1)), ("says c",)),
               Sample("e", image, ()), Sample("e", image, ("again",))]  # fmt: skip
-    todo = compare(there, plan_sync(wanted), "here", remove=True)
-    assert [plan_sync(wanted).samples[i].id for i in todo.new] == ["b", "c", "e"]
+    todo = compare(rows, plan_sync(expected), "here", remove=True)
+    assert [plan_sync(expected).samples[i].id for i in todo.new] == ["b", "c", "e"]
     assert (todo.replaced, todo.gone) == ({"b", "c"}, ["d"])
-    assert compare(there, plan_sync(wanted), "elsewhere", remove=True).gone == []
-    assert compare(there, plan_sync(wanted), "here", remove=False).gone == []
+    assert compare(rows, plan_sync(expected), "elsewhere", remove=True).gone == []
+    assert compare(rows, plan_sync(expected), "here", remove=False).gone == []
 
 
 @pytest.mark.parametrize(

@@ -60,15 +60,15 @@ def test_queries_are_near_their_rows_but_not_them(vectors) -> None:
 
 def test_recall_is_the_share_found_without_the_row_of_the_query(truth, vectors) -> None:
     rng = np.random.default_rng(3)
-    found, shares = [], []
+    result, shares = [], []
     for query, own in zip(truth.probe.queries, truth.probe.own, strict=True):
         cosines = vectors @ query
         order = np.argsort(-cosines)
         rows = order[np.sort(rng.choice(20, 10, replace=False))]  # some of the true ten, some not
-        found.append((rows, cosines[rows]))
+        result.append((rows, cosines[rows]))
         others = set(order[:10].tolist()) - {int(own)}
         shares.append(len(others & set(rows.tolist())) / len(others))
-    measured = recall(truth, found)
+    measured = recall(truth, result)
     assert measured.value == pytest.approx(np.mean(shares))
     assert 0.3 < measured.value < 0.7
     assert measured.ci_low < measured.value < measured.ci_high
@@ -76,13 +76,13 @@ def test_recall_is_the_share_found_without_the_row_of_the_query(truth, vectors) 
 
 
 def test_a_search_that_finds_only_the_row_of_the_query_has_found_nothing(truth) -> None:
-    found = [(np.array([own]), np.array([0.98])) for own in truth.probe.own]
-    assert recall(truth, found).value == 0
+    result = [(np.array([own]), np.array([0.98])) for own in truth.probe.own]
+    assert recall(truth, result).value == 0
 
 
 def test_the_truth_itself_is_one_with_an_interval_that_is_not_empty(truth) -> None:
-    found = list(zip(truth.rows, truth.scores, strict=True))
-    measured = recall(truth, found)
+    result = list(zip(truth.rows, truth.scores, strict=True))
+    measured = recall(truth, result)
     assert (measured.value, measured.ci_high) == (1, 1)
     assert 0.8 < measured.ci_low < 1
 
@@ -99,12 +99,12 @@ def test_a_row_that_ties_with_the_last_is_as_good() -> None:
 @pytest.mark.parametrize(("target", "chosen"), [(0.5, 2), (0.9, 3), (1.0, 4)])
 def test_the_least_effort_that_reaches_the_target_is_chosen(truth, target, chosen) -> None:
     def search(queries, effort):  # finds more with each step
-        kept = {1: 3, 2: 6, 3: 10}[effort.nprobes] if effort.nprobes < 4 else 10
+        stored = {1: 3, 2: 6, 3: 10}[effort.nprobes] if effort.nprobes < 4 else 10
         rows = truth.rows if effort.nprobes == 4 else truth.rows.copy()
         if effort.nprobes == 3:
             rows[0] = NO_ROW - 1
         scores = np.where(rows < 0, -1.0, truth.scores)
-        return [(r[:kept], s[:kept]) for r, s in zip(rows, scores, strict=True)]
+        return [(r[:stored], s[:stored]) for r, s in zip(rows, scores, strict=True)]
 
     tries = [Effort(n, 200) for n in (1, 2, 3, 4)]
     assert choose({"images": truth}, search, tries, target).nprobes == chosen

@@ -17,7 +17,7 @@ import sys, torch
 sys.path.insert(0, sys.argv[4])
 from pathlib import Path
 from encoderlab.training.devices import make_fabric
-from encoderlab.contrastive.loop import Recipe, Trainer
+from encoderlab.contrastive.loop import ContrastiveTrainer, Recipe
 from encoderlab.contrastive.dataset import loader
 from tests.small_models import make_clip
 from tests.contrastive.test_loop import _pairs
@@ -30,7 +30,7 @@ for case in cases:
     chunk, loss = case.split("-")
     clip = make_clip(trained_steps=0)
     recipe = Recipe.of(epochs=1, batch_size=8, loss=loss, chunk_size=int(chunk) or None)
-    trainer = Trainer(clip, _pairs(clip), recipe, fabric, Path(out).parent)
+    trainer = ContrastiveTrainer(clip, _pairs(clip), recipe, fabric, Path(out).parent)
     batch = next(iter(loader(trainer.pairs, trainer.schedule)))
     value = trainer.backward(batch)
     gradients = {n: p.grad for n, p in clip.named_parameters() if p.grad is not None}

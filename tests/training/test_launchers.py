@@ -125,8 +125,10 @@ def test_torchrun_trains_as_one_process_does(words, tmp_path, capsys):
     one = _alone(words("train", "--output-dir", str(tmp_path / "one")), capsys)
     _same_numbers(one, two)
     assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
-    kept, expected = (sorted(p.name for p in (tmp_path / run).iterdir()) for run in ("two", "one"))
-    assert kept == expected
+    stored, expected = (
+        sorted(p.name for p in (tmp_path / run).iterdir()) for run in ("two", "one")
+    )
+    assert stored == expected
     assert json.loads((tmp_path / "two/run.json").read_text())["result"]["steps"] == 6
 
 
@@ -144,17 +146,17 @@ def test_srun_stops_at_sigterm_and_one_process_goes_on(words, tmp_path, capsys):
     """SIGTERM reaches one of two tasks; both leave, and the state is that of the last step."""
     typed = words("train", "--epochs", "20")
     tasks = _start([*typed, "--output-dir", str(tmp_path / "run")], tmp_path)
-    said = tmp_path / "0.err"
-    while "epoch 2 of 20" not in said.read_text():
-        assert tasks[0].poll() is None, said.read_text()
+    text = tmp_path / "0.err"
+    while "epoch 2 of 20" not in text.read_text():
+        assert tasks[0].poll() is None, text.read_text()
         time.sleep(0.05)
     tasks[1].send_signal(signal.SIGTERM)
     outs = [task.communicate(timeout=60)[0] for task in tasks]
-    assert [task.returncode for task in tasks] == [130, 130], said.read_text()
+    assert [task.returncode for task in tasks] == [130, 130], text.read_text()
     assert outs == ["", ""] and (tmp_path / "1.err").read_text() == ""
-    assert said.read_text().count("interrupted") == 1
+    assert text.read_text().count("interrupted") == 1
     run = tmp_path / "run"
-    assert "started by srun" in said.read_text() and f"--resume {run}" in said.read_text()
+    assert "started by srun" in text.read_text() and f"--resume {run}" in text.read_text()
     assert not (run / "run.json").exists()
     again = _alone([*typed, "--resume", str(run), "--output-dir", str(run)], capsys)
     whole = _alone([*typed, "--output-dir", str(tmp_path / "whole")], capsys)
@@ -171,10 +173,10 @@ def test_srun_stops_at_sigterm_and_one_process_goes_on(words, tmp_path, capsys):
     ],
 )
 def test_every_process_leaves_with_one_code_and_one_message(more, code, says, words, tmp_path):
-    found = _srun(words("train", *more, "--output-dir", str(tmp_path / "run")), tmp_path)
-    assert [one[0] for one in found] == [code, code], found
-    assert says in found[0][2] and found[0][2].count("error:") == 1
-    assert found[1][1:] == ("", "") and found[0][1] == ""
+    result = _srun(words("train", *more, "--output-dir", str(tmp_path / "run")), tmp_path)
+    assert [returned for returned, _, _ in result] == [code, code], result
+    assert says in result[0][2] and result[0][2].count("error:") == 1
+    assert result[1][1:] == ("", "") and result[0][1] == ""
     assert not (tmp_path / "run/run.json").exists()
 
 
@@ -193,8 +195,8 @@ def test_torchrun_shows_a_mistake_once(more, says, words):
 
 def test_what_one_machine_lacks_is_told_by_the_first(words, tmp_path, data):
     """The second process stands in another folder, where the data is not."""
-    here, there = tmp_path / "here", tmp_path / "there"
-    there.mkdir()
+    here, elsewhere = tmp_path / "here", tmp_path / "there"
+    elsewhere.mkdir()
     here.symlink_to(data)
     typed = [*TRAIN, "--train-csv", "here/pairs.csv", "--output-dir", str(tmp_path / "run")]
     port = random.SystemRandom().randrange(10_000)
@@ -203,9 +205,9 @@ def test_what_one_machine_lacks_is_told_by_the_first(words, tmp_path, data):
             [sys.executable, "-m", "encoderlab", *typed], env=_task(rank, port), text=True,
             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
-        for rank, folder in enumerate((tmp_path, there))
+        for rank, folder in enumerate((tmp_path, elsewhere))
     ]  # fmt: skip
-    found = [task.communicate(timeout=60) for task in tasks]
-    assert [task.returncode for task in tasks] == [3, 3], found
-    assert "process 1 on " in found[0][1] and "no such data" in found[0][1]
-    assert found[1] == ("", "")
+    result = [task.communicate(timeout=60) for task in tasks]
+    assert [task.returncode for task in tasks] == [3, 3], result
+    assert "process 1 on " in result[0][1] and "no such data" in result[0][1]
+    assert result[1] == ("", "")

@@ -47,8 +47,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(out: Path, table: Path, val: Path | None = None, **more):
-    given = {**SETTINGS, "train_csv": str(table), "val_csv": str(val or table), **more}
-    return experiment.run(out=out, **given)
+    options = {**SETTINGS, "train_csv": str(table), "val_csv": str(val or table), **more}
+    return experiment.run(out=out, **options)
 
 
 def _weights(run: Path, name: str = "latest.ckpt") -> dict[str, torch.Tensor]:
@@ -115,17 +115,38 @@ def test_a_checkpoint_without_a_digest_goes_on_with_one_warning(
     assert all(torch.equal(again[name], value) for name, value in before.items())
 
 
+def test_a_checkpoint_of_version_0_1_within_the_first_epoch_goes_on(tmp_path: Path) -> None:
+    whole = _trainer(tmp_path / "whole")
+    whole.run()
+    part = _trainer(tmp_path / "part")
+    for batch in part.batches(0):
+        part.train_step(batch)
+        part.step += 1
+        if part.step == 2:
+            break
+    part._save("latest.ckpt")
+    record = checkpoint.read(part.folder / "latest.ckpt")
+    for key in ("format", "data", "best", "total_steps", "warnings"):
+        record.pop(key)
+    checkpoint.write(part.folder / "latest.ckpt", record)
+    again = _trainer(tmp_path / "part")
+    again.resume(part.folder / "latest.ckpt")
+    assert again.run().history == tuple(whole.history)
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(value, again.module.state_dict()[name]), name
+
+
 def test_a_finished_run_says_so_and_exports_in_the_new_folder(
     first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = first / "data/pairs.csv"
     result = _run(tmp_path / "run", table, resume=str(first / "run"))
-    said = capsys.readouterr().err
-    assert "the run is finished" in said and "--epochs above 2" in said
-    assert "0/0" not in said
-    kept = checkpoint.read(first / "run/checkpoints/best.ckpt")
-    assert result.best_epoch == kept["best_epoch"]
-    assert load_dual(result.model, "cpu", "float32").trained_steps == kept["step"]
+    text = capsys.readouterr().err
+    assert "the run is finished" in text and "--epochs above 2" in text
+    assert "0/0" not in text
+    stored = checkpoint.read(first / "run/checkpoints/best.ckpt")
+    assert result.best_epoch == stored["best_epoch"]
+    assert load_dual(result.model, "cpu", "float32").trained_steps == stored["step"]
     # What it left can be gone on from too.
     longer = _run(tmp_path / "run", table, resume=str(tmp_path / "run"), epochs=3)
     assert longer.steps == 6 and any("followed the learning rate" in w for w in longer.warnings)
@@ -222,8 +243,8 @@ def test_an_interrupted_run_is_loaded_as_far_as_it_came(
     record.pop("format")
     checkpoint.write(run / "latest.ckpt", {**record, "step": 3})
     assert load(str(run.parent), "cpu", "float32") is not None
-    said = capsys.readouterr().err
-    assert "3 of 4 steps are done" in said and "best epoch so far, 1" in said
+    text = capsys.readouterr().err
+    assert "3 of 4 steps are done" in text and "best epoch so far, 1" in text
     assert load(str(first / "run"), "cpu", "float32") is not None
     assert "not finished" not in capsys.readouterr().err
     early = tmp_path / f"early-{load.__name__}"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -33,8 +33,8 @@ class Site:
 
 @contextlib.contextmanager
 def opened(home: Path, *words: str, **variables: str) -> Iterator[tuple[str, int]]:
-    """`encoderlab app` in a process of its own, in the folder `home`; gives the address and the
-    process, and ends it. What it says is in `home/out` and `home/err`."""
+    """Runs `encoderlab app` in the folder `home`; yields the address and the process id. Its output
+    is in `home/out` and `home/err`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -50,18 +50,21 @@ def opened(home: Path, *words: str, **variables: str) -> Iterator[tuple[str, int
             assert process.poll() is None, (home / "err").read_text()
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}", process.pid
-        process.terminate()  # not Ctrl-C, which a job in the background is deaf to
+        process.terminate()  # background jobs ignore SIGINT
         assert process.wait(timeout=60) == 0, (home / "err").read_text()
     finally:
         process.kill()
 
 
-@dataclass
-class Watched:
-    """What a browser had to complain about."""
+@pytest.fixture
+def runner(tmp_path: Path):
+    """Runs jobs of visitors in this process, without a page."""
+    from encoderlab.web.choices import model_choices
+    from encoderlab.web.jobs import JobRunner
+    from encoderlab.web.user_sessions import UserSessions
 
-    console: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
+    offer = model_choices(host="127.0.0.1", share=False, encoders=(), llms=())
+    return JobRunner(offer, UserSessions(tmp_path / "visitors", most_mb=100), tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -91,8 +94,18 @@ def chromium() -> Iterator:
 
 @pytest.fixture
 def open_page(chromium, site) -> Iterator:
-    """`open_page(width=390, locale="ko-KR")`: a visitor's page; it must not complain."""
-    watched, contexts = Watched(), []
+    """`open_page(width=390, locale="ko-KR")`: a visitor's page, without errors in the console and
+    without requests to other hosts."""
+    complaints, contexts = [], []
+
+    def check_message(message) -> None:
+        # Gradio warns of its own untranslated texts.
+        if message.type == "error" or "i18n" in message.text:
+            complaints.append(f"{message.type}: {message.text}")
+
+    def check_request(request) -> None:
+        if not request.url.startswith((site.address, "data:", "blob:")):
+            complaints.append(request.url)
 
     def visit(width: int = 1280, locale: str = "en-US", **more):
         context = chromium.new_context(
@@ -101,9 +114,9 @@ def open_page(chromium, site) -> Iterator:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.on("console", lambda said: _note(watched, said))
-        page.on("pageerror", lambda error: watched.console.append(str(error)))
-        page.on("request", lambda request: _elsewhere(watched, request.url, site.address))
+        page.on("console", check_message)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", check_request)
         page.goto(site.address)
         page.wait_for_selector("#speed-run")
         return page
@@ -111,16 +124,4 @@ def open_page(chromium, site) -> Iterator:
     yield visit
     for context in contexts:
         context.close()
-    assert watched.console == []
-    assert watched.outside == []
-
-
-def _note(watched: Watched, said) -> None:
-    # Gradio warns of parts of itself that it has not written; that is nobody's error here.
-    if said.type == "error" or "i18n" in said.text:
-        watched.console.append(f"{said.type}: {said.text}")
-
-
-def _elsewhere(watched: Watched, url: str, address: str) -> None:
-    if not url.startswith((address, "data:", "blob:")):
-        watched.outside.append(url)
+    assert complaints == []

@@ -42,15 +42,10 @@ def test_taken_port_gets_a_sentence():
             app.run(port=port)
 
 
-@pytest.mark.parametrize("auth", ["nobody", ":", "user:", ":password"])
-def test_login_without_user_or_password_is_refused(auth):
-    with pytest.raises(UsageError, match="the login is no user and password"):
+@pytest.mark.parametrize("auth", ["nobody", ":", "user:", ":secret"])
+def test_login_without_user_or_password_is_refused_and_the_password_not_repeated(auth):
+    with pytest.raises(UsageError, match="the login is no user and password") as error:
         app.run(auth=auth)
-
-
-def test_password_is_not_repeated_in_the_error():
-    with pytest.raises(UsageError) as error:
-        app.run(auth=":secret")
     assert "secret" not in str(error.value)
 
 
@@ -69,11 +64,10 @@ def test_index_that_is_not_there_is_said_before_the_page_opens(tmp_path, monkeyp
 
 def test_only_this_machine_is_offered_models_that_must_be_fetched():
     alone = model_choices(host="127.0.0.1", share=False, encoders=(), llms=())
-    open_ = model_choices(host="0.0.0.0", share=False, encoders=(), llms=())
-    shared = model_choices(host="127.0.0.1", share=True, encoders=(), llms=())
     assert "paligemma" in alone.encoders and "llama" in alone.llms
-    assert set(open_.encoders) == set(shared.encoders) == {"tiny-clip", "tiny-dinov2",
-                                                           "tiny-siglip"}  # fmt: skip
+    for host, share in (("0.0.0.0", False), ("127.0.0.1", True)):
+        open_to_others = model_choices(host=host, share=share, encoders=(), llms=())
+        assert set(open_to_others.encoders) == {"tiny-clip", "tiny-dinov2", "tiny-siglip"}
 
 
 def test_any_model_means_any_of_the_hub_and_no_folder(tmp_path, monkeypatch):

@@ -1,39 +1,25 @@
-"""How a visitor's job runs: it can be stopped, waits in its lane, and tells no path of ours."""
+"""How a visitor's job runs: it can be stopped, queues in its lane, and shows no server path."""
 
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-
-import pytest
 
 from encoderlab.alignment.settings import Coral
 from encoderlab.core.progress import progress
 from encoderlab.core.runner import CompletedRun
 from encoderlab.retrieval.settings import Search
-from encoderlab.web.choices import model_choices
-from encoderlab.web.jobs import (
-    EXPERIMENTS,
-    SHORT,
-    JobRunner,
-    Outcome,
-)
+from encoderlab.web.jobs import EXPERIMENTS, SHORT, JobRunner, Outcome
 from encoderlab.web.render import answer
-from encoderlab.web.user_sessions import UserSessions
+
+DONE = CompletedRun(None, None, 0.0)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> JobRunner:
-    offer = model_choices(host="127.0.0.1", share=False, encoders=(), llms=())
-    return JobRunner(offer, UserSessions(tmp_path / "visitors", most_mb=100), tmp_path)
+def ignore(what: str, done: int, total: int | None) -> None:
+    """Takes progress and drops it."""
 
 
-def no_ear(what: str, done: int, total: int | None) -> None:
-    """Hears nothing."""
-
-
-def test_stop_ends_the_work_at_its_next_step(place, monkeypatch):
-    visitor = place.visitors.of("a")
+def test_stop_ends_the_work_at_its_next_step(runner, monkeypatch):
+    visitor = runner.visitors.of("a")
     steps = []
 
     def work(self, command, settings, folder):
@@ -45,27 +31,27 @@ def test_stop_ends_the_work_at_its_next_step(place, monkeypatch):
                 bar.advance()
 
     monkeypatch.setattr(JobRunner, "_perform", work)
-    outcome = place.run(visitor, "coral", "coral", Coral, no_ear)
+    outcome = runner.run(visitor, "coral", "coral", Coral, ignore)
     assert outcome.stopped and steps == [0, 1, 2, 3]
     assert not visitor.running
 
 
-def test_stop_of_one_job_or_visitor_leaves_the_others(place, monkeypatch):
-    one, other = place.visitors.of("a"), place.visitors.of("b")
+def test_stop_of_one_job_or_visitor_leaves_the_others(runner, monkeypatch):
+    one, other = runner.visitors.of("a"), runner.visitors.of("b")
 
     def work(self, command, settings, folder):
         other.stop("coral")
         one.stop("search")
         with progress("working", total=1) as bar:
             bar.advance()
-        return CompletedRun(None, None, 0.0)
+        return DONE
 
     monkeypatch.setattr(JobRunner, "_perform", work)
-    outcome = place.run(one, "coral", "coral", Coral, no_ear)
+    outcome = runner.run(one, "coral", "coral", Coral, ignore)
     assert outcome.done is not None and not outcome.stopped
 
 
-def test_jobs_of_one_lane_follow_one_another_and_lanes_do_not_wait(place, monkeypatch):
+def test_jobs_of_one_lane_follow_one_another_and_lanes_do_not_wait(runner, monkeypatch):
     inside, most, together = {"coral": 0, "search": 0}, {"coral": 0, "search": 0}, threading.Event()
     lock = threading.Lock()
 
@@ -78,22 +64,22 @@ def test_jobs_of_one_lane_follow_one_another_and_lanes_do_not_wait(place, monkey
         together.wait(5)
         with lock:
             inside[command] -= 1
-        return CompletedRun(None, None, 0.0)
+        return DONE
 
     monkeypatch.setattr(JobRunner, "_perform", work)
     jobs = [("coral", Coral, EXPERIMENTS)] * 3 + [("search", Search, SHORT)] * 3
     threads = [
         threading.Thread(
-            target=lambda i=i, command=command, make=make, lane=lane: place.run(
-                place.visitors.of(str(i)), command, command, make, no_ear, lane=lane
+            target=lambda i=i, command=command, make=make, lane=lane: runner.run(
+                runner.visitors.of(str(i)), command, command, make, ignore, lane=lane
             )
         )
         for i, (command, make, lane) in enumerate(jobs)
     ]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert most == {"coral": 1, "search": 1} and together.is_set()
 
 
@@ -104,11 +90,10 @@ def test_visitor_sees_their_own_names_the_longest_path_first():
     )
 
 
-def test_command_line_is_that_of_the_settings(place, monkeypatch):
-    monkeypatch.setattr(JobRunner, "_perform", lambda *given: CompletedRun(None, None, 0.0))
-    outcome = place.run(
-        place.visitors.of("a"), "coral", "coral", lambda: Coral(n_samples=5), no_ear
-    )
+def test_command_line_is_that_of_the_settings(runner, monkeypatch):
+    monkeypatch.setattr(JobRunner, "_perform", lambda *args: DONE)
+    visitor = runner.visitors.of("a")
+    outcome = runner.run(visitor, "coral", "coral", lambda: Coral(n_samples=5), ignore)
     assert outcome.command == "encoderlab coral --n-samples 5"
 
 

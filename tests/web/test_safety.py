@@ -12,9 +12,8 @@ from benchmarks.bench_web_load import resident_mb
 from benchmarks.web_client import WebVisitor
 from PIL import Image
 
+from encoderlab.errors import WorkError
 from encoderlab.web import render
-from encoderlab.web.choices import model_choices
-from encoderlab.web.jobs import JobRunner
 from encoderlab.web.user_sessions import UserSessions
 
 FILE = {"meta": {"_type": "gradio.FileData"}}
@@ -22,9 +21,9 @@ FILE = {"meta": {"_type": "gradio.FileData"}}
 
 @pytest.fixture
 def visitor(site):
-    one = WebVisitor(site.address)
-    yield one
-    one.close()
+    visitor = WebVisitor(site.address)
+    yield visitor
+    visitor.close()
 
 
 def picture(size: tuple[int, int] = (32, 32), form: str = "PNG") -> bytes:
@@ -119,7 +118,7 @@ def test_visitors_files_have_names_that_nobody_guesses(visitor, site):
     address = files.split("href='")[1].split("'")[0]
     own = httpx.get(f"{site.address}/{address}")
     assert own.json()["hits"]
-    part = next(one for one in address.split("/") if one.startswith("visitor-"))
+    part = next(part for part in address.split("/") if part.startswith("visitor-"))
     assert len(part.removeprefix("visitor-")) == 32
     above = address.split(part)[0]
     for guess in (above, above + part, address.replace(part, "visitor-" + "0" * 32)):
@@ -137,34 +136,29 @@ def test_memory_is_where_it_was_after_a_hundred_runs(visitor, site):
     assert resident_mb(site.process) < before + 30
 
 
-def test_an_unexpected_error_is_a_number_and_the_traceback_stays_in_the_log(tmp_path, capsys):
-    offer = model_choices(host="127.0.0.1", share=False, encoders=(), llms=())
-    visitors = UserSessions(tmp_path, most_mb=10)
-    place = JobRunner(offer, visitors, tmp_path)
-
+def test_an_unexpected_error_is_a_number_and_the_traceback_stays_in_the_log(runner, capsys):
     def settings():
-        raise ZeroDivisionError("secret of the house")
+        raise ZeroDivisionError("a secret")
 
-    outcome = place.run(visitors.of("a"), "search", "search", settings, lambda *told: None)
-    said = render.answer(outcome)
-    assert outcome.bug and outcome.bug in said
-    assert "secret" not in said and "Traceback" not in said
+    visitor = runner.visitors.of("a")
+    outcome = runner.run(visitor, "search", "search", settings, lambda *progress: None)
+    page = render.answer(outcome)
+    assert outcome.bug and outcome.bug in page
+    assert "secret" not in page and "Traceback" not in page
     log = capsys.readouterr().err
-    assert f"error {outcome.bug}:" in log and "secret of the house" in log
+    assert f"error {outcome.bug}:" in log and "a secret" in log
 
 
-def test_full_house_refuses_uploads_and_runs_in_words(tmp_path):
-    from encoderlab.errors import WorkError
-
+def test_uploads_and_runs_are_refused_when_the_room_is_used_up(tmp_path):
     visitors = UserSessions(tmp_path, most_mb=1)
     visitors.require_room()
     visitors._looked = 0.0
     (tmp_path / "upload.bin").write_bytes(b"x" * 1_500_000)
-    with pytest.raises(WorkError, match="the room for uploads and results is used up"):
+    with pytest.raises(WorkError):
         visitors.require_room()
 
 
-def test_what_nobody_uses_any_more_goes(tmp_path, monkeypatch):
+def test_unused_files_are_removed(tmp_path, monkeypatch):
     visitors = UserSessions(tmp_path, most_mb=1)
     (tmp_path / "example.png").write_bytes(b"ours")
     visitors.keep_what_is_there()

@@ -8,9 +8,13 @@ import re
 import shutil
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import encoderlab
+from encoderlab import TokenSimilarityAnalyzer
+from encoderlab.compression.settings import CompressEvaluation, CompressPicture
 from encoderlab.core.results import score_text
 from encoderlab.web import examples
 from encoderlab.web.i18n import phrases
@@ -63,39 +67,34 @@ def choose(page, label: str, count: int) -> None:
 def expected(name: str, features: str, index: str) -> tuple[str, ...]:
     """Numbers that the page must show, by the Python API with the same settings."""
     picture, caption = examples.samples()[0]
+    data = {"llms": LLMS, "n_samples": FEW, "features_dir": features}
     if name == "attention":
-        found = encoderlab.attention(image=picture, text=caption)
-        return tuple(f"{one.rollout_entropy:.3f}" for one in found.encoders)
+        encoders = encoderlab.attention(image=picture, text=caption).encoders
+        return tuple(f"{encoder.rollout_entropy:.3f}" for encoder in encoders)
     if name == "alignment":
-        rows = encoderlab.compare(
-            llms=LLMS, n_samples=FEW, epochs=EPOCHS, features_dir=features
-        ).rows
+        rows = encoderlab.compare(epochs=EPOCHS, **data).rows
         return tuple(score_text(row.scores["cka_linear"].to_json()) for row in rows)
     if name == "embedding":
-        found = encoderlab.embedding(llms=LLMS, n_samples=FEW, features_dir=features)
-        return tuple(score_text(one.to_json()) for one in found.procrustes.values())
+        scores = encoderlab.embedding(**data).procrustes.values()
+        return tuple(score_text(score.to_json()) for score in scores)
     if name == "coral":
-        found = encoderlab.coral(llms=LLMS, n_samples=FEW, features_dir=features).whole.cross_modal
-        return tuple(f"{one.coral.spectral_similarity:.3f}" for one in found)
+        rows = encoderlab.coral(**data).whole.cross_modal
+        return tuple(f"{row.coral.spectral_similarity:.3f}" for row in rows)
     if name == "validation":
-        found = encoderlab.e2e(llms=LLMS, n_samples=FEW, epochs=EPOCHS, features_dir=features)
-        if found.undefined:
-            return (found.undefined,)
-        best = [p.retrieval.image_to_text.mrr for p in found.points if p.layer == "pooled"]
-        return tuple(score_text(one.to_json()) for one in best)
+        result = encoderlab.e2e(epochs=EPOCHS, **data)
+        if result.undefined:
+            return (result.undefined,)
+        scores = [p.retrieval.image_to_text.mrr for p in result.points if p.layer == "pooled"]
+        return tuple(score_text(score.to_json()) for score in scores)
     if name == "search":
         hits = encoderlab.search(query="a large red star", db=index, k=6).hits
         return tuple(f"{hit.score:.3f}" for hit in hits)
     if name == "tokens":
         return (f"{encoderlab.tokens(image=picture).statistics['morans_i'].value:.3f}",)
     if name == "compression":
-        from encoderlab.compression.settings import CompressEvaluation, CompressPicture
-
-        found = encoderlab.compress(
-            action="show", evaluation=CompressEvaluation(grids=[4]),
-            picture=CompressPicture(picture),
-        )  # fmt: skip
-        return tuple(f"{row['nmse']:.3f}" for row in found.rows)
+        evaluation, image = CompressEvaluation(grids=[4]), CompressPicture(picture)
+        result = encoderlab.compress(action="show", evaluation=evaluation, picture=image)
+        return tuple(f"{row['nmse']:.3f}" for row in result.rows)
     return ()
 
 
@@ -219,11 +218,6 @@ def test_keyboard_alone_finds_an_image(open_page):
 
 
 def test_click_on_a_patch_compares_it_with_all_others(open_page):
-    import numpy as np
-
-    from encoderlab import TokenSimilarityAnalyzer
-    from encoderlab.data.decode import open_image
-
     page = open_page()
     open_tab(page, "tokens")
     run(page, "tokens")
@@ -235,10 +229,8 @@ def test_click_on_a_patch_compares_it_with_all_others(open_page):
     # the middle of the patch in the third row and the fifth column of twelve
     picture.click(position={"x": x + side * 4.5 / 12, "y": y + side * 2.5 / 12})
     page.wait_for_function("document.querySelector('#tokens-said').innerText.includes('3, 5')")
-    found = TokenSimilarityAnalyzer("tiny-clip", dtype="float32").analyze(
-        open_image(examples.samples()[0][0])
-    )
-    others = found.patch_similarity(2, 4)
+    maps = TokenSimilarityAnalyzer("tiny-clip", dtype="float32").analyze(examples.samples()[0][0])
+    others = maps.patch_similarity(2, 4)
     others[2, 4] = np.nan
     assert page.inner_text("#tokens-said .mean") == f"{np.nanmean(others):.3f}"
 
@@ -258,12 +250,9 @@ def test_slider_fades_the_maps_without_asking_the_server(open_page):
 
 
 def test_own_images_can_be_searched_and_belong_to_their_visitor(open_page, tmp_path):
-    from PIL import Image
-
-    files = []
-    for colour in ("red", "green", "blue"):
-        Image.new("RGB", (96, 96), colour).save(tmp_path / f"{colour}.png")
-        files.append(str(tmp_path / f"{colour}.png"))
+    files = [tmp_path / f"{colour}.png" for colour in ("red", "green", "blue")]
+    for file in files:
+        Image.new("RGB", (96, 96), file.stem).save(file)
     page, other = open_page(), open_page()
     open_tab(page, "search")
     page.get_by_text(phrases("en")["make_index"], exact=True).click()

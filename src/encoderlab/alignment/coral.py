@@ -1,20 +1,17 @@
-"""CORAL, spectra and EAS between encoders and LLMs. Orchestration only."""
+"""CORAL, spectra and EAS between encoders and LLMs. Computes no metric itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from encoderlab.alignment.data import AlignmentData, extract_features
 from encoderlab.alignment.settings import Coral
-from encoderlab.alignment.tables import notes
-from encoderlab.core.results import (
-    Block,
-    Table,
-    as_text,
-    score_text,
-)
+from encoderlab.alignment.tables import AlignmentResult, notes
+from encoderlab.core.results import Block, Table, score_text
 from encoderlab.core.spec import takes
 
 if TYPE_CHECKING:
@@ -24,59 +21,44 @@ STRONGEST = 48
 
 
 @dataclass(frozen=True)
-class CoralResult:
+class CoralResult(AlignmentResult):
     """Cross-modal and intra-modal comparison, EAS; over all samples and by data type."""
 
     whole: FullAnalysis
     by_type: dict[str, FullAnalysis]
-    facts: dict[str, Any]
-    figures: tuple[dict[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return {
-            **self.whole.to_json(),
-            "by_type": {name: one.to_json() for name, one in self.by_type.items()},
-            "figures": list(self.figures),
-            **self.facts,
-        }
+        values = super().to_json()
+        return values | values.pop("whole")
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
-        eas = {(one.encoder, one.llm): one for one in self.whole.eas}
+        eas = {(score.encoder, score.llm): score for score in self.whole.eas}
         columns = (
             "encoder", "LLM", "EAS", "EAS*", "debiased CKA", "spectral similarity",
             "spectral divergence", "similarity*", "distance",
         )  # fmt: skip
+        forms = (".3f", ".3f", "", ".3f", ".3g", ".6f", ".3g")
         rows = []
-        for one in self.whole.cross_modal:
-            score = eas[one.encoder, one.llm]
-            rows.append(
-                (
-                    one.encoder, one.llm, _text(score.calibrated), _text(score.published),
-                    score_text(one.cka.to_json()), _text(one.coral.spectral_similarity),
-                    _text(one.coral.spectral_divergence, "{:.3g}"),
-                    _text(one.coral.similarity, "{:.6f}"), _text(one.coral.distance, "{:.3g}"),
-                )
+        reasons = set()
+        for pair in self.whole.cross_modal:
+            score, coral = eas[pair.encoder, pair.llm], pair.coral
+            values = (
+                score.calibrated, score.published, score_text(pair.cka.to_json()),
+                coral.spectral_similarity, coral.spectral_divergence, coral.similarity,
+                coral.distance,
             )  # fmt: skip
-        said = (
+            cells = (
+                "undefined" if value is None else format(value, form)
+                for value, form in zip(values, forms, strict=True)
+            )
+            rows.append((pair.encoder, pair.llm, *cells))
+            reasons |= {coral.undefined, pair.cka.undefined} - {None}
+        note = (
             "Ranked by EAS (Enhanced Alignment Score), calibrated. * as published: similarity = "
             "1 / (1 + distance) is 1 for any features of length one."
         )
-        reasons = sorted(
-            {
-                f"undefined: {reason}"
-                for one in self.whole.cross_modal
-                for reason in (one.coral.undefined, one.cka.undefined)
-                if reason
-            }
-        )
-        return [notes(self.facts), Table(columns, tuple(rows), said=(said, *reasons))]
-
-    def to_text(self) -> str:
-        """What the terminal shows."""
-        return as_text(self.blocks())
+        undefined = (f"undefined: {reason}" for reason in sorted(map(str, reasons)))
+        return [notes(self.facts), Table(columns, tuple(rows), said=(note, *undefined))]
 
 
 @takes(Coral)
@@ -92,55 +74,42 @@ def run(settings: Coral, out: Path | None = None) -> CoralResult:
 
 
 def analyse(aligned: AlignmentData, out: Path | None = None, *, svg: bool = False) -> CoralResult:
-    """The comparison of features that are at hand, L2-normalised as is usual for CORAL."""
-    import numpy as np
-
+    """The comparison of features that are extracted already. They are L2-normalised first."""
     from encoderlab.alignment.pair_scores import unit
     from encoderlab.alignment.plots import coral as plots
     from encoderlab.core.progress import progress
     from encoderlab.metrics.coral import MARGINALS_ONLY, CORALAnalyzer, spectrum
-    from encoderlab.plots.style import save
 
-    vision = {name: unit(one.pooled) for name, one in aligned.vision.items()}
-    text = {name: unit(one.pooled) for name, one in aligned.text.items()}
+    vision = {name: unit(features.pooled) for name, features in aligned.vision.items()}
+    text = {name: unit(features.pooled) for name, features in aligned.text.items()}
     analyzer = CORALAnalyzer()
-    labels = aligned.labels if len(aligned.types) > 1 else None
     kinds = aligned.types if len(aligned.types) > 1 else ()
     by_type = {}
     with progress("comparing clouds", total=1 + len(kinds), unit="set") as bar:
-        whole = analyzer.full_analysis(vision, text, labels)
+        whole = analyzer.full_analysis(vision, text, aligned.labels if kinds else None)
         bar.advance()
         for kind in kinds:
             rows = aligned.rows(kind)
-            by_type[kind] = analyzer.full_analysis(
-                {name: x[rows] for name, x in vision.items()},
-                {name: x[rows] for name, x in text.items()},
-            )
+            sides = ({name: x[rows] for name, x in side.items()} for side in (vision, text))
+            by_type[kind] = analyzer.full_analysis(next(sides), next(sides))
             bar.advance()
     warnings = [*aligned.warnings(), MARGINALS_ONLY]
-    pinned = sum(one.coral.pinned for one in whole.cross_modal)
+    pinned = sum(pair.coral.pinned for pair in whole.cross_modal)
     if pinned:
         warnings.append(
             f"the CORAL similarity of {pinned} of {len(whole.cross_modal)} pairs is above 0.999 "
             "for want of scale, as it is for any features of length one"
         )
-    result = CoralResult(whole, by_type, aligned.facts(), warnings=tuple(warnings))
+    arrays = {}
     if out is not None:
-        arrays = {}
-        for name, x in {**vision, **text}.items():
-            arrays[f"spectrum|{name}"] = spectrum(x)
-        for one in whole.cross_modal:
-            if one.encoder in aligned.encoders and one.coral.clouds is not None:
-                left, right = one.coral.compared
+        arrays = {f"spectrum|{name}": spectrum(x) for name, x in (vision | text).items()}
+        for pair in whole.cross_modal:
+            if pair.encoder in aligned.encoders and pair.coral.clouds is not None:
+                left, right = pair.coral.compared
                 order = (left.diagonal() + right.diagonal()).argsort(descending=True, stable=True)
                 strongest = order[:STRONGEST]
-                arrays[f"covariance|{one.encoder}|{one.llm}"] = np.stack(
+                arrays[f"covariance|{pair.encoder}|{pair.llm}"] = np.stack(
                     [side[strongest][:, strongest].cpu().numpy() for side in (left, right)]
                 )
-        drawn = plots.coral(result.to_json(), arrays)
-        result = replace(result, figures=save(drawn, out, svg=svg))
-    return result
-
-
-def _text(value: float | None, form: str = "{:.3f}") -> str:
-    return "undefined" if value is None else form.format(value)
+    result = CoralResult(whole, by_type, facts=aligned.facts(), warnings=tuple(warnings))
+    return result.with_figures(lambda values: plots.coral(values, arrays), out, svg)

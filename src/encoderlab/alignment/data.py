@@ -1,5 +1,6 @@
-"""The features that every alignment experiment rests on: the same samples through each encoder and
-each LLM, row by row, with the controls that show what chance looks like. Gathered once.
+"""The features of the alignment commands: row i of every encoder and LLM is of the same sample.
+
+Adds the controls (untrained encoders, shuffled pairs). Computes no metric.
 """
 
 from __future__ import annotations
@@ -14,12 +15,7 @@ import numpy as np
 
 from encoderlab.alignment.settings import OnSamples
 from encoderlab.core.progress import collect_warnings
-from encoderlab.core.skipped import (
-    SkippedImages,
-    as_records,
-    as_warnings,
-    skipped_images,
-)
+from encoderlab.core.skipped import SkippedImages, as_records, as_warnings, skipped_images
 from encoderlab.encoders.load_spec import LoadOptions
 from encoderlab.errors import UsageError
 
@@ -50,18 +46,18 @@ class Features:
 
     @property
     def is_control(self) -> bool:
-        """Whether it was added to show what chance looks like."""
+        """Whether it is an untrained encoder or a shuffled pairing."""
         return self.of is not None
 
 
 @dataclass(frozen=True)
 class AlignmentData:
-    """Samples, and what encoders and LLMs make of them.
+    """Samples, and their features by each encoder and LLM.
 
     Args:
         contents: a digest of each image, all different: rows are independent. Splits are drawn over
             them, so that they do not depend on the order of the samples.
-        findings: what to know before believing a number.
+        findings: problems of the data or the features that the preflight checks found.
         copies: how many samples show the image of another one, and are part of its row.
         cut: for each LLM with a text that is longer than its context, how many there are.
     """
@@ -85,7 +81,7 @@ class AlignmentData:
 
     @property
     def n(self) -> int:
-        """How many images."""
+        """The number of images."""
         return len(self.ids)
 
     @property
@@ -95,15 +91,15 @@ class AlignmentData:
 
     @property
     def encoders(self) -> dict[str, Features]:
-        """Those that were asked for."""
-        return {name: one for name, one in self.vision.items() if not one.is_control}
+        """The features of the encoders that are no controls."""
+        return {name: x for name, x in self.vision.items() if not x.is_control}
 
     def rows(self, data_type: str) -> np.ndarray:
-        """Which samples are of a data type."""
+        """The rows of the samples of a data type."""
         return np.flatnonzero(np.array(self.labels) == data_type)
 
     def cached(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made once for all experiments on these features."""
+        """The result of `make`, computed once for all experiments on these features."""
         if key not in self.cache:
             self.cache[key] = make()
         return self.cache[key]
@@ -120,17 +116,17 @@ class AlignmentData:
             "device": self.device,
             "dtype": self.dtype,
             "fingerprints": {
-                one.name: one.fingerprint
-                for one in [*self.vision.values(), *self.text.values()]
-                if not one.name.startswith(SHUFFLED)
+                name: features.fingerprint
+                for name, features in (self.vision | self.text).items()
+                if not name.startswith(SHUFFLED)
             },
-            "preflight": [one.to_json() for one in self.findings],
+            "preflight": [finding.to_json() for finding in self.findings],
             "skipped": as_records(self.skipped),
         }
 
     def warnings(self) -> tuple[str, ...]:
-        """What the record warns of."""
-        serious = tuple(one.what for one in self.findings if one.serious)
+        """The warnings of the record: serious findings, skipped images, texts that were cut."""
+        serious = tuple(finding.what for finding in self.findings if finding.serious)
         return (*serious, *as_warnings(self.skipped), *self.cut)
 
 
@@ -166,29 +162,29 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
     if llms is not None:
         check_names("LLM", llms)
         check_placement(device, load.quantize, load.device_map)
-    found = typed_samples(
-        settings.data_root, settings.data_types, settings.n_samples, settings.seed
-    )
-    place = Path(settings.features_dir or output_folder("features")())
-    wanted = list(encoders)
+    data = typed_samples(settings.data_root, settings.data_types, settings.n_samples, settings.seed)
+    store = Path(settings.features_dir or output_folder("features")())
+    names = list(encoders)
     if settings.controls:
-        wanted += [UNTRAINED + n for n in encoders if not n.startswith(UNTRAINED)]
-        wanted = list(dict.fromkeys(wanted))
+        names += [UNTRAINED + name for name in encoders if not name.startswith(UNTRAINED)]
     loaded: list[tuple[Features, StoredFeatures]] = []
     where = ("cpu", "float32")
-    for name in wanted:
+    for name in dict.fromkeys(names):
         encoder = load_vision(name, device, dtype, **load.vision)
         numbers = range(encoder.n_layers + 1) if layers else range(0)
         what = ["pooled", *(f"mean@{k}" for k in numbers)]
-        stored = extract_images(encoder, found.samples, place, what=what, batch_size=batch_size)
-        about = Features(
-            name, encoder.family, encoder.fingerprint, _NONE, dict.fromkeys(numbers, _NONE)
-        )
-        loaded.append((about, stored))
+        stored = extract_images(encoder, data.samples, store, what=what, batch_size=batch_size)
+        control_of = None if name in encoders else name.removeprefix(UNTRAINED)
+        # The arrays are read below, once it is known which samples every encoder can read.
+        empty = Features(
+            name, encoder.family, encoder.fingerprint, _NONE, dict.fromkeys(numbers, _NONE),
+            control_of,
+        )  # fmt: skip
+        loaded.append((empty, stored))
         where = encoder.where
         del encoder
         gc.collect()
-    readable = set.intersection(*({one.id for one in stored.samples} for _, stored in loaded))
+    readable = set.intersection(*({s.id for s in stored.samples} for _, stored in loaded))
     first = loaded[0][1]
     shown = [(s, d) for s, d in zip(first.samples, first.digests, strict=True) if s.id in readable]
     digests = [digest for _, digest in shown]
@@ -197,49 +193,42 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
     if len(samples) < 2:
         raise UsageError(
             "too few readable samples to compare anything",
-            got=f"{len(samples)} from {found.source}",
+            got=f"{len(samples)} from {data.source}",
             want="at least 2, better 100",
         )
     vision: dict[str, Features] = {}
-    for about, stored in loaded:
-        rows = [i for i, one in enumerate(stored.samples) if one.id in chosen]
-        vision[about.name] = replace(
-            about,
+    for empty, stored in loaded:
+        rows = [i for i, sample in enumerate(stored.samples) if sample.id in chosen]
+        vision[empty.name] = replace(
+            empty,
             pooled=stored.rows(rows, "pooled"),
-            layers={k: stored.rows(rows, f"mean@{k}") for k in about.layers},
-            of=None if about.name in encoders else about.name.removeprefix(UNTRAINED),
+            layers={k: stored.rows(rows, f"mean@{k}") for k in empty.layers},
         )
-    unreadable = {one.id: one for _, stored in loaded for one in stored.skipped}
+    unreadable = {skipped.id: skipped for _, stored in loaded for skipped in stored.skipped}
     texts = [" ".join(sample.texts) for sample in samples]
     text: dict[str, Features] = {}
     cut: list[str] = []
     for name in llms or ():
         llm = load_text(name, device, dtype, **load.text)
         numbers = range(llm.n_layers + 1) if layers else range(0)
-        with collect_warnings() as warned:
-            said = extract_texts(llm, texts, place, layers=numbers, batch_size=batch_size)
-        cut += warned
-        text[name] = Features(
-            name,
-            llm.family,
-            llm.fingerprint,
-            said.array("pooled"),
-            {k: said.array(f"mean@{k}") for k in numbers},
-        )
-        del llm, said
+        with collect_warnings() as warnings:
+            stored = extract_texts(llm, texts, store, layers=numbers, batch_size=batch_size)
+        cut += warnings
+        of_layers = {k: stored.array(f"mean@{k}") for k in numbers}
+        text[name] = Features(name, llm.family, llm.fingerprint, stored.array("pooled"), of_layers)
+        del llm
         gc.collect()
-    asked = [f for f in [*vision.values(), *text.values()] if not f.is_control]
-    everything = {f.name: f.pooled for f in asked}
+    everything = {f.name: f.pooled for f in [*vision.values(), *text.values()] if not f.is_control}
     findings = preflight(everything, texts=texts, groups=digests, computed_in=where[1])
     if settings.controls:
         order = _derangement(len(samples), settings.seed)
         for name in encoders:
-            one = vision[name]
+            paired = vision[name]
             vision[SHUFFLED + name] = replace(
-                one,
+                paired,
                 name=SHUFFLED + name,
-                pooled=one.pooled[order],
-                layers={k: x[order] for k, x in one.layers.items()},
+                pooled=paired.pooled[order],
+                layers={k: x[order] for k, x in paired.layers.items()},
                 of=name,
             )
     return AlignmentData(
@@ -250,11 +239,11 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
         tuple(sample.image for sample in samples),
         vision,
         text,
-        found.source,
+        data.source,
         *where,
         settings.seed,
         tuple(findings),
-        skipped_images([*found.skipped, *unreadable.values()]),
+        skipped_images([*data.skipped, *unreadable.values()]),
         len(shown) - len(samples),
         tuple(cut),
     )
@@ -268,9 +257,9 @@ def check_names(kind: str, names: Sequence[str]) -> None:
     """
     if not names:
         raise UsageError(f"no {kind} was named", got="an empty list", want="at least one")
-    twice = [name for i, name in enumerate(names) if name in names[:i]]
-    if twice:
-        raise UsageError(f"an {kind} is listed twice", got=twice[0], want="each once")
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise UsageError(f"an {kind} is listed twice", got=name, want="each once")
 
 
 def _derangement(n: int, seed: int) -> np.ndarray:

@@ -1,33 +1,26 @@
 """Which metric predicts retrieval through a trained projector, or a benchmark of the user's own?
-Orchestration only."""
+Computes no metric itself."""
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.alignment.data import (
-    SHUFFLED,
-    UNTRAINED,
-    AlignmentData,
-    extract_features,
-)
+import numpy as np
+
+from encoderlab.alignment.data import SHUFFLED, UNTRAINED, AlignmentData, extract_features
 from encoderlab.alignment.settings import E2e
-from encoderlab.alignment.tables import notes
-from encoderlab.core.results import (
-    Block,
-    Table,
-    as_text,
-    score_text,
-)
+from encoderlab.alignment.tables import AlignmentResult, notes
+from encoderlab.core.results import Block, Table, score_text
 from encoderlab.core.spec import takes
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from encoderlab.alignment.projectors import TrainedProjector
     from encoderlab.metrics.correlation import Correlation
     from encoderlab.metrics.retrieval import Retrieval
 
@@ -58,17 +51,12 @@ class Point:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the encoder has learned something: no claim rests on those that have not."""
+        """Whether the encoder is trained: controls count for no correlation."""
         return self.control_of is None and not self.encoder.startswith((UNTRAINED, SHUFFLED))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        found = None if self.retrieval is None else self.retrieval.to_json()
-        return {**vars(self), "retrieval": found}
 
 
 @dataclass(frozen=True)
-class E2eResult:
+class E2eResult(AlignmentResult):
     """All points, and for each outcome the correlation of every metric with it.
 
     Args:
@@ -78,28 +66,17 @@ class E2eResult:
 
     points: tuple[Point, ...]
     benchmarks: dict[str, dict[str, Correlation]]
-    facts: dict[str, Any]
     undefined: str | None = None
     remarks: tuple[str, ...] = ()
-    figures: tuple[dict[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return {
-            "points": [one.to_json() for one in self.points],
-            "benchmarks": [
-                {"name": name, "metrics": {m: c.to_json() for m, c in found.items()}}
-                for name, found in self.benchmarks.items()
-            ],
-            "undefined": self.undefined,
-            "remarks": list(self.remarks),
-            "figures": list(self.figures),
-            **self.facts,
-        }
+        values = super().to_json()
+        benchmarks = [
+            {"name": n, "metrics": metrics} for n, metrics in values["benchmarks"].items()
+        ]
+        return values | {"benchmarks": benchmarks}
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
         from encoderlab.metrics.catalogue import METRICS
 
         blocks: list[Block] = [notes(self.facts)]
@@ -107,48 +84,37 @@ class E2eResult:
             blocks.append(f"undefined: {self.undefined}")
         if self.remarks:
             blocks.append("\n".join(self.remarks))
-        pooled = [p for p in self.points if p.layer == "pooled" and p.retrieval is not None]
+        pooled = [(p, p.retrieval) for p in self.points if p.layer == "pooled" and p.retrieval]
         if pooled:
             rows = []
-            for p in sorted(pooled, key=lambda p: -(p.outcome or 0)):
-                assert p.retrieval is not None
-                way = p.retrieval.image_to_text
-                rows.append(
-                    (p.encoder, p.llm, score_text(way.recall[1].to_json()),
-                     score_text(way.mrr.to_json()), f"{way.mrr.chance or 0:.3f}")
-                )  # fmt: skip
-            blocks.append(
-                Table(
-                    ("encoder", "LLM", "Recall@1, image to text", "MRR", "chance MRR"),
-                    tuple(rows),
-                    said=("on held-out images; 95 % intervals",),
-                )
-            )
-        for name, found in self.benchmarks.items():
-            first = next(iter(found.values()))
+            for point, retrieval in sorted(pooled, key=lambda pair: -(pair[0].outcome or 0)):
+                way = retrieval.image_to_text
+                scores = (score_text(score.to_json()) for score in (way.recall[1], way.mrr))
+                rows.append((point.encoder, point.llm, *scores, f"{way.mrr.chance or 0:.3f}"))
+            columns = ("encoder", "LLM", "Recall@1, image to text", "MRR", "chance MRR")
+            note = "on held-out images; 95 % intervals"
+            blocks.append(Table(columns, tuple(rows), said=(note,)))
+        for name, correlations in self.benchmarks.items():
+            first = next(iter(correlations.values()))
             title = (
                 f"does a metric predict {name}? {first.families} trained encoders, means over "
                 f"{first.n} points"
             )
-            reasons = {one.undefined for one in found.values()}
+            reasons = {correlation.undefined for correlation in correlations.values()}
             if len(reasons) == 1 and None not in reasons:
                 blocks.append(f"{title}\n{first.undefined}")
                 continue
-            verdicts = tuple(
-                (METRICS[m].title, *_cells(one), one.verdict) for m, one in found.items()
+            heads = ("metric", "r", "p", f"p, {first.tests} tests", "rho", "r within encoders",
+                     "leave-one-out error", "verdict")  # fmt: skip
+            lines = tuple(
+                (METRICS[m].title, *_cells(c), c.verdict) for m, c in correlations.items()
             )
-            columns = ("metric", "r", "p", f"p, {first.tests} tests", "rho", "r within encoders",
-                       "leave-one-out error", "verdict")  # fmt: skip
-            critical = next((c.critical_r for c in found.values() if c.critical_r), None)
-            said = "r and p are over encoders; p is corrected for all tests (Holm)"
+            note = "r and p are over encoders; p is corrected for all tests (Holm)"
+            critical = next((c.critical_r for c in correlations.values() if c.critical_r), None)
             if critical is not None:
-                said += f"; one test alone needs |r| > {critical:.2f}"
-            blocks.append(Table(columns, verdicts, title, said=(said,)))
+                note += f"; one test alone needs |r| > {critical:.2f}"
+            blocks.append(Table(heads, lines, title, said=(note,)))
         return blocks
-
-    def to_text(self) -> str:
-        """What the terminal shows."""
-        return as_text(self.blocks())
 
 
 @takes(E2e)
@@ -160,13 +126,10 @@ def run(settings: E2e, out: Path | None = None) -> E2eResult:
         UsageError: too few samples, a model twice, features that are not finite, or scores that
             cannot be read or name none of the encoders and LLMs, or a setting that has no effect.
     """
-    brought = (
-        None
-        if settings.scores is None
-        else read_scores(settings.scores, settings.encoders, settings.llms)
-    )
-    aligned = extract_features(settings, layers=brought is None)
-    return analyse(aligned, out, epochs=settings.epochs, scores=brought, svg=settings.svg)
+    path = settings.scores
+    scores = None if path is None else read_scores(path, settings.encoders, settings.llms)
+    aligned = extract_features(settings, layers=scores is None)
+    return analyse(aligned, out, epochs=settings.epochs, scores=scores, svg=settings.svg)
 
 
 Scores = Mapping[str, Mapping[tuple[str, str], float]]
@@ -180,55 +143,45 @@ def analyse(
     scores: Scores | None = None,
     svg: bool = False,
 ) -> E2eResult:
-    """The correlation over features that are at hand."""
-    import numpy as np
-
+    """The correlation over features that are extracted already."""
     from encoderlab.alignment.pair_scores import enough_for_projectors
     from encoderlab.alignment.plots import compare as plots
     from encoderlab.metrics.correlation import correlate, holm
-    from encoderlab.plots.style import save
 
     problem = enough_for_projectors(aligned) if scores is None else None
     points: list[Point] = []
     remarks: tuple[str, ...] = ()
     if scores is not None:
-        everything = np.arange(aligned.n)
-        for name, found in scores.items():
-            for (encoder, llm), score in found.items():
-                key = ("metrics", encoder, llm)
-                metrics = aligned.cached(
-                    key,
-                    lambda e=encoder, t=llm: metrics_on(aligned, e, t, everything),  # type: ignore[misc]
-                )
-                points.append(Point(encoder, llm, "pooled", metrics, score, benchmark=name))
+        metrics: dict[tuple[str, str], dict[str, float | None]] = {}
+        for name, of_pairs in scores.items():
+            for pair, score in of_pairs.items():
+                if pair not in metrics:
+                    metrics[pair] = metrics_on(aligned, *pair, np.arange(aligned.n))
+                points.append(Point(*pair, "pooled", metrics[pair], score, benchmark=name))
     elif problem is None:
         points, remarks = _retrieved(aligned, epochs)
-    names = list(scores) if scores is not None else [RETRIEVAL]
     tried = {}
-    for name in names:
-        of = [p for p in points if p.benchmark in (None, name) and p.is_trained]
+    for name in [RETRIEVAL] if scores is None else scores:
+        trained = [p for p in points if p.benchmark in (None, name) and p.is_trained]
         for metric in points[0].metrics if points else ():
             tried[name, metric] = correlate(
-                [p.metrics[metric] for p in of],
-                [p.outcome for p in of],
-                [p.encoder for p in of],
+                [p.metrics[metric] for p in trained],
+                [p.outcome for p in trained],
+                [p.encoder for p in trained],
                 aligned.seed,
-                conditions=[(p.llm, p.depth) for p in of],
+                conditions=[(p.llm, p.depth) for p in trained],
             )
     benchmarks: dict[str, dict[str, Correlation]] = {}
-    for (name, metric), one in zip(tried, holm(list(tried.values())), strict=True):
-        benchmarks.setdefault(name, {})[metric] = one
-    result = E2eResult(
+    for (name, metric), correlation in zip(tried, holm(list(tried.values())), strict=True):
+        benchmarks.setdefault(name, {})[metric] = correlation
+    return E2eResult(
         tuple(points),
         benchmarks,
-        aligned.facts(),
         problem,
         remarks,
+        facts=aligned.facts(),
         warnings=(*aligned.warnings(), *remarks),
-    )
-    if out is not None and points:
-        result = replace(result, figures=save(plots.e2e(result.to_json()), out, svg=svg))
-    return result
+    ).with_figures(plots.e2e, out if points else None, svg)
 
 
 def metrics_on(
@@ -244,18 +197,15 @@ def metrics_on(
 
     x, y = (features_of(aligned, name)[rows] for name in (encoder, llm))
     labels = [aligned.labels[i] for i in rows]
-    grams = {k: (cka.Gram.of(x, k), cka.Gram.of(y, k)) for k in cka.KERNELS}
-    scored = {
-        (kernel, estimator): cka.score(*grams[kernel], estimator)
-        for kernel in cka.KERNELS
-        for estimator in cka.ESTIMATORS
-    }
+    linear = cka.Gram.of(x), cka.Gram.of(y)
+    rbf = cka.Gram.of(x, "rbf"), cka.Gram.of(y, "rbf")
+    biased, debiased = (cka.score(*linear, estimator) for estimator in ("biased", "debiased"))
     clouds = coral(unit(x), unit(y))
     eas = AlignmentMetrics.eas(
         encoder,
         llm,
-        scored["linear", "biased"],
-        scored["linear", "debiased"],
+        biased,
+        debiased,
         clouds.similarity,
         clouds.spectral_similarity,
         unit(x),
@@ -263,9 +213,9 @@ def metrics_on(
     )
     probe = ridge_probe(unit(x), unit(y), seed=aligned.seed)
     return {
-        "cka_linear": scored["linear", "debiased"].value,
-        "cka_linear_biased": scored["linear", "biased"].value,
-        "cka_rbf": scored["rbf", "debiased"].value,
+        "cka_linear": debiased.value,
+        "cka_linear_biased": biased.value,
+        "cka_rbf": cka.score(*rbf, "debiased").value,
         "mutual_knn": mutual_knn(x, y).value,
         "ridge_r2": probe.r2.value,
         "spectral_similarity": clouds.spectral_similarity,
@@ -282,13 +232,11 @@ def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scor
         MissingError: no such file.
         UsageError: other columns, a score that is no number, or no line about these models.
     """
-    import csv
-
     file = Path(path)
     if not file.is_file():
         raise MissingError("no such file of scores", got=path, want="a CSV that exists")
-    found: dict[str, dict[tuple[str, str], float]] = {}
-    seen: set[str] = set()
+    scores: dict[str, dict[tuple[str, str], float]] = {}
+    names: set[str] = set()
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             table = csv.DictReader(lines)
@@ -300,108 +248,90 @@ def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scor
                     want=", ".join(COLUMNS),
                 )
             for number, line in enumerate(table, start=2):
-                encoder, llm, benchmark = (
-                    str(line[k] or "").strip() for k in ("encoder", "llm", "benchmark")
-                )
-                seen.update((encoder, llm))
-                score = _finite(line["score"])
-                if score is None:
+                encoder, llm, benchmark = (str(line[k] or "").strip() for k in COLUMNS[:3])
+                names.update((encoder, llm))
+                try:
+                    score = float(line["score"] or "")
+                except ValueError:
+                    score = math.nan
+                if not math.isfinite(score):
                     raise UsageError(
                         f"line {number} of {path} has a score that is no number", got=line["score"]
                     )
                 if encoder not in encoders or llm not in llms:
                     continue
-                if found.setdefault(benchmark, {}).setdefault((encoder, llm), score) != score:
+                first = scores.setdefault(benchmark, {}).setdefault((encoder, llm), score)
+                if first != score:
                     raise UsageError(
                         f"line {number} of {path} gives a second score of the same encoder, LLM "
                         "and benchmark",
-                        got=f"{score:g} after {found[benchmark][encoder, llm]:g}",
+                        got=f"{score:g} after {first:g}",
                         want="one score of each: average repeated runs first",
                     )
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError("the file of scores cannot be read", got=f"{path}: {error}",
                          want="CSV in UTF-8") from error  # fmt: skip
-    if not found:
-        near = did_you_mean(next(iter(seen), ""), [*encoders, *llms])
+    if not scores:
+        near = did_you_mean(next(iter(names), ""), [*encoders, *llms])
         raise UsageError(
             "no line of the file of scores is about the encoders and LLMs of this run",
-            got=", ".join(sorted(seen)) or "an empty file",
+            got=", ".join(sorted(names)) or "an empty file",
             want=f"encoders among {', '.join(encoders)} and LLMs among {', '.join(llms)}",
             hint=f"did you mean {near!r}? " if near else "name them with --encoders and --llms",
         )
-    return found
+    return scores
 
 
 def _retrieved(aligned: AlignmentData, epochs: int) -> tuple[list[Point], tuple[str, ...]]:
     """Points of every encoder, LLM and layer (metrics on training pairs, retrieval on the rest),
-    and what to say of projectors that had not converged."""
-    import numpy as np
-
-    from encoderlab.alignment.pair_scores import (
-        LAYER,
-        SEEDS,
-        not_converged,
-        projectors,
-    )
+    and the warnings on projectors that had not converged."""
+    from encoderlab.alignment.pair_scores import LAYER, SEEDS, not_converged, projectors
     from encoderlab.core.progress import progress
 
-    places: list[tuple[str, str, str, str, int | None]] = []
-    for encoder, one in aligned.vision.items():
-        if encoder.startswith(SHUFFLED):
-            continue
-        for llm in aligned.text:
-            places.append((encoder, llm, "pooled", encoder, None))
-            places += [
+    cells: list[tuple[str, str, str, str, int | None]] = []
+    for encoder, features in aligned.vision.items():
+        for llm in aligned.text if not encoder.startswith(SHUFFLED) else ():
+            cells.append((encoder, llm, "pooled", encoder, None))
+            top = max(features.layers, default=0)
+            # A third, two thirds and the whole of the way up.
+            depths = sorted({round(top / 3), round(2 * top / 3), top} - {0})
+            cells += [
                 (encoder, llm, f"layer {k}", f"{encoder}{LAYER}{k}", depth)
-                for depth, k in enumerate(_some(sorted(one.layers)))
+                for depth, k in enumerate(depths)
             ]
-    trained = projectors(aligned, [(key, llm) for _, llm, _, key, _ in places], (KIND,), epochs)
+    trained = projectors(aligned, [(key, llm) for _, llm, _, key, _ in cells], (KIND,), epochs)
     points = []
-    with progress("metrics on training pairs", total=len(places), unit="point") as bar:
-        for encoder, llm, layer, key, depth in places:
-            of = [trained[key, llm, KIND, seed] for seed in SEEDS]
-            each = [metrics_on(aligned, key, llm, one.train_rows) for one in of]
-            metrics = {name: _mean([found[name] for found in each]) for name in each[0]}
-            found = _retrieval(aligned, key, llm, of)
-            directions = (found.image_to_text.mrr.value, found.text_to_image.mrr.value)
-            outcome = None if None in directions else float(np.mean(directions))  # type: ignore[arg-type]
+    with progress("metrics on training pairs", total=len(cells), unit="point") as bar:
+        for encoder, llm, layer, key, depth in cells:
+            of_cell = [trained[key, llm, KIND, seed] for seed in SEEDS]
+            each = [metrics_on(aligned, key, llm, projector.train_rows) for projector in of_cell]
+            metrics = {name: _mean([values[name] for values in each]) for name in each[0]}
+            retrieval = _retrieval(aligned, key, llm, of_cell)
+            outcome = _mean([retrieval.image_to_text.mrr.value, retrieval.text_to_image.mrr.value])
             points.append(
-                Point(encoder, llm, layer, metrics, outcome, retrieval=found,
+                Point(encoder, llm, layer, metrics, outcome, retrieval=retrieval,
                       control_of=aligned.vision[encoder].of, depth=depth)
             )  # fmt: skip
             bar.advance()
     return points, not_converged(trained, epochs)
 
 
-def _retrieval(aligned: AlignmentData, key: str, llm: str, trained: Sequence[Any]) -> Retrieval:
-    import torch
-
-    from encoderlab.alignment.pair_scores import features_of, unit
+def _retrieval(
+    aligned: AlignmentData, key: str, llm: str, trained: Sequence[TrainedProjector]
+) -> Retrieval:
+    from encoderlab.alignment.pair_scores import held_out_predictions
     from encoderlab.metrics.retrieval import Part, retrieval_over
 
-    x, y = (torch.from_numpy(unit(features_of(aligned, name))) for name in (key, llm))
     parts = []
-    for one in trained:
-        rows = one.held_out_rows
-        mean = y[torch.from_numpy(one.train_rows)].mean(dim=0)
-        with torch.no_grad():
-            guess = one.projector(x[torch.from_numpy(rows)])
-        # What all texts share is no information: the training mean goes before the cosine.
+    for projector in trained:
+        prediction, target, mean = held_out_predictions(aligned, key, llm, projector)
+        rows = projector.held_out_rows
+        texts = [aligned.texts[i] for i in rows]
+        # The mean training target carries no information about a pair.
         parts.append(
-            Part(
-                (guess - mean).numpy(),
-                (y[torch.from_numpy(rows)] - mean).numpy(),
-                group=rows,
-                texts=[aligned.texts[i] for i in rows],
-            )
+            Part((prediction - mean).numpy(), (target - mean).numpy(), group=rows, texts=texts)
         )
     return retrieval_over(parts)
-
-
-def _some(layers: Sequence[int]) -> list[int]:
-    """A third, two thirds and the whole of the way up."""
-    top = layers[-1] if layers else 0
-    return sorted({round(top / 3), round(2 * top / 3), top} - {0}) if layers else []
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -409,26 +339,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _finite(text: str | None) -> float | None:
-    import math
-
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _cells(one: Correlation) -> tuple[str, ...]:
-    """What the table shows of a correlation: r, p, p corrected, rho, r within, the error."""
-
-    def number(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
-
-    error = number(one.loo_error, ".3f")
-    if one.loo_error is not None:
-        error += f" (mean: {one.loo_baseline:.3f})"
-    return (
-        number(one.pearson, "+.2f"), number(one.pearson_p, ".2g"), number(one.p_corrected, ".2g"),
-        number(one.spearman, "+.2f"), number(one.within_family, "+.2f"), error,
-    )  # fmt: skip
+def _cells(correlation: Correlation) -> tuple[str, ...]:
+    """The table's cells of a correlation: r, p, p corrected, rho, r within, the error."""
+    c = correlation
+    values = (c.pearson, c.pearson_p, c.p_corrected, c.spearman, c.within_family, c.loo_error)
+    forms = ("+.2f", ".2g", ".2g", "+.2f", "+.2f", ".3f")
+    cells = ["-" if v is None else format(v, form) for v, form in zip(values, forms, strict=True)]
+    if c.loo_error is not None:
+        cells[-1] += f" (mean: {c.loo_baseline:.3f})"
+    return tuple(cells)

@@ -1,24 +1,22 @@
-"""ELAS of every pair of encoder and LLM. Orchestration only."""
+"""ELAS of every pair of encoder and LLM. Computes no metric itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
 from encoderlab.alignment.settings import Elas
-from encoderlab.alignment.tables import notes
-from encoderlab.core.results import (
-    Block,
-    Table,
-    as_text,
-    score_text,
-)
+from encoderlab.alignment.tables import AlignmentResult, notes
+from encoderlab.core.results import Block, Table, score_text
 from encoderlab.core.spec import takes
 
 if TYPE_CHECKING:
+    from encoderlab.alignment.projectors import TrainedProjector
     from encoderlab.core.score import Score
 
 TEST_OVER_TRAIN = 0.25  # the splits are 80/20
@@ -40,21 +38,9 @@ class ElasScores:
     control_of: str | None = None
     held_out_r2: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "encoder": self.encoder,
-            "llm": self.llm,
-            "published": self.published.to_json(),
-            "calibrated": self.calibrated.to_json(),
-            "parts": self.parts,
-            "control_of": self.control_of,
-            "held_out_r2": self.held_out_r2,
-        }
-
 
 @dataclass(frozen=True)
-class ElasResult:
+class ElasResult(AlignmentResult):
     """The encoder x LLM matrix, best first by the calibrated score.
 
     Args:
@@ -62,50 +48,26 @@ class ElasResult:
     """
 
     rows: tuple[ElasScores, ...]
-    facts: dict[str, Any]
     remarks: tuple[str, ...] = ()
-    figures: tuple[dict[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return {
-            "rows": [row.to_json() for row in self.rows],
-            "remarks": list(self.remarks),
-            "figures": list(self.figures),
-            **self.facts,
-        }
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
         columns = ("encoder", "LLM", "ELAS", "ELAS as published", "R²", "cosine above chance")
         rows = []
-        ranked = sorted(
-            self.rows, key=lambda r: -(r.calibrated.value if r.calibrated.value is not None else -9)
-        )
-        for row in ranked:
-            parts = row.parts
-            rows.append(
-                (
-                    row.encoder, row.llm, score_text(row.calibrated.to_json()),
-                    score_text(row.published.to_json()),
-                    _text(row.held_out_r2), _text(parts["cosine"]["calibrated"]),
-                )
-            )  # fmt: skip
-        said = (
+        for row in sorted(self.rows, key=lambda row: -np.nan_to_num(float(row.calibrated), nan=-9)):
+            scores = (score_text(s.to_json()) for s in (row.calibrated, row.published))
+            values = (row.held_out_r2, row.parts["cosine"]["calibrated"])
+            numbers = ("undefined" if v is None else f"{v:.3f}" for v in values)
+            rows.append((row.encoder, row.llm, *scores, *numbers))
+        note = (
             "95 % intervals over splits. Rank by the first; as published, a projector that ignores "
             "the image has up to 0.70."
         )
-        reasons = sorted({f"undefined: {r.calibrated.undefined}" for r in self.rows
-                          if r.calibrated.undefined})  # fmt: skip
+        reasons = {row.calibrated.undefined for row in self.rows if row.calibrated.undefined}
+        undefined = [f"undefined: {reason}" for reason in sorted(reasons)]
         return [
             notes(self.facts),
-            Table(columns, tuple(rows), said=(said, *reasons, *self.remarks)),
+            Table(columns, tuple(rows), said=(note, *undefined, *self.remarks)),
         ]
-
-    def to_text(self) -> str:
-        """What the terminal shows."""
-        return as_text(self.blocks())
 
 
 @takes(Elas)
@@ -123,112 +85,104 @@ def run(settings: Elas, out: Path | None = None) -> ElasResult:
 def analyse(
     aligned: AlignmentData, out: Path | None = None, *, epochs: int = 300, svg: bool = False
 ) -> ElasResult:
-    """The matrix of features that are at hand."""
+    """The matrix of features that are extracted already."""
     from encoderlab.alignment import pair_scores
     from encoderlab.alignment.plots import compare as plots
-    from encoderlab.core.score import undefined
-    from encoderlab.metrics import cka
-    from encoderlab.plots.style import save
 
     names = [name for name in aligned.vision if not name.startswith(SHUFFLED)]
-    wanted = [(encoder, llm) for encoder in names for llm in aligned.text]
+    pairs = [(encoder, llm) for encoder in names for llm in aligned.text]
     too_few = pair_scores.enough_for_projectors(aligned)
-    trained = {} if too_few else pair_scores.projectors(aligned, wanted, ("mlp_norm",), epochs)
-    rows = []
-    for encoder, llm in wanted:
-        grams = pair_scores.gram(aligned, encoder), pair_scores.gram(aligned, llm)
-        # No interval is needed of the two: the score has its own.
-        biased, debiased = (
-            cka.score(*grams, "biased"),
-            cka.score(*grams, "debiased"),
+    trained = {} if too_few else pair_scores.projectors(aligned, pairs, ("mlp_norm",), epochs)
+    rows = [
+        _row(
+            aligned,
+            *pair,
+            too_few,
+            [projector for key, projector in trained.items() if key[:2] == pair],
         )
-        reason = too_few or debiased.undefined
-        of = aligned.vision[encoder].of
-        if reason:
-            none = undefined(reason, aligned.n, "ELAS")
-            rows.append(ElasScores(encoder, llm, none, none, _no_parts(), of))
-            continue
-        rows.append(
-            _row(aligned, encoder, llm, biased, debiased,
-                 [trained[encoder, llm, "mlp_norm", s] for s in pair_scores.SEEDS], of)
-        )  # fmt: skip
-    remarks = (*_overfitted(rows), *pair_scores.not_converged(trained, epochs))
-    result = ElasResult(
-        tuple(rows), aligned.facts(), remarks, warnings=(*aligned.warnings(), *remarks)
-    )
-    if out is not None:
-        figures = save(plots.elas(result.to_json()), out, svg=svg)
-        result = replace(result, figures=figures)
-    return result
-
-
-def _row(aligned, encoder, llm, biased, debiased, trained, of) -> ElasScores:
-    import numpy as np
-
-    from encoderlab.alignment.pair_scores import outcome_of
-    from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS, AlignmentMetrics
-
-    found = [
-        AlignmentMetrics.elas(
-            encoder, llm, biased, debiased, outcome_of(aligned, encoder, llm, one)
-        )
-        for one in trained
+        for pair in pairs
     ]
-    how = f"ELAS, mean of {len(found)} splits 80/20; interval over splits (Nadeau & Bengio 2003)"
-    parts = {
-        name: {
-            side: float(np.mean([one.parts[name][i] for one in found]))
-            for i, side in enumerate(("published", "calibrated"))
-        }
-        for name in ELAS_WEIGHTS
-    }
-    published = [float(one.published or 0) for one in found]
-    calibrated = [float(one.calibrated or 0) for one in found]
-    score = over_splits(calibrated, 0.0, aligned.n, how)
-    assert score.ci_low is not None and score.ci_high is not None
-    lowest, highest = -ELAS_WEIGHTS["cka"], 1.0
-    return ElasScores(
-        encoder,
-        llm,
-        over_splits(published, None, aligned.n, how + ", as published"),
-        replace(score, ci_low=max(lowest, score.ci_low), ci_high=min(highest, score.ci_high)),
-        parts,  # type: ignore[arg-type]
-        of,
-        float(np.mean([one.held_out_r2 for one in trained])),
-    )
-
-
-def _overfitted(rows: Sequence[ElasScores]) -> list[str]:
-    """A sentence for each pair whose projector does worse than the mean training text."""
-    return [
+    overfitted = [
         f"the projector of {row.encoder} into {row.llm} does worse on held-out pairs than the mean "
         f"training text (R² {row.held_out_r2:.2f}): it counts as one that ignores the image"
         for row in rows
         if row.held_out_r2 is not None and row.held_out_r2 < 0 and row.control_of is None
     ]
+    remarks = (*overfitted, *pair_scores.not_converged(trained, epochs))
+    return ElasResult(
+        tuple(rows), remarks, facts=aligned.facts(), warnings=(*aligned.warnings(), *remarks)
+    ).with_figures(plots.elas, out, svg)
+
+
+def _row(
+    aligned: AlignmentData,
+    encoder: str,
+    llm: str,
+    too_few: str | None,
+    trained: Sequence[TrainedProjector],
+) -> ElasScores:
+    from encoderlab.alignment.pair_scores import gram, outcome_of
+    from encoderlab.core.score import undefined
+    from encoderlab.metrics import cka
+    from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS, AlignmentMetrics
+
+    sides = ("published", "calibrated")
+    control_of = aligned.vision[encoder].of
+    grams = gram(aligned, encoder), gram(aligned, llm)
+    biased, debiased = (cka.score(*grams, estimator) for estimator in ("biased", "debiased"))
+    reason = too_few or debiased.undefined
+    if reason:
+        none = undefined(reason, aligned.n, "ELAS")
+        no_parts = {name: dict.fromkeys(sides) for name in ELAS_WEIGHTS}
+        return ElasScores(encoder, llm, none, none, no_parts, control_of)
+    scores = [
+        AlignmentMetrics.elas(
+            encoder, llm, biased, debiased, outcome_of(aligned, encoder, llm, projector)
+        )
+        for projector in trained
+    ]
+    parts: dict[str, dict[str, float | None]] = {
+        name: {
+            side: float(np.mean([score.parts[name][i] for score in scores]))
+            for i, side in enumerate(sides)
+        }
+        for name in ELAS_WEIGHTS
+    }
+    how = f"ELAS, mean of {len(scores)} splits 80/20; interval over splits (Nadeau & Bengio 2003)"
+    published = over_splits(
+        [float(score.published or 0) for score in scores], None, aligned.n, how + ", as published"
+    )
+    calibrated = over_splits(
+        [float(score.calibrated or 0) for score in scores], 0.0, aligned.n, how
+    )
+    assert calibrated.ci_low is not None and calibrated.ci_high is not None
+    calibrated = replace(
+        calibrated,
+        ci_low=max(-ELAS_WEIGHTS["cka"], calibrated.ci_low),
+        ci_high=min(1.0, calibrated.ci_high),
+    )
+    r2 = float(np.mean([projector.held_out_r2 for projector in trained]))
+    return ElasScores(encoder, llm, published, calibrated, parts, control_of, r2)
 
 
 def over_splits(values: list[float], chance: float | None, n: int, how: str) -> Score:
-    """The mean over random splits, with the interval that knows that they overlap."""
-    import math
+    """The mean over random splits with its 95 % interval.
 
-    import numpy as np
+    The training sets of the splits overlap: the variance is corrected for it (Nadeau & Bengio
+    2003).
+
+    Args:
+        values: the score of each split.
+        chance: the score's chance level.
+        n: samples.
+        how: what the score's `estimator` says.
+    """
     from scipy import stats
 
     from encoderlab.core.score import Score
 
     k = len(values)
-    spread = float(np.var(values, ddof=1)) if k > 1 else math.nan
-    half = float(stats.t.ppf(0.975, k - 1)) * math.sqrt((1 / k + TEST_OVER_TRAIN) * spread)
+    spread = float(np.var(values, ddof=1)) if k > 1 else np.nan
+    half = float(stats.t.ppf(0.975, k - 1) * np.sqrt((1 / k + TEST_OVER_TRAIN) * spread))
     mean = float(np.mean(values))
     return Score(mean, mean - half, mean + half, chance, n, how)
-
-
-def _no_parts() -> dict[str, dict[str, float | None]]:
-    from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS
-
-    return {name: {"published": None, "calibrated": None} for name in ELAS_WEIGHTS}
-
-
-def _text(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"

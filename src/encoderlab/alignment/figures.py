@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.alignment.settings import Figures
 from encoderlab.core import run_folder
+from encoderlab.core.results import Result
 from encoderlab.core.spec import takes
 from encoderlab.errors import UsageError
 
@@ -19,21 +20,17 @@ Draw = Callable[[Mapping[str, Any], Path], list["FigureRecord"]]
 
 
 @dataclass(frozen=True)
-class FiguresResult:
+class FiguresResult(Result):
     """Where the figures are, each with its caption."""
 
     folder: str
     figures: tuple[dict[str, str], ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"folder": self.folder, "figures": list(self.figures)}
-
-    def to_text(self) -> str:
+    def blocks(self) -> list[str]:
         """The files, each with its caption."""
-        lines = [f"{one['file']}: {one['caption']}" for one in self.figures]
-        return "\n".join([f"{len(self.figures)} figures in {self.folder}", *lines])
+        lines = [f"{figure['file']}: {figure['caption']}" for figure in self.figures]
+        return ["\n".join([f"{len(self.figures)} figures in {self.folder}", *lines])]
 
 
 @takes(Figures)
@@ -57,17 +54,19 @@ def run(settings: Figures, out: Path | None = None) -> FiguresResult:
     parts = sections or {record.command: record.result}
     known = _known()
     drawn = [
-        figure for name, result in parts.items() if name in known
+        figure
+        for name, result in parts.items()
+        if name in known
         for figure in known[name](result, folder)
-    ]  # fmt: skip
+    ]
     if not drawn:
         raise UsageError(
             "the figures of this command cannot be drawn from its record",
             got=record.command,
             want="a run of " + ", ".join([*known, "all"]),
         )
-    place = out or folder / "figures"
-    return FiguresResult(str(place), save(drawn, place, paper=settings.style == "paper"))
+    out = out or folder / "figures"
+    return FiguresResult(str(out), save(drawn, out, paper=settings.style == "paper"))
 
 
 def _known() -> dict[str, Draw]:
@@ -76,12 +75,9 @@ def _known() -> dict[str, Draw]:
     def alone(draw: Callable[[Mapping[str, Any]], list[FigureRecord]]) -> Draw:
         return lambda result, folder: draw(result)
 
+    names = ("compare", "multi-llm", "elas", "e2e", "layers")
     return {
-        "compare": alone(compare.compare),
-        "multi-llm": alone(compare.multi_llm),
-        "elas": alone(compare.elas),
-        "e2e": alone(compare.e2e),
-        "layers": alone(compare.layers),
+        **{name: alone(getattr(compare, name.replace("-", "_"))) for name in names},
         "speed": alone(speed.speed),
         "coral": lambda result, folder: coral.coral(result, _arrays_of_coral(folder)),
     }

@@ -1,27 +1,27 @@
-"""Every layer of an encoder with every layer of an LLM. Orchestration only."""
+"""Every layer of an encoder with every layer of an LLM. Computes no metric itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
 from encoderlab.alignment.settings import Layers
-from encoderlab.alignment.tables import notes
-from encoderlab.core.results import Block, as_text
+from encoderlab.alignment.tables import AlignmentResult, notes
+from encoderlab.core.results import Block, Result
 from encoderlab.core.spec import takes
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from encoderlab.metrics.uncertainty import Comparison
 
 FEWEST = 16  # two halves, each with enough to compare on
 
 
 @dataclass(frozen=True)
-class LayerMap:
+class LayerMap(Result):
     """One encoder with one LLM; cell [v, t] is the mean patch of layer v with layer t.
 
     Args:
@@ -45,39 +45,17 @@ class LayerMap:
     control_of: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            **vars(self),
-            "cka": self.cka.tolist(),
-            "p": self.p.tolist(),
-            "choice": None if self.choice is None else self.choice.to_json(),
-        }
+        return super().to_json() | {"cka": self.cka.tolist(), "p": self.p.tolist()}
 
 
 @dataclass(frozen=True)
-class LayersResult:
+class LayersResult(AlignmentResult):
     """A map per pair."""
 
     pairs: tuple[LayerMap, ...]
-    facts: dict[str, Any]
-    figures: tuple[dict[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return {
-            "pairs": [one.to_json() for one in self.pairs],
-            "figures": list(self.figures),
-            **self.facts,
-        }
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
-        return [notes(self.facts), "\n".join(one.text for one in self.pairs)]
-
-    def to_text(self) -> str:
-        """What the terminal shows."""
-        return as_text(self.blocks())
+        return [notes(self.facts), "\n".join(pair.text for pair in self.pairs)]
 
 
 @takes(Layers)
@@ -93,68 +71,73 @@ def run(settings: Layers, out: Path | None = None) -> LayersResult:
 
 
 def analyse(aligned: AlignmentData, out: Path | None = None, *, svg: bool = False) -> LayersResult:
-    """The maps of features that are at hand."""
+    """The maps of features that are extracted already."""
     from encoderlab.alignment.plots import compare as plots
     from encoderlab.core.progress import progress
-    from encoderlab.plots.style import save
 
     names = [name for name in aligned.vision if not name.startswith(SHUFFLED)]
-    found = []
+    pairs = []
     with progress("comparing layers", total=len(names) * len(aligned.text), unit="pair") as bar:
         for encoder in names:
             for llm in aligned.text:
-                found.append(_map(aligned, encoder, llm))
+                pairs.append(_map(aligned, encoder, llm))
                 bar.advance()
-    result = LayersResult(tuple(found), aligned.facts(), warnings=aligned.warnings())
-    if out is not None:
-        result = replace(result, figures=save(plots.layers(result.to_json()), out, svg=svg))
-    return result
+    return LayersResult(
+        tuple(pairs), facts=aligned.facts(), warnings=aligned.warnings()
+    ).with_figures(plots.layers, out, svg)
 
 
 def _map(aligned: AlignmentData, encoder: str, llm: str) -> LayerMap:
-    import numpy as np
-
     from encoderlab.alignment.pair_scores import LAYER, PERMUTATIONS, gram
     from encoderlab.metrics import cka
     from encoderlab.metrics.uncertainty import max_corrected_p
 
-    one = aligned.vision[encoder]
-    vision = [gram(aligned, f"{encoder}{LAYER}{k}") for k in sorted(one.layers)]
-    text = [gram(aligned, f"{llm}{LAYER}{k}") for k in sorted(aligned.text[llm].layers)]
+    control_of = aligned.vision[encoder].of
+    vision, text = (
+        [gram(aligned, f"{name}{LAYER}{k}") for k in sorted(features[name].layers)]
+        for name, features in ((encoder, aligned.vision), (llm, aligned.text))
+    )
     empty = np.full((len(vision), len(text)), np.nan)
     habit = len(vision) - 2
-    if aligned.n < 4:
-        said = f"{encoder} with {llm}: undefined, {aligned.n} samples are fewer than 4"
-        nothing = {"vision": habit, "text": len(text) - 1, "value": None}
-        return LayerMap(encoder, llm, empty, empty, None, nothing, None, said, one.of)
-    table = cka.grid(vision, text)
+    penultimate: dict[str, Any] = {"vision": habit, "value": None}
+    table = empty if aligned.n < 4 else cka.grid(vision, text)
     if np.isnan(table).all():
-        said = f"{encoder} with {llm}: undefined, the features are the same for every sample"
-        nothing = {"vision": habit, "text": len(text) - 1, "value": None}
-        return LayerMap(encoder, llm, table, empty, None, nothing, None, said, one.of)
+        reason = (
+            f"{aligned.n} samples are fewer than 4"
+            if aligned.n < 4
+            else "the features are the same for every sample"
+        )
+        sentence = f"{encoder} with {llm}: undefined, {reason}"
+        penultimate["text"] = len(text) - 1
+        return LayerMap(encoder, llm, table, empty, None, penultimate, None, sentence, control_of)
     null = cka.cka_permutation_null(vision, text, PERMUTATIONS, aligned.seed)
     p = max_corrected_p(np.nan_to_num(table, nan=-2), np.nan_to_num(null, nan=-2))
     p = np.where(np.isnan(table), np.nan, p)
-    v, t = (int(i) for i in np.unravel_index(np.nanargmax(table), table.shape))
+    v, t = _highest(table)
     best = {"vision": v, "text": t, "value": float(table[v, t]), "p": float(p[v, t])}
-    penultimate = {"vision": habit, "text": t, "value": _known(table[habit, t])}
-    choice = _choice(aligned, encoder, llm, vision, text, habit)
-    said = (
+    penultimate["text"] = t
+    if not np.isnan(table[habit, t]):
+        penultimate["value"] = float(table[habit, t])
+    choice = _choice(aligned, vision, text, habit)
+    sentence = (
         f"{encoder} with {llm}: layer {v} of {len(vision) - 1} with layer {t} of {len(text) - 1} "
         f"is the best of {table.size} pairs ({best['value']:.3f}, p = {best['p']:.2g} corrected "
         f"for all of them); the penultimate layer {habit} has {table[habit, t]:.3f}"
     )
-    return LayerMap(
-        encoder, llm, table, p, best, penultimate, choice, said + _in_words(choice), one.of
-    )
+    if choice is None:
+        sentence += f"; fewer than {FEWEST} images are too few to say whether that matters"
+    elif choice.a == choice.b:
+        sentence += "; chosen on one half of the samples it is the penultimate itself"
+    else:
+        sentence += f"; chosen on one half and compared on the other: {choice.to_text()}"
+    return LayerMap(encoder, llm, table, p, best, penultimate, choice, sentence, control_of)
 
 
 def _choice(
-    aligned: AlignmentData, encoder: str, llm: str, vision: list[Any], text: list[Any], habit: int
+    aligned: AlignmentData, vision: list[Any], text: list[Any], habit: int
 ) -> Comparison | None:
     """Whether the best vision layer is better than the penultimate: chosen on one half of the
     images, compared on the other, since the best of many looks better than it is."""
-    import numpy as np
     import torch
 
     from encoderlab.alignment.pair_scores import compare_grams
@@ -162,24 +145,16 @@ def _choice(
 
     if aligned.n < FEWEST:
         return None
-    drawn = np.random.default_rng(aligned.seed).permutation(np.sort(aligned.contents))
-    first = np.isin(aligned.contents, drawn[: aligned.n // 2])
+    order = np.random.default_rng(aligned.seed).permutation(np.sort(aligned.contents))
+    first = np.isin(aligned.contents, order[: aligned.n // 2])
     halves = [torch.from_numpy(np.flatnonzero(rows)) for rows in (first, ~first)]
-    table = cka.grid([g.take(halves[0]) for g in vision], [g.take(halves[0]) for g in text])
-    v, t = (int(i) for i in np.unravel_index(np.nanargmax(table), table.shape))
+    v, t = _highest(cka.grid(*([g.take(halves[0]) for g in side] for side in (vision, text))))
     target = text[t].take(halves[1])
     pair = [vision[k].take(halves[1]) for k in (v, habit)]
     left_out = cka.without_each(pair[0], target), cka.without_each(pair[1], target)
     return compare_grams((f"layer {v}", f"layer {habit}"), pair, target, left_out)
 
 
-def _in_words(choice: Comparison | None) -> str:
-    if choice is None:
-        return f"; fewer than {FEWEST} images are too few to say whether that matters"
-    if choice.a == choice.b:
-        return "; chosen on one half of the samples it is the penultimate itself"
-    return f"; chosen on one half and compared on the other: {choice.to_text()}"
-
-
-def _known(value: float) -> float | None:
-    return None if value != value else float(value)
+def _highest(table: np.ndarray) -> tuple[int, int]:
+    v, t = np.unravel_index(np.nanargmax(table), table.shape)
+    return int(v), int(t)

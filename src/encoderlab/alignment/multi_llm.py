@@ -1,20 +1,15 @@
-"""Every encoder with every LLM. Orchestration only."""
+"""Every encoder with every LLM. Computes no metric itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from encoderlab.alignment.data import AlignmentData, extract_features
 from encoderlab.alignment.settings import MultiLlm
-from encoderlab.alignment.tables import notes
-from encoderlab.core.results import (
-    Block,
-    Table,
-    as_text,
-    score_text,
-)
+from encoderlab.alignment.tables import AlignmentResult, notes
+from encoderlab.core.results import Block, Table, score_text
 from encoderlab.core.spec import takes
 
 if TYPE_CHECKING:
@@ -22,45 +17,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MultiLlmResult:
+class MultiLlmResult(AlignmentResult):
     """The encoder x LLM table, and for each LLM which encoder is ahead."""
 
     answers: dict[str, str]
     rows: tuple[PairScores, ...]
     verdicts: tuple[PairVerdict, ...]
-    facts: dict[str, Any]
-    figures: tuple[dict[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return {
-            "answers": self.answers,
-            "rows": [row.to_json() for row in self.rows],
-            "verdicts": [one.to_json() for one in self.verdicts],
-            "figures": list(self.figures),
-            **self.facts,
-        }
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
-        llms = list(self.answers)
-        encoders = dict.fromkeys(row.encoder for row in self.rows)
-        found = {(row.encoder, row.llm): row for row in self.rows}
-        rows = []
-        for encoder in encoders:
-            cells = [score_text(found[encoder, llm].scores["cka_linear"].to_json()) for llm in llms]
-            rows.append((encoder, *cells))
-        answers = "\n".join(f"{llm}: {said}" for llm, said in self.answers.items())
+        cells: dict[str, dict[str, str]] = {}
+        for row in self.rows:
+            text = score_text(row.scores["cka_linear"].to_json())
+            cells.setdefault(row.encoder, {})[row.llm] = text
+        llms = tuple(self.answers)
+        lines = tuple((name, *(line[llm] for llm in llms)) for name, line in cells.items())
         return [
-            answers,
+            "\n".join(f"{llm}: {answer}" for llm, answer in self.answers.items()),
             notes(self.facts),
-            Table(("encoder", *llms), tuple(rows), title="debiased CKA, 95 % intervals"),
+            Table(("encoder", *llms), lines, title="debiased CKA, 95 % intervals"),
         ]
-
-    def to_text(self) -> str:
-        """What the terminal shows."""
-        return as_text(self.blocks())
 
 
 @takes(MultiLlm)
@@ -78,23 +53,18 @@ def run(settings: MultiLlm, out: Path | None = None) -> MultiLlmResult:
 def analyse(
     aligned: AlignmentData, out: Path | None = None, *, svg: bool = False
 ) -> MultiLlmResult:
-    """The table of features that are at hand."""
+    """The table of features that are extracted already."""
     from encoderlab.alignment import pair_scores
     from encoderlab.alignment.plots import compare as plots
-    from encoderlab.plots.style import save
 
     rows = aligned.cached("rows", lambda: pair_scores.rows_of(aligned))
-    judged = aligned.cached("verdicts", lambda: pair_scores.verdicts(aligned))
+    verdicts = aligned.cached("verdicts", lambda: pair_scores.verdicts(aligned))
     answers = {}
     for llm in aligned.text:
-        own = [row for row in rows if row.llm == llm], [one for one in judged if one.llm == llm]
-        # The control's sentence too: an untrained encoder that is ahead changes the answer.
+        own = [row for row in rows if row.llm == llm], [v for v in verdicts if v.llm == llm]
+        # An untrained encoder that is ahead changes the answer.
         sentences = pair_scores.answer(*own, aligned.n).text, pair_scores.control_problem(*own)
         answers[llm] = " ".join(filter(None, sentences))
-    result = MultiLlmResult(
-        answers, tuple(rows), tuple(judged), aligned.facts(), warnings=aligned.warnings()
-    )
-    if out is not None:
-        figures = save(plots.multi_llm(result.to_json()), out, svg=svg)
-        result = replace(result, figures=figures)
-    return result
+    return MultiLlmResult(
+        answers, tuple(rows), tuple(verdicts), facts=aligned.facts(), warnings=aligned.warnings()
+    ).with_figures(plots.multi_llm, out, svg)

@@ -1,10 +1,10 @@
-"""What the metrics say of one encoder and one LLM, of several side by side, and in a sentence.
-
-The numbers are `encoderlab.metrics`'; here they are asked for, kept and put into words.
+"""The scores of each encoder with each LLM, paired verdicts between encoders, and the answer in
+words. The metrics themselves are in `encoderlab.metrics`.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 
 from encoderlab.alignment.data import UNTRAINED, AlignmentData
 from encoderlab.alignment.projectors import ProjectorRecipe, TrainedProjector, train_grid
 from encoderlab.core.progress import progress
+from encoderlab.core.results import Result
 from encoderlab.core.score import Score, undefined
 from encoderlab.metrics import cka, strata
 from encoderlab.metrics.alignment_scores import ProjectorOutcome
@@ -35,11 +37,11 @@ from encoderlab.metrics.uncertainty import (
 PERMUTATIONS = 999
 SEEDS = (0, 1, 2)
 FEWEST_PAIRS = 5
-LAYER = "#layer"  # "tiny-clip#layer3" is what its third block gives, wherever a model is named
+LAYER = "#layer"  # "tiny-clip#layer3" names the output of its third block
 
 
 @dataclass(frozen=True)
-class PairScores:
+class PairScores(Result):
     """One encoder against one LLM: its scores over all samples, and by data type."""
 
     encoder: str
@@ -48,22 +50,9 @@ class PairScores:
     by_type: dict[str, dict[str, Score]] = field(default_factory=dict)
     control_of: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "encoder": self.encoder,
-            "llm": self.llm,
-            "control_of": self.control_of,
-            "scores": {name: one.to_json() for name, one in self.scores.items()},
-            "by_type": {
-                kind: {name: one.to_json() for name, one in scores.items()}
-                for kind, scores in self.by_type.items()
-            },
-        }
-
 
 @dataclass(frozen=True)
-class PairVerdict:
+class PairVerdict(Result):
     """A paired verdict: which metric, with which LLM."""
 
     metric: str
@@ -71,7 +60,6 @@ class PairVerdict:
     comparison: Comparison
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         return {"metric": self.metric, "llm": self.llm, **self.comparison.to_json()}
 
 
@@ -99,32 +87,29 @@ def closed_form_scores(
     aligned: AlignmentData, encoder: str, llm: str, kind: str | None = None
 ) -> dict[str, Score]:
     """Everything in closed form: CKA four ways, neighbours, the ridge probe."""
-    found = {}
+    x, y = (features_of(aligned, name, kind) for name in (encoder, llm))
+    scores = {}
     for kernel, estimator in itertools.product(cka.KERNELS, cka.ESTIMATORS):
         name = f"cka_{kernel}" + ("_biased" if estimator == "biased" else "")
-        found[name] = cka.score(
-            gram(aligned, encoder, kernel, kind),
-            gram(aligned, llm, kernel, kind),
-            estimator,
-        )
-    lists = [
-        aligned.cached(
-            ("neighbours", name, kind),
-            lambda name=name: Neighbours.of(features_of(aligned, name, kind), NEIGHBOURS, name),  # type: ignore[misc]
-        )
-        for name in (encoder, llm)
-    ]
+        grams = [gram(aligned, model, kernel, kind) for model in (encoder, llm)]
+        scores[name] = cka.score(grams[0], grams[1], estimator)
     if kind is None and len(aligned.types) > 1:
         blocks = strata_of(aligned, encoder), strata_of(aligned, llm)
-        found["cka_within"] = strata.within_strata(*blocks)
-    n = aligned.n if kind is None else len(aligned.rows(kind))
-    found["mutual_knn"] = mutual_knn_of(lists[0], lists[1], NEIGHBOURS, n)
+        scores["cka_within"] = strata.within_strata(*blocks)
+    neighbours = [
+        aligned.cached(
+            ("neighbours", name, kind),
+            functools.partial(Neighbours.of, features, NEIGHBOURS, name),
+        )
+        for name, features in ((encoder, x), (llm, y))
+    ]
+    scores["mutual_knn"] = mutual_knn_of(neighbours[0], neighbours[1], NEIGHBOURS, len(x))
     probe = ridge(aligned, encoder, llm, kind)
-    found["ridge_r2"] = probe.r2
-    found["ridge_recall1"] = mean_recall_at_1(probe)
+    scores["ridge_r2"] = probe.r2
+    scores["ridge_recall1"] = mean_recall_at_1(probe)
     for name, compute in computed_alone():
-        found[name] = compute(features_of(aligned, encoder, kind), features_of(aligned, llm, kind))
-    return found
+        scores[name] = compute(x, y)
+    return scores
 
 
 def ridge(aligned: AlignmentData, encoder: str, llm: str, kind: str | None = None) -> RidgeProbe:
@@ -146,18 +131,17 @@ def mean_recall_at_1(probe: RidgeProbe) -> Score:
     name = "mean of both directions of Recall@1"
     if probe.retrieval is None:
         return undefined(probe.r2.undefined or "no held-out pairs", probe.r2.n, name)
-    scores = [
-        probe.retrieval.image_to_text.recall[1],
-        probe.retrieval.text_to_image.recall[1],
-    ]
-    if any(one.value is None for one in scores):
-        return next(one for one in scores if one.value is None)
-
-    def mean(part: str) -> float:
-        return float(np.mean([getattr(one, part) for one in scores]))
-
-    # The two directions look at the same pairs: their mean is no surer than either.
-    return Score(mean("value"), mean("ci_low"), mean("ci_high"), mean("chance"), scores[0].n, name)
+    directions = (probe.retrieval.image_to_text, probe.retrieval.text_to_image)
+    scores = [direction.recall[1] for direction in directions]
+    for score in scores:
+        if score.value is None:
+            return score
+    # Both directions rest on the same pairs: the interval of their mean is no narrower.
+    value, low, high, chance = (
+        float(np.mean([getattr(score, part) for score in scores]))
+        for part in ("value", "ci_low", "ci_high", "chance")
+    )
+    return Score(value, low, high, chance, scores[0].n, name)
 
 
 # -- projectors ----------------------------------------------------------------------------------
@@ -173,36 +157,29 @@ def projectors(
     """(encoder, LLM, kind, seed) -> a projector from unit vectors to unit vectors; each is trained
     once for all experiments on these features."""
     known = aligned.cached(("projectors", epochs), dict)
-    wanted = list(dict.fromkeys(pairs))
+    pairs = list(dict.fromkeys(pairs))
+    recipe = ProjectorRecipe(epochs=epochs)
     for kind in kinds:
-        missing = [pair for pair in wanted if any((*pair, kind, s) not in known for s in seeds)]
+        missing = {
+            (a, b): (unit(features_of(aligned, a)), unit(features_of(aligned, b)))
+            for a, b in pairs
+            if any((a, b, kind, seed) not in known for seed in seeds)
+        }
         if missing:
-            known.update(
-                train_grid(
-                    {
-                        (a, b): (unit(features_of(aligned, a)), unit(features_of(aligned, b)))
-                        for a, b in missing
-                    },
-                    kinds=(kind,),
-                    seeds=seeds,
-                    recipe=ProjectorRecipe(epochs=epochs),
-                    groups=aligned.contents,
-                )
-            )
-    return {
-        (*pair, kind, s): known[*pair, kind, s] for pair in wanted for kind in kinds for s in seeds
-    }
+            known |= train_grid(missing, (kind,), seeds, recipe, aligned.contents)
+    cells = itertools.product(pairs, kinds, seeds)
+    return {(*pair, kind, seed): known[*pair, kind, seed] for pair, kind, seed in cells}
 
 
 def not_converged(
     trained: Mapping[tuple[str, str, str, int], TrainedProjector], epochs: int
 ) -> tuple[str, ...]:
     """A sentence on the projectors that were still improving when they were stopped, or none."""
-    still = sum(not one.converged for one in trained.values())
-    if not still:
+    count = sum(not projector.converged for projector in trained.values())
+    if not count:
         return ()
     return (
-        f"{still} of {len(trained)} projectors had not converged after {epochs} epochs (the last "
+        f"{count} of {len(trained)} projectors had not converged after {epochs} epochs (the last "
         "tenth of them raised R² by 0.01 or more): more --epochs may raise their scores",
     )
 
@@ -214,61 +191,66 @@ def enough_for_projectors(aligned: AlignmentData) -> str | None:
     return None
 
 
+def held_out_predictions(
+    aligned: AlignmentData, encoder: str, llm: str, trained: TrainedProjector
+) -> tuple[Float[torch.Tensor, "k d_t"], Float[torch.Tensor, "k d_t"], Float[torch.Tensor, " d_t"]]:
+    """(prediction, target, mean training target) of a projector on its held-out pairs."""
+    x, y = (torch.from_numpy(unit(features_of(aligned, name))) for name in (encoder, llm))
+    with torch.no_grad():
+        prediction = trained.projector(x[trained.held_out_rows])
+    return prediction, y[trained.held_out_rows], y[trained.train_rows].mean(dim=0)
+
+
 def projector_scores(
     aligned: AlignmentData,
     encoder: str,
     llm: str,
-    trained: Mapping[int, TrainedProjector],
+    trained: Sequence[TrainedProjector],
     kind: str,
 ) -> tuple[dict[str, Score], dict[str, dict[str, Score]]]:
     """R2, error and cosine on held-out pairs over all seeds: of all samples, and by data type."""
-    x, y = (torch.from_numpy(unit(features_of(aligned, name))) for name in (encoder, llm))
-    rows, residual, total, cosine, ignoring = [], [], [], [], []
-    for one in trained.values():
-        held_out = torch.from_numpy(one.held_out_rows)
-        target = y[held_out]
-        mean = y[torch.from_numpy(one.train_rows)].mean(dim=0)
-        with torch.no_grad():
-            guess = one.projector(x[held_out])
-        rows.append(one.held_out_rows)
-        residual.append((guess - target).square().mean(dim=1).numpy())
-        total.append((target - mean).square().mean(dim=1).numpy())
-        cosine.append(F.cosine_similarity(guess, target, dim=1).numpy())
-        ignoring.append(F.cosine_similarity(mean[None], target, dim=1).numpy())
-    row = np.concatenate(rows)
-    parts = [np.concatenate(one).astype(np.float64) for one in (residual, total, cosine, ignoring)]
+    parts = []
+    for projector in trained:
+        prediction, target, mean = held_out_predictions(aligned, encoder, llm, projector)
+        parts.append(
+            [
+                (prediction - target).square().mean(dim=1).numpy(),
+                (target - mean).square().mean(dim=1).numpy(),
+                F.cosine_similarity(prediction, target, dim=1).numpy(),
+                F.cosine_similarity(mean[None], target, dim=1).numpy(),
+            ]
+        )
+    image = np.concatenate([projector.held_out_rows for projector in trained])
+    values = np.concatenate(parts, axis=1).astype(np.float64)
     how = f"{kind} projector, {len(trained)} splits 80/20, unit vectors; jackknife over images"
 
-    def scores(chosen: np.ndarray) -> dict[str, Score]:
-        e, t, c, ignored = (part[chosen] for part in parts)
-        image = row[chosen]  # several splits hold the same image out
+    def scores(rows: np.ndarray) -> dict[str, Score]:
+        group = image[rows]  # several splits hold the same image out
+        residual, total, cosine, chance_cosine = values[:, rows]
         return {
-            f"{kind}_r2": r2_score(e, t, image, how),
-            f"{kind}_mse": _mean(e, image, float(t.mean()) if len(t) else None, how),
-            f"{kind}_cosine": _mean(c, image, float(ignored.mean()) if len(c) else None, how),
+            f"{kind}_r2": r2_score(residual, total, group, how),
+            f"{kind}_mse": _mean(residual, group, total, how),
+            f"{kind}_cosine": _mean(cosine, group, chance_cosine, how),
         }
 
-    labels = np.array(aligned.labels)[row]
+    labels = np.array(aligned.labels)[image]
     by_type = {name: scores(np.flatnonzero(labels == name)) for name in aligned.types}
-    return scores(np.arange(len(row))), by_type
+    return scores(np.arange(len(image))), by_type
 
 
 def outcome_of(
-    aligned: AlignmentData, encoder: str, llm: str, one: TrainedProjector
+    aligned: AlignmentData, encoder: str, llm: str, trained: TrainedProjector
 ) -> ProjectorOutcome:
-    """How a projector turned out, beside one that always says the training mean."""
-    x, y = (torch.from_numpy(unit(features_of(aligned, name))) for name in (encoder, llm))
-    train, held_out = (torch.from_numpy(rows) for rows in (one.train_rows, one.held_out_rows))
-    mean = y[train].mean(dim=0)
-    with torch.no_grad():
-        guess = one.projector(x[held_out])
+    """Errors and cosine of a projector, beside those of the mean training target."""
+    prediction, target, mean = held_out_predictions(aligned, encoder, llm, trained)
+    train_target = torch.from_numpy(unit(features_of(aligned, llm))[trained.train_rows])
     return ProjectorOutcome(
-        one.train_mse,
-        one.held_out_mse,
-        float((y[train] - mean).square().mean()),
-        float((y[held_out] - mean).square().mean()),
-        float(F.cosine_similarity(guess, y[held_out], dim=1).mean()),
-        float(F.cosine_similarity(mean[None], y[held_out], dim=1).mean()),
+        trained.train_mse,
+        trained.held_out_mse,
+        float((train_target - mean).square().mean()),
+        float((target - mean).square().mean()),
+        float(F.cosine_similarity(prediction, target, dim=1).mean()),
+        float(F.cosine_similarity(mean[None], target, dim=1).mean()),
     )
 
 
@@ -277,7 +259,7 @@ def unit(x: np.ndarray) -> np.ndarray:
     return (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
-def _mean(values: np.ndarray, group: np.ndarray, chance: float | None, how: str) -> Score:
+def _mean(values: np.ndarray, group: np.ndarray, chance: np.ndarray, how: str) -> Score:
     if len(np.unique(group)) < 2:
         return undefined("fewer than two held-out images", len(values), how)
     member = np.unique(group, return_inverse=True)[1]
@@ -285,7 +267,7 @@ def _mean(values: np.ndarray, group: np.ndarray, chance: float | None, how: str)
     left_out = (sums.sum() - sums) / (counts.sum() - counts)
     value = float(values.mean())
     low, high = jackknife_interval(value, left_out) or (None, None)
-    return Score(value, low, high, chance, len(np.unique(group)), how)
+    return Score(value, low, high, float(chance.mean()), len(counts), how)
 
 
 # -- several side by side ------------------------------------------------------------------------
@@ -298,17 +280,17 @@ def rows_of(aligned: AlignmentData, by_type: bool = True) -> list[PairScores]:
     total = len(aligned.text) * len(aligned.vision)
     with progress("comparing spaces", total=total, unit="pair") as bar:
         for llm in aligned.text:
-            for encoder, one in aligned.vision.items():
+            for encoder, features in aligned.vision.items():
                 scores = closed_form_scores(aligned, encoder, llm)
                 typed = {kind: closed_form_scores(aligned, encoder, llm, kind) for kind in kinds}
-                rows.append(PairScores(encoder, llm, scores, typed, one.of))
+                rows.append(PairScores(encoder, llm, scores, typed, features.of))
                 bar.advance()
     return with_corrected_p(aligned, rows)
 
 
 def with_corrected_p(aligned: AlignmentData, rows: list[PairScores]) -> list[PairScores]:
-    """Puts p into the headline score: against the largest of all pairs under the same shuffles, so
-    that looking at many pairs is no way to find one."""
+    """Puts p into the headline score: against the largest of all pairs under the same shuffles,
+    which corrects for the number of pairs."""
     encoders = list(aligned.encoders)
     if aligned.n < 4:
         return rows
@@ -321,41 +303,36 @@ def with_corrected_p(aligned: AlignmentData, rows: list[PairScores]) -> list[Pai
     if np.isnan(observed).all():
         return rows
     p = max_corrected_p(np.nan_to_num(observed, nan=-2), np.nan_to_num(null, nan=-2))
-    place = {name: i for i, name in enumerate(encoders)}
-    names = list(aligned.text)
+    cells = dict(zip(itertools.product(encoders, aligned.text), p.ravel().tolist(), strict=True))
 
-    def put(row: PairScores) -> PairScores:
+    def with_p(row: PairScores) -> PairScores:
         score = row.scores.get(HEADLINE)
-        if row.encoder not in place or score is None or score.value is None:
+        if row.encoder not in encoders or score is None or score.value is None:
             return row
-        found = float(p[place[row.encoder], names.index(row.llm)])
-        return replace(row, scores={**row.scores, HEADLINE: replace(score, p=found)})
+        corrected = replace(score, p=cells[row.encoder, row.llm])
+        return replace(row, scores={**row.scores, HEADLINE: corrected})
 
-    return [put(row) for row in rows]
+    return [with_p(row) for row in rows]
 
 
 def verdicts(aligned: AlignmentData) -> list[PairVerdict]:
     """Every two encoders, paired, by debiased CKA and by the ridge probe; and every encoder
     against its own controls."""
-    asked = list(aligned.encoders)
-    among = list(itertools.combinations(asked, 2))
-    controls = [(one.of, name) for name, one in aligned.vision.items() if one.of is not None]
-    found = []
+    among = list(itertools.combinations(aligned.encoders, 2))
+    controls = [(row.of, name) for name, row in aligned.vision.items() if row.of is not None]
+    metrics = {HEADLINE: by_cka, "cka_within": by_cka_within, "ridge_r2": by_ridge}
+    if len(aligned.types) < 2:
+        del metrics["cka_within"]
+    result = []
     total = len(aligned.text) * (len(among) + len(controls))
     with progress("comparing encoders in pairs", total=total, unit="pair") as bar:
         for llm, pairs in itertools.product(aligned.text, (among, controls)):
             for a, b in pairs:
-                found.append(
-                    PairVerdict(HEADLINE, llm, by_cka(aligned, str(a), b, llm, len(pairs)))
-                )
-                if len(aligned.types) > 1:
-                    within = by_cka_within(aligned, str(a), b, llm, len(pairs))
-                    found.append(PairVerdict("cka_within", llm, within))
-                found.append(
-                    PairVerdict("ridge_r2", llm, by_ridge(aligned, str(a), b, llm, len(pairs)))
-                )
+                for metric, compare in metrics.items():
+                    comparison = compare(aligned, a, b, llm, len(pairs))
+                    result.append(PairVerdict(metric, llm, comparison))
                 bar.advance()
-    return found
+    return result
 
 
 def by_cka(aligned: AlignmentData, a: str, b: str, llm: str, comparisons: int = 1) -> Comparison:
@@ -364,13 +341,12 @@ def by_cka(aligned: AlignmentData, a: str, b: str, llm: str, comparisons: int = 
     pair = [gram(aligned, name) for name in (a, b)]
     values = (cka.value(pair[0], target), cka.value(pair[1], target))
     if any(math.isnan(value) for value in values) or aligned.n < 5:
-        nothing = np.full(aligned.n, math.nan)
-        return compare_paired(a, b, values, (nothing, nothing), aligned.n)
-    left_out = (
-        _left_out(aligned, a, llm, pair[0], target),
-        _left_out(aligned, b, llm, pair[1], target),
-    )
-    return compare_grams((a, b), pair, target, left_out, comparisons)
+        return _undefined(aligned, a, b, values)
+    left_out = [
+        aligned.cached(("left out", name, llm), functools.partial(cka.without_each, left, target))
+        for name, left in zip((a, b), pair, strict=True)
+    ]
+    return compare_grams((a, b), pair, target, (left_out[0], left_out[1]), comparisons)
 
 
 def compare_grams(
@@ -400,9 +376,8 @@ def by_cka_within(
     pair = [strata_of(aligned, name) for name in (a, b)]
     values = (strata.value(pair[0], target), strata.value(pair[1], target))
     if any(math.isnan(value) for value in values):
-        nothing = np.full(aligned.n, math.nan)
-        return compare_paired(a, b, values, (nothing, nothing), aligned.n)
-    left_out = [strata.without_each(one, target) for one in pair]
+        return _undefined(aligned, a, b, values)
+    left_out = [strata.without_each(left, target) for left in pair]
     return compare_paired(
         a,
         b,
@@ -416,24 +391,22 @@ def by_cka_within(
 
 def by_ridge(aligned: AlignmentData, a: str, b: str, llm: str, comparisons: int = 1) -> Comparison:
     """Two encoders by how well a linear map predicts the same LLM's held-out vectors."""
-    found = []
+    scores = []
     for name in (a, b):
         probe = ridge(aligned, name, llm)
         if probe.residual is None or probe.total is None:
-            nothing = np.full(aligned.n, math.nan)
-            return compare_paired(a, b, (math.nan, math.nan), (nothing, nothing), aligned.n)
-        found.append(r2_without_each(probe.residual, probe.total))
-    (first, without_first), (second, without_second) = found
-    return compare_paired(
-        a, b, (first, second), (without_first, without_second), aligned.n, comparisons=comparisons
-    )
+            return _undefined(aligned, a, b, (math.nan, math.nan))
+        scores.append(r2_without_each(probe.residual, probe.total))
+    values, left_out = zip(*scores, strict=True)
+    return compare_paired(a, b, values, left_out, aligned.n, comparisons=comparisons)
 
 
-def _left_out(aligned, name: str, llm: str, left: cka.Gram, right: cka.Gram) -> np.ndarray:
-    return aligned.cached(("left out", name, llm), lambda: cka.without_each(left, right))
+def _undefined(aligned: AlignmentData, a: str, b: str, values: tuple[float, float]) -> Comparison:
+    unknown = np.full(aligned.n, math.nan)
+    return compare_paired(a, b, values, (unknown, unknown), aligned.n)
 
 
-# -- in words --------------------------------------------------------------------------------------
+# -- in words ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -447,7 +420,7 @@ class Answer:
         return " ".join((self.text, *self.also))
 
 
-def answer(rows: Sequence[PairScores], judged: Sequence[PairVerdict], n: int) -> Answer:
+def answer(rows: Sequence[PairScores], verdicts: Sequence[PairVerdict], n: int) -> Answer:
     """Which encoder fits: sentences that follow from intervals and paired verdicts alone."""
     asked = [row for row in rows if row.control_of is None]
     scored = [row for row in asked if row.scores[HEADLINE].value is not None]
@@ -465,16 +438,11 @@ def answer(rows: Sequence[PairScores], judged: Sequence[PairVerdict], n: int) ->
             + _how_many(score, n)
         )
     names = {row.encoder for row in asked}
-    among = {
-        metric: [
-            one.comparison
-            for one in judged
-            if one.metric == metric
-            and one.llm == best.llm
-            and {one.comparison.a, one.comparison.b} <= names
-        ]
-        for metric in (HEADLINE, "cka_within", "ridge_r2")
-    }
+    among: dict[str, list[Comparison]] = {HEADLINE: [], "cka_within": [], "ridge_r2": []}
+    for verdict in verdicts:
+        comparison = verdict.comparison
+        if verdict.llm == best.llm and {comparison.a, comparison.b} <= names:
+            among[verdict.metric].append(comparison)
     others = [
         row.encoder
         for row in sorted(scored, key=lambda row: -float(row.scores[HEADLINE]))
@@ -482,31 +450,34 @@ def answer(rows: Sequence[PairScores], judged: Sequence[PairVerdict], n: int) ->
     ]
     first = _ranked(best, number, others, among[HEADLINE], n)
     within = _within_in_words(best, others, among["cka_within"])
-    also = [_by_ridge_in_words(best, others, among["ridge_r2"]), control_problem(rows, judged)]
+    also = [_by_ridge_in_words(best, others, among["ridge_r2"]), control_problem(rows, verdicts)]
     return Answer(" ".join(filter(None, (first, within))), tuple(filter(None, also)))
 
 
 def _ranked(
     best: PairScores, number: str, others: Sequence[str], comparisons: Sequence[Comparison], n: int
 ) -> str:
-    """Whom the best is ahead of, and whom the data cannot separate it from."""
+    """Which encoders the best is ahead of, and which the data cannot separate from it."""
     if not others:
         return f"{best.encoder} aligns with {best.llm} above chance ({number}, {n} samples)."
-    seen = {name: _between(comparisons, best.encoder, name) for name in others}
-    ahead = {name: one for name, one in seen.items() if one is not None and one.verdict == "ahead"}
-    level = [name for name in others if name not in ahead]
-    told = f", ahead of {_list([_by(name, one) for name, one in ahead.items()])}" if ahead else ""
+    against = _against(comparisons, best.encoder, others)
+    ahead = [
+        f"{name} by {c.difference:.3f} [{c.ci_low:.3f}, {c.ci_high:.3f}]"
+        for name, c in against.items()
+        if c.verdict == "ahead"
+    ]
+    level = [n for n in others if n not in against or against[n].verdict != "ahead"]
+    ahead_of = f", ahead of {_list(ahead)}" if ahead else ""
     if not level:
-        return f"{best.encoder} aligns best with {best.llm} ({number}){told}."
-    needed = [one.samples_needed for name in level if (one := seen[name]) is not None]
-    known = [count for count in needed if count]
+        return f"{best.encoder} aligns best with {best.llm} ({number}){ahead_of}."
+    needed = [against[name].samples_needed or 0 for name in level if name in against]
     would = (
-        f"about {max(known):,} samples would"
-        if known and len(known) == len(level)
+        f"about {max(needed):,} samples would"
+        if len(needed) == len(level) and min(needed) > 0
         else "no reasonable number of samples would"
     )
     return (
-        f"{best.encoder} has the highest alignment with {best.llm} ({number}){told}; the data "
+        f"{best.encoder} has the highest alignment with {best.llm} ({number}){ahead_of}; the data "
         f"cannot separate {best.encoder} from {_list(level)}: {would}."
     )
 
@@ -514,7 +485,7 @@ def _ranked(
 def _within_in_words(
     best: PairScores, others: Sequence[str], comparisons: Sequence[Comparison]
 ) -> str | None:
-    """What is left of it within each data type, where telling types apart does not help."""
+    """The alignment within each data type, where telling types apart does not help."""
     pooled = best.scores.get("cka_within")
     if pooled is None or pooled.value is None:
         return None
@@ -525,15 +496,13 @@ def _within_in_words(
     if missing:
         each += f" (undefined for {_list(missing)}: too few samples)"
     if not pooled.above_chance and not any(score.above_chance for score in values.values()):
-        number = each or pooled.as_number()
         return (
-            f"Within single data types nothing of that is left ({number}): what aligns is that "
-            "both tell the types apart."
+            f"Within single data types nothing of that is left ({each or pooled.as_number()}): "
+            "what aligns is that both tell the types apart."
         )
     standing = _standing(best.encoder, others, comparisons)
-    together = f"over all types together {pooled.as_number()}"
-    if standing:
-        together += f", where {standing}"
+    where = f", where {standing}" if standing else ""
+    together = f"over all types together {pooled.as_number()}{where}"
     if not values:
         return f"Within data types its CKA is, {together}."
     return f"Within data types its CKA is {each}; {together}."
@@ -542,50 +511,51 @@ def _within_in_words(
 def _by_ridge_in_words(
     best: PairScores, others: Sequence[str], comparisons: Sequence[Comparison]
 ) -> str | None:
-    """What the ridge probe, which asks what a linear map could carry over, says of the same."""
+    """The held-out R2 of the ridge probe, and the verdicts by it."""
     score = best.scores.get("ridge_r2")
     if score is None or score.value is None:
         return None
-    said = _standing(best.encoder, others, comparisons)
-    return f"A linear map carries it into {best.llm} with a held-out R² of {score.as_number()}" + (
-        f", where {said}." if said else "."
-    )
+    standing = _standing(best.encoder, others, comparisons)
+    where = f", where {standing}" if standing else ""
+    number = score.as_number()
+    return f"A linear map carries it into {best.llm} with a held-out R² of {number}{where}."
 
 
 def _standing(encoder: str, others: Sequence[str], comparisons: Sequence[Comparison]) -> str:
     """ "it is ahead of a, b is ahead of it, and the data cannot separate it from c"."""
-    verdicts: dict[str, list[str]] = {}
-    for name in others:
-        one = _between(comparisons, encoder, name)
-        if one is not None and one.difference is not None:
-            verdicts.setdefault(one.verdict, []).append(name)
-    said = []
-    if "ahead" in verdicts:
-        said.append(f"it is ahead of {_list(verdicts['ahead'])}")
-    if "behind" in verdicts:
-        many = "are" if len(verdicts["behind"]) > 1 else "is"
-        said.append(f"{_list(verdicts['behind'])} {many} ahead of it")
-    if "cannot distinguish" in verdicts:
-        said.append(f"the data cannot separate it from {_list(verdicts['cannot distinguish'])}")
-    return _list(said) if said else ""
+    by_verdict: dict[str, list[str]] = {}
+    for name, comparison in _against(comparisons, encoder, others).items():
+        if comparison.difference is not None:
+            by_verdict.setdefault(comparison.verdict, []).append(name)
+    clauses = []
+    if "ahead" in by_verdict:
+        clauses.append(f"it is ahead of {_list(by_verdict['ahead'])}")
+    if "behind" in by_verdict:
+        verb = "are" if len(by_verdict["behind"]) > 1 else "is"
+        clauses.append(f"{_list(by_verdict['behind'])} {verb} ahead of it")
+    if "cannot distinguish" in by_verdict:
+        clauses.append(
+            f"the data cannot separate it from {_list(by_verdict['cannot distinguish'])}"
+        )
+    return _list(clauses) if clauses else ""
 
 
-def control_problem(rows: Sequence[PairScores], judged: Sequence[PairVerdict]) -> str | None:
-    """What the controls say against the answer, or None.
+def control_problem(rows: Sequence[PairScores], verdicts: Sequence[PairVerdict]) -> str | None:
+    """A sentence on controls that contradict the answer, or None.
 
-    A control that is ahead of the encoder it was made of (paired), one that the data cannot
-    separate from it, and an untrained encoder whose CKA is above that of another, trained one.
+    They are: a control that is ahead of its encoder (paired), one that the data cannot separate
+    from it, and an untrained encoder whose CKA is above that of another, trained one.
     """
     controls = {row.encoder: row.control_of for row in rows if row.control_of is not None}
     ahead, level = [], []
-    for one in judged:
-        a, b = one.comparison.a, one.comparison.b
-        if one.metric != HEADLINE or controls.get(b) != a:
+    for verdict in verdicts:
+        a, b, outcome = verdict.comparison.a, verdict.comparison.b, verdict.comparison.verdict
+        if verdict.metric != HEADLINE or controls.get(b) != a:
             continue
-        if one.comparison.verdict == "behind":
-            ahead.append(f"{b} is ahead of {a} with {one.llm}")
-        elif one.comparison.verdict != "ahead":
-            level.append(f"{a} is not ahead of {b} with {one.llm}")
+        if outcome == "behind":
+            ahead.append(f"{b} is ahead of {a} with {verdict.llm}")
+        elif outcome != "ahead":
+            level.append(f"{a} is not ahead of {b} with {verdict.llm}")
     higher = [
         f"{control.encoder} has a higher CKA with {row.llm} ({control.scores[HEADLINE].value:.3f}) "
         f"than {row.encoder} ({row.scores[HEADLINE].value:.3f})"
@@ -619,28 +589,21 @@ def _how_many(score: Score, n: int) -> str:
     return f"About {needed:,} samples would show an alignment of this size, if it is one."
 
 
-def _between(comparisons: Sequence[Comparison], a: str, b: str) -> Comparison | None:
-    """The comparison of two, as seen from a."""
-    for one in comparisons:
-        if (one.a, one.b) == (a, b):
-            return one
-        if (one.b, one.a) == (a, b):
-            return one.turned()
-    return None
-
-
-def _by(name: str, one: Comparison | None) -> str:
-    assert one is not None
-    return f"{name} by {one.difference:.3f} [{one.ci_low:.3f}, {one.ci_high:.3f}]"
+def _against(
+    comparisons: Sequence[Comparison], encoder: str, others: Sequence[str]
+) -> dict[str, Comparison]:
+    """The comparison of an encoder with each of the others, as seen from it."""
+    known = {(c.a, c.b): c for c in comparisons} | {(c.b, c.a): c.turned() for c in comparisons}
+    return {name: known[encoder, name] for name in others if (encoder, name) in known}
 
 
 def _list(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def features_of(aligned: AlignmentData, name: str, kind: str | None = None) -> np.ndarray:
     """The features of a model, or of one of its layers, of all samples or of one data type."""
     model, _, layer = name.partition(LAYER)
-    one = aligned.vision.get(model) or aligned.text[model]
-    found = one.layers[int(layer)] if layer else one.pooled
-    return found if kind is None else found[aligned.rows(kind)]
+    features = aligned.vision.get(model) or aligned.text[model]
+    x = features.layers[int(layer)] if layer else features.pooled
+    return x if kind is None else x[aligned.rows(kind)]

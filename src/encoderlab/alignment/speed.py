@@ -1,15 +1,17 @@
-"""How fast each encoder is, and how near to what the device could do. Orchestration only."""
+"""Speed of each encoder, and its share of what the device can do."""
 
 from __future__ import annotations
 
+import gc
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.alignment.data import check_names
 from encoderlab.alignment.settings import Speed
-from encoderlab.core.results import Block, Table, as_text
+from encoderlab.core.results import Block, Result, Table
 from encoderlab.core.spec import takes
 from encoderlab.errors import UsageError
 
@@ -47,13 +49,9 @@ class Timed:
     undefined: str | None = None
     ran_in: str = "float32"
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return dict(vars(self))
-
 
 @dataclass(frozen=True)
-class SpeedResult:
+class SpeedResult(Result):
     """Every encoder at every batch size, on this device."""
 
     rows: tuple[Timed, ...]
@@ -63,37 +61,23 @@ class SpeedResult:
     fingerprints: dict[str, str]
     figures: tuple[dict[str, str], ...] = ()
     backend_trials: tuple[BackendTrial, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return {
-            "rows": [row.to_json() for row in self.rows],
-            "device": self.device,
-            "dtype": self.dtype,
-            "peak_tflops": self.peak_tflops,
-            "fingerprints": self.fingerprints,
-            "figures": list(self.figures),
-            "backend_trials": [trial.to_json() for trial in self.backend_trials],
-        }
+    warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
         columns = (
             "encoder", "batch", "ran in", "p50 ms", "p95 ms", "mean ± sd ms", "images/s", "of peak",
             "memory MB", "GFLOP/image", "load s",
         )  # fmt: skip
         rows: list[tuple[str, ...]] = []
         for row in self.rows:
+            head = (row.encoder, str(row.batch_size), row.ran_in)
             if row.undefined:
-                said = (row.encoder, str(row.batch_size), row.ran_in, row.undefined)
-                rows.append((*said, *["-"] * 7))
+                rows.append((*head, row.undefined, *["-"] * 7))
                 continue
             t = row.latency_ms
             rows.append(
                 (
-                    row.encoder, str(row.batch_size), row.ran_in,
-                    f"{t['p50']:.1f}", f"{t['p95']:.1f}",
+                    *head, f"{t['p50']:.1f}", f"{t['p95']:.1f}",
                     f"{t['mean']:.1f} ± {t['sd']:.1f}", f"{row.images_per_s:,.0f}",
                     f"{100 * (row.peak_share or 0):.0f} %",
                     "-" if row.peak_memory_mb is None else f"{row.peak_memory_mb:,.0f}",
@@ -110,10 +94,6 @@ class SpeedResult:
             *(trial.sentence() for trial in self.backend_trials),
         ]
 
-    def to_text(self) -> str:
-        """What the terminal shows."""
-        return as_text(self.blocks())
-
 
 @takes(Speed)
 def run(settings: Speed, out: Path | None = None) -> SpeedResult:
@@ -123,8 +103,6 @@ def run(settings: Speed, out: Path | None = None) -> SpeedResult:
         MissingError: a model or the GPU is not there.
         UsageError: an encoder twice, or a batch size that is not positive.
     """
-    import gc
-
     import torch
 
     from encoderlab.alignment.plots import speed as plots
@@ -147,22 +125,20 @@ def run(settings: Speed, out: Path | None = None) -> SpeedResult:
     peaks: dict[torch.dtype, float] = {}
     trials: list[BackendTrial] = []
     encoder: VisionEncoder | None
+    load = partial(
+        load_vision,
+        device=settings.device,
+        dtype=settings.dtype,
+        trust_remote_code=settings.trust_remote_code,
+    )
     for name in settings.encoders if settings.backend == AUTO else ():
         # Chosen once, at the largest batch.
-        trial = load_vision(
-            name,
-            settings.device,
-            settings.dtype,
-            trust_remote_code=settings.trust_remote_code,
-            backend=AUTO,
-            batch_size=max(sizes),
-        ).trial
+        trial = load(name, backend=AUTO, batch_size=max(sizes)).trial
         assert trial is not None
         trials.append(trial)
     chosen = {trial.encoder: trial.chosen for trial in trials}
-    with progress(
-        "timing encoders", total=len(settings.encoders) * len(sizes), unit="batch size"
-    ) as bar:
+    total = len(settings.encoders) * len(sizes)
+    with progress("timing encoders", total=total, unit="batch size") as bar:
         for name in settings.encoders:
             used = chosen.get(name, settings.backend)
             for size in sizes:
@@ -171,14 +147,7 @@ def run(settings: Speed, out: Path | None = None) -> SpeedResult:
                     encoder = None
                     started = time.perf_counter()
                     with without_cache():
-                        encoder = load_vision(
-                            name,
-                            settings.device,
-                            settings.dtype,
-                            trust_remote_code=settings.trust_remote_code,
-                            backend=used,
-                            batch_size=size,
-                        )
+                        encoder = load(name, backend=used, batch_size=size)
                     load_seconds = time.perf_counter() - started
                     prints[name], where = encoder.fingerprint, encoder.where
                     if encoder.dtype not in peaks:
@@ -203,11 +172,8 @@ def operations(encoder: VisionEncoder) -> float:
 
     ready = encoder.preprocess.standardise(_pixels(encoder, 1).to(encoder.device))
     # Fused attention kernels are not all counted, nor is a compiled forward; plain attention is.
-    with (
-        torch.inference_mode(),
-        encoder.eager_attention(),
-        FlopCounterMode(display=False) as counter,
-    ):
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), encoder.eager_attention(), counter:
         encoder.image_side()(ready.to(encoder.dtype))
     return float(counter.get_total_flops())
 

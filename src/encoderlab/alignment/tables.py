@@ -1,39 +1,68 @@
-"""The table of encoders, LLMs and scores, and the paragraph about the data."""
+"""The base of the alignment results, their table of scores, and the paragraph about the data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from encoderlab.core.progress import counted
-from encoderlab.core.results import Json, Table, score_text
+from encoderlab.core.results import Json, Result, Table, score_text
 from encoderlab.metrics.catalogue import METRICS
 
-UNTYPED = "all"  # the one type of data that names none
+if TYPE_CHECKING:
+    from encoderlab.plots.style import FigureRecord
+
+UNTYPED = "all"  # the data type of samples without one
+ResultT = TypeVar("ResultT", bound="AlignmentResult")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentResult(Result):
+    """Base of the results on features of samples.
+
+    Args:
+        facts: what the record keeps of the data; in the JSON its entries stand beside the fields.
+        figures: file and caption of each figure.
+    """
+
+    facts: dict[str, Any]
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
+
+    def to_json(self) -> dict[str, Any]:
+        values = super().to_json()
+        return values | values.pop("facts")
+
+    def with_figures(
+        self: ResultT, draw: Callable[[Json], list[FigureRecord]], out: Path | None, svg: bool
+    ) -> ResultT:
+        """The result with the figures that `draw` makes of its JSON, written to `out` if given."""
+        if out is None:
+            return self
+        from encoderlab.plots.style import save
+
+        return replace(self, figures=save(draw(self.to_json()), out, svg=svg))
 
 
 def table(rows: Sequence[Json], columns: Sequence[str]) -> Table:
     """Encoder, LLM and some scores, controls below; reasons of what is undefined under it."""
-    asked = [row for row in rows if not row.get("control_of")]
-    controls = [row for row in rows if row.get("control_of")]
     columns = [name for name in columns if any(name in row["scores"] for row in rows)]
     lines = []
     reasons: dict[str, None] = {}
-    for part in (asked, controls):
-        for row in part:
-            cells = [
-                score_text(row["scores"].get(name), floor=METRICS[name].published)
-                for name in columns
-            ]
-            for name in columns:
-                reason = (row["scores"].get(name) or {}).get("undefined")
-                if reason:
-                    reasons[f"{METRICS[name].title} undefined: {reason}"] = None
-            lines.append((row["encoder"], row["llm"], *cells))
-    said = "95 % intervals in brackets"
+    for row in sorted(rows, key=lambda row: bool(row.get("control_of"))):
+        scores = {name: row["scores"].get(name) for name in columns}
+        for name, score in scores.items():
+            if score and score.get("undefined"):
+                reasons[f"{METRICS[name].title} undefined: {score['undefined']}"] = None
+        cells = (score_text(score, floor=METRICS[name].published) for name, score in scores.items())
+        lines.append((row["encoder"], row["llm"], *cells))
+    note = "95 % intervals in brackets"
     if any(METRICS[name].published for name in columns):
-        said += "; “floor” is what unrelated features reach by that estimator"
+        note += "; “floor” is what unrelated features reach by that estimator"
     heads = ("encoder", "LLM", *[METRICS[name].title for name in columns])
-    return Table(heads, tuple(lines), said=(said, *reasons))
+    return Table(heads, tuple(lines), said=(note, *reasons))
 
 
 def notes(facts: Json) -> str:
@@ -46,9 +75,9 @@ def notes(facts: Json) -> str:
     if images < data["samples"]:
         samples += f" of {counted(images, 'image')}"
     lines = [f"data: {samples}{of_types} from {data['source']}"]
-    lines += [f"{'! ' if one['serious'] else '- '}{one['what']}" for one in facts["preflight"]]
+    lines += [f"{'!' if row['serious'] else '-'} {row['what']}" for row in facts["preflight"]]
     if facts["skipped"]:
         first = facts["skipped"][0]
-        said = f"{first['id']}: {first['reason']}"
-        lines.append(f"! {counted(len(facts['skipped']), 'image')} left out, the first: {said}")
+        left_out = f"{counted(len(facts['skipped']), 'image')} left out"
+        lines.append(f"! {left_out}, the first: {first['id']}: {first['reason']}")
     return "\n".join(lines)

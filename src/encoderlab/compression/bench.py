@@ -1,7 +1,7 @@
-"""What a method keeps, measured: reconstruction, distribution, re-injection, readout, loyalty.
+"""Measures token reduction: reconstruction, distribution, re-injection, readout, neighbours.
 
-Every number is per image first, so that intervals and comparisons are paired over images. The
-tokens are those of one layer; nothing here draws or prints.
+Scores are computed per image, so that intervals and comparisons are paired over images. All tokens
+are of one layer. Draws and prints nothing.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ class Measurement:
     """One method at one budget.
 
     Args:
-        per_image: task -> score of every image, mean over the seeds of a random method.
-        kept: task -> kept share of what there is between floor and full.
         distance: sliced Wasserstein between the compressed tokens and real ones, standardised; its
             interval leaves out a tenth of the images at a time.
-        without_parts: error and distance without an image, or a tenth of them.
-        milliseconds: of compressing one image, on the machine at hand.
+        milliseconds: time to compress one image on this machine.
+        per_image: task -> score of every image, mean over the seeds of a random method.
+        kept: task -> share of the score kept, from 0 (floor) to 1 (all tokens).
         reading: task -> accuracy of a head on the compressed tokens.
+        neighbours: share of each image's nearest neighbours that stay nearest.
+        without_parts: error without each image, and distance without each tenth of the images.
         error_map: squared error of every token.
-        decoded: the rebuilt tokens of the first images.
+        decoded: reconstructed tokens of the first images.
     """
 
     method: str
@@ -76,6 +77,20 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class _Run:
+    """Raw measurements of one method, or one seed of a random one."""
+
+    per_image: dict[str, PerImage]
+    distances: Float[np.ndarray, " parts"]
+    norm_ratio: float
+    milliseconds: float
+    operations: float
+    cka: Score | None
+    error_map: Float[Tensor, "b n"]
+    decoded: Float[Tensor, "few n c"]
+
+
+@dataclass(frozen=True)
 class ReadingTask:
     """Labelled pictures for the heads; `parts` names groups of test pictures, such as a height."""
 
@@ -88,17 +103,20 @@ class ReadingTask:
     parts: Mapping[str, slice]
 
     def read(self, train: Tensor, test: Tensor) -> Readout:
-        """What the heads read from tokens of the two halves."""
+        """Trains the heads on `train` and tests them on `test`."""
         return read_out(train, self.labels, test, self.test_labels, self.classes)
 
 
 class Bench:
-    """The measured images, their two ends, and everything that a method is asked.
+    """The measured images, the score of all tokens and of the mean token, and all measurements.
 
     Args:
-        fit: tokens of other images, for the mean token and the spread of channels.
-        reinjection: the rest of the encoder; None where its family cannot.
+        measured: tokens of the measured images.
+        fit: tokens of other images, for the mean token and the standard deviation of channels.
+        grid: (rows, columns) of the tokens.
+        reinjection: the remaining blocks of the encoder; None where its family cannot run them.
         reading: tasks for the heads.
+        loyalty: whether neighbours and CKA are measured.
     """
 
     def __init__(
@@ -139,40 +157,77 @@ class Bench:
     def floor_of_distribution(self, budget: Grid) -> float:
         """Sliced Wasserstein of two draws of one real token per window."""
         if budget not in self._floors:
-            one, other = (
-                method.compress(self.measured.tokens, self.grid, budget).tokens
-                for method in self._draws
-            )
-            self._floors[budget] = self._apart(one, other)
+            self._floors[budget] = self._distance(self._real(budget), self._real(budget, 1))
         return self._floors[budget]
 
     def measure(self, name: str, methods: Sequence[TokenReducer], budget: Grid) -> Measurement:
-        """One method, or the seeds of a random one, at one budget.
+        """Measures one method at one budget.
+
+        Args:
+            name: of the method, for the result.
+            methods: the method, or the seeds of a random one, whose scores are averaged.
+            budget: (rows, columns) of the kept tokens.
 
         Raises:
             UsageError: the method cannot give the budget, or lacks an input.
         """
-        rows = [self._measure(name, methods[0], budget, self._reads(methods[0], budget))]
+        runs = [self._run(methods[0], budget, self._reads(methods[0], budget))]
         # The heads have seeds of their own: they read the first draw of a random method.
-        rows += [self._measure(name, one, budget, rows[0].per_image) for one in methods[1:]]
-        if len(rows) == 1:
-            return rows[0]
-        return self._mean_of(rows)
+        runs += [self._run(method, budget, runs[0].per_image) for method in methods[1:]]
+        first = runs[0]
+        per_image = {
+            task: np.mean([run.per_image[task] for run in runs], axis=0) for task in first.per_image
+        }
+        value, *parts = np.mean([run.distances for run in runs], axis=0)
+        without = np.array(parts)
+        low, high = jackknife_interval(float(value), without) or (None, None)
+        variance = self._variance
+        error, whole = per_image["error"], variance.sum(dim=1).numpy()
+
+        def mean(name: str) -> float:
+            return float(np.mean([getattr(run, name) for run in runs]))
+
+        return Measurement(
+            method=name,
+            budget=budget,
+            tokens=budget[0] * budget[1],
+            nmse=share(error, whole, NMSE),
+            nmse_without_outliers=share(
+                per_image["error_without_outliers"],
+                (variance * self.inliers).sum(dim=1).numpy(),
+                NMSE + "; without outlier tokens",
+            ),
+            cosine=_mean(per_image["cosine"]),
+            distance=Score(float(value), low, high, None, len(error), DISTANCE),
+            norm_ratio=mean("norm_ratio"),
+            milliseconds=mean("milliseconds"),
+            operations=mean("operations"),
+            per_image=per_image,
+            kept={task: scale.kept(per_image[task]) for task, scale in self.scales.items()},
+            reading={part: _mean(per_image[part]) for part in self.reading_scales},
+            neighbours=_mean(per_image["neighbours"]) if "neighbours" in per_image else None,
+            cka=first.cka,
+            without_parts={
+                "error": (error.sum() - error) / (whole.sum() - whole),
+                "distance": without,
+            },
+            error_map=torch.stack([run.error_map for run in runs]).mean(dim=0),
+            decoded=first.decoded,
+        )
 
     def _reads(self, method: TokenReducer, budget: Grid) -> dict[str, PerImage]:
-        """What the heads read of the method's tokens."""
+        """Hits of the heads on the method's tokens."""
         hits: dict[str, PerImage] = {}
         for task in self.reading:
-            found = task.read(
-                self._tokens_of(method, task.train, budget),
-                self._tokens_of(method, task.test, budget),
+            train, test = (
+                method.compress(half.tokens, self.grid, budget, half.side).tokens
+                for half in (task.train, task.test)
             )
-            hits |= {part: found.hits[rows] for part, rows in task.parts.items()}
+            readout = task.read(train, test)
+            hits |= {part: readout.hits[rows] for part, rows in task.parts.items()}
         return hits
 
-    def _measure(
-        self, name: str, method: TokenReducer, budget: Grid, read: Mapping[str, PerImage]
-    ) -> Measurement:
+    def _run(self, method: TokenReducer, budget: Grid, read: Mapping[str, PerImage]) -> _Run:
         tokens = self.measured.tokens
         kept, decoded, milliseconds = self._compressed(method, budget)
         error = (decoded - tokens).double().square().sum(dim=-1)
@@ -185,7 +240,7 @@ class Bench:
         if self.reinjection is not None:
             per_image |= self.reinjection.scores(decoded)
         per_image |= {part: read[part] for part in self.reading_scales}
-        neighbours, similar = None, None
+        similar = None
         if self._similar is not None and self._gram is not None:
             few = kept.tokens[:LOYALTY_IMAGES]
             per_image["neighbours"] = neighbour_agreement(
@@ -193,62 +248,19 @@ class Bench:
             )
             gram = cka.Gram.of(decoded[:LOYALTY_IMAGES].flatten(1).numpy())
             similar = cka.score(self._gram, gram)
-            neighbours = _mean(per_image["neighbours"])
-        one = self.measured.part(slice(1))
+        first = self.measured.part(slice(1))
         with FlopCounterMode(display=False) as counter:
-            method.compress(one.tokens, self.grid, budget, one.side)
-        return self._row(
-            name, budget, per_image, self._distances(kept.tokens, self._real(budget)),
+            method.compress(first.tokens, self.grid, budget, first.side)
+        return _Run(
+            per_image,
+            self._distances(kept.tokens, self._real(budget)),
             float(kept.tokens.norm(dim=-1).mean() / tokens.norm(dim=-1).mean()),
-            milliseconds, float(counter.get_total_flops()), neighbours, similar, error,
+            milliseconds,
+            float(counter.get_total_flops()),
+            similar,
+            error.float(),
             decoded[:SHOWN],
-        )  # fmt: skip
-
-    def _row(
-        self, name, budget, per_image, apart, ratio, milliseconds, operations, neighbours, similar,
-        error_map, decoded,
-    ) -> Measurement:  # fmt: skip
-        variance = self._variance
-        error, whole = per_image["error"], variance.sum(dim=1).numpy()
-        value, parts = apart[0], apart[1:]
-        low, high = jackknife_interval(value, parts) or (None, None)
-        return Measurement(
-            name, budget, budget[0] * budget[1],
-            share(error, whole, NMSE),
-            share(
-                per_image["error_without_outliers"],
-                (variance * self.inliers).sum(dim=1).numpy(), NMSE + "; without outlier tokens",
-            ),
-            _mean(per_image["cosine"]),
-            Score(float(value), low, high, None, len(error), DISTANCE), ratio, milliseconds,
-            operations, per_image,
-            {task: scale.kept(per_image[task]) for task, scale in self.scales.items()},
-            {part: _mean(per_image[part]) for part in self.reading_scales},
-            neighbours, similar,
-            {"error": (error.sum() - error) / (whole.sum() - whole), "distance": parts},
-            error_map.float(), decoded,
-        )  # fmt: skip
-
-    def _mean_of(self, rows: Sequence[Measurement]) -> Measurement:
-        """Several seeds as one row: every image's scores are the mean over them."""
-        first = rows[0]
-        per_image = {
-            name: np.mean([row.per_image[name] for row in rows], axis=0) for name in first.per_image
-        }
-
-        def mean(name: str) -> float:
-            return float(np.mean([getattr(row, name) for row in rows]))
-
-        return self._row(
-            first.method, first.budget, per_image,
-            np.mean(
-                [[float(row.distance), *row.without_parts["distance"]] for row in rows], axis=0
-            ),
-            mean("norm_ratio"),
-            mean("milliseconds"), mean("operations"),
-            _mean(per_image["neighbours"]) if "neighbours" in per_image else None,
-            first.cka, torch.stack([row.error_map for row in rows]).mean(dim=0), first.decoded,
-        )  # fmt: skip
+        )
 
     def _compressed(
         self, method: TokenReducer, budget: Grid
@@ -263,46 +275,41 @@ class Bench:
             parts.append(kept)
             decoded.append(method.decode(kept, self.grid))
         joined = {
-            name: torch.cat([getattr(one, name) for one in parts])
+            name: torch.cat([getattr(part, name) for part in parts])
             for name in ("tokens", "positions", "sizes", "assignment")
         }
         whole = CompressedTokens(**joined, grid=parts[0].grid)
         return whole, torch.cat(decoded), 1000 * seconds / len(self.measured)
 
-    def _tokens_of(
-        self, method: TokenReducer, of: TokenSet, budget: Grid
-    ) -> Float[Tensor, "b k c"]:
-        return method.compress(of.tokens, self.grid, budget, of.side).tokens
-
-    def _real(self, budget: Grid) -> Float[Tensor, "b k c"]:
-        return self._draws[0].compress(self.measured.tokens, self.grid, budget).tokens
+    def _real(self, budget: Grid, draw: int = 0) -> Float[Tensor, "b k c"]:
+        return self._draws[draw].compress(self.measured.tokens, self.grid, budget).tokens
 
     def _distances(
         self, kept: Float[Tensor, "b k c"], real: Float[Tensor, "b k c"]
     ) -> Float[np.ndarray, " parts"]:
-        """The distance of all images, then without each tenth of them; fewer directions tell how
-        much it varies, and are brought to the level of the whole."""
-        value = self._apart(kept, real)
-        rough = self._apart(kept, real, ROUGH)
+        """The distance of all images, then without each tenth of them. The latter are differences
+        measured with fewer projections, added to the former."""
+        value = self._distance(kept, real)
+        rough = self._distance(kept, real, ROUGH)
         tenth = torch.arange(len(kept)) * PARTS // len(kept)
         without = [
-            self._apart(kept[tenth != part], real[tenth != part], ROUGH) for part in range(PARTS)
+            self._distance(kept[tenth != part], real[tenth != part], ROUGH) for part in range(PARTS)
         ]
-        return np.array([value, *(value + one - rough for one in without)])
+        return np.array([value, *(value + distance - rough for distance in without)])
 
-    def _apart(
+    def _distance(
         self,
-        one: Float[Tensor, "b k c"],
-        other: Float[Tensor, "b k c"],
+        kept: Float[Tensor, "b k c"],
+        real: Float[Tensor, "b k c"],
         projections: int = PROJECTIONS,
     ) -> float:
         generator = torch.Generator().manual_seed(0)
-        a, b = (((x - self.mean) / self.spread).flatten(0, 1) for x in (one, other))
+        a, b = (((x - self.mean) / self.spread).flatten(0, 1) for x in (kept, real))
         return float(sliced_wasserstein(a, b, projections, generator))
 
 
 def _ends_of_reading(task: ReadingTask) -> list[tuple[str, PerImage, PerImage]]:
-    """What the heads read from all tokens, and from the image's mean token alone."""
+    """Part -> hits of the heads on all tokens, and on the image's mean token alone."""
     full = task.read(task.train.tokens, task.test.tokens).hits
     floor = task.read(
         task.train.tokens.mean(dim=1, keepdim=True), task.test.tokens.mean(dim=1, keepdim=True)

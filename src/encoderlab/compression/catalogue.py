@@ -1,4 +1,4 @@
-"""Every method that is compared, by its name in settings/compress.py, and how one is made."""
+"""Builds the methods of `patch_tokens/methods.py` by name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from encoderlab.patch_tokens.pooling import (
 from encoderlab.patch_tokens.reducer import TokenReducer
 
 SEEDS = 5
-# Methods of tokens alone: one instance each, or one for each seed of a random one.
+# Methods that need no encoder: one instance, or one for each seed of a random method.
 MAKE: dict[str, Callable[[], Sequence[TokenReducer]]] = {
     "average": lambda: [AveragePooling()],
     "bilinear": lambda: [Bilinear()],
@@ -41,12 +41,15 @@ MAKE: dict[str, Callable[[], Sequence[TokenReducer]]] = {
     "token_pca": lambda: [TokenPCA()],
     "block_pca": lambda: [BlockPCA()],
 }
-# Bounds: fitted on tokens, so not free of training.
+# Bounds, fitted on tokens.
 FITTED = ("token_pca", "block_pca")
 
 
 def check(names: Sequence[str]) -> None:
-    """Refuses what is no method.
+    """Checks the names of methods.
+
+    Args:
+        names: to check.
 
     Raises:
         UsageError: an unknown name.
@@ -64,10 +67,18 @@ def instances(
     grid: Grid,
     budgets: Sequence[Grid],
 ) -> Sequence[TokenReducer]:
-    """One method ready to use, or its seeds.
+    """Builds and fits one method.
 
     Args:
-        fit: tokens of other images, for the fitted ones.
+        name: of the method.
+        encoder: for the method that runs the encoder again.
+        layer: hidden state of the tokens.
+        fit: tokens of other images, for fitted methods.
+        grid: (rows, columns) of the tokens.
+        budgets: all grids that it has to give.
+
+    Returns:
+        One method, or one for each seed of a random method.
 
     Raises:
         UsageError: an unknown name.
@@ -75,17 +86,17 @@ def instances(
     check([name])
     if name not in MAKE:
         return [SmallerImage(encoder, layer)]
-    made = MAKE[name]()
-    for method in made:
+    methods = MAKE[name]()
+    for method in methods:
         if isinstance(method, TokenPCA):
             method.fit(fit)
         elif isinstance(method, BlockPCA):
             for budget in budgets:
                 if divides(grid, budget):
                     method.fit(fit, grid, budget)
-    return made
+    return methods
 
 
 def is_training_free(name: str) -> bool:
-    """Whether nothing was fitted or trained for it."""
+    """Whether a method is neither fitted nor trained."""
     return name in METHODS and name not in FITTED

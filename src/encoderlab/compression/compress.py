@@ -1,23 +1,20 @@
-"""Train a compressor of visual tokens, measure every method, or show one image. Orchestration only.
+"""The command `compress`: trains a compressor of visual tokens. Orchestration only.
 
-Measuring and showing have files of their own, `compress_evaluation` and `compress_picture`.
+Its actions `evaluate` and `show` are in the files of these names.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.compression.settings import (
-    Compress,
-    CompressData,
-)
+from encoderlab.compression.settings import Compress, CompressData
 from encoderlab.core.distributed import rank_info
 from encoderlab.core.progress import counted, note
+from encoderlab.core.results import Result
 from encoderlab.core.settings import output_folder
 from encoderlab.core.skipped import (
     SkippedImages,
@@ -42,12 +39,15 @@ HELD_OUT, VALIDATION = 0.1, 512
 
 
 @dataclass(frozen=True)
-class CompressResult:
-    """What a training run of a compressor ended with.
+class CompressResult(Result):
+    """The result of training a compressor.
 
     Args:
-        validation: of the best epoch, on held-out images.
-        checks: what the critic showed before training.
+        compressor: folder of the exported compressor.
+        validation: metrics of the best epoch on held-out images.
+        bounds: normalised error of the closed forms on the same images.
+        checks: metrics of the critic before training.
+        history: one row of metrics per epoch.
         int8_error: normalised error of storing tokens in a byte per channel, if they are.
     """
 
@@ -78,12 +78,12 @@ class CompressResult:
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return {**dataclasses.asdict(self), "skipped": as_records(self.skipped)}
+        """The result for run.json."""
+        return {**super().to_json(), "skipped": as_records(self.skipped)}
 
-    def to_text(self) -> str:
-        """The few lines that the terminal shows."""
-        found = self.validation
+    def blocks(self) -> list[str]:
+        """The result as one paragraph."""
+        metrics = self.validation
         grids = ", ".join(f"{h} x {w}" for h, w in self.budgets)
         lines = [
             f"{self.encoder}, layer {self.layer}: {self.grid[0]} x {self.grid[1]} tokens to "
@@ -91,27 +91,27 @@ class CompressResult:
             f"trained {self.parameters / 1e6:.2f} M parameters on {self.train_images:,} images: "
             f"{self.steps:,} steps, {self.seconds:.0f} s, {self.images_per_second:.0f} images/s",
             f"best epoch {self.best_epoch} on {self.val_images:,} held-out images:",
-            f"  normalised error     {found['nmse']:.4f}   (0 lossless, 1 the mean token)",
+            f"  normalised error     {metrics['nmse']:.4f}   (0 lossless, 1 the mean token)",
         ]
-        words = {"average": "average pooling", "block_pca": "block-PCA, the best linear map"}
-        lines += [f"    {words[name]:<32}{value:.4f}" for name, value in self.bounds.items()]
+        titles = {"average": "average pooling", "block_pca": "block-PCA, the best linear map"}
+        lines += [f"    {titles[name]:<32}{value:.4f}" for name, value in self.bounds.items()]
         lines += [
-            f"  cosine               {found['cosine']:.4f}",
-            f"  sliced Wasserstein   {found['sliced_wasserstein']:.4f}   "
-            f"(two draws of real tokens: {found['sliced_wasserstein_floor']:.4f})",
+            f"  cosine               {metrics['cosine']:.4f}",
+            f"  sliced Wasserstein   {metrics['sliced_wasserstein']:.4f}   "
+            f"(two draws of real tokens: {metrics['sliced_wasserstein_floor']:.4f})",
         ]
         if self.int8_error is not None:
             lines.append(
                 f"  tokens stored in a byte per channel: normalised error {self.int8_error:.2g}"
             )
-        lines += [f"! {one}" for one in self.warnings]
+        lines += [f"! {warning}" for warning in self.warnings]
         lines += as_text_lines(self.skipped)
-        lines.append(f"compressor: {self.compressor}")
-        lines.append(
+        lines += [
+            f"compressor: {self.compressor}",
             f"next: encoderlab compress evaluate --model {quote(self.encoder)} "
-            f"--compressors {quote(self.compressor)}"
-        )
-        return "\n".join(lines)
+            f"--compressors {quote(self.compressor)}",
+        ]
+        return ["\n".join(lines)]
 
 
 @takes(Compress)
@@ -144,8 +144,13 @@ def run(
 
 
 def train(settings: Compress, out: Path | None) -> CompressResult:
-    """Reads or computes the tokens, trains, and keeps the best epoch as a compressor."""
-    from encoderlab.compression import plots as plots
+    """Reads or computes the tokens, trains, and exports the best epoch.
+
+    Args:
+        settings: of `encoderlab compress`.
+        out: folder of the run; None: the default one, and no figures.
+    """
+    from encoderlab.compression import plots
     from encoderlab.compression.compressor import Compressor
     from encoderlab.compression.trainer import NAMES, CompressorTrainer, Recipe
     from encoderlab.core.score import caveats
@@ -221,16 +226,16 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
         if trainer.finished:
             note(finished_run(trainer.step, recipe.epochs))
     done = trainer.run()
-    row = next(one for one in done.history if one["epoch"] == done.best_epoch)
+    row = next(row for row in done.history if row["epoch"] == done.best_epoch)
     validation = {k.removeprefix("val/"): v for k, v in row.items() if k.startswith("val/")}
     exported = folder / "compressor"
 
-    def keep() -> tuple[dict[str, str], ...]:
+    def export() -> tuple[dict[str, str], ...]:
         best = Compressor.from_checkpoint(folder / "checkpoints" / "best_model.pt")
         best.save_pretrained(exported)
         return () if out is None else save([plots.curves(done.history, done.best_epoch)], out)
 
-    figures = from_rank0(fabric, keep)
+    figures = from_rank0(fabric, export)
     left = skipped_images([*not_images, *skipped, *also_skipped])
     return CompressResult(
         str(folder), str(exported), encoder.name, encoder.fingerprint, layer, encoder.grid,
@@ -251,7 +256,7 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
 def _learnt(
     best_epoch: int, images: int, steps: int, began: Mapping[tuple[int, int], str]
 ) -> tuple[str, ...]:
-    """A warning where no epoch was better than what the training starts from."""
+    """A warning where no epoch was better than the initial state."""
     if best_epoch or not steps:
         return ()
     kinds = set(began.values())
@@ -273,10 +278,16 @@ def _check_enough(tokens: TokenSource, val: TokenSource) -> None:
 
 
 def images_of(data: CompressData) -> tuple[list[Sample], list[Sample], list[Skipped]]:
-    """The samples to train on, those held out, and what the sources hold that cannot be used.
+    """Finds the images of the settings.
+
+    Args:
+        data: settings of the images.
+
+    Returns:
+        (training samples, held-out samples, items that cannot be used).
 
     Raises:
-        MissingError, UsageError: they are not there, or cannot be read.
+        MissingError, UsageError: the images are missing or cannot be read.
     """
     from encoderlab.data.read import read_samples, split_by_image
 
@@ -289,10 +300,10 @@ def images_of(data: CompressData) -> tuple[list[Sample], list[Sample], list[Skip
     if data.imagenet_root:
         root = Path(data.imagenet_root).expanduser()
         if (root / "train").is_dir() and (root / "val").is_dir():
-            apart = read_samples(root / "train"), read_samples(root / "val")
-            return *apart, [one for part in apart for one in part.skipped]
-        found = read_samples(root)
-        return *split_by_image(found, HELD_OUT), found.skipped
+            train_set, val_set = read_samples(root / "train"), read_samples(root / "val")
+            return train_set, val_set, [*train_set.skipped, *val_set.skipped]
+        samples = read_samples(root)
+        return *split_by_image(samples, HELD_OUT), samples.skipped
     if not data.images:
         note(f"images: {data.n_samples:,} of the synthetic world (none were named)")
     train: list[Sample] = []
@@ -300,12 +311,13 @@ def images_of(data: CompressData) -> tuple[list[Sample], list[Sample], list[Skip
     skipped: list[Skipped] = []
     for source in data.images or [SYNTHETIC]:
         if source == SYNTHETIC:
-            kept, out = _synthetic(data.n_samples)
+            parts = _synthetic(data.n_samples)
         else:
-            found = read_samples(source, data.img_root)
-            skipped += found.skipped
-            kept, out = split_by_image(found, HELD_OUT)
-        train, val = [*train, *kept], [*val, *out]
+            samples = read_samples(source, data.img_root)
+            skipped += samples.skipped
+            parts = split_by_image(samples, HELD_OUT)
+        train += parts[0]
+        val += parts[1]
     return train, val, skipped
 
 
@@ -313,7 +325,7 @@ def _synthetic(count: int) -> tuple[list[Sample], list[Sample]]:
     from encoderlab.data.synthetic import generate
     from encoderlab.data.synthetic.world import SPLIT_SIZE
 
-    # From the far end of the training split: the test split is for `evaluate`.
+    # From the end of the training split: the test split is for `evaluate`.
     held_out = max(2, min(VALIDATION, count // 8))
     return (
         [generate(i).to_sample() for i in range(count)],
@@ -324,7 +336,16 @@ def _synthetic(count: int) -> tuple[list[Sample], list[Sample]]:
 def tokens_of(
     encoder: VisionEncoder, samples: list[Sample], layer: int, data: CompressData
 ) -> tuple[TokenSource, list[Any]]:
-    """The tokens of samples as a source, and the images that are left out.
+    """Extracts the tokens of samples, or computes them on demand without a cache.
+
+    Args:
+        encoder: the vision encoder.
+        samples: images.
+        layer: hidden state of the tokens.
+        data: settings of the cache.
+
+    Returns:
+        (tokens, skipped images).
 
     Raises:
         WorkError: they would not fit on the disk.
@@ -338,8 +359,8 @@ def tokens_of(
         return fresh, fresh.skipped
     kind = f"patches@{layer}" + (":int8" if data.cache == "int8" else "")
     check_room(encoder, len(samples), data.store, kind)
-    found = extract_images(encoder, samples, data.store, what=[kind])
-    return StoredTokens(found, kind), found.skipped
+    features = extract_images(encoder, samples, data.store, what=[kind])
+    return StoredTokens(features, kind), features.skipped
 
 
 def _bounds(

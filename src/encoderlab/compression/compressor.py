@@ -1,13 +1,12 @@
-"""A trained compressor behind the face that every method has, with its folder on disk.
+"""A trained compressor as a token reduction method, and its folder on disk.
 
-A folder holds `model.safetensors` and `config.json`: its shape, and which encoder and layer its
-tokens are of.
+A folder holds `model.safetensors` and `config.json`: shape, encoder and layer.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +20,25 @@ from encoderlab.core.progress import note
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.models import checkpoint
 from encoderlab.models.token_compressor import AutoencoderShape, TokenAutoencoder
-from encoderlab.models.token_grid import Grid, window_of
+from encoderlab.models.token_grid import Grid
 from encoderlab.patch_tokens.reducer import (
     CompressedTokens,
     SideInputs,
     TokenReducer,
-    merged,
+    pooled,
 )
 from encoderlab.zoo import ZOO
 
-MOST_SIDE = 1024  # rows or columns of tokens: more than any encoder gives
+MOST_SIDE = 1024  # rows or columns of tokens: more than any encoder has
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", "encoderlab-compressor-1"
 
 
 class Compressor(TokenReducer):
-    """A trained network as a method.
+    """A trained network as a token reduction method.
 
     Args:
-        about: what is known of its training: encoder, fingerprint, layer, validation numbers.
+        model: the network.
+        about: facts of its training: encoder, fingerprint, layer, validation numbers.
 
     Examples:
         >>> Compressor.from_pretrained("tiny-clip-12to6").budgets
@@ -55,12 +55,12 @@ class Compressor(TokenReducer):
 
     @property
     def budgets(self) -> tuple[Grid, ...]:
-        """The grids that it can compress to."""
+        """(rows, columns) of all its outputs."""
         return self.model.shape.budgets
 
     @property
     def grid(self) -> Grid:
-        """The grid that it compresses."""
+        """(rows, columns) of its input."""
         return self.model.shape.grid
 
     def exact(self, grid: Grid, budget: int | Grid) -> Grid:
@@ -86,9 +86,7 @@ class Compressor(TokenReducer):
             )
         self.model.to(tokens.device)
         kept = self.model.compress(tokens.float(), budget)
-        window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
-        where = merged(tokens[..., :1], window, budget[0] * budget[1], grid, budget)
-        return CompressedTokens(kept, where.positions, where.sizes, window, budget)
+        return replace(pooled(tokens[..., :1], grid, budget), tokens=kept)
 
     @torch.no_grad()
     def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
@@ -96,34 +94,40 @@ class Compressor(TokenReducer):
         return self.model.decode(kept.tokens.float(), kept.grid)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> Path:
-        """Writes weights and description; the weights last, so a folder that has them is whole.
+        """Writes the configuration and then the weights, so that a folder with weights is complete.
 
         Args:
-            half: store the weights in fp16; a shipped one is small.
+            folder: created if missing.
+            half: store the weights in fp16, as the bundled compressors do.
+
+        Returns:
+            The folder.
         """
         from safetensors.torch import save_file
 
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        shape = self.model.shape
-        described = {"format": FORMAT, "shape": asdict(shape), "about": self.about}
-        write_text_atomic(place / CONFIG, json.dumps(described, indent=2) + "\n")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"format": FORMAT, "shape": asdict(self.model.shape), "about": self.about}
+        write_text_atomic(folder / CONFIG, json.dumps(config, indent=2) + "\n")
         weights = {
             name: (value.half() if half else value.float()).contiguous().cpu()
             for name, value in self.model.state_dict().items()
         }
-        with atomic_write(place / WEIGHTS) as unfinished:
+        with atomic_write(folder / WEIGHTS) as unfinished:
             save_file(weights, unfinished)
-        return place
+        return folder
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Compressor:
-        """The compressor in a folder, or a shipped one by its name; of a run that was interrupted,
-        that of its best epoch so far.
+        """Loads a compressor.
+
+        Args:
+            folder: an exported compressor, a run's folder (of an interrupted run the best epoch so
+                far is loaded), or the name of a bundled compressor.
 
         Raises:
-            MissingError: nothing is there.
-            UsageError: something else is there, or it is damaged.
+            MissingError: there is no compressor.
+            UsageError: the folder holds something else, or is damaged.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -133,112 +137,99 @@ class Compressor(TokenReducer):
         if str(folder) not in shipped() and best.is_file() and not exported.is_file():
             note(f"{folder}: the run is not finished; its best epoch so far is taken")
             return cls.from_checkpoint(best)
-        place = _place(folder)
+        path = _find(folder)
         try:
-            described = record_in(place / CONFIG)
-            if described.get("format") != FORMAT:
-                raise ValueError(f"its format is {described.get('format')!r}")
-            model = _built(described["shape"], load_file(place / WEIGHTS))
-            about = described.get("about", {})
+            config = record_in(path / CONFIG)
+            if config.get("format") != FORMAT:
+                raise ValueError(f"its format is {config.get('format')!r}")
+            model = _build(config["shape"], load_file(path / WEIGHTS))
+            about = config.get("about", {})
             if not isinstance(about, dict):
                 raise ValueError(f"what it says about itself is {about!r}")
-        except (*_WRONG, SafetensorError) as error:
+        except (*_DAMAGED, SafetensorError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UsageError(
                 "the compressor cannot be read",
-                got=f"{place}: {_first_line(error)}",
+                got=f"{path}: {reason}",
                 want=f"a folder with {CONFIG} and {WEIGHTS} that `encoderlab compress` has written",
             ) from error
         return cls(model, about)
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> Compressor:
-        """The compressor of a training checkpoint, such as best_model.pt.
+        """Loads the compressor of a training checkpoint, such as best_model.pt.
+
+        Args:
+            path: the checkpoint.
 
         Raises:
-            MissingError, UsageError: it is not there, or damaged.
+            MissingError, UsageError: it is missing or damaged.
         """
         record = checkpoint.read(path, FORMAT)
-        names = AutoencoderShape.__dataclass_fields__
+        names = [field.name for field in fields(AutoencoderShape)]
         try:
             identity = record["identity"]
-            model = _built({name: identity[name] for name in names}, record["weights"])
+            model = _build({name: identity[name] for name in names}, record["weights"])
             last = record["history"][-1] if record["history"] else {}
-            found = {name: value for name, value in last.items() if name.startswith("val/")}
+            validation = {name: value for name, value in last.items() if name.startswith("val/")}
             about = {name: value for name, value in identity.items() if name not in names}
-            about |= {"steps": record["step"], "validation": found}
-        except _WRONG as error:
+            about |= {"steps": record["step"], "validation": validation}
+        except _DAMAGED as error:
             raise checkpoint.incomplete(path, error) from error
         return cls(model, about)
 
 
-# What building a network from a record that was spoiled may raise.
-_WRONG = (
+# Errors of building a network from a damaged record.
+_DAMAGED = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError,
     ZeroDivisionError, OverflowError,
 )  # fmt: skip
 
 
-def _built(record: dict[str, Any], weights: dict[str, Any]) -> TokenAutoencoder:
-    """The network of a shape, with its weights; one of _WRONG where they do not go together."""
+def _build(record: dict[str, Any], weights: dict[str, Any]) -> TokenAutoencoder:
+    """The network of a shape with its weights; raises one of _DAMAGED where they do not match."""
     shape = _shape(record)
-    known = {name: value.float() for name, value in weights.items()}
-    for name, value in known.items():
+    weights = {name: value.float() for name, value in weights.items()}
+    for name, value in weights.items():
         if not value.isfinite().all():
             raise ValueError(f"its weight {name} is not finite")
-    # Before any memory is taken: every network holds a square of its channels, and one of its
-    # width.
-    held = sum(value.numel() for value in known.values())
-    if max(shape.channels, shape.width) ** 2 > held or max(shape.grid) > MOST_SIDE:
+    # Checked before memory is allocated: a network has more than channels^2 and width^2 weights.
+    count = sum(value.numel() for value in weights.values())
+    if max(shape.channels, shape.width) ** 2 > count or max(shape.grid) > MOST_SIDE:
         raise ValueError(
             f"{shape.channels} channels, width {shape.width} and a grid of {shape.grid} do not go "
-            f"with {held:,} numbers"
+            f"with {count:,} numbers"
         )
     model = TokenAutoencoder(shape)
-    model.load_state_dict(known)
+    model.load_state_dict(weights)
     return model
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 def shipped() -> dict[str, Path]:
-    """The compressors that come with the package, by name."""
+    """Name -> folder of the bundled compressors."""
     return {path.parent.name: path.parent for path in sorted(ZOO.glob(f"compressors/*/{CONFIG}"))}
 
 
-def _place(folder: str | Path) -> Path:
-    own = shipped()
-    if str(folder) in own:
-        return own[str(folder)]
-    place = Path(folder).expanduser()
-    if (place / "compressor" / CONFIG).is_file():
-        return place / "compressor"
-    if not (place / CONFIG).is_file():
-        raise MissingError(
-            "no such compressor",
-            got=str(folder),
-            want="a folder that `encoderlab compress` has written, or one of " + ", ".join(own),
-        )
-    return place
+def _find(folder: str | Path) -> Path:
+    bundled = shipped()
+    if str(folder) in bundled:
+        return bundled[str(folder)]
+    path = Path(folder).expanduser()
+    for candidate in (path / "compressor", path):
+        if (candidate / CONFIG).is_file():
+            return candidate
+    raise MissingError(
+        "no such compressor",
+        got=str(folder),
+        want="a folder that `encoderlab compress` has written, or one of " + ", ".join(bundled),
+    )
 
 
 def _shape(record: dict[str, Any]) -> AutoencoderShape:
     height, width = record["grid"]
-    shape = AutoencoderShape(
-        **{
-            **record,
-            "grid": (height, width),
-            "budgets": tuple((h, w) for h, w in record["budgets"]),
-        }
-    )
-    numbers = [
-        shape.channels,
-        shape.width,
-        height,
-        width,
-        *(n for one in shape.budgets for n in one),
-    ]
+    budgets = tuple((h, w) for h, w in record["budgets"])
+    shape = AutoencoderShape(**{**record, "grid": (height, width), "budgets": budgets})
+    numbers = [shape.channels, shape.width, height, width, *(n for b in budgets for n in b)]
     if not shape.budgets or not all(type(n) is int and n > 0 for n in numbers):
         raise ValueError(f"its shape is {record}")
     return shape

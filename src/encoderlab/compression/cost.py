@@ -1,13 +1,12 @@
-"""What visual tokens cost a language model: prefill, cache, and the bytes of the tokens themselves.
+"""The cost of visual tokens to a language model: prefill operations, KV cache and token memory.
 
-Arithmetic on the shape of the model; nothing is run. A multiply-add counts as two operations,
+Computed from the shape of the model; runs nothing. A multiply-add counts as two operations,
 attention as causal.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from encoderlab.core.aliases import llm_aliases
 from encoderlab.encoders.checkpoint import resolve
@@ -19,7 +18,7 @@ CACHE_BYTES = 2  # fp16 or bf16
 
 @dataclass(frozen=True)
 class LLMShape:
-    """The numbers of a decoder that its cost follows from."""
+    """The dimensions of a decoder that determine its cost."""
 
     name: str
     layers: int
@@ -31,7 +30,7 @@ class LLMShape:
 
     @property
     def parameters(self) -> int:
-        """Weights that every token goes through: attention and gated MLP of all layers."""
+        """Weights applied to every token: attention and gated MLP of all layers."""
         attention = self.width * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
         return self.layers * (attention + 3 * self.width * self.mlp_width)
 
@@ -46,7 +45,7 @@ class LLMShape:
         return 2.0 * self.parameters * tokens + attention
 
 
-# What the aliases stand for, for a machine that cannot ask the hub.
+# Shapes of the aliases, for machines without access to the hub.
 KNOWN = {
     "llama": LLMShape("llama", 32, 4096, 32, 32, 128, 11008),
     "llama3": LLMShape("llama3", 32, 4096, 32, 8, 128, 14336),
@@ -61,7 +60,7 @@ class Cost:
     """The cost of one image at one budget.
 
     Args:
-        prefill: operations, text tokens with it.
+        prefill: operations, including those of the text tokens.
         cache: bytes of keys and values of the visual tokens.
         tokens: bytes of the visual tokens in 16 bits, at the encoder's width.
     """
@@ -72,13 +71,9 @@ class Cost:
     cache: int
     tokens: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return dict(vars(self))
-
 
 def cost(llm: LLMShape, visual_tokens: int, text_tokens: int, channels: int) -> Cost:
-    """What so many visual tokens cost."""
+    """The cost of `visual_tokens` tokens of `channels` channels beside `text_tokens`."""
     return Cost(
         visual_tokens, text_tokens, llm.prefill(visual_tokens + text_tokens),
         visual_tokens * llm.cache_per_token, visual_tokens * channels * CACHE_BYTES,
@@ -86,15 +81,15 @@ def cost(llm: LLMShape, visual_tokens: int, text_tokens: int, channels: int) -> 
 
 
 def shape_of(name: str, trust_remote_code: bool = False) -> LLMShape:
-    """The shape of an LLM: of a known alias, or of the checkpoint's own configuration.
+    """The shape of an LLM, from a known alias or the checkpoint's configuration.
 
     Args:
         name: of the LLM.
-        trust_remote_code: whether Python that comes with the checkpoint may run.
+        trust_remote_code: whether Python code of the checkpoint may run.
 
     Raises:
         MissingError: nothing has that name.
-        UsageError: its configuration is no decoder's.
+        UsageError: its configuration is not that of a decoder.
     """
     if name in KNOWN and name in llm_aliases():
         return KNOWN[name]

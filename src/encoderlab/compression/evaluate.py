@@ -1,24 +1,26 @@
-"""What every method of token compression keeps, side by side. Orchestration only."""
+"""Measures every method of token compression at every budget. Orchestration only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from encoderlab.compression.settings import (
-    Compress,
-    CompressData,
-    CompressEvaluation,
-)
+import numpy as np
+import torch
+from PIL.Image import Image
+
+from encoderlab.compression import catalogue, plots
+from encoderlab.compression.bench import Bench, Measurement, ReadingTask
+from encoderlab.compression.compressor import Compressor, shipped
+from encoderlab.compression.cost import cost, shape_of
+from encoderlab.compression.reinjection import Question, Reinjection
+from encoderlab.compression.retention import mcnemar
+from encoderlab.compression.settings import Compress, CompressData, CompressEvaluation
+from encoderlab.compression.token_set import TokenSet
 from encoderlab.core.progress import note, progress
-from encoderlab.core.results import (
-    Block,
-    Table,
-    as_text,
-    score_text,
-)
+from encoderlab.core.results import Block, Result, Table, score_text
 from encoderlab.core.skipped import (
     SkippedImages,
     as_records,
@@ -26,17 +28,22 @@ from encoderlab.core.skipped import (
     as_warnings,
     skipped_images,
 )
+from encoderlab.data.decode import ImageError
+from encoderlab.data.read import read_samples, split_by_image
+from encoderlab.data.sample import Sample, content_digests, merge_duplicates
+from encoderlab.data.synthetic import KINDS, generate
+from encoderlab.data.synthetic.labelled import LABELLED_START, glyphs, main_colours
+from encoderlab.data.zero_shot_templates import TEMPLATES
+from encoderlab.encoders.dual import FAMILIES, load_dual
+from encoderlab.encoders.layers import layer_numbers
+from encoderlab.encoders.load_spec import options_of
+from encoderlab.encoders.vision import VisionEncoder, load_vision
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.metrics.classification import class_vector
+from encoderlab.metrics.uncertainty import compare_paired
+from encoderlab.models.token_grid import Grid, check_grids
 from encoderlab.patch_tokens.methods import METHODS
-
-if TYPE_CHECKING:
-    from encoderlab.compression.bench import Bench, Measurement, ReadingTask
-    from encoderlab.compression.compressor import Compressor
-    from encoderlab.compression.reinjection import Question, Reinjection
-    from encoderlab.compression.token_set import TokenSet
-    from encoderlab.core.score import Score
-    from encoderlab.data.sample import Sample
-    from encoderlab.encoders.vision import VisionEncoder
+from encoderlab.plots.style import save
 
 SYNTHETIC = "synthetic"
 MAIN = "embedding"
@@ -56,14 +63,15 @@ MOST_CLASSES, FEWEST_PER_CLASS = 100, 4
 
 
 @dataclass(frozen=True)
-class CompressEvaluationResult:
+class CompressEvaluationResult(Result):
     """Every method at every budget.
 
     Args:
-        scales: task -> what all tokens score, and the floor: every patch the mean token.
-        rows: one per method and budget, with everything that was measured.
-        verdicts: trained compressors against every training-free method, paired.
-        costs: visual tokens -> what they cost the LLM.
+        scales: task -> score of all tokens ("full") and of the mean token everywhere ("floor").
+        rows: one per method and budget, with all measurements.
+        verdicts: paired comparisons of each trained compressor with every other method.
+        answers: the best method of each budget, and how trained compressors compare.
+        costs: cost to the LLM of each number of visual tokens.
         refused: method and budget -> why it was left out.
     """
 
@@ -87,11 +95,11 @@ class CompressEvaluationResult:
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return {**vars(self), "skipped": as_records(self.skipped)}
+        """The result for run.json."""
+        return {**super().to_json(), "skipped": as_records(self.skipped)}
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
+        """The result as paragraphs and tables, in reading order."""
         about = (
             f"{self.model}, layer {self.layer}: {self.grid[0]} x {self.grid[1]} tokens, "
             f"{self.images:,} images ({self.data})"
@@ -103,28 +111,24 @@ class CompressEvaluationResult:
             blocks.append("\n".join(self.answers))
         blocks.append(self._costs())
         remarks = [f"left out: {name}: {why}" for name, why in self.refused.items()]
-        remarks += [f"! {one}" for one in self.warnings]
+        remarks += [f"! {warning}" for warning in self.warnings]
         remarks += as_text_lines(self.skipped)
         if remarks:
             blocks.append("\n".join(remarks))
         return blocks
-
-    def to_text(self) -> str:
-        """What the terminal shows."""
-        return as_text(self.blocks())
 
     def _scales(self) -> Table:
         rows = tuple(
             (TITLES.get(task, task), f"{ends['full']:.3f}", f"{ends['floor']:.3f}")
             for task, ends in self.scales.items()
         )
-        said = "kept = (score - floor) / (full - floor); floor: every patch is the mean token"
-        return Table(("task", "full", "floor"), rows, said=(said,))
+        legend = "kept = (score - floor) / (full - floor); floor: every patch is the mean token"
+        return Table(("task", "full", "floor"), rows, said=(legend,))
 
     def _measured(self, budget: tuple[int, ...]) -> list[Block]:
         rows = [row for row in self.rows if tuple(row["budget"]) == budget]
         count, whole = budget[0] * budget[1], self.grid[0] * self.grid[1]
-        tasks = [one for one in TITLES if not one.endswith("_hard") and one in rows[0]["kept"]]
+        tasks = [task for task in TITLES if task[-5:] != "_hard" and task in rows[0]["kept"]]
         head = ["method", "error", "distance"]
         cells = [[r["method"], _text(r["nmse"]), _text(r["distance"])] for r in rows]
         for task in tasks:
@@ -138,26 +142,28 @@ class CompressEvaluationResult:
             f"{rows[0]['distance_floor']:.3f} apart"
         )
         readings = list(rows[0]["reading"])
-        near = ["neighbours"] if rows[0]["neighbours"] else []
+        optional = ["neighbours"] if rows[0]["neighbours"] else []
         more = tuple(
             (
-                row["method"], *[_text(row["reading"][one]) for one in readings],
-                *[_text(row[one]) for one in near], f"{row['milliseconds']:.2f}",
+                row["method"],
+                *(_text(row["reading"][task]) for task in readings),
+                *(_text(row[name]) for name in optional),
+                f"{row['milliseconds']:.2f}",
             )
             for row in rows
-        )  # fmt: skip
+        )
         return [
             Table(tuple(head), tuple(map(tuple, cells)), title),
-            Table(("method", *readings, *near, "ms an image"), more),
+            Table(("method", *readings, *optional, "ms an image"), more),
         ]
 
     def _costs(self) -> Table:
         rows = tuple(
             (
-                str(one["visual_tokens"]), f"{one['prefill'] / 1e12:.2f} TFLOP",
-                _bytes(one["cache"]), _bytes(one["tokens"]),
+                str(cost["visual_tokens"]), f"{cost['prefill'] / 1e12:.2f} TFLOP",
+                _bytes(cost["cache"]), _bytes(cost["tokens"]),
             )
-            for one in self.costs["budgets"]
+            for cost in self.costs["budgets"]
         )  # fmt: skip
         title = (
             f"cost of one image in {self.costs['llm']}, {self.costs['text_tokens']} text tokens "
@@ -167,22 +173,54 @@ class CompressEvaluationResult:
 
 
 def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
-    """Measures every method at every budget; writes figures to `out` if given.
+    """Measures every method at every budget.
+
+    Args:
+        settings: of `encoderlab compress evaluate`.
+        out: folder for the figures; None: no figures.
 
     Raises:
         UsageError: a wrong method, grid or data.
         MissingError: images, a model, a compressor or a GPU are not there.
     """
-    from encoderlab.compression import catalogue
-    from encoderlab.compression.cost import cost, shape_of
-    from encoderlab.compression.token_set import TokenSet
-    from encoderlab.encoders.layers import layer_numbers
-    from encoderlab.encoders.vision import load_vision
-    from encoderlab.models.token_grid import check_grids
-
-    model, hardware, chosen = settings.model, settings.hardware, settings.evaluation
+    chosen = settings.evaluation
     catalogue.check(chosen.methods)
     llm = shape_of(chosen.llm, settings.trust_remote_code)
+    encoder, layer, budgets, compressors = prepare(settings)
+    samples, pictures, fit_pictures, skipped, source = _pictures(settings.data, chosen)
+    measured = TokenSet.of(encoder, pictures, layer)
+    fit = TokenSet.of(encoder, fit_pictures, layer)
+    bench = _bench(encoder, layer, samples, measured, fit, chosen)
+    rows, refused = _measured(bench, encoder, layer, fit, budgets, compressors, chosen)
+    verdicts = _verdicts(rows, bench, list(compressors))
+    records = tuple(_record(row, bench) for row in rows)
+    counts = [encoder.grid[0] * encoder.grid[1], *[h * w for h, w in budgets]]
+    result = CompressEvaluationResult(
+        encoder.name, encoder.fingerprint, *encoder.where, layer, encoder.grid, len(measured),
+        len(fit), source,
+        {task: {"full": float(s.full.mean()), "floor": float(s.floor.mean())}
+         for task, s in {**bench.scales, **bench.reading_scales}.items()},
+        records,
+        tuple(verdicts), _answers(rows, verdicts, list(compressors)),
+        {"llm": llm.name, "text_tokens": chosen.text_tokens,
+         "budgets": [asdict(cost(llm, n, chosen.text_tokens, encoder.width)) for n in counts]},
+        refused, skipped, warnings=as_warnings(skipped),
+    )  # fmt: skip
+    if out is None:
+        return result
+    return replace(result, figures=_draw(out, bench, rows, records, list(compressors), encoder))
+
+
+def prepare(
+    settings: Compress,
+) -> tuple[VisionEncoder, int, list[Grid], dict[str, list[Compressor]]]:
+    """The encoder, its layer, the budgets and the trained compressors of the settings.
+
+    Raises:
+        UsageError: a wrong layer or grid, or a compressor of other tokens.
+        MissingError: a model, a compressor or a GPU is not there.
+    """
+    model, hardware, chosen = settings.model, settings.hardware, settings.evaluation
     encoder = load_vision(
         model.name,
         hardware.device_name,
@@ -193,57 +231,28 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     budgets = [(side, side) for side in dict.fromkeys(chosen.grids)]
     for budget in budgets:
         check_grids(encoder.grid, budget)
-    compressors = compressors_for(chosen.compressors, encoder, layer, budgets)
-    samples, pictures, fit_pictures, skipped, said = _pictures(settings.data, chosen)
-    measured = TokenSet.of(encoder, pictures, layer)
-    fit = TokenSet.of(encoder, fit_pictures, layer)
-    bench = _bench(encoder, layer, samples, measured, fit, chosen)
-    rows, refused = _measured(bench, encoder, layer, fit, budgets, compressors, chosen)
-    verdicts = _verdicts(rows, bench, list(compressors))
-    records = tuple(_record(row, bench) for row in rows)
-    counts = [encoder.grid[0] * encoder.grid[1], *[h * w for h, w in budgets]]
-    result = CompressEvaluationResult(
-        encoder.name, encoder.fingerprint, *encoder.where, layer, encoder.grid, len(measured),
-        len(fit), said,
-        {task: {"full": float(s.full.mean()), "floor": float(s.floor.mean())}
-         for task, s in {**bench.scales, **bench.reading_scales}.items()},
-        records,
-        tuple(verdicts), _answers(rows, verdicts, list(compressors)),
-        {"llm": llm.name, "text_tokens": chosen.text_tokens,
-         "budgets": [cost(llm, n, chosen.text_tokens, encoder.width).to_json() for n in counts]},
-        refused, skipped, warnings=as_warnings(skipped),
-    )  # fmt: skip
-    if out is None:
-        return result
-    from dataclasses import replace
-
-    return replace(result, figures=_draw(out, bench, rows, records, list(compressors), encoder))
+    return encoder, layer, budgets, compressors_for(chosen.compressors, encoder, layer, budgets)
 
 
-# -- what is measured ----------------------------------------------------------------------------
+# -- images and tasks ----------------------------------------------------------------------------
 
 
 def _pictures(
     data: CompressData, settings: CompressEvaluation
-) -> tuple[list[Sample], list[Any], list[Any], SkippedImages, str]:
-    """The measured samples with their pictures, and pictures to fit on."""
-    from encoderlab.data.decode import ImageError
-    from encoderlab.data.read import read_samples, split_by_image
-    from encoderlab.data.sample import content_digests, merge_duplicates
-    from encoderlab.data.synthetic import generate
-
-    left: list[tuple[str, str]] = []
+) -> tuple[list[Sample], list[Image], list[Image], SkippedImages, str]:
+    """The measured samples, their pictures, pictures to fit on, skipped images, and the source."""
+    skipped: list[tuple[str, str]] = []
 
     def of(sources: Sequence[str], split: str, count: int) -> list[Sample]:
-        found: list[Sample] = []
+        samples: list[Sample] = []
         for source in sources:
             if source == SYNTHETIC:
-                found += [generate(i, split=split).to_sample() for i in range(count)]
+                samples += [generate(i, split=split).to_sample() for i in range(count)]
             else:
                 read = read_samples(source, data.img_root)
-                left.extend(skipped_images(read.skipped))
-                found += read
-        return found
+                skipped.extend(skipped_images(read.skipped))
+                samples += read
+        return samples
 
     named = list(data.images)
     fitted = list(settings.fit_images)
@@ -255,26 +264,26 @@ def _pictures(
     if not named or named == [SYNTHETIC]:
         named, fitted = [SYNTHETIC], fitted or [SYNTHETIC]
     samples = of(named, "test", settings.n_samples)
-    said = ", ".join(Path(one).name for one in named)
+    text = ", ".join(Path(source).name for source in named)
     if fitted:
         fit = of(fitted, "train", settings.n_fit)
     else:
         fit, samples = split_by_image(samples, 0.5)
-        said += ", half of it; the other half fits"
+        text += ", half of it; the other half fits"
     chosen = _spread(samples, settings.n_samples)
     images = merge_duplicates(chosen, content_digests(chosen))
     if len(images) < len(chosen):
-        said += f", {len(chosen):,} samples of {len(images):,} images"
+        text += f", {len(chosen):,} samples of {len(images):,} images"
 
-    def read(samples: Sequence[Sample]) -> tuple[list[Sample], list[Any]]:
-        kept, found = [], []
+    def read(samples: Sequence[Sample]) -> tuple[list[Sample], list[Image]]:
+        readable, pictures = [], []
         for sample in samples:
             try:
-                found.append(sample.load())
-                kept.append(sample)
+                pictures.append(sample.load())
+                readable.append(sample)
             except ImageError as error:
-                left.append((sample.id, error.reason))
-        return kept, found
+                skipped.append((sample.id, error.reason))
+        return readable, pictures
 
     measured, pictures = read(images)
     _, fit_pictures = read(_spread(fit, settings.n_fit))
@@ -284,11 +293,11 @@ def _pictures(
             got=f"{len(pictures)} to measure, {len(fit_pictures)} to fit",
             want="at least 20 of each",
         )
-    return measured, pictures, fit_pictures, tuple(left), said
+    return measured, pictures, fit_pictures, tuple(skipped), text
 
 
 def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """At most so many, evenly from all: a folder lists its classes one after another."""
+    """At most `most` samples, evenly spaced: a folder lists its classes one after another."""
     if len(samples) <= most:
         return list(samples)
     return [samples[i * len(samples) // most] for i in range(most)]
@@ -302,15 +311,11 @@ def _bench(
     fit: TokenSet,
     settings: CompressEvaluation,
 ) -> Bench:
-    from encoderlab.compression.bench import Bench
-
     reinjection: Reinjection | None = None
     if "reinjection" in settings.parts:
         if encoder.blocks() is None:
             note(f"no re-injection: the blocks of {encoder.family} cannot be run one by one")
         else:
-            from encoderlab.compression.reinjection import Reinjection
-
             reinjection = Reinjection(
                 encoder, layer, measured.special, fit.special.mean(dim=0), measured.tokens,
                 _questions(encoder, samples),
@@ -328,41 +333,29 @@ def _bench(
 def _questions(encoder: VisionEncoder, samples: Sequence[Sample]) -> dict[str, Question]:
     """Retrieval where images have captions, zero-shot where they have labels; neither for an
     encoder without a text tower."""
-    import numpy as np
-    import torch
-
-    from encoderlab.compression.reinjection import Question
-    from encoderlab.data.zero_shot_templates import TEMPLATES
-    from encoderlab.encoders.dual import FAMILIES, load_dual
-    from encoderlab.encoders.load_spec import options_of
-    from encoderlab.metrics.classification import class_vector
-
     if encoder.family not in FAMILIES or encoder.last_block() is None:
         return {}
     dual = load_dual(encoder.checkpoint.name, *encoder.where, **options_of(encoder).vision)
-    found = {}
+    questions = {}
     captions = [sample.texts[0] if sample.texts else "" for sample in samples]
     if all(captions):
         distinct = list(dict.fromkeys(captions))
         texts = torch.from_numpy(dual.embed_texts(distinct))
-        found["retrieval"] = Question(texts, np.array([distinct.index(one) for one in captions]))
+        questions["retrieval"] = Question(texts, np.array([distinct.index(c) for c in captions]))
     labels = [sample.label or "" for sample in samples]
     names = sorted(set(labels))
     if all(labels) and 2 <= len(names) <= min(MOST_CLASSES, len(labels) // FEWEST_PER_CLASS):
-        said = [t.format(name.replace("_", " ")) for name in names for t in TEMPLATES]
-        vectors = [class_vector(x) for x in np.split(dual.embed_texts(said), len(names))]
-        found["zero_shot"] = Question(
+        prompts = [t.format(name.replace("_", " ")) for name in names for t in TEMPLATES]
+        vectors = [class_vector(x) for x in np.split(dual.embed_texts(prompts), len(names))]
+        questions["zero_shot"] = Question(
             torch.from_numpy(np.stack(vectors)).float(),
-            np.array([names.index(one) for one in labels]),
+            np.array([names.index(label) for label in labels]),
         )
-    return found
+    return questions
 
 
 def _colours(encoder: VisionEncoder, layer: int) -> ReadingTask:
-    """Which colour the main thing of a scene has."""
-    from encoderlab.data.synthetic import KINDS
-    from encoderlab.data.synthetic.labelled import LABELLED_START, main_colours
-
+    """The colour of the largest object of a scene."""
     step = len(KINDS)
     first = LABELLED_START + step  # a multiple of the number of kinds is a scene
     train = main_colours("train", range(first, first + step * SCENES_TRAINED, step))
@@ -371,29 +364,21 @@ def _colours(encoder: VisionEncoder, layer: int) -> ReadingTask:
 
 
 def _glyphs(encoder: VisionEncoder, layer: int) -> ReadingTask:
-    """Of which digit a line somewhere on a textured ground is, at several heights."""
-    import numpy as np
+    """Which digit a line on a textured background repeats, at several heights of the text."""
+    heights = [height * encoder.patch_size for height in GLYPH_HEIGHTS]
 
-    from encoderlab.data.synthetic.labelled import glyphs
-
-    def every(count: int, seed: int) -> tuple[list[Any], Any]:
-        drawn = [glyphs(count, h, size=encoder.image_size, seed=seed) for h in _heights(encoder)]
-        return [one for pictures, _ in drawn for one in pictures], np.concatenate(
-            [labels for _, labels in drawn]
-        )
+    def every(count: int, seed: int) -> tuple[list[Image], list[Any]]:
+        drawn = [glyphs(count, h, size=encoder.image_size, seed=seed) for h in heights]
+        pictures, labels = zip(*drawn, strict=True)
+        return [p for part in pictures for p in part], [n for part in labels for n in part]
 
     parts = {
         f"digit {height} px": slice(i * GLYPHS_TESTED, (i + 1) * GLYPHS_TESTED)
-        for i, height in enumerate(_heights(encoder))
+        for i, height in enumerate(heights)
     }
     return _reading(
         encoder, layer, "digit", every(GLYPHS_TRAINED, 0), every(GLYPHS_TESTED, 1), parts
     )
-
-
-def _heights(encoder: VisionEncoder) -> list[int]:
-    """Heights in pixels, the same in patches for every encoder."""
-    return [height * encoder.patch_size for height in GLYPH_HEIGHTS]
 
 
 def _reading(
@@ -404,15 +389,10 @@ def _reading(
     test: tuple[Sequence[Any], Any],
     parts: Mapping[str, slice],
 ) -> ReadingTask:
-    import torch
-
-    from encoderlab.compression.bench import ReadingTask
-    from encoderlab.compression.token_set import TokenSet
-
     classes = sorted({*train[1], *test[1]})
 
     def numbers(labels: Any) -> Any:
-        return torch.tensor([classes.index(one) for one in labels])
+        return torch.tensor([classes.index(label) for label in labels])
 
     return ReadingTask(
         name, TokenSet.of(encoder, train[0], layer), numbers(train[1]),
@@ -427,30 +407,41 @@ def compressors_for(
     named: Sequence[str],
     encoder: VisionEncoder,
     layer: int,
-    budgets: Sequence[tuple[int, int]],
+    budgets: Sequence[Grid],
 ) -> dict[str, list[Compressor]]:
-    """Trained compressors for this encoder and layer, by what they are called in the tables
-    ("NAME:FOLDER"): several with one name, of several budgets, are one line."""
-    from encoderlab.compression.compressor import Compressor, shipped
+    """Loads the trained compressors of an encoder and layer.
 
-    found: dict[str, list[Compressor]] = {}
+    Args:
+        named: folders or shipped names, "NAME:FOLDER" to give a name; empty: all shipped ones that
+            fit.
+        encoder: whose tokens are compressed.
+        layer: hidden state of the tokens.
+        budgets: of the measurement; a shipped compressor needs one of them.
+
+    Returns:
+        Name in the tables -> compressors; those that share a name are one row per budget.
+
+    Raises:
+        UsageError: a named compressor was trained on other tokens.
+    """
+    compressors: dict[str, list[Compressor]] = {}
     for name in named or shipped():
         label, _, folder = name.rpartition(":")
-        one = Compressor.from_pretrained(folder)
-        right = one.about.get("fingerprint") == encoder.fingerprint
-        if right and one.about.get("layer") == layer:
-            if named or set(one.budgets) & set(budgets):
-                found.setdefault(label or "trained", []).append(one)
+        compressor = Compressor.from_pretrained(folder)
+        about = compressor.about
+        if (about.get("fingerprint"), about.get("layer")) == (encoder.fingerprint, layer):
+            if named or set(compressor.budgets) & set(budgets):
+                compressors.setdefault(label or "trained", []).append(compressor)
         elif named:
             raise UsageError(
                 "the compressor was trained on other tokens",
-                got=f"{folder}: {one.about.get('encoder')}, layer {one.about.get('layer')}",
+                got=f"{folder}: {about.get('encoder')}, layer {about.get('layer')}",
                 want=f"{encoder.name}, layer {layer}",
                 hint="choose them with --model and --layer",
             )
-    if not found:
+    if not compressors:
         note(f"no trained compressor for {encoder.name}, layer {layer}: baselines alone")
-    return found
+    return compressors
 
 
 def _measured(
@@ -462,8 +453,6 @@ def _measured(
     compressors: Mapping[str, Sequence[Compressor]],
     settings: CompressEvaluation,
 ) -> tuple[list[Measurement], dict[str, str]]:
-    from encoderlab.compression import catalogue
-
     names = list(settings.methods or METHODS)
     rows: list[Measurement] = []
     refused: dict[str, str] = {}
@@ -476,7 +465,7 @@ def _measured(
             for budget in budgets:
                 able = methods
                 if name in compressors:
-                    able = [one for one in methods if budget in one.budgets]
+                    able = [method for method in methods if budget in method.budgets]
                 try:
                     if able:
                         rows.append(bench.measure(name, able, budget))
@@ -494,17 +483,14 @@ def _measured(
     return sorted(rows, key=lambda row: order[row.budget]), refused
 
 
-# -- what it means -------------------------------------------------------------------------------
+# -- comparison ----------------------------------------------------------------------------------
 
 
 def _verdicts(
     rows: Sequence[Measurement], bench: Bench, trained: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Every trained compressor against every other method at its budget, task by task."""
-    from encoderlab.compression.retention import mcnemar
-    from encoderlab.metrics.uncertainty import compare_paired
-
-    found = []
+    verdicts = []
     for ours in (row for row in rows if row.method in trained):
         others = [r for r in rows if r.budget == ours.budget and r is not ours]
         for other in others:
@@ -512,34 +498,30 @@ def _verdicts(
                 ("error", (-float(ours.nmse), -float(other.nmse))),
                 ("distance", (-float(ours.distance), -float(other.distance))),
             ):
-                # Less is better: ahead is who has less.
+                # Less is better, so the signs are changed.
                 parts = (-ours.without_parts[task], -other.without_parts[task])
-                found.append(
-                    {"task": task, "budget": list(ours.budget)}
-                    | compare_paired(
-                        ours.method, other.method, values, parts, len(ours.per_image["error"]),
-                        comparisons=len(others),
-                    ).to_json()
+                compared = compare_paired(
+                    ours.method, other.method, values, parts, len(ours.per_image["error"]),
+                    comparisons=len(others),
                 )  # fmt: skip
+                verdicts.append({"task": task, "budget": list(ours.budget), **compared.to_json()})
             for task, scale in bench.scales.items():
                 scores = (ours.per_image[task], other.per_image[task])
-                compared = scale.compare(ours.method, other.method, scores, len(others))
-                if compared is None:
+                shares = scale.compare(ours.method, other.method, scores, len(others))
+                if shares is None:
                     continue
-                record = {"task": task, "budget": list(ours.budget), **compared.to_json()}
+                record = {"task": task, "budget": list(ours.budget), **shares.to_json()}
                 if not task.startswith("embedding"):
                     record["mcnemar_p"] = mcnemar(*scores)
-                found.append(record)
-    return found
+                verdicts.append(record)
+    return verdicts
 
 
 def _answers(
     rows: Sequence[Measurement], verdicts: Sequence[Mapping[str, Any]], trained: Sequence[str]
 ) -> tuple[str, ...]:
-    """For each budget: what keeps most, and whether training paid."""
-    from encoderlab.compression.catalogue import is_training_free
-
-    said = []
+    """For each budget: the method that keeps most, and how trained compressors compare."""
+    lines = []
     for budget in dict.fromkeys(row.budget for row in rows):
         here = [row for row in rows if row.budget == budget]
         scored = [row for row in here if MAIN in row.kept and row.kept[MAIN].value is not None]
@@ -547,29 +529,30 @@ def _answers(
             continue
         tokens = f"{budget[0] * budget[1]} tokens"
         best = max(scored, key=lambda row: float(row.kept[MAIN]))
-        said.append(f"{tokens}: {best.method} keeps most of the embedding, "
-                    f"{best.kept[MAIN].as_percent()}")  # fmt: skip
+        percent = best.kept[MAIN].as_percent()
+        lines.append(f"{tokens}: {best.method} keeps most of the embedding, {percent}")
         for name in trained:
-            mine = [
-                one for one in verdicts
-                if one["a"] == name and tuple(one["budget"]) == budget and one["task"] == MAIN
-                and is_training_free(one["b"])
-            ]  # fmt: skip
-            if not mine:
-                continue
-            said.append(f"  {name} is {standing(mine)} training-free methods")
-    return tuple(said)
+            own = [
+                verdict
+                for verdict in verdicts
+                if (verdict["a"], tuple(verdict["budget"]), verdict["task"]) == (name, budget, MAIN)
+                and catalogue.is_training_free(verdict["b"])
+            ]
+            if own:
+                lines.append(f"  {name} is {standing(own)} training-free methods")
+    return tuple(lines)
 
 
 def standing(verdicts: Sequence[Mapping[str, Any]], mark: str = "") -> str:
-    """How one method stands against the others: "ahead of 9 of 11 ..., not to be told from ...".
+    """How one method compares with the others, such as "behind tome, ahead of 9 of 10".
 
     Args:
-        mark: put around those that are ahead of it.
+        verdicts: `Comparison.to_json()` of the method with each other one.
+        mark: put around the names of the better methods.
     """
     by = {
-        verdict: [one["b"] for one in verdicts if one["verdict"] == verdict]
-        for verdict in ("ahead", "cannot distinguish", "behind")
+        kind: [verdict["b"] for verdict in verdicts if verdict["verdict"] == kind]
+        for kind in ("ahead", "cannot distinguish", "behind")
     }
     text = ""
     if by["behind"]:
@@ -580,30 +563,24 @@ def standing(verdicts: Sequence[Mapping[str, Any]], mark: str = "") -> str:
 
 
 def _record(row: Measurement, bench: Bench) -> dict[str, Any]:
-    from encoderlab.compression.catalogue import is_training_free
-
-    def scores(found: Mapping[str, Score]) -> dict[str, Any]:
-        return {name: one.to_json() for name, one in found.items()}
-
+    scores = {
+        name: getattr(row, name)
+        for name in ("nmse", "nmse_without_outliers", "cosine", "distance", "neighbours", "cka")
+    }
     return {
         "method": row.method,
         "words": METHODS.get(row.method, "a trained compressor"),
-        "training_free": is_training_free(row.method),
+        "training_free": catalogue.is_training_free(row.method),
         "budget": list(row.budget),
         "tokens": row.tokens,
-        "nmse": row.nmse.to_json(),
-        "nmse_without_outliers": row.nmse_without_outliers.to_json(),
-        "cosine": row.cosine.to_json(),
-        "distance": row.distance.to_json(),
+        **{name: None if score is None else score.to_json() for name, score in scores.items()},
         "distance_floor": bench.floor_of_distribution(row.budget),
         "norm_ratio": row.norm_ratio,
         "milliseconds": row.milliseconds,
         "operations": row.operations,
         "scores": {task: float(row.per_image[task].mean()) for task in bench.scales},
-        "kept": scores(row.kept),
-        "reading": scores(row.reading),
-        "neighbours": None if row.neighbours is None else row.neighbours.to_json(),
-        "cka": None if row.cka is None else row.cka.to_json(),
+        "kept": {task: score.to_json() for task, score in row.kept.items()},
+        "reading": {task: score.to_json() for task, score in row.reading.items()},
     }
 
 
@@ -615,9 +592,6 @@ def _draw(
     trained: Sequence[str],
     encoder: VisionEncoder,
 ) -> tuple[dict[str, str], ...]:
-    from encoderlab.compression import plots as plots
-    from encoderlab.plots.style import save
-
     whole = encoder.grid[0] * encoder.grid[1]
     drawn = [plots.two_axes(records, trained)]
     if bench.scales:
@@ -628,7 +602,8 @@ def _draw(
             for name, s in bench.reading_scales.items()
         }
         drawn.append(plots.glyph_curve(records, trained, ends))
-    middle = sorted({row.budget for row in rows})[len({row.budget for row in rows}) // 2]
+    budgets = sorted({row.budget for row in rows})
+    middle = budgets[len(budgets) // 2]
     rebuilt = {row.method: row.decoded.numpy() for row in rows if row.budget == middle}
     pixels = bench.measured.side.pixels
     assert pixels is not None

@@ -1,11 +1,11 @@
-"""Any method between the vision tower and the projector of a transformers LLaVA.
+"""Inserts a token reduction method between vision tower and projector of a transformers LLaVA.
 
     with compressed_vision(model, Compressor.from_pretrained(FOLDER), 36) as vision:
         inputs = vision.fit(processor(images=image, text=question, return_tensors="pt"))
         answer = model.generate(**inputs)
 
-Hooks on modules, which go when the block ends; nothing of the model is replaced. b images, n
-tokens, c channels, r rows of text, t their length.
+Uses hooks, which are removed at the end of the block. b images, n tokens, c channels, r rows of
+text, t their length.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from encoderlab.errors import UsageError
 from encoderlab.models.token_grid import Grid
 from encoderlab.patch_tokens.reducer import CompressedTokens, SideInputs, TokenReducer
 
-# Vision towers that can stand under a LLaVA -> tokens before the patches.
+# Supported vision towers -> tokens before the patches.
 TOWERS = {"clip_vision_model": 1, "siglip_vision_model": 0}
-# Which tokens the projector is given, by `vision_feature_select_strategy` -> first ones left out.
+# `vision_feature_select_strategy` -> how many first tokens the projector does not get.
 LEFT_OUT = {"default": 1, "full": 0}
-# Label of a place that no loss counts.
-IGNORED = -100
+IGNORED = -100  # label that the loss ignores
 
 
 class CompressedVision:
@@ -35,12 +34,14 @@ class CompressedVision:
 
     Args:
         model: a `LlavaForConditionalGeneration` with a CLIP or SigLIP tower.
-        budget: tokens per image, or their grid.
+        method: the token reduction method.
+        budget: tokens per image, or their (rows, columns).
 
-    `last` is what the method gave for the latest images: tokens, positions, sizes.
+    Attributes:
+        last: the kept tokens of the latest images.
 
     Raises:
-        UsageError: another kind of model, or a method or budget that cannot be had there.
+        UsageError: another kind of model, or a method or budget that it does not support.
     """
 
     def __init__(self, model: Any, method: TokenReducer, budget: int | Grid) -> None:
@@ -77,11 +78,11 @@ class CompressedVision:
                 f"{method.name} runs the encoder again, so it cannot stand behind it",
                 want="a smaller image for the processor instead",
             )
-        lacking = set(method.needs) - ({"attention"} if special else set())
-        if lacking:
+        missing = set(method.needs) - ({"attention"} if special else set())
+        if missing:
             raise UsageError(
                 f"{method.name} needs what this vision tower does not give",
-                got=f"{', '.join(sorted(lacking))} of a {vision.model_type}",
+                got=f"{', '.join(sorted(missing))} of a {vision.model_type}",
                 want="a method of tokens alone, such as average, kmeans or tome",
             )
         self.model, self.inner, self.method = model, getattr(model, "model", model), method
@@ -94,13 +95,17 @@ class CompressedVision:
         self._cls_attention: Tensor | None = None
 
     def attach(self) -> list[Any]:
-        """The hooks; `remove()` takes each away."""
+        """Registers the hooks.
+
+        Returns:
+            Their handles, each with `remove()`.
+        """
         hooks = [self.inner.multi_modal_projector.register_forward_pre_hook(self._compress)]
         if "attention" in self.method.needs:
             layer = self.model.config.vision_feature_layer
             tower = getattr(self.inner.vision_tower, "vision_model", self.inner.vision_tower)
             blocks = tower.encoder.layers
-            # Hidden state k is what leaves block k, so -2 leaves the last but one.
+            # Hidden state k is the output of block k, so -2 is that of the last but one.
             number = layer if layer >= 0 else len(blocks) + 1 + layer
             if number < 1:
                 raise UsageError(
@@ -115,52 +120,58 @@ class CompressedVision:
         return hooks
 
     def fit(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The inputs of a processor with as many placeholders per image as tokens are kept: every
-        (r, t) tensor loses the same columns, rows that are shorter then are padded on the left.
+        """Removes surplus image placeholders from the inputs of a processor.
 
-        Padding is the padding token in `input_ids`, -100 in `labels` (no loss counts it), 0
-        elsewhere. `position_ids`, where they are given, count the tokens that are left.
+        Every (r, t) tensor loses the same columns; shorter rows are padded on the left. Padding is
+        the padding token in `input_ids`, -100 in `labels` (ignored by the loss), 0 elsewhere.
+        `position_ids`, where given, are renumbered.
+
+        Args:
+            inputs: as the processor returns them.
+
+        Returns:
+            The inputs with as many placeholders per image as tokens are kept.
 
         Raises:
-            UsageError: placeholders that are no multiple of the tokens of an image.
+            UsageError: the placeholders are not a multiple of an image's tokens.
         """
         ids: Tensor = inputs["input_ids"]
         is_image = ids == self.model.config.image_token_id
         whole = self.grid[0] * self.grid[1]
         kept = torch.ones_like(is_image)
         for row, mask in enumerate(is_image):
-            places = mask.nonzero().flatten()
-            if len(places) % whole:
+            columns = mask.nonzero().flatten()
+            if len(columns) % whole:
                 raise UsageError(
                     "the placeholders are not those of whole images",
-                    got=f"{len(places)} in row {row}",
+                    got=f"{len(columns)} in row {row}",
                     want=f"a multiple of {whole}, as the processor makes them",
                 )
-            kept[row, places[torch.arange(len(places)) % whole >= self.count]] = False
+            kept[row, columns[torch.arange(len(columns)) % whole >= self.count]] = False
         attended = inputs.get("attention_mask")
         attended = torch.ones_like(ids) if attended is None else attended
         length = int(kept.sum(dim=1).max())
-        found = dict(inputs, attention_mask=attended)
+        fitted = dict(inputs, attention_mask=attended)
         fillers = {"input_ids": self._padding, "labels": IGNORED}
-        for name, value in found.items():
+        for name, value in fitted.items():
             if isinstance(value, Tensor) and value.shape == ids.shape:
                 filler = fillers.get(name, 0)
-                found[name] = torch.stack(
+                fitted[name] = torch.stack(
                     [
                         torch.cat([row.new_full((length - int(k.sum()),), filler), row[k]])
                         for row, k in zip(value, kept, strict=True)
                     ]
                 )
-        if found.get("position_ids") is not None:
-            found["position_ids"] = (found["attention_mask"].cumsum(dim=1) - 1).clamp_min(0)
-        return found
+        if fitted.get("position_ids") is not None:
+            fitted["position_ids"] = (fitted["attention_mask"].cumsum(dim=1) - 1).clamp_min(0)
+        return fitted
 
     @property
     def _padding(self) -> int:
-        """The padding token: of the language model, else of the whole model, else any."""
+        """The padding token of the language model, else of the whole model, else 0."""
         config = self.model.config
-        named = (config.get_text_config().pad_token_id, getattr(config, "pad_token_id", None))
-        return next((one for one in named if one is not None), 0)
+        tokens = (config.get_text_config().pad_token_id, getattr(config, "pad_token_id", None))
+        return next((token for token in tokens if token is not None), 0)
 
     def _compress(self, module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         tokens: Float[Tensor, "b n c"] = arguments[0]
@@ -169,8 +180,7 @@ class CompressedVision:
         return (self.last.tokens.to(tokens.dtype), *arguments[1:])
 
     def _attend(self, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """How much CLS attends to each patch, from the block's own weights: fused attention keeps
-        no map."""
+        """Computes the attention of CLS to each patch: fused attention returns no weights."""
         hidden = named["hidden_states"] if "hidden_states" in named else arguments[0]
 
         def split(linear: Any, x: Tensor) -> Float[Tensor, "b heads t d"]:
@@ -187,10 +197,15 @@ class CompressedVision:
 def compressed_vision(
     model: Any, method: TokenReducer, budget: int | Grid
 ) -> Iterator[CompressedVision]:
-    """Puts `method` between tower and projector for the time of a `with` block.
+    """Inserts `method` between tower and projector for the duration of a `with` block.
+
+    Args:
+        model: a `LlavaForConditionalGeneration` with a CLIP or SigLIP tower.
+        method: the token reduction method.
+        budget: tokens per image, or their (rows, columns).
 
     Raises:
-        UsageError: another kind of model, or a method or budget that cannot be had there.
+        UsageError: another kind of model, or a method or budget that it does not support.
     """
     vision = CompressedVision(model, method, budget)
     hooks = vision.attach()

@@ -1,4 +1,4 @@
-"""Figures of token compression: the curves of a training run, and what every method keeps."""
+"""Figures of token compression: training curves and comparisons of methods. Computes no score."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from encoderlab.plots.style import CHANCE, MARKERS, FigureRecord, figure, rules
 
 
 def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> FigureRecord:
-    """Validation error, distance from real tokens, and the two gradients, epoch by epoch."""
-    epochs = np.array([row["epoch"] for row in history])
-    known = dict.fromkeys(name for row in history for name in row if name != "epoch")
-    series = {name: np.array([row.get(name, np.nan) for row in history]) for name in known}
+    """Validation error, distance from real tokens, and the two gradients by epoch."""
+    names = dict.fromkeys(name for row in history for name in ("epoch", *row))
+    series = {name: np.array([row.get(name, np.nan) for row in history]) for name in names}
+    epochs = series["epoch"]
     with rules():
         fig = figure(12, 3.6)
-        error, apart, pull = fig.subplots(1, 3)
+        error, distance, gradients = fig.subplots(1, 3)
         error.plot(epochs, series["val/nmse"], "o-", color="#4C8BF5", markersize=4)
         error.axvline(best_epoch, **CHANCE)
         error.set(title="Normalised error, held out", xlabel="epoch", yscale="log")
-        apart.plot(epochs, series["val/sliced_wasserstein"], "s-", color="#F5A623", markersize=4)
-        apart.plot(epochs, series["val/sliced_wasserstein_floor"], **CHANCE)
-        apart.set(title="Sliced Wasserstein to real tokens", xlabel="epoch", ylim=(0, None))
-        for name, mark, tint in (
-            ("reconstruction", "o-", "#0ABAB5"), ("distribution", "^-", "#E94B3C"),
-        ):  # fmt: skip
+        distance.plot(epochs, series["val/sliced_wasserstein"], "s-", color="#F5A623", markersize=4)
+        distance.plot(epochs, series["val/sliced_wasserstein_floor"], **CHANCE)
+        distance.set(title="Sliced Wasserstein to real tokens", xlabel="epoch", ylim=(0, None))
+        for name, line, colour in (
+            ("reconstruction", "o-", "#0ABAB5"),
+            ("distribution", "^-", "#E94B3C"),
+        ):
             if f"gradient/{name}" in series:
-                pull.plot(epochs, series[f"gradient/{name}"], mark, color=tint, label=name,
-                          markersize=4)  # fmt: skip
-        pull.set(title="Gradient norms", xlabel="epoch", yscale="log")
-        pull.legend()
+                gradients.plot(
+                    epochs, series[f"gradient/{name}"], line, color=colour, label=name, markersize=4
+                )
+        gradients.set(title="Gradient norms", xlabel="epoch", yscale="log")
+        gradients.legend()
     return FigureRecord(
         "curves", fig,
         "What training did, by epoch. Left: squared error of the rebuilt tokens over their "
         "variance on held-out images; the dashed line is the epoch that is kept. Middle: distance "
         "of the compressed tokens from tokens as the encoder gives them; dashed: two draws of "
         "real ones. Right: how hard each loss pulls, before their weights.",
-        {"epoch": epochs, **{name.replace("/", "_"): values for name, values in series.items()}},
+        {name.replace("/", "_"): values for name, values in series.items()},
     )  # fmt: skip
 
 
@@ -50,7 +52,15 @@ TRAINED, BOUND = "#E94B3C", "#1B1B1B"
 def pareto(
     rows: Sequence[Record], trained: Sequence[str], whole: int, titles: Mapping[str, str]
 ) -> FigureRecord:
-    """Kept share of every task against the number of tokens, a line for each method."""
+    """Share of the score kept against the number of tokens: one line per method, one panel per
+    task.
+
+    Args:
+        rows: records of the evaluation.
+        trained: names of the trained compressors.
+        whole: number of all tokens.
+        titles: task -> title of its panel.
+    """
     tasks = [task for task in titles if any(_known(row, task) for row in rows)]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     with rules():
@@ -64,16 +74,16 @@ def pareto(
             for number, method in enumerate(methods):
                 here = [row for row in rows if row["method"] == method and _known(row, task)]
                 here.sort(key=lambda row: row["tokens"])
-                # A little apart, so that intervals do not lie on one another.
-                apart = 1 + 0.012 * (number - len(methods) / 2)
-                x = np.array([row["tokens"] * apart for row in here])
+                # Shifted a little, so that intervals do not overlap.
+                shift = 1 + 0.012 * (number - len(methods) / 2)
+                x = np.array([row["tokens"] * shift for row in here])
                 scores = [row["kept"][task] for row in here]
-                value = np.array([one["value"] for one in scores])
-                low = [one.get("ci_low", one["value"]) for one in scores]
-                high = [one.get("ci_high", one["value"]) for one in scores]
-                looks = _looks(method, methods, trained)
-                axes.vlines(x, low, high, color=looks["color"], linewidth=1, alpha=0.6)
-                axes.plot(x, value, label=method, **looks)
+                value = np.array([score["value"] for score in scores])
+                low = [score.get("ci_low", score["value"]) for score in scores]
+                high = [score.get("ci_high", score["value"]) for score in scores]
+                style = _style(method, methods, trained)
+                axes.vlines(x, low, high, color=style["color"], linewidth=1, alpha=0.6)
+                axes.plot(x, value, label=method, **style)
             axes.axhline(1.0, **CHANCE)
             axes.axhline(0.0, **CHANCE)
             if task.startswith("embedding"):
@@ -102,35 +112,30 @@ def pareto(
 
 
 def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> FigureRecord:
-    """Reconstruction against distribution: a panel for each budget, a point for each method."""
-    budgets = list(dict.fromkeys(tuple(row["budget"]) for row in rows))
+    """Reconstruction against distribution: one panel per budget, one point per method."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     with rules():
-        fig = figure(4.6 * len(budgets), 5.0)
-        panels = np.atleast_1d(fig.subplots(1, len(budgets), sharey=True, squeeze=False)).flatten()
-        for axes, budget in zip(panels, budgets, strict=True):
-            here = [row for row in rows if tuple(row["budget"]) == budget]
+        fig, panels = _panels(rows, 5.0)
+        for axes, here in panels:
             for row in here:
-                looks = _looks(row["method"], methods, trained) | {"linestyle": "none"}
-                looks["markersize"] = 9
+                style = _style(row["method"], methods, trained)
+                style |= {"linestyle": "none", "markersize": 9}
                 axes.plot(
                     [row["distance"]["value"]], [row["nmse"]["value"]], label=row["method"],
-                    markeredgecolor="black", markeredgewidth=0.6, **looks,
+                    markeredgecolor="black", markeredgewidth=0.6, **style,
                 )  # fmt: skip
             axes.axvline(here[0]["distance_floor"], **CHANCE)
             axes.axhline(1.0, **CHANCE)
-            axes.set_yscale("log")
-            axes.set(title=f"{budget[0] * budget[1]} tokens",
-                     xlabel="sliced Wasserstein to real tokens", xlim=(0, None))  # fmt: skip
-        panels[0].set_ylabel("normalised error")
-        _legend(fig, panels[0])
+            axes.set(xlabel="sliced Wasserstein to real tokens", xlim=(0, None), yscale="log")
+        panels[0][0].set_ylabel("normalised error")
+        _legend(fig, panels[0][0])
     return FigureRecord(
         "two_axes", fig,
         "Two virtues that pull apart. Down: the tokens can be rebuilt. Left: the kept tokens look "
         "like tokens, so that what was trained on tokens can read them; dashed, the distance of "
         "two draws of real ones, and an error of 1, which the mean token alone has.",
         {
-            row["method"] + f"/{row['tokens']}": np.array(
+            f"{row['method']}/{row['tokens']}": np.array(
                 [row["distance"]["value"], row["nmse"]["value"]]
             )
             for row in rows
@@ -141,41 +146,39 @@ def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> FigureRecord:
 def glyph_curve(
     rows: Sequence[Record], trained: Sequence[str], ends: Mapping[str, tuple[float, float]]
 ) -> FigureRecord:
-    """How well a digit is read against its height, a panel for each budget.
+    """Accuracy of reading a digit against its height: one panel per budget.
 
     Args:
         ends: "digit HEIGHT px" -> accuracy with all tokens, and with one mean token.
     """
     names = [name for name in ends if name.startswith("digit")]
     heights = np.array([int(name.split()[1]) for name in names])
-    budgets = list(dict.fromkeys(tuple(row["budget"]) for row in rows))
     methods = list(dict.fromkeys(row["method"] for row in rows))
+    curves = {
+        f"{row['method']}/{row['tokens']}": np.array(
+            [row["reading"][name]["value"] for name in names]
+        )
+        for row in rows
+    }
     with rules():
-        fig = figure(4.6 * len(budgets), 4.8)
-        panels = np.atleast_1d(fig.subplots(1, len(budgets), sharey=True, squeeze=False)).flatten()
-        for axes, budget in zip(panels, budgets, strict=True):
-            for row in (row for row in rows if tuple(row["budget"]) == budget):
-                value = [row["reading"][name]["value"] for name in names]
-                axes.plot(heights, value, label=row["method"],
-                          **_looks(row["method"], methods, trained))  # fmt: skip
-            axes.plot(heights, [ends[name][0] for name in names], color="black", linewidth=2,
-                      label="all tokens")  # fmt: skip
-            axes.plot(heights, [ends[name][1] for name in names], **CHANCE, label="mean token")
-            axes.set(title=f"{budget[0] * budget[1]} tokens", xlabel="height of the digits, pixels",
-                     ylim=(0, 1.02))  # fmt: skip
+        fig, panels = _panels(rows, 4.8)
+        for axes, here in panels:
+            for row in here:
+                method = row["method"]
+                style = _style(method, methods, trained)
+                axes.plot(heights, curves[f"{method}/{row['tokens']}"], label=method, **style)
+            full, floor = zip(*(ends[name] for name in names), strict=True)
+            axes.plot(heights, full, color="black", linewidth=2, label="all tokens")
+            axes.plot(heights, floor, **CHANCE, label="mean token")
+            axes.set(xlabel="height of the digits, pixels", ylim=(0, 1.02))
             axes.set_xticks(heights)
-        panels[0].set_ylabel("read right")
-        _legend(fig, panels[0])
+        panels[0][0].set_ylabel("read right")
+        _legend(fig, panels[0][0])
     return FigureRecord(
         "glyphs", fig,
         "A line of one digit on a textured ground, read by the same small head from every method's "
         "tokens (five seeds). Small text is what compression loses first.",
-        {
-            f"{row['method']}/{row['tokens']}": np.array(
-                [row["reading"][name]["value"] for name in names]
-            )
-            for row in rows
-        } | {"height": heights},
+        {**curves, "height": heights},
     )  # fmt: skip
 
 
@@ -186,12 +189,14 @@ def token_pictures(
     grid: tuple[int, int],
     budget: tuple[int, int],
 ) -> FigureRecord:
-    """Tokens as colours, before and after: each image's three main components as red, green, blue.
+    """Original and reconstructed tokens as colours: three principal components as RGB.
 
     Args:
-        images: (b, height, width, 3) bytes, as the encoder saw them.
+        images: (b, height, width, 3) uint8, the input of the encoder.
         full: (few, n, c) tokens.
         rebuilt: method -> (few, n, c).
+        grid: (rows, columns) of the tokens.
+        budget: (rows, columns) of the kept tokens.
     """
     few, names = len(full), list(rebuilt)
     arrays: dict[str, np.ndarray] = {}
@@ -201,12 +206,11 @@ def token_pictures(
         for i in range(few):
             mean = full[i].mean(axis=0)
             _, _, basis = np.linalg.svd(full[i] - mean, full_matrices=False)
-            seen = (full[i] - mean) @ basis[:3].T
-            low, high = np.quantile(seen, 0.02, axis=0), np.quantile(seen, 0.98, axis=0)
+            low, high = np.quantile((full[i] - mean) @ basis[:3].T, (0.02, 0.98), axis=0)
 
             def coloured(tokens: np.ndarray, m=mean, b=basis, lo=low, hi=high) -> np.ndarray:
-                shown = ((tokens - m) @ b[:3].T - lo) / np.maximum(hi - lo, 1e-9)
-                return shown.clip(0, 1).reshape(*grid, 3)
+                rgb = ((tokens - m) @ b[:3].T - lo) / np.maximum(hi - lo, 1e-9)
+                return rgb.clip(0, 1).reshape(*grid, 3)
 
             panels[i, 0].imshow(images[i])
             panels[i, 1].imshow(coloured(full[i]), interpolation="nearest")
@@ -233,10 +237,13 @@ def loss_map(
     methods: Sequence[str],
     grid: tuple[int, int],
 ) -> FigureRecord:
-    """Where the image that lost most lost it, or the only one, for some methods at every budget.
+    """Error of each token of the image with the largest error, for some methods at every budget.
 
     Args:
+        images: (b, height, width, 3) uint8, the input of the encoder.
         maps: (method, budget) -> (b, n) squared error of every token.
+        methods: that are drawn; those without a map are left out.
+        grid: (rows, columns) of the tokens.
     """
     chosen = [name for name in methods if any(key[0] == name for key in maps)]
     chosen = chosen or [next(iter(maps))[0]]
@@ -265,34 +272,44 @@ def loss_map(
             axes.set_yticks([])
             axes.grid(False)
         fig.colorbar(shown, ax=panels[:, -1], label="error of a token", shrink=0.8)
-    said = f"The image of the set that {chosen[0]} rebuilds worst, and where"
+    caption = f"The image of the set that {chosen[0]} rebuilds worst, and where"
     if len(first) == 1:
-        said = "Where each method loses"
+        caption = "Where each method loses"
     return FigureRecord(
         "loss_map",
         fig,
-        f"{said}: the length of each token's error, on one scale.",
+        f"{caption}: the length of each token's error, on one scale.",
         {f"{name}/{b[0] * b[1]}": value[worst] for (name, b), value in maps.items()},
     )
 
 
+def _panels(rows: Sequence[Record], height: float) -> tuple[Any, list[tuple[Any, list[Record]]]]:
+    """A figure with one panel per budget, and each panel's rows."""
+    budgets = list(dict.fromkeys(tuple(row["budget"]) for row in rows))
+    fig = figure(4.6 * len(budgets), height)
+    panels = fig.subplots(1, len(budgets), sharey=True, squeeze=False)[0]
+    for axes, budget in zip(panels, budgets, strict=True):
+        axes.set_title(f"{budget[0] * budget[1]} tokens")
+    by_budget = [[row for row in rows if tuple(row["budget"]) == budget] for budget in budgets]
+    return fig, list(zip(panels, by_budget, strict=True))
+
+
 def _legend(fig: Any, axes: Any) -> None:
-    """One legend below all panels, in as many columns as the width holds."""
+    """One legend below all panels, in as many columns as fit."""
     handles, names = axes.get_legend_handles_labels()
     columns = max(2, int(fig.get_figwidth() / 1.9))
     fig.legend(handles, names, loc="outside lower center", ncols=min(columns, len(names)))
 
 
 def _by_nines(axes: Any) -> None:
-    """A scale on which 0, 0.9, 0.99 and 0.999 are equally far apart: near 1 is where methods
-    differ."""
+    """A scale on which 0, 0.9, 0.99 and 0.999 are equally spaced: methods differ close to 1."""
     nearest = 1e-4
 
     def forward(value: np.ndarray) -> np.ndarray:
         return -np.log10(np.maximum(1 - value, 0) + nearest)
 
-    def backward(place: np.ndarray) -> np.ndarray:
-        return 1 - (10.0**-place - nearest)
+    def backward(position: np.ndarray) -> np.ndarray:
+        return 1 - (10.0**-position - nearest)
 
     axes.set_yscale("function", functions=(forward, backward))
     ticks = [0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1]
@@ -304,14 +321,13 @@ def _known(row: Record, task: str) -> bool:
     return row["kept"].get(task, {}).get("value") is not None
 
 
-def _looks(method: str, methods: Sequence[str], trained: Sequence[str]) -> dict[str, Any]:
-    """A trained one stands out; the fitted bounds are dashed and dark; the rest are thin."""
-    marker = MARKERS[methods.index(method) % len(MARKERS)]
+def _style(method: str, methods: Sequence[str], trained: Sequence[str]) -> dict[str, Any]:
+    """Trained compressors are red and thick, fitted bounds black and dashed, the rest thin."""
+    number = methods.index(method)
+    style: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "markersize": 5}
     if method in trained:
-        return {"color": TRAINED, "linewidth": 2.4, "marker": marker, "markersize": 7, "zorder": 4}
+        return style | {"color": TRAINED, "linewidth": 2.4, "markersize": 7, "zorder": 4}
     if method.endswith("_pca"):
-        return {"color": BOUND, "linewidth": 1.4, "linestyle": "--", "marker": marker,
-                "markersize": 5, "zorder": 3}  # fmt: skip
-    tints = [colormaps["tab20"](i / 20) for i in range(20) if i not in (6, 7)]
-    return {"color": tints[methods.index(method) % len(tints)], "linewidth": 1.1,
-            "marker": marker, "markersize": 5}  # fmt: skip
+        return style | {"color": BOUND, "linewidth": 1.4, "linestyle": "--", "zorder": 3}
+    colours = [colormaps["tab20"](i / 20) for i in range(20) if i not in (6, 7)]
+    return style | {"color": colours[number % len(colours)], "linewidth": 1.1}

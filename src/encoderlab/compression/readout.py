@@ -1,7 +1,7 @@
-"""What a small head can read from a set of tokens: the same head for every method.
+"""Trains a small classification head on tokens; the same head for every method.
 
-Attention pooling by a few learnt queries, then one linear layer, five seeds side by side in one
-product. Adam, fixed steps and batches. n images, k tokens, c channels, s seeds, q queries.
+Attention pooling by learnt queries, then one linear layer; five seeds in one batched product.
+AdamW, fixed steps and batches. n images, k tokens, c channels, s seeds, q queries.
 """
 
 from __future__ import annotations
@@ -27,26 +27,25 @@ class Readout:
 
 
 class _Heads(nn.Module):
-    """All seeds as one network; no seed sees another."""
+    """All seeds as one network; they share no weights."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        draws = [torch.Generator().manual_seed(seed) for seed in range(SEEDS)]
+        generators = [torch.Generator().manual_seed(seed) for seed in range(SEEDS)]
         scale = channels**-0.5
-        self.queries = nn.Parameter(
-            torch.stack([torch.randn(QUERIES, channels, generator=g) * scale for g in draws])
-        )
-        self.weight = nn.Parameter(
-            torch.stack(
-                [torch.randn(QUERIES * channels, classes, generator=g) * scale / 2 for g in draws]
-            )
-        )
+
+        def initial(rows: int, columns: int, scale: float) -> nn.Parameter:
+            draws = [torch.randn(rows, columns, generator=g) * scale for g in generators]
+            return nn.Parameter(torch.stack(draws))
+
+        self.queries = initial(QUERIES, channels, scale)
+        self.weight = initial(QUERIES * channels, classes, scale / 2)
         self.bias = nn.Parameter(torch.zeros(SEEDS, 1, classes))
 
     def forward(self, tokens: Float[Tensor, "b k c"]) -> Float[Tensor, "s b classes"]:
         b, _, c = tokens.shape
-        looks = (tokens @ self.queries.flatten(0, 1).T).mT / math.sqrt(c)
-        pooled = looks.softmax(dim=-1) @ tokens
+        logits = (tokens @ self.queries.flatten(0, 1).T).mT / math.sqrt(c)
+        pooled = logits.softmax(dim=-1) @ tokens
         pooled = pooled.reshape(b, SEEDS, QUERIES * c).transpose(0, 1)
         return pooled @ self.weight + self.bias
 
@@ -58,7 +57,13 @@ def read_out(
     test_labels: Int[Tensor, " m"],
     classes: int,
 ) -> Readout:
-    """Trains the heads on one half and tests them on the other."""
+    """Trains the heads on one set and tests them on another.
+
+    Args:
+        train, labels: tokens to train on, and their classes from 0.
+        test, test_labels: tokens to test on, and their classes.
+        classes: number of classes.
+    """
     train, test = train.float(), test.float()
     mean, spread = train.mean(dim=(0, 1)), train.std(dim=(0, 1)).clamp_min(1e-6)
     train, test = (train - mean) / spread, (test - mean) / spread
@@ -72,10 +77,10 @@ def read_out(
         logits = heads(train[rows])
         loss = F.cross_entropy(logits.flatten(0, 1), labels[rows].repeat(SEEDS))
         optimiser.zero_grad()
-        # A sum over seeds: each has the gradient that it would have alone.
+        # A sum over seeds: each has the gradient of a network of its own.
         (loss * SEEDS).backward()
         optimiser.step()
     with torch.no_grad():
-        right = torch.cat([heads(part).argmax(dim=-1) for part in test.split(256)], dim=1)
-        hits = (right == test_labels[None]).double()
+        predicted = torch.cat([heads(part).argmax(dim=-1) for part in test.split(256)], dim=1)
+        hits = (predicted == test_labels[None]).double()
     return Readout(hits.mean(dim=0).numpy(), hits.mean(dim=1).numpy())

@@ -1,8 +1,8 @@
-"""What the encoder itself makes of rebuilt tokens: put back at their layer, run on to the end.
+"""Scores reconstructed tokens with the encoder: inserted at their layer, run through the rest.
 
-With the true CLS, and as a hard variant with the data set's mean CLS: CLS already carries much of
-the answer. Scores per image: zero-shot and image-to-text hits, and the cosine to the embedding that
-all tokens give. b images, n tokens, c channels, p width of the embedding.
+With the true CLS, and as a hard variant with the data set's mean CLS, because CLS alone contains
+much of the answer. Scores per image: zero-shot and image-to-text hits, and the cosine with the
+embedding of all tokens. b images, n tokens, c channels, p width of the embedding.
 """
 
 from __future__ import annotations
@@ -28,31 +28,33 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Question:
-    """What embeddings are asked: which of the candidates is each image's.
+    """A retrieval task: which candidate belongs to each image.
 
     Args:
         texts: (m, p), normalised embeddings of the candidates.
-        answers: (b,), the right one of each image.
+        answers: (b,), index of the correct one of each image.
     """
 
     texts: Float[Tensor, "m p"]
     answers: np.ndarray
 
     def hits(self, embeddings: Float[Tensor, "b p"]) -> Float[np.ndarray, " b"]:
-        """1 where the right candidate alone is the nearest; ties count against."""
+        """1 where the correct candidate alone is the nearest, else 0; a tie is 0."""
         similarity = embeddings @ self.texts.T
         own = similarity.gather(1, torch.from_numpy(self.answers)[:, None])
         return ((similarity >= own).sum(dim=1) == 1).double().numpy()
 
 
 class Reinjection:
-    """The rest of an encoder as a measure of tokens.
+    """Scores tokens by the embedding that the rest of the encoder computes from them.
 
     Args:
+        encoder: the encoder of the tokens.
+        layer: their hidden state.
         cls: (b, special, c), the special tokens of the measured images at that layer.
         mean_cls: (special, c), their mean over other images.
-        full: (b, n, c), the tokens as they are.
-        questions: task -> what is asked of the embeddings.
+        full: (b, n, c), the original tokens.
+        questions: task -> retrieval task.
     """
 
     def __init__(
@@ -66,29 +68,29 @@ class Reinjection:
     ) -> None:
         self.encoder, self.layer, self.cls, self.mean_cls = encoder, layer, cls, mean_cls
         self.questions = questions
-        self._truth = {hard: self._embedded(full, hard) for hard in self.variants}
+        self._full = {hard: self._embed(full, hard) for hard in self.variants}
 
     @property
     def variants(self) -> tuple[bool, ...]:
-        """Without and with the hard variant; an encoder without CLS is hard by itself."""
+        """Values of `hard`; an encoder without CLS has one variant."""
         return (False, True) if self.cls.shape[1] else (False,)
 
     def scores(self, patches: Float[Tensor, "b n c"]) -> dict[str, Float[np.ndarray, " b"]]:
         """Task -> score of every image; the hard variant's tasks end in "_hard"."""
-        found = {}
+        scores = {}
         for hard in self.variants:
-            embeddings = self._embedded(patches, hard)
+            embeddings = self._embed(patches, hard)
             ending = "_hard" if hard else ""
             for task, question in self.questions.items():
-                found[task + ending] = question.hits(embeddings)
-            near = (embeddings * self._truth[hard]).sum(dim=1)
-            found["embedding" + ending] = near.double().numpy()
-        return found
+                scores[task + ending] = question.hits(embeddings)
+            cosine = (embeddings * self._full[hard]).sum(dim=1)
+            scores["embedding" + ending] = cosine.double().numpy()
+        return scores
 
-    def _embedded(self, patches: Float[Tensor, "b n c"], hard: bool) -> Float[Tensor, "b p"]:
+    def _embed(self, patches: Float[Tensor, "b n c"], hard: bool) -> Float[Tensor, "b p"]:
         special = self.mean_cls.expand_as(self.cls) if hard else self.cls
         parts = [
-            self.encoder.finish(torch.cat([some, rest.to(some)], dim=1), self.layer).float().cpu()
-            for some, rest in zip(special.split(BATCH), patches.split(BATCH), strict=True)
+            self.encoder.finish(torch.cat([cls, rest.to(cls)], dim=1), self.layer).float().cpu()
+            for cls, rest in zip(special.split(BATCH), patches.split(BATCH), strict=True)
         ]
         return F.normalize(torch.cat(parts), dim=-1)

@@ -1,6 +1,6 @@
-"""What is kept of a score, between its floor and what all tokens give; paired over images.
+"""The share of a score kept, from its floor to the score of all tokens; paired over images.
 
-Everything is a value per image, so intervals and comparisons are jackknives over images. n images.
+Scores are per image; intervals and comparisons are jackknives over images. n images.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ PerImage = Float[np.ndarray, " n"]
 
 @dataclass(frozen=True)
 class RetentionScale:
-    """The two ends of a score: what all tokens give, and what is left when every patch is the data
-    set's mean token."""
+    """The scores of all tokens (`full`) and of the data set's mean token everywhere (`floor`)."""
 
     full: PerImage
     floor: PerImage
 
     @property
     def span(self) -> float:
-        """What there is to keep."""
+        """Mean difference of full and floor."""
         return float(self.full.mean() - self.floor.mean())
 
     def value(self, score: PerImage) -> float:
@@ -38,12 +37,12 @@ class RetentionScale:
         return float((score.mean() - self.floor.mean()) / self.span)
 
     def without_each(self, score: PerImage) -> PerImage:
-        """The same without image i, for every i."""
+        """`value` without image i, for every i."""
         above, span = score - self.floor, self.full - self.floor
         return (above.sum() - above) / (span.sum() - span)
 
     def kept(self, score: PerImage) -> Score:
-        """The kept share with its interval; undefined where the floor is as good as all tokens."""
+        """The share kept with its interval; undefined where the floor is as good as all tokens."""
         if self.span < NO_SPAN:
             return undefined(
                 "the score hardly needs the patches: CLS has the answer", len(score), ESTIMATOR
@@ -55,7 +54,16 @@ class RetentionScale:
     def compare(
         self, a: str, b: str, scores: tuple[PerImage, PerImage], comparisons: int = 1
     ) -> Comparison | None:
-        """Whether a keeps more than b on the same images; None where there is nothing to keep."""
+        """Whether a keeps more than b on the same images.
+
+        Args:
+            a, b: names of the methods.
+            scores: of both, per image.
+            comparisons: number of comparisons, for the correction.
+
+        Returns:
+            None where the floor is as good as all tokens.
+        """
         if self.span < NO_SPAN:
             return None
         left, right = scores
@@ -67,7 +75,7 @@ class RetentionScale:
 
 
 def share(part: PerImage, whole: PerImage, estimator: str) -> Score:
-    """sum(part) / sum(whole) with a jackknife interval over images, such as a normalised error."""
+    """sum(part) / sum(whole) with a jackknife interval over images."""
     total = float(whole.sum())
     if total <= 0:
         return undefined("there is no variance", len(part), estimator)
@@ -77,8 +85,13 @@ def share(part: PerImage, whole: PerImage, estimator: str) -> Score:
 
 
 def mcnemar(a: PerImage, b: PerImage) -> float:
-    """Exact two-sided p of two sets of hits on the same images (McNemar 1947): of the images where
-    one hits alone, a fair coin would be as uneven. Several draws hit where most of them do.
+    """Exact two-sided McNemar test (McNemar 1947) of two sets of hits on the same images.
+
+    Args:
+        a, b: hits per image; a mean over several draws counts as a hit above 0.5.
+
+    Returns:
+        The p-value.
 
     >>> mcnemar(np.array([1, 1, 1, 1, 1, 0]), np.array([0, 0, 0, 0, 0, 0]))
     0.0625

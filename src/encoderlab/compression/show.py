@@ -1,27 +1,34 @@
-"""The tokens of one image before and after compression, method by method. Orchestration only."""
+"""Compresses the tokens of one image with several methods. Orchestration only."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch.nn.functional as F
+from torch import Tensor
+
+from encoderlab.compression import catalogue, plots
+from encoderlab.compression.evaluate import prepare
 from encoderlab.compression.settings import Compress
-from encoderlab.core.results import Block, Table, as_text
+from encoderlab.compression.token_set import TokenSet
+from encoderlab.core.results import Block, Result, Table
+from encoderlab.data.decode import ImageError, open_image
+from encoderlab.data.folder import image_files
 from encoderlab.errors import UsageError
+from encoderlab.models.token_grid import Grid
 from encoderlab.patch_tokens.methods import METHODS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
+from encoderlab.patch_tokens.reducer import normalised_error
+from encoderlab.plots.style import save
 
 SHOWN = ("average", "cls_attention", "kmeans", "tome")
 
 
 @dataclass(frozen=True)
-class CompressPictureResult:
-    """What each method makes of one image's tokens.
+class CompressPictureResult(Result):
+    """One image's tokens, reduced and reconstructed by each method.
 
     Args:
         rows: method, budget, tokens kept, normalised error and mean cosine of the rebuilt tokens.
@@ -40,12 +47,8 @@ class CompressPictureResult:
     figures: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return dict(vars(self))
-
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
+        """The result as paragraphs and tables, in reading order."""
         whole = self.grid[0] * self.grid[1]
         table = Table(
             ("method", "tokens", "error", "cosine", "what it does"),
@@ -59,32 +62,24 @@ class CompressPictureResult:
             said=("error: squared error over the variance of this image's tokens; 0 lossless, 1 "
                   "the mean token everywhere",),
         )  # fmt: skip
-        said = f"{self.image}: {self.grid[0]} x {self.grid[1]} tokens of {self.model}, layer " \
-               f"{self.layer}"  # fmt: skip
-        left = [f"left out: {name}: {why}" for name, why in self.refused.items()]
-        return [said, table, *(["\n".join(left)] if left else [])]
-
-    def to_text(self) -> str:
-        """The table that the terminal shows."""
-        return as_text(self.blocks())
+        grid = f"{self.grid[0]} x {self.grid[1]}"
+        about = f"{self.image}: {grid} tokens of {self.model}, layer {self.layer}"
+        refused = [f"left out: {name}: {why}" for name, why in self.refused.items()]
+        return [about, table, *(["\n".join(refused)] if refused else [])]
 
 
 def show(settings: Compress, out: Path | None) -> CompressPictureResult:
-    """Compresses one image's tokens to every budget; writes figures to `out` if given.
+    """Compresses one image's tokens to every budget.
+
+    Args:
+        settings: of `encoderlab compress show`.
+        out: folder for the figures; None: no figures.
 
     Raises:
         MissingError: the image, a model, a compressor or a GPU are not there.
         UsageError: a file that is no image, a method that needs other images, or a wrong grid.
     """
-    from encoderlab.compression import catalogue
-    from encoderlab.compression.evaluate import compressors_for
-    from encoderlab.compression.token_set import TokenSet
-    from encoderlab.data.folder import image_files
-    from encoderlab.encoders.layers import layer_numbers
-    from encoderlab.encoders.vision import load_vision
-    from encoderlab.models.token_grid import check_grids
-
-    model, hardware, chosen = settings.model, settings.hardware, settings.evaluation
+    chosen = settings.evaluation
     catalogue.check(chosen.methods)
     fitted = [name for name in chosen.methods if name in catalogue.FITTED]
     if fitted:
@@ -98,36 +93,29 @@ def show(settings: Compress, out: Path | None) -> CompressPictureResult:
         raise UsageError(
             "one image is shown at a time", got=settings.picture.image, want="one image file"
         )
-    image = _opened(file)
-    encoder = load_vision(
-        model.name,
-        hardware.device_name,
-        hardware.dtype,
-        trust_remote_code=settings.trust_remote_code,
-    )
-    (layer,) = layer_numbers([model.layer], encoder.n_layers)
-    budgets = [(side, side) for side in dict.fromkeys(chosen.grids)]
-    for budget in budgets:
-        check_grids(encoder.grid, budget)
-    seen = TokenSet.of(encoder, [image], layer)
-    trained = compressors_for(chosen.compressors, encoder, layer, budgets)
+    try:
+        image = open_image(file)
+    except ImageError as error:
+        raise UsageError("the image cannot be read", got=f"{file}: {error.reason}") from error
+    encoder, layer, budgets, trained = prepare(settings)
+    full = TokenSet.of(encoder, [image], layer)
     rows: list[dict[str, Any]] = []
-    rebuilt: dict[tuple[str, tuple[int, int]], Tensor] = {}
+    rebuilt: dict[tuple[str, Grid], Tensor] = {}
     refused: dict[str, str] = {}
     for budget in budgets:
         for name in [*trained, *(chosen.methods or SHOWN)]:
-            able: Sequence[Any] = [one for one in trained.get(name, ()) if budget in one.budgets]
+            able: Sequence[Any] = [c for c in trained.get(name, ()) if budget in c.budgets]
             if name not in trained:
-                # Several of one method differ in their seed: the first stands for all.
+                # The instances of one method differ in their seed: the first is enough.
                 able = catalogue.instances(
-                    name, encoder, layer, seen.tokens, encoder.grid, budgets
+                    name, encoder, layer, full.tokens, encoder.grid, budgets
                 )[:1]
             try:
                 for method in able:
-                    kept = method.compress(seen.tokens, encoder.grid, budget, seen.side)
+                    kept = method.compress(full.tokens, encoder.grid, budget, full.side)
                     decoded = method.decode(kept, encoder.grid)
                     rebuilt[name, budget] = decoded
-                    rows.append(_row(name, budget, seen.tokens, decoded))
+                    rows.append(_row(name, budget, full.tokens, decoded))
             except UsageError as error:
                 refused[f"{name}, {budget[0]} x {budget[1]}"] = str(error)
     result = CompressPictureResult(
@@ -136,23 +124,10 @@ def show(settings: Compress, out: Path | None) -> CompressPictureResult:
     )  # fmt: skip
     if out is None or not rebuilt:
         return result
-    return replace(result, figures=_draw(out, seen, rebuilt, encoder.grid))
+    return replace(result, figures=_draw(out, full, rebuilt, encoder.grid))
 
 
-def _opened(file: Path) -> Any:
-    from encoderlab.data.decode import ImageError, open_image
-
-    try:
-        return open_image(file)
-    except ImageError as error:
-        raise UsageError("the image cannot be read", got=f"{file}: {error.reason}") from error
-
-
-def _row(name: str, budget: tuple[int, int], tokens: Tensor, decoded: Tensor) -> dict[str, Any]:
-    import torch.nn.functional as F
-
-    from encoderlab.patch_tokens.reducer import normalised_error
-
+def _row(name: str, budget: Grid, tokens: Tensor, decoded: Tensor) -> dict[str, Any]:
     return {
         "method": name,
         "words": METHODS.get(name, "a trained compressor"),
@@ -164,21 +139,15 @@ def _row(name: str, budget: tuple[int, int], tokens: Tensor, decoded: Tensor) ->
 
 
 def _draw(
-    out: Path,
-    seen: Any,
-    rebuilt: dict[tuple[str, tuple[int, int]], Tensor],
-    grid: tuple[int, int],
+    out: Path, full: TokenSet, rebuilt: dict[tuple[str, Grid], Tensor], grid: Grid
 ) -> tuple[dict[str, str], ...]:
-    from encoderlab.compression import plots as plots
-    from encoderlab.plots.style import save
-
-    images = seen.side.pixels.permute(0, 2, 3, 1).numpy()
-    full = seen.tokens.numpy()
+    assert full.side.pixels is not None
+    images = full.side.pixels.permute(0, 2, 3, 1).numpy()
     drawn = []
     for budget in dict.fromkeys(budget for _, budget in rebuilt):
-        here = {name: one.numpy() for (name, b), one in rebuilt.items() if b == budget}
-        figure = plots.token_pictures(images, full, here, grid, budget)
+        here = {name: tokens.numpy() for (name, b), tokens in rebuilt.items() if b == budget}
+        figure = plots.token_pictures(images, full.tokens.numpy(), here, grid, budget)
         drawn.append(replace(figure, name=f"tokens_{budget[0]}x{budget[1]}"))
-    maps = {key: (one - seen.tokens).square().sum(dim=-1).numpy() for key, one in rebuilt.items()}
+    maps = {key: (x - full.tokens).square().sum(dim=-1).numpy() for key, x in rebuilt.items()}
     methods = list(dict.fromkeys(name for name, _ in rebuilt))
     return save([*drawn, plots.loss_map(images, maps, methods, grid)], out)

@@ -1,33 +1,34 @@
-"""The control that needs no method: the same encoder on a smaller image, with as many tokens."""
+"""A control: the same encoder on a smaller image, which gives as many tokens as the budget."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from encoderlab.encoders.load_spec import options_of
 from encoderlab.encoders.vision import VisionEncoder, load_vision, stack
-from encoderlab.models.token_grid import Grid, as_image, as_tokens, window_of
+from encoderlab.models.token_grid import Grid
+from encoderlab.patch_tokens.pooling import resized
 from encoderlab.patch_tokens.reducer import (
     CompressedTokens,
     SideInputs,
     TokenReducer,
-    merged,
+    pooled,
 )
 
 
 class SmallerImage(TokenReducer):
-    """Tokens of the image at fewer pixels (Lanczos), positions interpolated; back by bilinear
-    interpolation. The encoder runs again, on the smaller image alone.
+    """Tokens of the downscaled image (Lanczos, position embeddings interpolated), decoded by
+    bilinear interpolation. Runs the encoder again.
 
     Args:
-        encoder: the one that the tokens are of.
-        layer: the hidden state that they are.
+        encoder: the encoder of the tokens.
+        layer: their hidden state.
     """
 
     name = "smaller_image"
@@ -43,20 +44,17 @@ class SmallerImage(TokenReducer):
         encoder = self._at(budget)
         height, width = encoder.preprocess.shape
         small = [
-            np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.LANCZOS))
-            for one in side.pixels.permute(0, 2, 3, 1).cpu().numpy()
+            np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+            for image in side.pixels.permute(0, 2, 3, 1).cpu().numpy()
         ]
-        seen = encoder.encode_pixels(stack(small), layers=[self.layer]).layers[self.layer]
-        window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
-        where = merged(tokens[..., :1], window, budget[0] * budget[1], grid, budget)
-        return CompressedTokens(
-            seen.to(tokens.device, tokens.dtype), where.positions, where.sizes, window, budget
+        kept = encoder.encode_pixels(stack(small), layers=[self.layer]).layers[self.layer]
+        return replace(
+            pooled(tokens[..., :1], grid, budget), tokens=kept.to(tokens.device, tokens.dtype)
         )
 
     def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
         assert kept.grid is not None
-        small = as_image(kept.tokens, kept.grid)
-        return as_tokens(F.interpolate(small, size=grid, mode="bilinear", align_corners=False))
+        return resized(kept.tokens, kept.grid, grid)
 
     def _at(self, budget: Grid) -> VisionEncoder:
         if budget not in self._small:

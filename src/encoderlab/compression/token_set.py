@@ -1,4 +1,4 @@
-"""What an encoder sees of some pictures at one layer, with all that any method may look at."""
+"""Tokens of pictures at one layer, with all inputs that a token reduction method may need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TokenSet:
     Args:
         tokens: (b, n, c) fp32.
         special: (b, s, c), CLS and registers at the same layer.
-        side: what methods look at beside the tokens.
+        side: further inputs of the methods.
     """
 
     tokens: Tensor
@@ -41,29 +41,35 @@ class TokenSet:
 
     @classmethod
     def of(cls, encoder: VisionEncoder, pictures: Sequence[Image.Image], layer: int) -> TokenSet:
-        """Encodes the pictures, some at a time."""
-        # The maps of the block that the tokens come out of; nothing attends before the first.
+        """Encodes pictures in batches.
+
+        Args:
+            encoder: the vision encoder.
+            pictures: any sizes.
+            layer: hidden state of the tokens.
+        """
+        # Attention of the block that outputs the tokens; there is none before the first block.
         maps = [layer] if encoder.has_cls and layer > 0 else []
         parts: dict[str, list[Tensor]] = {}
         special = encoder.special_tokens
         for start in range(0, len(pictures), BATCH):
             pixels = stack(
-                [encoder.preprocess.to_bytes(one) for one in pictures[start : start + BATCH]]
+                [encoder.preprocess.to_bytes(image) for image in pictures[start : start + BATCH]]
             )
             try:
-                seen = encoder.encode_pixels(pixels, layers=[layer], attention=maps)
-            except UsageError:  # a tower that keeps no maps, such as InternViT's own code
+                output = encoder.encode_pixels(pixels, layers=[layer], attention=maps)
+            except UsageError:  # a tower without attention maps, such as InternViT's own code
                 maps = []
-                seen = encoder.encode_pixels(pixels, layers=[layer])
-            seen = seen.to("cpu")
-            found = {
-                "tokens": seen.layers[layer],
-                "special": seen.layers_special[layer],
+                output = encoder.encode_pixels(pixels, layers=[layer])
+            output = output.to("cpu")
+            batch = {
+                "tokens": output.layers[layer],
+                "special": output.layers_special[layer],
                 "pixels": pixels,
             }
             if maps:
-                found["attention"] = seen.attention[layer].mean(dim=1)[:, 0, special:]
-            for name, value in found.items():
+                batch["attention"] = output.attention[layer].mean(dim=1)[:, 0, special:]
+            for name, value in batch.items():
                 parts.setdefault(name, []).append(value.clone())
         whole = {name: torch.cat(part) for name, part in parts.items()}
         first = whole["special"][:, 0] if encoder.has_cls else None
@@ -71,7 +77,7 @@ class TokenSet:
         return cls(whole["tokens"], whole["special"], side)
 
     def part(self, rows: slice) -> TokenSet:
-        """Some of the pictures."""
+        """The tokens of some of the pictures."""
         side = {k: v if v is None else v[rows] for k, v in vars(self.side).items()}
         return replace(
             self, tokens=self.tokens[rows], special=self.special[rows], side=SideInputs(**side)

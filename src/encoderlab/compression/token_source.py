@@ -1,4 +1,4 @@
-"""Where the tokens that a compressor is trained on come from: the store, the encoder, or memory.
+"""Sources of training tokens: the feature store, the encoder, or memory.
 
 n images, t tokens each, c channels.
 """
@@ -30,16 +30,16 @@ class TokenSource(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
-        """The tokens of some images, fp32 or the format that they are stored in."""
+        """The tokens of some images, in fp32 or the stored dtype."""
         ...
 
     def fingerprint(self) -> str:
-        """A digest of what the tokens are of: equal ones, in the same order, have the same."""
+        """A digest of the images: equal for the same images in the same order."""
         ...
 
 
 class TokensInMemory:
-    """Tokens that are there already."""
+    """Tokens in memory."""
 
     def __init__(self, tokens: Float[Tensor, "n t c"]) -> None:
         self.tokens = tokens
@@ -56,9 +56,10 @@ class TokensInMemory:
 
 
 class StoredTokens:
-    """Tokens in the feature store, read as they are asked for.
+    """Tokens in the feature store, read on demand.
 
     Args:
+        features: of all images.
         kind: the kind of feature, such as patches@11.
     """
 
@@ -76,12 +77,14 @@ class StoredTokens:
 
 
 class FreshTokens:
-    """Tokens computed whenever they are asked for: no disk, but the encoder runs at every step.
+    """Tokens computed on demand: uses no disk, but runs the encoder at every step.
 
-    Images that cannot be read are found, once, before training.
+    Unreadable images are found once, before training.
 
     Args:
-        layer: whose hidden state.
+        encoder: the vision encoder.
+        samples: images.
+        layer: hidden state of the tokens.
     """
 
     def __init__(self, encoder: VisionEncoder, samples: Sequence[Sample], layer: int) -> None:
@@ -91,9 +94,9 @@ class FreshTokens:
         with progress("looking for unreadable images", total=len(samples), unit="image") as bar:
             for start in range(0, len(samples), LOOKED_AT):
                 some = samples[start : start + LOOKED_AT]
-                for sample, found in zip(some, self._decoded(some), strict=True):
-                    if isinstance(found, str):
-                        self.skipped.append(Skipped(sample.id, found))
+                for sample, decoded in zip(some, self._decoded(some), strict=True):
+                    if isinstance(decoded, str):
+                        self.skipped.append(Skipped(sample.id, decoded))
                     else:
                         self.samples.append(sample)
                 bar.advance(len(some))
@@ -103,20 +106,20 @@ class FreshTokens:
 
     def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
         decoded = self._decoded([self.samples[i] for i in indices])
-        pixels = [one.pixels for one in decoded if not isinstance(one, str)]
-        seen = self.encoder.encode_pixels(stack(pixels), layers=[self.layer])
-        # A plain copy: what inference mode made cannot be trained on.
-        return seen.layers[self.layer].clone()
+        pixels = [image.pixels for image in decoded if not isinstance(image, str)]
+        output = self.encoder.encode_pixels(stack(pixels), layers=[self.layer])
+        # Cloned, because tensors of inference mode cannot be trained on.
+        return output.layers[self.layer].clone()
 
     def fingerprint(self) -> str:
         return images_digest(self.samples)
 
     def _decoded(self, samples: Sequence[Sample]) -> list[Decoded | str]:
         with decoding_threads() as pool:
-            return list(pool.map(lambda one: decode_for(self.encoder.preprocess, one), samples))
+            return list(pool.map(lambda s: decode_for(self.encoder.preprocess, s), samples))
 
 
 def first_tokens(source: TokenSource, count: int, seed: int = 0) -> Float[Tensor, "k t c"]:
-    """The tokens of some images, any, in fp32: what statistics and closed forms are fitted on."""
+    """The tokens of at most `count` images drawn at random, in fp32."""
     chosen = np.random.default_rng(seed).permutation(len(source))[:count]
     return source.batch(sorted(chosen.tolist())).float()

@@ -1,11 +1,11 @@
-"""The training of a token compressor: reconstruction, and a distribution that looks like tokens.
+"""Trains a token compressor with a reconstruction loss and a distribution loss.
 
-As in `training.loop` the loop is ours and every random choice a function of (seed, step), so that a
-killed run goes on to the same numbers. The encoder is not here: tokens come from a TokenSource.
+Every random choice is a function of (seed, step), so that an interrupted run resumes to the same
+numbers. Knows no encoder: tokens come from a TokenSource.
 
-The gradients of the two losses meet at the compressed tokens, where their norms are known: the
-adversarial one is scaled to the other's before the weights apply (`balance`), so that the weights
-mean the same for every encoder. b images, n tokens, c channels, k kept.
+The gradients of the two losses are added at the compressed tokens. With `balance`, the
+distribution's is first scaled to the norm of the reconstruction's, so that the weights mean the
+same for every encoder. b images, n tokens, c channels, k kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 NAMES = CheckpointNames("best_model.pt", "checkpoint_epoch_{}.pt", "latest.pt", FORMAT)
 STARTS = ("block_pca", "average")
 STANDARDISED = ("channel", "all")
-# Tokens for the standardisation and the start; a pairwise distance sees fewer.
+# Limits for the standardisation and the start, and for pairwise distances.
 FIT_IMAGES, FIT_VALUES, PAIRWISE_TOKENS = 2000, 300_000_000, 1024
 VALIDATED, SECONDS_BETWEEN_SAVES, CHECK_STEPS = 512, 60.0, 20
 SEEDS_APART = 1_000_003
@@ -86,7 +86,7 @@ LINEAR_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a compressor is trained. Two runs with equal recipes and tokens have equal numbers."""
+    """The settings that determine a run's numbers, together with the tokens."""
 
     epochs: int
     batch_size: int
@@ -105,17 +105,18 @@ class Recipe:
 
     @classmethod
     def of(cls, settings: Compress | None = None, **changes: Any) -> Recipe:
-        """The recipe in the settings of `encoderlab compress`, the default ones if not given.
+        """The recipe in the settings of `encoderlab compress`.
 
         Args:
-            changes: other values, by field.
+            settings: the default ones if None.
+            changes: values by field name that replace those of the settings.
         """
         settings = settings or Compress()
-        given = {
+        values = {
             **vars(settings.training), **vars(settings.loss), "seed": settings.seed,
-            "start": settings.model.compressor.start,
+            "start": settings.model.compressor.start, **changes,
         }  # fmt: skip
-        return cls(**{field.name: given[field.name] for field in dataclasses.fields(cls)} | changes)
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -136,18 +137,23 @@ class Recipe:
 
     @property
     def matches(self) -> bool:
-        """Whether there is a distribution term."""
+        """Whether there is a distribution loss."""
         return self.distribution != "none" and self.wgan_weight > 0
 
     @property
     def adversarial(self) -> bool:
-        """Whether that term is a critic."""
+        """Whether the distribution loss is a critic."""
         return self.distribution == "wgan" and self.wgan_weight > 0
 
 
 @dataclass(frozen=True)
 class CompressorRun:
-    """Where a run ended: one row of metrics per epoch, and what the checks at its start found."""
+    """The end of a run.
+
+    Args:
+        history: one row of metrics per epoch, from epoch 0, the state before training.
+        checks: metrics of the critic's checks before training.
+    """
 
     step: int
     history: tuple[dict[str, float], ...]
@@ -161,8 +167,13 @@ class CompressorTrainer:
     """One run of `recipe` over the tokens of `train`.
 
     Args:
+        shape: of the network.
+        train: tokens to train on.
+        val: held-out tokens.
+        recipe: losses, optimisers and their schedule.
+        fabric: device, precision and processes.
         folder: checkpoints go to `folder/checkpoints`.
-        about: which encoder and layer the tokens are of; kept in every checkpoint.
+        about: encoder and layer of the tokens; stored in every checkpoint.
         save_every: steps between two writes of `latest.pt` within an epoch; None: one a minute.
         logger: a Lightning logger for the curves.
     """
@@ -188,31 +199,39 @@ class CompressorTrainer:
         torch.manual_seed(recipe.seed)
         self.model = TokenAutoencoder(shape)
         self.critics = nn.ModuleList(TokenCritic(shape.channels, g) for g in shape.budgets)
-        places = shape.grid[0] * shape.grid[1]
-        count = min(FIT_IMAGES, max(2, FIT_VALUES // (places * shape.channels)))
-        slow = self._begin(first_tokens(train, count, recipe.seed))
+        per_image = shape.grid[0] * shape.grid[1] * shape.channels
+        count = min(FIT_IMAGES, max(2, FIT_VALUES // per_image))
+        slow = self._initialise(first_tokens(train, count, recipe.seed))
         self.device = fabric.device
         self.model.to(self.device)
         self.critics.to(self.device)
-        # No momentum against a critic that moves (Gulrajani et al. 2017), unless reconstruction
-        # leads: then its absence costs far more error than the critic is worth.
+        # No momentum against a critic (Gulrajani et al. 2017), unless there is a reconstruction
+        # loss: its error is far higher without momentum.
         betas = (0.9, 0.99) if recipe.ae_weight else (0.0, 0.9)
         self.optimiser = torch.optim.Adam(_groups(self.model, slow), recipe.lr, betas, fused=True)
         self.critic_optimiser = torch.optim.Adam(
             self.critics.parameters(), recipe.critic_lr, (0.0, 0.9), fused=True
         )
-        # fp16 has too few digits for small gradients: they are scaled up on the way.
+        # fp16 underflows for small gradients, so they are scaled.
         fp16 = str(fabric._precision.precision) == "16-mixed"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=fp16)
         self.schedule = Schedule(
             len(train), recipe.batch_size, recipe.epochs, recipe.seed, rank, world
         )
-        # The critic's batches are its own: n_critic passes for each of the compressor's.
+        # The critic has its own batches: n_critic for each of the compressor's.
         self.critic_schedule = Schedule(
             len(train), recipe.batch_size, recipe.epochs * recipe.n_critic,
             recipe.seed + SEEDS_APART, rank, world,
         )  # fmt: skip
         self.warmup = min(self.schedule.total_steps // 20, 500)
+        # Everything with a state_dict, by its key in a checkpoint.
+        self.parts: dict[str, Any] = {
+            "weights": self.model,
+            "critics": self.critics,
+            "optimiser": self.optimiser,
+            "critic_optimiser": self.critic_optimiser,
+            "scaler": self.scaler,
+        }
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_score = 0, (math.inf, math.inf)
@@ -223,41 +242,45 @@ class CompressorTrainer:
         }  # fmt: skip
         self._sums: dict[str, float] = {}
 
-    def _begin(self, tokens: Float[Tensor, "b n c"]) -> bool:
-        """Standardisation and linear start, from tokens of the training images; whether all linear
-        paths are the best there are."""
+    def _initialise(self, tokens: Float[Tensor, "b n c"]) -> bool:
+        """Fits the standardisation and the initial linear maps to tokens of the training images.
+
+        Returns:
+            Whether all linear maps are optimal.
+        """
         self.model.scale.fit(tokens, per_channel=self.recipe.standardise == "channel")
         ready = self.model.scale(tokens)
         grid, channels = self.model.shape.grid, self.model.shape.channels
-        asked = self.recipe.start == "block_pca"
-        # The linear map that each budget began as.
+        # The initial linear map of each budget.
         self.began = dict.fromkeys(self.model.shape.budgets, "average pooling")
-        for budget in self.model.shape.budgets if asked else ():
+        for budget in self.model.shape.budgets if self.recipe.start == "block_pca" else ():
             windows = budget[0] * budget[1]
             dimensions = grid[0] * grid[1] // windows * channels
-            named = f"{budget[0]} x {budget[1]}"
+            average = f"{budget[0]} x {budget[1]} starts as average pooling"
             if not divides(grid, budget):
-                note(f"{named} starts as average pooling: its windows are not of one size")
+                note(f"{average}: its windows are not of one size")
             elif len(tokens) * windows < dimensions:
-                note(f"{named} starts as average pooling: too few images for the best linear map")
+                note(f"{average}: too few images for the best linear map")
             else:
                 start_at_block_pca(self.model.compressor, self.model.decoder, ready, budget)
                 self.began[budget] = "block-PCA"
         return set(self.began.values()) == {"block-PCA"}
 
     def resume(self, path: Path) -> None:
-        """Takes over the state of a checkpoint written by a run of the same recipe and data.
+        """Loads the state of a checkpoint written by a run of the same recipe and data.
 
-        More epochs are allowed. The best checkpoint so far is put into the run's own folder.
+        More epochs are allowed. The best checkpoint so far is copied to this run's folder.
+
+        Args:
+            path: the checkpoint.
 
         Raises:
-            UsageError: it was written with another recipe, shape or encoder, or other data, or is
-                damaged.
-            MissingError: the run is finished, and its best checkpoint is gone.
+            UsageError: it was written with another recipe, shape, encoder or data, or is damaged.
+            MissingError: the run is finished, and its best checkpoint is missing.
         """
         record = checkpoint.read(path, FORMAT)
         try:
-            self._take_over(record)
+            self._load(record)
         except EncoderLabError:
             raise
         except checkpoint.WRONG as error:
@@ -276,18 +299,15 @@ class CompressorTrainer:
         """Whether all steps of the schedule are done."""
         return self.step >= self.schedule.total_steps
 
-    def _take_over(self, record: dict[str, Any]) -> None:
+    def _load(self, record: dict[str, Any]) -> None:
         now, before = self._identity(), record["identity"]
         check_resumed(now, before, self.data, record.get("data"))
         self.warnings = list(record.get("warnings", []))
         if now["epochs"] != before["epochs"]:
             self.warnings.append(longer_run(record["step"], before["epochs"], now["epochs"]))
             note(f"warning: {self.warnings[-1]}")
-        self.model.load_state_dict(record["weights"])
-        self.critics.load_state_dict(record["critics"])
-        self.optimiser.load_state_dict(record["optimiser"])
-        self.critic_optimiser.load_state_dict(record["critic_optimiser"])
-        self.scaler.load_state_dict(record["scaler"])
+        for name, part in self.parts.items():
+            part.load_state_dict(record[name])
         self.step, self.history = record["step"], list(record["history"])
         self.best_epoch, self.best_score = record["best_epoch"], tuple(record["best_score"])
         self.checks, self._sums = dict(record["checks"]), dict(record["sums"])
@@ -302,7 +322,7 @@ class CompressorTrainer:
         if self.logger is not None and self.fabric.is_global_zero:
             with suppress(NotImplementedError):  # the CSV logger keeps no settings
                 self.logger.log_hyperparams(asdict(self.recipe))
-        # The start is computed in each process, and two machines may round it differently.
+        # Each process computes the start, and two machines may round it differently.
         for module in (self.model, self.critics):
             broadcast_from_rank0(self.fabric, chain(module.parameters(), module.buffers()))
         if self.recipe.adversarial and not self.step:
@@ -324,7 +344,7 @@ class CompressorTrainer:
                 self._log(values)
                 self.step += 1
                 bar.advance(self.recipe.batch_size)
-                # The first process's clock is everyone's: all write, or wait, at the same step.
+                # Rank 0's clock decides for all ranks, so that they save at the same step.
                 due = self.fabric.is_global_zero and self._due(saved_at)
                 stops, due = any_rank(self.fabric, stop.asked, due)
                 if self.step % per_epoch == 0:
@@ -362,35 +382,36 @@ class CompressorTrainer:
         return values
 
     def _critic_step(self, batch: Sequence[int], generator: torch.Generator) -> dict[str, float]:
-        """One step of the critics, in fp32 whatever the compressor runs in."""
-        tokens = self._standardised(self.train, batch)
+        """One step of the critics, always in fp32."""
+        tokens = self._standardised(batch)
         self.critic_optimiser.zero_grad()
         values: dict[str, float] = {}
         losses = []
         for critic, budget in zip(self.critics, self.model.shape.budgets, strict=True):
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), self.fabric.autocast():
                 fake = self.model.compressor(tokens, budget).float()
-            # Real and fake of other images: a critic compares sets, not pairs.
-            real = self._everyones(self._real(tokens, budget, generator)).roll(1, dims=0)
-            epsilon = self._mine(torch.rand(len(real), generator=generator))
-            found = critic_loss(
-                critic, self._mine(real), fake, self.recipe.lambda_gp, epsilon=epsilon
+            # Real and fake of different images: a critic compares sets, not pairs.
+            real = self._all_rows(self._real(tokens, budget, generator)).roll(1, dims=0)
+            epsilon = self._own_rows(torch.rand(len(real), generator=generator))
+            result = critic_loss(
+                critic, self._own_rows(real), fake, self.recipe.lambda_gp, epsilon=epsilon
             )
-            losses.append(found.loss)
-            slopes = self._everyones(found.slopes).quantile(
-                torch.tensor([0.1, 0.5, 0.9], device=self.device)
+            losses.append(result.loss)
+            values |= mean_over(
+                self.fabric,
+                {
+                    "critic/loss": float(result.loss.detach()),
+                    "critic/estimate": float(result.distance),
+                    "critic/penalty": float(result.penalty),
+                },
             )
-            values |= mean_over(self.fabric, {
-                "critic/loss": float(found.loss.detach()), "critic/estimate": float(found.distance),
-                "critic/penalty": float(found.penalty),
-            })  # fmt: skip
-            values |= {
-                "critic/corrected": corrected_distance(
-                    values["critic/estimate"], self.recipe.lambda_gp
-                ),
-                **dict(zip(("critic/slope_p10", "critic/slope_p50", "critic/slope_p90"),
-                           slopes.tolist(), strict=True)),
-            }  # fmt: skip
+            values["critic/corrected"] = corrected_distance(
+                values["critic/estimate"], self.recipe.lambda_gp
+            )
+            levels = torch.tensor([0.1, 0.5, 0.9], device=self.device)
+            slopes = self._all_rows(result.slopes).quantile(levels).tolist()
+            for percent, slope in zip((10, 50, 90), slopes, strict=True):
+                values[f"critic/slope_p{percent}"] = slope
         self._refuse_divergence(values["critic/loss"], "the critic's loss")
         torch.stack(losses).sum().backward()
         average_gradients(self.fabric, self.critics.parameters())
@@ -400,31 +421,33 @@ class CompressorTrainer:
     def _compressor_step(
         self, batch: Sequence[int], generator: torch.Generator
     ) -> dict[str, float]:
-        tokens = self._standardised(self.train, batch)
+        tokens = self._standardised(batch)
         recipe, values = self.recipe, dict[str, float]()
         self.optimiser.zero_grad()
         for number, budget in enumerate(self.model.shape.budgets):
-            with self._autocast():
+            with self.fabric.autocast():
                 kept = self.model.compressor(tokens, budget)
-            # Cut here: both losses leave their gradient, and it goes back through once.
-            meeting = kept.detach().float().requires_grad_(True)
-            with self._autocast():
-                decoded = self.model.decoder(meeting, budget)
+            # The graph is cut here: the gradients of both losses are added, then back-propagated
+            # through the compressor once.
+            leaf = kept.detach().float().requires_grad_(True)
+            with self.fabric.autocast():
+                decoded = self.model.decoder(leaf, budget)
             loss = reconstruction_loss(decoded.float(), tokens)
             if recipe.ae_weight:
                 self.scaler.scale(loss * recipe.ae_weight).backward()
-            gradient = torch.zeros_like(meeting) if meeting.grad is None else meeting.grad
+            gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
             gradient = gradient / self.scaler.get_scale()
-            found = {"loss/reconstruction": float(loss.detach())}
-            own = self._norm(gradient)
+            losses = {"loss/reconstruction": float(loss.detach())}
+            norm = self._norm(gradient)
+            values["gradient/reconstruction"] = float(norm)
             if recipe.matches:
-                apart, push = self._distribution(number, kept, tokens, generator)
-                found["loss/distribution"] = apart
-                norm = self._norm(push)
-                values["gradient/distribution"] = float(norm)
-                gradient = gradient + push * self._weight(own, norm)
-            values["gradient/reconstruction"] = float(own)
-            values |= mean_over(self.fabric, found)
+                losses["loss/distribution"], push = self._distribution(
+                    number, kept, tokens, generator
+                )
+                push_norm = self._norm(push)
+                values["gradient/distribution"] = float(push_norm)
+                gradient = gradient + push * self._weight(norm, push_norm)
+            values |= mean_over(self.fabric, losses)
             kept.backward((gradient * self.scaler.get_scale()).to(kept.dtype))
             if recipe.matches:
                 self._refuse_divergence(values["loss/distribution"], "the distribution loss")
@@ -446,17 +469,17 @@ class CompressorTrainer:
         tokens: Float[Tensor, "b n c"],
         generator: torch.Generator,
     ) -> tuple[float, Float[Tensor, "b k c"]]:
-        """The distribution term, and its gradient at the compressed tokens as a mean over this
-        process's images would have it."""
+        """The distribution loss, and its gradient at the compressed tokens, scaled as that of a
+        mean over this process's images."""
         budget = self.model.shape.budgets[number]
         if self.recipe.distribution == "wgan":
             fake = kept.detach().float().requires_grad_(True)
             loss = generator_loss(self.critics[number], fake)
             (gradient,) = torch.autograd.grad(loss, fake)
         else:
-            # A distance of two sets is no mean over images: it needs those of all processes.
-            fake = self._everyones(kept.detach().float()).requires_grad_(True)
-            real = self._everyones(self._real(tokens, budget, generator)).flatten(0, 1)
+            # A distance of two sets is not a mean over images: it needs those of all processes.
+            fake = self._all_rows(kept.detach().float()).requires_grad_(True)
+            real = self._all_rows(self._real(tokens, budget, generator)).flatten(0, 1)
             flat = fake.flatten(0, 1)
             if self.recipe.distribution == "sliced_wasserstein":
                 loss = sliced_wasserstein(flat, real, generator=generator)
@@ -465,11 +488,12 @@ class CompressorTrainer:
                 sinkhorn = self.recipe.distribution == "sinkhorn"
                 loss = sinkhorn_divergence(flat, real) if sinkhorn else mmd(flat, real)
             (whole,) = torch.autograd.grad(loss, fake)
-            gradient = self._mine(whole) * self.fabric.world_size
+            gradient = self._own_rows(whole) * self.fabric.world_size
         return float(loss.detach()), gradient
 
     def _weight(self, own: Tensor, push: Tensor) -> float | Tensor:
-        """What the distribution's gradient is multiplied by, from the norms of both."""
+        """Factor of the distribution's gradient, from the norms of the reconstruction's (`own`) and
+        its own (`push`)."""
         if not self.recipe.balance or not self.recipe.ae_weight:
             return self.recipe.wgan_weight
         return self.recipe.wgan_weight * own / self.recipe.ae_weight / push.clamp_min(1e-12)
@@ -477,32 +501,24 @@ class CompressorTrainer:
     def _real(
         self, tokens: Float[Tensor, "b n c"], budget: Grid, generator: torch.Generator
     ) -> Float[Tensor, "b k c"]:
-        """What the critic takes for real: one token of each window. Never their mean, which would
-        teach average pooling; and of the compressed shape, so that real and fake interpolate."""
+        """Real tokens in the shape of compressed ones: one token of each window. Their mean would
+        teach average pooling."""
         whole = len(tokens) * self.fabric.world_size
         chosen = one_of_each_window(whole, self.model.shape.grid, budget, generator)
-        return self._at(tokens, self._mine(chosen))
+        return _gather(tokens, self._own_rows(chosen))
 
-    @staticmethod
-    def _at(tokens: Float[Tensor, "b n c"], chosen: Tensor) -> Float[Tensor, "b k c"]:
-        index = chosen.to(tokens.device).unsqueeze(-1).expand(-1, -1, tokens.shape[-1])
-        return tokens.gather(1, index)
-
-    def _standardised(self, source: TokenSource, batch: Sequence[int]) -> Float[Tensor, "b n c"]:
+    def _standardised(self, batch: Sequence[int]) -> Float[Tensor, "b n c"]:
         with torch.no_grad():
-            return self.model.scale(source.batch(batch).to(self.device).float())
-
-    def _autocast(self) -> Any:
-        return self.fabric.autocast()
+            return self.model.scale(self.train.batch(batch).to(self.device).float())
 
     def _generator(self, number: int) -> torch.Generator:
-        """Chance that is a function of (seed, step, what for) alone: every process draws for the
-        whole batch and takes its share, so that their number changes no number."""
+        """A generator that depends on (seed, step, number) alone. Every process draws for the whole
+        batch and takes its share, so that results do not depend on the number of processes."""
         mixed = (self.recipe.seed * SEEDS_APART + self.step) * 1_009 + number
         return torch.Generator().manual_seed(mixed * 97 % 2**63)
 
-    def _everyones(self, rows: Tensor) -> Tensor:
-        """Rows of the whole batch in its own order, of which each process has every so many-th."""
+    def _all_rows(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, in the order of the whole batch."""
         world = self.fabric.world_size
         if world == 1:
             return rows
@@ -510,7 +526,7 @@ class CompressorTrainer:
         torch.distributed.all_gather(parts, rows.contiguous())
         return torch.stack(parts, dim=1).flatten(0, 1)
 
-    def _mine(self, rows: Tensor) -> Tensor:
+    def _own_rows(self, rows: Tensor) -> Tensor:
         """This process's share of the whole batch's rows."""
         return rows[self.fabric.global_rank :: self.fabric.world_size]
 
@@ -523,41 +539,38 @@ class CompressorTrainer:
         torch.distributed.all_reduce(squares)
         return squares.sqrt()
 
-    # -- watching it ------------------------------------------------------------------------------
+    # -- checks and records -----------------------------------------------------------------------
 
     def _check(self) -> dict[str, float]:
-        """What must hold before a critic may teach: samples do not leak, the penalty has a
-        gradient (`critic_loss` refuses without), and after a few steps its slopes are sane."""
+        """Checks the critics before training: no sample depends on others, the penalty has a
+        gradient (`critic_loss` raises without), and the metrics of some steps, then undone."""
         batches = self.critic_schedule.batches()
-        tokens = self._standardised(self.train, next(batches))
+        tokens = self._standardised(next(batches))
         for critic, budget in zip(self.critics, self.model.shape.budgets, strict=True):
             check_critic(critic, self._real(tokens, budget, self._generator(0)))
-        state = {
-            "critics": {k: v.clone() for k, v in self.critics.state_dict().items()},
-            "optimiser": self.critic_optimiser.state_dict(),
-        }
-        found: dict[str, float] = {}
-        for number in range(CHECK_STEPS):
-            batch = next(batches, None)
-            if batch is None:
-                break
-            found = self._critic_step(batch, self._generator(number))
-        # The checks leave no trace: the run is the one that its seed says.
-        self.critics.load_state_dict(state["critics"])
-        self.critic_optimiser.load_state_dict(state["optimiser"])
-        if found:
+        critics = {name: value.clone() for name, value in self.critics.state_dict().items()}
+        optimiser = self.critic_optimiser.state_dict()
+        values: dict[str, float] = {}
+        for number, batch in enumerate(islice(batches, CHECK_STEPS)):
+            values = self._critic_step(batch, self._generator(number))
+        self.critics.load_state_dict(critics)
+        self.critic_optimiser.load_state_dict(optimiser)
+        if values:
             note(
                 f"critic checks: no leak between samples; after {CHECK_STEPS} steps slopes "
-                f"{found['critic/slope_p10']:.2f} to {found['critic/slope_p90']:.2f} (10 to 90 %), "
-                f"Wasserstein estimate {found['critic/estimate']:.3f} "
-                f"({found['critic/corrected']:.3f} corrected)"
+                f"{values['critic/slope_p10']:.2f} to {values['critic/slope_p90']:.2f} "
+                f"(10 to 90 %), Wasserstein estimate {values['critic/estimate']:.3f} "
+                f"({values['critic/corrected']:.3f} corrected)"
             )
-        return found
+        return values
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Errors and distances on held-out tokens, of the first budget and, where there are more,
-        their mean under the plain names too."""
+        """Errors and distances on held-out tokens.
+
+        Returns:
+            Metric -> mean over the budgets; where there are several, metric/HxW -> of each too.
+        """
         tokens = first_tokens(self.val, VALIDATED).to(self.device)
         self.model.eval()
         rows = [self._validated(tokens, budget) for budget in self.model.shape.budgets]
@@ -575,7 +588,7 @@ class CompressorTrainer:
         ready = self.model.scale(tokens)
         grid = self.model.shape.grid
         real, again = (
-            self._at(ready, one_of_each_window(len(ready), grid, budget, generator)).flatten(0, 1)
+            _gather(ready, one_of_each_window(len(ready), grid, budget, generator)).flatten(0, 1)
             for _ in range(2)
         )
         fake = self.model.scale(kept).flatten(0, 1)
@@ -591,24 +604,24 @@ class CompressorTrainer:
         steps = self.schedule.steps_per_epoch if epoch else 1
         row = {"epoch": float(epoch), **{k: v / steps for k, v in self._sums.items()}}
         self._sums = {}
-        found = self.validate()
-        row |= {f"val/{name}": value for name, value in found.items()}
-        self.history.append(row)
-        # Never a loss with an adversarial term: it says nothing about what is kept.
-        score = (float(f"{found['nmse']:.3g}"), found["sliced_wasserstein"])
+        metrics = self.validate()
+        validation = {f"val/{name}": value for name, value in metrics.items()}
+        self.history.append(row | validation)
+        # Not a loss with an adversarial term, which does not measure what is kept.
+        score = (float(f"{metrics['nmse']:.3g}"), metrics["sliced_wasserstein"])
         better = score < self.best_score
         if better:
             self.best_epoch, self.best_score = epoch, score
-        self._log({f"val/{name}": value for name, value in found.items()})
+        self._log(validation)
         when = f"epoch {epoch} of {self.recipe.epochs}" if epoch else "before training"
         note(
-            f"{when}: normalised error {found['nmse']:.4g}  "
-            f"cosine {found['cosine']:.4f}  sliced Wasserstein {found['sliced_wasserstein']:.3f} "
-            f"(floor {found['sliced_wasserstein_floor']:.3f}){'  (best)' if better else ''}"
+            f"{when}: normalised error {metrics['nmse']:.4g}  cosine {metrics['cosine']:.4f}  "
+            f"sliced Wasserstein {metrics['sliced_wasserstein']:.3f} "
+            f"(floor {metrics['sliced_wasserstein_floor']:.3f}){'  (best)' if better else ''}"
         )
         best = [NAMES.best] if better else []
-        # The state to resume from comes last: a run killed before it does this epoch again. The
-        # state before training is kept too: it may be the best, and NAMES.best is overwritten.
+        # The state to resume from is written last: a run killed before repeats this epoch. Epoch 0
+        # is stored too: it may be the best, and NAMES.best is overwritten.
         self._save(*best, NAMES.epoch.format(epoch), NAMES.latest)
 
     def _due(self, saved_at: float) -> bool:
@@ -617,10 +630,16 @@ class CompressorTrainer:
         return time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
 
     def _identity(self) -> dict[str, Any]:
-        """What must be equal for the same numbers."""
-        shape = {**asdict(self.model.shape), "budgets": [list(g) for g in self.model.shape.budgets]}
-        shape["grid"] = list(self.model.shape.grid)
-        return {**asdict(self.recipe), **shape, **self.about, "images": len(self.train)}
+        """Everything that must be equal for equal numbers."""
+        shape = self.model.shape
+        return {
+            **asdict(self.recipe),
+            **asdict(shape),
+            "grid": list(shape.grid),
+            "budgets": [list(budget) for budget in shape.budgets],
+            **self.about,
+            "images": len(self.train),
+        }
 
     def _save(self, *names: str) -> None:
         on_all_ranks(self.fabric, self._write, names)
@@ -632,11 +651,7 @@ class CompressorTrainer:
             "identity": self._identity(),
             "data": self.data,
             "warnings": self.warnings,
-            "weights": self.model.state_dict(),
-            "critics": self.critics.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "critic_optimiser": self.critic_optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            **{name: part.state_dict() for name, part in self.parts.items()},
             "step": self.step,
             "history": list(self.history),
             "best_epoch": self.best_epoch,
@@ -650,12 +665,12 @@ class CompressorTrainer:
     def _refuse_divergence(self, value: float, what: str) -> None:
         if math.isfinite(value):
             return
-        kept = self.folder / NAMES.latest
+        latest = self.folder / NAMES.latest
         error = WorkError(
             f"{what} is {value} at step {self.step + 1}, so the run was stopped",
             want="a finite loss",
-            hint=f"the last good checkpoint is {kept}; go on from it with a smaller --lr"
-            if kept.is_file()
+            hint=f"the last good checkpoint is {latest}; go on from it with a smaller --lr"
+            if latest.is_file()
             else "no checkpoint was written yet; start again with a smaller --lr",
         )
         raise collective_error(self.fabric, error)
@@ -665,18 +680,24 @@ class CompressorTrainer:
             self.logger.log_metrics(values, step=self.step)
 
 
+def _gather(tokens: Float[Tensor, "b n c"], chosen: Tensor) -> Float[Tensor, "b k c"]:
+    index = chosen.to(tokens.device).unsqueeze(-1).expand(-1, -1, tokens.shape[-1])
+    return tokens.gather(1, index)
+
+
 def _groups(model: TokenAutoencoder, slow: bool) -> list[dict[str, Any]]:
-    """Linear paths that start as the best there are move slower than what learns beside them."""
+    """Parameter groups: linear maps that start as the optimum have a smaller learning rate."""
     linear = {
         id(p)
         for module in model.modules()
         if isinstance(module, WindowsToTokens | TokensToWindows)
         for p in module.parameters()
     }
+    groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+    for parameter in model.parameters():
+        groups[id(parameter) in linear].append(parameter)
+    rest, maps = groups
     return [
-        {"params": [p for p in model.parameters() if id(p) not in linear], "share": 1.0},
-        {
-            "params": [p for p in model.parameters() if id(p) in linear],
-            "share": LINEAR_SHARE if slow else 1.0,
-        },
+        {"params": rest, "share": 1.0},
+        {"params": maps, "share": LINEAR_SHARE if slow else 1.0},
     ]

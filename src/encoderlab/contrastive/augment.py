@@ -1,7 +1,6 @@
-"""Random changes to a batch of training images: a small move, zoom and turn, and a shift of colour.
+"""Random affine and colour changes to a batch of training images, on any device.
 
-Works on whole batches of bytes on any device. No mirror image at any strength: a caption that says
-"left" would become wrong.
+Never mirrors: a caption that says "left" would become wrong.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from encoderlab.errors import unknown
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far an image may be changed.
+    """The largest changes to an image.
 
     Args:
-        shift: largest move, as a share of the side.
+        shift: largest translation, as a share of the side.
         zoom: largest change of scale, as a factor minus one, either way.
-        turn: largest rotation in degrees.
+        turn: largest rotation, in degrees.
         colour: largest change of brightness, contrast and saturation, as a factor minus one.
     """
 
@@ -55,9 +54,15 @@ def strength(name: str) -> Augmentation | None:
 def augment(
     pixels: Float[Tensor, "b 3 h w"], how: Augmentation, generator: torch.Generator | None = None
 ) -> Float[Tensor, "b 3 h w"]:
-    """`pixels` with values in [0, 255], each image changed independently; the range is kept.
+    """Changes each image independently. Borders are replicated, so a white background stays white.
 
-    The edge is repeated where a move uncovers it, so that a white background stays white.
+    Args:
+        pixels: values in [0, 255].
+        how: the largest changes.
+        generator: of the random numbers, on the CPU; None uses torch's global one.
+
+    Returns:
+        The changed images, values in [0, 255].
     """
     b, device = len(pixels), pixels.device
 

@@ -1,23 +1,21 @@
-"""The gradient of a big contrastive batch, computed a chunk at a time.
+"""The gradient of a large contrastive batch, computed a chunk at a time.
 
 Gao et al. 2021 ("Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"): embed
-all chunks without a graph, take the loss over all embeddings at once, then embed each chunk again
-with a graph and push the stored embedding gradients through it. Exact for every parameter: the
-temperature sees the loss once, and dropped patches are the same both times.
+all chunks without a graph, compute the loss over all embeddings, then embed each chunk again with a
+graph and backpropagate the stored gradients of its embeddings. Exact: the random state of each
+chunk is restored, so patch dropout is the same both times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-Embed = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-
 
 def backward_in_chunks(
-    embed: Embed,
+    embed: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     pixels: Tensor,
     tokens: Tensor,
     loss_of: Callable[[Tensor, Tensor], Tensor],
@@ -27,10 +25,12 @@ def backward_in_chunks(
     """Accumulates into `.grad` what `loss_of(*embed(pixels, tokens)).backward()` would.
 
     Args:
-        embed: the model: (b, 3, h, w) pixels and (b, t) tokens to two (b, d) embeddings.
-        loss_of: the loss of all n embeddings; parameters inside it get their gradient here.
-        chunk_size: how many pairs are held with a graph at a time.
-        backward: how the loss is differentiated (a gradient scaler's, for fp16).
+        embed: the model: pixels (b, 3, h, w) and tokens (b, t) to two embeddings (b, d).
+        pixels: of all n pairs.
+        tokens: of all n pairs.
+        loss_of: the loss of all n embeddings; its own parameters get their gradients too.
+        chunk_size: pairs that have a graph at a time.
+        backward: differentiates the loss; with a gradient scaler for fp16.
 
     Returns:
         The loss, detached.
@@ -51,13 +51,9 @@ def backward_in_chunks(
     for chunk, state, *parts in zip(chunks, states, *gradients, strict=True):
         _restore_random_state(pixels.device, state)
         # The stored gradients already carry the scaler's factor: no second scaling here.
-        torch.autograd.backward(list(embed(*chunk)), _matching(parts))
+        torch.autograd.backward(list(embed(*chunk)), [part.contiguous() for part in parts])
     _restore_random_state(pixels.device, after)
     return loss.detach()
-
-
-def _matching(gradients: Sequence[Tensor]) -> list[Tensor]:
-    return [gradient.contiguous() for gradient in gradients]
 
 
 def _random_state(device: torch.device) -> list[Tensor]:

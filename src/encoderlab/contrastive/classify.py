@@ -1,4 +1,8 @@
-"""Classify images by class names alone. Orchestration only."""
+"""`encoderlab classify`: zero-shot classification by class names, and its accuracy where labels are
+known.
+
+Reads the names and labels; `metrics.classification` computes.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,8 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.contrastive.classify_settings import Classify
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import collect_warnings, counted
-from encoderlab.core.results import Block, Table, as_text
-from encoderlab.core.skipped import (
-    as_notes,
-    as_records,
-    as_warnings,
-    skipped_images,
-)
+from encoderlab.core.results import Block, Result, Table, as_text
+from encoderlab.core.skipped import as_notes, as_records, as_warnings, skipped_images
 from encoderlab.core.spec import takes
 from encoderlab.data.class_names import (
     class_key,
@@ -45,21 +44,35 @@ SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test")
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image's `top` classes with their probabilities, best first; `answer` where known."""
+    """The classes of one image.
+
+    Args:
+        top: (class, probability), the most probable first.
+        answer: the right class; None where it is not known.
+    """
 
     image: str
     top: tuple[tuple[str, float], ...]
     answer: str | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for run.json."""
+        top = [{"class": name, "probability": value} for name, value in self.top]
+        return {"image": self.image, "answer": self.answer, "top": top}
+
 
 @dataclass(frozen=True)
-class ClassifyResult:
-    """Predictions for every image and, where the answers are known, how many are right.
+class ClassifyResult(Result):
+    """The predictions for all images and, where labels are known, their accuracy.
 
     Args:
-        accuracy: over the images whose answer is known and is one of the classes; None without any.
-        strays: label -> number of images of this label, which is none of the classes.
-        unmatched: (row, reason) of the rows of the label CSV that label no image.
+        fingerprint: of the model's weights.
+        dtype: number format that the model ran in.
+        templates: the sentences that the (first) class name was put into.
+        accuracy: over the images whose label is one of the classes; None without any.
+        strays: label -> number of images, of the labels that are none of the classes.
+        unmatched: (path, label) of the rows of the label CSV that label no image.
+        skipped: (id, reason) of the images that were left out.
     """
 
     model: str
@@ -70,49 +83,35 @@ class ClassifyResult:
     templates: tuple[str, ...]
     predictions: tuple[Prediction, ...]
     accuracy: Classification | None
-    strays: dict[str, int] = field(default_factory=dict)
-    unmatched: tuple[tuple[str, str], ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
+    strays: dict[str, int] = field(default_factory=dict, metadata={"json": False})
+    unmatched: tuple[tuple[str, str], ...] = field(default=(), metadata={"json": False})
+    skipped: tuple[tuple[str, str], ...] = field(default=(), metadata={"json": False})
+    warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
+        """The result for run.json."""
+        unmatched = [{"image_path": path, "label": label} for path, label in self.unmatched]
         return {
-            "model": self.model,
-            "fingerprint": self.fingerprint,
-            "device": self.device,
-            "dtype": self.dtype,
-            "classes": list(self.classes),
-            "templates": list(self.templates),
-            "predictions": [
-                {
-                    "image": p.image,
-                    "answer": p.answer,
-                    "top": [{"class": name, "probability": value} for name, value in p.top],
-                }
-                for p in self.predictions
-            ],
-            "accuracy": None if self.accuracy is None else self.accuracy.to_json(),
+            **super().to_json(),
             "labels_without_class": self.strays,
-            "rows_without_image": [
-                {"image_path": path, "label": label} for path, label in self.unmatched
-            ],
+            "rows_without_image": unmatched,
             "skipped": as_records(self.skipped),
         }
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
+        """The accuracy and its confusion matrix, the first predictions, and the warnings."""
         blocks: list[Block] = [
             f"{self.model}: {counted(len(self.predictions), 'image')}, {len(self.classes)} classes"
         ]
         if self.accuracy is not None:
             blocks += self._accuracy(self.accuracy)
-        blocks += self._without_match()
+        elif self.strays:
+            blocks.append("no accuracy: no image has a label that is one of the classes")
         blocks += [self._predictions(), *as_notes(self.warnings, self.skipped)]
         return blocks
 
     def to_text(self) -> str:
-        """What the terminal shows: the tables, and where the predictions beyond them are."""
+        """The blocks, and how to get the predictions that they do not show."""
         rest = ["all of them: --save-csv FILE or --json"] if self._hidden > 0 else []
         return as_text([*self.blocks(), *rest])
 
@@ -134,27 +133,21 @@ class ClassifyResult:
         more = (f"… and {self._hidden:,} more",) if self._hidden > 0 else ()
         return Table(columns, tuple(rows), said=more)
 
-    def _accuracy(self, found: Classification) -> list[Block]:
-        said = (
-            f"accuracy {found.top1.as_percent()} over {found.top1.n:,} of "
+    def _accuracy(self, accuracy: Classification) -> list[Block]:
+        text = (
+            f"accuracy {accuracy.top1.as_percent()} over {accuracy.top1.n:,} of "
             f"{counted(len(self.predictions), 'image')} (chance {100 / len(self.classes):.1f} %)"
         )
-        if found.top5.value is not None:
-            said += f"\ntop-5 {found.top5.as_percent()}"
+        if accuracy.top5.value is not None:
+            text += f"\ntop-5 {accuracy.top5.as_percent()}"
         rows = []
-        for i, (name, recall) in enumerate(zip(self.classes, found.recall, strict=True)):
-            counts = [str(n or ".") for n in found.confusion[i]]
+        for i, (name, recall) in enumerate(zip(self.classes, accuracy.recall, strict=True)):
+            counts = [str(n or ".") for n in accuracy.confusion[i]]
             share = "-" if recall.value is None else f"{100 * recall.value:.1f} %"
             rows.append((f"{i + 1} {name}", *counts, share))
         columns = ("answer", *[f"{i + 1}" for i in range(len(self.classes))], "recall")
         title = "confusion (rows: the answer, columns: the prediction)"
-        return [said, Table(columns, tuple(rows), title)]
-
-    def _without_match(self) -> list[Block]:
-        """Why there is no accuracy, where labels are none of the classes."""
-        if self.strays and self.accuracy is None:
-            return ["no accuracy: no image has a label that is one of the classes"]
-        return []
+        return [text, Table(columns, tuple(rows), title)]
 
 
 @takes(Classify)
@@ -181,7 +174,7 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
 
     samples = read_folder(settings.image_dir)
     names = _classes(settings.classes, samples)
-    sentences = _templates(settings.templates, names)
+    _check_templates(settings.templates)
     labels, unmatched = _labels(samples, settings.labels_csv, settings.image_dir, names)
     encoder = load_dual(
         settings.model,
@@ -191,10 +184,12 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
         backend=settings.backend,
         batch_size=settings.batch_size,
     )
-    used = [sentences or (TEMPLATES_KO if _is_hangul(name) else TEMPLATES) for name in names]
-    texts = [t.replace("{}", name) for name, own in zip(names, used, strict=True) for t in own]
-    ends = np.cumsum([len(own) for own in used])
-    with collect_warnings() as warned:
+    templates = [
+        settings.templates or (TEMPLATES_KO if _is_hangul(name) else TEMPLATES) for name in names
+    ]
+    texts = [t.replace("{}", name) for name, own in zip(names, templates, strict=True) for t in own]
+    ends = np.cumsum([len(own) for own in templates])
+    with collect_warnings() as text_warnings:
         vectors = [class_vector(part) for part in np.split(encoder.embed_texts(texts), ends[:-1])]
     embedded = embed_samples(encoder, samples, settings.batch_size, settings.features_dir)
     if not embedded.samples:
@@ -215,17 +210,17 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
         for sample, row, answer in zip(embedded.samples, chances, answers, strict=True)
     )
     known = [i for i, answer in enumerate(answers) if answer is not None]
-    different = len(known)
+    distinct = len(known)
     accuracy = None
-    doubtful: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     if known:
         right = np.array([answers[i] for i in known])
-        pictures = content_digests([embedded.samples[i] for i in known])
-        different = len(set(pictures))
-        accuracy = classification(chances[known], right, pictures)
-        doubtful = caveats(different, {"top-5": accuracy.top5}, "the accuracy was measured")
+        digests = content_digests([embedded.samples[i] for i in known])
+        distinct = len(set(digests))
+        accuracy = classification(chances[known], right, digests)
+        doubts = caveats(distinct, {"top-5": accuracy.top5}, "the accuracy was measured")
         if len(set(right.tolist())) == 1 and len(known) > 1:
-            doubtful += (
+            doubts += (
                 f"all answers are {names[int(right[0])]!r}: the accuracy is the recall of that "
                 "class alone, and a model that always says it reaches 100 %",
             )
@@ -233,26 +228,38 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
     strays = count_strays((labels.get(sample.id) for sample in embedded.samples), names)
     warnings = [*as_warnings(skipped), *stray_sentences(strays, names)]
     if unmatched:
-        warnings.append(_unmatched_sentence(unmatched))
-    if different < len(known):
+        rows = ", ".join(path for path, _ in unmatched[:LISTED])
+        more = ", …" if len(unmatched) > LISTED else ""
         warnings.append(
-            f"the accuracy is over {len(known):,} images, {different:,} of them different: its "
+            f"{len(unmatched):,} rows of the label CSV label no image of the folder: {rows}{more}"
+        )
+    if distinct < len(known):
+        warnings.append(
+            f"the accuracy is over {len(known):,} images, {distinct:,} of them different: its "
             "interval counts copies once"
         )
     result = ClassifyResult(
-        encoder.name, encoder.fingerprint,
-        str(encoder.device), encoder.ran_in, tuple(names),
-        tuple(sentences) or (TEMPLATES_KO if _is_hangul(names[0]) else TEMPLATES),
-        predictions, accuracy, strays, unmatched, skipped, (*doubtful, *warnings, *warned),
-    )  # fmt: skip
+        encoder.name,
+        encoder.fingerprint,
+        str(encoder.device),
+        encoder.ran_in,
+        tuple(names),
+        tuple(templates[0]),
+        predictions,
+        accuracy,
+        strays,
+        unmatched,
+        skipped,
+        (*doubts, *warnings, *text_warnings),
+    )
     if settings.save_csv is not None:
         _save(result, Path(settings.save_csv), settings.top_k)
     return result
 
 
-def _classes(given: str | Sequence[str], samples: Sequence[Sample]) -> list[str]:
-    if given and not (isinstance(given, str) and not given.strip()):
-        return class_names(given)
+def _classes(names: str, samples: Sequence[Sample]) -> list[str]:
+    if names.strip():
+        return class_names(names)
     folders = sorted({sample.label for sample in samples if sample.label})
     if not folders:
         raise UsageError(
@@ -268,8 +275,8 @@ def _classes(given: str | Sequence[str], samples: Sequence[Sample]) -> list[str]
     return class_names(folders)
 
 
-def _templates(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    for template in given:
+def _check_templates(templates: Sequence[str]) -> None:
+    for template in templates:
         if not is_utf8(template):
             raise UsageError("a template is not UTF-8", got=template, want="text in UTF-8")
         if "{}" not in template:
@@ -278,7 +285,6 @@ def _templates(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
                 got=template,
                 want='text with {}, such as "a photo of {}"',
             )
-    return tuple(given)
 
 
 def _is_hangul(text: str) -> bool:
@@ -345,29 +351,13 @@ def _labels_of_csv(
     return labels, unmatched
 
 
-def _unmatched_sentence(unmatched: Sequence[tuple[str, str]]) -> str:
-    rows = ", ".join(path for path, _ in unmatched[:LISTED])
-    more = ", …" if len(unmatched) > LISTED else ""
-    return f"{len(unmatched):,} rows of the label CSV label no image of the folder: {rows}{more}"
-
-
 def _save(result: ClassifyResult, path: Path, top_k: int) -> None:
     text = io.StringIO()
-    rows = csv.writer(text)
-    shown = min(top_k, len(result.classes))
-    rows.writerow(
-        [
-            "image_path",
-            "answer",
-            *(f"{what}_{i + 1}" for i in range(shown) for what in ("class", "probability")),
-        ]
-    )
+    table = csv.writer(text)
+    numbers = range(1, min(top_k, len(result.classes)) + 1)
+    heads = [f"{what}_{number}" for number in numbers for what in ("class", "probability")]
+    table.writerow(["image_path", "answer", *heads])
     for p in result.predictions:
-        rows.writerow(
-            [
-                p.image,
-                p.answer or "",
-                *(cell for name, value in p.top for cell in (name, f"{value:.6f}")),
-            ]
-        )
+        cells = [cell for name, value in p.top for cell in (name, f"{value:.6f}")]
+        table.writerow([p.image, p.answer or "", *cells])
     write_text_atomic(path, text.getvalue())

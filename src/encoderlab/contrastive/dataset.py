@@ -1,19 +1,18 @@
-"""Image-caption pairs as training batches: which pair comes at which step, and as what tensors.
+"""Image-caption pairs as tensors, a batch at a time, in the order of a schedule.
 
-The order is a pure function of (seed, epoch), and the position of the step number, so a run that
-was cut off anywhere goes on with exactly the batch that comes next.
+Knows samples, a tokenizer and preprocessing; no model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from encoderlab.core.progress import note
 from encoderlab.data.decode import ImageError
@@ -26,11 +25,16 @@ from encoderlab.training.schedule import Schedule
 if TYPE_CHECKING:
     from encoderlab.contrastive.streaming import Units
 
-# Bytes of an image file that tell it from others of its size.
-
 
 class Batch(NamedTuple):
-    """One step's pairs: bytes (b, 3, s, s), token ids (b, t), and who shares an image or a text."""
+    """The pairs of one step.
+
+    Args:
+        pixels: bytes (b, 3, s, s).
+        tokens: token ids (b, t).
+        image_ids: (b,), equal for pairs of one image.
+        text_ids: (b,), equal for pairs of one text.
+    """
 
     pixels: Tensor
     tokens: Tensor
@@ -39,7 +43,7 @@ class Batch(NamedTuple):
 
 
 def positives_of(image_ids: Int[Tensor, " n"], text_ids: Int[Tensor, " n"]) -> Bool[Tensor, "n n"]:
-    """`[i, j]`: text j is right for image i, by sharing its image or its words."""
+    """`[i, j]`: whether text j is right for image i: they share the image or the words."""
     same_image = image_ids[:, None] == image_ids[None, :]
     return same_image | (text_ids[:, None] == text_ids[None, :])
 
@@ -49,9 +53,9 @@ class ImageTextDataset(Dataset):
 
     Args:
         samples: each with at least one text.
-        images: their bytes (m, 3, s, s) where they are at hand already; decoded on demand if None.
-        units: what is read together, for samples that are read from shards in that order.
-        keep_padding: give every text at full length, for a model that reads the padding too.
+        images: decoded bytes (m, 3, s, s) of all samples; None decodes at each access.
+        keep_padding: pad every text to full length, for a model that reads the padding too.
+        units: the shards of samples that are read shard by shard.
     """
 
     def __init__(
@@ -71,22 +75,22 @@ class ImageTextDataset(Dataset):
         self.image_of = np.repeat(np.arange(len(samples)), [len(s.texts) for s in samples])
         self.text_of = np.array([number[text] for text in texts], dtype=np.int64)
         self.tokens, self._ends = _tokenised(tokenizer, list(number))
-        self._given = images
-        self._said: set[str] = set()
+        self._images = images
+        self._reported: set[str] = set()
 
     @property
     def in_memory(self) -> bool:
-        """Whether the images are at hand; else each is decoded when its turn comes."""
-        return self._given is not None
+        """Whether all images are decoded; otherwise each is decoded at access."""
+        return self._images is not None
 
     def __len__(self) -> int:
         return len(self.image_of)
 
     def fingerprint(self) -> dict[str, str]:
-        """Digests of all that the pairs of a step depend on: equal ones give equal batches."""
+        """Digests of images, captions and reading order: equal ones give equal batches."""
         units = None if self.units is None else self.units.of.tobytes()
         return {
-            "images": images_digest(self.samples, self._given),
+            "images": images_digest(self.samples, self._images),
             "captions": digest_of(repr(sample.texts).encode() for sample in self.samples),
             "reading order": "by row" if units is None else f"by shard ({digest_of([units])})",
         }
@@ -97,8 +101,8 @@ class ImageTextDataset(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         rows = np.asarray(indices)
         images, texts = self.image_of[rows], self.text_of[rows]
-        if self._given is not None:
-            pixels = self._given[images]
+        if self._images is not None:
+            pixels = self._images[images]
         else:
             pixels, readable = self._decoded(images)
             images, texts = images[readable], texts[readable]
@@ -110,8 +114,7 @@ class ImageTextDataset(Dataset):
         )
 
     def tokens_of(self, texts: np.ndarray) -> Int[Tensor, "b t"]:
-        """Token ids of texts by number, as long as the longest of them: where no token sees the
-        padding behind it, the columns that hold nothing else can go."""
+        """Token ids of texts by number, cut to the longest of them unless `keep_padding`."""
         if self.keep_padding:
             return self.tokens[texts].long()
         return self.tokens[texts, : int(self._ends[texts].max()) + 1].long()
@@ -119,18 +122,20 @@ class ImageTextDataset(Dataset):
     def _decoded(
         self, images: np.ndarray
     ) -> tuple[UInt8[np.ndarray, "b 3 s s"], Int[np.ndarray, " b"]]:
-        """Pixels, and which of the images stands at each place: an unreadable one gives its place
-        to the readable one before it, so that batches keep their size and the run goes on."""
+        """The pixels, and the position in `images` that each row shows: an unreadable image is
+        replaced by the readable one before it, so that batches keep their size."""
         side = self.preprocess.size
         pixels = np.empty((len(images), 3, side, side), dtype=np.uint8)
-        stands = np.arange(len(images))
+        positions = np.arange(len(images))
         bad: list[int] = []
         for row, image in enumerate(images):
             try:
                 picture = self.samples[image].load(min_side=self.preprocess.min_side)
             except ImageError as error:
                 bad.append(row)
-                self._leave_out(str(error))
+                if (why := str(error)) not in self._reported:
+                    self._reported.add(why)
+                    note(f"left out: {why}")
             else:
                 pixels[row] = self.preprocess.to_bytes(picture).transpose(2, 0, 1)
         if len(bad) == len(images):
@@ -139,48 +144,30 @@ class ImageTextDataset(Dataset):
                 got=str(self.samples[images[0]].image),
                 want="readable images",
             )
-        good = np.setdiff1d(stands, bad)
-        before = np.searchsorted(good, bad) - 1
-        stands[bad] = good[np.maximum(before, 0)]
-        pixels[bad] = pixels[stands[bad]]
-        return pixels, stands
-
-    def _leave_out(self, why: str) -> None:
-        if why not in self._said:
-            self._said.add(why)
-            note(f"left out: {why}")
+        good = np.setdiff1d(positions, bad)
+        positions[bad] = good[np.maximum(np.searchsorted(good, bad) - 1, 0)]
+        pixels[bad] = pixels[positions[bad]]
+        return pixels, positions
 
 
 def _tokenised(
     tokenizer: Tokenizer, texts: list[str]
 ) -> tuple[Int[Tensor, "m t"], Int[Tensor, " m"]]:
-    """Token ids in few bytes, and where each text ends."""
+    """Token ids as int32, and the position of each text's end token."""
     blocks = [tokenizer(texts[i : i + 10_000]).int() for i in range(0, len(texts), 10_000)]
     rows = torch.cat(blocks)
     return rows, (rows == tokenizer.end_id).int().argmax(dim=1)
 
 
-class _StepSampler(Sampler[list[int]]):
-    def __init__(self, schedule: Schedule, first_step: int) -> None:
-        self.schedule, self.first_step = schedule, first_step
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return self.schedule.batches(self.first_step)
-
-    def __len__(self) -> int:
-        return self.schedule.total_steps - self.first_step
-
-
 def loader(
     pairs: ImageTextDataset, schedule: Schedule, first_step: int = 0, workers: int = 0
 ) -> DataLoader:
-    """Batches from `first_step` on; `workers` processes decode ahead of the model."""
+    """Batches from `first_step` on, to be read once; `workers` processes decode ahead."""
     return DataLoader(
         pairs,
-        batch_sampler=_StepSampler(schedule, first_step),
+        batch_sampler=schedule.batches(first_step),
         collate_fn=_as_fetched,
         num_workers=workers,
-        persistent_workers=False,
         pin_memory=torch.cuda.is_available(),
     )
 

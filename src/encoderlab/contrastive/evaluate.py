@@ -1,63 +1,66 @@
-"""Measure retrieval of a model on held-out pairs. Orchestration only."""
+"""`encoderlab evaluate`: the image-text retrieval of a model on held-out pairs.
+
+Calls the other modules in order; `metrics.retrieval` computes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.contrastive.evaluate_settings import Evaluate
 from encoderlab.core.progress import collect_warnings, counted
-from encoderlab.core.results import Block, Table, as_text
-from encoderlab.core.skipped import (
-    as_notes,
-    as_records,
-    as_warnings,
-    skipped_images,
-)
+from encoderlab.core.results import Block, Result, Table
+from encoderlab.core.skipped import as_notes, as_records, as_warnings, skipped_images
 from encoderlab.core.spec import takes
 from encoderlab.data import read_samples
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
+    from encoderlab.core.score import Score
     from encoderlab.metrics.retrieval import Retrieval
 
 
+# A direction as it is shown, and its field of `Retrieval`.
+DIRECTIONS = {"image to text": "image_to_text", "text to image": "text_to_image"}
+
+
 @dataclass(frozen=True)
-class EvaluateResult:
-    """Recall, MRR and median rank both ways, with what was measured on."""
+class EvaluateResult(Result):
+    """Recall, MRR and median rank in both directions.
+
+    Args:
+        fingerprint: of the model's weights.
+        dtype: number format that the model ran in.
+        csv: the data, as it was named.
+        skipped: (id, reason) of the images that were left out.
+    """
 
     model: str
     fingerprint: str
     device: str
     dtype: str
     csv: str
-    retrieval: Retrieval
-    skipped: tuple[tuple[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
+    retrieval: Retrieval = field(metadata={"json": False})
+    skipped: tuple[tuple[str, str], ...] = field(default=(), metadata={"json": False})
+    warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return {
-            "model": self.model,
-            "fingerprint": self.fingerprint,
-            "device": self.device,
-            "dtype": self.dtype,
-            "csv": self.csv,
-            **self.retrieval.to_json(),
-            "skipped": as_records(self.skipped),
-        }
+        """The result for run.json; the numbers of `retrieval` are at the top level."""
+        skipped = {"skipped": as_records(self.skipped)}
+        return {**super().to_json(), **self.retrieval.to_json(), **skipped}
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
-        found = self.retrieval
+        """What was measured on, the table of both directions, and the warnings."""
+        retrieval = self.retrieval
         about = (
-            f"{self.model} on {counted(found.images, 'image')}, "
-            f"{counted(found.captions, 'caption')} ({found.distinct_captions:,} distinct)"
+            f"{self.model} on {counted(retrieval.images, 'image')}, "
+            f"{counted(retrieval.captions, 'caption')} ({retrieval.distinct_captions:,} distinct)"
         )
         rows = []
-        both = (found.image_to_text, found.text_to_image)
-        for k in found.image_to_text.recall:
+        both = [getattr(retrieval, name) for name in DIRECTIONS.values()]
+        for k in retrieval.image_to_text.recall:
             pair = [direction.recall[k] for direction in both]
             chances = ", ".join(
                 "-" if s.chance is None else f"{100 * s.chance:.2f} %" for s in pair
@@ -71,36 +74,29 @@ class EvaluateResult:
             ]
             chances = ", ".join("-" if s.chance is None else f"{s.chance:.{digits}f}" for s in pair)
             rows.append((name, *cells, chances))
-        said = (
-            "in brackets: 95 % interval; ties count against the model",
-            *[f"with ties counted for it: {text}" for text in self._optimistic()],
-        )
-        columns = ("measure", "image to text", "text to image", "chance (i2t, t2i)")
-        remarks = as_notes(self.warnings, self.skipped)
-        return [about, Table(columns, tuple(rows), said=said), *remarks]
-
-    def to_text(self) -> str:
-        """What the terminal shows."""
-        return as_text(self.blocks())
-
-    def _optimistic(self) -> list[str]:
-        found = self.retrieval
-        return [
-            f"{name} Recall@{k} {100 * score.optimistic:.1f} %"
-            for name, direction in (
-                ("image to text", found.image_to_text),
-                ("text to image", found.text_to_image),
-            )
-            for k, score in direction.recall.items()
+        notes = ["in brackets: 95 % interval; ties count against the model"]
+        notes += [
+            f"with ties counted for it: {name} {100 * score.optimistic:.1f} %"
+            for name, score in _recalls(retrieval).items()
             if score.optimistic is not None
         ]
+        columns = ("measure", *DIRECTIONS, "chance (i2t, t2i)")
+        table = Table(columns, tuple(rows), said=tuple(notes))
+        return [about, table, *as_notes(self.warnings, self.skipped)]
+
+
+def _recalls(retrieval: Retrieval) -> dict[str, Score]:
+    """Recall at every cutoff by a name such as "image to text Recall@5"."""
+    return {
+        f"{direction} Recall@{k}": score
+        for direction, name in DIRECTIONS.items()
+        for k, score in getattr(retrieval, name).recall.items()
+    }
 
 
 @takes(Evaluate)
 def run(settings: Evaluate, out: Path | None = None) -> EvaluateResult:
     """Recall@1/5/10, MRR and median rank of `model` on the pairs of `csv`, both directions.
-
-    `out` and `seed` are taken for the sake of the common face: nothing is drawn or random here.
 
     Raises:
         MissingError: the data, the model or the GPU is not there.
@@ -115,7 +111,7 @@ def run(settings: Evaluate, out: Path | None = None) -> EvaluateResult:
     from encoderlab.metrics.retrieval import retrieval
 
     named = read_samples(settings.csv, settings.img_root).with_texts()
-    # A copy of an image would tie with it, and count as another query.
+    # A copy of an image would tie with it and count as another query.
     samples = merge_duplicates(named, content_digests(named))
     if not samples:
         raise UsageError("no image has a caption", got=settings.csv, want="captions to retrieve by")
@@ -138,7 +134,7 @@ def run(settings: Evaluate, out: Path | None = None) -> EvaluateResult:
     owner = np.repeat(np.arange(len(embedded.samples)), [len(s.texts) for s in embedded.samples])
     with collect_warnings() as warned:
         text_vectors = encoder.embed_texts(texts)
-    found = retrieval(embedded.vectors, text_vectors, image_of_text=owner, texts=texts)
+    measured = retrieval(embedded.vectors, text_vectors, image_of_text=owner, texts=texts)
     skipped = skipped_images([*samples.skipped, *embedded.skipped])
     warnings = [*as_warnings(skipped), *warned]
     if len(samples) < len(named):
@@ -146,16 +142,8 @@ def run(settings: Evaluate, out: Path | None = None) -> EvaluateResult:
             f"{len(named):,} images are copies of {len(samples):,}: the copies of one count as "
             "one image with all their captions"
         )
-    recalls = {
-        f"{name} Recall@{k}": score
-        for name, direction in (
-            ("image to text", found.image_to_text),
-            ("text to image", found.text_to_image),
-        )
-        for k, score in direction.recall.items()
-    }
-    warnings += caveats(found.images, recalls)
-    shared = 1 - found.distinct_captions / found.captions
+    warnings += caveats(measured.images, _recalls(measured))
+    shared = 1 - measured.distinct_captions / measured.captions
     if shared > 0.01:
         warnings.append(
             f"{shared:.1%} of the captions repeat another word for word: they count as "
@@ -167,7 +155,7 @@ def run(settings: Evaluate, out: Path | None = None) -> EvaluateResult:
         str(encoder.device),
         encoder.ran_in,
         settings.csv,
-        found,
+        measured,
         skipped,
         tuple(warnings),
     )

@@ -1,6 +1,6 @@
-"""All images of a training set, decoded once, ahead of the run; those that cannot be are listed.
+"""Decodes all images of a data set before training and lists those that cannot be read.
 
-A run of hours must not die, or silently change its data, at the one bad file in ten thousand.
+Knows samples and preprocessing; no captions and no model.
 """
 
 from __future__ import annotations
@@ -20,21 +20,17 @@ from encoderlab.data.shard_image import ShardImage
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.models.clip import Preprocess
 
-# Decoded images are kept in memory up to this many bytes, all processes of a machine together;
-# beyond it each use decodes again.
-MEMORY_FOR_IMAGES = 4 << 30
-
-
-KEPT = ("auto", "yes", "no")
+MEMORY_FOR_IMAGES = 4 << 30  # bytes of decoded images, of all processes of a machine together
 
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Samples whose image can be read; `pixels` (n, 3, s, s) uint8, None if they are not kept.
+    """The samples whose image can be read.
 
     Args:
-        streamed: whether the images lie in shards and are read as they are needed: none of them
-            has been looked at yet.
+        pixels: (n, 3, s, s) uint8; None if they are not kept in memory.
+        skipped: (id, reason) of the others.
+        streamed: whether the images are in shards and none has been read yet.
     """
 
     samples: list[Sample]
@@ -46,23 +42,22 @@ class DecodedImages:
 def images_of(
     samples: Sequence[Sample], preprocess: Preprocess, what: str, in_memory: str = "auto"
 ) -> DecodedImages:
-    """Decoded images where they fit into memory; from shards that do not, a promise of them.
+    """Decodes all images, except those of shards that do not fit into memory.
 
     Args:
-        in_memory: whether decoded images are kept: yes, no, or auto: while they fit.
+        what: the samples, for messages.
+        in_memory: whether decoded images are kept: yes, no, or auto: if they fit.
 
     Raises:
         UsageError: not one image can be read.
     """
-    if in_memory not in KEPT:
-        raise UsageError("unknown choice for in_memory", got=in_memory, want=", ".join(KEPT))
-    room = MEMORY_FOR_IMAGES // distributed.current_rank().local_world
-    fits = len(samples) * 3 * preprocess.size**2 <= room
-    kept = in_memory == "yes" or (in_memory == "auto" and fits)
-    if not kept and samples and all(isinstance(sample.image, ShardImage) for sample in samples):
+    limit = MEMORY_FOR_IMAGES // distributed.current_rank().local_world
+    fits = len(samples) * 3 * preprocess.size**2 <= limit
+    keep = in_memory == "yes" or (in_memory == "auto" and fits)
+    if not keep and samples and all(isinstance(sample.image, ShardImage) for sample in samples):
         note(f"{what}: {len(samples):,}, read from their shards as they are needed")
         return DecodedImages(list(samples), None, [], streamed=True)
-    return decode_all(samples, preprocess, what, kept)
+    return decode_all(samples, preprocess, what, keep)
 
 
 def decode_all(
@@ -71,6 +66,7 @@ def decode_all(
     """Decodes every image once, in threads.
 
     Args:
+        what: the samples, for messages.
         keep: whether the pixels stay in memory.
 
     Raises:
@@ -88,22 +84,22 @@ def decode_all(
             pixels[position] = preprocess.to_bytes(picture).transpose(2, 0, 1)
         return None
 
-    faults: list[str | None] = []
+    reasons: list[str | None] = []
     with (
         progress(f"reading {what}", total=len(samples), unit="image") as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        for fault in pool.map(decode, range(len(samples))):
-            faults.append(fault)
+        for reason in pool.map(decode, range(len(samples))):
+            reasons.append(reason)
             bar.advance(1)
-    good = [i for i, fault in enumerate(faults) if fault is None]
+    good = [i for i, reason in enumerate(reasons) if reason is None]
     if not good:
         raise UsageError(
             f"not one image of {what} can be read",
             got=f"{len(samples)} files",
-            want=f"readable images; the first says: {faults[0]}",
+            want=f"readable images; the first says: {reasons[0]}",
         )
-    skipped = [(samples[i].id, fault) for i, fault in enumerate(faults) if fault is not None]
+    skipped = [(samples[i].id, reason) for i, reason in enumerate(reasons) if reason is not None]
     if keep and skipped:
         pixels = pixels[good]
     return DecodedImages([samples[i] for i in good], pixels if keep else None, skipped)

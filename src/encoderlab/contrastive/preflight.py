@@ -1,14 +1,16 @@
-"""What is worth knowing about the pairs before hours are spent on them: one sentence a finding.
+"""Checks of the training and validation data before training; each finding is one sentence.
 
-Pure checks on what has been read; decides nothing and stops nothing.
+Knows samples and decoded images; stops nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from encoderlab.contrastive.dataset import ImageTextDataset, positives_of
 from encoderlab.contrastive.images import DecodedImages
@@ -18,7 +20,7 @@ from encoderlab.encoders.text import CutTexts
 from encoderlab.errors import one_line
 from encoderlab.training.schedule import Schedule
 
-BATCHES_LOOKED_AT = 20
+BATCHES_CHECKED = 20
 
 
 def findings(
@@ -29,54 +31,59 @@ def findings(
     multi_positive: bool,
     classes: Sequence[str] = (),
 ) -> list[str]:
-    """Sentences about leakage, false negatives, too small a validation set, images that could not
-    be read and texts that are cut.
+    """Finds leakage, false negatives, a small validation set, unreadable images and cut texts.
 
     Args:
+        multi_positive: whether the loss counts several right answers.
         classes: names that the validation images are classified by.
     """
-    found = []
-    captions = {
-        f"{name} captions": [text for sample in checked.samples for text in sample.texts]
-        for name, checked in (("training", train), ("validation", val))
+    sentences = []
+    parts = {"training": train, "validation": val}
+    texts_of: dict[str, Sequence[str]] = {
+        f"{name} captions": [text for sample in part.samples for text in sample.texts]
+        for name, part in parts.items()
     }
-    for name, texts in {**captions, "zero-shot classes": classes}.items():
+    for name, texts in {**texts_of, "zero-shot classes": classes}.items():
         cut = CutTexts("the text encoder", pairs.tokenizer.context_length, name)
         cut.add(texts, pairs.tokenizer.cut_rows)
-        found += [] if (sentence := cut.sentence()) is None else [sentence]
-    for name, checked in (("training", train), ("validation", val)):
-        if checked.skipped:
-            first, why = checked.skipped[0]
-            found.append(
-                f"left out: {counted(len(checked.skipped), f'{name} image')} that cannot be read; "
+        sentences += [] if (sentence := cut.sentence()) is None else [sentence]
+    for name, part in parts.items():
+        if part.skipped:
+            first, why = part.skipped[0]
+            sentences.append(
+                f"left out: {counted(len(part.skipped), f'{name} image')} that cannot be read; "
                 f"the first is {one_line(f'{first}: {why}')}"
             )
-    found += caveats(len(val.samples), {}, "validation")
+    sentences += caveats(len(val.samples), {}, "validation")
     leaked = _content(train) & _content(val)
     if leaked:
-        found.append(
+        sentences.append(
             f"the training data holds {counted(len(leaked), 'validation image')} too: recall on "
             "them says nothing about new images"
         )
     share = false_negative_share(pairs, batch_size)
     if share > 0.01 and not multi_positive:
-        found.append(
+        sentences.append(
             f"{share:.1%} of the rows of a batch of {batch_size} have a second right "
             "answer that is punished as wrong (images sharing a caption, captions "
             "sharing an image); multi_positive=true counts it as right"
         )
-    return found
+    return sentences
 
 
 def false_negative_share(pairs: ImageTextDataset, batch_size: int, seed: int = 0) -> float:
-    """The share of rows, in batches drawn as training draws them, with another right partner."""
-    import torch
+    """The share of rows with a second right partner in their batch.
 
+    Args:
+        batch_size: pairs per batch.
+        seed: of the order of the pairs.
+
+    Returns:
+        The mean over at most 20 batches, drawn as in training; 0 to 1.
+    """
     schedule = Schedule(len(pairs), min(batch_size, len(pairs)), 1, seed)
     shares = []
-    for number, batch in enumerate(schedule.batches()):
-        if number == BATCHES_LOOKED_AT:
-            break
+    for batch in itertools.islice(schedule.batches(), BATCHES_CHECKED):
         right = positives_of(
             torch.from_numpy(pairs.image_of[batch]), torch.from_numpy(pairs.text_of[batch])
         )
@@ -84,8 +91,8 @@ def false_negative_share(pairs: ImageTextDataset, batch_size: int, seed: int = 0
     return float(np.mean(shares)) if shares else 0.0
 
 
-def _content(checked: DecodedImages) -> set[bytes]:
-    """Digests of the decoded images; of the paths where the images are not in memory."""
-    if checked.pixels is None:
-        return {str(sample.image).encode() for sample in checked.samples}
-    return {hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in checked.pixels}
+def _content(images: DecodedImages) -> set[bytes]:
+    """Digests of the decoded images; the paths where the images are not in memory."""
+    if images.pixels is None:
+        return {str(sample.image).encode() for sample in images.samples}
+    return {hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.pixels}

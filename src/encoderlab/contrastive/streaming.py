@@ -1,8 +1,8 @@
-"""The order of pairs that are read from shards as they are needed: shard after shard in another
-order every epoch, shuffled within a window of shards, shared out over the ranks without overlap.
+"""The order of pairs that are read from shards during training: shards in a new order every epoch,
+rows shuffled within a window of shards, ranks without overlap.
 
-Like every order here a pure function of (seed, epoch, rank), so a run goes on at any step. Knows
-numbers of rows; reads nothing.
+The order is a function of (seed, epoch, rank), so a run resumes at any step. Knows row numbers;
+reads nothing.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from encoderlab.data.sample import Sample
 from encoderlab.data.shard_image import GROUPS_KEPT, ParquetCell, ShardImage
 from encoderlab.training.schedule import Schedule
 
-# Rows that are shuffled together: many batches, and few enough shards to have at hand.
-WINDOW = 20_000
+WINDOW = 20_000  # rows that are shuffled together
 
 
 @dataclass(frozen=True)
 class Units:
-    """What is read together: the tar, or the row group, that each row comes from.
+    """The unit, a tar or a row group, that each row is read from.
 
     Args:
-        of: the unit of every row; rows of one unit stand together.
-        window: rows that are shuffled together, at least.
-        most: units that a window has at most; None where any number can be read at once.
+        of: the number of the unit of every row; rows of one unit are consecutive.
+        window: minimum of rows that are shuffled together.
+        most: maximum of units in a window; None: no limit.
     """
 
     of: Int[np.ndarray, " rows"]
@@ -37,7 +36,11 @@ class Units:
 
     @classmethod
     def of_samples(cls, samples: Sequence[Sample], rows_each: Sequence[int]) -> Units | None:
-        """The units of samples that lie in shards; None where any lies elsewhere."""
+        """The units of samples in shards; None where any sample is elsewhere.
+
+        Args:
+            rows_each: number of rows of every sample.
+        """
         if not samples or not all(isinstance(sample.image, ShardImage) for sample in samples):
             return None
         number: dict[tuple[str, int], int] = {}
@@ -55,8 +58,8 @@ class Units:
 class StreamSchedule(Schedule):
     """Which rows make which step when rows are read shard by shard.
 
-    Every rank has its own stretch of each epoch's shards, of the same number of rows: no row comes
-    twice in an epoch, on whatever rank, and at most two ranks read one shard.
+    Every rank has its own stretch of each epoch's shards, all of the same number of rows: no row
+    comes twice in an epoch, and at most two ranks read one shard.
     """
 
     units: Units | None = None
@@ -70,24 +73,19 @@ class StreamSchedule(Schedule):
         """The rows of this rank in one epoch."""
         assert self.units is not None
         of = self.units.of
-        chance = np.random.default_rng([self.seed, epoch])
+        rng = np.random.default_rng([self.seed, epoch])
         starts = np.flatnonzero(np.r_[True, of[1:] != of[:-1]])
         ends = np.r_[starts[1:], len(of)]
-        shards = chance.permutation(len(starts))
+        shards = rng.permutation(len(starts))
         rows = np.concatenate([np.arange(starts[s], ends[s]) for s in shards])
         each = self.rows // self.world_size
-        mine = rows[self.rank * each : (self.rank + 1) * each]
-        own = np.random.default_rng([self.seed, epoch, 1 + self.rank])
-        return np.concatenate([own.permutation(part) for part in self._windows(mine)])
+        own = rows[self.rank * each : (self.rank + 1) * each]
+        rank_rng = np.random.default_rng([self.seed, epoch, 1 + self.rank])
+        return np.concatenate([rank_rng.permutation(part) for part in self._windows(own)])
 
-    def batches(self, first_step: int = 0) -> Iterator[list[int]]:
-        """This rank's share of every batch from `first_step` to the end of the run."""
+    def _share(self, order: np.ndarray, position: int) -> np.ndarray:
         size = self.batch_size // self.world_size
-        for epoch in range(first_step // self.steps_per_epoch, self.epochs):
-            order = self.order(epoch)
-            start = max(first_step - epoch * self.steps_per_epoch, 0)
-            for position in range(start, self.steps_per_epoch):
-                yield order[position * size : (position + 1) * size].tolist()
+        return order[position * size : (position + 1) * size]
 
     def _windows(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         assert self.units is not None

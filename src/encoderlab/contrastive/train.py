@@ -1,6 +1,6 @@
-"""Train a CLIP from scratch: read the pairs, learn a vocabulary, build the model, run, export.
+"""`encoderlab train`: reads the pairs, learns a vocabulary, builds a CLIP, trains and exports it.
 
-Orchestration only: the steps live in `data`, `models.clip` and `training`.
+Calls the other modules in order; computes nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from encoderlab.contrastive.train_settings import Train
 from encoderlab.core.distributed import current_rank
 from encoderlab.core.progress import counted, note
+from encoderlab.core.results import Block, Result
 from encoderlab.core.score import uninformative
 from encoderlab.core.settings import output_folder
 from encoderlab.core.skipped import Skipped, as_records, as_warnings, skipped_images
@@ -29,9 +30,9 @@ from encoderlab.errors import UsageError
 from encoderlab.models.hub import looks_like_path, no_such_folder
 
 HELD_OUT = 0.05  # share of images kept for validation where no --val-csv is given
-MOST_HELD_OUT = 5000  # and never more: recall among a hundred thousand takes longer than it tells
-MOST_WORKERS = 4  # processes that decode where nobody has said how many
-# Which fields of a model's configuration a setting fixes.
+MOST_HELD_OUT = 5000  # images; recall among more takes long and says no more
+MOST_WORKERS = 4  # decoding processes where --num-workers is 0
+# Setting -> the fields of a model's configuration that it fixes.
 SHAPE_KEYS = {
     "image_size": ("vision.image_size",),
     "patch_size": ("vision.patch_size",),
@@ -44,15 +45,22 @@ SHAPE_KEYS = {
     "embed_dim": ("embed_dim",),
     "context_length": ("text.context_length",),
     "activation": ("vision.activation", "text.activation"),
+    "vocab_size": ("text.vocab_size",),
 }
 
 
 @dataclass(frozen=True)
-class TrainResult:
-    """What a training run ended with. Recalls are of the best epoch, on the validation pairs.
+class TrainResult(Result):
+    """The result of a training run.
 
     Args:
-        best_score: mean of the recalls that are defined; None where none is.
+        folder: of the run, with `checkpoints`.
+        model: folder of the exported model; the run's own where the model is not exported.
+        parameters: how many the model has.
+        best_epoch: counted from 1.
+        best_score: mean of the recalls that are defined, on the validation pairs; None where none
+            is.
+        history: one row of metrics per epoch.
     """
 
     folder: str
@@ -74,11 +82,11 @@ class TrainResult:
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        return {**dataclasses.asdict(self), "skipped": as_records(self.skipped)}
+        """The result for run.json; `skipped` is a list of ids and reasons."""
+        return {**super().to_json(), "skipped": as_records(self.skipped)}
 
-    def to_text(self) -> str:
-        """The few lines that the terminal shows."""
+    def blocks(self) -> list[Block]:
+        """The size of the run, the recalls of the best epoch, and the next command."""
         best = next((row for row in self.history if row["epoch"] == self.best_epoch), {})
         lines = [
             f"trained {self.parameters / 1e6:.1f} M parameters on {self.train_pairs:,} pairs: "
@@ -98,10 +106,10 @@ class TrainResult:
                 f"  {direction.replace('_', ' ')}   "
                 + ("   ".join(parts) or "recall undefined: no order of so few can be wrong")
             )
-        lines += [f"! {one}" for one in self.warnings]
+        lines += [f"! {warning}" for warning in self.warnings]
         lines.append(f"model: {self.model}")
         lines.append(f"next: encoderlab evaluate --model {quote(self.model)} --csv YOUR.csv")
-        return "\n".join(lines)
+        return ["\n".join(lines)]
 
 
 @takes(Train)
@@ -122,7 +130,7 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
     from encoderlab.contrastive.streaming import Units
     from encoderlab.contrastive.validation import RetrievalValidation
     from encoderlab.models import checkpoint
-    from encoderlab.models.clip import CLIP, Tokenizer
+    from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
     from encoderlab.training.collectives import (
         check_same,
         deferred,
@@ -135,8 +143,9 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
 
     folder = Path(output_folder("train")()) if out is None else out
     recipe = loop.Recipe.of(settings)
-    given = {name: getattr(settings, name) for name in (*SHAPE_KEYS, "vocab_size")}
-    shape = _shape(settings.image_encoder, settings.preset, **given)
+    sizes = {name: getattr(settings, name) for name in SHAPE_KEYS}
+    sizes = {name: value for name, value in sizes.items() if value is not None}
+    shape = _shape(settings.image_encoder, settings.preset, sizes)
     classes = class_names(settings.zero_shot_classes) if settings.zero_shot_classes.strip() else []
     samples = deferred(_samples, settings.train_csv, settings.val_csv, settings.img_root)
     resumed = deferred(checkpoint_to_resume, settings.resume, loop.NAMES)
@@ -148,32 +157,20 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
     if start is not None:
         record = on_all_ranks(fabric, checkpoint.read, start)
         model = checkpoint.rebuild(start, record, CLIP, patch_dropout=settings.patch_dropout)
-        named = (
-            settings.preset if (settings.preset, settings.image_encoder) != ("tiny", "vit") else ""
-        )
-        on_all_ranks(
-            fabric, _check_model, model, shape, given, named,
-            "" if settings.tokenizer == "bpe" else settings.tokenizer,
-        )  # fmt: skip
+        on_all_ranks(fabric, _check_model, model, shape, sizes, settings)
     else:
         texts = [text for sample in train_samples for text in sample.texts]
-        # One learns the words for all: two that differ by an entry would train nonsense.
-        words = from_rank0(
-            fabric,
-            _tokenizer,
-            settings.tokenizer,
-            texts,
-            shape.text.vocab_size,
+        # All ranks use the tokenizer of rank 0: their vocabularies could differ.
+        tokenizer = from_rank0(
+            fabric, _tokenizer, settings.tokenizer, texts, shape.text.vocab_size,
             shape.text.context_length,
-        )
+        )  # fmt: skip
         text = dataclasses.replace(
-            shape.text, vocab_size=words.vocab_size, end_token_id=words.end_id
+            shape.text, vocab_size=tokenizer.vocab_size, end_token_id=tokenizer.end_id
         )
-        from encoderlab.models.clip import Preprocess
-
         model = CLIP(
             dataclasses.replace(shape, text=text),
-            words,
+            tokenizer,
             Preprocess(shape.vision.image_size, "squash"),
             patch_dropout=settings.patch_dropout,
         )
@@ -186,21 +183,19 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
     check_same(fabric, "images", _digest(train.samples, val.samples))
     units = None
     if train.streamed:
-        units = Units.of_samples(train.samples, [len(one.texts) for one in train.samples])
+        units = Units.of_samples(train.samples, [len(sample.texts) for sample in train.samples])
     pairs = ImageTextDataset(
         train.samples, model.tokenizer, model.preprocess, train.pixels, units=units
     )
-    num_workers = settings.num_workers
-    if not (pairs.in_memory or num_workers):
-        num_workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 2) // current_rank().local_world))
+    workers = settings.num_workers
+    if not (pairs.in_memory or workers):
+        workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 2) // current_rank().local_world))
     warnings = findings(pairs, train, val, recipe.batch_size, settings.multi_positive, classes)
     share = false_negative_share(pairs, recipe.batch_size)
     if share and settings.multi_positive:
         note(f"several right answers: {share:.1%} of the rows of a batch; all count as right")
     captions = sum(len(sample.texts) for sample in val.samples)
-    held_out = (
-        "" if settings.val_csv is not None else ", held out of the training data (no --val-csv)"
-    )
+    held_out = ", held out of the training data (no --val-csv)" if settings.val_csv is None else ""
     images = counted(len(val.samples), "image")
     note(f"validation: {images} with {counted(captions, 'caption')}{held_out}")
     for warning in warnings:
@@ -212,8 +207,8 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
     for sentence in validate.stray_labels:
         note(f"zero-shot while training: {sentence}")
     trainer = on_all_ranks(
-        fabric, loop.Trainer, model, pairs, recipe, fabric, folder, validate=validate,
-        val_pairs=validate.pairs, save_every=settings.save_every_steps, workers=num_workers,
+        fabric, loop.ContrastiveTrainer, model, pairs, recipe, fabric, folder, validate=validate,
+        val_pairs=validate.pairs, save_every=settings.save_every_steps, workers=workers,
         logger=run_logger,
     )  # fmt: skip
     if start is not None:
@@ -223,8 +218,9 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
             note(finished_run(trainer.step, settings.epochs))
     done = trainer.run()
     unused = skipped_images(unusable)
-    is_vit = shape.vision.__class__.__name__ == "ViTConfig"
-    exported = from_rank0(fabric, _export, folder) if is_vit else str(folder)
+    exported = str(folder)
+    if settings.image_encoder == "vit":
+        exported = from_rank0(fabric, _export, folder)
     return TrainResult(
         folder=str(folder),
         model=exported,
@@ -235,30 +231,29 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
         val_images=len(val.samples),
         val_captions=captions,
         steps=done.step,
-        loss=done.loss,
+        loss=trainer.loss,
         best_epoch=done.best_epoch,
         best_score=done.best_score,
         history=done.history,
         seconds=done.seconds,
-        pairs_per_second=done.pairs_per_second,
+        pairs_per_second=done.rows_per_second,
         skipped=(*unused, *train.skipped, *val.skipped),
         warnings=(*as_warnings(unused), *warnings, *validate.stray_labels, *done.warnings),
     )
 
 
 def _digest(*parts: list[Sample]) -> str:
-    """What the processes of a run must have in common: which pairs, in which order."""
+    """The numbers of samples, and a digest of their ids and texts in order."""
     digest = hashlib.blake2b(digest_size=8)
     for sample in itertools.chain(*parts):
         digest.update(f"{sample.id}\n{sample.texts}\n".encode())
     return f"{' + '.join(str(len(part)) for part in parts)} ({digest.hexdigest()})"
 
 
-def _shape(image_encoder: str, preset_name: str, **given: Any):
+def _shape(image_encoder: str, preset_name: str, sizes: Mapping[str, Any]):
+    """The configuration of the preset with other sizes, where the image encoder has them."""
     from encoderlab.models.clip.config import ResNetConfig, preset
 
-    if image_encoder not in ("vit", "resnet"):
-        raise UsageError("unknown image encoder", got=image_encoder, want="vit or resnet")
     if image_encoder == "resnet" and preset_name == "tiny":
         preset_name = "tiny-resnet"
     base = preset(preset_name)
@@ -269,36 +264,19 @@ def _shape(image_encoder: str, preset_name: str, **given: Any):
             got=f"preset={preset_name} with image_encoder={image_encoder}",
             want="RN50 or tiny-resnet with resnet, the others with vit",
         )
-
-    def chosen(**names: str) -> dict[str, Any]:
-        return {field: given[name] for field, name in names.items() if given[name] is not None}
-
-    if is_resnet:
-        vision_changes = chosen(image_size="image_size", width="vision_width", heads="vision_heads")
-    else:
-        vision_changes = chosen(
-            image_size="image_size",
-            patch_size="patch_size",
-            width="vision_width",
-            layers="vision_layers",
-            heads="vision_heads",
-            activation="activation",
-        )
-        _follow_width(vision_changes, base.vision)
-    text_changes = chosen(
-        width="text_width",
-        layers="text_layers",
-        heads="text_heads",
-        context_length="context_length",
-        vocab_size="vocab_size",
-        activation="activation",
-    )
-    _follow_width(text_changes, base.text)
+    changes: dict[str, dict[str, Any]] = {"vision": {}, "text": {}, "": {}}
+    for name, value in sizes.items():
+        for key in SHAPE_KEYS[name]:
+            side, _, field = key.rpartition(".")
+            if hasattr(getattr(base, side) if side else base, field):
+                changes[side][field] = value
+    for side in ("text",) if is_resnet else ("vision", "text"):
+        _follow_width(changes[side], getattr(base, side))
     return dataclasses.replace(
         base,
-        vision=dataclasses.replace(base.vision, **vision_changes),
-        text=dataclasses.replace(base.text, **text_changes),
-        embed_dim=given["embed_dim"] or base.embed_dim,
+        vision=dataclasses.replace(base.vision, **changes["vision"]),
+        text=dataclasses.replace(base.text, **changes["text"]),
+        **changes[""],
     )
 
 
@@ -313,35 +291,34 @@ def _follow_width(changes: dict[str, Any], base: Any) -> None:
         changes["heads"] = max(1, width // size)
 
 
-def _check_model(model: Any, shape: Any, given: Mapping[str, Any], preset: str, kind: str) -> None:
-    """Refuses a shape or a tokenizer that was asked for and is not that of the resumed model.
-
-    Args:
-        preset: empty where none was asked for.
-        kind: of the tokenizer; empty likewise.
+def _check_model(model: Any, shape: Any, sizes: Mapping[str, Any], settings: Train) -> None:
+    """Checks that the resumed model has the shape and the tokenizer of the settings.
 
     Raises:
-        UsageError: they differ.
+        UsageError: a setting that is not at its default contradicts the model.
     """
     asked, own = _plain(shape), _plain(model.config)
-    wanted = {name: keys for name, keys in SHAPE_KEYS.items() if given.get(name) is not None}
-    if preset:
+    keys_of = {name: SHAPE_KEYS[name] for name in sizes if name != "vocab_size"}
+    if (settings.preset, settings.image_encoder) != ("tiny", "vit"):
         # The vocabulary is as large as its captions made it.
-        wanted[f"preset={preset}"] = tuple(asked.keys() - {"text.vocab_size", "text.end_token_id"})
-    for name, keys in wanted.items():
+        keys = tuple(asked.keys() - {"text.vocab_size", "text.end_token_id"})
+        keys_of[f"preset={settings.preset}"] = keys
+    for name, keys in keys_of.items():
         for key in sorted(keys):
             if key in asked and asked[key] != own.get(key):
                 raise _other_model(f"{name} ({key}={asked[key]})", f"{key}={own.get(key)}")
-    if kind:
-        pipeline = model.tokenizer.pipeline
-        own_kind = {"WordLevel": "char"}.get(type(pipeline.model).__name__, "bpe")
-        if Path(kind).is_dir():
-            vocabulary = _tokenizer(kind, [], 0, model.tokenizer.context_length).pipeline
-            same = vocabulary.get_vocab() == pipeline.get_vocab()
-        else:
-            same = kind == own_kind
-        if not same:
-            raise _other_model(f"tokenizer={kind}", f"the checkpoint's own, {own_kind}")
+    kind = settings.tokenizer
+    if kind == "bpe":
+        return
+    pipeline = model.tokenizer.pipeline
+    own_kind = {"WordLevel": "char"}.get(type(pipeline.model).__name__, "bpe")
+    if Path(kind).is_dir():
+        vocabulary = _tokenizer(kind, [], 0, model.tokenizer.context_length).pipeline
+        same = vocabulary.get_vocab() == pipeline.get_vocab()
+    else:
+        same = kind == own_kind
+    if not same:
+        raise _other_model(f"tokenizer={kind}", f"the checkpoint's own, {own_kind}")
 
 
 def _other_model(got: str, want: str) -> UsageError:
@@ -380,9 +357,8 @@ def _samples(
     if val_csv is not None:
         val = read_samples(val_csv, img_root).with_texts()
         return train, merge_duplicates(val, content_digests(val)), [*train.skipped, *val.skipped]
-    kept, held_out = split_by_image(train, min(HELD_OUT, MOST_HELD_OUT / max(len(train), 1)))
-    held_out = merge_duplicates(held_out, content_digests(held_out))
-    return kept, held_out, train.skipped
+    rest, held_out = split_by_image(train, min(HELD_OUT, MOST_HELD_OUT / max(len(train), 1)))
+    return rest, merge_duplicates(held_out, content_digests(held_out)), train.skipped
 
 
 def _tokenizer(kind: str, texts: list[str], vocab_size: int, context_length: int):

@@ -1,11 +1,11 @@
-"""Held-out retrieval while training: Recall@K both ways, and whether the space has collapsed.
+"""Validation during contrastive training: Recall@K in both directions, loss, collapse, zero-shot.
 
-Holds the validation images as bytes and the texts as ids, so that each epoch only embeds them.
+Keeps the validation images as bytes and the texts as token ids. Knows models; no optimiser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -25,18 +25,20 @@ from encoderlab.models.clip import Preprocess, Tokenizer, TwoTowers
 
 CUTOFFS = (1, 5, 10)
 BATCH = 256
-# Above this mean cosine between images there is nothing left to tell them apart by.
-COLLAPSED = 0.98
+COLLAPSED = 0.98  # mean cosine between images above which the space has collapsed
 
 
 class RetrievalValidation:
-    """Call it with a model in eval mode.
+    """Measures a model in eval mode on held-out pairs.
 
-    The score that picks the best checkpoint is the mean of Recall@1, 5 and 10 in both directions:
-    Recall@1 alone jumps by whole points between epochs on a few hundred images. Equal scores, which
-    a few images give often, leave the choice to `validation_loss`: the training loss over the
-    validation pairs. With `classes`, the labelled images are also classified by those names;
-    `stray_labels` says which labels are none of them.
+    The score is the mean of Recall@1, 5 and 10 in both directions: Recall@1 alone jumps by whole
+    points between epochs on a few hundred images.
+
+    Args:
+        checked: the validation images.
+        classes: names that the labelled images are classified by; `stray_labels` names the labels
+            that are none of them.
+        keep_padding: pad every text to full length, for a model that reads the padding too.
 
     Raises:
         UsageError: classes were given, and no validation image is labelled with one.
@@ -76,7 +78,7 @@ class RetrievalValidation:
     def __call__(self, model: TwoTowers) -> Validation:
         images = np.arange(len(self.pairs.samples))
         first_row = np.searchsorted(self.pairs.image_of, images)
-        image_vectors = self._embedded(
+        image_vectors = _embed(
             lambda rows: model.encode_image(
                 self.preprocess.standardise(
                     self.pairs.__getitems__(first_row[rows].tolist()).pixels.to(self.device)
@@ -84,23 +86,23 @@ class RetrievalValidation:
             ),
             len(images),
         )
-        rows_of_text = len(self.pairs.tokens)
-        text_vectors = self._embedded(
-            lambda rows: model.encode_text(self.pairs.tokens_of(rows).to(self.device)), rows_of_text
+        text_vectors = _embed(
+            lambda rows: model.encode_text(self.pairs.tokens_of(rows).to(self.device)),
+            len(self.pairs.tokens),
         )
-        found = retrieval(
+        recalls = retrieval(
             image_vectors,
             text_vectors[self.pairs.text_of],
             image_of_text=self.pairs.image_of,
             texts=self.texts,
             cutoffs=CUTOFFS,
         )
-        metrics: dict[str, float] = {}
-        metrics["validation_loss"] = self._loss(model, image_vectors, text_vectors)
+        metrics = {"validation_loss": self._loss(model, image_vectors, text_vectors)}
+        values = []
         for direction in ("image_to_text", "text_to_image"):
-            scores = getattr(found, direction).recall
-            for k, recall in scores.items():
-                if recall.value is not None:  # ten of eight candidates say nothing
+            for k, recall in getattr(recalls, direction).recall.items():
+                if recall.value is not None:
+                    values.append(recall.value)
                     metrics[f"{direction}/R@{k}"] = recall.value
                     metrics[f"{direction}/R@{k}/chance"] = recall.chance
         if self.classes:
@@ -110,11 +112,6 @@ class RetrievalValidation:
             top1 = classification(scores, self.answers).top1
             metrics["zero_shot/top1"], metrics["zero_shot/n"] = float(top1), float(top1.n)
             metrics["zero_shot/top1/chance"] = 1 / len(self.classes)
-        recalls = [
-            value
-            for name, value in metrics.items()
-            if "/R@" in name and not name.endswith("chance")
-        ]
         metrics["mean_cosine"] = mean_cosine(image_vectors)
         metrics["effective_rank"] = effective_rank(image_vectors)
         warnings: tuple[str, ...] = ()
@@ -123,10 +120,10 @@ class RetrievalValidation:
                 f"all images lie nearly in one direction (mean cosine "
                 f"{metrics['mean_cosine']:.3f}): the space has collapsed, try a smaller --lr",
             )
-        return Validation(float(np.mean(recalls)) if recalls else None, metrics, warnings)
+        return Validation(float(np.mean(values)) if values else None, metrics, warnings)
 
     def _loss(self, model: TwoTowers, images: np.ndarray, texts: np.ndarray) -> float:
-        """The mean loss over batches of pairs, in their own order so that epochs compare."""
+        """The mean training loss over batches of the pairs in order."""
         total = 0.0
         for start in range(0, len(self.pairs), BATCH):
             rows = slice(start, start + BATCH)
@@ -141,17 +138,19 @@ class RetrievalValidation:
             total += float(loss) * len(image_of)
         return total / len(self.pairs)
 
-    def _embedded(self, embed, count: int) -> np.ndarray:
-        parts = []
-        for start in range(0, count, BATCH):
-            rows = np.arange(start, min(start + BATCH, count))
-            vectors: Tensor = embed(rows)
-            parts.append(F.normalize(vectors.float(), dim=-1).cpu())
-        return torch.cat(parts).numpy()
+
+def _embed(embed: Callable[[np.ndarray], Tensor], count: int) -> np.ndarray:
+    """Unit vectors of `count` items, embedded a batch at a time."""
+    batches = np.split(np.arange(count), range(BATCH, count, BATCH))
+    return torch.cat([F.normalize(embed(rows).float(), dim=-1).cpu() for rows in batches]).numpy()
 
 
 def mean_cosine(vectors: np.ndarray) -> float:
-    """Mean cosine between two different rows of unit vectors (n, d); 1 means a collapsed space."""
+    """The mean cosine between two different rows of unit vectors (n, d).
+
+    Returns:
+        -1 to 1; 1 for a collapsed space, 0 for a single row.
+    """
     n = len(vectors)
     if n < 2:
         return 0.0
@@ -160,8 +159,12 @@ def mean_cosine(vectors: np.ndarray) -> float:
 
 
 def effective_rank(vectors: np.ndarray) -> float:
-    """exp of the entropy of the normalised singular values of the centred rows (Roy & Vetterli
-    2007): how many dimensions the embeddings use."""
+    """How many dimensions the rows of `vectors` (n, d) use.
+
+    Returns:
+        exp of the entropy of the normalised singular values of the centred rows (Roy & Vetterli
+        2007); 0 where all rows are equal.
+    """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     values = np.linalg.svd(centred, compute_uv=False)
     share = values / max(values.sum(), 1e-300)

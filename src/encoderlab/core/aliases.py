@@ -1,9 +1,8 @@
-"""Short names of checkpoints: ours from aliases.yaml, and the user's own over them.
+"""Short names of checkpoints: ours from aliases.yaml, the project's and the user's own.
 
-Knows which name stands for which Hugging Face id, and nothing about what is behind an id.
-A project's configuration (`project.py`) and the user's own file add to ours or replace them, in
-this order. The user's own file is the one that `ENCODERLAB_ALIASES` names, else
-`encoderlab-aliases.yaml` in the current folder; it has the same two tables, `encoders` and `llms`.
+The project's configuration (`project.py`) and then the user's file add to ours or replace them. The
+user's file is the one that `ENCODERLAB_ALIASES` names, else `encoderlab-aliases.yaml` in the
+current folder; it has the same two tables, `encoders` and `llms`. Loads no checkpoint.
 """
 
 from __future__ import annotations
@@ -31,16 +30,20 @@ def encoder_aliases() -> dict[str, str]:
 
 
 def llm_aliases() -> dict[str, str]:
-    """Alias of a language model -> Hugging Face id, or a local folder; raises as the other."""
+    """Alias of a language model -> Hugging Face id, or a local folder.
+
+    Raises:
+        MissingError, UsageError: as `encoder_aliases`.
+    """
     return _merged("llms")
 
 
 def get_model_id(name: str, kind: str | None = None) -> str:
-    """The checkpoint that a short name stands for, or the name itself.
+    """The checkpoint of a short name, or the name itself.
 
     Args:
         name: an alias of the project or of EncoderLab.
-        kind: "vision" or "llm"; None to look among both.
+        kind: "vision" or "llm"; None for both.
 
     Returns:
         A Hugging Face id or a folder.
@@ -74,11 +77,8 @@ def own_file() -> Path | None:
 def _merged(kind: str) -> dict[str, str]:
     project = load_config()
     named = project.vision_encoders if kind == "encoders" else project.llms
-    table = _read(SHIPPED)[kind] | dict(named)
     own = own_file()
-    if own is not None:
-        table = table | _read(own)[kind]
-    return table
+    return _read(SHIPPED)[kind] | dict(named) | ({} if own is None else _read(own)[kind])
 
 
 def _read(path: Path) -> dict[str, dict[str, str]]:

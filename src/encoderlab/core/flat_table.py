@@ -9,14 +9,17 @@ from typing import Any
 
 
 def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
-    """CSV with a header: nested names are joined by dots, items of a list are numbered from 1;
-    lists of lists, such as maps, are left out.
+    """Records as CSV with a header.
+
+    Args:
+        records: nested mappings. Nested names are joined by dots, items of a list are numbered
+            from 1, lists of lists are left out.
 
     >>> print(csv_text([{"a": 1, "b": {"c": [2, 3]}}]), end="")
     a,b.c.1,b.c.2
     1,2,3
     """
-    rows = [_flat(one) for one in records]
+    rows = [_flat(record) for record in records]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -26,21 +29,17 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    entries: dict[Any, Any]
     if isinstance(value, Mapping):
-        for key, inner in value.items():
-            found |= _flat(inner, f"{name}.{key}" if name else str(key))
+        entries = dict(value)
     elif isinstance(value, list | tuple):
-        if not any(isinstance(one, list | tuple) for one in value):
-            for number, inner in enumerate(value, start=1):
-                found |= _flat(inner, f"{name}.{number}")
+        nested = any(isinstance(item, list | tuple) for item in value)
+        entries = {} if nested else dict(enumerate(value, start=1))
     else:
-        found[name] = _safe(value)
-    return found
-
-
-def _safe(value: Any) -> Any:
-    """A text that a spreadsheet would run as a formula gets an apostrophe in front."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + value
-    return value
+        # A spreadsheet would run such a text as a formula.
+        formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        return {name: "'" + value if formula else value}
+    row: dict[str, Any] = {}
+    for key, inner in entries.items():
+        row |= _flat(inner, f"{name}.{key}" if name else str(key))
+    return row

@@ -1,8 +1,8 @@
-"""How long work tells that it goes on, and how decisions are said aloud: always on stderr.
+"""Progress bars, notes and warnings, all on stderr.
 
-A terminal gets a rich bar; a log gets a plain line about every ten seconds and one at the end.
-Whoever starts work may watch it instead, and stop it. Knows nothing about what is being worked on.
-Standard library at import; rich only for a bar.
+A terminal gets a rich bar; a log gets a line about every ten seconds and one at the end. A caller
+may watch the progress instead, and stop the work. Imports only the standard library, and rich for a
+bar.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Verbosity:
 
     @property
     def silent(self) -> bool:
-        """Of several processes of one run only the first speaks."""
+        """Whether nothing is printed; of several processes of a run only the first prints."""
         return self.quiet or is_secondary_rank()
 
 
@@ -34,17 +34,12 @@ _verbosity = _Verbosity()
 
 
 def configure(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Chooses how much is said, for the whole process: nothing, the usual, or everything."""
+    """Sets how much the process prints: with `quiet` nothing, with `verbose` details too."""
     _verbosity.quiet, _verbosity.verbose = quiet, verbose
 
 
-def is_verbose() -> bool:
-    """Whether the user asked to hear everything."""
-    return _verbosity.verbose
-
-
 def note(text: str) -> None:
-    """Says one decision or warning in one line: `device: cpu (no CUDA device found)`."""
+    """Prints one decision in one line, such as `device: cpu (no CUDA device found)`."""
     if not _verbosity.silent:
         print(text, file=sys.stderr, flush=True)
 
@@ -53,45 +48,48 @@ _warnings: ContextVar[list[str] | None] = ContextVar("warnings", default=None)
 
 
 def warn(text: str) -> None:
-    """Says what makes a result less than it seems; within `collect_warnings` once, and kept."""
-    kept = _warnings.get()
-    if kept is not None:
-        if text in kept:
+    """Prints a warning about a result; within `collect_warnings` once, and collects it."""
+    collected = _warnings.get()
+    if collected is not None:
+        if text in collected:
             return
-        kept.append(text)
+        collected.append(text)
     note(f"warning: {text}")
 
 
 @contextmanager
 def collect_warnings() -> Iterator[list[str]]:
-    """The warnings of the block, as they come, for a result and the record of its run; a block
-    around this one gets them too. Holds for this thread."""
-    kept: list[str] = []
+    """Collects the warnings of the block in this thread; an outer block gets them too.
+
+    Returns:
+        The list, which grows during the block.
+    """
+    collected: list[str] = []
     outer = _warnings.get()
-    token = _warnings.set(kept)
+    token = _warnings.set(collected)
     try:
-        yield kept
+        yield collected
     finally:
         _warnings.reset(token)
         if outer is not None:
-            outer += [text for text in kept if text not in outer]
+            outer += [text for text in collected if text not in outer]
 
 
 def detail(text: str) -> None:
-    """Says one line that only `--verbose` shows."""
+    """Prints one line with `--verbose` only."""
     if _verbosity.verbose:
         note(text)
 
 
 class Bar:
-    """Counts finished units. `done` is how many, `total` how many there will be (None: unknown)."""
+    """Counts finished units: `done` of `total` (None: unknown)."""
 
     def __init__(self, total: int | None, show: Callable[[Bar], None]) -> None:
         self.done, self.total, self.text = 0, total, ""
         self._show = show
 
     def advance(self, units: int = 1, text: str | None = None) -> None:
-        """Counts `units` more as done; `text` replaces the short remark behind the bar."""
+        """Adds `units` to `done`; `text` replaces the remark behind the bar."""
         self.done += units
         if text is not None:
             self.text = text
@@ -104,10 +102,11 @@ _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 @contextmanager
 def watch_progress(see: Watcher) -> Iterator[None]:
-    """Progress of the block goes to `see(what, bar)` at its start and at every step, and not to
-    stderr. What `see` raises stops the work where it is.
+    """Sends the progress of the block to `see` instead of stderr, in this thread.
 
-    Holds for this thread alone: others may work, or be watched, at the same time.
+    Args:
+        see: called with the work's name and its bar, at the start and at every step; an error
+            that it raises stops the work.
     """
     token = _watcher.set(see)
     try:
@@ -117,11 +116,12 @@ def watch_progress(see: Watcher) -> Iterator[None]:
 
 
 def counted(number: int, thing: str, several: str | None = None) -> str:
-    """A number of things in words.
+    """A number with the name of what is counted.
 
     Args:
-        thing: its name in the singular.
-        several: its name in the plural, where that is not `thing` and an s.
+        number: how many.
+        thing: the name in the singular.
+        several: the name in the plural, where that is not `thing` and an s.
 
     >>> counted(1, "image"), counted(1200, "image")
     ('1 image', '1,200 images')
@@ -134,9 +134,9 @@ def progress(what: str, total: int | None = None, unit: str = "item") -> Iterato
     """Shows the progress of a piece of work while the block runs.
 
     Args:
-        what: the work in words, such as "embedding images".
-        total: how many units there are, or None where nobody knows.
-        unit: one unit's name in the singular.
+        what: the name of the work, such as "embedding images".
+        total: how many units there are, or None if unknown.
+        unit: the name of a unit in the singular.
     """
     see = _watcher.get()
     if see is not None:
@@ -153,25 +153,24 @@ def progress(what: str, total: int | None = None, unit: str = "item") -> Iterato
 
 def _on_terminal(what: str, total: int | None, unit: str) -> Iterator[Bar]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-    from rich.progress import TimeRemainingColumn as Remaining
+    from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        "{task.description}",
         BarColumn(),
-        TextColumn("{task.completed:,.0f}" + ("" if total is None else f"/{total:,}") + f" {unit}"),
-        TextColumn("{task.fields[rate]}"),
+        "{task.completed:,.0f}" + ("" if total is None else f"/{total:,}") + f" {unit}",
+        "{task.fields[rate]}",
         TimeElapsedColumn(),
-        Remaining(),
-        TextColumn("{task.fields[remark]}"),
+        TimeRemainingColumn(),
+        "{task.fields[remark]}",
     )
-    with Progress(*columns, console=Console(stderr=True)) as drawn:
-        task = drawn.add_task(what, total=total, remark="", rate="")
+    with Progress(*columns, console=Console(stderr=True)) as display:
+        task = display.add_task(what, total=total, remark="", rate="")
         started = time.monotonic()
 
         def show(bar: Bar) -> None:
             rate = _rate(bar.done, time.monotonic() - started, unit)
-            drawn.update(task, completed=bar.done, remark=bar.text, rate=rate)
+            display.update(task, completed=bar.done, remark=bar.text, rate=rate)
 
         yield Bar(total, show)
 
@@ -185,8 +184,8 @@ def _in_log(what: str, total: int | None, unit: str) -> Iterator[Bar]:
         left = ""
         if bar.total is not None and 0 < bar.done < bar.total:
             left = f", {seconds * (bar.total - bar.done) / bar.done:.0f} s left"
-        said = f"{what}: {count}, {seconds:.0f} s, {_rate(bar.done, seconds, unit)}{left}"
-        return said + (f", {bar.text}" if bar.text else "")
+        text = f"{what}: {count}, {seconds:.0f} s, {_rate(bar.done, seconds, unit)}{left}"
+        return text + (f", {bar.text}" if bar.text else "")
 
     def show(bar: Bar) -> None:
         nonlocal last

@@ -1,7 +1,7 @@
-"""A project's configuration: where its data lies, its names of models, its defaults.
+"""A project's configuration: the location of its data, its model names, its defaults.
 
 The file is the one that `ENCODERLAB_CONFIG` names; `--config-name` sets it for the command and the
-processes that it starts. Reads one YAML; knows nothing about any command.
+processes that it starts. Reads one YAML; knows no command.
 
     data: {root: null, sample_dir: sample_data,
            datasets: {chart: {label_file: label_v2/x.jsonl, image_dir: images/x}}}
@@ -31,15 +31,15 @@ DATASET = ("label_file", "image_dir")
 
 @dataclass(frozen=True)
 class ProjectConfig:
-    """The parts of a project's YAML; what it does not name is empty.
+    """The parts of a project's YAML; parts that it does not name are empty.
 
     Args:
         data_root: folder of the typed data sets.
         sample_dir: folder with labels.jsonl and images/, instead of the built-in samples.
         datasets: data type -> (label file, image folder), both below the data root.
         vision_encoders, llms: name -> checkpoint.
-        defaults: device, output_dir, n_samples, seed, as far as they are named.
-        rest: the YAML's other keys: settings of a command.
+        defaults: device, output_dir, n_samples, seed, where named.
+        rest: the other keys, which are settings of a command.
     """
 
     data_root: str | None = None
@@ -51,20 +51,19 @@ class ProjectConfig:
     rest: Mapping[str, Any] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
-        """The YAML's parts without the settings of a command; empty where nothing is configured."""
-        where = {
+        """The YAML's parts without settings of a command and without empty parts."""
+        datasets = {
             name: dict(zip(DATASET, files, strict=True)) for name, files in self.datasets.items()
         }
         parts: dict[str, dict[str, Any]] = {
-            "data": {"root": self.data_root, "sample_dir": self.sample_dir, "datasets": where},
+            "data": {"root": self.data_root, "sample_dir": self.sample_dir, "datasets": datasets},
             "models": {"vision_encoders": dict(self.vision_encoders), "llms": dict(self.llms)},
             "defaults": dict(self.defaults),
         }
-        named = {
-            part: {k: v for k, v in one.items() if v not in (None, {})}
-            for part, one in parts.items()
-        }
-        return {part: one for part, one in named.items() if one}
+        for part in parts.values():
+            for key in [key for key, value in part.items() if value in (None, {})]:
+                del part[key]
+        return {name: part for name, part in parts.items() if part}
 
 
 def load_config(path: str | Path | None = None) -> ProjectConfig:
@@ -92,8 +91,11 @@ def load_config(path: str | Path | None = None) -> ProjectConfig:
 
 @contextmanager
 def configured(file: str | Path | None) -> Iterator[None]:
-    """For the time of the block `file` is the project's configuration, here and in processes that
-    start meanwhile; None: there is none."""
+    """Makes `file` the project's configuration for the block, also in processes started in it.
+
+    Args:
+        file: a YAML; None for no configuration.
+    """
     before = os.environ.pop(VARIABLE, None)
     if file is not None:
         os.environ[VARIABLE] = str(file)
@@ -106,10 +108,10 @@ def configured(file: str | Path | None) -> Iterator[None]:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The table in a YAML file.
+    """The mapping in a YAML file.
 
     Raises:
-        UsageError: it is no YAML, or no table.
+        UsageError: it is no YAML, or no mapping.
     """
     import yaml
 
@@ -121,7 +123,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         reason = getattr(error, "problem", None) or (str(error).splitlines() or [""])[0]
         raise UsageError("a configuration is no YAML", got=f"{where}: {reason}") from error
     except (ValueError, RecursionError) as error:
-        # Not UTF-8, brackets without end, or a number of thousands of digits.
+        # Not UTF-8, nested too deeply, or a number of thousands of digits.
         reason = (str(error).splitlines() or [""])[0]
         raise UsageError("the configuration cannot be read", got=f"{file}: {reason}") from error
     if content is not None and not isinstance(content, dict):
@@ -130,8 +132,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def is_project(content: Mapping[str, Any]) -> bool:
-    """Whether a YAML has a part of a project's configuration. `defaults` is one where it is a
-    table: as a list it is Hydra's."""
+    """Whether a YAML has a part of a project's configuration; a list `defaults` is Hydra's."""
     data = content.get("data")
     return (
         "models" in content
@@ -168,14 +169,14 @@ def _parsed(content: Mapping[str, Any], file: Path) -> ProjectConfig:
     parts = {name: _part(content, name, file) for name in PARTS}
     data, models = parts["data"], parts["models"]
     datasets = {}
-    for name, where in (data.get("datasets") or {}).items():
-        if not isinstance(where, dict) or set(where) != set(DATASET):
+    for name, files in (data.get("datasets") or {}).items():
+        if not isinstance(files, dict) or set(files) != set(DATASET):
             raise UsageError(
                 f"the data set {name} has another form in {file}",
-                got=where,
+                got=files,
                 want="label_file and image_dir, both below the data root",
             )
-        datasets[str(name)] = (str(where["label_file"]), str(where["image_dir"]))
+        datasets[str(name)] = (str(files["label_file"]), str(files["image_dir"]))
     for kind in PARTS["models"]:
         for name, checkpoint in (models.get(kind) or {}).items():
             if not isinstance(checkpoint, str):
@@ -196,7 +197,7 @@ def _parsed(content: Mapping[str, Any], file: Path) -> ProjectConfig:
 
 
 def _part(content: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
-    """The known keys of one part, each with the kind of value it must have."""
+    """The known keys of one part, after a check of their types."""
     part = content.get(name)
     if part is None or (name == "defaults" and isinstance(part, list)):
         return {}
@@ -220,7 +221,7 @@ def _part(content: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
 
 
 def _rest(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that are settings of a command, such as `epochs`, or `data.cache` of `compress`."""
+    """Keys that are settings of a command, such as `epochs`, or `data.cache` of `compress`."""
     rest: dict[str, Any] = {}
     for name, value in content.items():
         if (name == "defaults" and isinstance(value, list)) or name not in PARTS:

@@ -1,7 +1,6 @@
-"""A run becomes a folder: config.yaml, and run.json with all that is needed to repeat and trust it.
+"""The folder of a run: config.yaml, and run.json with all that is needed to repeat it.
 
-Knows plain values only: no experiment, no Hydra, no figures. Every file appears whole or not at
-all: it is written under another name, flushed to disk, then renamed.
+Knows plain values only: no experiment, no Hydra, no figures. Files are written atomically.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ class RunRecord:
 
     Args:
         command: the command's name.
-        command_line: the words that were typed; empty where Python started the run.
+        command_line: the arguments that were typed; empty where Python started the run.
         settings: the resolved settings, plain and nested.
         result: the result's own `to_json()`.
         seconds: wall time of the experiment.
         started: when it began, UTC, ISO 8601.
-        checkpoints: name -> fingerprint of each model that took part, where the result says so.
+        checkpoints: name -> fingerprint of each model, where the result has them.
         files: figures, tables and pages that the run wrote, relative to its folder.
-        project: the project's data sets, names of models and defaults; None in older records.
+        project: the project's data sets, model names and defaults; None in older records.
     """
 
     command: str
@@ -81,11 +80,15 @@ def record(
     started: datetime,
     project: Mapping[str, Any] | None = None,
 ) -> RunRecord:
-    """Everything about one finished run; the environment is looked up here."""
-    plain_settings, plain_result = to_plain(dict(settings)), to_plain(dict(result))
+    """The record of a finished run in this environment.
 
-    def said(key: str) -> Any:
-        return plain_result.get(key, plain_settings.get(key))
+    Args:
+        seconds: wall time of the experiment.
+        started: when it began.
+        project: the project's configuration.
+    """
+    plain_settings, plain_result = to_plain(dict(settings)), to_plain(dict(result))
+    values = plain_settings | plain_result
 
     return RunRecord(
         command=command,
@@ -96,8 +99,8 @@ def record(
         seconds=round(seconds, 3),
         started=started.astimezone(UTC).isoformat(timespec="seconds"),
         seed=plain_settings.get("seed"),
-        device=said("device"),
-        dtype=said("dtype") or said("precision"),
+        device=values.get("device"),
+        dtype=values.get("dtype") or values.get("precision"),
         checkpoints=_checkpoints(plain_result),
         versions=versions(),
         python=platform.python_version(),
@@ -108,9 +111,9 @@ def record(
 
 
 def written_figures(written: Sequence[Path], folder: Path) -> list[str]:
-    """Which of the written files are figures, tables or pages in `folder`, relative to it.
+    """The figures, tables and pages among the files written to `folder`, relative to it.
 
-    Checkpoints and indexes are not among them: a later run may go on from them.
+    Checkpoints and indexes are left out: a later run may continue from them.
     """
     root = folder.absolute()
     return sorted(
@@ -125,8 +128,7 @@ def written_figures(written: Sequence[Path], folder: Path) -> list[str]:
 def write(folder: Path, run: RunRecord) -> Path:
     """Writes config.yaml and, last, run.json; returns the folder.
 
-    What the last run of the same command drew here, and this one did not, is removed first: a
-    figure of other settings would stand beside this run's record.
+    First removes files that the last run of the same command drew here and this one did not.
     """
     import yaml
 
@@ -142,8 +144,7 @@ def write(folder: Path, run: RunRecord) -> Path:
 
 
 def remove(folder: Path, command: str) -> None:
-    """Removes what a run of `command` left in `folder`: what it drew, and its record; the folder
-    itself if nothing else is in it."""
+    """Removes the figures and the record of a run of `command`, and the folder if it is empty."""
     if not _remove_drawn(folder, command):
         return
     for name in (CONFIG, RECORD):
@@ -153,7 +154,7 @@ def remove(folder: Path, command: str) -> None:
 
 
 def _remove_drawn(folder: Path, command: str, keep: Sequence[str] = ()) -> bool:
-    """Whether a run of `command` had been in the folder."""
+    """Removes recorded files but `keep`; returns whether the record is one of `command`."""
     try:
         before = read(folder)
     except EncoderLabError:
@@ -161,16 +162,14 @@ def _remove_drawn(folder: Path, command: str, keep: Sequence[str] = ()) -> bool:
     if before.command != command:
         return False
     recorded = (folder / RECORD).stat().st_mtime_ns
-    for name in set(before.files) - set(keep):
-        path = folder / name
-        # A file that was changed after the record is the user's own by now.
-        if not path.is_file() or path.is_symlink() or path.stat().st_mtime_ns > recorded:
+    for path in (folder / name for name in set(before.files) - set(keep)):
+        ours = path.suffix in DRAWN and path.resolve().is_relative_to(folder.resolve())
+        if not ours or not path.is_file() or path.is_symlink():
             continue
-        if path.suffix not in DRAWN or not path.resolve().is_relative_to(folder.resolve()):
-            continue
-        path.unlink()
-        with suppress(OSError):
-            path.parent.rmdir()
+        if path.stat().st_mtime_ns <= recorded:  # else the user has changed it
+            path.unlink()
+            with suppress(OSError):
+                path.parent.rmdir()
     return True
 
 
@@ -192,7 +191,7 @@ def read(folder: str | Path) -> RunRecord:
     want = "the run.json that encoderlab wrote"
     try:
         content = record_in(path)
-        names = {one.name for one in dataclasses.fields(RunRecord)}
+        names = {field.name for field in dataclasses.fields(RunRecord)}
         run = RunRecord(**{key: value for key, value in content.items() if key in names})
         for name, kind in (
             ("command", str), ("command_line", list), ("settings", dict), ("result", dict),
@@ -209,11 +208,10 @@ def read(folder: str | Path) -> RunRecord:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """For the time of the block no other run that asks so writes into `folder`: the checkpoints of
-    two would be one another's.
+    """Locks `folder` for the block, so that two runs do not write each other's checkpoints.
 
     Raises:
-        UsageError: another process is at it.
+        UsageError: another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     refuse_symlink(folder / LOCK)
@@ -231,15 +229,15 @@ def exclusive(folder: Path) -> Iterator[None]:
     finally:
         lock.release()
         with suppress(OSError):
-            if [one.name for one in folder.iterdir()] == [LOCK]:  # it came to nothing
+            if [path.name for path in folder.iterdir()] == [LOCK]:  # the run wrote nothing
                 (folder / LOCK).unlink()
                 folder.rmdir()
 
 
 def to_plain(value: Any) -> Any:
-    """The value as JSON can hold it: NaN and infinity become None, arrays lists, paths texts."""
+    """The value as strict JSON: NaN and infinity become None, arrays lists, paths texts."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return to_plain({one.name: getattr(value, one.name) for one in dataclasses.fields(value)})
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -255,17 +253,15 @@ def to_plain(value: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """Installed version of each package whose version can change a result."""
-    found = {}
+    installed = {}
     for name in REPORTED_PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def git_commit() -> str | None:
-    """The commit of the folder the user stands in, `-dirty` where it has changes; None without."""
+    """The commit of the current folder, with `-dirty` where it has changes; None without git."""
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],

@@ -1,6 +1,6 @@
-"""One command is carried out: settings become parameters, the result is kept in the run's folder.
+"""Runs one command and writes its run folder, for the command line, `rerun` and the web page.
 
-The command line and `rerun` share it. Knows the table of commands; decides nothing about any.
+Knows the table of commands, and nothing about any single command.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,16 +22,19 @@ from encoderlab.core.progress import collect_warnings
 from encoderlab.core.project import load_config
 from encoderlab.errors import UsageError
 
-# Actions of a command whose run does not take the folder of the command's own.
-KEPT_APART = ("evaluate", "show")
+# Actions of a command whose run gets a folder of its own.
+ACTIONS_WITH_FOLDER = ("evaluate", "show")
 
 
 @dataclass(frozen=True)
 class CompletedRun:
-    """A finished run: its result, and the folder that keeps it, if any does.
+    """A finished run.
 
     Args:
-        warnings: what was warned of on the way and is not in the result.
+        result: what the experiment returned.
+        folder: the folder with its record; None where none was written.
+        seconds: wall time of the experiment.
+        warnings: warnings during the run; the result may have others.
     """
 
     result: Any
@@ -55,13 +58,15 @@ def run_command(
     """Runs the experiment behind a command and writes its run folder.
 
     Args:
+        command: its row in the table.
         settings: an instance of the command's settings dataclass.
-        folder: where the run is kept, instead of the folder that the settings name.
+        command_line: the arguments that were typed, for the record.
+        folder: the run folder, instead of the one that the settings name.
 
     Raises:
-        EncoderLabError: whatever the experiment raises.
+        EncoderLabError: from the experiment; or the output folder is a file or in use.
     """
-    values = {one.name: getattr(settings, one.name) for one in dataclasses.fields(settings)}
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
     out = folder or _folder_of(values)
     if out is not None and command.leaves_folder:
         try:
@@ -73,24 +78,13 @@ def run_command(
                 want="a folder",
                 hint="choose another with --output-dir",
             ) from error
-    alone: Any = nullcontext()
-    if out is not None and command.shares_work and not is_secondary_rank():
-        alone = run_folder.exclusive(out)  # hours of checkpoints
-    with alone:
-        return _run(command, settings, values, out, command_line, folder)
-
-
-def _run(
-    command: Command,
-    settings: Any,
-    values: dict[str, Any],
-    out: Path | None,
-    command_line: Sequence[str],
-    folder: Path | None,
-) -> CompletedRun:
-    project = load_config().to_plain()  # as it is now: the file may change meanwhile
-    started, clock = datetime.now(UTC), time.perf_counter()
-    with collect_warnings() as warned, record_writes() as written:
+    project = load_config().to_plain()  # read now: the file may change during the run
+    with ExitStack() as stack:
+        if out is not None and command.shares_work and not is_secondary_rank():
+            stack.enter_context(run_folder.exclusive(out))
+        started, clock = datetime.now(UTC), time.perf_counter()
+        warned = stack.enter_context(collect_warnings())
+        written = stack.enter_context(record_writes())
         result = load(command.experiment).with_settings(settings, out)
         seconds = time.perf_counter() - clock
         warnings = (*getattr(result, "warnings", ()), *warned)
@@ -105,13 +99,13 @@ def _run(
         if hasattr(result, "write_report"):
             result.write_report(out, run)
         run = dataclasses.replace(run, files=tuple(run_folder.written_figures(written, out)))
-    return CompletedRun(result, run_folder.write(out, run), seconds, tuple(warned))
+        return CompletedRun(result, run_folder.write(out, run), seconds, tuple(warned))
 
 
 def _folder_of(values: dict[str, Any]) -> Path | None:
     named = values.get("output_dir") or getattr(values.get("output"), "dir", None)
-    if named and values.get("action") in KEPT_APART:
-        # Beside the run that made what it measures, unless a folder was chosen for it.
+    if named and values.get("action") in ACTIONS_WITH_FOLDER:
+        # By default a subfolder of the run whose output it measures.
         default = type(values["output"])().dir
         named = Path(named, values["action"]) if named == default else named
     return Path(named) if named else None

@@ -1,4 +1,4 @@
-"""A number that says how sure it is: its interval, what chance gives, and how it was estimated."""
+"""A measured value with its interval, its chance level and its estimator."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Z95 = 1.959963984540054
-# One of fewer images moves a share by more than ten percentage points.
-FEWEST_IMAGES = 10
-# A share that chance reaches more often than this does not tell a good model from none.
-HIGHEST_CHANCE = 0.5
+FEWEST_IMAGES = 10  # with fewer, one image moves a share by more than ten percentage points
+HIGHEST_CHANCE = 0.5  # above this chance level a share does not tell a good model from none
 
 
 @dataclass(frozen=True)
@@ -19,15 +17,15 @@ class Score:
     """One measured value.
 
     Args:
-        value: the estimate, None where it is undefined.
-        ci_low, ci_high: ends of the 95 % interval, None where there is none.
-        chance: what the same measurement gives when the input says nothing.
-        n: how many items it rests on.
+        value: the estimate; None where it is undefined.
+        ci_low, ci_high: ends of the 95 % interval; None where there is none.
+        chance: the expected value for uninformative input.
+        n: number of items.
         estimator: how value and interval were computed.
-        optimistic: the value with every tie counted for us, where that differs.
-        undefined: the reason why there is no value.
-        z: how many standard deviations of chance it lies above chance, where that is known.
-        p: how often chance does as well, where that was tried.
+        optimistic: the value with ties counted as right, where that differs.
+        undefined: why there is no value.
+        z: standard deviations above chance, where known.
+        p: p-value against chance, where tested.
     """
 
     value: float | None
@@ -52,7 +50,7 @@ class Score:
         return self.ci_low > self.chance
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, what does not apply left out."""
+        """Field name -> value; fields that are None are left out, except `value` and `chance`."""
         return {
             name: value
             for name, value in vars(self).items()
@@ -97,15 +95,15 @@ def caveats(images: int, shares: Mapping[str, Score], what: str = "measured") ->
         what: how the sentence about the number of images begins.
 
     Returns:
-        One sentence for fewer than FEWEST_IMAGES images, and one for all shares whose chance is
-        above HIGHEST_CHANCE; none where both are in order.
+        A sentence for fewer than FEWEST_IMAGES images, and one for all shares whose chance is
+        above HIGHEST_CHANCE.
 
     >>> caveats(4, {"Recall@1": Score(1.0, 0.5, 1.0, 0.75, 4, "share")})[1]
     'chance is above 50 % for Recall@1 (75.0 %), so it tells nothing about the model'
     """
-    found = []
+    warnings = []
     if images < FEWEST_IMAGES:
-        found.append(
+        warnings.append(
             f"{what} on {images} image{'s' * (images != 1)}, fewer than {FEWEST_IMAGES}: "
             f"one image more or less moves a share by {100 / max(images, 1):.0f} points"
         )
@@ -116,15 +114,18 @@ def caveats(images: int, shares: Mapping[str, Score], what: str = "measured") ->
     ]
     if easy:
         it = "it tells" if len(easy) == 1 else "they tell"
-        found.append(
+        warnings.append(
             f"chance is above {100 * HIGHEST_CHANCE:.0f} % for {', '.join(easy)}, so {it} nothing "
             "about the model"
         )
-    return tuple(found)
+    return tuple(warnings)
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:
-    """The 95 % interval of a proportion (Wilson 1927): never empty at 0 and at 1.
+    """The 95 % interval of a proportion (Wilson 1927); it is not empty at 0 and 1.
+
+    Returns:
+        (low, high) in [0, 1]; (0, 1) for n = 0.
 
     >>> low, high = wilson(0, 20)
     >>> round(low, 3), round(high, 3)

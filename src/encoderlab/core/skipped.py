@@ -1,4 +1,4 @@
-"""Images that were left out because they cannot be used, as every result tells of them."""
+"""Images that cannot be used: how every result lists them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Skipped:
 
 def skipped_images(skipped: Sequence[Skipped]) -> SkippedImages:
     """(id, reason) of each."""
-    return tuple((one.id, one.reason) for one in skipped)
+    return tuple((item.id, item.reason) for item in skipped)
 
 
 def as_records(images: SkippedImages) -> list[dict[str, str]]:
@@ -31,25 +31,25 @@ def as_records(images: SkippedImages) -> list[dict[str, str]]:
 
 
 def as_text_lines(images: SkippedImages) -> list[str]:
-    """What the terminal shows: how many, and the first few; nothing if there are none."""
+    """Lines for the terminal: how many, and the first few; none without images."""
     if not images:
         return []
     first, *more = [one_line(f"{name}: {reason}") for name, reason in images[:SHOWN]]
     lines = [f"{counted(len(images), 'image')} left out, the first: {first}"]
-    lines += (f"  {one}" for one in more)
+    lines += (f"  {line}" for line in more)
     if len(images) > SHOWN:
         lines.append(f"  … and {len(images) - SHOWN:,} more in run.json")
     return lines
 
 
 def as_notes(warnings: Sequence[str], images: SkippedImages) -> list[str]:
-    """What the terminal shows of a result's warnings, the images that were left out last."""
+    """Lines for the terminal: a result's warnings, then the images that were left out."""
     same = as_warnings(images)
-    return [f"! {one}" for one in warnings if one not in same] + as_text_lines(images)
+    return [f"! {text}" for text in warnings if text not in same] + as_text_lines(images)
 
 
 def as_warnings(images: SkippedImages) -> tuple[str, ...]:
-    """The warning that a record keeps."""
+    """The warning for run.json; none without images."""
     if not images:
         return ()
     return (f"left out: {counted(len(images), 'image')} that could not be used",)

@@ -1,6 +1,6 @@
-"""Samples from chat-format JSONL: one record of user and assistant turns per line.
+"""Reads samples from chat-format JSONL: one record of user and assistant turns per line.
 
-Knows the record's form; which files make up a data set is `vlm_dataset`'s business.
+Knows the form of a record; `vlm_dataset` knows which files make up a data set.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from encoderlab.core.json_text import parsed
 from encoderlab.core.skipped import Skipped
-from encoderlab.data.csv_table import check_some_exist, folder_of_images, image_path, tidy_name
+from encoderlab.data.csv_table import check_some_exist, image_path, image_root, tidy_name
 from encoderlab.data.sample import Sample, Samples, distinct
 from encoderlab.errors import MissingError, UsageError
 
@@ -21,8 +21,10 @@ def read_chat(
     """One sample per record, with the assistant's turns as its texts.
 
     Args:
-        img_root: the folder that image paths start from; if left out, the file's own folder, or
+        path: the JSONL file.
+        img_root: the folder that image paths start from; None for the file's own folder, or
             `images` beside it where the first images are found there only.
+        label: of every sample; None for the first folder in its image path.
 
     Raises:
         MissingError: no such file, or none of the first images exists.
@@ -43,18 +45,14 @@ def read_chat(
         ) from error
     if not records:
         raise UsageError("the label file is empty", got=str(file), want="one record per line")
-    root = (
-        folder_of_images(file, [name for _, name, _ in records])
-        if img_root is None
-        else Path(img_root)
-    )
+    root = image_root(file, [name for _, name, _ in records], img_root)
     samples = Samples()
-    for number, name, said in records:
+    for number, name, texts in records:
         id_ = f"{file.stem}/{number}"
         image = image_path(root, name, f"line {number} of {file}")
-        of = label or (name.split("/")[0] or None if "/" in name else None)
+        folder = name.split("/")[0] if "/" in name else None
         try:
-            samples.append(Sample(id_, image, distinct(said), of))
+            samples.append(Sample(id_, image, distinct(texts), label or folder or None))
         except UnicodeEncodeError as error:
             samples.skipped.append(Skipped(id_, f"half of a character in its text: {error}"))
     check_some_exist(samples, root, "the image folder")
@@ -62,27 +60,12 @@ def read_chat(
 
 
 def _record(line: str, where: str) -> tuple[str, list[str]]:
-    """The image's path and what the assistant says of it."""
-    turns = _turns(line, where)
-    images = _images(turns)
-    if not images:
-        raise UsageError(
-            f"{where} has no image", want='a part {"type": "image", "image": "chart/example.png"}'
-        )
-    said = [
-        part["text"]
-        for role, parts in turns
-        if role == "assistant"
-        for part in parts
-        if part.get("type") == "text" and isinstance(part.get("text"), str)
-    ]
-    return tidy_name(images[0]), said
-
-
-def _turns(line: str, where: str) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The image's path and the assistant's texts."""
     try:
         messages = parsed(line)["messages"]
-        return [(message["role"], _parts(message["content"])) for message in messages]
+        parts = [
+            (message["role"], part) for message in messages for part in _parts(message["content"])
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{where} is no chat record",
@@ -90,14 +73,21 @@ def _turns(line: str, where: str) -> list[tuple[str, list[dict[str, Any]]]]:
             want='{"messages": [{"role": "user", "content": [...]}, ...]}',
         ) from error
 
+    def values(kind: str, *roles: str) -> list[str]:
+        return [
+            part[kind]
+            for role, part in parts
+            if (not roles or role in roles)
+            and part.get("type") == kind
+            and isinstance(part.get(kind), str)
+        ]
 
-def _images(turns: list[tuple[str, list[dict[str, Any]]]]) -> list[str]:
-    return [
-        part["image"]
-        for _, parts in turns
-        for part in parts
-        if part.get("type") == "image" and isinstance(part.get("image"), str)
-    ]
+    images = values("image")
+    if not images:
+        raise UsageError(
+            f"{where} has no image", want='a part {"type": "image", "image": "chart/example.png"}'
+        )
+    return tidy_name(images[0]), values("text", "assistant")
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:

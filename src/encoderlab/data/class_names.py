@@ -1,6 +1,6 @@
-"""The names of classes: as a user lists them, and as the labels of images name them.
+"""Names of classes, and labels of images that match none of them.
 
-Knows words only. `class_key` is the only rule for which names are the same.
+Knows texts only; `class_key` decides which names are equal.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ LISTED = 5
 
 
 def class_key(name: str) -> str:
-    """What two spellings of one class name have in common: Unicode NFC, no white space at the
-    ends, no difference of case (Unicode's canonical caseless matching).
+    """The normal form of a class name: Unicode NFC, stripped, case folded (Unicode's canonical
+    caseless matching).
 
     >>> class_key(" Red ") == class_key("red"), class_key("E\\u0301te") == class_key("\\xe9te")
     (True, True)
@@ -27,20 +27,22 @@ def class_key(name: str) -> str:
     return unicodedata.normalize("NFC", folded)
 
 
-def class_names(given: str | Sequence[str]) -> list[str]:
-    """The names in "cat,dog,car" or in a sequence, in Unicode NFC, without white space at the ends.
-    In a string a name that contains a comma stands in double quotes, as in a CSV.
+def class_names(classes: str | Sequence[str]) -> list[str]:
+    """The names of classes, stripped and in Unicode NFC.
+
+    Args:
+        classes: a sequence, or "cat,dog,car", in which double quotes enclose a name with a comma.
 
     Raises:
-        UsageError: a name is blank or not UTF-8, two are the same to `class_key`, or there are
+        UsageError: a name is blank or not UTF-8, two have the same `class_key`, or there are
             fewer than two.
     """
-    parts = _comma_separated(given) if isinstance(given, str) else given
+    parts = _comma_separated(classes) if isinstance(classes, str) else classes
     names = [unicodedata.normalize("NFC", name).strip() for name in parts]
-    if any(not name for name in names):
+    if not all(names):
         raise UsageError(
             "a class name is blank",
-            got=given if isinstance(given, str) else ",".join(given),
+            got=classes if isinstance(classes, str) else ",".join(classes),
             want="names with commas between them, none empty",
         )
     if not all(map(is_utf8, names)):
@@ -68,21 +70,22 @@ def class_numbers(names: Sequence[str]) -> dict[str, int]:
 
 
 def count_strays(labels: Iterable[str | None], names: Sequence[str]) -> dict[str, int]:
-    """How many times each label occurs that names none of the classes, most frequent first. Labels
-    that are the same to `class_key` are counted together."""
+    """The labels that match no class, with their counts, most frequent first.
+
+    Labels with the same `class_key` are counted together.
+    """
     known = class_numbers(names)
-    spelled: dict[str, str] = {}
+    first: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for label in labels:
-        key = class_key(label or "")
-        if label is not None and key not in known:
-            counts[spelled.setdefault(key, label)] += 1
+        if label is not None and class_key(label) not in known:
+            counts[first.setdefault(class_key(label), label)] += 1
     return dict(counts.most_common())
 
 
 def stray_sentences(strays: Mapping[str, int], names: Sequence[str]) -> list[str]:
-    """What `count_strays` counted, in words: a sentence for each of the first LISTED labels, with
-    the class that it resembles, and one for the rest."""
+    """The counts of `count_strays` as sentences: one for each of the first LISTED labels, with the
+    class that it resembles, and one for the rest."""
     known = class_numbers(names)
     sentences = []
     for label, images in list(strays.items())[:LISTED]:

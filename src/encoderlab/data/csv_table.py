@@ -1,16 +1,16 @@
-"""Samples from a CSV with the columns image_path and caption. Decodes no image.
+"""Reads samples and labels from a CSV, and resolves the image paths in a label file.
 
-`rows_of` reads every CSV; the rules for image paths in a label file are here too.
+Decodes no image.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
-import itertools
+import io
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from encoderlab.data.decode import is_image_name
@@ -18,8 +18,7 @@ from encoderlab.data.sample import Sample, Samples, distinct
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 
 IMAGE, CAPTION, LABEL = "image_path", "caption", "label"
-FIRST_LOOKED_AT = 20
-DELIMITERS = ",\t;"
+FIRST_IMAGES = 20  # whose files are looked for
 
 
 def read_csv(path: str | Path, img_root: str | Path | None = None) -> Samples:
@@ -27,7 +26,7 @@ def read_csv(path: str | Path, img_root: str | Path | None = None) -> Samples:
 
     Args:
         path: columns image_path and caption, optionally label; others are ignored.
-        img_root: the folder that the paths start from; if left out, the CSV's own folder, or
+        img_root: the folder that the paths start from; None for the CSV's own folder, or
             `images` beside it where the first images are found there only.
 
     Raises:
@@ -36,23 +35,21 @@ def read_csv(path: str | Path, img_root: str | Path | None = None) -> Samples:
             leaves `img_root`.
     """
     table = Path(path)
-    rows = rows_of(table, (IMAGE, CAPTION))
-    first = list(itertools.islice(rows, FIRST_LOOKED_AT))
-    root = (
-        folder_of_images(table, [_name(row, line, table) for line, row in first])
-        if img_root is None
-        else Path(img_root)
-    )
-    paths: dict[str, Path] = {}
+    rows = []
+    for line, row in rows_of(table, (IMAGE, CAPTION)):
+        if not row[IMAGE]:
+            raise UsageError(f"line {line} of {table} has no {IMAGE}", want="a path in every row")
+        rows.append((line, tidy_name(row[IMAGE]), row[CAPTION], row.get(LABEL, "")))
+    root = image_root(table, [name for _, name, *_ in rows], img_root)
+    ids: dict[str, str] = {}
     texts: dict[str, list[str]] = {}
     labels: dict[str, str] = {}
-    for line, row in itertools.chain(first, rows):
-        name = _name(row, line, table)
-        if name not in paths:
-            paths[name] = image_path(root, name, f"line {line} of {table}")
-        name = paths[name].relative_to(root).as_posix()
-        texts.setdefault(name, []).append(row[CAPTION])
-        _put_label(labels, name, row.get(LABEL, ""), f"line {line} of {table}")
+    for line, name, caption, label in rows:
+        where = f"line {line} of {table}"
+        if name not in ids:
+            ids[name] = image_path(root, name, where).relative_to(root).as_posix()
+        texts.setdefault(ids[name], []).append(caption)
+        _put_label(labels, ids[name], label, where)
     samples = Samples(
         Sample(name, root / name, distinct(captions), labels.get(name))
         for name, captions in texts.items()
@@ -79,13 +76,14 @@ def read_labels(path: str | Path) -> dict[str, str]:
 
 
 def rows_of(table: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV, each with the number of its first line: column -> text without blanks at
-    its ends. Blank rows are passed over.
+    """The rows of a CSV, each with the number of its first line. Blank rows are passed over.
 
     Args:
-        table: UTF-8, or UTF-16 with a byte-order mark; commas, tabs or semicolons, whichever give
-            the header the columns needed.
+        table: UTF-8, or UTF-16 with a byte-order mark; separated by commas, tabs or semicolons.
         needed: columns that must be there.
+
+    Returns:
+        (line, column -> stripped text) of each row.
 
     Raises:
         MissingError: no such file.
@@ -94,36 +92,38 @@ def rows_of(table: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
     """
     if not table.is_file():
         raise MissingError("no such CSV", got=str(table), want="a file that exists")
-    with table.open("rb") as start:
-        marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        encoding = "utf-16" if start.read(2) in marks else "utf-8-sig"
-    columns: list[str] = []
-    line = rows = 0
+    content = table.read_bytes()
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        with table.open(encoding=encoding, newline="") as file:
-            header = next((text for text in file if text.strip()), "")
-            delimiter = _delimiter(header, needed, table.suffix.lower() == ".tsv")
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
-            for record in reader:
-                first, line = line + 1, reader.line_num
-                cells = [cell.strip() for cell in record]
-                if not any(cells):
-                    continue
-                if not columns:
-                    columns = cells
-                    _check_columns(table, columns, needed)
-                    continue
-                _check_row(cells, columns, f"line {first} of {table}", delimiter)
-                rows += 1
-                yield first, dict(zip(columns, cells, strict=True))
-    except UnicodeError as error:
+        text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageError(
             "the CSV cannot be read",
-            got=f"line {_first_undecodable(table)} of {table}",
+            got=f"line {line} of {table}",
             want="text in UTF-8",
             hint="in Excel, save it as CSV UTF-8",
         ) from error
+    header = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
+    delimiter = _delimiter(header, needed, table.suffix.lower() == ".tsv")
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    columns: list[str] = []
+    line = rows = 0
+    try:
+        for record in reader:
+            first, line = line + 1, reader.line_num
+            cells = [cell.strip() for cell in record]
+            if not any(cells):
+                continue
+            if not columns:
+                columns = cells
+                _check_columns(table, columns, needed)
+                continue
+            _check_row(cells, columns, f"line {first} of {table}", delimiter)
+            rows += 1
+            yield first, dict(zip(columns, cells, strict=True))
     except csv.Error as error:
         raise UsageError(
             "the CSV cannot be read",
@@ -136,8 +136,7 @@ def rows_of(table: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
 
 
 def tidy_name(name: str) -> str:
-    """One spelling for every spelling of an image path: `/` between its parts, no part that is `.`
-    or goes up again.
+    """The normal form of an image path: `/` between its parts, `.` and inner `..` resolved.
 
     >>> tidy_name(r".\\chart\\0.png"), tidy_name("a/../0.png")
     ('chart/0.png', '0.png')
@@ -145,27 +144,39 @@ def tidy_name(name: str) -> str:
     return posixpath.normpath(name.replace("\\", "/"))
 
 
-def folder_of_images(file: Path, names: Iterable[str]) -> Path:
-    """The folder that the image paths in a label file start from: its own, or `images` beside it
-    where the first images are found there only."""
-    names = list(names)[:FIRST_LOOKED_AT]
-    folders = (file.parent, file.parent / "images")
-    return next(
-        (one for one in folders if any(os.path.isfile(one / name) for name in names)), file.parent
-    )
+def image_root(file: Path, names: Sequence[str], img_root: str | Path | None) -> Path:
+    """The folder that the image paths in a label file start from.
+
+    Args:
+        file: the label file.
+        names: the paths in it.
+        img_root: the folder, if it is named; None for the file's own folder, or `images` beside it
+            where the first images are found there only.
+    """
+    if img_root is not None:
+        return Path(img_root)
+    for folder in (file.parent, file.parent / "images"):
+        if any(os.path.isfile(folder / name) for name in names[:FIRST_IMAGES]):
+            return folder
+    return file.parent
 
 
 def image_path(root: Path, name: str, where: str) -> Path:
-    """`name`, as `tidy_name` spells it, under `root`.
+    """The path of an image under `root`.
+
+    Args:
+        root: the folder of images.
+        name: its path in the label file, in the normal form of `tidy_name`.
+        where: the line of the label file, for the message.
 
     Raises:
         UsageError: the path is absolute and elsewhere, or climbs out of `root`.
     """
-    given = Path(name)
-    # Only paths that could climb are resolved: that asks the disk, once per image.
-    if not given.is_absolute() and ".." not in given.parts:
-        return root / given
-    path = (root / given).resolve()
+    path = Path(name)
+    # Only paths that could leave `root` are resolved: that asks the disk, once per image.
+    if not path.is_absolute() and ".." not in path.parts:
+        return root / path
+    path = (root / path).resolve()
     if not path.is_relative_to(root.resolve()):
         raise UsageError(
             f"an image path in {where} leaves the image folder",
@@ -177,25 +188,19 @@ def image_path(root: Path, name: str, where: str) -> Path:
 
 
 def check_some_exist(samples: Sequence[Sample], root: Path, flag: str) -> None:
-    """Says early that a whole data set looks in the wrong place.
+    """Refuses a data set whose images are looked for in the wrong folder.
 
     Raises:
         MissingError: none of the first images is there.
     """
-    looked_at = [sample.image for sample in samples[:FIRST_LOOKED_AT]]
-    if looked_at and not any(os.path.isfile(str(image)) for image in looked_at):
+    images = [str(sample.image) for sample in samples[:FIRST_IMAGES]]
+    if images and not any(map(os.path.isfile, images)):
         raise MissingError(
             "none of the first images is there",
-            got=str(looked_at[0]),
+            got=images[0],
             want=f"images under {root}",
             hint=f"set {flag} to the folder that the paths start from",
         )
-
-
-def _name(row: dict[str, str], line: int, table: Path) -> str:
-    if not row[IMAGE]:
-        raise UsageError(f"line {line} of {table} has no {IMAGE}", want="a path in every row")
-    return tidy_name(row[IMAGE])
 
 
 def _put_label(labels: dict[str, str], name: str, label: str, where: str) -> None:
@@ -214,7 +219,7 @@ def _delimiter(header: str, needed: Sequence[str], is_tsv: bool) -> str:
         names = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
         return len(set(needed) & {name.strip() for name in names}), len(names)
 
-    return max("\t,;" if is_tsv else DELIMITERS, key=columns)
+    return max("\t,;" if is_tsv else ",\t;", key=columns)
 
 
 def _check_columns(table: Path, columns: Sequence[str], needed: Sequence[str]) -> None:
@@ -247,8 +252,8 @@ def _check_row(cells: Sequence[str], columns: Sequence[str], where: str, delimit
             if len(cells) > len(columns)
             else None,
         )
-    swallowed = [line for cell in cells for line in cell.split("\n")[1:]]
-    for line in swallowed:
+    inner_lines = (line for cell in cells for line in cell.split("\n")[1:])
+    for line in inner_lines:
         parts = line.split(delimiter)
         if len(parts) >= len(columns) and any(is_image_name(part.strip()) for part in parts):
             raise UsageError(
@@ -262,13 +267,3 @@ def _check_row(cells: Sequence[str], columns: Sequence[str], where: str, delimit
             got=delimiter.join(cells)[:100],
             want="text in UTF-8, or in UTF-16 with a byte-order mark",
         )
-
-
-def _first_undecodable(table: Path) -> int:
-    with table.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return 1

@@ -1,7 +1,7 @@
-"""From a file that claims to be an image to RGB pixels, or to one sentence why not.
+"""Decodes an image file, an array or a tensor to an upright RGB image, or says why it cannot.
 
-The first bytes of a file decide what it is; its ending decides only for the formats that have no
-signature, such as TGA. Knows one image at a time.
+The format is found from the first bytes of a file; its ending counts only for formats without a
+signature, such as TGA. Knows one image at a time; no data set.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,30 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from encoderlab.errors import UsageError
 
 MAX_PIXELS = 64_000_000
-# Formats of Pillow that run another program (Ghostscript), or whose pixels it cannot decode alone.
+# Formats of Pillow that run another program (Ghostscript) or that it cannot decode on its own.
 NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 HEIC = (".heic", ".heif", ".hif")
 NEEDS_HEIC = 'it is HEIC, which needs an extra: pip install "encoderlab[heic]"'
 IS_SVG = "it is a drawing in SVG, not an image of pixels"
 # Endings of images that Pillow does not decode: camera raw, drawings, formats of its plug-ins.
-OTHER_ENDINGS = frozenset(
-    f".{ending}"
-    for ending in (
-        "3fr", "ai", "arw", "avif", "cr2", "cr3", "dng", "djvu", "emf", "eps", "exr", "hdr", "jls",
-        "jp2", "jxl", "jxr", "nef", "orf", "pct", "pef", "pict", "raf", "raw", "rw2", "srw", "svg",
-        "svgz", "wdp", "webp", "wmf", "xcf",
-    )
-).union(HEIC)  # fmt: skip
-ORIENTATIONS = range(5, 9)  # the EXIF orientations that swap width and height
-# Grey images of more than eight bits: Pillow clips these to 255 on its own.
+OTHER_ENDINGS = (
+    *HEIC, ".3fr", ".ai", ".arw", ".avif", ".cr2", ".cr3", ".dng", ".djvu", ".emf", ".eps", ".exr",
+    ".hdr", ".jls", ".jp2", ".jxl", ".jxr", ".nef", ".orf", ".pct", ".pef", ".pict", ".raf", ".raw",
+    ".rw2", ".srw", ".svg", ".svgz", ".wdp", ".webp", ".wmf", ".xcf",
+)  # fmt: skip
+SWAPPED_ORIENTATIONS = range(5, 9)  # EXIF orientations that swap width and height
+# Grey images of more than eight bits: Pillow's own conversion clips them to 255.
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
 class ImageError(UsageError):
-    """An image that cannot be used. `path` says which, `reason` why."""
+    """An image that cannot be used.
+
+    Args:
+        path: of its file, or another name.
+        reason: why, in one clause.
+        hint: what to do.
+    """
 
     def __init__(self, path: str, reason: str, hint: str | None = None) -> None:
         self.path, self.reason = path, reason
@@ -50,26 +54,24 @@ class ImageError(UsageError):
 @functools.cache
 def readable_endings() -> dict[str, str]:
     """Ending -> format, of the image files that Pillow and its installed plug-ins decode."""
-    try:
+    with suppress(ImportError):
         from pi_heif import register_heif_opener
-    except ImportError:
-        pass
-    else:
+
         register_heif_opener()
-    kinds = Image.registered_extensions().items()
+    formats = dict(Image.registered_extensions())
     # JPEG's decoder reads MPO, which Pillow registers for writing only.
-    known = {ending: "JPEG" if kind == "MPO" else kind for ending, kind in kinds}
-    return {e: kind for e, kind in known.items() if kind in Image.OPEN and kind not in NOT_DECODED}
+    formats |= {ending: "JPEG" for ending, kind in formats.items() if kind == "MPO"}
+    return {e: f for e, f in formats.items() if f in Image.OPEN and f not in NOT_DECODED}
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is one that `open_image` reads, as far as a name tells."""
+    """Whether the ending of a file name is that of a format that `open_image` reads."""
     return os.path.splitext(name)[1].lower() in readable_endings()
 
 
 def unreadable_ending(name: str) -> str | None:
-    """Why a file whose name ends as an image's does cannot be decoded; None for every other file,
-    readable images included."""
+    """Why a file with the ending of an image cannot be decoded; None for any other file and for
+    readable images."""
     ending = os.path.splitext(name)[1].lower()
     if ending in readable_endings() or ending not in OTHER_ENDINGS:
         return None
@@ -98,7 +100,7 @@ def open_image(
 ) -> Image.Image:
     """`source` as an upright RGB image: transparency over white, 16-bit greys scaled, not clipped.
 
-    The arguments and errors of `open_with_size`, which also returns the size of the whole image.
+    Args and errors are those of `open_with_size`, which also returns the size of the whole image.
     """
     return open_with_size(source, min_side=min_side, max_pixels=max_pixels, name=name)[0]
 
@@ -110,15 +112,15 @@ def open_with_size(
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB image, and the (width, height) of the upright whole image, which is larger
-    where a JPEG is decoded at a smaller scale.
+    """The upright RGB image, and the (width, height) of the upright image at full scale, which is
+    larger where a JPEG is decoded at a smaller scale.
 
     Args:
         source: a path, the bytes of a file, or an image that is already decoded.
-        min_side: lets a JPEG be decoded at 1/2, 1/4 or 1/8 scale while its short side stays at
-            least this long: several times faster for large photographs.
-        max_pixels: the largest width x height; read from the header, before anything is decoded.
-        name: what messages call it, for bytes.
+        min_side: lets a JPEG be decoded at 1/2, 1/4 or 1/8 scale, its short side at least this
+            long: several times faster for large photographs.
+        max_pixels: the largest width x height; checked before anything is decoded.
+        name: of the bytes, in messages.
 
     Raises:
         ImageError: missing, empty, truncated, no image, another format, or too many pixels.
@@ -131,7 +133,7 @@ def open_with_size(
         name = "(bytes)" if isinstance(source, bytes) else str(source)
     try:
         with warnings.catch_warnings():
-            # Our own limit stands in for Pillow's warning about large files.
+            # `max_pixels` replaces Pillow's warning about large files.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             file = io.BytesIO(source) if isinstance(source, bytes) else source
             with Image.open(file, formats=_formats(Path(name).suffix.lower())) as image:
@@ -139,7 +141,7 @@ def open_with_size(
                 whole = image.size
                 drafted = min_side is not None and _draft(image, min_side)
                 image.load()
-                turned = image.getexif().get(ExifTags.Base.Orientation) in ORIENTATIONS
+                turned = image.getexif().get(ExifTags.Base.Orientation) in SWAPPED_ORIENTATIONS
                 upright = ImageOps.exif_transpose(image)
                 if not drafted:
                     whole = upright.size
@@ -148,22 +150,21 @@ def open_with_size(
                 return _rgb(upright), whole
     except ImageError:
         raise
-    except FileNotFoundError as error:
-        raise ImageError(name, "there is no such file") from error
-    except IsADirectoryError as error:
-        raise ImageError(name, "it is a folder") from error
-    except PermissionError as error:
-        raise ImageError(name, "it may not be read (permission denied)") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(name, f"its pixels are over the limit of {max_pixels:,}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(name, _what_it_is(source)) from error
+        raise ImageError(name, _why_unidentified(source)) from error
     except Exception as error:  # Pillow's decoders raise errors of every type on damaged data
-        raise ImageError(name, f"it is damaged or cut short ({error})") from error
+        reasons = {
+            FileNotFoundError: "there is no such file",
+            IsADirectoryError: "it is a folder",
+            PermissionError: "it may not be read (permission denied)",
+            Image.DecompressionBombError: f"its pixels are over the limit of {max_pixels:,}",
+        }
+        damaged = f"it is damaged or cut short ({error})"
+        raise ImageError(name, reasons.get(type(error), damaged)) from error
 
 
 def open_images(images: Any) -> list[Image.Image]:
-    """One image or several, in any form in which people hold them, as upright RGB images.
+    """One image or several, as files, arrays or tensors, as upright RGB images.
 
     Args:
         images: an image, a path, an array or a tensor, or a sequence of those. An array is
@@ -233,7 +234,7 @@ def _check_size(name: str, image: Image.Image, max_pixels: int) -> None:
 
 
 def _draft(image: ImageFile.ImageFile, min_side: int) -> bool:
-    """Asks the JPEG decoder for the smallest scale whose short side is still `min_side` or more.
+    """Sets a JPEG to be decoded at the smallest scale whose short side is at least `min_side`.
     Returns whether that is smaller than the whole image."""
     if image.format != "JPEG":
         return False
@@ -248,27 +249,24 @@ def _rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode in DEEP_MODES:
         return _deep_grey(image).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
+    if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(paper, image).convert("RGB")
+        return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
-    if image.mode == "F":
-        # Floats have no stated range: 0 to 1 where they fit in it, else their own extremes.
-        low, high = (
-            (0.0, 1.0) if values.min() >= 0 and values.max() <= 1 else (values.min(), values.max())
-        )
-    else:
-        low, high = 0.0, 65535.0 if values.max() > 255 else 255.0
+    low, high = values.min(), values.max()
+    if image.mode != "F":
+        low, high = 0.0, 65535.0 if high > 255 else 255.0
+    elif low >= 0 and high <= 1:  # floats have no stated range: 0 to 1, or that of the values
+        low, high = 0.0, 1.0
     scaled = (np.nan_to_num(values) - low) / max(high - low, 1e-12)
     return Image.fromarray(np.clip(np.rint(scaled * 255), 0, 255).astype(np.uint8))
 
 
-def _what_it_is(source: Path | str | bytes) -> str:
+def _why_unidentified(source: Path | str | bytes) -> str:
     head = source[:64] if isinstance(source, bytes) else Path(source).read_bytes()[:64]
     if not head:
         return "the file is empty"

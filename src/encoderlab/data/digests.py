@@ -1,4 +1,4 @@
-"""Digests that say whether two runs use the same images."""
+"""Digests that tell whether two runs use the same images. Knows samples; decodes nothing."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import numpy as np
 from encoderlab.data.sample import Sample
 from encoderlab.data.shard_image import ShardImage
 
-HEAD = 16_384  # bytes of a file that count
+HEAD = 16_384  # first bytes of a file that go into its digest
 
 
 def images_digest(samples: Sequence[Sample], pixels: np.ndarray | None = None) -> str:
-    """A digest of the images of samples, in their order, wherever their files lie.
+    """A digest of the images of samples, in their order; the folder of the files does not matter.
 
-    Of a file the size and the first HEAD bytes count, of a place in a shard its name and its size:
-    reading a million images whole would take as long as an epoch.
+    The digest of a file is of its size and its first HEAD bytes, that of an image in a shard of its
+    name and its size: reading a million complete images would take as long as an epoch.
 
     Args:
-        pixels: decoded images, which count for samples without a file.
+        samples: in order.
+        pixels: decoded images, used for samples whose file is not there.
     """
 
-    def mark(number: int) -> bytes:
+    def identity(number: int) -> bytes:
         image = samples[number].image
         if isinstance(image, ShardImage):
             name = getattr(image, "name", None) or getattr(image, "number", image)
@@ -39,7 +40,7 @@ def images_digest(samples: Sequence[Sample], pixels: np.ndarray | None = None) -
                 return str(image).encode() if pixels is None else pixels[number].tobytes()
         return samples[number].content()
 
-    return digest_of(mark(number) for number in range(len(samples)))
+    return digest_of(map(identity, range(len(samples))))
 
 
 def digest_of(parts: Iterable[bytes]) -> str:

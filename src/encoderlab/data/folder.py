@@ -1,8 +1,8 @@
-"""Samples from a folder of images: flat, or one sub-folder per class, with captions beside them.
-Decodes no image.
+"""Reads samples from a folder of images: flat, or one sub-folder per class.
 
-Captions are those of a Hugging Face image folder, `metadata.jsonl` or `metadata.csv` with file_name
-and a caption, and of a text file beside an image, `0001.txt` beside `0001.jpg`, one a line.
+Captions come from the metadata of a Hugging Face image folder (`metadata.jsonl` or `metadata.csv`
+with file_name and a caption) and from text files beside the images (`0001.txt` beside `0001.jpg`,
+one caption per line). Decodes no image.
 """
 
 from __future__ import annotations
@@ -39,11 +39,10 @@ SHARDS = (".tar", ".parquet")
 
 
 def read_folder(path: str | Path) -> Samples:
-    """Every image under `path`, in natural order (2 before 10), hidden files left out.
+    """Every image under `path` except hidden files, in natural order (2 before 10).
 
-    Linked folders are followed, each folder once. The label of an image is what the metadata says,
-    else the name of the first folder below `path`, if it is in one: that is the class, in a flat
-    set of class folders and in one split of ImageNet alike.
+    Links to folders are followed; each folder is read once. The label of an image is that of the
+    metadata, else the name of the first folder below `path`.
 
     Raises:
         MissingError: no such folder.
@@ -56,15 +55,18 @@ def read_folder(path: str | Path) -> Samples:
     check_name(root)
     tree = _Tree.of(root)
     samples = Samples(skipped=tree.skipped)
-    about, unused = _metadata(root, tree)
+    records_of, unused = _metadata(root, tree.metadata)
     for name in sorted(tree.images, key=_in_order):
-        records = about.pop(name, [])
+        records = records_of.pop(name, [])
         if printable(name) != name:
             samples.skipped.append(Skipped(printable(name), "its name is not UTF-8: rename it"))
             continue
         captions = [caption for record in records for caption in captions_in(record)]
+        beside = os.path.splitext(name)[0] + ".txt"
         try:
-            texts = distinct([*captions, *_captions_beside(root, name, tree.texts)])
+            if beside in tree.texts:
+                captions += (root / beside).read_text("utf-8-sig").splitlines()
+            texts = distinct(captions)
         except (UnicodeError, OSError) as error:
             samples.skipped.append(Skipped(name, f"its caption cannot be read: {error}"))
             continue
@@ -74,7 +76,7 @@ def read_folder(path: str | Path) -> Samples:
         samples.append(Sample(name, root / name, texts, label))
     samples.skipped += unused
     samples.skipped += (
-        Skipped(name, "the metadata names it, and no such image is there") for name in about
+        Skipped(name, "the metadata names it, and no such image is there") for name in records_of
     )
     if not samples:
         raise NoImagesError(
@@ -90,7 +92,7 @@ def read_folder(path: str | Path) -> Samples:
 
 @dataclass
 class _Tree:
-    """The files under a folder that matter here, by their paths from it with `/`."""
+    """Images, text files and metadata under a folder, by their relative paths with `/`."""
 
     images: list[str] = field(default_factory=list)
     texts: set[str] = field(default_factory=set)
@@ -99,21 +101,21 @@ class _Tree:
 
     @classmethod
     def of(cls, root: Path) -> _Tree:
-        """Lists every folder once, however many links lead to it: those that are really there
-        before those that a link leads to."""
+        """Lists every folder once: real folders before those that a link leads to."""
         tree = cls()
-        seen: set[tuple[int, int]] = set()
+        listed: set[tuple[int, int]] = set()
         folders, links = [""], list[str]()
         while folders or links:
             if not folders:
                 folders, links = sorted(links, key=_in_order, reverse=True), []
             below = folders.pop()
             try:
-                about = os.stat(root / below)
-                if (about.st_dev, about.st_ino) in seen:
+                status = os.stat(root / below)
+                inode = (status.st_dev, status.st_ino)
+                if inode in listed:
                     tree._leave_out(below, "it is a link to a folder that is read already")
                     continue
-                seen.add((about.st_dev, about.st_ino))
+                listed.add(inode)
                 with os.scandir(root / below) as entries:
                     for entry in entries:
                         name = f"{below}/{entry.name}" if below else entry.name
@@ -151,38 +153,34 @@ class _Tree:
         self.skipped.append(Skipped(printable(name), reason))
 
 
-def _captions_beside(root: Path, name: str, texts: set[str]) -> list[str]:
-    text = os.path.splitext(name)[0] + ".txt"
-    if text not in texts:
-        return []
-    return (root / text).read_bytes().decode("utf-8-sig").splitlines()
-
-
-def _metadata(root: Path, tree: _Tree) -> tuple[dict[str, list[dict[str, Any]]], list[Skipped]]:
-    """Image -> the records of the metadata files about it, and the files that are of no use.
+def _metadata(
+    root: Path, files: list[str]
+) -> tuple[dict[str, list[dict[str, Any]]], list[Skipped]]:
+    """Image -> its records in the metadata files, and the files without captions and labels.
 
     Raises:
         UsageError: a file that cannot be read, or a record without file_name among others.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    records_of: dict[str, list[dict[str, Any]]] = {}
     unused = []
-    for name in sorted(tree.metadata):
+    for name in sorted(files):
         records = list(_records(root / name))
         if not any(record.get(FILE_NAME) for _, record in records):
             unused.append(Skipped(printable(name), f"it has no column {FILE_NAME}"))
-        elif not any(_says_something(record) for _, record in records):
-            known = ", ".join((*CAPTION_COLUMNS, *LABEL_COLUMNS))
-            unused.append(Skipped(printable(name), f"it has none of the columns {known}"))
-        else:
-            for line, record in records:
-                file = record.get(FILE_NAME)
-                if not isinstance(file, str) or not file:
-                    raise UsageError(
-                        f"line {line} of {root / name} has no {FILE_NAME}", want="one in every line"
-                    )
-                image = tidy_name(os.path.join(os.path.dirname(name), file))
-                found.setdefault(image, []).append(record)
-    return found, unused
+            continue
+        if not any(captions_in(record) or label_in(record) for _, record in records):
+            columns = ", ".join((*CAPTION_COLUMNS, *LABEL_COLUMNS))
+            unused.append(Skipped(printable(name), f"it has none of the columns {columns}"))
+            continue
+        for line, record in records:
+            file = record.get(FILE_NAME)
+            if not isinstance(file, str) or not file:
+                raise UsageError(
+                    f"line {line} of {root / name} has no {FILE_NAME}", want="one in every line"
+                )
+            image = tidy_name(os.path.join(os.path.dirname(name), file))
+            records_of.setdefault(image, []).append(record)
+    return records_of, unused
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -200,25 +198,25 @@ def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield line, record
 
 
-def _says_something(record: dict[str, Any]) -> bool:
-    return bool(captions_in(record)) or label_in(record) is not None
-
-
-def _in_order(name: str) -> list[tuple[bool, list[tuple[int, int | str]]]]:
-    """Sorts paths folder by folder, the files of a folder before its sub-folders, and numbers by
-    their value."""
+def _in_order(name: str) -> list[tuple[bool, list[tuple[bool, int | str]]]]:
+    """Sort key of a path: the files of a folder before its sub-folders, numbers by their value."""
     *folders, file = name.lower().split("/")
-    return [*((True, _natural(folder)) for folder in folders), (False, _natural(file))]
 
+    def natural(part: str) -> list[tuple[bool, int | str]]:
+        runs = re.findall(r"\d+|\D+", part)
+        return [(False, int(run)) if run.isdecimal() else (True, run) for run in runs]
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+    return [*((True, natural(folder)) for folder in folders), (False, natural(file))]
 
 
 def image_files(path: str | None) -> tuple[list[Path], list[Skipped]]:
-    """The image files that a path, a folder or a glob stands for, the built-in chart for None; and
-    what a folder holds beside them that cannot be read.
+    """The image files that an argument of a command names.
+
+    Args:
+        path: a file, a folder or a glob; None for the built-in chart.
+
+    Returns:
+        The files, and the items of a folder that cannot be read.
 
     Raises:
         MissingError: nothing is there.
@@ -226,18 +224,17 @@ def image_files(path: str | None) -> tuple[list[Path], list[Skipped]]:
     from encoderlab.data.vlm_dataset import SAMPLE_DATA
 
     if path is None:
-        found = SAMPLE_DATA / "images/chart/chart_02.png"
         note("image: a built-in chart (none was named)")
-        return [found], []
-    place = Path(path).expanduser()
-    if place.is_dir():
-        samples = read_folder(place)
-        return [place / sample.id for sample in samples], samples.skipped
-    if place.is_file():
-        return [place], []
-    matched = sorted(Path(one) for one in glob.glob(str(place), recursive=True))
-    if not matched:
+        return [SAMPLE_DATA / "images/chart/chart_02.png"], []
+    source = Path(path).expanduser()
+    if source.is_dir():
+        samples = read_folder(source)
+        return [source / sample.id for sample in samples], samples.skipped
+    if source.is_file():
+        return [source], []
+    matches = sorted(map(Path, glob.glob(str(source), recursive=True)))
+    if not matches:
         raise MissingError(
             "no such image", got=path, want="an image file, a folder or a glob that exists"
         )
-    return [one for one in matched if one.is_file()], []
+    return [match for match in matches if match.is_file()], []

@@ -1,6 +1,6 @@
-"""Pictures for an experiment that has no data yet: charts, tables, pages and shapes on request.
+"""Draws charts, tables, pages and shapes with the caller's own content.
 
-Draws with the synthetic world's own brushes; the words are the caller's.
+Uses the canvas and the pictures of the synthetic world; writes no file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from encoderlab.data.sample import collapse_spaces
 from encoderlab.data.synthetic import generate
 from encoderlab.data.synthetic.canvas import Canvas, font, has_glyph
 from encoderlab.data.synthetic.chart import draw_axes, draw_bars
@@ -29,9 +30,9 @@ class DataGenerator:
 
     Args:
         size: pixels a side.
-        seed: where in the synthetic world its pictures are taken from.
-        typeface: a TrueType or OpenType file for the words. The built-in font has English
-            letters, digits and common signs; Korean, for one, needs a font of its own.
+        seed: which pictures of the synthetic world are used.
+        typeface: a TrueType or OpenType file for the text. The built-in font has English
+            letters, digits and common signs; other scripts, such as Korean, need another font.
 
     Raises:
         UsageError: fewer than 16 pixels.
@@ -47,7 +48,7 @@ class DataGenerator:
             raise UsageError("the picture is too small to draw in", got=size, want="at least 16")
         self.size, self.seed = size, seed
         self.typeface = None if typeface is None else Path(typeface)
-        font(size, self.typeface)  # a font that cannot be read is refused here, once
+        font(size, self.typeface)  # raises for a font that cannot be read
 
     def generate_bar_chart(
         self, categories: Sequence[str], values: Sequence[float], title: str = ""
@@ -77,10 +78,10 @@ class DataGenerator:
                 want="finite numbers",
             )
         if isinstance(categories, str) or len(categories) != len(heights):
-            given = 1 if isinstance(categories, str) else len(categories)
+            count = 1 if isinstance(categories, str) else len(categories)
             raise UsageError(
                 "categories and values do not match",
-                got=f"{given} categories",
+                got=f"{count} categories",
                 want=f"{len(heights)}",
             )
         self._check_letters(title, *categories)
@@ -91,10 +92,10 @@ class DataGenerator:
         draw_bars(canvas, [0.85 * height / top for height in heights], inks)
         step = 0.8 / len(heights)
         for i, label in enumerate(categories):
-            name = " ".join(str(label).split())
-            canvas.text(0.14 + (i + 0.5) * step, 0.95, name, 0.05, INK, widest=0.95 * step)
+            x, name = 0.14 + (i + 0.5) * step, collapse_spaces(str(label))
+            canvas.text(x, 0.95, name, 0.05, INK, widest=0.95 * step)
         if title:
-            canvas.text(0.53, 0.045, " ".join(title.split()), 0.055, INK, widest=0.9)
+            canvas.text(0.53, 0.045, collapse_spaces(title), 0.055, INK, widest=0.9)
         return canvas.picture()
 
     def generate_table_image(
@@ -115,33 +116,24 @@ class DataGenerator:
                 lengths, or letters that the font lacks.
         """
         header, rows = _columns_and_rows(data)
-        # A cell is one line, whatever white space its text has.
-        lines = [[" ".join(str(cell).split()) for cell in line] for line in (header, *rows)]
+        # A cell is one line of text, without line breaks.
+        lines = [[collapse_spaces(str(cell)) for cell in line] for line in (header, *rows)]
         self._check_letters(title, *(cell for line in lines for cell in line))
         canvas = Canvas(self.size, WHITE, self.typeface)
         left, width = 0.04, 0.92
         top = left
         if title:
-            canvas.text(0.5, 0.06, " ".join(title.split()), 0.055, INK, widest=0.9)
+            canvas.text(0.5, 0.06, collapse_spaces(title), 0.055, INK, widest=0.9)
             top = 0.12
         high, wide = (left + width - top) / max(len(lines), 4), width / len(header)
         canvas.box(left, top, left + width, top + high, HEAD)
         for row, line in enumerate(lines):
             for column, cell in enumerate(line):
-                canvas.text(
-                    left + (column + 0.5) * wide,
-                    top + (row + 0.5) * high,
-                    cell,
-                    min(0.5 * high, 0.07),
-                    INK,
-                    widest=0.9 * wide,
-                )
-        bottom, right = top + len(lines) * high, left + width
-        for row in range(len(lines) + 1):
-            canvas.line([(left, top + row * high), (right, top + row * high)], RULE, 0.005)
-        for column in range(len(header) + 1):
-            x = left + column * wide
-            canvas.line([(x, top), (x, bottom)], RULE, 0.005)
+                x, y = left + (column + 0.5) * wide, top + (row + 0.5) * high
+                canvas.text(x, y, cell, min(0.5 * high, 0.07), INK, widest=0.9 * wide)
+        xs = [left + column * wide for column in range(len(header) + 1)]
+        ys = [top + row * high for row in range(len(lines) + 1)]
+        canvas.grid(xs, ys, RULE, 0.005)
         return canvas.picture()
 
     def generate_document_image(
@@ -160,11 +152,11 @@ class DataGenerator:
             UsageError: letters that the font lacks.
         """
         if paragraphs is None:
-            pages = (generate(self.seed + i, kind="document") for i in range(PARAGRAPHS))
-            paragraphs = [page.captions[0] for page in pages]
+            pages = self._drawn("document", self.seed, PARAGRAPHS, self.size)
+            paragraphs = [text for _, text in pages]
         self._check_letters(title, *paragraphs)
         canvas = Canvas(self.size, WHITE, self.typeface)
-        canvas.text(0.07, 0.09, " ".join(title.split()), 0.075, INK, anchor="lm", widest=0.86)
+        canvas.text(0.07, 0.09, collapse_spaces(title), 0.075, INK, anchor="lm", widest=0.86)
         canvas.line([(0.07, 0.15), (0.93, 0.15)], RULE, 0.005)
         y = 0.2
         for paragraph in paragraphs:
@@ -188,9 +180,7 @@ class DataGenerator:
         Returns:
             `n` pairs of an RGB image and an English sentence.
         """
-        size = self.size if size is None else size
-        items = (generate(self.seed + i, kind="scene", size=size) for i in range(n))
-        return [(item.image, item.captions[0]) for item in items]
+        return self._drawn("scene", self.seed, n, self.size if size is None else size)
 
     def generate_categorized_images(
         self, n_per_category: int = 3, categories: Sequence[str] = KINDS
@@ -207,28 +197,21 @@ class DataGenerator:
         Raises:
             UsageError: an unknown kind.
         """
-        rng = np.random.default_rng(self.seed)
-        first = int(rng.integers(2**30))
-        return {
-            category: [
-                (item.image, item.captions[0])
-                for item in (
-                    generate(first + i, kind=category, size=self.size)
-                    for i in range(n_per_category)
-                )
-            ]
-            for category in categories
-        }
+        first = int(np.random.default_rng(self.seed).integers(2**30))
+        return {kind: self._drawn(kind, first, n_per_category, self.size) for kind in categories}
+
+    def _drawn(self, kind: str, first: int, n: int, size: int) -> list[tuple[Image.Image, str]]:
+        items = (generate(first + i, kind=kind, size=size) for i in range(n))
+        return [(item.image, item.captions[0]) for item in items]
 
     def _check_letters(self, *texts: object) -> None:
-        # A box in the place of each letter would look like a picture with words in it.
-        lacking = sorted(
-            {c for text in texts for c in str(text) if not has_glyph(c, self.typeface)}
-        )
-        if lacking:
+        # A letter without a glyph would be drawn as a box.
+        letters = sorted({letter for text in texts for letter in str(text)})
+        missing = [letter for letter in letters if not has_glyph(letter, self.typeface)]
+        if missing:
             raise UsageError(
                 "the font has no glyph for some letters",
-                got="".join(lacking[:12]),
+                got="".join(missing[:12]),
                 want="letters that the font has",
                 hint="name a font file that has them: DataGenerator(typeface=PATH)",
             )
@@ -256,7 +239,7 @@ def _columns_and_rows(data: Any) -> tuple[list[object], list[list[object]]]:
 
 
 def _wrapped(canvas: Canvas, paragraph: str) -> Iterator[str]:
-    """Lines that fit the page as they are, broken between words."""
+    """Lines that fit the width of the page, broken between words."""
     line = ""
     for word in paragraph.split():
         longer = f"{line} {word}" if line else word

@@ -1,4 +1,7 @@
-"""One door to every layout of samples on disk, and the split of a set in two."""
+"""Reads samples from any layout on disk, all at once or in parts, and splits them by image.
+
+Knows which reader a source needs; not what the files look like.
+"""
 
 from __future__ import annotations
 
@@ -11,86 +14,101 @@ from encoderlab.data.chat import read_chat
 from encoderlab.data.csv_table import read_csv
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample, Samples, check_name, content_digests
-from encoderlab.data.shards import existing, read_shard, read_shards, shards_of
+from encoderlab.data.shards import check_exist, read_shard, shards_of
 from encoderlab.errors import MissingError, UsageError, one_line
 
 KINDS_OF_DATA = "a CSV, a JSONL, a folder of images, or shards (.tar, .parquet)"
-# Samples that are looked at together: enough to keep every worker busy, few enough to hold.
+# Samples per part: enough to keep every worker busy, few enough to hold in memory.
 PART = 100_000
 
 
 def read_samples(source: str | Path, img_root: str | Path | None = None) -> Samples:
-    """The samples of a CSV, a chat-format JSONL, a folder of images or shards, by what `source` is.
+    """The samples of a CSV, a chat-format JSONL, a folder of images or shards.
 
     Args:
-        source: shards may be several in one word, `train-{000..123}.tar` or `train-*.parquet`, and
+        source: a path; shards may be several, `train-{000..123}.tar` or `train-*.parquet`, and
             behind a URL.
+        img_root: the folder that the paths in a CSV or JSONL start from.
 
     Returns:
-        A list of samples; its `skipped` lists what the source holds beside them that cannot be
-        used, and why.
+        The samples; their `skipped` lists the items of the source that cannot be used, and why.
 
     Raises:
         MissingError: there is nothing at `source`.
         UsageError: it is something else, or its content is wrong.
     """
-    samples = _read(source, img_root)
+    path, shards = Path(source), _checked_shards(source, img_root)
+    if shards:
+        samples = Samples()
+        for shard in shards:
+            _add(samples, read_shard(shard))
+    else:
+        samples = _read(path, img_root)
     _note_skipped(samples, source)
     return samples
 
 
-def _read(source: str | Path, img_root: str | Path | None) -> Samples:
-    shards = shards_of(source)
-    path = Path(source)
-    if shards:
-        _warn_of_root(img_root, source)
-        existing(shards)
-        return read_shards(shards)
+def _read(path: Path, img_root: str | Path | None) -> Samples:
     check_name(img_root or path)
     if path.is_dir():
-        _warn_of_root(img_root, source)
+        _warn_of_root(img_root, path)
         return read_folder(path)
     if not path.exists():
-        raise MissingError("no such data", got=str(source), want=f"{KINDS_OF_DATA} that exists")
+        raise MissingError("no such data", got=str(path), want=f"{KINDS_OF_DATA} that exists")
     ending = path.suffix.lower()
     if ending in (".csv", ".tsv"):
         return read_csv(path, img_root)
     if ending in (".jsonl", ".ndjson"):
         return read_chat(path, img_root)
-    raise UsageError("unknown kind of data", got=str(source), want=KINDS_OF_DATA)
-
-
-def _warn_of_root(img_root: str | Path | None, source: str | Path) -> None:
-    if img_root is not None:
-        note(f"warning: img_root={img_root} has no effect: {source} is no list of image paths")
+    raise UsageError("unknown kind of data", got=str(path), want=KINDS_OF_DATA)
 
 
 def read_parts(
     source: str | Path, img_root: str | Path | None = None, size: int = PART
 ) -> Iterator[Samples]:
-    """The same a part at a time, in order, for whoever need not hold all: whole shards until there
-    are `size` samples. Data that is one file or folder is one part.
+    """The samples of `read_samples` in parts, in order, so that not all are in memory.
+
+    Args:
+        source: as in `read_samples`. Data in one file or folder is one part.
+        img_root: as in `read_samples`.
+        size: a part is whole shards until there are this many samples.
 
     Raises:
         MissingError: there is nothing at `source`.
         UsageError: it is something else, or its content is wrong.
     """
-    shards = shards_of(source)
+    shards = _checked_shards(source, img_root)
     if not shards:
         yield read_samples(source, img_root)
         return
-    _warn_of_root(img_root, source)
-    existing(shards)
     part = Samples()
     for shard in shards:
-        read = read_shard(shard)
-        _note_skipped(read, shard)
-        part = Samples([*part, *read], [*part.skipped, *read.skipped])
+        samples = read_shard(shard)
+        _note_skipped(samples, shard)
+        _add(part, samples)
         if len(part) >= size:
             yield part
             part = Samples()
     if part:
         yield part
+
+
+def _checked_shards(source: str | Path, img_root: str | Path | None) -> list[str]:
+    shards = shards_of(source)
+    if shards:
+        _warn_of_root(img_root, source)
+    check_exist(shards)
+    return shards
+
+
+def _add(samples: Samples, others: Samples) -> None:
+    samples += others
+    samples.skipped += others.skipped
+
+
+def _warn_of_root(img_root: str | Path | None, source: str | Path) -> None:
+    if img_root is not None:
+        note(f"warning: img_root={img_root} has no effect: {source} is no list of image paths")
 
 
 def _note_skipped(samples: Samples, source: str | Path) -> None:
@@ -105,9 +123,16 @@ def _note_skipped(samples: Samples, source: str | Path) -> None:
 def split_by_image(samples: Sequence[Sample], held_out: float) -> tuple[list[Sample], list[Sample]]:
     """Splits off about the share `held_out` of the images, each by its own id alone.
 
-    An image stays on its side when others are added or the order changes; at least one image is
-    held out and one kept. Copies of an image are on the side of the one whose id sorts first;
-    copies inside shards are not looked for, since that would read all shards.
+    An image stays on its side when others are added or the order changes. Copies of an image are
+    on the same side, that of the copy whose id sorts first; copies inside shards are not looked
+    for, since that would read all shards.
+
+    Args:
+        samples: of one data set.
+        held_out: share of the images, from 0 to 1.
+
+    Returns:
+        The samples that stay and the samples that are held out, each with at least one image.
 
     Raises:
         UsageError: fewer than two different images.
@@ -118,15 +143,14 @@ def split_by_image(samples: Sequence[Sample], held_out: float) -> tuple[list[Sam
         ids[key] = min(sample.id, ids.get(key, sample.id))
     if len(ids) < 2:
         raise UsageError("too few images to hold some out", got=len(ids), want="at least 2")
-    place = {
-        key: int.from_bytes(hashlib.blake2b(one.encode(), digest_size=8).digest(), "big")
-        for key, one in ids.items()
+    position = {
+        key: int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "big")
+        for key, id_ in ids.items()
     }
-    limit = held_out * 2**64
-    out = {key for key in place if place[key] < limit}
-    if not out or len(out) == len(place):
-        first = min(place, key=lambda key: place[key])
-        out = {first} if not out else set(place) - {first}
+    out = {key for key in position if position[key] < held_out * 2**64}
+    if not out or len(out) == len(position):
+        first = min(position, key=lambda key: position[key])
+        out = {first} if not out else set(position) - {first}
     sides: tuple[list[Sample], list[Sample]] = ([], [])
     for sample, key in zip(samples, keys, strict=True):
         sides[key in out].append(sample)

@@ -1,8 +1,7 @@
-"""One item of a data set: an image, what is said about it, and what kind it is; a list of items and
-of what was left out of it; the names that data sets give to captions and labels.
+"""Samples: an image with its captions and its label, and lists of them with the items left out.
 
-The image is a path, or a place in a shard, until somebody looks at it: a list of a million samples
-costs no decoding.
+Knows the names that data sets give to captions and labels. The image is a path, or a member of a
+shard, until it is loaded: a list of a million samples decodes nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Sample:
 
     Args:
         id: stable name within its data set.
-        image: a path or a place in a shard, decoded on demand, or a PIL image.
+        image: a path or an image in a shard, decoded on demand, or a PIL image.
         texts: captions, or the assistant turns of a chat record.
         label: data type or class, if known.
 
@@ -50,8 +49,10 @@ class Sample:
     label: str | None = None
 
     def load(self, min_side: int | None = None) -> Image.Image:
-        """The image as RGB, upright. `min_side` allows a JPEG to be decoded at a smaller scale, its
-        short side never under that many pixels.
+        """The image as RGB, upright.
+
+        Args:
+            min_side: lets a JPEG be decoded at a smaller scale, its short side at least this long.
 
         Raises:
             ImageError: missing, truncated, no image, or over the pixel limit.
@@ -59,7 +60,7 @@ class Sample:
         return self.load_with_size(min_side)[0]
 
     def load_with_size(self, min_side: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
-        """What `load` returns, and the (width, height) of the upright image at its full scale.
+        """The image of `load`, and the (width, height) of the upright image at its full scale.
 
         Raises:
             ImageError: as `load` does.
@@ -69,21 +70,20 @@ class Sample:
         return open_with_size(self.image, min_side=min_side)
 
     def content(self) -> bytes:
-        """What makes two samples the same picture: the bytes of the file, or of the pixels.
+        """The bytes that identify the picture: those of the file, or the pixels.
 
         Raises:
             OSError: the file cannot be read.
         """
-        if isinstance(self.image, Path):
-            try:
+        try:
+            if isinstance(self.image, Path):
                 return self.image.read_bytes()
-            except ValueError as error:  # no system has a file of such a name
-                raise OSError(errno.EINVAL, str(error)) from error
-        if isinstance(self.image, ShardImage):
-            try:
+            if isinstance(self.image, ShardImage):
                 return self.image.read()
-            except ImageError as error:
-                raise OSError(errno.EIO, error.reason) from error
+        except ImageError as error:
+            raise OSError(errno.EIO, error.reason) from error
+        except ValueError as error:  # a name that no file can have
+            raise OSError(errno.EINVAL, str(error)) from error
         return f"{self.image.mode} {self.image.size}".encode() + self.image.tobytes()
 
 
@@ -91,7 +91,8 @@ class Samples(list[Sample]):
     """Samples in order.
 
     Args:
-        skipped: the items of the source that are not among them, and why.
+        samples: those that can be used.
+        skipped: items of the source that are left out, with the reason.
     """
 
     def __init__(self, samples: Iterable[Sample] = (), skipped: Iterable[Skipped] = ()) -> None:
@@ -99,34 +100,35 @@ class Samples(list[Sample]):
         self.skipped = list(skipped)
 
     def with_texts(self) -> Samples:
-        """The samples that have a text; those without are added to what is left out."""
+        """The samples that have a text; the others are added to `skipped`."""
         without = (Skipped(sample.id, "it has no caption") for sample in self if not sample.texts)
         return Samples((sample for sample in self if sample.texts), [*self.skipped, *without])
 
 
 def distinct(texts: Iterable[str]) -> tuple[str, ...]:
-    """The texts without blanks at their ends, in order, each once: two that differ in blanks or
-    line breaks only are one. Empty ones are dropped.
+    """The texts in order, stripped, without empty ones and without repeats.
+
+    Two texts that differ in white space only are one.
 
     Raises:
-        UnicodeEncodeError: a text with half of a surrogate pair, which JSON can spell: no tokenizer
-            and no table takes it.
+        UnicodeEncodeError: a text with half of a surrogate pair, which JSON can hold and no
+            tokenizer and no table takes.
     """
     by_words: dict[str, str] = {}
     for text in texts:
         text.encode()
-        by_words.setdefault(captions_of(text), text.strip())
+        by_words.setdefault(collapse_spaces(text), text.strip())
     by_words.pop("", None)
     return tuple(by_words.values())
 
 
-def captions_of(text: str) -> str:
-    """The text with one blank wherever it has blanks or line breaks."""
+def collapse_spaces(text: str) -> str:
+    """The text with one blank for each run of white space."""
     return " ".join(text.split())
 
 
 def captions_in(record: Mapping[str, Any]) -> list[str]:
-    """The captions of a record, under any of the names that data sets use.
+    """The captions of a record, under any of `CAPTION_COLUMNS`.
 
     Raises:
         UnicodeDecodeError: a caption of bytes that is not UTF-8.
@@ -139,25 +141,25 @@ def captions_in(record: Mapping[str, Any]) -> list[str]:
 
 
 def label_in(record: Mapping[str, Any]) -> str | None:
-    """The label of a record, likewise; None where it has none, or a blank one."""
+    """The label of a record, under any of `LABEL_COLUMNS`; None for no label and a blank one."""
     return (_as_text(_first(record, LABEL_COLUMNS)) or "").strip() or None
 
 
-def _first(record: Mapping[str, Any], known: Iterable[str]) -> Any:
-    return next((record[name] for name in known if record.get(name) not in (None, "")), None)
+def _first(record: Mapping[str, Any], columns: Iterable[str]) -> Any:
+    return next((record[name] for name in columns if record.get(name) not in (None, "")), None)
 
 
 def _as_text(value: Any) -> str | None:
-    if value is None or value != value:  # NaN: how pandas writes that nothing is there
+    if value is None or value != value:  # NaN: the missing value of pandas
         return None
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def check_name(path: str | Path) -> None:
-    """Refuses a path whose name is not UTF-8, in which indexes and results keep names.
+    """Refuses a path that is not UTF-8: indexes and results store names in UTF-8.
 
     Raises:
-        UsageError: naming it.
+        UsageError: with the path.
     """
     try:
         os.path.abspath(path).encode()
@@ -170,36 +172,38 @@ def check_name(path: str | Path) -> None:
 
 
 def printable(name: str) -> str:
-    """The name with an escape for each byte that is not UTF-8: JSON, tables and terminals hold text
-    only."""
+    """The name with an escape for each byte that is not UTF-8."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def content_digests(samples: Sequence[Sample], packed: bool = True) -> list[Hashable]:
-    """A key per sample that is equal for samples of the same picture: the bytes of their files, or
-    the pixels of decoded images, are the same. A file that cannot be read is equal to no other.
+    """A key per sample; samples of the same picture have equal keys.
+
+    Pictures are the same if the bytes of their files, or the pixels of decoded images, are equal. A
+    file that cannot be read equals no other.
 
     Args:
-        packed: whether images inside shards are read; else each of them is taken as another one.
+        samples: of one data set.
+        packed: whether images inside shards are read; if not, each of them has a key of its own.
     """
     sizes = [_size(sample) for sample in samples]
-    times = Counter(sizes)
+    counts = Counter(sizes)
 
-    def key(place: int) -> Hashable:
-        sample, size = samples[place], sizes[place]
+    def key(number: int) -> Hashable:
+        sample, size = samples[number], sizes[number]
         # Only files of the same size can be equal: the others need not be read.
-        comparable = size is None or times[size] > 1
+        comparable = size is None or counts[size] > 1
         if comparable and (packed or not isinstance(sample.image, ShardImage)):
             with suppress(OSError, MissingError):
                 return hashlib.blake2b(sample.content(), digest_size=16).digest()
-        return place
+        return number
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(key, range(len(samples))))
 
 
 def _size(sample: Sample) -> Hashable:
-    """The bytes of the file, or the pixels of a decoded image; None where that is not known."""
+    """The bytes of the file, or (width, height) of a decoded image; None where it is unknown."""
     if isinstance(sample.image, Path):
         try:
             return sample.image.stat().st_size
@@ -209,23 +213,25 @@ def _size(sample: Sample) -> Hashable:
 
 
 def first_of_each(keys: Sequence[Hashable]) -> list[int]:
-    """The places of the keys that no earlier one is equal to."""
+    """The position of the first occurrence of each key, ascending."""
     first: dict[Hashable, int] = {}
-    for place, key in enumerate(keys):
-        first.setdefault(key, place)
+    for number, key in enumerate(keys):
+        first.setdefault(key, number)
     return list(first.values())
 
 
 def merge_duplicates(samples: Sequence[Sample], keys: Sequence[Hashable]) -> Samples:
-    """One sample per image, in order of first appearance: several samples of one image are not
-    independent, and count once in every metric and interval.
+    """One sample per image, in order of first appearance.
+
+    Several samples of one image are not independent, so they count once in metrics and intervals.
 
     Args:
-        keys: equal for samples of the same image, such as `contents`.
+        samples: any number per image; `skipped` is passed on.
+        keys: equal for samples of the same image, such as `content_digests`.
 
     Returns:
-        The first sample of each key, with the texts of all its samples, each once; its label is
-        the first one that any of them has. What is left out of `samples` stays named.
+        The first sample of each key, with the distinct texts of all its samples and the first
+        label that any of them has.
     """
     merged: dict[Hashable, Sample] = {}
     for sample, key in zip(samples, keys, strict=True):

@@ -1,7 +1,7 @@
-"""Images that lie inside a larger file: a member of a tar shard, a cell of a Parquet table.
+"""Images inside a larger file: a member of a tar shard, a cell of a Parquet table.
 
-Each knows where it lies and is read when somebody looks at it, so a list of a million of them costs
-no reading. Knows bytes; decodes nothing, and how shards are listed is `shards`' business.
+Each holds its place in the file and is read on demand. Knows bytes; decodes nothing. `shards` lists
+them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, Protocol, runtime_checkable
 from encoderlab.data.decode import ImageError
 from encoderlab.data.remote_files import local_copy
 
-# Row groups kept decoded for whoever reads row after row; a group is some tens of megabytes.
+# Row groups held in memory for reading row after row; a group is some tens of megabytes.
 GROUPS_KEPT = 4
 
 
 @runtime_checkable
 class ShardImage(Protocol):
-    """An image inside a shard; `str` of it says where."""
+    """An image inside a shard; its `str` is the shard, a slash and the name in it."""
 
     def read(self) -> bytes:
         """The bytes of its file.
@@ -56,8 +56,15 @@ class TarMember:
 
 @dataclass(frozen=True)
 class ParquetCell:
-    """One cell of a Parquet table: row `row` of row group `group`, plain bytes or a struct with a
-    field `bytes`, as Hugging Face data sets keep images."""
+    """One cell of a Parquet table: bytes, or the struct with bytes of Hugging Face data sets.
+
+    Args:
+        shard: path or URL of the table.
+        column: of the images.
+        group: row group.
+        row: in its row group.
+        number: of the row in the table.
+    """
 
     shard: str
     column: str

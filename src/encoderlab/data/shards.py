@@ -1,19 +1,18 @@
-"""Samples from shards: WebDataset tars and Parquet tables, here or behind a URL. Decodes no image.
+"""Reads samples from shards: WebDataset tars and Parquet tables, on disk or behind a URL.
 
-The members of a tar with one key, the path up to the first dot of its last part, are one sample,
-wherever they stand: `000012.jpg`, `000012.txt` (captions, one a line) or `000012.json` (caption or
-captions, label), `000012.cls` (label). A table holds a column of images (bytes, or a struct with
-bytes), captions, labels; the names that data sets use for them are known. What is listed is where
-each image lies; it is read when it is looked at.
+Members of a tar with the same key, the path up to the first dot of the file name, are one sample:
+`000012.jpg`, `000012.txt` (one caption per line), `000012.json` (caption or captions, label),
+`000012.cls` (label), in any order. A table has a column of images (bytes, or a struct with bytes)
+and may have captions, labels and names. Decodes no image: samples hold its place in the shard.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import posixpath
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -28,8 +27,8 @@ from encoderlab.data.sample import (
     Sample,
     Samples,
     captions_in,
-    captions_of,
     check_name,
+    collapse_spaces,
     distinct,
     label_in,
     printable,
@@ -39,58 +38,48 @@ from encoderlab.errors import MissingError, UsageError, WorkError
 
 TAR, PARQUET = ".tar", ".parquet"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+ENDINGS = (TAR, PARQUET, *COMPRESSED)
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes")
 NAME_COLUMNS = ("__key__", "key", "id", "image_id", "uid", "file_name")
 
 
 def shards_of(source: str | Path) -> list[str]:
-    """The shards that `source` names, in order: one shard, `{000..123}` and wildcards, a URL, or a
-    folder that holds shards and no image. Empty where it names something else.
+    """The shards that `source` names, in order; empty if it names something else.
+
+    Args:
+        source: a shard, several with `{000..123}` and wildcards, a URL, or a folder that holds
+            shards and no image.
 
     Raises:
         MissingError: a wildcard that nothing matches.
         UsageError: a compressed tar.
     """
-    word = str(source)
-    if os.path.isdir(word):
-        inside = sorted(os.listdir(word))
-        if any(map(is_image_name, inside)):
+    pattern = str(source)
+    if os.path.isdir(pattern):
+        names = [name for name in sorted(os.listdir(pattern)) if not name.startswith(".")]
+        if any(map(is_image_name, names)):
             return []
-        shards = [name for name in inside if name.lower().endswith((TAR, PARQUET, *COMPRESSED))]
-        shards = [name for name in shards if not name.startswith(".")]
-        return [_uncompressed(str((Path(word) / name).absolute())) for name in shards]
-    if not _uncompressed(word).lower().endswith((TAR, PARQUET)):
-        if is_url(word):
-            raise UsageError(
-                "only shards are read from a URL", got=word, want="a name that ends in .tar or "
-                ".parquet, such as s3://bucket/train-{000..123}.tar",
-            )  # fmt: skip
-        return []
-    return [one if is_url(one) else str(Path(one).absolute()) for one in expand_braces(word)]
-
-
-def _uncompressed(shard: str) -> str:
-    if shard.lower().endswith(COMPRESSED):
+        paths = [str(Path(pattern, name)) for name in names if name.lower().endswith(ENDINGS)]
+    elif pattern.lower().endswith(ENDINGS):
+        paths = [pattern]
+    elif is_url(pattern):
         raise UsageError(
-            "a compressed tar cannot be read image by image",
-            got=shard,
-            want="a plain .tar: images are compressed already",
+            "only shards are read from a URL",
+            got=pattern,
+            want="a name that ends in .tar or .parquet, such as s3://bucket/train-{000..123}.tar",
         )
-    return shard
-
-
-def read_shards(shards: Sequence[str]) -> Samples:
-    """The samples of all shards, in order; each id says its shard.
-
-    Raises:
-        MissingError: a shard is not there.
-        UsageError: a shard is damaged or holds no image.
-    """
-    read = [read_shard(shard) for shard in shards]
-    return Samples(
-        itertools.chain.from_iterable(read),
-        itertools.chain.from_iterable(one.skipped for one in read),
-    )
+    else:
+        return []
+    for path in paths:
+        if path.lower().endswith(COMPRESSED):
+            raise UsageError(
+                "a compressed tar cannot be read image by image",
+                got=path,
+                want="a plain .tar: images are compressed already",
+            )
+    if not os.path.isdir(pattern):
+        paths = expand_braces(pattern)
+    return [path if is_url(path) else str(Path(path).absolute()) for path in paths]
 
 
 def read_shard(shard: str) -> Samples:
@@ -115,15 +104,16 @@ def read_shard(shard: str) -> Samples:
     return samples
 
 
-def in_shard(place: str) -> ShardImage | None:
-    """The image that `place`, a shard and a name in it, stands for; None where it is no such place
-    or nothing is there. The text of every image in a shard is one."""
+def in_shard(path: str) -> ShardImage | None:
+    """The image in a shard whose `str` is `path`: the shard, a slash and the name in it; None if
+    there is no such shard or no such image."""
     for ending, find in ((TAR, _member), (PARQUET, _cell)):
-        end = place.lower().find(f"{ending}/") + len(ending)
-        if end >= len(ending):
+        shard, slash, _ = path.lower().partition(f"{ending}/")
+        if slash:
+            end = len(shard) + len(ending)
             try:
-                return find(place[:end], place[end + 1 :])
-            except (MissingError, UsageError, WorkError):
+                return find(path[:end], path[end + 1 :])
+            except (MissingError, UsageError, WorkError, OSError, tarfile.TarError):
                 return None
     return None
 
@@ -136,8 +126,8 @@ class _Key:
     """The members of a tar that share a key.
 
     Args:
-        skipped: images among them that cannot be read.
-        faults: why the sample cannot be used: a caption or label that cannot be read.
+        skipped: images that cannot be read.
+        faults: why the sample cannot be used: captions or labels that cannot be read.
     """
 
     images: list[TarMember] = field(default_factory=list)
@@ -165,8 +155,8 @@ def _tar(shard: str) -> Iterator[Sample | Skipped]:
                 hint="copy or write it again",
             ) from error
         _check_end(file, end, shard)
-    for key, found in keys.items():
-        yield from _samples_of(shard, key, found)
+    for key, entry in keys.items():
+        yield from _samples_of(shard, key, entry)
 
 
 def _take(
@@ -182,15 +172,15 @@ def _take(
     part = part.lower()
     if not is_image and part not in ("txt", "json", "cls"):
         return
-    found = keys.setdefault(posixpath.join(folder, stem), _Key())
+    entry = keys.setdefault(posixpath.join(folder, stem), _Key())
     if not member.isreg() or member.issparse():
         unreadable = "it is a link, or a file with holes, which a shard cannot hold"
     if is_image and unreadable is not None:
-        found.skipped.append(Skipped(printable(f"{shard}/{member.name}"), unreadable))
+        entry.skipped.append(Skipped(printable(f"{shard}/{member.name}"), unreadable))
     elif is_image:
-        found.images.append(TarMember(shard, member.name, member.offset_data, member.size))
+        entry.images.append(TarMember(shard, member.name, member.offset_data, member.size))
     elif unreadable is not None:
-        found.faults.append(f"{printable(name)}: {unreadable}")
+        entry.faults.append(f"{printable(name)}: {unreadable}")
     else:
         content = members.extractfile(member)
         assert content is not None
@@ -198,11 +188,11 @@ def _take(
             text = content.read().decode("utf-8-sig")
             if part == "json":
                 record = parsed(text)
-                found.records.append(record if isinstance(record, dict) else {})
+                entry.records.append(record if isinstance(record, dict) else {})
             else:
-                (found.texts if part == "txt" else found.labels).append(text)
+                (entry.texts if part == "txt" else entry.labels).append(text)
         except ValueError as error:
-            found.faults.append(f"{printable(name)} cannot be read: {error}")
+            entry.faults.append(f"{printable(name)} cannot be read: {error}")
 
 
 def _check_end(file: IO[bytes], end: int, shard: str) -> None:
@@ -228,36 +218,34 @@ def _check_end(file: IO[bytes], end: int, shard: str) -> None:
     )
 
 
-def _samples_of(shard: str, key: str, found: _Key) -> Iterator[Sample | Skipped]:
-    """The sample of a key, and what is left out of it."""
-    stem = posixpath.basename(key)
-    # A key's own image is KEY.ext; KEY.depth.png and the like are more about it.
-    plain = [one for one in found.images if posixpath.basename(one.name).count(".") == 1]
-    if len(found.images) > 1 and not plain:
-        names = ", ".join(posixpath.basename(one.name) for one in found.images)
+def _samples_of(shard: str, key: str, entry: _Key) -> Iterator[Sample | Skipped]:
+    """The sample of a key, and the items of the key that are left out."""
+    # The image of a key is KEY.ext; KEY.depth.png and the like are additional.
+    names = [posixpath.basename(image.name) for image in entry.images]
+    plain = [i for i, name in zip(entry.images, names, strict=True) if name.count(".") == 1]
+    if len(names) > 1 and not plain:
         raise UsageError(
             "several images of the shard have one key, and none of them is KEY.ext",
-            got=printable(f"{shard}, key {key}: {names}"),
+            got=printable(f"{shard}, key {key}: {', '.join(names)}"),
             want="one image per key; a key is the name up to its first dot",
         )
-    image = next(iter(plain or found.images), None)
-    yield from found.skipped
-    yield from (
-        Skipped(printable(str(one)), f"the image of {printable(stem)} is {printable(image.name)}")
-        for one in found.images
-        if image is not None and one is not image
-    )
+    image = next(iter(plain or entry.images), None)
+    yield from entry.skipped
+    for other in entry.images:
+        if image is not None and other is not image:
+            reason = f"the image of {posixpath.basename(key)} is {image.name}"
+            yield Skipped(printable(str(other)), printable(reason))
     id_ = printable(_id(shard, key))
-    faults = found.faults if printable(key) == key else ["its name is not UTF-8"]
-    if image is None and not faults and not found.skipped:
+    faults = entry.faults if printable(key) == key else ["its name is not UTF-8"]
+    if image is None and not faults and not entry.skipped:
         faults = ["there is no image of this name"]
     yield from (Skipped(id_, fault) for fault in faults)
     if image is not None and not faults:
-        captions = [caption for record in found.records for caption in captions_in(record)]
-        told = {captions_of(caption) for caption in captions}
-        texts = (text for text in found.texts if captions_of(text) not in told)
+        captions = [caption for record in entry.records for caption in captions_in(record)]
+        known = set(map(collapse_spaces, captions))
+        texts = (text for text in entry.texts if collapse_spaces(text) not in known)
         lines = [line for text in texts for line in text.splitlines()]
-        labels = (*found.labels, *map(label_in, found.records))
+        labels = (*entry.labels, *map(label_in, entry.records))
         label = next((label.strip() for label in labels if label and label.strip()), None)
         try:
             yield Sample(id_, image, distinct([*lines, *captions]), label)
@@ -266,13 +254,10 @@ def _samples_of(shard: str, key: str, found: _Key) -> Iterator[Sample | Skipped]
 
 
 def _member(shard: str, name: str) -> TarMember | None:
-    try:
-        with tarfile.open(local_copy(shard), "r:") as members:
-            for member in members:
-                if member.name == name:
-                    return TarMember(shard, name, member.offset_data, member.size)
-    except tarfile.TarError:
-        return None
+    with tarfile.open(local_copy(shard), "r:") as members:
+        for member in members:
+            if member.name == name:
+                return TarMember(shard, name, member.offset_data, member.size)
     return None
 
 
@@ -287,23 +272,21 @@ def _table(shard: str) -> Iterator[Sample | Skipped]:
         with pq.ParquetFile(local_copy(shard)) as table:
             schema = table.schema_arrow
             column = _image_column(shard, schema)
+            known = {"caption": CAPTION_COLUMNS, "label": LABEL_COLUMNS, "name": NAME_COLUMNS}
             columns = {
-                part: name
-                for part, known in (
-                    ("caption", CAPTION_COLUMNS), ("label", LABEL_COLUMNS), ("name", NAME_COLUMNS),
-                )
-                if (name := _column_of(schema.names, known)) is not None
-            }  # fmt: skip
+                key: name
+                for key, names in known.items()
+                if (name := _column_of(schema.names, names)) is not None
+            }
             classes = _class_names(schema, columns.get("label"))
             number = 0
             for group in range(table.num_row_groups):
-                # Without the images: a listing reads no pixels.
+                # Every column but the images.
                 part = table.read_row_group(group, columns=list(columns.values()))
-                rows = table.metadata.row_group(group).num_rows
-                for row in range(rows):
+                for row in range(table.metadata.row_group(group).num_rows):
                     cell = ParquetCell(shard, column, group, row, number)
                     try:
-                        record = {what: part[n][row].as_py() for what, n in columns.items()}
+                        record = {key: part[name][row].as_py() for key, name in columns.items()}
                         yield _row(shard, cell, record, classes)
                     except UnicodeDecodeError as error:
                         yield Skipped(_id(shard, str(number)), f"its text is not UTF-8: {error}")
@@ -331,16 +314,13 @@ def _cell(shard: str, name: str) -> ParquetCell | None:
 
     if not name.isdecimal():
         return None
-    try:
-        with pq.ParquetFile(local_copy(shard)) as table:
-            column, row = _image_column(shard, table.schema_arrow), int(name)
-            for group in range(table.num_row_groups):
-                rows = table.metadata.row_group(group).num_rows
-                if row < rows:
-                    return ParquetCell(shard, column, group, row, int(name))
-                row -= rows
-    except (pa.ArrowInvalid, OSError):
-        return None
+    with suppress(pa.ArrowInvalid), pq.ParquetFile(local_copy(shard)) as table:
+        column, row = _image_column(shard, table.schema_arrow), int(name)
+        for group in range(table.num_row_groups):
+            rows = table.metadata.row_group(group).num_rows
+            if row < rows:
+                return ParquetCell(shard, column, group, row, int(name))
+            row -= rows
     return None
 
 
@@ -352,43 +332,35 @@ def _image_column(shard: str, schema: Any) -> str:
             return any(f.name == "bytes" and holds_bytes(f.type) for f in kind)
         return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
-    fit = [field.name for field in schema if holds_bytes(field.type)]
-    found = _column_of(fit, IMAGE_COLUMNS) or (fit[0] if len(fit) == 1 else None)
-    if found is None:
+    candidates = [field.name for field in schema if holds_bytes(field.type)]
+    column = _column_of(candidates, IMAGE_COLUMNS)
+    if column is None and len(candidates) != 1:
         raise UsageError(
             "the table has no column of images",
             got=f"{shard}: {', '.join(schema.names)}",
             want="a column `image` that holds the bytes of image files",
             hint="a table of links or paths is read after its images are fetched",
         )
-    return found
+    return column or candidates[0]
 
 
 def _class_names(schema: Any, column: str | None) -> list[str]:
-    """The names behind numbered labels, which Hugging Face data sets keep beside the schema."""
-    kept = (schema.metadata or {}).get(b"huggingface")
-    if column is None or kept is None:
-        return []
-    try:
-        return list(parsed(kept)["info"]["features"][column]["names"])
-    except (ValueError, KeyError, TypeError):
-        return []
+    """The names of numbered labels, which Hugging Face data sets keep in the schema's metadata."""
+    with suppress(ValueError, KeyError, TypeError):
+        return list(parsed(schema.metadata[b"huggingface"])["info"]["features"][column]["names"])
+    return []
 
 
-# -- both ----------------------------------------------------------------------------------------
-
-
-def _column_of(there: Iterable[str], known: Sequence[str]) -> str | None:
-    there = list(there)
-    return next((name for name in known if name in there), None)
+def _column_of(columns: Sequence[str], known: Sequence[str]) -> str | None:
+    return next((name for name in known if name in columns), None)
 
 
 def _id(shard: str, name: str) -> str:
     return f"{PurePosixPath(shard).stem}/{name}"
 
 
-def existing(shards: Sequence[str]) -> None:
-    """Says early that a local shard is not there, before hours of work on the ones before it.
+def check_exist(shards: Sequence[str]) -> None:
+    """Refuses a local shard that is not there, before hours of work on the ones before it.
 
     Raises:
         MissingError: naming the first.

@@ -1,4 +1,4 @@
-"""The five typed data sets of VLM training in the chat format, and the samples that ship with us.
+"""The five typed data sets of VLM training in the chat format, and the bundled samples.
 
 Knows where the label files and images of each type lie under a data root.
 """
@@ -44,36 +44,32 @@ TYPED_SETS = {
 
 
 def typed_sets() -> dict[str, TypedSet]:
-    """The data sets by type: ours, and over them those of the project's configuration."""
+    """The data sets by type: `TYPED_SETS`, updated with those of the project's configuration."""
     own = {name: TypedSet(*where) for name, where in load_config().datasets.items()}
     return TYPED_SETS | own
 
 
 class VLMDataset:
-    """Samples by data type from a root of chat-format sets, or the ones that ship with us.
+    """Samples by data type from a root of chat-format sets, or the bundled samples.
+
+    The root is the first that is given of `data_root`, the environment's VLM_DATA_ROOT and the
+    root of the project's configuration; without any, the nine built-in samples are used. The choice
+    is noted on stderr.
 
     Args:
-        data_root: the root; else the environment's VLM_DATA_ROOT, else `configured_root`, else the
-            root of the project's configuration, else the nine built-in samples. Which one was
-            taken is said aloud.
-        sets: label file and image folder of each type, for a root laid out otherwise.
+        data_root: a folder with label files and images.
 
     Raises:
         MissingError: a root was named and is not there.
     """
 
-    def __init__(
-        self,
-        data_root: str | Path | None = None,
-        configured_root: str | Path | None = None,
-        sets: dict[str, TypedSet] | None = None,
-    ) -> None:
+    def __init__(self, data_root: str | Path | None = None) -> None:
         project = load_config()
         self.samples = _sample_folder(project.sample_dir)
-        chosen, why = _choose_root(data_root, configured_root or project.data_root)
+        chosen, why = _choose_root(data_root, project.data_root)
         self.is_built_in = chosen is None
         self.root = chosen or self.samples
-        self.sets = typed_sets() if sets is None else sets
+        self.sets = typed_sets()
         note(f"data: {'built-in samples' if self.is_built_in else self.root} ({why})")
         self._samples: dict[str, Samples] = {}
 
@@ -87,7 +83,11 @@ class VLMDataset:
         )
 
     def load_samples(self, data_type: str, n_samples: int | None = None) -> Samples:
-        """The first `n_samples` samples of a type (all if None).
+        """The first samples of a data type.
+
+        Args:
+            data_type: one of `data_types`.
+            n_samples: how many; None for all.
 
         Raises:
             UsageError: no such type, or a damaged label file.
@@ -95,30 +95,38 @@ class VLMDataset:
         """
         if data_type not in self._samples:
             self._samples[data_type] = self._read(data_type)
-        read = self._samples[data_type]
-        return Samples(read[:n_samples], read.skipped)
+        samples = self._samples[data_type]
+        return Samples(samples[:n_samples], samples.skipped)
 
     def load_mixed(
         self, n_per_type: int | None = None, data_types: Sequence[str] | None = None
     ) -> list[Sample]:
-        """`n_per_type` samples of each of `data_types` (all types there are if None)."""
-        wanted = self.data_types if data_types is None else data_types
-        return [sample for name in wanted for sample in self.load_samples(name, n_per_type)]
+        """The first samples of several data types.
+
+        Args:
+            n_per_type: how many of each; None for all.
+            data_types: which; None for all.
+
+        Raises:
+            UsageError: no such type, or a damaged label file.
+        """
+        types = self.data_types if data_types is None else data_types
+        return [sample for name in types for sample in self.load_samples(name, n_per_type)]
 
     @staticmethod
     def get_images_and_texts(samples: Sequence[Sample]) -> tuple[list[Image.Image], list[str]]:
-        """The decoded images and, for each, its texts as one string."""
+        """The decoded images and the texts of each as one string.
+
+        Raises:
+            ImageError: an image that cannot be used.
+        """
         return [sample.load() for sample in samples], [" ".join(s.texts) for s in samples]
 
     def _read(self, data_type: str) -> Samples:
         if self.is_built_in:
             if data_type not in self.data_types:
-                raise unknown(
-                    "data type of the built-in samples",
-                    data_type,
-                    self.data_types,
-                    "encoderlab ls datasets",
-                )
+                kind = "data type of the built-in samples"
+                raise unknown(kind, data_type, self.data_types, "encoderlab ls datasets")
             return Samples(sample for sample in self._built_in() if sample.label == data_type)
         if data_type not in self.sets:
             raise unknown("data type", data_type, list(self.sets), "encoderlab ls datasets")
@@ -132,6 +140,7 @@ class VLMDataset:
 def _choose_root(
     argument: str | Path | None, configured: str | Path | None
 ) -> tuple[Path | None, str]:
+    """The data root, None for the built-in samples, and why."""
     candidates = (
         (argument, "as asked"),
         (os.environ.get(ROOT_VARIABLE), f"from {ROOT_VARIABLE}"),
@@ -149,14 +158,14 @@ def _choose_root(
     return None, f"{ROOT_VARIABLE} is not set"
 
 
-def _sample_folder(named: str | None) -> Path:
-    """The samples that stand in for data: the project's own where they are there."""
-    if named and (Path(named) / "labels.jsonl").is_file():
-        return Path(named)
-    if named and named != SAMPLE_DATA.name:
+def _sample_folder(configured: str | None) -> Path:
+    """The folder of built-in samples: that of the project's configuration if it is there."""
+    if configured and (Path(configured) / "labels.jsonl").is_file():
+        return Path(configured)
+    if configured and configured != SAMPLE_DATA.name:
         raise MissingError(
             "the folder of samples is not there",
-            got=f"{named} (data.sample_dir of the configuration)",
+            got=f"{configured} (data.sample_dir of the configuration)",
             want="a folder with labels.jsonl and images/",
         )
     return SAMPLE_DATA

@@ -1,7 +1,7 @@
-"""Checkpoints of all families behind one door: a name in, features out.
+"""Encoders of all families, loaded by name: features of images and texts.
 
-`vision` and `text` are the doors, `families/` the adapters, `dual` a model with both sides,
-`manager` several at once; `check` says whether an encoder keeps the contract.
+`vision` and `text` load one side, `dual` both, `manager` several encoders; `families/` holds the
+adapters; `check` tests an encoder against the contract.
 """
 
 from __future__ import annotations

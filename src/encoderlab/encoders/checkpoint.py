@@ -1,6 +1,6 @@
-"""What a model's name stands for: an embedded model, an alias, a folder, a training run, a hub id.
+"""What a model's name means: a bundled model, an alias, a folder, a training run or a hub id.
 
-Reads a configuration, never a weight (except to fingerprint it).
+Reads configurations, and weights only for a fingerprint.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ TRAINING = "encoderlab-clip"  # the family of our own training checkpoints
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a model lies and what it is.
+    """Where a model is stored and what it is.
 
     Args:
-        name: what the user called it.
+        name: as the user gave it.
         path: a folder, or the file of a training checkpoint.
         kind: how the name was resolved.
         family: `model_type` of its configuration.
@@ -44,16 +44,9 @@ class Checkpoint:
     def fingerprint(self) -> str:
         """A digest of configuration, vocabulary and weights: equal means the same embeddings."""
         digest = hashlib.blake2b(digest_size=12)
-        files = (
-            [self.path]
-            if self.path.is_file()
-            else sorted(
-                file
-                for file in self.path.iterdir()
-                if file.suffix in (".json", ".safetensors", ".txt") and file.is_file()
-            )
-        )
-        for file in files:
+        suffixes = (".json", ".safetensors", ".txt")
+        files = [file for file in self.path.glob("*") if file.suffix in suffixes and file.is_file()]
+        for file in [self.path] if self.path.is_file() else sorted(files):
             digest.update(file.name.encode())
             with file.open("rb") as content:
                 while block := content.read(1 << 20):
@@ -62,18 +55,27 @@ class Checkpoint:
 
 
 def embedded_models(language: bool | None = None) -> tuple[str, ...]:
-    """Names of the checkpoints that ship with the package: language models, encoders, or all."""
-    found = []
+    """Names of the bundled models.
+
+    Args:
+        language: True for language models, False for encoders, None for all.
+    """
+    names = []
     for config in sorted(ZOO.glob("*/config.json")):
         classes = json.loads(config.read_text(encoding="utf-8")).get("architectures", [""])
         if language is None or classes[0].endswith("ForCausalLM") == language:
-            found.append(config.parent.name)
-    return tuple(found)
+            names.append(config.parent.name)
+    return tuple(names)
 
 
 def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> Checkpoint:
-    """The checkpoint that `name` stands for, in this order: an embedded model, an alias, a local
-    folder or file, a hub id (`owner/name`, optionally `@revision`).
+    """The checkpoint called `name`, in this order: a bundled model, an alias, a local folder or
+    file, a hub id (`owner/name`, optionally `@revision`).
+
+    Args:
+        name: as the user gave it.
+        language: whether aliases are those of language models.
+        code: whether Python files of a hub's checkpoint are needed.
 
     Raises:
         MissingError: nothing has that name, or the hub cannot be reached.
@@ -112,25 +114,25 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
 
 
 def _of_training_run(name: str, folder: Path) -> Checkpoint | None:
-    """The best epoch of a run in `folder`, or its newest state where none has ended yet; None where
-    there is no run."""
+    """The best epoch of the run in `folder`, or its newest state before the end of the first epoch;
+    None if there is no run."""
     best, latest = (folder / "checkpoints" / file for file in ("best.ckpt", "latest.ckpt"))
-    found = best if best.is_file() else latest
-    if not found.is_file():
+    chosen = best if best.is_file() else latest
+    if not chosen.is_file():
         return None
-    _say_unfinished(name, found, latest)
-    return Checkpoint(name, found, "training", TRAINING)
+    _note_unfinished(name, chosen, latest)
+    return Checkpoint(name, chosen, "training", TRAINING)
 
 
-@functools.cache  # a model is named by several steps of one command
-def _say_unfinished(name: str, found: Path, latest: Path) -> None:
+@functools.cache  # several steps of one command resolve the same name
+def _note_unfinished(name: str, chosen: Path, latest: Path) -> None:
     from encoderlab.models.checkpoint import read
 
     record: dict[str, Any] = {}
     with contextlib.suppress(EncoderLabError):  # only the weights that are taken must be whole
         record = read(latest, lazily=True)
     step, total = record.get("step"), record.get("total_steps")
-    if found == latest:
+    if chosen == latest:
         note(f"{name}: the run has not ended an epoch; its state after step {step} is taken")
     elif step is not None and total is not None and step < total:
         note(

@@ -1,9 +1,7 @@
-"""Compiled torch for the plain forward of an encoder, checked against torch.
+"""Compiled torch for the plain forward of an encoder, checked against torch. Knows no family.
 
 The plain forward takes standardised pixels to the tokens and the vector of each image. Hidden
-layers, attention, text and gradients always go through torch. `select` puts the compiled forward
-into an encoder: always, or (backend "auto") where a trial shows that it gives the same and is
-faster. Knows no family.
+layers, attention, text and gradients always go through torch.
 
 Shapes: b batch, (h, w) pixels, n tokens, d width, p width of the vector of an image.
 """
@@ -11,134 +9,36 @@ Shapes: b batch, (h, w) pixels, n tokens, d width, p width of the vector of an i
 from __future__ import annotations
 
 import inspect
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoderlab.core.common_settings import BACKENDS
 from encoderlab.core.progress import note
-from encoderlab.encoders.hardware import choose_dtype, device_name, synchronize
+from encoderlab.encoders.encoder import CompiledImageSide, ImageEncoder, Run, stack
+from encoderlab.encoders.hardware import choose_device, choose_dtype, device_name, synchronize
 from encoderlab.encoders.model_cache import without_cache
 from encoderlab.errors import MissingError, UsageError, WorkError, unknown
 from encoderlab.models.clip import Preprocess
 
 TORCH, COMPILE, AUTO = BACKENDS
-# Vectors of images that are less alike than this are not the same encoder's.
+# The least cosine between the vectors of an image, compiled and by torch in fp32.
 LEAST_COSINE = 0.999
-# Compiling takes up to a minute in every run.
+# The least gain: compiling takes up to a minute in every run.
 WORTH_COMPILING = 1.05
-# Different pictures; a larger batch repeats them.
+# Distinct images of a trial (a larger batch repeats them), and those of the parity check.
 PICTURES, CHECKED_ON = 32, 8
-# A CPU is as fast at 32 images as at more, and the trial is shorter.
+# A CPU gains nothing from larger batches, and the trial is shorter.
 LARGEST_ON_CPU = 32
 TURNS, TURNS_OF_SLOW_ONES, SLOW_SECONDS = 7, 3, 2.0
 
-Run = Callable[[Tensor], tuple[Tensor, ...]]
-
-
-class ImageSide(nn.Module):
-    """The plain forward of an encoder as one module: standardised pixels in, tensors out.
-
-    The last output is the vector of each image (b, p); before it, where the encoder has them, all
-    tokens (b, n, d).
-
-    Args:
-        network: holds the weights.
-        run: pixels to outputs, through `network`.
-        outputs: their names.
-        shape: height and width of the pixels.
-        name: the encoder's, and its family's, for messages.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        run: Run,
-        outputs: tuple[str, ...],
-        shape: tuple[int, int],
-        name: str,
-        family: str,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.run = run
-        self.outputs, self.shape = outputs, shape
-        self.called = f"{name} ({family})"
-
-    def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
-        return self.run(pixels)
-
-
-class CompiledImageSide:
-    """An image side compiled for one size of batch, which takes any: longer batches are cut, and
-    the last short piece is padded with black pictures, whose rows are dropped.
-
-    Out of memory halves the size, as a caller that retries with half a batch expects.
-
-    Args:
-        run: takes `batch` images in `dtype`.
-    """
-
-    name = COMPILE
-
-    def __init__(self, run: Run, dtype: torch.dtype, batch: int) -> None:
-        self.run, self.dtype, self.batch = run, dtype, batch
-        # Encoders serve several threads; a CUDA graph serves one.
-        self._lock = threading.Lock()
-
-    def __call__(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
-        with self._lock:
-            parts = [self._run_padded(part) for part in pixels.to(self.dtype).split(self.batch)]
-        if len(parts) == 1:
-            return parts[0]
-        return tuple(torch.cat(output) for output in zip(*parts, strict=True))
-
-    def _run_padded(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        count = len(pixels)
-        if count < self.batch:
-            black = pixels.new_zeros((self.batch - count, *pixels.shape[1:]))
-            pixels = torch.cat([pixels, black])
-        try:
-            outputs = self.run(pixels.contiguous())
-        except (torch.OutOfMemoryError, MemoryError):
-            self.batch = max(1, self.batch // 2)
-            raise
-        return tuple(output[:count].to(self.dtype) for output in outputs)
-
-
-def ran_in(dtype: torch.dtype, backend: CompiledImageSide | None) -> str:
-    """The number format, and the backend where it is not torch: `bfloat16+compile`."""
-    return str(dtype).removeprefix("torch.") + (f"+{backend.name}" if backend else "")
-
-
-class Compilable(Protocol):
-    """What is needed of an encoder, whether of images alone or of images and text."""
-
-    name: str
-    fingerprint: str
-    device: torch.device
-    preprocess: Preprocess
-    backend: CompiledImageSide | None
-    trial: BackendTrial | None
-
-    def image_side(self) -> ImageSide:
-        """Its plain forward, in the number format that it is in."""
-        ...
-
-    def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
-        """Moves it to another number format."""
-        ...
-
-
-Encoder = TypeVar("Encoder", bound=Compilable)
+AnyEncoder = TypeVar("AnyEncoder", bound=ImageEncoder)
 
 
 @dataclass(frozen=True)
@@ -174,7 +74,7 @@ class BackendTrial:
 
     @property
     def chosen(self) -> str:
-        """The faster of both; torch, where compiled torch is hardly faster or was left out."""
+        """The faster of the two; torch, where compiled torch is hardly faster or was left out."""
         faster = self.left_out is None and (self.ratio or 0.0) >= WORTH_COMPILING
         return COMPILE if faster else TORCH
 
@@ -196,13 +96,20 @@ class BackendTrial:
         return f"backend: {self.chosen} for {self.encoder} on {self.device} ({reason})"
 
 
-def select(load: Callable[[], Encoder], backend: str, dtype: str, batch: int) -> Encoder:
+def select(
+    load: Callable[[str | int | None, str], AnyEncoder],
+    backend: str,
+    device: str | int | None,
+    dtype: str,
+    batch: int,
+) -> AnyEncoder:
     """Loads an encoder and chooses what runs its plain forward.
 
     Args:
-        load: gives the encoder in fp32.
+        load: takes a device and a number format and gives the encoder on torch.
         backend: torch, compile or auto.
-        dtype: the number format to move it to, as `choose_dtype` takes it.
+        device: as `choose_device` takes it.
+        dtype: as `choose_dtype` takes it.
         batch: images at once.
 
     Returns:
@@ -213,13 +120,16 @@ def select(load: Callable[[], Encoder], backend: str, dtype: str, batch: int) ->
         UsageError: an unknown backend, or a batch that is not positive.
         WorkError: the compiled forward does not give what torch gives.
     """
+    if backend == TORCH:
+        return load(device, dtype)
+    where = choose_device(device)
     if batch < 1:
         raise UsageError("batch_size must be positive", got=batch)
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS, "encoderlab features --help")
     # Cached models are shared, and this one is changed.
     with without_cache():
-        encoder = load()
+        encoder = load(str(where), "float32")
     number = choose_dtype(dtype, encoder.device)
     size = min(batch, LARGEST_ON_CPU) if encoder.device.type == "cpu" else batch
     compiled = None
@@ -246,12 +156,17 @@ def select(load: Callable[[], Encoder], backend: str, dtype: str, batch: int) ->
 
 
 def compile_image_side(
-    encoder: Compilable, dtype: torch.dtype, batch: int
+    encoder: ImageEncoder, dtype: torch.dtype, batch: int
 ) -> tuple[CompiledImageSide, float, float, float]:
     """Moves an encoder from fp32 to `dtype` and compiles its plain forward.
 
     On a CPU the weights are frozen into the compiled code, which lets the compiler lay them out for
-    the matrix units; on a GPU the whole forward becomes one CUDA graph, launched at once.
+    the matrix units; on a GPU the whole forward becomes one CUDA graph.
+
+    Args:
+        encoder: in fp32; it is left in `dtype`.
+        dtype: the number format to compile for.
+        batch: images at once.
 
     Returns:
         The compiled forward, its parity to fp32 (see `parity`), and the seconds that it took.
@@ -264,11 +179,11 @@ def compile_image_side(
     reference = answer(encoder.image_side(), pixels)
     encoder.to(dtype=dtype)
     started = time.perf_counter()
-    # Another shape would be compiled anew, for half a minute: so there is one shape.
+    # Every new shape is compiled again, for half a minute: so there is one shape.
     options: dict[str, Any] = {"dynamic": False}
     if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
-        # Every encoder compiles the same few lines of Python; torch gives up on a function that
-        # was compiled eight times, unless it is told that they have nothing to do with another.
+        # All encoders compile the same function, and torch gives up on one that was compiled eight
+        # times, unless its compilations are isolated.
         options["isolate_recompiles"] = True
     if encoder.device.type == "cuda":
         run = _copied(torch.compile(encoder.image_side(), mode="reduce-overhead", **options))
@@ -316,6 +231,9 @@ def require_compiler(device: torch.device) -> None:
 def parity(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[float, float]:
     """How far one run of an image side is from another on the same images.
 
+    Args:
+        outputs, reference: of the two runs.
+
     Returns:
         The smallest cosine between the two vectors of an image (NaN where one is not finite), and
         the largest difference between two numbers of the first output.
@@ -325,31 +243,34 @@ def parity(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[floa
     return float(cosine), float((a[0] - b[0]).abs().max())
 
 
-@torch.inference_mode()  # tensors of another mode would be compiled for once more
+@torch.inference_mode()  # other tensors would cause a second compilation
 def pictures(preprocess: Preprocess, count: int, device: torch.device) -> Tensor:
-    """Standardised pixels of drawn pictures, the same each time: scenes, charts, tables, text."""
+    """Standardised pixels of `count` synthetic images, the same each time, on `device`."""
     from encoderlab.data.synthetic import generate
 
-    distinct = [
-        preprocess.to_bytes(generate(i, split="test").image) for i in range(min(count, PICTURES))
-    ]
-    bytes_ = torch.from_numpy(np.stack(distinct)).permute(0, 3, 1, 2)
-    rows = torch.arange(count) % len(distinct)
-    return preprocess.standardise(bytes_.to(device)).contiguous()[rows.to(device)]
+    images = [generate(i, split="test").image for i in range(min(count, PICTURES))]
+    pixels = stack([preprocess.to_bytes(image) for image in images]).to(device)
+    rows = torch.arange(count, device=device) % len(images)
+    return preprocess.standardise(pixels).contiguous()[rows]
 
 
 @torch.inference_mode()
 def answer(run: Run, pixels: Tensor) -> tuple[Tensor, ...]:
-    """The outputs of a run, as every use has them: without gradients, and waited for."""
+    """The outputs of a run, without gradients; returns when the device has finished."""
     outputs = run(pixels)
     synchronize(pixels.device)
     return outputs
 
 
 def try_compile(
-    encoder: Compilable, dtype: torch.dtype, batch: int
+    encoder: ImageEncoder, dtype: torch.dtype, batch: int
 ) -> tuple[BackendTrial, CompiledImageSide | None]:
-    """Compiles, checks and times an encoder, which is in fp32 and may be left in `dtype`.
+    """Compiles, checks and times an encoder.
+
+    Args:
+        encoder: in fp32; it may be left in `dtype`.
+        dtype: the number format to run in.
+        batch: images at once.
 
     Returns:
         The trial, and the compiled forward where it was chosen.
@@ -370,7 +291,7 @@ def try_compile(
         by_torch, by_compile = time_in_turns([encoder.image_side(), compiled], pixels)
     except MissingError as error:
         return replace(trial, left_out=error.what), None
-    except Exception as error:  # whatever a compiler may raise: torch runs it instead
+    except Exception as error:  # a compiler may raise anything: torch runs it instead
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return replace(trial, left_out=f"it failed: {lines[0][:160]}", cosine=None), None
     trial = replace(
@@ -383,7 +304,7 @@ def try_compile(
 
 
 def time_in_turns(runs: Sequence[Run], pixels: Tensor) -> list[list[float]]:
-    """Seconds of each run in each turn; in turns, so that what else the machine does meets all."""
+    """Seconds of each run in each turn. Runs take turns, so that other load affects all of them."""
     seconds: list[list[float]] = [[] for _ in runs]
     turns = TURNS
     while len(seconds[0]) < turns:

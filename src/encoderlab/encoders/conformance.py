@@ -1,7 +1,5 @@
-"""Does an encoder keep the promises that everything here builds on? Run it on your own adapter.
-
-`encoderlab.encoders.check(encoder)` looks at noise pictures only: it needs no data and no weights
-that mean anything.
+"""Checks that an encoder keeps the vision contract, on noise images: needs no data and no trained
+weights.
 """
 
 from __future__ import annotations
@@ -15,22 +13,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from encoderlab.encoders.vision import (
-    VisionEncoder,
-    VisionFeatures,
-    names_class_token,
-    stack,
-)
+from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, names_class_token, stack
 from encoderlab.errors import UsageError, WorkError
 
-# Largest relative difference of two ways to the same numbers.
+# Largest relative difference of two ways to the same numbers, and of fp32 to 16 bits.
 SAME = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 HALF = 5e-2
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One promise, whether it was kept, and what was seen."""
+    """One promise, whether it is kept, and what was measured."""
 
     promise: str
     kept: bool
@@ -46,13 +39,14 @@ class Conformance:
 
     @property
     def kept(self) -> bool:
-        """Whether every promise was."""
+        """Whether all promises are kept."""
         return all(finding.kept for finding in self.findings)
 
     def __str__(self) -> str:
         lines = [f"{self.encoder}: {'conforms' if self.kept else 'does not conform'}"]
-        for one in self.findings:
-            lines.append(f"  {'ok  ' if one.kept else 'FAIL'} {one.promise}: {one.seen}")
+        for finding in self.findings:
+            state = "ok  " if finding.kept else "FAIL"
+            lines.append(f"  {state} {finding.promise}: {finding.seen}")
         return "\n".join(lines)
 
 
@@ -60,7 +54,12 @@ def check(encoder: VisionEncoder, *, seed: int = 0, strict: bool = True) -> Conf
     """Checks the promises of the vision contract.
 
     Args:
-        strict: raise where a promise is broken, rather than only say so.
+        encoder: such as one with an adapter of your own.
+        seed: of the noise images.
+        strict: whether a broken promise raises.
+
+    Returns:
+        One finding per promise.
 
     Raises:
         WorkError: a promise is broken; the message names each one.
@@ -69,76 +68,82 @@ def check(encoder: VisionEncoder, *, seed: int = 0, strict: bool = True) -> Conf
     height, width = encoder.preprocess.shape
     pixels = stack([rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(8)])
     try:
-        whole = encoder.encode_pixels(pixels, layers=(0, -1))
+        features = encoder.encode_pixels(pixels, layers=(0, -1))
     except UsageError as error:
         findings: tuple[Finding, ...] = (Finding("images become tokens", False, str(error)),)
     else:
-        looks = (_shapes, _names, _order, _batches, _places, _special, _apart, _half, _pictures)
-        findings = tuple(f for look in looks for f in look(encoder, pixels, whole))
-    found = Conformance(encoder.name, findings)
-    if strict and not found.kept:
-        broken = [one for one in findings if not one.kept]
+        checks = (_declared, _same_by_any_way, _reading_order, _special, _other_picture)
+        findings = tuple(f for check in checks for f in check(encoder, pixels, features))
+    broken = [finding for finding in findings if not finding.kept]
+    if strict and broken:
         raise WorkError(
             f"the encoder {encoder.name} breaks {len(broken)} promises of the vision contract",
-            got="; ".join(f"{one.promise}: {one.seen}" for one in broken),
+            got="; ".join(f"{finding.promise}: {finding.seen}" for finding in broken),
         )
-    return found
+    return Conformance(encoder.name, findings)
 
 
-def _shapes(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Iterator[Finding]:
-    h, w = seen.grid
-    b, n, d = seen.patches.shape
-    yield Finding("grid x grid is the number of patches", n == h * w, f"{h} x {w}, {n} patches")
-    yield Finding("one row per image", b == len(pixels), f"{b} rows of {len(pixels)} images")
-    finite = all(bool(t.isfinite().all()) for t in (seen.patches, seen.pooled))
-    yield Finding("all features are finite", finite, "finite" if finite else "NaN or infinite")
-    alike = all(layer.shape == (b, n, d) for layer in seen.layers.values())
-    yield Finding("layers have the shape of the patches", alike, str(tuple(seen.layers)))
-
-
-def _names(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Iterator[Finding]:
-    d, p = seen.patches.shape[-1], seen.pooled.shape[-1]
-    yield Finding("width is as declared", d == encoder.width, f"{d}, declared {encoder.width}")
-    yield Finding(
-        "pooled width is as declared", p == encoder.pooled_width, f"{p}, declared "
-        f"{encoder.pooled_width}",
-    )  # fmt: skip
-    yield Finding(
-        "grid is as declared", seen.grid == encoder.grid, f"{seen.grid}, declared {encoder.grid}"
-    )
+def _declared(
+    encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures
+) -> Iterator[Finding]:
+    h, w = features.grid
+    b, n, d = features.patches.shape
+    p, layers = features.pooled.shape[-1], sorted(features.layers)
+    finite = all(bool(t.isfinite().all()) for t in (features.patches, features.pooled))
+    alike = all(layer.shape == (b, n, d) for layer in features.layers.values())
     named = bool(encoder.name and encoder.family and encoder.fingerprint)
-    yield Finding("it has a name, a family and a fingerprint", named, encoder.family)
-    first, last = sorted(seen.layers)
-    yield Finding(
-        "layers count from 0 to n_layers",
-        (first, last) == (0, encoder.n_layers),
-        f"{first} to {last}",
-    )
+    for promise, kept, seen in (
+        ("grid x grid is the number of patches", n == h * w, f"{h} x {w}, {n} patches"),
+        ("one row per image", b == len(pixels), f"{b} rows of {len(pixels)} images"),
+        ("all features are finite", finite, "finite" if finite else "NaN or infinite"),
+        ("layers have the shape of the patches", alike, str(tuple(features.layers))),
+        ("width is as declared", d == encoder.width, f"{d}, declared {encoder.width}"),
+        ("pooled width is as declared", p == encoder.pooled_width,
+         f"{p}, declared {encoder.pooled_width}"),
+        ("grid is as declared", (h, w) == encoder.grid, f"{(h, w)}, declared {encoder.grid}"),
+        ("it has a name, a family and a fingerprint", named, encoder.family),
+        ("layers count from 0 to n_layers", layers == [0, encoder.n_layers],
+         f"{layers[0]} to {layers[-1]}"),
+    ):  # fmt: skip
+        yield Finding(promise, kept, seen)
 
 
-def _order(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Iterator[Finding]:
+def _same_by_any_way(
+    encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures
+) -> Iterator[Finding]:
+    same = SAME[encoder.dtype]
     order = torch.arange(len(pixels)).flip(0)
-    other = encoder.encode_pixels(pixels[order])
-    gap = _gap(other.pooled, seen.pooled[order.to(seen.pooled.device)])
-    yield Finding("the order of a batch is kept", gap < _same(encoder), f"differs by {gap:.1e}")
+    gap = _gap(encoder.encode_pixels(pixels[order]).pooled, features.pooled.flip(0))
+    yield Finding("the order of a batch is kept", gap < same, f"differs by {gap:.1e}")
+
+    alone = [encoder.encode_pixels(image[None]) for image in pixels]
+    twin = copy.copy(encoder)
+    twin.model = copy.deepcopy(encoder.model)
+    twin.to(dtype=torch.float32 if encoder.dtype != torch.float32 else torch.bfloat16)
+    other = twin.encode_pixels(pixels)
+    parts: dict[str, Callable[[VisionFeatures], Tensor]] = {
+        "pooled": lambda f: f.pooled,
+        "patches": lambda f: f.patches,
+    }
+    if features.cls is not None:
+        parts["CLS"] = lambda f: f.pooled if f.cls is None else f.cls
+    for name, part in parts.items():
+        gap = _gap(torch.cat([part(row) for row in alone]), part(features))
+        promise = f"{name}: one at a time as in a batch of 8"
+        yield Finding(promise, gap < same, f"differs by {gap:.1e}")
+        a, b = part(features).float(), part(other).float()
+        error = float((a - b).norm() / b.norm().clamp(min=1e-12))
+        promise = f"{name}: full and half precision agree"
+        yield Finding(promise, error < HALF, f"relative error {error:.1e}")
 
 
-def _batches(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Iterator[Finding]:
-    single = [encoder.encode_pixels(one[None]) for one in pixels]
-    for name, pick in _parts(seen):
-        gap = _gap(torch.cat([pick(one) for one in single]), pick(seen))
-        yield Finding(
-            f"{name}: one at a time as in a batch of 8",
-            gap < _same(encoder),
-            f"differs by {gap:.1e}",
-        )
-
-
-def _places(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Iterator[Finding]:
-    """Before the first block a token knows its own patch only: repainting one patch must move that
-    token and no other. So patches are in reading order, and no special token is among them."""
-    (h, w), size = seen.grid, encoder.patch_size
-    before = seen.layers[0][:1]
+def _reading_order(
+    encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures
+) -> Iterator[Finding]:
+    """Before the first block a token depends on its own patch only: repainting one patch must
+    change that token and no other."""
+    (h, w), size = features.grid, encoder.patch_size
+    before = features.layers[0][:1]
     wrong = []
     for index in sorted({0, w - 1, (h // 2) * w + w // 2, h * w - 1}):
         y, x = divmod(index, w)
@@ -156,10 +161,10 @@ def _places(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Ite
     )
 
 
-def _special(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Iterator[Finding]:
-    """Before the first block special tokens are the tower's own weights, the same for every image,
-    and patches are not. Of a CLS more cannot be seen than that there is a weight called so."""
-    special, patches = seen.layers_special[0], seen.layers[0]
+def _special(encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures) -> Iterator[Finding]:
+    """Before the first block special tokens are weights of the tower, equal for every image, and
+    patches are not. A CLS can be told from registers by the name of its weight only."""
+    special, patches = features.layers_special[0], features.layers[0]
     count, declared = special.shape[1], encoder.special_tokens
     moved = (special != special[:1]).any(dim=(0, 2)).nonzero().flatten().tolist()
     still = (patches == patches[:1]).all(dim=(0, 2)).nonzero().flatten().tolist()
@@ -171,58 +176,25 @@ def _special(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> It
         + (f"; patches {still[:5]} do not" if still else ""),
     )
     named = count == 1 or (count > 1 and names_class_token(encoder.tower))
-    has = encoder.has_cls
+    has, given = encoder.has_cls, features.cls is not None
     yield Finding(
         "CLS is declared where the tower has one, and given",
-        (not has if count == 0 else has or not named) and (seen.cls is not None) == has,
-        f"has_cls={has}, {count} special tokens, "
-        f"{'CLS' if seen.cls is not None else 'no CLS'} in the features",
+        (not has if count == 0 else has or not named) and given == has,
+        f"has_cls={has}, {count} special tokens, {'CLS' if given else 'no CLS'} in the features",
     )
+    if features.cls is not None:
+        nearest = (features.patches - features.cls[:, None]).abs().amax(dim=-1).min()
+        yield Finding("CLS is none of the patches", bool(nearest > 0), f"nearest at {nearest:.1e}")
 
 
-def _apart(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Iterator[Finding]:
-    if seen.cls is None:
-        return
-    nearest = (seen.patches - seen.cls[:, None]).abs().amax(dim=-1).min()
-    yield Finding("CLS is none of the patches", bool(nearest > 0), f"nearest at {nearest:.1e}")
-
-
-def _half(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Iterator[Finding]:
-    other = torch.float32 if encoder.dtype != torch.float32 else torch.bfloat16
-    twin = copy.copy(encoder)
-    twin.tower = copy.deepcopy(encoder.tower)
-    twin.to(dtype=other)
-    again = twin.encode_pixels(pixels)
-    for name, pick in _parts(seen):
-        a, b = pick(seen).float(), pick(again).float()
-        error = float((a - b).norm() / b.norm().clamp(min=1e-12))
-        yield Finding(
-            f"{name}: full and half precision agree", error < HALF, f"relative error {error:.1e}"
-        )
-
-
-def _pictures(encoder: VisionEncoder, pixels: Tensor, seen: VisionFeatures) -> Iterator[Finding]:
+def _other_picture(
+    encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures
+) -> Iterator[Finding]:
     picture = Image.fromarray(pixels[0].permute(1, 2, 0).contiguous().numpy())
     odd = picture.resize((picture.width + 13, picture.height + 29)).convert("L")
-    features = encoder.encode([odd])
-    fits = features.patches.shape[1:] == seen.patches.shape[1:]
-    yield Finding(
-        "a grey picture of another size is taken", fits, f"{tuple(features.patches.shape)}"
-    )
-
-
-def _parts(seen: VisionFeatures) -> list[tuple[str, Callable[[VisionFeatures], Tensor]]]:
-    parts: list[tuple[str, Callable[[VisionFeatures], Tensor]]] = [
-        ("pooled", lambda f: f.pooled),
-        ("patches", lambda f: f.patches),
-    ]
-    if seen.cls is not None:
-        parts.append(("CLS", lambda f: f.cls if f.cls is not None else f.pooled))
-    return parts
-
-
-def _same(encoder: VisionEncoder) -> float:
-    return SAME[encoder.dtype]
+    shape = encoder.encode([odd]).patches.shape
+    fits = shape[1:] == features.patches.shape[1:]
+    yield Finding("a grey picture of another size is taken", fits, f"{tuple(shape)}")
 
 
 def _gap(first: Tensor, second: Tensor) -> float:

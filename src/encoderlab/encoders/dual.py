@@ -1,14 +1,12 @@
-"""A model with an image side and a text side, behind one face: pictures or sentences to vectors.
+"""Dual encoders: images or sentences in, vectors in one space out.
 
-Everything that searches, classifies or evaluates talks to this. Which checkpoint it is, where it
-runs and in which format is settled at loading. A CLIP is our own network; a SigLIP of others is
-transformers' own, which takes every tokenizer that SigLIP has had.
+A CLIP is our own network; a SigLIP is transformers', which takes every tokenizer of that family.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,23 +16,16 @@ from torch import Tensor, nn
 
 from encoderlab.data.decode import open_images
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
-from encoderlab.encoders.compile import (
-    TORCH,
-    BackendTrial,
-    CompiledImageSide,
-    ImageSide,
-    ran_in,
-    select,
-)
-from encoderlab.encoders.fine_tuning import FineTunable, evaluating
+from encoderlab.encoders.compile import TORCH, select
+from encoderlab.encoders.encoder import ImageEncoder, ImageSide, evaluating
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.loading import read_part, require_finite, require_finite_output
 from encoderlab.encoders.model_cache import shareable
 from encoderlab.encoders.text import CutTexts, TextEncoder, as_texts, check_ids, load_text
-from encoderlab.encoders.vision import BATCH, VisionEncoder, load_vision, stack
+from encoderlab.encoders.vision import BATCH, VisionEncoder, load_vision
 from encoderlab.errors import UsageError
 from encoderlab.models import checkpoint as training_checkpoint
-from encoderlab.models.clip import CLIP, Preprocess
+from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
 from encoderlab.models.folder import read_record
 
 SIGLIP = ("siglip", "siglip2")
@@ -42,68 +33,30 @@ FAMILIES = ("clip", *SIGLIP, TRAINING)
 TEXT_BATCH = 256
 
 
-class DualTowers(Protocol):
-    """What a dual encoder needs of its network, an nn.Module; both sides give vectors that are not
-    normalised."""
-
-    @property
-    def image_network(self) -> nn.Module:
-        """What holds the weights of the image side."""
-        ...
-
-    @property
-    def text_network(self) -> nn.Module:
-        """What holds the weights of the text side."""
-        ...
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> object:
-        """Moves both sides."""
-        ...
-
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """Of standardised pixels (b, 3, h, w)."""
-        ...
-
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        """Of token ids (b, t)."""
-        ...
-
-
-class TextTokenizer(Protocol):
-    """What turns sentences into what the text side takes."""
-
-    @property
-    def context_length(self) -> int:
-        """How many tokens of a sentence are read."""
-        ...
-
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Padded token ids (b, t)."""
-        ...
-
-    def cut_rows(self, texts: Sequence[str]) -> Sequence[tuple[Sequence[int], bool]]:
-        """Token ids without padding, and whether a part of the sentence is lacking."""
-        ...
-
-
-class DualEncoder(FineTunable):
+class DualEncoder(ImageEncoder):
     """An image tower and a text tower that share a space.
 
-    Embeddings come out in fp32, L2-normalised, whatever format the towers run in.
+    Embeddings are in fp32 and L2-normalised, whatever number format the towers run in.
 
     Args:
-        model: both towers, where and in the format they run in.
-        tokenize: sentences to padded token ids (b, t), cut to a context.
+        model: both towers, on `device` and in `dtype`.
+        preprocess: turns images into the pixels that the image tower expects.
+        tokenize: turns sentences into padded token ids (b, t), cut to a context.
+        checkpoint: where it came from.
+        device: where it runs.
+        dtype: the number format it runs in.
         dim: width of the embeddings.
         logit_scale: the factor on cosines that the model was trained with.
-        trained_steps: optimiser steps behind it; 0 means untrained, None unknown.
+        trained_steps: optimiser steps so far; 0 means untrained, None unknown.
     """
+
+    model: CLIP | _SigLIPSides
 
     def __init__(
         self,
-        model: DualTowers,
+        model: CLIP | _SigLIPSides,
         preprocess: Preprocess,
-        tokenize: TextTokenizer,
+        tokenize: Tokenizer | _SigLIPTokenizer,
         checkpoint: Checkpoint,
         device: torch.device,
         dtype: torch.dtype,
@@ -111,73 +64,31 @@ class DualEncoder(FineTunable):
         logit_scale: float,
         trained_steps: int | None = None,
     ) -> None:
-        self.model, self.preprocess, self.tokenizer = model, preprocess, tokenize
-        self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
-        self.device, self.dtype = device, dtype
+        super().__init__(model, checkpoint, device, dtype, preprocess)
+        self.tokenizer = tokenize
         self.dim, self.logit_scale, self.trained_steps = dim, logit_scale, trained_steps
-        self.family = checkpoint.family
-        # The compiled image side, where it is used, and the trial that chose it.
-        self.backend: CompiledImageSide | None = None
-        self.trial: BackendTrial | None = None
-
-    @property
-    def where(self) -> tuple[str, str]:
-        """Device and number format, as a run's record names them."""
-        return str(self.device), str(self.dtype).removeprefix("torch.")
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square of pixels that the image tower takes."""
-        return self.preprocess.size
-
-    @property
-    def ran_in(self) -> str:
-        """What embeddings of images are known by: the number format, and the backend where it is
-        not torch, whose last digits differ."""
-        return ran_in(self.dtype, self.backend)
 
     def image_side(self) -> ImageSide:
         """The image side as one module: pixels to vectors that are not normalised."""
-        return ImageSide(
-            self.model.image_network,
-            lambda pixels: (self.model.encode_image(pixels),),
-            ("image_embedding",),
-            self.preprocess.shape,
-            self.name,
-            self.family,
-        )
-
-    def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
-        """Moves both sides; a backend, which was built for where they were, is let go."""
-        self.backend = None
-        self.device, self.dtype = device or self.device, dtype or self.dtype
-        self.model.to(self.device, self.dtype)
+        return ImageSide(self.model.image_network, lambda x: (self.model.encode_image(x),))
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: UInt8[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
-        """Vectors of images that `preprocess.to_bytes` has made, on the device."""
+        """Vectors of images on the device.
+
+        Args:
+            pixels: bytes of images, as `preprocess.to_bytes` gives them.
+
+        Returns:
+            Vectors in fp32, L2-normalised, as inference-mode tensors.
+        """
         ready = self.preprocess.standardise(to_device(pixels, self.device))
         if self.backend is not None:
             (vectors,) = self.backend(ready)
         else:
-            with evaluating(self._network):
+            with evaluating(self.model):
                 vectors = self.model.encode_image(ready.to(self.dtype))
         return F.normalize(vectors.float(), dim=-1)
-
-    def pixel_values(self, images: Any) -> Float[Tensor, "b 3 s s"]:
-        """The standardised pixels of images, on the encoder's device: what `forward` takes.
-
-        Args:
-            images: one image (path, PIL image, array or tensor) or a list of them.
-
-        Returns:
-            (b, 3, s, s) in fp32.
-
-        Raises:
-            UsageError: something that is no image.
-            ImageError: a file that cannot be read.
-        """
-        return self.preprocess.standardise(to_device(self._bytes_of(images), self.device))
 
     def forward(
         self, pixel_values: Float[Tensor, "b 3 s s"], tokens: Int[Tensor, "c t"]
@@ -197,15 +108,8 @@ class DualEncoder(FineTunable):
         text = self.model.encode_text(tokens.to(weight.device))
         return F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
 
-    @property
-    def _network(self) -> nn.Module:
-        return cast(nn.Module, self.model)
-
-    def _bytes_of(self, images: Any) -> UInt8[Tensor, "b 3 s s"]:
-        return stack([self.preprocess.to_bytes(picture) for picture in open_images(images)])
-
     def embed_pixels(self, pixels: UInt8[Tensor, "b 3 s s"]) -> Float[np.ndarray, "b d"]:
-        """The same, here.
+        """`encode_pixels` as an array.
 
         Raises:
             WorkError: a vector is not finite.
@@ -235,7 +139,7 @@ class DualEncoder(FineTunable):
 
     @torch.inference_mode()
     def embed_texts(self, texts: str | Sequence[str]) -> Float[np.ndarray, "n d"]:
-        """Vectors of sentences; what is longer than the context is cut, with a warning.
+        """Vectors of sentences; those longer than the context are cut, with a warning.
 
         Args:
             texts: one sentence or a list of them.
@@ -254,7 +158,7 @@ class DualEncoder(FineTunable):
         parts = [np.zeros((0, self.dim), dtype=np.float32)]
         for start in range(0, len(texts), TEXT_BATCH):
             tokens = self.tokenizer(texts[start : start + TEXT_BATCH]).to(self.device)
-            with evaluating(self._network):
+            with evaluating(self.model):
                 vectors = self.model.encode_text(tokens)
             vectors = F.normalize(vectors.float(), dim=-1).cpu()
             require_finite_output(vectors, "texts", self.name)
@@ -273,26 +177,30 @@ def load_dual(
     backend: str = TORCH,
     batch_size: int = BATCH,
 ) -> DualEncoder:
-    """The dual encoder called `name`: embedded, alias, training run, folder or hub id.
+    """The dual encoder called `name`.
 
     Args:
-        allow_untrained: whether a model that was never trained will do.
+        name: bundled model, alias, training run, folder or hub id.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        allow_untrained: whether a model that was never trained is accepted.
         trust_remote_code: whether Python that comes with the checkpoint may run.
-        backend: what runs the image side: torch, compile, or auto: compile where it
-            gives the same and is faster here. Text goes through torch.
+        backend: what runs the image side: torch, compile, or auto: compile where it gives the same
+            and is faster here. Text always goes through torch.
         batch_size: images at once, for which the image side is compiled.
 
+    Returns:
+        The encoder, in eval mode.
+
     Raises:
-        MissingError: nothing has that name, or the GPU or the compiler is not there.
+        MissingError: nothing has that name, or the GPU or the compiler is missing.
         UsageError: another family, a damaged checkpoint, or one that was never trained.
         WorkError: the compiled image side does not give what torch gives.
     """
-    if backend == TORCH:
-        return _load(name, device, dtype, allow_untrained, trust_remote_code)
-    where = choose_device(device)
     return select(
-        lambda: _load(name, str(where), "float32", allow_untrained, trust_remote_code),
+        lambda device, dtype: _load(name, device, dtype, allow_untrained, trust_remote_code),
         backend,
+        device,
         dtype,
         batch_size,
     )
@@ -301,7 +209,6 @@ def load_dual(
 def _load(
     name: str, device: str | int | None, dtype: str, allow_untrained: bool, trust_remote_code: bool
 ) -> DualEncoder:
-    """`load_dual` on torch."""
     where = choose_device(device)
     checkpoint = resolve(name, code=trust_remote_code)
     if checkpoint.family not in FAMILIES:
@@ -327,7 +234,7 @@ def _load(
 
 
 def _ours(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> DualEncoder:
-    """A CLIP, or a training checkpoint of ours."""
+    """A CLIP, or a training checkpoint of our own."""
     if checkpoint.family == TRAINING:
         model = training_checkpoint.load(checkpoint.path, CLIP)
     else:
@@ -361,8 +268,8 @@ class _SigLIPSides(nn.Module):
         self.image_network, self.text_network = vision.tower, text.model
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        seen = self.vision.run_tower(pixels)
-        return self.vision.pool(seen, seen.tokens)
+        output = self.vision.run_tower(pixels)
+        return self.vision.pool(output, output.tokens)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         return self.text_network(input_ids=tokens).pooler_output
@@ -375,7 +282,7 @@ class _SigLIPTokenizer:
         self.text, self.context_length, self.cut_rows = text, text.max_length, text.cut_rows
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        # Always to the full length: SigLIP pools at the last place, padding or not.
+        # Always padded to the full length: SigLIP pools at the last position.
         rows = self.text.tokenizer(
             list(texts), padding="max_length", truncation=True, max_length=self.context_length
         ).input_ids
@@ -387,11 +294,9 @@ def _siglip(
     checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, trusted: bool
 ) -> DualEncoder:
     """transformers' SigLIP or SigLIP 2, fixed or flexible resolution."""
-    kind = str(dtype).removeprefix("torch.")
-    where = device.type if device.index is None else f"{device.type}:{device.index}"
-    vision = load_vision(checkpoint.path, where, kind, trust_remote_code=trusted)
-    text = load_text(checkpoint.path, where, kind, trust_remote_code=trusted)
-
+    where = str(device), str(dtype).removeprefix("torch.")
+    vision = load_vision(checkpoint.path, *where, trust_remote_code=trusted)
+    text = load_text(checkpoint.path, *where, trust_remote_code=trusted)
     record = read_record(checkpoint.path / "config.json")
     scale = read_part(checkpoint.path, ("logit_scale",)).get("")
     if scale is None or scale.numel() != 1 or not scale.isfinite():

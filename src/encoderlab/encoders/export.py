@@ -1,4 +1,4 @@
-"""An encoder as ONNX files that run without torch, checked back against it.
+"""An encoder as ONNX files that run without torch, checked against torch.
 
 `vision.onnx`: standardised pixels (b, 3, h, w) to patches (b, n, d), pooled (b, p) and, beside a
 text side, image_embedding (b, p). `text.onnx`: token ids (b, t) to text_embedding (b, p).
@@ -33,7 +33,7 @@ from encoderlab.models.preprocessing import as_record
 
 ABOUT = "export.json"
 FORMAT = 1
-# fp32 against fp32: what is less alike was exported wrongly.
+# The least cosine of torch and ONNX Runtime, both in fp32.
 LEAST_COSINE = 0.9999
 OTHER_WAY = "try another --opset, or a newer onnxscript and onnxruntime"
 TOKENIZER_FILES = (
@@ -44,9 +44,10 @@ TOKENIZER_FILES = (
 
 @dataclass(frozen=True)
 class Checked:
-    """One output of an ONNX file against torch, over all batches that were tried.
+    """One output of an ONNX file against torch, over all batches.
 
     Args:
+        file, output: which one.
         batches: their sizes.
         cosine: the smallest between two vectors (of an image, a text or a patch).
         difference: the largest between two numbers.
@@ -61,7 +62,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: sizes of files in bytes, and how near each output is to torch."""
+    """What was written: files with their sizes in bytes, and how near each output is to torch."""
 
     folder: Path
     fingerprint: str
@@ -78,53 +79,70 @@ def export(
     batch_sizes: Sequence[int] = (1, 3, 8),
     trust_remote_code: bool = False,
 ) -> Exported:
-    """Writes the encoder called `name` into the folder of its name below `out`, whole or not at
-    all; an earlier export there is replaced.
+    """Writes the encoder called `name` into the folder of its name below `out`, atomically; an
+    earlier export there is replaced.
 
     Args:
-        text: the text side too, where the model has one.
+        name: as `load_vision` takes it.
+        out: the folder that gets the folder of the export.
+        text: whether to export the text side too, where the model has one.
         opset: version of the ONNX operators.
         batch_sizes: at which the files are checked against torch.
         trust_remote_code: whether Python that comes with the checkpoint may run.
 
+    Returns:
+        The files and how near they are to torch.
+
     Raises:
-        MissingError: the model, or a package of the extra `onnx`, is not there.
-        UsageError: a family that cannot be exported, or something else in the folder's place.
+        MissingError: the model, or a package of the extra `onnx`, is missing.
+        UsageError: a family that cannot be exported, or a folder there that is no export.
         WorkError: a file does not give what torch gives.
     """
     onnx_graph.require_onnx()
     if not batch_sizes or min(batch_sizes) < 1:
         raise UsageError("batch sizes must be positive", got=list(batch_sizes))
-    place = out / folder_name(name)
-    _require_free(place)
-    vision = load_vision(name, "cpu", "float32", trust_remote_code=trust_remote_code)
-    dual = _text_side(name, vision.checkpoint.family, text, trust_remote_code)
-    sizes = tuple(dict.fromkeys(batch_sizes))
-    with atomic_folder(place) as folder:
-        files = {"vision.onnx": _write_vision(vision, dual is not None, folder, opset)}
-        checks = _check(
-            folder,
-            "vision.onnx",
-            _Vision(vision, dual is not None),
-            sizes,
-            {onnx_graph.PIXELS: pictures(vision.preprocess, max(sizes), vision.device)},
+    path = out / folder_name(name)
+    is_export = (path / ABOUT).is_file()
+    if path.exists() and not is_export and not (path.is_dir() and not any(path.iterdir())):
+        raise UsageError(
+            "something that is no export is in the way",
+            got=str(path),
+            want="no folder there, an empty one, or an earlier export",
+            hint="choose another folder with --output-dir",
         )
+    vision = load_vision(name, "cpu", "float32", trust_remote_code=trust_remote_code)
+    dual = None
+    if text and not name.startswith(UNTRAINED) and vision.family in FAMILIES:
+        dual = load_dual(
+            name, "cpu", "float32", allow_untrained=True, trust_remote_code=trust_remote_code
+        )
+    sizes = tuple(dict.fromkeys(batch_sizes))
+    with atomic_folder(path) as folder:
+        files = {"vision.onnx": _write_vision(vision, dual is not None, folder, opset)}
+        pixels = pictures(vision.preprocess, max(sizes), vision.device)
+        checks = _check(folder / "vision.onnx", _Vision(vision, dual is not None), sizes, pixels)
         if dual is not None:
             files["text.onnx"] = _write_text(dual, folder, opset)
-            ids = {"input_ids": _sentences(dual, max(sizes))}
-            checks += _check(folder, "text.onnx", _Text(dual), sizes, ids)
+            checks += _check(folder / "text.onnx", _Text(dual), sizes, _sentences(dual, max(sizes)))
             _write_tokenizer(name, dual, folder)
         write_json(folder / "preprocessor_config.json", as_record(vision.preprocess))
         write_json(folder / ABOUT, _about(vision, dual, files, checks, opset))
-        _require_alike(name, checks)
-    written = {file.name: file.stat().st_size for file in sorted(place.iterdir())}
-    return Exported(place, vision.fingerprint, written, tuple(checks))
+        for check in checks:
+            if not check.cosine >= LEAST_COSINE:
+                raise WorkError(
+                    "the exported file does not give what torch gives, so nothing was kept",
+                    got=f"{name}: {check.file}, {check.output}: smallest cosine {check.cosine:.6f}",
+                    want=f"at least {LEAST_COSINE}",
+                    hint=OTHER_WAY,
+                )
+    written = {file.name: file.stat().st_size for file in sorted(path.iterdir())}
+    return Exported(path, vision.fingerprint, written, tuple(checks))
 
 
 def folder_name(name: str) -> str:
-    """The last part of a model's name, as a folder may be called."""
+    """The name of a model's folder: the last part of the model's name."""
     plain = name.removeprefix(UNTRAINED)
-    # A path such as ".." has another last part than what it leads to.
+    # A path such as ".." is resolved first.
     last = Path(plain).resolve() if Path(plain).exists() else Path(plain)
     prefix = "untrained-" if name.startswith(UNTRAINED) else ""
     return prefix + last.name.removesuffix(".ckpt").replace("@", "-")
@@ -140,8 +158,8 @@ class _Vision(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         tokens, pooled = self.side(pixels)
-        found = tokens[:, self.special :], pooled
-        return (*found, F.normalize(pooled, dim=-1)) if len(self.outputs) == 3 else found
+        outputs = tokens[:, self.special :], pooled, F.normalize(pooled, dim=-1)
+        return outputs[: len(self.outputs)]
 
 
 class _Text(nn.Module):
@@ -157,26 +175,20 @@ class _Text(nn.Module):
         return (F.normalize(self.encode(input_ids), dim=-1),)
 
 
-def _text_side(name: str, family: str, wanted: bool, trusted: bool) -> DualEncoder | None:
-    if not wanted or name.startswith(UNTRAINED) or family not in FAMILIES:
-        return None
-    return load_dual(name, "cpu", "float32", allow_untrained=True, trust_remote_code=trusted)
-
-
 def _write_vision(encoder: VisionEncoder, embeds: bool, folder: Path, opset: int) -> dict[str, Any]:
     module = _Vision(encoder, embeds)
     note(f"export: writing the image side of {encoder.name}")
-    h, w = encoder.preprocess.shape
-    example = torch.zeros(2, 3, h, w)
+    shape = (3, *encoder.preprocess.shape)
+    called = f"{encoder.name} ({encoder.family})"
+    file = folder / "vision.onnx"
     onnx_graph.write(
-        module, {onnx_graph.PIXELS: (example, {0: onnx_graph.any_batch()})}, module.outputs,
-        folder / "vision.onnx", module.side.called, opset,
-    )  # fmt: skip
+        module, {"pixels": torch.zeros(2, *shape)}, module.outputs, file, called, opset
+    )
     n, d, p = encoder.grid[0] * encoder.grid[1], encoder.width, encoder.pooled_width
     shapes = {"patches": ["batch", n, d], "pooled": ["batch", p], "image_embedding": ["batch", p]}
     return {
-        "inputs": {onnx_graph.PIXELS: {"type": "float32", "shape": ["batch", 3, h, w]}},
-        "outputs": {one: {"type": "float32", "shape": shapes[one]} for one in module.outputs},
+        "inputs": {"pixels": {"type": "float32", "shape": ["batch", *shape]}},
+        "outputs": {name: {"type": "float32", "shape": shapes[name]} for name in module.outputs},
     }
 
 
@@ -186,9 +198,8 @@ def _write_text(dual: DualEncoder, folder: Path, opset: int) -> dict[str, Any]:
     ids = _sentences(dual, 2)
     called = f"the text side of {dual.name} ({dual.family})"
     onnx_graph.write(
-        module, {"input_ids": (ids, {0: onnx_graph.any_batch()})}, module.outputs,
-        folder / "text.onnx", called, opset,
-    )  # fmt: skip
+        module, {"input_ids": ids}, module.outputs, folder / "text.onnx", called, opset
+    )
     return {
         "inputs": {"input_ids": {"type": "int64", "shape": ["batch", ids.shape[1]]}},
         "outputs": {"text_embedding": {"type": "float32", "shape": ["batch", dual.dim]}},
@@ -202,56 +213,46 @@ def _sentences(dual: DualEncoder, count: int) -> Tensor:
     return dual.tokenizer([generate(i, split="test").captions[0] for i in range(count)])
 
 
-def _check(
-    folder: Path,
-    file: str,
-    module: Any,
-    sizes: tuple[int, ...],
-    inputs: Mapping[str, Tensor],
-) -> list[Checked]:
+def _check(file: Path, module: Any, sizes: tuple[int, ...], inputs: Tensor) -> list[Checked]:
     """Every output of the file, at every size of batch, against the module."""
     try:
-        running = onnx_graph.session(folder / file)
-    except Exception as error:  # its errors have no common class but this
+        session = onnx_graph.session(file)
+    except Exception as error:  # its errors have no other common class
         raise WorkError(
             "ONNX Runtime does not take the exported file, so nothing was kept",
-            got=f"{file}: {str(error).splitlines()[0][:200]}",
+            got=f"{file.name}: {str(error).splitlines()[0][:200]}",
             hint=OTHER_WAY,
         ) from error
-    worst = {name: (1.0, 0.0) for name in module.outputs}
+    cosines: dict[str, list[Tensor]] = {name: [] for name in module.outputs}
+    gaps: dict[str, list[Tensor]] = {name: [] for name in module.outputs}
     for size in sizes:
-        part = {name: values[:size] for name, values in inputs.items()}
         with torch.inference_mode():
-            expected = module(*part.values())
-        found = running.run(None, {name: one.numpy() for name, one in part.items()})
-        for name, ours, theirs in zip(module.outputs, expected, found, strict=True):
-            theirs = torch.from_numpy(theirs)
-            cosine = float(F.cosine_similarity(ours, theirs, dim=-1).min())
-            difference = float((ours - theirs).abs().max())
-            detail(f"{file} {name}, batch of {size}: cosine {cosine:.7f}, off by {difference:.1e}")
-            worst[name] = (
-                # NaN stays: it is smaller than nothing, and must not be lost in a minimum.
-                cosine if not cosine >= worst[name][0] else worst[name][0],
-                difference if not difference <= worst[name][1] else worst[name][1],
-            )
-    return [Checked(file, name, sizes, *worst[name]) for name in module.outputs]
-
-
-def _require_alike(name: str, checks: Sequence[Checked]) -> None:
-    for one in checks:
-        if not one.cosine >= LEAST_COSINE:
-            raise WorkError(
-                "the exported file does not give what torch gives, so nothing was kept",
-                got=f"{name}: {one.file}, {one.output}: smallest cosine {one.cosine:.6f}",
-                want=f"at least {LEAST_COSINE}",
-                hint=OTHER_WAY,
-            )
+            expected = module(inputs[:size])
+        outputs = session.run(None, {session.get_inputs()[0].name: inputs[:size].numpy()})
+        for name, ours, array in zip(module.outputs, expected, outputs, strict=True):
+            theirs = torch.from_numpy(array)
+            cosine = F.cosine_similarity(ours, theirs, dim=-1).min()
+            gap = (ours - theirs).abs().max()
+            detail(f"{file.name} {name}, batch of {size}: cosine {cosine:.7f}, off by {gap:.1e}")
+            cosines[name].append(cosine)
+            gaps[name].append(gap)
+    # torch's minimum and maximum keep NaN.
+    return [
+        Checked(
+            file.name,
+            name,
+            sizes,
+            float(torch.stack(cosines[name]).min().clamp(max=1)),
+            float(torch.stack(gaps[name]).max()),
+        )
+        for name in module.outputs
+    ]
 
 
 def _write_tokenizer(name: str, dual: DualEncoder, folder: Path) -> None:
-    """The checkpoint's own files; those of a training run are made."""
+    """Copies the checkpoint's own files; writes those of a training run."""
     source = resolve(name).path
-    files = [source / one for one in TOKENIZER_FILES if (source / one).is_file()]
+    files = [file for part in TOKENIZER_FILES if (file := source / part).is_file()]
     for file in files:
         shutil.copyfile(file, folder / file.name)
     if not files:
@@ -275,31 +276,17 @@ def _about(
         "files": dict(files),
         "grid": list(vision.grid),
         "preprocess": vision.preprocess.to_dict(),
-        # Padding counts for some families, so rows are always as long as the graph wants them.
+        # Some families read padding, so texts are always padded to the length of the graph.
         "tokenizer": None if dual is None else {
             "padding": "max_length", "length": files["text.onnx"]["inputs"]["input_ids"]["shape"][1]
         },
         "logit_scale": None if dual is None else dual.logit_scale,
         "parity": {
             "against": "torch, float32", "with": "onnxruntime", "limit": LEAST_COSINE,
-            "checks": [dataclasses.asdict(one) for one in checks],
+            "checks": [dataclasses.asdict(check) for check in checks],
         },
         "versions": {
-            one: importlib.metadata.version(one)
-            for one in ("encoderlab", "torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+            part: importlib.metadata.version(part)
+            for part in ("encoderlab", "torch", "transformers", "onnx", "onnxscript", "onnxruntime")
         },
     }  # fmt: skip
-
-
-def _require_free(place: Path) -> None:
-    """An earlier export is replaced; nothing else of the user's is."""
-    if not place.exists() or (place / ABOUT).is_file():
-        return
-    if place.is_dir() and not any(place.iterdir()):
-        return
-    raise UsageError(
-        "something that is no export is in the way",
-        got=str(place),
-        want="no folder there, an empty one, or an earlier export",
-        hint="choose another folder with --output-dir",
-    )

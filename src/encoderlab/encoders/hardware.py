@@ -1,4 +1,4 @@
-"""Which device and number format a model runs in, decided once and said aloud."""
+"""Chooses device and number format, and notes the choice; memory and speed of a device."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ DTYPES = {
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware (emulated, it is slower than fp32)."""
+    """Whether this CPU multiplies bf16 matrices in hardware (emulation is slower than fp32)."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
 def get_device() -> str:
-    """The torch device that models run on: the project's own, else the first GPU, else the CPU.
+    """The torch device that models run on: the project's setting, else the first GPU, else the CPU.
 
     Returns:
-        What torch takes: "cpu", "cuda:0".
+        Its name for torch: "cpu", "cuda:0".
 
     Raises:
-        MissingError: the configured GPU is not there.
+        MissingError: the configured GPU is missing.
         UsageError: the configuration names no device.
     """
     return str(choose_device(configured_device()))
@@ -46,13 +46,13 @@ def choose_device(name: str | int | None = "auto") -> torch.device:
     """The torch device for "auto" (or None), "cpu", "cuda", "cuda:1" or 1.
 
     Raises:
-        MissingError: that GPU is not there.
-        UsageError: an unknown word.
+        MissingError: that GPU is missing.
+        UsageError: an unknown name.
     """
     text = "auto" if name is None else str(name).lower()
-    found = torch.cuda.device_count()
+    count = torch.cuda.device_count()
     if text == "auto":
-        if found:
+        if count:
             return torch.device("cuda", 0)
         note("device: cpu (no CUDA device found)")
         return torch.device("cpu")
@@ -61,11 +61,11 @@ def choose_device(name: str | int | None = "auto") -> torch.device:
     index = text.removeprefix("cuda").removeprefix(":") or "0"
     if not index.isdigit() or not (text.startswith("cuda") or text.isdigit()):
         raise UsageError("unknown device", got=name, want="auto, cpu, cuda, cuda:1 or 1")
-    if int(index) >= found:
+    if int(index) >= count:
         raise MissingError(
             "the GPU that was asked for is not there",
             got=name,
-            want=f"one of the {found} found" if found else "cpu: no CUDA device was found",
+            want=f"one of the {count} found" if count else "cpu: no CUDA device was found",
         )
     return torch.device("cuda", int(index))
 
@@ -74,7 +74,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """The number format for "auto", "float32", "bfloat16" or "float16".
 
     Raises:
-        UsageError: an unknown word, or float16 on a CPU.
+        UsageError: an unknown name, or float16 on a CPU.
     """
     if name == "auto":
         on_gpu = device.type == "cuda"
@@ -94,7 +94,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def device_name(device: torch.device) -> str:
-    """The name of the chip, and what it can do where the name does not say."""
+    """The name of the chip; of a CPU with its vector instructions."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
@@ -102,14 +102,14 @@ def device_name(device: torch.device) -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     able = torch.backends.cpu.get_cpu_capability() + (", bf16" if cpu_has_bf16() else "")
-    return f"{named[0] if named else name}, {able}"
+    return f"{names[0] if names else name}, {able}"
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of one large matrix product, the best of several: what this device could
-    do if a model were nothing else."""
+    """Operations per second of one large matrix product, the best of 8: an upper bound for any
+    model on this device."""
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = 0.0
@@ -123,7 +123,7 @@ def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device; from pinned memory to a GPU it is made beside what the GPU computes."""
+    """A copy on the device; from pinned memory to a GPU, while the GPU computes."""
     if device.type != "cuda" or not tensor.is_pinned():
         return tensor.to(device)
     copying = _copying(device)
@@ -131,7 +131,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
         moved = tensor.to(device, non_blocking=True)
     computing = torch.cuda.current_stream(device)
     computing.wait_stream(copying)
-    # Its memory must not go to another copy while a kernel still reads it.
+    # Its memory must not be reused while a kernel still reads it.
     moved.record_stream(computing)
     return moved
 
@@ -143,14 +143,14 @@ def _copying(device: torch.device) -> torch.cuda.Stream:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done what it was given."""
+    """Waits until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class PeakMemory:
-    """How much memory a block needs at most above what was held before: `bytes` when it is over,
-    None where the system does not say."""
+    """The peak memory of a block above what was held before: `bytes` after the block, None where
+    the system does not tell."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -174,7 +174,7 @@ class PeakMemory:
 
 
 def _begin_counting() -> int | None:
-    """Gives free memory back and forgets the peak so far (Linux only); what is held now."""
+    """Frees unused memory and resets the peak (Linux only); gives the bytes held now."""
     gc.collect()
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)

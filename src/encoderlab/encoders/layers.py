@@ -1,8 +1,5 @@
-"""Hidden states of any network by one rule: 0 is what enters the first block, k what leaves block
-k, -1 the same as the last block's number; never behind a norm that stands after the last block.
-
-What stands behind that norm is `last_hidden_state` to transformers; here it is in the features
-themselves (`patches`, `pooled`), not among the layers.
+"""Hidden states of any network: 0 enters the first block, k leaves block k, -1 leaves the last one,
+always before the final norm. The normed state is in the features (`patches`, `pooled`).
 """
 
 from __future__ import annotations
@@ -20,13 +17,17 @@ from encoderlab.errors import UsageError
 def layer_numbers(asked: Iterable[int], last: int, first: int = 0) -> list[int]:
     """Layers in order, each once, counted from the front.
 
+    Args:
+        asked: numbers; negative ones count from the end.
+        last, first: the bounds of the numbers.
+
     Raises:
-        UsageError: one that is not there.
+        UsageError: a number out of bounds.
 
     >>> layer_numbers([-1, 0, 4], last=4)
     [0, 4]
     """
-    found = set()
+    layers = set()
     for layer in asked:
         number = layer + last + 1 if layer < 0 else layer
         if not first <= number <= last:
@@ -35,12 +36,12 @@ def layer_numbers(asked: Iterable[int], last: int, first: int = 0) -> list[int]:
                 got=layer,
                 want=f"{first} to {last}, or -1 for the last",
             )
-        found.add(number)
-    return sorted(found)
+        layers.add(number)
+    return sorted(layers)
 
 
 class FinalNorms:
-    """What enters and leaves the norms of a network that stand outside of its blocks."""
+    """Records input and output of the norms of a network that are outside of its blocks."""
 
     def __init__(self) -> None:
         self._runs: list[tuple[Tensor, Tensor]] = []
@@ -51,10 +52,8 @@ class FinalNorms:
             self._runs.append((inputs[0], output))
 
     def undone(self, hidden_states: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The same hidden states, the last one as the last block left it.
-
-        transformers puts the normed state of a language model there, and of most vision
-        transformers the one before.
+        """The same hidden states, the last one before the final norm: transformers gives the normed
+        state for language models, and the state before it for most vision transformers.
         """
         if not hidden_states:
             return ()
@@ -68,12 +67,11 @@ class FinalNorms:
 
 @contextmanager
 def final_norms(network: nn.Module, wanted: bool = True) -> Iterator[FinalNorms]:
-    """Watches the norms of `network` outside of its lists of blocks for the time of the block, if
-    hidden states are `wanted`."""
-    seen = FinalNorms()
-    handles = [module.register_forward_hook(seen) for module in _norms(network) if wanted]
+    """Records the norms of `network` outside of its lists of blocks, if `wanted`."""
+    norms = FinalNorms()
+    handles = [module.register_forward_hook(norms) for module in _norms(network) if wanted]
     try:
-        yield seen
+        yield norms
     finally:
         for handle in handles:
             handle.remove()

@@ -1,8 +1,8 @@
-"""How a model is loaded: the options that a command passes on, and the call that loaded it.
+"""How a model is loaded: the options that a command passes on, and the call that loaded it. Loads
+nothing itself.
 
 A model is sent to another process as that call, not as weights: transformers puts hooks into a
-model that has been used, and those do not survive a copy; and the other process may have another
-device. Loads nothing itself.
+used model, which cannot be copied, and the other process may have another device.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from encoderlab.encoders.compile import TORCH
+from encoderlab.core.common_settings import BACKENDS
 from encoderlab.errors import UsageError
 
 TRUST_WANT = "--trust-remote-code, in Python trust_remote_code=True"
@@ -69,7 +69,7 @@ class LoadSpec:
 
 
 def reloadable(load: Loader) -> Loader:
-    """Lets what `load` gives remember how it was loaded."""
+    """Makes `load` note on its result how it was loaded."""
     signature = inspect.signature(load)
 
     @functools.wraps(load)
@@ -82,8 +82,7 @@ def reloadable(load: Loader) -> Loader:
 
 
 def options_of(model: Any) -> LoadOptions:
-    """The options with which a model was loaded; the defaults for one that was put together by
-    hand."""
+    """The options with which a model was loaded; the defaults for one built by hand."""
     spec = getattr(model, "loaded_with", None)
     given = {} if spec is None else spec.given
     return LoadOptions(**{name: given[name] for name in vars(NO_OPTIONS) if name in given})
@@ -95,8 +94,11 @@ def load_spec_of(model: Any) -> LoadSpec:
     Args:
         model: from `load_vision` or `load_text`.
 
+    Returns:
+        The call with absolute paths and the settings chosen here.
+
     Raises:
-        UsageError: the model was put together by hand, or may have been fine-tuned.
+        UsageError: the model was built by hand, or may have been fine-tuned.
     """
     spec = getattr(model, "loaded_with", None)
     if spec is None or model.handed_out:
@@ -106,13 +108,12 @@ def load_spec_of(model: Any) -> LoadSpec:
             want="a model from load_vision or load_text whose module was not handed out",
         )
     name = spec.given["name"]
-    # A path from here means nothing in another working directory.
-    here = model.checkpoint.kind in ("folder", "training")
     own: dict[str, Any] = {"device": "auto", "dtype": model.where[1]}
     if hasattr(model, "backend"):
-        # What a trial has chosen here holds there too: other numbers would be other features.
-        own["backend"] = model.backend.name if model.backend else TORCH
-    if here:
+        # The choice of a trial here holds there too: other digits would be other features.
+        own["backend"] = model.backend.name if model.backend else BACKENDS[0]
+    # A relative path means nothing in another working directory.
+    if model.checkpoint.kind in ("folder", "training"):
         untrained, _, _ = str(name).rpartition(":")
         prefix = f"{untrained}:" if untrained else ""
         own["name"] = f"{prefix}{model.checkpoint.path.absolute()}"

@@ -1,7 +1,5 @@
-"""Checkpoints of others into networks: whole, or one part (a vision tower without its LLM, a
-language model without its eyes), and what went wrong in one sentence.
-
-Only safetensors are read; a weight that is lacking is an error, never a random number.
+"""Loads checkpoints into networks, whole or one part (the vision tower or the language model of a
+VLM), with one-sentence errors. Reads only safetensors; a missing weight is an error, never random.
 """
 
 from __future__ import annotations
@@ -22,12 +20,12 @@ from encoderlab.models.folder import read_record, weight_files
 
 SIDES = ("vision", "text")
 MOST_LAYERS = 10_000
-# Weights that no feature of ours passes through: many checkpoints were saved without them.
+# Weights that no feature depends on: many checkpoints were saved without them.
 UNUSED = ("pooler.", "mask_token", "embeddings.mask_token")
 
 
 def prepare_for_inference() -> None:
-    """Imports what the first loading of all would import, so that a loading can be timed."""
+    """Imports what the first loading would import, so that a loading can be timed."""
     from transformers import AutoConfig, PreTrainedModel
 
     _ = AutoConfig, PreTrainedModel
@@ -36,21 +34,24 @@ def prepare_for_inference() -> None:
 def read_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:
     """transformers' configuration of a checkpoint.
 
+    Args:
+        checkpoint: where config.json is.
+        trust_remote_code: whether Python that comes with the checkpoint may run.
+
     Raises:
-        UsageError: a family that transformers does not know, or code of its own that was not
-            allowed.
+        UsageError: a family unknown to transformers, or remote code that was not allowed.
     """
     from transformers import AutoConfig
 
     require_trust(checkpoint, trust_remote_code)
     try:
-        # It warns of defaults that its own classes put in, such as SigLIP's begin-of-text token.
-        with _only_errors_said():
+        # It warns of defaults of its own classes, such as SigLIP's begin-of-text token.
+        with _errors_only():
             config = AutoConfig.from_pretrained(
                 checkpoint.path, trust_remote_code=trust_remote_code
             )
     except Exception as error:
-        # What a wrong value leads to is up to the family's own class: any kind of error.
+        # A wrong value may raise anything in the family's class.
         raise UsageError(
             "the checkpoint's configuration cannot be used",
             got=f"{checkpoint.family} ({checkpoint.name})",
@@ -62,22 +63,28 @@ def read_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:
         layers = getattr(part, "num_hidden_layers", None)
         if isinstance(layers, int) and layers > MOST_LAYERS:
             raise UsageError(
-                "no network has so many layers", got=layers, want=f"at most {MOST_LAYERS}",
+                "no network has so many layers",
+                got=layers,
+                want=f"at most {MOST_LAYERS}",
                 hint=f"checkpoint: {checkpoint.name}",
-            )  # fmt: skip
+            )
     return config
 
 
 def built(make: Callable[[], nn.Module], folder: Path) -> nn.Module:
-    """The network that `make` gives, if the weights in `folder` can be its own.
+    """The network that `make` gives, once its size was compared with the files.
+
+    Args:
+        make: gives the network.
+        folder: holds its weights.
 
     Raises:
-        UsageError: it has more numbers than the files: a configuration that is silent about a size
-            gets that of the largest model of its family, and with it that much memory.
+        UsageError: it has more numbers than the files. A configuration without a size gets that of
+            the largest model of its family, which would take that much memory.
     """
     with torch.device("meta"):
-        needed = sum(one.numel() for one in make().parameters())
-    # No number is kept in less than half a byte.
+        needed = sum(weight.numel() for weight in make().parameters())
+    # No format stores a number in less than half a byte.
     held = 2 * sum(file.stat().st_size for file in weight_files(folder))
     if needed > held:
         raise UsageError(
@@ -89,40 +96,42 @@ def built(make: Callable[[], nn.Module], folder: Path) -> nn.Module:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line that is not too long."""
+    """The first two lines of an error as one, at most 200 letters."""
     text = " ".join(line.strip() for line in str(error).strip().splitlines()[:2] if line.strip())
     return (text or type(error).__name__)[:200]
 
 
 def pretrained(model_class: Any, folder: Path, **more: Any) -> Any:
-    """`model_class.from_pretrained` in fp32, where every weight must be in the files.
+    """`model_class.from_pretrained` in fp32; every weight must be in the files.
 
     Args:
-        more: goes to from_pretrained; `unused` names beginnings of weights that may be lacking.
+        model_class: a class of transformers.
+        folder: the checkpoint.
+        more: for from_pretrained; `unused` names beginnings of weights that may be missing.
 
     Raises:
-        UsageError: a weight is lacking.
+        UsageError: a weight is missing.
     """
     unused = (*UNUSED, *more.pop("unused", ()))
-    model, found = model_class.from_pretrained(
+    model, report = model_class.from_pretrained(
         folder,
         use_safetensors=True,
         output_loading_info=True,
         **{"dtype": torch.float32, **more},
     )
-    lacking = [name for name in sorted(found["missing_keys"]) if not name.startswith(unused)]
-    if lacking:
+    missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(unused)]
+    if missing:
         raise UsageError(
             "the checkpoint lacks a weight that its configuration names",
-            got=f"no {lacking[0]} in {folder}"
-            + (f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""),
+            got=f"no {missing[0]} in {folder}"
+            + (f", and {len(missing) - 1} more" if len(missing) > 1 else ""),
             want=f"a complete {model_class.__name__}",
         )
     return model
 
 
 def require_finite(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Refuses a network with a weight that is NaN or infinite, in the number format it runs in.
+    """Refuses a network with a weight that is NaN or infinite in its number format.
 
     Raises:
         UsageError: naming the checkpoint, its tensor, and how many of its numbers.
@@ -151,11 +160,12 @@ def require_finite(network: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def require_finite_output(values: Tensor, what: str, model: str) -> None:
-    """Refuses vectors (b, ...) with a number that is NaN or infinite, of a network whose weights
-    are finite: they would go on into an index or a store.
+    """Refuses vectors with a number that is NaN or infinite, before they are stored.
 
     Args:
+        values: (b, ...) of a network whose weights are finite.
         what: what they are, such as "pooled".
+        model: its name.
 
     Raises:
         WorkError: naming the model, and how many of the rows.
@@ -175,13 +185,13 @@ def _is_finite(tensor: Tensor) -> bool:
     if tensor.is_meta or not tensor.is_floating_point() or not tensor.numel():
         return True
     if tensor.element_size() == 1:
-        return True  # quantised: eight bits have no reduction in torch
-    # One pass over memory without a copy: NaN spreads to both ends.
+        return True  # quantised: torch has no reduction of eight bits
+    # One pass over memory without a copy: a NaN becomes minimum and maximum.
     return all(bool(end.isfinite()) for end in torch.aminmax(tensor.detach()))
 
 
 def _not_finite(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a checkpoint's files that are not finite, by the names they have there."""
+    """Name and value of each tensor in the files that is not finite."""
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as content:
             for name in sorted(content.keys()):
@@ -191,10 +201,10 @@ def _not_finite(folder: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def require_trust(checkpoint: Checkpoint, trusted: bool) -> None:
-    """Refuses a checkpoint that brings its own code, unless that was allowed.
+    """Refuses a checkpoint with its own code, unless that was allowed.
 
     Raises:
-        UsageError: it needs code of its own, and `trusted` is False.
+        UsageError: it needs its own code, and `trusted` is False.
     """
     from transformers import CONFIG_MAPPING
 
@@ -210,7 +220,7 @@ def require_trust(checkpoint: Checkpoint, trusted: bool) -> None:
 
 @contextlib.contextmanager
 def quiet_loading(name: str | Path) -> Iterator[None]:
-    """transformers' loading without its bars and reports; its failures in one sentence.
+    """Loading by transformers without progress bars and reports; errors in one sentence.
 
     Raises:
         MissingError: no weights in safetensors.
@@ -219,7 +229,7 @@ def quiet_loading(name: str | Path) -> Iterator[None]:
     from safetensors import SafetensorError
 
     try:
-        with _only_errors_said():
+        with _errors_only():
             yield
     except EncoderLabError:
         raise
@@ -240,7 +250,7 @@ def quiet_loading(name: str | Path) -> Iterator[None]:
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":
             raise
-        # A network built from a wrong configuration fails wherever the first wrong value is used.
+        # A network of a wrong configuration fails where the first wrong value is used.
         raise UsageError(
             "the checkpoint's weights do not fit its configuration",
             got=f"{name}: {first_line(error)}",
@@ -248,8 +258,8 @@ def quiet_loading(name: str | Path) -> Iterator[None]:
 
 
 class FirstRun:
-    """Around every run of a network: what goes wrong at the first is its checkpoint's, since a
-    wrong value in a configuration may be met no earlier. What goes wrong later is left as it is.
+    """A context for every run of a network. An error in the first run is blamed on the checkpoint,
+    whose configuration may have a wrong value; later errors are raised unchanged.
 
     Raises:
         UsageError: the network does not run.
@@ -276,7 +286,7 @@ class FirstRun:
 
 
 @contextlib.contextmanager
-def _only_errors_said() -> Iterator[None]:
+def _errors_only() -> Iterator[None]:
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -291,20 +301,23 @@ def _only_errors_said() -> Iterator[None]:
 
 
 def load_part(module: nn.Module, folder: Path, prefixes: Sequence[str]) -> nn.Module:
-    """Fills `module` with the tensors whose names begin with one of `prefixes` (the first one that
-    occurs), in fp32.
+    """Fills `module` with a part of a checkpoint, in fp32.
+
+    Args:
+        module: with the names of the tensors behind the prefix.
+        folder: the checkpoint.
+        prefixes: the first one that occurs begins the names of the part.
 
     Raises:
         MissingError: no safetensors in the folder.
         UsageError: no such part, or one that does not fit the configuration.
     """
     weights = read_part(folder, prefixes)
-    lacking, extra = module.load_state_dict(weights, strict=False)
-    # A tied head has no weight of its own in the file.
-    if lacking or extra:
+    missing, extra = module.load_state_dict(weights, strict=False)
+    if missing or extra:
         raise UsageError(
             "a part of the checkpoint does not fit its configuration",
-            got=f"{folder}: {'no ' + lacking[0] if lacking else 'also ' + extra[0]}",
+            got=f"{folder}: {'no ' + missing[0] if missing else 'also ' + extra[0]}",
             want=type(module).__name__,
         )
     return module.eval()
@@ -312,33 +325,21 @@ def load_part(module: nn.Module, folder: Path, prefixes: Sequence[str]) -> nn.Mo
 
 def read_part(folder: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
     """The tensors behind the first of `prefixes` that occurs, without the prefix, in fp32."""
-    files = _files(folder)
+    file_of: dict[str, Path] = {}
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as content:
+            file_of.update(dict.fromkeys(content.keys(), file))
     for prefix in prefixes:
-        found = {
-            name[len(prefix) :]: file for name, file in files.items() if name.startswith(prefix)
-        }
-        if found:
-            return _read(found, prefix)
+        names = [name for name in file_of if name.startswith(prefix)]
+        weights: dict[str, Tensor] = {}
+        for file in sorted({file_of[name] for name in names}):
+            with safe_open(file, framework="pt") as content:
+                for name in names:
+                    if file_of[name] == file:
+                        weights[name.removeprefix(prefix)] = content.get_tensor(name).float()
+        if weights:
+            return weights
     raise UsageError(
         "the checkpoint lacks the part that was asked for",
         got=f"no tensor named {' or '.join(prefix + '*' for prefix in prefixes)} in {folder}",
     )
-
-
-def _read(found: dict[str, Path], prefix: str) -> dict[str, Tensor]:
-    weights: dict[str, Tensor] = {}
-    for file in sorted(set(found.values())):
-        with safe_open(file, framework="pt") as content:
-            for name, where in found.items():
-                if where == file:
-                    weights[name] = content.get_tensor(prefix + name).to(torch.float32)
-    return weights
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    """Which file holds which tensor."""
-    found: dict[str, Path] = {}
-    for file in weight_files(folder):
-        with safe_open(file, framework="pt") as content:
-            found.update(dict.fromkeys(content.keys(), file))
-    return found

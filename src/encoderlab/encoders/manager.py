@@ -1,11 +1,11 @@
-"""Several encoders, or several language models, held ready by name: load, extract, unload."""
+"""Several encoders, or several language models, by name: load, extract, unload."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from encoderlab.data.decode import open_images
+from encoderlab.encoders.encoder import Encoder
 from encoderlab.encoders.text import MAX_LENGTH, TextEncoder, load_text
 from encoderlab.encoders.vision import VisionEncoder, VisionFeatures, load_vision
 from encoderlab.errors import UsageError
@@ -20,9 +21,66 @@ from encoderlab.errors import UsageError
 BATCH = 32
 # One image or several: PIL image, path, array, tensor, or a sequence of those.
 Images = Any
+AnyEncoder = TypeVar("AnyEncoder", bound=Encoder)
 
 
-class VisionEncoderManager:
+class _Manager(Generic[AnyEncoder]):
+    """Encoders by name, each loaded once."""
+
+    called: ClassVar[str]
+
+    def __init__(self, device: str | int | None, dtype: str, options: dict[str, Any]) -> None:
+        self.device, self.dtype, self.options = device, dtype, options
+        self.loaded: dict[str, AnyEncoder] = {}
+
+    def _load(self, name: str) -> AnyEncoder:
+        raise NotImplementedError
+
+    def load(self, name: str) -> AnyEncoder:
+        """The encoder called `name`, loaded now or before.
+
+        Args:
+            name: bundled, alias, folder or hub id.
+
+        Returns:
+            The encoder, in eval mode.
+
+        Raises:
+            MissingError, UsageError: as `load_vision` and `load_text`.
+        """
+        if not isinstance(name, str | Path):
+            raise UsageError(
+                "the name of a model comes first",
+                got=type(name).__name__,
+                want="a name, then the data",
+            )
+        if name not in self.loaded:
+            self.loaded[name] = self._load(name)
+        return self.loaded[name]
+
+    def unload(self, name: str | None = None) -> None:
+        """Frees one encoder, or all.
+
+        Args:
+            name: None frees all.
+
+        Raises:
+            UsageError: none of that name is loaded.
+        """
+        if name is not None and name not in self.loaded:
+            raise UsageError(
+                f"no {self.called} has that name",
+                got=name,
+                want=", ".join(self.loaded) or "none is loaded",
+            )
+        for key in list(self.loaded) if name is None else [name]:
+            del self.loaded[key]
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class VisionEncoderManager(_Manager[VisionEncoder]):
     """Vision encoders by name, each loaded once, all on one device.
 
     Args:
@@ -36,19 +94,22 @@ class VisionEncoderManager:
         128
     """
 
+    called = "loaded encoder"
+
     def __init__(
         self, device: str | int | None = "auto", dtype: str = "auto", **options: Any
     ) -> None:
-        """`options` go to `load_vision` with every name (`resolution`, `trust_remote_code`)."""
-        self.device, self.dtype, self.options = device, dtype, options
-        self.loaded: dict[str, VisionEncoder] = {}
+        super().__init__(device, dtype, options)
+
+    def _load(self, name: str) -> VisionEncoder:
+        return load_vision(name, self.device, self.dtype, **self.options)
 
     def load(self, name: str, with_attention: bool = False) -> VisionEncoder:
         """The encoder called `name`, loaded now or before.
 
         Args:
             name: bundled, alias, training run, folder or hub id.
-            with_attention: refuse an encoder that gives no attention maps now, not later.
+            with_attention: whether an encoder without attention maps is refused.
 
         Returns:
             The encoder, in eval mode.
@@ -56,12 +117,10 @@ class VisionEncoderManager:
         Raises:
             MissingError, UsageError: as `load_vision`; no attention maps.
         """
-        _check_name(name)
-        if name not in self.loaded:
-            self.loaded[name] = load_vision(name, self.device, self.dtype, **self.options)
+        encoder = super().load(name)
         if with_attention:
-            self.loaded[name].encode([Image.new("RGB", (8, 8))], attention=(-1,))
-        return self.loaded[name]
+            encoder.encode([Image.new("RGB", (8, 8))], attention=(-1,))
+        return encoder
 
     def extract_embeddings(
         self, name: str, images: Images, *, normalize: bool = True, batch_size: int = BATCH
@@ -81,9 +140,11 @@ class VisionEncoderManager:
             ImageError: an image that cannot be read.
         """
         encoder = self.load(name)
+        # Paths of a list are read batch by batch.
+        images = images if isinstance(images, list | tuple) else open_images(images)
         parts = [np.zeros((0, encoder.pooled_width), dtype=np.float32)]
-        for batch in batches(images, batch_size):
-            parts.append(encoder.encode(batch).pooled.cpu().numpy())
+        for i in range(0, len(images), batch_size):
+            parts.append(encoder.encode(images[i : i + batch_size]).pooled.cpu().numpy())
         return _unit_rows(np.concatenate(parts), normalize)
 
     def extract_with_attention(
@@ -129,16 +190,8 @@ class VisionEncoderManager:
             for name in names
         }
 
-    def unload(self, name: str | None = None) -> None:
-        """Frees one encoder, or all.
 
-        Raises:
-            UsageError: none of that name is loaded.
-        """
-        _unload(self.loaded, "loaded encoder", name)
-
-
-class LLMManager:
+class LLMManager(_Manager[TextEncoder]):
     """Language models and text encoders by name, each loaded once, all on one device.
 
     Args:
@@ -153,6 +206,8 @@ class LLMManager:
         (2, 192)
     """
 
+    called = "loaded language model"
+
     def __init__(
         self,
         device: str | int | None = "auto",
@@ -160,29 +215,11 @@ class LLMManager:
         max_length: int = MAX_LENGTH,
         **options: Any,
     ) -> None:
-        """`options` go to `load_text` (`device_map`, `quantize`, `trust_remote_code`)."""
-        self.device, self.dtype, self.max_length = device, dtype, max_length
-        self.options = options
-        self.loaded: dict[str, TextEncoder] = {}
+        super().__init__(device, dtype, options)
+        self.max_length = max_length
 
-    def load(self, name: str) -> TextEncoder:
-        """The model called `name`, loaded now or before.
-
-        Args:
-            name: bundled, alias, folder or hub id.
-
-        Returns:
-            The model, in eval mode.
-
-        Raises:
-            MissingError, UsageError: as `load_text`.
-        """
-        _check_name(name)
-        if name not in self.loaded:
-            self.loaded[name] = load_text(
-                name, self.device, self.dtype, max_length=self.max_length, **self.options
-            )
-        return self.loaded[name]
+    def _load(self, name: str) -> TextEncoder:
+        return load_text(name, self.device, self.dtype, max_length=self.max_length, **self.options)
 
     def extract_text_embeddings(
         self,
@@ -220,47 +257,9 @@ class LLMManager:
             parts.append(pooled.cpu().numpy())
         return _unit_rows(np.concatenate(parts), normalize)
 
-    def unload(self, name: str | None = None) -> None:
-        """Frees one model, or all.
-
-        Raises:
-            UsageError: none of that name is loaded.
-        """
-        _unload(self.loaded, "loaded language model", name)
-
-
-def batches(images: Images, size: int) -> Iterator[list[Image.Image]]:
-    """Opened images, `size` at a time: paths are read when their turn comes."""
-    if isinstance(images, list | tuple):
-        for start in range(0, len(images), size):
-            yield open_images(images[start : start + size])
-    else:
-        pictures = open_images(images)
-        for start in range(0, len(pictures), size):
-            yield pictures[start : start + size]
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str | Path):
-        raise UsageError(
-            "the name of a model comes first", got=type(name).__name__, want="a name, then the data"
-        )
-
 
 def _unit_rows(vectors: np.ndarray, normalize: bool) -> np.ndarray:
     if not normalize:
         return vectors
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-
-
-def _unload(loaded: dict[str, Any], what: str, name: str | None) -> None:
-    if name is not None and name not in loaded:
-        raise UsageError(
-            f"no {what} has that name", got=name, want=", ".join(loaded) or "none is loaded"
-        )
-    for one in [name] if name is not None else list(loaded):
-        del loaded[one]
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

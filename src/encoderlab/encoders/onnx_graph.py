@@ -1,7 +1,4 @@
-"""A torch module as an ONNX file, by torch's own exporter (through torch.export).
-
-Knows modules and files; nothing of encoders. The exporter's own messages are not shown.
-"""
+"""A torch module as an ONNX file, by torch's exporter, without its messages. Knows no encoder."""
 
 from __future__ import annotations
 
@@ -19,14 +16,13 @@ from torch.export import Dim
 
 from encoderlab.errors import MissingError, UsageError
 
-PIXELS = "pixels"
 OPSET = 20
-# protobuf ends at 2 GB: larger weights go into a file beside the graph.
+# Larger weights go into a second file: protobuf ends at 2 GB.
 LARGEST_FILE = 1_500_000_000
 
 
 def require_onnx() -> None:
-    """Refuses where a package of the extra is not installed.
+    """Checks that the packages of the extra are installed.
 
     Raises:
         MissingError: naming the package and the extra.
@@ -47,71 +43,54 @@ def session(file: Path) -> Any:
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def any_batch() -> Dim:
-    """The axis that may have any length."""
-    return Dim("batch", min=1)
-
-
 def write(
     module: nn.Module,
-    inputs: Mapping[str, tuple[Tensor, Mapping[int, Dim]]],
+    inputs: Mapping[str, Tensor],
     outputs: tuple[str, ...],
     file: Path,
     called: str,
     opset: int = OPSET,
 ) -> None:
-    """Writes `module` as the ONNX file `file`.
+    """Writes `module` as the ONNX file `file`, for batches of any size.
 
     Args:
-        inputs: name -> an example of length 2 or more, and those of its axes whose length is free.
-        outputs: names of what the module gives, in order.
+        module: takes the inputs in order.
+        inputs: name -> an example, a batch of 2 or more.
+        outputs: names of the outputs, in order.
+        file: where to write; large weights go into a file beside it.
         called: what is exported, for the message.
+        opset: version of the ONNX operators.
 
     Raises:
         UsageError: the exporter cannot take it.
     """
-    size = sum(one.numel() * one.element_size() for one in module.parameters())
+    size = sum(weight.numel() * weight.element_size() for weight in module.parameters())
+    what = "this encoder cannot be written as an ONNX graph"
     try:
         with _silence(), torch.no_grad():
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 module,
-                tuple(example for example, _ in inputs.values()),
+                tuple(inputs.values()),
                 dynamo=True,
                 input_names=list(inputs),
                 output_names=list(outputs),
-                dynamic_shapes=tuple(dict(axes) for _, axes in inputs.values()),
+                dynamic_shapes=tuple({0: Dim("batch", min=1)} for _ in inputs),
                 opset_version=opset,
                 verbose=False,
             )
-            assert program is not None
-            _require_free(program, inputs, called)
+            # The exporter fixes an axis silently, such as where Python loops over the batch.
+            if any(isinstance(value.shape[0], int) for value in program.model.graph.inputs):
+                want = "code that takes any length of batch: this fixes it"
+                raise UsageError(what, got=called, want=want)
             program.save(file, external_data=size > LARGEST_FILE)
     except (OSError, MemoryError, ImportError, UsageError):
         raise
-    except Exception as error:  # whatever a tracer may say of somebody's Python
-        raise UsageError(
-            "this encoder cannot be written as an ONNX graph",
-            got=called,
-            hint=f"the exporter says: {_reason(error)}",
-        ) from error
-
-
-def _require_free(
-    program: Any, inputs: Mapping[str, tuple[Tensor, Mapping[int, Dim]]], called: str
-) -> None:
-    """The exporter fixes an axis without a word, such as where Python loops over the batch."""
-    for value, (_, axes) in zip(program.model.graph.inputs, inputs.values(), strict=True):
-        for axis, dim in axes.items():
-            if isinstance(value.shape[axis], int):
-                raise UsageError(
-                    "this encoder cannot be written as an ONNX graph",
-                    got=called,
-                    want=f"code that takes any length of {dim.__name__}: this fixes it",
-                )
+    except Exception as error:  # a tracer may raise anything
+        raise UsageError(what, got=called, hint=f"the exporter says: {_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the error at the root: the outer ones tell of the exporter's steps."""
+    """The first line of the innermost error; the outer ones name steps of the exporter."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()
@@ -121,13 +100,13 @@ def _reason(error: BaseException) -> str:
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    before = [one.level for one in loggers]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for one in loggers:
-            one.setLevel(logging.ERROR)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            for one, level in zip(loggers, before, strict=True):
-                one.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,8 +1,8 @@
-"""Patches in the space of the text tower, by ways that make a map of where a text is.
+"""Patches in the space of the text tower, to locate what a text names.
 
-CLS and patches are not trained to align: the plain way, through the last block as it is, can be the
-opposite of the object (CLIP Surgery, Li et al. 2023). The others change the last block alone, whose
-attention mixes what is where. n patches, t tokens with the special ones.
+Patches are not trained to align with text: the unchanged last block can give the opposite of the
+object (CLIP Surgery, Li et al. 2023). The other ways change its attention only.
+Shapes: n patches, t tokens with the special ones.
 """
 
 from __future__ import annotations
@@ -34,7 +34,15 @@ NEIGHBOUR_WIDTH = 5.0  # patches, NACLIP's Gaussian
 def patches_for_text(
     encoder: VisionEncoder, images: Sequence[Image.Image], way: str = "clear"
 ) -> Float[Tensor, "b n p"]:
-    """Every patch of a few images as a vector to compare with a text embedding; not normalised.
+    """Every patch as a vector to compare with a text embedding.
+
+    Args:
+        encoder: a CLIP or SigLIP.
+        images: one batch.
+        way: one of `WAYS`.
+
+    Returns:
+        (b, n, p) in fp32, not normalised.
 
     Raises:
         UsageError: an unknown way, or an encoder without a text tower.
@@ -48,24 +56,17 @@ def patches_for_text(
             got=f"{encoder.name} ({encoder.family})",
             want="a CLIP or SigLIP",
         )
-    before = encoder.n_layers - 1
     pixels = encoder.preprocess.standardise(
         stack([encoder.preprocess.to_bytes(image) for image in images]).to(encoder.device)
     )
-    seen = encoder.run_tower(pixels.to(encoder.dtype), output_hidden_states=True)
-    tokens = seen.hidden[before]
-    out = _last_block(encoder, block, tokens, way)[:, encoder.special_tokens :]
-    embedded = encoder.embed_patches(_as_patches(encoder, out))
+    output = encoder.run_tower(pixels.to(encoder.dtype), output_hidden_states=True)
+    tokens = output.hidden[encoder.n_layers - 1]
+    patches = _last_block(encoder, block, tokens, way)[:, encoder.special_tokens :]
+    # SigLIP's patches are normed, CLIP's are not.
+    normed = None if encoder.has_cls else encoder.final_norm(patches)
+    embedded = encoder.embed_patches(patches if normed is None else normed)
     assert embedded is not None
     return embedded.float()
-
-
-def _as_patches(encoder: VisionEncoder, out: Tensor) -> Tensor:
-    """What `VisionFeatures.patches` would be of such an output: SigLIP's patches are normed."""
-    if encoder.has_cls:
-        return out
-    normed = encoder.final_norm(out)
-    return out if normed is None else normed
 
 
 def _last_block(
@@ -103,11 +104,11 @@ def _last_block(
 
 
 def _near(encoder: VisionEncoder, tokens: int) -> Float[Tensor, "t t"]:
-    """A bell of height one about every patch, added to its logits; special tokens get none."""
+    """A Gaussian of height one around every patch, added to its logits; 0 for special tokens."""
     h, w = encoder.grid
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-    place = torch.stack([y.flatten(), x.flatten()], dim=1).float()
-    squared = torch.cdist(place, place).square()
+    position = torch.stack([y.flatten(), x.flatten()], dim=1).float()
+    squared = torch.cdist(position, position).square()
     prior = torch.zeros(tokens, tokens)
     special = tokens - h * w
     prior[special:, special:] = torch.exp(-squared / (2 * NEIGHBOUR_WIDTH**2))

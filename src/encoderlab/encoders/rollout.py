@@ -1,4 +1,4 @@
-"""Attention roll-out: how much of each patch reaches the pooled vector through all blocks.
+"""Attention roll-out: the share of each patch in the pooled vector, through all blocks.
 
 t tokens, special ones first; h heads.
 """
@@ -18,21 +18,28 @@ from encoderlab.errors import UsageError
 def attention_rollout(
     maps: Sequence[Float[Tensor, "h t t"]], special_tokens: int, has_cls: bool
 ) -> Float[np.ndarray, " n"]:
-    """The product over blocks of the mean attention of all heads, half of it the residual path
-    (Abnar & Zuidema 2020, section 3), from CLS to the patches; from the mean of all patches where
-    there is no CLS.
+    """Attention roll-out (Abnar & Zuidema 2020, section 3): the product over blocks of the mean
+    attention of all heads, averaged with the identity for the residual path.
+
+    Args:
+        maps: the attention maps of all blocks of one image, in order.
+        special_tokens: how many tokens stand before the patches.
+        has_cls: whether the first token is CLS.
+
+    Returns:
+        The share of each patch in CLS; without CLS in the mean of all patches.
 
     Raises:
-        UsageError: a CLS among no special tokens.
+        UsageError: a CLS without special tokens.
     """
     if has_cls and not special_tokens:
         raise UsageError(
             "patch 0 is no CLS", got="has_cls=True, special_tokens=0", want="has_cls=False"
         )
     size = maps[0].shape[-1]
-    flow = torch.eye(size, dtype=torch.float64)
-    for one in maps:
-        mixed = 0.5 * one.double().cpu().mean(dim=0) + 0.5 * torch.eye(size, dtype=torch.float64)
+    flow = identity = torch.eye(size, dtype=torch.float64)
+    for weights in maps:
+        mixed = 0.5 * weights.double().cpu().mean(dim=0) + 0.5 * identity
         flow = mixed / mixed.sum(dim=-1, keepdim=True) @ flow
     row = flow[0] if has_cls else flow[special_tokens:].mean(dim=0)
     return row[special_tokens:].numpy()

@@ -1,7 +1,7 @@
-"""The smallest vision-language model: the patches of a vision encoder, projected to the width of a
-language model, stand before the text (LLaVA, Liu et al. 2023).
+"""A minimal vision-language model: the patches of a vision encoder, projected to the width of a
+language model, are put before the text (LLaVA, Liu et al. 2023).
 
-b images, n patches, t tokens of text, d width of the language model.
+Shapes: b images, n patches, t tokens of text, d width of the language model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from encoderlab.encoders.checkpoint import resolve
-from encoderlab.encoders.fine_tuning import evaluating
+from encoderlab.encoders.encoder import evaluating
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.loading import pretrained, quiet_loading, read_config, require_finite
 from encoderlab.encoders.text import MAX_LENGTH, TextEncoder, as_texts, positions_of, read_tokenizer
@@ -23,12 +23,12 @@ from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import UsageError
 from encoderlab.models.projectors import create_projector
 
-IGNORED = -100  # label of a place that transformers' loss does not count
+IGNORED = -100  # label that transformers' loss ignores
 
 
 class SimpleVLM(nn.Module):
-    """A vision encoder, a projector and a causal language model. The projector alone is trained:
-    the parameters of the two others have `requires_grad` False until you set it.
+    """A vision encoder, a projector and a causal language model. Only the projector is trained: the
+    parameters of the other two have `requires_grad` False until you set it.
 
     Args:
         vision_encoder: bundled, alias, training run, folder or hub id.
@@ -42,7 +42,7 @@ class SimpleVLM(nn.Module):
 
     Raises:
         MissingError, UsageError: as `load_vision` and `load_text`; an unknown projector; a language
-            model that has no positions left behind the patches.
+            model without positions left after the patches.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class SimpleVLM(nn.Module):
         return tokens if tokens.ndim == 3 else tokens.unsqueeze(1)
 
     def forward(self, images: Any, texts: str | Sequence[str]) -> Any:
-        """What the language model makes of the images and, token by token, of their texts.
+        """The language model's output for images and their texts.
 
         Args:
             images: as of `encode_image`.
@@ -114,43 +114,45 @@ class SimpleVLM(nn.Module):
             UsageError: no image or no text, or not one text per image.
         """
         end = self.text.tokenizer.eos_token or ""
-        said = [text + end for text in as_texts(texts)]
-        self.text.count_cut(said).warn()
-        ids, mask = self.text.padded(said)
-        embedded, whole, n = self._joined(images, ids, mask)
+        ended = [text + end for text in as_texts(texts)]
+        self.text.count_cut(ended).warn()
+        ids, mask = self.text.padded(ended)
+        embeddings, whole, n = self._joined(images, ids, mask)
         labels = nn.functional.pad(ids.masked_fill(mask == 0, IGNORED), (n, 0), value=IGNORED)
-        return self.llm(inputs_embeds=embedded, attention_mask=whole, labels=labels)
+        return self.llm(inputs_embeds=embeddings, attention_mask=whole, labels=labels)
 
     @torch.no_grad()
     def generate(self, image: Any, prompt: str = "", max_new_tokens: int = 32) -> str:
-        """The text that the language model writes behind an image and a prompt, greedily.
+        """Greedy decoding after an image and a prompt.
 
         Args:
             image: one image: path, PIL image, array or tensor.
-            prompt: how the text begins.
-            max_new_tokens: where it ends at the latest.
+            prompt: the beginning of the text.
+            max_new_tokens: the largest number of new tokens.
 
         Returns:
-            What follows the prompt.
+            The text after the prompt.
 
         Raises:
             UsageError: several images, or something that is no image.
         """
         ids, mask = self.text.padded([prompt])
         with evaluating(self):
-            embedded, whole, _ = self._joined(image, ids, mask)
-            written = self.llm.generate(
-                inputs_embeds=embedded, attention_mask=whole, do_sample=False,
+            embeddings, whole, _ = self._joined(image, ids, mask)
+            tokens = self.llm.generate(
+                inputs_embeds=embeddings, attention_mask=whole, do_sample=False,
                 max_new_tokens=max_new_tokens, pad_token_id=self.text.fill,
             )  # fmt: skip
-        return self.text.tokenizer.decode(written[0], skip_special_tokens=True)
+        return self.text.tokenizer.decode(tokens[0], skip_special_tokens=True)
 
     def _joined(self, images: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, int]:
         """(embeddings of patches and text, their attention mask, tokens per image)."""
-        seen = self.encode_image(images)
-        if len(seen) != len(ids):
-            raise UsageError("not one text per image", got=f"{len(seen)} images, {len(ids)} texts")
+        patches = self.encode_image(images)
+        if len(patches) != len(ids):
+            raise UsageError(
+                "not one text per image", got=f"{len(patches)} images, {len(ids)} texts"
+            )
         words = self.llm.get_input_embeddings()(ids)
-        n = seen.shape[1]
+        n = patches.shape[1]
         whole = nn.functional.pad(mask, (n, 0), value=1)
-        return torch.cat([seen.to(words), words], dim=1), whole, n
+        return torch.cat([patches.to(words), words], dim=1), whole, n

@@ -1,4 +1,4 @@
-"""One door to every language model and text encoder: sentences in, one vector each out.
+"""Language models and text encoders: sentences in, one vector each out.
 
 A language model's vector is the mean of its hidden states over the tokens that are text; a
 CLIP-like model's is its projected text embedding. Shapes: b batch, t tokens, d width.
@@ -7,6 +7,7 @@ CLIP-like model's is its projected text embedding. Shapes: b batch, t tokens, d 
 from __future__ import annotations
 
 import copy
+import importlib.util
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,12 +22,11 @@ from torch import Tensor, nn
 from encoderlab.core.common_settings import QUANTISED
 from encoderlab.core.progress import note, warn
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
-from encoderlab.encoders.fine_tuning import FineTunable, evaluating, ordinary
+from encoderlab.encoders.encoder import Encoder, evaluating, ordinary
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import final_norms, layer_numbers
 from encoderlab.encoders.load_spec import reloadable
 from encoderlab.encoders.loading import (
-    FirstRun,
     built,
     first_line,
     load_part,
@@ -43,20 +43,20 @@ from encoderlab.models.folder import read_record
 MAX_LENGTH = 128
 COUNTED_TOGETHER = 10_000
 SIDES = ("right", "left")
-# A text encoder whose sentence is one vector that its model projects, not a mean over tokens.
+# Families whose sentence vector is a projection of the model, not a mean over tokens.
 PROJECTED = ("clip", "siglip", "siglip2")
 
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What a model made of a batch of sentences.
+    """Features of a batch of sentences.
 
     Args:
-        pooled: (b, d) one vector per sentence, in fp32, not normalised; a language model's is after
+        pooled: (b, d) one vector per sentence, in fp32, not normalised; of a language model after
             the final norm.
-        layers: the same pooling of the hidden states by layer, as far as they were asked for: 0
-            what enters the first block, k what leaves block k, no final norm, as of images.
-        tokens: how many tokens of each sentence were read, (b,).
+        layers: the same pooling of the requested hidden states: 0 what enters the first block, k
+            what leaves block k, without the final norm.
+        tokens: (b,) how many tokens of each sentence were read.
     """
 
     pooled: Tensor
@@ -64,28 +64,28 @@ class TextFeatures:
     tokens: Tensor | None = None
 
 
-# For texts, their token ids without padding, and whether a part of each text is lacking.
+# Texts -> their token ids without padding, and whether each text was cut.
 CutRows = Callable[[Sequence[str]], Sequence[tuple[Sequence[int], bool]]]
 
 
 class CutTexts:
-    """How many texts are longer than a context, and how many it makes equal.
+    """Counts the texts that are longer than a context, and those that cutting makes equal.
 
     Args:
-        model: whose context it is.
+        model: the name of the model with that context.
         context: how many tokens of a text are read.
-        called: what the texts are, in the plural.
+        called: what the texts are, in the plural, for the warning.
     """
 
     def __init__(self, model: str, context: int, called: str = "texts") -> None:
         self.model, self.context, self.called = model, context, called
         self.total = self.cut = 0
-        # Digests: of a million texts of one chunk after the other not one is kept.
+        # Hashes: no text of a million is kept.
         self._texts_of: dict[int, set[int]] = {}
         self._cut_rows: set[int] = set()
 
     def add(self, texts: Sequence[str], cut_rows: CutRows) -> None:
-        """Counts some texts; the same one counts each time it comes."""
+        """Counts texts; a repeated text counts each time."""
         times = Counter(texts)
         distinct = list(times)
         self.total += len(texts)
@@ -102,18 +102,18 @@ class CutTexts:
 
     @property
     def made_equal(self) -> int:
-        """How many different texts have the tokens of another one, since a part is lacking."""
+        """How many different texts have the same tokens as another one after cutting."""
         sizes = (len(self._texts_of[row]) for row in self._cut_rows)
         return sum(size for size in sizes if size > 1)
 
     def warn(self) -> None:
-        """Says so, if any was cut."""
+        """Warns if any text was cut."""
         sentence = self.sentence()
         if sentence is not None:
             warn(sentence)
 
     def sentence(self) -> str | None:
-        """What was cut, in words; None where nothing was."""
+        """The warning; None if no text was cut."""
         if not self.cut:
             return None
         equal = f"; {self.made_equal:,} different {self.called} become equal"
@@ -123,16 +123,19 @@ class CutTexts:
         )
 
 
-class TextEncoder(FineTunable):
-    """A language model or text encoder behind the one face.
+class TextEncoder(Encoder):
+    """A language model or text encoder.
 
-    Pooled: the mean of the last hidden state, after the final norm, over the attention mask,
-    padding left out, special tokens that the tokenizer adds included. Padding on either side gives
-    the same vector.
+    Pooled: the mean of the last hidden state, after the final norm, over all tokens but padding;
+    special tokens that the tokenizer adds are included. Padding on either side gives the same
+    vector.
 
     Args:
         model: gives `last_hidden_state`.
         tokenizer: one without a padding token is padded with its end-of-text token, masked.
+        checkpoint: where the model came from.
+        device: where it runs.
+        dtype: the number format it runs in.
         max_length: sentences are cut after that many tokens.
         quantize: the format of the weights, "8bit" or "4bit"; None: that of `dtype`.
     """
@@ -147,32 +150,22 @@ class TextEncoder(FineTunable):
         max_length: int = MAX_LENGTH,
         quantize: str | None = None,
     ) -> None:
-        self.quantize = quantize
-        self.model, self.tokenizer, self.checkpoint = model.eval(), tokenizer, checkpoint
-        self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
-        self.family = checkpoint.family
-        self.device, self.dtype = device, dtype
+        super().__init__(model.eval(), checkpoint, device, dtype)
+        self.tokenizer, self.quantize = tokenizer, quantize
         if max_length < 1:
             raise UsageError("max_length must be positive", got=max_length)
-        # What the positions allow; tokenizers write 10^30 where nobody has set a limit.
         self.max_length = min(max_length, positions_of(model) or max_length)
         self.padding_side = "right"
         self.width = int(model.config.hidden_size)
         self.n_layers = int(model.config.num_hidden_layers)
         self._accepted = frozenset(inspect.signature(model.forward).parameters)
         self._causal = _is_causal(model)
-        self._first_run = FirstRun(self.name)
-
-    @property
-    def where(self) -> tuple[str, str]:
-        """Device and number format, as a run's record names them."""
-        return str(self.device), str(self.dtype).removeprefix("torch.")
 
     @property
     def ran_in(self) -> str:
-        """What features are known by: the number format, and the quantisation of the weights, which
-        changes them: `bfloat16+8bit`."""
-        return self.where[1] + (f"+{self.quantize}" if self.quantize else "")
+        """The part of a stored feature's key that names the number format and the quantisation of
+        the weights: `bfloat16+8bit`."""
+        return super().ran_in + (f"+{self.quantize}" if self.quantize else "")
 
     @property
     def pooled_width(self) -> int:
@@ -180,8 +173,8 @@ class TextEncoder(FineTunable):
         return self.width
 
     def encode(self, texts: str | Sequence[str], *, layers: Sequence[int] = ()) -> TextFeatures:
-        """Vectors of a few sentences, one batch, in eval mode and without gradients; warns of those
-        that are cut.
+        """Vectors of sentences, one batch, in eval mode and without gradients; warns of those that
+        are cut.
 
         Args:
             texts: one sentence or a list of them.
@@ -192,7 +185,7 @@ class TextEncoder(FineTunable):
             A vector per sentence, and per layer, as ordinary fp32 tensors.
 
         Raises:
-            UsageError: no text, something that is no text, or a layer that the model does not have.
+            UsageError: no text, something that is no text, or an unknown layer.
         """
         sentences = as_texts(texts)
         self.count_cut(sentences).warn()
@@ -200,12 +193,12 @@ class TextEncoder(FineTunable):
 
     def count_cut(self, texts: Sequence[str]) -> CutTexts:
         """How many of `texts` are longer than `max_length` tokens."""
-        found = CutTexts(self.name, self.max_length)
-        found.add(texts, self.cut_rows)
-        return found
+        counts = CutTexts(self.name, self.max_length)
+        counts.add(texts, self.cut_rows)
+        return counts
 
     def cut_rows(self, texts: Sequence[str]) -> list[tuple[list[int], bool]]:
-        """Token ids of `texts` without padding, and whether a part of the text is lacking."""
+        """Token ids of each text without padding, and whether the text was cut."""
         if not texts:
             return []
         whole = self.tokenizer(list(texts), verbose=False).input_ids
@@ -219,11 +212,11 @@ class TextEncoder(FineTunable):
     def encode_batch(
         self, texts: str | Sequence[str], *, layers: Sequence[int] = ()
     ) -> TextFeatures:
-        """`encode` without a warning, for whoever warns of all batches together."""
+        """`encode` without a warning, for callers that warn once for all batches."""
         ids, mask = self.padded(as_texts(texts))
         with torch.inference_mode(), evaluating(self.model):
-            seen = self._features(ids, mask, layers)
-        return TextFeatures(ordinary(seen.pooled), ordinary(seen.layers), ordinary(seen.tokens))
+            features = self._features(ids, mask, layers)
+        return TextFeatures(**ordinary(vars(features)))
 
     def forward(
         self,
@@ -247,10 +240,6 @@ class TextEncoder(FineTunable):
         self.handed_out = True
         return self._features(input_ids, attention_mask, layers)
 
-    @property
-    def _network(self) -> nn.Module:
-        return self.model
-
     def _features(self, ids: Tensor, mask: Tensor, layers: Sequence[int]) -> TextFeatures:
         chosen = layer_numbers(layers, self.n_layers)
         more: dict[str, Any] = {"output_hidden_states": True} if chosen else {}
@@ -268,8 +257,8 @@ class TextEncoder(FineTunable):
         )
 
     def padded(self, texts: Sequence[str]) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
-        """Token ids and attention mask, on the device, padded on `padding_side`; a text encoder
-        that is not causal is always padded on the right, where its learnt positions expect it."""
+        """Token ids and attention mask, on the device, padded on `padding_side`; a model that is
+        not causal is always padded on the right, as its learnt positions expect."""
         if self.padding_side not in SIDES:
             raise UsageError("unknown side", got=self.padding_side, want=" or ".join(SIDES))
         fill = self.fill
@@ -283,16 +272,15 @@ class TextEncoder(FineTunable):
         ids = torch.full((len(rows), longest), fill)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
         for i, row in enumerate(rows):
-            where = slice(len(row)) if right else slice(-len(row), None)
-            ids[i, where] = torch.tensor(row)
-            mask[i, where] = 1
+            columns = slice(len(row)) if right else slice(-len(row), None)
+            ids[i, columns] = torch.tensor(row)
+            mask[i, columns] = 1
         return ids.to(self.device), mask.to(self.device)
 
     @property
     def fill(self) -> int:
-        """The id in masked places, and the one token of an empty sentence where the tokenizer adds
-        none: the model must read something. Padding that was added to a tokenizer has often no
-        vector of its own."""
+        """The id of padding, and the one token of an empty sentence where the tokenizer adds none.
+        A padding token that was added to a tokenizer often has no embedding of its own."""
         known = _known_ids(self.model)
         for token in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
             if token is not None and 0 <= int(token) < known:
@@ -303,7 +291,7 @@ class TextEncoder(FineTunable):
 class ProjectedTextEncoder(TextEncoder):
     """The text side of a CLIP or SigLIP.
 
-    Pooled: the text embedding that is trained to match the image embedding. Layers are not offered.
+    Pooled: the text embedding that is trained to match the image embedding. There are no layers.
     """
 
     @property
@@ -353,17 +341,24 @@ def load_text(
     quantize: str | None = None,
     trust_remote_code: bool = False,
 ) -> TextEncoder:
-    """The language model or text encoder called `name`: embedded, alias, folder or hub id.
+    """The language model or text encoder called `name`.
 
     Args:
+        name: bundled model, alias, folder or hub id.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        max_length: sentences are cut after that many tokens.
         device_map: "auto" spreads the layers over all GPUs and the memory of the machine (needs
             accelerate).
         quantize: "8bit" or "4bit" weights through bitsandbytes, on a GPU.
         trust_remote_code: whether Python that comes with the checkpoint may run.
 
+    Returns:
+        The encoder, in eval mode.
+
     Raises:
         MissingError: nothing has that name, the hub cannot be reached, or a GPU, accelerate or
-            bitsandbytes is needed and not there.
+            bitsandbytes is needed and missing.
         UsageError: no text model, a damaged checkpoint, or remote code that was not allowed.
     """
     from transformers import AutoTokenizer
@@ -395,15 +390,15 @@ def load_text(
                 want="pad_token in tokenizer_config.json: the model reads sentences of one length",
             )
         if checkpoint.family == "clip":
-            _mend_end(model, tokenizer, checkpoint)
+            _repair_end(model, tokenizer, checkpoint)
         encoder = ProjectedTextEncoder if checkpoint.family in PROJECTED else TextEncoder
         return encoder(model, tokenizer, checkpoint, where, kind, max_length, quantize)
 
 
 def _language_part(config: Any) -> Any:
-    """The configuration of the language model in one with eyes (Gemma 3, PaliGemma, InternVL)."""
-    has_eyes = getattr(config, "vision_config", None) is not None
-    return getattr(config, "text_config", None) if has_eyes else None
+    """The language model's configuration in a VLM's (Gemma 3, PaliGemma, InternVL)."""
+    is_vlm = getattr(config, "vision_config", None) is not None
+    return getattr(config, "text_config", None) if is_vlm else None
 
 
 def _load(
@@ -440,7 +435,6 @@ def _load(
         return pretrained(alone, folder, dtype=dtype, config=part)
     inner = _language_part(config)
     if inner is not None:
-        # The language part alone, without loading the rest.
         part = built(lambda: AutoModel.from_config(inner, dtype=dtype), folder)
         names = ("model.language_model.", "language_model.model.", "language_model.")
         return load_part(part, folder, names)
@@ -459,16 +453,26 @@ def _load(
 
 
 def read_tokenizer(auto: Any, checkpoint: Checkpoint, trusted: bool) -> Any:
+    """The tokenizer of a checkpoint, once it was tried on a text.
+
+    Args:
+        auto: transformers' AutoTokenizer.
+        checkpoint: where its files are.
+        trusted: whether Python that comes with the checkpoint may run.
+
+    Raises:
+        UsageError: no tokenizer, or a damaged one.
+    """
     from transformers import PreTrainedTokenizerFast
 
     try:
         if _is_plain_fast(checkpoint.path):
-            # AutoTokenizer would put its family's own splitting rules in place of the file's.
-            found = PreTrainedTokenizerFast.from_pretrained(checkpoint.path)
+            # AutoTokenizer would replace the file's splitting rules by those of its family.
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint.path)
         else:
-            found = auto.from_pretrained(checkpoint.path, trust_remote_code=trusted)
-        found("a 1 가")  # one without its own unknown token only fails at a word it does not know
-        return found
+            tokenizer = auto.from_pretrained(checkpoint.path, trust_remote_code=trusted)
+        tokenizer("a 1 가")  # one without an unknown token fails at the first unknown word only
+        return tokenizer
     except Exception as error:
         # tokenizers raises a bare Exception for a malformed file, transformers anything.
         raise UsageError(
@@ -479,19 +483,19 @@ def read_tokenizer(auto: Any, checkpoint: Checkpoint, trusted: bool) -> Any:
 
 
 def _is_plain_fast(folder: Path) -> bool:
-    """Whether the checkpoint says that its tokenizer.json is all there is to its tokenizer."""
-    config, whole = folder / "tokenizer_config.json", folder / "tokenizer.json"
-    if not config.is_file() or not whole.is_file():
+    """Whether the checkpoint says that its tokenizer.json alone is its tokenizer."""
+    config = folder / "tokenizer_config.json"
+    if not config.is_file() or not (folder / "tokenizer.json").is_file():
         return False
-    said = read_record(config).get("tokenizer_class")
-    return said in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    name = read_record(config).get("tokenizer_class")
+    return name in ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
-def _mend_end(model: Any, tokenizer: Any, checkpoint: Checkpoint) -> None:
-    """Lets a CLIP pool where its tokenizer ends a text, and warns, if it looks for another token.
+def _repair_end(model: Any, tokenizer: Any, checkpoint: Checkpoint) -> None:
+    """Makes a CLIP pool at its tokenizer's end token; warns if its configuration names another.
 
     Raises:
-        UsageError: the tokenizer ends texts with no token of its own.
+        UsageError: the tokenizer puts no end token behind a text.
     """
     looked_for, written = model.config.eos_token_id, tokenizer.eos_token_id
     if (tokenizer("a").input_ids or [None])[-1] != written:
@@ -507,11 +511,11 @@ def _mend_end(model: Any, tokenizer: Any, checkpoint: Checkpoint) -> None:
 
 
 def positions_of(model: Any) -> int | None:
-    """How many tokens the model has positions for; None where it sets no limit."""
+    """How many tokens the model has positions for; None if it has no limit."""
     for name, module in model.named_modules():
         padding, table = (getattr(module, key, None) for key in ("padding_idx", "weight"))
         if "position" in name and padding is not None and table is not None:
-            # RoBERTa and what follows it count from behind the row of padding: 514 rows, 512 tokens
+            # RoBERTa counts from behind the row of padding: 514 rows, 512 tokens
             return int(table.shape[0]) - padding - 1
     longest = getattr(model.config, "max_position_embeddings", None)
     return int(longest) if longest and longest > 0 else None
@@ -522,7 +526,7 @@ def _known_ids(model: Any) -> int:
 
 
 def check_ids(rows: Sequence[Sequence[int]], model: Any, name: str) -> None:
-    """Refuses token ids that the model has no vector for.
+    """Refuses token ids without an embedding in the model.
 
     Raises:
         UsageError: the tokenizer is not the model's own.
@@ -540,15 +544,17 @@ def check_ids(rows: Sequence[Sequence[int]], model: Any, name: str) -> None:
 def check_placement(
     device: str | int | None, quantize: str | None, device_map: str | None
 ) -> torch.device:
-    """The device that `device` names, once it is sure that weights can be placed as asked: before
-    a run computes anything else.
+    """Checks that weights can be placed as requested, before a run computes anything.
 
     Args:
         device, quantize, device_map: as `load_text` takes them.
 
+    Returns:
+        The device that `device` names.
+
     Raises:
         UsageError: an unknown quantisation.
-        MissingError: the GPU, accelerate or bitsandbytes is needed and not there.
+        MissingError: a GPU, accelerate or bitsandbytes is needed and missing.
     """
     where = choose_device(device)
     if quantize is not None:
@@ -568,8 +574,6 @@ def check_placement(
 
 
 def _require(module: str, what: str) -> None:
-    import importlib.util
-
     if importlib.util.find_spec(module) is None:
         raise MissingError(
             f"{what} needs {module}, which is not installed",
@@ -593,7 +597,7 @@ def as_texts(texts: str | Sequence[str]) -> list[str]:
 
 
 def _is_causal(model: Any) -> bool:
-    """Whether the network is one that stands under a causal head and no other in transformers."""
+    """Whether transformers uses the network under a causal head only."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -608,11 +612,11 @@ def _is_causal(model: Any) -> bool:
 
 
 def _positions(mask: Int[Tensor, "b t"]) -> Int[Tensor, "b t"]:
-    """Positions that count text tokens only, so that padding on the left shifts nothing."""
+    """Positions that count text tokens only, so that padding on the left does not shift them."""
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
 def _masked_mean(hidden: Float[Tensor, "b t d"], mask: Int[Tensor, "b t"]) -> Float[Tensor, "b d"]:
-    # Padding may hold anything, NaN included: it is left out, not multiplied by zero.
-    kept = hidden.float().masked_fill(mask.unsqueeze(-1) == 0, 0.0)
-    return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    # Padding may be NaN, which a product with zero would keep.
+    text = hidden.float().masked_fill(mask.unsqueeze(-1) == 0, 0.0)
+    return text.sum(dim=1) / mask.sum(dim=1, keepdim=True)

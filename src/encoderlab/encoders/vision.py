@@ -1,7 +1,7 @@
-"""One door to every vision encoder: pictures in; patch tokens, CLS, pooled vector, layers and
-attention out, whatever the family.
+"""Vision encoders: images in; patch tokens, CLS, pooled vector, layers and attention out.
 
 `families/` holds one adapter per family, chosen by the checkpoint's `model_type`, never its name.
+
 Shapes: b batch, (h, w) grid of patches, n = h*w, d width of the tower, p width of the pooled
 vector, t = special tokens + n.
 """
@@ -17,32 +17,25 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from encoderlab.data.decode import open_images
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
-from encoderlab.encoders.compile import (
-    TORCH,
-    BackendTrial,
+from encoderlab.encoders.compile import TORCH, select
+from encoderlab.encoders.encoder import (
     CompiledImageSide,
+    ImageEncoder,
     ImageSide,
-    ran_in,
-    select,
+    evaluating,
+    ordinary,
 )
+from encoderlab.encoders.encoder import stack as stack
 from encoderlab.encoders.families import adapter_of
-from encoderlab.encoders.fine_tuning import FineTunable, evaluating, ordinary
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
 from encoderlab.encoders.layers import final_norms, layer_numbers
 from encoderlab.encoders.load_spec import reloadable
-from encoderlab.encoders.loading import (
-    FirstRun,
-    quiet_loading,
-    read_config,
-    require_finite,
-)
+from encoderlab.encoders.loading import quiet_loading, read_config, require_finite
 from encoderlab.encoders.model_cache import shareable
 from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess
@@ -55,15 +48,15 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class VisionFeatures:
-    """What an encoder saw in a batch of images.
+    """Features of a batch of images.
 
     Args:
         patches: (b, h*w, d) last hidden state of the patches in reading order, after the final norm
             where the family has one; neither CLS nor registers are among them.
         grid: (h, w).
         cls: (b, d), or None where the tower has none.
-        pooled: (b, p), the one vector per image; see the adapter's docstring for which it is. Not
-            normalised.
+        pooled: (b, p), the one vector per image, not normalised; the adapter's docstring says
+            which.
         projected: (b, h*w, d_llm) the patches at the width of the language model, where the
             checkpoint brings its projector (PaliGemma).
         layers: hidden states of the patches (b, h*w, d) by layer: 0 what enters the first block, k
@@ -83,12 +76,12 @@ class VisionFeatures:
 
     @property
     def layers_cls(self) -> Mapping[int, Tensor]:
-        """CLS of the layers that were asked for (b, d); empty where the tower has none."""
+        """CLS of the requested layers (b, d); empty where the tower has none."""
         layers = self.layers_special if self.cls is not None else {}
         return {k: special[:, 0] for k, special in layers.items()}
 
     def to(self, device: str | torch.device) -> VisionFeatures:
-        """The same as ordinary fp32 tensors on another device."""
+        """The same features as ordinary fp32 tensors on another device."""
         return replace(
             self, **{f.name: ordinary(getattr(self, f.name), device) for f in fields(self)}
         )
@@ -96,25 +89,37 @@ class VisionFeatures:
 
 @dataclass(frozen=True)
 class TowerOutput:
-    """What a tower gave, before special tokens are told from patches."""
+    """The output of a tower, special tokens and patches together."""
 
     tokens: Tensor
     pooled: Tensor | None = None
     hidden: tuple[Tensor, ...] = ()
     attention: tuple[Tensor, ...] = ()
 
+    @classmethod
+    def of(cls, output: Any) -> TowerOutput:
+        """From an output of transformers."""
+        return cls(
+            output.last_hidden_state,
+            getattr(output, "image_embeds", getattr(output, "pooler_output", None)),
+            tuple(getattr(output, "hidden_states", None) or ()),
+            tuple(getattr(output, "attentions", None) or ()),
+        )
 
-class VisionEncoder(FineTunable):
-    """A vision tower behind the one face; an adapter says how its family differs.
+
+class VisionEncoder(ImageEncoder):
+    """A vision tower behind one interface; an adapter says how its family differs.
 
     An adapter says how many tokens stand before the patches (`special_tokens`) and whether the
     first of them is CLS (`has_cls`), loads its tower in `load_tower`, and overrides `run_tower` or
-    `pool` where the family needs it. `encoders.check` finds what it says wrong.
+    `pool` where the family needs it. `encoders.check` finds errors in what it says.
 
     Args:
         tower: the network, in eval mode.
-        preprocess: what it expects of its pixels.
+        preprocess: turns images into the pixels that the tower expects.
         checkpoint: where it came from.
+        device: where it runs.
+        dtype: the number format it runs in.
     """
 
     # Whether the first special token is CLS.
@@ -132,24 +137,21 @@ class VisionEncoder(FineTunable):
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self.tower = tower.eval().to(device, dtype)
-        self.config: Any = self.tower.config
-        self.preprocess, self.checkpoint = preprocess, checkpoint
-        self.name, self.fingerprint = checkpoint.name, checkpoint.fingerprint
-        self.family = checkpoint.family
-        self.device, self.dtype = device, dtype
-        # The compiled plain forward, where it is used, and the trial that chose it.
-        self.backend: CompiledImageSide | None = None
-        self.trial: BackendTrial | None = None
+        super().__init__(tower.eval().to(device, dtype), checkpoint, device, dtype, preprocess)
+        self.config: Any = tower.config
         self.patch_size = self._patch_size()
         height, width = preprocess.shape
         # Rounded down: SigLIP so400m cuts 384 pixels into 27 patches of 14 and leaves the rest.
         self.grid = height // self.patch_size, width // self.patch_size
         self.width = int(self.config.hidden_size)
         self.n_layers = int(self.config.num_hidden_layers)
-        self._first_run = FirstRun(self.name)
 
-    # -- what an adapter may say otherwise ------------------------------------------------------
+    @property
+    def tower(self) -> Any:
+        """The network."""
+        return self.model
+
+    # -- what an adapter may override -----------------------------------------------------------
 
     @classmethod
     def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
@@ -171,28 +173,21 @@ class VisionEncoder(FineTunable):
         """Width of the pooled vector."""
         return self.width
 
-    def run_tower(self, pixels: Float[Tensor, "b 3 height width"], **wanted: bool) -> TowerOutput:
-        """Runs the tower; `wanted` are transformers' output_hidden_states, output_attentions."""
-        out = self.tower(pixel_values=pixels, **self._resizing(), **wanted)
-        return TowerOutput(
-            out.last_hidden_state,
-            getattr(out, "pooler_output", None),
-            tuple(getattr(out, "hidden_states", None) or ()),
-            tuple(getattr(out, "attentions", None) or ()),
-        )
+    def run_tower(self, pixels: Float[Tensor, "b 3 height width"], **outputs: bool) -> TowerOutput:
+        """Runs the tower; `outputs` are transformers' output_hidden_states, output_attentions."""
+        return TowerOutput.of(self.tower(pixel_values=pixels, **self._resizing(), **outputs))
 
-    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
-        """The one vector per image."""
-        assert seen.pooled is not None
-        return seen.pooled
+    def pool(self, output: TowerOutput, patches: Tensor) -> Tensor:
+        """The one vector per image: the tower's own; the mean patch where it gives none."""
+        return self.mean_of(patches) if output.pooled is None else output.pooled
 
     @staticmethod
     def mean_of(patches: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
-        """The mean patch. 16 bits cannot hold the sum of many tokens, so it is taken in fp32."""
+        """The mean patch, summed in fp32: 16 bits cannot hold the sum of many tokens."""
         return patches.mean(dim=1, dtype=torch.float32).to(patches.dtype)
 
     def project(self, patches: Tensor) -> Tensor | None:
-        """The patches at the language model's width, where the checkpoint can."""
+        """The patches at the language model's width, where the checkpoint has a projector."""
         return None
 
     def embed_patches(self, patches: Tensor) -> Tensor | None:
@@ -201,8 +196,7 @@ class VisionEncoder(FineTunable):
         return None
 
     def final_norm(self, tokens: Tensor) -> Tensor | None:
-        """What the tower does to the last block's output before anything reads it; None where the
-        family has no norm there."""
+        """The norm that the tower applies to the last block's output; None where it has none."""
         norm = getattr(self.tower, "layernorm", None) or getattr(self.tower, "norm", None)
         return None if norm is None else norm(tokens)
 
@@ -216,26 +210,10 @@ class VisionEncoder(FineTunable):
         return None
 
     def pool_tokens(self, tokens: Tensor) -> Tensor:
-        """The pooled vector of what leaves the last block, special tokens with it."""
+        """The pooled vector of the last block's output, special tokens included."""
         raise NotImplementedError
 
-    # -- what every adapter does alike ------------------------------------------------------------
-
-    @property
-    def where(self) -> tuple[str, str]:
-        """Device and number format, as a run's record names them."""
-        return str(self.device), str(self.dtype).removeprefix("torch.")
-
-    @property
-    def ran_in(self) -> str:
-        """What features of the plain forward are known by: the number format, and the backend
-        where it is not torch, whose last digits differ."""
-        return ran_in(self.dtype, self.backend)
-
-    @property
-    def image_size(self) -> int:
-        """The shorter side of the pixels that the tower takes."""
-        return min(self.preprocess.shape)
+    # -- what all adapters share ------------------------------------------------------------------
 
     @torch.inference_mode()
     def encode_pixels(
@@ -245,13 +223,14 @@ class VisionEncoder(FineTunable):
         layers: Sequence[int] = (),
         attention: Sequence[int] = (),
     ) -> VisionFeatures:
-        """Features of images that `preprocess.to_bytes` has made, as fast as they come: tensors of
-        inference mode in `dtype` on `device`. `encode` gives ordinary ones.
+        """Features as inference-mode tensors; `encode` gives ordinary ones, and is slower.
 
         Args:
-            layers: which hidden states, 0 to `n_layers`; negative ones count from the end. -1 is
-                what leaves the last block, before the final norm; `patches` are after it.
-            attention: the attention maps of which blocks, 1 to `n_layers` or negative.
+            pixels: bytes of images, as `preprocess.to_bytes` gives them.
+            layers, attention: as of `encode`.
+
+        Returns:
+            Features in `dtype` on `device`.
 
         Raises:
             UsageError: a layer that the tower does not have.
@@ -259,21 +238,6 @@ class VisionEncoder(FineTunable):
         ready = self.preprocess.standardise(to_device(pixels, self.device))
         with evaluating(self.tower):
             return self._features(ready, layers, attention, self.backend)
-
-    def pixel_values(self, images: Any) -> Float[Tensor, "b 3 height width"]:
-        """The standardised pixels of images, on the encoder's device: what `forward` takes.
-
-        Args:
-            images: one image (path, PIL image, array or tensor) or a list of them.
-
-        Returns:
-            (b, 3, height, width) in fp32.
-
-        Raises:
-            UsageError: no image, or something that is no image.
-            ImageError: a file that cannot be read.
-        """
-        return self.preprocess.standardise(to_device(self._bytes_of(images), self.device))
 
     def forward(
         self,
@@ -307,46 +271,50 @@ class VisionEncoder(FineTunable):
     ) -> VisionFeatures:
         chosen = layer_numbers(layers, self.n_layers)
         blocks = layer_numbers(attention, self.n_layers, first=1)
-        wanted = {}
+        outputs = {}
         if chosen:
-            wanted["output_hidden_states"] = True
+            outputs["output_hidden_states"] = True
         if blocks:
-            wanted["output_attentions"] = True
+            outputs["output_attentions"] = True
         pooled = None
-        if backend is not None and not wanted:
+        if backend is not None and not outputs:
             tokens, pooled = backend(ready)
-            seen = TowerOutput(tokens)
+            output = TowerOutput(tokens)
         else:
             eager = self.eager_attention() if blocks else contextlib.nullcontext()
             with self._first_run, eager, final_norms(self.tower, bool(chosen)) as norms:
-                seen = self.run_tower(ready.to(next(self.tower.parameters()).dtype), **wanted)
-            seen = replace(seen, hidden=norms.undone(seen.hidden))
-        special = self.special_tokens
-        self.require_grid(seen.tokens, special)
-        patches = seen.tokens[:, special:]
-        self._require(
-            chosen,
-            seen.hidden,
-            "hidden states",
-            len(seen.hidden) == self.n_layers + 1 and all(one.ndim == 3 for one in seen.hidden),
-        )
-        self._require(blocks, seen.attention, "attention maps", bool(seen.attention))
+                output = self.run_tower(ready.to(next(self.tower.parameters()).dtype), **outputs)
+            output = replace(output, hidden=norms.undone(output.hidden))
+        special, hidden = self.special_tokens, output.hidden
+        self.require_grid(output.tokens, special)
+        has_hidden = len(hidden) == self.n_layers + 1 and all(h.ndim == 3 for h in hidden)
+        for requested, is_given, what in (
+            (chosen, has_hidden, "hidden states"),
+            (blocks, bool(output.attention), "attention maps"),
+        ):
+            if requested and not is_given:
+                raise UsageError(
+                    f"this family does not give its {what} per block",
+                    got=f"{self.name} ({self.family})",
+                    want="features without them",
+                )
+        patches = output.tokens[:, special:]
         return VisionFeatures(
             patches,
             self.grid,
-            seen.tokens[:, 0] if self.has_cls else None,
-            self.pool(seen, patches) if pooled is None else pooled,
+            output.tokens[:, 0] if self.has_cls else None,
+            self.pool(output, patches) if pooled is None else pooled,
             self.project(patches),
-            {k: seen.hidden[k][:, special:] for k in chosen},
-            {k: seen.hidden[k][:, :special] for k in chosen},
-            {k: seen.attention[k - 1] for k in blocks},
+            {k: hidden[k][:, special:] for k in chosen},
+            {k: hidden[k][:, :special] for k in chosen},
+            {k: output.attention[k - 1] for k in blocks},
         )
 
     def finish(self, tokens: Tensor, layer: int) -> Tensor:
-        """The pooled vectors that come of hidden states put back at their layer.
+        """The pooled vectors of hidden states: runs the blocks behind their layer.
 
         Args:
-            tokens: (b, t, d), special tokens first, as hidden state `layer` is.
+            tokens: (b, t, d), special tokens first, in the form of hidden state `layer`.
             layer: 0 to `n_layers`.
 
         Returns:
@@ -389,46 +357,22 @@ class VisionEncoder(FineTunable):
             Features as ordinary fp32 tensors on `device`, whatever `dtype` the encoder runs in.
 
         Raises:
-            UsageError: no image, something that is no image, or a layer that the tower does not
-                have.
+            UsageError: no image, something that is no image, or an unknown layer.
             ImageError: a file that cannot be read.
         """
         pixels = self._bytes_of(images)
         return self.encode_pixels(pixels, layers=layers, attention=attention).to(self.device)
 
-    def _bytes_of(self, images: Any) -> UInt8[Tensor, "b 3 height width"]:
-        pictures = open_images(images)
-        if not pictures:
-            raise UsageError("no image to encode", got="an empty list", want="at least one")
-        return stack([self.preprocess.to_bytes(picture) for picture in pictures])
-
-    @property
-    def _network(self) -> nn.Module:
-        return self.tower
-
     def image_side(self) -> ImageSide:
         """The plain forward as one module: all tokens, and the pooled vector."""
-        return ImageSide(
-            self.tower,
-            self._tokens_and_pooled,
-            ("tokens", "pooled"),
-            self.preprocess.shape,
-            self.name,
-            self.family,
-        )
+        return ImageSide(self.tower, self._tokens_and_pooled)
 
     def _tokens_and_pooled(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        seen = self.run_tower(pixels)
-        return seen.tokens, self.pool(seen, seen.tokens[:, self.special_tokens :])
-
-    def to(self, *, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
-        """Moves the tower; a backend, which was built for where it was, is let go."""
-        self.backend = None
-        self.device, self.dtype = device or self.device, dtype or self.dtype
-        self.tower.to(self.device, self.dtype)
+        output = self.run_tower(pixels)
+        return output.tokens, self.pool(output, output.tokens[:, self.special_tokens :])
 
     def require_grid(self, tokens: Float[Tensor, "b t d"], special: int) -> None:
-        """Refuses tokens that are not the special ones and one per patch.
+        """Refuses tokens that are not the special tokens and one per patch.
 
         Raises:
             UsageError: naming both numbers.
@@ -440,14 +384,6 @@ class VisionEncoder(FineTunable):
                 got=f"{count} tokens, {special} of them special",
                 want=f"{self.grid[0]} x {self.grid[1]} patches",
                 hint=f"checkpoint: {self.name} ({self.family})",
-            )
-
-    def _require(self, asked: list[int], got: tuple[Tensor, ...], what: str, enough: bool) -> None:
-        if asked and not enough:
-            raise UsageError(
-                f"this family does not give its {what} per block",
-                got=f"{self.name} ({self.family})",
-                want="features without them",
             )
 
     def _patch_size(self) -> int:
@@ -462,12 +398,12 @@ class VisionEncoder(FineTunable):
         return int(size)
 
     def _resizing(self) -> dict[str, bool]:
-        """Asks for interpolated positions where the resolution is not the tower's own."""
+        """The tower's argument for interpolated positions, if the resolution is not its own."""
         return {}
 
     @contextlib.contextmanager
     def eager_attention(self) -> Iterator[None]:
-        """Fused attention kernels keep no maps: the plain one does, for the time being."""
+        """Plain attention in this block: fused kernels keep no maps."""
         before = self.config._attn_implementation
         self.tower.set_attn_implementation("eager")
         try:
@@ -488,32 +424,34 @@ def load_vision(
     backend: str = TORCH,
     batch_size: int = BATCH,
 ) -> VisionEncoder:
-    """The vision encoder called `name`: embedded, alias, training run, folder or hub id.
-
-    `untrained:NAME` is the same architecture with fresh random weights, the same each time: what an
-    encoder that has learned nothing gives.
+    """The vision encoder called `name`.
 
     Args:
+        name: bundled model, alias, training run, folder or hub id. `untrained:NAME` is the same
+            architecture with random weights, the same each time.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
         resolution: (height, width) or one side in pixels, instead of the checkpoint's own; images
             are squashed to it and positions interpolated.
         trust_remote_code: whether Python that comes with the checkpoint may run.
-        backend: what runs the plain forward: torch, compile, or auto: compile where it
-            gives the same and is faster here. Layers and attention go through torch.
+        backend: what runs the plain forward: torch, compile, or auto: compile where it gives the
+            same and is faster here. Layers and attention always go through torch.
         batch_size: images at once, for which the forward is compiled.
 
+    Returns:
+        The encoder, in eval mode.
+
     Raises:
-        MissingError: nothing has that name, the hub cannot be reached, or the GPU or the
-            compiler is not there.
-        UsageError: no vision encoder, a damaged checkpoint, a resolution that the
-            family does not take, or remote code that was not allowed.
+        MissingError: nothing has that name, the hub cannot be reached, or the GPU or the compiler
+            is missing.
+        UsageError: no vision encoder, a damaged checkpoint, a resolution that the family does not
+            take, or remote code that was not allowed.
         WorkError: the compiled forward does not give what torch gives.
     """
-    if backend == TORCH:
-        return _load(name, device, dtype, resolution, trust_remote_code)
-    where = choose_device(device)
     return select(
-        lambda: _load(name, str(where), "float32", resolution, trust_remote_code),
+        lambda device, dtype: _load(name, device, dtype, resolution, trust_remote_code),
         backend,
+        device,
         dtype,
         batch_size,
     )
@@ -526,16 +464,9 @@ def _load(
     resolution: tuple[int, int] | int | None,
     trust_remote_code: bool,
 ) -> VisionEncoder:
-    """`load_vision` on torch."""
     if str(name).startswith(UNTRAINED):
-        trained = load_vision(
-            str(name).removeprefix(UNTRAINED),
-            device,
-            dtype,
-            resolution=resolution,
-            trust_remote_code=trust_remote_code,
-        )
-        return untrained(trained)
+        trained = str(name).removeprefix(UNTRAINED)
+        return untrained(_load(trained, device, dtype, resolution, trust_remote_code))
     where = choose_device(device)
     checkpoint = resolve(name, code=trust_remote_code)
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
@@ -547,44 +478,49 @@ def _load(
                 want="its export folder, as a Hugging Face checkpoint",
             )
         return _of_training_run(checkpoint, where, choose_dtype(dtype, where))
-    folder = checkpoint.path
     adapter = _adapter(checkpoint.family)
     config = read_config(checkpoint, trust_remote_code)
-    vision = adapter.vision_config(config)
-    usual = image_processor(checkpoint.family)
-    preprocess = read_preprocess(folder, usual, own_side(vision), size)
+    own = _own_side(adapter.vision_config(config))
+    processor = _image_processor(checkpoint.family)
+    preprocess = read_preprocess(checkpoint.path, processor, own, size)
     if size is not None and not adapter.any_resolution:
         raise UsageError(
             "this family takes only the resolution it was trained at",
             got=f"resolution={resolution} for {name} ({checkpoint.family})",
-            want=f"{own_side(vision)}",
+            want=f"{own}",
         )
     kind = choose_dtype(dtype, where)
     with quiet_loading(name):
-        tower = adapter.load_tower(folder, config, trust_remote_code)
+        tower = adapter.load_tower(checkpoint.path, config, trust_remote_code)
         encoder = adapter(tower, preprocess, checkpoint, where, kind)
     require_finite(encoder.tower, checkpoint)
     if size is None and any(encoder._resizing().values()):
         raise UsageError(
             "the checkpoint's preprocessing does not give the size that its tower takes",
             got=f"{preprocess.shape[0]} x {preprocess.shape[1]} for {name}",
-            want=f"{own_side(vision)} x {own_side(vision)}",
+            want=f"{own} x {own}",
             hint="resolution=(height, width) interpolates the tower's positions",
         )
     patch = encoder.patch_size
     if size is not None and (size[0] % patch or size[1] % patch or min(size) < patch):
+        near = [max(1, round(side / patch)) * patch for side in size]
         raise UsageError(
             "the resolution is no multiple of the patch size",
             got=f"{size[0]} x {size[1]} with patches of {patch}",
-            want=f"for example {_nearest(size[0], patch)} x {_nearest(size[1], patch)}",
+            want=f"for example {near[0]} x {near[1]}",
         )
-    # Some families run once to tell: a network that gives no such tokens is refused here.
+    # Some families run once to find them: a network without such tokens is refused here.
     _ = encoder.special_tokens
     return encoder
 
 
 def untrained(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
-    """The same architecture and preprocessing with fresh random weights."""
+    """The same architecture and preprocessing with random weights.
+
+    Args:
+        encoder: gives the architecture; it is not changed.
+        seed: of the weights.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tower = type(encoder.tower)(encoder.config)
@@ -598,37 +534,25 @@ def untrained(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
 
 
 def names_class_token(tower: nn.Module) -> bool:
-    """Whether a weight of the tower is called a class token, as every family calls its own."""
+    """Whether a weight of the tower is named a class token, as in every family that has one."""
     return any(CLASS_TOKEN.search(name) for name, _ in tower.named_parameters())
 
 
-def image_processor(family: str) -> str:
-    """The image processor that transformers takes for a `model_type` whose files name none."""
+def _image_processor(family: str) -> str:
+    """transformers' image processor for a `model_type` whose files name none."""
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-    # A tower alone is prepared for as its family is; where none is known, as a ViT.
+    # A tower alone takes that of its family; an unknown family takes ViT's.
     names = IMAGE_PROCESSOR_MAPPING_NAMES.get(family.removesuffix("_vision_model"), {})
     return names.get("torchvision") or names.get("pil") or "ViTImageProcessor"
 
 
-def own_side(config: Any) -> int | None:
+def _own_side(config: Any) -> int | None:
     """The image size that a tower was trained at, if its configuration says so."""
     size = getattr(config, "image_size", None)
     if isinstance(size, list | tuple):
         size = size[0]
     return size or None
-
-
-def stack(
-    images: Sequence[UInt8[np.ndarray, "h w 3"]], device: torch.device | None = None
-) -> UInt8[Tensor, "b 3 h w"]:
-    """Bytes of single images as one batch, channels first; in memory that a GPU copies from by
-    itself, where `device` is one."""
-    if device is None or device.type != "cuda":
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    pinned = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=True)
-    np.stack(images, out=pinned.numpy())
-    return pinned.permute(0, 3, 1, 2)
 
 
 def _adapter(family: str) -> type[VisionEncoder]:
@@ -639,7 +563,7 @@ def _adapter(family: str) -> type[VisionEncoder]:
 def _of_training_run(
     checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
 ) -> VisionEncoder:
-    """A training checkpoint of ours, by way of a temporary Hugging Face folder."""
+    """A training checkpoint of our own, through a temporary Hugging Face folder."""
     from encoderlab.models import checkpoint as training
     from encoderlab.models.clip import CLIP
 
@@ -655,7 +579,3 @@ def _of_training_run(
     encoder = adapter(tower, model.preprocess, checkpoint, device, dtype)
     require_finite(encoder.tower, checkpoint)
     return encoder
-
-
-def _nearest(pixels: int, patch: int) -> int:
-    return max(1, round(pixels / patch)) * patch

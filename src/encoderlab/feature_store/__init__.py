@@ -1,7 +1,6 @@
-"""Features of many images and texts: computed in batches, stored, read back.
+"""Features of many images and texts: computed in batches, stored and read.
 
-`pipeline` decodes ahead of a model, `extract` fills the `store`, `embed` is the same for a dual
-encoder without storing.
+`extract` runs the loop of `pipeline` and fills the `store`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much room features will take on the disk, said before any is written."""
+"""Estimates the disk space of patch tokens before they are extracted."""
 
 from __future__ import annotations
 
@@ -10,26 +10,34 @@ from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import WorkError
 from encoderlab.feature_store.quantise import FACTOR_BYTES
 
-WORTH_SAYING = 1e9
+NOTED_BYTES = 1e9
 
 
 def bytes_of_tokens(encoder: VisionEncoder, images: int, kind: str) -> int:
-    """The bytes that the patches of so many images take.
+    """The bytes that the patch tokens of `images` images take.
 
     Args:
         kind: patches@LAYER, or patches@LAYER:int8.
     """
-    places = encoder.grid[0] * encoder.grid[1]
+    tokens = images * encoder.grid[0] * encoder.grid[1]
     if kind.endswith(":int8"):
-        return images * places * (encoder.width + FACTOR_BYTES)
-    return images * places * encoder.width * encoder.dtype.itemsize
+        return tokens * (encoder.width + FACTOR_BYTES)
+    return tokens * encoder.width * encoder.dtype.itemsize
 
 
 def check_room(encoder: VisionEncoder, images: int, store: str | Path, kind: str) -> int:
-    """The forecast in bytes, said aloud where it is large.
+    """Estimates the disk space, with a note where it is more than 1 GB.
+
+    Args:
+        images: number of images.
+        store: folder of the store, which need not exist.
+        kind: patches@LAYER, or patches@LAYER:int8.
+
+    Returns:
+        Bytes.
 
     Raises:
-        WorkError: the disk has less free than that.
+        WorkError: the disk has less space.
     """
     needed = bytes_of_tokens(encoder, images, kind)
     folder = Path(store).expanduser().absolute()
@@ -42,6 +50,6 @@ def check_room(encoder: VisionEncoder, images: int, store: str | Path, kind: str
             got=f"{needed / 1e9:,.1f} GB, with {free / 1e9:,.1f} GB free at {store}",
             hint="--cache int8 takes about half, --cache off none; or name fewer images",
         )
-    if needed > WORTH_SAYING:
+    if needed > NOTED_BYTES:
         note(f"tokens of {images:,} images: up to {needed / 1e9:,.1f} GB in {store}")
     return needed

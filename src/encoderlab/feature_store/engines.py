@@ -1,5 +1,5 @@
-"""Who carries a work out: this process, or the workers of a Ray cluster. The same chunks and the
-same bytes either way.
+"""The engines that run an extraction: this process, or the workers of a Ray cluster. Both write the
+same bytes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Out = TypeVar("Out")
 
 
 class Engine(Protocol):
-    """What extraction asks of whoever computes."""
+    """Runs extraction tasks."""
 
     def map(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
-        """`function` of every item, in order; it must not mind being called twice."""
+        """`function` of every item, in order; it may be called twice for an item."""
         ...
 
     def extract(
@@ -34,7 +34,7 @@ class Engine(Protocol):
         batch_size: int,
         bar: Bar,
     ) -> None:
-        """Computes every chunk and stores it on the work's shelves."""
+        """Computes every chunk and stores it in the shelves."""
         ...
 
 

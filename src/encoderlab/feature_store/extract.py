@@ -1,8 +1,8 @@
-"""Features of many samples, computed once: what the store has is read, the rest is computed in
-chunks and stored as it comes.
+"""Extracts features of many samples: reads those in the store, computes and stores the others in
+chunks.
 
-A run that is killed goes on where it stopped, to the same bytes: which samples share a batch
-follows from their order alone, whoever computes it.
+The batches depend on the order of the samples alone, so a run that was killed resumes to the same
+bytes, with any engine.
 """
 
 from __future__ import annotations
@@ -44,13 +44,12 @@ from encoderlab.feature_store.task import (
 
 CHUNK = 256
 BATCH, EMBED_BATCH = 32, 64
-# Samples whose content is read by one worker at a time.
-READ_TOGETHER = 256
+READ_TOGETHER = 256  # samples that a worker hashes in one call
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """`vectors[i]` (fp32, unit length) is of `samples[i]`."""
+    """Embeddings: `vectors[i]` (fp32, unit length) is that of `samples[i]`."""
 
     vectors: Float[np.ndarray, "n d"]
     samples: list[Sample]
@@ -59,12 +58,14 @@ class Embedded:
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """The features of samples, in the store; arrays are read when they are asked for.
+    """Features of samples in the store; arrays are read on access.
 
     Args:
-        samples: those that have features, in the order they were given; texts for a text encoder.
+        samples: those that have features, in their original order; texts for a text encoder.
         skipped: those that could not be read, and why.
-        computed: how many of them were computed now.
+        computed: how many were computed, not read from the store.
+        shelves: kind of feature -> its shelf.
+        digests: of the content of `samples`.
     """
 
     samples: list
@@ -89,21 +90,17 @@ class StoredFeatures:
         return self.batch(indices, what).float().numpy()
 
     def batch(self, indices: Sequence[int], what: str = "patches") -> Shaped[Tensor, "k ..."]:
-        """Some rows as a tensor in the format they are stored in (bf16 tokens stay bf16, codes of
-        a byte become fp32): a random batch costs what the disk costs.
+        """Some rows as a tensor in their stored format: bf16 stays bf16, int8 codes become fp32.
 
         Raises:
             UsageError: a kind of feature that was not extracted.
         """
-        found = self._shelf(what).batch([self.digests[i] for i in indices])
-        return from_int8(found) if found.dtype == torch.int8 else found
-
-    def _shelf(self, what: str) -> FeatureTable:
         if what not in self.shelves:
             raise UsageError(
                 "this kind of feature was not extracted", got=what, want=", ".join(self.shelves)
             )
-        return self.shelves[what]
+        rows = self.shelves[what].batch([self.digests[i] for i in indices])
+        return from_int8(rows) if rows.dtype == torch.int8 else rows
 
 
 def extract_images(
@@ -121,22 +118,24 @@ def extract_images(
     Args:
         what: kinds of feature: pooled; cls; projected; patches; patches@K and mean@K, the patches
             of hidden state K and their mean.
-        chunk_size: samples that are stored at once: what a killed run can lose.
-        by: the engine: local, ray, or one that is at hand.
+        store: the store or its folder.
+        batch_size: samples per forward pass.
+        chunk_size: samples that are stored at once; a killed run loses at most one chunk.
+        by: the engine: local, ray, or an instance.
 
     Raises:
         UsageError: an unknown kind, a layer that the tower does not have, or a kind that its family
             does not give.
         WorkError: no room on the disk, or out of memory with one image at a time.
     """
-    kinds = {kind.name: kind for kind in (Kind.parse(one, encoder) for one in what)}
-    work = ImageTask(encoder, tuple(kinds.values()))
-    if work.layers and encoder.backend is not None:
+    kinds = {name: Kind.parse(name, encoder) for name in what}
+    task = ImageTask(encoder, tuple({kind.name: kind for kind in kinds.values()}.values()))
+    if task.layers and encoder.backend is not None:
         note(f"{encoder.name}: hidden layers go through torch, not {encoder.backend.name}")
-    found = _extract(work, list(samples), store, batch_size, chunk_size, engine(by))
-    # "mean@-1" is kept as the layer it is, and found under both names.
-    asked = {one: found.shelves[Kind.parse(one, encoder).name] for one in what}
-    return dataclasses.replace(found, shelves={**found.shelves, **asked})
+    features = _extract(task, list(samples), store, batch_size, chunk_size, engine(by))
+    # "mean@-1" is stored under the number of the layer, and readable under both names.
+    aliases = {name: features.shelves[kind.name] for name, kind in kinds.items()}
+    return dataclasses.replace(features, shelves={**features.shelves, **aliases})
 
 
 def extract_texts(
@@ -153,19 +152,23 @@ def extract_texts(
     """The pooled vector of every text, and of the hidden states `layers` ("mean@K").
 
     Args:
-        cut: counts the texts that are longer than the model's context, for whoever extracts part by
-            part; otherwise this warns of them, stored ones included.
+        layers: numbers of hidden states.
+        store: the store or its folder.
+        batch_size: texts per forward pass.
+        chunk_size: texts that are stored at once; a killed run loses at most one chunk.
+        by: the engine: local, ray, or an instance.
+        cut: counts the texts that are longer than the model's context; None warns of them.
 
     Raises:
         UsageError: a layer that the model does not have.
         WorkError: no room on the disk, or out of memory with one sentence at a time.
     """
-    work = TextTask(encoder, tuple(layer_numbers(layers, encoder.n_layers)))
+    task = TextTask(encoder, tuple(layer_numbers(layers, encoder.n_layers)))
     if cut is None:
         encoder.count_cut(texts).warn()
     else:
         cut.add(texts, encoder.cut_rows)
-    return _extract(work, list(texts), store, batch_size, chunk_size, engine(by))
+    return _extract(task, list(texts), store, batch_size, chunk_size, engine(by))
 
 
 def embed_samples(
@@ -177,32 +180,35 @@ def embed_samples(
     """The embeddings of all samples whose image can be read.
 
     Args:
-        store: where they are read from and kept; None: computed, and not kept.
+        batch_size: images per forward pass.
+        store: read first and filled; None: all are computed and none stored.
 
     Raises:
         WorkError: out of memory even one image at a time, or no room in the store.
     """
     if store is not None:
-        found = _extract(EmbeddingTask(encoder), list(samples), store, batch_size, CHUNK, engine())
-        vectors = found.array(EMBEDDING) if len(found) else np.empty((0, encoder.dim), np.float32)
-        return Embedded(vectors, found.samples, found.skipped)
-    # One array from the start: many small ones, kept while each batch comes and goes, would leave
-    # the allocator no room to use twice.
+        stored = _extract(EmbeddingTask(encoder), list(samples), store, batch_size, CHUNK, engine())
+        vectors = stored.array(EMBEDDING) if len(stored) else np.empty((0, encoder.dim), np.float32)
+        return Embedded(vectors, stored.samples, stored.skipped)
+    # One array from the start: many small ones, alive between batches, would fragment the memory.
     vectors = np.empty((len(samples), encoder.dim), dtype=np.float32)
-    seen: list[Sample] = []
+    embedded: list[Sample] = []
     skipped: list[Skipped] = []
     for part, _ in embed_batches(encoder, samples, batch_size):
-        vectors[len(seen) : len(seen) + len(part.samples)] = part.vectors
-        seen += part.samples
+        vectors[len(embedded) : len(embedded) + len(part.samples)] = part.vectors
+        embedded += part.samples
         skipped += part.skipped
-    return Embedded(vectors[: len(seen)], seen, skipped)
+    return Embedded(vectors[: len(embedded)], embedded, skipped)
 
 
 def embed_batches(
     encoder: DualEncoder, samples: Sequence[Sample], batch_size: int
 ) -> Iterator[tuple[Embedded, list[tuple[int, int]]]]:
-    """The same a batch at a time, with the (width, height) of each image, for whoever stores them
-    elsewhere."""
+    """Embeds a batch at a time.
+
+    Yields:
+        The embeddings of a batch, and the (width, height) of each of its images.
+    """
     task = EmbeddingTask(encoder)
     batches = prepared(task, ((batch, batch) for batch in batches_of(samples, batch_size)))
     empty = np.zeros((0, encoder.dim), dtype=np.float32)
@@ -219,7 +225,7 @@ def embed_batches(
 
 
 def _extract(
-    work: ExtractionTask,
+    task: ExtractionTask,
     items: list[Any],
     store: FeatureStore | str | Path,
     batch_size: int,
@@ -230,8 +236,8 @@ def _extract(
         if value < 1:
             raise UsageError(f"{name} must be positive", got=value)
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
-    shelves = tables_of(store, work)
-    name = work.encoder.name
+    shelves = tables_of(store, task)
+    name = task.encoder.name
     digests, unreadable = _digests(items, by)
     missing: dict[bytes, Any] = {}
     for digest, item in zip(digests, items, strict=True):
@@ -244,10 +250,10 @@ def _extract(
         chunks = _chunks(missing, chunk_size)
         title = f"extracting features with {name}"
         with progress(title, total=len(missing), unit="sample") as bar:
-            by.extract(work, chunks, shelves, batch_size, bar)
-    remove_stale_locks(store.root)  # a killed run may have stored its chunk and left the lock
+            by.extract(task, chunks, shelves, batch_size, bar)
+    remove_stale_locks(store.root)  # of runs that were killed
     for shelf in shelves.values():
-        shelf.sweep()  # another run may have been killed meanwhile, and this one have done its work
+        shelf.sweep()
         shelf.refresh()
     return _collected(items, digests, unreadable, shelves, len(missing))
 
@@ -261,13 +267,13 @@ def _chunks(missing: dict[bytes, Any], size: int) -> list[Chunk]:
 def _digests(items: list[Any], by: Engine) -> tuple[list[bytes | None], list[Skipped]]:
     """The digest of every item; None, and the reason, where the file cannot be read."""
     parts = [items[i : i + READ_TOGETHER] for i in range(0, len(items), READ_TOGETHER)]
-    found = [one for part in by.map(_digests_of, parts) for one in part]
+    results = [result for part in by.map(_digests_of, parts) for result in part]
     skipped = [
-        Skipped(item.id, one)
-        for item, one in zip(items, found, strict=True)
-        if isinstance(one, str)
+        Skipped(item.id, result)
+        for item, result in zip(items, results, strict=True)
+        if isinstance(result, str)
     ]
-    return [one if isinstance(one, bytes) else None for one in found], skipped
+    return [result if isinstance(result, bytes) else None for result in results], skipped
 
 
 def _digests_of(items: Sequence[Any]) -> list[bytes | str]:
@@ -288,14 +294,14 @@ def _collected(
     computed: int,
 ) -> StoredFeatures:
     first = next(iter(shelves.values()))
-    kept: list[Any] = []
+    samples: list[Any] = []
     rows: list[bytes] = []
     for item, digest in zip(items, digests, strict=True):
         if digest is None:
             continue
         if first.has_values(digest):
-            kept.append(item)
+            samples.append(item)
             rows.append(digest)
         else:
             skipped.append(Skipped(item.id, first.why_left_out(digest) or "not computed"))
-    return StoredFeatures(kept, skipped, computed, shelves, rows)
+    return StoredFeatures(samples, skipped, computed, shelves, rows)

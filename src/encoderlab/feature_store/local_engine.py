@@ -31,19 +31,19 @@ class LocalEngine:
 
     def extract(
         self,
-        work: ExtractionTask,
+        task: ExtractionTask,
         chunks: Sequence[Chunk],
         shelves: Mapping[str, FeatureTable],
         batch_size: int,
         bar: Bar,
     ) -> None:
-        """Computes and stores the chunks that no other process is at, then the others.
+        """Computes and stores first the chunks that no other process works on, then the others.
 
         Raises:
             WorkError: no room on the disk, or out of memory with one item at a time.
         """
         locks = _Locks(next(iter(shelves.values())).folder.parent)
-        loop = _Loop(work, shelves, batch_size, bar, locks)
+        loop = _Loop(task, shelves, batch_size, bar, locks)
         postponed: list[Chunk] = []
 
         def claimed() -> Iterator[Chunk]:
@@ -55,8 +55,7 @@ class LocalEngine:
 
         with locks:
             loop.run(claimed())
-            # Another process is at the rest. One at a time and holding none: two that wait for one
-            # another would wait for ever.
+            # One at a time and without holding another: no deadlock with a process that waits too.
             for chunk in postponed:
                 locks.wait_for(chunk)
                 loop.run(iter([chunk]))
@@ -67,18 +66,18 @@ class _Loop:
 
     def __init__(
         self,
-        work: ExtractionTask,
+        task: ExtractionTask,
         shelves: Mapping[str, FeatureTable],
         batch_size: int,
         bar: Bar,
         locks: _Locks,
     ) -> None:
-        self.work, self.shelves, self.batch_size = work, shelves, batch_size
+        self.task, self.shelves, self.batch_size = task, shelves, batch_size
         self.bar, self.locks = bar, locks
-        self.computing = Computing(work, batch_size)
+        self.computing = Computing(task, batch_size)
 
     def run(self, chunks: Iterator[Chunk]) -> None:
-        batches = prepared(self.work, self._batches(chunks))
+        batches = prepared(self.task, self._batches(chunks))
         for chunk, rows, arrays in self.computing.run(batches):
             chunk.take(rows, arrays)
             if chunk.done == len(chunk.items):
@@ -102,7 +101,7 @@ class _Loop:
 
 
 def remove_stale_locks(root: Path) -> None:
-    """Takes away the lock files of processes that were killed; those that are held stay."""
+    """Deletes the lock files of processes that were killed."""
     for path in (root / LOCKS).glob("*"):
         lock = FileLock(path)
         try:
@@ -114,7 +113,7 @@ def remove_stale_locks(root: Path) -> None:
 
 
 class _Locks:
-    """Which chunks this process works on: a lock file each, let go when the process dies."""
+    """The chunks that this process works on: one lock file each, released when it dies."""
 
     def __init__(self, root: Path) -> None:
         self.folder = root / LOCKS
@@ -137,7 +136,7 @@ class _Locks:
         self.held.clear()
 
     def claim(self, chunk: Chunk) -> bool:
-        """Whether the chunk is ours now."""
+        """Locks the chunk unless another process has it; whether this process has it now."""
         name = chunk_name(chunk.digests)
         lock = FileLock(self.folder / name)
         try:
@@ -148,7 +147,7 @@ class _Locks:
         return True
 
     def wait_for(self, chunk: Chunk) -> None:
-        """Takes a chunk over when the process that has it is done with it, or dead."""
+        """Locks the chunk when the process that has it is done with it, or dead."""
         if self.claim(chunk):
             return
         note("waiting for another process that works on the same samples")

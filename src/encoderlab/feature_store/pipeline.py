@@ -1,8 +1,8 @@
 """The extraction loop: threads decode ahead of the model, a batch that does not fit into memory is
-halved, an image that cannot be read is listed.
+halved, an unreadable image is reported.
 
 Every command that embeds many samples runs `prepared` and `Computing`. Knows samples and
-preprocessing; neither what is computed, nor where it goes.
+preprocessing; not what is computed and where it is stored.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from encoderlab.encoders.text import TextEncoder
     from encoderlab.encoders.vision import VisionEncoder
 
-# How many batches are decoded ahead of the model: enough to hide decoding, little memory.
-AHEAD = 3
-# How many batches are computed before the first of them is fetched: a GPU has the next one to work
-# on while the last one's results are copied and stored; a CPU computes and stores by turns.
+AHEAD = 3  # batches that are decoded ahead of the model
+# Batches that are computed before the first of them is fetched: a GPU computes the next one while
+# the results of the last one are copied and stored.
 FETCHED_LATER = {"cuda": 1, "cpu": 0}
 
 Computed = Mapping[str, Tensor]
@@ -43,12 +42,11 @@ Arrays = Mapping[str, np.ndarray]
 In = TypeVar("In")
 Out = TypeVar("Out")
 Tag = TypeVar("Tag")
-# Rows that may still be on their way; calling it waits for them.
-Coming = Callable[[], Arrays]
+Pending = Callable[[], Arrays]  # waits for a copy and gives its rows
 
 
 class Task(Protocol):
-    """What the loop needs to know of the work on samples."""
+    """What the loop needs of a task on samples."""
 
     @property
     def encoder(self) -> VisionEncoder | TextEncoder | DualEncoder:
@@ -57,12 +55,12 @@ class Task(Protocol):
 
     @property
     def needs_decoding(self) -> bool:
-        """Whether preparing an item is work of its own, worth doing ahead."""
+        """Whether preparing an item is slow enough to be done ahead in threads."""
         ...
 
     def preparing(self) -> Callable[[Any], Any]:
-        """From an item to what the model takes, or to a text: why it cannot be used. Needs no
-        model, so that other processes can do it without one."""
+        """The function from an item to the model's input, or to a text: why it cannot be used. It
+        holds no model, so other processes can run it."""
         ...
 
     def compute(self, rows: list[Any]) -> dict[str, Tensor]:
@@ -72,14 +70,14 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels (h, w, 3) as bytes, ready for a tower, and the (width, height) of the whole image."""
+    """Preprocessed pixels (h, w, 3) as bytes, and the (width, height) of the original image."""
 
     pixels: np.ndarray
     size: tuple[int, int]
 
 
 def decode_for(preprocess: Preprocess, sample: Sample) -> Decoded | str:
-    """The pixels of a sample as a tower takes them, or the reason why there are none."""
+    """The preprocessed pixels of a sample, or the reason why there are none."""
     try:
         image, size = sample.load_with_size(min_side=preprocess.min_side)
     except ImageError as error:
@@ -89,7 +87,7 @@ def decode_for(preprocess: Preprocess, sample: Sample) -> Decoded | str:
 
 @contextmanager
 def decoding_threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads to decode in: PIL lets go of the interpreter while it works."""
+    """Threads to decode in: PIL releases the GIL."""
     with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
         yield pool
 
@@ -131,33 +129,33 @@ def prepared(
 
 
 class _Copied:
-    """What was computed, on its way into this memory: from a GPU beside what it computes next."""
+    """Computed tensors on their way to the CPU; from a GPU by an asynchronous copy."""
 
     def __init__(self, computed: Computed, model: str) -> None:
-        self.there: dict[str, Tensor] = dict(computed)
+        self.tensors: dict[str, Tensor] = dict(computed)
         self.model = model
         self.done: torch.cuda.Event | None = None
-        if any(one.device.type == "cuda" for one in computed.values()):
-            self.there = {name: _into_pinned(one) for name, one in computed.items()}
+        if any(tensor.device.type == "cuda" for tensor in computed.values()):
+            self.tensors = {name: _into_pinned(tensor) for name, tensor in computed.items()}
             self.done = torch.cuda.Event()
             self.done.record()
 
     def arrays(self) -> Arrays:
-        """The rows, as soon as they are here.
+        """Waits for the copy and gives its rows.
 
         Raises:
             WorkError: a value is not finite.
         """
         if self.done is not None:
             self.done.synchronize()
-        for name, values in self.there.items():
+        for name, values in self.tensors.items():
             require_finite_output(values, name, self.model)
-        return {name: for_disk(one) for name, one in self.there.items()}
+        return {name: for_disk(tensor) for name, tensor in self.tensors.items()}
 
 
 def _into_pinned(tensor: Tensor) -> Tensor:
-    there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return there.copy_(tensor, non_blocking=True)
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return pinned.copy_(tensor, non_blocking=True)
 
 
 def _joined(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
@@ -190,18 +188,18 @@ class Computing:
             WorkError: out of memory even one item at a time, or a value is not finite.
         """
         later = FETCHED_LATER[self.task.encoder.device.type]
-        coming: deque[tuple[Tag, Sequence[Any], Coming]] = deque()
+        pending: deque[tuple[Tag, Sequence[Any], Pending]] = deque()
         for tag, rows in batches:
-            coming.append((tag, rows, self._start([r for r in rows if not isinstance(r, str)])))
-            if len(coming) > later:
-                first, its_rows, arrays = coming.popleft()
+            pending.append((tag, rows, self._start([r for r in rows if not isinstance(r, str)])))
+            if len(pending) > later:
+                first, its_rows, arrays = pending.popleft()
                 yield first, its_rows, arrays()
-        for first, its_rows, arrays in coming:
+        for first, its_rows, arrays in pending:
             yield first, its_rows, arrays()
 
-    def _start(self, rows: list[Any]) -> Coming:
+    def _start(self, rows: list[Any]) -> Pending:
         encoder = self.task.encoder
-        parts: list[Coming] = []
+        parts: list[Pending] = []
         start = 0
         while start < len(rows):
             try:
@@ -232,7 +230,7 @@ def batches_of(items: Sequence[In], size: int) -> Iterator[Sequence[In]]:
 
 
 def _is_memory(error: Exception) -> bool:
-    said = str(error).lower()
+    text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "out of memory" in said or "can't allocate memory" in said
+        "out of memory" in text or "can't allocate memory" in text
     )

@@ -1,9 +1,8 @@
-"""Extraction by the workers of a Ray cluster: decoding on CPUs, models on GPUs, chunks into the
-same store. On one machine a cluster of its own is started, and stopped again.
+"""Extraction by the workers of a Ray cluster: decoding on CPUs, models on GPUs, one common store.
 
-Exactly once: a chunk's name follows from its samples, it is written whole, and a worker that finds
-it there does not compute it again. So a worker that dies is replaced, and what it was at is done by
-another. The store, and the data, must lie where every machine of the cluster sees them.
+A chunk's name follows from its samples, it is written atomically, and a worker that finds it does
+not compute it again: so a worker that dies is simply replaced. Every machine of the cluster must
+see the store and the data.
 """
 
 from __future__ import annotations
@@ -34,10 +33,8 @@ from encoderlab.feature_store.task import Chunk, ExtractionTask
 In = TypeVar("In")
 Out = TypeVar("Out")
 ADDRESS_VARIABLE = "RAY_ADDRESS"
-# Tasks handed out ahead of need, per CPU of the cluster.
-AHEAD_PER_CPU = 2
-# A worker that dies of its item each time is no accident.
-RETRIES = 5
+AHEAD_PER_CPU = 2  # tasks that are queued, per CPU of the cluster
+RETRIES = 5  # of an item whose worker died
 
 
 class RayEngine:
@@ -57,8 +54,8 @@ class RayEngine:
         total = self.ray.cluster_resources()
         self.cpus, self.gpus = float(total.get("CPU", 1)), int(total.get("GPU", 0))
         machines = sum(bool(node["Alive"]) for node in self.ray.nodes())
-        self.workers = workers or self.gpus or machines
-        if self.gpus and self.workers > self.gpus:
+        self.taskers = workers or self.gpus or machines
+        if self.gpus and self.taskers > self.gpus:
             raise UsageError(
                 "more workers than GPUs",
                 got=f"workers={workers}",
@@ -66,7 +63,7 @@ class RayEngine:
             )
         note(
             f"ray: {machines} machine{'s' * (machines > 1)}, {self.cpus:g} CPUs, {self.gpus} GPUs; "
-            f"{self.workers} worker{'s' * (self.workers > 1)} with a model"
+            f"{self.taskers} worker{'s' * (self.taskers > 1)} with a model"
         )
 
     def map(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
@@ -76,11 +73,11 @@ class RayEngine:
             EncoderLabError: what `function` raised.
             WorkError: a worker died of the same item again and again.
         """
-        task = self.ray.remote(function).options(num_cpus=1, max_retries=RETRIES)
+        remote = self.ray.remote(function).options(num_cpus=1, max_retries=RETRIES)
         ahead = max(2, math.ceil(AHEAD_PER_CPU * self.cpus))
         waiting: deque[Any] = deque()
         for item in items:
-            waiting.append(task.remote(item))
+            waiting.append(remote.remote(item))
             if len(waiting) >= ahead:
                 yield self._got(waiting.popleft())
         while waiting:
@@ -88,7 +85,7 @@ class RayEngine:
 
     def extract(
         self,
-        work: ExtractionTask,
+        task: ExtractionTask,
         chunks: Sequence[Chunk],
         shelves: Mapping[str, FeatureTable],
         batch_size: int,
@@ -105,33 +102,33 @@ class RayEngine:
         plans = [{"plan": pickle.dumps((chunk.digests, chunk.items))} for chunk in chunks]
         rows: ray.data.Dataset = ray.data.from_items(plans, override_num_blocks=len(plans))
         shares = self._shares()
-        if work.needs_decoding:
-            decode = functools.partial(_prepared, work.preparing())
+        if task.needs_decoding:
+            decode = functools.partial(_prepared, task.preparing())
             rows = rows.map(decode, num_cpus=shares["decoding"])
         done = rows.map(
             _Worker,  # type: ignore[arg-type]  # a class, made once per worker
             fn_constructor_args=[
-                work,
+                task,
                 {name: shelf.key for name, shelf in shelves.items()},
                 FeatureStore(next(iter(shelves.values())).folder.parent.absolute()),
                 batch_size,
                 shares["threads"],
             ],
-            compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(plans))),
+            compute=ray.data.ActorPoolStrategy(size=min(self.taskers, len(plans))),
             num_cpus=shares["computing"],
             num_gpus=1 if self.gpus else 0,
         )
         try:
-            for one in done.iter_rows():
-                bar.advance(one["items"])
+            for row in done.iter_rows():
+                bar.advance(row["items"])
         except self.ray.exceptions.RayError as error:
-            raise _ours(error) from error
+            raise _as_encoderlab_error(error) from error
 
     def _shares(self) -> dict[str, Any]:
         """CPUs of each kind of worker. Without GPUs the models get most of them."""
         if self.gpus:
             return {"computing": 1, "decoding": 1, "threads": None}
-        per_worker = self.cpus / self.workers
+        per_worker = self.cpus / self.taskers
         return {
             "computing": 0.75 * per_worker,
             "decoding": min(1.0, self.cpus / 8),
@@ -142,7 +139,7 @@ class RayEngine:
         try:
             return self.ray.get(reference)
         except self.ray.exceptions.RayError as error:
-            raise _ours(error) from error
+            raise _as_encoderlab_error(error) from error
 
 
 class _Worker:
@@ -150,7 +147,7 @@ class _Worker:
 
     def __init__(
         self,
-        work: ExtractionTask,
+        task: ExtractionTask,
         keys: dict[str, TableKey],
         store: FeatureStore,
         batch_size: int,
@@ -158,27 +155,27 @@ class _Worker:
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        if {key.name for key in keys.values()} != {key.name for key in work.keys.values()}:
+        if {key.name for key in keys.values()} != {key.name for key in task.keys.values()}:
             raise WorkError(
                 "a worker has another model under the same name",
-                got=work.encoder.fingerprint,
+                got=task.encoder.fingerprint,
                 want=next(iter(keys.values())).fingerprint,
                 hint="let every machine see the same checkpoint",
             )
-        self.work, self.batch_size = work, batch_size
+        self.task, self.batch_size = task, batch_size
         self.shelves = {name: store.shelf(key) for name, key in keys.items()}
-        self.computing = Computing(work, batch_size)
+        self.computing = Computing(task, batch_size)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         digests, items = pickle.loads(row["plan"])
         name = chunk_name(digests)
-        # A worker that died after writing has left this one; its successor is asked again.
+        # Written already where a worker died after writing.
         if not all(shelf.has_chunk(name) for shelf in self.shelves.values()):
             chunk = Chunk(digests, items)
             if "ready" in row:
                 ready = pickle.loads(row["ready"])
             else:
-                prepare = self.work.preparing()
+                prepare = self.task.preparing()
                 ready = [prepare(item) for item in items]
             batches = ((chunk, part) for part in batches_of(ready, self.batch_size))
             for _, rows, arrays in self.computing.run(batches):
@@ -193,7 +190,7 @@ def _prepared(prepare: Callable[[Any], Any], row: dict[str, Any]) -> dict[str, A
 
 
 def _started() -> Any:
-    # It asks its makers' servers nothing, and lets a worker count its own GPUs.
+    # No usage statistics; a worker counts its own GPUs.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -236,16 +233,16 @@ def _started() -> Any:
     return ray
 
 
-def _ours(error: BaseException) -> EncoderLabError:
-    """What a worker said, in the words that it would have had here."""
+def _as_encoderlab_error(error: BaseException) -> EncoderLabError:
+    """The worker's own error, as this process would raise it."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, EncoderLabError):
             return cause
         cause = getattr(cause, "cause", None) or cause.__cause__
-    said = [line for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in str(error).splitlines() if line.strip()]
     return WorkError(
         "the workers could not do it",
-        got=said[-1].strip()[:300] if said else type(error).__name__,
+        got=lines[-1].strip()[:300] if lines else type(error).__name__,
         hint="what was stored before is whole; run the same again to go on",
     )

@@ -1,14 +1,11 @@
-"""Features on disk, computed once: a folder of shelves, each of whole chunks.
+"""Features on disk: a folder of shelves, each of chunks that are written atomically.
 
 A shelf holds one kind of feature of one encoder: (checkpoint fingerprint, preprocessing, what,
-number format). A chunk is written beside its place, synced and renamed, so one that is there is
-whole; a killed run loses no more than the chunk at hand. Rows are found by the content of the
-sample, so a picture that moved, or stands in two data sets, is not computed again. Several
-processes may read and write at once.
+number format). Rows are found by the content of the sample, so a file that was moved, or is in two
+data sets, is computed once. Several processes may read and write at once. Chunks are `.npy` files,
+read by memory map: the fastest format in benchmarks/bench_token_store.py.
 
-Knows arrays and digests; loads no model, decodes no image. Chunks are plain `.npy` files, read by
-memory map: of the formats in benchmarks/bench_token_store.py the one that gives random batches of
-tokens fastest.
+Knows arrays and digests; loads no model, decodes no image.
 """
 
 from __future__ import annotations
@@ -46,9 +43,10 @@ VALUES, DIGESTS, ABOUT = "values.npy", "digests.npy", "chunk.json"
 
 @dataclass(frozen=True)
 class TableKey:
-    """What a shelf holds. `encoder` is what the model was called and no part of its identity.
+    """The contents of a shelf.
 
     Args:
+        encoder: name of the model; no part of the identity.
         fingerprint: of the checkpoint.
         preprocessing: of the pixels or the text, as canonical JSON.
         what: pooled, cls, projected, patches, patches@LAYER, mean@LAYER.
@@ -81,7 +79,7 @@ def digest_of(sample: Sample | str) -> bytes:
 
 @dataclass(frozen=True)
 class TableState:
-    """One shelf in numbers: samples with features, samples known to be unreadable, bytes."""
+    """One shelf in numbers: samples with features, unreadable samples (`left_out`), bytes."""
 
     key: TableKey
     folder: Path
@@ -96,7 +94,7 @@ class FeatureTable:
     """One kind of feature of one encoder.
 
     Args:
-        listed: whether to learn what is there; one that only reads given places need not.
+        listed: whether to read the list of rows; reading given places does not need it.
 
     >>> import tempfile
     >>> key = TableKey("tiny", "f00", "{}", "pooled", "float32")
@@ -117,16 +115,16 @@ class FeatureTable:
             self.refresh()
 
     def refresh(self) -> None:
-        """Learns of the chunks that other processes have added, or taken away."""
-        there = set(_chunk_names(self.folder))
-        if self._known - there:
+        """Reads the list of chunks again: other processes may have added or removed some."""
+        names = set(_chunk_names(self.folder))
+        if self._known - names:
             self._where, self._left_out, self._known = {}, {}, set()
             self._open.clear()
-        for name in sorted(there - self._known):
+        for name in sorted(names - self._known):
             try:
                 digests, left_out = _listed(self.folder / name)
             except ValueError:
-                continue  # damaged: `verify` says so, and its samples are computed again
+                continue  # damaged: `verify` reports it, and its samples are computed again
             for row, digest in enumerate(digests):
                 self._where.setdefault(digest.tobytes(), (name, row))
             self._left_out.update(left_out)
@@ -156,7 +154,13 @@ class FeatureTable:
         values: Shaped[np.ndarray, "n ..."],
         left_out: Mapping[bytes, str] | None = None,
     ) -> Path:
-        """One chunk: row i of `values`, from `for_disk`, belongs to digest i. Whole or not at all.
+        """Writes one chunk, atomically: row i of `values`, from `for_disk`, belongs to digest i.
+
+        Args:
+            left_out: digest -> reason, of samples without a row.
+
+        Returns:
+            The folder of the chunk.
 
         Raises:
             WorkError: the disk is full or refuses.
@@ -204,8 +208,7 @@ class FeatureTable:
         return self.batch(digests).float().numpy()
 
     def batch(self, digests: Sequence[bytes]) -> Shaped[Tensor, "n ..."]:
-        """The same in the format they are stored in: half the bytes for half the precision, at the
-        speed of the disk. Each chunk is visited once, in the order of its rows.
+        """The rows of `digests` in their order, in their stored format.
 
         Raises:
             KeyError: a digest that the shelf has no row for.
@@ -213,8 +216,7 @@ class FeatureTable:
         return self.at(self.places(digests))
 
     def places(self, digests: Sequence[bytes]) -> list[Place]:
-        """Where the rows of `digests` lie: what another process needs to read them without knowing
-        all that the shelf holds.
+        """(chunk, row) of each digest: another process can read them without the list of rows.
 
         Raises:
             KeyError: a digest that the shelf has no row for.
@@ -237,8 +239,8 @@ class FeatureTable:
                 raise self._damaged(name, error) from error
         if out is None:
             return torch.zeros(0, 0)
-        found = torch.from_numpy(out)
-        return found.view(torch.bfloat16) if out.dtype == np.uint16 else found
+        rows = torch.from_numpy(out)
+        return rows.view(torch.bfloat16) if out.dtype == np.uint16 else rows
 
     def state(self, verify: bool = False) -> TableState:
         """Numbers about the shelf.
@@ -259,7 +261,7 @@ class FeatureTable:
         )
 
     def prune(self) -> list[str]:
-        """Removes damaged chunks and what killed runs left; gives the names of the damaged."""
+        """Removes damaged chunks and files of killed runs; returns the names of the damaged."""
         damaged = [name for name in _chunk_names(self.folder) if not self._is_whole(name, True)]
         for name in damaged:
             shutil.rmtree(self.folder / name)
@@ -268,7 +270,7 @@ class FeatureTable:
         return damaged
 
     def sweep(self) -> None:
-        """Takes away what killed runs left; what others are writing stays."""
+        """Removes the files of killed runs."""
         remove_stale(self.folder)
 
     def delete(self) -> None:
@@ -300,9 +302,9 @@ class FeatureTable:
             rows = len(_array(chunk / VALUES, mapped=True))
             if not rows == len(_listed(chunk)[0]) == about["rows"]:
                 return False
-            said = about["checksums"]
-            # Both files, and no others: a name in it must not lead out of the chunk.
-            return not thorough or said == {f: _checksum(chunk / f) for f in (VALUES, DIGESTS)}
+            checksums = about["checksums"]
+            # Only these two files: a name from the record could be a path out of the chunk.
+            return not thorough or checksums == {f: _checksum(chunk / f) for f in (VALUES, DIGESTS)}
         except (OSError, ValueError, KeyError):
             return False
 
@@ -330,7 +332,7 @@ class FeatureStore:
 
     def shelves(self) -> list[FeatureTable]:
         """Every shelf that is there, by encoder and kind."""
-        found = []
+        shelves = []
         for path in self.root.glob("*/key.json"):
             try:
                 key = TableKey(**record_in(path))
@@ -338,13 +340,14 @@ class FeatureStore:
                 continue
             if not all(isinstance(part, str) for part in astuple(key)):
                 continue
-            found.append(FeatureTable(self.root, key))
-        return sorted(found, key=lambda shelf: (shelf.key.encoder, shelf.key.what, shelf.key.name))
+            shelves.append(FeatureTable(self.root, key))
+        return sorted(
+            shelves, key=lambda shelf: (shelf.key.encoder, shelf.key.what, shelf.key.name)
+        )
 
 
 def chunk_name(digests: Iterable[bytes]) -> str:
-    """The name of the chunk that holds these samples, in whatever order: known before any of them
-    is computed, so that whoever computes a chunk twice writes the same one."""
+    """The name of the chunk of these samples, in any order; known before they are computed."""
     return hashlib.blake2b(b"".join(sorted(digests)), digest_size=12).hexdigest()
 
 
@@ -386,13 +389,13 @@ def _array(path: Path, mapped: bool = False) -> np.ndarray:
         ValueError: it is damaged, or something else.
     """
     try:
-        found = np.load(path, mmap_mode="r" if mapped else None)
+        array = np.load(path, mmap_mode="r" if mapped else None)
     except (OSError, EOFError, SyntaxError, tokenize.TokenError, TypeError, MemoryError) as error:
-        # The header is a piece of Python that numpy reads with Python's own tokenizer.
+        # numpy parses the header, a Python literal, with Python's tokenizer.
         raise ValueError(f"{path.name} is no array ({error})") from error
-    if not isinstance(found, np.ndarray) or not found.ndim:
+    if not isinstance(array, np.ndarray) or not array.ndim:
         raise ValueError(f"{path.name} holds no rows")
-    return found
+    return array
 
 
 def _checksum(path: Path) -> str:
@@ -418,14 +421,3 @@ def _rename(unfinished: Path, place: Path) -> None:
     except OSError:
         if not (place / ABOUT).is_file():
             raise
-
-
-__all__ = [
-    "FeatureStore",
-    "FeatureTable",
-    "TableKey",
-    "TableState",
-    "chunk_name",
-    "digest_of",
-    "for_disk",
-]

@@ -1,8 +1,7 @@
-"""Moments of stored features, a block of samples at a time: what any number of pairs leaves behind
-in a state of fixed size. Blocks are computed by whichever engine is given, and merged in order.
+"""Moments of stored features in a state of fixed size, updated a block of samples at a time.
 
-Samples are dealt into shares by their content, so that shares are alike whatever the order of the
-data: leaving a share out is then a fair jackknife. Each image should be given once.
+An engine computes the blocks; they are merged in order. Samples are divided into shares by a digest
+of their content, for a jackknife over shares. Each image should be given once.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ BLOCK = 8192
 
 @dataclass
 class Streamed:
-    """What all samples so far have left behind.
+    """The moments of all samples so far.
 
     Args:
         shares: the state of each share, all models in one.
@@ -44,25 +43,26 @@ class Streamed:
     @property
     def n(self) -> int:
         """How many samples."""
-        return sum(one.n for one in self.shares)
+        return sum(share.n for share in self.shares)
 
     def add(self, stored: Mapping[str, tuple[StoredFeatures, Sequence[int]]], by: Engine) -> None:
         """Takes the samples of which `stored` has features.
 
         Args:
-            stored: model -> its features, and which rows of them, row i of each of sample i; the
-                first one's samples say the share.
+            stored: model -> its features and row numbers; position i of each is sample i. The
+                first model's samples decide the share.
+            by: the engine.
         """
         first, rows = next(iter(stored.values()))
         deal = np.array([_share(first.digests[row], len(self.shares)) for row in rows], dtype=int)
-        for share, found in by.map(_moments_of, _blocks(stored, deal)):
-            self.shares[share] = self.shares[share].merged(found.raw)
-            for name, state in found.unit.items():
+        for share, moments in by.map(_moments_of, _blocks(stored, deal)):
+            self.shares[share] = self.shares[share].merged(moments.raw)
+            for name, state in moments.unit.items():
                 self.unit[name] = self.unit.get(name, Moments()).merged(state)
 
 
 @dataclass(frozen=True)
-class _Found:
+class _BlockMoments:
     raw: Moments
     unit: dict[str, Moments]
 
@@ -76,7 +76,7 @@ class _Block:
 
 
 def _share(digest: bytes, shares: int) -> int:
-    # The last bytes: the order of digests within a chunk hangs on the first.
+    # The last bytes: the first ones decide the order within a chunk.
     return int.from_bytes(digest[-8:], "big") % shares
 
 
@@ -95,7 +95,7 @@ def _blocks(
             yield _Block(int(share), rows)
 
 
-def _moments_of(block: _Block) -> tuple[int, _Found]:
+def _moments_of(block: _Block) -> tuple[int, _BlockMoments]:
     features = {
         name: FeatureTable(root, key, listed=False).at(places).float()
         for name, (root, key, places) in block.rows.items()
@@ -104,4 +104,4 @@ def _moments_of(block: _Block) -> tuple[int, _Found]:
         name: Moments.of({name: torch.nn.functional.normalize(x, dim=1)})
         for name, x in features.items()
     }
-    return block.share, _Found(Moments.of(features), unit)
+    return block.share, _BlockMoments(Moments.of(features), unit)

@@ -1,7 +1,6 @@
-"""One kind of work on samples, whoever does it: how an item is prepared, and what a model makes of
-a batch of them.
+"""Extraction tasks: how an item is prepared, and what a model computes of a batch.
 
-A work can be sent to another process. Knows models and items; neither the store nor who computes.
+A task can be sent to another process. Knows models and items; no engine.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ EMBEDDING = "embedding"
 
 
 class ExtractionTask(Task, Protocol):
-    """What an engine carries out: a task whose arrays are stored."""
+    """A task whose arrays are stored."""
 
     @property
     def keys(self) -> dict[str, TableKey]:
@@ -41,8 +40,8 @@ class ExtractionTask(Task, Protocol):
         ...
 
 
-class _Travels:
-    """A work that is sent to another process takes the name of its model along, not the model."""
+class _PickledByName:
+    """Is pickled with the load specification of its model instead of the model."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "encoder": load_spec_of(vars(self)["encoder"])}
@@ -52,7 +51,7 @@ class _Travels:
 
 
 @dataclass(frozen=True)
-class ImageTask(_Travels):
+class ImageTask(_PickledByName):
     """Kinds of features of images."""
 
     encoder: VisionEncoder
@@ -73,8 +72,8 @@ class ImageTask(_Travels):
     def compute(self, rows: list[Decoded]) -> dict[str, Tensor]:
         """Every kind of feature of a batch."""
         pixels = stack([row.pixels for row in rows], self.encoder.device)
-        seen = self.encoder.encode_pixels(pixels, layers=self.layers)
-        return {kind.name: kind.of(seen) for kind in self.kinds}
+        features = self.encoder.encode_pixels(pixels, layers=self.layers)
+        return {kind.name: kind.of(features) for kind in self.kinds}
 
     @property
     def layers(self) -> list[int]:
@@ -110,7 +109,7 @@ class EmbeddingTask:
 
 
 @dataclass(frozen=True)
-class TextTask(_Travels):
+class TextTask(_PickledByName):
     """The pooled vector of texts, and of some hidden states."""
 
     encoder: TextEncoder
@@ -136,22 +135,23 @@ class TextTask(_Travels):
 
     def compute(self, rows: list[list[str]]) -> dict[str, Tensor]:
         """The vectors of a batch."""
-        seen = self.encoder.encode_batch([row[0] for row in rows], layers=self.layers)
-        return {"pooled": seen.pooled, **{f"mean@{k}": seen.layers[k] for k in self.layers}}
+        features = self.encoder.encode_batch([row[0] for row in rows], layers=self.layers)
+        return {"pooled": features.pooled, **{f"mean@{k}": features.layers[k] for k in self.layers}}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of feature of images, as its name says: which tensor, of which layer.
+    """One kind of feature of images: which tensor, of which layer.
 
     Args:
-        name: as the store calls it, the layer counted from 0.
-        asked: as the caller called it.
+        name: in the store, with the layer counted from 0.
+        part: pooled, cls, projected, patches or mean.
+        layer: number of the hidden state.
+        coded: whether it is stored as int8 codes.
     """
 
     name: str
     part: str
-    asked: str
     layer: int | None = None
     coded: bool = False
 
@@ -162,27 +162,27 @@ class Kind:
         Raises:
             UsageError: an unknown kind, or a layer that the tower does not have.
         """
-        found = re.fullmatch(r"(pooled|cls|projected|patches)|(patches|mean)@(-?\d+)(:int8)?", name)
-        if found is None or (found[4] and found[2] == "mean"):
+        match = re.fullmatch(r"(pooled|cls|projected|patches)|(patches|mean)@(-?\d+)(:int8)?", name)
+        if match is None or (match[4] and match[2] == "mean"):
             raise UsageError("unknown kind of feature", got=name, want=KINDS)
-        if found[1]:
-            return cls(name, found[1], name)
-        (layer,) = layer_numbers([int(found[3])], encoder.n_layers)
-        coded = found[4] is not None
-        return cls(f"{found[2]}@{layer}{found[4] or ''}", found[2], name, layer, coded)
+        if match[1]:
+            return cls(name, match[1])
+        (layer,) = layer_numbers([int(match[3])], encoder.n_layers)
+        coded = match[4] is not None
+        return cls(f"{match[2]}@{layer}{match[4] or ''}", match[2], layer, coded)
 
-    def of(self, seen: VisionFeatures) -> Tensor:
+    def of(self, features: VisionFeatures) -> Tensor:
         """The tensor, one row per image.
 
         Raises:
             UsageError: the family does not give it.
         """
         if self.layer is not None:
-            patches = seen.layers[self.layer]
+            patches = features.layers[self.layer]
             if self.part == "mean":
                 return patches.float().mean(dim=1)
             return to_int8(patches) if self.coded else patches
-        value = getattr(seen, self.part)
+        value = getattr(features, self.part)
         if value is None:
             raise UsageError(
                 "this family has no such feature", got=self.name, want="pooled or patches"
@@ -192,7 +192,7 @@ class Kind:
 
 @dataclass
 class Chunk:
-    """Samples that are stored together, and what became of them so far."""
+    """Samples that are stored together, and their results so far."""
 
     digests: list[bytes]
     items: list[Any]
@@ -229,9 +229,9 @@ class Chunk:
         self.parts.clear()
 
 
-def tables_of(store: FeatureStore, work: ExtractionTask) -> dict[str, FeatureTable]:
+def tables_of(store: FeatureStore, task: ExtractionTask) -> dict[str, FeatureTable]:
     """Name -> the shelf of a store that holds it."""
-    return {name: store.shelf(key) for name, key in work.keys.items()}
+    return {name: store.shelf(key) for name, key in task.keys.items()}
 
 
 def _in_a_list(item: str) -> list[str]:

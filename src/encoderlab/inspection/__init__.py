@@ -1,1 +1,1 @@
-"""Look inside: what the patch tokens of an image hold."""
+"""Inspection of the patch tokens of images."""

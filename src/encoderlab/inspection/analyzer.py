@@ -1,13 +1,13 @@
-"""Any encoder's patch tokens, compared with one another: `TokenSimilarityAnalyzer`.
+"""`TokenSimilarityAnalyzer`: similarity of the patch tokens of any encoder. Draws nothing.
 
-b images, (h, w) grid, d width.
+Shapes: b images, (h, w) grid, d width.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +35,21 @@ from encoderlab.patch_tokens.similarity import (
 )
 
 STAGES = {
-    "last": "what the tower gives as its patches",
+    "last": "last hidden state",
     "normed": "after the final norm",
     "projected": "in the space of the text tower, or of the language model",
 }
 REFERENCE_IMAGES = 16
-# A path, a PIL image, an array or a tensor.
-Picture = Any
+Picture = Any  # a path, a PIL image, an array or a tensor
 
 
 @dataclass(frozen=True)
 class Null:
-    """What a similarity is between patches of other images, and their mean token.
+    """Similarity between patches of different images.
 
     Args:
-        mean, sd: of the metric as it is.
-        mean_token: (d,).
+        mean, sd: mean and standard deviation of the metric over random pairs.
+        mean_token: (d,) mean of their tokens.
     """
 
     mean: float
@@ -66,13 +65,15 @@ class SimilarityResult:
     (i + 1, j), of `cls_similarity` with CLS.
 
     Args:
-        grid: (h, w), how many patches there are from top to bottom and from left to right.
-        stage: where the tokens were taken, in words: "hidden 3 of 4", "after the final norm".
+        stage: where the tokens were taken: "hidden 3 of 4", "after the final norm".
         anchor: what stands for CLS: "CLS", "pooled embedding" where the tower has no CLS, or
             "mean patch" where that has another width.
-        tokens: (h, w, d) the tokens themselves.
-        unnormed: (h, w, d) the last hidden state before the final norm, for norms; None where the
-            family does not give it.
+        grid: (h, w) patches from top to bottom and from left to right.
+        tokens: (h, w, d) the tokens.
+        pairs: similarity of each patch to its right and lower neighbours.
+        null: similarity between patches of other images; None where there are none.
+        unnormed: (h, w, d) last hidden state before the final norm; None where the family does not
+            give it.
     """
 
     model: str
@@ -88,14 +89,14 @@ class SimilarityResult:
     image: Image.Image | None = None
     preprocess: Preprocess | None = None
     source: str = ""
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
     @property
     def grid_size(self) -> int:
-        """Patches a side, of a square grid: f"{result.grid_size}x{result.grid_size}".
+        """Patches per side of a square grid.
 
         Raises:
-            UsageError: a grid that is not square has two numbers: `grid`.
+            UsageError: the grid is not square; `grid` has both numbers.
         """
         if self.grid[0] != self.grid[1]:
             raise UsageError(
@@ -107,139 +108,145 @@ class SimilarityResult:
 
     @property
     def horizontal_right(self) -> Float[np.ndarray, "h w1"]:
-        """(H, W - 1): each patch with its right neighbour."""
+        """(h, w - 1): each patch with its right neighbour."""
         return self.pairs.right[0].numpy()
 
     @property
     def vertical_down(self) -> Float[np.ndarray, "h1 w"]:
-        """(H - 1, W): each patch with the one below."""
+        """(h - 1, w): each patch with the one below."""
         return self.pairs.down[0].numpy()
 
     @property
     def horizontal_left(self) -> Float[np.ndarray, "h w1"]:
-        """The same numbers, seen from the right patch: cell [i, j] compares (i, j + 1) with its
-        left neighbour."""
+        """The same values: cell [i, j] compares patch (i, j + 1) with its left neighbour."""
         return self.horizontal_right
 
     @property
     def vertical_up(self) -> Float[np.ndarray, "h1 w"]:
-        """The same numbers, seen from the lower patch."""
+        """The same values: cell [i, j] compares patch (i + 1, j) with the one above."""
         return self.vertical_down
 
     @functools.cached_property
     def view(self) -> Image.Image | None:
-        """What of the image the encoder saw, cropped or squashed as it was: what maps lie over."""
+        """The image as preprocessed (cropped or squashed), which the maps lie over."""
         if self.image is None or self.preprocess is None:
             return self.image
         return self.preprocess.view(self.image)
 
     @functools.cached_property
     def neighbour_mean(self) -> Float[np.ndarray, "h w"]:
-        """Each patch with those of its eight neighbours that it has, their mean."""
+        """Mean similarity of each patch to its neighbours, up to eight."""
         return neighbour_mean(self.pairs)[0].numpy()
 
     @functools.cached_property
     def norms(self) -> Float[np.ndarray, "h w"]:
-        """Length of every token before the final norm, where outliers can be seen."""
+        """Norm of every token, before the final norm where that is known."""
         source = self.tokens if self.unnormed is None else self.unnormed
         return statistics.norms(source).numpy()
 
     @functools.cached_property
     def outliers(self) -> Bool[np.ndarray, "h w"]:
-        """Tokens so long that they serve as registers."""
+        """Tokens with an outlying norm, which serve as registers."""
         return statistics.outliers(torch.from_numpy(self.norms)).numpy()
 
     def patch_similarity(self, row: int, column: int) -> Float[np.ndarray, "h w"]:
-        """Click a patch: its similarity to all others.
+        """Similarity of the patch (row, column) to all patches.
 
         Raises:
-            UsageError: no patch stands there.
+            UsageError: the grid has no such patch.
         """
         return patch_against_all(comparable(self.tokens, self.metric), row, column).numpy()
 
     def z_scores(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Any of the maps between patches, in standard deviations above random pairs of patches
-        from other images.
+        """A map in standard deviations above random pairs of patches from other images.
+
+        Args:
+            values: a map of similarities between patches.
 
         Raises:
             UsageError: the analysis had no other images.
         """
-        null = self._null()
+        null = self._require_null()
         return (values - null.mean) / max(null.sd, 1e-12)
 
     @functools.cached_property
     def centred(self) -> SimilarityResult:
-        """The same maps of tokens minus the mean token of other images: a cosine with a zero."""
-        null = self._null()
-        ready = comparable(self.tokens - null.mean_token, "cosine")
-        mean = comparable(self.tokens.flatten(0, 1).mean(dim=0) - null.mean_token, "cosine")
-        return SimilarityResult(
-            self.model, "cosine", f"{self.stage}, mean-centred", "mean patch", self.grid,
-            self.tokens - null.mean_token, against(ready[None], mean[None])[0].numpy(),
-            neighbours(ready[None]), None, self.unnormed, self.image, self.preprocess, self.source,
-            self.warnings,
-        )  # fmt: skip
+        """The maps of the cosine between tokens minus the mean token of other images.
+
+        Raises:
+            UsageError: the analysis had no other images.
+        """
+        tokens = self.tokens - self._require_null().mean_token
+        unit = comparable(tokens, "cosine")
+        mean = comparable(tokens.flatten(0, 1).mean(dim=0), "cosine")
+        return replace(
+            self,
+            metric="cosine",
+            stage=f"{self.stage}, mean-centred",
+            anchor="mean patch",
+            tokens=tokens,
+            cls_similarity=against(unit[None], mean[None])[0].numpy(),
+            pairs=neighbours(unit[None]),
+            null=None,
+        )
 
     @functools.cached_property
     def token_budget(self) -> dict[tuple[int, int], float]:
-        """The token budget hint: grid -> the normalised error of average pooling to it."""
+        """Grid -> normalised error of average pooling to it, smallest grid first."""
         return statistics.compressibility(self.tokens)
 
     def loss_map(self, budget: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-        """Where average pooling to `budget` would lose; its mean is the loss.
+        """Error of average pooling to the grid `budget` at each patch; its mean is the loss.
 
         Raises:
-            UsageError: a budget larger than the grid.
+            UsageError: `budget` is larger than the grid.
         """
         return statistics.pooling_loss(self.tokens, budget)[1].numpy()
 
     def budget_for(self, loss: float) -> tuple[int, int]:
-        """The smallest grid whose average pooling loses no more than `loss`."""
-        return next((g for g, one in self.token_budget.items() if one <= loss + 1e-12), self.grid)
+        """The smallest grid whose average pooling loses at most `loss`."""
+        return next((g for g, e in self.token_budget.items() if e <= loss + 1e-12), self.grid)
 
     def statistics(self, without_outliers: bool = False) -> dict[str, float]:
-        """One number each: neighbour similarity, CLS similarity, Moran's I, effective rank, the
-        loss of halving the grid, outliers.
+        """Summary statistics of the maps.
 
         Args:
-            without_outliers: leaves outlier tokens, and pairs with one, out.
+            without_outliers: whether outlier tokens, and pairs with one, are left out.
+
+        Returns:
+            Name -> value: neighbour similarity, CLS similarity, Moran's I, effective rank, loss of
+            pooling to half the grid, number of outliers.
         """
         keep = ~self.outliers if without_outliers else np.ones(self.grid, dtype=bool)
         mask = torch.from_numpy(keep)
         right, down = keep[:, :-1] & keep[:, 1:], keep[:-1] & keep[1:]
         near = np.concatenate([self.horizontal_right[right], self.vertical_down[down]])
-        half = tuple(max(1, side // 2) for side in self.grid)
+        half = max(1, self.grid[0] // 2), max(1, self.grid[1] // 2)
         return {
             "neighbour_similarity": _mean(near),
             "cls_similarity": _mean(self.cls_similarity[keep]),
             "morans_i": statistics.morans_i(self.tokens, mask),
             "effective_rank": statistics.effective_rank(self.tokens, mask),
-            "loss_at_half": statistics.pooling_loss(self.tokens, (half[0], half[1]))[0],
+            "loss_at_half": statistics.pooling_loss(self.tokens, half)[0],
             "outliers": float(self.outliers.sum()),
         }
 
     def by_distance(self) -> tuple[np.ndarray, np.ndarray]:
-        """(distance in patches, mean similarity of pairs so far apart)."""
-        found = statistics.by_distance(comparable(self.tokens, self.metric))
-        return found[0].numpy(), found[1].numpy()
+        """(distances in patches, mean similarity of the pairs at each distance)."""
+        distance, similarity = statistics.by_distance(comparable(self.tokens, self.metric))
+        return distance.numpy(), similarity.numpy()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The maps under their names."""
-        return {
-            "grid_size": np.array(self.grid),
-            "horizontal_right": self.horizontal_right,
-            "vertical_down": self.vertical_down,
-            "cls_similarity": self.cls_similarity,
-            "neighbour_mean": self.neighbour_mean,
-            "norms": self.norms,
-            "outliers": self.outliers,
-        }
+        """Name -> map, as similarities.npz holds them."""
+        names = ("horizontal_right", "vertical_down", "cls_similarity", "neighbour_mean", "norms",
+                 "outliers")  # fmt: skip
+        return {"grid_size": np.array(self.grid)} | {name: getattr(self, name) for name in names}
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the combined figure."""
+        """The combined figure, for notebooks."""
         return load("encoderlab.inspection.plots:as_html")(self)  # plots imports this module
 
-    def _null(self) -> Null:
+    def _require_null(self) -> Null:
         if self.null is None:
             raise UsageError(
                 "there are no other images to compare with",
@@ -253,17 +260,17 @@ class TokenSimilarityAnalyzer:
     """Compares the patch tokens of images with one another.
 
     Args:
-        model_type: an embedded name, an alias such as "clip-vit-large-patch14", a folder, a hub id.
+        model_type: a bundled name, an alias such as "clip-vit-large-patch14", a folder, a hub id.
         device: auto, cpu, cuda, cuda:1, or a number.
         similarity_metric: "cosine" or "dot_product".
         layer: hidden state k instead of the last one, 0 to the number of blocks or negative.
         stage: "last", "normed" or "projected"; see STAGES.
         dtype: the encoder's number format.
         trust_remote_code: whether Python that comes with the checkpoint may run.
-        encoder: one that is loaded, in place of `model_type`.
+        encoder: a loaded encoder, in place of `model_type`.
 
     Raises:
-        MissingError: nothing has that name, or the GPU is not there.
+        MissingError: no model has that name, or the GPU is not there.
         UsageError: an unknown metric, stage or layer, or a stage that the family does not have.
     """
 
@@ -303,13 +310,13 @@ class TokenSimilarityAnalyzer:
         self._layers = sorted({top, *(() if self.layer is None else (self.layer,))})
 
     def analyze(self, image: Picture) -> SimilarityResult:
-        """The maps of one image, with the null from other images.
+        """The maps of one image, with the null of other images.
 
         Args:
             image: a path, a PIL image, an array or a tensor.
 
         Raises:
-            UsageError: something that is no image, or several.
+            UsageError: `image` is no image, or several.
             ImageError: the image cannot be read.
         """
         return self.analyze_batch([_single(image)], [_source(image)])[0]
@@ -317,27 +324,26 @@ class TokenSimilarityAnalyzer:
     def analyze_batch(
         self, images: Picture | Sequence[Picture], sources: Sequence[str] | None = None
     ) -> list[SimilarityResult]:
-        """The maps of several images, one pass.
+        """The maps of several images, in one forward pass.
 
         Args:
             images: one image (path, PIL image, array or tensor) or a list of them.
-            sources: what each image is called in its result; None for the paths among them.
+            sources: the name of each image in its result; None for its path, where it has one.
 
         Returns:
             The maps of each image, in order.
 
         Raises:
-            UsageError: no image, or something that is none.
+            UsageError: the list is empty, or holds something that is no image.
             ImageError: a file that cannot be read.
         """
-        given = images if isinstance(images, list | tuple) else [images]
-        opened = [(picture, _source(one)) for one in given for picture in open_images(one)]
+        listed = images if isinstance(images, list | tuple) else [images]
+        opened = [(image, _source(entry)) for entry in listed for image in open_images(entry)]
         if not opened:
             raise UsageError("no image to analyse", got="an empty list", want="at least one")
-        pictures = [picture for picture, _ in opened]
-        pixels = stack([self.encoder.preprocess.to_bytes(one) for one in pictures])
-        named = [source for _, source in opened] if sources is None else sources
-        return list(self.of_pixels(pixels, pictures, named, self.null))
+        decoded, paths = zip(*opened, strict=True)
+        pixels = stack([self.encoder.preprocess.to_bytes(image) for image in decoded])
+        return list(self.of_pixels(pixels, decoded, sources or paths, self.null))
 
     def of_pixels(
         self,
@@ -346,44 +352,49 @@ class TokenSimilarityAnalyzer:
         sources: Sequence[str] | None = None,
         null: Null | None = None,
     ) -> Iterator[SimilarityResult]:
-        """The maps of images that `preprocess.to_bytes` has made."""
-        tokens, anchor, named, unnormed = self._tokens(pixels)
+        """The maps of preprocessed images.
+
+        Args:
+            pixels: from `encoder.preprocess.to_bytes`.
+            images: the decoded images, which the maps are drawn over.
+            sources: the name of each image in its result.
+            null: from `null` or `null_from`.
+        """
+        encoder = self.encoder
+        tokens, anchor, anchor_name, unnormed = self._tokens(pixels)
         ready = comparable(tokens, self.metric)
-        found = neighbours(ready)
         to_anchor = against(ready, comparable(anchor, self.metric)).cpu().numpy()
-        pairs = Neighbours(*(one.cpu() for one in vars(found).values()))
+        pairs = [directions.cpu() for directions in vars(neighbours(ready)).values()]
         tokens = tokens.cpu()
         unnormed = None if unnormed is None else unnormed.cpu()
-        warnings = self._warnings()
         for i in range(len(tokens)):
             yield SimilarityResult(
-                self.encoder.name,
+                encoder.name,
                 self.metric,
                 self.stage_in_words,
-                named,
-                self.encoder.grid,
+                anchor_name,
+                encoder.grid,
                 tokens[i],
                 to_anchor[i],
-                Neighbours(*(one[i : i + 1] for one in vars(pairs).values())),
+                Neighbours(*(directions[i : i + 1] for directions in pairs)),
                 null,
                 None if unnormed is None else unnormed[i],
                 None if images is None else images[i],
-                self.encoder.preprocess,
+                encoder.preprocess,
                 "" if sources is None else sources[i],
-                warnings,
+                self._warnings(),
             )
 
     @functools.cached_property
     def null(self) -> Null:
-        """From pictures of the synthetic world: what patches of different images have in common."""
+        """The null from images of the synthetic world."""
         from encoderlab.data.synthetic import generate
 
-        pictures = [generate(i, split="test").image for i in range(REFERENCE_IMAGES)]
-        return self.null_from(pictures)
+        return self.null_from([generate(i, split="test").image for i in range(REFERENCE_IMAGES)])
 
     def null_from(self, images: Sequence[Image.Image]) -> Null:
-        """The null from images of one's own, at least two."""
-        pixels = stack([self.encoder.preprocess.to_bytes(one) for one in images])
+        """The null from the patches of at least two images."""
+        pixels = stack([self.encoder.preprocess.to_bytes(image) for image in images])
         tokens = self._tokens(pixels)[0].flatten(1, 2)
         which = torch.arange(len(tokens)).repeat_interleave(tokens.shape[1])
         flat = tokens.flatten(0, 1)
@@ -393,12 +404,11 @@ class TokenSimilarityAnalyzer:
     def layer_by_layer(self, image: Picture) -> list[dict[str, float]]:
         """The statistics of every hidden state of one image, the input of the first block first."""
         rows = []
-        seen = self.encoder.encode(_single(image), layers=range(self.encoder.n_layers + 1))
-        for k, patches in seen.layers.items():
+        features = self.encoder.encode(_single(image), layers=range(self.encoder.n_layers + 1))
+        for k, patches in features.layers.items():
             tokens = self._on_grid(patches)[0].cpu()
-            ready = comparable(tokens[None], self.metric)
-            found = neighbours(ready)
-            near = torch.cat([found.right.flatten(), found.down.flatten()])
+            pairs = neighbours(comparable(tokens[None], self.metric))
+            near = torch.cat([pairs.right.flatten(), pairs.down.flatten()])
             rows.append(
                 {
                     "layer": float(k),
@@ -413,51 +423,51 @@ class TokenSimilarityAnalyzer:
 
     @property
     def stage_in_words(self) -> str:
-        """Where the tokens are taken."""
+        """Where the tokens are taken: "hidden 3 of 4", or the text in STAGES."""
         if self.layer is not None:
             return f"hidden {self.layer} of {self.encoder.n_layers}"
-        return {"last": "last hidden state"}.get(self.stage, STAGES[self.stage])
+        return STAGES[self.stage]
 
     @torch.inference_mode()
     def _tokens(
         self, pixels: UInt8[Tensor, "b 3 height width"]
     ) -> tuple[Float[Tensor, "b h w d"], Float[Tensor, "b d"], str, Tensor | None]:
-        """(tokens, what stands for CLS, its name, last hidden state before the norm)."""
+        """(tokens, anchor, its name, last hidden state before the final norm)."""
         encoder = self.encoder
         try:
-            seen = encoder.encode_pixels(pixels, layers=self._layers)
-            unnormed = self._on_grid(seen.layers[encoder.n_layers])
+            features = encoder.encode_pixels(pixels, layers=self._layers)
+            unnormed = self._on_grid(features.layers[encoder.n_layers])
         except UsageError:
             if self.layer is not None:
                 raise
-            seen, unnormed = encoder.encode_pixels(pixels), None
-        patches, cls = self._at_stage(seen)
+            features, unnormed = encoder.encode_pixels(pixels), None
+        patches, cls = self._at_stage(features)
         tokens = self._on_grid(patches)
         if cls is not None and cls.shape[-1] == tokens.shape[-1]:
             return tokens, cls.float(), "CLS", unnormed
-        if seen.pooled.shape[-1] == tokens.shape[-1] and self.layer is None:
-            return tokens, seen.pooled.float(), "pooled embedding", unnormed
+        if features.pooled.shape[-1] == tokens.shape[-1] and self.layer is None:
+            return tokens, features.pooled.float(), "pooled embedding", unnormed
         return tokens, tokens.flatten(1, 2).mean(dim=1), "mean patch", unnormed
 
-    def _at_stage(self, seen: VisionFeatures) -> tuple[Tensor, Tensor | None]:
+    def _at_stage(self, features: VisionFeatures) -> tuple[Tensor, Tensor | None]:
         if self.layer is not None:
-            return seen.layers[self.layer], seen.layers_cls.get(self.layer)
+            return features.layers[self.layer], features.layers_cls.get(self.layer)
         if self.stage == "last":
-            return seen.patches, seen.cls
+            return features.patches, features.cls
         top = self.encoder.n_layers
         if self.stage == "normed":
-            source = seen.layers.get(top)
+            source = features.layers.get(top)
             normed = None if source is None else self.encoder.final_norm(source)
             if normed is None:
                 raise self._lacks("a final norm of its own")
-            cls = seen.layers_cls.get(top)
+            cls = features.layers_cls.get(top)
             return normed, None if cls is None else self.encoder.final_norm(cls)
-        projected = self.encoder.embed_patches(seen.patches)
-        projected = seen.projected if projected is None else projected
+        projected = self.encoder.embed_patches(features.patches)
+        projected = features.projected if projected is None else projected
         if projected is None:
             raise self._lacks("a projection of patches")
         # CLS, projected, is the pooled embedding.
-        return projected, seen.pooled if self.encoder.has_cls else None
+        return projected, features.pooled if self.encoder.has_cls else None
 
     def _lacks(self, what: str) -> UsageError:
         return UsageError(
@@ -479,10 +489,10 @@ class TokenSimilarityAnalyzer:
 
 
 def _single(image: Picture) -> Image.Image:
-    pictures = open_images(image)
-    if len(pictures) != 1:
-        raise UsageError("not one image", got=f"{len(pictures)} images", want="analyze_batch")
-    return pictures[0]
+    images = open_images(image)
+    if len(images) != 1:
+        raise UsageError("not one image", got=f"{len(images)} images", want="analyze_batch")
+    return images[0]
 
 
 def _source(image: Picture) -> str:

@@ -1,4 +1,4 @@
-"""Maps of patch tokens over their image: `SimilarityVisualizer`; figures over layers and images."""
+"""Figures of patch tokens: maps over their image, curves over layers, histograms over images."""
 
 from __future__ import annotations
 
@@ -29,24 +29,6 @@ INDIVIDUAL = {
 PALETTE = ("#4C8BF5", "#F5A623", "#0ABAB5")
 
 
-def check_colour_map(name: str) -> None:
-    """Refuses a colour map that matplotlib does not know.
-
-    Raises:
-        UsageError: with the nearest known one.
-    """
-    known = list(matplotlib.colormaps)
-    if name not in known:
-        near = did_you_mean(name, known)
-        raise UsageError(
-            "unknown colour map",
-            got=name,
-            want=", ".join(("viridis", "magma", "hot", "gray", "coolwarm")) + " or any other of "
-            "matplotlib",
-            hint=f"did you mean {near!r}?" if near else None,
-        )
-
-
 class SimilarityVisualizer:
     """Draws the maps of one image.
 
@@ -59,7 +41,14 @@ class SimilarityVisualizer:
     """
 
     def __init__(self, figsize: Sequence[float] = (20, 16), cmap: str = "viridis") -> None:
-        check_colour_map(cmap)
+        if cmap not in matplotlib.colormaps:
+            near = did_you_mean(cmap, list(matplotlib.colormaps))
+            raise UsageError(
+                "unknown colour map",
+                got=cmap,
+                want="viridis, magma, hot, gray, coolwarm or any other of matplotlib",
+                hint=f"did you mean {near!r}?" if near else None,
+            )
         if len(figsize) != 2 or min(figsize) <= 0:
             raise UsageError("figsize is no width and height", got=list(figsize), want="[20, 16]")
         self.figsize, self.cmap = (float(figsize[0]), float(figsize[1])), cmap
@@ -67,36 +56,40 @@ class SimilarityVisualizer:
     def visualize_all(
         self, result: SimilarityResult, save_path: str | Path | None = None, dpi: int = 150
     ) -> Figure:
-        """The combined figure: the image, three maps over it, norms, where pooling would lose, row
-        and column means, the distribution, the budget curve."""
+        """Draws all maps and curves of one image.
+
+        Args:
+            result: the maps.
+            save_path: a .png, .pdf or .svg to write; None for none.
+            dpi: dots per inch of the file.
+
+        Returns:
+            The figure: the image, three similarity maps, norms, loss of pooling, row and column
+            means, the distribution, the budget curve.
+        """
         scale = min(self.figsize) / 16
-        with rules(), matplotlib.rc_context({"font.size": 12 * scale,
-                                             "axes.titlesize": 13 * scale,
-                                             "axes.labelsize": 12 * scale}):  # fmt: skip
-            made = figure(*self.figsize)
-            grid = made.subplots(3, 3)
-            _show_image(grid[0, 0], result)
-            for ax, (key, words) in zip(
-                (grid[0, 1], grid[0, 2], grid[1, 0]), INDIVIDUAL.values(), strict=True
-            ):
-                self._map(ax, result, getattr(result, key), _of(result, words), result.metric)
-            self._map(grid[1, 1], result, result.norms, "token norms", "length", result.outliers)
-            half = tuple(max(1, side // 2) for side in result.grid)
-            self._map(
-                grid[1, 2], result, result.loss_map((half[0], half[1])),
-                f"where pooling to {half[0]} × {half[1]} loses", "share of the mean loss",
-            )  # fmt: skip
-            _means(grid[2, 0], result)
-            _distribution(grid[2, 1], result)
-            _budget(grid[2, 2], result)
-            made.suptitle(
+        sizes: dict[Any, int] = {"font.size": 12, "axes.titlesize": 13, "axes.labelsize": 12}
+        with rules(), matplotlib.rc_context({key: size * scale for key, size in sizes.items()}):
+            drawn = figure(*self.figsize)
+            image, *maps, norms, losses, means, distribution, budget = drawn.subplots(3, 3).flat
+            _show_image(image, result)
+            for ax, (key, title) in zip(maps, INDIVIDUAL.values(), strict=True):
+                self._map(ax, result, getattr(result, key), _title(result, title), result.metric)
+            self._map(norms, result, result.norms, "token norms", "length", result.outliers)
+            h, w = (max(1, side // 2) for side in result.grid)
+            title = f"where pooling to {h} × {w} loses"
+            self._map(losses, result, result.loss_map((h, w)), title, "share of the mean loss")
+            _means(means, result)
+            _distribution(distribution, result)
+            _budget(budget, result)
+            drawn.suptitle(
                 f"{result.model}, {result.stage}, {result.grid[0]} × {result.grid[1]} "
                 f"patches, {result.metric.replace('_', ' ')}",
                 fontsize=15 * scale,
             )
         if save_path is not None:
-            _save(made, Path(save_path), dpi)
-        return made
+            _save(drawn, Path(save_path), dpi)
+        return drawn
 
     def visualize_individual(
         self,
@@ -105,18 +98,27 @@ class SimilarityVisualizer:
         dpi: int = 150,
         format: str = "png",
     ) -> list[Path]:
-        """One file per map beside the image; returns their paths."""
+        """Writes one figure per similarity map, beside the image.
+
+        Args:
+            result: the maps.
+            output_dir: folder of the files.
+            dpi: dots per inch.
+            format: png, pdf or svg.
+
+        Returns:
+            The paths of the files.
+        """
         paths = []
-        for name, (key, words) in INDIVIDUAL.items():
+        for name, (key, title) in INDIVIDUAL.items():
             with rules():
-                made = figure(9.5, 4.6)
-                left, right = made.subplots(1, 2)
+                drawn = figure(9.5, 4.6)
+                left, right = drawn.subplots(1, 2)
                 _show_image(left, result)
-                self._map(right, result, getattr(result, key), _of(result, words), result.metric)
-                made.suptitle(f"{result.model}, {result.stage}", fontsize=11)
-            path = Path(output_dir) / f"{name}.{format}"
-            _save(made, path, dpi)
-            paths.append(path)
+                self._map(right, result, getattr(result, key), _title(result, title), result.metric)
+                drawn.suptitle(f"{result.model}, {result.stage}", fontsize=11)
+            paths.append(Path(output_dir) / f"{name}.{format}")
+            _save(drawn, paths[-1], dpi)
         return paths
 
     def _map(
@@ -128,14 +130,13 @@ class SimilarityVisualizer:
         unit: str,
         marked: np.ndarray | None = None,
     ) -> None:
-        """A map over the grey image, each cell where its patches meet."""
+        """A map over the grey image. A cell for two patches lies between them."""
         h, w = result.grid
         rows, columns = values.shape
-        # A cell between two patches lies between them: half a patch in from either side.
         top, left = (h - rows) / 2, (w - columns) / 2
         if result.view is not None:
             ax.imshow(result.view.convert("L"), cmap="gray", extent=(0, w, h, 0))
-        shown = ax.imshow(
+        image = ax.imshow(
             values, cmap=self.cmap, extent=(left, left + columns, top + rows, top),
             alpha=0.75 if result.view is not None else 1.0, interpolation="nearest",
         )  # fmt: skip
@@ -143,81 +144,92 @@ class SimilarityVisualizer:
             y, x = np.nonzero(marked)
             ax.plot(x + 0.5, y + 0.5, "x", color="red", markersize=6, label="outlier")
             ax.legend(loc="upper right", fontsize="small", frameon=True)
-        ax.set_xlim(0, w)
-        ax.set_ylim(h, 0)
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.spines[:].set_visible(False)
-        ax.grid(visible=False)
-        ax.set_title(title)
-        ax.figure.colorbar(shown, ax=ax, label=unit.replace("_", " "), shrink=0.85)
+        _frame(ax, h, w, title)
+        ax.figure.colorbar(image, ax=ax, label=unit.replace("_", " "), shrink=0.85)
 
 
 def patch_text(
     result: SimilarityResult, text: str, maps: Mapping[str, np.ndarray], cmap: str = "magma"
 ) -> FigureRecord:
-    """The ways to ask where a text is, side by side; bright is more, each on its own scale."""
+    """The similarity of the patches to a text, one map per method, each on its own colour scale.
+
+    Args:
+        result: whose image the maps lie over.
+        text: for the title.
+        maps: method -> (h, w) cosines.
+        cmap: matplotlib's name of a colour map.
+    """
     with rules():
-        made = figure(2.9 * (len(maps) + 1), 3.6)
-        axes = made.subplots(1, len(maps) + 1)
+        drawn = figure(2.9 * (len(maps) + 1), 3.6)
+        axes = drawn.subplots(1, len(maps) + 1)
         _show_image(axes[0], result)
         h, w = result.grid
         for ax, (name, values) in zip(axes[1:], maps.items(), strict=True):
             if result.view is not None:
                 ax.imshow(result.view.convert("L"), cmap="gray", extent=(0, w, h, 0))
             ax.imshow(values, cmap=cmap, extent=(0, w, h, 0), alpha=0.65)
-            ax.set_title(f"{name.replace('_', '-')}\n{values.min():.2f} to {values.max():.2f}",
-                         fontsize=10)  # fmt: skip
+            scale = f"{values.min():.2f} to {values.max():.2f}"
+            ax.set_title(f"{name.replace('_', '-')}\n{scale}", fontsize=10)
             ax.axis("off")
-        made.suptitle(f"where is “{text[:70]}”?", fontsize=11)
+        drawn.suptitle(f"where is “{text[:70]}”?", fontsize=11)
     return FigureRecord(
         "patch_text",
-        made,
+        drawn,
         "Cosine of each patch with the text, by five ways through the last block.",
         dict(maps),
     )
 
 
-def profile(layers: Sequence[Mapping[str, float]], distance: tuple[np.ndarray, np.ndarray],
-            model: str) -> FigureRecord:  # fmt: skip
-    """Layer by layer: neighbour similarity, Moran's I, effective rank; and similarity by
-    distance."""
+def profile(
+    layers: Sequence[Mapping[str, float]], distance: tuple[np.ndarray, np.ndarray], model: str
+) -> FigureRecord:
+    """Neighbour similarity, Moran's I and effective rank by layer; similarity by distance.
+
+    Args:
+        layers: from `TokenSimilarityAnalyzer.layer_by_layer`.
+        distance: from `SimilarityResult.by_distance`.
+        model: the title.
+    """
+    columns = {key: np.array([row[key] for row in layers]) for key in layers[0]}
+    titles = {
+        "neighbour_similarity": "neighbour similarity",
+        "morans_i": "Moran's I",
+        "effective_rank": "effective rank",
+    }
     with rules():
-        made = figure(12, 3.4)
-        axes = made.subplots(1, 4)
-        x = [row["layer"] for row in layers]
-        for ax, (key, title) in zip(
-            axes,
-            (("neighbour_similarity", "neighbour similarity"), ("morans_i", "Moran's I"),
-             ("effective_rank", "effective rank")),
-            strict=False,
-        ):  # fmt: skip
-            ax.plot(x, [row[key] for row in layers], "o-", color=PALETTE[0])
+        drawn = figure(12, 3.4)
+        *by_layer, by_distance = drawn.subplots(1, 4)
+        for ax, (key, title) in zip(by_layer, titles.items(), strict=True):
+            ax.plot(columns["layer"], columns[key], "o-", color=PALETTE[0])
             ax.set_title(title)
             ax.set_xlabel("layer")
-        axes[3].plot(*distance, "o-", color=PALETTE[2], markersize=3)
-        axes[3].set_title("similarity by distance")
-        axes[3].set_xlabel("patches apart")
-        made.suptitle(model)
+        by_distance.plot(*distance, "o-", color=PALETTE[2], markersize=3)
+        by_distance.set_title("similarity by distance")
+        by_distance.set_xlabel("patches apart")
+        drawn.suptitle(model)
     return FigureRecord(
         "layers",
-        made,
+        drawn,
         "Layer 0 is what enters the first block. Moran's I: 1 where neighbours are the same, 0 "
         "where place does not matter.",
-        {key: np.array([row[key] for row in layers]) for key in layers[0]}
-        | {"distance": np.stack(distance)},
+        columns | {"distance": np.stack(distance)},
     )
 
 
 def folder(statistics: Mapping[str, np.ndarray], means: Mapping[str, Any]) -> FigureRecord:
-    """The distribution of every statistic over the images of a folder."""
+    """The distribution of every statistic over the images of a folder.
+
+    Args:
+        statistics: name -> value of each image.
+        means: name -> `Score.to_json()` of its mean.
+    """
     with rules():
-        made = figure(3.4 * len(statistics), 3.4)
-        axes = made.subplots(1, len(statistics), squeeze=False)[0]
+        drawn = figure(3.4 * len(statistics), 3.4)
+        axes = drawn.subplots(1, len(statistics), squeeze=False)[0]
         for ax, (name, values) in zip(axes, statistics.items(), strict=True):
             finite = values[np.isfinite(values)]
-            ax.hist(finite, bins=min(20, max(5, len(finite) // 4)), color=PALETTE[0],
-                    edgecolor="white")  # fmt: skip
+            bins = min(20, max(5, len(finite) // 4))
+            ax.hist(finite, bins=bins, color=PALETTE[0], edgecolor="white")
             score = means[name]
             if score.get("ci_low") is not None:
                 ax.axvspan(score["ci_low"], score["ci_high"], color=PALETTE[1], alpha=0.4)
@@ -225,16 +237,16 @@ def folder(statistics: Mapping[str, np.ndarray], means: Mapping[str, Any]) -> Fi
                 ax.axvline(score["value"], color="black")
             ax.set_title(name.replace("_", " "))
             ax.set_ylabel("images")
-        made.suptitle("Over all images: black the mean, orange its 95 % interval")
-    return FigureRecord("folder_statistics", made, "One value per image.", dict(statistics))
+        drawn.suptitle("Over all images: black the mean, orange its 95 % interval")
+    return FigureRecord("folder_statistics", drawn, "One value per image.", dict(statistics))
 
 
 def as_html(result: SimilarityResult) -> str:
-    """The combined figure for a notebook."""
-    made = SimilarityVisualizer(figsize=(12, 9.6)).visualize_all(result)
+    """The combined figure as an HTML image, for a notebook."""
+    drawn = SimilarityVisualizer(figsize=(12, 9.6)).visualize_all(result)
     content = io.BytesIO()
     with rules():
-        made.savefig(content, format="png", dpi=80)
+        drawn.savefig(content, format="png", dpi=80)
     data = base64.b64encode(content.getvalue()).decode()
     return f"<img alt='similarity maps of {result.model}' src='data:image/png;base64,{data}'>"
 
@@ -243,18 +255,18 @@ def _show_image(ax: Any, result: SimilarityResult) -> None:
     h, w = result.grid
     if result.view is not None:
         ax.imshow(result.view, extent=(0, w, h, 0))
-    ax.set_xlim(0, w)
-    ax.set_ylim(h, 0)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.grid(visible=False)
-    ax.spines[:].set_visible(False)
     ax.set_aspect("equal")
-    ax.set_title("the image" if result.view is not None else "no image")
+    _frame(ax, h, w, "the image" if result.view is not None else "no image")
 
 
-def _of(result: SimilarityResult, words: str) -> str:
-    return words.replace("CLS", result.anchor)
+def _frame(ax: Any, h: int, w: int, title: str) -> None:
+    ax.set(xlim=(0, w), ylim=(h, 0), xticks=[], yticks=[], title=title)
+    ax.spines[:].set_visible(False)
+    ax.grid(visible=False)
+
+
+def _title(result: SimilarityResult, title: str) -> str:
+    return title.replace("CLS", result.anchor)
 
 
 def _means(ax: Any, result: SimilarityResult) -> None:
@@ -268,17 +280,16 @@ def _means(ax: Any, result: SimilarityResult) -> None:
 
 
 def _distribution(ax: Any, result: SimilarityResult) -> None:
-    for (key, words), ink, style in zip(
-        INDIVIDUAL.values(), PALETTE, ("-", "--", ":"), strict=True
-    ):
+    styles = ("-", "--", ":")
+    for (key, title), colour, style in zip(INDIVIDUAL.values(), PALETTE, styles, strict=True):
         values = getattr(result, key).ravel()
         if np.ptp(values) > 1e-9:
-            ax.hist(values, bins=24, histtype="step", color=ink, linestyle=style, linewidth=2,
-                    label=_of(result, words))  # fmt: skip
+            look = {"color": colour, "linestyle": style, "linewidth": 2}
+            ax.hist(values, bins=24, histtype="step", label=_title(result, title), **look)
     if result.null is not None:
-        ax.axvline(result.null.mean, color="#444444", linestyle="--", label="other images' patches")
-        ax.axvspan(result.null.mean - result.null.sd, result.null.mean + result.null.sd,
-                   color="#BBBBBB", alpha=0.4)  # fmt: skip
+        mean, sd = result.null.mean, result.null.sd
+        ax.axvline(mean, color="#444444", linestyle="--", label="other images' patches")
+        ax.axvspan(mean - sd, mean + sd, color="#BBBBBB", alpha=0.4)
     ax.set_xlabel(result.metric.replace("_", " "))
     ax.set_ylabel("pairs")
     ax.set_title("distribution")
@@ -290,8 +301,8 @@ def _budget(ax: Any, result: SimilarityResult) -> None:
     tokens = [a * b for a, b in grids]
     ax.plot(tokens, list(grids.values()), "o-", color=PALETTE[2], markersize=4)
     ax.set_xscale("log")
-    shown = [n for n in (1, 4, 16, 64, 144, 256, 576, 1024) if n <= tokens[-1]]
-    ax.set_xticks(shown, [str(n) for n in shown])
+    ticks = [n for n in (1, 4, 16, 64, 144, 256, 576, 1024) if n <= tokens[-1]]
+    ax.set_xticks(ticks, [str(n) for n in ticks])
     ax.minorticks_off()
     ax.set_xlabel("tokens kept by average pooling")
     ax.set_ylabel("share of the variance lost")
@@ -299,10 +310,10 @@ def _budget(ax: Any, result: SimilarityResult) -> None:
     ax.set_ylim(-0.03, 1.03)
 
 
-def _save(made: Figure, path: Path, dpi: int) -> None:
+def _save(drawn: Figure, path: Path, dpi: int) -> None:
     ending = path.suffix.removeprefix(".") or "png"
     if ending not in FORMATS:
         raise UsageError("unknown format of figures", got=ending, want=", ".join(FORMATS))
-    warn_missing_glyphs(made)
+    warn_missing_glyphs(drawn)
     with atomic_write(path) as unfinished, rules():
-        made.savefig(unfinished, format=ending, dpi=dpi)
+        drawn.savefig(unfinished, format=ending, dpi=dpi)

@@ -1,4 +1,4 @@
-"""What the patch tokens of an image, or of a folder of images, hold. Orchestration only."""
+"""Statistics and maps of the patch tokens of one image or of a folder. Orchestration only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.core.results import Block, Table, as_text
+from encoderlab.core.results import Block, Result, Table
 from encoderlab.core.skipped import (
     SkippedImages,
     as_records,
@@ -17,20 +17,18 @@ from encoderlab.core.skipped import (
 )
 from encoderlab.core.spec import takes
 from encoderlab.errors import UsageError
-from encoderlab.inspection.settings import (
-    Tokens,
-    Visualization,
-)
+from encoderlab.inspection.settings import Tokens
 
 if TYPE_CHECKING:
     import numpy as np
 
     from encoderlab.core.score import Score
     from encoderlab.inspection.analyzer import SimilarityResult, TokenSimilarityAnalyzer
-    from encoderlab.inspection.settings import Output
+    from encoderlab.inspection.plots import SimilarityVisualizer
 
 BATCH = 32
-ENDS = 3
+ENDS = 3  # images at either end of a statistic
+LOSSES = (0.1, 0.25, 0.5)
 WORDS = {
     "neighbour_similarity": "similarity to right and lower neighbours",
     "cls_similarity": "similarity to the anchor",
@@ -42,15 +40,18 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class TokensResult:
-    """Statistics of every image; their means and intervals, and the images at both ends.
+class TokensResult(Result):
+    """Statistics of every image; their means and intervals, and the extreme images.
 
     Args:
-        statistics: name of a statistic -> its mean over images.
-        per_image: image -> its statistics, with and without outlier tokens.
+        statistics: name -> mean over images.
+        per_image: image -> "all" or "without_outliers" -> its statistics.
+        ends: name of a statistic -> "lowest" or "highest" -> the images there.
         layers: the statistics of every layer of the first image.
         budgets: loss -> the smallest grid that loses no more, for the first image.
-        first: the maps of the first image, to look further.
+        null: mean and sd of the similarity between patches of other images.
+        patch_text: method -> smallest and largest cosine of a patch with the text.
+        first: the maps of the first image.
     """
 
     model: str
@@ -71,17 +72,13 @@ class TokensResult:
     skipped: SkippedImages = ()
     figures: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
-    first: SimilarityResult | None = field(default=None, repr=False, compare=False)
+    first: SimilarityResult | None = field(
+        default=None, repr=False, compare=False, metadata={"json": False}
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for run.json."""
-        return {
-            **{name: value for name, value in vars(self).items() if name != "first"},
-            "statistics": {name: one.to_json() for name, one in self.statistics.items()},
-            "skipped": as_records(self.skipped),
-            "figures": list(self.figures),
-            "warnings": list(self.warnings),
-        }
+        return super().to_json() | {"skipped": as_records(self.skipped)}
 
     def blocks(self) -> list[Block]:
         """The answer as paragraphs and tables, in reading order."""
@@ -90,13 +87,9 @@ class TokensResult:
             f"{self.metric.replace('_', ' ')}, anchor: {self.anchor}\n"
             f"patches of other images: {self.null['mean']:.3f} ± {self.null['sd']:.3f}"
         )
-        found = self._of_one() if len(self.per_image) == 1 else self._of_several()
-        remarks = [*[f"! {one}" for one in self.warnings], *as_text_lines(self.skipped)]
-        return [about, *found, *(["\n".join(remarks)] if remarks else [])]
-
-    def to_text(self) -> str:
-        """What the terminal shows."""
-        return as_text(self.blocks())
+        body = self._of_one() if len(self.per_image) == 1 else self._of_several()
+        remarks = [*(f"! {warning}" for warning in self.warnings), *as_text_lines(self.skipped)]
+        return [about, *body, *(["\n".join(remarks)] if remarks else [])]
 
     def _of_one(self) -> list[Block]:
         blocks: list[Block] = [self._table()]
@@ -112,7 +105,7 @@ class TokensResult:
         return [*blocks, f"token budget by average pooling: {budgets} of the variance at most"]
 
     def at_the_ends(self) -> list[tuple[str, str, list[str]]]:
-        """Of the statistics by which images are told apart: name, end, the images there."""
+        """(statistic, end, images there) for the two statistics by which images differ most."""
         return [
             (name, end, self.ends[name][end])
             for name in ("neighbour_similarity", "loss_at_half")
@@ -122,17 +115,17 @@ class TokensResult:
     def _of_several(self) -> list[Block]:
         images = max(score.n for score in self.statistics.values())
         rows = tuple(
-            (WORDS[name], end, ", ".join(Path(one).name for one in images))
-            for name, end, images in self.at_the_ends()
+            (WORDS[name], end, ", ".join(Path(path).name for path in paths))
+            for name, end, paths in self.at_the_ends()
         )
         return [
             self._table(f"means over {images} images with 95 % intervals"),
             Table(("statistic", "end", "images"), rows, "images at the ends"),
         ]
 
-    def _table(self, *said: str) -> Table:
+    def _table(self, *remarks: str) -> Table:
         rows = tuple((WORDS[name], score.as_number()) for name, score in self.statistics.items())
-        return Table(("statistic", "value"), rows, said=said)
+        return Table(("statistic", "value"), rows, said=remarks)
 
 
 @takes(Tokens)
@@ -175,45 +168,50 @@ def run(settings: Tokens, out: Path | None = None) -> TokensResult:
         )
     first = results[0]
     per_image = {
-        one.source: {
-            "all": one.statistics(),
-            "without_outliers": one.statistics(without_outliers=True),
+        maps.source: {
+            "all": maps.statistics(),
+            "without_outliers": maps.statistics(without_outliers=True),
         }
-        for one in results
+        for maps in results
     }
     # Copies of an image count once in the means, their intervals and the ends.
-    rows = first_of_each(content_digests([Sample(s, Path(s)) for s in per_image]))
+    rows = first_of_each(content_digests([Sample(name, Path(name)) for name in per_image]))
     names = [list(per_image)[row] for row in rows]
-    columns = {key: np.array([per_image[s]["all"][key] for s in names]) for key in WORDS}
-    warnings = [*first.warnings, *as_warnings(tuple(skipped))]
+    columns = {key: np.array([per_image[name]["all"][key] for name in names]) for key in WORDS}
+    warnings = [*first.warnings, *as_warnings(skipped)]
     if len(names) < len(per_image):
         warnings.append(
             f"{len(per_image):,} files show {len(names):,} images: copies count once in the means"
         )
-    maps = (
-        _patch_text(analyzer, first, settings.similarity.text) if settings.similarity.text else {}
-    )
+    text_maps = _patch_text(analyzer, first, settings.similarity.text)
+    device, dtype = analyzer.encoder.where
     result = TokensResult(
-        name, analyzer.encoder.fingerprint, *analyzer.encoder.where, first.metric, first.stage,
-        first.anchor, first.grid,
-        {key: _mean(values) for key, values in columns.items()},
-        per_image,
-        {key: _ends(values, names) for key, values in columns.items()},
-        analyzer.layer_by_layer(_picture(first)),
-        {f"{share:.0%}": "{} x {}".format(*first.budget_for(share)) for share in (0.1, 0.25, 0.5)},
-        {"mean": analyzer.null.mean, "sd": analyzer.null.sd},
-        {way: [float(m.min()), float(m.max())] for way, m in maps.items()},
-        tuple(skipped),
-        warnings=tuple(warnings), first=first,
-    )  # fmt: skip
+        model=name,
+        fingerprint=analyzer.encoder.fingerprint,
+        device=device,
+        dtype=dtype,
+        metric=first.metric,
+        stage=first.stage,
+        anchor=first.anchor,
+        grid=first.grid,
+        statistics={key: _mean(values) for key, values in columns.items()},
+        per_image=per_image,
+        ends={key: _ends(values, names) for key, values in columns.items()},
+        layers=analyzer.layer_by_layer(first.image),
+        budgets={f"{loss:.0%}": "{} x {}".format(*first.budget_for(loss)) for loss in LOSSES},
+        null={"mean": analyzer.null.mean, "sd": analyzer.null.sd},
+        patch_text={way: [float(m.min()), float(m.max())] for way, m in text_maps.items()},
+        skipped=skipped,
+        warnings=tuple(warnings),
+        first=first,
+    )
     if out is None:
         return result
     if output.save_similarities:
         _write_arrays(out, results)
-    figures: tuple[dict[str, str], ...] = ()
-    if output.save_visualizations:
-        figures = _draw(out, result, results, maps, columns, settings.similarity.text, visualizer,
-                        settings.visualization, output)  # fmt: skip
+    if not output.save_visualizations:
+        return result
+    figures = _draw(out, settings, visualizer, result, results, text_maps, columns)
     return replace(result, figures=figures)
 
 
@@ -226,17 +224,17 @@ def _analysed(
     results, skipped = [], []
     with progress("analysing images", total=len(files), unit="image") as bar:
         for start in range(0, len(files), BATCH):
-            pictures, names = [], []
-            for file in files[start : start + BATCH]:
+            batch = files[start : start + BATCH]
+            images, names = [], []
+            for file in batch:
                 try:
-                    pictures.append(open_image(file))
+                    images.append(open_image(file))
                     names.append(str(file))
                 except ImageError as error:
                     skipped.append((str(file), error.reason))
-            if pictures:
-                found = analyzer.analyze_batch(pictures)
-                results += [replace(one, source=n) for one, n in zip(found, names, strict=True)]
-            bar.advance(len(files[start : start + BATCH]))
+            if images:
+                results += analyzer.analyze_batch(images, names)
+            bar.advance(len(batch))
     return results, skipped
 
 
@@ -250,23 +248,20 @@ def _patch_text(
     from encoderlab.encoders.load_spec import options_of
     from encoderlab.encoders.patch_text import WAYS, patches_for_text
 
+    if not text:
+        return {}
     encoder = analyzer.encoder
-    found = {}
-    said = None
-    for way in WAYS:
-        patches = patches_for_text(encoder, [_picture(first)], way)[0].cpu()
-        if said is None:
-            dual = load_dual(
-                encoder.name, *encoder.where, allow_untrained=True, **options_of(encoder).vision
-            )
-            said = torch.from_numpy(dual.embed_texts([text])[0])
-        found[way] = (F.normalize(patches, dim=-1) @ said).reshape(encoder.grid).numpy()
-    return found
-
-
-def _picture(result: SimilarityResult) -> Any:
-    assert result.image is not None
-    return result.image
+    assert first.image is not None
+    # Before the text tower is loaded: this raises where the encoder has none.
+    patches = {way: patches_for_text(encoder, [first.image], way)[0].cpu() for way in WAYS}
+    dual = load_dual(
+        encoder.name, *encoder.where, allow_untrained=True, **options_of(encoder).vision
+    )
+    vector = torch.from_numpy(dual.embed_texts([text])[0])
+    return {
+        way: (F.normalize(tokens, dim=-1) @ vector).reshape(encoder.grid).numpy()
+        for way, tokens in patches.items()
+    }
 
 
 def _mean(values: np.ndarray) -> Score:
@@ -306,9 +301,9 @@ def _write_arrays(out: Path, results: Sequence[SimilarityResult]) -> None:
 
     arrays = results[0].arrays()
     if len(results) > 1:
-        every = [one.arrays() for one in results]
-        arrays = {key: np.stack([one[key] for one in every]) for key in arrays}
-        arrays["images"] = np.array([one.source for one in results])
+        all_arrays = [maps.arrays() for maps in results]
+        arrays = {key: np.stack([entry[key] for entry in all_arrays]) for key in arrays}
+        arrays["images"] = np.array([maps.source for maps in results])
         arrays["grid_size"] = arrays["grid_size"][0]
     with atomic_write(out / "similarities.npz") as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -316,43 +311,41 @@ def _write_arrays(out: Path, results: Sequence[SimilarityResult]) -> None:
 
 def _draw(
     out: Path,
+    settings: Tokens,
+    visualizer: SimilarityVisualizer,
     result: TokensResult,
     results: Sequence[SimilarityResult],
-    maps: dict[str, np.ndarray],
+    text_maps: dict[str, np.ndarray],
     columns: dict[str, np.ndarray],
-    text: str,
-    visualizer: Any,
-    visualization: Visualization,
-    output: Output,
 ) -> tuple[dict[str, str], ...]:
     from encoderlab.core.progress import note, progress
-    from encoderlab.inspection import plots as plots
+    from encoderlab.inspection import plots
     from encoderlab.plots.style import save
 
+    visualization, output = settings.visualization, settings.output
     chosen = list(enumerate(results))
     if len(results) > 1 and visualization.images == "ends":
-        ends = {image for _, _, images in result.at_the_ends() for image in images}
-        chosen = [(number, one) for number, one in chosen if one.source in ends]
+        ends = {path for _, _, paths in result.at_the_ends() for path in paths}
+        chosen = [(number, maps) for number, maps in chosen if maps.source in ends]
         if len(chosen) < len(results):
             note(f"maps of the {len(chosen)} images at the ends of the statistics; "
                  f"visualization.images=all draws those of all {len(results)}")  # fmt: skip
     figures: list[dict[str, str]] = []
     with progress("drawing maps", len(chosen), "image") as bar:
-        for number, one in chosen:
-            # The names that people know for one image; of a folder each has a folder of its own.
-            place = out if len(results) == 1 else out / f"{number:04}-{Path(one.source).stem}"
+        for number, maps in chosen:
+            folder = out if len(results) == 1 else out / f"{number:04}-{Path(maps.source).stem}"
             if visualization.save_combined:
-                path = place / f"{plots.COMBINED}.{output.format}"
-                visualizer.visualize_all(one, path, output.dpi)
+                path = folder / f"{plots.COMBINED}.{output.format}"
+                visualizer.visualize_all(maps, path, output.dpi)
                 name = str(path.relative_to(out))
-                figures.append({"file": name, "caption": f"maps of {one.source}"})
+                figures.append({"file": name, "caption": f"maps of {maps.source}"})
             if visualization.save_individual:
-                individual = place / "individual"
-                visualizer.visualize_individual(one, individual, output.dpi, output.format)
+                individual = folder / "individual"
+                visualizer.visualize_individual(maps, individual, output.dpi, output.format)
             bar.advance()
     drawn = [plots.profile(result.layers, results[0].by_distance(), result.model)]
-    if maps:
-        drawn.append(plots.patch_text(results[0], text, maps))
+    if text_maps:
+        drawn.append(plots.patch_text(results[0], settings.similarity.text, text_maps))
     if len(results) > 1:
         means = {name: score.to_json() for name, score in result.statistics.items()}
         drawn.append(plots.folder(columns, means))

@@ -1,1 +1,1 @@
-"""What training minimises: tensors in, a scalar out."""
+"""Loss functions: from tensors to a scalar."""

@@ -1,6 +1,6 @@
 """The symmetric cross-entropy of CLIP, with several positives per row where there are any.
 
-Pure functions of normalised embeddings. Knows no model and no device but its inputs'.
+Pure functions of normalised embeddings. Knows no model.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def contrastive_loss(
 
     Args:
         image, text: L2-normalised embeddings; row i of one belongs to row i of the other.
-        scale: the factor on the cosines, exp of the learned temperature.
+        scale: the factor on the cosines, exp of the learned logit scale.
         positives: `positives[i, j]` says that text j is right for image i; the diagonal if None.
             A row's target is uniform over its positives (Khosla et al. 2020, eq. 2).
 
     Returns:
-        A scalar; ln n for embeddings that say nothing.
+        A scalar, at least 0; ln n for embeddings that are all equal.
     """
     image, text = at_least_fp32(image), at_least_fp32(text)
     logits = scale * image @ text.T

@@ -1,6 +1,6 @@
-"""Distances between two sets of tokens that need no critic: sliced Wasserstein, Sinkhorn, MMD.
+"""Distances between two sets of tokens without a critic: sliced Wasserstein, Sinkhorn, MMD.
 
-All of them compute in fp32 at least, whatever the tokens are stored in. n and m tokens, c channels.
+All of them compute in fp32 at least. n and m tokens, c channels.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ def sliced_wasserstein(
     2012), exact for sets of any two sizes.
 
     Args:
-        projections: how many directions.
+        x, y: the two sets.
+        projections: number of directions.
         generator: of the directions.
 
     Returns:
-        A scalar, 0 for equal sets.
+        A scalar, at least 0; 0 for equal sets.
     """
     x, y = at_least_fp32(x), at_least_fp32(y)
     directions = torch.randn(x.shape[1], projections, generator=generator).to(x)
     directions = directions / directions.norm(dim=0, keepdim=True)
-    a, b = ((one @ directions).sort(dim=0).values for one in (x, y))
+    a, b = ((tokens @ directions).sort(dim=0).values for tokens in (x, y))
     if len(a) == len(b):
         return (a - b).abs().mean()
-    # W1 is the area between the two quantile functions, which are steps of 1/n and of 1/m: between
-    # neighbouring ends of steps, counted in units of 1/(n m), both are constant.
+    # W1 is the area between the quantile functions, which are steps of width 1/n and 1/m: between
+    # consecutive ends of steps, in units of 1/(n m), both are constant.
     n, m = len(a), len(b)
     ends = torch.cat([torch.arange(n + 1) * m, torch.arange(m + 1) * n]).unique().to(x.device)
     start, width = ends[:-1], ends.diff().to(x.dtype) / (n * m)
@@ -60,13 +61,14 @@ def sinkhorn_divergence(
     equal sets, near half the squared Wasserstein-2 distance for small `blur`.
 
     Args:
-        blur: the entropy's scale, as a share of the root mean squared distance of the two sets.
-        steps: the most steps of each of the three transport problems.
-        tolerance: share of the mass, and of the cost, that may be misplaced at the end; the value's
-            own error is smaller. Where the steps do not reach it, a RuntimeWarning says so.
+        x, y: the two sets.
+        blur: scale of the entropy, as a share of the root mean squared distance of the two sets.
+        steps: the largest number of steps of each of the three transport problems.
+        tolerance: share of the mass, and of the cost, that may be misplaced at the end; the error
+            of the value is smaller. A RuntimeWarning reports that it was not reached.
 
     Returns:
-        A scalar; its gradient is that of the optimum, not of the steps to it.
+        A scalar, at least 0; its gradient is that of the optimum, not of the steps to it.
     """
     x, y = at_least_fp32(x), at_least_fp32(y)
     with torch.no_grad():
@@ -83,13 +85,14 @@ def mmd(
     x: Float[Tensor, "n c"], y: Float[Tensor, "m c"], width: float | None = None
 ) -> Float[Tensor, ""]:
     """Squared maximum mean discrepancy, unbiased, RBF kernel (Gretton et al. 2012): 0 on average
-    for sets from one distribution; can be negative.
+    for sets from one distribution.
 
     Args:
+        x, y: the two sets.
         width: of the kernel; the median distance of both sets if not given.
 
     Returns:
-        A scalar.
+        A scalar, at most 2; can be negative.
     """
     both = torch.cat([at_least_fp32(x), at_least_fp32(y)])
     squared = 2 * _costs(both, both)
@@ -108,8 +111,8 @@ def mmd(
 
 
 def _costs(x: Float[Tensor, "n c"], y: Float[Tensor, "m c"]) -> Float[Tensor, "n m"]:
-    """Half the squared distances; by products, since a distance has no gradient at 0."""
-    # Far from the origin the products would lose the digits of the differences.
+    """Half the squared distances, by products, since a norm has no gradient at 0."""
+    # Centred, because far from the origin products lose the digits of differences.
     centre = y.detach().mean(dim=0)
     x, y = x - centre, y - centre
     squares = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)[None, :]
@@ -125,8 +128,8 @@ def _transport(
 ) -> Float[Tensor, ""]:
     """Entropic transport cost by Sinkhorn steps on the dual.
 
-    The entropy falls from the largest cost to `epsilon` by half a step (Kosowsky & Yuille 1994):
-    a hundred steps then do what takes thousands.
+    The entropy is halved each step, from the largest cost to `epsilon` (Kosowsky & Yuille 1994),
+    which takes a hundred steps instead of thousands.
     """
     cost = _costs(x, y)
     log_n, log_m = -math.log(len(x)), -math.log(len(y))
@@ -135,31 +138,31 @@ def _transport(
         return -scale * torch.logsumexp(weight + (potential[None, :] - table) / scale, dim=1)
 
     with torch.no_grad():
-        turned = cost.T.contiguous()
+        transposed = cost.T.contiguous()
         f = cost.new_zeros(len(x))
         scale = max(float(cost.max()), epsilon)
         taken = 0
         while taken < steps:
             taken += 1
-            if x is y:  # one potential for both sides: half of the way each time is fastest
+            if x is y:  # one potential for both sides: averaged steps converge fastest
                 g = soft_min(f, log_n, cost, scale)
                 change = g - f
                 f += change / 2
             else:
-                g = soft_min(f, log_n, turned, scale)
+                g = soft_min(f, log_n, transposed, scale)
                 change = soft_min(g, log_m, cost, scale) - f
                 f += change
             if scale > epsilon:
                 scale = max(scale / 2, epsilon)
                 continue
-            # The plan of the potentials gives row i exp(-change / epsilon) times its share. What
-            # is missing of a far row costs more.
+            # The plan of the potentials gives row i exp(-change / epsilon) times its mass. Missing
+            # mass of a distant row costs more.
             off = torch.expm1(-change / epsilon).abs()
             cost_off = (off * (f - f.mean()).abs()).mean() / (f.mean() + g.mean()).clamp_min(TINY)
             if max(float(off.mean()), float(cost_off)) <= tolerance:
                 break
             if x is not y:
-                # More steps as products with the plan, which cost a tenth (Schmitzer 2019).
+                # Further steps as products with the plan: a tenth of the cost (Schmitzer 2019).
                 plan = ((f[:, None] + g[None, :] - cost) / epsilon).exp()
                 u = torch.ones_like(f)
                 for _ in range(PLAIN_STEPS):
@@ -174,7 +177,7 @@ def _transport(
                 RuntimeWarning,
                 stacklevel=3,
             )
-        g = soft_min(f, log_n, turned, epsilon)
+        g = soft_min(f, log_n, transposed, epsilon)
     # The semi-dual at its optimum: its slope in g is 0, so the gradient through this one step is
     # that of the whole.
     return soft_min(g, log_m, cost, epsilon).mean() + g.mean()

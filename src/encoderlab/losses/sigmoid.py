@@ -1,6 +1,6 @@
-"""The pairwise sigmoid loss of SigLIP: every image-text pair is its own yes-or-no question.
+"""The pairwise sigmoid loss of SigLIP: a binary classification of every image-text pair.
 
-Pure function of normalised embeddings. Knows no model and no device but its inputs'.
+Pure function of normalised embeddings. Knows no model.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ def sigmoid_loss(
 
     Args:
         image, text: L2-normalised embeddings; row i of one belongs to row i of the other.
-        scale, bias: factor and offset that make a cosine a logit.
+        scale, bias: the logit of a pair is scale * cosine + bias.
         positives: `positives[i, j]` says that text j is right for image i; the diagonal if None.
+
+    Returns:
+        A scalar, at least 0.
     """
     image, text = at_least_fp32(image), at_least_fp32(text)
     logits = scale * image @ text.T + bias

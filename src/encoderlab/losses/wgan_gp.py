@@ -1,9 +1,9 @@
-"""Wasserstein critic with gradient penalty (Gulrajani et al. 2017), and the checks that it works.
+"""Wasserstein critic with gradient penalty (Gulrajani et al. 2017), and checks of a critic.
 
     L_D = -E[D(real)] + E[D(fake)] + lambda E[(|grad D| - 1)^2],   L_G = -E[D(fake)]
 
-A critic is any function from a batch of token grids to one score each. Everything here is fp32: a
-penalty in 16 bits is rounding. b samples.
+A critic is any function from a batch of token grids to one score each. Everything is computed in
+fp32, because a penalty in 16 bits is rounding. b samples.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CriticLoss:
 
     Args:
         loss: what the critic minimises.
-        distance: E[D(real)] - E[D(fake)], the critic's estimate as it stands.
+        distance: E[D(real)] - E[D(fake)], the estimate of the critic; see `corrected_distance`.
         penalty: E[(slope - 1)^2], unweighted.
         slopes: (b,) the norm of the gradient at each interpolated sample.
     """
@@ -45,13 +45,17 @@ def critic_loss(
     generator: torch.Generator | None = None,
     epsilon: Float[Tensor, " b"] | None = None,
 ) -> CriticLoss:
-    """L_D of a batch; real and fake are cut off from what made them.
+    """L_D of a batch; no gradient flows to `real` and `fake`.
 
     Args:
-        epsilon: where between real and fake the slope is taken; drawn where None.
+        critic: gives one score for each sample.
+        real, fake: the samples.
+        lambda_gp: weight of the penalty.
+        generator: of `epsilon`.
+        epsilon: position between fake (0) and real (1) at which the slope is taken; random if None.
 
     Raises:
-        WorkError: the penalty has no gradient, so that training would run without it.
+        WorkError: the penalty has no gradient, so that it would have no effect on training.
     """
     real, fake = real.detach().float(), fake.detach().float()
     distance = critic(real).mean() - critic(fake).mean()
@@ -63,8 +67,8 @@ def critic_loss(
             got="a critic whose gradient does not depend on its weights",
             want="create_graph, and a critic without detached parts",
         )
-    return CriticLoss(-distance + lambda_gp * penalty, distance.detach(), penalty.detach(),
-                      slopes.detach())  # fmt: skip
+    loss = -distance + lambda_gp * penalty
+    return CriticLoss(loss, distance.detach(), penalty.detach(), slopes.detach())
 
 
 def slopes_between(
@@ -74,8 +78,14 @@ def slopes_between(
     generator: torch.Generator | None = None,
     epsilon: Float[Tensor, " b"] | None = None,
 ) -> Float[Tensor, " b"]:
-    """The norm of the critic's gradient, over all axes of a sample, at a random point between each
-    real and fake one: one fresh epsilon per sample."""
+    """The norm of the critic's gradient at a point between each real and fake sample.
+
+    Args:
+        critic, real, fake, generator, epsilon: as in `critic_loss`.
+
+    Returns:
+        The norm over all axes of each sample, at least 0.
+    """
     if epsilon is None:
         epsilon = torch.rand(len(real), generator=generator)
     epsilon = epsilon.to(real.device).view(-1, *[1] * (real.ndim - 1))
@@ -87,14 +97,20 @@ def slopes_between(
 
 
 def generator_loss(critic: Critic, fake: Float[Tensor, "b *shape"]) -> Float[Tensor, ""]:
-    """L_G = -E[D(fake)]; the penalty is the critic's business alone."""
+    """L_G = -E[D(fake)], a scalar; it has no penalty."""
     return -critic(fake.float()).mean()
 
 
 def corrected_distance(estimate: float, lambda_gp: float) -> float:
-    """The Wasserstein distance behind a critic's estimate at its optimum, W (1 + W / (2 lambda)).
+    """The Wasserstein distance W from a critic's estimate, which is W (1 + W / (2 lambda)) at its
+    optimum: the penalty allows slopes above 1.
 
-    The penalty lets slopes pass 1 where that pays, so the estimate is too large by design.
+    Args:
+        estimate: the `distance` of a `CriticLoss`.
+        lambda_gp: weight of the penalty.
+
+    Returns:
+        W, at least 0.
 
     >>> round(corrected_distance(3 * (1 + 3 / 20), 10), 6)
     3.0
@@ -103,8 +119,11 @@ def corrected_distance(estimate: float, lambda_gp: float) -> float:
 
 
 def leak_between_samples(critic: Critic, batch: Float[Tensor, "b *shape"]) -> float:
-    """The largest gradient of the first sample's score with respect to any other sample: exactly 0,
-    or the critic normalises over the batch and cannot tell real from fake."""
+    """The largest gradient of the first sample's score with respect to the other samples.
+
+    Returns:
+        0 for a valid critic; a critic that normalises over the batch has more.
+    """
     batch = batch.detach().float().requires_grad_(True)
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(critic(batch)[0].sum(), batch)
@@ -112,10 +131,10 @@ def leak_between_samples(critic: Critic, batch: Float[Tensor, "b *shape"]) -> fl
 
 
 def check_critic(critic: Critic, batch: Float[Tensor, "b *shape"]) -> None:
-    """Refuses a critic that lets samples see each other, before any training.
+    """Raises if a sample's score depends on other samples of the batch.
 
     Raises:
-        WorkError: with the gradient that leaked.
+        WorkError: with the gradient of `leak_between_samples`.
     """
     leak = leak_between_samples(critic, batch)
     if leak > 0:

@@ -1,4 +1,4 @@
-"""The metrics of a pair of encoder and LLM, with the words that tables, figures and docs use."""
+"""The metrics of a pair of encoder and LLM, with the texts that tables, figures and docs use."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric in words.
+    """The description of a metric.
 
     Args:
-        title: how a table heads it.
-        meaning: what it says, in one sentence.
-        blind: what it cannot see.
-        lower_is_better: an error.
+        title: its column head in a table.
+        meaning: what it measures, in one sentence.
+        blind: what it does not measure.
+        lower_is_better: whether it is an error.
         published: whether it is the number as published, shown for comparison and not ranked by.
-        computed_by: "module:function" from two arrays (n, d_v) and (n, d_t), row by row the same
-            samples, to a Score; empty for those that share work with others, which
-            `experiments.pairs` computes.
+        computed_by: "module:function" from two arrays (n, d_v) and (n, d_t), rows i of the same
+            sample, to a Score; empty for those that share work with others, which
+            `alignment.pair_scores` computes.
     """
 
     title: str
@@ -85,8 +85,6 @@ METRICS = {
         "directions",
         "how near the wrong ones were",
     ),
-}
-METRICS |= {
     "coral_similarity": Metric(
         "CORAL, as published",
         "1 / (1 + distance of the covariances)",
@@ -139,6 +137,10 @@ HEADLINE = "cka_linear"
 def register(name: str, metric: Metric) -> None:
     """Adds a metric of a pair, for `compare` and the commands that share its rows.
 
+    Args:
+        name: its key in `METRICS` and in run.json.
+        metric: its description, with `computed_by`.
+
     Raises:
         UsageError: the name is taken, or nothing computes it.
     """
@@ -150,7 +152,7 @@ def register(name: str, metric: Metric) -> None:
 
 
 def computed_alone() -> Iterator[tuple[str, Callable[[np.ndarray, np.ndarray], Score]]]:
-    """(name, function) of every metric that takes the two arrays and nothing else."""
+    """Name and function of every metric with `computed_by`."""
     extensions.load()
     for name, metric in METRICS.items():
         if metric.computed_by:

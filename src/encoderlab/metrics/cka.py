@@ -1,9 +1,9 @@
 """Centred kernel alignment of two sets of features, as published and debiased, with its chance.
 
-CKA compares what two encoders find alike: 1 where the same samples are near one another in both.
-The biased estimator (Kornblith et al. 2019) is near 1 for anything when samples are few; the
-debiased one (Song et al. 2012, eq. 5) is 0 on average for unrelated features at any size. Loads no
-model, reads no file. n samples, d width; K~ is a Gram matrix without its diagonal.
+CKA compares the similarities of samples in two spaces: 1 where the same samples are near one
+another in both. The biased estimator (Kornblith et al. 2019) is near 1 for any features of few
+samples; the debiased one (Song et al. 2012, eq. 5) is 0 on average for unrelated features of any
+number. Loads no model, reads no file. n samples, d width; K~ is a Gram matrix without its diagonal.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from encoderlab.metrics import moments
 from encoderlab.metrics.matrix import (
     Groups,
     Matrix,
+    centre,
     group_means,
     group_numbers,
     is_constant,
@@ -56,25 +57,28 @@ def cka(
     """CKA of x (n, d_x) and y (n, d_y), whose rows i are of the same sample.
 
     Args:
+        x, y: numpy arrays or tensors.
         kernel: "linear", or "rbf" with a width of `bandwidth` times the median of the positive
             distances between samples (of an even number of distances the mean of the two in the
             middle).
         estimator: "debiased", in [-1, 1], chance 0, never clamped; or "biased", in [0, 1], as
-            everywhere published, with the floor that unrelated features reach as its chance.
+            published, with the mean value of unrelated features as its chance.
+        bandwidth: see `kernel`.
         groups: a label per sample, such as the image that a caption belongs to. The group is then
             the unit of every part of the score: cell [a, b] of the Gram matrix is the mean kernel
             of the samples of a with those of b (the inner product of the groups' kernel mean
             embeddings), whole groups are permuted and left out, and `n` counts groups. Pairs
             within a group lie on the diagonal, which the debiased estimator leaves out.
-        permutations: relabelings for p; the debiased value has z (of a permutation) without any.
+        permutations: number of random pairings for p; z of the debiased value needs none.
+        seed: of the pairings.
 
     Returns:
         The score; undefined, with the reason, for too few samples (or groups) and for constant
         features.
 
     Raises:
-        UsageError: an unknown kernel or estimator, values that are not finite, other counts, or
-            not one group label per sample.
+        UsageError: an unknown kernel or estimator, values that are not finite, numbers of rows that
+            differ, or not one group label per sample.
 
     Examples:
         >>> x = np.arange(10.0).reshape(5, 2) ** 2
@@ -90,15 +94,15 @@ def cka(
             if kernel == "linear":
                 # The inner product of two means is the mean of the inner products.
                 means = group_means(x, member, "X"), group_means(y, member, "Y")
-                found = cka(*means, estimator=estimator, permutations=permutations, seed=seed)
+                by_group = cka(*means, estimator=estimator, permutations=permutations, seed=seed)
             else:
                 left, right = (
-                    Gram.of(one, kernel, bandwidth, name).by_group(member)
-                    for one, name in ((x, "X"), (y, "Y"))
+                    Gram.of(side, kernel, bandwidth, name).by_group(member)
+                    for side, name in ((x, "X"), (y, "Y"))
                 )
-                found = score(left, right, estimator, permutations=permutations, seed=seed)
-            how = f"{found.estimator}; {number} groups of {count} samples"
-            return replace(found, estimator=how)
+                by_group = score(left, right, estimator, permutations=permutations, seed=seed)
+            how = f"{by_group.estimator}; {number} groups of {count} samples"
+            return replace(by_group, estimator=how)
     if kernel == "linear" and count > LARGEST_GRAM and not permutations:
         return _by_moments(x, y, estimator)
     left, right = Gram.of(x, kernel, bandwidth, "X"), Gram.of(y, kernel, bandwidth, "Y")
@@ -106,11 +110,11 @@ def cka(
 
 
 class Gram:
-    """What one set of features contributes to any CKA it takes part in; computed once.
+    """A Gram matrix and what CKA needs of it, computed once.
 
     Args:
         k: the Gram matrix (n, n) of centred features.
-        kernel: how it is named in a result.
+        kernel: its name in a result.
         constant: whether all samples are the same point.
     """
 
@@ -122,11 +126,15 @@ class Gram:
     def of(
         cls, x: Matrix, kernel: str = "linear", bandwidth: float = 1.0, name: str = "features"
     ) -> Gram:
-        """The Gram matrix of features (n, d)."""
-        checked = matrix(x, name)
-        found = checked - checked.mean(dim=0, keepdim=True) if len(checked) else checked
-        constant = is_constant(found, float(checked.abs().max()) if len(checked) else 0.0)
-        k = found @ found.T
+        """The Gram matrix of features (n, d).
+
+        Args:
+            x: the features.
+            kernel, bandwidth: as in `cka`.
+            name: what an error calls the features.
+        """
+        offset, constant = centre(x, name)
+        k = offset @ offset.T
         if kernel == "linear":
             return cls(k, "linear", constant)
         return cls(_rbf(k, bandwidth), f"RBF (width {bandwidth:g} x median distance)", constant)
@@ -149,33 +157,29 @@ class Gram:
 
     @functools.cached_property
     def deleted(self) -> Float[Tensor, " n"]:
-        """The self term of HSIC without sample i, for each i."""
+        """HSIC of the matrix with itself without sample i, for each i."""
         return hsic_without(self, self)
 
     def take(self, rows: Tensor) -> Gram:
-        """The same of some samples."""
+        """The Gram matrix of some of the samples."""
         return Gram(self.k[rows][:, rows], self.kernel, self.constant)
 
     def by_group(self, groups: Groups) -> Gram:
-        """The Gram matrix (g, g) of groups of samples, the mean over all pairs of samples of two
-        groups; see `cka`."""
+        """The Gram matrix (g, g) of groups: the mean over all pairs of samples of two groups."""
         member = torch.from_numpy(group_numbers(groups, self.n)).to(self.k.device)
         share = torch.nn.functional.one_hot(member).to(self.k)
         share = share / share.sum(dim=0)
         k = share.T @ self.k @ share
-        alike = is_constant(k - k.mean(), float(k.abs().max()))
-        return Gram(k, self.kernel, self.constant or alike)
-
-    def centred_form(self, estimator: str) -> Float[Tensor, "n n"]:
-        """The matrix whose inner products are this estimator's HSIC."""
-        return self.u_centred if estimator == "debiased" else self.centred
+        constant = self.constant or is_constant(k - k.mean(), float(k.abs().max()))
+        return Gram(k, self.kernel, constant)
 
 
 def value(left: Gram, right: Gram, estimator: str = "debiased") -> float:
     """CKA of two Gram matrices; NaN where it is undefined."""
     if reason_undefined(left, right, estimator):
         return math.nan
-    a, b = left.centred_form(estimator), right.centred_form(estimator)
+    # HSIC is the inner product of these forms.
+    a, b = (g.u_centred if estimator == "debiased" else g.centred for g in (left, right))
     scale = float((a * a).sum()) * float((b * b).sum())
     return float((a * b).sum()) / math.sqrt(scale) if scale > 0 else math.nan
 
@@ -188,40 +192,39 @@ def score(
     permutations: int = 0,
     seed: int = 0,
 ) -> Score:
-    """CKA of two Gram matrices with interval, chance, z and p; see `cka`."""
+    """CKA of two Gram matrices with interval, chance, z and p; the arguments are those of `cka`."""
     n = left.n
     name = f"{estimator} CKA, {left.kernel}"
     reason = reason_undefined(left, right, estimator)
     if reason:
         return undefined(reason, n, name)
-    found = value(left, right, estimator)
-    if math.isnan(found):
+    cka_value = value(left, right, estimator)
+    if math.isnan(cka_value):
         return undefined("no two samples differ in the kernel", n, name)
     if estimator == "biased":
-        return Score(found, None, None, floor(left, right), n, name)
+        return Score(cka_value, None, None, floor(left, right), n, name)
     interval = jackknife_interval(
-        found,
+        cka_value,
         without_each(left, right),
         correlation=True,
         interaction=interaction(pair_terms(left, right)),
     )
-    low, high = interval or (None, None)
     p = None
     if permutations:
-        p = permutation_p(found, permuted(left, right, permutations, seed))
+        p = permutation_p(cka_value, permuted(left, right, permutations, seed))
+    # Under a permutation of the pairs the debiased CKA has mean 0 and variance 2 / (n (n - 3)), for
+    # any kernel and any data.
+    z = cka_value * math.sqrt(n * (n - 3) / 2)
     how = f"{name}; delete-one jackknife on Fisher's z"
-    return Score(found, low, high, 0.0, n, how, z=z_of(found, n), p=p)
-
-
-def z_of(debiased: float, n: int) -> float:
-    """How far above chance: under a permutation of the pairs the debiased CKA has mean 0 and
-    variance 2 / (n (n - 3)), for any kernel and any data."""
-    return debiased * math.sqrt(n * (n - 3) / 2)
+    return Score(cka_value, *interval, 0.0, n, how, z=z, p=p)
 
 
 def floor(left: Gram, right: Gram) -> float:
-    """Mean of the biased CKA over all pairings, sqrt(b_x b_y) / (n - 1), b = (tr K)^2 / |K|^2 of
-    the centred Gram matrix: what unrelated features of these spectra reach."""
+    """Mean of the biased CKA over all pairings, the value of unrelated features of these spectra.
+
+    Returns:
+        sqrt(b_x b_y) / (n - 1) with b = (tr K)^2 / |K|^2 of the centred Gram matrix, in [0, 1].
+    """
 
     def spread(gram: Gram) -> float:
         return float(gram.centred.trace()) ** 2 / float(gram.centred.square().sum())
@@ -230,7 +233,7 @@ def floor(left: Gram, right: Gram) -> float:
 
 
 def reason_undefined(left: Gram, right: Gram, estimator: str) -> str | None:
-    """Why there is no CKA of the two, or None."""
+    """The reason why CKA of two Gram matrices is undefined, or None."""
     if left.n < LEAST[estimator]:
         return (
             f"{estimator} CKA needs at least {LEAST[estimator]} independent samples, "
@@ -242,10 +245,7 @@ def reason_undefined(left: Gram, right: Gram, estimator: str) -> str | None:
 
 
 def without_each(left: Gram, right: Gram) -> Float[np.ndarray, " n"]:
-    """Debiased CKA without sample i, for every i, in one pass over n x n.
-
-    NaN where too few samples are left.
-    """
+    """Debiased CKA without sample i, for every i, in O(n^2); NaN where too few samples are left."""
     if left.n < LEAST["debiased"] + 1:
         return np.full(left.n, math.nan)
     hsic = hsic_without(left, right)
@@ -254,9 +254,9 @@ def without_each(left: Gram, right: Gram) -> Float[np.ndarray, " n"]:
 
 
 def pair_terms(left: Gram, right: Gram) -> Float[Tensor, "n n"]:
-    """What the pair of samples (i, j) adds to the debiased CKA, to first order; sums to zero.
+    """First-order contribution of the pair of samples (i, j) to the debiased CKA; sums to zero.
 
-    The difference of two encoders has the difference of their terms.
+    The terms of a difference of two encoders are the difference of their terms.
     """
     k, m = left.u_centred, right.u_centred
     k, m = k / torch.linalg.norm(k), m / torch.linalg.norm(m)
@@ -265,16 +265,20 @@ def pair_terms(left: Gram, right: Gram) -> Float[Tensor, "n n"]:
 
 
 def interaction(terms: Float[Tensor, "n n"]) -> float:
-    """The variance that comes from pairs of samples, not from samples alone."""
+    """The variance of debiased CKA that comes from pairs of samples, not from single samples.
+
+    Args:
+        terms: of `pair_terms`.
+    """
     if len(terms) < 4:
         return 0.0
     return 2 * float(_u_centred(terms - torch.diag(terms.diagonal())).square().sum())
 
 
 def hsic_without(left: Gram, right: Gram) -> Float[Tensor, " n"]:
-    """The debiased HSIC without sample i, for each i, from sums over the whole (times (n-1)(n-4)).
+    """The debiased HSIC without sample i, for each i, times (n - 1)(n - 4).
 
-    Leaving sample i out takes its row from every sum; nothing is summed anew.
+    Computed from sums over all samples, from which row i is subtracted.
     """
     k, m = left.tilde, right.tilde
     product = k * m
@@ -288,9 +292,8 @@ def hsic_without(left: Gram, right: Gram) -> Float[Tensor, " n"]:
 
 
 def permuted(left: Gram, right: Gram, count: int, seed: int = 0) -> Float[np.ndarray, " count"]:
-    """Debiased CKA under `count` random pairings: one Gram matrix each, relabeled."""
-    found = cka_permutation_null([left], [right], count, seed)
-    return found[:, 0, 0]
+    """Debiased CKA under `count` random pairings."""
+    return cka_permutation_null([left], [right], count, seed)[:, 0, 0]
 
 
 def cka_permutation_null(
@@ -300,13 +303,13 @@ def cka_permutation_null(
     lefts, rights = _unit_forms(left), _unit_forms(right)
     n = left[0].n
     rng = np.random.default_rng(seed)
-    found = np.empty((count, len(left), len(right)))
+    null = np.empty((count, len(left), len(right)))
     shaped = rights.view(len(right), n, n)
     for i in range(count):
         order = torch.from_numpy(rng.permutation(n)).to(lefts.device)
         shuffled = shaped[:, order][:, :, order].reshape(len(right), n * n)
-        found[i] = (lefts @ shuffled.T).cpu().numpy()
-    return found
+        null[i] = (lefts @ shuffled.T).cpu().numpy()
+    return null
 
 
 def grid(left: Sequence[Gram], right: Sequence[Gram]) -> Float[np.ndarray, "l r"]:
@@ -317,7 +320,15 @@ def grid(left: Sequence[Gram], right: Sequence[Gram]) -> Float[np.ndarray, "l r"
 def pairwise(
     embeddings: Mapping[str, Matrix], kernel: str = "linear", estimator: str = "debiased"
 ) -> dict[tuple[str, str], Score]:
-    """The score of every two of `embeddings`, each Gram matrix computed once."""
+    """CKA of every two of `embeddings`.
+
+    Args:
+        embeddings: name -> (n, d), row i of each of sample i.
+        kernel, estimator: as in `cka`.
+
+    Raises:
+        UsageError: as `cka`.
+    """
     _known(kernel, estimator)
     require_same_count(embeddings)
     grams = {name: Gram.of(x, kernel, name=name) for name, x in embeddings.items()}
@@ -330,7 +341,7 @@ def pairwise(
 
 
 class CKA:
-    """CKA as everywhere published: biased, a plain number. `encoderlab.cka` says how sure it is.
+    """CKA as published: biased, a plain number. `encoderlab.cka` adds interval and chance.
 
     Examples:
         >>> x = np.arange(10.0).reshape(5, 2) ** 2
@@ -343,7 +354,8 @@ class CKA:
         """Biased CKA in [0, 1] of x (n, d_x) and y (n, d_y); NaN for constant features.
 
         Raises:
-            UsageError: an unknown kernel, values that are not finite, or other counts.
+            UsageError: an unknown kernel, values that are not finite, or numbers of rows that
+                differ.
         """
         return float(cka(x, y, kernel, "biased"))
 
@@ -357,18 +369,18 @@ class CKA:
             UsageError: as `compute_cka`.
         """
         names = list(embeddings)
-        found = np.eye(len(names))
-        for (a, b), one in pairwise(embeddings, kernel, "biased").items():
+        table = np.eye(len(names))
+        for (a, b), pair in pairwise(embeddings, kernel, "biased").items():
             i, j = names.index(a), names.index(b)
-            found[i, j] = found[j, i] = float(one)
-        return found
+            table[i, j] = table[j, i] = float(pair)
+        return table
 
 
 def _rbf(k: Float[Tensor, "n n"], bandwidth: float) -> Float[Tensor, "n n"]:
     squared = k.diagonal()
     distances = (squared[:, None] + squared[None, :] - 2 * k).clamp_min(0)
     distances.fill_diagonal_(0)
-    # Nearly equal samples differ by rounding alone: they are no scale to measure by.
+    # The distance of nearly equal samples is rounding, so the median leaves it out.
     rounding = 1e-14 * float(squared.max()) if len(k) else 0.0
     positive = distances[distances > rounding]
     if not len(positive):
@@ -377,7 +389,7 @@ def _rbf(k: Float[Tensor, "n n"], bandwidth: float) -> Float[Tensor, "n n"]:
 
 
 def _u_centred(tilde: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-    """A symmetric matrix without a diagonal, made to sum to zero in every row."""
+    """A symmetric matrix with zero diagonal, centred so that every row sums to zero."""
     n, rows = len(tilde), tilde.sum(dim=1)
     u = tilde - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
     return u - torch.diag(u.diagonal())

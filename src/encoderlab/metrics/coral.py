@@ -1,8 +1,8 @@
-"""CORAL and its relatives: do two clouds of features have the same shape?
+"""CORAL: the distance between the covariances of two sets of features, published and calibrated.
 
-They compare the clouds, not the pairs: shuffling the captions changes nothing. As published, the
-similarity of L2-normalised features is above 1 - 1e-6 at 768 dimensions whatever the data; the
-calibrated one compares spectra of equal total instead. n samples, d width, k = min(d_v, d_t, n-1).
+It compares distributions, not pairs: shuffling the captions changes nothing. The published
+similarity of L2-normalised features is above 1 - 1e-6 at 768 dimensions for any data; the
+calibrated one compares spectra of equal total. n samples, d width, k = min(d_v, d_t, n - 1).
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from encoderlab.core.results import Result
 from encoderlab.core.score import Score
 from encoderlab.errors import UsageError
 from encoderlab.metrics.alignment_scores import AlignmentMetrics, EASResult
 from encoderlab.metrics.cka import cka
-from encoderlab.metrics.matrix import Matrix, is_constant, matrix, require_same_count
+from encoderlab.metrics.matrix import Matrix, centre, is_constant, matrix, require_same_count
 from encoderlab.metrics.moments import Moments
 
-SMALLEST_SHARE = 1e-12  # a direction without variance has this share of it, so that KL is finite
+SMALLEST_SHARE = 1e-12  # of the variance, for a direction that has none: KL stays finite
 MARGINALS_ONLY = (
     "CORAL compares two clouds of features, not pairs: shuffling the captions changes nothing"
 )
@@ -32,18 +33,18 @@ PINNED = 1e-3
 
 
 @dataclass(frozen=True)
-class CORALMetrics:
-    """How alike the covariances of two sets of features are.
+class CORALMetrics(Result):
+    """The comparison of the covariances of two sets of features.
 
     Args:
-        distance: |C_s - C_t|_F^2 / (4 k^2) (Sun & Saenko 2016), of the features as they are.
-        similarity: 1 / (1 + distance), as published.
+        distance: |C_s - C_t|_F^2 / (4 k^2) (Sun & Saenko 2016), at least 0.
+        similarity: 1 / (1 + distance), as published, in [0, 1].
         spectral_divergence: mean of both KL divergences of the spectra that sum to one; nats.
-        mean_distance: L2 between the means; None where the widths differ: no common axes.
+        mean_distance: L2 between the means; None where the widths differ and axes are not common.
         spectral_similarity: calibrated: 1 - Hellinger distance of the same spectra, in [0, 1].
-        width: how many directions were compared.
+        width: number of directions that were compared.
         undefined: why there are no values.
-        clouds: both sides, from which covariances and eigenvalues are read; not part of a record.
+        clouds: both sides, from which covariances and eigenvalues are read; not in the JSON.
     """
 
     distance: float | None
@@ -53,32 +54,34 @@ class CORALMetrics:
     spectral_similarity: float | None
     width: int
     undefined: str | None = None
-    clouds: tuple[_Cloud, _Cloud] | None = field(default=None, repr=False, compare=False)
+    clouds: tuple[_Cloud, _Cloud] | None = field(
+        default=None, repr=False, compare=False, metadata={"json": False}
+    )
 
     @property
     def source_covariance(self) -> Float[Tensor, "d_v d_v"]:
-        """C_s of the first features, divided by n - 1, computed when asked for."""
+        """C_s of the first features, divided by n - 1; computed at each access."""
         return self._clouds()[0].covariance()
 
     @property
     def target_covariance(self) -> Float[Tensor, "d_t d_t"]:
-        """C_t of the second features, divided by n - 1, computed when asked for."""
+        """C_t of the second features, divided by n - 1; computed at each access."""
         return self._clouds()[1].covariance()
 
     @property
     def source_eigenvalues(self) -> Float[Tensor, " k"]:
-        """Eigenvalues of C_s, largest first: those that n samples can have."""
+        """The eigenvalues of C_s that n samples can have, largest first."""
         return self._clouds()[0].spectrum
 
     @property
     def target_eigenvalues(self) -> Float[Tensor, " k"]:
-        """Eigenvalues of C_t, largest first: those that n samples can have."""
+        """The eigenvalues of C_t that n samples can have, largest first."""
         return self._clouds()[1].spectrum
 
     @property
     def compared(self) -> tuple[Float[Tensor, "k k"], Float[Tensor, "k k"]]:
-        """The two matrices whose difference D gives the distance |D|_F^2 / (4 k^2): C_s and C_t,
-        or where their widths differ the diagonal ones in each side's own principal axes."""
+        """The two matrices whose difference D gives the distance |D|_F^2 / (4 k^2): C_s and C_t, or
+        where their widths differ the diagonal covariances in each side's principal axes."""
         left, right = self._clouds()
         if len(left.mean) == len(right.mean):
             return left.covariance(), right.covariance()
@@ -91,17 +94,13 @@ class CORALMetrics:
 
     @property
     def pinned(self) -> bool:
-        """Whether the published similarity is 1 for want of scale."""
+        """Whether the published similarity is within 0.001 of 1, as for unit vectors."""
         return self.similarity is not None and self.similarity > 1 - PINNED
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {name: value for name, value in vars(self).items() if name != "clouds"}
 
 
 @dataclass(frozen=True)
-class CrossModalResult:
-    """An encoder's features against an LLM's."""
+class CrossModalResult(Result):
+    """The features of an encoder compared with those of an LLM."""
 
     encoder: str
     llm: str
@@ -109,20 +108,10 @@ class CrossModalResult:
     cka: Score
     cka_biased: Score
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "encoder": self.encoder,
-            "llm": self.llm,
-            "coral": self.coral.to_json(),
-            "cka": self.cka.to_json(),
-            "cka_biased": self.cka_biased.to_json(),
-        }
-
 
 @dataclass(frozen=True)
 class IntraModalResult:
-    """Encoders among themselves, or LLMs: cell [i, j] compares names[i] with names[j]."""
+    """Encoders or LLMs among themselves: cell [i, j] compares names[i] with names[j]."""
 
     names: tuple[str, ...]
     coral_similarity: Float[np.ndarray, "m m"]
@@ -130,7 +119,7 @@ class IntraModalResult:
     cka: Float[np.ndarray, "m m"]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The tables as nested lists."""
         return {
             "names": list(self.names),
             "coral_similarity": self.coral_similarity.tolist(),
@@ -140,29 +129,36 @@ class IntraModalResult:
 
 
 def coral(x: Matrix, y: Matrix) -> CORALMetrics:
-    """Compares the clouds x (n, d_v) and y (m, d_t).
+    """Compares the covariances of two sets of features.
 
-    If the widths differ, each side is first reduced by PCA to k directions: then both covariances
-    are diagonal, and two sorted spectra are compared.
+    If the widths differ, each side is reduced by PCA to k directions: both covariances are then
+    diagonal, and two sorted spectra are compared.
+
+    Args:
+        x, y: (n, d_v) and (m, d_t).
+
+    Returns:
+        The comparison; undefined, with the reason, for one sample and for constant features.
 
     Raises:
         UsageError: values that are not finite.
     """
-    return _compared(*(_Cloud.of(one, name) for one, name in ((x, "X"), (y, "Y"))))
+    return _compared(_Cloud.of(x, "X"), _Cloud.of(y, "Y"))
 
 
 def coral_of_moments(x: Moments, a: str, y: Moments, b: str) -> CORALMetrics:
-    """The same of clouds of any number of samples, from what they have left behind.
+    """`coral` of any number of samples, from their moments.
 
     Args:
         x, y: states that hold the models `a` and `b`.
+        a, b: names of the models.
     """
     return _compared(_Cloud.of_moments(x, a), _Cloud.of_moments(y, b))
 
 
 @dataclass(frozen=True)
 class _Cloud:
-    """What CORAL needs of n samples: their mean, and their covariance or its spectrum."""
+    """What CORAL needs of n samples: their mean, their covariance and its spectrum."""
 
     n: int
     mean: Float[Tensor, " d"]
@@ -188,11 +184,11 @@ class _Cloud:
     def of_moments(cls, state: Moments, name: str) -> _Cloud:
         constant = state.why_undefined(name, name, "biased") is not None
         covariance = state.comoments[name, name] / max(state.n - 1, 1)
-        found = torch.linalg.eigvalsh(covariance).flip(0).clamp_min(0)
+        eigenvalues = torch.linalg.eigvalsh(covariance).flip(0).clamp_min(0)
         return cls(
             state.n,
             state.means[name],
-            found[: max(1, min(state.n - 1, len(found)))],
+            eigenvalues[: max(1, min(state.n - 1, len(eigenvalues)))],
             lambda: covariance,
             constant,
         )
@@ -201,12 +197,11 @@ class _Cloud:
 def _compared(left: _Cloud, right: _Cloud) -> CORALMetrics:
     fewest = min(left.n, right.n)
     width = min(len(left.mean), len(right.mean), max(fewest - 1, 0))
-    if fewest < 2:
-        return CORALMetrics(None, None, None, None, None, width, "needs at least 2 samples")
-    if left.constant or right.constant:
+    if fewest < 2 or left.constant or right.constant:
         reason = "the features are the same for every sample"
+        reason = "needs at least 2 samples" if fewest < 2 else reason
         return CORALMetrics(None, None, None, None, None, width, reason)
-    spectra = [one.spectrum[:width] for one in (left, right)]
+    spectra = [cloud.spectrum[:width] for cloud in (left, right)]
     mean_distance = None
     if len(left.mean) == len(right.mean):
         width_used = len(left.mean)
@@ -216,8 +211,8 @@ def _compared(left: _Cloud, right: _Cloud) -> CORALMetrics:
     else:
         width_used = width
         distance = float((spectra[0] - spectra[1]).square().sum()) / (4 * width**2)
-    shares = [(one / one.sum()).clamp_min(SMALLEST_SHARE) for one in spectra]
-    p, q = (one / one.sum() for one in shares)
+    shares = [(spectrum / spectrum.sum()).clamp_min(SMALLEST_SHARE) for spectrum in spectra]
+    p, q = (share / share.sum() for share in shares)
     divergence = float(((p - q) * (p / q).log()).sum()) / 2
     overlap = float((p * q).sqrt().sum())
     return CORALMetrics(
@@ -232,13 +227,20 @@ def _compared(left: _Cloud, right: _Cloud) -> CORALMetrics:
 
 
 def spectrum(x: Matrix) -> Float[np.ndarray, " k"]:
-    """Eigenvalues of the covariance, largest first, those that n samples can have."""
-    found = matrix(x)
-    return _spectrum(found - found.mean(dim=0)).cpu().numpy()
+    """The eigenvalues of the covariance of features (n, d) that n samples can have, largest first.
+
+    Raises:
+        UsageError: values that are not finite.
+    """
+    return _spectrum(centre(x)[0]).cpu().numpy()
 
 
 def effective_rank(x: Matrix) -> float:
-    """exp of the entropy of the spectrum that sums to one (Roy & Vetterli 2007)."""
+    """exp of the entropy of the spectrum that sums to one (Roy & Vetterli 2007).
+
+    Returns:
+        1 to min(n - 1, d); 0 for constant features (n, d).
+    """
     shares = spectrum(x)
     shares = shares / max(shares.sum(), 1e-300)
     shares = shares[shares > 0]
@@ -246,15 +248,15 @@ def effective_rank(x: Matrix) -> float:
 
 
 class CORALAnalyzer:
-    """CORAL, CKA and EAS over several encoders and LLMs, on features that are at hand.
+    """CORAL, CKA and EAS of several encoders and LLMs, from features in memory.
 
-    Features are (n, d) by name, row i of each of sample i.
+    Features are given as name -> (n, d), row i of each of sample i.
 
     Examples:
         >>> rng = np.random.default_rng(0)
         >>> vision, text = {"v": rng.standard_normal((20, 8))}, {"t": rng.standard_normal((20, 8))}
-        >>> [found] = CORALAnalyzer().cross_modal_comparison(vision, text)
-        >>> round(found.coral.similarity, 2), found.coral.width
+        >>> [pair] = CORALAnalyzer().cross_modal_comparison(vision, text)
+        >>> round(pair.coral.similarity, 2), pair.coral.width
         (0.98, 8)
     """
 
@@ -264,7 +266,7 @@ class CORALAnalyzer:
         """Every encoder against every LLM.
 
         Raises:
-            UsageError: values that are not finite, or other counts.
+            UsageError: values that are not finite, or numbers of rows that differ.
         """
         require_same_count({**vision, **text})
         return [
@@ -274,7 +276,11 @@ class CORALAnalyzer:
         ]
 
     def intra_modal_comparison(self, embeddings: Mapping[str, Matrix]) -> IntraModalResult:
-        """Encoders among themselves, or LLMs among themselves."""
+        """Encoders among themselves, or LLMs among themselves.
+
+        Raises:
+            UsageError: as `cross_modal_comparison`.
+        """
         require_same_count(embeddings)
         names = tuple(embeddings)
         shape = (len(names), len(names))
@@ -282,13 +288,13 @@ class CORALAnalyzer:
         for i, a in enumerate(names):
             for j in range(i + 1, len(names)):
                 b = names[j]
-                found = coral(embeddings[a], embeddings[b])
-                for table, one in (
-                    (similarity, found.similarity),
-                    (spectral, found.spectral_similarity),
+                compared = coral(embeddings[a], embeddings[b])
+                for table, value in (
+                    (similarity, compared.similarity),
+                    (spectral, compared.spectral_similarity),
                     (aligned, cka(embeddings[a], embeddings[b]).value),
                 ):
-                    table[i, j] = table[j, i] = math.nan if one is None else one
+                    table[i, j] = table[j, i] = math.nan if value is None else value
         return IntraModalResult(names, similarity, spectral, aligned)
 
     def compute_eas(
@@ -299,18 +305,18 @@ class CORALAnalyzer:
         text: Matrix,
         labels: Sequence[Any] | None = None,
     ) -> EASResult:
-        """The Enhanced Alignment Score of one pair, as published and calibrated."""
-        found = coral(vision, text)
-        return AlignmentMetrics.eas(
-            encoder,
-            llm,
-            cka(vision, text, estimator="biased"),
-            cka(vision, text),
-            found.similarity,
-            found.spectral_similarity,
-            vision,
-            labels,
-        )
+        """The Enhanced Alignment Score of one pair, as published and calibrated.
+
+        Args:
+            encoder, llm: names of the models.
+            vision, text: their features.
+            labels: the class of each sample; None for an estimate without labels.
+
+        Raises:
+            UsageError: as `cross_modal_comparison`.
+        """
+        [pair] = self.cross_modal_comparison({encoder: vision}, {llm: text})
+        return _eas(pair, vision, labels)
 
     def full_analysis(
         self,
@@ -318,15 +324,18 @@ class CORALAnalyzer:
         text: Mapping[str, Matrix],
         labels: Sequence[Any] | None = None,
     ) -> FullAnalysis:
-        """All of it; pairs by calibrated EAS, the highest first, undefined ones last."""
-        scores = [
-            self.compute_eas(encoder, x, llm, y, labels)
-            for encoder, x in vision.items()
-            for llm, y in text.items()
-        ]
+        """Every comparison of this class.
+
+        Returns:
+            Pairs in the order of their calibrated EAS, the highest first, undefined ones last.
+
+        Raises:
+            UsageError: as `cross_modal_comparison`.
+        """
+        pairs = self.cross_modal_comparison(vision, text)
         ranked = sorted(
-            zip(scores, self.cross_modal_comparison(vision, text), strict=True),
-            key=lambda pair: -math.inf if pair[0].calibrated is None else pair[0].calibrated,
+            ((_eas(pair, vision[pair.encoder], labels), pair) for pair in pairs),
+            key=lambda row: -math.inf if row[0].calibrated is None else row[0].calibrated,
             reverse=True,
         )
         return FullAnalysis(
@@ -338,22 +347,20 @@ class CORALAnalyzer:
 
 
 @dataclass(frozen=True)
-class FullAnalysis:
-    """What `CORALAnalyzer.full_analysis` found."""
+class FullAnalysis(Result):
+    """The result of `CORALAnalyzer.full_analysis`."""
 
     cross_modal: tuple[CrossModalResult, ...]
     vision: IntraModalResult
     text: IntraModalResult
     eas: tuple[EASResult, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "cross_modal": [one.to_json() for one in self.cross_modal],
-            "vision": self.vision.to_json(),
-            "text": self.text.to_json(),
-            "eas": [one.to_json() for one in self.eas],
-        }
+
+def _eas(pair: CrossModalResult, vision: Matrix, labels: Sequence[Any] | None) -> EASResult:
+    similarities = pair.coral.similarity, pair.coral.spectral_similarity
+    return AlignmentMetrics.eas(
+        pair.encoder, pair.llm, pair.cka_biased, pair.cka, *similarities, vision, labels
+    )
 
 
 def _spectrum(offset: Float[Tensor, "n d"]) -> Float[Tensor, " k"]:

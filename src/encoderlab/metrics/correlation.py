@@ -1,8 +1,8 @@
-"""Does a metric predict a benchmark? Correlation over encoders.
+"""Correlation of a metric with a benchmark over encoders.
 
-The unit of analysis is the encoder. Its points (LLMs, layers) rise and fall together, so they are
-averaged to one point per encoder; r, p, the critical r and the leave-one-out error are computed
-from those. Three encoders with r = -0.99 have p = 0.09: below six encoders there is no answer.
+The unit of analysis is the encoder. Its points (LLMs, layers) are correlated, so they are averaged
+to one point per encoder, from which r, p, the critical r and the leave-one-out error are computed.
+Fewer than six encoders give no answer: three with r = -0.99 have p = 0.09. k encoders, m orders.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class Correlation:
     """One metric against one outcome, over k encoders.
 
     Args:
-        n: how many points the encoders' means are made of.
-        families: k, how many encoders.
-        left_out: points that are not used: a side is undefined, or another encoder has no point
-            under the same condition.
+        n: number of points that are averaged.
+        families: k, the number of encoders.
+        left_out: number of points that are not used: a side is undefined, or another encoder has no
+            point under the same condition.
         pearson, spearman: r and rho of the encoders' means, in [-1, 1].
-        pearson_p, spearman_p: two-sided, by permuting the encoders; never below 1 / k!.
-        p_corrected: `pearson_p` corrected for `tests` (Holm); None where one test was made.
-        tests: how many metrics and outcomes were tried side by side.
+        pearson_p, spearman_p: two-sided, by permuting the encoders; at least 1 / k!.
+        p_corrected: `pearson_p` corrected for `tests` (Holm); None for a single test.
+        tests: number of metrics and outcomes that are tested together.
         critical_r: the |r| that k unrelated encoders exceed in 5 % of cases.
         loo_error: root mean square error of predicting each encoder by a line through the others.
-        loo_baseline: the same of predicting the others' mean.
-        within_family: r of the points after each encoder's mean is taken out.
+        loo_baseline: the same of predicting the mean of the others.
+        within_family: r of the points after subtracting each encoder's mean.
         undefined: why there is no answer.
     """
 
@@ -61,19 +61,23 @@ class Correlation:
 
     @property
     def predicts(self) -> bool:
-        """Whether p, corrected, is below 0.05 and the metric beats the mean on encoders that were
-        left out."""
-        p = self.pearson_p if self.p_corrected is None else self.p_corrected
+        """Whether p, corrected, is below 0.05 and the line predicts encoders that were left out
+        better than the mean of the others."""
+        p = self._p
         if p is None or self.loo_error is None or self.loo_baseline is None:
             return False
         return p < LEVEL and self.loo_error < self.loo_baseline
 
     @property
+    def _p(self) -> float | None:
+        return self.pearson_p if self.p_corrected is None else self.p_corrected
+
+    @property
     def verdict(self) -> str:
-        """The answer in words."""
+        """The answer as a sentence."""
         if self.undefined:
             return self.undefined
-        p = self.pearson_p if self.p_corrected is None else self.p_corrected
+        p = self._p
         assert self.pearson is not None and p is not None
         number = f"r = {self.pearson:.2f}, p = {p:.2g}"
         if self.p_corrected is not None:
@@ -88,7 +92,7 @@ class Correlation:
         return f"no evidence that it predicts the outcome ({number})"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Fields, `predicts` and `verdict` as plain values."""
         return {**vars(self), "predicts": self.predicts, "verdict": self.verdict}
 
 
@@ -104,11 +108,11 @@ def correlate(
 
     Args:
         metric, outcome: one value per point; a point with an undefined side is left out.
-        families: the encoder of each point; None where each point is another encoder.
-        seed: of the random permutations, used for more than eight encoders.
-        conditions: what each point was measured under, such as its LLM. Only conditions that all
-            encoders share are used: an encoder that was measured with the harder LLM alone would
-            look worse than it is.
+        families: the encoder of each point; None where each point is a different encoder.
+        seed: of the random permutations, which are used for more than eight encoders.
+        conditions: the condition of each point, such as its LLM. Only conditions that all encoders
+            share are used, since an encoder that was measured with the harder LLM only would seem
+            worse than it is.
 
     Returns:
         The correlation; undefined, with the reason, for fewer than six encoders.
@@ -160,32 +164,33 @@ def correlate(
 
 
 def holm(correlations: Sequence[Correlation]) -> list[Correlation]:
-    """The same correlations with p corrected for all of them (Holm 1979): the chance that any of
-    them would be called predictive although none is stays below 5 %.
+    """Corrects p for the number of correlations (Holm 1979): the probability of calling any of them
+    predictive although none is stays below 5 %.
 
     Args:
-        correlations: of all metrics with all outcomes that were tried; undefined ones do not count.
+        correlations: of all metrics and outcomes that are tested together; undefined ones do not
+            count.
 
     Returns:
-        The correlations in the same order.
+        The correlations in the same order, with `p_corrected` and `tests`.
     """
     values = [c.pearson_p for c in correlations if c.pearson_p is not None]
-    corrected = iter(holm_p(values))
+    corrected = iter(holm_p(values) if len(values) > 1 else [None])
     return [
-        c if c.pearson_p is None
-        else replace(c, p_corrected=next(corrected) if len(values) > 1 else None, tests=len(values))
+        replace(c, p_corrected=next(corrected), tests=len(values)) if c.pearson_p is not None else c
         for c in correlations
-    ]  # fmt: skip
+    ]
 
 
 def holm_p(values: Sequence[float]) -> list[float]:
-    """p values corrected for one another (Holm 1979), in the same order.
+    """Corrects p values for multiple tests (Holm 1979).
 
     Args:
         values: p of each test.
 
     Returns:
-        Each p times the number of tests that are not yet rejected, made monotone, at most 1.
+        In the same order, each p times the number of tests that are not yet rejected, made
+        monotone, at most 1.
 
     Examples:
         >>> holm_p([0.01, 0.04, 0.03])
@@ -199,11 +204,11 @@ def holm_p(values: Sequence[float]) -> list[float]:
 
 
 def _permutation_p(x: Float[np.ndarray, " k"], y: Float[np.ndarray, " k"], seed: int) -> float:
-    """Two-sided p over all orders of few encoders, many random ones of more."""
+    """Two-sided p over all orders of up to `EXACT` encoders, and over random orders of more."""
     orders = _orders(len(x), seed)
     dx, dy = x - x.mean(), y - y.mean()
     observed = abs(float(dx @ dy))
-    # The slack is for sums in another order.
+    # The tolerance is for rounding: the sums are in another order.
     reached = int((np.abs(dx[orders] @ dy) >= observed * (1 - 1e-12)).sum())
     if len(x) <= EXACT:
         return reached / len(orders)
@@ -223,7 +228,7 @@ def _means(values: np.ndarray, member: np.ndarray) -> Float[np.ndarray, " k"]:
 
 
 def _is_constant(values: np.ndarray) -> bool:
-    """Whether all values are equal but for the rounding of their means."""
+    """Whether all values are equal up to rounding."""
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 

@@ -1,6 +1,6 @@
-"""Do the features tell the data types apart? Scatter between the classes against within.
+"""Discriminability: the share of the variance of features that lies between classes.
 
-n samples, d width, c classes.
+Knows feature matrices and labels. n samples, d width, c classes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from encoderlab.core.score import Score, undefined
 from encoderlab.errors import UsageError
-from encoderlab.metrics.matrix import Matrix, centred, is_constant, matrix, unit_rows
+from encoderlab.metrics.matrix import Matrix, centre, matrix, unit_rows
 from encoderlab.metrics.uncertainty import jackknife_interval
 
 NAME = "f / (1 + f) of the Fisher ratio f = tr(S_between) / tr(S_within)"
@@ -23,18 +23,24 @@ ESTIMATE = "estimate without labels: mean of embedding variance and twice the sd
 
 
 def discriminability(x: Matrix, labels: Sequence[Any] | None) -> Score:
-    """f / (1 + f) in [0, 1]: the share of the variance that lies between the classes.
+    """f / (1 + f) of the Fisher ratio f = tr(S_between) / tr(S_within).
 
-    Chance, for labels that mean nothing, is (c - 1) / (n - 1). Without labels it is an estimate
-    from the spread of the features alone, said so in `estimator`, with no interval.
+    Args:
+        x: (n, d).
+        labels: the class of each sample; None for an estimate from the spread of the features
+            alone, which `estimator` says, without chance and interval.
+
+    Returns:
+        The share in [0, 1] with a delete-one jackknife interval; chance, for random labels, is
+        (c - 1) / (n - 1).
 
     Raises:
         UsageError: values that are not finite, or not one label per sample.
     """
-    found = matrix(x)
-    n = len(found)
+    offset, constant = centre(x)
+    n = len(offset)
     if labels is None:
-        return _without_labels(found)
+        return _without_labels(x, constant)
     if len(labels) != n:
         raise UsageError("one label per sample is needed", got=f"{len(labels)} for {n} samples")
     classes, number = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
@@ -45,21 +51,23 @@ def discriminability(x: Matrix, labels: Sequence[Any] | None) -> Score:
         return undefined(
             f"needs more samples than classes: {n} samples, {len(classes)} classes", n, name
         )
-    offset = found - found.mean(dim=0)
-    if is_constant(offset, float(found.abs().max())):
+    if constant:
         return undefined("the features are the same for every sample", n, name)
-    member = torch.from_numpy(np.asarray(number)).to(found.device)
+    member = torch.from_numpy(np.asarray(number)).to(offset.device)
     value, left_out = _shares(offset, member, len(classes))
-    interval = jackknife_interval(value, left_out)
-    low, high = interval or (None, None)
-    if low is not None and high is not None:
-        low, high = max(0.0, low), min(1.0, high)
+    low, high = jackknife_interval(value, left_out, bounds=(0.0, 1.0))
     return Score(value, low, high, (len(classes) - 1) / (n - 1), n, name)
 
 
 def above_chance(score: Score) -> float:
-    """The share as 0 for labels that mean nothing and 1 for classes that are points (epsilon
-    squared, Kelley 1935); not clamped."""
+    """(value - chance) / (1 - chance): epsilon squared (Kelley 1935).
+
+    Args:
+        score: of `discriminability`.
+
+    Returns:
+        0 for random labels, 1 for classes that are points; can be negative; NaN if undefined.
+    """
     if score.value is None or score.chance is None:
         return float("nan")
     return (score.value - score.chance) / (1 - score.chance)
@@ -68,15 +76,15 @@ def above_chance(score: Score) -> float:
 def _shares(
     x: Float[Tensor, "n d"], member: Tensor, classes: int
 ) -> tuple[float, Float[np.ndarray, " n"]]:
-    """The share, and the share without each sample, from class sums."""
+    """The share, and the share without each sample, from the sums of the classes."""
     n = len(x)
     sums = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, member, x)
     counts = torch.bincount(member, minlength=classes).to(x.dtype)
     square = x.square().sum(dim=1)
     within_means = sums.square().sum(dim=1) / counts
 
-    def share(everything: Tensor, explained: Tensor, grand: Tensor, size: float) -> Tensor:
-        total = everything - grand / size
+    def share(squares: Tensor, explained: Tensor, grand: Tensor, size: float) -> Tensor:
+        total = squares - grand / size
         return (explained - grand / size) / total.clamp_min(1e-300)
 
     grand = sums.sum(dim=0)
@@ -89,14 +97,14 @@ def _shares(
     return float(value), left_out.cpu().numpy()
 
 
-def _without_labels(x: Float[Tensor, "n d"]) -> Score:
+def _without_labels(x: Matrix, constant: bool) -> Score:
     n = len(x)
     if n < 3:
         return undefined(f"needs at least 3 samples, and there are {n}", n, ESTIMATE)
-    if is_constant(centred(x), float(x.abs().max())):
+    if constant:
         return undefined("the features are the same for every sample", n, ESTIMATE)
-    unit = unit_rows(x)
+    unit = unit_rows(matrix(x))
     spread = 1 - float(unit.mean(dim=0).square().sum())
-    cosine = (unit @ unit.T)[~torch.eye(n, dtype=torch.bool, device=x.device)]
+    cosine = (unit @ unit.T)[~torch.eye(n, dtype=torch.bool, device=unit.device)]
     value = (spread + min(1.0, 2 * float(cosine.std()))) / 2
     return Score(value, None, None, None, n, ESTIMATE)

@@ -1,4 +1,4 @@
-"""What a linear layer can read from frozen features: accuracy on held-out rows, with its interval.
+"""The linear probe: accuracy of a linear classifier on frozen features, with its interval.
 
 Pure functions of arrays. Letters: n rows, m test rows, d width.
 """
@@ -28,13 +28,17 @@ def linear_probe(
     """Accuracy of a logistic regression on standardised features (Alain & Bengio 2017).
 
     Args:
-        features, labels, test_features, test_labels: one row per image: the interval and the
+        features, labels, test_features, test_labels: one row per image; interval and
             cross-validation take rows as independent.
-        strengths: values of scikit-learn's C to choose from by cross-validation within the labelled
-            rows; test rows have no say.
+        strengths: values of scikit-learn's C, one of which is chosen by cross-validation on the
+            training rows.
+
+    Returns:
+        Accuracy in [0, 1] on the test rows with a Wilson interval; chance is that of the commonest
+        training label.
 
     Raises:
-        UsageError: a single class, no row, or rows that do not match.
+        UsageError: a single class, no test row, or features and labels of different length.
 
     >>> x = np.array([[0.0], [1.0], [9.0], [10.0]])
     >>> linear_probe(x, np.array(list("aabb")), x, np.array(list("aabb"))).value
@@ -56,11 +60,11 @@ def linear_probe(
     chosen = strengths[len(strengths) // 2]
     if rarest >= FOLDS and len(strengths) > 1:
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-        found = [
+        accuracy = [
             cross_val_score(_probe(strength), features, labels, cv=folds).mean()
             for strength in strengths
         ]
-        chosen = strengths[int(np.argmax(found))]
+        chosen = strengths[int(np.argmax(accuracy))]
     commonest = Counter(labels.tolist()).most_common(1)[0][0]
     n, estimator = len(test_labels), f"logistic regression, C={chosen:g}, on held-out rows"
     if set(test_labels.tolist()) == {commonest}:

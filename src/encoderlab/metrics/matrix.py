@@ -1,7 +1,7 @@
 """Feature matrices as the metrics take them: numpy or torch, checked once, float64, centred.
 
-Features stay on the device they are on. float64 because sums of squares of un-centred float32
-features lose all their digits. n samples, d width.
+Knows no metric. Features stay on their device. float64, because sums of squares of float32 features
+that are not centred lose all their digits. n samples, d width, g groups.
 """
 
 from __future__ import annotations
@@ -23,26 +23,34 @@ Groups = Sequence[Any] | np.ndarray  # a label per sample
 def matrix(x: Matrix, name: str = "features") -> Float[Tensor, "n d"]:
     """The features in float64.
 
+    Args:
+        x: numpy array or tensor (n, d).
+        name: what an error calls it.
+
     Raises:
         UsageError: not two-dimensional, no columns, or values that are not finite.
     """
-    found = torch.as_tensor(x).detach()
-    if found.ndim != 2 or found.shape[1] < 1:
+    features = torch.as_tensor(x).detach()
+    if features.ndim != 2 or features.shape[1] < 1:
         raise UsageError(
-            f"{name} must be a matrix with a row per sample", got=f"shape {tuple(found.shape)}"
+            f"{name} must be a matrix with a row per sample", got=f"shape {tuple(features.shape)}"
         )
-    require_finite(found, name)
-    return found.to(torch.float64)
+    require_finite(features, name)
+    return features.to(torch.float64)
 
 
 def require_finite(features: Float[Tensor, "n d"], name: str) -> None:
-    """Refuses values that are not finite. Whoever goes through features in parts asks about the
-    whole first, so that the row it names is the caller's.
+    """Raises if a value is not finite. Code that reads features in parts checks the whole first, so
+    that the error names the row of the whole.
+
+    Args:
+        features: one row per sample.
+        name: what the error calls them.
 
     Raises:
-        UsageError: naming how many rows, and the first.
+        UsageError: with the number of such rows, and the first.
     """
-    # One pass where all is well; which row is to blame is looked for only where it is not.
+    # One pass in the usual case; the rows are searched only if the sum is not finite.
     if bool(features.sum().isfinite()):
         return
     bad = ~features.isfinite().flatten(1).all(dim=1)
@@ -55,30 +63,31 @@ def require_finite(features: Float[Tensor, "n d"], name: str) -> None:
         )
 
 
-def centred(x: Matrix, name: str = "features") -> Float[Tensor, "n d"]:
-    """The features in float64, each column with mean 0."""
-    found = matrix(x, name)
-    return found - found.mean(dim=0, keepdim=True) if len(found) else found
+def centre(x: Matrix, name: str = "features") -> tuple[Float[Tensor, "n d"], bool]:
+    """Centres features.
 
+    Args:
+        x: (n, d).
+        name: what an error calls it.
 
-def pair(
-    x: Matrix, y: Matrix, names: tuple[str, str] = ("X", "Y")
-) -> tuple[Float[Tensor, "n d_x"], Float[Tensor, "n d_y"]]:
-    """Two centred matrices of the same samples.
+    Returns:
+        The features in float64, each column with mean 0; and whether all samples are equal.
 
     Raises:
-        UsageError: as `matrix`, or another number of rows.
+        UsageError: as `matrix`.
     """
-    left, right = centred(x, names[0]), centred(y, names[1])
-    require_same_count({names[0]: left, names[1]: right})
-    return left, right
+    features = matrix(x, name)
+    if not len(features):
+        return features, True
+    offset = features - features.mean(dim=0, keepdim=True)
+    return offset, is_constant(offset, float(features.abs().max()))
 
 
 def require_same_count(features: Mapping[str, Any]) -> int:
-    """The number of rows that all have.
+    """The number of rows that all `features` (name -> rows) have; 0 for none.
 
     Raises:
-        UsageError: they differ.
+        UsageError: the numbers differ.
     """
     counts = {name: len(value) for name, value in features.items()}
     if len(set(counts.values())) > 1:
@@ -95,6 +104,7 @@ def group_numbers(groups: Groups | None, n: int) -> Int[np.ndarray, " n"]:
 
     Args:
         groups: a label per sample, of any hashable type; None where each sample is its own group.
+        n: number of samples.
 
     Raises:
         UsageError: another number of labels than samples, or a label that is not hashable.
@@ -120,12 +130,13 @@ def group_numbers(groups: Groups | None, n: int) -> Int[np.ndarray, " n"]:
 def group_means(x: Matrix, groups: Groups, name: str = "features") -> Float[Tensor, "g d"]:
     """The mean features of each group, in order of first appearance.
 
-    Samples of one group, such as several captions of one image, are not independent: a metric of
+    Samples of one group, such as several captions of one image, are not independent; a metric of
     these means counts each group once.
 
     Args:
         x: (n, d).
         groups: a label per sample.
+        name: what an error calls `x`.
 
     Raises:
         UsageError: as `matrix` and `group_numbers`.
@@ -134,26 +145,29 @@ def group_means(x: Matrix, groups: Groups, name: str = "features") -> Float[Tens
         >>> group_means(np.array([[1.0], [3.0], [5.0]]), ["a", "a", "b"]).tolist()
         [[2.0], [5.0]]
     """
-    found = matrix(x, name)
-    member = torch.from_numpy(group_numbers(groups, len(found))).to(found.device)
+    features = matrix(x, name)
+    member = torch.from_numpy(group_numbers(groups, len(features))).to(features.device)
     counts = torch.bincount(member)
-    sums = found.new_zeros(len(counts), found.shape[1]).index_add_(0, member, found)
+    sums = features.new_zeros(len(counts), features.shape[1]).index_add_(0, member, features)
     return sums / counts[:, None]
 
 
 def median(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
     """The median along the last axis; of an even number of values the mean of the two middle ones
-    (`torch.median` takes the lower one)."""
+    (`torch.median` returns the lower one)."""
     n = values.shape[-1]
     lower, upper = (values.kthvalue(k, dim=-1).values for k in ((n + 1) // 2, n // 2 + 1))
     return (lower + upper) / 2
 
 
 def require_same_ids(ids: Mapping[str, Sequence[Any]]) -> None:
-    """Refuses features whose samples are others, or stand in another order.
+    """Raises if two sets of features are of different samples, or in a different order.
+
+    Args:
+        ids: name -> the ids of its samples.
 
     Raises:
-        UsageError: naming the first place where they differ.
+        UsageError: naming the first row that differs.
     """
     names = list(ids)
     for name in names[1:]:
@@ -178,7 +192,12 @@ def require_same_ids(ids: Mapping[str, Sequence[Any]]) -> None:
 
 
 def is_constant(centred_x: Float[Tensor, "n d"], scale: float = 0.0) -> bool:
-    """Whether nothing but rounding is left after centring; `scale`: the largest value before."""
+    """Whether centred features are zero up to rounding.
+
+    Args:
+        centred_x: the features after centring.
+        scale: the largest absolute value before centring.
+    """
     largest = float(centred_x.abs().max()) if centred_x.numel() else 0.0
     return largest <= 1e-12 * max(scale, 1e-300)
 

@@ -1,10 +1,10 @@
-"""Linear CKA of any number of samples in one pass: a small state that is updated, merged and saved.
+"""Linear CKA of any number of samples in one pass: a state that is updated, merged and saved.
 
-Exact, not averaged over batches: the state keeps what both estimators need of n samples, in
-O(d^2) numbers, centred on its own mean (Chan, Golub & LeVeque 1983; Pebay 2008). Raw sums would
-lose all digits on features with an offset. One state serves every pair of the models in it.
+Exact, not averaged over batches: the state keeps the O(d^2) sums that both estimators need, centred
+on their own mean (Chan, Golub & LeVeque 1983; Pebay 2008), because raw sums lose all digits on
+features with an offset. One state serves every pair of its models.
 
-Letters: m, k models; n samples; d width; x~ a sample minus the state's mean.
+Letters: m, k models; n samples; d width; g shards; x~ a sample minus the state's mean.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import operator
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,9 +37,10 @@ FORMAT = 1
 
 @dataclass
 class Moments:
-    """What n samples leave behind.
+    """Centred sums of n samples.
 
     Args:
+        n: number of samples.
         means: model -> (d,).
         comoments: (m, k) -> sum of x~_m x~_k^T, for m <= k in the order of `means`.
         weighted: (m, k) -> sum of |x~_m|^2 x~_k.
@@ -56,17 +58,17 @@ class Moments:
         """The state of one set of samples: model -> (n, d), row i of each of sample i.
 
         Raises:
-            UsageError: values that are not finite, or other counts.
+            UsageError: values that are not finite, or numbers of rows that differ.
         """
         state = cls()
         state.update(features)
         return state
 
     def update(self, features: Mapping[str, Matrix]) -> None:
-        """Takes more samples, a few thousand at a time.
+        """Adds samples; the arguments are those of `of`.
 
         Raises:
-            UsageError: as `of`, or other models or widths than before.
+            UsageError: as `of`, or models or widths that differ from those of the state.
         """
         count = require_same_count(features)
         for name, x in features.items():
@@ -78,10 +80,10 @@ class Moments:
             self.__dict__.update(merged.__dict__)
 
     def merged(self, other: Moments) -> Moments:
-        """The state of both sets of samples; in any order, to rounding.
+        """The state of both sets of samples; the order matters to rounding only.
 
         Raises:
-            UsageError: other models or widths.
+            UsageError: models or widths that differ.
         """
         if not self.n or not other.n:
             return other if not self.n else self
@@ -94,26 +96,21 @@ class Moments:
                 want="the same models and widths",
             )
         n = self.n + other.n
-        # From the two means, not from the sums: an offset of 10^5 costs no digits.
+        # From the two means, not from the sums: no digits are lost to an offset of 10^5.
         means = {
             name: mean + (other.means[name] - mean) * (other.n / n)
             for name, mean in self.means.items()
         }
-        a, b = self._about(means), other._about(means)
-        return Moments(
-            n,
-            means,
-            {key: a.comoments[key] + b.comoments[key] for key in a.comoments},
-            {key: a.weighted[key] + b.weighted[key] for key in a.weighted},
-            {key: a.norms[key] + b.norms[key] for key in a.norms},
-        )
+        return self._combined(other, n, means, operator.add)
 
     def without(self, part: Moments) -> Moments:
-        """The state of the samples that are in this one and not in `part`, which is of some of
-        them: `merged` taken back, to rounding.
+        """The state of all samples but those of `part`; the inverse of `merged`, to rounding.
+
+        Args:
+            part: the state of some of these samples.
 
         Raises:
-            UsageError: other models, or a part that is larger than the whole.
+            UsageError: models that differ, or a part with more samples than the whole.
         """
         if not part.n:
             return self
@@ -130,17 +127,30 @@ class Moments:
             name: mean + (mean - part.means[name]) * (part.n / n)
             for name, mean in self.means.items()
         }
-        a, b = self._about(means), part._about(means)
-        return Moments(
-            n,
-            means,
-            {key: a.comoments[key] - b.comoments[key] for key in a.comoments},
-            {key: a.weighted[key] - b.weighted[key] for key in a.weighted},
-            {key: a.norms[key] - b.norms[key] for key in a.norms},
-        )
+        return self._combined(part, n, means, operator.sub)
+
+    def _combined(
+        self, other: Moments, n: int, means: dict[str, Tensor], combine: Callable[[Any, Any], Any]
+    ) -> Moments:
+        """Sums or differences of both states about `means`."""
+        a, b = self._about(means), other._about(means)
+        comoments, weighted, norms = (
+            {key: combine(value, theirs[key]) for key, value in ours.items()}
+            for ours, theirs in (
+                (a.comoments, b.comoments), (a.weighted, b.weighted), (a.norms, b.norms)
+            )
+        )  # fmt: skip
+        return Moments(n, means, comoments, weighted, norms)
 
     def cka(self, a: str, b: str, estimator: str = "debiased") -> float:
-        """Linear CKA of two models; NaN where it is undefined (`why_undefined` says why)."""
+        """Linear CKA of models `a` and `b`; range and estimators are those of `metrics.cka.cka`.
+
+        Returns:
+            NaN where it is undefined, for which `why_undefined` gives the reason.
+
+        Raises:
+            UsageError: the state has no such model.
+        """
         if self.why_undefined(a, b, estimator):
             return math.nan
         both = self._hsic(a, b, estimator)
@@ -148,7 +158,11 @@ class Moments:
         return both / math.sqrt(scale) if scale > 0 else math.nan
 
     def why_undefined(self, a: str, b: str, estimator: str) -> str | None:
-        """Why there is no CKA, or None."""
+        """The reason why CKA of models `a` and `b` is undefined, or None.
+
+        Raises:
+            UsageError: the state has no such model.
+        """
         for name in (a, b):
             if name not in self.means:
                 raise UsageError(
@@ -164,7 +178,7 @@ class Moments:
         return None
 
     def save(self, path: str | Path) -> None:
-        """Writes the state whole, as an .npz."""
+        """Writes the state to an .npz file, atomically."""
         arrays: dict[str, np.ndarray] = {"n": np.array([self.n, FORMAT])}
         for name, mean in self.means.items():
             arrays[f"mean|{name}"] = mean.cpu().numpy()
@@ -178,10 +192,10 @@ class Moments:
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:
-        """Reads what `save` wrote.
+        """Reads a file of `save`.
 
         Raises:
-            UsageError: it is no such file.
+            UsageError: it is damaged, or another file.
         """
         state = cls()
         try:
@@ -200,15 +214,15 @@ class Moments:
             OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError,
             SyntaxError, MemoryError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
         ) as error:  # fmt: skip
-            # RuntimeError: a zip of a kind that Python does not read; SyntaxError, TokenError: the
-            # header of an array is a piece of Python.
+            # RuntimeError: a zip version that Python does not read. SyntaxError, TokenError: the
+            # header of an array is Python source.
             raise UsageError(
                 "this is no saved state of moments", got=f"{path}: {error}", want="an .npz of ours"
             ) from error
         return state
 
     def _check(self) -> None:
-        """ValueError or KeyError where what was read does not fit together."""
+        """Raises ValueError or KeyError if the arrays of a file do not fit together."""
         if self.n < 0 or not self.means:
             raise ValueError(f"it is of {self.n} samples of {len(self.means)} models")
         for name, mean in self.means.items():
@@ -239,7 +253,7 @@ class Moments:
     def _about(self, means: Mapping[str, Tensor]) -> Moments:
         """The same sums about other means: x~ becomes x~ + shift."""
         shift = {name: self.means[name] - means[name] for name in means}
-        square = {name: float(one @ one) for name, one in shift.items()}
+        square = {name: float(offset @ offset) for name, offset in shift.items()}
         n = self.n
         comoments, weighted, norms = {}, {}, {}
         for (a, b), c in self.comoments.items():
@@ -263,7 +277,7 @@ class Moments:
 
 
 def merge(states: Iterable[Moments]) -> Moments:
-    """The state of all samples."""
+    """The state of the samples of all `states`."""
     total = Moments()
     for state in states:
         total = total.merged(state)
@@ -271,8 +285,13 @@ def merge(states: Iterable[Moments]) -> Moments:
 
 
 def cka_of_shards(shards: Sequence[Moments], a: str, b: str, estimator: str = "debiased") -> Score:
-    """Linear CKA over all shards, its interval from leaving one shard out at a time: no sample is
-    looked at again. Shards should be of about equal size, drawn alike."""
+    """Linear CKA over all shards, with a delete-one-shard jackknife interval.
+
+    Args:
+        shards: states of random parts of about equal size.
+        a, b: names of the models.
+        estimator: as in `metrics.cka.cka`.
+    """
     whole = merge(shards)
     return score_of(whole, cka_without_each(whole, shards, [(a, b)])[a, b], a, b, estimator)
 
@@ -280,14 +299,22 @@ def cka_of_shards(shards: Sequence[Moments], a: str, b: str, estimator: str = "d
 def cka_without_each(
     whole: Moments, shards: Iterable[Moments], pairs: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Float[np.ndarray, " g"]]:
-    """Debiased CKA of every pair without shard i, for each i; one more state in memory at a time
-    than there are shards."""
-    found: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
+    """Debiased CKA without each shard.
+
+    Args:
+        whole: the state of all shards.
+        shards: read one at a time, so that one more state than shards is in memory.
+        pairs: names of models.
+
+    Returns:
+        Pair -> the value without shard i, for each i; NaN where no sample is left.
+    """
+    left_out: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
     for shard in shards:
         rest = whole.without(shard)
-        for pair, values in found.items():
+        for pair, values in left_out.items():
             values.append(rest.cka(*pair) if rest.n else math.nan)
-    return {pair: np.array(values) for pair, values in found.items()}
+    return {pair: np.array(values) for pair, values in left_out.items()}
 
 
 def score_of(
@@ -297,40 +324,34 @@ def score_of(
     b: str,
     estimator: str = "debiased",
 ) -> Score:
-    """CKA of two models over all samples, with the interval that `left_out` gives, from
-    `cka_without_each`."""
+    """CKA of two models over all samples.
+
+    Args:
+        whole: the state of all samples.
+        left_out: the values of `cka_without_each`, for the interval.
+        a, b: names of the models.
+        estimator: as in `metrics.cka.cka`.
+    """
     name = f"{estimator} CKA, linear, from moments"
     reason = whole.why_undefined(a, b, estimator)
     if reason:
         return undefined(reason, whole.n, name)
-    found = whole.cka(a, b, estimator)
+    value = whole.cka(a, b, estimator)
     if estimator == "biased":
-        return Score(found, None, None, whole_floor(whole, a, b), whole.n, name)
-    interval = jackknife_interval(
-        found, left_out, correlation=True, interaction=interaction_of(whole)
-    )
-    low, high = interval or (None, None)
-    z = found * math.sqrt(whole.n * (whole.n - 3) / 2)
+        return Score(value, None, None, _floor(whole, a, b), whole.n, name)
+    # The variance from pairs of samples is known for unrelated features, which have no other. For
+    # related ones it is negligible beside the variance of the samples themselves.
+    interaction = 2 / (whole.n * (whole.n - 3))
+    interval = jackknife_interval(value, left_out, correlation=True, interaction=interaction)
+    z = value * math.sqrt(whole.n * (whole.n - 3) / 2)
     how = f"jackknife over {len(left_out)} shards on Fisher's z"
-    return Score(found, low, high, 0.0, whole.n, f"{name}; {how}", z=z)
+    return Score(value, *interval, 0.0, whole.n, f"{name}; {how}", z=z)
 
 
-def interaction_of(whole: Moments) -> float:
-    """The variance that comes from pairs of samples: unrelated features have all of theirs there,
-    and it is known; where they are related, the samples' own part is so much larger that this one
-    does not matter."""
-    return 2 / (whole.n * (whole.n - 3))
-
-
-def whole_floor(state: Moments, a: str, b: str) -> float:
+def _floor(state: Moments, a: str, b: str) -> float:
     """Mean of the biased CKA over all pairings; see `encoderlab.metrics.cka.floor`."""
-
-    def spread(name: str) -> float:
-        return float(state.comoments[name, name].trace()) ** 2 / float(
-            state.comoments[name, name].square().sum()
-        )
-
-    return math.sqrt(spread(a) * spread(b)) / (state.n - 1)
+    spreads = [state._spread(m) ** 2 / float(state.comoments[m, m].square().sum()) for m in (a, b)]
+    return math.sqrt(spreads[0] * spreads[1]) / (state.n - 1)
 
 
 def _of_block(features: Mapping[str, Float[Tensor, "n d"]]) -> Moments:

@@ -1,8 +1,8 @@
-"""Mutual nearest neighbours: do two encoders find the same samples close?
+"""Mutual nearest neighbours: the share of nearest neighbours that two encoders have in common.
 
-A local measure beside CKA's global one: one outlier in a thousand moves CKA and leaves this alone.
-Equally near samples share the places that are left for them, so the order of the rows does not
-matter. n samples, d width, k neighbours.
+A local measure, where CKA is global: one outlier in a thousand changes CKA and does not change this
+one. Tied samples share the remaining ranks, so the order of the rows does not matter. n samples,
+d width, k neighbours.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from encoderlab.metrics.uncertainty import jackknife_interval
 
 NEIGHBOURS = 10
 BLOCK = 512
-# Similarities that differ by less differ by rounding alone: they are tied.
+# Similarities with a smaller difference are tied: the difference is rounding.
 TIE = {torch.float64: 1e-12, torch.float32: 1e-6}
-# What a sample is to another one. NEAR: nearer than the k-th nearest. EDGE: as near as the k-th.
-# NEXT: the nearest beyond. FAR: all others.
+# The class of a sample among the neighbours of another. NEAR: nearer than the k-th nearest. EDGE:
+# as near as the k-th. NEXT: the nearest after them. FAR: all others.
 FAR, NEAR, EDGE, NEXT = range(4)
-# Which weights hold without a sample, by what it was: those without a NEAR or without an EDGE one.
+# Index into `Neighbours.weights` once a sample is removed, by the class of that sample.
 WITHOUT = np.array([0, 1, 2, 0])
 
 
 def mutual_knn(x: Matrix, y: Matrix, k: int = NEIGHBOURS) -> Score:
     """Share of the k nearest neighbours that a sample has in both x (n, d_x) and y (n, d_y).
 
-    Cosine on rows as they are, self excluded (Huh et al. 2024, mutual k-NN alignment). Samples that
-    are tied at the edge of the k nearest share the places that are left: each has the weight
-    (places left) / (samples tied). The overlap of a sample is the sum over the others of the
-    product of both weights: the expected overlap if ties were broken at random in each space. Its
-    mean over all pairings, chance, is k / (n - 1) with ties and without. Where ties are many, equal
-    features do not reach 1: the data do not say who the k nearest are.
+    Cosine on rows as they are, self excluded (Huh et al. 2024, mutual k-NN alignment). Samples
+    that are tied for the k-th rank share the remaining ranks: each has the weight (ranks left) /
+    (samples tied). The overlap of a sample is the sum over the others of the product of both
+    weights, which is the expected overlap if ties are broken at random in each space. With many
+    ties equal features do not reach 1, because the data do not determine the k nearest.
 
     Args:
-        k: how many neighbours.
+        x, y: rows i are of the same sample.
+        k: number of neighbours.
 
     Returns:
-        The score in [0, 1] with a delete-one jackknife interval; undefined, with the reason, for
-        fewer than 2 k + 2 samples, and where all samples are equally near one another in x or in y,
-        as rows of one direction are.
+        The score in [0, 1] with a delete-one jackknife interval; chance, the mean over all
+        pairings, is k / (n - 1). Undefined, with the reason, for fewer than 2 k + 2 samples, and
+        where all samples are equally near one another in x or in y.
 
     Raises:
-        UsageError: k below 1, values that are not finite, or other counts.
+        UsageError: k below 1, values that are not finite, or numbers of rows that differ.
     """
     if k < 1:
         raise UsageError("k must be positive", got=k)
@@ -59,13 +59,13 @@ def mutual_knn(x: Matrix, y: Matrix, k: int = NEIGHBOURS) -> Score:
 
 
 class Neighbours:
-    """Who is near whom in one space, up to the nearest beyond the k nearest, so that the k nearest
-    are known without any one sample.
+    """The k nearest samples of each sample in one space, and those that follow, from which the k
+    nearest without any one sample are known.
 
     Args:
-        classes: (n, n), sparse: NEAR, EDGE or NEXT; what is not stored is FAR.
-        weights: (n, 3, 4): of each row the weight of a FAR, NEAR, EDGE and NEXT sample among the k
-            nearest: of all samples, without a NEAR one, and without an EDGE one.
+        classes: (n, n), sparse: NEAR, EDGE or NEXT; cells that are not stored are FAR.
+        weights: (n, 3, 4): for each row the weight of a FAR, NEAR, EDGE and NEXT sample among the k
+            nearest: with all samples, without a NEAR one, and without an EDGE one.
         collapsed: whether all samples are equally near one another.
     """
 
@@ -76,7 +76,7 @@ class Neighbours:
 
     @classmethod
     def of(cls, x: Matrix, k: int = NEIGHBOURS, name: str = "features") -> Neighbours | None:
-        """The neighbours among features (n, d) by cosine; None where there are too few samples."""
+        """The neighbours of features (n, d) by cosine; None for fewer than `least(k)` samples."""
         unit = unit_rows(matrix(x, name))
         if len(unit) < least(k):
             return None
@@ -84,8 +84,7 @@ class Neighbours:
 
     @classmethod
     def by_similarity(cls, similarity: Float[Tensor, "n n"], k: int = NEIGHBOURS) -> Neighbours:
-        """The neighbours by similarities: cell [i, j] says how near j is to i. n is at least
-        k + 2."""
+        """The neighbours of at least k + 2 samples; `similarity[i, j]` compares i with j."""
         return cls._among((part.clone() for part in similarity.split(BLOCK)), len(similarity), k)
 
     @classmethod
@@ -102,10 +101,8 @@ class Neighbours:
             highest = max(highest, float(best[:, 0].max()))
             edge, beyond = best[:, k - 1], best[:, k]
             row, column = (block >= (beyond - tie)[:, None]).nonzero(as_tuple=True)
-            found, edge = block[row, column], edge[row]
-            kind = torch.where(
-                found > edge + tie, NEAR, torch.where(found < edge - tie, NEXT, EDGE)
-            )
+            near, edge = block[row, column], edge[row]
+            kind = torch.where(near > edge + tie, NEAR, torch.where(near < edge - tie, NEXT, EDGE))
             rows.append((row + start).cpu().numpy())
             columns.append(column.cpu().numpy())
             classes.append(kind.cpu().numpy())
@@ -117,13 +114,13 @@ class Neighbours:
 
 
 def _weights(counts: Int[np.ndarray, "n 4"], k: int) -> Float[np.ndarray, "n 3 4"]:
-    """`Neighbours.weights` from how many samples of each class a row has."""
+    """`Neighbours.weights` from the number of samples of each class in each row."""
     near, tied, beyond = counts[:, NEAR], counts[:, EDGE], counts[:, NEXT]
     weights = np.zeros((len(counts), 3, 4))
     weights[:, :, NEAR] = 1
     left = k - near
     weights[:, 0, EDGE] = left / tied
-    # Without one of the k nearest a place is free: for another EDGE sample, else for a NEXT one.
+    # Without one of the k nearest a rank is free: for another EDGE sample, else for a NEXT one.
     full = left == tied
     weights[:, 1, EDGE] = np.where(full, 1, (left + 1) / tied)
     weights[:, 2, EDGE] = np.where(full, 1, left / np.maximum(tied - 1, 1))
@@ -132,29 +129,32 @@ def _weights(counts: Int[np.ndarray, "n 4"], k: int) -> Float[np.ndarray, "n 3 4
 
 
 def mutual_knn_of(left: Neighbours | None, right: Neighbours | None, k: int, n: int) -> Score:
-    """`mutual_knn` of neighbours that are known."""
+    """`mutual_knn` of n samples from their `Neighbours`; None for too few samples."""
     name = f"mutual {k}-nearest neighbours, cosine, ties shared; delete-one jackknife"
     if left is None or right is None:
         return undefined(f"needs at least {least(k)} samples, and there are {n}", n, name)
     if left.collapsed or right.collapsed:
         return undefined("all samples are equally near one another", n, name)
     shared, without = overlap(left, right)
-    low, high = jackknife_interval(shared.mean() / k, without / k) or (None, None)
-    if low is not None and high is not None:
-        low, high = max(0.0, low), min(1.0, high)
-    return Score(float(shared.mean() / k), low, high, k / (n - 1), n, name)
+    value = float(shared.mean() / k)
+    low, high = jackknife_interval(value, without / k, bounds=(0.0, 1.0))
+    return Score(value, low, high, k / (n - 1), n, name)
 
 
 def least(k: int) -> int:
-    """The fewest samples that leave as many strangers as neighbours."""
+    """The fewest samples for k neighbours: each then has more other samples than neighbours."""
     return 2 * k + 2
 
 
 def overlap(
     left: Neighbours, right: Neighbours
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """How many of the k nearest each sample has in both spaces, ties shared, in [0, k]; and the
-    mean of that without sample j, for every j."""
+    """The number of common neighbours.
+
+    Returns:
+        For each sample the number of its k nearest that are the same in both spaces, ties shared,
+        in [0, k]; and the mean of that number without sample j, for every j.
+    """
     both = (left.classes + 4 * right.classes).tocoo()
     row, column = both.coords
     x, y = both.data % 4, both.data // 4
@@ -163,7 +163,7 @@ def overlap(
     # [i, a, b]: the overlap of sample i with weights a on the left and b on the right.
     overlaps = np.einsum("iax,iby,iyx->iab", left.weights, right.weights, counts)
     shared = overlaps[:, 0, 0]
-    # Sample j takes its own overlap with it, and changes that of whom it was near.
+    # Removing sample j removes its own overlap and changes the overlap of the samples near it.
     a, b = WITHOUT[x], WITHOUT[y]
     own = left.weights[row, a, x] * right.weights[row, b, y]
     change = np.bincount(column, overlaps[row, a, b] - own - shared[row], minlength=n)

@@ -1,6 +1,6 @@
-"""What to know about the data before believing any number: each finding in one line.
+"""Checks of the data before any metric is computed: each finding is one line.
 
-Pure functions of features, ids and texts.
+Pure functions of features, groups and texts.
 """
 
 from __future__ import annotations
@@ -8,31 +8,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from encoderlab.core.results import Result
 from encoderlab.metrics.coral import effective_rank
-from encoderlab.metrics.matrix import Matrix, is_constant, matrix, unit_rows
+from encoderlab.metrics.matrix import Matrix, centre, matrix, unit_rows
 
-FEW = 100
+FEW_SAMPLES = 100
 HIGH_COSINE = 0.95
-NARROW_CONE = 0.98
-NEARLY = 0.9999
-FEW_BITS = (torch.float16, torch.bfloat16)
-FEW_BITS_NAMES = ("float16", "bfloat16")
+HIGH_COSINE_COMPUTED = 0.98  # of features that were only computed in 16 bits
+DUPLICATE_COSINE = 0.9999
+BITS_16 = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line for the top of a result; `serious`: a number below may be wrong because of it."""
+class Finding(Result):
+    """One line for the top of a result.
+
+    Args:
+        what: the finding.
+        serious: whether a number may be wrong because of it.
+    """
 
     what: str
     serious: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return dict(vars(self))
 
 
 def preflight(
@@ -42,118 +42,100 @@ def preflight(
     groups: Sequence[Hashable] | None = None,
     computed_in: str | None = None,
 ) -> list[Finding]:
-    """Findings about features (n, d) by model, row i of each of sample i.
+    """Checks features, groups and texts.
 
     Args:
+        features: model -> (n, d), row i of each of sample i.
         texts: the captions.
-        groups: which image each sample shows. `features` and `texts` then have one row per image.
+        groups: the image of each sample. `features` and `texts` then have one row per image.
         computed_in: the number format of the models, such as "bfloat16".
+
+    Returns:
+        The findings; empty if there are none.
 
     Raises:
         UsageError: a value that is not finite, naming the model and the row.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
+
+    def add(what: str, serious: bool = False) -> None:
+        findings.append(Finding(what, serious))
+
     n = len(next(iter(features.values()))) if features else 0
-    if n < FEW:
-        found.append(
-            Finding(
-                f"{n} samples: intervals are wide; a hundred or more tell encoders apart that "
-                "differ by a tenth",
-                serious=n < 30,
-            )
+    if n < FEW_SAMPLES:
+        add(
+            f"{n} samples: intervals are wide; a hundred or more tell encoders apart that "
+            "differ by a tenth",
+            n < 30,
         )
-    if groups is not None:
-        images = len(set(groups))
-        if images < len(groups):
-            found.append(
-                Finding(
-                    f"{len(groups)} samples of {images} images: the samples of one image count as "
-                    "one, with all their texts"
-                )
-            )
-    if texts is not None:
-        common, times = Counter(texts).most_common(1)[0] if texts else ("", 0)
-        distinct = len(set(texts))
-        repeated = len(texts) - distinct
-        if repeated:
-            found.append(
-                Finding(
-                    f"{repeated} of {n} texts repeat another word for word (most often, "
-                    f"{times} times: {_short(common)!r}): each is right for every image that has "
-                    "it, and intervals and p take these images as independent",
-                    serious=distinct < len(texts) / 2,
-                )
-            )
+    if groups is not None and (images := len(set(groups))) < len(groups):
+        add(
+            f"{len(groups)} samples of {images} images: the samples of one image count as one, "
+            "with all their texts"
+        )
+    if texts is not None and (distinct := len(set(texts))) < len(texts):
+        text, times = Counter(texts).most_common(1)[0]
+        text = text if len(text) <= 40 else text[:39] + "…"
+        add(
+            f"{len(texts) - distinct} of {n} texts repeat another word for word (most often, "
+            f"{times} times: {text!r}): each is right for every image that has it, and intervals "
+            "and p take these images as independent",
+            distinct < len(texts) / 2,
+        )
     for name, x in features.items():
-        found += _of_model(name, x, computed_in)
-    wide = {name: x.shape[1] for name, x in features.items() if x.shape[1] > n}
+        findings += _of_model(name, x, computed_in)
+    wide = [f"{name} {x.shape[1]}" for name, x in features.items() if x.shape[1] > n]
     if wide:
-        names = ", ".join(f"{name} {d}" for name, d in wide.items())
-        found.append(
-            Finding(
-                f"fewer samples ({n}) than dimensions ({names}): biased CKA is near 1 for "
-                "anything; read the debiased one"
-            )
+        add(
+            f"fewer samples ({n}) than dimensions ({', '.join(wide)}): biased CKA is near 1 for "
+            "anything; read the debiased one"
         )
-    return found
+    return findings
 
 
 def _of_model(name: str, x: Matrix, computed_in: str | None) -> list[Finding]:
-    checked = matrix(x, f"the features of {name}")
-    if not len(checked):
+    owner = f"the features of {name}"
+    offset, constant = centre(x, owner)
+    if not len(offset):
         return []
-    if is_constant(checked - checked.mean(dim=0), float(checked.abs().max())):
-        return [
-            Finding(
-                f"the features of {name} are the same for every sample: no metric is defined", True
-            )
-        ]
-    found = []
-    unit = unit_rows(checked)
+    if constant:
+        return [Finding(f"{owner} are the same for every sample: no metric is defined", True)]
+    findings = []
+    unit = unit_rows(matrix(x, owner))
     n = len(unit)
     cosine = float((unit.sum(dim=0).square().sum() - n) / max(n * (n - 1), 1))
     if cosine > HIGH_COSINE:
-        stored_in_16 = torch.as_tensor(x).dtype in FEW_BITS
-        # Forward passes in 16 bits are averaged before they are stored: it takes more to matter.
-        few_bits = stored_in_16 or (computed_in in FEW_BITS_NAMES and cosine > NARROW_CONE)
-        found.append(
+        # Features computed in 16 bits are averaged before they are stored, which reduces rounding.
+        rounded = torch.as_tensor(x).dtype in BITS_16.values() or (
+            computed_in in BITS_16 and cosine > HIGH_COSINE_COMPUTED
+        )
+        advice = ": in 16 bits much of their difference is rounding; try --dtype float32"
+        findings.append(
             Finding(
-                f"the features of {name} point all one way (mean cosine {cosine:.3f})"
-                + (
-                    ": in 16 bits much of their difference is rounding; try --dtype float32"
-                    if few_bits
-                    else ""
-                ),
-                serious=few_bits,
+                f"{owner} are anisotropic (mean cosine {cosine:.3f}){advice if rounded else ''}",
+                rounded,
             )
         )
-    rank = effective_rank(checked)
+    rank = effective_rank(x)
     if n > 2 and rank < 3:
-        found.append(
-            Finding(f"the features of {name} vary in few directions (effective rank {rank:.1f})")
+        findings.append(Finding(f"{owner} vary in few directions (effective rank {rank:.1f})"))
+    duplicates = _duplicates(unit)
+    if duplicates:
+        look = "sample looks" if duplicates == 1 else "samples look"
+        findings.append(
+            Finding(
+                f"{duplicates} {look} like another one to {name} "
+                f"(cosine above {DUPLICATE_COSINE:g})"
+            )
         )
-    equal = _nearly_equal(unit)
-    if equal:
-        look = "sample looks" if equal == 1 else "samples look"
-        found.append(
-            Finding(f"{equal} {look} like another one to {name} (cosine above {NEARLY:g})")
-        )
-    return found
+    return findings
 
 
-def _nearly_equal(unit: torch.Tensor) -> int:
-    """How many rows have an earlier row that is nearly the same, about the common direction."""
+def _duplicates(unit: torch.Tensor) -> int:
+    """The number of rows that nearly equal an earlier row, after subtracting the mean row."""
     offset = unit_rows(unit - unit.mean(dim=0))
     count = 0
     for start in range(0, len(offset), 2048):
-        rows = offset[start : start + 2048]
-        cosine = rows @ offset.T
-        before = (
-            torch.arange(len(offset))[None, :] < torch.arange(start, start + len(rows))[:, None]
-        )
-        count += int(((cosine > NEARLY) & before.to(cosine.device)).any(dim=1).sum())
+        cosine = offset[start : start + 2048] @ offset.T
+        count += int((cosine > DUPLICATE_COSINE).tril(start - 1).any(dim=1).sum())
     return count
-
-
-def _short(text: str, most: int = 40) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

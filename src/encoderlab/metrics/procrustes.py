@@ -1,6 +1,6 @@
-"""Procrustes: how far one space is the other but for a rotation and a scale.
+"""Procrustes: how similar two spaces are up to rotation and scale.
 
-n samples, d width.
+Knows feature matrices only. n samples, d width, r rank.
 """
 
 from __future__ import annotations
@@ -11,28 +11,33 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.core.score import Score, undefined
-from encoderlab.metrics.matrix import Matrix, is_constant, matrix, pair
+from encoderlab.metrics.matrix import Matrix, centre, require_same_count
 
 RELABELINGS = 20
 
 
 def procrustes_similarity(x: Matrix, y: Matrix, seed: int = 0) -> Score:
-    """|Xc' Yc|_* / (|Xc| |Yc|) in [0, 1] (Williams et al. 2021; its arccos is the angular shape
-    distance), beside its mean over shuffled pairings, which is high where samples are few.
+    """|Xc' Yc|_* / (|Xc| |Yc|) (Williams et al. 2021; its arccos is the angular shape distance).
+
+    Args:
+        x, y: (n, d_x) and (n, d_y); rows i are of the same sample.
+        seed: of the shuffled pairings.
+
+    Returns:
+        The score in [0, 1]; its chance is the mean over shuffled pairings, which is high for few
+        samples.
 
     Raises:
-        UsageError: values that are not finite, or other counts.
+        UsageError: values that are not finite, or numbers of rows that differ.
     """
-    left, right = pair(x, y)
-    n = len(left)
+    (left, left_constant), (right, right_constant) = centre(x, "X"), centre(y, "Y")
+    n = require_same_count({"X": left, "Y": right})
     name = f"Procrustes similarity; chance: mean of {RELABELINGS} shuffled pairings"
     if n < 2:
         return undefined(f"needs at least 2 samples, and there are {n}", n, name)
-    for found, before in ((left, x), (right, y)):
-        if is_constant(found, float(matrix(before).abs().max())):
-            return undefined("the features are the same for every sample", n, name)
-    # In the axes of the samples nothing is wider than n.
-    left, right = _within_samples(left), _within_samples(right)
+    if left_constant or right_constant:
+        return undefined("the features are the same for every sample", n, name)
+    left, right = _in_sample_axes(left), _in_sample_axes(right)
     scale = torch.linalg.norm(left) * torch.linalg.norm(right)
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(n) for _ in range(RELABELINGS)]
@@ -44,22 +49,29 @@ def procrustes_similarity(x: Matrix, y: Matrix, seed: int = 0) -> Score:
 def rotate_onto(
     x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n d"]
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
-    """Both centred and scaled to size one, x rotated to lie on y (scipy's orthogonal solution);
-    the narrower is padded with zeros."""
+    """Rotates x onto y by `scipy.linalg.orthogonal_procrustes`.
+
+    Args:
+        x, y: rows i are of the same sample; the narrower one is padded with zeros.
+
+    Returns:
+        x and y, both centred and scaled to norm 1, x rotated and scaled to be nearest to y.
+    """
     from scipy.linalg import orthogonal_procrustes
 
     width = max(x.shape[1], y.shape[1])
-    a, b = (_normalised(np.asarray(one, dtype=np.float64), width) for one in (x, y))
+    a, b = (_normalised(np.asarray(side, dtype=np.float64), width) for side in (x, y))
     rotation, scale = orthogonal_procrustes(a, b)
     return a @ rotation * scale, b
 
 
 def _normalised(x: np.ndarray, width: int) -> np.ndarray:
-    found = np.pad(x - x.mean(axis=0), ((0, 0), (0, width - x.shape[1])))
-    return found / max(float(np.linalg.norm(found)), 1e-300)
+    padded = np.pad(x - x.mean(axis=0), ((0, 0), (0, width - x.shape[1])))
+    return padded / max(float(np.linalg.norm(padded)), 1e-300)
 
 
-def _within_samples(x: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
+def _in_sample_axes(x: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
+    """The same points in axes of which there are at most n."""
     if x.shape[1] <= len(x):
         return x
     u, s, _ = torch.linalg.svd(x, full_matrices=False)

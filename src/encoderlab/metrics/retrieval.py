@@ -1,8 +1,8 @@
 """Image-text retrieval: Recall@K, MRR and median rank, both ways, each beside chance.
 
-Pure functions of embeddings. The protocol is the papers': image-to-text ranks all distinct
-captions, text-to-image ranks all images, and a query is answered if any of its right partners is
-in the top K. Ties count against the model. Loads no model, reads no file.
+Pure functions of embeddings. The protocol is that of the papers: image-to-text ranks all distinct
+captions, text-to-image ranks all images, and a query is a hit if any of its right candidates is in
+the top K. Ties count against the model. Loads no model, reads no file.
 
 Letters: n queries, m candidates, d width.
 """
@@ -19,12 +19,8 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from scipy.special import gammaln
 
-from encoderlab.core.score import (
-    Z95,
-    Score,
-    undefined,
-    wilson,
-)
+from encoderlab.core.results import Result
+from encoderlab.core.score import Z95, Score, undefined, wilson
 from encoderlab.errors import UsageError
 
 CUTOFFS = (1, 5, 10)
@@ -35,8 +31,15 @@ BLOCK = 1 << 24  # similarities held at a time
 
 
 @dataclass(frozen=True)
-class Direction:
-    """One direction: `recall[k]`, `mrr`, `median_rank`."""
+class Direction(Result):
+    """Retrieval in one direction.
+
+    Args:
+        recall: K -> Recall@K, the share of queries with a right candidate in the top K.
+        mrr: mean of 1 / rank of the best right candidate, in [0, 1].
+        median_rank: median of that rank, from 1.
+        candidates: the number of candidates; of several parts the smallest.
+    """
 
     recall: dict[int, Score]
     mrr: Score
@@ -44,34 +47,21 @@ class Direction:
     candidates: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            **{f"R@{k}": score.to_json() for k, score in self.recall.items()},
-            "mrr": self.mrr.to_json(),
-            "median_rank": self.median_rank.to_json(),
-            "candidates": self.candidates,
-        }
+        """The fields as plain values, Recall@K with the key "R@K"."""
+        fields = super().to_json()
+        recall = fields.pop("recall")
+        return {**{f"R@{k}": score for k, score in recall.items()}, **fields}
 
 
 @dataclass(frozen=True)
-class Retrieval:
-    """Both directions, and how many images, captions and distinct captions there were."""
+class Retrieval(Result):
+    """Retrieval in both directions, with the numbers of images, captions and distinct captions."""
 
     image_to_text: Direction
     text_to_image: Direction
     images: int
     captions: int
     distinct_captions: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "image_to_text": self.image_to_text.to_json(),
-            "text_to_image": self.text_to_image.to_json(),
-            "images": self.images,
-            "captions": self.captions,
-            "distinct_captions": self.distinct_captions,
-        }
 
 
 def retrieval(
@@ -82,16 +72,19 @@ def retrieval(
     texts: Sequence[str] | None = None,
     cutoffs: Sequence[int] = CUTOFFS,
 ) -> Retrieval:
-    """Scores embeddings by cosine.
+    """Retrieval by the cosine of embeddings.
 
     Args:
         image, text: embeddings; normalised here, in fp32.
-        image_of_text: which image each caption belongs to; caption i to image i if left out.
-        texts: the captions themselves: those with the same words are one candidate and one query,
-            right for every image that has them.
+        image_of_text: the image of each caption; caption i belongs to image i if left out.
+        texts: the captions; equal ones are one candidate and one query, right for all their images.
+        cutoffs: the values of K.
+
+    Returns:
+        Both directions; a score is undefined, with the reason, where every order gives the same.
 
     Raises:
-        UsageError: not finite, or sizes that do not match.
+        UsageError: values that are not finite, or sizes that do not match.
     """
     image, text = _unit(image, "image"), _unit(text, "text")
     owner = np.arange(len(text)) if image_of_text is None else np.asarray(image_of_text)
@@ -111,16 +104,16 @@ def retrieval(
     if texts is not None:
         first: dict[str, int] = {}
         number = np.array([first.setdefault(words, len(first)) for words in texts], dtype=np.int64)
-    kept = np.unique(number, return_index=True)[1]
+    distinct = np.unique(number, return_index=True)[1]
     right = sparse.csr_matrix(
-        (np.ones(len(owner), dtype=bool), (owner, number)), shape=(len(image), len(kept))
+        (np.ones(len(owner), dtype=bool), (owner, number)), shape=(len(image), len(distinct))
     )
     return Retrieval(
-        image_to_text=_direction(image, text[kept], right, np.arange(len(image)), cutoffs),
-        text_to_image=_direction(text[kept], image, right.T.tocsr(), owner[kept], cutoffs),
+        image_to_text=_direction(image, text[distinct], right, np.arange(len(image)), cutoffs),
+        text_to_image=_direction(text[distinct], image, right.T.tocsr(), owner[distinct], cutoffs),
         images=len(image),
         captions=len(text),
-        distinct_captions=len(kept),
+        distinct_captions=len(distinct),
     )
 
 
@@ -129,9 +122,10 @@ class Part:
     """One held-out split: row i of `image` belongs to row i of `text`.
 
     Args:
-        group: which image each row is: rows of one image are right for each other, and an image
-            that several splits hold out counts once in the intervals.
-        texts: captions; those with the same words are right for each other's images.
+        image, text: embeddings.
+        group: the image of each row; rows of one image are right for each other, and an image that
+            is in several splits counts once in the intervals.
+        texts: captions; equal ones are right for each other's images.
     """
 
     image: Float[np.ndarray, "n d"]
@@ -143,7 +137,12 @@ class Part:
 def retrieval_over(parts: Sequence[Part], cutoffs: Sequence[int] = CUTOFFS) -> Retrieval:
     """Retrieval within each part (folds, or splits by several seeds), pooled over all queries.
 
-    Chance is that of the parts' own numbers of candidates.
+    Args:
+        parts: the held-out splits.
+        cutoffs: the values of K.
+
+    Returns:
+        Both directions; chance is that of each part's number of candidates.
 
     Raises:
         UsageError: values that are not finite.
@@ -154,7 +153,7 @@ def retrieval_over(parts: Sequence[Part], cutoffs: Sequence[int] = CUTOFFS) -> R
         words = part.texts if part.texts is not None else list(map(str, range(len(text))))
         _, number = np.unique(np.asarray(words, dtype=str), return_inverse=True)
         distinct += int(number.max()) + 1 if len(number) else 0
-        # Every caption stays a candidate, right for all rows that have its words or its image.
+        # Every caption is a candidate, right for all rows with the same words or the same image.
         same = number[:, None] == number[None, :]
         right = sparse.csr_matrix(same | (part.group[:, None] == part.group[None, :]))
         i2t.append(_Ranked.of(image, text, right, part.group))
@@ -174,10 +173,15 @@ def ranks(
     candidate: Float[np.ndarray, "m d"],
     right: sparse.csr_matrix,
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Rank of the best right candidate of each query, from 1: ties against us, ties for us.
+    """Rank of the best right candidate of each query, by counting larger similarities.
 
-    `right[i, j]` says that candidate j answers query i. Found by counting larger scores, not by
-    sorting. A query without a right candidate has rank m + 1.
+    Args:
+        query, candidate: unit vectors.
+        right: `right[i, j]` says that candidate j is right for query i.
+
+    Returns:
+        The ranks with ties counted against the model, and with ties counted for it, from 1; m + 1
+        for a query without a right candidate.
     """
     against = np.empty(len(query), dtype=np.int64)
     favour = np.empty(len(query), dtype=np.int64)
@@ -197,23 +201,40 @@ def ranks(
 
 
 def chance_of_recall(positives: Int[np.ndarray, " n"], candidates: int, k: int) -> float:
-    """Mean chance that a random order has a right one in the top k: 1 - C(m-p, k) / C(m, k)."""
+    """Recall@k of a random order, 1 - C(m-p, k) / C(m, k), mean over queries.
+
+    Args:
+        positives: p, the number of right candidates of each query.
+        candidates: m.
+        k: the cutoff.
+
+    Returns:
+        In [0, 1].
+    """
     k = min(k, candidates)
     return float(np.mean(1 - _all_miss(positives, candidates, k)))
 
 
 def chance_of_mrr(positives: Int[np.ndarray, " n"], candidates: int) -> float:
-    """Mean of 1/rank under a random order; H_m / m with one right candidate each."""
-    found = {}
-    places = np.arange(1, candidates + 1)
+    """MRR of a random order; H_m / m with one right candidate each.
+
+    Args:
+        positives: the number of right candidates of each query.
+        candidates: m.
+
+    Returns:
+        In [0, 1].
+    """
+    mrr = {}
+    ranks = np.arange(1, candidates + 1)
     for p in np.unique(positives):
-        survive = np.concatenate([[1.0], _all_miss(np.full(candidates, p), candidates, places)])
-        found[p] = float(((survive[:-1] - survive[1:]) / places).sum())
-    return float(np.mean([found[p] for p in positives]))
+        later = np.concatenate([[1.0], _all_miss(np.full(candidates, p), candidates, ranks)])
+        mrr[p] = float(((later[:-1] - later[1:]) / ranks).sum())
+    return float(np.mean([mrr[p] for p in positives]))
 
 
 def _all_miss(positives, candidates: int, k):
-    """C(m-p, k) / C(m, k): none of p right ones among the first k of m in random order."""
+    """C(m-p, k) / C(m, k): the probability that none of p right ones is among the first k of m."""
     with np.errstate(invalid="ignore"):
         log = (
             gammaln(candidates - positives + 1)
@@ -226,8 +247,8 @@ def _all_miss(positives, candidates: int, k):
 
 @dataclass(frozen=True)
 class _Ranked:
-    """Queries with their ranks (ties against us, for us), how many right candidates each has among
-    how many, and the image it belongs to."""
+    """Queries: ranks with ties counted against and for the model, numbers of right candidates and
+    of candidates, and the image of each query."""
 
     against: Int[np.ndarray, " n"]
     favour: Int[np.ndarray, " n"]
@@ -246,7 +267,7 @@ class _Ranked:
         return cls(*(np.concatenate([getattr(p, f) for p in parts]) for f in cls.__annotations__))
 
     def chance(self, of: Callable[[Int[np.ndarray, " n"], int], float]) -> float:
-        """The mean over queries of what `of` gives for those with the same candidates."""
+        """The mean over queries of `of(positives, candidates)`."""
         sizes, counts = np.unique(self.candidates, return_counts=True)
         each = [of(self.positives[self.candidates == m], int(m)) for m in sizes]
         return float(np.dot(each, counts) / counts.sum())
@@ -259,77 +280,58 @@ def _direction(query, candidate, right, group, cutoffs) -> Direction:
     return _summary(_Ranked.of(query, candidate, right, group), cutoffs)
 
 
-def _summary(found: _Ranked, cutoffs: Sequence[int]) -> Direction:
-    against, favour, group = found.against, found.favour, found.group
-    n, fewest = len(against), int(found.candidates.min())
+def _summary(ranked: _Ranked, cutoffs: Sequence[int]) -> Direction:
+    against, favour, group = ranked.against, ranked.favour, ranked.group
+    n, fewest = len(against), int(ranked.candidates.min())
     recall = {}
     for k in cutoffs:
         if k > fewest:
             recall[k] = undefined(f"there are only {fewest} candidates", n, RECALL)
             continue
-        chance = found.chance(lambda positives, m, k=k: chance_of_recall(positives, m, k))  # type: ignore[misc]
+        chance = ranked.chance(lambda positives, m, k=k: chance_of_recall(positives, m, k))  # type: ignore[misc]
         if chance >= 1:
             recall[k] = undefined(
                 f"every order of {fewest} candidates has a right one among the first {k}", n, RECALL
             )
             continue
         hit = against <= k
-        low, high = wilson(hit.mean() * (size := _effective_n(hit, group)), size)
-        recall[k] = Score(
-            float(hit.mean()),
-            low,
-            high,
-            chance,
-            n,
-            RECALL,
-            _where_different(hit.mean(), (favour <= k).mean()),
-        )
-    if found.chance(chance_of_mrr) >= 1:
+        size = _effective_n(hit, group)
+        interval = wilson(hit.mean() * size, size)
+        optimistic = _where_different(hit.mean(), (favour <= k).mean())
+        recall[k] = Score(float(hit.mean()), *interval, chance, n, RECALL, optimistic)
+    mrr_chance = ranked.chance(chance_of_mrr)
+    if mrr_chance >= 1:
         always = "every candidate is right, so every order gives rank 1"
         return Direction(recall, undefined(always, n, MRR), undefined(always, n, MEDIAN), fewest)
     reciprocal = 1 / against
-    error = Z95 * math.sqrt(_cluster_variance(reciprocal, group))
+    half = Z95 * math.sqrt(_cluster_variance(reciprocal, group))
     mean = float(reciprocal.mean())
-    known = not math.isnan(error)
-    mrr = Score(
-        mean,
-        max(0.0, mean - error) if known else None,
-        min(1.0, mean + error) if known else None,
-        found.chance(chance_of_mrr),
-        n,
-        MRR,
-        _where_different(mean, (1 / favour).mean()),
-    )
-    return Direction(recall, mrr, _median(found), fewest)
+    low, high = (None, None) if math.isnan(half) else (max(0.0, mean - half), min(1.0, mean + half))
+    optimistic = _where_different(mean, (1 / favour).mean())
+    mrr = Score(mean, low, high, mrr_chance, n, MRR, optimistic)
+    return Direction(recall, mrr, _median(ranked), fewest)
 
 
 def _median(ranked: _Ranked) -> Score:
     against, favour, positives = ranked.against, ranked.favour, ranked.positives
     n, ordered = len(against), np.sort(against)
     value = float(np.median(against))
-    # Captions of one image have alike ranks: the order statistics lie further out.
+    # Captions of one image have similar ranks, so the order statistics are further apart.
     half = Z95 * n / math.sqrt(_effective_n(against <= value, ranked.group)) / 2
     low = ordered[max(0, math.floor(n / 2 - half) - 1)]
     high = ordered[min(n - 1, math.ceil(n / 2 + half))]
     most = int(ranked.candidates.max())
-    places = np.arange(1, most + 1)
+    ranks = np.arange(1, most + 1)
     kinds, counts = np.unique(np.stack([positives, ranked.candidates]), axis=1, return_counts=True)
-    found = np.zeros(most)
+    cumulative = np.zeros(most)
     for (p, m), count in zip(kinds.T, counts, strict=True):
-        within = np.minimum(places, m)
-        found += count / n * (1 - _all_miss(np.full(most, p), int(m), within))
-    # Where exactly half lie at or below a place, the median is between it and the next.
-    middle = np.searchsorted(found, [0.5 - 1e-12, 0.5 + 1e-12])
-    chance = float(places[np.minimum(middle, most - 1)].mean())
-    return Score(
-        value,
-        float(low),
-        float(high),
-        chance,
-        n,
-        MEDIAN,
-        _where_different(value, float(np.median(favour))),
-    )
+        within = np.minimum(ranks, m)
+        cumulative += count / n * (1 - _all_miss(np.full(most, p), int(m), within))
+    # If the distribution is exactly one half at a rank, the median is between it and the next.
+    middle = np.searchsorted(cumulative, [0.5 - 1e-12, 0.5 + 1e-12])
+    chance = float(ranks[np.minimum(middle, most - 1)].mean())
+    optimistic = _where_different(value, float(np.median(favour)))
+    return Score(value, float(low), float(high), chance, n, MEDIAN, optimistic)
 
 
 def _where_different(value: float, optimistic: float) -> float | None:
@@ -337,8 +339,8 @@ def _where_different(value: float, optimistic: float) -> float | None:
 
 
 def _cluster_variance(values: np.ndarray, group: np.ndarray) -> float:
-    """Variance of the mean when values of one group hang together (Kish 1965); NaN for a single
-    group, which says nothing of how groups differ."""
+    """Variance of the mean of values that are correlated within groups (Kish 1965); NaN for a
+    single group."""
     _, member = np.unique(group, return_inverse=True)
     groups = int(member.max()) + 1
     if groups < 2:
@@ -348,7 +350,7 @@ def _cluster_variance(values: np.ndarray, group: np.ndarray) -> float:
 
 
 def _effective_n(hit: np.ndarray, group: np.ndarray) -> float:
-    """How many independent queries would be as sure: n over the design effect, at most n."""
+    """The effective number of independent queries: n over the design effect, at most n."""
     n, p = len(hit), float(hit.mean())
     groups = len(np.unique(group))
     if p in (0.0, 1.0) or groups == 1:

@@ -1,20 +1,20 @@
-"""The functional probe: can a linear map carry this encoder's features into this LLM's?
+"""The ridge probe: how well a linear map predicts an LLM's features from an encoder's.
 
-Closed-form ridge regression, its penalty chosen inside the training folds, judged on held-out
-samples: the cheap and honest answer. n samples, d_x and d_y widths.
+Closed-form ridge regression, its penalty chosen inside the training folds, evaluated on held-out
+samples. Knows feature matrices only. n samples, d_x and d_y widths.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from encoderlab.core.results import Result
 from encoderlab.core.score import Score, undefined
-from encoderlab.metrics.matrix import Groups, Matrix, group_numbers, pair
+from encoderlab.metrics.matrix import Groups, Matrix, centre, group_numbers, require_same_count
 from encoderlab.metrics.retrieval import Part, Retrieval, retrieval_over
 from encoderlab.metrics.uncertainty import jackknife_interval
 
@@ -24,28 +24,20 @@ PENALTIES = np.logspace(-4, 6, 21)
 
 
 @dataclass(frozen=True)
-class RidgeProbe:
-    """What a linear map predicts of samples it has not seen.
+class RidgeProbe(Result):
+    """The predictions of a linear map on held-out samples.
 
     Args:
-        r2: 1 - squared error over the variance about the training mean; 0 for a map that ignores
-            the image, negative for one that does harm.
-        retrieval: the right text among the held-out ones of the fold, and the other way; None
-            where r2 is undefined.
+        r2: 1 - squared error / variance about the training mean; at most 1, 0 for a map that
+            ignores the image, negative for a worse one.
+        retrieval: between predictions and texts of the same fold; None where r2 is undefined.
         residual, total: squared error and squared deviation of each sample (n,).
     """
 
     r2: Score
     retrieval: Retrieval | None
-    residual: Float[np.ndarray, " n"] | None = None
-    total: Float[np.ndarray, " n"] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "r2": self.r2.to_json(),
-            "retrieval": None if self.retrieval is None else self.retrieval.to_json(),
-        }
+    residual: Float[np.ndarray, " n"] | None = field(default=None, metadata={"json": False})
+    total: Float[np.ndarray, " n"] | None = field(default=None, metadata={"json": False})
 
 
 def ridge_probe(
@@ -63,14 +55,22 @@ def ridge_probe(
     all encoders.
 
     Args:
-        groups: a label per sample; those of a group share a fold, are right for each other in the
+        x, y: rows i are of the same sample.
+        groups: a label per sample; samples of a group share a fold, are right for each other in the
             retrieval, and are left out together for the interval.
-        texts: the captions: equal ones are right for each other's images.
+        texts: the captions; equal ones are right for each other's images.
+        seed: of the folds.
+
+    Returns:
+        R2 and retrieval; undefined, with the reason, for fewer than ten samples or groups and for
+        constant features.
 
     Raises:
-        UsageError: values that are not finite, other counts, or not one group label per sample.
+        UsageError: values that are not finite, numbers of rows that differ, or not one group label
+            per sample.
     """
-    left, right = (one.cpu().numpy() for one in pair(x, y))
+    left, right = (centre(side, name)[0].cpu().numpy() for side, name in ((x, "X"), (y, "Y")))
+    require_same_count({"X": left, "Y": right})
     member = group_numbers(groups, len(left))
     n = int(member.max(initial=-1)) + 1
     over = "samples" if n == len(left) else f"{n} groups of {len(left)} samples"
@@ -88,7 +88,7 @@ def ridge_probe(
     parts = []
     for number in range(FOLDS):
         rows = np.flatnonzero(fold == number)
-        # What both share is no information: the training mean goes before the cosine.
+        # The cosine is that of deviations from the training mean, which carries no information.
         parts.append(
             Part(
                 predicted[rows] - baseline[rows],
@@ -106,14 +106,21 @@ def r2_score(
     groups: Groups | None,
     name: str,
 ) -> Score:
-    """1 - sum of `residual` over sum of `total`, with the interval over samples or groups; `n`
-    counts groups."""
+    """1 - sum of `residual` / sum of `total`.
+
+    Args:
+        residual, total: squared error and squared deviation of each sample.
+        groups: a label per sample; None where each sample is its own group.
+        name: the estimator's name.
+
+    Returns:
+        R2, at most 1, with a jackknife interval over groups; `n` counts groups.
+    """
     n = int(group_numbers(groups, len(residual)).max(initial=-1)) + 1
     if n < 2 or total.sum() <= 0:
         return undefined("nothing varies in the held-out samples", n, name)
     value, left_out = r2_without_each(residual, total, groups)
-    low, high = jackknife_interval(value, left_out) or (None, None)
-    return Score(value, low, high, 0.0, n, name)
+    return Score(value, *jackknife_interval(value, left_out), 0.0, n, name)
 
 
 def r2_without_each(
@@ -121,7 +128,7 @@ def r2_without_each(
     total: Float[np.ndarray, " n"],
     groups: Groups | None = None,
 ) -> tuple[float, Float[np.ndarray, " g"]]:
-    """R2, and R2 without each sample or group."""
+    """R2, and R2 without each sample or group; the arguments are those of `r2_score`."""
     part = group_numbers(groups, len(residual))
     e, t = np.bincount(part, residual), np.bincount(part, total)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -132,19 +139,22 @@ def r2_without_each(
 def folds(
     n: int, groups: Groups | None, seed: int, count: int = FOLDS
 ) -> Int[np.ndarray, " n"] | None:
-    """A fold for every sample, groups kept together; None where there are fewer groups than
-    folds."""
+    """Divides n samples into `count` random folds of nearly equal size.
+
+    Returns:
+        The fold of each sample, the same within a group; None for fewer groups than folds.
+    """
     labels = group_numbers(groups, n)
     members = int(labels.max(initial=-1)) + 1
     if members < count:
         return None
-    place = np.empty(members, dtype=np.int64)
-    place[np.random.default_rng(seed).permutation(members)] = np.arange(members) % count
-    return place[labels]
+    fold = np.empty(members, dtype=np.int64)
+    fold[np.random.default_rng(seed).permutation(members)] = np.arange(members) % count
+    return fold[labels]
 
 
 def _out_of_fold(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(prediction, training mean) of every sample from the folds that it is not in."""
+    """Prediction and training mean of every sample, from the folds that do not contain it."""
     from sklearn.linear_model import RidgeCV
 
     predicted, baseline = np.empty_like(y), np.empty_like(y)

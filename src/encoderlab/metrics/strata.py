@@ -1,10 +1,10 @@
-"""CKA within strata: what is left of an alignment when telling data types apart no longer helps.
+"""CKA within strata: the alignment that is left when telling data types apart does not help.
 
-Over charts, tables and photographs together, any two models that tell the three apart agree: that
-alone makes CKA high. Here samples are compared with samples of their own type only. The sum of the
-debiased HSIC of each type stands in the place of the whole one, so that chance is 0 at any size.
+Over charts, tables and photographs together, two models that distinguish the three types agree,
+which alone makes CKA high. Here samples are compared with samples of their own type only: the sum
+of the debiased HSIC of each type replaces the HSIC of all samples, so that chance is 0 at any size.
 
-Knows Gram matrices and labels. n samples, t strata.
+Knows Gram matrices and labels. n samples, t strata, m samples of a stratum that is used.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Strata:
 
     Args:
         blocks: a Gram matrix per type.
-        rows: which samples each is of.
-        n: how many samples there are in all.
+        rows: the samples of each.
+        n: the number of all samples.
     """
 
     blocks: tuple[Gram, ...]
@@ -43,56 +43,64 @@ class Strata:
 
     @classmethod
     def of(cls, gram: Gram, labels: Sequence[Any]) -> Strata:
-        """The blocks of a Gram matrix; types with fewer than five samples are left out."""
+        """The blocks of a Gram matrix.
+
+        Args:
+            gram: of all samples.
+            labels: the type of each sample; types with fewer than five samples are left out.
+        """
         names = np.asarray(labels, dtype=str)
-        rows = tuple(
-            found for name in dict.fromkeys(names.tolist())
-            if len(found := np.flatnonzero(names == name)) >= LEAST
-        )  # fmt: skip
+        of_type = [np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())]
+        rows = tuple(samples for samples in of_type if len(samples) >= LEAST)
         device = gram.k.device
-        blocks = tuple(gram.take(torch.from_numpy(one).to(device)) for one in rows)
+        blocks = tuple(gram.take(torch.from_numpy(samples).to(device)) for samples in rows)
         return cls(blocks, rows, gram.n)
 
     @property
     def square(self) -> float:
-        """The sum of the self terms."""
-        return sum(float(block.u_centred.square().sum()) for block in self.blocks)
+        """The sum over types of the HSIC of the model with itself."""
+        return sum(_inner_products(self, self))
 
 
 def within_strata(left: Strata, right: Strata) -> Score:
-    """The score of two models; undefined where no type has five samples."""
-    found = value(left, right)
-    if math.isnan(found):
+    """Debiased CKA of two models within types.
+
+    Returns:
+        The score in [-1, 1], chance 0, with a delete-one jackknife interval; undefined, with the
+        reason, if no type has five samples or features are constant within types.
+    """
+    cka_within = value(left, right)
+    if math.isnan(cka_within):
         reason = (
             "the features are the same for every sample of a type"
             if left.blocks
             else f"no data type has {LEAST} samples"
         )
         return undefined(reason, left.n, NAME)
-    low, high = jackknife_interval(
-        found,
+    interval = jackknife_interval(
+        cka_within,
         without_each(left, right),
         correlation=True,
         interaction=interaction([(left, right, 1.0)]),
-    ) or (None, None)
+    )
     count = sum(map(len, left.rows))
-    return Score(found, low, high, 0.0, count, NAME, z=found / chance_error(left, right))
+    z = cka_within / chance_error(left, right)
+    return Score(cka_within, *interval, 0.0, count, NAME, z=z)
 
 
 def value(left: Strata, right: Strata) -> float:
-    """The sum of inner products over the root of the self terms; NaN where they vanish."""
+    """The ratio of summed HSIC to the root of both self terms; NaN where they vanish."""
     scale = left.square * right.square
-    return _inner(left, right) / math.sqrt(scale) if scale > 0 else math.nan
+    return sum(_inner_products(left, right)) / math.sqrt(scale) if scale > 0 else math.nan
 
 
 def chance_error(left: Strata, right: Strata) -> float:
-    """Its standard deviation when pairs are shuffled within their types."""
+    """Standard deviation of the value when pairs are shuffled within their types."""
     variance = sum(
-        2
-        / (a.n * (a.n - 3))
-        * float(a.u_centred.square().sum())
-        * float(b.u_centred.square().sum())
-        for a, b in zip(left.blocks, right.blocks, strict=True)
+        2 / (block.n * (block.n - 3)) * a * b
+        for block, a, b in zip(
+            left.blocks, _inner_products(left, left), _inner_products(right, right), strict=True
+        )
     )
     return math.sqrt(variance / (left.square * right.square))
 
@@ -100,17 +108,11 @@ def chance_error(left: Strata, right: Strata) -> float:
 def without_each(left: Strata, right: Strata) -> Float[np.ndarray, " m"]:
     """The value without each sample that has a stratum, in the order of the strata."""
 
-    def sums(one: Strata, other: Strata) -> np.ndarray:
-        parts = [cka.hsic_without(a, b) for a, b in zip(one.blocks, other.blocks, strict=True)]
-        wholes = [
-            float((a.u_centred * b.u_centred).sum())
-            for a, b in zip(one.blocks, other.blocks, strict=True)
-        ]
+    def sums(a: Strata, b: Strata) -> np.ndarray:
+        wholes, pairs = _inner_products(a, b), zip(a.blocks, b.blocks, strict=True)
+        parts = [cka.hsic_without(k, m).cpu().numpy() for k, m in pairs]
         return np.concatenate(
-            [
-                sum(wholes) - whole + part.cpu().numpy()
-                for whole, part in zip(wholes, parts, strict=True)
-            ]
+            [sum(wholes) - whole + part for whole, part in zip(wholes, parts, strict=True)]
         )
 
     scale = sums(left, left) * sums(right, right)
@@ -119,8 +121,11 @@ def without_each(left: Strata, right: Strata) -> Float[np.ndarray, " m"]:
 
 
 def interaction(weighted: Sequence[tuple[Strata, Strata, float]]) -> float:
-    """The variance that comes from pairs of samples, of a weighted sum of such values (1 and -1:
-    of a difference); see `encoderlab.metrics.cka.interaction`."""
+    """The variance from pairs of samples, of a weighted sum of values; see `metrics.cka`.
+
+    Args:
+        weighted: both models and the weight of each value; 1 and -1 for a difference.
+    """
     total = 0.0
     for number in range(len(weighted[0][0].blocks)):
         terms: Any = 0.0
@@ -133,8 +138,7 @@ def interaction(weighted: Sequence[tuple[Strata, Strata, float]]) -> float:
     return total
 
 
-def _inner(left: Strata, right: Strata) -> float:
-    return sum(
-        float((a.u_centred * b.u_centred).sum())
-        for a, b in zip(left.blocks, right.blocks, strict=True)
-    )
+def _inner_products(left: Strata, right: Strata) -> list[float]:
+    """The debiased HSIC of each type, up to a factor."""
+    pairs = zip(left.blocks, right.blocks, strict=True)
+    return [float((a.u_centred * b.u_centred).sum()) for a, b in pairs]

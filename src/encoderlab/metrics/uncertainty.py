@@ -1,7 +1,7 @@
-"""How sure a number is: jackknife, half-sampling, permutations, paired comparison, samples needed.
+"""Uncertainty of values: jackknife, half-sampling, permutations, comparisons, samples needed.
 
-Pure functions of numbers. There is no bootstrap with replacement here: for a pairwise statistic its
-doubled rows look like signal, and a nominal 95 % interval covers 57 to 74 %.
+Pure functions of numbers. There is no bootstrap with replacement: repeated rows look like signal to
+a pairwise statistic, and a nominal 95 % interval covers 57 to 74 %.
 """
 
 from __future__ import annotations
@@ -16,20 +16,33 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 POWER = 0.8
-NEVER = 10_000_000  # more samples than this are as good as none
+MOST_SAMPLES = 10_000_000  # a larger number of samples is not reported
 
 
 def fisher(r: Any) -> Any:
-    """Fisher's z of a value in [-1, 1]; the ends are kept finite."""
+    """Fisher's z of a correlation.
+
+    Args:
+        r: a number or an array in [-1, 1]; -1 and 1 are moved by 1e-12.
+
+    Returns:
+        arctanh(r), finite.
+    """
     return np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
 
 
 def jackknife_error(left_out: Float[np.ndarray, " g"], interaction: float = 0.0) -> float:
-    """Standard error from g values, each computed without one of g equal parts (Efron 1982).
+    """Standard error by the delete-one jackknife (Efron 1982).
 
-    The jackknife counts the variance that comes from pairs of samples twice (Efron & Stein 1981):
-    that of unrelated features is all of this kind, and their intervals come out 1.4 times too
-    wide. `interaction` is that variance; it is taken out once, and at least half of it stays.
+    The jackknife counts the variance that comes from pairs of samples twice (Efron & Stein 1981).
+    Unrelated features have no other variance, so their intervals would be 1.4 times too wide.
+
+    Args:
+        left_out: g values, each computed without one of g equal parts.
+        interaction: the variance that comes from pairs of samples; subtracted once.
+
+    Returns:
+        The standard error, at least sqrt(interaction / 2); NaN for fewer than two parts.
     """
     g = len(left_out)
     if g < 2:
@@ -45,21 +58,27 @@ def jackknife_interval(
     correlation: bool = False,
     interaction: float = 0.0,
     level: float = 0.95,
-) -> tuple[float, float] | None:
-    """The interval of a value from its delete-one (or delete-a-part) values.
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> tuple[float | None, float | None]:
+    """The t interval of a value from its delete-one (or delete-a-part) values.
 
     Args:
-        correlation: whether to work on Fisher's z, for a value in [-1, 1].
-        interaction: the part of the variance that comes from pairs of samples; `jackknife_error`.
+        value: computed from all parts.
+        left_out: g values, each computed without one part.
+        correlation: compute the interval on Fisher's z, for a value in [-1, 1].
+        interaction: the variance that comes from pairs of samples; see `jackknife_error`.
+        level: the coverage.
+        bounds: range of the value, to which the ends are clipped (not with `correlation`).
 
-    None where a deletion leaves nothing to compute.
+    Returns:
+        Both ends; (None, None) for fewer than three parts or a value that is not finite.
     """
     if len(left_out) < 3 or not np.isfinite(left_out).all():
-        return None
+        return None, None
     quantile = stats.t.ppf((1 + level) / 2, len(left_out) - 1)
     if not correlation:
         half = quantile * jackknife_error(left_out, interaction)
-        return float(value - half), float(value + half)
+        return max(bounds[0], float(value - half)), min(bounds[1], float(value + half))
     slope = 1 / max(1 - value**2, 1e-12)
     half = quantile * jackknife_error(fisher(left_out), interaction * slope**2)
     return float(np.tanh(fisher(value) - half)), float(np.tanh(fisher(value) + half))
@@ -68,9 +87,18 @@ def jackknife_interval(
 def half_sampling_error(
     statistic: Callable[[Int[np.ndarray, " m"]], float], n: int, rounds: int = 200, seed: int = 0
 ) -> float:
-    """Standard error of `statistic(rows)` from halves drawn without replacement.
+    """Standard error from halves drawn without replacement.
 
     The deviation of a half from the whole has the variance of the whole (Politis & Romano 1994).
+
+    Args:
+        statistic: from row numbers to a value.
+        n: number of rows.
+        rounds: number of halves.
+        seed: of the draws.
+
+    Returns:
+        Standard deviation over the halves.
     """
     rng = np.random.default_rng(seed)
     return float(
@@ -79,7 +107,15 @@ def half_sampling_error(
 
 
 def permutation_p(observed: float, null: Float[np.ndarray, " k"]) -> float:
-    """One-sided p of k relabelings; never 0, since the pairing as it is, is one of them."""
+    """One-sided p of a permutation test.
+
+    Args:
+        observed: the value of the true pairing.
+        null: its values under k random pairings.
+
+    Returns:
+        (1 + how many reach `observed`) / (1 + k), in [1 / (1 + k), 1].
+    """
     # Relative slack: the same sum in another order differs in its last digits.
     reached = null >= observed - 1e-12 * max(1.0, abs(observed))
     return float((1 + reached.sum()) / (1 + len(null)))
@@ -88,8 +124,15 @@ def permutation_p(observed: float, null: Float[np.ndarray, " k"]) -> float:
 def max_corrected_p(
     observed: Float[np.ndarray, "*cells"], null: Float[np.ndarray, "k *cells"]
 ) -> Float[np.ndarray, "*cells"]:
-    """p of every cell against the largest cell of each relabeling (Westfall & Young 1993): the
-    chance that any cell at all looks this good."""
+    """p of every cell, corrected for the number of cells (max-T, Westfall & Young 1993).
+
+    Args:
+        observed: the values of the true pairing.
+        null: the same under k random pairings.
+
+    Returns:
+        Probability that the largest cell of a random pairing reaches the cell, in [1 / (1 + k), 1].
+    """
     largest = null.reshape(len(null), -1).max(axis=1)
     slack = 1e-12 * np.maximum(1.0, np.abs(observed))
     reached = (largest[:, None] >= (observed - slack).reshape(1, -1)).sum(axis=0)
@@ -97,9 +140,16 @@ def max_corrected_p(
 
 
 def samples_needed(n: int, difference: float, error: float, level: float = 0.95) -> int | None:
-    """About how many samples would show a difference of this size with 80 % power.
+    """About how many samples show a difference of this size with 80 % power.
 
-    The error shrinks with the root of n. None where more than ten million would be needed.
+    Args:
+        n: number of samples that `error` was measured with.
+        difference: the difference to be shown.
+        error: its standard error, which is assumed to fall with the root of n.
+        level: of the interval that has to exclude 0.
+
+    Returns:
+        At least `n`; None for more than ten million.
 
     Examples:
         >>> samples_needed(100, 0.1, 0.05)
@@ -109,7 +159,7 @@ def samples_needed(n: int, difference: float, error: float, level: float = 0.95)
         return None
     quantiles = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(POWER)
     needed = n * (quantiles * error / abs(difference)) ** 2
-    return None if needed > NEVER else max(n, math.ceil(needed))
+    return None if needed > MOST_SAMPLES else max(n, math.ceil(needed))
 
 
 Verdict = Literal["ahead", "behind", "cannot distinguish"]
@@ -117,13 +167,17 @@ Verdict = Literal["ahead", "behind", "cannot distinguish"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two encoders on the same samples: `difference` is a's value minus b's.
+    """Two encoders on the same samples.
 
     Args:
-        ci_low, ci_high: its interval, at `level`; None where there are too few samples.
+        a, b: names of the encoders.
+        difference: a's value minus b's; None where a side is undefined.
+        ci_low, ci_high: interval of the difference at `level`; None for too few samples.
         p: two-sided.
-        samples_needed: about how many would tell them apart, if the difference is what it seems;
-            None where they are told apart, or no number of samples would do.
+        n: number of samples.
+        level: coverage of the interval.
+        samples_needed: about how many samples would distinguish them, if the difference is as
+            estimated; None where they are distinguished, or more than ten million are needed.
     """
 
     a: str
@@ -138,7 +192,7 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether a is ahead of b, behind it, or the data cannot tell."""
+        """Whether the interval of the difference lies above 0, below 0, or contains 0."""
         if self.ci_low is not None and self.ci_low > 0:
             return "ahead"
         if self.ci_high is not None and self.ci_high < 0:
@@ -146,7 +200,7 @@ class Comparison:
         return "cannot distinguish"
 
     def turned(self) -> Comparison:
-        """The same comparison as seen from b: b's value minus a's."""
+        """The same comparison with a and b exchanged."""
         low, high = self.ci_low, self.ci_high
         return replace(
             self,
@@ -159,11 +213,11 @@ class Comparison:
 
     @property
     def as_said(self) -> Comparison:
-        """As `to_text` puts it: where one is ahead, that one stands first."""
+        """The comparison in the direction of `to_text`: an encoder that is ahead is `a`."""
         return self.turned() if self.verdict == "behind" else self
 
     def to_text(self) -> str:
-        """The verdict in words."""
+        """The verdict as one sentence."""
         if self.verdict == "behind":
             return self.turned().to_text()
         if self.difference is None or self.ci_low is None or self.ci_high is None:
@@ -180,8 +234,11 @@ class Comparison:
         return f"{self.a} against {self.b}: cannot distinguish ({numbers}); {about}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, the verdict with them; `difference` is a minus b, `difference_said` is in
-        the direction of `text`."""
+        """Fields and verdict as plain values.
+
+        Returns:
+            `difference` is a minus b; `difference_said` has the direction of `text`.
+        """
         return {
             **vars(self),
             "verdict": self.verdict,
@@ -203,19 +260,24 @@ def compare_paired(
     """Compares two encoders on the same samples, by the jackknife of the difference.
 
     Args:
-        left_out: each encoder's value without part i, the same parts for both.
-        comparisons: how many are made side by side: the intervals hold for all of them together
-            (Bonferroni).
-        interaction: of the difference; `jackknife_error`.
+        a, b: names of the encoders.
+        values: the value of each.
+        left_out: the value of each without part i, the same parts for both.
+        n: number of samples.
+        comparisons: number of comparisons that are made together; the intervals hold for all of
+            them (Bonferroni).
+        interaction: of the difference; see `jackknife_error`.
+
+    Returns:
+        The comparison; without an interval for fewer than three parts or values that are undefined.
     """
     level = 1 - 0.05 / max(1, comparisons)
     difference = values[0] - values[1]
     parts = left_out[0] - left_out[1]
     error = jackknife_error(parts, interaction)
-    usable = len(parts) >= 3 and np.isfinite(parts).all() and math.isfinite(difference)
-    if not usable:
-        known = difference if math.isfinite(difference) else None
-        return Comparison(a, b, known, None, None, None, n, level)
+    if len(parts) < 3 or not np.isfinite(parts).all() or not math.isfinite(difference):
+        defined = difference if math.isfinite(difference) else None
+        return Comparison(a, b, defined, None, None, None, n, level)
     freedom = len(parts) - 1
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
     if error > 0:
@@ -223,6 +285,6 @@ def compare_paired(
     else:
         p = 1.0 if difference == 0 else 0.0
     low, high = difference - half, difference + half
-    apart = low > 0 or high < 0
-    needed = None if apart else samples_needed(n, difference, error, level)
+    distinct = low > 0 or high < 0
+    needed = None if distinct else samples_needed(n, difference, error, level)
     return Comparison(a, b, difference, low, high, p, n, level, needed)

@@ -1,5 +1,6 @@
-"""The files of a checkpoint's folder in the form of transformers: what its JSON says, and which of
-them hold the weights. Opens no weight, knows no model family.
+"""The files of a checkpoint folder in the format of transformers: JSON files and weight files.
+
+Reads no weights, knows no model family.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ INDEX = f"{WEIGHTS}.index.json"
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What a JSON file of a checkpoint says.
+    """The mapping in a JSON file of a checkpoint.
 
     Raises:
-        UsageError: it cannot be read, or holds something else than a mapping.
+        UsageError: it cannot be read, or is not a mapping.
     """
     try:
         return record_in(path)
@@ -32,12 +33,13 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors that hold the weights: one, or all that an index names. As transformers does,
-    model.safetensors goes before an index, which may be of an earlier save.
+    """The safetensors files with the weights: model.safetensors, or else all that the index names.
+
+    As in transformers, an index beside model.safetensors is ignored: it may be of an earlier save.
 
     Raises:
-        MissingError: a file is not there.
-        UsageError: the index is none, or names a file elsewhere.
+        MissingError: a file is missing.
+        UsageError: the index is not valid, or names a file outside the folder.
     """
     whole, index = folder / WEIGHTS, folder / INDEX
     if whole.is_file():
@@ -54,11 +56,14 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def shard_files(index: Path) -> dict[str, Path]:
-    """Which file beside `index`, a model.safetensors.index.json, holds which tensor.
+    """The file of each tensor, from an index (model.safetensors.index.json).
+
+    Returns:
+        Name of the tensor -> path beside `index`.
 
     Raises:
-        MissingError: a file that it names is not there.
-        UsageError: it is no such index, or names a file elsewhere.
+        MissingError: a file that it names is missing.
+        UsageError: it is not an index, or names a file outside the folder.
     """
     names = read_record(index).get("weight_map")
     if not isinstance(names, dict) or not names:
@@ -72,7 +77,7 @@ def shard_files(index: Path) -> dict[str, Path]:
                 got=f"{file!r} in {index}",
                 want="names of files beside it",
             )
-    for file in sorted(set(names.values())):  # some files, and thousands of tensors
+    for file in sorted(set(names.values())):
         if not (index.parent / file).is_file():
             raise MissingError(
                 "a part of the weights is not there",

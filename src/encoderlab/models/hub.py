@@ -1,6 +1,6 @@
-"""From the name of a checkpoint to a folder on this disk: a local one as it is, or the hub's cache.
+"""From the name of a checkpoint to a local folder: an existing one, or one of the hub's cache.
 
-Fetches safetensors, JSON and tokenizer text only. Reads no weight, knows no model family.
+Downloads safetensors, JSON and tokenizer text only. Reads no weights, knows no model family.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from pathlib import Path
 
 from encoderlab.errors import MissingError, UsageError
 
-WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
+FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
 CODE = ("*.py",)
 WANT = "a folder that exists, or a hub id such as openai/clip-vit-base-patch32"
 
 
 def looks_like_path(name: str) -> bool:
-    """Whether a name can only be meant as a path on this disk: a hub id has one slash within it."""
+    """Whether a name can only be a local path: a hub id has exactly one slash, inside."""
     outside = name.startswith((".", "/", "~")) or name.endswith("/")
     return outside or name.count("/") > 1
 
 
 def no_such_folder(name: str, want: str) -> MissingError:
-    """The error for a path at which there is nothing."""
+    """The error for a path that does not exist; `want` says what would be right."""
     return MissingError("no such folder", got=name, want=want, hint="check the path")
 
 
@@ -29,10 +29,11 @@ def local_folder(name: str | Path, *, code: bool = False) -> Path:
     """The folder of a checkpoint: a path that exists, or a hub id, optionally `id@revision`.
 
     Args:
-        code: fetch the Python that comes with it as well; nothing here runs it.
+        name: the path or the hub id.
+        code: download its Python files too; nothing here runs them.
 
     Raises:
-        MissingError: no such folder, no such repository or revision, or the hub is out of reach.
+        MissingError: no such folder, repository or revision, or the hub cannot be reached.
         UsageError: `name` is a file.
     """
     path = Path(name).expanduser()
@@ -48,10 +49,10 @@ def local_folder(name: str | Path, *, code: bool = False) -> Path:
     if looks_like_path(text) or "/" not in text:
         raise no_such_folder(text, WANT)
     repository, _, revision = text.partition("@")
-    return _download(repository, revision or None, (*WANTED, *CODE) if code else WANTED)
+    return _download(repository, revision or None, (*FILES, *CODE) if code else FILES)
 
 
-def _download(repository: str, revision: str | None, wanted: tuple[str, ...]) -> Path:
+def _download(repository: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -61,7 +62,7 @@ def _download(repository: str, revision: str | None, wanted: tuple[str, ...]) ->
     )
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(wanted)))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
     except GatedRepoError as error:
         raise MissingError(
             "the checkpoint asks for an agreement first",
@@ -79,13 +80,13 @@ def _download(repository: str, revision: str | None, wanted: tuple[str, ...]) ->
             "the repository has no such revision", got=f"{repository}@{revision}"
         ) from error
     except (OSError, ConnectionError, ValueError, RuntimeError) as error:
-        # huggingface_hub wraps every transport failure in one of these, by version
-        if Path(repository).parent.is_dir():  # outputs/train is a hub id as far as its form tells
+        # Every transport failure is one of these, depending on the version of huggingface_hub.
+        if Path(repository).parent.is_dir():  # outputs/train has the form of a hub id
             raise no_such_folder(repository, WANT) from error
         raise MissingError(
             "no folder here has this name, it is not in the cache, and the hub cannot be reached",
             got=repository,
             want="a folder that exists, or a network connection to download it",
-            hint="copy the folder here and give its path, or take an embedded model such as "
+            hint="copy the folder here and give its path, or use a bundled model such as "
             "tiny-clip: encoderlab ls encoders",
         ) from error

@@ -1,4 +1,4 @@
-"""Principal components of rows, by whichever way the width allows.
+"""Principal components of rows: exact for small widths, randomised for large ones.
 
 n rows, d columns, k components.
 """
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Beyond this an eigendecomposition takes minutes; a randomised one of the first components seconds.
+# Above this width an eigendecomposition takes minutes, a randomised decomposition seconds.
 EXACT_WIDTH = 4096
 ITERATIONS = 4
 
@@ -17,10 +17,17 @@ ITERATIONS = 4
 def principal_components(
     rows: Float[Tensor, "n d"], count: int
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d k"], Float[Tensor, " m"]]:
-    """Mean, the first components, and the variances along them in falling order.
+    """The first principal components of rows.
 
-    Exact, in float64 and with all variances, up to a width of 4,096; a randomised decomposition in
-    fp32 beyond (Halko et al. 2011), with the same result each time.
+    Up to a width of 4,096 exact, in float64; above, a randomised decomposition in fp32 (Halko et
+    al. 2011) with a fixed seed.
+
+    Args:
+        rows: one per observation.
+        count: k, the number of components.
+
+    Returns:
+        Mean, components, and variances in descending order: all d if exact, else at most k.
     """
     if rows.shape[1] <= EXACT_WIDTH:
         rows = rows.double()

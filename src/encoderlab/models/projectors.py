@@ -1,6 +1,6 @@
-"""Projectors: from an encoder's width to an LLM's. Knows tensors; training is elsewhere.
+"""Projectors from an encoder's width to an LLM's. Knows tensors, not training.
 
-Shapes: b batch, n tokens, d_v width of the encoder, d_t width of the LLM.
+Shapes: m projectors, b batch, n tokens, d_v width of the encoder, d_t width of the LLM.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from encoderlab.errors import UsageError, unknown
 
-# kind -> the weights that meet the encoder's features: all that depends on d_v.
+# kind -> the weights that are multiplied with the encoder's features; no others depend on d_v.
 INPUT_WEIGHTS = {
     "linear": ("weight",),
     "mlp": ("0.weight",),
@@ -27,11 +27,12 @@ HEAD_WIDTH = 64
 
 
 class CrossAttention(nn.Module):
-    """Learnable queries look at the visual tokens, and their mean goes on (the resampler of
-    Flamingo and Q-Former, reduced to one block). All but the input is as wide as the LLM.
+    """Learnable queries attend to the visual tokens; their mean is projected (the resampler of
+    Flamingo and Q-Former, reduced to one block).
 
     Args:
-        queries: how many.
+        d_v, d_t: width of the input, and of everything else.
+        queries: number of queries.
     """
 
     def __init__(self, d_v: int, d_t: int, queries: int = QUERIES) -> None:
@@ -42,16 +43,16 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(d_t, d_t)
 
     def forward(self, x: Float[Tensor, "b *n d_v"]) -> Float[Tensor, "b d_t"]:
-        """(b, d_v) is taken as one token, (b, n, d_v) as n."""
+        """Projects n tokens (b, n, d_v), or one (b, d_v)."""
         tokens = x.unsqueeze(-2) if x.ndim == 2 else x
         heads, size = self.heads, self.queries.shape[1] // self.heads
         q = self.queries.unflatten(-1, (heads, size))
         k = self.key(tokens).unflatten(-1, (heads, size))
         v = self.value(tokens).unflatten(-1, (heads, size))
         weights = torch.einsum("qhc,bnhc->bhqn", q, k) * size**-0.5
-        # The mean over queries of what they see is what their mean attention sees.
-        seen = torch.einsum("bhn,bnhc->bhc", weights.softmax(dim=-1).mean(dim=2), v)
-        return self.out(seen.flatten(-2))
+        # The mean of the queries' outputs is the output of their mean attention.
+        mixed = torch.einsum("bhn,bnhc->bhc", weights.softmax(dim=-1).mean(dim=2), v)
+        return self.out(mixed.flatten(-2))
 
 
 def create_projector(kind: str, d_v: int, d_t: int) -> nn.Module:
@@ -60,6 +61,7 @@ def create_projector(kind: str, d_v: int, d_t: int) -> nn.Module:
     Args:
         kind: "linear" (one layer, LLaVA); "mlp" (Linear, GELU, Linear, LLaVA-1.5); "mlp_norm"
             (Linear, GELU, LayerNorm, Linear, as ELAS is defined); "cross_attention".
+        d_v, d_t: width of the encoder and of the LLM.
 
     Raises:
         UsageError: an unknown kind, or a width that is not positive.
@@ -84,8 +86,13 @@ def create_projector(kind: str, d_v: int, d_t: int) -> nn.Module:
 def stacked_forward(
     kind: str, weights: Mapping[str, Float[Tensor, "m ..."]], x: Float[Tensor, "m b d_v"]
 ) -> Float[Tensor, "m b d_t"]:
-    """What m projectors of one kind make of their own batches of pooled vectors, as large products
-    over the stack; `weights` are their parameters by name, stacked."""
+    """The outputs of m projectors of one kind, as batched products.
+
+    Args:
+        kind: as in `create_projector`.
+        weights: name of the parameter -> its values in the m projectors, stacked.
+        x: a batch of pooled vectors for each projector.
+    """
 
     def linear(name: str, value: Tensor) -> Tensor:
         prefix = f"{name}." if name else ""
@@ -101,10 +108,10 @@ def stacked_forward(
         normed = F.layer_norm(hidden, hidden.shape[-1:])
         scale, shift = weights["2.weight"].unsqueeze(1), weights["2.bias"].unsqueeze(1)
         return linear("3", normed * scale + shift)
-    # A pooled vector is a single token, which every query looks at with weight one.
+    # A pooled vector is a single token, to which every query attends with weight one.
     return linear("out", linear("value", x))
 
 
 def heads_for(width: int) -> int:
-    """The most heads of at least `HEAD_WIDTH` channels that divide `width`."""
+    """The largest number of heads of at least `HEAD_WIDTH` channels that divides `width`."""
     return max(h for h in range(1, max(1, width // HEAD_WIDTH) + 1) if width % h == 0)

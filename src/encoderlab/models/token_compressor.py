@@ -1,9 +1,9 @@
-"""Networks on grids of tokens: a compressor to fewer, a decoder back, and a critic.
+"""Networks on grids of tokens: a compressor, a decoder and a critic.
 
-Compressor and decoder have a linear path from window to token and back, which starts as average
-pooling and spreading out, or as the best linear map (`start_at_block_pca`); the convolutions beside
-it are silent at first and learn what is left. Nothing is padded with zeros, which would mark the
-edge: borders are repeated. b images, (h, w) grid, c channels, k kept tokens.
+Compressor and decoder have a linear path from window to token and back. It starts as average
+pooling and nearest-neighbour upsampling, or as the best linear map (`start_at_block_pca`). The
+convolutions parallel to it start at zero. Borders are padded by repetition, since zeros would mark
+them. Knows no training. b images, (h, w) grid, n = h*w tokens, c channels, k compressed tokens.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from encoderlab.models.token_grid import (
 )
 
 DECODERS = ("convolution", "attention")
-# Directions with less than this share of the largest variance are noise to a number format.
+# Share of the largest variance below which a direction is rounding noise.
 LEAST_VARIANCE = 1e-4
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each place."""
+    """Layer normalisation over the channels of each position."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -47,23 +47,23 @@ class ChannelNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + convolution of the normed x; the identity at first."""
+    """x + convolution of the normalised x; initially the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = ChannelNorm(channels)
         self.mix = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate")
         self.out = nn.Conv2d(channels, channels, 1)
-        silence(self.out)
+        zero_init(self.out)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return x + self.out(F.gelu(self.mix(self.norm(x))))
 
 
 class WindowsToTokens(nn.Module):
-    """A linear map from each window to one token; the mean at first.
+    """A linear map from each window to one token; initially the mean.
 
-    Where windows are of one size the map sees every place of its window; otherwise their mean.
+    The map reads every position of its window if windows have the same size, otherwise their mean.
     """
 
     pool: Tensor
@@ -86,7 +86,7 @@ class WindowsToTokens(nn.Module):
 
 
 class TokensToWindows(nn.Module):
-    """A linear map from each token to its window; the same token everywhere at first."""
+    """A linear map from each token to its window; initially a copy at every position."""
 
     spread: Tensor
 
@@ -94,7 +94,7 @@ class TokensToWindows(nn.Module):
         super().__init__()
         self.grid, self.out_grid = grid, out_grid
         self.even = divides(grid, out_grid)
-        # A product goes backward several times faster than an index.
+        # The backward pass of a product is several times faster than that of an index.
         inside = (pooling(grid, out_grid).T > 0).float()
         self.register_buffer("spread", inside, persistent=False)
         size = grid[0] * grid[1] // (out_grid[0] * out_grid[1]) if self.even else 1
@@ -103,15 +103,15 @@ class TokensToWindows(nn.Module):
             self.map.weight.copy_(torch.eye(channels).repeat(size, 1))
             self.map.bias.zero_()
 
-    def forward(self, kept: Float[Tensor, "b k c"]) -> Float[Tensor, "b n c"]:
-        mapped = self.map(kept)
+    def forward(self, compressed: Float[Tensor, "b k c"]) -> Float[Tensor, "b n c"]:
+        mapped = self.map(compressed)
         if self.even:
             return tokens_of_blocks(mapped, self.grid, self.out_grid)
         return self.spread.to(mapped.dtype) @ mapped
 
 
 class _Head(nn.Module):
-    """What one budget has of its own: the linear path, and what the trunk adds to it."""
+    """The layers of one budget: the linear path, and the output of the trunk added to it."""
 
     pool: Tensor
 
@@ -122,7 +122,7 @@ class _Head(nn.Module):
         self.register_buffer("pool", pooling(at, out_grid), persistent=False)
         self.last = ResidualBlock(width)
         self.out = nn.Conv2d(width, channels, 1)
-        silence(self.out)
+        zero_init(self.out)
 
     def forward(
         self, tokens: Float[Tensor, "b n c"], hidden: Float[Tensor, "b width h w"]
@@ -132,16 +132,19 @@ class _Head(nn.Module):
 
 
 class TokenCompressor(nn.Module):
-    """(b, h*w, c) to (b, k_h*k_w, c): a linear map of windows plus what strided convolutions add.
+    """(b, h*w, c) to (b, k_h*k_w, c): a linear map of windows plus strided convolutions.
 
-    The trunk halves the grid as often as the smallest target allows; each target takes the last
-    stage that is not smaller than itself and pools the rest of the way, so that any grid comes to
-    any smaller one.
+    The trunk halves the grid as often as the smallest target allows. Each target pools the last
+    stage that is not smaller than itself, so that any grid can be reduced to any smaller one.
 
     Args:
-        grid: rows and columns before.
-        out_grids: rows and columns after; several make one network with nested budgets.
-        width: channels inside.
+        channels: of the tokens.
+        grid: rows and columns of the input.
+        out_grids: rows and columns of the output; several share one network (nested budgets).
+        width: number of hidden channels.
+
+    Raises:
+        UsageError: a target that does not fit into the grid.
     """
 
     def __init__(
@@ -189,13 +192,10 @@ class TokenCompressor(nn.Module):
         )
 
 
-class ConvolutionDecoder(nn.Module):
-    """(b, k, c) to (b, n, c): a linear map to windows plus what convolutions on the full grid
-    add."""
+class _Decoder(nn.Module):
+    """(b, k, c) to (b, n, c): a linear map to windows, to which a subclass adds."""
 
-    def __init__(
-        self, channels: int, grid: Grid, out_grids: Sequence[Grid], width: int = 128, depth: int = 2
-    ) -> None:
+    def __init__(self, channels: int, grid: Grid, out_grids: Sequence[Grid]) -> None:
         super().__init__()
         for out_grid in out_grids:
             check_grids(grid, out_grid)
@@ -203,41 +203,45 @@ class ConvolutionDecoder(nn.Module):
         self.linear = nn.ModuleDict(
             {_key(g): TokensToWindows(channels, grid, g) for g in self.out_grids}
         )
+
+
+class ConvolutionDecoder(_Decoder):
+    """(b, k, c) to (b, n, c): a linear map to windows plus convolutions on the full grid."""
+
+    def __init__(
+        self, channels: int, grid: Grid, out_grids: Sequence[Grid], width: int = 128, depth: int = 2
+    ) -> None:
+        super().__init__(channels, grid, out_grids)
         self.into = nn.Conv2d(channels, width, 1)
-        # Where in its window a place is, the small grid cannot say.
+        # The position within a window, which the small grid does not contain.
         self.place = nn.Parameter(torch.zeros(1, width, *grid))
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
         self.out = nn.Conv2d(width, channels, 1)
         nn.init.normal_(self.place, std=0.02)
-        silence(self.out)
+        zero_init(self.out)
 
     def forward(
-        self, kept: Float[Tensor, "b k c"], out_grid: Grid | None = None
+        self, compressed: Float[Tensor, "b k c"], out_grid: Grid | None = None
     ) -> Float[Tensor, "b n c"]:
-        plain = self.linear[_key(out_grid or self.out_grids[0])](kept)
-        hidden = self.into(as_image(plain, self.grid)) + self.place
-        return plain + as_tokens(self.out(F.gelu(self.blocks(hidden))))
+        upsampled = self.linear[_key(out_grid or self.out_grids[0])](compressed)
+        hidden = self.into(as_image(upsampled, self.grid)) + self.place
+        return upsampled + as_tokens(self.out(F.gelu(self.blocks(hidden))))
 
 
-class AttentionDecoder(nn.Module):
-    """(b, k, c) to (b, n, c): every place asks all kept tokens, added to a linear map to windows.
+class AttentionDecoder(_Decoder):
+    """(b, k, c) to (b, n, c): a linear map to windows plus attention of every position to all
+    compressed tokens.
 
-    The products are written out: fused attention has no second derivative, which the critic's
-    penalty may ask for.
+    Without fused attention, which has no second derivative for the critic's penalty.
     """
 
     def __init__(
         self, channels: int, grid: Grid, out_grids: Sequence[Grid], width: int = 128, heads: int = 4
     ) -> None:
-        super().__init__()
-        for out_grid in out_grids:
-            check_grids(grid, out_grid)
+        super().__init__(channels, grid, out_grids)
         if width % heads:
             raise UsageError("heads must divide the width", got=f"{heads} heads, width {width}")
-        self.grid, self.out_grids, self.heads = grid, tuple(out_grids), heads
-        self.linear = nn.ModuleDict(
-            {_key(g): TokensToWindows(channels, grid, g) for g in self.out_grids}
-        )
+        self.heads = heads
         self.where = nn.ParameterDict(
             {_key(g): nn.Parameter(torch.randn(1, g[0] * g[1], width) * 0.02) for g in out_grids}
         )
@@ -247,29 +251,28 @@ class AttentionDecoder(nn.Module):
         self.key, self.value = nn.Linear(width, width), nn.Linear(width, width)
         self.mix = nn.Sequential(nn.Linear(width, width), nn.GELU())
         self.out = nn.Linear(width, channels)
-        silence(self.out)
+        zero_init(self.out)
 
     def forward(
-        self, kept: Float[Tensor, "b k c"], out_grid: Grid | None = None
+        self, compressed: Float[Tensor, "b k c"], out_grid: Grid | None = None
     ) -> Float[Tensor, "b n c"]:
         name = _key(out_grid or self.out_grids[0])
-        hidden = self.norm(self.stem(kept) + self.where[name])
+        hidden = self.norm(self.stem(compressed) + self.where[name])
 
         def split(x: Tensor) -> Float[Tensor, "b heads n d"]:
             return rearrange(x, "b n (heads d) -> b heads n d", heads=self.heads)
 
-        q = split(self.query.expand(len(kept), -1, -1))
+        q = split(self.query.expand(len(compressed), -1, -1))
         k, v = split(self.key(hidden)), split(self.value(hidden))
         weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
-        seen = rearrange(weights @ v, "b heads n d -> b n (heads d)")
-        return self.linear[name](kept) + self.out(self.mix(seen))
+        attended = rearrange(weights @ v, "b heads n d -> b n (heads d)")
+        return self.linear[name](compressed) + self.out(self.mix(attended))
 
 
 class TokenCritic(nn.Module):
-    """(b, k, c) to (b,): how real a grid of tokens looks, each sample alone, without batch
-    normalisation.
+    """(b, k, c) to (b,): the score of each grid of tokens, independent of the rest of the batch.
 
-    Layer norms, smooth kinks: the penalty differentiates twice.
+    Layer normalisation only, and activations that the penalty can differentiate twice.
     """
 
     def __init__(self, channels: int, grid: Grid, width: int = 64, depth: int = 2) -> None:
@@ -291,8 +294,8 @@ class TokenCritic(nn.Module):
 
 
 class Standardise(nn.Module):
-    """Channels with mean 0 and spread 1, by statistics that are stored with the weights: a few
-    channels, and outlier tokens, would rule a raw squared error."""
+    """Standardises channels, with statistics that are stored with the weights. Otherwise a few
+    channels and outlier tokens would dominate a squared error."""
 
     mean: Tensor
     spread: Tensor
@@ -303,11 +306,15 @@ class Standardise(nn.Module):
         self.register_buffer("spread", torch.ones(channels))
 
     def fit(self, tokens: Float[Tensor, "b n c"], per_channel: bool = True) -> Standardise:
-        """Takes the statistics of these tokens.
+        """Computes mean and standard deviation.
 
         Args:
-            per_channel: a spread for every channel; otherwise one for all, which keeps what a
-                squared error of raw tokens weighs.
+            tokens: to be standardised.
+            per_channel: a standard deviation for each channel; otherwise one for all, which keeps
+                the relative weight of channels in a squared error.
+
+        Returns:
+            Itself.
         """
         flat = tokens.flatten(0, -2).double()
         self.mean.copy_(flat.mean(dim=0))
@@ -321,18 +328,19 @@ class Standardise(nn.Module):
         return (tokens - self.mean) / self.spread
 
     def back(self, tokens: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
-        """From standardised tokens to tokens."""
+        """The inverse: from standardised tokens to tokens."""
         return tokens * self.spread + self.mean
 
 
 @dataclass(frozen=True)
 class AutoencoderShape:
-    """What a compressor and its decoder look like.
+    """The sizes of a compressor and its decoder.
 
     Args:
+        channels: of the tokens.
         grid: rows and columns of the tokens.
-        budgets: rows and columns of the compressed tokens; several are nested in one network.
-        width: channels inside.
+        budgets: rows and columns of the compressed tokens; several share one network.
+        width: number of hidden channels.
         decoder: one of DECODERS.
     """
 
@@ -344,8 +352,8 @@ class AutoencoderShape:
 
 
 class TokenAutoencoder(nn.Module):
-    """Tokens to fewer and back, by way of standardised ones; both ends are tokens as the encoder
-    gives them."""
+    """A compressor and a decoder of standardised tokens; input and output are the encoder's tokens,
+    not standardised."""
 
     def __init__(self, shape: AutoencoderShape) -> None:
         super().__init__()
@@ -357,18 +365,23 @@ class TokenAutoencoder(nn.Module):
         )
 
     def compress(self, tokens: Float[Tensor, "b n c"], budget: Grid) -> Float[Tensor, "b k c"]:
-        """Fewer tokens."""
+        """The compressed tokens, one per cell of `budget`."""
         return self.scale.back(self.compressor(self.scale(tokens), budget))
 
-    def decode(self, kept: Float[Tensor, "b k c"], budget: Grid) -> Float[Tensor, "b n c"]:
-        """Back to the full grid."""
-        return self.scale.back(self.decoder(self.scale(kept), budget))
+    def decode(self, compressed: Float[Tensor, "b k c"], budget: Grid) -> Float[Tensor, "b n c"]:
+        """The tokens of the full grid, reconstructed."""
+        return self.scale.back(self.decoder(self.scale(compressed), budget))
 
 
 def create_decoder(
     kind: str, channels: int, grid: Grid, out_grids: Sequence[Grid], width: int = 128
 ) -> nn.Module:
-    """A decoder by its name, one of DECODERS.
+    """A decoder by its name.
+
+    Args:
+        kind: one of DECODERS.
+        channels, grid, width: as in `TokenCompressor`.
+        out_grids: rows and columns of the compressed tokens.
 
     Raises:
         UsageError: an unknown kind.
@@ -387,12 +400,16 @@ def start_at_block_pca(
     tokens: Float[Tensor, "b n c"],
     out_grid: Grid,
 ) -> None:
-    """Sets the linear paths to the principal components of the windows of these (standardised)
-    tokens: no linear map of windows rebuilds them better.
+    """Sets the linear paths to the principal components of windows, the best linear reconstruction.
 
-    The components are then turned and scaled, which loses nothing, so that the kept tokens have the
-    mean and the covariance of tokens, and lie as near to the window's mean as they then can: what
-    reads tokens can read them (orthogonal Procrustes in the whitened spaces).
+    The components are then rotated and scaled, which loses no information, so that the compressed
+    tokens have the mean and covariance of tokens and are as near as possible to the mean of their
+    window (orthogonal Procrustes in the whitened spaces): a model that reads tokens can read them.
+
+    Args:
+        compressor, decoder: changed in place.
+        tokens: standardised tokens, from which the components are computed.
+        out_grid: the budget whose linear paths are set.
 
     Raises:
         UsageError: windows of several sizes.
@@ -410,7 +427,7 @@ def start_at_block_pca(
     blocks = blocks_of(tokens, grid, out_grid).flatten(0, 1)
     channels = tokens.shape[-1]
     mean, basis, values = principal_components(blocks, channels)
-    # A component as weak as rounding is left where it is: scaling it up would scale up noise.
+    # The scale of a component as weak as rounding is limited, so that noise is not amplified.
     deviation = values[:channels].clamp_min(LEAST_VARIANCE * float(values[0])).sqrt()
     centred = blocks - mean.to(blocks.dtype)
     means = centred.unflatten(-1, (-1, channels)).mean(dim=1)
@@ -430,21 +447,21 @@ def start_at_block_pca(
 
 
 def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """The symmetric square root of a covariance, and its inverse, weak directions held up."""
+    """The symmetric square root of a covariance and its inverse, with a least variance."""
     values, vectors = torch.linalg.eigh(covariance)
     root = values.clamp_min(LEAST_VARIANCE * float(values[-1])).sqrt()
     return vectors * root @ vectors.T, vectors / root @ vectors.T
 
 
 def pooling(grid: Grid, out_grid: Grid) -> Float[Tensor, "k n"]:
-    """Average pooling over windows, as a matrix."""
+    """The matrix of average pooling over windows; each row sums to one."""
     window = window_of(grid, out_grid)
     inside = window[None, :] == torch.arange(out_grid[0] * out_grid[1])[:, None]
     return inside / inside.sum(dim=1, keepdim=True)
 
 
-def silence(layer: nn.Conv2d | nn.Linear) -> None:
-    """Makes a last layer say nothing at first: what is added to it is all there is."""
+def zero_init(layer: nn.Conv2d | nn.Linear) -> None:
+    """Sets weights and bias to zero, so that a residual branch has no effect at first."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -1,6 +1,6 @@
-"""Places on a grid of tokens: windows of it, and tokens as an image and back.
+"""Grids of tokens: windows of positions, and tokens as an image and back.
 
-(h, w) grid, n = h*w places in reading order, b images, c channels.
+(h, w) grid, n = h*w positions in row-major order, k windows of r x q, b images, c channels.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ Grid = tuple[int, int]
 
 
 def windows(size: int, budget: int) -> list[int]:
-    """The window of every place when `size` places become `budget`: as even as whole numbers allow.
+    """The window of each of `size` positions that are divided into `budget` windows of nearly equal
+    size.
 
     >>> windows(5, 2)
     [0, 0, 0, 1, 1]
     """
-    return [place * budget // size for place in range(size)]
+    return [position * budget // size for position in range(size)]
 
 
 def window_of(grid: Grid, budget: Grid) -> Int[Tensor, " n"]:
-    """Which window each place of the grid lies in, in reading order."""
+    """The window of each position of the grid, in row-major order."""
     rows, columns = (tensor(windows(*pair)) for pair in zip(grid, budget, strict=True))
     return (rows[:, None] * budget[1] + columns[None, :]).flatten()
 
 
 def divides(grid: Grid, budget: Grid) -> bool:
-    """Whether all windows are of one size."""
+    """Whether all windows have the same size."""
     return grid[0] % budget[0] == 0 and grid[1] % budget[1] == 0
 
 
 def blocks_of(tokens: Float[Tensor, "b n c"], grid: Grid, budget: Grid) -> Float[Tensor, "b k rqc"]:
-    """The tokens of every window side by side, where windows are of one size."""
+    """The tokens of each window, concatenated; needs windows of equal size."""
     return rearrange(
         tokens, "b (h r w q) c -> b (h w) (r q c)",
         h=budget[0], w=budget[1], r=grid[0] // budget[0],
@@ -46,7 +47,7 @@ def blocks_of(tokens: Float[Tensor, "b n c"], grid: Grid, budget: Grid) -> Float
 def tokens_of_blocks(
     blocks: Float[Tensor, "b k rqc"], grid: Grid, budget: Grid
 ) -> Float[Tensor, "b n c"]:
-    """The other way."""
+    """The inverse of `blocks_of`."""
     return rearrange(
         blocks, "b (h w) (r q c) -> b (h r w q) c",
         h=budget[0], r=grid[0] // budget[0], q=grid[1] // budget[1],
@@ -54,7 +55,7 @@ def tokens_of_blocks(
 
 
 def check_grids(grid: Grid, out_grid: Grid) -> None:
-    """Refuses a target that is no smaller grid.
+    """Raises if `out_grid` is larger than `grid` or empty.
 
     Raises:
         UsageError: naming both.
@@ -68,8 +69,8 @@ def check_grids(grid: Grid, out_grid: Grid) -> None:
 
 
 def at_least_fp32(values: Tensor) -> Tensor:
-    """Values in a format that they can be summed in: fp32 for 16 bits, which overflow at 65,504 or
-    keep three digits; fp32 and fp64 as they are.
+    """16-bit values in fp32, since sums of them overflow at 65,504 or keep three digits; fp32 and
+    fp64 unchanged.
 
     >>> at_least_fp32(tensor([1.0], dtype=torch.float16)).dtype
     torch.float32
@@ -78,10 +79,10 @@ def at_least_fp32(values: Tensor) -> Tensor:
 
 
 def as_image(tokens: Float[Tensor, "b n c"], grid: Grid) -> Float[Tensor, "b c h w"]:
-    """Tokens on their grid, channels first (in memory last, which is what convolutions like)."""
+    """Tokens on their grid, channels first (in memory last, the fast layout of convolutions)."""
     return rearrange(tokens, "b (h w) c -> b c h w", h=grid[0])
 
 
 def as_tokens(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
-    """The other way."""
+    """The inverse of `as_image`."""
     return rearrange(image, "b c h w -> b (h w) c")

@@ -1,9 +1,11 @@
-"""The best that a linear map can do: exact bounds that a trained compressor must beat.
+"""Optimal linear compressions, fitted in closed form: bounds that a trained compressor must beat.
 
 b images, n tokens, c channels, k kept.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -11,63 +13,55 @@ from torch import Tensor
 
 from encoderlab.errors import UsageError
 from encoderlab.models.principal import principal_components
-from encoderlab.models.token_grid import blocks_of, divides, tokens_of_blocks, window_of
-from encoderlab.patch_tokens.reducer import (
-    CompressedTokens,
-    Grid,
-    TokenReducer,
-    merged,
-)
+from encoderlab.models.token_grid import blocks_of, divides, tokens_of_blocks
+from encoderlab.patch_tokens.reducer import CompressedTokens, Grid, TokenReducer, pooled
 
 
 class TokenPCA(TokenReducer):
-    """The best mixing of places that all channels and images share: the top eigenvectors of the
-    n x n second moment of tokens minus the mean token of their place.
+    """The optimal linear mixing of places, shared by all channels and images: the top eigenvectors
+    of the n x n second moment of tokens minus the mean token of their place.
 
-    On the tokens it was fitted on its error is 1 - (top k eigenvalues) / trace, exactly.
+    On the tokens it was fitted on, its error is exactly 1 - (sum of top k eigenvalues) / trace.
     """
 
     name = "token_pca"
     trained = True
 
     def __init__(self) -> None:
-        self.mean: Tensor | None = None
-        self.basis: Tensor | None = None
+        self.fitted: tuple[Tensor, Tensor] | None = None
         self.values: Tensor | None = None
 
     def fit(self, tokens: Float[Tensor, "b n c"]) -> TokenPCA:
-        """Learns the eigenvectors from the tokens of many images."""
+        """Computes the eigenvectors from the tokens of many images."""
         x = tokens.double()
-        self.mean = x.mean(dim=0)
-        moment = torch.einsum("bnc,bmc->nm", x - self.mean, x - self.mean)
-        values, vectors = torch.linalg.eigh(moment)
-        self.values, self.basis = values.flip(0), vectors.flip(1)
+        mean = x.mean(dim=0)
+        values, vectors = torch.linalg.eigh(torch.einsum("bnc,bmc->nm", x - mean, x - mean))
+        self.values, self.fitted = values.flip(0), (mean, vectors.flip(1))
         return self
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
-        mean, basis = self._fitted(self.mean), self._fitted(self.basis)[:, : budget[1]]
-        kept = torch.einsum("nk,bnc->bkc", basis, tokens.double() - mean)
+        mean, basis = self._fit()
+        kept = torch.einsum("nk,bnc->bkc", basis[:, : budget[1]], tokens.double() - mean)
         b, n, _ = tokens.shape
-        # Every token holds something of every place: none is anywhere.
-        spread = torch.full((b, budget[1]), n / budget[1])
+        # Every kept token mixes all places, so each stands for the middle of the grid.
+        sizes = torch.full((b, budget[1]), n / budget[1])
         middle = torch.tensor([(grid[0] - 1) / 2, (grid[1] - 1) / 2]).expand(b, budget[1], 2)
-        nowhere = torch.zeros(b, n, dtype=torch.long)
-        return CompressedTokens(kept, middle, spread, nowhere, None)
+        return CompressedTokens(kept, middle, sizes, torch.zeros(b, n, dtype=torch.long))
 
     def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
-        mean, basis = self._fitted(self.mean), self._fitted(self.basis)
+        mean, basis = self._fit()
         count = kept.tokens.shape[1]
         return torch.einsum("nk,bkc->bnc", basis[:, :count], kept.tokens.double()) + mean
 
-    def _fitted(self, part: Tensor | None) -> Tensor:
-        if part is None:
+    def _fit(self) -> tuple[Tensor, Tensor]:
+        if self.fitted is None:
             raise UsageError(f"{self.name} has not been fitted", want="fit(tokens) first")
-        return part
+        return self.fitted
 
 
 class BlockPCA(TokenReducer):
-    """The best linear strided convolution of the same shape: principal components of whole windows,
-    as many as a token has channels. Windows must be of one size."""
+    """The optimal linear strided convolution: as many principal components of whole windows as a
+    token has channels. All windows must have one size."""
 
     name = "block_pca"
     trained = True
@@ -77,10 +71,15 @@ class BlockPCA(TokenReducer):
         self.fits: dict[tuple[Grid, Grid], tuple[Tensor, Tensor, Tensor]] = {}
 
     def fit(self, tokens: Float[Tensor, "b n c"], grid: Grid, budget: Grid) -> BlockPCA:
-        """Learns the components from the windows of many images.
+        """Computes the components from the windows of many images.
+
+        Args:
+            tokens: tokens of all images.
+            grid: (rows, columns) of the tokens.
+            budget: (rows, columns) of the kept tokens.
 
         Raises:
-            UsageError: a budget that does not divide the grid.
+            UsageError: the budget does not divide the grid.
         """
         blocks = self._blocks(tokens, grid, budget).flatten(0, 1)
         self.fits[grid, budget] = principal_components(blocks, tokens.shape[-1])
@@ -89,15 +88,8 @@ class BlockPCA(TokenReducer):
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
         mean, basis, _ = self._fit_of(grid, budget)
         blocks = self._blocks(tokens, grid, budget)
-        window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
-        kept = merged(tokens, window, budget[0] * budget[1], grid, budget)
-        return CompressedTokens(
-            (blocks - mean.to(blocks.dtype)) @ basis.to(blocks.dtype),
-            kept.positions,
-            kept.sizes,
-            window,
-            budget,
-        )
+        kept = (blocks - mean.to(blocks.dtype)) @ basis.to(blocks.dtype)
+        return replace(pooled(tokens[..., :1], grid, budget), tokens=kept)
 
     def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
         assert kept.grid is not None

@@ -1,4 +1,4 @@
-"""Methods without training that put like tokens together: ToMe and k-means.
+"""Training-free methods that merge similar tokens: ToMe and k-means.
 
 b images, n tokens, c channels, k kept.
 """
@@ -26,7 +26,7 @@ LLOYD_STEPS = 10
 
 
 class KMeans(TokenReducer):
-    """Lloyd's algorithm on cosine from diverse tokens on, and the mean of each cluster."""
+    """Mean tokens of clusters: Lloyd's algorithm in cosine, started at farthest points."""
 
     name = "kmeans"
 
@@ -38,26 +38,25 @@ class KMeans(TokenReducer):
         assignment = self._assign(unit, centres)
         for _ in range(LLOYD_STEPS):
             centres = F.normalize(merged(unit, assignment, count, grid).tokens, dim=-1)
-            again = self._assign(unit, centres)
-            if torch.equal(again, assignment):
+            previous, assignment = assignment, self._assign(unit, centres)
+            if torch.equal(previous, assignment):
                 break
-            assignment = again
         return merged(tokens, assignment, count, grid)
 
     @staticmethod
     def _assign(
         unit: Float[Tensor, "b n c"], centres: Float[Tensor, "b k c"]
     ) -> Int[Tensor, "b n"]:
-        """The nearest centre of each token; a centre that nobody is nearest to is given the token
-        that is least like its own, of clusters with more than one: the budget is exact."""
+        """The nearest centre of each token. An empty cluster gets the token least similar to its
+        own centre, from a cluster with more than one, so that the budget is exact."""
         similarity = unit @ centres.mT
         assignment = similarity.argmax(dim=-1)
         for image in range(len(unit)):
             counts = torch.bincount(assignment[image], minlength=centres.shape[1])
             own = similarity[image].gather(1, assignment[image][:, None])[:, 0]
             for empty in (counts == 0).nonzero().flatten().tolist():
-                lonely = counts[assignment[image]] < 2
-                moved = int(own.masked_fill(lonely, torch.inf).argmin())
+                single = counts[assignment[image]] < 2
+                moved = int(own.masked_fill(single, torch.inf).argmin())
                 counts[assignment[image, moved]] -= 1
                 assignment[image, moved] = empty
                 counts[empty] += 1
@@ -66,15 +65,16 @@ class KMeans(TokenReducer):
 
 
 class ToMe(TokenReducer):
-    """Bipartite soft matching (Bolya et al. 2023), step by step to the budget.
+    """Bipartite soft matching (Bolya et al. 2023), repeated until the budget is reached.
 
-    In every step the tokens are split in two sets; the r most like pairs across are merged, as
-    means weighted by size. Likeness is the cosine of the keys where they are given, else of the
+    Each step splits the tokens in two sets and merges the r most similar pairs across them into
+    means weighted by size. Similarity is the cosine of the keys where they are given, else of the
     tokens.
 
     Args:
-        split: "parity" takes every other token, as published: on a grid of even width a token never
-            meets its vertical neighbour in the first step; "checkerboard" splits by row + column.
+        split: "parity" takes every other token, as published: on a grid of even width a token is
+            never compared with its vertical neighbour in the first step; "checkerboard" splits by
+            row + column.
     """
 
     name = "tome"
@@ -84,90 +84,90 @@ class ToMe(TokenReducer):
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
         b, n, _ = tokens.shape
-        x = tokens
-        likeness = x if side.keys is None else at_least_fp32(side.keys)
-        sizes = torch.ones(b, n, device=tokens.device)
-        where = positions_of(grid).to(tokens.device).expand(b, n, 2)
-        owner = torch.arange(n, device=tokens.device).expand(b, n)
-        colour = self.colour(grid).to(tokens.device).expand(b, n)
-        while x.shape[1] > budget[1]:
-            target, kept = bipartite_step(likeness, colour, x.shape[1] - budget[1])
-            weights = sizes.unsqueeze(-1)
+        device = tokens.device
+        keys = None if side.keys is None else at_least_fp32(side.keys)
+        sizes = torch.ones(b, n, 1, device=device)
+        positions = positions_of(grid).to(device).expand(b, n, 2)
+        owner = torch.arange(n, device=device).expand(b, n)
+        colour = self.colour(grid).to(device).expand(b, n)
+        while (count := tokens.shape[1]) > budget[1]:
+            features = tokens if keys is None else keys
+            target, kept = bipartite_step(features, colour, count - budget[1])
             total = _added(sizes, target, kept)
-            merged_x = _added(x * weights, target, kept) / total.unsqueeze(-1)
-            if likeness is x:
-                likeness = merged_x
-            else:
-                likeness = _added(likeness * weights, target, kept) / total.unsqueeze(-1)
-            x = merged_x
-            where = _added(where * weights, target, kept) / total.unsqueeze(-1)
-            colour = colour.gather(1, kept)
+            tokens = _added(tokens * sizes, target, kept) / total
+            positions = _added(positions * sizes, target, kept) / total
+            if keys is not None:
+                keys = _added(keys * sizes, target, kept) / total
+            sizes, colour = total, colour.gather(1, kept)
             owner = _renumbered(target, kept).gather(1, owner)
-            sizes = total
             if self.split == "parity":
-                colour = torch.arange(x.shape[1], device=x.device).expand(b, -1) % 2
-        return CompressedTokens(x, where, sizes, owner, None)
+                colour = torch.arange(tokens.shape[1], device=device).expand(b, -1) % 2
+        return CompressedTokens(tokens, positions, sizes.squeeze(-1), owner)
 
     def colour(self, grid: Grid) -> Int[Tensor, " n"]:
-        """Which of the two sets each place belongs to in the first step."""
+        """Which of the two sets, 0 or 1, each place belongs to in the first step."""
         if self.split == "parity":
             return torch.arange(grid[0] * grid[1]) % 2
         return positions_of(grid).sum(dim=1).long() % 2
 
 
 def bipartite_step(
-    likeness: Float[Tensor, "b n c"], colour: Int[Tensor, "b n"], most: int
+    features: Float[Tensor, "b n c"], colour: Int[Tensor, "b n"], most: int
 ) -> tuple[Int[Tensor, "b n"], Int[Tensor, "b m"]]:
-    """(the token that each goes to, the tokens that are left, in order) of one step: the `most`
-    pairs of a token of colour 0 with its most like one of colour 1 that are most alike."""
-    b, n, _ = likeness.shape
+    """One step: each token of colour 0 is paired with its most similar one of colour 1, and the
+    most similar pairs are merged.
+
+    Args:
+        features: compared by cosine.
+        colour: 0 or 1 for each token.
+        most: how many pairs are merged at most; at least one is.
+
+    Returns:
+        (index of the token that each one is merged into, indices of the remaining tokens, sorted).
+    """
+    b, n, _ = features.shape
     per_image = (colour == 0).sum(dim=1)
-    # Every image gives up as many, so that they stay one tensor.
+    # The same number for every image, so that the images stay one tensor.
     merges = min(most, int(per_image.min()))
-    if merges < 1 or int(per_image[0]) == n:
-        # One colour is used up: every other token is taken instead.
-        parity = torch.arange(n, device=likeness.device).expand(b, n) % 2
-        return bipartite_step(likeness, parity, most)
-    best, partner = _most_alike(F.normalize(likeness, dim=-1), colour)
-    target = torch.arange(n, device=likeness.device).expand(b, n).clone()
+    indices = torch.arange(n, device=features.device).expand(b, n)
+    if merges < 1 or int(per_image[0]) == n:  # one colour is used up
+        return bipartite_step(features, indices % 2, most)
+    best, partner = _most_similar(F.normalize(features, dim=-1), colour)
     order = best.argsort(dim=1, descending=True, stable=True)[:, :merges]
-    target.scatter_(1, order, partner.gather(1, order))
-    left = torch.ones(b, n, dtype=torch.bool, device=likeness.device).scatter_(1, order, False)
-    kept = left.nonzero()[:, 1].reshape(b, n - merges)
-    return target, kept
+    target = indices.scatter(1, order, partner.gather(1, order))
+    remains = torch.ones_like(indices, dtype=torch.bool).scatter_(1, order, False)
+    return target, remains.nonzero()[:, 1].reshape(b, n - merges)
 
 
-def _most_alike(
+def _most_similar(
     unit: Float[Tensor, "b n c"], colour: Int[Tensor, "b n"]
 ) -> tuple[Float[Tensor, "b n"], Int[Tensor, "b n"]]:
-    """(cosine, number) of the token of colour 1 that each of colour 0 is most like; -inf for those
-    of colour 1."""
+    """(cosine, index) of the token of colour 1 that each of colour 0 is most similar to; -inf for
+    tokens of colour 1."""
     b, n = unit.shape[:2]
     if not bool((colour == colour[:1]).all()):
         across = (colour[:, :, None] == 0) & (colour[:, None, :] == 1)
         return (unit @ unit.mT).masked_fill(~across, -torch.inf).max(dim=-1)
-    # The same colours in every image, as in the first step always: a quarter of the products.
-    zero, one = ((colour[0] == which).nonzero()[:, 0] for which in (0, 1))
-    found = (unit[:, zero] @ unit[:, one].mT).max(dim=-1)
+    # The same colours in every image, as always in the first step: a quarter of the products.
+    zeros, ones = ((colour[0] == which).nonzero()[:, 0] for which in (0, 1))
+    nearest = (unit[:, zeros] @ unit[:, ones].mT).max(dim=-1)
     best = unit.new_full((b, n), -torch.inf)
     partner = torch.zeros(b, n, dtype=torch.long, device=unit.device)
-    best[:, zero], partner[:, zero] = found.values, one[found.indices]
+    best[:, zeros], partner[:, zeros] = nearest.values, ones[nearest.indices]
     return best, partner
 
 
 def _added(
-    values: Float[Tensor, "b n *d"], target: Int[Tensor, "b n"], kept: Int[Tensor, "b m"]
-) -> Float[Tensor, "b m *d"]:
-    """The sums of what goes together, of the tokens that are left."""
-    flat = values if values.ndim == 3 else values.unsqueeze(-1)
-    index = target.unsqueeze(-1).expand_as(flat)
-    total = torch.zeros_like(flat).scatter_add_(1, index, flat)
-    out = total.gather(1, kept.unsqueeze(-1).expand(-1, -1, flat.shape[-1]))
-    return out if values.ndim == 3 else out.squeeze(-1)
+    values: Float[Tensor, "b n d"], target: Int[Tensor, "b n"], kept: Int[Tensor, "b m"]
+) -> Float[Tensor, "b m d"]:
+    """Sums over the tokens that are merged into each remaining one."""
+    index = target.unsqueeze(-1).expand_as(values)
+    total = torch.zeros_like(values).scatter_add_(1, index, values)
+    return total.gather(1, kept.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
 
 
 def _renumbered(target: Int[Tensor, "b n"], kept: Int[Tensor, "b m"]) -> Int[Tensor, "b n"]:
-    """The new number of the token that each old one went to."""
+    """The new index of the token that each old one was merged into."""
     b, n = target.shape
     number = torch.zeros(b, n, dtype=torch.long, device=target.device)
     number.scatter_(1, kept, torch.arange(kept.shape[1], device=target.device).expand(b, -1))

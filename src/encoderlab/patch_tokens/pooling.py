@@ -1,61 +1,58 @@
-"""Methods without training that keep or pick places: pooling, striding, choosing.
+"""Training-free methods that pool windows or select tokens.
 
 b images, n tokens, c channels, k kept.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from encoderlab.models.token_grid import at_least_fp32, window_of
+from encoderlab.models.token_grid import as_image, as_tokens, at_least_fp32, window_of
 from encoderlab.patch_tokens.reducer import (
     CompressedTokens,
     Grid,
     SideInputs,
     TokenReducer,
-    merged,
+    pooled,
     positions_of,
     selected,
 )
 
 
 class AveragePooling(TokenReducer):
-    """The mean of each window: the least squared error of all that give a window one vector."""
+    """The mean of each window, which has the least squared error of one vector per window."""
 
     name = "average"
     keeps_grid = True
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
-        window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
-        return merged(tokens, window, budget[0] * budget[1], grid, budget)
+        return pooled(tokens, grid, budget)
 
 
 class Bilinear(TokenReducer):
-    """Bilinear interpolation down, and up again; windows are for the record alone."""
+    """Bilinear interpolation down, and up again."""
 
     name = "bilinear"
     keeps_grid = True
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
-        image = rearrange(tokens, "b (h w) c -> b c h w", h=grid[0])
-        small = F.interpolate(image, size=budget, mode="bilinear", align_corners=False)
-        window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
-        kept = merged(tokens, window, budget[0] * budget[1], grid, budget)
-        return CompressedTokens(
-            rearrange(small, "b c h w -> b (h w) c"), kept.positions, kept.sizes, window, budget
-        )
+        return replace(pooled(tokens, grid, budget), tokens=resized(tokens, grid, budget))
 
     def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
         assert kept.grid is not None
-        small = rearrange(kept.tokens, "b (h w) c -> b c h w", h=kept.grid[0])
-        large = F.interpolate(small, size=grid, mode="bilinear", align_corners=False)
-        return rearrange(large, "b c h w -> b (h w) c")
+        return resized(kept.tokens, kept.grid, grid)
+
+
+def resized(tokens: Float[Tensor, "b n c"], grid: Grid, size: Grid) -> Float[Tensor, "b k c"]:
+    """Tokens interpolated bilinearly from one grid to another."""
+    image = as_image(tokens, grid)
+    return as_tokens(F.interpolate(image, size=size, mode="bilinear", align_corners=False))
 
 
 class Strided(TokenReducer):
@@ -70,11 +67,7 @@ class Strided(TokenReducer):
 
 
 class Random(TokenReducer):
-    """Any tokens, each image its own.
-
-    Args:
-        seed: of the choice.
-    """
+    """Tokens drawn at random, for each image independently."""
 
     name = "random"
 
@@ -89,8 +82,8 @@ class Random(TokenReducer):
 
 
 class RandomInWindow(TokenReducer):
-    """One token of each window, any: the distribution is exact, the error on average twice that of
-    the mean."""
+    """A random token of each window: the tokens keep their distribution, at twice the mean's
+    squared error on average."""
 
     name = "random_in_window"
     keeps_grid = True
@@ -99,23 +92,19 @@ class RandomInWindow(TokenReducer):
         self.seed = seed
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
-        b, n, _ = tokens.shape
-        count = budget[0] * budget[1]
-        window = window_of(grid, budget)
         generator = torch.Generator().manual_seed(self.seed)
-        chosen = one_of_each_window(b, grid, budget, generator).to(tokens.device)
-        kept = tokens.gather(1, chosen.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
-        assignment = window.to(tokens.device).expand(b, n)
-        sizes = torch.bincount(window, minlength=count).float().to(tokens.device).expand(b, count)
-        return CompressedTokens(
-            kept, positions_of(grid).to(tokens.device)[chosen], sizes, assignment, budget
+        chosen = one_of_each_window(len(tokens), grid, budget, generator).to(tokens.device)
+        return replace(
+            pooled(tokens[..., :1], grid, budget),
+            tokens=tokens.gather(1, chosen.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])),
+            positions=positions_of(grid).to(tokens.device)[chosen],
         )
 
 
 def one_of_each_window(
     images: int, grid: Grid, budget: Grid, generator: torch.Generator | None = None
 ) -> Int[Tensor, "b k"]:
-    """A place of every window, drawn for each image alone."""
+    """The index of a random place of every window, drawn for each image independently."""
     window = window_of(grid, budget)
     draw = torch.rand(images, len(window), generator=generator)
     inside = window[None, :] == torch.arange(budget[0] * budget[1])[:, None]
@@ -135,8 +124,7 @@ class CLSAttention(TokenReducer):
 
 
 class Diverse(TokenReducer):
-    """Tokens far from one another: each next is the one least like all that are kept (cosine;
-    farthest-point sampling, as DivPrune's)."""
+    """Farthest-point sampling in cosine distance, as in DivPrune."""
 
     name = "diverse"
 
@@ -146,8 +134,8 @@ class Diverse(TokenReducer):
 
 
 def farthest_points(tokens: Float[Tensor, "b n c"], count: int) -> Int[Tensor, "b k"]:
-    """`count` tokens by farthest-point sampling in cosine distance, from the one least like the
-    mean on."""
+    """Indices of `count` tokens by farthest-point sampling in cosine distance. The first is the
+    token least similar to the mean; each next one is the least similar to those chosen."""
     unit = F.normalize(at_least_fp32(tokens), dim=-1)
     mean = F.normalize(unit.mean(dim=1, keepdim=True), dim=-1)
     nearest = (unit * mean).sum(dim=-1)
@@ -163,11 +151,11 @@ def farthest_points(tokens: Float[Tensor, "b n c"], count: int) -> Int[Tensor, "
 
 
 def _middle_of_windows(grid: Grid, budget: Grid) -> Int[Tensor, " k"]:
-    """The place nearest to the middle of each window; of equally near ones the upper left."""
-    window, where = window_of(grid, budget), positions_of(grid)
+    """The place nearest to the middle of each window; among equally near ones the upper left."""
+    window, positions = window_of(grid, budget), positions_of(grid)
     chosen = []
     for number in range(budget[0] * budget[1]):
         inside = (window == number).nonzero().flatten()
-        middle = where[inside].mean(dim=0)
-        chosen.append(inside[(where[inside] - middle).square().sum(dim=1).argmin()])
+        middle = positions[inside].mean(dim=0)
+        chosen.append(inside[(positions[inside] - middle).square().sum(dim=1).argmin()])
     return torch.stack(chosen)

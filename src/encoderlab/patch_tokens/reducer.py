@@ -1,6 +1,6 @@
-"""What every method of compressing tokens takes and gives, trained or not.
+"""The interface of a token reduction method, and the functions that several methods share.
 
-b images, n = h*w tokens on their grid, c channels, k tokens that are kept.
+Knows tokens and their grid, no encoder. b images, n = h*w tokens, c channels, k kept tokens.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encoderlab.errors import UsageError
-from encoderlab.models.token_grid import Grid, at_least_fp32
+from encoderlab.models.token_grid import Grid, at_least_fp32, window_of
 
 
 @dataclass(frozen=True)
 class CompressedTokens:
-    """The tokens that are left.
+    """The kept tokens of some images.
 
     Args:
         tokens: (b, k, c).
-        positions: (b, k, 2), the row and column that each stands for, in patches; a language model
-            that loses them loses places (RefCOCO 56 to 15, GAP).
+        positions: (b, k, 2), the row and column that each token stands for, in patches; a language
+            model without them loses the ability to localise (RefCOCO 56 to 15, GAP).
         sizes: (b, k), how many original tokens each stands for; they sum to n.
-        assignment: (b, n), the token that each original one went to.
+        assignment: (b, n), index of the kept token that stands for each original one.
         grid: (rows, columns) where the tokens lie on a grid, else None.
     """
 
@@ -40,13 +40,13 @@ class CompressedTokens:
 
 @dataclass(frozen=True)
 class SideInputs:
-    """What some methods look at beside the tokens.
+    """Inputs that some methods need besides the tokens.
 
     Args:
-        cls: (b, c).
-        attention: (b, n), how much CLS attends to each patch, mean over heads.
-        keys: (b, n, d), keys of the block that the tokens come from.
-        pixels: (b, 3, height, width) bytes, what the encoder saw.
+        cls: (b, c), the CLS token.
+        attention: (b, n), attention of CLS to each patch, mean over heads.
+        keys: (b, n, d), keys of the block that outputs the tokens.
+        pixels: (b, 3, height, width) uint8, the input of the encoder.
     """
 
     cls: Tensor | None = None
@@ -55,7 +55,7 @@ class SideInputs:
     pixels: Tensor | None = None
 
 
-# Where what a method needs comes from.
+# Source of each input, for error messages.
 GIVEN_BY = {
     "cls": "an encoder with CLS",
     "attention": "an encoder with CLS and a layer after its first block",
@@ -65,10 +65,12 @@ GIVEN_BY = {
 
 
 class TokenReducer(ABC):
-    """One way to make fewer tokens.
+    """Base of all token reduction methods.
 
-    A method says what it needs (`needs`), whether it learns (`trained`), and whether its tokens lie
-    on a grid (`keeps_grid`); then its budget is a grid, else a number.
+    Attributes:
+        needs: names of the `SideInputs` that the method requires.
+        trained: whether it is fitted or trained.
+        keeps_grid: whether its tokens lie on a grid; then its budget is a grid, else a number.
     """
 
     name: ClassVar[str]
@@ -83,12 +85,20 @@ class TokenReducer(ABC):
         budget: int | Grid,
         side: SideInputs | None = None,
     ) -> CompressedTokens:
-        """Exactly `budget` tokens of each image, in the number format of `tokens`; the arithmetic
-        is in fp32 at least.
+        """Reduces every image to exactly `budget` tokens.
+
+        Args:
+            tokens: patch tokens in row-major order; computed in fp32 at least.
+            grid: (rows, columns) of `tokens`.
+            budget: number of kept tokens, or their (rows, columns).
+            side: further inputs; those in `needs` are required.
+
+        Returns:
+            The kept tokens, in the dtype of `tokens`.
 
         Raises:
-            UsageError: tokens that do not make the grid, a budget that the method cannot give
-                exactly, or an input that it needs and has not got.
+            UsageError: the tokens do not match the grid, the method cannot give exactly this
+                budget, or a required input is missing.
         """
         side = side or SideInputs()
         if tokens.ndim != 3 or tokens.shape[1] != grid[0] * grid[1]:
@@ -108,31 +118,46 @@ class TokenReducer(ABC):
         return replace(kept, tokens=kept.tokens.to(tokens.dtype))
 
     def decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
-        """Back to the full grid, in the number format of the kept tokens."""
+        """Reconstructs all tokens.
+
+        Args:
+            kept: result of `compress`.
+            grid: (rows, columns) of the original tokens.
+
+        Returns:
+            One token for each place of the grid, in the dtype of the kept tokens.
+        """
         dtype = kept.tokens.dtype
         return self._decode(replace(kept, tokens=at_least_fp32(kept.tokens)), grid).to(dtype)
 
     def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
-        """Every original token is given the one it went to."""
+        """By default a place gets the token that it was assigned to."""
         index = kept.assignment.unsqueeze(-1).expand(-1, -1, kept.tokens.shape[-1])
         return kept.tokens.gather(1, index)
 
     def exact(self, grid: Grid, budget: int | Grid) -> Grid:
-        """The budget as (rows, columns); (1, k) for a method without a grid.
+        """Checks a budget.
+
+        Args:
+            grid: (rows, columns) of the original tokens.
+            budget: number of kept tokens, or their (rows, columns).
+
+        Returns:
+            (rows, columns); (1, k) for a method without a grid.
 
         Raises:
-            UsageError: more tokens than there are, none, or no grid of so many.
+            UsageError: more tokens than there are, none, or no grid with that many places.
         """
-        wanted = budget if isinstance(budget, int) else budget[0] * budget[1]
-        if not 1 <= wanted <= grid[0] * grid[1]:
+        count = budget if isinstance(budget, int) else budget[0] * budget[1]
+        if not 1 <= count <= grid[0] * grid[1]:
             raise UsageError(
                 "the budget does not fit the grid",
-                got=f"{wanted} of {grid[0] * grid[1]} tokens",
+                got=f"{count} of {grid[0] * grid[1]} tokens",
                 want=f"1 to {grid[0] * grid[1]}",
             )
         if not self.keeps_grid:
-            return 1, wanted
-        shape = grid_of(grid, wanted) if isinstance(budget, int) else budget
+            return 1, count
+        shape = grid_of(grid, count) if isinstance(budget, int) else budget
         if shape is None or shape[0] > grid[0] or shape[1] > grid[1]:
             raise UsageError(
                 f"{self.name} keeps a grid, and cannot keep exactly so many tokens",
@@ -148,18 +173,18 @@ class TokenReducer(ABC):
 
 
 def grid_of(grid: Grid, count: int) -> Grid | None:
-    """The grid of `count` places that is nearest in shape, None where there is none."""
-    found = [
+    """The grid of `count` places with the nearest aspect ratio, None where there is none."""
+    candidates = [
         (rows, count // rows)
         for rows in range(1, grid[0] + 1)
         if count % rows == 0 and count // rows <= grid[1]
     ]
     shape = math.log(grid[0] / grid[1])
-    return min(found, key=lambda g: abs(math.log(g[0] / g[1]) - shape), default=None)
+    return min(candidates, key=lambda g: abs(math.log(g[0] / g[1]) - shape), default=None)
 
 
 def positions_of(grid: Grid) -> Float[Tensor, "n 2"]:
-    """The row and column of every place."""
+    """(row, column) of every place, row-major."""
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
     return torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
 
@@ -171,8 +196,18 @@ def merged(
     grid: Grid,
     out_grid: Grid | None = None,
 ) -> CompressedTokens:
-    """The means of the tokens that go together, and the means of their places; sums in fp32 at
-    least."""
+    """Averages tokens and their places by group; sums in fp32 at least.
+
+    Args:
+        tokens: all tokens.
+        assignment: group of each token, 0 to `count - 1`.
+        count: number of groups.
+        grid: (rows, columns) of `tokens`.
+        out_grid: (rows, columns) of the groups, where they lie on a grid.
+
+    Returns:
+        One token per group; zero for an empty group.
+    """
     b, n = tokens.shape[:2]
     sizes = torch.zeros(b, count, device=tokens.device).scatter_add_(
         1, assignment, torch.ones(b, n, device=tokens.device)
@@ -185,8 +220,15 @@ def merged(
         total = wide.new_zeros(b, count, values.shape[-1]).scatter_add_(1, index, wide)
         return (total / share).to(values.dtype)
 
-    where = positions_of(grid).to(tokens.device).expand(b, n, 2)
-    return CompressedTokens(mean(tokens), mean(where), sizes, assignment, out_grid)
+    positions = positions_of(grid).to(tokens.device).expand(b, n, 2)
+    return CompressedTokens(mean(tokens), mean(positions), sizes, assignment, out_grid)
+
+
+def pooled(tokens: Float[Tensor, "b n c"], grid: Grid, budget: Grid) -> CompressedTokens:
+    """Average pooling: the mean of each window. Methods with other tokens per window replace
+    `tokens` and keep the rest."""
+    window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
+    return merged(tokens, window, budget[0] * budget[1], grid, budget)
 
 
 def selected(
@@ -195,17 +237,19 @@ def selected(
     grid: Grid,
     out_grid: Grid | None = None,
 ) -> CompressedTokens:
-    """Some of the tokens as they are; the others go to the nearest in place, which is all that who
-    reads them can know."""
+    """Keeps the tokens with index `chosen`; every other one is assigned to the nearest kept place.
+
+    A reader of the kept tokens knows nothing but their places.
+    """
     b, n, c = tokens.shape
-    where = positions_of(grid).to(tokens.device)
-    kept = where[chosen]
-    assignment = torch.cdist(where.expand(b, n, 2), kept).argmin(dim=-1)
+    positions = positions_of(grid).to(tokens.device)
+    kept = positions[chosen]
+    assignment = torch.cdist(positions.expand(b, n, 2), kept).argmin(dim=-1)
     sizes = torch.zeros(b, chosen.shape[1], device=tokens.device).scatter_add_(
         1, assignment, torch.ones(b, n, device=tokens.device)
     )
-    picked = tokens.gather(1, chosen.unsqueeze(-1).expand(-1, -1, c))
-    return CompressedTokens(picked, kept, sizes, assignment, out_grid)
+    tokens = tokens.gather(1, chosen.unsqueeze(-1).expand(-1, -1, c))
+    return CompressedTokens(tokens, kept, sizes, assignment, out_grid)
 
 
 def normalised_error(
@@ -213,8 +257,16 @@ def normalised_error(
     decoded: Float[Tensor, "b n c"],
     mean_token: Float[Tensor, " c"] | None = None,
 ) -> float:
-    """Squared error over the variance about the mean token (of these tokens if not given): 0 is
-    lossless, 1 no better than the mean token everywhere."""
+    """Normalised squared error: sum ||decoded - token||^2 / sum ||token - mean||^2.
+
+    Args:
+        tokens: the original tokens.
+        decoded: their reconstruction.
+        mean_token: reference of the variance; the mean of `tokens` if None.
+
+    Returns:
+        0 for a lossless reconstruction, 1 for the mean token everywhere; no upper bound.
+    """
     tokens, decoded = tokens.double(), decoded.double()
     mean = tokens.mean(dim=(0, 1)) if mean_token is None else mean_token.double()
     total = float((tokens - mean).square().sum())

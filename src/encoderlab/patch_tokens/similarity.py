@@ -1,6 +1,6 @@
-"""How alike a patch is to its neighbours, to CLS, and to any other patch.
+"""Similarity of a patch to its neighbours, to CLS, and to any other patch.
 
-Pure functions of tokens on their grid, on the device they are on. b images, (h, w) grid, d width.
+Pure functions of tokens on their grid, on any device. b images, (h, w) grid, d width.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ METRICS = ("cosine", "dot_product")
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Each patch with the next one; every pair stands here once.
+    """Similarities of adjacent patches; every pair occurs once.
 
     Args:
         right: (b, h, w - 1); cell [i, j] compares patch (i, j) with (i, j + 1).
@@ -37,6 +37,10 @@ class Neighbours:
 def comparable(tokens: Float[Tensor, "*b d"], metric: str = "cosine") -> Float[Tensor, "*b d"]:
     """Tokens whose inner products are the metric, in fp32.
 
+    Args:
+        tokens: any.
+        metric: "cosine" or "dot_product".
+
     Raises:
         UsageError: an unknown metric.
     """
@@ -48,15 +52,12 @@ def comparable(tokens: Float[Tensor, "*b d"], metric: str = "cosine") -> Float[T
 
 def neighbours(ready: Float[Tensor, "b h w d"]) -> Neighbours:
     """The similarity of every patch to its eight neighbours; `ready` is from `comparable`."""
-
-    def inner(a: Tensor, b: Tensor) -> Tensor:
-        return torch.linalg.vecdot(a, b)
-
+    vecdot = torch.linalg.vecdot
     return Neighbours(
-        inner(ready[:, :, :-1], ready[:, :, 1:]),
-        inner(ready[:, :-1], ready[:, 1:]),
-        inner(ready[:, :-1, :-1], ready[:, 1:, 1:]),
-        inner(ready[:, :-1, 1:], ready[:, 1:, :-1]),
+        vecdot(ready[:, :, :-1], ready[:, :, 1:]),
+        vecdot(ready[:, :-1], ready[:, 1:]),
+        vecdot(ready[:, :-1, :-1], ready[:, 1:, 1:]),
+        vecdot(ready[:, :-1, 1:], ready[:, 1:, :-1]),
     )
 
 
@@ -68,10 +69,14 @@ def against(
 
 
 def patch_against_all(ready: Float[Tensor, "h w d"], row: int, column: int) -> Float[Tensor, "h w"]:
-    """Click a patch: its similarity to all others of its image.
+    """The similarity of one patch to all patches of its image.
+
+    Args:
+        ready: from `comparable`.
+        row, column: of the patch.
 
     Raises:
-        UsageError: no patch stands there.
+        UsageError: the patch is outside the grid.
     """
     h, w, _ = ready.shape
     if not (0 <= row < h and 0 <= column < w):
@@ -83,18 +88,19 @@ def patch_against_all(ready: Float[Tensor, "h w d"], row: int, column: int) -> F
     return ready @ ready[row, column]
 
 
-def neighbour_mean(found: Neighbours) -> Float[Tensor, "b h w"]:
-    """The mean similarity of each patch to those of its eight neighbours that it has."""
-    b, h, w = (*found.right.shape[:2], found.right.shape[2] + 1)
-    total = found.right.new_zeros(b, h, w)
-    count = found.right.new_zeros(b, h, w)
-    for values, one, other in (
-        (found.right, (slice(None), slice(None, -1)), (slice(None), slice(1, None))),
-        (found.down, (slice(None, -1), slice(None)), (slice(1, None), slice(None))),
-        (found.down_right, (slice(None, -1), slice(None, -1)), (slice(1, None), slice(1, None))),
-        (found.down_left, (slice(None, -1), slice(1, None)), (slice(1, None), slice(None, -1))),
+def neighbour_mean(pairs: Neighbours) -> Float[Tensor, "b h w"]:
+    """The mean similarity of each patch to its neighbours, eight or fewer at the border."""
+    b, h, w = (*pairs.right.shape[:2], pairs.right.shape[2] + 1)
+    total = pairs.right.new_zeros(b, h, w)
+    count = pairs.right.new_zeros(b, h, w)
+    every, first, last = slice(None), slice(None, -1), slice(1, None)
+    for values, patch, neighbour in (
+        (pairs.right, (every, every, first), (every, every, last)),
+        (pairs.down, (every, first, every), (every, last, every)),
+        (pairs.down_right, (every, first, first), (every, last, last)),
+        (pairs.down_left, (every, first, last), (every, last, first)),
     ):
-        for place in (one, other):
-            total[:, place[0], place[1]] += values
-            count[:, place[0], place[1]] += 1
+        for cells in (patch, neighbour):
+            total[cells] += values
+            count[cells] += 1
     return total / count.clamp_min(1)

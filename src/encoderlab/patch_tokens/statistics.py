@@ -1,5 +1,4 @@
-"""Numbers about the tokens of an image: how they hang together, how many there really are, and how
-few would do.
+"""Statistics of an image's tokens: autocorrelation, effective rank, and loss of average pooling.
 
 Pure functions of tokens (h, w, d). Centred: minus the mean token of the image.
 """
@@ -19,13 +18,13 @@ OUTLIER_TIMES = 1.5
 
 
 def norms(tokens: Float[Tensor, "*b h w d"]) -> Float[Tensor, "*b h w"]:
-    """The length of every token."""
+    """The L2 norm of every token."""
     return torch.linalg.vector_norm(tokens.float(), dim=-1)
 
 
 def outliers(length: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
-    """Tokens that serve as registers: their length is five robust deviations above the image's
-    median, and half as much again (Darcet et al. 2024 find them many times as long)."""
+    """Tokens that serve as registers (Darcet et al. 2024): their norm is above the image's median
+    by more than five robust standard deviations, and above 1.5 times the median."""
     flat = length.flatten(-2)
     middle = median(flat)[..., None]
     deviation = 1.4826 * median((flat - middle).abs())[..., None]
@@ -34,12 +33,15 @@ def outliers(length: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
 
 
 def morans_i(tokens: Float[Tensor, "h w d"], keep: Bool[Tensor, "h w"] | None = None) -> float:
-    """Moran's I over rook neighbours, of vectors: 1 where neighbours are the same, about
-    -1 / (n - 1) where place does not matter, -1 on a checkerboard (Moran 1950); NaN for a constant
-    field.
+    """Moran's I of vectors over rook neighbours (Moran 1950).
 
     Args:
-        keep: tokens that count; pairs with another one are left out.
+        tokens: of one image.
+        keep: tokens that count; pairs with others are left out.
+
+    Returns:
+        1 where neighbours are equal, about -1 / (n - 1) without spatial correlation, -1 on a
+        checkerboard; NaN for a constant field.
     """
     tokens = tokens.double()
     keep = torch.ones(tokens.shape[:2], dtype=torch.bool) if keep is None else keep
@@ -62,8 +64,15 @@ def morans_i(tokens: Float[Tensor, "h w d"], keep: Bool[Tensor, "h w"] | None = 
 def effective_rank(
     tokens: Float[Tensor, "h w d"], keep: Bool[Tensor, "h w"] | None = None
 ) -> float:
-    """exp of the entropy of the centred tokens' spectrum (Roy & Vetterli 2007): in how many
-    directions an image's tokens vary; 0 for a constant field."""
+    """exp of the entropy of the centred tokens' spectrum (Roy & Vetterli 2007).
+
+    Args:
+        tokens: of one image.
+        keep: tokens that count.
+
+    Returns:
+        The number of directions in which the tokens vary; 0 for a constant field.
+    """
     flat = _kept(tokens, keep)
     flat = flat - flat.mean(dim=0)
     gram = flat @ flat.T if len(flat) < flat.shape[1] else flat.T @ flat
@@ -79,30 +88,41 @@ def effective_rank(
 def by_distance(
     ready: Float[Tensor, "h w d"], keep: Bool[Tensor, "h w"] | None = None
 ) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """(distance in patches, mean similarity of all pairs about so far apart), for each whole
-    distance from 1; `ready` is from `comparable`."""
+    """Mean similarity of pairs of patches by distance, rounded to whole patches.
+
+    Args:
+        ready: from `comparable`.
+        keep: tokens that count.
+
+    Returns:
+        (distances in patches from 1, mean similarity at each).
+    """
     h, w, _ = ready.shape
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-    place = torch.stack([y.flatten(), x.flatten()], dim=1).float()
+    positions = torch.stack([y.flatten(), x.flatten()], dim=1).float()
     if keep is not None:
-        place = place[keep.flatten().cpu()]
+        positions = positions[keep.flatten().cpu()]
     flat = _kept(ready, keep)
     similarity = (flat @ flat.T).cpu()
-    apart = torch.cdist(place, place).round().long()
-    upper = torch.triu(torch.ones_like(apart, dtype=torch.bool), diagonal=1)
-    total = torch.bincount(apart[upper], weights=similarity[upper])
-    count = torch.bincount(apart[upper], minlength=len(total))
-    there = count.nonzero().flatten()
-    return there.double(), total[there] / count[there]
+    distance = torch.cdist(positions, positions).round().long()
+    upper = torch.triu(torch.ones_like(distance, dtype=torch.bool), diagonal=1)
+    total = torch.bincount(distance[upper], weights=similarity[upper])
+    count = torch.bincount(distance[upper], minlength=len(total))
+    present = count.nonzero().flatten()
+    return present.double(), total[present] / count[present]
 
 
 def pooling_loss(
     tokens: Float[Tensor, "h w d"], budget: tuple[int, int]
 ) -> tuple[float, Float[Tensor, "h w"]]:
-    """What average pooling to `budget` (rows, columns) loses, without decoding anything.
+    """The normalised squared error of average pooling: variance within windows over all variance.
 
-    The normalised squared error of giving every place its window's mean is the variance within
-    windows over the variance in all: exactly. The map says where it falls: its mean is the loss.
+    Args:
+        tokens: of one image.
+        budget: (rows, columns) after pooling.
+
+    Returns:
+        (loss from 0 to 1, its share of each token: a map whose mean is the loss).
 
     Raises:
         UsageError: a budget that is larger than the grid, or not positive.
@@ -114,12 +134,12 @@ def pooling_loss(
             want=f"1 x 1 to {h} x {w}",
         )  # fmt: skip
     x = tokens.double()
-    place = window_of((h, w), budget).to(x.device)
+    window = window_of((h, w), budget).to(x.device)
     flat = x.reshape(h * w, d)
     sums = torch.zeros(budget[0] * budget[1], d, dtype=x.dtype, device=x.device)
-    sums.index_add_(0, place, flat)
-    counts = torch.bincount(place, minlength=len(sums))[:, None]
-    error = (flat - (sums / counts)[place]).square().sum(dim=1).reshape(h, w)
+    sums.index_add_(0, window, flat)
+    counts = torch.bincount(window, minlength=len(sums))[:, None]
+    error = (flat - (sums / counts)[window]).square().sum(dim=1).reshape(h, w)
     total = float((flat - flat.mean(dim=0)).square().sum())
     if total <= 1e-12 * max(float(flat.square().sum()), 1e-300):
         return 0.0, torch.zeros(h, w, dtype=x.dtype)
@@ -139,11 +159,13 @@ def compressibility(tokens: Float[Tensor, "h w d"]) -> dict[tuple[int, int], flo
 def null_of_pairs(
     ready: Float[Tensor, "n d"], image: Float[Tensor, " n"], pairs: int = 4096, seed: int = 0
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the similarity of random patches from different images: what a
-    similarity is when there is nothing in common but the encoder.
+    """Mean and standard deviation of the similarity of random patches from different images.
 
     Args:
+        ready: from `comparable`.
         image: which image each patch is from.
+        pairs: how many are drawn.
+        seed: of the draw.
 
     Raises:
         UsageError: patches of one image only.

@@ -1,7 +1,7 @@
-"""The approximate index: what LanceDB is asked to build, how it is searched, when it is rebuilt.
+"""Parameters of the approximate index: what LanceDB builds, how it is searched, when it is rebuilt.
 
-Every number is a function of the count of rows and the width of the vectors, with its reason beside
-it. Pure rules: touches no table. The measurements behind them: docs/en/search.md.
+Functions of the number of rows and the width of the vectors; touches no table. The measurements:
+docs/en/search.md.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ ONE_BIT = "IVF_RQ"
 EIGHT_BITS = "IVF_SQ"
 PACKED = 8
 
-LEAST_ROWS = 256  # below, there is nothing to part
-# A partition of fewer rows is mostly its own centroid; it also keeps k-means fed in small tables.
+LEAST_ROWS = 256  # fewer rows make no second partition
+# A partition of fewer rows is mostly its own centroid, and k-means would have too few rows.
 ROWS_IN_PARTITION = 256
 # Vectors for k-means per partition. FAISS asks for 39 at least and uses 256 at most; with eight
 # partitions searched or more, 64 lose nothing against 256 and train sooner.
@@ -84,7 +84,7 @@ def plan(rows: int, dim: int) -> Plan:
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard a search tries.
+    """What a search reads and compares.
 
     Args:
         nprobes: partitions that are searched.
@@ -99,8 +99,8 @@ class Effort:
         return math.ceil(self.candidates / min(k, MEASURED_K))
 
     def under(self, share: float, partitions: int) -> Effort:
-        """The same where a condition keeps only this share of the rows: as many rows that are kept
-        lie in the partitions that are searched. What is near and kept may still lie elsewhere."""
+        """The effort where an SQL condition keeps only `share` of the rows: the partitions that are
+        searched hold as many of them."""
         most = max(partitions, self.nprobes)
         return Effort(min(math.ceil(self.nprobes / share), most), self.candidates)
 
@@ -191,13 +191,13 @@ class Approximate:
         """
         if not isinstance(record, Mapping) or not isinstance(record.get("recall"), Mapping):
             raise ValueError("what it says of the approximate index makes no sense")
-        known = {name: value for name, value in record.items() if name != "reached"}
-        known["effort"] = Effort(**record["effort"])
-        known["recall"] = {name: Recall(**value) for name, value in record["recall"].items()}
-        return cls(**known)
+        fields = {name: value for name, value in record.items() if name != "reached"}
+        fields["effort"] = Effort(**record["effort"])
+        fields["recall"] = {name: Recall(**value) for name, value in record["recall"].items()}
+        return cls(**fields)
 
-    def said(self) -> str:
-        """The recall in words: what, how sure, measured with what."""
+    def description(self) -> str:
+        """The recall with its interval and the number of queries, as one sentence."""
         if not self.recall:
             return "recall not measured yet; `encoderlab index --ann` measures it"
         parts = [

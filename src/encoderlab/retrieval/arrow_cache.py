@@ -1,8 +1,8 @@
-"""A copy of an index's table as one Arrow file, for a search that starts from nothing.
+"""A copy of an index's table as one Arrow file: searching it needs no LanceDB, whose import takes
+longer than the search of a small index.
 
-LanceDB takes longer to import than a small index takes to search. The copy is good for as long as
-the table's files are those it was made of; whoever finds it stale reads the table. Knows files and
-Arrow; knows no LanceDB and no model.
+The copy is valid while the table's files are those it was made of. Knows files and Arrow; no
+LanceDB and no model.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def state_of(table: Path) -> str:
 
 
 def write(folder: Path, rows: pa.Table, state: str) -> None:
-    """Keeps `rows` in the index's folder; without a word where that folder cannot be written."""
+    """Writes the copy into the index's folder, unless that folder is read-only."""
     import pyarrow as pa
 
     marked = rows.replace_schema_metadata({STATE: state.encode()})
@@ -54,7 +54,7 @@ def write(folder: Path, rows: pa.Table, state: str) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Takes away the copy of a table that has grown too large for one."""
+    """Deletes the copy."""
     (folder / FILE).unlink(missing_ok=True)
 
 
@@ -93,7 +93,7 @@ class ArrowCache:
 
 
 def read(folder: Path, table: Path) -> ArrowCache | None:
-    """What `write` kept, or None where there is nothing of the table as it is now."""
+    """The copy that `write` made; None where there is none or it is stale or damaged."""
     path = folder / FILE
     if not path.is_file():
         return None
@@ -104,10 +104,10 @@ def read(folder: Path, table: Path) -> ArrowCache | None:
             rows = pa.ipc.open_file(content).read_all()
         # Arrow believes what a file says: a length that is wrong would be read beyond its memory.
         rows.validate(full=True)
-        kept = (rows.schema.metadata or {}).get(STATE, b"").decode()
-        copy = ArrowCache(rows, table, kept)
-        wanted = schema(copy.dim)
-        if any(wanted.field(one.name).type != one.type for one in rows.schema):
+        state = (rows.schema.metadata or {}).get(STATE, b"").decode()
+        copy = ArrowCache(rows, table, state)
+        expected = schema(copy.dim)
+        if any(expected.field(field.name).type != field.type for field in rows.schema):
             return None
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError):
         return None

@@ -1,6 +1,6 @@
-"""Exact top-k by inner product: arrays in, scores and names out.
+"""Exact top-k by inner product: `top_k` over one array, `nearest` over blocks of vectors.
 
-`nearest` over blocks of vectors, be they in memory or read one after another; `top_k` over one.
+Knows arrays only; reads no table.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ BLOCK = 1 << 22
 def top_k(
     query: Float[np.ndarray, "n d"], vectors: Float[np.ndarray, "m d"], k: int
 ) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
-    """The k largest inner products of each query, largest first, and whose they are.
+    """The k largest inner products of each query; of equal ones the earlier vector comes first.
 
-    Of equal scores the earlier vector comes first. k is at most m.
+    Args:
+        k: at most m.
+
+    Returns:
+        Scores, largest first, and the indices of their vectors.
     """
     q, v = (torch.from_numpy(np.require(a, np.float32, ("C", "W"))) for a in (query, vectors))
     n, m = len(q), len(v)
@@ -29,36 +33,36 @@ def top_k(
     where = torch.empty((n, 0), dtype=torch.long)
     for start in range(0, m, width):
         scores = q @ v[start : start + width].T
-        found = scores.topk(min(k, scores.shape[1]), dim=1)
-        best = torch.cat([best, found.values], dim=1)
-        where = torch.cat([where, found.indices + start], dim=1)
+        top = scores.topk(min(k, scores.shape[1]), dim=1)
+        best = torch.cat([best, top.values], dim=1)
+        where = torch.cat([where, top.indices + start], dim=1)
         if best.shape[1] > k:
-            kept = best.topk(k, dim=1).indices
-            best, where = best.gather(1, kept), where.gather(1, kept)
+            columns = best.topk(k, dim=1).indices
+            best, where = best.gather(1, columns), where.gather(1, columns)
     order = np.lexsort((where.numpy(), -best.numpy()), axis=1)
     return np.take_along_axis(best.numpy(), order, 1), np.take_along_axis(where.numpy(), order, 1)
 
 
-# Some vectors, and what each of them is known by.
+# Vectors and the name, a number, of each.
 Block = tuple[Float[np.ndarray, "m d"], Int[np.ndarray, " m"]]
 
 
 def nearest(
     query: Float[np.ndarray, "n d"], blocks: Iterable[Block], k: int
 ) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
-    """The k largest inner products of each query over all blocks, and the names of their vectors.
+    """`top_k` over all blocks. Holds one block and k scores per query.
 
-    Holds one block and k scores a query. Of equal scores the one that comes first is first; where
-    there are fewer than k vectors, all are found.
+    Returns:
+        Scores, largest first, and the names of their vectors; all where there are fewer than k.
     """
     best = np.empty((len(query), 0), np.float32)
     names = np.empty((len(query), 0), np.int64)
     for vectors, its_names in blocks:
         if not len(vectors):
             continue
-        scores, places = top_k(query, vectors, min(k, len(vectors)))
+        scores, indices = top_k(query, vectors, min(k, len(vectors)))
         best = np.concatenate([best, scores], axis=1)
-        names = np.concatenate([names, its_names[places]], axis=1)
+        names = np.concatenate([names, its_names[indices]], axis=1)
         order = np.argsort(-best, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(best, order, 1)
         names = np.take_along_axis(names, order, 1)

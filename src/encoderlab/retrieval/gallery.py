@@ -1,4 +1,4 @@
-"""A gallery page of search results: one HTML file with everything in it, thumbnails included."""
+"""Search results as one HTML page with embedded thumbnails. Knows hits; searches nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,15 @@ figcaption { padding: .5rem .7rem; font-size: .85rem; overflow-wrap: anywhere; }
 
 
 def gallery(title: str, about: str, answers: Sequence[tuple[str, Sequence[Hit]]]) -> str:
-    """The page: `answers` are queries with their hits, best first."""
+    """The page.
+
+    Args:
+        about: a line below the title.
+        answers: (query, hits, best first).
+
+    Returns:
+        HTML without external files.
+    """
     sections = "".join(f"<h2>{html.escape(query)}</h2>{pictures(hits)}" for query, hits in answers)
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
@@ -40,26 +48,26 @@ def gallery(title: str, about: str, answers: Sequence[tuple[str, Sequence[Hit]]]
 
 
 def pictures(hits: Sequence[Hit]) -> str:
-    """The found images side by side, best first, as a part of a page."""
+    """The hits side by side, as a part of a page."""
     return f"<div class=hits>{''.join(map(_figure, hits))}</div>"
 
 
 def _figure(hit: Hit) -> str:
     path = Path(hit.path)
-    said = html.escape(hit.caption or path.name)
+    caption = html.escape(hit.caption or path.name)
     return (
-        f"<figure>{_thumbnail(hit.path, said)}<figcaption>"
-        f"<span class=score title='cosine to the query'>{hit.score:.3f}</span> {said}"
+        f"<figure>{_thumbnail(hit.path, caption)}<figcaption>"
+        f"<span class=score title='cosine to the query'>{hit.score:.3f}</span> {caption}"
         f"<div class=path>{html.escape(path.name)} · {hit.width} × {hit.height}</div>"
         "</figcaption></figure>"
     )
 
 
-def _thumbnail(place: str, said: str) -> str:
-    packed = in_shard(place)
+def _thumbnail(path: str, caption: str) -> str:
+    packed = in_shard(path)
     source: Path | bytes
     try:
-        source = Path(place) if packed is None else packed.read()
+        source = Path(path) if packed is None else packed.read()
         image = open_image(source, min_side=THUMBNAIL)
     except ImageError as error:
         return f"<div class=none>{html.escape(error.reason)}</div>"
@@ -67,4 +75,4 @@ def _thumbnail(place: str, said: str) -> str:
     data = io.BytesIO()
     image.save(data, "JPEG", quality=90, subsampling=0)
     encoded = base64.b64encode(data.getvalue()).decode()
-    return f"<img alt='{said}' src='data:image/jpeg;base64,{encoded}'>"
+    return f"<img alt='{caption}' src='data:image/jpeg;base64,{encoded}'>"

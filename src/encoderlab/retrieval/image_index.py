@@ -1,9 +1,7 @@
-"""An index of images: their embeddings in a LanceDB table, kept up to date, searched by anything.
+"""An index of images: embeddings in a LanceDB table, and a JSON file that names their model.
 
-A table and one JSON file that says which model made it, in a folder or in object storage. Rows are
-committed a chunk at a time, so an interrupted run keeps what it has done. Knows embeddings and
-which search is used when; the table, its rows, the place where it lies, the rules of the
-approximate index and both ways of searching are each known in a file beside it.
+Rows are committed a chunk at a time, so an interrupted run keeps them. Knows embeddings and which
+search to use; LanceDB, storage, rows and the approximate index's parameters have their own files.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -65,7 +63,7 @@ LEAST_SENTENCES = 30
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: `score` is the cosine to the query."""
+    """One image that was found; `score` is its cosine to the query."""
 
     score: float
     path: str
@@ -77,12 +75,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResults:
-    """The answers to some queries, and how they were found.
+    """The hits of some queries, and how they were found.
 
     Args:
-        hits: `hits[i]` answers query i, nearest first.
-        approximate: the approximate index, where it answered; None: every row was compared.
-        unindexed: rows that the approximate index does not know, so that each was compared.
+        hits: `hits[i]` are those of query i, nearest first.
+        approximate: the approximate index, where it was used; None: every row was compared.
+        unindexed: rows that the approximate index does not contain; each was compared.
     """
 
     hits: list[list[Hit]]
@@ -92,7 +90,7 @@ class SearchResults:
 
 @dataclass(frozen=True)
 class Changes:
-    """What bringing an index up to date did.
+    """The changes to an index.
 
     Args:
         added: images that had no row.
@@ -108,10 +106,10 @@ class Changes:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def _is_begun(place: Storage) -> bool:
+def _exists(storage: Storage) -> bool:
     try:
-        return place.read(ABOUT) is not None
-    except UnicodeDecodeError:  # something is: `open` says what is wrong with it
+        return storage.read(ABOUT) is not None
+    except UnicodeDecodeError:  # `open` reports what is wrong with it
         return True
 
 
@@ -124,16 +122,16 @@ class Index:
 
     def __init__(
         self,
-        place: Storage,
+        storage: Storage,
         table: Table | None,
         about: dict[str, Any],
         copy: ArrowCache | None = None,
     ) -> None:
-        self.place, self.about = place, about
+        self.storage, self.about = storage, about
         self._opened, self._copy = table, copy
         self._encoder: DualEncoder | None = None
-        self._seen = -1 if table is None else table.version
-        self._said = False
+        self._version = -1 if table is None else table.version
+        self._advised = False
         # Row numbers hold within one version: no thread moves on while another uses them.
         self._lock = threading.RLock()
 
@@ -148,10 +146,10 @@ class Index:
             UsageError: the index that is there was made by another model, or is damaged.
             MissingError: the storage cannot be reached, or its package is not installed.
         """
-        place = Storage(db)
-        if not _is_begun(place):
-            with place.alone():
-                if not _is_begun(place):  # no other process has made it meanwhile
+        storage = Storage(db)
+        if not _exists(storage):
+            with storage.alone():
+                if not _exists(storage):  # no other process has made it meanwhile
                     about = {
                         "format": FORMAT,
                         "model": encoder.name,
@@ -159,7 +157,7 @@ class Index:
                         "dim": encoder.dim,
                         "preprocess": _preprocess_of(encoder),
                     }
-                    index = cls(place, Table.create(place, encoder.dim), about)
+                    index = cls(storage, Table.create(storage, encoder.dim), about)
                     index._write_about()
                     index.use(encoder)
                     return index
@@ -175,9 +173,9 @@ class Index:
             MissingError: there is none, the storage cannot be reached, or its package is not there.
             UsageError: it is damaged.
         """
-        place = Storage(db)
+        storage = Storage(db)
         try:
-            text = place.read(ABOUT)
+            text = storage.read(ABOUT)
             if text is None:
                 raise MissingError(
                     "no index there",
@@ -188,17 +186,17 @@ class Index:
             about = _read_about(text)
             copy = (
                 None
-                if place.folder is None
-                else arrow_cache.read(place.folder, place.folder / FILES)
+                if storage.folder is None
+                else arrow_cache.read(storage.folder, storage.folder / FILES)
             )
             if copy is not None and copy.dim == about["dim"]:
-                return cls(place, None, about, copy)
-            table = _table_of(place, about)
+                return cls(storage, None, about, copy)
+            table = _table_of(storage, about)
         except (*DATABASE_ERRORS, KeyError, TypeError) as error:
             if isinstance(error, UsageError):
                 raise
-            raise damaged(place, error) from error
-        return cls(place, table, about)
+            raise damaged(storage, error) from error
+        return cls(storage, table, about)
 
     @property
     def _table(self) -> Table:
@@ -206,16 +204,16 @@ class Index:
         with self._lock:
             if self._opened is None:
                 try:
-                    self._opened = _table_of(self.place, self.about)
+                    self._opened = _table_of(self.storage, self.about)
                 except DATABASE_ERRORS as error:
-                    raise damaged(self.place, error) from error
-                self._seen = self._opened.version
+                    raise damaged(self.storage, error) from error
+                self._version = self._opened.version
             return self._opened
 
     @property
     def folder(self) -> Path | str:
         """Where the index lies: a folder, or an address in object storage."""
-        return self.place.folder or self.place.address
+        return self.storage.folder or self.storage.address
 
     def __len__(self) -> int:
         return len(self._table) if self._copy is None else len(self._copy)
@@ -290,7 +288,7 @@ class Index:
         Raises:
             UsageError: no image came from it.
         """
-        with self.place.alone():
+        with self.storage.alone():
             self._follow()
             sources = self._table.sources()
             ours = [name for name in sources if is_same_source(name, str(source))]
@@ -309,24 +307,24 @@ class Index:
     def _update(
         self, samples: Sequence[Sample], batch_size: int, source: str, remove: bool
     ) -> Changes:
-        wanted = plan_sync(samples)
-        with self.place.alone():
+        plan = plan_sync(samples)
+        with self.storage.alone():
             self._follow()
             self._table.sweep()
-            return self._bring(wanted, batch_size, source, remove)
+            return self._apply(plan, batch_size, source, remove)
 
-    def _bring(self, wanted: SyncPlan, batch_size: int, source: str, remove: bool) -> Changes:
-        todo = compare(self._table.batches(COMPARED), wanted, source, remove)
+    def _apply(self, plan: SyncPlan, batch_size: int, source: str, remove: bool) -> Changes:
+        todo = compare(self._table.batches(COMPARED), plan, source, remove)
         self._table.delete(todo.gone)
         self._table.rename_sources(todo.renamed, source)
         stored: set[str] = set()
-        skipped = list(wanted.skipped)
+        skipped = list(plan.skipped)
         if todo.new:
-            new = [wanted.samples[i] for i in todo.new]
+            new = [plan.samples[i] for i in todo.new]
             with self._table.writer() as writer:
                 for part, sizes in embed_batches(self.encoder, new, batch_size):
                     skipped += part.skipped
-                    writer.add(as_rows(part.samples, sizes, part.vectors, wanted, source))
+                    writer.add(as_rows(part.samples, sizes, part.vectors, plan, source))
                     stored.update(map(path_of, part.samples))
         # The embedding of what was there before says nothing about a file that is damaged now.
         unreadable = todo.replaced - stored
@@ -334,7 +332,7 @@ class Index:
         removed = len(todo.gone) + len(unreadable)
         self._table.tidy(len(stored) + removed)
         updated = len(todo.replaced & stored)
-        unchanged = len(wanted.samples) - len(todo.new)
+        unchanged = len(plan.samples) - len(todo.new)
         return Changes(len(stored) - updated, updated, unchanged, removed, skipped)
 
     # --- the approximate index ---
@@ -354,7 +352,7 @@ class Index:
         Raises:
             UsageError: too few rows, or a target that is no share.
         """
-        with self.place.alone():
+        with self.storage.alone():
             return self._build_ann(target, sample, seed)
 
     def _build_ann(self, target: float, sample: int, seed: int) -> Approximate:
@@ -382,7 +380,7 @@ class Index:
         if anew:
             built = self._measured(self._trained(rows), target, sample, seed)
         if not built.reached:
-            note(f"approximate index: the recall of {target} is not reached: {built.said()}")
+            note(f"approximate index: the recall of {target} is not reached: {built.description()}")
         self.about["ann"] = built.to_json()
         self._write_about()
         return built
@@ -395,29 +393,29 @@ class Index:
 
     def _measured(self, built: Approximate, target: float, sample: int, seed: int) -> Approximate:
         """`built` with the least effort that reaches the target, and the recall that it has."""
-        k, rows = approximate.MEASURED_K, len(self)
-        probes = self._probes(min(sample, rows // 2), seed)
+        k, count = approximate.MEASURED_K, len(self)
+        probes = self._probes(min(sample, count // 2), seed)
         truths = recall.true_nearest(probes, self._table.blocks(), k)
         # One half chooses, the other measures: the half that chose would flatter its choice.
         halves = {name: truth.halves() for name, truth in truths.items()}
 
         def search(queries: np.ndarray, effort: Effort) -> recall.Answers:
             return [
-                (found["_rowid"].to_numpy().astype(np.int64), 1 - found["_distance"].to_numpy())
-                for found in self._table.nearest(queries, k, effort)
+                (rows["_rowid"].to_numpy().astype(np.int64), 1 - rows["_distance"].to_numpy())
+                for rows in self._table.nearest(queries, k, effort)
             ]
 
         effort = recall.choose(
             {name: first for name, (first, _) in halves.items()},
             search,
-            approximate.efforts(built.partitions, rows),
+            approximate.efforts(built.partitions, count),
             target,
         )
         measured = {
             name: recall.recall(second, search(second.probe.queries, effort))
             for name, (_, second) in halves.items()
         }
-        return replace(built, rows=rows, effort=effort, target=target, k=k, recall=measured)
+        return replace(built, rows=count, effort=effort, target=target, k=k, recall=measured)
 
     def _probes(self, sample: int, seed: int) -> dict[str, recall.Probe]:
         """Twice `sample` queries of each kind: stored images, and captions where a model is in use
@@ -425,8 +423,8 @@ class Index:
         rng = np.random.default_rng(seed)
         vectors, rows, captions = self._table.draw(2 * sample, rng)
         probes = {"images": recall.Probe(recall.moved(vectors, rng), rows)}
-        said = list(dict.fromkeys(caption.split(" | ")[0] for caption in captions))
-        sentences = [text for text in said if text.strip()]
+        texts = dict.fromkeys(caption.split(" | ")[0] for caption in captions)
+        sentences = [text for text in texts if text.strip()]
         if self._encoder is not None and len(sentences) >= 2 * LEAST_SENTENCES:
             sentences = sentences[: len(sentences) // 2 * 2]
             probes["sentences"] = recall.Probe(
@@ -510,30 +508,29 @@ class Index:
             if copy is None or not copy.is_fresh():
                 copy = None
                 self._follow()
-            kept = len(self) if where is None else self._table.count(where)
-            if not kept:
+            count = len(self) if where is None else self._table.count(where)
+            if not count:
                 return SearchResults([[] for _ in vectors])
-            k = min(k, kept)
-            if kept > EXACT_LIMIT and not exact:
+            k = min(k, count)
+            if count > EXACT_LIMIT and not exact:
                 known = self.approximate
                 if known is not None:
-                    return self._find_approximately(vectors, k, where, known, kept / len(self))
-                self._advise(kept)
+                    return self._find_approximately(vectors, k, where, known, count / len(self))
+                if not self._advised:
+                    note(
+                        f"{count:,} images are compared one by one; `encoderlab index --ann` is "
+                        "faster"
+                    )
+                self._advised = True
             return SearchResults(self._find_exactly(vectors, k, where, copy))
-
-    def _advise(self, kept: int) -> None:
-        if not self._said:
-            note(f"{kept:,} images are compared one by one; `encoderlab index --ann` is faster")
-        self._said = True
 
     def _find_approximately(
         self, vectors: np.ndarray, k: int, where: str | None, known: Approximate, share: float
     ) -> SearchResults:
         effort = known.effort.under(share, known.partitions)
-        found = self._table.nearest(vectors, k, effort, where, SHOWN)
         hits = [
             [Hit(1 - row.pop("_distance"), **_shown(row)) for row in rows.to_pylist()]
-            for rows in found
+            for rows in self._table.nearest(vectors, k, effort, where, SHOWN)
         ]
         return SearchResults(hits, known, self._table.unindexed)
 
@@ -559,7 +556,7 @@ class Index:
 
     def prepare_search(self) -> None:
         """Leaves a copy of a small table that a search in another process reads at once."""
-        folder = self.place.folder
+        folder = self.storage.folder
         if folder is None:
             return
         with self._lock:
@@ -577,9 +574,9 @@ class Index:
             self._copy = None
             self._table.follow()
             newest = self._table.version
-            if newest != self._seen:
-                self._seen = newest
-                text = self.place.read(ABOUT)
+            if newest != self._version:
+                self._version = newest
+                text = self.storage.read(ABOUT)
                 self.about = self.about if text is None else _read_about(text)
 
     def _vector(self, query: Any) -> np.ndarray:
@@ -593,8 +590,8 @@ class Index:
             return self.encoder.embed_images(query)[0]
         return self._unit(query, "")
 
-    def _unit(self, given: Any, count: str) -> np.ndarray:
-        vectors = np.asarray(given, dtype=np.float32)
+    def _unit(self, values: Any, count: str) -> np.ndarray:
+        vectors = np.asarray(values, dtype=np.float32)
         dim = self.about["dim"]
         if vectors.ndim != 1 + len(count) or vectors.shape[-1] != dim:
             raise UsageError(
@@ -609,11 +606,11 @@ class Index:
         return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
     def _write_about(self) -> None:
-        self.place.write(ABOUT, json.dumps(self.about, indent=2))
+        self.storage.write(ABOUT, json.dumps(self.about, indent=2))
 
 
 def check_k(k: int) -> None:
-    """Passes a number of images that can be asked for.
+    """Checks the number of images asked for.
 
     Raises:
         UsageError: it is less than 1.
@@ -623,7 +620,7 @@ def check_k(k: int) -> None:
 
 
 def check_query(query: str) -> None:
-    """Passes a sentence.
+    """Checks a sentence.
 
     Raises:
         UsageError: it is blank or not UTF-8.
@@ -640,8 +637,8 @@ def _preprocess_of(encoder: DualEncoder) -> dict[str, Any]:
     return record
 
 
-def _table_of(place: Storage, about: dict[str, Any]) -> Table:
-    table = Table.open(place)
+def _table_of(storage: Storage, about: dict[str, Any]) -> Table:
+    table = Table.open(storage)
     if about["dim"] != table.dim:
         raise ValueError("table and index.json do not fit together")
     return table
@@ -664,8 +661,3 @@ def _read_about(text: str) -> dict[str, Any]:
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in SHOWN}
-
-
-def hit_record(hit: Hit) -> dict[str, Any]:
-    """Plain values of a hit."""
-    return asdict(hit)

@@ -1,4 +1,7 @@
-"""Bring an index of images up to date with a folder, CSV or JSONL. Orchestration only."""
+"""`encoderlab index`: brings an index up to date with a folder, CSV or JSONL of images.
+
+Reads the source and reports; `image_index` embeds and stores.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.progress import counted, note
-from encoderlab.core.results import Block, Table, as_text
+from encoderlab.core.results import Block, Result, Table, as_text
 from encoderlab.core.skipped import as_records, as_warnings, skipped_images
 from encoderlab.core.spec import takes
 from encoderlab.data import read_samples
@@ -27,11 +30,16 @@ SHOWN = 10
 
 
 @dataclass(frozen=True)
-class IndexResult:
-    """What changed, and how many images the index has now.
+class IndexResult(Result):
+    """The changes to the index, and its state after them.
 
     Args:
-        missing_sources: source -> number of images, of the sources that are not there any more.
+        total: images in the index.
+        ann: whether there is an approximate index.
+        unindexed: images that the approximate index does not contain yet.
+        exact_up_to: number of images up to which every search is exact.
+        missing_sources: source -> number of images, of the sources that no longer exist.
+        skipped: (id, reason) of the images that could not be stored.
     """
 
     db: str
@@ -52,18 +60,14 @@ class IndexResult:
     exact_up_to: int = 0
     missing_sources: dict[str, int] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        record = dict(vars(self))
-        record["skipped"] = as_records(self.skipped)
-        record["approximate"] = self.approximate.to_json() if self.approximate else None
-        record.pop("warnings")
-        return record
+        """The result for run.json; `skipped` is a list of ids and reasons."""
+        return {**super().to_json(), "skipped": as_records(self.skipped)}
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
+        """The changes, the approximate index, and the first images that were skipped."""
         blocks: list[Block] = [
             f"{self.db}: {counted(self.total, 'image')} ({self.model})\n"
             f"{self.added:,} added, {self.updated:,} updated, {self.unchanged:,} unchanged, "
@@ -85,7 +89,7 @@ class IndexResult:
     def _about_ann(self, built: Approximate) -> str:
         effort = built.effort
         lines = [
-            f"approximate index ({built.kind}): {built.said()}",
+            f"approximate index ({built.kind}): {built.description()}",
             f"a search reads {effort.nprobes:,} of {built.partitions:,} partitions and compares "
             f"{effort.candidates:,} candidates exactly",
         ]
@@ -100,9 +104,9 @@ class IndexResult:
         return "\n".join(lines)
 
     def to_text(self) -> str:
-        """What the terminal shows: what changed, and what to do next."""
-        following = f'next: encoderlab search "what you look for" --db {quote(self.db)}'
-        return as_text([*self.blocks(), *([following] if self.total else [])])
+        """The blocks, and the next command."""
+        next_command = f'next: encoderlab search "what you look for" --db {quote(self.db)}'
+        return as_text([*self.blocks(), *([next_command] if self.total else [])])
 
 
 @takes(IndexSettings)
@@ -123,11 +127,10 @@ def run(settings: IndexSettings, out: Path | None = None) -> IndexResult:
     source, db, recall = settings.source, settings.db, settings.recall
     if settings.ann and not 0 < recall <= 1:  # before anything is embedded for nothing
         raise UsageError("recall is a share", got=recall, want="more than 0 and at most 1")
-    place = Storage(db)  # a wrong address is refused before a model is loaded
-    if place.folder is not None:
-        check_writable(place.folder)
+    storage = Storage(db)  # a wrong address is refused before a model is loaded
+    if storage.folder is not None:
+        check_writable(storage.folder)
     started = time.perf_counter()
-    # A source that is not there (wildcards, a Python caller's own word) keeps its name.
     name = source if is_url(source) else os.path.abspath(source)
     samples = Samples() if settings.remove else _samples(source, settings.img_root, name, db)
     where = ("", "")
@@ -158,7 +161,7 @@ def run(settings: IndexSettings, out: Path | None = None) -> IndexResult:
     known = index.approximate
     if settings.ann and known is not None and not known.reached:
         warnings.append(
-            f"the approximate index does not reach a recall of {recall}: {known.said()}"
+            f"the approximate index does not reach a recall of {recall}: {known.description()}"
         )
     return IndexResult(
         db,
@@ -183,8 +186,8 @@ def run(settings: IndexSettings, out: Path | None = None) -> IndexResult:
 
 
 def _samples(source: str, img_root: str | None, name: str, db: str) -> Samples:
-    """The samples of the source; none of a folder that the index has images of, and that is empty
-    now. An error for a source that cannot be read says how to remove its images."""
+    """The samples of the source; none where it is empty now and the index has images of it. The
+    error for a source that cannot be read says how to remove its images."""
     from encoderlab.retrieval.image_index import Index
     from encoderlab.retrieval.sync import is_same_source
 
@@ -195,7 +198,7 @@ def _samples(source: str, img_root: str | None, name: str, db: str) -> Samples:
             sources = Index.open(db).sources()
         except EncoderLabError:  # no index yet, or none that can be read
             raise error from None
-        stored = sum(count for there, count in sources.items() if is_same_source(there, name))
+        stored = sum(count for key, count in sources.items() if is_same_source(key, name))
         if not stored:
             raise
         if isinstance(error, NoImagesError):
@@ -210,7 +213,7 @@ def _samples(source: str, img_root: str | None, name: str, db: str) -> Samples:
 
 
 def _missing(sources: Mapping[str, int]) -> dict[str, int]:
-    """The sources that were a folder or file of this machine and are not there any more."""
+    """The sources that are local paths and no longer exist."""
     return {
         name: count
         for name, count in sources.items()

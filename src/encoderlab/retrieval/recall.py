@@ -1,7 +1,7 @@
-"""Recall of an approximate search, measured: seeded queries, the truth in blocks, the comparison.
+"""Measures the recall of an approximate search against the exact one, with seeded queries.
 
-Arrays in, numbers out; the caller knows the table. A number is only as good as its queries: stored
-images moved a little stand for image queries, stored captions for sentences.
+Stored images, moved a little, stand for image queries; stored captions for sentences. Knows arrays
+only; reads no table.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def moved(vectors: Float[np.ndarray, "n d"], rng: np.random.Generator) -> np.nda
     """Each vector moved by MOVED in a random direction, of unit length again."""
     step = rng.standard_normal(vectors.shape, dtype=np.float32)
     step *= MOVED / np.linalg.norm(step, axis=1, keepdims=True)
-    there = vectors + step
-    return there / np.linalg.norm(there, axis=1, keepdims=True)
+    queries = vectors + step
+    return queries / np.linalg.norm(queries, axis=1, keepdims=True)
 
 
 def true_nearest(probes: Mapping[str, Probe], blocks: Iterable[Block], k: int) -> dict[str, Truth]:
@@ -77,21 +77,20 @@ def true_nearest(probes: Mapping[str, Probe], blocks: Iterable[Block], k: int) -
 
 
 def recall(truth: Truth, found: Answers) -> Recall:
-    """The mean share of the true nearest that was found.
+    """The mean share of the true nearest rows that the search found.
 
-    The row that a query was made of counts neither as found nor as to be found: it is the easy one.
-    The interval is Wilson's with one trial a query. A share between 0 and 1 varies at most as much
-    as a coin with the same mean, so the interval is rather too wide than too narrow.
+    The row that a query was made of is left out. The interval is Wilson's with one trial per query:
+    a share varies at most as much as a Bernoulli variable of the same mean, so it is conservative.
     """
     shares = []
     for own, rows, scores, (found_rows, found_scores) in zip(
         truth.probe.own, truth.rows, truth.scores, found, strict=True
     ):
-        wanted = rows[rows != own]
-        if not len(wanted):
+        others = rows[rows != own]
+        if not len(others):
             continue
-        as_good = np.isin(found_rows, wanted) | (found_scores >= scores[-1] - TIE)
-        shares.append(min(1.0, int((as_good & (found_rows != own)).sum()) / len(wanted)))
+        as_good = np.isin(found_rows, others) | (found_scores >= scores[-1] - TIE)
+        shares.append(min(1.0, int((as_good & (found_rows != own)).sum()) / len(others)))
     mean = float(np.mean(shares)) if shares else 0.0
     return Recall(mean, *wilson(mean * len(shares), len(shares)), len(shares))
 

@@ -1,16 +1,19 @@
-"""Search an index by a sentence or an image. Orchestration only."""
+"""`encoderlab search`: the images of an index nearest to a sentence or an image.
+
+Checks the query and reports; `image_index` searches.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import collect_warnings, counted
-from encoderlab.core.results import Block, Table, as_text
+from encoderlab.core.results import Block, Result, Table, as_text
 from encoderlab.core.spec import takes
 from encoderlab.errors import UsageError
 from encoderlab.retrieval.settings import Search
@@ -23,12 +26,17 @@ WIDEST = 48  # longer file names lose their beginning in the table
 
 
 @dataclass(frozen=True)
-class SearchResult:
-    """The nearest images, best first.
+class SearchResult(Result):
+    """The nearest images.
 
     Args:
-        k: how many were asked for.
-        images: how many the index has.
+        hits: best first.
+        html: file of the gallery page.
+        images: number of images in the index.
+        approximate: the approximate index, where it was used.
+        unindexed: images that the approximate index does not contain yet.
+        where: the SQL condition.
+        k: number of images asked for.
     """
 
     query: str
@@ -44,17 +52,10 @@ class SearchResult:
     unindexed: int = 0
     where: str | None = None
     k: int = 0
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for run.json."""
-        record = {name: value for name, value in vars(self).items() if name != "warnings"}
-        record["hits"] = [dict(vars(hit)) for hit in self.hits]
-        record["approximate"] = self.approximate.to_json() if self.approximate else None
-        return record
+    warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def blocks(self) -> list[Block]:
-        """The answer as paragraphs and tables, in reading order."""
+        """The table of the hits, and how they were found."""
         heading = f"{self.query!r} in {self.db}"
         if not self.images:
             return [
@@ -64,32 +65,29 @@ class SearchResult:
         if not self.hits:
             return [f"{heading}\nnothing fits the condition"]
         rows: list[tuple[str, ...]] = []
-        for place, hit in enumerate(self.hits, start=1):
-            # With its folder: photos are often numbered anew in each.
+        for rank, hit in enumerate(self.hits, start=1):
+            # With its folder: cameras number the photos of each folder from 1.
             name = "/".join(Path(hit.path).parts[-2:])
             name = name if len(name) <= WIDEST else "…" + name[1 - WIDEST :]
-            rows.append((str(place), f"{hit.score:.3f}", name, hit.caption))
+            rows.append((str(rank), f"{hit.score:.3f}", name, hit.caption))
         columns: tuple[str, ...] = ("place", "cosine", "file", "caption")
         if not any(hit.caption for hit in self.hits):
             columns, rows = columns[:3], [row[:3] for row in rows]
-        said = list(self.warnings)
+        notes = list(self.warnings)
         if len(self.hits) < self.k:
             which = "fit the condition" if self.where else "in the index"
-            said.append(f"{self.k:,} asked, {len(self.hits):,} {which}")
+            notes.append(f"{self.k:,} asked, {len(self.hits):,} {which}")
         if self.approximate is not None:
-            said.append(self._how(self.approximate))
-        return [Table(columns, tuple(rows), heading, tuple(said))]
-
-    def _how(self, used: Approximate) -> str:
-        new = f"; {self.unindexed:,} newer images were all compared" if self.unindexed else ""
-        plain = ", without a condition" if self.where else ""
-        return (
-            f"approximate search: {used.said()}{plain}{new}; "
-            f"--exact compares with all {self.images:,}"
-        )
+            newer = f"; {self.unindexed:,} newer images were all compared" * bool(self.unindexed)
+            unfiltered = ", without a condition" if self.where else ""
+            notes.append(
+                f"approximate search: {self.approximate.description()}{unfiltered}{newer}; "
+                f"--exact compares with all {self.images:,}"
+            )
+        return [Table(columns, tuple(rows), heading, tuple(notes))]
 
     def to_text(self) -> str:
-        """What the terminal shows: the hits, and where the gallery is."""
+        """The blocks, and the file of the gallery."""
         gallery = [f"gallery: {self.html}"] if self.html else []
         return as_text([*self.blocks(), *gallery])
 
@@ -106,31 +104,23 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
     """
     from encoderlab.encoders.dual import load_dual
     from encoderlab.retrieval.gallery import gallery
-    from encoderlab.retrieval.image_index import Index, check_k, check_query
+    from encoderlab.retrieval.image_index import Index, check_query
     from encoderlab.retrieval.sync import file_of
 
-    query, image, db, k, html = (
-        settings.query,
-        settings.image,
-        settings.db,
-        settings.k,
-        settings.html,
-    )
+    query, image, db, k = settings.query, settings.image, settings.db, settings.k
     if (query is None) == (image is None):
         raise UsageError(
             "a search needs a sentence or an image, and not both",
             got=f"query={query!r}, image={image!r}",
             want='encoderlab search "a red circle", or --image FILE',
         )
-    # Before a model is loaded for nothing.
-    check_k(k)
     if query is not None:
-        check_query(query)
+        check_query(query)  # before the model is loaded
     index = Index.open(db)
-    asked = query if query is not None else str(image)
+    shown = query if query is not None else str(image)
     if not len(index):
         fingerprint = str(index.about["fingerprint"])
-        return SearchResult(asked, db, index.model, fingerprint, "", "", (), k=k)
+        return SearchResult(shown, db, index.model, fingerprint, "", "", (), k=k)
     encoder = load_dual(
         settings.model or index.model,
         settings.device,
@@ -138,35 +128,32 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
         trust_remote_code=settings.trust_remote_code,
     )
     index.use(encoder)
-    with collect_warnings() as warned:
-        found = index.find(
-            query if query is not None else Path(str(image)),
-            k,
-            settings.where,
-            settings.exact,
+    with collect_warnings() as query_warnings:
+        answer = index.find(
+            query if query is not None else Path(str(image)), k, settings.where, settings.exact
         )
-    hits = tuple(found.hits[0])
+    hits = tuple(answer.hits[0])
     missing = sum(not os.path.exists(file_of(hit.path)) for hit in hits if os.path.isabs(hit.path))
     warnings = (
         (f"of these images {missing:,} cannot be found any more: run encoderlab index again",)
         if missing
         else ()
     )
-    if html is not None:
+    if settings.html is not None:
         about = f"{counted(len(index), 'image')} in {db}, {encoder.name}; numbers are cosines"
-        write_text_atomic(Path(html), gallery("Search results", about, [(asked, hits)]))
+        write_text_atomic(Path(settings.html), gallery("Search results", about, [(shown, hits)]))
     return SearchResult(
-        asked,
+        shown,
         db,
         encoder.name,
         encoder.fingerprint,
         *encoder.where,
         hits,
-        html,
+        settings.html,
         len(index),
-        found.approximate,
-        found.unindexed,
+        answer.approximate,
+        answer.unindexed,
         settings.where,
         k,
-        (*warnings, *warned),
+        (*warnings, *query_warnings),
     )

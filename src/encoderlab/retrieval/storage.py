@@ -1,7 +1,7 @@
-"""Where an index lies: a local folder, or an address in object storage such as s3://bucket/index.
+"""The storage of an index: a local folder, or an address in object storage (s3://bucket/index).
 
-Knows how a small text file is read and written there and how LanceDB is pointed at it; nothing of
-what is in the table. Credentials come from the environment alone and are never written down.
+Reads and writes small text files there and connects LanceDB; knows nothing of the table.
+Credentials come from the environment alone and are never written.
 """
 
 from __future__ import annotations
@@ -103,8 +103,7 @@ class Storage:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """For the time of the block no other process writes to a local index: two that compare the
-        same images with the same rows would both add them. Whoever comes second waits.
+        """Holds the lock of a local index during the block; waits for another writer.
 
         Raises:
             OSError: the folder cannot be written.
@@ -127,7 +126,7 @@ class Storage:
             lock.release()
 
     def connect(self) -> Any:
-        """A LanceDB connection to this place."""
+        """A LanceDB connection."""
         # Its engine reports every table that it creates as a warning.
         os.environ.setdefault("LANCEDB_LOG", "error")
         import lancedb
@@ -141,7 +140,7 @@ class Storage:
         return urlsplit(self.address).scheme
 
     def lance_options(self) -> dict[str, str]:
-        """What LanceDB does not find in the environment by itself. No secrets: those it does."""
+        """Options that LanceDB does not read from the environment; no secrets."""
         if self.folder is not None or self._scheme != "s3":
             return {}
         options = {}
@@ -156,7 +155,7 @@ class Storage:
         return options
 
     def _system(self) -> tuple[Any, str]:
-        """(the fsspec file system, the path of this place on it)."""
+        """(the fsspec file system, the path on it)."""
         import fsspec
 
         options: dict[str, Any] = {}
@@ -174,7 +173,7 @@ class Storage:
             ) from error
 
     def unreachable(self, error: Exception) -> MissingError:
-        """The error for a place that cannot be read or written."""
+        """The error for storage that cannot be read or written."""
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         return MissingError(
             "the storage of the index cannot be reached",

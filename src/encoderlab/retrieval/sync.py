@@ -1,7 +1,6 @@
-"""The rows of an index: their columns, how samples become them, and which samples are new.
+"""Rows of an index: their columns, rows of samples, and the difference between rows and samples.
 
-Rows that are there come a batch at a time: of a million of them no second copy is made in memory.
-Knows no database and no model.
+Stored rows are read a batch at a time. Knows no database and no model.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ TOGETHER = 64  # files that a thread hashes before it asks for more: a million r
 
 @dataclass(frozen=True)
 class SyncPlan:
-    """What the rows of a source shall be.
+    """The rows that a source shall have.
 
     Args:
         samples: one for each path, with the texts of all samples of this path.
         hashes: of their images, in the same order.
-        at: path -> where it is in both, in their order.
+        at: path -> position in both.
         skipped: samples that no row can hold.
     """
 
@@ -52,8 +51,14 @@ class SyncPlan:
 
 @dataclass(frozen=True)
 class Difference:
-    """What has to be done: `new` counts in the wanted lists; `replaced` and `gone` are paths, and
-    `renamed` other names of the source that rows have it under."""
+    """The changes to make.
+
+    Args:
+        new: positions in the plan of samples to embed.
+        replaced: paths of those that have a row already.
+        gone: paths of rows to remove.
+        renamed: other names of the source in rows.
+    """
 
     new: list[int]
     replaced: set[str]
@@ -78,8 +83,8 @@ def plan_sync(samples: Sequence[Sample]) -> SyncPlan:
     chosen: list[Sample] = []
     skipped: list[Skipped] = []
     folders: dict[str, str] = {}
-    for given in samples:
-        sample = _with_real_folder(given, folders)
+    for original in samples:
+        sample = _with_real_folder(original, folders)
         path = path_of(sample)
         if not is_utf8(path):
             skipped.append(Skipped(_storable(sample.id), "its path is not UTF-8: rename it"))
@@ -94,34 +99,34 @@ def plan_sync(samples: Sequence[Sample]) -> SyncPlan:
 
 
 def compare(
-    there: Iterable[pa.RecordBatch], wanted: SyncPlan, source: str, remove: bool
+    stored: Iterable[pa.RecordBatch], plan: SyncPlan, source: str, remove: bool
 ) -> Difference:
-    """How the rows `there` (columns COMPARED) differ from what is wanted.
+    """The difference between stored rows (columns COMPARED) and the plan.
 
     Args:
-        remove: whether rows are gone that nobody wants any more: those of `source`, and those of a
-            file under it that is not there.
+        remove: whether to remove rows that are not in the plan: those of `source`, and those of
+            missing files under it.
     """
-    known, same = bytearray(len(wanted.at)), bytearray(len(wanted.at))
+    has_row, same = bytearray(len(plan.at)), bytearray(len(plan.at))
     gone = []
     is_ours: dict[str, bool] = {}
-    for batch in there:
+    for batch in stored:
         columns = [batch.column(name).to_pylist() for name in COMPARED]
         for path, content, caption, label, row_source in zip(*columns, strict=True):
             if row_source not in is_ours:
                 is_ours[row_source] = is_same_source(row_source, source)
-            i = wanted.at.get(path)
+            i = plan.at.get(path)
             if i is None:
                 if remove and (is_ours[row_source] or _is_missing_below(path, source)):
                     gone.append(path)
                 continue
-            known[i] = True
-            sample = wanted.samples[i]
+            has_row[i] = True
+            sample = plan.samples[i]
             same[i] = content != UNREADABLE and (content, caption, label) == (
-                wanted.hashes[i], caption_of(sample), label_of(sample),
+                plan.hashes[i], caption_of(sample), label_of(sample),
             )  # fmt: skip
     new = [i for i, is_same in enumerate(same) if not is_same]
-    replaced = {path_of(wanted.samples[i]) for i in new if known[i]}
+    replaced = {path_of(plan.samples[i]) for i in new if has_row[i]}
     renamed = [name for name, ours in is_ours.items() if ours and name != source]
     return Difference(new, replaced, gone, renamed if remove else [])
 
@@ -130,10 +135,10 @@ def as_rows(
     samples: Sequence[Sample],
     sizes: Sequence[tuple[int, int]],
     vectors: Float[np.ndarray, "n d"],
-    wanted: SyncPlan,
+    plan: SyncPlan,
     source: str,
 ) -> pa.Table:
-    """The rows of some embedded samples, which are among the wanted."""
+    """The rows of some embedded samples, which are in the plan."""
     import pyarrow as pa
 
     dim = vectors.shape[1]
@@ -145,7 +150,7 @@ def as_rows(
         "label": [label_of(sample) for sample in samples],
         "width": [width for width, _ in sizes],
         "height": [height for _, height in sizes],
-        "hash": [wanted.hashes[wanted.at[path]] for path in paths],
+        "hash": [plan.hashes[plan.at[path]] for path in paths],
         "source": [source] * len(samples),
         "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
     }
@@ -230,12 +235,12 @@ def _storable(text: str) -> str:
 def _hashes(samples: Sequence[Sample]) -> list[str]:
     parts = [samples[start : start + TOGETHER] for start in range(0, len(samples), TOGETHER)]
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda part: [_content_hash(sample) for sample in part], parts)
-        return [content for part in found for content in part]
+        hashes = pool.map(lambda part: [_content_hash(sample) for sample in part], parts)
+        return [content for part in hashes for content in part]
 
 
 def _content_hash(sample: Sample) -> str:
     try:
         return hashlib.blake2b(sample.content(), digest_size=16).hexdigest()
     except OSError:
-        return UNREADABLE  # the decoder will say why
+        return UNREADABLE  # the decoder reports why

@@ -1,7 +1,7 @@
-"""What an index asks of LanceDB, in one place: rows in, blocks of vectors and nearest rows out.
+"""The LanceDB table of an index: writes rows, reads blocks of vectors, finds nearest rows.
 
-Knows LanceDB and its errors; nothing of models, images, or which search is used when. Everything
-that can be as long as the table is read a block at a time.
+Whatever can be as long as the table is read a block at a time. Knows LanceDB and its errors; no
+models and no images.
 """
 
 from __future__ import annotations
@@ -50,30 +50,30 @@ DATABASE_ERRORS = (RuntimeError, ValueError, OSError)
 
 
 class Table:
-    """The rows of an index, in the columns of `rows.schema`."""
+    """The rows of an index, in the columns of `sync.schema`."""
 
-    def __init__(self, inner: Any, place: Storage) -> None:
-        self.inner, self.place = inner, place
+    def __init__(self, inner: Any, storage: Storage) -> None:
+        self.inner, self.storage = inner, storage
         self.dim: int = inner.schema.field("vector").type.list_size
         self._held: list[Block] | None = None  # of the version that is read
         self._held_version = -1
 
     @classmethod
-    def create(cls, place: Storage, dim: int) -> Table:
-        """An empty table, in place of any that is there."""
+    def create(cls, storage: Storage, dim: int) -> Table:
+        """An empty table, instead of any that is there."""
         try:
-            with _writing(place):
-                made = place.connect().create_table(NAME, schema=schema(dim), mode="overwrite")
+            with _writing(storage):
+                made = storage.connect().create_table(NAME, schema=schema(dim), mode="overwrite")
         except DATABASE_ERRORS as error:
-            if place.folder is not None:
+            if storage.folder is not None:
                 raise
-            raise place.unreachable(error) from error
-        return cls(made, place)
+            raise storage.unreachable(error) from error
+        return cls(made, storage)
 
     @classmethod
-    def open(cls, place: Storage) -> Table:
+    def open(cls, storage: Storage) -> Table:
         """The table that is there; LanceDB's own errors if it is not, or cannot be read."""
-        table = cls(place.connect().open_table(NAME), place)
+        table = cls(storage.connect().open_table(NAME), storage)
         table.inner.count_rows()
         return table
 
@@ -158,22 +158,22 @@ class Table:
 
     def take(self, numbers: Int[np.ndarray, " n"], names: Sequence[str]) -> dict[int, dict]:
         """Row number -> its values in some columns."""
-        wanted = np.unique(numbers)
-        if not len(wanted):
+        ids = np.unique(numbers)
+        if not len(ids):
             return {}
         with self._readable():
-            found = self.inner.take_row_ids(wanted.tolist()).select(list(names)).with_row_id()
-            return {row.pop("_rowid"): row for row in found.to_arrow().to_pylist()}
+            rows = self.inner.take_row_ids(ids.tolist()).select(list(names)).with_row_id()
+            return {row.pop("_rowid"): row for row in rows.to_arrow().to_pylist()}
 
     def draw(
         self, count: int, rng: np.random.Generator
     ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"], list[str]]:
         """The vectors, row numbers and captions of some rows, drawn without replacement, in random
         order."""
-        places = np.sort(rng.choice(len(self), count, replace=False))
+        offsets = np.sort(rng.choice(len(self), count, replace=False))
         with self._readable():
-            found = self.inner.take_offsets(places.tolist()).select(["vector", "caption"])
-            rows = found.with_row_id().to_arrow()
+            query = self.inner.take_offsets(offsets.tolist()).select(["vector", "caption"])
+            rows = query.with_row_id().to_arrow()
         order = rng.permutation(count)
         vectors = _matrix(rows.column("vector").combine_chunks(), self.dim)
         captions = rows.column("caption").to_pylist()
@@ -194,32 +194,32 @@ class Table:
         Raises:
             UsageError: `where` is no condition on the columns.
         """
-        found: list[pa.Table] = []
+        nearest: list[pa.Table] = []
         for start in range(0, len(queries), QUERIES_AT_ONCE):
             part = queries[start : start + QUERIES_AT_ONCE]
-            asked = self.inner.search(part[0] if len(part) == 1 else list(part))
-            asked = asked.distance_type("cosine").limit(k).nprobes(effort.nprobes)
-            asked = asked.refine_factor(effort.refine_factor(k)).with_row_id(True)
-            asked = asked.select([*names, "_distance"])
+            search = self.inner.search(part[0] if len(part) == 1 else list(part))
+            search = search.distance_type("cosine").limit(k).nprobes(effort.nprobes)
+            search = search.refine_factor(effort.refine_factor(k)).with_row_id(True)
+            search = search.select([*names, "_distance"])
             if where is not None:
                 # The partitions of a usual search may hold fewer than k rows that are kept: 0 lets
                 # it go on through the others until there are k.
-                asked = asked.where(where, prefilter=True).maximum_nprobes(0)
+                search = search.where(where, prefilter=True).maximum_nprobes(0)
             with self._readable(where):
-                rows = asked.to_arrow().sort_by("_distance")
+                rows = search.to_arrow().sort_by("_distance")
             if len(part) == 1:
-                found.append(rows)
+                nearest.append(rows)
                 continue
             asker = rows.column("query_index").to_numpy()
-            found += [rows.take(np.flatnonzero(asker == i)) for i in range(len(part))]
-        return found
+            nearest += [rows.take(np.flatnonzero(asker == i)) for i in range(len(part))]
+        return nearest
 
     # --- writing ---
 
     @contextmanager
     def writer(self) -> Iterator[Writer]:
-        """Commits what it is given in chunks, and the rest at the end, however that comes."""
-        writer = Writer(self.inner, self.place)
+        """Commits rows in chunks, and the rest at the end, also after an error."""
+        writer = Writer(self.inner, self.storage)
         try:
             yield writer
         finally:
@@ -228,30 +228,28 @@ class Table:
     def delete(self, paths: Sequence[str]) -> None:
         """Removes the rows of some paths."""
         for start in range(0, len(paths), PATHS_AT_ONCE):
-            with _writing(self.place):
+            with _writing(self.storage):
                 self.inner.delete(_is_in("path", paths[start : start + PATHS_AT_ONCE]))
 
     def rename_sources(self, names: Sequence[str], name: str) -> None:
         """Gives the rows of some sources to the source `name`."""
         if names:
-            with _writing(self.place):
+            with _writing(self.storage):
                 self.inner.update(where=_is_in("source", names), values={"source": name})
 
     def delete_sources(self, names: Sequence[str]) -> None:
         """Removes the rows of some sources."""
-        with _writing(self.place):
+        with _writing(self.storage):
             self.inner.delete(_is_in("source", names))
 
     def sweep(self) -> None:
-        """Takes away the unfinished files of a writer that was killed; for whoever is alone with a
-        local table."""
-        if self.place.folder is not None:
-            for left in (self.place.folder / FILES).glob("**/.tmp*"):
+        """Deletes the unfinished files of a killed writer; the caller holds the lock."""
+        if self.storage.folder is not None:
+            for left in (self.storage.folder / FILES).glob("**/.tmp*"):
                 left.unlink(missing_ok=True)
 
     def tidy(self, changed: int) -> None:
-        """Where it pays: puts small files together, teaches the approximate index new rows, drops
-        old versions.
+        """Optimises the table where that pays.
 
         Args:
             changed: rows that were written or removed since the last time.
@@ -275,21 +273,21 @@ class Table:
         return len(versions) > SMALL_FILES and age > KEEP_VERSIONS
 
     def optimise(self) -> None:
-        """The same whether it pays or not."""
+        """Compacts files, adds new rows to the approximate index and drops old versions."""
         try:
             # Of a local table this is the only writer: what is in no version is a killed one's.
             self.inner.optimize(
                 cleanup_older_than=KEEP_VERSIONS,
-                delete_unverified=self.place.folder is not None,
+                delete_unverified=self.storage.folder is not None,
             )
         except RuntimeError as error:  # somebody else has written meanwhile: nothing is lost
-            note(f"{self.place}: not tidied now ({_reason(error)})")
+            note(f"{self.storage}: not tidied now ({_reason(error)})")
 
     # --- the approximate index ---
 
     def train(self, plan: Plan) -> None:
-        """Builds the approximate index, in place of any that is there."""
-        with _writing(self.place):
+        """Builds the approximate index, instead of any that is there."""
+        with _writing(self.storage):
             self.inner.create_index("vector", config=plan.as_config(), replace=True)
 
     @property
@@ -326,7 +324,7 @@ class Table:
         except DATABASE_ERRORS as error:
             if isinstance(error, UsageError):
                 raise
-            raise (_bad_where(where, error) if where else damaged(self.place, error)) from error
+            raise (_bad_where(where, error) if where else damaged(self.storage, error)) from error
 
 
 class Writer:
@@ -334,8 +332,8 @@ class Writer:
     a reader sees the old one or the new one. On object storage, where no lock keeps others away,
     two commits at the same moment can still both add one image."""
 
-    def __init__(self, inner: Any, place: Storage) -> None:
-        self._inner, self._place = inner, place
+    def __init__(self, inner: Any, storage: Storage) -> None:
+        self._inner, self._storage = inner, storage
         self._waiting: list[pa.Table] = []
         self._since = time.monotonic()
 
@@ -355,7 +353,7 @@ class Writer:
         rows = pa.concat_tables(waiting) if waiting else None
         if rows is None or not len(rows):
             return
-        with _writing(self._place):
+        with _writing(self._storage):
             # 0.2 s at a million rows; a ViT-B/32 takes a minute for as many images on two cores.
             self._inner.checkout_latest()  # what another writer has committed is replaced
             merge = self._inner.merge_insert("path")
@@ -363,20 +361,20 @@ class Writer:
 
 
 @contextmanager
-def _writing(place: Storage) -> Iterator[None]:
-    """A full disk in the words of all of this project; what was committed before is kept."""
-    if place.folder is None:
+def _writing(storage: Storage) -> Iterator[None]:
+    """Raises a full disk as a WorkError; committed rows are kept."""
+    if storage.folder is None:
         yield
         return
     try:
-        with explain_full_disk(place.folder):
+        with explain_full_disk(storage.folder):
             yield
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         raise WorkError(
             "the disk is full",
-            got=str(place),
+            got=str(storage),
             hint="free some space; what is in the index is whole: run the same again to go on",
         ) from error
 
@@ -415,11 +413,11 @@ def _bad_where(where: str, error: Exception) -> UsageError:
     )
 
 
-def damaged(place: Storage, error: Exception) -> UsageError:
+def damaged(storage: Storage, error: Exception) -> UsageError:
     """The error for a table or an index.json that cannot be read."""
     return UsageError(
         "the index is damaged",
-        got=f"{place} ({_reason(error)})",
+        got=f"{storage} ({_reason(error)})",
         want="a folder that `encoderlab index` wrote",
         hint="delete the folder and run `encoderlab index` again",
     )

@@ -1,4 +1,4 @@
-"""Which rows make which step: shuffled full batches, shared out over the ranks."""
+"""Which rows make which step, as a function of (seed, step). Knows row numbers; reads no data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from encoderlab.errors import UsageError
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which rows make which step: epochs of shuffled full batches, shared out over the ranks."""
+    """Which rows make which step: epochs of shuffled full batches, divided over the ranks.
+
+    Args:
+        rows: of the data.
+        batch_size: rows per step, of all ranks together.
+        seed: of the shuffles.
+    """
 
     rows: int
     batch_size: int
@@ -23,7 +29,7 @@ class Schedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches in one pass; the rows left over come in another epoch's shuffle."""
+        """Full batches in one epoch; the remaining rows are left out of it."""
         return self.rows // self.batch_size
 
     @property
@@ -41,19 +47,26 @@ class Schedule:
             order = self.order(epoch)
             start = max(first_step - epoch * self.steps_per_epoch, 0)
             for position in range(start, self.steps_per_epoch):
-                batch = order[position * self.batch_size : (position + 1) * self.batch_size]
-                yield batch[self.rank :: self.world_size].tolist()
+                yield self._share(order, position).tolist()
+
+    def _share(self, order: np.ndarray, position: int) -> np.ndarray:
+        """This rank's rows of the batch at `position` of an epoch."""
+        batch = order[position * self.batch_size : (position + 1) * self.batch_size]
+        return batch[self.rank :: self.world_size]
 
 
 def check_batch(batch_size: int, rows: int, world_size: int, things: str, least: int = 1) -> None:
-    """Refuses a batch that the data or the devices cannot give.
+    """Checks the batch size against the data and the devices.
 
     Args:
+        batch_size: rows per step, of all ranks together.
+        rows: of the data.
+        world_size: number of ranks.
         things: what a row is, for the message.
-        least: the smallest batch that means something.
+        least: the smallest batch size that makes sense.
 
     Raises:
-        UsageError: more than there are rows, or no multiple of the devices.
+        UsageError: it is larger than the data, or no multiple of the number of ranks.
     """
     if batch_size > rows:
         raise UsageError(

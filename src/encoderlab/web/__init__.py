@@ -1,5 +1,6 @@
-"""The web page: tabs over the same experiments that the command line runs, and no logic of its own.
+"""The web page: tabs over the commands of the command line. Computes nothing itself.
 
-`app` opens it; `page` lays it out; `tabs/` has one file per tab; `work` runs an experiment for a
-visitor; `show` turns its result into HTML; `guard` and `visitors` keep visitors apart, in bounds.
+`app` serves the page, `page` lays it out, `tabs/` has one file per tab, `jobs` runs a command for a
+visitor, `render` turns its result into HTML; `security`, `uploads` and `user_sessions` keep
+visitors apart and within limits.
 """

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.core.progress import note
+from encoderlab.core.results import Block, Result
 from encoderlab.core.spec import takes
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.workbench.settings import App
@@ -25,19 +26,14 @@ UPLOADS = "visitors"
 
 
 @dataclass(frozen=True)
-class AppResult:
+class AppResult(Result):
     """The page was served, and is closed."""
 
     address: str
-    warnings: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"address": self.address}
-
-    def to_text(self) -> str:
+    def blocks(self) -> list[Block]:
         """One line."""
-        return f"closed: {self.address}"
+        return [f"closed: {self.address}"]
 
 
 @takes(App)
@@ -57,30 +53,14 @@ def run(settings: App, out: Path | None = None) -> AppResult:
 
     choose_device(settings.device)
     login = _login(settings.auth or os.environ.get(AUTH_VARIABLE))
-    free = _free_port(settings.host, settings.port)
+    port = _free_port(settings.host, settings.port)
     home = out or Path("outputs/app")
-    root = _room(home)
-    offered = {
-        "host": settings.host,
-        "share": settings.share,
-        "encoders": settings.encoders,
-        "llms": settings.llms,
-        "any_model": settings.allow_any_model,
-        "data_root": settings.data_root,
-        "db": settings.db,
-        "device": settings.device,
-        "features_dir": settings.features_dir,
-        "seed": settings.seed,
-        "max_upload_mb": settings.max_upload_mb,
-        "max_images": settings.max_images,
-    }
+    root = _uploads_folder(home)
     try:
-        with _served(
-            root, home, free, login, offered, settings.max_visitor_mb, settings.max_model_gb
-        ) as address:
+        with _served(settings, root, home, port, login) as address:
             note(f"EncoderLab is open at {address} (Ctrl-C closes it)")
             with contextlib.suppress(KeyboardInterrupt):
-                _until_interrupted()
+                _wait_for_interrupt()
     finally:
         shutil.rmtree(root, ignore_errors=True)
     return AppResult(address)
@@ -88,15 +68,9 @@ def run(settings: App, out: Path | None = None) -> AppResult:
 
 @contextlib.contextmanager
 def _served(
-    root: Path,
-    home: Path,
-    port: int,
-    login: tuple[str, str] | None,
-    offered: dict[str, Any],
-    max_visitor_mb: int,
-    max_model_gb: int,
+    settings: App, root: Path, home: Path, port: int, login: tuple[str, str] | None
 ) -> Iterator[str]:
-    """The page while the block runs; gives its address."""
+    """Serves the page while the block runs; yields its address."""
     _set_up_gradio(root)
 
     from starlette.middleware import Middleware
@@ -111,30 +85,30 @@ def _served(
     from encoderlab.web.security import SecurityMiddleware
     from encoderlab.web.user_sessions import UserSessions
 
-    offer = model_choices(**offered)
+    same = ("host", "share", "encoders", "llms", "data_root", "db", "device", "features_dir",
+            "seed", "max_upload_mb", "max_images")  # fmt: skip
+    offer = model_choices(
+        any_model=settings.allow_any_model, **{name: getattr(settings, name) for name in same}
+    )
     if offer.db is not None:
-        Index.open(offer.db)  # what is wrong with it is said now, and not to a visitor
-    visitors = UserSessions(root, max_visitor_mb)
+        Index.open(offer.db)  # raises now, not at a visitor's first search
+    visitors = UserSessions(root, settings.max_visitor_mb)
     _warn(offer.alone, login is not None)
-    share_models(max_model_gb * 1_000_000_000)
+    share_models(settings.max_model_gb * 1_000_000_000)
     blocks = page.build(JobRunner(offer, visitors, home))
     blocks.queue(max_size=QUEUE_LENGTH, api_open=False)
+    hosts = LOOPBACK if offer.alone else ()
+    security = Middleware(SecurityMiddleware, visitors=visitors, hosts=hosts)
     try:
         _, local, public = blocks.launch(
-            server_name=offered["host"],
+            server_name=settings.host,
             server_port=port,
-            share=offered["share"],
+            share=settings.share,
             auth=login,
             i18n=translations(),
             allowed_paths=[str(SAMPLE_DATA)],
             max_file_size=f"{offer.max_upload_mb}mb",
-            app_kwargs={
-                "middleware": [
-                    Middleware(
-                        SecurityMiddleware, visitors=visitors, hosts=LOOPBACK if offer.alone else ()
-                    )
-                ]
-            },
+            app_kwargs={"middleware": [security]},
             prevent_thread_lock=True,
             quiet=True,
             show_error=False,
@@ -144,28 +118,27 @@ def _served(
             footer_links=["settings"],
             **page.theme_options(),
         )
-        if offered["share"] and not public:
+        if settings.share and not public:
             note("no public address could be made: Gradio's servers were not reached")
         visitors.keep_what_is_there()
         threading.Thread(target=_warm_up, args=(offer,), daemon=True).start()
-        seen_as = local.rstrip("/").replace("0.0.0.0", socket.gethostname())
-        yield public or seen_as
+        yield public or local.rstrip("/").replace("0.0.0.0", socket.gethostname())
     finally:
         blocks.close(verbose=False)
         share_models(0)
 
 
 def _set_up_gradio(root: Path) -> None:
-    """What Gradio reads when it is imported."""
+    """Sets the environment variables that Gradio reads when it is imported."""
     os.environ["GRADIO_TEMP_DIR"] = str(root)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    # It would make a table of the last ten thousand events after every one.
+    # By default it builds a table of the last 10,000 events after every event.
     os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "100"
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000"
-    # It asks its own page whether it is there; a proxy of the house would not know.
+    # Gradio requests its own page at launch, which must not go through a proxy.
     for name in ("NO_PROXY", "no_proxy"):
-        known = os.environ.get(name)
-        os.environ[name] = ",".join([*([known] if known else []), "localhost", "127.0.0.1"])
+        hosts = [os.environ.get(name), "localhost", "127.0.0.1"]
+        os.environ[name] = ",".join(filter(None, hosts))
 
 
 def _login(auth: str | None) -> tuple[str, str] | None:
@@ -189,8 +162,8 @@ def _free_port(host: str, port: int) -> int:
     """
     if port > 65535:
         raise UsageError("there is no such port", got=port, want="0 to 65535")
-    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(kind, socket.SOCK_STREAM) as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -204,16 +177,16 @@ def _free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _room(home: Path) -> Path:
-    """An empty folder for what visitors bring, of this process; those of ended ones go."""
+def _uploads_folder(home: Path) -> Path:
+    """This process's empty folder for uploads; removes those of processes that have ended."""
     home.mkdir(parents=True, exist_ok=True)
     for old in home.glob(f"{UPLOADS}-*"):
         number = old.name.rpartition("-")[2]
         if number.isdigit() and not _is_running(int(number)):
             shutil.rmtree(old, ignore_errors=True)
-    room = (home / f"{UPLOADS}-{os.getpid()}").resolve()
-    room.mkdir(mode=0o700, exist_ok=True)
-    return room
+    folder = (home / f"{UPLOADS}-{os.getpid()}").resolve()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def _is_running(process: int) -> bool:
@@ -239,15 +212,15 @@ def _warn(alone: bool, has_login: bool) -> None:
 
 
 def _warm_up(offer: Any) -> None:
-    """Loads what the first visitor would wait for."""
+    """Loads the model that the first visitor would wait for."""
     from encoderlab.encoders.dual import load_dual
 
     with contextlib.suppress(Exception):
         load_dual(offer.duals[0], offer.device)
 
 
-def _until_interrupted() -> None:
+def _wait_for_interrupt() -> None:
     ended = threading.Event()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda number, where: ended.set())
+        signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
     ended.wait()

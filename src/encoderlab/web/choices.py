@@ -1,4 +1,4 @@
-"""What visitors may choose from: models, data, indexes, and how much they may bring."""
+"""What visitors may choose: models, data and indexes; and the limits of their uploads."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class ModelChoices:
     Args:
         duals: the encoders with a text side, for search and zero-shot.
         alone: whether only this machine can reach the page.
-        data: name of a data set in the page's words -> `--data-root`; None is the built-in one.
-        db: an index of the one who runs the page.
+        any_model: whether visitors may also name models of the Hugging Face hub.
+        data_root: data besides the built-in samples; None for none.
+        db: an index besides the built-in one; None for none.
     """
 
     encoders: tuple[str, ...]
@@ -41,7 +42,10 @@ class ModelChoices:
     max_images: int = 100
 
     def check(self, kind: str, names: Sequence[str]) -> list[str]:
-        """The names, where each is one that visitors may choose.
+        """The names, after a check that visitors may choose each.
+
+        Args:
+            kind: "encoder", "LLM" or "dual encoder".
 
         Raises:
             UsageError: none is named, or one is not on the list.
@@ -61,15 +65,18 @@ class ModelChoices:
 def model_choices(
     *, host: str, share: bool, encoders: Sequence[str], llms: Sequence[str], **more: object
 ) -> ModelChoices:
-    """The offer of a page at `host`: what was named, else the embedded models, and every alias
-    where only this machine can reach the page."""
+    """The choices of a page at `host`.
+
+    Args:
+        encoders, llms: offered names; empty for the bundled models, and for all aliases too where
+            only this machine can reach the page.
+        more: the other fields of `ModelChoices`.
+    """
     alone = host in LOOPBACK and not share
-    ours = embedded(language=False)
-    with_text = [name for name, made_of in ours if made_of in DUAL]
-    aliases = list(encoder_aliases()) if alone else []
-    seen = list(encoders) or [*(name for name, _ in ours), *aliases]
-    read = list(llms) or [
-        *(name for name, _ in embedded(language=True)), *(llm_aliases() if alone else ())
-    ]  # fmt: skip
-    duals = [one for one in seen if one in with_text or re.search("clip|siglip", one.lower())]
-    return ModelChoices(tuple(seen), tuple(read), tuple(duals or with_text), alone, **more)  # type: ignore[arg-type]
+    bundled = dict(embedded(language=False))
+    names = list(encoders) or [*bundled, *(encoder_aliases() if alone else ())]
+    llm_names = list(llms) or [*dict(embedded(language=True)), *(llm_aliases() if alone else ())]
+    with_text = [name for name, architecture in bundled.items() if architecture in DUAL]
+    duals = [name for name in names if name in with_text or re.search("clip|siglip", name.lower())]
+    lists = (tuple(names), tuple(llm_names), tuple(duals or with_text))
+    return ModelChoices(*lists, alone, **more)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a visitor can try without bringing anything: pictures, sentences, and an index of them."""
+"""Examples for visitors: images, sentences, and an index of generated images."""
 
 from __future__ import annotations
 
@@ -16,32 +16,29 @@ from encoderlab.web.i18n import translate
 from encoderlab.web.uploads import upload_field
 
 INDEXED, KINDS = 120, ("scene", "chart", "table")
-FIRST = 1  # the sample that stands in the fields at the start
+FIRST = 1  # index of the sample that the fields hold at the start
 
 
 @functools.cache
 def samples() -> list[tuple[str, str]]:
-    """(path, caption) of some of the package's pictures."""
-    read = read_chat(SAMPLE_DATA / "labels.jsonl", SAMPLE_DATA / "images")
-    return [(str(one.image), one.texts[0]) for one in read[FIRST::3]]
+    """(path, caption) of some of the built-in samples."""
+    chat = read_chat(SAMPLE_DATA / "labels.jsonl", SAMPLE_DATA / "images")
+    return [(str(sample.image), sample.texts[0]) for sample in chat[FIRST::3]]
 
 
 def picture_field(name: str) -> gr.Image:
-    """An upload field with a picture in it, and others to choose from."""
+    """An upload field that holds an example, with more examples to choose from."""
     field, _ = _field(name)
     return field
 
 
 def picture_and_text(name: str) -> dict[str, Component]:
-    """The same with a sentence about it, which follows the choice."""
+    """The same with a text field that gets the caption of the chosen example."""
     field, examples = _field(name)
     text = gr.Textbox(
-        samples()[0][1],
-        label=translate("text"),
-        info=translate("text_about"),
-        lines=2,
+        samples()[0][1], label=translate("text"), info=translate("text_about"), lines=2,
         max_length=500,
-    )
+    )  # fmt: skip
 
     def caption(event: gr.SelectData) -> str:
         return samples()[event.index][1]
@@ -59,23 +56,22 @@ def _field(name: str) -> tuple[gr.Image, Any]:
 
 
 def upload_name(values: dict[str, Any]) -> dict[str, str]:
-    """The visitor's name for the image they gave."""
+    """Server path of the visitor's image -> its file name."""
     path = values.get("image")
     return {str(path): Path(path).name} if path else {}
 
 
 def index(home: Path) -> Path:
-    """The index of generated pictures, in the page's folder; made when it is first needed."""
+    """The index of generated images in the folder `home`; made when it is first needed."""
     from encoderlab.data.synthetic import write_dataset
     from encoderlab.retrieval.index import run
 
-    place = home / "example-index"
-    pictures = home / "example-images"
-    if not place.exists():
-        if not pictures.exists():
-            write_dataset(pictures, INDEXED, kinds=KINDS)
-        # Under another name until it is whole: who is interrupted here makes it again.
+    folder, images = home / "example-index", home / "example-images"
+    if not folder.exists():
+        if not images.exists():
+            write_dataset(images, INDEXED, kinds=KINDS)
+        # Renamed when complete, so that an interrupted run leaves no partial index.
         unfinished = home / f"example-index-{secrets.token_hex(4)}"
-        run(source=str(pictures / "captions.csv"), db=str(unfinished))
-        unfinished.rename(place)
-    return place
+        run(source=str(images / "captions.csv"), db=str(unfinished))
+        unfinished.rename(folder)
+    return folder

@@ -1,4 +1,4 @@
-"""The page's own words in English and Korean, through Gradio's I18n, by their keys in words/."""
+"""The page's texts in English and Korean, by their keys in words/, through Gradio's I18n."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 from encoderlab.errors import UsageError
 
 LANGUAGES = {"en": "English", "ko": "한국어"}
-# Gradio has words of its own, "image" among them: ours stand apart.
+# A prefix: Gradio has keys of its own, "image" among them.
 OURS = "encoderlab_"
 _added: dict[str, dict[str, str]] = {}
 
@@ -26,17 +26,20 @@ def phrases(language: str) -> dict[str, str]:
 
 
 def add_phrases(more: Mapping[str, Mapping[str, str]]) -> None:
-    """Adds the words of a tab that is not ours: language -> key -> text.
+    """Adds the phrases of an extension's tab.
+
+    Args:
+        more: language -> key -> text.
 
     Raises:
-        UsageError: a language or a key is lacking in one of them.
+        UsageError: a key is missing in one of the languages.
     """
-    keys = [set(more.get(language, {})) for language in LANGUAGES]
-    lacking = {key for there in keys for key in there if not all(key in one for one in keys)}
-    if lacking:
+    first, *others = (set(more.get(language, {})) for language in LANGUAGES)
+    missing = first.union(*others) - first.intersection(*others)
+    if missing:
         raise UsageError(
             "a tab's words are not there in every language",
-            got=sorted(lacking)[0],
+            got=min(missing),
             want="the same keys in " + " and ".join(LANGUAGES),
         )
     for language in LANGUAGES:
@@ -47,7 +50,7 @@ def add_phrases(more: Mapping[str, Mapping[str, str]]) -> None:
 
 @functools.cache
 def translations() -> gr.I18n:
-    """All languages, as `launch` takes them."""
+    """All languages, as Gradio's `launch` takes them."""
     return gr.I18n(
         **{
             language: {OURS + key: text for key, text in phrases(language).items()}
@@ -57,14 +60,13 @@ def translations() -> gr.I18n:
 
 
 def translate(key: str) -> str:
-    """The text behind `key`, in whatever language the visitor's browser shows: a label, or a whole
-    value."""
+    """The text of `key` in the visitor's language, for a label or a whole value of a component."""
     assert key in phrases("en"), f"no words for {key!r}"
     return str(translations()(OURS + key))
 
 
 def inside(key: str) -> str:
-    """The same inside HTML, where Gradio translates no more than one: page.js does."""
+    """The same inside HTML, where page.js translates: Gradio translates one text per value."""
     return f"<span data-say={OURS}{key}>{html.escape(phrases('en')[key])}</span>"
 
 

@@ -1,8 +1,7 @@
-"""One experiment for one visitor: it waits its turn, tells how far it is, can be stopped, and ends
-as a result or as a sentence.
+"""Runs a command for a visitor: it queues, reports progress and can be stopped.
 
-Two lanes, one job at a time in each: experiments, and short answers that need not wait for them.
-Each lane's models are used by one thread only.
+There are two lanes with one job at a time in each: experiments, and short answers, which do not
+wait for them. Each lane's models are used by one thread only.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from encoderlab.web.user_sessions import UserSession, UserSessions
 
 EXPERIMENTS, SHORT = "experiments", "short answers"
 TELL_EVERY_SECONDS = 0.2
-# Settings that say where and which files are written, and change no number.
+# Settings about which files are written and where; they change no number.
 UNSAID = (
     "output_dir", "output.dir", "output.save_similarities", "visualization.save_individual",
 )  # fmt: skip
@@ -46,11 +45,15 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: with a result, with a sentence, or stopped.
+    """How a job ended: with a result, with an error, or stopped.
 
     Args:
-        names: paths on this machine -> what a visitor calls them; said instead wherever they occur.
-        beside: the most visitors that worked at the same time.
+        done: the finished run.
+        command: the command line that gives the same result.
+        error: the message of an error of the project's own classes.
+        bug: the number under which an unexpected error is in the log.
+        names: server path -> the name that the visitor sees.
+        beside: how many other jobs ran at the same time.
     """
 
     done: CompletedRun | None = None
@@ -66,14 +69,20 @@ class Outcome:
         return self.done is None and self.error is None and self.bug is None
 
     def plain(self, text: str) -> str:
-        """A text as the visitor may see it: their own names instead of our paths."""
+        """The text with the visitor's names in place of server paths, longest path first."""
         for path in sorted(self.names, key=len, reverse=True):
             text = text.replace(path, self.names[path])
         return text
 
 
 class JobRunner:
-    """What all visitors share: the offer, their folders, and the lanes."""
+    """Runs jobs in lanes.
+
+    Args:
+        offer: what visitors may choose.
+        visitors: their folders.
+        home: folder of the page's own files.
+    """
 
     def __init__(self, offer: ModelChoices, visitors: UserSessions, home: Path) -> None:
         self.offer, self.visitors, self.home = offer, visitors, home
@@ -95,48 +104,48 @@ class JobRunner:
         """Does what `encoderlab COMMAND` does.
 
         Args:
-            job: the name under which the visitor can stop it.
-            settings: makes the command's settings; what it raises is told as what the work raises.
-            tell: hears what is done, how many units of it, and of how many.
-            names: paths on this machine -> what the visitor calls them.
+            job: the name by which the visitor can stop it.
+            settings: makes the command's settings; its errors are handled like the command's.
+            tell: called with the current work, the finished units and their total.
+            names: server path -> the name that the visitor sees.
         """
-        known = dict(names or {})
+        paths = dict(names or {})
         stop = visitor.running[job] = threading.Event()
         with self._lock:
             self._working += 1
             beside = self._working - 1
         try:
             self.visitors.require_room()
-            # Gradio keeps the queue; the lock is for the moments after one was stopped.
+            # Gradio keeps the queue; a stopped job may still run when the next one starts.
             with self._lanes[lane], watch_progress(_watcher(stop, tell)):
-                _threads(lane, alone=command == "speed")
-                given = settings()
+                _set_threads(lane, alone=command == "speed")
+                values = settings()
                 folder = visitor.fresh(job)
-                known[str(folder)] = f"outputs/{command}"
-                done = self._perform(command, given, folder)
+                paths[str(folder)] = f"outputs/{command}"
+                done = self._perform(command, values, folder)
             beside = max(beside, self._working - 1)
-            line = command_line(COMMANDS[command], given, UNSAID)
-            outcome = Outcome(done, names=known | visitor.names(), beside=beside)
+            line = command_line(COMMANDS[command], values, UNSAID)
+            outcome = Outcome(done, names=paths | visitor.names(), beside=beside)
             return dataclasses.replace(outcome, command=outcome.plain(line))
         except Stopped:
             return Outcome()
         except Exception as error:
-            return _failed(error, known | visitor.names())
+            return _failed(error, paths | visitor.names())
         finally:
             with self._lock:
                 self._working -= 1
             if visitor.running.get(job) is stop:
                 del visitor.running[job]
             if lane == EXPERIMENTS:
-                _give_back()
+                _free_memory()
 
     def _perform(self, command: str, settings: Any, folder: Path) -> CompletedRun:
-        for own in ("device", "features_dir"):
-            if getattr(settings, own, "") in ("auto", None):
-                value = getattr(self.offer, own)
-                settings = dataclasses.replace(settings, **{own: value}) if value else settings
+        for name in ("device", "features_dir"):
+            value = getattr(self.offer, name)
+            if value and getattr(settings, name, "") in ("auto", None):
+                settings = dataclasses.replace(settings, **{name: value})
         done = run_command(COMMANDS[command], settings, ("encoderlab", "app"), folder=folder)
-        # They name this machine's paths, and lie where figures are served from.
+        # These name server paths, and the folder is served.
         for record in (run_folder.CONFIG, run_folder.RECORD):
             (folder / record).unlink(missing_ok=True)
         return done
@@ -156,18 +165,17 @@ def _watcher(stop: threading.Event, tell: Tell) -> Callable[[str, Bar], None]:
     return see
 
 
-def _threads(lane: str, *, alone: bool) -> None:
-    """So many threads for this job that the two lanes do not fight over the cores; all of them
-    where speed is measured."""
+def _set_threads(lane: str, *, alone: bool) -> None:
+    """Divides the cores between the two lanes; a job that measures speed gets all."""
     import torch
 
     cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     torch.set_num_threads(cores if alone else 1 if lane == SHORT else max(1, cores - 1))
 
 
-def _give_back() -> None:
-    """Returns what figures took to the system: their parts refer to one another, and glibc keeps
-    what is freed for a thread that may never ask again."""
+def _free_memory() -> None:
+    """Returns the memory of figures to the system: they contain reference cycles, and glibc keeps
+    freed memory per thread."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -176,9 +184,8 @@ def _give_back() -> None:
 def _failed(error: Exception, names: Mapping[str, str]) -> Outcome:
     known = as_ours(error)
     if known is not None:
-        outcome = Outcome(error=str(known), names=names)
-        return dataclasses.replace(outcome, error=outcome.plain(str(outcome.error)))
-    # The visitor gets a number; what happened is for the log.
+        return Outcome(error=Outcome(names=names).plain(str(known)), names=names)
+    # The visitor gets a number; the traceback goes to the log.
     number = secrets.token_hex(3)
     note(f"error {number}:\n" + "".join(traceback.format_exception(error)))
     sys.stderr.flush()

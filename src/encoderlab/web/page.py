@@ -1,4 +1,4 @@
-"""The page: its head, our ten tabs and those that others add, and what happens when it closes."""
+"""The page: its head, its tabs and those of extensions, and the clean-up when it closes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from typing import Any
 import gradio as gr
 
 from encoderlab.core import extensions
-from encoderlab.web.i18n import (
-    LANGUAGES,
-    add_phrases,
-    inside,
-    label,
-)
+from encoderlab.web.i18n import LANGUAGES, add_phrases, inside, label
 from encoderlab.web.jobs import JobRunner
 from encoderlab.web.tabs import (
     ADDED,
@@ -35,13 +30,17 @@ TABS = (
     speed, attention, alignment, embedding, coral, validation, search, zero_shot, tokens,
     compression,
 )  # fmt: skip
-# The visitor's own fonts: a page that works without a network asks for none.
+# Fonts of the visitor's system, so that the page works without a network.
 FONTS = ["system-ui", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "sans-serif"]
 MONOSPACE = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
 
 
-def build(place: JobRunner) -> gr.Blocks:
-    """The page over a workplace, not yet served."""
+def build(runner: JobRunner) -> gr.Blocks:
+    """The page, not yet served.
+
+    Args:
+        runner: runs the visitors' jobs.
+    """
     extensions.load()
     added = [importlib.import_module(module) for module in ADDED.values()]
     for tab in added:
@@ -50,17 +49,17 @@ def build(place: JobRunner) -> gr.Blocks:
         _head()
         with gr.Tabs():
             for tab in (*TABS, *added):
-                tab.build(place)
+                tab.build(runner)
 
         def leave(request: gr.Request) -> None:
-            place.visitors.forget(str(request.session_hash))
+            runner.visitors.forget(str(request.session_hash))
 
         page.unload(leave)
     return page
 
 
 def theme_options() -> dict[str, Any]:
-    """How `launch` is to draw the page."""
+    """The arguments of `launch` that style the page."""
     theme = gr.themes.Default(primary_hue="blue", font=FONTS, font_mono=MONOSPACE)
     return {
         "theme": theme,

@@ -1,6 +1,6 @@
 """A result as HTML: paragraphs, tables, figures with their captions, files to download.
 
-Everything that comes from a result is escaped. Decides nothing: it shows what the result says.
+Escapes every text of a result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SERVED = "gradio_api/file="
 
 
 def answer(outcome: Outcome) -> str:
-    """What a job says: its result in words and tables, or why there is none."""
+    """The result of a job as paragraphs and tables, or why there is none."""
     if outcome.stopped:
         return notice(inside("stopped"))
     if outcome.bug:
@@ -36,73 +36,70 @@ def answer(outcome: Outcome) -> str:
     if outcome.error:
         return notice(html.escape(outcome.error), "alert")
     assert outcome.done is not None
-    warnings = [f"! {one}" for one in outcome.done.warnings]
+    warnings = [f"! {warning}" for warning in outcome.done.warnings]
     blocks: Sequence[Block] = [*outcome.done.result.blocks(), *warnings]
-    return f"<div class=answer>{''.join(block(one, outcome) for one in blocks)}</div>"
+    return f"<div class=answer>{''.join(_block(block, outcome) for block in blocks)}</div>"
 
 
-def block(one: Block, outcome: Outcome) -> str:
-    """A paragraph, or a table."""
-    if isinstance(one, Table):
-        return _table(one, outcome)
-    lines = [outcome.plain(line) for line in one.splitlines()]
-    return "".join(_line(line) for line in lines if line.strip())
-
-
-def _line(line: str) -> str:
-    """A line; what the terminal marks with ! or - is a warning or a remark."""
-    kind = {"! ": "warning", "- ": "remark"}.get(line[:2], "line")
-    return f"<p class={kind}>{html.escape(line if kind == 'line' else line[2:])}</p>"
+def _block(block: Block, outcome: Outcome) -> str:
+    if isinstance(block, Table):
+        return _table(block, outcome)
+    paragraphs = ""
+    for line in filter(str.strip, map(outcome.plain, block.splitlines())):
+        # The terminal marks a warning with ! and a remark with -.
+        kind = {"! ": "warning", "- ": "remark"}.get(line[:2], "line")
+        text = line if kind == "line" else line[2:]
+        paragraphs += f"<p class={kind}>{html.escape(text)}</p>"
+    return paragraphs
 
 
 def _table(table: Table, outcome: Outcome) -> str:
-    def cell(text: str, kind: str) -> str:
-        shown = html.escape(outcome.plain(text))
-        return f"<{kind}>{shown}</{kind.split()[0]}>"
+    def escaped(text: str) -> str:
+        return html.escape(outcome.plain(text))
 
-    head = "".join(cell(one, "th scope=col") for one in table.columns)
-    body = "".join(
-        "<tr>"
-        + "".join(cell(one, "td" if i else "th scope=row") for i, one in enumerate(row))
-        + "</tr>"
-        for row in table.rows
-    )
-    caption = f"<caption>{html.escape(outcome.plain(table.title))}</caption>" if table.title else ""
-    said = "".join(f"<p class=said>{html.escape(outcome.plain(one))}</p>" for one in table.said)
-    name = html.escape(outcome.plain(table.title) or "table")
+    head = "".join(f"<th scope=col>{escaped(column)}</th>" for column in table.columns)
+    body = ""
+    for first, *others in table.rows:
+        cells = "".join(f"<td>{escaped(text)}</td>" for text in others)
+        body += f"<tr><th scope=row>{escaped(first)}</th>{cells}</tr>"
+    title = escaped(table.title)
+    caption = f"<caption>{title}</caption>" if title else ""
+    remarks = "".join(f"<p class=said>{escaped(text)}</p>" for text in table.said)
     return (
-        f"<div class=scroll tabindex=0 role=region aria-label='{name}'><table>{caption}"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{said}"
+        f"<div class=scroll tabindex=0 role=region aria-label='{title or 'table'}'><table>{caption}"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{remarks}"
     )
 
 
 def figures(outcome: Outcome) -> str:
-    """The figures of a run, each with what it shows; a click opens one in its full size."""
+    """The figures of a run with their captions; a click opens one in full size."""
     done = outcome.done
     if done is None or done.folder is None:
         return ""
-    return "".join(
-        f"<figure class=drawn><a href='{_address(done.folder / one['file'])}' target=_blank>"
-        f"<img src='{_address(done.folder / one['file'])}' alt='{_words(one, outcome)}'></a>"
-        f"<figcaption>{_words(one, outcome)}</figcaption></figure>"
-        for one in getattr(done.result, "figures", ())
-    )
+    content = ""
+    for figure in getattr(done.result, "figures", ()):
+        address = _address(done.folder / figure["file"])
+        caption = html.escape(outcome.plain(figure["caption"]))
+        content += (
+            f"<figure class=drawn><a href='{address}' target=_blank>"
+            f"<img src='{address}' alt='{caption}'></a><figcaption>{caption}</figcaption></figure>"
+        )
+    return content
 
 
 def files(outcome: Outcome, records: Sequence[dict[str, Any]]) -> str:
-    """Links to the result as JSON, its rows as CSV, every figure as PNG; and the command line that
-    gives the same."""
+    """Links to the result as JSON, `records` as CSV and every figure; and the command line that
+    gives the same result."""
     done = outcome.done
     if done is None or done.folder is None:
         return ""
-    # What the run's folder records has paths of this machine: the visitor's copy has none.
+    # The visitor's copy names no path of this machine.
     text = json.dumps(to_plain(done.result.to_json()), ensure_ascii=False, indent=2)
     write_text_atomic(done.folder / RESULT, outcome.plain(text))
-    # A mark at the start, or spreadsheets take Korean for another encoding.
-    write_text_atomic(
-        done.folder / TABLE, "\ufeff" + outcome.plain(csv_text(to_plain(list(records))))
-    )
-    names = [RESULT, TABLE, *(one["file"] for one in getattr(done.result, "figures", ()))]
+    table = outcome.plain(csv_text(to_plain(list(records))))
+    # Spreadsheets recognise UTF-8 by the byte order mark.
+    write_text_atomic(done.folder / TABLE, "\ufeff" + table)
+    names = [RESULT, TABLE, *(figure["file"] for figure in getattr(done.result, "figures", ()))]
     links = "".join(
         f"<a class=file href='{_address(done.folder / name)}' download='{html.escape(name)}'>"
         f"{html.escape(name)}</a>"
@@ -117,7 +114,7 @@ def files(outcome: Outcome, records: Sequence[dict[str, Any]]) -> str:
 
 
 def embedded_page(page: str, title: str) -> str:
-    """A whole page of ours inside this one, kept apart from it; `title` is a key of the words."""
+    """A whole HTML page in a sandboxed frame; `title` is the key of its name."""
     return (
         f"<iframe class=inner sandbox=allow-scripts {label(title)} "
         f"srcdoc='{html.escape(page)}'></iframe>"
@@ -125,7 +122,7 @@ def embedded_page(page: str, title: str) -> str:
 
 
 def data_address(image: Image.Image, form: str = "PNG") -> str:
-    """A small image inside the page's own text."""
+    """A small image as a data URL."""
     content = io.BytesIO()
     image.save(content, form)
     return f"data:image/{form.lower()};base64," + base64.b64encode(content.getvalue()).decode()
@@ -135,10 +132,6 @@ def _address(path: Path) -> str:
     return SERVED + quote(str(path.resolve()))
 
 
-def _words(one: dict[str, str], outcome: Outcome) -> str:
-    return html.escape(outcome.plain(one["caption"]))
-
-
 def notice(text: str, kind: str = "status") -> str:
-    """One sentence: how it stands, or what is wrong (`alert`)."""
+    """One sentence with the ARIA role `kind`: "status" or "alert"."""
     return f"<p class='notice {kind}' role={kind}>{text}</p>"

@@ -1,7 +1,7 @@
-"""What stands before Gradio: who may ask, what may not be asked for, and what a browser may load.
+"""ASGI middleware in front of Gradio: which requests are refused, and what a browser may load.
 
-A plain ASGI layer. Refuses other host names on a page for this machine alone, addresses that would
-fetch from elsewhere, and uploads when there is no room.
+Refuses other host names on a page for this machine alone, addresses that would make the server
+fetch from elsewhere, and uploads when the room for them is used up.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from urllib.parse import unquote
 
 from encoderlab.web.user_sessions import UserSessions
 
-# Fetching for a visitor from an address of their choice, and what only developers of Gradio need.
+# Routes that fetch from an address of the visitor's choice, or serve developers of Gradio.
 REFUSED = ("/proxy=", "/monitoring", "/vibe-", "/dev/reload")
 HEADERS = {
-    # Everything comes from here: no fonts, scripts or pictures of others.
+    # Nothing is loaded from elsewhere: no fonts, scripts or images.
     "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'",
     "x-content-type-options": "nosniff",
@@ -25,17 +25,19 @@ HEADERS = {
 
 
 class SecurityMiddleware:
-    """The layer.
+    """Refuses requests, and adds headers to all responses.
 
     Args:
-        hosts: the names under which the page may be asked for; empty: any.
+        app: the application behind it.
+        visitors: says whether there is room for uploads.
+        hosts: the host names that are served; empty for any.
     """
 
     def __init__(self, app: Any, visitors: UserSessions, hosts: tuple[str, ...] = ()) -> None:
         self.app, self.visitors, self.hosts = app, visitors, hosts
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answers one request, or lets it through."""
+        """Refuses one request, or passes it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -58,10 +60,10 @@ class SecurityMiddleware:
 
 
 def _host(scope: Any) -> str:
-    named = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
-    if named.startswith("["):
-        return named[1:].partition("]")[0]
-    return named.partition(":")[0]
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+    if host.startswith("["):  # IPv6
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
 
 
 def _with_headers(send: Any) -> Callable[[Any], Any]:
@@ -74,8 +76,8 @@ def _with_headers(send: Any) -> Callable[[Any], Any]:
     return sending
 
 
-async def _answer(send: Any, status: int, words: str) -> None:
-    body = json.dumps({"detail": words}).encode()
+async def _answer(send: Any, status: int, detail: str) -> None:
+    body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""Pictures that visitors bring: nobody opens them before the project's own decoder has looked."""
+"""Images that visitors upload. Only the project's own decoder opens them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from encoderlab.errors import UsageError
 MAX_PIXELS = 40_000_000
 
 
-def upload_field(**looks: Any) -> gr.Image:
-    """An upload field for one image that gives the file's path, unopened."""
-    field = gr.Image(type="filepath", sources=["upload", "clipboard"], **looks)
-    # Gradio would decode the file first. A subclass with a method of its own would do, but Gradio
-    # writes a stub file beside every module that has one.
+def upload_field(**options: Any) -> gr.Image:
+    """An upload field for one image that gives the file's path without opening it.
+
+    Args:
+        options: further arguments of `gradio.Image`.
+    """
+    field = gr.Image(type="filepath", sources=["upload", "clipboard"], **options)
+    # Gradio's own method decodes the file. It is not overridden in a subclass because Gradio writes
+    # a stub file beside every module that has one.
     field.preprocess = _path_of  # type: ignore[method-assign]
     return field
 
@@ -29,10 +33,10 @@ def _path_of(payload: Any) -> str | None:
 
 
 def picture(path: str | None) -> Path:
-    """The uploaded image, where it can be used.
+    """The uploaded image, after a check that it can be decoded.
 
     Raises:
-        UsageError: none was given, or it is no image, damaged or too large.
+        UsageError: there is no image, or it is no image, damaged or too large.
     """
     if not path:
         raise UsageError("there is no image yet", want="an upload, or one of the examples")
@@ -45,7 +49,7 @@ def picture(path: str | None) -> Path:
 
 
 def gather(paths: Sequence[str] | None, folder: Path, most: int) -> Path:
-    """Copies uploaded files into `folder` under their own names; each is checked when it is read.
+    """Copies uploaded files into `folder` under their own names, unopened.
 
     Raises:
         UsageError: none, or more than `most`.
@@ -56,9 +60,9 @@ def gather(paths: Sequence[str] | None, folder: Path, most: int) -> Path:
         raise UsageError("too many images at once", got=len(paths), want=f"at most {most}")
     folder.mkdir(parents=True, exist_ok=True)
     for path in map(Path, paths):
-        place, number = folder / path.name, 2
-        while place.exists():
-            place = folder / f"{path.stem}-{number}{path.suffix}"
+        target, number = folder / path.name, 2
+        while target.exists():
+            target = folder / f"{path.stem}-{number}{path.suffix}"
             number += 1
-        shutil.copyfile(path, place)
+        shutil.copyfile(path, target)
     return folder

@@ -1,7 +1,7 @@
-"""Each visitor's own folder, which of their runs go on, and how much room all of them take.
+"""The visitors' folders and running jobs, and the room that all of them take.
 
 A visitor is one opened page. Folders have names that cannot be guessed, lie where Gradio may serve
-them from, and go when the page closes or nobody has used them for a while.
+them from, and are removed when the page closes or after an hour without use.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from encoderlab.errors import WorkError
 
 IDLE_SECONDS = 3600.0
-# What the visitor would call the folders that are made for them.
+# Prefix of a folder in the visitor's folder -> the name that the visitor sees.
 CALLED = {"photos": "photos", "asked": "photos", "index": "outputs/index"}
 LOOK_EVERY_SECONDS = 5.0
 
@@ -30,34 +30,35 @@ class UserSession:
     running: dict[str, threading.Event] = field(default_factory=dict)
 
     def fresh(self, name: str) -> Path:
-        """A new empty folder for a run; the one that the last run of this name left goes."""
+        """A new empty folder for a run; removes the folder of the last run of this name."""
         for old in self.folder.glob(f"{name}-*"):
             shutil.rmtree(old, ignore_errors=True)
-        made = self.folder / f"{name}-{secrets.token_hex(4)}"
-        made.mkdir(parents=True)
-        return made
+        folder = self.folder / f"{name}-{secrets.token_hex(4)}"
+        folder.mkdir(parents=True)
+        return folder
 
     def names(self) -> dict[str, str]:
-        """The visitor's folders here -> what the visitor would call them."""
-        found = {
+        """Paths of the visitor's folders -> the names that the visitor sees."""
+        folders = {
             str(path): name
-            for kind, name in CALLED.items()
-            for path in self.folder.glob(f"{kind}-*")
+            for prefix, name in CALLED.items()
+            for path in self.folder.glob(f"{prefix}-*")
         }
-        return {**found, str(self.folder): "outputs"}
+        return {**folders, str(self.folder): "outputs"}
 
     def stop(self, name: str | None = None) -> None:
-        """Asks a run to stop at its next step, or all."""
+        """Asks the run `name`, or every run, to stop at its next step."""
         for job, event in list(self.running.items()):
             if name in (None, job):
                 event.set()
 
 
 class UserSessions:
-    """All visitors, in one folder that takes no more than so many megabytes.
+    """All visitors.
 
     Args:
-        root: Gradio's folder of uploads, which the visitors' own lie in.
+        root: Gradio's folder of uploads, which holds the visitors' folders.
+        most_mb: megabytes that may be stored in it.
     """
 
     def __init__(self, root: Path, most_mb: int) -> None:
@@ -68,43 +69,42 @@ class UserSessions:
         self._ours: set[Path] = set()
 
     def keep_what_is_there(self) -> None:
-        """What lies in the folder now is the page's own: its examples do not grow old."""
+        """Marks the files that lie in the folder now, the page's examples, as never outdated."""
         self._ours = {path for path in self.root.rglob("*") if path.is_file()}
 
     def of(self, session: str) -> UserSession:
-        """The visitor behind a session of Gradio's."""
+        """The visitor of a Gradio session."""
         with self._lock:
             if session not in self.by_session:
                 folder = self.root / f"visitor-{secrets.token_hex(16)}"
                 self.by_session[session] = UserSession(folder)
-            one = self.by_session[session]
-            one.seen = time.monotonic()
-            return one
+            visitor = self.by_session[session]
+            visitor.seen = time.monotonic()
+            return visitor
 
     def forget(self, session: str) -> None:
-        """Stops what a visitor has running, and removes what they left."""
+        """Stops a visitor's jobs and removes their folder."""
         with self._lock:
-            one = self.by_session.pop(session, None)
-        if one is not None:
-            one.stop()
-            shutil.rmtree(one.folder, ignore_errors=True)
+            visitor = self.by_session.pop(session, None)
+        if visitor is not None:
+            visitor.stop()
+            shutil.rmtree(visitor.folder, ignore_errors=True)
 
     def is_full(self) -> bool:
-        """Whether no more may be stored, after what nobody uses is gone."""
+        """Whether no more may be stored, after unused files are removed."""
         with self._lock:
             now = time.monotonic()
-            if now - self._looked > LOOK_EVERY_SECONDS:
-                self._looked = now
-                idle = [s for s, one in self.by_session.items() if now - one.seen > IDLE_SECONDS]
-            else:
+            if now - self._looked <= LOOK_EVERY_SECONDS:
                 return self._size > self.most
+            self._looked = now
+            idle = [s for s, v in self.by_session.items() if now - v.seen > IDLE_SECONDS]
         for session in idle:
             self.forget(session)
         self._sweep()
         return self._size > self.most
 
     def require_room(self) -> None:
-        """Refuses where no more may be stored.
+        """Raises where no more may be stored.
 
         Raises:
             WorkError: the room for uploads and results is used up.
@@ -118,18 +118,18 @@ class UserSessions:
             )
 
     def _sweep(self) -> None:
-        """Counts what is stored, and removes uploads that are older than a visit."""
+        """Adds up what is stored, and removes uploads older than an hour."""
         size, old = 0, time.time() - IDLE_SECONDS
         for path in self.root.rglob("*"):
             try:
-                about = path.stat()
+                stat = path.stat()
                 if not path.is_file():
                     continue
                 own = path.relative_to(self.root).parts[0].startswith("visitor-")
-                if not own and path not in self._ours and about.st_mtime < old:
+                if not own and path not in self._ours and stat.st_mtime < old:
                     path.unlink()
                 else:
-                    size += about.st_size
+                    size += stat.st_size
             except OSError:
-                continue  # gone meanwhile
+                continue  # removed meanwhile
         self._size = size

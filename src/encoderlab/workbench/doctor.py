@@ -1,20 +1,22 @@
-"""Says what is installed, cached and missing, and tests the embedded models on two pictures.
+"""Reports what is installed, cached and missing, and tests the bundled models on two pictures.
 
-Looks and tells; changes nothing and downloads nothing. With `deep`, checks our own networks and
-losses as well.
+Changes nothing and downloads nothing. With `deep` it also checks our own networks and losses.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.core.results import Block, Result
 from encoderlab.core.run_folder import versions
 from encoderlab.core.spec import takes
 from encoderlab.errors import EncoderLabError
@@ -40,12 +42,12 @@ OK, MISSING, WRONG = "ok", "missing", "wrong"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One check.
 
     Args:
-        what: the thing.
+        what: the thing that was checked.
         state: ok, missing (and not needed for most work) or wrong.
-        said: what was found, and the mend where there is something to mend.
+        said: what was found, and how to repair it where something is wrong.
     """
 
     part: str
@@ -54,8 +56,11 @@ class Finding:
     said: str
 
 
+Row = tuple[str, str, str]  # what, state, said: a Finding without its part
+
+
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Result):
     """All findings, in the order in which they were made."""
 
     findings: tuple[Finding, ...]
@@ -63,39 +68,37 @@ class Diagnosis:
     @property
     def exit_code(self) -> int:
         """1 where something is wrong, else 0."""
-        return int(any(one.state == WRONG for one in self.findings))
+        return int(bool(self.warnings))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """One line for each thing that is wrong."""
-        return tuple(f"{one.what}: {one.said}" for one in self.findings if one.state == WRONG)
+        return tuple(f"{f.what}: {f.said}" for f in self.findings if f.state == WRONG)
 
     def to_json(self) -> dict[str, Any]:
-        """part -> thing -> state and words."""
+        """part -> thing -> state and text."""
         parts: dict[str, Any] = {}
-        for one in self.findings:
-            parts.setdefault(one.part, {})[one.what] = {"state": one.state, "said": one.said}
+        for finding in self.findings:
+            thing = {"state": finding.state, "said": finding.said}
+            parts.setdefault(finding.part, {})[finding.what] = thing
         return {"healthy": not self.warnings, **parts}
 
-    def to_text(self) -> str:
-        """One line per finding, grouped, and the verdict last."""
-        width = max(len(one.what) for one in self.findings) + 2
+    def blocks(self) -> list[Block]:
+        """One paragraph per part with a line per finding; the verdict last."""
+        width = max(len(finding.what) for finding in self.findings) + 2
         signs = {OK: " ", MISSING: "-", WRONG: "!"}
-        lines: list[str] = []
-        part = None
-        for one in self.findings:
-            if one.part != part:
-                lines += ["", f"{one.part}:"] if part else [f"{one.part}:"]
-                part = one.part
-            lines.append(f"{signs[one.state]} {one.what:<{width}}{one.said}".rstrip())
+        parts = {
+            part: [f"{signs[f.state]} {f.what:<{width}}{f.said}".rstrip() for f in group]
+            for part, group in itertools.groupby(self.findings, key=lambda finding: finding.part)
+        }
         wrong = len(self.warnings)
-        verdict = "all is well" if not wrong else f"{wrong} to mend: the lines with !"
-        return "\n".join([*lines, "", verdict])
+        verdict = f"{wrong} to mend: the lines with !" if wrong else "all is well"
+        return [*("\n".join([f"{part}:", *lines]) for part, lines in parts.items()), verdict]
 
 
 @takes(Doctor)
 def run(settings: Doctor, out: Path | None = None) -> Diagnosis:
-    """Looks at the installation, the machine, the models and the data.
+    """Checks the installation, the machine, the models and the data.
 
     Raises:
         MissingError: the GPU that was asked for is not there.
@@ -103,38 +106,29 @@ def run(settings: Doctor, out: Path | None = None) -> Diagnosis:
     from encoderlab.encoders.hardware import choose_device
 
     choose_device(settings.device)
-    return Diagnosis(
-        tuple(
-            [
-                *_installation(),
-                *_machine(),
-                *_models(),
-                *_data(),
-                *_self_test(settings.device, settings.seed),
-                *(_networks() if settings.deep else []),
-            ]
-        )
-    )
+    parts = {
+        "installation": _installation(),
+        "machine": _machine(),
+        "models": _models(),
+        "data": _data(),
+        "self-test": _self_test(settings.device, settings.seed),
+        "networks and losses": _networks() if settings.deep else (),
+    }
+    return Diagnosis(tuple(Finding(part, *row) for part, rows in parts.items() for row in rows))
 
 
-def _installation() -> list[Finding]:
-    part = "installation"
-    found = [Finding(part, "python", OK, platform.python_version())]
-    found += [Finding(part, name, OK, version) for name, version in versions().items()]
+def _installation() -> Iterator[Row]:
+    yield "python", OK, platform.python_version()
+    for name, version in versions().items():
+        yield name, OK, version
     for extra, (module, use) in EXTRAS.items():
-        there = _is_importable(module)
-        mend = f'not installed; for {use}: pip install "encoderlab[{extra}]"'
-        found.append(
-            Finding(
-                part,
-                f"extra {extra}",
-                OK if there else MISSING,
-                f"installed, for {use}" if there else mend,
-            )
-        )
+        if _is_importable(module):
+            yield f"extra {extra}", OK, f"installed, for {use}"
+        else:
+            install = f'pip install "encoderlab[{extra}]"'
+            yield f"extra {extra}", MISSING, f"not installed; for {use}: {install}"
     if _is_importable("torchvision"):
-        found.append(Finding(part, "torchvision", OK, "installed, and not used"))
-    return found
+        yield "torchvision", OK, "installed, and not used"
 
 
 def _is_importable(module: str) -> bool:
@@ -144,149 +138,97 @@ def _is_importable(module: str) -> bool:
         return False
 
 
-def _machine() -> list[Finding]:
+def _machine() -> Iterator[Row]:
     import torch
 
-    part = "machine"
-    found = [
-        Finding(
-            part,
-            "cpu",
-            OK,
-            f"{os.cpu_count()} cores, torch uses "
-            f"{torch.get_num_threads()}; {torch.backends.cpu.get_cpu_capability()}",
-        )
-    ]
     from encoderlab.encoders.hardware import cpu_has_bf16
 
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    fast = cpu_has_bf16()
-    found.append(
-        Finding(
-            part,
-            "bf16 on the cpu",
-            OK if fast else MISSING,
-            f"in hardware{' (AMX)' if amx else ''}" if fast else "emulated: float32 is faster here",
-        )
-    )
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            facts = torch.cuda.get_device_properties(index)
-            bf16 = ", bf16" if facts.major >= 8 else ""
-            found.append(
-                Finding(
-                    part,
-                    f"cuda:{index}",
-                    OK,
-                    f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB{bf16}",
-                )
-            )
+    capability = torch.backends.cpu.get_cpu_capability()
+    threads = torch.get_num_threads()
+    yield "cpu", OK, f"{os.cpu_count()} cores, torch uses {threads}; {capability}"
+    if cpu_has_bf16():
+        amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+        yield "bf16 on the cpu", OK, f"in hardware{' (AMX)' if amx else ''}"
     else:
-        found.append(Finding(part, "gpu", MISSING, "no CUDA device found: the CPU is used"))
+        yield "bf16 on the cpu", MISSING, "emulated: float32 is faster here"
+    for index in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(index)
+        bf16 = ", bf16" if gpu.major >= 8 else ""
+        yield f"cuda:{index}", OK, f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB{bf16}"
+    if not torch.cuda.is_available():
+        yield "gpu", MISSING, "no CUDA device found: the CPU is used"
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    found.append(Finding(part, "disk here", OK if free > 1 else WRONG, f"{free:.0f} GiB free"))
-    return found
+    yield "disk here", OK if free > 1 else WRONG, f"{free:.0f} GiB free"
 
 
-def _models() -> list[Finding]:
-    part = "models"
-    found = [
-        Finding(part, name, OK, f"embedded, {made_of}")
-        for language in (False, True)
-        for name, made_of in embedded(language)
-    ]
-    if not found:
-        found.append(
-            Finding(
-                part, "embedded models", WRONG, "none: the package is incomplete, install it again"
-            )
-        )
+def _models() -> Iterator[Row]:
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
-    cache = Path(HF_HUB_CACHE)
+    models = [*embedded(language=False), *embedded(language=True)]
+    for name, architecture in models:
+        yield name, OK, f"embedded, {architecture}"
+    if not models:
+        yield "bundled models", WRONG, "none: the package is incomplete, install it again"
     names = sorted(
         folder.name.removeprefix("models--").replace("--", "/")
-        for folder in cache.glob("models--*")
+        for folder in Path(HF_HUB_CACHE).glob("models--*")
     )
-    listed = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
-    found.append(
-        Finding(
-            part,
-            "Hugging Face cache",
-            OK if names else MISSING,
-            f"{cache}: {listed}" if names else f"{cache}: empty",
-        )
+    listed = (", ".join(names[:8]) + (" ..." if len(names) > 8 else "")) or "empty"
+    yield "Hugging Face cache", OK if names else MISSING, f"{HF_HUB_CACHE}: {listed}"
+    offline, online = (
+        "not to be used (HF_HUB_OFFLINE)",
+        "used for hub ids that are not cached; --offline forbids it",
     )
-    found.append(
-        Finding(
-            part,
-            "network",
-            OK,
-            "not to be used (HF_HUB_OFFLINE)"
-            if HF_HUB_OFFLINE
-            else "used for hub ids that are not cached; --offline forbids it",
-        )
-    )
-    return found
+    yield "network", OK, offline if HF_HUB_OFFLINE else online
 
 
-def _data() -> list[Finding]:
+def _data() -> Iterator[Row]:
     from encoderlab.data.vlm_dataset import VLMDataset
 
-    part = "data"
     try:
         data = VLMDataset()
     except EncoderLabError as error:
-        return [Finding(part, "data root", WRONG, str(error))]
-    where = "the built-in samples" if data.is_built_in else str(data.root)
+        yield "data root", WRONG, str(error)
+        return
+    root = "the built-in samples" if data.is_built_in else str(data.root)
     types = ", ".join(data.data_types)
-    return [
-        Finding(
-            part,
-            "data root",
-            OK if types else WRONG,
-            f"{where}: {types or 'no label file of any known type'}",
-        )
-    ]
+    state = OK if types else WRONG
+    yield "data root", state, f"{root}: {types or 'no label file of any known type'}"
 
 
-def _self_test(device: str, seed: int) -> list[Finding]:
-    """Tries every embedded model on two pictures and their captions."""
-    part = "self-test"
-    models = [*embedded(language=False), *embedded(language=True)]
-    if not models:
-        return [Finding(part, "embedded models", MISSING, "nothing to test")]
+def _self_test(device: str, seed: int) -> Iterator[Row]:
+    """Tries every bundled model on two pictures and their captions."""
     from encoderlab.data.synthetic import generate
 
+    models = [*embedded(language=False), *embedded(language=True)]
+    if not models:
+        yield "bundled models", MISSING, "nothing to test"
+        return
     picture, other = (generate(seed, split="test", kind=kind) for kind in ("scene", "table"))
-    found = []
-    for name, made_of in models:
+    for name, architecture in models:
         clock = time.perf_counter()
         try:
-            if made_of in ("CLIPModel", "SiglipModel"):
-                good, said = _prefers_its_own(name, device, picture, other)
-            elif made_of.endswith("ForCausalLM"):
-                good, said = _tells_sentences_apart(name, device, picture)
+            if architecture in ("CLIPModel", "SiglipModel"):
+                passed, text = _test_dual_encoder(name, device, picture, other)
+            elif architecture.endswith("ForCausalLM"):
+                passed, text = _test_language_model(name, device, picture)
             else:
-                good, said = _keeps_the_contract(name, device)
+                passed, text = _test_vision_encoder(name, device)
         except EncoderLabError as error:
-            found.append(Finding(part, name, WRONG, str(error)))
+            yield name, WRONG, str(error)
             continue
         seconds = time.perf_counter() - clock
-        found.append(Finding(part, name, OK if good else WRONG, f"{said} ({seconds:.1f} s)"))
-    return found
+        yield name, OK if passed else WRONG, f"{text} ({seconds:.1f} s)"
 
 
-def _networks() -> list[Finding]:
+def _networks() -> Iterator[Row]:
     from encoderlab import selftest
 
-    part = "networks and losses"
-    return [
-        Finding(part, one.name, OK if one.ok else WRONG, one.comparison) for one in selftest.run()
-    ]
+    for check in selftest.run():
+        yield check.name, OK if check.ok else WRONG, check.comparison
 
 
-def _prefers_its_own(
+def _test_dual_encoder(
     name: str, device: str, picture: SyntheticItem, other: SyntheticItem
 ) -> tuple[bool, str]:
     from encoderlab.encoders.dual import load_dual
@@ -299,16 +241,16 @@ def _prefers_its_own(
     )
 
 
-def _keeps_the_contract(name: str, device: str) -> tuple[bool, str]:
+def _test_vision_encoder(name: str, device: str) -> tuple[bool, str]:
     from encoderlab.encoders import check
     from encoderlab.encoders.vision import load_vision
 
-    found = check(load_vision(name, device, "float32"), strict=False)
-    kept = sum(one.kept for one in found.findings)
-    return found.kept, f"keeps {kept} of {len(found.findings)} promises of the vision contract"
+    report = check(load_vision(name, device, "float32"), strict=False)
+    kept = sum(finding.kept for finding in report.findings)
+    return report.kept, f"keeps {kept} of {len(report.findings)} promises of the vision contract"
 
 
-def _tells_sentences_apart(name: str, device: str, picture: SyntheticItem) -> tuple[bool, str]:
+def _test_language_model(name: str, device: str, picture: SyntheticItem) -> tuple[bool, str]:
     """A caption is nearer to another of the same picture than to one in another language."""
     import torch.nn.functional as F
 

@@ -5,42 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from encoderlab.core.progress import counted
+from encoderlab.core.results import Block, Result
 from encoderlab.core.spec import takes
 from encoderlab.workbench.settings import Draw
 
 
 @dataclass(frozen=True)
-class DrawResult:
+class DrawResult(Result):
     """Where the pictures are, and how many in each part."""
 
     photos: str
     pairs: str
     counts: dict[str, int]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return dict(vars(self))
-
-    def to_text(self) -> str:
-        """What was drawn, and what to do with it."""
-        of = self.counts
-        pairs = self.pairs
-        return "\n".join(
-            (
-                f"{self.photos}: {counted(of['photos'], 'picture')}, a sub-folder per kind",
-                f"{pairs}: train.csv ({of['train']:,}), val.csv ({of['val']:,}), "
-                f"test.csv ({counted(of['test'], 'picture')})",
-                "",
-                "try:",
-                f"  encoderlab index {quote(self.photos)} && "
-                'encoderlab search "a large red circle"',
-                f"  encoderlab train --train-csv {quote(f'{pairs}/train.csv')} "
-                f"--val-csv {quote(f'{pairs}/val.csv')}",
-            )
-        )
+    def blocks(self) -> list[Block]:
+        """What was drawn, and commands to try on it."""
+        counts, pairs = self.counts, self.pairs
+        return [
+            f"{self.photos}: {counted(counts['photos'], 'picture')}, a sub-folder per kind\n"
+            f"{pairs}: train.csv ({counts['train']:,}), val.csv ({counts['val']:,}), "
+            f"test.csv ({counted(counts['test'], 'picture')})",
+            f"try:\n  encoderlab index {quote(self.photos)} && "
+            'encoderlab search "a large red circle"\n'
+            f"  encoderlab train --train-csv {quote(f'{pairs}/train.csv')} "
+            f"--val-csv {quote(f'{pairs}/val.csv')}",
+        ]
 
 
 @takes(Draw)

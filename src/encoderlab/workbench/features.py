@@ -1,4 +1,4 @@
-"""The store of features: fill it, list it, verify it, tidy it. Orchestration only."""
+"""Fills, lists, verifies and cleans the feature store. Orchestration only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.progress import counted
+from encoderlab.core.results import Block, Result
 from encoderlab.core.settings import output_folder
 from encoderlab.core.skipped import (
     SkippedImages,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FeaturesResult:
+class FeaturesResult(Result):
     """What is in the store after the action, and what the action did, in words.
 
     Args:
@@ -42,49 +43,34 @@ class FeaturesResult:
     def to_json(self) -> dict[str, Any]:
         """Plain values: one entry per shelf."""
         shelves = [
-            {
-                "shelf": one.key.name,
-                **asdict(one.key),
-                "samples": one.samples,
-                "left_out": one.left_out,
-                "chunks": one.chunks,
-                "bytes": one.bytes,
-            }
-            for one in self.shelves
+            {"shelf": state.key.name, **asdict(state.key)}
+            | {name: getattr(state, name) for name in ("samples", "left_out", "chunks", "bytes")}
+            for state in self.shelves
         ]
-        return {
-            "store": self.store,
-            "done": self.done,
-            "shelves": shelves,
-            "left_out": as_records(self.left_out),
-        }
+        left_out = as_records(self.left_out)
+        return {"store": self.store, "done": self.done, "shelves": shelves, "left_out": left_out}
 
-    def to_text(self) -> str:
-        """A table of the shelves."""
+    def blocks(self) -> list[Block]:
+        """A table of the shelves, and what was done."""
         rows = [("shelf", "encoder", "what", "ran in", "samples", "left out", "size")]
-        for one in self.shelves:
-            rows.append(
-                (
-                    one.key.name, one.key.encoder, one.key.what, one.key.dtype,
-                    f"{one.samples:,}", f"{one.left_out:,}", _size(one.bytes),
-                )
-            )  # fmt: skip
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = []
-        for row in rows:
-            cells = [
+        for state in self.shelves:
+            key, counts = state.key, (f"{state.samples:,}", f"{state.left_out:,}")
+            rows.append((key.name, key.encoder, key.what, key.dtype, *counts, _size(state.bytes)))
+        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
                 cell.ljust(width) if i < 4 else cell.rjust(width)
                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells).rstrip())
+            ).rstrip()
+            for row in rows
+        ]
         if not self.shelves:
             lines = [f"the store {self.store} is empty"]
         if self.others:
             more = counted(self.others, "other shelf", "other shelves")
             lines.append(f"{more} in the store: encoderlab features ls")
-        return "\n".join(
-            [*lines, *([self.done] if self.done else []), *as_text_lines(self.left_out)]
-        )
+        lines += [self.done] if self.done else []
+        return ["\n".join([*lines, *as_text_lines(self.left_out)])]
 
 
 @takes(Features)
@@ -103,7 +89,7 @@ def run(settings: Features, out: Path | None = None) -> FeaturesResult:
     store = FeatureStore(out or Path(output_folder("features")()))
     skipped: SkippedImages = ()
     done = ""
-    about: set[str] | None = None  # the shelves to speak of; all where None
+    about: set[str] | None = None  # the shelves to list; None: all
     if settings.action == "extract":
         if not settings.target:
             raise UsageError(
@@ -118,23 +104,23 @@ def run(settings: Features, out: Path | None = None) -> FeaturesResult:
     elif settings.action == "prune":
         damaged = sum(len(shelf.prune()) for shelf in store.shelves())
         done = f"{counted(damaged, 'damaged chunk')} removed" if damaged else "nothing was damaged"
-    there = store.shelves()
-    chosen = [shelf for shelf in there if about is None or shelf.key.name in about]
+    existing = store.shelves()
+    chosen = [shelf for shelf in existing if about is None or shelf.key.name in about]
     shelves = tuple(shelf.state(verify=settings.action == "verify") for shelf in chosen)
     if settings.action == "verify":
-        damaged = sum(len(one.damaged) for one in shelves)
-        if damaged:
-            worst = next(one for one in shelves if one.damaged)
+        chunks = sum(state.chunks for state in shelves)
+        damaged_chunks = [state.folder / name for state in shelves for name in state.damaged]
+        if damaged_chunks:
+            several = len(damaged_chunks) > 1
             raise WorkError(
-                f"{damaged} of {sum(one.chunks for one in shelves)} stored chunks "
-                + ("is damaged" if damaged == 1 else "are damaged"),
-                got=f"{worst.folder / worst.damaged[0]}" + (" and others" if damaged > 1 else ""),
+                f"{len(damaged_chunks)} of {chunks} stored chunks "
+                + ("are damaged" if several else "is damaged"),
+                got=f"{damaged_chunks[0]}" + (" and others" if several else ""),
                 hint="remove them with encoderlab features prune; the next extraction computes "
                 "their samples again",
             )
-        chunks = counted(sum(one.chunks for one in shelves), "chunk")
-        done = f"{chunks} read, all as they were written"
-    others = len(there) - len(chosen)
+        done = f"{counted(chunks, 'chunk')} read, all as they were written"
+    others = len(existing) - len(chosen)
     return FeaturesResult(str(store.root), done, shelves, skipped, as_warnings(skipped), others)
 
 
@@ -145,12 +131,8 @@ def _extract(settings: Features, root: Path) -> tuple[str, SkippedImages, set[st
     from encoderlab.feature_store import engines
     from encoderlab.feature_store.extract import extract_images
 
-    encoders = settings.encoders
-    by = engines.engine(settings.engine, settings.workers)
-    kept, computed = dict.fromkeys(encoders, 0), dict.fromkeys(encoders, 0)
-    skipped: dict[tuple[str, str], None] = {}
-    about: set[str] = set()
-    loaded = {
+    engine = engines.engine(settings.engine, settings.workers)
+    encoders = {
         name: load_vision(
             name,
             settings.device,
@@ -159,23 +141,23 @@ def _extract(settings: Features, root: Path) -> tuple[str, SkippedImages, set[st
             backend=settings.backend,
             batch_size=settings.batch_size,
         )
-        for name in encoders
+        for name in settings.encoders
     }
+    kept, computed = dict.fromkeys(encoders, 0), dict.fromkeys(encoders, 0)
+    skipped: dict[tuple[str, str], None] = {}
+    about: set[str] = set()
     for part in read_parts(settings.target or "", settings.img_root):
         skipped.update(dict.fromkeys(skipped_images(part.skipped)))
-        for name, encoder in loaded.items():
-            found = extract_images(
-                encoder, part, root, what=settings.what, batch_size=settings.batch_size, by=by
+        for name, encoder in encoders.items():
+            features = extract_images(
+                encoder, part, root, what=settings.what, batch_size=settings.batch_size, by=engine
             )
-            kept[name] += len(found)
-            computed[name] += found.computed
-            skipped.update(dict.fromkeys(skipped_images(found.skipped)))
-            about.update(shelf.key.name for shelf in found.shelves.values())
-    said = [
-        f"{name}: {counted(kept[name], 'sample')}, {computed[name]:,} computed now"
-        for name in loaded
-    ]
-    return "\n".join(said), tuple(skipped), about
+            kept[name] += len(features)
+            computed[name] += features.computed
+            skipped.update(dict.fromkeys(skipped_images(features.skipped)))
+            about.update(shelf.key.name for shelf in features.shelves.values())
+    lines = [f"{n}: {counted(kept[n], 'sample')}, {computed[n]:,} computed now" for n in encoders]
+    return "\n".join(lines), tuple(skipped), about
 
 
 def _delete(shelves: list[FeatureTable], target: str | None) -> str:

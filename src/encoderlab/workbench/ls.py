@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from encoderlab.core.aliases import encoder_aliases, llm_aliases
 from encoderlab.core.commands import COMMANDS
+from encoderlab.core.results import Block, Result
 from encoderlab.core.spec import takes
 from encoderlab.errors import unknown
 from encoderlab.patch_tokens.methods import METHODS
@@ -19,24 +21,23 @@ from encoderlab.zoo import ZOO
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What is there, by kind: for each thing its name and one line about it."""
+class Listing(Result):
+    """Kind of thing -> rows of (name, one line about it)."""
 
     kinds: dict[str, tuple[tuple[str, str], ...]]
-    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """kind -> name -> line."""
         return {kind: dict(rows) for kind, rows in self.kinds.items()}
 
-    def to_text(self) -> str:
-        """One table per kind."""
-        blocks = []
+    def blocks(self) -> list[Block]:
+        """One paragraph per kind."""
+        blocks: list[Block] = []
         for kind, rows in self.kinds.items():
             width = max((len(name) for name, _ in rows), default=0) + 2
             lines = [f"  {name:<{width}}{line}".rstrip() for name, line in rows]
             blocks.append("\n".join([f"{kind}:", *(lines or ["  none"])]))
-        return "\n\n".join(blocks)
+        return blocks
 
 
 @takes(Ls)
@@ -46,69 +47,61 @@ def run(settings: Ls, out: Path | None = None) -> Listing:
     Raises:
         UsageError: no such kind.
     """
-    listings = {
-        "encoders": _encoders, "llms": _llms, "metrics": _metrics, "commands": _commands,
-        "datasets": _datasets, "methods": _methods, "compressors": _compressors,
-    }  # fmt: skip
+    listings: dict[str, Callable[[], list[tuple[str, str]]]] = {
+        "encoders": lambda: _models(language=False) + list(encoder_aliases().items()),
+        "llms": lambda: _models(language=True) + list(llm_aliases().items()),
+        "metrics": _metrics,
+        "commands": lambda: [(command.name, command.summary) for command in COMMANDS.values()],
+        "datasets": _datasets,
+        "methods": lambda: list(METHODS.items()),
+        "compressors": _compressors,
+    }
     if settings.what is not None and settings.what not in listings:
         raise unknown("kind of thing", settings.what, listings, "encoderlab ls --help")
-    wanted = listings if settings.what is None else {settings.what: listings[settings.what]}
-    return Listing({kind: tuple(make()) for kind, make in wanted.items()})
+    kinds = listings if settings.what is None else (settings.what,)
+    return Listing({kind: tuple(listings[kind]()) for kind in kinds})
 
 
 def embedded(language: bool) -> list[tuple[str, str]]:
-    """(name, class) of the embedded checkpoints: language models, or the others."""
+    """The bundled checkpoints.
+
+    Args:
+        language: True for language models, False for all others.
+
+    Returns:
+        (name, class in transformers) of each.
+    """
     rows = []
-    for config in sorted(ZOO.glob("*/config.json")):
-        content = json.loads(config.read_text(encoding="utf-8"))
-        made_of = (content.get("architectures") or [content.get("model_type", "?")])[0]
-        if made_of.endswith("ForCausalLM") == language:
-            rows.append((config.parent.name, made_of))
+    for path in sorted(ZOO.glob("*/config.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        architecture = (config.get("architectures") or [config.get("model_type", "?")])[0]
+        if architecture.endswith("ForCausalLM") == language:
+            rows.append((path.parent.name, architecture))
     return rows
 
 
-def _encoders() -> list[tuple[str, str]]:
-    ours = [(name, f"embedded, {made_of}") for name, made_of in embedded(language=False)]
-    return ours + list(encoder_aliases().items())
-
-
-def _llms() -> list[tuple[str, str]]:
-    ours = [(name, f"embedded, {made_of}") for name, made_of in embedded(language=True)]
-    return ours + list(llm_aliases().items())
+def _models(language: bool) -> list[tuple[str, str]]:
+    return [(name, f"embedded, {architecture}") for name, architecture in embedded(language)]
 
 
 def _metrics() -> list[tuple[str, str]]:
     folder = Path(__file__).parent.parent / "metrics"
     rows = []
     for module in pkgutil.iter_modules([str(folder)]):
-        # Read, not imported: a list of names is no reason to load torch.
-        said = ast.get_docstring(
-            ast.parse((folder / f"{module.name}.py").read_text(encoding="utf-8"))
-        )
-        rows.append((module.name, (said or "").splitlines()[0] if said else ""))
+        # Parsed, not imported: importing would load torch.
+        tree = ast.parse((folder / f"{module.name}.py").read_text(encoding="utf-8"))
+        rows.append((module.name, (ast.get_docstring(tree) or "").partition("\n")[0]))
     return rows
-
-
-def _commands() -> list[tuple[str, str]]:
-    return [(command.name, command.summary) for command in COMMANDS.values()]
-
-
-def _methods() -> list[tuple[str, str]]:
-    return list(METHODS.items())
 
 
 def _compressors() -> list[tuple[str, str]]:
     rows = []
-    for config in sorted((ZOO / "compressors").glob("*/config.json")):
-        shape = json.loads(config.read_text(encoding="utf-8"))
-        (h, w), about = shape["shape"]["grid"], shape["about"]
-        budgets = ", ".join(f"{a} x {b}" for a, b in shape["shape"]["budgets"])
-        rows.append(
-            (
-                config.parent.name,
-                f"{about['encoder']}, layer {about['layer']}: {h} x {w} to {budgets}",
-            )
-        )
+    for path in sorted((ZOO / "compressors").glob("*/config.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        (h, w), about = config["shape"]["grid"], config["about"]
+        budgets = ", ".join(f"{a} x {b}" for a, b in config["shape"]["budgets"])
+        line = f"{about['encoder']}, layer {about['layer']}: {h} x {w} to {budgets}"
+        rows.append((path.parent.name, line))
     return rows
 
 
@@ -116,10 +109,8 @@ def _datasets() -> list[tuple[str, str]]:
     from encoderlab.data.synthetic import KINDS
     from encoderlab.data.vlm_dataset import ROOT_VARIABLE, SAMPLE_DATA, typed_sets
 
-    rows = [("built-in samples", f"chat JSONL, {SAMPLE_DATA}")]
-    rows += [
-        (name, f"chat JSONL, {ROOT_VARIABLE}/{place.labels}")
-        for name, place in typed_sets().items()
+    return [
+        ("built-in samples", f"chat JSONL, {SAMPLE_DATA}"),
+        *((n, f"chat JSONL, {ROOT_VARIABLE}/{files.labels}") for n, files in typed_sets().items()),
+        *((f"synthetic {k}", "made as needed: encoderlab.data.synthetic") for k in KINDS),
     ]
-    rows += [(f"synthetic {kind}", "made as needed: encoderlab.data.synthetic") for kind in KINDS]
-    return rows

@@ -14,6 +14,7 @@ import yaml
 from encoderlab.core import run_folder
 from encoderlab.core.commands import COMMANDS
 from encoderlab.core.project import configured
+from encoderlab.core.results import Block, Result
 from encoderlab.core.run_folder import RunRecord
 from encoderlab.core.runner import run_command
 from encoderlab.core.settings import from_dict, value_at, without_effect
@@ -22,17 +23,17 @@ from encoderlab.encoders.load_spec import TRUST_HINT, TRUST_WANT
 from encoderlab.errors import UsageError, unknown
 from encoderlab.workbench.settings import Rerun
 
-# Keys whose values say how fast or where, not what.
+# Keys whose values are times or locations, not results.
 INCIDENTAL = ("second", "time", "folder", "path", "device", "warnings")
 
 
 @dataclass(frozen=True)
-class RerunResult:
+class RerunResult(Result):
     """The repeated run, and how its result differs from the first one.
 
     Args:
-        differences: (key, first value, repeated value) wherever they are not equal; how fast and
-            where is not compared.
+        differences: (key, first value, repeated value) wherever they are not equal; times and
+            locations are not compared.
     """
 
     command: str
@@ -50,22 +51,20 @@ class RerunResult:
             "first_folder": self.first_folder,
             "folder": self.folder,
             "same": not self.differences,
-            "differences": [list(one) for one in self.differences],
+            "differences": [list(difference) for difference in self.differences],
             "result": self.result,
         }
 
-    def to_text(self) -> str:
+    def blocks(self) -> list[Block]:
         """The repeated result, then what changed."""
-        lines = [self.text, ""]
-        if not self.differences:
-            lines.append(f"the result is the same as in {self.first_folder}")
+        shown, more = self.differences[:10], len(self.differences) - 10
+        if shown:
+            lines = [f"{len(self.differences)} values differ from {self.first_folder}:"]
+            lines += [f"  {key}: {old!r}, now {new!r}" for key, old, new in shown]
+            lines += [f"  and {more} more"] if more > 0 else []
         else:
-            lines.append(f"{len(self.differences)} values differ from {self.first_folder}:")
-            lines += [f"  {key}: {old!r}, now {new!r}" for key, old, new in self.differences[:10]]
-            if len(self.differences) > 10:
-                lines.append(f"  and {len(self.differences) - 10} more")
-        lines.append(f"the repeated run is in {self.folder}")
-        return "\n".join(lines)
+            lines = [f"the result is the same as in {self.first_folder}"]
+        return [self.text, "\n".join([*lines, f"the repeated run is in {self.folder}"])]
 
 
 @takes(Rerun)
@@ -84,7 +83,7 @@ def run(settings: Rerun, out: Path | None = None) -> RerunResult:
             hint="a run's folder is outputs/COMMAND, or its --output-dir",
         )
     first = Path(settings.run_folder)
-    before = _read(first)
+    before = run_folder.read(first)
     command = COMMANDS.get(before.command)
     if command is None:
         raise unknown("command", before.command, COMMANDS, "encoderlab ls commands")
@@ -109,7 +108,7 @@ def run(settings: Rerun, out: Path | None = None) -> RerunResult:
         )
     with _project_of(before):
         done = run_command(command, repeated, before.command_line, folder=target)
-    again = _read(target).result
+    again = run_folder.read(target).result
     return RerunResult(
         command=command.name,
         first_folder=str(first),
@@ -121,13 +120,10 @@ def run(settings: Rerun, out: Path | None = None) -> RerunResult:
     )
 
 
-_read = run_folder.read
-
-
 @contextmanager
 def _project_of(before: RunRecord) -> Iterator[None]:
-    """For the time of the block a name of a model or a data set is what it was in the first run."""
-    if before.project is None:  # a record that does not say
+    """Within the block, names of models and data sets mean what they meant in the first run."""
+    if before.project is None:  # an older record
         yield
         return
     with TemporaryDirectory() as folder:
@@ -144,7 +140,7 @@ def _differences(first: Any, again: Any, key: str = "") -> Iterator[tuple[str, A
                 inner = f"{key}.{name}" if key else name
                 yield from _differences(first.get(name), again.get(name), inner)
     elif isinstance(first, list) and isinstance(again, list) and len(first) == len(again):
-        for place, (old, new) in enumerate(zip(first, again, strict=True)):
-            yield from _differences(old, new, f"{key}[{place}]")
+        for i, (old, new) in enumerate(zip(first, again, strict=True)):
+            yield from _differences(old, new, f"{key}[{i}]")
     elif first != again:
         yield key, first, again

@@ -40,7 +40,7 @@ class Ls(Common):
 
 @dataclass
 class Doctor(Common):
-    """Say what is installed, cached and missing, and test the embedded models."""
+    """Say what is installed, cached and missing, and test the bundled models."""
 
     deep: bool = setting(
         False, "also check our own networks and losses against published sizes and closed forms"
@@ -138,7 +138,7 @@ class App(Common):
     )
     encoders: list[str] = setting(
         [],
-        "encoders that visitors may choose; empty: the embedded ones, and for this machine alone "
+        "encoders that visitors may choose; empty: the bundled ones, and for this machine alone "
         "every alias too",
         group=OFFER,
         names="encoders",

@@ -1,7 +1,7 @@
 """The synthetic world: generated pictures of five kinds, with captions in English and Korean.
 
 `world` has `generate`; `scene`, `chart`, `table`, `document` and `math_problem` draw one kind each
-on a `canvas` and say it in `words`; `write` puts a set on disk.
+on a `canvas` and describe it with `words`; `write` and `example` write data sets to disk.
 """
 
 from encoderlab.data.synthetic.item import SyntheticItem

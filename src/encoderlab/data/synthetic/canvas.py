@@ -1,5 +1,5 @@
-"""A picture in unit coordinates: everything is drawn in shares of the side, at twice the size, and
-reduced once, so that edges are smooth and any size looks alike."""
+"""A drawing surface in unit coordinates: it is drawn at twice its size and reduced once, so that
+edges are smooth and the picture looks alike at any size. Knows Pillow; not what is drawn."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ Point = tuple[float, float]
 
 @functools.lru_cache(maxsize=64)
 def font(pixels: int, typeface: Path | None = None) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own scalable font, so that no picture depends on what a machine has installed; or
-    the font file that is given.
+    """Pillow's own scalable font, which is the same on every machine, or a font file.
+
+    Args:
+        pixels: its height.
+        typeface: a TrueType or OpenType file.
 
     Raises:
         MissingError: the font file cannot be read.
@@ -54,27 +57,23 @@ class Canvas:
         self._typeface = typeface
 
     def picture(self) -> Image.Image:
-        """What has been drawn, at its final size."""
+        """The picture at its final size."""
         return self._image.reduce(OVERSAMPLING)
 
-    def box(
-        self,
-        x0: float,
-        y0: float,
-        x1: float,
-        y1: float,
-        fill: RGB | None = None,
-        outline: RGB | None = None,
-        width: float = 0.01,
-    ) -> None:
-        """A filled or outlined rectangle."""
-        self._draw.rectangle(
-            self._scaled([(x0, y0), (x1, y1)]), fill=fill, outline=outline, width=self._width(width)
-        )
+    def box(self, x0: float, y0: float, x1: float, y1: float, fill: RGB) -> None:
+        """A filled rectangle."""
+        self._draw.rectangle(self._scaled([(x0, y0), (x1, y1)]), fill=fill)
 
     def line(self, points: Sequence[Point], fill: RGB, width: float) -> None:
         """A polyline with round joints."""
         self._draw.line(self._scaled(points), fill=fill, width=self._width(width), joint="curve")
+
+    def grid(self, xs: Sequence[float], ys: Sequence[float], fill: RGB, width: float) -> None:
+        """Horizontal lines at `ys` and vertical lines at `xs`, both ascending."""
+        for y in ys:
+            self.line([(xs[0], y), (xs[-1], y)], fill, width)
+        for x in xs:
+            self.line([(x, ys[0]), (x, ys[-1])], fill, width)
 
     def polygon(self, points: Sequence[Point], fill: RGB) -> None:
         """A filled polygon."""
@@ -88,14 +87,8 @@ class Canvas:
     def slice(self, x: float, y: float, radius: float, start: float, end: float, fill: RGB) -> None:
         """A pie slice between two angles in degrees, clockwise from the top."""
         corners = self._scaled([(x - radius, y - radius), (x + radius, y + radius)])
-        self._draw.pieslice(
-            corners,
-            start - 90,
-            end - 90,
-            fill=fill,
-            outline=(255, 255, 255),
-            width=self._width(0.008),
-        )
+        edge, width = (255, 255, 255), self._width(0.008)
+        self._draw.pieslice(corners, start - 90, end - 90, fill=fill, outline=edge, width=width)
 
     def text(
         self,
@@ -113,13 +106,8 @@ class Canvas:
             across = self._draw.textlength(words, font=font(pixels, self._typeface))
             if across > widest * self.side:
                 pixels = max(6, math.floor(pixels * widest * self.side / across))
-        self._draw.text(
-            (x * self.side, y * self.side),
-            words,
-            fill=fill,
-            font=font(pixels, self._typeface),
-            anchor=anchor,
-        )
+        at, drawn = (x * self.side, y * self.side), font(pixels, self._typeface)
+        self._draw.text(at, words, fill=fill, font=drawn, anchor=anchor)
 
     def fits(self, words: str, height: float, widest: float) -> bool:
         """Whether words at `height` of the side are no wider than `widest` of it."""
@@ -128,15 +116,11 @@ class Canvas:
 
     def sign(self, x: float, y: float, sign: str, radius: float, fill: RGB) -> None:
         """One of + - × ÷, drawn: the font has no × and no ÷."""
-        width = 0.3 * radius
-        reach = 0.75 * radius if sign == "×" else radius
-        if sign == "×":
-            self.line([(x - reach, y - reach), (x + reach, y + reach)], fill, width)
-            self.line([(x - reach, y + reach), (x + reach, y - reach)], fill, width)
-            return
-        self.line([(x - reach, y), (x + reach, y)], fill, width)
-        if sign == "+":
-            self.line([(x, y - reach), (x, y + reach)], fill, width)
+        arm = 0.75 if sign == "×" else 1
+        strokes = {"+": [(1, 0), (0, 1)], "×": [(1, 1), (1, -1)]}.get(sign, [(1, 0)])
+        for u, v in strokes:
+            dx, dy = arm * radius * u, arm * radius * v
+            self.line([(x - dx, y - dy), (x + dx, y + dy)], fill, 0.3 * radius)
         if sign == "÷":
             self.disc(x, y - 0.62 * radius, 0.2 * radius, fill)
             self.disc(x, y + 0.62 * radius, 0.2 * radius, fill)

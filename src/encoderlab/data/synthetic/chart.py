@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,18 +28,21 @@ TRENDS = (
     ("dips in the middle", "가운데가 낮은", (0.9, 0.5, 0.12, 0.5, 0.9)),
     ("stays flat", "평평한", (0.5, 0.5, 0.5, 0.5, 0.5)),
 )
-Words = tuple[tuple[str, ...], tuple[str, ...], str, str, str, str]
+# Captions in English and Korean; question and answer in English, in Korean.
+Description = tuple[tuple[str, ...], tuple[str, ...], str, str, str, str]
 
 
 def draw(rng: np.random.Generator, size: int) -> Picture:
     """A chart of one of the five sorts."""
     canvas = Canvas(size, WHITE)
-    sort: Callable[..., Words] = (_bars, _bars, _across, _lines, _pie, _scatter)[rng.integers(6)]
-    captions, captions_ko, question, answer, question_ko, answer_ko = sort(rng, canvas)
-    captions = (captions[0], f"a picture of {captions[0]}", *captions[1:])
-    return Picture(
-        canvas.picture(), captions, captions_ko, question, answer, question_ko, answer_ko
-    )
+    sort = int(rng.integers(6))
+    if sort < 3:
+        description = _bars(rng, canvas, across=sort == 2)
+    else:
+        description = (_lines, _pie, _scatter)[sort - 3](rng, canvas)
+    complete, *shorter = description[0]
+    captions = (complete, f"a picture of {complete}", *shorter)
+    return Picture(canvas.picture(), captions, *description[1:])
 
 
 def _inks(rng: np.random.Generator, count: int) -> list[Colour]:
@@ -78,15 +81,7 @@ def draw_bars(
             canvas.box(start, 0.89 - 0.82 * height, end, 0.89, ink)
 
 
-def _bars(rng, canvas: Canvas) -> Words:
-    return _any_bars(rng, canvas, False)
-
-
-def _across(rng, canvas: Canvas) -> Words:
-    return _any_bars(rng, canvas, True)
-
-
-def _any_bars(rng, canvas: Canvas, across: bool) -> Words:
+def _bars(rng, canvas: Canvas, across: bool) -> Description:
     count = int(rng.integers(3, 6))
     inks, heights = _inks(rng, count), _heights(rng, count)
     draw_axes(canvas, not across and bool(rng.integers(2)))
@@ -110,7 +105,7 @@ def _any_bars(rng, canvas: Canvas, across: bool) -> Words:
     )  # fmt: skip
 
 
-def _lines(rng, canvas: Canvas) -> Words:
+def _lines(rng, canvas: Canvas) -> Description:
     count = int(rng.integers(1, 4))
     inks = _inks(rng, count)
     picked = rng.choice(len(TRENDS), size=count, replace=False)
@@ -119,21 +114,20 @@ def _lines(rng, canvas: Canvas) -> Words:
         heights = np.clip(np.array(TRENDS[trend][2]) + rng.uniform(-0.04, 0.04, 5), 0.03, 0.97)
         points = [(0.17 + 0.19 * i, 0.88 - 0.8 * h) for i, h in enumerate(heights)]
         canvas.line(points, ink.rgb, 0.028)
-    said = [
-        f"{article(ink.en)} line that {TRENDS[t][0]}" for ink, t in zip(inks, picked, strict=True)
-    ]
-    said_ko = [f"{TRENDS[t][1]} {ink.ko} 선" for ink, t in zip(inks, picked, strict=True)]
+    drawn = [(ink, *TRENDS[trend][:2]) for ink, trend in zip(inks, picked, strict=True)]
+    names = listed([f"{article(ink.en)} line that {trend}" for ink, trend, _ in drawn])
+    names_ko = listed_ko([f"{trend_ko} {ink.ko} 선" for ink, _, trend_ko in drawn])
     lines = "one line" if count == 1 else f"{NUMBERS[count]} lines"
     return (
-        (f"a line chart with {listed(said)}", f"a line chart of {lines}: {listed(said)}",
+        (f"a line chart with {names}", f"a line chart of {lines}: {names}",
          f"a line chart with {lines}"),
-        (f"{particle(listed_ko(said_ko), '이', '가')} 있는 선그래프", f"선 {count}개의 선그래프"),
+        (f"{particle(names_ko, '이', '가')} 있는 선그래프", f"선 {count}개의 선그래프"),
         f"What does the {inks[0].en} line do?", f"It {TRENDS[picked[0]][0]}.",
         f"{inks[0].ko} 선은 어떤 모양입니까?", f"{TRENDS[picked[0]][1]} 모양입니다.",
     )  # fmt: skip
 
 
-def _pie(rng, canvas: Canvas) -> Words:
+def _pie(rng, canvas: Canvas) -> Description:
     count = int(rng.integers(2, 6))
     inks = _inks(rng, count)
     shares = rng.uniform(0.85, 1.15, size=count)
@@ -155,7 +149,7 @@ def _pie(rng, canvas: Canvas) -> Words:
     )  # fmt: skip
 
 
-def _scatter(rng, canvas: Canvas) -> Words:
+def _scatter(rng, canvas: Canvas) -> Description:
     count = int(rng.integers(1, 4))
     inks = _inks(rng, count)
     # Flat and rising clouds overlap less when each keeps to its own trend.
@@ -166,14 +160,13 @@ def _scatter(rng, canvas: Canvas) -> Words:
         heights = np.interp(xs, np.linspace(0.18, 0.92, 5), TRENDS[trend][2])
         for x, h in zip(xs, heights + rng.normal(0, 0.03, len(xs)), strict=True):
             canvas.disc(float(x), float(0.88 - 0.8 * np.clip(h, 0.03, 0.97)), 0.024, ink.rgb)
-    said = [
-        f"{ink.en} points whose cloud {TRENDS[t][0]}" for ink, t in zip(inks, picked, strict=True)
-    ]
-    said_ko = [f"{TRENDS[t][1]} {ink.ko} 점" for ink, t in zip(inks, picked, strict=True)]
+    drawn = [(ink, *TRENDS[trend][:2]) for ink, trend in zip(inks, picked, strict=True)]
+    names = listed([f"{ink.en} points whose cloud {trend}" for ink, trend, _ in drawn])
+    names_ko = listed_ko([f"{trend_ko} {ink.ko} 점" for ink, _, trend_ko in drawn])
     return (
-        (f"a scatter plot with {listed(said)}",
+        (f"a scatter plot with {names}",
          f"a scatter plot of {listed([i.en for i in inks])} points"),
-        (f"{particle(listed_ko(said_ko), '이', '가')} 있는 산점도",
+        (f"{particle(names_ko, '이', '가')} 있는 산점도",
          f"{listed_ko([i.noun_ko for i in inks])} 점의 산점도"),
         "How many colours of points are there?", f"{NUMBERS[count].capitalize()}.",
         "점의 색은 몇 가지입니까?", f"{NUMBERS_KO[count]} 가지입니다.",

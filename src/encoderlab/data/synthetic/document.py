@@ -13,13 +13,13 @@ SIDES = (("left", "왼쪽"), ("right", "오른쪽"))
 
 
 def draw(rng: np.random.Generator, size: int) -> Picture:
-    """A page whose title, picture and stamp have colours and places."""
+    """A page whose title, picture and stamp have their own colours and places."""
     paragraphs = int(rng.integers(1, 5))
     title, image, stamp = (COLOURS[i] for i in rng.choice(len(COLOURS), 3, replace=False))
     centred = bool(rng.integers(2))
     image_side, stamp_side = int(rng.integers(2)), int(rng.integers(2))
     canvas = Canvas(size, WHITE)
-    draw_page(canvas, rng, title, centred, paragraphs, (image, image_side), (stamp, stamp_side))
+    _draw_page(canvas, rng, title, centred, paragraphs, (image, image_side), (stamp, stamp_side))
     aligned, aligned_ko = ("centred", "가운데") if centred else ("left-aligned", "왼쪽")
     stamp_ko = particle(f"{stamp.ko} 도장", "이", "가")
     place = "in the middle" if centred else "on the left"
@@ -46,7 +46,7 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
     )  # fmt: skip
 
 
-def draw_page(
+def _draw_page(
     canvas: Canvas,
     rng: np.random.Generator,
     title: Colour,

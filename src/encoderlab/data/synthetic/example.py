@@ -1,26 +1,25 @@
-"""Pictures and pairs for somebody who has none at hand: what every command needs to be tried."""
+"""Example data for every command: a folder of pictures, and image-text pairs in CSV tables."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from encoderlab.core.atomic_io import atomic_folder
-from encoderlab.data.synthetic.item import SyntheticItem, check_language
+from encoderlab.data.synthetic.item import SyntheticItem, check_languages
 from encoderlab.data.synthetic.world import KINDS, SPLIT_SIZE
-from encoderlab.data.synthetic.write import distinct_items
+from encoderlab.data.synthetic.write import check_no_file, distinct_items, write_table
 from encoderlab.errors import UsageError
 
-# Each part takes its pictures from a stretch of its own, each seed from a window of its own.
+# Each seed has its own window of indices, each part its own stretch of the window.
 WINDOW, STRETCH = 1_000_000, 250_000
 PARTS = {"train": ("train", 0), "photos": ("test", 0), "val": ("test", 1), "test": ("test", 2)}
 
 
 @dataclass(frozen=True)
 class Example:
-    """What was written: `photos` and `pairs` are folders, `counts` pictures by part."""
+    """What was written: two folders, and the number of pictures by part."""
 
     photos: Path
     pairs: Path
@@ -36,14 +35,15 @@ def write_example(
     size: int = 96,
     seed: int = 0,
 ) -> Example:
-    """Writes `photos/` and `pairs/` into `folder`; each whole or not at all.
+    """Writes `photos/` and `pairs/` into `folder`; each completely or not at all.
 
     `photos/<kind>/<kind>-000.png`: a folder of pictures, one sub-folder per class.
     `pairs/train.csv`, `val.csv` and `test.csv` with the columns image_path,caption, a row per
-    language, over `pairs/images/`. Nothing but `train.csv` is from the world's training
-    split, and no picture is in two parts.
+    language, over `pairs/images/`. Only `train.csv` is from the world's training split, and no
+    picture is in two parts.
 
     Args:
+        folder: where they go.
         photos: pictures in `photos/`, the kinds taking turns.
         pairs: pictures in `train.csv`; `val.csv` and `test.csv` have a fifth as many each.
         languages: captions in these, of "en" and "ko".
@@ -51,8 +51,8 @@ def write_example(
         seed: another one draws other pictures.
 
     Raises:
-        UsageError: a number that leaves nothing to draw or more than there is, a language that the
-            world does not speak, or `photos` or `pairs` are there already.
+        UsageError: no pictures or more than there are, a language other than "en" and "ko", or
+            `photos` or `pairs` are there already.
     """
     counts = {"photos": photos, "train": pairs, "val": max(pairs // 5, 1)}
     counts["test"] = counts["val"]
@@ -61,19 +61,18 @@ def write_example(
             raise UsageError(f"no such number of pictures for {part}", got=n, want="1 to 125,000")
     if not languages:
         raise UsageError("no language for the captions", want="en, ko, or both")
-    for language in languages:
-        check_language(language)
+    check_languages(languages)
     home = Path(folder)
     example = Example(home / "photos", home / "pairs", counts)
-    for place in (*home.parents, home):
-        if place.exists() and not place.is_dir():
-            raise UsageError("a file is in the way", got=str(place), want="a folder")
-    for place in (example.photos, example.pairs):
-        if place.exists():
+    check_no_file(home)
+    for path in (example.photos, example.pairs):
+        if path.exists():
             raise UsageError(
-                "there is something already", got=str(place), want="a name that is free",
+                "there is something already",
+                got=str(path),
+                want="a name that is free",
                 hint="draw into another folder: encoderlab draw FOLDER",
-            )  # fmt: skip
+            )
     with atomic_folder(example.photos) as work:
         for number, item in enumerate(_items("photos", photos, size, seed)):
             (work / item.label).mkdir(exist_ok=True)
@@ -81,17 +80,16 @@ def write_example(
     with atomic_folder(example.pairs) as work:
         (work / "images").mkdir()
         for part in ("train", "val", "test"):
-            with (work / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:
-                table = csv.writer(file)
-                table.writerow(["image_path", "caption"])
-                for number, item in enumerate(_items(part, counts[part], size, seed)):
-                    name = f"images/{part}-{number:05d}.png"
-                    item.image.save(work / name)
-                    table.writerows((name, item.captions_in(one)[0]) for one in languages)
+            rows = []
+            for number, item in enumerate(_items(part, counts[part], size, seed)):
+                name = f"images/{part}-{number:05d}.png"
+                item.image.save(work / name)
+                rows += [(name, item.captions_in(language)[0]) for language in languages]
+            write_table(work / f"{part}.csv", "caption", rows)
     return example
 
 
 def _items(part: str, n: int, size: int, seed: int) -> Iterator[SyntheticItem]:
     split, stretch = PARTS[part]
     first = seed % (SPLIT_SIZE // WINDOW) * WINDOW + stretch * STRETCH
-    return distinct_items(n, split=split, size=size, first_index=first)
+    return distinct_items(n, split, size, first)

@@ -1,7 +1,8 @@
-"""What one picture of the synthetic world comes with."""
+"""One picture of the synthetic world with its captions, its question and its identity."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from PIL import Image
@@ -36,31 +37,31 @@ class SyntheticItem(Picture):
         """All captions in one language, the complete one first.
 
         Raises:
-            UsageError: a language that the world does not speak.
+            UsageError: a language other than "en" and "ko".
         """
-        check_language(language)
+        check_languages([language])
         return self.captions if language == "en" else self.captions_ko
 
     def to_sample(self, languages: tuple[str, ...] = ("en",)) -> Sample:
         """A sample with the captions of `languages`, English first.
 
         Raises:
-            UsageError: a language that the world does not speak.
+            UsageError: a language other than "en" and "ko".
         """
-        for language in languages:
-            check_language(language)
-        texts = [
-            *(self.captions if "en" in languages else ()),
-            *(self.captions_ko if "ko" in languages else ()),
-        ]
-        return Sample(self.id, self.image, tuple(texts), self.label)
+        check_languages(languages)
+        spoken = (language for language in LANGUAGES if language in languages)
+        texts = tuple(text for language in spoken for text in self.captions_in(language))
+        return Sample(self.id, self.image, texts, self.label)
 
 
-def check_language(language: str) -> None:
-    """Passes what the world speaks.
+def check_languages(languages: Iterable[str]) -> None:
+    """Refuses a language that has no captions.
 
     Raises:
-        UsageError: another language.
+        UsageError: one of `languages` is neither "en" nor "ko".
     """
-    if language not in LANGUAGES:
-        raise unknown("language", language, LANGUAGES, "python -m encoderlab.data.synthetic --help")
+    for language in languages:
+        if language not in LANGUAGES:
+            raise unknown(
+                "language", language, LANGUAGES, "python -m encoderlab.data.synthetic --help"
+            )

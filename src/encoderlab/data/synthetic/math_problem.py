@@ -1,4 +1,4 @@
-"""Maths problems: big sums on coloured paper."""
+"""Maths problems: one calculation in large digits on coloured paper."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ from encoderlab.data.synthetic.canvas import Canvas
 from encoderlab.data.synthetic.item import Picture
 from encoderlab.data.synthetic.words import COLOURS, PAPERS, RGB
 
-# Yellow ink on cream paper cannot be read.
+# Pale inks cannot be read on coloured paper.
 INKS = tuple(colour for colour in COLOURS if colour.en not in ("yellow", "turquoise", "pink"))
 OPERATORS = (("+", "plus", "더하기"), ("-", "minus", "빼기"), ("×", "times", "곱하기"),
              ("÷", "divided by", "나누기"))  # fmt: skip
 
 
 def draw(rng: np.random.Generator, size: int) -> Picture:
-    """A sum of two numbers, on one line or under one another."""
-    sign, said, said_ko = OPERATORS[rng.integers(len(OPERATORS))]
+    """A calculation with two numbers, in one line or in a column."""
+    sign, name, name_ko = OPERATORS[rng.integers(len(OPERATORS))]
     first, second, result = _numbers(rng, sign)
     ink, paper = INKS[rng.integers(len(INKS))], PAPERS[rng.integers(len(PAPERS))]
     stacked = bool(rng.integers(2))
     canvas = Canvas(size, paper.rgb)
     dy = float(rng.uniform(-0.08, 0.08))
     if stacked:
+        form, form_ko = "written in a column", "세로셈"
         _in_a_column(canvas, first, sign, second, ink.rgb, dy / 2)
     else:
+        form, form_ko = "in one line", "가로셈"
         _in_one_line(canvas, first, sign, second, ink.rgb, dy)
-    form, form_ko = ("written in a column", "세로셈") if stacked else ("in one line", "가로셈")
     return Picture(
         canvas.picture(),
         (
-            f"a math problem {form}, {first} {said} {second}, in {ink.en} ink on {paper.en} paper",
+            f"a math problem {form}, {first} {name} {second}, in {ink.en} ink on {paper.en} paper",
             f"a picture of a math problem: {first} {sign} {second}, {ink.en} on {paper.en}, {form}",
-            f"a math problem, {first} {said} {second}",
+            f"a math problem, {first} {name} {second}",
         ),
         (
             f"{paper.ko} 종이에 {ink.ko} 글씨로 쓴 수학 문제, "
-            f"{first} {said_ko} {second}, {form_ko}",
+            f"{first} {name_ko} {second}, {form_ko}",
             f"수학 문제 {first} {sign} {second}",
         ),
-        f"What is {first} {said} {second}?", str(result),
-        f"{first} {said_ko} {second}의 답은 얼마입니까?", str(result),
+        f"What is {first} {name} {second}?", str(result),
+        f"{first} {name_ko} {second}의 답은 얼마입니까?", str(result),
     )  # fmt: skip
 
 

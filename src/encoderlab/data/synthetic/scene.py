@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +12,15 @@ from encoderlab.data.synthetic.item import Picture
 from encoderlab.data.synthetic.words import (
     COLOURS,
     PAPERS,
-    RGB,
     Colour,
     article,
     listed,
     listed_ko,
     particle,
 )
+
+# Captions in English and in Korean, the complete one first.
+Captions = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -31,41 +32,30 @@ class Shape:
     outline: tuple[Point, ...] | None
 
 
-def _regular(corners: int, turn: float = 0.0) -> tuple[Point, ...]:
-    angles = [2 * math.pi * i / corners - math.pi / 2 + turn for i in range(corners)]
-    return tuple((math.cos(a), math.sin(a)) for a in angles)
-
-
-def _star(points: int, inner: float) -> tuple[Point, ...]:
-    radii = [1.0, inner] * points
-    angles = [math.pi * i / points - math.pi / 2 for i in range(2 * points)]
+def _outline(radii: list[float]) -> tuple[Point, ...]:
+    """Points at equal angles from the top on, at these distances from the centre."""
+    angles = [2 * math.pi * i / len(radii) - math.pi / 2 for i in range(len(radii))]
     return tuple((r * math.cos(a), r * math.sin(a)) for r, a in zip(radii, angles, strict=True))
 
 
 def _heart() -> tuple[Point, ...]:
     turns = [2 * math.pi * i / 40 for i in range(40)]
-    return tuple(
-        (
-            math.sin(t) ** 3,
-            -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16
-            - 0.1,
-        )
-        for t in turns
-    )
+    waves = ((13, 1), (-5, 2), (-2, 3), (-1, 4))
+    heights = [sum(size * math.cos(n * t) for size, n in waves) for t in turns]
+    return tuple((math.sin(t) ** 3, -y / 16 - 0.1) for t, y in zip(turns, heights, strict=True))
 
 
-_THIRD = 0.36
+_ARM = 0.36
 SHAPES = (
     Shape("circle", "원", None),
     Shape("square", "정사각형", ((-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8))),
-    Shape("triangle", "삼각형", _regular(3)),
-    Shape("star", "별", _star(5, 0.42)),
+    Shape("triangle", "삼각형", _outline([1.0] * 3)),
+    Shape("star", "별", _outline([1.0, 0.42] * 5)),
     Shape("heart", "하트", _heart()),
     Shape("diamond", "마름모", ((0, -1), (0.62, 0), (0, 1), (-0.62, 0))),
     Shape("cross", "십자가", (
-        (-_THIRD, -1), (_THIRD, -1), (_THIRD, -_THIRD), (1, -_THIRD), (1, _THIRD),
-        (_THIRD, _THIRD), (_THIRD, 1), (-_THIRD, 1), (-_THIRD, _THIRD), (-1, _THIRD),
-        (-1, -_THIRD), (-_THIRD, -_THIRD))),
+        (-_ARM, -1), (_ARM, -1), (_ARM, -_ARM), (1, -_ARM), (1, _ARM), (_ARM, _ARM),
+        (_ARM, 1), (-_ARM, 1), (-_ARM, _ARM), (-1, _ARM), (-1, -_ARM), (-_ARM, -_ARM))),
     Shape("arrow", "화살표", (
         (-1, -0.3), (0.1, -0.3), (0.1, -0.8), (1, 0), (0.1, 0.8), (0.1, 0.3), (-1, 0.3))),
 )  # fmt: skip
@@ -105,15 +95,13 @@ class Thing:
         return f"{self.size[1]} {self.colour.ko} {self.shape.ko}"
 
     def draw(self, canvas: Canvas, x: float, y: float) -> None:
-        draw_shape(canvas, self.shape, x, y, self.size[2], self.colour.rgb)
-
-
-def draw_shape(canvas: Canvas, shape: Shape, x: float, y: float, radius: float, ink: RGB) -> None:
-    """`shape` centred on (x, y)."""
-    if shape.outline is None:
-        canvas.disc(x, y, 0.9 * radius, ink)
-    else:
-        canvas.polygon([(x + radius * u, y + radius * v) for u, v in shape.outline], ink)
+        """The shape centred on (x, y)."""
+        radius, outline = self.size[2], self.shape.outline
+        if outline is None:
+            canvas.disc(x, y, 0.9 * radius, self.colour.rgb)
+        else:
+            points = [(x + radius * u, y + radius * v) for u, v in outline]
+            canvas.polygon(points, self.colour.rgb)
 
 
 def draw(rng: np.random.Generator, size: int) -> Picture:
@@ -126,50 +114,39 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
         Thing(SHAPES[p % len(SHAPES)], COLOURS[p // len(SHAPES)], SIZES[rng.integers(2)])
         for p in picked
     ]
-    describe: Callable[..., tuple[tuple[str, ...], tuple[str, ...]]]
-    describe = (_alone, _pair, _row)[count - 1]
-    captions, captions_ko = describe(rng, canvas, things)
+    captions, captions_ko = (_alone, _pair, _row)[count - 1](rng, canvas, things)
     captions = (captions[0], f"a picture of {captions[0]}", *captions[1:])
-    asked = things[0]
+    if len({thing.shape.en for thing in things}) == count:
+        question, answer = f"What colour is the {things[0].shape.en}?", things[0].colour.en
+    else:
+        question, answer = "How many shapes are in the picture?", str(count)
     return Picture(
         canvas.picture(), captions, captions_ko,
-        f"What colour is the {asked.shape.en}?" if count == 1 or len(
-            {t.shape.en for t in things}) == count else "How many shapes are in the picture?",
-        asked.colour.en if count == 1 or len({t.shape.en for t in things}) == count
-        else str(count),
-        "그림에 도형이 몇 개 있습니까?", f"{count}개",
+        question, answer, "그림에 도형이 몇 개 있습니까?", f"{count}개",
     )  # fmt: skip
 
 
-def _jitter(rng: np.random.Generator) -> float:
-    return float(rng.uniform(-0.04, 0.04))
-
-
-def _alone(rng, canvas: Canvas, things: list[Thing]):
+def _alone(rng, canvas: Canvas, things: list[Thing]) -> Captions:
     (thing,) = things
     en, ko, x, y = PLACES[rng.integers(len(PLACES))]
-    thing.draw(canvas, x + _jitter(rng), y + _jitter(rng))
+    dx, dy = rng.uniform(-0.04, 0.04, size=2).tolist()
+    thing.draw(canvas, x + dx, y + dy)
     return (
         (f"{article(thing.en)} {en}", article(thing.en)),
         (f"{ko}에 있는 {thing.ko}", thing.ko),
     )
 
 
-def _pair(rng, canvas: Canvas, things: list[Thing]):
+def _pair(rng, canvas: Canvas, things: list[Thing]) -> Captions:
     first, second = things
-    en, ko, (dx, dy) = RELATIONS[rng.integers(len(RELATIONS))]
-    apart = 0.23
-    for thing, sign in ((first, 1), (second, -1)):
-        across = 0.12 if dy else 0.04
-        down = 0.12 if dx else 0.04
-        thing.draw(
-            canvas,
-            0.5 + sign * dx * apart + float(rng.uniform(-across, across)),
-            0.5 + sign * dy * apart + float(rng.uniform(-down, down)),
-        )
-    back_en, back_ko, _ = RELATIONS[
-        {0: 1, 1: 0, 2: 3, 3: 2}[[relation[0] for relation in RELATIONS].index(en)]
-    ]
+    relation = int(rng.integers(len(RELATIONS)))
+    en, ko, (dx, dy) = RELATIONS[relation]
+    across, down = 0.12 if dy else 0.04, 0.12 if dx else 0.04
+    for thing, distance in ((first, 0.23), (second, -0.23)):
+        x = 0.5 + dx * distance + float(rng.uniform(-across, across))
+        y = 0.5 + dy * distance + float(rng.uniform(-down, down))
+        thing.draw(canvas, x, y)
+    back_en, back_ko, _ = RELATIONS[relation ^ 1]  # opposites stand side by side
     return (
         (f"{article(first.en)} {en} {article(second.en)}",
          f"{article(second.en)} {back_en} {article(first.en)}",
@@ -179,17 +156,14 @@ def _pair(rng, canvas: Canvas, things: list[Thing]):
     )  # fmt: skip
 
 
-def _row(rng, canvas: Canvas, things: list[Thing]):
+def _row(rng, canvas: Canvas, things: list[Thing]) -> Captions:
     across = bool(rng.integers(2))
     for position, thing in zip((0.19, 0.5, 0.81), things, strict=True):
         off = float(rng.uniform(-0.15, 0.15))
         x, y = (position, 0.5 + off) if across else (0.5 + off, position)
         thing.draw(canvas, x, y)
-    order, order_ko = (
-        ("from left to right", "왼쪽에서 오른쪽으로")
-        if across
-        else ("from top to bottom", "위에서 아래로")
-    )
+    order = "from left to right" if across else "from top to bottom"
+    order_ko = "왼쪽에서 오른쪽으로" if across else "위에서 아래로"
     names = [article(thing.en) for thing in things]
     names_ko = [thing.ko for thing in things]
     return (

@@ -15,8 +15,7 @@ LEFT, TOP, WIDTH, HEIGHT = 0.05, 0.05, 0.9, 0.9
 def draw(rng: np.random.Generator, size: int) -> Picture:
     """A table with two to six body rows under a header and two to five columns."""
     rows, columns = int(rng.integers(2, 7)), int(rng.integers(2, 6))
-    picked = rng.choice(len(COLOURS), size=2, replace=False)
-    header, mark = COLOURS[picked[0]], COLOURS[picked[1]]
+    header, mark = (COLOURS[i] for i in rng.choice(len(COLOURS), size=2, replace=False))
     at_row, at_column = int(rng.integers(rows)), int(rng.integers(columns))
     striped = bool(rng.integers(2))
     canvas = Canvas(size, WHITE)
@@ -31,15 +30,11 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
             if (row, column) == (at_row, at_column):
                 canvas.box(x, y, x + wide, y + high, mark.rgb)
             else:
-                words = str(int(rng.integers(1, 100)))
-                canvas.text(
-                    x + wide / 2, y + high / 2, words, min(0.5 * high, 0.09), INK, widest=0.7 * wide
-                )
-    for row in range(rows + 2):
-        canvas.line([(LEFT, TOP + row * high), (LEFT + WIDTH, TOP + row * high)], RULE, 0.01)
-    for column in range(columns + 1):
-        x = LEFT + column * wide
-        canvas.line([(x, TOP), (x, TOP + HEIGHT)], RULE, 0.01)
+                number, height = str(int(rng.integers(1, 100))), min(0.5 * high, 0.09)
+                canvas.text(x + wide / 2, y + high / 2, number, height, INK, widest=0.7 * wide)
+    xs = [LEFT + column * wide for column in range(columns + 1)]
+    ys = [TOP + row * high for row in range(rows + 2)]
+    canvas.grid(xs, ys, RULE, 0.01)
     size_en = f"{NUMBERS[rows]} rows and {NUMBERS[columns]} columns"
     size_ko = f"{rows}행 {columns}열"
     where = f"in row {NUMBERS[at_row + 1]}, column {NUMBERS[at_column + 1]}"

@@ -1,4 +1,4 @@
-"""The words of the synthetic world in English and Korean: colours, shapes, numbers, particles."""
+"""Words of captions in English and Korean: colours, kinds, numbers, lists, particles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RGB = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Colour:
-    """A named ink. `ko` is its Korean form before a noun, `noun_ko` the noun itself."""
+    """A named colour. `ko` is its Korean form before a noun, `noun_ko` the noun itself."""
 
     en: str
     ko: str
@@ -18,7 +18,7 @@ class Colour:
     rgb: RGB
 
 
-# Far apart from one another on a screen, so that a name is never a matter of taste.
+# Far apart from one another, so that each name fits one colour only.
 COLOURS = (
     Colour("red", "빨간", "빨강", (220, 30, 40)),
     Colour("orange", "주황색", "주황", (255, 140, 0)),
@@ -39,7 +39,7 @@ PAPERS = (
     Colour("pale pink", "연한 분홍색", "연분홍", (255, 215, 230)),
     Colour("grey", "회색", "회색", (200, 200, 205)),
 )
-# What a picture of each kind is called as a whole, in English and Korean.
+# Names for a picture of each kind, in English and Korean.
 KIND_NAMES = {
     "scene": (("scene", "scene of shapes", "shapes"), ("도형", "도형 그림")),
     "chart": (("chart", "graph", "diagram"), ("차트", "그래프")),
@@ -62,7 +62,7 @@ def listed(items: Sequence[str], last: str = "and") -> str:
 
 
 def particle(word: str, after_consonant: str, after_vowel: str) -> str:
-    """`word` with the Korean particle that its last syllable asks for.
+    """`word` with the Korean particle that its last syllable requires.
 
     >>> particle("원", "이", "가"), particle("막대", "이", "가")
     ('원이', '막대가')

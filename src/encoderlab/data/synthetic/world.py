@@ -1,18 +1,17 @@
-"""The synthetic world: endless, seeded, described. One picture is a pure function of its number.
+"""Pictures of the synthetic world: each is a pure function of its kind, split and index.
 
-Train and test never share a seed: each split has its own range of `SPLIT_SIZE` numbers (`seed_of`).
-Two seeds can still meet in the same words, and at 96 pixels now and then in the same picture, for
-what can be told apart at that size is finite: of the first 1,000 test pictures with distinct
-captions, 9 (8 documents, 1 sum) equal one of the first 60,000 training pictures, and 227 have a
-complete caption that is among theirs.
+Train and test never share a seed (`seed_of`). Different seeds can give the same caption, and
+sometimes the same picture at 96 pixels: of the first 1,000 test pictures with distinct captions,
+9 (8 documents, 1 sum) equal one of the first 60,000 training pictures, and 227 have a complete
+caption that is among theirs.
 
-The pictures and captions are what the embedded checkpoints were trained and measured on: a change
-to either calls for training and measuring them again.
+The bundled checkpoints were trained and measured on these pictures and captions: whoever changes
+either has to train and measure them again.
 """
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from encoderlab.data.synthetic import chart, document, math_problem, scene, table
-from encoderlab.data.synthetic.item import SyntheticItem, check_language
+from encoderlab.data.synthetic.item import SyntheticItem, check_languages
 from encoderlab.errors import UsageError, unknown
 
 DRAW = {
@@ -34,10 +33,12 @@ KINDS = tuple(DRAW)
 SPLITS = ("train", "test")
 SPLIT_SIZE = 2**31
 SMALLEST = 8
+BLOCK = 1000  # pictures that one process draws at a time
+LIST_WITH = "python -m encoderlab.data.synthetic --help"
 
 
 def seed_of(split: str, index: int) -> int:
-    """The seed of a picture: the training split has 0 ... 2^31 - 1, the test split the next 2^31.
+    """The seed of a picture: 0 to 2^31 - 1 in the training split, the next 2^31 in the test split.
 
     Raises:
         UsageError: an unknown split, or an index outside 0 ... 2^31 - 1.
@@ -46,7 +47,7 @@ def seed_of(split: str, index: int) -> int:
     (7, 7)
     """
     if split not in SPLITS:
-        raise unknown("split", split, SPLITS, "python -m encoderlab.data.synthetic --help")
+        raise unknown("split", split, SPLITS, LIST_WITH)
     if not 0 <= index < SPLIT_SIZE:
         raise UsageError(
             "no picture has this number", got=index, want=f"an index from 0 to {SPLIT_SIZE - 1}"
@@ -57,7 +58,13 @@ def seed_of(split: str, index: int) -> int:
 def generate(
     index: int, *, split: str = "train", kind: str | None = None, size: int = 96
 ) -> SyntheticItem:
-    """Picture number `index` of a split; the kinds take turns unless `kind` is given.
+    """Picture number `index` of a split.
+
+    Args:
+        index: 0 to 2^31 - 1.
+        split: "train" or "test".
+        kind: one of `KINDS`; None for the kinds in turn.
+        size: pixels a side.
 
     Raises:
         UsageError: an unknown split or kind, an index outside 0 ... 2^31 - 1, or fewer than 8
@@ -70,9 +77,7 @@ def generate(
         )
     chosen = KINDS[index % len(KINDS)] if kind is None else kind
     if chosen not in DRAW:
-        raise unknown(
-            "kind of picture", chosen, KINDS, "python -m encoderlab.data.synthetic --help"
-        )
+        raise unknown("kind of picture", chosen, KINDS, LIST_WITH)
     rng = np.random.default_rng([seed, KINDS.index(chosen)])
     picture = DRAW[chosen](rng, size)
     return SyntheticItem(**vars(picture), id=f"synthetic/{split}/{chosen}/{index}", label=chosen)
@@ -80,10 +85,8 @@ def generate(
 
 @dataclass(frozen=True)
 class Rendered:
-    """Many pictures at once: `pixels` (n, size, size, 3) uint8, `texts` and `labels` per picture.
-
-    `texts` are all captions, English first; the first is complete and in English.
-    """
+    """Many pictures: `pixels` (n, size, size, 3) in uint8, and for each picture its label and all
+    its captions, English before Korean, the complete one first."""
 
     pixels: np.ndarray
     texts: list[tuple[str, ...]]
@@ -98,26 +101,32 @@ def render_arrays(
     languages: tuple[str, ...] = ("en", "ko"),
     processes: int = 1,
 ) -> Rendered:
-    """The pictures of `indices` as one array, drawn in `processes` processes.
+    """The pictures of `indices` as one array.
+
+    Args:
+        indices: numbers of pictures, whose kinds take turns.
+        split: "train" or "test".
+        size: pixels a side.
+        languages: captions in these, of "en" and "ko".
+        processes: how many processes draw.
 
     Raises:
-        UsageError: what `generate` refuses, or a language that the world does not speak.
+        UsageError: what `generate` refuses, or a language without captions.
     """
-    for language in languages:
-        check_language(language)
-    wanted = list(indices)
-    if not wanted:
-        return Rendered(np.empty((0, size, size, 3), dtype=np.uint8), [], [])
-    blocks = [wanted[i : i + 1000] for i in range(0, len(wanted), 1000)]
-    arguments = (blocks, *map(itertools.repeat, (split, size, languages)))
+    check_languages(languages)
+    indices = list(indices)
+    blocks = [indices[i : i + BLOCK] for i in range(0, max(len(indices), 1), BLOCK)]
+    render = functools.partial(_render_block, split=split, size=size, languages=languages)
     if processes > 1:
         with ProcessPoolExecutor(processes) as pool:
-            parts = list(pool.map(_render_block, *arguments))
+            parts = list(pool.map(render, blocks))
     else:
-        parts = list(map(_render_block, *arguments))
-    pixels = np.concatenate([part.pixels for part in parts])
-    texts = [texts for part in parts for texts in part.texts]
-    return Rendered(pixels, texts, [label for part in parts for label in part.labels])
+        parts = [render(block) for block in blocks]
+    return Rendered(
+        np.concatenate([part.pixels for part in parts]),
+        [texts for part in parts for texts in part.texts],
+        [label for part in parts for label in part.labels],
+    )
 
 
 def _render_block(

@@ -1,5 +1,5 @@
-"""One adapter per family of vision encoders: how its tower is loaded, which tokens are special, and
-which vector stands for the image. What they share is in `encoders.vision`; here is the table.
+"""The table of families of vision encoders. Each has one adapter, which says how its tower is
+loaded, which tokens are special, and which vector is the pooled one.
 """
 
 from __future__ import annotations

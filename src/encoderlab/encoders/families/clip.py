@@ -10,33 +10,19 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from encoderlab.encoders.loading import pretrained
-from encoderlab.encoders.vision import TowerOutput, VisionEncoder
+from encoderlab.encoders.vision import VisionEncoder
 
 
-class CLIPTowerAlone(VisionEncoder):
-    """A CLIP vision tower saved without its projection.
-
-    Pooled: CLS after the final norm, what the projection would have taken.
-    """
+class CLIPLike(VisionEncoder):
+    """A tower built as transformers builds those of CLIP and SigLIP."""
 
     block_arguments: ClassVar[dict[str, Any]] = {"attention_mask": None}
 
-    @classmethod
-    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
-        from transformers import CLIPVisionModel
-
-        return pretrained(CLIPVisionModel, folder)
-
-    def final_norm(self, tokens: Tensor) -> Tensor | None:
+    def final_norm(self, tokens: Tensor) -> Tensor:
         return self._inner.post_layernorm(tokens)
 
     def blocks(self) -> Sequence[nn.Module]:
         return self._inner.encoder.layers
-
-    def pool_tokens(self, tokens: Tensor) -> Tensor:
-        normed = self.final_norm(tokens[:, 0])
-        assert normed is not None
-        return normed
 
     @property
     def _inner(self) -> Any:
@@ -45,6 +31,22 @@ class CLIPTowerAlone(VisionEncoder):
     def _resizing(self) -> dict[str, bool]:
         side = self.config.image_size
         return {"interpolate_pos_encoding": self.preprocess.shape != (side, side)}
+
+
+class CLIPTowerAlone(CLIPLike):
+    """A CLIP vision tower saved without its projection.
+
+    Pooled: CLS after the final norm, the input of the missing projection.
+    """
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers import CLIPVisionModel
+
+        return pretrained(CLIPVisionModel, folder)
+
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        return self.final_norm(tokens[:, 0])
 
 
 class CLIPVision(CLIPTowerAlone):
@@ -58,7 +60,7 @@ class CLIPVision(CLIPTowerAlone):
     def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
         from transformers import CLIPVisionModelWithProjection
 
-        # CLIPModel takes the width of its space from the top level, whatever a tower's part says.
+        # CLIPModel reads the width of its space from the top level, not from the tower's part.
         vision = copy.deepcopy(config.vision_config)
         vision.projection_dim = config.projection_dim
         return pretrained(CLIPVisionModelWithProjection, folder, config=vision)
@@ -67,14 +69,8 @@ class CLIPVision(CLIPTowerAlone):
     def pooled_width(self) -> int:
         return int(self.config.projection_dim)
 
-    def run_tower(self, pixels: Tensor, **wanted: bool) -> TowerOutput:
-        out = self.tower(pixel_values=pixels, **self._resizing(), **wanted)
-        return TowerOutput(
-            out.last_hidden_state, out.image_embeds, out.hidden_states or (), out.attentions or ()
-        )
-
     def embed_patches(self, patches: Tensor) -> Tensor:
-        """What CLIP does to CLS, done to every patch: the final norm, then the projection."""
+        """Every patch treated as CLIP treats CLS: the final norm, then the projection."""
         return self.tower.visual_projection(self.final_norm(patches.to(self.dtype))).float()
 
     def pool_tokens(self, tokens: Tensor) -> Tensor:

@@ -30,13 +30,11 @@ class DINOv2(VisionEncoder):
         return getattr(encoder, "layer", None) or getattr(encoder, "layers", None)
 
     def pool_tokens(self, tokens: Tensor) -> Tensor:
-        normed = self.final_norm(tokens)
-        assert normed is not None
-        return normed[:, 0]
+        return self.tower.layernorm(tokens[:, 0])
 
 
 class DINOv2WithRegisters(DINOv2):
-    """DINOv2 with register tokens behind CLS; they are no patches. Pooled: as DINOv2."""
+    """DINOv2 with register tokens behind CLS; they are not patches. Pooled: as DINOv2."""
 
     @property
     def special_tokens(self) -> int:
@@ -47,4 +45,4 @@ class DINOv3(DINOv2WithRegisters):
     """DINOv3's ViT: registers, rotary positions, so any resolution. Pooled: as DINOv2."""
 
     def blocks(self) -> None:
-        return None  # they want the rotary positions, which the tower works out on the way
+        return None  # they take the rotary positions that the tower computes

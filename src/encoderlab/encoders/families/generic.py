@@ -18,12 +18,11 @@ from encoderlab.errors import UsageError
 class AnyViT(VisionEncoder):
     """ViT, DeiT, BEiT, AIMv2, I-JEPA, … with their special tokens, if any, before the patches.
 
-    Which tokens are special, the tower itself tells when it runs on two images: before the first
-    block they are the same for both. CLS is the first of them, unless they are several and none of
-    its weights is called a class token.
+    Special tokens are found by a run on two images: before the first block they are the same for
+    both. CLS is the first of them, unless they are several and no weight is named a class token.
 
-    Pooled: CLS of the last hidden state where there is one (not `pooler_output`: ViT's is a
-    classification layer that most checkpoints leave untrained), else the mean of the patches.
+    Pooled: CLS of the last hidden state, or the mean of the patches without CLS. Not
+    `pooler_output`: ViT's is a classification layer that most checkpoints leave untrained.
     """
 
     @classmethod
@@ -54,17 +53,17 @@ class AnyViT(VisionEncoder):
         noise = torch.Generator().manual_seed(0)
         pixels = torch.randn(2, 3, *self.preprocess.shape, generator=noise)
         with self._first_run:
-            seen = self.run_tower(pixels.to(self.device, self.dtype), output_hidden_states=True)
-        if seen.tokens.ndim != 3 or len(seen.tokens) != len(pixels):
-            self.require_grid(seen.tokens, 0)  # a map, or all images in one row
-        first = seen.hidden[0] if seen.hidden else None
-        if first is None or first.shape != seen.tokens.shape:  # only their number is left to tell
-            special = max(0, seen.tokens.shape[1] - self.grid[0] * self.grid[1])
-            self.require_grid(seen.tokens, special)
+            output = self.run_tower(pixels.to(self.device, self.dtype), output_hidden_states=True)
+        if output.tokens.ndim != 3 or len(output.tokens) != len(pixels):
+            self.require_grid(output.tokens, 0)  # a feature map, or all images in one row
+        first = output.hidden[0] if output.hidden else None
+        if first is None or first.shape != output.tokens.shape:
+            special = max(0, output.tokens.shape[1] - self.grid[0] * self.grid[1])
+            self.require_grid(output.tokens, special)
             return special
         same = (first[0] == first[1]).all(dim=-1)
         special = int(same.sum())
-        self.require_grid(seen.tokens, special)
+        self.require_grid(output.tokens, special)
         if not bool(same[:special].all()):
             raise UsageError(
                 "the tower's special tokens do not stand before its patches",
@@ -74,12 +73,8 @@ class AnyViT(VisionEncoder):
             )
         return special
 
-    def run_tower(self, pixels: Tensor, **wanted: bool) -> TowerOutput:
-        seen = super().run_tower(pixels, **wanted)
-        return TowerOutput(seen.tokens, None, seen.hidden, seen.attention)
-
-    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
-        return seen.tokens[:, 0] if self.has_cls else self.mean_of(patches)
+    def pool(self, output: TowerOutput, patches: Tensor) -> Tensor:
+        return output.tokens[:, 0] if self.has_cls else self.mean_of(patches)
 
     def _resizing(self) -> dict[str, bool]:
         side = getattr(self.config, "image_size", None)

@@ -16,8 +16,8 @@ from encoderlab.encoders.vision import TowerOutput, VisionEncoder
 class InternVLTower(VisionEncoder):
     """The vision tower of an InternVL, alone or out of the whole model (without loading its LLM).
 
-    Pooled: the mean of the patches. InternVL drops CLS and hands the patches to its LLM, so they
-    are what training has shaped.
+    Pooled: the mean of the patches. InternVL drops CLS and gives the patches to its LLM, so
+    training shapes the patches.
     """
 
     @classmethod
@@ -29,14 +29,14 @@ class InternVLTower(VisionEncoder):
         tower = built(lambda: InternVLVisionModel(config.vision_config), folder)
         return load_part(tower, folder, ("model.vision_tower.", "vision_tower."))
 
-    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
+    def pool(self, output: TowerOutput, patches: Tensor) -> Tensor:
         return self.mean_of(patches)
 
 
 class OriginalInternViT(VisionEncoder):
     """InternViT as OpenGVLab publishes it, through the Python that comes with it.
 
-    Pooled: what the checkpoint calls its pooler output, CLS of the last block. No attention maps.
+    Pooled: the checkpoint's pooler output, CLS of the last block. No attention maps.
     """
 
     any_resolution = False
@@ -47,5 +47,5 @@ class OriginalInternViT(VisionEncoder):
 
         return pretrained(AutoModel, folder, trust_remote_code=trust_remote_code)
 
-    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
-        return seen.tokens[:, 0] if seen.pooled is None else seen.pooled
+    def pool(self, output: TowerOutput, patches: Tensor) -> Tensor:
+        return output.tokens[:, 0] if output.pooled is None else output.pooled

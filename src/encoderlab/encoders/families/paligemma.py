@@ -1,4 +1,4 @@
-"""PaliGemma's eye: a SigLIP tower and the linear map into its Gemma (Beyer et al. 2024)."""
+"""PaliGemma's vision side: a SigLIP tower and the linear map into its Gemma (Beyer et al. 2024)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from encoderlab.encoders.vision import TowerOutput
 
 
 class _TowerWithProjector(nn.Module):
-    """Both parts, with the tower's configuration on top."""
+    """Tower and projector as one network with the tower's configuration."""
 
     def __init__(self, tower: nn.Module, projector: nn.Module) -> None:
         super().__init__()
@@ -29,10 +29,10 @@ class _TowerWithProjector(nn.Module):
 
 class PaliGemmaTower(SigLIPVision):
     """The vision tower of a PaliGemma, without loading its LLM; `projected` are the patches at the
-    width of the LLM, as it reads them.
+    width of the LLM.
 
-    Pooled: the mean of the projected patches. The tower has no pooling head (its patches alone go
-    on to the LLM), and their mean is the image in the LLM's own space.
+    Pooled: the mean of the projected patches, in the LLM's own space; the tower has no pooling
+    head.
     """
 
     @classmethod
@@ -59,14 +59,10 @@ class PaliGemmaTower(SigLIPVision):
 
     @property
     def pooled_width(self) -> int:
-        assert isinstance(self.tower, _TowerWithProjector)
-        projector = self.tower.projector
-        assert isinstance(projector, nn.Linear)
-        return projector.out_features
+        return int(self.tower.projector.out_features)
 
     def project(self, patches: Tensor) -> Tensor:
-        assert isinstance(self.tower, _TowerWithProjector)
         return self.tower.projector(patches)
 
-    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
+    def pool(self, output: TowerOutput, patches: Tensor) -> Tensor:
         return self.mean_of(self.project(patches))

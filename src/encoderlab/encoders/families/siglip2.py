@@ -36,7 +36,7 @@ class SigLIP2Vision(VisionEncoder):
         dtype: torch.dtype,
     ) -> None:
         config: Any = tower.config
-        if preprocess.width is None:  # no resolution was asked for
+        if preprocess.width is None:  # no resolution was requested
             side = math.isqrt(config.num_patches) * config.patch_size
             preprocess = dataclasses.replace(
                 preprocess, size=side, fit="squash", resize_to=None, width=side
@@ -49,18 +49,13 @@ class SigLIP2Vision(VisionEncoder):
 
         return pretrained(Siglip2VisionModel, folder)
 
-    def run_tower(self, pixels: Tensor, **wanted: bool) -> TowerOutput:
+    def run_tower(self, pixels: Tensor, **outputs: bool) -> TowerOutput:
         p, (h, w) = self.patch_size, self.grid
         b = len(pixels)
-        out = self.tower(
+        output = self.tower(
             pixel_values=rearrange(pixels, "b c (h p) (w q) -> b (h w) (p q c)", p=p, q=p),
             pixel_attention_mask=torch.ones(b, h * w, dtype=torch.long, device=pixels.device),
             spatial_shapes=torch.tensor([[h, w]] * b, device=pixels.device),
-            **wanted,
+            **outputs,
         )
-        return TowerOutput(
-            out.last_hidden_state, out.pooler_output, out.hidden_states or (), out.attentions or ()
-        )
-
-    def pool(self, seen: TowerOutput, patches: Tensor) -> Tensor:
-        return self.mean_of(patches) if seen.pooled is None else seen.pooled
+        return TowerOutput.of(output)

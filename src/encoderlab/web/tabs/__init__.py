@@ -1,6 +1,6 @@
-"""One file per tab: its fields, which settings they make, and what is shown beside the answer.
+"""One file per tab: its fields, the settings they make, and what is shown beside the answer.
 
-Those of our own are in `web.page`; here are the ones that others add. Knows no Gradio.
+`web.page` lists our own tabs; this registry holds those of extensions. Imports no Gradio.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ def register(name: str, module: str) -> None:
     """Adds a tab to the page.
 
     Args:
-        name: its name; `NAME_tab` and `NAME_about` are among its words.
+        name: its name; its phrases include `NAME_tab` and `NAME_about`.
         module: imported when the page is built. `WORDS` holds language -> key -> text, and
-            `build(place)` lays the tab out.
+            `build(runner)` lays the tab out.
 
     Raises:
         UsageError: the name is taken.

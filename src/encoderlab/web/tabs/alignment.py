@@ -7,8 +7,8 @@ from encoderlab.web.jobs import JobRunner
 from encoderlab.web.tabs.tab import alignment_tab
 
 
-def build(place: JobRunner) -> None:
+def build(runner: JobRunner) -> None:
     """Lays the tab out."""
     alignment_tab(
-        place, "alignment", "compare", Compare, lambda result: result["rows"], trains=True
+        runner, "alignment", "compare", Compare, lambda result: result["rows"], trains=True
     )

@@ -1,4 +1,4 @@
-"""Where encoders look in an image, and which patches agree with a text."""
+"""Attention maps of encoders over an image, and which patches match a text."""
 
 from __future__ import annotations
 
@@ -13,17 +13,8 @@ from encoderlab.web import examples
 from encoderlab.web.i18n import inside, translate
 from encoderlab.web.jobs import JobRunner, Outcome
 from encoderlab.web.render import data_address
-from encoderlab.web.tabs.tab import (
-    Job,
-    Values,
-    buttons,
-    connect,
-    encoders_field,
-    fields,
-    frame,
-    panel,
-    results,
-)
+from encoderlab.web.tabs import tab
+from encoderlab.web.tabs.tab import Job, Values
 from encoderlab.web.uploads import picture
 from encoderlab.web.user_sessions import UserSession
 
@@ -33,56 +24,57 @@ MOST_TEXT = 500
 MOVE = "(share) => document.documentElement.style.setProperty('--overlay', share)"
 
 
-def build(place: JobRunner) -> None:
+def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    with frame(NAME), gr.Row():
-        with fields():
-            given = examples.picture_and_text(NAME)
-            given["encoders"] = encoders_field(place.offer)
-            pressed = buttons(NAME)
-        with results():
+    with tab.frame(NAME), gr.Row():
+        with tab.fields():
+            inputs = examples.picture_and_text(NAME)
+            inputs["encoders"] = tab.encoders_field(runner.offer)
+            run_stop = tab.buttons(NAME)
+        with tab.results():
             opacity = gr.Slider(0, 1, value=0.6, step=0.05, label=translate("opacity"))
             maps = gr.HTML(elem_id=f"{NAME}-maps", js_on_load=None)
-            where = panel(NAME)
+            panel = tab.panel(NAME)
     opacity.input(None, inputs=opacity, js=MOVE, api_visibility="private")
 
     def settings(values: Values, visitor: UserSession) -> Attention:
         return Attention(
-            encoders=place.offer.check("encoder", values["encoders"] or []),
+            encoders=runner.offer.check("encoder", values["encoders"] or []),
             image=str(picture(values["image"])),
             text=(values["text"] or "")[:MOST_TEXT],
-            seed=place.offer.seed,
+            seed=runner.offer.seed,
         )
 
-    def records(result: dict[str, Any]) -> list[dict[str, Any]]:
-        return result["encoders"]
-
-    connect(place, Job(NAME, "attention", settings, records, names=examples.upload_name), pressed,
-            where, given, more=[maps], show_more=_overlays)  # fmt: skip
+    job = Job(
+        NAME, "attention", settings, lambda result: result["encoders"], names=examples.upload_name
+    )
+    tab.connect(runner, job, run_stop, panel, inputs, more=[maps], show_more=_overlays)
 
 
 def _overlays(outcome: Outcome, visitor: UserSession) -> list[Any]:
-    """Each encoder's maps side by side, laid over what it saw."""
+    """Each encoder's maps side by side, over the image as it was preprocessed."""
     if outcome.done is None:
         return [""]
     rows = []
-    for one in outcome.done.result.encoders:
-        if one.view is None:
+    for encoder in outcome.done.result.encoders:
+        if encoder.view is None:
             continue
-        below = data_address(one.view, "JPEG")
-        shown = ""
-        for kind, values in (("rollout", one.rollout), ("similarity", one.similarity)):
-            why = one.no_attention if kind == "rollout" else one.no_similarity
-            name = html.escape(one.encoder)
-            said = f"{name}: {inside(f'attention_{kind}')}"
+        name = html.escape(encoder.encoder)
+        view = data_address(encoder.view, "JPEG")
+        row = ""
+        for kind, values, reason in (
+            ("rollout", encoder.rollout, encoder.no_attention),
+            ("similarity", encoder.similarity, encoder.no_similarity),
+        ):
             if values is None:
-                shown += f"<figure class=map><p>{html.escape(why or '-')}</p>"
+                content = f"<p>{html.escape(reason or '-')}</p>"
             else:
-                above = data_address(heat(values, one.view.size))
-                shown += (
-                    f"<figure class=map><div class=layers><img src='{below}' alt=''>"
-                    f"<img class=above src='{above}' alt='{name}, {kind}'></div>"
+                overlay = data_address(heat(values, encoder.view.size))
+                content = (
+                    f"<div class=layers><img src='{view}' alt=''>"
+                    f"<img class=above src='{overlay}' alt='{name}, {kind}'></div>"
                 )
-            shown += f"<figcaption>{said}</figcaption></figure>"
-        rows.append(f"<div class=pair>{shown}</div>")
+            caption = f"<figcaption>{name}: {inside(f'attention_{kind}')}</figcaption>"
+            row += f"<figure class=map>{content}{caption}</figure>"
+        rows.append(f"<div class=pair>{row}</div>")
     return [f"<div class=maps>{''.join(rows)}</div>"]

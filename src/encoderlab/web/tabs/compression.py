@@ -1,4 +1,4 @@
-"""How few visual tokens are enough: kept results, and one image's tokens before and after."""
+"""How few visual tokens are enough: stored results, and one image's tokens before and after."""
 
 from __future__ import annotations
 
@@ -18,18 +18,8 @@ from encoderlab.core.runner import CompletedRun
 from encoderlab.web import examples, render
 from encoderlab.web.i18n import translate
 from encoderlab.web.jobs import JobRunner, Outcome
-from encoderlab.web.tabs.tab import (
-    Job,
-    Values,
-    buttons,
-    connect,
-    fields,
-    frame,
-    model_field,
-    panel,
-    results,
-    whole,
-)
+from encoderlab.web.tabs import tab
+from encoderlab.web.tabs.tab import Job, Values
 from encoderlab.web.uploads import picture
 from encoderlab.web.user_sessions import UserSession
 
@@ -37,15 +27,15 @@ NAME = "compression"
 SIDES = (1, 24)
 
 
-def build(place: JobRunner) -> None:
+def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    offer = place.offer
-    with frame(NAME):
+    offer = runner.offer
+    with tab.frame(NAME):
         with gr.Row():
-            with fields():
-                given = {
+            with tab.fields():
+                inputs = {
                     "image": examples.picture_field(NAME),
-                    "model": model_field(offer, offer.encoders),
+                    "model": tab.model_field(offer, offer.encoders),
                     "grid": gr.Slider(
                         *SIDES,
                         value=4,
@@ -54,34 +44,31 @@ def build(place: JobRunner) -> None:
                         info=translate("grid_about"),
                     ),
                 }
-                pressed = buttons(NAME)
-            with results():
-                where = panel(NAME)
-        for number, one in enumerate(stored_evaluation.stored()):
-            _stored(place, one, number)
+                run_stop = tab.buttons(NAME)
+            with tab.results():
+                panel = tab.panel(NAME)
+        for number, evaluation in enumerate(stored_evaluation.stored()):
+            _stored(runner, evaluation, number)
 
     def settings(values: Values, visitor: UserSession) -> Compress:
         (name,) = offer.check("encoder", [values["model"]])
         return Compress(
             action="show",
             model=CompressModel(name),
-            evaluation=CompressEvaluation(grids=[whole(values["grid"], *SIDES)]),
+            evaluation=CompressEvaluation(grids=[tab.whole(values["grid"], *SIDES)]),
             picture=CompressPicture(str(picture(values["image"]))),
             hardware=Hardware(device=offer.device),
             seed=offer.seed,
         )
 
-    connect(
-        place,
-        Job(NAME, "compress", settings, lambda result: result["rows"], names=examples.upload_name),
-        pressed, where, given,
-    )  # fmt: skip
+    job = Job(NAME, "compress", settings, lambda result: result["rows"], names=examples.upload_name)
+    tab.connect(runner, job, run_stop, panel, inputs)
 
 
-def _stored(place: JobRunner, one: stored_evaluation.Stored, number: int) -> None:
-    """A kept evaluation: its chart, its tables, its files; drawn once for all visitors."""
-    folder = place.visitors.root / f"{NAME}-{number}"
-    drawn = stored_evaluation.draw(one, folder)
+def _stored(runner: JobRunner, evaluation: stored_evaluation.Stored, number: int) -> None:
+    """The figures, tables and files of a stored evaluation; drawn once for all visitors."""
+    folder = runner.visitors.root / f"{NAME}-{number}"
+    drawn = stored_evaluation.draw(evaluation, folder)
     outcome = Outcome(CompletedRun(drawn.result, folder, 0.0), drawn.command)
     rows: list[dict[str, Any]] = list(drawn.result.rows)
     with gr.Accordion(translate("stored" if number == 0 else "stored_own"), open=number == 0):

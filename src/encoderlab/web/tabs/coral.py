@@ -7,6 +7,6 @@ from encoderlab.web.jobs import JobRunner
 from encoderlab.web.tabs.tab import alignment_tab
 
 
-def build(place: JobRunner) -> None:
+def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    alignment_tab(place, "coral", "coral", Coral, lambda result: result["cross_modal"])
+    alignment_tab(runner, "coral", "coral", Coral, lambda result: result["cross_modal"])

@@ -11,40 +11,30 @@ from encoderlab.alignment.settings import Embedding
 from encoderlab.web.i18n import translate
 from encoderlab.web.jobs import JobRunner, Outcome
 from encoderlab.web.render import embedded_page
-from encoderlab.web.tabs.tab import (
-    Job,
-    Values,
-    alignment_fields,
-    alignment_settings,
-    buttons,
-    connect,
-    fields,
-    frame,
-    panel,
-    results,
-)
+from encoderlab.web.tabs import tab
+from encoderlab.web.tabs.tab import Job, Values
 from encoderlab.web.user_sessions import UserSession
 
 NAME = "embedding"
 METHODS = [("t-SNE", "tsne"), ("UMAP", "umap"), ("PCA", "pca")]
 
 
-def build(place: JobRunner) -> None:
+def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    with frame(NAME), gr.Row():
-        with fields():
+    with tab.frame(NAME), gr.Row():
+        with tab.fields():
             method = gr.Radio(METHODS, value="tsne", label=translate("method"))
-            given = {"method": method, **alignment_fields(place.offer)}
-            pressed = buttons(NAME)
-        with results():
+            inputs = {"method": method, **tab.alignment_fields(runner.offer)}
+            run_stop = tab.buttons(NAME)
+        with tab.results():
             scatter = gr.HTML(elem_id=f"{NAME}-scatter", js_on_load=None)
-            where = panel(NAME)
+            panel = tab.panel(NAME)
 
     def settings(values: Values, visitor: UserSession) -> Embedding:
-        return Embedding(method=values["method"], **alignment_settings(place.offer, values))
+        return Embedding(method=values["method"], **tab.alignment_settings(runner.offer, values))
 
-    connect(place, Job(NAME, "embedding", settings, _points), pressed, where, given,
-            more=[scatter], show_more=_scatter)  # fmt: skip
+    job = Job(NAME, "embedding", settings, _points)
+    tab.connect(runner, job, run_stop, panel, inputs, more=[scatter], show_more=_scatter)
 
 
 def _points(result: dict[str, Any]) -> list[dict[str, Any]]:

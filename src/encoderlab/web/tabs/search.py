@@ -1,4 +1,4 @@
-"""The images for a sentence or for an image, over an index; and an index of one's own."""
+"""Images for a sentence or an image, from an index; and an index of the visitor's own images."""
 
 from __future__ import annotations
 
@@ -13,18 +13,8 @@ from encoderlab.retrieval.settings import Index, Search
 from encoderlab.web import examples
 from encoderlab.web.i18n import translate
 from encoderlab.web.jobs import SHORT, JobRunner, Outcome
-from encoderlab.web.tabs.tab import (
-    Job,
-    Values,
-    buttons,
-    connect,
-    fields,
-    frame,
-    model_field,
-    panel,
-    results,
-    whole,
-)
+from encoderlab.web.tabs import tab
+from encoderlab.web.tabs.tab import Job, Values
 from encoderlab.web.uploads import gather, picture, upload_field
 from encoderlab.web.user_sessions import UserSession
 
@@ -33,56 +23,47 @@ BUILT_IN, CONFIGURED, OWN = "built-in", "configured", "own"
 MOST_HITS, MOST_TEXT = 50, 500
 
 
-def build(place: JobRunner) -> None:
+def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    offer = place.offer
+    offer = runner.offer
     indexes = [(translate("index_built_in"), BUILT_IN), (translate("index_own"), OWN)]
     if offer.db:
         indexes.insert(1, (offer.db, CONFIGURED))
-    with frame(NAME), gr.Row():
-        with fields():
-            query = gr.Textbox(
-                "a large red star",
-                label=translate("query"),
-                info=translate("query_about"),
-                lines=1,
-                max_length=MOST_TEXT,
-                elem_id=f"{NAME}-query",
-            )
-            image = upload_field(
-                label=translate("query_image"), height=180,
-                elem_id=f"{NAME}-image",
-            )  # fmt: skip
-            given = {
-                "query": query,
-                "image": image,
+    with tab.frame(NAME), gr.Row():
+        with tab.fields():
+            inputs = {
+                "query": gr.Textbox(
+                    "a large red star", label=translate("query"), info=translate("query_about"),
+                    lines=1, max_length=MOST_TEXT, elem_id=f"{NAME}-query",
+                ),
+                "image": upload_field(
+                    label=translate("query_image"), height=180, elem_id=f"{NAME}-image"
+                ),
                 "index": gr.Radio(indexes, value=BUILT_IN, label=translate("index")),
                 "k": gr.Slider(1, MOST_HITS, value=6, step=1, label=translate("k")),
-            }
-            pressed = buttons(NAME, "find")
+            }  # fmt: skip
+            run_stop = tab.buttons(NAME, "find")
             with gr.Accordion(translate("make_index"), open=False):
                 uploads = {
                     "images": gr.File(
                         file_count="multiple", file_types=["image"], label=translate("images"),
                         elem_id=f"{MAKE}-images",
                     ),
-                    "model": model_field(offer, offer.duals),
+                    "model": tab.model_field(offer, offer.duals),
                 }  # fmt: skip
-                made = buttons(MAKE, "make")
-                report = panel(MAKE)
-        with results():
+                make_stop = tab.buttons(MAKE, "make")
+                report = tab.panel(MAKE)
+        with tab.results():
             gallery = gr.HTML(elem_id=f"{NAME}-gallery", js_on_load=None)
-            where = panel(NAME)
+            panel = tab.panel(NAME)
 
     def settings(values: Values, visitor: UserSession) -> Search:
-        asked = (values["query"] or "").strip()
-        shown = values["image"]
-        db = str(_index(place, visitor, values["index"]))
+        query, image = (values["query"] or "").strip(), values["image"]
         return Search(
-            query=None if shown else asked[:MOST_TEXT] or None,
-            image=str(picture(shown)) if shown else None,
-            db=db,
-            k=whole(values["k"], 1, MOST_HITS),
+            query=None if image else query[:MOST_TEXT] or None,
+            image=str(picture(image)) if image else None,
+            db=str(_index(runner, visitor, values["index"])),
+            k=tab.whole(values["k"], 1, MOST_HITS),
         )
 
     def index_settings(values: Values, visitor: UserSession) -> Index:
@@ -91,17 +72,21 @@ def build(place: JobRunner) -> None:
         (model,) = offer.check("dual encoder", [values["model"]])
         return Index(source=str(folder), db=str(visitor.fresh("index")), model=model)
 
-    connect(place, Job(NAME, "search", settings, lambda result: result["hits"], SHORT,
-                       examples.upload_name),
-            pressed, where, given, more=[gallery], show_more=_gallery)  # fmt: skip
-    connect(place, Job(MAKE, "index", index_settings, lambda result: [result], SHORT),
-            made, report, uploads, more=[given["index"]],
-            show_more=lambda outcome, visitor: [OWN if outcome.done else gr.skip()])  # fmt: skip
+    job = Job(NAME, "search", settings, lambda result: result["hits"], SHORT, examples.upload_name)
+    tab.connect(runner, job, run_stop, panel, inputs, more=[gallery], show_more=_gallery)
+
+    def choose_own(outcome: Outcome, visitor: UserSession) -> list[Any]:
+        return [OWN if outcome.done else gr.skip()]
+
+    job = Job(MAKE, "index", index_settings, lambda result: [result], SHORT)
+    tab.connect(
+        runner, job, make_stop, report, uploads, more=[inputs["index"]], show_more=choose_own
+    )
 
 
-def _index(place: JobRunner, visitor: UserSession, which: str) -> Path | str:
-    if which == CONFIGURED and place.offer.db:
-        return place.offer.db
+def _index(runner: JobRunner, visitor: UserSession, which: str) -> Path | str:
+    if which == CONFIGURED and runner.offer.db:
+        return runner.offer.db
     if which == OWN:
         own = sorted(visitor.folder.glob("index-*"))
         if not own:
@@ -109,7 +94,7 @@ def _index(place: JobRunner, visitor: UserSession, which: str) -> Path | str:
                 "there is no index of your images yet", want="one, made below from an upload"
             )
         return own[-1]
-    return examples.index(place.home)
+    return examples.index(runner.home)
 
 
 def _gallery(outcome: Outcome, visitor: UserSession) -> list[Any]:

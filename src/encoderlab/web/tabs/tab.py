@@ -1,4 +1,4 @@
-"""What all tabs share: the frame, two buttons, the place for an answer, how they connect."""
+"""Parts that all tabs share: the frame, fields, buttons, the answer, and how they connect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Records = Callable[[dict[str, Any]], Sequence[dict[str, Any]]]
 
 @dataclass
 class Panel:
-    """Where the answer of a job stands."""
+    """The components that show the answer of a job."""
 
     answer: gr.HTML
     figures: gr.HTML
@@ -39,14 +39,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class Job:
-    """What a tab's button starts.
+    """What the run button of a tab starts.
 
     Args:
-        name: by which the visitor's run is known, and stopped.
-        command: the row of the table of commands.
-        settings: makes the settings of the command out of the values of the fields.
-        records: the part of the result that the CSV holds.
-        names: paths on this machine -> what the visitor calls them, out of the values.
+        name: identifies the visitor's run, also to stop it.
+        command: name in the table of commands.
+        settings: makes the command's settings from the values of the fields.
+        records: the part of the result's JSON that the CSV holds.
+        lane: which queue the job waits in.
+        names: from the values, server path -> the name that the visitor sees.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Job:
 
 @contextmanager
 def frame(name: str) -> Iterator[None]:
-    """A tab, with the lines that say what it answers and how to read it."""
+    """A tab with its introduction."""
     with gr.Tab(translate(f"{name}_tab"), id=name, elem_id=f"tab-{name}"):
         gr.Markdown(translate(f"{name}_about"), elem_classes=["about"])
         yield
@@ -88,7 +89,7 @@ def buttons(name: str, label: str = "run") -> tuple[gr.Button, gr.Button]:
 
 
 def panel(name: str) -> Panel:
-    """The place of an answer, empty until there is one."""
+    """The components for an answer; they show a notice until there is one."""
     answer = gr.HTML(
         render.notice(inside("nothing_yet")),
         elem_id=f"{name}-answer", elem_classes=["result"], js_on_load=None,
@@ -99,35 +100,36 @@ def panel(name: str) -> Panel:
 
 
 def connect(
-    place: JobRunner,
+    runner: JobRunner,
     job: Job,
-    pressed: tuple[gr.Button, gr.Button],
-    where: Panel,
-    given: Mapping[str, Component],
+    run_stop: tuple[gr.Button, gr.Button],
+    panel: Panel,
+    inputs: Mapping[str, Component],
     *,
     more: Sequence[Component] = (),
     show_more: Callable[[Outcome, UserSession], Sequence[Any]] = lambda outcome, visitor: (),
 ) -> None:
-    """Makes the first button start the job and the second one stop it.
+    """Connects the run button and the stop button to the job.
 
     Args:
-        given: name -> field.
-        more: what else is shown, and `show_more` what it gets.
+        inputs: name -> field.
+        more: further outputs.
+        show_more: gives the values of `more`.
     """
-    run, stop = pressed
+    run, stop = run_stop
 
     def handle(
         chosen: dict[Component, Any],
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> list[Any]:
-        visitor = place.visitors.of(str(request.session_hash))
-        values = {name: chosen[field] for name, field in given.items()}
+        visitor = runner.visitors.of(str(request.session_hash))
+        values = {name: chosen[field] for name, field in inputs.items()}
 
         def tell(what: str, done: int, total: int | None) -> None:
             progress((done, total), desc=what, unit="")
 
-        outcome = place.run(
+        outcome = runner.run(
             visitor, job.name, job.command, lambda: job.settings(values, visitor), tell,
             names=job.names(values), lane=job.lane,
         )  # fmt: skip
@@ -140,15 +142,15 @@ def connect(
         ]
 
     def halt(request: gr.Request) -> str:
-        place.visitors.of(str(request.session_hash)).stop(job.name)
+        runner.visitors.of(str(request.session_hash)).stop(job.name)
         return render.notice(inside("stopped"))
 
     started = run.click(
-        handle, inputs=set(given.values()), outputs=[*where.parts, *more],
+        handle, inputs=set(inputs.values()), outputs=[*panel.parts, *more],
         concurrency_id=job.lane, concurrency_limit=1, trigger_mode="once",
-        show_progress_on=where.answer, api_visibility="private",
+        show_progress_on=panel.answer, api_visibility="private",
     )  # fmt: skip
-    stop.click(halt, outputs=where.answer, cancels=[started], queue=False, show_progress="hidden",
+    stop.click(halt, outputs=panel.answer, cancels=[started], queue=False, show_progress="hidden",
                api_visibility="private")  # fmt: skip
 
 
@@ -176,7 +178,7 @@ def model_field(offer: ModelChoices, names: Sequence[str]) -> gr.Dropdown:
 
 
 def alignment_fields(offer: ModelChoices) -> dict[str, Component]:
-    """What the tabs share that compare encoders with language models on data."""
+    """Fields of the tabs that compare encoders with language models on data."""
     data: list[tuple[str, str]] = [
         (translate("data_built_in"), ""),
         (translate("data_synthetic"), "synthetic"),
@@ -201,7 +203,7 @@ def alignment_fields(offer: ModelChoices) -> dict[str, Component]:
 
 
 def alignment_settings(offer: ModelChoices, values: Values) -> dict[str, Any]:
-    """The settings that those fields stand for."""
+    """The settings from the values of `alignment_fields`."""
     return {
         "encoders": offer.check("encoder", values["encoders"] or []),
         "llms": offer.check("LLM", values["llms"] or []),
@@ -213,10 +215,10 @@ def alignment_settings(offer: ModelChoices, values: Values) -> dict[str, Any]:
 
 
 def whole(value: Any, least: int, most: int) -> int:
-    """A number as an int, where it is one that the field offers.
+    """A number as an int.
 
     Raises:
-        UsageError: it is none; only one who asks past the page gets here.
+        UsageError: no number from `least` to `most`; the page itself sends none such.
     """
     try:
         number = int(value)
@@ -228,7 +230,7 @@ def whole(value: Any, least: int, most: int) -> int:
 
 
 def alignment_tab(
-    place: JobRunner,
+    runner: JobRunner,
     name: str,
     command: str,
     settings: type,
@@ -236,33 +238,30 @@ def alignment_tab(
     *,
     trains: bool = False,
 ) -> None:
-    """A tab that has those fields and an answer, and nothing more.
+    """A tab with `alignment_fields` and an answer.
 
     Args:
-        trains: whether projectors are trained, for so many epochs.
+        trains: whether projectors are trained, so that epochs can be chosen.
     """
     with frame(name), gr.Row():
         with fields():
-            given = alignment_fields(place.offer)
+            inputs = alignment_fields(runner.offer)
             if trains:
-                given["epochs"] = gr.Slider(
-                    *EPOCHS,
-                    value=300,
-                    step=1,
-                    label=translate("epochs"),
+                inputs["epochs"] = gr.Slider(
+                    *EPOCHS, value=300, step=1, label=translate("epochs"),
                     info=translate("epochs_about"),
-                )
-            pressed = buttons(name)
+                )  # fmt: skip
+            run_stop = buttons(name)
         with results():
-            where = panel(name)
+            answer = panel(name)
 
-    def made(values: Values, visitor: UserSession) -> Any:
-        more = {"epochs": whole(values["epochs"], *EPOCHS)} if trains else {}
-        return settings(**alignment_settings(place.offer, values), **more)
+    def make_settings(values: Values, visitor: UserSession) -> Any:
+        epochs = {"epochs": whole(values["epochs"], *EPOCHS)} if trains else {}
+        return settings(**alignment_settings(runner.offer, values), **epochs)
 
-    connect(place, Job(name, command, made, records), pressed, where, given)
+    connect(runner, Job(name, command, make_settings, records), run_stop, answer, inputs)
 
 
 def _first(names: Sequence[str], usual: Sequence[str]) -> list[str]:
-    """The embedded models as the command line takes them, or the first of other ones."""
+    """The command line's default models among `names`, else the first two."""
     return [name for name in usual if name in names] or list(names[:2])

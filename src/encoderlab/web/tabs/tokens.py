@@ -1,4 +1,4 @@
-"""What the patch tokens of an image hold: maps, and one patch against all others."""
+"""Patch tokens of an image: maps, and one patch against all others."""
 
 from __future__ import annotations
 
@@ -19,17 +19,8 @@ from encoderlab.plots.overlay import overlaid
 from encoderlab.web import examples
 from encoderlab.web.i18n import inside, translate
 from encoderlab.web.jobs import JobRunner, Outcome
-from encoderlab.web.tabs.tab import (
-    Job,
-    Values,
-    buttons,
-    connect,
-    fields,
-    frame,
-    model_field,
-    panel,
-    results,
-)
+from encoderlab.web.tabs import tab
+from encoderlab.web.tabs.tab import Job, Values
 from encoderlab.web.uploads import picture
 from encoderlab.web.user_sessions import UserSession
 
@@ -38,21 +29,21 @@ SHOWN_SIDE = 480
 KEPT_SECONDS = 1800
 
 
-def build(place: JobRunner) -> None:
+def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    offer = place.offer
-    with frame(NAME), gr.Row():
-        with fields():
-            given = {
+    offer = runner.offer
+    with tab.frame(NAME), gr.Row():
+        with tab.fields():
+            inputs = {
                 "image": examples.picture_field(NAME),
-                "model": model_field(offer, offer.encoders),
+                "model": tab.model_field(offer, offer.encoders),
                 "metric": gr.Radio(
                     [(translate("cosine"), "cosine"), (translate("dot_product"), "dot_product")],
                     value="cosine", label=translate("metric"),
                 ),
             }  # fmt: skip
-            pressed = buttons(NAME)
-        with results():
+            run_stop = tab.buttons(NAME)
+        with tab.results():
             analysed = gr.State(None, time_to_live=KEPT_SECONDS)
             with gr.Group(visible=False) as inspector:
                 clicked = gr.Image(
@@ -67,8 +58,8 @@ def build(place: JobRunner) -> None:
                 with gr.Row():
                     row = gr.Slider(1, 2, value=1, step=1, label=translate("row"))
                     column = gr.Slider(1, 2, value=1, step=1, label=translate("column"))
-                said = gr.HTML(elem_id=f"{NAME}-said", js_on_load=None)
-            where = panel(NAME)
+                summary = gr.HTML(elem_id=f"{NAME}-said", js_on_load=None)
+            panel = tab.panel(NAME)
 
     def settings(values: Values, visitor: UserSession) -> Tokens:
         (name,) = offer.check("encoder", [values["model"]])
@@ -88,16 +79,15 @@ def build(place: JobRunner) -> None:
         first = outcome.done.result.first
         h, w = first.grid
         i, j = h // 2, w // 2
-        picture_of_it, words = _against_all(first, i, j)
+        overlay, text = _against_all(first, i, j)
         return [
-            first, gr.update(visible=True), picture_of_it,
-            gr.update(maximum=h, value=i + 1), gr.update(maximum=w, value=j + 1), words,
+            first, gr.update(visible=True), overlay,
+            gr.update(maximum=h, value=i + 1), gr.update(maximum=w, value=j + 1), text,
         ]  # fmt: skip
 
-    connect(
-        place, Job(NAME, "tokens", settings, _records, names=examples.upload_name), pressed,
-        where, given, more=[analysed, inspector, clicked, row, column, said], show_more=shown,
-    )  # fmt: skip
+    job = Job(NAME, "tokens", settings, _records, names=examples.upload_name)
+    outputs = [analysed, inspector, clicked, row, column, summary]
+    tab.connect(runner, job, run_stop, panel, inputs, more=outputs, show_more=shown)
 
     def at_click(first: Any, event: gr.SelectData) -> list[Any]:
         if first is None:
@@ -108,20 +98,22 @@ def build(place: JobRunner) -> None:
         i, j = min(int(y * h / height), h - 1), min(int(x * w / width), w - 1)
         return [*_against_all(first, i, j), i + 1, j + 1]
 
-    def at_place(first: Any, i: int, j: int) -> list[Any]:
+    def at_sliders(first: Any, i: int, j: int) -> list[Any]:
         if first is None:
             return [gr.skip()] * 2
         h, w = first.grid
         return _against_all(first, min(max(int(i), 1), h) - 1, min(max(int(j), 1), w) - 1)
 
     silent: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    clicked.select(at_click, inputs=analysed, outputs=[clicked, said, row, column], **silent)
+    clicked.select(at_click, inputs=analysed, outputs=[clicked, summary, row, column], **silent)
     for slider in (row, column):
-        slider.input(at_place, inputs=[analysed, row, column], outputs=[clicked, said], **silent)
+        slider.input(
+            at_sliders, inputs=[analysed, row, column], outputs=[clicked, summary], **silent
+        )
 
 
 def _size(first: Any) -> tuple[int, int]:
-    """Width and height of the picture that is clicked on."""
+    """Width and height of the clickable image."""
     longest = max(first.view.size)
     return tuple(round(side * SHOWN_SIDE / longest) for side in first.view.size)
 
@@ -132,13 +124,13 @@ def _against_all(first: Any, i: int, j: int) -> list[Any]:
     view = first.view.resize(_size(first))
     others = values.copy()
     others[i, j] = np.nan
-    words = (
+    text = (
         f"<p class=line><b>{inside('patch_of')} {i + 1}, {j + 1}</b>: "
         f"{inside('mean')} <span class=mean>{np.nanmean(others):.3f}</span>; "
         f"{inside('dark')} {values.min():.2f}, {inside('bright')} {values.max():.2f}</p>"
     )
-    return [overlaid(view, values, mark=(i, j)), words]
+    return [overlaid(view, values, mark=(i, j)), text]
 
 
 def _records(result: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"image": name, **found} for name, found in result["per_image"].items()]
+    return [{"image": name, **values} for name, values in result["per_image"].items()]

@@ -7,6 +7,6 @@ from encoderlab.web.jobs import JobRunner
 from encoderlab.web.tabs.tab import alignment_tab
 
 
-def build(place: JobRunner) -> None:
+def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    alignment_tab(place, "validation", "e2e", E2e, lambda result: result["points"], trains=True)
+    alignment_tab(runner, "validation", "e2e", E2e, lambda result: result["points"], trains=True)

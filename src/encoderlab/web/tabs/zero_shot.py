@@ -10,17 +10,8 @@ from encoderlab.contrastive.classify_settings import Classify
 from encoderlab.web import examples
 from encoderlab.web.i18n import translate
 from encoderlab.web.jobs import SHORT, JobRunner, Outcome
-from encoderlab.web.tabs.tab import (
-    Job,
-    Values,
-    buttons,
-    connect,
-    fields,
-    frame,
-    model_field,
-    panel,
-    results,
-)
+from encoderlab.web.tabs import tab
+from encoderlab.web.tabs.tab import Job, Values
 from encoderlab.web.uploads import gather, picture
 from encoderlab.web.user_sessions import UserSession
 
@@ -29,12 +20,12 @@ CLASSES = "chart, table, document, mathematics problem, scene with shapes"
 MOST_TEXT = 2000
 
 
-def build(place: JobRunner) -> None:
+def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    offer = place.offer
-    with frame("zero_shot"), gr.Row():
-        with fields():
-            given = {
+    offer = runner.offer
+    with tab.frame("zero_shot"), gr.Row():
+        with tab.fields():
+            inputs = {
                 "image": examples.picture_field(NAME),
                 "classes": gr.Textbox(
                     CLASSES, label=translate("classes"), info=translate("classes_about"), lines=2,
@@ -44,12 +35,12 @@ def build(place: JobRunner) -> None:
                     "", label=translate("templates"), info=translate("templates_about"), lines=3,
                     placeholder="a photo of {}", max_length=MOST_TEXT,
                 ),
-                "model": model_field(offer, offer.duals),
+                "model": tab.model_field(offer, offer.duals),
             }  # fmt: skip
-            pressed = buttons(NAME)
-        with results():
+            run_stop = tab.buttons(NAME)
+        with tab.results():
             chances = gr.Label(label=translate("probabilities"), elem_id=f"{NAME}-chances")
-            where = panel(NAME)
+            panel = tab.panel(NAME)
 
     def settings(values: Values, visitor: UserSession) -> Classify:
         file = picture(values["image"])
@@ -67,9 +58,8 @@ def build(place: JobRunner) -> None:
             return [None]
         return [dict(outcome.done.result.predictions[0].top)]
 
-    connect(
-        place,
-        Job(NAME, "classify", settings, lambda result: result["predictions"], SHORT,
-            examples.upload_name),
-        pressed, where, given, more=[chances], show_more=shown,
+    job = Job(
+        NAME, "classify", settings, lambda result: result["predictions"], SHORT,
+        examples.upload_name,
     )  # fmt: skip
+    tab.connect(runner, job, run_stop, panel, inputs, more=[chances], show_more=shown)
