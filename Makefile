@@ -10,7 +10,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 .PHONY: demo test test-rest check docs fuzz faults audit third-party release-check lint format bench size clean help
 
-demo: $(VENV)/.has-demo ## install, then compare, index, search and classify with the embedded models (5 min)
+demo: $(VENV)/.has-demo ## install, then compare, index, search and classify with the bundled models (5 min)
 	$(BIN)/python examples/demo.py
 
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

@@ -1,4 +1,4 @@
-"""`encoderlab all` as a newcomer types it first: the embedded models, the built-in samples.
+"""`encoderlab all` as a newcomer types it first: the bundled models, the built-in samples.
 
 In a fresh process and an empty folder, from the first word to the report.
 """
@@ -34,7 +34,7 @@ def main() -> None:
     seconds = statistics.median(spent)
     report(
         Row(
-            "encoderlab all, embedded models, built-in samples, from the first word",
+            "encoderlab all, bundled models, built-in samples, from the first word",
             f"{seconds:.0f} s",
             target=f"under {TARGET_SECONDS} s",
             met=seconds < TARGET_SECONDS,

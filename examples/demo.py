@@ -1,7 +1,7 @@
-"""The whole round on the embedded models, as a newcomer would type it: which encoder fits which
+"""The whole round on the bundled models, as a newcomer would type it: which encoder fits which
 LLM, then index, search, classify.
 
-Compares the embedded encoders on built-in samples and writes the report; draws 300 held-out
+Compares the bundled encoders on built-in samples and writes the report; draws 300 held-out
 pictures of the synthetic world, adds every photograph that scikit-image ships, and searches them.
 `make demo` starts it; it needs no network.
 """

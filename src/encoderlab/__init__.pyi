@@ -130,7 +130,7 @@ def attention(
 ) -> AttentionResult:
     """Roll-out and patch-text similarity of each encoder; writes the overlays to `out` if given.
 
-    `seed` is taken for the sake of the common face: nothing is random here.
+    `seed` has no effect: nothing is random here.
 
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
@@ -176,7 +176,7 @@ def classify(
         classes: comma-separated class names, a name with a comma in double quotes; empty: the sub-
             folders' names.
         templates: sentences with {} where the class goes; empty: built in.
-        model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
+        model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
         top_k: classes shown per image.
         labels_csv: CSV with image_path,label: the right answers; paths start from its folder.
         save_csv: also write the predictions to this CSV.
@@ -525,7 +525,7 @@ def evaluate(
         out: folder that the figures and arrays are written to; nothing is written where None.
         csv: held-out pairs: CSV with image_path,caption.
         img_root: folder the image paths start from; empty: the CSV's folder.
-        model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
+        model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         features_dir: folder of a feature store to read embeddings from and keep them in; empty:
@@ -558,7 +558,7 @@ def export(
 
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
-        model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
+        model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
         text: the text side too, where the model has one.
         opset: version of the ONNX operators.
         batch_sizes: batch sizes at which the files are checked against torch.
@@ -597,7 +597,7 @@ def features(
             remove what is damaged; delete: remove what TARGET names.
         target: extract: a folder, CSV or JSONL of images, or shards: train-{000..123}.tar,
             s3://b/*.parquet; delete: a shelf, an encoder, or all.
-        encoders: extract: an embedded name, an alias, a checkpoint, a folder or a Hugging Face
+        encoders: extract: a bundled name, an alias, a checkpoint, a folder or a Hugging Face
             id[@revision].
         what: extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER.
         img_root: folder the image paths start from; empty: the CSV's folder.
@@ -663,7 +663,7 @@ def index(
         out: folder that the figures and arrays are written to; nothing is written where None.
         source: folder, CSV or JSONL of images.
         db: folder of the index, or its address in object storage: s3://bucket/index.
-        model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
+        model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
         img_root: folder the image paths start from; empty: the CSV's folder.
         remove: remove the images that came from SOURCE, which need not be there any more.
         ann: also build or update an approximate index, and measure it (from 100,000 images).
@@ -855,7 +855,7 @@ def search(
         where: keep only rows for which this SQL condition holds: caption LIKE '%dog%'.
         exact: compare with every image, even if there is an approximate index.
         html: also write a gallery page to this file.
-        model: an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision];
+        model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision];
             empty: the index's own.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).

@@ -1,4 +1,4 @@
-"""The alignment experiments: what they say follows from the data, and from nothing else."""
+"""The alignment commands: their numbers and answers on constructed and on bundled data."""
 
 from __future__ import annotations
 
@@ -36,20 +36,16 @@ SETTINGS = {"n_samples": 12, "dtype": "float32", "device": "cpu"}
 
 
 def made(vision, text, labels=None, **more) -> AlignmentData:
-    """Features from anywhere, as `gather` would have put them together."""
+    """Alignment data of given features, without a model."""
     n = len(next(iter(vision.values())))
-    both = {
-        side: {
-            name: Features(name, "clip", name, np.asarray(x, dtype=np.float32))
-            for name, x in models.items()
-        }
-        for side, models in (("vision", vision), ("text", text))
-    }
+    sides = (
+        {name: Features(name, "clip", name, np.asarray(x, np.float32)) for name, x in side.items()}
+        for side in (vision, text)
+    )
     ids = tuple(f"s{i}" for i in range(n))
-    found = preflight({**vision, **text})
     return AlignmentData(
-        ids, tuple(labels or ["all"] * n), ids, tuple(range(n)), tuple([None] * n), both["vision"],
-        both["text"], "a test", "cpu", "float32", 0, tuple(found), **more,
+        ids, tuple(labels or ["all"] * n), ids, tuple(range(n)), tuple([None] * n), *sides,
+        "a test", "cpu", "float32", 0, tuple(preflight({**vision, **text})), **more,
     )  # fmt: skip
 
 
@@ -60,6 +56,19 @@ def gaussians(n, d=768, names=("clip", "dinov2"), seed=0, shared=0.0):
     return made(vision, {"llama": text})
 
 
+def _untrained(aligned, name, features):
+    """The same with an untrained control of encoder `name` that has these features."""
+    control = dataclasses.replace(
+        aligned.vision[name], name=f"untrained:{name}", of=name,
+        pooled=np.asarray(features, dtype=np.float32),
+    )  # fmt: skip
+    return dataclasses.replace(aligned, vision={**aligned.vision, f"untrained:{name}": control})
+
+
+def _of(aligned):
+    return pair_scores.rows_of(aligned), pair_scores.verdicts(aligned)
+
+
 def _extract(encoders, llms, *, layers=False, store=None, **given) -> AlignmentData:
     given |= {"encoders": encoders, "llms": llms, "features_dir": store}
     return extract_features(Alignment(**given), layers=layers)
@@ -67,7 +76,7 @@ def _extract(encoders, llms, *, layers=False, store=None, **given) -> AlignmentD
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory) -> AlignmentData:
-    """Two embedded encoders and an LLM on 36 samples, with controls and layers."""
+    """Two bundled encoders and an LLM on 36 samples, with controls and layers."""
     return _extract(
         ["tiny-clip", "tiny-dinov2"], ["tiny-llama"], controls=True, layers=True,
         store=tmp_path_factory.mktemp("features"), **SETTINGS,
@@ -88,22 +97,21 @@ def test_of_unrelated_features_the_answer_is_that_the_data_cannot_tell(n):
 
 
 def test_of_one_related_encoder_the_answer_names_it_and_by_how_much():
-    aligned = gaussians(60, d=20, shared=0.0)
-    text = aligned.text["llama"].pooled
-    near = text + 0.5 * np.random.default_rng(1).standard_normal(text.shape)
-    aligned = made({"clip": near, "dinov2": aligned.vision["dinov2"].pooled}, {"llama": text})
+    rng = np.random.default_rng(0)
+    text, noise, unrelated = rng.standard_normal((3, 60, 20))
+    aligned = made({"clip": text + 0.5 * noise, "dinov2": unrelated}, {"llama": text})
     rows, judged = pair_scores.rows_of(aligned), pair_scores.verdicts(aligned)
-    said = pair_scores.answer(rows, judged, 60).text
+    answer = pair_scores.answer(rows, judged, 60).text
     score = rows[0].scores["cka_linear"]
-    assert said.startswith(f"clip aligns best with llama (debiased CKA {score.as_number()}")
-    assert re.search(r"ahead of dinov2 by 0\.\d+ \[0\.\d+, 0\.\d+\]", said)
+    assert answer.startswith(f"clip aligns best with llama (debiased CKA {score.as_number()}")
+    assert re.search(r"ahead of dinov2 by 0\.\d+ \[0\.\d+, 0\.\d+\]", answer)
     assert score.p == pytest.approx(0.001)
 
 
 def test_encoders_that_are_alike_are_not_separated_and_it_says_how_many_samples_would():
-    said = pair_scores.answer(*_of(gaussians(60, d=20, shared=1.5)), 60).text
-    assert "the data cannot separate" in said
-    assert re.search(r"about [\d,]+ samples would|no reasonable number", said)
+    answer = pair_scores.answer(*_of(gaussians(60, d=20, shared=1.5)), 60).text
+    assert "the data cannot separate" in answer
+    assert re.search(r"about [\d,]+ samples would|no reasonable number", answer)
 
 
 def test_encoders_that_only_tell_types_apart_are_found_out():
@@ -118,22 +126,10 @@ def test_encoders_that_only_tell_types_apart_are_found_out():
 
 
 def test_a_control_that_does_as_well_is_said():
-    aligned = gaussians(60, d=20, shared=1.5)
-    control = dataclasses.replace(aligned.vision["dinov2"], name="untrained:clip", of="clip")
-    aligned = dataclasses.replace(
-        aligned, vision={"clip": aligned.vision["clip"], "untrained:clip": control}
-    )
-    said = pair_scores.answer(*_of(aligned), 60)
-    assert "Read the controls first: clip is not ahead of untrained:clip with llama" in str(said)
-
-
-def _untrained(aligned, name, features):
-    """The same with an untrained control of encoder `name` that has these features."""
-    control = dataclasses.replace(
-        aligned.vision[name], name=f"untrained:{name}", of=name,
-        pooled=np.asarray(features, dtype=np.float32),
-    )  # fmt: skip
-    return dataclasses.replace(aligned, vision={**aligned.vision, f"untrained:{name}": control})
+    like = gaussians(60, d=20, names=("clip", "control"), shared=1.5)
+    control = like.vision.pop("control").pooled
+    answer = str(pair_scores.answer(*_of(_untrained(like, "clip", control)), 60))
+    assert "Read the controls first: clip is not ahead of untrained:clip with llama" in answer
 
 
 def test_an_untrained_control_that_is_ahead_is_said():
@@ -175,10 +171,6 @@ def test_the_headline_gives_the_value_of_each_type():
     assert f"over all types together {rows[0].scores['cka_within'].as_number()}" in said
 
 
-def _of(aligned):
-    return pair_scores.rows_of(aligned), pair_scores.verdicts(aligned)
-
-
 def test_constant_features_are_undefined_in_the_table_and_noted_at_the_top():
     rng = np.random.default_rng(0)
     aligned = made({"clip": np.full((40, 5), 0.3)}, {"llama": rng.standard_normal((40, 5))})
@@ -189,12 +181,11 @@ def test_constant_features_are_undefined_in_the_table_and_noted_at_the_top():
     coral.analyse(aligned), multi_llm.analyse(aligned), elas.analyse(aligned, epochs=2)
 
 
-# -- the embedded zoo ----------------------------------------------------------------------------
+# -- the bundled models --------------------------------------------------------------------------
 
 
-def test_trained_encoders_are_ahead_of_untrained_ones_and_shuffled_pairs_are_at_chance(
-    tmp_path,
-):
+@pytest.mark.slow
+def test_trained_encoders_are_ahead_of_controls_and_shuffled_pairs_are_at_chance(tmp_path):
     aligned = _extract(
         ["tiny-clip", "tiny-siglip", "tiny-dinov2"], ["tiny-llama", "tiny-qwen"],
         n_samples=60, data_root="synthetic", controls=True, store=tmp_path,
@@ -469,30 +460,31 @@ def test_e2e_against_scores_of_ones_own(zoo, tmp_path):
     assert (tmp_path / "out/e2e_VQA.png").is_file()
 
 
+HEAD = "encoder,llm,benchmark,score"
+PAIR = "tiny-clip,tiny-llama,VQA"
+
+
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("lines", "message"),
     [
-        ("encoder,llm,score\na,b,1", "lacks columns"),
-        ("encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,good", "line 2 of .* no number"),
-        (
-            "encoder,llm,benchmark,score\nclip,llama,VQA,1",
-            "about the encoders and LLMs of this run",
-        ),
-        ("encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,nan", "line 2 of .* no number"),
-        ("encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,inf", "line 2 of .* no number"),
-        (
-            "encoder,llm,benchmark,score\ntiny-clip,tiny-llama,VQA,1\ntiny-clip,tiny-llama,VQA,2",
-            "line 3 of .* second score .* got '2 after 1'",
-        ),
+        (["encoder,llm,score", "a,b,1"], "lacks columns"),
+        ([HEAD, f"{PAIR},good"], "line 2 of .* no number"),
+        ([HEAD, f"{PAIR},nan"], "line 2 of"),
+        ([HEAD, f"{PAIR},inf"], "line 2 of"),
+        ([HEAD, "clip,llama,VQA,1"], "about the encoders and LLMs of this run"),
+        ([HEAD, f"{PAIR},1", f"{PAIR},2"], "line 3 of .* second score .* got '2 after 1'"),
     ],
 )
-def test_scores_that_cannot_be_used_are_refused(content, words, tmp_path):
+def test_scores_that_cannot_be_used_are_refused(lines, message, tmp_path):
     table = tmp_path / "scores.csv"
-    table.write_text(content)
-    with pytest.raises(UsageError, match=words):
+    table.write_text("\n".join(lines))
+    with pytest.raises(UsageError, match=message):
         e2e.read_scores(str(table), ["tiny-clip"], ["tiny-llama"])
-    with pytest.raises(MissingError, match="no such file of scores"):
-        e2e.read_scores(str(tmp_path / "none.csv"), ["tiny-clip"], ["tiny-llama"])
+
+
+def test_scores_of_no_file_are_missing():
+    with pytest.raises(MissingError):
+        e2e.read_scores("none.csv", ["tiny-clip"], ["tiny-llama"])
 
 
 @pytest.mark.parametrize("method", ["tsne", "pca", pytest.param("umap", marks=pytest.mark.slow)])
@@ -547,13 +539,8 @@ def test_a_broken_image_is_left_out_of_every_encoder_and_listed(tmp_path):
         lines += [f"{i}.png,picture number {i}", f"{i}.png,빨간 그림 {i}"]
     (tmp_path / "3.png").write_bytes(b"broken")
     (tmp_path / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
-    found = _extract(
-        ["tiny-clip", "tiny-siglip"],
-        ["tiny-llama"],
-        data_root=tmp_path / "pairs.csv",
-        store=tmp_path / "f",
-        **SETTINGS,
-    )
+    found = _extract(["tiny-clip", "tiny-siglip"], ["tiny-llama"], store=tmp_path / "f",
+                     data_root=tmp_path / "pairs.csv", **SETTINGS)  # fmt: skip
     assert found.n == 5 and len(found.skipped) == 1
     assert found.texts[0] == "picture number 0 빨간 그림 0"
     assert all(len(one.pooled) == 5 for one in found.vision.values())
@@ -596,6 +583,7 @@ def test_real_charts_tables_and_mathematics_by_type(real_root, tmp_path):
 # -- the report ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_report_is_one_file_that_needs_no_network_and_opens_with_the_answer(tmp_path):
     result = encoderlab.report(
         out=tmp_path, encoders=["tiny-clip", "tiny-dinov2"], llms=["tiny-llama"], n_samples=8,
@@ -614,21 +602,21 @@ def test_report_is_one_file_that_needs_no_network_and_opens_with_the_answer(tmp_
                                     "embedding", "attention", "speed"}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_paper_figures_of_a_run_draw_what_the_run_drew(zoo, tmp_path):
     for name, job in (("coral", coral), ("layers", layers), ("multi-llm", multi_llm)):
         folder = tmp_path / name
         result = job.analyse(zoo, folder)
         _keep(folder, name, result.to_json())
         again = figures.run(run=str(folder))
-        assert [one["file"] for one in again.figures] == [one["file"] for one in result.figures]
-        for one in result.figures:
-            stem = Path(one["file"]).stem
-            assert (folder / "figures" / f"{stem}.pdf").is_file()
-            if (folder / f"{stem}.npz").is_file():
-                old, new = (np.load(f / f"{stem}.npz") for f in (folder, folder / "figures"))
-                assert old.files == new.files
-                for key in old.files:
-                    np.testing.assert_array_equal(old[key], new[key])
+        assert again.figures == result.figures
+        for png in (Path(figure["file"]) for figure in result.figures):
+            assert (folder / "figures" / png.with_suffix(".pdf")).is_file()
+        for arrays in folder.glob("*.npz"):
+            old, new = np.load(arrays), np.load(folder / "figures" / arrays.name)
+            assert old.files == new.files
+            for key in old.files:
+                np.testing.assert_array_equal(old[key], new[key])
 
 
 def test_figures_of_a_command_that_draws_from_images_are_refused(tmp_path):

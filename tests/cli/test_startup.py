@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-# Whatever a search by an embedded model does not need.
+# Whatever a search by a bundled model does not need.
 NOT_FOR_A_SEARCH = (
     "lightning", "sklearn", "scipy", "matplotlib", "transformers", "pandas", "lancedb", "sympy",
     "torch._dynamo", "datasets", "gradio", "ray", "onnxruntime", "tensorboard", "huggingface_hub",

@@ -43,12 +43,19 @@ def sets(tokens):
     return TokensInMemory(tokens[:200]), TokensInMemory(tokens[200:])
 
 
-def trained(fabric, sets, folder, shape=SHAPE, **recipe):
+def trainer(fabric, sets, folder, shape=SHAPE, save_every=None, **recipe):
     recipe = {"epochs": 2, "batch_size": 20, "n_critic": 2, "distribution": "wgan", **recipe}
-    run = CompressorTrainer(shape, *sets, Recipe.of(**recipe), fabric, folder)
+    return CompressorTrainer(
+        shape, *sets, Recipe.of(**recipe), fabric, folder, save_every=save_every
+    )
+
+
+def trained(*arguments, **options):
+    run = trainer(*arguments, **options)
     return run, run.run()
 
 
+@pytest.mark.slow
 def test_it_begins_at_block_pca_and_goes_below(fabric, sets, tokens, tmp_path):
     bound = BlockPCA().fit(tokens[:200], GRID, BUDGET)
     held_out = tokens[200:]
@@ -100,12 +107,10 @@ def test_the_balanced_gradients_weigh_what_the_weights_say(fabric, sets, tmp_pat
     assert float(scaled.norm() / gradient.norm()) == pytest.approx(0.1, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_same_numbers(fabric, sets, tmp_path, monkeypatch):
     whole, done = trained(fabric, sets, tmp_path / "whole")
-    killed = CompressorTrainer(
-        SHAPE, *sets, Recipe.of(epochs=2, batch_size=20, n_critic=2, distribution="wgan"), fabric,
-        tmp_path / "b", save_every=7,
-    )  # fmt: skip
+    killed = trainer(fabric, sets, tmp_path / "b", save_every=7)
     step = CompressorTrainer._step
 
     def dies(self, *arguments):
@@ -117,13 +122,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_numbers(fabric, sets, tmp_path
     with pytest.raises(KeyboardInterrupt):
         killed.run()
     monkeypatch.undo()
-    again = CompressorTrainer(
-        SHAPE,
-        *sets,
-        Recipe.of(epochs=2, batch_size=20, n_critic=2, distribution="wgan"),
-        fabric,
-        tmp_path / "b",
-    )
+    again = trainer(fabric, sets, tmp_path / "b")
     again.resume(tmp_path / "b" / "checkpoints" / "latest.pt")
     assert again.step == 10  # the end of the first epoch is the newest state
     resumed = again.run()
@@ -221,13 +220,7 @@ def test_one_network_of_several_budgets_trains_them_all(fabric, sets, tmp_path):
 
 def test_other_settings_cannot_be_resumed(fabric, sets, tmp_path):
     trained(fabric, sets, tmp_path, epochs=1)
-    other = CompressorTrainer(
-        SHAPE,
-        *sets,
-        Recipe.of(epochs=1, batch_size=20, n_critic=2, distribution="wgan", lr=0.1),
-        fabric,
-        tmp_path,
-    )
+    other = trainer(fabric, sets, tmp_path, epochs=1, lr=0.1)
     with pytest.raises(UsageError, match=r"other settings.*got 'lr=0.1'; expected lr=0.001"):
         other.resume(tmp_path / "checkpoints" / "latest.pt")
 
@@ -238,10 +231,7 @@ def test_other_tokens_of_the_same_number_cannot_be_resumed(fabric, sets, tmp_pat
     other = [TokensInMemory(one.tokens) for one in sets]
     number = ("training", "validation").index(side)
     other[number] = TokensInMemory(other[number].tokens.flip(0))
-    again = CompressorTrainer(
-        SHAPE, *other, Recipe.of(epochs=1, batch_size=20, n_critic=2, distribution="wgan"), fabric,
-        tmp_path,
-    )  # fmt: skip
+    again = trainer(fabric, other, tmp_path, epochs=1)
     with pytest.raises(UsageError) as error:
         again.resume(tmp_path / "checkpoints" / "latest.pt")
     assert error.value.got == f"other {side} images"
@@ -252,10 +242,7 @@ def test_a_finished_run_goes_on_for_more_epochs_in_another_folder(fabric, sets, 
     assert run.finished
 
     def resumed(epochs):
-        recipe = Recipe.of(
-            epochs=epochs, batch_size=20, n_critic=2, distribution="wgan", wgan_weight=0
-        )
-        again = CompressorTrainer(SHAPE, *sets, recipe, fabric, tmp_path / f"b{epochs}")
+        again = trainer(fabric, sets, tmp_path / f"b{epochs}", epochs=epochs, wgan_weight=0)
         again.resume(tmp_path / "a" / "checkpoints" / "latest.pt")
         return again, again.run()
 

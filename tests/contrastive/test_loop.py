@@ -354,9 +354,7 @@ def test_captions_beyond_the_context_are_a_finding() -> None:
     pairs = ImageTextDataset(samples, clip.tokenizer, clip.preprocess, pixels)
     checked = DecodedImages(samples, pixels, [])
     sentences = findings(pairs, checked, DecodedImages([], None, []), 2, True, ["a " * 60, "red"])
-    text = [
-        sentence for sentence in sentences if "longer than the context of 24 tokens" in sentence
-    ]
+    text = [line for line in sentences if "longer than the context of 24 tokens" in line]
     assert len(text) == 2 and "1 of 2 zero-shot classes" in text[1]
     assert "3 of 6 training captions" in text[0]
     assert text[0].endswith("3 different training captions become equal")

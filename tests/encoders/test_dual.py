@@ -1,4 +1,4 @@
-"""One door to every dual encoder: names, devices, and embeddings equal to the plain calls."""
+"""Dual encoders: names, devices, and embeddings equal to the plain calls."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from encoderlab.encoders.text import load_text
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
 
+FP32 = ("cpu", "float32")
 TEXTS = ["a large red circle", "파란 별", "a table " * 40]
 
 
@@ -34,7 +35,7 @@ def _images() -> list[Image.Image]:
 
 
 def test_embeddings_are_those_of_the_plain_transformers_calls(clip_folder: Path) -> None:
-    encoder = load_dual(str(clip_folder), "cpu", "float32")
+    encoder = load_dual(str(clip_folder), *FP32)
     model = CLIPModel.from_pretrained(clip_folder).eval()
     processor = CLIPImageProcessorPil.from_pretrained(clip_folder)
     words = AutoTokenizer.from_pretrained(clip_folder)(
@@ -53,14 +54,14 @@ def test_embeddings_are_those_of_the_plain_transformers_calls(clip_folder: Path)
 
 
 def test_bf16_stays_close_and_comes_out_in_fp32(clip_folder: Path) -> None:
-    whole = load_dual(str(clip_folder), "cpu", "float32").embed_images(_images())
+    whole = load_dual(str(clip_folder), *FP32).embed_images(_images())
     half = load_dual(str(clip_folder), "cpu", "bfloat16").embed_images(_images())
     assert half.dtype == np.float32
     assert (whole * half).sum(axis=1).min() > 0.999
 
 
 def test_nothing_in_gives_nothing_out(clip_folder: Path) -> None:
-    encoder = load_dual(str(clip_folder), "cpu", "float32")
+    encoder = load_dual(str(clip_folder), *FP32)
     assert encoder.embed_images([]).shape == encoder.embed_texts([]).shape == (0, encoder.dim)
 
 
@@ -131,10 +132,9 @@ def test_hardware_that_is_not_there(clip_folder: Path, device, dtype, error, say
 def test_a_siglip_is_a_dual_encoder_like_the_plain_calls(family, vision_folder, tmp_path) -> None:
     import transformers as hf
 
-    folder = tmp_path / family
-    shutil.copytree(vision_folder(family), folder)
+    folder = shutil.copytree(vision_folder(family), tmp_path / family)
     save_tokenizer(folder, pad=True)
-    encoder = load_dual(str(folder), "cpu", "float32")
+    encoder = load_dual(str(folder), *FP32)
     model = {"siglip": hf.SiglipModel, "siglip2": hf.Siglip2Model}[family].from_pretrained(folder)
     texts = ["w1 w2", "w3", "w4 " * 40]
     # Not AutoTokenizer: it puts its family's own rules in place of the file's.
@@ -155,7 +155,7 @@ def test_a_siglip_is_a_dual_encoder_like_the_plain_calls(family, vision_folder, 
 
 
 def test_one_text_alone_is_not_taken_for_its_letters(clip_folder: Path) -> None:
-    encoder = load_dual(str(clip_folder), "cpu", "float32")
+    encoder = load_dual(str(clip_folder), *FP32)
     np.testing.assert_array_equal(encoder.embed_texts("a star"), encoder.embed_texts(["a star"]))
 
 
@@ -176,17 +176,16 @@ def changed(folder: Path, to: Path, **text_config) -> Path:
 def test_weights_are_those_that_transformers_takes_beside_a_stale_index(
     clip_folder: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "clip"
-    shutil.copytree(clip_folder, folder)
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
     weights = load_file(folder / "model.safetensors")
     stale = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     save_file(stale, folder / "old.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors.index.json").write_text(
         json.dumps({"metadata": {}, "weight_map": dict.fromkeys(weights, "old.safetensors")})
     )
-    expected = load_dual(str(clip_folder), "cpu", "float32").embed_texts(TEXTS)
+    expected = load_dual(str(clip_folder), *FP32).embed_texts(TEXTS)
     for _ in range(2):
-        found = load_dual(str(folder), "cpu", "float32").embed_texts(TEXTS)
+        found = load_dual(str(folder), *FP32).embed_texts(TEXTS)
         np.testing.assert_array_equal(found, expected)
         (folder / "old.safetensors").unlink(missing_ok=True)  # then the index leads nowhere
 
@@ -200,12 +199,12 @@ def test_texts_that_would_all_be_equal_are_told_apart_by_the_tokenizers_end(
         model = CLIPModel.from_pretrained(folder).eval()
         plain = model.get_text_features(**_ids(folder)).pooler_output
     assert torch.allclose(plain[0], plain[1])  # what transformers makes of it
-    expected = load_dual(str(clip_folder), "cpu", "float32").embed_texts(TEXTS)
+    expected = load_dual(str(clip_folder), *FP32).embed_texts(TEXTS)
     capsys.readouterr()
-    found = load_dual(str(folder), "cpu", "float32").embed_texts(TEXTS)
-    np.testing.assert_array_equal(found, expected)
+    vectors = load_dual(str(folder), *FP32).embed_texts(TEXTS)
+    np.testing.assert_array_equal(vectors, expected)
     assert f"eos_token_id=49407 of its config.json is not {own}" in capsys.readouterr().err
-    pooled = load_text(str(folder), "cpu", "float32").encode(TEXTS).pooled
+    pooled = load_text(str(folder), *FP32).encode(TEXTS).pooled
     assert f"eos_token_id=49407 of its config.json is not {own}" in capsys.readouterr().err
     pooled = torch.nn.functional.normalize(pooled, dim=-1)
     np.testing.assert_allclose(pooled, expected, atol=1e-5)
@@ -213,10 +212,8 @@ def test_texts_that_would_all_be_equal_are_told_apart_by_the_tokenizers_end(
 
 def test_the_largest_id_is_the_end_for_an_old_checkpoint(clip_folder: Path, tmp_path: Path) -> None:
     folder = changed(clip_folder, tmp_path / "clip", eos_token_id=2)
-    expected = load_dual(str(clip_folder), "cpu", "float32").embed_texts(TEXTS)
-    np.testing.assert_array_equal(
-        load_dual(str(folder), "cpu", "float32").embed_texts(TEXTS), expected
-    )
+    plain, old = (load_dual(str(path), *FP32).embed_texts(TEXTS) for path in (clip_folder, folder))
+    np.testing.assert_array_equal(old, plain)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -232,8 +229,7 @@ def test_the_largest_id_is_the_end_for_an_old_checkpoint(clip_folder: Path, tmp_
 def test_weights_that_are_not_finite_are_named(
     tensor: str, loads, value: float, dtype: str, clip_folder: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "clip"
-    shutil.copytree(clip_folder, folder)
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
     weights = load_file(folder / "model.safetensors")
     weights[tensor].view(-1)[0] = value
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -248,7 +244,7 @@ def test_weights_that_are_not_finite_are_named(
 
 
 def test_weights_that_a_narrow_format_cannot_hold_are_named(clip_folder: Path) -> None:
-    network = load_dual(str(clip_folder), "cpu", "float32").model
+    network = load_dual(str(clip_folder), *FP32).model
     with torch.no_grad():
         network.visual_projection.weight[0, 0] = 1e6
     checkpoint = resolve(str(clip_folder))
@@ -258,15 +254,14 @@ def test_weights_that_a_narrow_format_cannot_hold_are_named(clip_folder: Path) -
 
 
 def test_the_width_of_the_space_is_the_top_levels(clip_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "clip"
-    shutil.copytree(clip_folder, folder)
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
     record = json.loads((folder / "config.json").read_text())
     for part in ("text_config", "vision_config"):
         del record[part]["projection_dim"]
     (folder / "config.json").write_text(json.dumps(record))
-    vision, text = load_vision(folder, "cpu", "float32"), load_text(folder, "cpu", "float32")
+    vision, text = load_vision(folder, *FP32), load_text(folder, *FP32)
     assert vision.pooled_width == text.pooled_width == record["projection_dim"] == 16
-    dual = load_dual(str(folder), "cpu", "float32")
+    dual = load_dual(str(folder), *FP32)
     pooled = torch.nn.functional.normalize(vision.encode(_images()).pooled, dim=-1)
     np.testing.assert_allclose(dual.embed_images(_images()), pooled, atol=1e-5)
     pooled = torch.nn.functional.normalize(text.encode(TEXTS).pooled, dim=-1)
@@ -284,7 +279,7 @@ def test_an_old_files_second_tower_goes_first(clip_folder: Path, tmp_path: Path)
         model = CLIPModel.from_pretrained(folder).eval()
         plain = model.get_text_features(**_ids(folder)).pooler_output
     expected = torch.nn.functional.normalize(plain, dim=-1)
-    found = load_dual(str(folder), "cpu", "float32").embed_texts(TEXTS)
+    found = load_dual(str(folder), *FP32).embed_texts(TEXTS)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -294,10 +289,9 @@ def test_texts_longer_than_the_context_are_said_once(
 ) -> None:
     folder = clip_folder
     if family == "siglip":
-        folder = tmp_path / family
-        shutil.copytree(vision_folder(family), folder)
+        folder = shutil.copytree(vision_folder(family), tmp_path / family)
         save_tokenizer(folder, pad=True)
-    encoder = load_dual(str(folder), "cpu", "float32")
+    encoder = load_dual(str(folder), *FP32)
     long = "w1 " * 300
     texts = [*(f"{long} w{i}" for i in range(3)), f"{long} w1", "w2", *(["w3"] * 600)]
     with collect_warnings() as warned:

@@ -1,8 +1,8 @@
-"""Models that a long-running process keeps."""
+"""The cache of loaded models."""
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,22 +17,10 @@ def sharing():
     share(before)
 
 
-def test_nothing_is_kept_unless_asked_for():
-    share(0)
-    assert load_vision("tiny-clip", "cpu") is not load_vision("tiny-clip", "cpu")
-
-
 def test_kept_model_is_the_same_for_all_threads(sharing):
-    found = []
-    threads = [
-        threading.Thread(target=lambda: found.append(load_vision("tiny-clip", "cpu")))
-        for _ in range(4)
-    ]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    assert len(found) == 4 and len(set(map(id, found))) == 1
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: load_vision("tiny-clip", "cpu"), range(4)))
+    assert len(set(map(id, models))) == 1
 
 
 def test_other_format_or_resolution_is_another_model(sharing):
@@ -54,17 +42,17 @@ def test_least_recently_used_goes_first_when_the_room_is_full(sharing):
 
 
 def test_weights_are_counted_as_torch_counts_them():
-    tower = load_vision("tiny-clip", "cpu", "float32").tower
-    counted = weight_bytes(load_vision("tiny-clip", "cpu", "float32"))
-    assert counted >= 4 * sum(one.numel() for one in tower.parameters())
+    encoder = load_vision("tiny-clip", "cpu", "float32")
+    assert weight_bytes(encoder) >= 4 * sum(p.numel() for p in encoder.tower.parameters())
 
 
-def test_model_larger_than_the_room_is_given_and_not_kept(sharing):
-    share(1000)
+@pytest.mark.parametrize("room", [0, 1000])
+def test_a_model_larger_than_the_cache_is_not_cached(room, sharing):
+    share(room)
     assert load_vision("tiny-clip", "cpu") is not load_vision("tiny-clip", "cpu")
 
 
-def test_apart_loads_anew(sharing):
+def test_without_cache_loads_again(sharing):
     first = load_vision("tiny-clip", "cpu")
     with without_cache():
         assert load_vision("tiny-clip", "cpu") is not first

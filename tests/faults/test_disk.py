@@ -121,7 +121,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(
     after = bytes_of(empty.place)
     assert {path: after.get(path) for path in before} == before
     for path in out.rglob("*.json"):
-        json.loads(path.read_text())
+        if "_versions" not in path.parts:  # Lance's own hint, which it does without if it is empty
+            json.loads(path.read_text())
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import linear_sum_assignment, linprog
+from scipy.optimize import linprog
 from scipy.stats import wasserstein_distance
 from torch import nn
 
@@ -114,13 +114,6 @@ def test_reconstruction_by_hand():
     assert float(reconstruction_loss(turned, tokens)) == pytest.approx(2 / 4 + 1 - 0.5)
 
 
-def test_sliced_wasserstein_of_one_dimension_is_scipys():
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal(40), rng.standard_normal(40) + 1
-    found = sliced_wasserstein(torch.tensor(x)[:, None], torch.tensor(y)[:, None])
-    assert float(found) == pytest.approx(wasserstein_distance(x, y))
-
-
 def test_sliced_wasserstein_of_a_shift_is_the_mean_of_its_projections():
     x = torch.randn(50, 6)
     shift = torch.zeros(6)
@@ -138,19 +131,10 @@ def test_sets_of_other_sizes_have_distances_too():
     assert float(sinkhorn_divergence(x[:60], x[:15] + 5)) > 10
 
 
-def test_sinkhorn_of_small_blur_is_optimal_transport():
-    generator = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(25, 3, generator=generator).double() for _ in range(2))
-    y = y + 2
-    cost = torch.cdist(x, y).square() / 2
-    rows, columns = linear_sum_assignment(cost.numpy())
-    exact = float(cost[rows, columns].mean())
-    assert float(sinkhorn_divergence(x, y, blur=0.05, steps=500)) == pytest.approx(exact, rel=0.02)
-    assert float(sinkhorn_divergence(x, x)) == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize(("n", "m", "power"), [(3, 4, 1), (7, 5, 1), (40, 13, 2), (1, 6, 1)])
-def test_sliced_wasserstein_of_unequal_sizes_is_scipys(n, m, power):
+@pytest.mark.parametrize(
+    ("n", "m", "power"), [(40, 40, 1), (3, 4, 1), (7, 5, 1), (40, 13, 2), (1, 6, 1)]
+)
+def test_sliced_wasserstein_of_any_sizes_is_scipys(n, m, power):
     rng = np.random.default_rng(n)
     x, y = rng.standard_normal(n) ** power, rng.standard_normal(m) + 1
     found = sliced_wasserstein(torch.tensor(x)[:, None], torch.tensor(y)[:, None])
@@ -187,6 +171,7 @@ def test_sinkhorn_is_the_linear_programmes_optimum(n, m):
         b_eq=np.r_[np.full(n, 1 / n), np.full(m, 1 / m)],
     ).fun  # fmt: skip
     assert float(sinkhorn_divergence(x, y, blur=0.01)) == pytest.approx(exact, rel=5e-3)
+    assert float(sinkhorn_divergence(x, x)) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("outlier", [1, 20])
@@ -246,9 +231,6 @@ def test_mmd_is_the_sum_over_pairs_and_zero_on_average_for_one_distribution():
         - 2 * np.mean([kernel(a, b) for a in x for b in y])
     )
     assert float(mmd(x, y, width=1.0)) == pytest.approx(expected)
-    # Four points on a line: the median of the distances 1, 1, 2, 98, 99, 100 is 50.
-    line = torch.tensor([[0.0], [1], [2], [100]], dtype=torch.float64)
-    assert float(mmd(line[:2], line[2:])) == pytest.approx(float(mmd(line[:2], line[2:], 50.0)))
     values = [float(mmd(torch.randn(30, 4), torch.randn(30, 4))) for _ in range(200)]
     assert np.mean(values) == pytest.approx(0, abs=0.002)
     assert float(mmd(torch.randn(30, 4), torch.randn(30, 4) + 1)) > 0.05

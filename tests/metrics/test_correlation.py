@@ -30,11 +30,7 @@ def test_r_rho_and_exact_p_are_scipys():
     found = correlate(x, y)
     assert found.pearson == pytest.approx(stats.pearsonr(x, y).statistic)
     assert found.spearman == pytest.approx(stats.spearmanr(x, y).statistic)
-    exact = stats.permutation_test(
-        (x,), lambda x: abs(np.corrcoef(x, y)[0, 1]), permutation_type="pairings",
-        n_resamples=np.inf, alternative="greater",
-    ).pvalue  # fmt: skip
-    assert found.pearson_p == pytest.approx(exact)
+    assert found.pearson_p == pytest.approx(exact_p(x, y))
 
 
 @pytest.mark.parametrize(("n", "critical"), [(10, 0.632), (19, 0.456)])
@@ -60,16 +56,19 @@ def test_points_of_one_encoder_are_not_independent_at_any_sizes(sizes):
     assert min(p) >= 1 / math.factorial(len(sizes))
 
 
+def exact_p(x, y):
+    return stats.permutation_test(
+        (x,), lambda x: abs(np.corrcoef(x, y)[0, 1]), permutation_type="pairings",
+        n_resamples=np.inf, alternative="greater",
+    ).pvalue  # fmt: skip
+
+
 def test_p_is_that_of_the_encoders_means():
     rng = np.random.default_rng(1)
     x, y, families = _unrelated(rng, [5, 6, 7, 6, 6, 6])
     a, b = (np.array([v[families == f].mean() for f in range(6)]) for v in (x, y))
-    exact = stats.permutation_test(
-        (a,), lambda a: abs(np.corrcoef(a, b)[0, 1]), permutation_type="pairings",
-        n_resamples=np.inf, alternative="greater",
-    ).pvalue  # fmt: skip
     found = correlate(x, y, families)
-    assert found.pearson_p == pytest.approx(exact)
+    assert found.pearson_p == pytest.approx(exact_p(a, b))
     assert found.pearson == pytest.approx(np.corrcoef(a, b)[0, 1])
     assert found.spearman == pytest.approx(stats.spearmanr(a, b).statistic)
     assert found.critical_r == pytest.approx(0.811, abs=0.001)  # of 6, not of 36
@@ -89,7 +88,7 @@ def test_an_encoder_that_lacks_the_easy_condition_is_not_called_worse():
     assert "share no condition" in apart.undefined
 
 
-@pytest.mark.parametrize("m", [2, 9])
+@pytest.mark.parametrize("m", [2, pytest.param(9, marks=pytest.mark.slow)])
 def test_correction_keeps_false_claims_below_five_percent(m):
     rng = np.random.default_rng(m)
     claims = 0
@@ -150,9 +149,10 @@ def test_undefined_values_are_left_out():
 
 def test_ids_in_another_order_are_refused():
     require_same_ids({"clip": ["a", "b"], "llama": ["a", "b"]})
-    with pytest.raises(UsageError, match="stand in another order: got 'a and b in row 0'"):
-        require_same_ids({"clip": ["a", "b"], "llama": ["b", "a"]})
-    with pytest.raises(UsageError, match="are of other samples: got 'b and c in row 1'"):
-        require_same_ids({"clip": ["a", "b"], "llama": ["a", "c"]})
-    with pytest.raises(UsageError, match="2 ids of clip, 1 of llama"):
-        require_same_ids({"clip": ["a", "b"], "llama": ["a"]})
+    for others, words in (
+        (["b", "a"], "stand in another order: got 'a and b in row 0'"),
+        (["a", "c"], "are of other samples: got 'b and c in row 1'"),
+        (["a"], "2 ids of clip, 1 of llama"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            require_same_ids({"clip": ["a", "b"], "llama": others})

@@ -58,9 +58,6 @@ def test_saved_and_loaded_it_goes_on(tmp_path):
     state = Moments.load(tmp_path / "state.npz")
     state.update({"x": x[25:], "y": y[25:]})
     assert state.cka("x", "y") == pytest.approx(float(cka(x, y)), abs=1e-12)
-    (tmp_path / "other.npz").write_bytes(b"nothing")
-    with pytest.raises(UsageError, match="no saved state"):
-        Moments.load(tmp_path / "other.npz")
 
 
 def test_shards_give_the_interval_of_the_jackknife():
@@ -127,19 +124,13 @@ def test_a_spoiled_state_is_none(tmp_path, spoil):
         Moments.load(file)
 
 
-def test_a_flipped_bit_in_a_saved_state_is_found(tmp_path):
+def test_a_damaged_file_is_refused(tmp_path):
     file = tmp_path / "state.npz"
     Moments.of({"a": np.eye(6), "b": np.eye(6)}).save(file)
-    content = bytearray(file.read_bytes())
-    file.write_bytes(b"")
-    with pytest.raises(UsageError, match="this is no saved state of moments"):
-        Moments.load(file)
-    newer = bytearray(content)
-    newer[newer.rfind(b"PK\x01\x02") + 6] = 255  # the version of zip that is needed to read it
-    file.write_bytes(newer)
-    with pytest.raises(UsageError, match="this is no saved state of moments"):
-        Moments.load(file)
-    content[200] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(UsageError, match="this is no saved state of moments"):
-        Moments.load(file)
+    flipped, newer = bytearray(file.read_bytes()), bytearray(file.read_bytes())
+    flipped[200] ^= 1
+    newer[newer.rfind(b"PK\x01\x02") + 6] = 255  # the zip version that is needed to read it
+    for content in (b"", b"nothing", flipped, newer):
+        file.write_bytes(content)
+        with pytest.raises(UsageError):
+            Moments.load(file)

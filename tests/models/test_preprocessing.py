@@ -17,7 +17,7 @@ from transformers.models.auto.image_processing_auto import get_image_processor_c
 from encoderlab.encoders.dual import load_dual
 from encoderlab.errors import UsageError
 from encoderlab.models.clip import CLIP, Preprocess
-from encoderlab.models.preprocessing import PROCESSORS, SILENT, as_record, read_preprocess
+from encoderlab.models.preprocessing import DEFAULTS, PROCESSORS, as_record, read_preprocess
 
 CLIP_FILE = {
     "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32},
@@ -108,7 +108,7 @@ def test_pixels_are_those_of_transformers(record: dict[str, Any], tmp_path: Path
 @pytest.mark.parametrize("kind", sorted({*PROCESSORS} - {"DINOv3ViT"}))
 def test_defaults_are_those_of_the_class_in_transformers(kind: str) -> None:
     theirs = get_image_processor_class_from_name(f"{kind}ImageProcessorPil")
-    for key, value in {**SILENT, **PROCESSORS[kind]}.items():
+    for key, value in {**DEFAULTS, **PROCESSORS[kind]}.items():
         expected = getattr(theirs, key, None)
         if kind == "Siglip2" and key == "size":
             continue

@@ -13,7 +13,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from encoderlab.contrastive import classify, evaluate
 from encoderlab.data.synthetic import KINDS, write_dataset
-from encoderlab.encoders.checkpoint import ZOO, embedded_models
+from encoderlab.encoders.checkpoint import ZOO, bundled_models
 from encoderlab.encoders.dual import load_dual
 from recipes.real_data import SETS, read_set
 
@@ -29,7 +29,7 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @every_model
 def test_it_ships_small_and_with_a_card(name: str) -> None:
-    assert name in embedded_models()
+    assert name in bundled_models()
     assert sum(file.stat().st_size for file in (ZOO / name).iterdir()) <= 6_000_000
     card = (ZOO / name / "README.md").read_text(encoding="utf-8")
     assert "chance" in card
@@ -37,7 +37,7 @@ def test_it_ships_small_and_with_a_card(name: str) -> None:
 
 
 def test_all_bundled_models_together_stay_small() -> None:
-    sizes = [f.stat().st_size for name in embedded_models() for f in (ZOO / name).iterdir()]
+    sizes = [f.stat().st_size for name in bundled_models() for f in (ZOO / name).iterdir()]
     assert sum(sizes) <= 25_000_000
 
 

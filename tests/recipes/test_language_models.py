@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers as hf
 
-from encoderlab.encoders.checkpoint import ZOO, embedded_models
+from encoderlab.encoders.checkpoint import ZOO, bundled_models
 from encoderlab.encoders.text import load_text
 from recipes.cards.language import held_out_captions
 from recipes.language import perplexity, train_language_model
@@ -22,7 +22,7 @@ NAMES = tuple(LANGUAGE_MODELS)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_ships_small_and_with_a_card(name: str) -> None:
-    assert name in embedded_models()
+    assert name in bundled_models()
     assert sum(file.stat().st_size for file in (ZOO / name).iterdir()) <= 6_000_000
     assert "unigram" in (ZOO / name / "README.md").read_text(encoding="utf-8")
 

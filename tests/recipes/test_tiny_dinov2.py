@@ -13,7 +13,7 @@ from transformers import Dinov2Model
 
 from encoderlab.data.synthetic.labelled import largest_shape
 from encoderlab.encoders import check
-from encoderlab.encoders.checkpoint import ZOO, embedded_models
+from encoderlab.encoders.checkpoint import ZOO, bundled_models
 from encoderlab.encoders.vision import load_vision, untrained
 from encoderlab.metrics.linear_probe import linear_probe
 from recipes.cards.vision import clothes, data_type, main_shape, pooled
@@ -27,7 +27,7 @@ def test_every_bundled_vision_model_keeps_the_contract(name: str) -> None:
 
 
 def test_it_ships_small_and_with_a_card() -> None:
-    assert "tiny-dinov2" in embedded_models()
+    assert "tiny-dinov2" in bundled_models()
     folder = ZOO / "tiny-dinov2"
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 6_000_000
     assert "untrained copy" in (folder / "README.md").read_text(encoding="utf-8")

@@ -63,9 +63,6 @@ class PairVerdict(Result):
         return {"metric": self.metric, "llm": self.llm, **self.comparison.to_json()}
 
 
-# -- one pair ------------------------------------------------------------------------------------
-
-
 def gram(
     aligned: AlignmentData, name: str, kernel: str = "linear", kind: str | None = None
 ) -> cka.Gram:
@@ -142,9 +139,6 @@ def mean_recall_at_1(probe: RidgeProbe) -> Score:
         for part in ("value", "ci_low", "ci_high", "chance")
     )
     return Score(value, low, high, chance, scores[0].n, name)
-
-
-# -- projectors ----------------------------------------------------------------------------------
 
 
 def projectors(
@@ -268,9 +262,6 @@ def _mean(values: np.ndarray, group: np.ndarray, chance: np.ndarray, how: str) -
     value = float(values.mean())
     low, high = jackknife_interval(value, left_out) or (None, None)
     return Score(value, low, high, float(chance.mean()), len(counts), how)
-
-
-# -- several side by side ------------------------------------------------------------------------
 
 
 def rows_of(aligned: AlignmentData, by_type: bool = True) -> list[PairScores]:

@@ -1,8 +1,8 @@
 """Projectors fitted to pairs of pooled vectors: one, or a grid of encoder x LLM x kind x seed.
 
 As ELAS is defined: Adam, full batch, mean squared error, 80 % of the pairs for training, the rest
-held out. The grid trains stacked copies with torch.func and gives the same numbers as one after
-another. Knows vectors; no model, no file.
+held out. The grid trains stacked copies with torch.func and gives the same numbers as training one
+after another. Takes vectors; loads no model, reads no file.
 
 Shapes: n pairs, m copies in a stack, d_v and d_t widths.
 """
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import grad
 
@@ -26,8 +25,8 @@ from encoderlab.core.progress import progress
 from encoderlab.errors import UsageError, WorkError, unknown
 from encoderlab.models.projectors import INPUT_WEIGHTS, KINDS, create_projector, stacked_forward
 
-# Above this many weights a step is matrix products all through, and a stack gains nothing:
-# benchmarks/bench_projector_grid.py shows the turn.
+# With more weights a step is dominated by matrix products, and a stack is no faster
+# (benchmarks/bench_projector_grid.py).
 STACKED_WEIGHTS = 1_000_000
 # Numbers that one stack may hold (weights, gradients, moments, activations): half a gigabyte.
 STACK_NUMBERS = 128_000_000
@@ -59,11 +58,11 @@ class ProjectorRecipe:
 
 @dataclass(frozen=True)
 class TrainedProjector:
-    """A fitted projector and how it does on pairs it has not seen.
+    """A fitted projector and its scores on held-out pairs.
 
     Args:
         projector: maps (b, d_v) to (b, d_t), in fp32.
-        train_rows, held_out_rows: which pairs were which.
+        train_rows, held_out_rows: the rows of the pairs.
         held_out_cosine: mean cosine between prediction and target.
         target_variance: mean squared distance per number of held-out targets from the mean training
             target: what a projector that ignores the image reaches.
@@ -106,7 +105,7 @@ def split_rows(
         groups: one label per row, such as the image that a caption belongs to.
 
     Raises:
-        UsageError: one of both sides would be empty.
+        UsageError: one of the two sides would be empty.
 
     >>> train, held_out = split_rows(5, 0.8, seed=0)
     >>> len(train), len(held_out)
@@ -148,7 +147,7 @@ def train_projector(
 
 
 def _train_alone(
-    job: _Job, recipe: ProjectorRecipe, tell: Callable[[], None] = lambda: None
+    job: _Job, recipe: ProjectorRecipe, after_epoch: Callable[[], None] = lambda: None
 ) -> TrainedProjector:
     projector, x, y = job.untrained(), job.train_x, job.train_y
     optimiser = _adam(projector.parameters(), recipe.lr)
@@ -159,7 +158,7 @@ def _train_alone(
         loss.backward()
         optimiser.step()
         losses.append(loss.detach())
-        tell()
+        after_epoch()
     return job.finished(projector, torch.stack(losses))
 
 
@@ -174,6 +173,10 @@ def train_grid(
 
     Args:
         pairs: (encoder, LLM) -> (x, y).
+        groups: one label per row, as in `split_rows`.
+
+    Returns:
+        (encoder, LLM, kind, seed) -> the projector, with the numbers of `train_projector`.
 
     Raises:
         UsageError, WorkError: as `train_projector`.
@@ -187,14 +190,14 @@ def train_grid(
     }
     done: dict[Cell, TrainedProjector] = {}
     with progress("training projectors", total=len(jobs), unit="projector") as bar:
-        # Every epoch is a chance to stop, though no projector is done yet.
-        still = functools.partial(bar.advance, 0)
+        # A run can be stopped after every epoch, before a projector is done.
+        after_epoch = functools.partial(bar.advance, 0)
         for cells in _stacks(jobs):
             if len(cells) == 1:
-                done[cells[0]] = _train_alone(jobs[cells[0]], recipe, still)
+                done[cells[0]] = _train_alone(jobs[cells[0]], recipe, after_epoch)
             else:
-                found = _train_stack([jobs[cell] for cell in cells], recipe, still)
-                done.update(zip(cells, found, strict=True))
+                trained = _train_stack([jobs[cell] for cell in cells], recipe, after_epoch)
+                done.update(zip(cells, trained, strict=True))
             bar.advance(len(cells))
     return {cell: done[cell] for cell in jobs}
 
@@ -222,7 +225,7 @@ class _Job:
     ) -> _Job:
         if kind not in KINDS:
             raise unknown("projector", kind, KINDS, "encoderlab.models.projectors")
-        x, y = (torch.as_tensor(one).detach().float() for one in (x, y))
+        x, y = (torch.as_tensor(vectors).detach().float() for vectors in (x, y))
         if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
             raise UsageError(
                 "x and y must be vectors of the same pairs",
@@ -237,7 +240,7 @@ class _Job:
         return cls(kind, seed, x, y, train_rows, held_out_rows)
 
     def untrained(self) -> nn.Module:
-        """The projector as it begins: what was drawn before does not matter."""
+        """The initialised projector; it depends on the seed alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return create_projector(self.kind, *self.widths).to(self.x.device)
@@ -248,15 +251,15 @@ class _Job:
 
     @property
     def train_x(self) -> Tensor:
-        return self.x[torch.from_numpy(self.train_rows)]
+        return self.x[self.train_rows]
 
     @property
     def train_y(self) -> Tensor:
-        return self.y[torch.from_numpy(self.train_rows)]
+        return self.y[self.train_rows]
 
     @property
     def weights(self) -> int:
-        """How many numbers the projector has, without making it."""
+        """The number of weights, computed without allocating them."""
         with torch.device("meta"):
             return sum(p.numel() for p in create_projector(self.kind, *self.widths).parameters())
 
@@ -269,10 +272,8 @@ class _Job:
                 got=f"{self.kind}, seed {self.seed}, epoch {epoch + 1}",
                 want="a smaller lr, or vectors of a common scale",
             )
-        held_out = torch.from_numpy(self.held_out_rows)
-        target = self.y[held_out]
-        guess = projector(self.x[held_out])
-        train_y = self.train_y
+        target, train_y = self.y[self.held_out_rows], self.train_y
+        prediction = projector(self.x[self.held_out_rows])
         return TrainedProjector(
             self.kind,
             self.seed,
@@ -280,16 +281,16 @@ class _Job:
             self.train_rows,
             self.held_out_rows,
             float(F.mse_loss(projector(self.train_x), train_y)),
-            float(F.mse_loss(guess, target)),
-            float(F.cosine_similarity(guess, target, dim=-1).mean()),
+            float(F.mse_loss(prediction, target)),
+            float(F.cosine_similarity(prediction, target, dim=-1).mean()),
             float((target - train_y.mean(dim=0)).square().mean()),
             losses.cpu().numpy(),
         )
 
 
 def _stacks(jobs: Mapping[Cell, _Job]) -> Iterator[list[Cell]]:
-    """Cells that are trained together: of one kind, LLM width and number of training pairs; alone
-    where the matrices are so large that a stack gains nothing."""
+    """Cells that are trained together: of one kind, LLM width and number of training pairs. A cell
+    with more than STACKED_WEIGHTS weights is alone."""
     alike: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
     for cell, job in jobs.items():
         if job.weights > STACKED_WEIGHTS:
@@ -307,11 +308,11 @@ def _stacks(jobs: Mapping[Cell, _Job]) -> Iterator[list[Cell]]:
 
 
 def _train_stack(
-    jobs: list[_Job], recipe: ProjectorRecipe, tell: Callable[[], None]
+    jobs: list[_Job], recipe: ProjectorRecipe, after_epoch: Callable[[], None]
 ) -> list[TrainedProjector]:
     kind = jobs[0].kind
     widest = max(job.x.shape[1] for job in jobs)
-    x = torch.stack([_padded(job.train_x, widest) for job in jobs])
+    x = torch.stack([F.pad(job.train_x, (0, widest - job.x.shape[1])) for job in jobs])
     y = torch.stack([job.train_y for job in jobs])
     projectors = [job.untrained() for job in jobs]
     weights = {
@@ -323,7 +324,7 @@ def _train_stack(
 
     def losses_of(stack: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         each = (stacked_forward(kind, stack, x) - y).square().mean(dim=(1, 2))
-        return each.sum(), each.detach()  # the sum, since no model's loss knows another's weights
+        return each.sum(), each.detach()  # the losses share no weights: the sum has their gradients
 
     gradient = grad(losses_of, has_aux=True)
     optimiser = _adam((weight.requires_grad_(True) for weight in weights.values()), recipe.lr)
@@ -331,45 +332,32 @@ def _train_stack(
     for _ in range(recipe.epochs):
         gradients, loss = gradient({name: weight.detach() for name, weight in weights.items()})
         for name, weight in weights.items():
-            # The fused kernel takes a gradient for laid out as its weight is; ours are transposed.
+            # The fused kernel assumes the memory layout of the weight; these are transposed.
             weight.grad = gradients[name].contiguous()
         optimiser.step()
         losses.append(loss)
-        tell()
-    course = torch.stack(losses, dim=1)
-    done = []
-    for index, (job, projector) in enumerate(zip(jobs, projectors, strict=True)):
+        after_epoch()
+    for index, projector in enumerate(projectors):
         _fill(projector, kind, {name: weight[index] for name, weight in weights.items()})
-        done.append(job.finished(projector, course[index]))
-    return done
-
-
-def _padded(x: Float[Tensor, "n d_v"], widest: int) -> Float[Tensor, "n widest"]:
-    return F.pad(x, (0, widest - x.shape[1]))
+    return [
+        job.finished(projector, course)
+        for job, projector, course in zip(jobs, projectors, torch.stack(losses, dim=1), strict=True)
+    ]
 
 
 def _widened(kind: str, name: str, weight: Tensor, widest: int) -> Tensor:
-    """Zero columns for the zero columns of x: their gradient is zero, so they stay zero."""
-    return _padded(weight, widest) if name in INPUT_WEIGHTS[kind] else weight
+    """Adds zero columns for the zero columns of x; their gradient is zero, so they stay zero."""
+    return F.pad(weight, (0, widest - weight.shape[1])) if name in INPUT_WEIGHTS[kind] else weight
 
 
 @torch.no_grad()
 def _fill(projector: nn.Module, kind: str, weights: Mapping[str, Tensor]) -> None:
-    """Puts a model's slice of the stack into its projector of true width."""
+    """Copies a model's slice of the stack into its projector, without the added columns."""
     for name, parameter in projector.named_parameters():
         own = weights[name]
         parameter.copy_(own[:, : parameter.shape[1]] if name in INPUT_WEIGHTS[kind] else own)
 
 
 def _adam(parameters: Any, lr: float) -> torch.optim.Adam:
-    # One kernel for the whole update: at small widths the update costs as much as the gradient.
+    # Fused: at small widths the update costs as much as the gradient.
     return torch.optim.Adam(list(parameters), lr=lr, fused=True)
-
-
-__all__ = [
-    "ProjectorRecipe",
-    "TrainedProjector",
-    "split_rows",
-    "train_grid",
-    "train_projector",
-]

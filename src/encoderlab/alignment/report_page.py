@@ -1,27 +1,24 @@
-"""The report of `encoderlab all`: one self-contained HTML file, a thin template over run.json.
-
-Reads the record and the figures beside it; computes nothing.
+"""The report of `encoderlab all`: one self-contained HTML file, a template filled from run.json and
+the figures beside it. Computes nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
 from encoderlab.core.atomic_io import write_text_atomic
+from encoderlab.core.results import Json, score_text
 from encoderlab.core.run_folder import RunRecord
 from encoderlab.metrics.catalogue import METRICS
 
 TEMPLATE = "report_page.html"
 REPORT = "report.html"
-Json = Mapping[str, Any]
 
-# Which question each section answers, in the order of the report.
+# Command -> title of its section, in the order of the report.
 SECTIONS = {
     "compare": "Which encoder fits",
     "multi-llm": "Encoders × LLMs",
@@ -33,7 +30,7 @@ SECTIONS = {
     "attention": "Where they look",
     "speed": "How fast",
 }
-REPEATED = ("coral_dashboard.png",)  # holds what the others hold
+REPEATED = ("coral_dashboard.png",)  # shows the panels of the other figures again
 TABLE = (
     "cka_linear", "cka_linear_biased", "cka_within", "cka_rbf", "mutual_knn", "ridge_r2",
     "ridge_recall1", "mlp_r2",
@@ -56,7 +53,9 @@ def page(folder: Path, run: RunRecord) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["score"] = _score
+    environment.filters["score"] = lambda score: (
+        "–" if score is None else score_text({"value": score.get("value")})
+    )
     environment.filters["command"] = shlex.join
     environment.filters["number"] = lambda value: "" if value is None else f"{value:.6g}"
     result = run.result
@@ -65,9 +64,9 @@ def page(folder: Path, run: RunRecord) -> str:
             "name": name,
             "title": title,
             "figures": [
-                _figure(folder, one)
-                for one in result["sections"][name]["figures"]
-                if one["file"] not in REPEATED
+                figure | {"data": _data_url(folder / figure["file"])}
+                for figure in result["sections"][name]["figures"]
+                if figure["file"] not in REPEATED
             ],
             "lines": _lines(name, result["sections"][name]),
         }
@@ -75,56 +74,47 @@ def page(folder: Path, run: RunRecord) -> str:
         if name in result["sections"]
     ]
     interactive = (result["sections"].get("embedding") or {}).get("page")
-    map_page = Path(interactive) if interactive else None
+    map_page = folder / Path(interactive).name if interactive else None
     compared = result["sections"]["compare"]
     controls = {row["encoder"] for row in compared["rows"] if row["control_of"]}
-    columns = [
-        name for name in TABLE
-        if any(name in row["scores"] for row in result["sections"]["compare"]["rows"])
-    ]  # fmt: skip
+    columns = [name for name in TABLE if any(name in row["scores"] for row in compared["rows"])]
     return environment.get_template(TEMPLATE).render(
         run=run,
         result=result,
         compare=compared,
-        among=[one for one in compared["verdicts"] if one["b"] not in controls],
-        against_controls=[one for one in compared["verdicts"] if one["b"] in controls],
+        among=[verdict for verdict in compared["verdicts"] if verdict["b"] not in controls],
+        against_controls=[verdict for verdict in compared["verdicts"] if verdict["b"] in controls],
         kinds=list(result["data"]["types"]),
         columns=columns,
         metrics=METRICS,
         sections=sections,
         method=[name for name in METRICS if not name.endswith(("_mse", "_cosine"))],
-        map_page=(folder / map_page.name).read_text(encoding="utf-8")
-        if map_page and (folder / map_page.name).is_file()
-        else None,
+        map_page=map_page.read_text(encoding="utf-8") if map_page and map_page.is_file() else None,
     )
 
 
-def _figure(folder: Path, one: Json) -> dict[str, str]:
-    content = base64.b64encode((folder / one["file"]).read_bytes()).decode()
-    return {**one, "data": f"data:image/png;base64,{content}"}
+def _data_url(png: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"
 
 
 def _lines(name: str, section: Json) -> list[str]:
-    """What a section says in words above its figures."""
+    """The sentences of a section, above its figures."""
     if name == "multi-llm":
-        return [f"{llm}: {said}" for llm, said in section["answers"].items()]
+        return [f"{llm}: {answer}" for llm, answer in section["answers"].items()]
     if name == "layers":
-        return [one["text"] for one in section["pairs"] if not one["control_of"]]
+        return [pair["text"] for pair in section["pairs"] if not pair["control_of"]]
     if name == "e2e":
         return [section["undefined"]] if section["undefined"] else _predicted(section)
-    if name == "embedding":
-        return []
     if name == "coral":
+        divergences = ", ".join(
+            f"{pair['encoder']} with {pair['llm']} {pair['coral']['spectral_divergence']:.3g}"
+            for pair in section["cross_modal"]
+            if pair["coral"]["spectral_divergence"] is not None
+        )
         return [
             "CORAL, spectra and discriminability compare clouds of features, not pairs: they stay "
             "the same if every caption is given to another image.",
-            "Spectral divergence in nats, 0 for equal spectra: "
-            + ", ".join(
-                f"{one['encoder']} with {one['llm']} {one['coral']['spectral_divergence']:.3g}"
-                for one in section["cross_modal"]
-                if one["coral"]["spectral_divergence"] is not None
-            )
-            + ".",
+            f"Spectral divergence in nats, 0 for equal spectra: {divergences}.",
         ]
     if name == "speed":
         return [f"Matrix peak of this device: {section['peak_tflops']:.2f} TFLOP/s, measured now."]
@@ -137,17 +127,9 @@ def _predicted(section: Json) -> list[str]:
     """A line per metric; one line where no metric has an answer for the same reason."""
     lines = []
     for benchmark in section["benchmarks"]:
-        verdicts = {METRICS[m].title: one["verdict"] for m, one in benchmark["metrics"].items()}
+        verdicts = {METRICS[m].title: c["verdict"] for m, c in benchmark["metrics"].items()}
         if len(set(verdicts.values())) == 1:
             lines.append(f"{benchmark['name']}: {next(iter(verdicts.values()))}.")
         else:
             lines += [f"{metric}: {verdict}." for metric, verdict in verdicts.items()]
     return lines
-
-
-def _score(score: Json | None, digits: int = 3) -> str:
-    if score is None:
-        return "–"
-    if score.get("value") is None:
-        return "undefined"
-    return f"{score['value']:.{digits}f}"

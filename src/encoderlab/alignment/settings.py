@@ -21,8 +21,13 @@ from encoderlab.core.common_settings import (
 )
 from encoderlab.core.settings import output_folder, setting
 
-EMBEDDED_ENCODERS = ["tiny-clip", "tiny-siglip", "tiny-dinov2"]
-EMBEDDED_LLMS = ["tiny-llama", "tiny-qwen"]
+BUNDLED_ENCODERS = ["tiny-clip", "tiny-siglip", "tiny-dinov2"]
+BUNDLED_LLMS = ["tiny-llama", "tiny-qwen"]
+FEATURES_HELP = "folder that keeps features between runs; empty: outputs/features"
+EPOCHS_HELP = "training epochs of a projector"
+LLMS_HELP = "language models to align with"
+CONTROLS_HELP = "add each encoder untrained, and with shuffled pairs: what chance looks like"
+METHODS = ("tsne", "umap", "pca")
 ENCODERS_HELP = "vision encoders; untrained:NAME is NAME before training"
 DATA = "the data"
 FIGURES = "what is written"
@@ -32,7 +37,7 @@ FIGURES = "what is written"
 class Encoders(Loads):
     """What the commands on vision encoders share."""
 
-    encoders: list[str] = setting(EMBEDDED_ENCODERS, ENCODERS_HELP, names="encoders")
+    encoders: list[str] = setting(BUNDLED_ENCODERS, ENCODERS_HELP, names="encoders")
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
     svg: bool = setting(False, "write figures as .svg too", group=FIGURES)
@@ -42,9 +47,7 @@ class Encoders(Loads):
 class OnSamples(Encoders):
     """What the commands on features of samples share."""
 
-    controls: bool = setting(
-        False, "add each encoder untrained, and with shuffled pairs: what chance looks like"
-    )
+    controls: bool = setting(False, CONTROLS_HELP)
     n_samples: int = setting(30, "samples per data type", least=1, group=DATA)
     data_types: list[str] = setting([], "data types to use; empty: all that are there", group=DATA)
     data_root: str | None = setting(
@@ -53,9 +56,7 @@ class OnSamples(Encoders):
         "built-in samples and more of their kind",
         group=DATA,
     )
-    features_dir: str | None = setting(
-        None, "folder that keeps features between runs; empty: outputs/features", group=WHERE
-    )
+    features_dir: str | None = setting(None, FEATURES_HELP, group=WHERE)
     batch_size: int = setting(16, "samples at once", least=1, group=WHERE)
 
 
@@ -63,14 +64,14 @@ class OnSamples(Encoders):
 class Alignment(OnSamples, LoadsLLM):
     """What the alignment commands share."""
 
-    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with", names="llms")
+    llms: list[str] = setting(BUNDLED_LLMS, LLMS_HELP, names="llms")
 
 
 @dataclass
 class Compare(Alignment):
     """Compare encoders by CKA, neighbours, a ridge map and trained projectors into an LLM."""
 
-    epochs: int = setting(300, "training epochs of a projector", least=1)
+    epochs: int = setting(300, EPOCHS_HELP, least=1)
     output_dir: str = setting(output_folder("compare"), "folder for results", group=COMMON)
 
 
@@ -93,15 +94,13 @@ class Stream(Encoders, LoadsLLM):
     """CKA and CORAL over any number of pairs, a shard at a time, on one machine or many."""
 
     data: str = setting("", "pairs of image and caption: " + IMAGES_HELP, positional=True)
-    llms: list[str] = setting(EMBEDDED_LLMS, "language models to align with", names="llms")
+    llms: list[str] = setting(BUNDLED_LLMS, LLMS_HELP, names="llms")
     img_root: str | None = setting(
         None, "folder the image paths start from; empty: the CSV's folder", group=DATA
     )
     engine: str = setting("local", ENGINE_HELP, choices=ENGINES, group=WHERE)
     workers: int = setting(0, WORKERS_HELP, least=0, group=WHERE, needs={"engine": ("ray",)})
-    features_dir: str | None = setting(
-        None, "folder that keeps features between runs; empty: outputs/features", group=WHERE
-    )
+    features_dir: str | None = setting(None, FEATURES_HELP, group=WHERE)
     batch_size: int = setting(32, "samples at once", least=1, group=WHERE)
     output_dir: str = setting(output_folder("stream"), "folder for results", group=COMMON)
 
@@ -110,7 +109,7 @@ class Stream(Encoders, LoadsLLM):
 class Elas(Alignment):
     """ELAS (Encoder-LLM Alignment Score) of every pair of encoder and LLM."""
 
-    epochs: int = setting(300, "training epochs of a projector", least=1)
+    epochs: int = setting(300, EPOCHS_HELP, least=1)
     output_dir: str = setting(output_folder("elas"), "folder for results", group=COMMON)
 
 
@@ -118,7 +117,7 @@ class Elas(Alignment):
 class E2e(Alignment):
     """Which metric predicts retrieval through a trained projector, or scores of your own?"""
 
-    epochs: int = setting(300, "training epochs of a projector", least=1, needs={"scores": (None,)})
+    epochs: int = setting(300, EPOCHS_HELP, least=1, needs={"scores": (None,)})
     scores: str | None = setting(
         None, "CSV of your benchmark results: columns encoder, llm, benchmark, score"
     )
@@ -136,7 +135,7 @@ class Layers(Alignment):
 class Embedding(Alignment):
     """Map the embedding spaces in two dimensions, and rotate them onto one another."""
 
-    method: str = setting("tsne", "how the map is made", choices=("tsne", "umap", "pca"))
+    method: str = setting("tsne", "how the map is made", choices=METHODS)
     output_dir: str = setting(output_folder("embedding"), "folder for results", group=COMMON)
 
 
@@ -162,13 +161,9 @@ class Speed(Encoders):
 class All(Alignment):
     """Run every alignment experiment on one set of features, and bind them into one report."""
 
-    controls: bool = setting(
-        True, "add each encoder untrained, and with shuffled pairs: what chance looks like"
-    )
-    epochs: int = setting(300, "training epochs of a projector", least=1)
-    method: str = setting(
-        "tsne", "how the maps of the spaces are made", choices=("tsne", "umap", "pca")
-    )
+    controls: bool = setting(True, CONTROLS_HELP)
+    epochs: int = setting(300, EPOCHS_HELP, least=1)
+    method: str = setting("tsne", "how the maps of the spaces are made", choices=METHODS)
     batch_sizes: list[int] = setting([1, 8, 32], "batch sizes to time", least=1)
     output_dir: str = setting(output_folder("all"), "folder for results", group=COMMON)
 

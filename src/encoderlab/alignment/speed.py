@@ -186,9 +186,16 @@ def _time(
 
     from encoderlab.encoders.hardware import PeakMemory, synchronize
 
-    weights = sum(p.numel() * p.element_size() for p in encoder.tower.parameters())
-    parameters = sum(p.numel() for p in encoder.tower.parameters())
-    common = (work / 1e9, load_seconds, parameters)
+    parameters = list(encoder.tower.parameters())
+    row = partial(
+        Timed,
+        encoder.name,
+        size,
+        gflop_per_image=work / 1e9,
+        load_seconds=load_seconds,
+        parameters=sum(p.numel() for p in parameters),
+        ran_in=encoder.ran_in,
+    )
     try:
         pixels = _pixels(encoder, size)
         with PeakMemory(encoder.device) as memory:
@@ -204,21 +211,17 @@ def _time(
             synchronize(encoder.device)
             times.append(time.perf_counter() - started)
     except (torch.OutOfMemoryError, MemoryError):
-        return Timed(encoder.name, size, {}, None, None, common[0], None, *common[1:],
-                     undefined="out of memory", ran_in=encoder.ran_in)  # fmt: skip
+        return row({}, None, None, peak_share=None, undefined="out of memory")
     ms = 1000 * np.array(times)
-    median = float(np.median(times))
-    latency = {
-        "mean": float(ms.mean()), "sd": float(ms.std(ddof=1)),
-        "p50": float(np.percentile(ms, 50)), "p95": float(np.percentile(ms, 95)),
-    }  # fmt: skip
-    # What a compiled forward holds beside torch's weights is not known.
-    unknown = memory.bytes is None or encoder.backend is not None
-    needed = None if unknown else (weights + (memory.bytes or 0)) / 1e6
-    return Timed(
-        encoder.name, size, latency, size / median, needed, common[0],
-        size * work / median / peak, *common[1:], ran_in=encoder.ran_in,
-    )  # fmt: skip
+    p50, p95 = np.percentile(ms, (50, 95)).tolist()
+    latency = {"mean": float(ms.mean()), "sd": float(ms.std(ddof=1)), "p50": p50, "p95": p95}
+    needed = None
+    # The memory of a compiled forward beside torch's weights is not known.
+    if memory.bytes is not None and encoder.backend is None:
+        weights = sum(p.numel() * p.element_size() for p in parameters)
+        needed = (weights + memory.bytes) / 1e6
+    images_per_s = 1000 * size / p50
+    return row(latency, images_per_s, needed, peak_share=images_per_s * work / peak)
 
 
 def _pixels(encoder: VisionEncoder, size: int) -> Any:

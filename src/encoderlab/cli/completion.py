@@ -19,7 +19,7 @@ PLAIN = str.maketrans("[]", "()", '`$\\"!')
 USAGE = f"""usage: encoderlab completion {"|".join(SHELLS)}
 
 Prints a script that completes commands, flags, and names of encoders, LLMs and choices.
-For every new shell, the embedded models and your aliases with it:
+For every new shell, the bundled models and your aliases with it:
 
   bash   echo 'eval "$(encoderlab completion bash)"' >> ~/.bashrc
   zsh    echo 'eval "$(encoderlab completion zsh)"' >> ~/.zshrc    (below compinit)

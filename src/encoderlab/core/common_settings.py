@@ -15,7 +15,7 @@ DEVICES_HELP = (
 DTYPE_HELP = "auto, float32, bfloat16 or float16"
 BACKENDS = ("torch", "compile", "auto")
 BACKEND_HELP = "what runs the image tower; auto: compile where it gives the same and is faster here"
-MODEL_HELP = "an embedded name, an alias, a checkpoint, a folder or a Hugging Face id[@revision]"
+MODEL_HELP = "a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision]"
 STORE_HELP = "folder of a feature store to read embeddings from and keep them in; empty: none"
 ENGINE_HELP = (
     "who computes: local (this process), or ray (a cluster: RAY_ADDRESS, else this machine)"

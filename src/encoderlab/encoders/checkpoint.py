@@ -20,7 +20,7 @@ from encoderlab.models.folder import read_record
 from encoderlab.models.hub import local_folder, looks_like_path, no_such_folder
 from encoderlab.zoo import ZOO
 
-Kind = Literal["embedded", "alias", "folder", "training", "hub"]
+Kind = Literal["bundled", "alias", "folder", "training", "hub"]
 TRAINING = "encoderlab-clip"  # the family of our own training checkpoints
 
 
@@ -54,7 +54,7 @@ class Checkpoint:
         return digest.hexdigest()
 
 
-def embedded_models(language: bool | None = None) -> tuple[str, ...]:
+def bundled_models(language: bool | None = None) -> tuple[str, ...]:
     """Names of the bundled models.
 
     Args:
@@ -82,8 +82,8 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
         UsageError: a folder or file is there but is no checkpoint.
     """
     text = str(name)
-    if text in embedded_models():
-        return _folder(text, ZOO / text, "embedded")
+    if text in bundled_models():
+        return _folder(text, ZOO / text, "bundled")
     aliases = llm_aliases() if language else encoder_aliases()
     path = Path(text).expanduser()
     if text in aliases and not path.exists():
@@ -103,7 +103,7 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
         raise no_such_folder(text, "a checkpoint's folder or that of a training run")
     if text.count("/") == 1:
         return _folder(text, local_folder(text, code=code), "hub")
-    known = [*embedded_models(language), *aliases]
+    known = [*bundled_models(language), *aliases]
     near = did_you_mean(text, known)
     raise MissingError(
         "unknown model",

@@ -56,7 +56,7 @@ class SimpleVLM(nn.Module):
         max_length: int = MAX_LENGTH,
         trust_remote_code: bool = False,
     ) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         super().__init__()
         self.encoder = load_vision(
@@ -69,7 +69,7 @@ class SimpleVLM(nn.Module):
         load: dict[str, Any] = {"dtype": kind, "trust_remote_code": trust_remote_code}
         with quiet_loading(llm):
             self.llm = pretrained(AutoModelForCausalLM, checkpoint.path, **load).eval().to(where)
-            tokenizer = read_tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
+            tokenizer = read_tokenizer(checkpoint, trust_remote_code)
         require_finite(self.llm, checkpoint)
         patches = self.encoder.grid[0] * self.encoder.grid[1]
         room = (positions_of(self.llm.base_model) or patches + max_length) - patches

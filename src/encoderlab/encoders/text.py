@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from encoderlab.core.common_settings import QUANTISED
 from encoderlab.core.progress import note, warn
@@ -262,19 +263,14 @@ class TextEncoder(Encoder):
         if self.padding_side not in SIDES:
             raise UsageError("unknown side", got=self.padding_side, want=" or ".join(SIDES))
         fill = self.fill
-        right = self.padding_side == "right" or not self._causal
+        side = self.padding_side if self._causal else "right"
         rows = [
             self.tokenizer(text, truncation=True, max_length=self.max_length).input_ids or [fill]
             for text in texts
         ]
-        longest = max(map(len, rows))
         check_ids(rows, self.model, self.name)
-        ids = torch.full((len(rows), longest), fill)
-        mask = torch.zeros(len(rows), longest, dtype=torch.long)
-        for i, row in enumerate(rows):
-            columns = slice(len(row)) if right else slice(-len(row), None)
-            ids[i, columns] = torch.tensor(row)
-            mask[i, columns] = 1
+        ids = pad_sequence([torch.tensor(row) for row in rows], True, fill, side)
+        mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0, side)
         return ids.to(self.device), mask.to(self.device)
 
     @property
@@ -361,8 +357,6 @@ def load_text(
             bitsandbytes is needed and missing.
         UsageError: no text model, a damaged checkpoint, or remote code that was not allowed.
     """
-    from transformers import AutoTokenizer
-
     where = check_placement(device, quantize, device_map)
     checkpoint = resolve(name, language=True, code=trust_remote_code)
     if checkpoint.family == TRAINING:
@@ -379,7 +373,7 @@ def load_text(
         quantize = device_map = None
     with quiet_loading(name):
         model = _load(checkpoint, config, kind, device_map, quantize, trust_remote_code)
-        tokenizer = read_tokenizer(AutoTokenizer, checkpoint, trust_remote_code)
+        tokenizer = read_tokenizer(checkpoint, trust_remote_code)
         if device_map is None and quantize is None:
             model = model.to(where, kind)
         require_finite(model, checkpoint)
@@ -452,25 +446,24 @@ def _load(
     return model
 
 
-def read_tokenizer(auto: Any, checkpoint: Checkpoint, trusted: bool) -> Any:
+def read_tokenizer(checkpoint: Checkpoint, trusted: bool) -> Any:
     """The tokenizer of a checkpoint, once it was tried on a text.
 
     Args:
-        auto: transformers' AutoTokenizer.
         checkpoint: where its files are.
         trusted: whether Python that comes with the checkpoint may run.
 
     Raises:
         UsageError: no tokenizer, or a damaged one.
     """
-    from transformers import PreTrainedTokenizerFast
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
         if _is_plain_fast(checkpoint.path):
             # AutoTokenizer would replace the file's splitting rules by those of its family.
             tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint.path)
         else:
-            tokenizer = auto.from_pretrained(checkpoint.path, trust_remote_code=trusted)
+            tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, trust_remote_code=trusted)
         tokenizer("a 1 가")  # one without an unknown token fails at the first unknown word only
         return tokenizer
     except Exception as error:

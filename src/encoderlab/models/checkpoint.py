@@ -1,7 +1,7 @@
 """The checkpoint of a training run: weights, configuration, vocabulary, optimiser state.
 
-Read only with `weights_only=True`: tensors and plain values, nothing that runs. Writes are atomic.
-Imports no model: the caller passes the class that the file must hold.
+Read with `weights_only=True`, so that no code in a file is executed; written atomically. Imports no
+model: the caller passes the class that the file must contain.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from encoderlab.models.clip.preprocess import Preprocess
 from encoderlab.models.clip.tokenizer import Tokenizer
 
 FORMAT = "encoderlab-clip-1"
-# What taking apart a record that was spoiled may raise.
+# Errors that reading the entries of a damaged record may raise.
 WRONG = (
     KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError, OverflowError,
     ZeroDivisionError, AssertionError,
@@ -28,7 +28,7 @@ WRONG = (
 
 
 def describe(model: Any) -> dict[str, Any]:
-    """All of `model` but its weights, as plain values."""
+    """The description of a model, without its weights, as plain values."""
     return {
         "class": model.kind,
         "config": model.config.to_dict(),
@@ -42,15 +42,17 @@ def describe(model: Any) -> dict[str, Any]:
 def build(
     record: dict[str, Any], make: Any, *, patch_dropout: float = 0.0, held: int | None = None
 ) -> Any:
-    """A fresh model of the description that `describe` gave.
+    """A new model from a description.
 
     Args:
+        record: of `describe`.
         make: the class of the model, such as `CLIP`.
-        held: how many numbers the weights for it hold, where they are at hand: a shape with more is
-            refused before it takes memory.
+        patch_dropout: passed to `make`.
+        held: the number of values in its weights, if known: a configuration with more is refused
+            before memory is allocated.
 
     Raises:
-        UsageError: it is a model of another class.
+        UsageError: the description is of another class.
     """
     kind = record.get("class", make.kind)
     if kind != make.kind:
@@ -76,20 +78,22 @@ def build(
 
 
 def write(path: Path, record: dict[str, Any], format: str = FORMAT) -> None:
-    """Puts `record` (tensors and plain values) at `path`, whole or not at all."""
+    """Writes a record of tensors and plain values, atomically."""
     with atomic_write(path) as unfinished:
         torch.save({"format": format, **record}, unfinished)
 
 
 def read(path: Path, format: str = FORMAT, *, lazily: bool = False) -> dict[str, Any]:
-    """What `write` put at `path`, on the CPU.
+    """Reads a file of `write`, to the CPU.
 
     Args:
-        lazily: read a tensor's numbers when they are used, for whoever needs the plain values.
+        path: of the file.
+        format: that it must have.
+        lazily: read the values of tensors only when they are used.
 
     Raises:
         MissingError: no such file.
-        UsageError: damaged, or not one of ours.
+        UsageError: it is damaged, or another file.
     """
     if not path.is_file():
         raise MissingError(
@@ -100,9 +104,9 @@ def read(path: Path, format: str = FORMAT, *, lazily: bool = False) -> dict[str,
     try:
         record = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
     except (pickle.UnpicklingError, EOFError, zipfile.BadZipFile, OSError, *WRONG) as error:
-        # A damaged pickle is a program that makes no sense: its reader raises any of these.
+        # The reader of a damaged pickle raises any of these.
         if isinstance(error, OSError) and error.filename is not None:
-            raise  # of this disk, and known as such
+            raise  # an error of the disk
         raise UsageError(
             "the checkpoint cannot be read",
             got=str(path),
@@ -110,20 +114,25 @@ def read(path: Path, format: str = FORMAT, *, lazily: bool = False) -> dict[str,
             hint="it is damaged or of another program; that of an earlier epoch may be whole",
         ) from error
     if not isinstance(record, dict) or record.get("format") != format:
-        found = record.get("format") if isinstance(record, dict) else type(record).__name__
+        actual = record.get("format") if isinstance(record, dict) else type(record).__name__
         raise UsageError(
             "the file is no training checkpoint of encoderlab",
-            got=f"{path} (format {found!r})",
+            got=f"{path} (format {actual!r})",
             want=format,
         )
     return record
 
 
 def rebuild(path: Path, record: dict[str, Any], make: Any, *, patch_dropout: float = 0.0) -> Any:
-    """A fresh model of the description in the record that `read` found at `path`.
+    """A new model from the description in a record of `read`.
+
+    Args:
+        path: of the checkpoint, for errors.
+        record: its content.
+        make, patch_dropout: as in `build`.
 
     Raises:
-        UsageError: something in it is amiss.
+        UsageError: an entry is missing or not valid.
     """
     try:
         held = numbers_in(record["weights"])
@@ -133,12 +142,12 @@ def rebuild(path: Path, record: dict[str, Any], make: Any, *, patch_dropout: flo
 
 
 def numbers_in(weights: dict[str, Any]) -> int:
-    """How many numbers some weights hold."""
+    """The number of values in all tensors."""
     return sum(tensor.numel() for tensor in weights.values())
 
 
 def incomplete(path: Path, error: Exception) -> UsageError:
-    """The error for a checkpoint of the right format in which something is amiss."""
+    """The error for a checkpoint of the right format with an entry that is missing or not valid."""
     if isinstance(error, EncoderLabError):
         return UsageError(error.what, got=error.got, want=error.want, hint=f"checkpoint: {path}")
     reason = (str(error).strip().splitlines() or [""])[0][:200]
@@ -153,7 +162,14 @@ def incomplete(path: Path, error: Exception) -> UsageError:
 
 
 def load(path: Path, make: Any) -> Any:
-    """The model of a checkpoint in eval mode: the averaged weights where the run kept an average.
+    """The model of a checkpoint, in eval mode.
+
+    Args:
+        path: of the checkpoint.
+        make: the class of the model.
+
+    Returns:
+        The model, with the averaged weights if the run computed an average.
 
     Raises:
         MissingError, UsageError: as `read`.

@@ -1,8 +1,8 @@
-"""What a checkpoint says about its pixels: read from its files, and written as one.
+"""The preprocessing of a checkpoint: read from its files to a `Preprocess`, and written.
 
-Takes the file, the keys and the defaults that transformers takes, and makes a `Preprocess` of them;
-refuses what a `Preprocess` cannot do. Needs no image processor of transformers, so checkpoints
-whose processor exists for torchvision only work too.
+Uses the same file, keys and defaults as transformers, and refuses settings that a `Preprocess` does
+not support. Imports no image processor of transformers, so that checkpoints work whose processor
+needs torchvision.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 BICUBIC, BILINEAR = 3, 2
 
-# What an image processor of transformers does where its file is silent, and where one differs.
-SILENT: dict[str, Any] = {
+# The defaults of the image processors of transformers, and those of each class that differ.
+DEFAULTS: dict[str, Any] = {
     "do_resize": True, "size": {"height": 224, "width": 224}, "default_to_square": True,
     "resample": BICUBIC, "do_center_crop": False, "crop_size": None, "do_rescale": True,
     "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": HALF, "image_std": HALF,
@@ -47,30 +47,31 @@ PROCESSORS: dict[str, dict[str, Any]] = {
     "Gemma3": {"resample": BILINEAR},
     "DINOv3ViT": {**IMAGENET, "resample": BILINEAR},
 }
-# Steps that some of them take when their file asks for it, and that a `Preprocess` does not.
+# Steps of some classes that a `Preprocess` does not support.
 EXTRA_STEPS = ("crop_to_patches", "do_pan_and_scan", "use_square_size")
 
 
 def read_preprocess(
     folder: Path, usual: str, side: int | None, resolution: tuple[int, int] | None = None
 ) -> Preprocess:
-    """How images become the pixels of the checkpoint in `folder`.
+    """The preprocessing of the checkpoint in `folder`.
 
-    The image processor that processor_config.json holds goes before preprocessor_config.json, as in
-    transformers.
+    As in transformers, an image processor in processor_config.json has precedence over
+    preprocessor_config.json.
 
     Args:
-        usual: the image processor of the checkpoint's family, for a file that names none:
-            "CLIPImageProcessor".
-        side: the tower's own image size, for a checkpoint without such a file.
-        resolution: (height, width) to squash to instead of the checkpoint's own size.
+        folder: of the checkpoint.
+        usual: the image processor of the checkpoint's family, such as "CLIPImageProcessor", for a
+            file that names none.
+        side: the image size of the tower, for a checkpoint without such a file.
+        resolution: (height, width) to resize to instead of the checkpoint's size.
 
     Returns:
-        The same pixels as transformers' PIL image processor.
+        A preprocessing that gives the same pixels as transformers' PIL image processor.
 
     Raises:
-        UsageError: a file is damaged, or asks for something else than one fixed size, an optional
-            centre crop, a factor and a standardisation.
+        UsageError: a file is damaged, or has other steps than resizing to one fixed size, a centre
+            crop, a factor and a standardisation.
     """
     path, record = _record(folder)
     try:
@@ -93,19 +94,19 @@ def _read(
     path: Path,
 ) -> Preprocess:
     if record is None:
-        note(f"preprocessing: {path.parent.name} says nothing, so it is what {usual} does")
+        note(f"preprocessing: {path.parent.name} has no file for it, so that of {usual} is used")
     kind = _kind(record or {}, usual, path)
     if record is None:
         record = _at_own_size(kind, side)
-    # A null is no silence: to transformers it is a step that is not taken.
-    values = {**SILENT, **PROCESSORS[kind], **record}
+    # In transformers null does not mean the default, but that a step is skipped.
+    values = {**DEFAULTS, **PROCESSORS[kind], **record}
     _refuse_other_steps(values, path)
     mean, std = _standardisation(values)
     if resolution is not None:
         return Preprocess(
             resolution[0], "squash", mean, std, values["resample"], width=resolution[1]
         )
-    if kind == "Siglip2":  # it names no size: the adapter has one for all images
+    if kind == "Siglip2":  # without a size: the adapter uses one for all images
         return Preprocess(side or 256, "squash", mean, std, values["resample"])
     size = _size(values["size"], values["default_to_square"], "size", path)
     short = size.get("shortest_edge")
@@ -132,11 +133,11 @@ def _read(
 
 
 def as_record(preprocess: Preprocess, kind: str = "CLIP") -> dict[str, Any]:
-    """The preprocessor_config.json of a preprocessing, which `read_preprocess` and transformers
-    read.
+    """The content of a preprocessor_config.json, for `read_preprocess` and transformers.
 
     Args:
-        kind: the image processor that it names, a key of `PROCESSORS`.
+        preprocess: the preprocessing.
+        kind: the image processor to name, a key of `PROCESSORS`.
     """
     height, width = preprocess.shape
     down, across = preprocess.resized
@@ -160,7 +161,7 @@ def as_record(preprocess: Preprocess, kind: str = "CLIP") -> dict[str, Any]:
 
 
 def _record(folder: Path) -> tuple[Path, dict[str, Any] | None]:
-    """The file that transformers' AutoImageProcessor takes, and what it says."""
+    """The file that transformers' AutoImageProcessor reads, and its content; None without one."""
     nested, own = folder / NESTED, folder / OWN
     if nested.is_file() and "image_processor" in (whole := read_record(nested)):
         record = whole["image_processor"]
@@ -171,13 +172,13 @@ def _record(folder: Path) -> tuple[Path, dict[str, Any] | None]:
 
 
 def _at_own_size(kind: str, side: int | None) -> dict[str, Any]:
-    """What stands in for a file that is not there."""
-    size = {**SILENT, **PROCESSORS[kind]}["size"]
+    """The content to assume for a missing file."""
+    size = {**DEFAULTS, **PROCESSORS[kind]}["size"]
     return {"size": dict.fromkeys(size, side), "crop_size": side} if side else {}
 
 
 def _kind(record: dict[str, Any], usual: str, path: Path) -> str:
-    """The image processor that a file names, as `PROCESSORS` spells it."""
+    """The image processor that a file names, as a key of `PROCESSORS`."""
     named = record.get("image_processor_type") or record.get("feature_extractor_type") or usual
     kind = str(named)
     for ending in ("Fast", "Pil", "ImageProcessor", "FeatureExtractor"):
@@ -191,14 +192,17 @@ def _kind(record: dict[str, Any], usual: str, path: Path) -> str:
 
 
 def _standardisation(values: dict[str, Any]) -> tuple[Triple, Triple]:
-    """Mean and standard deviation of pixels in [0, 1] that give what the file's factor, mean and
-    standard deviation give of bytes: (f b - m) / s = (b / 255 - m / 255 f) / (s / 255 f)."""
+    """Mean and standard deviation for pixels in [0, 1] that are equivalent to the file's factor f,
+    mean m and standard deviation s for bytes b.
+
+    (f b - m) / s = (b / 255 - m / 255 f) / (s / 255 f)
+    """
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if values["do_normalize"]:
         mean, std = _triple(values["image_mean"]), _triple(values["image_std"])
     factor = float(values["rescale_factor"]) if values["do_rescale"] else 1.0
     if factor == 1 / 255:
-        return mean, std  # not a digit is lost
+        return mean, std  # exactly as in the file
     scale = 255 * factor
     return _triple([m / scale for m in mean]), _triple([s / scale for s in std])
 
@@ -214,7 +218,7 @@ def _refuse_other_steps(values: dict[str, Any], path: Path) -> None:
 
 
 def _refuse_padding(values: dict[str, Any], shape: tuple[int, int], path: Path) -> None:
-    """Padding to the largest image of a batch adds nothing where all have one size."""
+    """Raises for padding to another size than that of all images."""
     if not values["do_pad"] or values["pad_size"] is None:
         return
     pad = _size(values["pad_size"], True, "pad_size", path)
@@ -223,7 +227,7 @@ def _refuse_padding(values: dict[str, Any], shape: tuple[int, int], path: Path) 
 
 
 def _size(value: Any, square: bool, key: str, path: Path) -> dict[str, int]:
-    """A size as transformers understands it: a table, one number or (height, width)."""
+    """A size in one of the forms of transformers: a table, one number or (height, width)."""
     size = value
     if isinstance(value, int) and not isinstance(value, bool):
         size = {"height": value, "width": value} if square else {"shortest_edge": value}
@@ -241,7 +245,7 @@ def _triple(values: Any) -> Triple:
 
 def _refused(path: Path, key: str, value: Any, want: str) -> UsageError:
     return UsageError(
-        "the checkpoint's preprocessing asks for what cannot be done here",
+        "the checkpoint's preprocessing is not supported",
         got=f"{key}={value!r} in {path}"[:300],
         want=want,
     )

@@ -1,4 +1,4 @@
-"""Maps over images as plain pictures, for pages: a patch is a square, nothing is smoothed."""
+"""Patch maps over images as PIL images: one square per patch, without smoothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def overlaid(
         box = (j * view.width / w, i * view.height / h,
                (j + 1) * view.width / w, (i + 1) * view.height / h)  # fmt: skip
         pen = ImageDraw.Draw(laid)
-        # Dark and light, to be seen on any ground.
+        # Black under white, visible on any background.
         pen.rectangle(box, outline="black", width=4)
         pen.rectangle(box, outline="white", width=2)
     return laid

@@ -1,4 +1,4 @@
-"""What many figures are made of: values with intervals beside chance, and heat maps with numbers.
+"""Parts that several figures share: panels, values with intervals and chance, heat maps.
 
 A score is the mapping that `Score.to_json` gives.
 """
@@ -9,10 +9,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from encoderlab.plots.style import CHANCE, HEAT, colours, markers, short
+from encoderlab.plots.style import CHANCE, HEAT, colours, figure, markers, short
 
 Scored = Mapping[str, Any]
+
+
+def panels(count: int, width: float, height: float, margin: float) -> tuple[Figure, list[Any]]:
+    """A figure with `count` axes, three in a line.
+
+    Args:
+        count: number of axes.
+        width, height: of each of them, in inches.
+        margin: added to the figure's height, for title and legend.
+
+    Returns:
+        The figure and its axes; the rest of the last line is empty.
+    """
+    columns = min(3, count)
+    lines = -(-count // columns)
+    fig = figure(width * columns, height * lines + margin)
+    grid = fig.subplots(lines, columns, squeeze=False).ravel()
+    for axes in grid[count:]:
+        axes.axis("off")
+    return fig, list(grid[:count])
 
 
 def intervals(
@@ -26,17 +48,17 @@ def intervals(
     dashed tick where chance is.
 
     Args:
-        scores: series -> one score per name; None, or an undefined one, is said in words.
+        scores: series -> one score per name; for None and for an undefined score the text
+            "undefined" is drawn.
     """
     series = list(scores)
     shapes = markers(series)
     tint = colours(list(names))
     step = 0.7 / max(len(series), 1)
-    for j, one in enumerate(series):
-        for i, (name, score) in enumerate(zip(names, scores[one], strict=True)):
+    for j, key in enumerate(series):
+        for i, (name, score) in enumerate(zip(names, scores[key], strict=True)):
             y = i + (j - (len(series) - 1) / 2) * step
-            value = None if score is None else score.get("value")
-            if score is None or value is None:
+            if score is None or score.get("value") is None:
                 axes.text(
                     0.02, y, "undefined", transform=axes.get_yaxis_transform(), fontsize=8,
                     color="#777777", va="center",
@@ -46,7 +68,7 @@ def intervals(
             if low is not None and high is not None:
                 axes.plot([low, high], [y, y], color=tint[name], linewidth=2, zorder=2)
             axes.plot(
-                [value], [y], shapes[one], color=tint[name], markeredgecolor="black",
+                [score["value"]], [y], shapes[key], color=tint[name], markeredgecolor="black",
                 markeredgewidth=0.6, markersize=7, zorder=3,
             )  # fmt: skip
             chance = score.get("chance")
@@ -56,8 +78,6 @@ def intervals(
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     if legend and len(series) > 1:
-        from matplotlib.lines import Line2D
-
         handles = [
             Line2D([], [], marker=shapes[s], color="#666666", linestyle="", label=short(s))
             for s in series
@@ -78,7 +98,18 @@ def heat_map(
     label: str = "",
     bar: bool = True,
 ) -> Any:
-    """A heat map with a text in each cell; an undefined cell is grey and says so."""
+    """A heat map with a text in each cell; an undefined cell is grey and says so.
+
+    Args:
+        values: (rows, columns), NaN where a value is undefined.
+        texts: of the cells; the values where None.
+        low, high: ends of the colour scale; those of the values where None.
+        label: of the colour bar.
+        bar: whether there is a colour bar.
+
+    Returns:
+        matplotlib's image.
+    """
     values = np.asarray(values, dtype=np.float64)
     finite = values[np.isfinite(values)]
     low = float(finite.min()) if low is None and len(finite) else low
@@ -112,6 +143,19 @@ def heat_map(
     return shown
 
 
+def score_map(
+    axes: Any,
+    scores: Sequence[Sequence[Scored | None]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    **options: Any,
+) -> Any:
+    """A heat map of scores: the value in each cell, its interval below. `options` as `heat_map`."""
+    texts = [[cell(score) for score in line] for line in scores]
+    values = np.array([[value_of(score) for score in line] for line in scores])
+    return heat_map(axes, values, rows, columns, texts=texts, **options)
+
+
 def cell(score: Scored | None, digits: int = 2) -> str:
     """A score as a heat map's cell shows it: the value, its interval below."""
     if score is None or score.get("value") is None:
@@ -124,15 +168,10 @@ def cell(score: Scored | None, digits: int = 2) -> str:
 
 def value_of(score: Scored | None) -> float:
     """The value, NaN where it is undefined."""
-    found = None if score is None else score.get("value")
-    return float("nan") if found is None else float(found)
+    return float(ends_of([score])[0, 0])
 
 
 def ends_of(scores: Sequence[Scored | None]) -> np.ndarray:
-    """(n, 4): value, low, high, chance; NaN for what there is not."""
-
-    def one(score: Scored | None, key: str) -> float:
-        found = None if score is None else score.get(key)
-        return float("nan") if found is None else float(found)
-
-    return np.array([[one(s, k) for k in ("value", "ci_low", "ci_high", "chance")] for s in scores])
+    """(n, 4): value, low, high, chance; NaN where there is none."""
+    keys = ("value", "ci_low", "ci_high", "chance")
+    return np.array([[(score or {}).get(key) for key in keys] for score in scores], dtype=float)

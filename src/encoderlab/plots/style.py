@@ -1,7 +1,7 @@
-"""One style for every figure: colours, markers, fonts, and how a figure is written.
+"""One style for every figure: colours, markers, fonts, and writing figures to files.
 
-Colours differ in lightness and markers in shape, so that a figure can be read in grey. Draws into
-matplotlib's Figure objects; no window, no global state.
+Colours differ in lightness and markers in shape, so that a figure can be read in grey. Knows no
+result.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import hashlib
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from matplotlib.text import Text
 from encoderlab.core.atomic_io import atomic_write
 from encoderlab.core.progress import note
 
-# "siglip" stands before "clip", which is part of it.
+# The first name that is part of the model's name counts: "siglip" before "clip".
 FAMILY_COLOURS = {
     "siglip": "#F5A623",
     "clip": "#4C8BF5",
@@ -82,12 +83,12 @@ RULES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class FigureRecord:
-    """A figure with its words and the numbers behind it.
+    """A figure with its caption and the numbers that it shows.
 
     Args:
-        name: of its file, without ending.
+        name: of its file, without suffix.
         caption: what it shows and how to read it.
-        arrays: what is drawn, for others to draw again.
+        arrays: the numbers drawn; `save` writes them as .npz.
     """
 
     name: str
@@ -98,12 +99,12 @@ class FigureRecord:
 
 @functools.cache
 def fonts() -> tuple[str, ...]:
-    """The text font, and behind it one with Korean letters where one is installed."""
-    # It warns where a font has no bold; nearly bold will do.
+    """The text font, and as fallback a font with Korean letters where one is installed."""
+    # matplotlib warns where a font has no bold face.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     known = _known_fonts()
     if not known:
-        # matplotlib remembers the fonts of its first run: one installed since is looked for here.
+        # matplotlib caches its list of fonts: a font installed later is not in it.
         for path in font_manager.findSystemFonts():
             if any(word in Path(path).name.lower() for word in KOREAN_FILES):
                 font_manager.fontManager.addfont(path)
@@ -112,17 +113,17 @@ def fonts() -> tuple[str, ...]:
 
 
 def _known_fonts() -> list[str]:
-    there = {font.name for font in font_manager.fontManager.ttflist}
-    return [name for name in KOREAN_FONTS if name in there]
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return [name for name in KOREAN_FONTS if name in installed]
 
 
 def warn_missing_glyphs(drawn: Figure) -> None:
-    """Says once that Korean letters will be boxes, where a figure has some and no font does."""
+    """Warns once if a figure has Korean letters and no installed font has them."""
     if len(fonts()) > 1:
         return
-    words = "".join(one.get_text() for one in drawn.findobj(Text) if isinstance(one, Text))
-    if any("가" <= letter <= "힣" for letter in words):
-        # One line in place of matplotlib's one for each letter.
+    texts = "".join(text.get_text() for text in drawn.findobj(Text) if isinstance(text, Text))
+    if any("가" <= letter <= "힣" for letter in texts):
+        # Replaces matplotlib's warning for each letter.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ \(\\N\{HANGUL")
         _warn_missing_glyphs()
 
@@ -136,7 +137,7 @@ def _warn_missing_glyphs() -> None:
 
 
 def rules() -> Any:
-    """The style, for the time of a `with` block."""
+    """Context manager: the style of our figures, for figures drawn in the block."""
     return matplotlib.rc_context(_settings())
 
 
@@ -146,7 +147,7 @@ def apply_style() -> None:
 
 
 def style_axis(ax: Any) -> Any:
-    """Gives axes that exist the look of our figures.
+    """Applies the style of our figures to existing axes.
 
     Args:
         ax: matplotlib axes.
@@ -200,31 +201,31 @@ def _stable(name: str) -> str:
 
 
 def colours(names: Sequence[str], of: Callable[[str], str] = get_model_color) -> dict[str, str]:
-    """A colour for each; those that would share one differ in lightness."""
-    found: dict[str, str] = {}
-    taken: dict[str, int] = {}
+    """Name -> colour "#RRGGBB"; names with the same base colour differ in lightness."""
+    result: dict[str, str] = {}
+    uses: Counter[str] = Counter()
     for name in names:
         base = of(name)
-        times = taken.get(base, 0)
-        taken[base] = times + 1
-        found[name] = _darker(base, 0.72**times)
-    return found
+        channels = (int(base[i : i + 2], 16) for i in (1, 3, 5))
+        result[name] = "#" + "".join(f"{int(c * 0.72 ** uses[base]):02X}" for c in channels)
+        uses[base] += 1
+    return result
 
 
 def markers(names: Sequence[str]) -> dict[str, str]:
-    """A marker for each."""
+    """Name -> matplotlib marker."""
     return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names)}
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches that lays itself out."""
-    made = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(made)
-    return made
+    """An empty figure of this size in inches, with constrained layout."""
+    fig = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig
 
 
 def short(name: str, most: int = 34) -> str:
-    """A name that fits beside an axis: of a path its end."""
+    """A name of at most `most` characters for an axis; of a longer path the last part."""
     shown = name if len(name) <= most else name.split("/")[-1]
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
@@ -247,33 +248,29 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     endings = ["png", *(["svg"] if svg else []), *(["pdf"] if paper else [])]
-    for one in drawn:
-        warn_missing_glyphs(one.figure)
-        factor = min(1.0, PAPER_WIDTH / one.figure.get_figwidth()) if paper else 1.0
+    for record in drawn:
+        warn_missing_glyphs(record.figure)
+        factor = min(1.0, PAPER_WIDTH / record.figure.get_figwidth()) if paper else 1.0
         dpi = PAPER_DPI if paper else DPI
         for ending in endings:
-            path = folder / f"{one.name}.{ending}"
-            with atomic_write(path) as unfinished, rules():
+            with atomic_write(folder / f"{record.name}.{ending}") as path, rules():
                 if ending == "pdf":
-                    _write_pdf(one.figure, unfinished, factor)
+                    _write_pdf(record.figure, path, factor)
                     continue
                 printed: Any = {"pil_kwargs": {"dpi": (dpi, dpi)}} if ending == "png" else {}
-                one.figure.savefig(
-                    unfinished, format=ending, dpi=dpi * factor, metadata=UNDATED[ending], **printed
+                record.figure.savefig(
+                    path, format=ending, dpi=dpi * factor, metadata=UNDATED[ending], **printed
                 )
-        written.append({"file": f"{one.name}.png", "caption": one.caption})
-        if one.arrays:
-            with (
-                atomic_write(folder / f"{one.name}.npz") as unfinished,
-                unfinished.open("wb") as file,
-            ):
-                np.savez_compressed(file, allow_pickle=False, **dict(one.arrays))
+        written.append({"file": f"{record.name}.png", "caption": record.caption})
+        if record.arrays:
+            with atomic_write(folder / f"{record.name}.npz") as path, path.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **dict(record.arrays))
     return tuple(written)
 
 
 def _write_pdf(drawn: Figure, path: Path, factor: float) -> None:
-    """A PDF of the whole figure scaled by `factor`, letters and lines with it. The backend has no
-    such setting, so its page gets the transformation before anything is drawn."""
+    """Writes a PDF of the figure scaled by `factor`, text and lines too. matplotlib's backend has
+    no such setting, so the page gets the transformation before anything is drawn."""
     from matplotlib.backends.backend_mixed import MixedModeRenderer
     from matplotlib.backends.backend_pdf import Op, PdfFile, RendererPdf
 
@@ -292,8 +289,3 @@ def _write_pdf(drawn: Figure, path: Path, factor: float) -> None:
     finally:
         pdf.close()
         drawn.set_dpi(dpi)
-
-
-def _darker(colour_: str, factor: float) -> str:
-    channels = (int(colour_[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{int(c * factor):02X}" for c in channels)

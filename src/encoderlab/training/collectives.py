@@ -1,8 +1,7 @@
-"""Collectives: what the processes of one run agree on.
+"""Collective calls: errors, values, signals and gradients that all ranks of a run share.
 
-A process that fails alone leaves the others waiting for it. So whatever may fail in one (a file
-that one machine lacks, a full disk) is called through `on_all_ranks`: the error of one becomes
-that of all, with one message and one exit code. With one process everything here is plain.
+A rank that fails alone leaves the others waiting. So whatever may fail on one (a file that one
+machine lacks, a full disk) is called through `on_all_ranks`. Knows Fabric; no model and no data.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from encoderlab.errors import EncoderLabError, WorkError, as_ours
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 SAME_CTRL_C = 1.0  # seconds
 
 
-def on_all_ranks(fabric: Fabric, make: Callable[..., Made], *args: Any, **options: Any) -> Made:
+def on_all_ranks(fabric: Fabric, make: Callable[..., T], *args: Any, **options: Any) -> T:
     """Calls `make` on every rank; if it raises on any rank, all ranks raise that error.
 
     Raises:
@@ -40,28 +39,33 @@ def on_all_ranks(fabric: Fabric, make: Callable[..., Made], *args: Any, **option
         return make(*args, **options)
     made, error = _try(make, args, options)
     errors = _gather(fabric, None if error is None else _reportable(error, fabric))
-    first = next((one for one in errors if one is not None), None)
+    first = next((reported for reported in errors if reported is not None), None)
     if first is not None:
-        # Rank 0 raises its own error as it is, with its traceback.
+        # Rank 0 raises its own error with its traceback.
         raise collective_error(fabric, error if error and fabric.is_global_zero else first)
     return made  # type: ignore[return-value]
 
 
-def from_rank0(fabric: Fabric, make: Callable[..., Made], *args: Any, **options: Any) -> Made:
-    """Calls `make` on rank 0 and sends what it returns to all; all ranks raise its error."""
+def from_rank0(fabric: Fabric, make: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Calls `make` on rank 0 and broadcasts what it returns; all ranks raise its error."""
     on_rank0: Any = make if fabric.is_global_zero else lambda *_, **__: None
     return fabric.broadcast(on_all_ranks(fabric, on_rank0, *args, **options))
 
 
-def deferred(make: Callable[..., Made], *args: Any) -> Callable[[], Made]:
-    """Calls `make` now, before there is a Fabric; `on_all_ranks` of what is returned raises its
-    error. Where no other process waits for this one the error is raised at once, before anything
-    is started."""
+def deferred(make: Callable[..., T], *args: Any) -> Callable[[], T]:
+    """Calls `make` before there is a Fabric, and keeps its error for `on_all_ranks`.
+
+    Returns:
+        A function that gives the value or raises the error.
+
+    Raises:
+        Exception: that of `make`, at once, where no launcher started this process.
+    """
     made, error = _try(make, args, {})
     if error is not None and not rank_info().external:
         raise error
 
-    def settle() -> Made:
+    def settle() -> T:
         if error is not None:
             raise error
         return made  # type: ignore[return-value]
@@ -72,8 +76,11 @@ def deferred(make: Callable[..., Made], *args: Any) -> Callable[[], Made]:
 def check_same(fabric: Fabric, what: str, value: object) -> None:
     """Checks that `value` is the same on all ranks.
 
+    Args:
+        what: the value, for the message.
+
     Raises:
-        WorkError: it is another one somewhere.
+        WorkError: it differs.
     """
     for rank, other in enumerate(values := _gather(fabric, value)):
         if other != values[0]:
@@ -94,11 +101,11 @@ def collective_error(fabric: Fabric, error: BaseException) -> BaseException:
     return mark_collective(error)
 
 
-def any_rank(fabric: Fabric, *answers: bool) -> tuple[bool, ...]:
-    """Whether any rank answers yes, for each question."""
+def any_rank(fabric: Fabric, *conditions: bool) -> tuple[bool, ...]:
+    """For each of `conditions` whether it holds on any rank."""
     if fabric.world_size == 1:
-        return answers
-    flags = torch.tensor(answers, dtype=torch.int32, device=fabric.device)
+        return conditions
+    flags = torch.tensor(conditions, dtype=torch.int32, device=fabric.device)
     torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
     return tuple(bool(flag) for flag in flags.tolist())
 
@@ -122,7 +129,7 @@ def average_gradients(fabric: Fabric, parameters: Iterator[torch.nn.Parameter]) 
 
 
 def broadcast_from_rank0(fabric: Fabric, tensors: Iterator[Tensor]) -> None:
-    """Gives every rank the values of rank 0, to the last bit."""
+    """Copies the tensors of rank 0 to every rank."""
     if fabric.world_size > 1:
         for tensor in tensors:
             torch.distributed.broadcast(tensor.data, 0)
@@ -130,7 +137,7 @@ def broadcast_from_rank0(fabric: Fabric, tensors: Iterator[Tensor]) -> None:
 
 @dataclass
 class Stop:
-    """Whether the user or the scheduler asked the run to stop."""
+    """Whether SIGINT or SIGTERM was received, and when."""
 
     asked: bool = False
     at: float = 0.0
@@ -143,8 +150,8 @@ class Stop:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """SIGINT (Ctrl-C) and SIGTERM (a scheduler) ask, in this block, for a stop after the current
-    step; the second one interrupts the run at once."""
+    """In this block SIGINT (Ctrl-C) and SIGTERM (a scheduler) set `Stop.asked`; the second signal
+    raises KeyboardInterrupt at once."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread receives signals
@@ -170,8 +177,8 @@ def stop_on_signal() -> Iterator[Stop]:
 
 
 def ignore_stop_signals(worker: int) -> None:
-    """For a process that prepares batches: a signal to all must not kill it before the run, which
-    ends it, has finished its step."""
+    """Initialises a data-loading process: a signal to the process group must not end it before the
+    run has finished its step."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -183,7 +190,7 @@ def _gather(fabric: Fabric, value: Any) -> list[Any]:
     return values
 
 
-def _try(make: Callable[..., Made], args: Any, options: Any) -> tuple[Made | None, Any]:
+def _try(make: Callable[..., T], args: Any, options: Any) -> tuple[T | None, Any]:
     try:
         return make(*args, **options), None
     except Exception as error:

@@ -1,7 +1,7 @@
-"""Which hardware a training run uses, decided once and reported; builds the Fabric only.
+"""Chooses devices, processes and precision of a training run, and builds its Fabric.
 
-torchrun or srun decide how many processes there are where one of them started this one, else
-`--devices`. `encoderlab.core.distributed` reads their variables.
+torchrun or srun decide the number of processes where they started this one, else `--devices`.
+Knows no model; `core.distributed` reads the launchers' variables.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ def make_fabric(
     strategy: str = "auto",
     precision: str = "auto",
 ) -> Fabric:
-    """A Fabric for devices of one kind, all processes of the run joined.
+    """A Fabric for devices of one kind, connected to all processes of the run.
 
     Args:
         device: "auto", "cpu", "cuda", "cuda:1" or an index.
-        devices: how many on this machine; None: as many as torchrun or srun started, else one.
+        devices: number on this machine; None: as many as torchrun or srun started, else one.
+        strategy: "auto" or "ddp".
         precision: "auto", "fp32", "bf16" or "fp16".
 
     Raises:
@@ -94,15 +95,15 @@ def _devices(chosen: torch.device, local: int, here: RankInfo) -> list[torch.dev
             got=f"cuda:{chosen.index} for {local} processes",
             want="cuda, or CUDA_VISIBLE_DEVICES for a choice of GPUs",
         )
-    seen = torch.cuda.device_count()
-    if seen == 1 and here.launcher == SRUN:
-        # --gpus-per-task shows each task one GPU, its own, and all call it the first.
+    visible = torch.cuda.device_count()
+    if visible == 1 and here.launcher == SRUN:
+        # With --gpus-per-task each task sees only its own GPU, as cuda:0.
         return [chosen] * local
-    if local > seen:
+    if local > visible:
         raise MissingError(
             "there are not as many GPUs as were asked for",
             got=f"{local} processes on one machine",
-            want=f"at most {seen}",
+            want=f"at most {visible}",
         )
     return [torch.device("cuda", index) for index in range(local)]
 
@@ -129,10 +130,10 @@ def _fabric(where: list[torch.device], here: RankInfo, strategy: str, precision:
     from lightning.fabric.plugins.environments import LightningEnvironment
     from lightning.fabric.strategies import DDPStrategy, SingleDeviceStrategy
 
-    # Lightning says the precision and the processes again, in its own words.
+    # Lightning would report the precision and the processes again.
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Named in every case: Lightning's own search takes a batch script for one task of many.
+    # Always set: Lightning's detection takes a SLURM batch script for a task.
     environment = _environment(here) if here.external else LightningEnvironment()
     nodes = here.nodes if here.external else 1
     chosen: Any = SingleDeviceStrategy(where[0])
@@ -150,8 +151,8 @@ def _fabric(where: list[torch.device], here: RankInfo, strategy: str, precision:
 
 
 def _environment(here: RankInfo) -> Any:
-    """Lightning's view of processes that torchrun or srun started, by the ranks that we have read:
-    its own SLURMEnvironment refuses steps that are started with `srun -n`."""
+    """Lightning's environment with the ranks of `here`: its SLURMEnvironment refuses steps that are
+    started with `srun -n`."""
     from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
     class Started(TorchElasticEnvironment):

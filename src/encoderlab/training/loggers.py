@@ -1,5 +1,4 @@
-"""Where a run's curves go: TensorBoard files by default, a CSV or Weights & Biases when
-asked."""
+"""Loggers of training curves: TensorBoard, CSV, or Weights & Biases. Knows no trainer."""
 
 from __future__ import annotations
 
@@ -14,10 +13,18 @@ KINDS = ("tensorboard", "csv", "wandb", "none")
 
 
 def make_logger(kind: str, folder: Path, project: str | None = None) -> Any:
-    """A Lightning logger of `kind`, or None.
+    """A Lightning logger.
 
-    Weights & Biases writes to disk only (`WANDB_MODE=offline`) while the hub is switched off
-    (`--offline`); `wandb sync` sends it later.
+    Weights & Biases writes to disk only with `WANDB_MODE=offline` or `--offline`; `wandb sync`
+    uploads it later.
+
+    Args:
+        kind: tensorboard, csv, wandb or none.
+        folder: of the run.
+        project: of Weights & Biases.
+
+    Returns:
+        The logger; None for "none".
 
     Raises:
         UsageError: an unknown kind.

@@ -1,4 +1,4 @@
-"""What moves the weights: AdamW's two groups, the learning-rate schedule, the running average.
+"""AdamW with two parameter groups, the learning-rate schedule, and the average of the weights.
 
 Knows parameters and step numbers; no data and no loss.
 """
@@ -14,8 +14,10 @@ from torch import nn
 def adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW as CLIP trains with it (betas 0.9/0.98, eps 1e-6).
 
-    No decay on parameters of one dimension or less (norms, biases, temperature): pulling those to
-    zero is no regularisation.
+    Args:
+        lr: learning rate.
+        weight_decay: of parameters with two dimensions or more; norms, biases and the temperature
+            do not decay.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.AdamW(
@@ -52,7 +54,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Moves the average towards `model`; early steps count more, to forget the start."""
+        """Updates the average; the decay is smaller in early steps, to forget the start."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in model.state_dict().items():
             self.weights[name].lerp_(value.float(), 1 - decay)

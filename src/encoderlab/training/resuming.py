@@ -1,5 +1,4 @@
-"""Whether a run may go on from a checkpoint: the same settings and data, so that it gives the same
-numbers; or more epochs. And where the best checkpoint before that state is.
+"""Checks that a checkpoint fits the settings and data of a run, and copies the best checkpoint.
 
 Compares plain values; knows no model.
 """
@@ -20,7 +19,14 @@ from encoderlab.models import checkpoint
 
 @dataclass(frozen=True)
 class CheckpointNames:
-    """What a trainer calls the files in its folder of checkpoints; `epoch` has a place for it."""
+    """File names in a folder of checkpoints, and the format of the files.
+
+    Args:
+        best: of the best epoch.
+        epoch: of each epoch, with {} for its number.
+        latest: of the state to resume from.
+        format: the value of "format" in each file.
+    """
 
     best: str
     epoch: str
@@ -29,7 +35,10 @@ class CheckpointNames:
 
 
 def checkpoint_to_resume(resume: str | None, names: CheckpointNames) -> Path | None:
-    """The checkpoint to go on from: a file as it is, or the newest state of a run's folder.
+    """The checkpoint to resume from: `resume` itself, or the latest one of a run's folder.
+
+    Returns:
+        Its path; None where `resume` is None.
 
     Raises:
         MissingError: there is none.
@@ -59,8 +68,9 @@ def check_resumed(
 
     Args:
         settings: `epochs` may be larger than before.
-        data: digests by what they are of, such as "training captions".
-        data_before: None in a checkpoint of version 0.1, which kept none.
+        settings_before: those in the checkpoint.
+        data: digests by name, such as "training captions".
+        data_before: those in the checkpoint; None in one of version 0.1.
 
     Raises:
         UsageError: something differs; the message names it.
@@ -101,7 +111,7 @@ def longer_run(step: int, epochs_before: int, epochs: int) -> str:
 
 
 def finished_run(steps: int, epochs: int) -> str:
-    """What to know about a finished run that is resumed."""
+    """The note about a finished run that is resumed."""
     return (
         f"the run is finished, all {steps} steps of {epochs} epochs are done, so nothing was "
         f"trained; to go on, set --epochs above {epochs}"
@@ -111,27 +121,29 @@ def finished_run(steps: int, epochs: int) -> str:
 def copy_best(
     start: Path, folder: Path, best_epoch: int, names: CheckpointNames, writes: bool
 ) -> bool:
-    """Puts the best checkpoint before the state at `start` into `folder`, where the run goes on,
-    and the state itself where `folder` is another one.
+    """Copies the best checkpoint up to the state at `start` into `folder`, and the state itself
+    where `folder` is not its own.
 
     Args:
-        start: the checkpoint that is resumed; the others of its run lie beside it.
-        best_epoch: the epoch that the state calls the best.
-        writes: whether this process does; the others only look.
+        start: the checkpoint that is resumed; the others of its run are in the same folder.
+        folder: checkpoints of the resumed run.
+        best_epoch: the best epoch in the state.
+        names: file names.
+        writes: whether this process copies; the others only look.
 
     Returns:
-        Whether there is one: it may have been deleted.
+        Whether the best checkpoint exists.
     """
-    beside = [start.parent / name for name in (names.best, names.epoch.format(best_epoch))]
+    paths = [start.parent / name for name in (names.best, names.epoch.format(best_epoch))]
     # best.ckpt may be of a later epoch than the state that is resumed.
-    found = next((path for path in beside if _is_of(path, best_epoch, names.format)), None)
-    elsewhere = start.parent.resolve() != folder.resolve()
-    if found is not None and writes:
-        if elsewhere or found.name != names.best:
-            _copy(found, folder / names.best)
-        if elsewhere:
+    best = next((path for path in paths if _is_of(path, best_epoch, names.format)), None)
+    if best is not None and writes:
+        other_folder = start.parent.resolve() != folder.resolve()
+        if other_folder or best.name != names.best:
+            _copy(best, folder / names.best)
+        if other_folder:
             _copy(start, folder / names.latest)
-    return found is not None
+    return best is not None
 
 
 def _is_of(path: Path, epoch: int, format: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from encoderlab.core.aliases import encoder_aliases, llm_aliases
 from encoderlab.errors import UsageError
-from encoderlab.workbench.ls import embedded
+from encoderlab.workbench.ls import bundled
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
@@ -73,10 +73,10 @@ def model_choices(
         more: the other fields of `ModelChoices`.
     """
     alone = host in LOOPBACK and not share
-    bundled = dict(embedded(language=False))
-    names = list(encoders) or [*bundled, *(encoder_aliases() if alone else ())]
-    llm_names = list(llms) or [*dict(embedded(language=True)), *(llm_aliases() if alone else ())]
-    with_text = [name for name, architecture in bundled.items() if architecture in DUAL]
+    architectures = dict(bundled(language=False))
+    names = list(encoders) or [*architectures, *(encoder_aliases() if alone else ())]
+    llm_names = list(llms) or [*dict(bundled(language=True)), *(llm_aliases() if alone else ())]
+    with_text = [name for name, architecture in architectures.items() if architecture in DUAL]
     duals = [name for name in names if name in with_text or re.search("clip|siglip", name.lower())]
     lists = (tuple(names), tuple(llm_names), tuple(duals or with_text))
     return ModelChoices(*lists, alone, **more)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from encoderlab.core.results import Block, Result
 from encoderlab.core.run_folder import versions
 from encoderlab.core.spec import takes
 from encoderlab.errors import EncoderLabError
-from encoderlab.workbench.ls import embedded
+from encoderlab.workbench.ls import bundled
 from encoderlab.workbench.settings import Doctor
 
 if TYPE_CHECKING:
@@ -164,9 +164,9 @@ def _machine() -> Iterator[Row]:
 def _models() -> Iterator[Row]:
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
-    models = [*embedded(language=False), *embedded(language=True)]
+    models = [*bundled(language=False), *bundled(language=True)]
     for name, architecture in models:
-        yield name, OK, f"embedded, {architecture}"
+        yield name, OK, f"bundled, {architecture}"
     if not models:
         yield "bundled models", WRONG, "none: the package is incomplete, install it again"
     names = sorted(
@@ -200,7 +200,7 @@ def _self_test(device: str, seed: int) -> Iterator[Row]:
     """Tries every bundled model on two pictures and their captions."""
     from encoderlab.data.synthetic import generate
 
-    models = [*embedded(language=False), *embedded(language=True)]
+    models = [*bundled(language=False), *bundled(language=True)]
     if not models:
         yield "bundled models", MISSING, "nothing to test"
         return

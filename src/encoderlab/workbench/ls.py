@@ -62,7 +62,7 @@ def run(settings: Ls, out: Path | None = None) -> Listing:
     return Listing({kind: tuple(listings[kind]()) for kind in kinds})
 
 
-def embedded(language: bool) -> list[tuple[str, str]]:
+def bundled(language: bool) -> list[tuple[str, str]]:
     """The bundled checkpoints.
 
     Args:
@@ -81,7 +81,7 @@ def embedded(language: bool) -> list[tuple[str, str]]:
 
 
 def _models(language: bool) -> list[tuple[str, str]]:
-    return [(name, f"embedded, {architecture}") for name, architecture in embedded(language)]
+    return [(name, f"bundled, {architecture}") for name, architecture in bundled(language)]
 
 
 def _metrics() -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Where an encoder looks, and which patches agree with a text, laid over the image."""
+"""The figure of `attention`: roll-out and patch-text cosine over the image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def overlays(
     """A row per encoder: attention roll-out, and patch-text similarity where there is a text tower.
 
     Args:
-        views: encoder -> what it saw of the image, cropped or squashed as it was.
+        views: encoder -> the image as preprocessed for it (cropped or resized).
         encoders: the result's entries, each with name, entropy and a reason where a map is lacking.
         similarity, rollout: encoder -> (h, w).
     """
@@ -33,22 +33,21 @@ def overlays(
     with rules():
         fig = figure(9.4, 0.9 + (tall + 0.45) * len(encoders))
         grid = fig.subplots(len(encoders), 3, squeeze=False)
-        for line, one in zip(grid, encoders, strict=True):
-            name = one["encoder"]
+        for line, row in zip(grid, encoders, strict=True):
+            name = row["encoder"]
             image = views[name]
             _show(line[0], image, None, short(name))
-            line[0].set_xlabel("")
             if name in rollout:
-                said = f"attention roll-out\nentropy {one['rollout_entropy']:.2f} of 1"
-                _show(line[1], image, rollout[name], said)
+                title = f"attention roll-out\nentropy {row['rollout_entropy']:.2f} of 1"
+                _show(line[1], image, rollout[name], title)
             else:
-                _say(line[1], one.get("no_attention") or "no attention maps")
+                _text(line[1], row.get("no_attention") or "no attention maps")
             if name in similarity:
                 map_ = similarity[name]
-                said = f"patch–text cosine\n{map_.min():.2f} to {map_.max():.2f}"
-                _show(line[2], image, map_, said)
+                title = f"patch–text cosine\n{map_.min():.2f} to {map_.max():.2f}"
+                _show(line[2], image, map_, title)
             else:
-                _say(line[2], one.get("no_similarity") or "no text tower:\nattention only")
+                _text(line[2], row.get("no_similarity") or "no text tower:\nattention only")
         fig.suptitle(f"“{shorten(text, 90)}”", fontsize=11)
     arrays = {f"similarity|{k}": v for k, v in similarity.items()}
     arrays |= {f"rollout|{k}": v for k, v in rollout.items()}
@@ -74,7 +73,7 @@ def _show(ax: Any, image: Image.Image, map_: np.ndarray | None, title: str) -> N
     ax.axis("off")
 
 
-def _say(ax: Any, words: str) -> None:
+def _text(ax: Any, text: str) -> None:
     ax.axis("off")
-    ax.text(0.5, 0.5, words, ha="center", va="center", fontsize=9, wrap=True, color="#555555",
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=9, wrap=True, color="#555555",
             transform=ax.transAxes)  # fmt: skip

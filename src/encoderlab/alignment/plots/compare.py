@@ -1,6 +1,6 @@
 """Figures of encoders against LLMs: `compare`, `multi-llm`, `elas`, `layers`, `e2e`.
 
-Each takes what the result's `to_json` gives, so that a run's record can be drawn again.
+Each takes the result's `to_json()`, so that the figures of a recorded run can be drawn again.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
-from encoderlab.metrics.alignment_scores import ELAS_NAME
+from encoderlab.metrics.alignment_scores import ELAS_NAME, ELAS_WEIGHTS
 from encoderlab.metrics.catalogue import HEADLINE, METRICS, PROJECTORS
-from encoderlab.plots.primitives import (
-    cell,
-    ends_of,
-    heat_map,
-    intervals,
-    value_of,
-)
+from encoderlab.plots.primitives import ends_of, heat_map, intervals, panels, score_map
 from encoderlab.plots.style import CHANCE, FigureRecord, colours, figure, markers, rules, short
 
 Json = Mapping[str, Any]
@@ -44,10 +40,9 @@ def cka_both_ways(result: Json) -> FigureRecord:
         axes = fig.subplots(1, len(llms), sharey=True, squeeze=False)[0]
         tint = colours(encoders)
         for ax, llm in zip(axes, llms, strict=True):
-            scores = [_score(result, e, llm, HEADLINE) for e in encoders]
-            intervals(ax, encoders, {llm: scores}, legend=False)
-            for i, encoder in enumerate(encoders):
-                biased = _score(result, encoder, llm, f"{HEADLINE}_biased")
+            intervals(ax, encoders, {llm: _scores(result, llm, HEADLINE)}, legend=False)
+            all_biased = _scores(result, llm, f"{HEADLINE}_biased")
+            for i, (encoder, biased) in enumerate(zip(encoders, all_biased, strict=True)):
                 if biased is None or biased.get("value") is None:
                     continue
                 ax.plot(
@@ -58,7 +53,15 @@ def cka_both_ways(result: Json) -> FigureRecord:
             ax.set_title(f"with {short(llm)}")
             ax.set_xlim(min(-0.05, ax.get_xlim()[0]), 1.02)
             ax.set_xlabel("linear CKA")
-        _legend_below(fig)
+        handles = [
+            Line2D([], [], marker="o", color="#666666", label="debiased, 95 % interval"),
+            Line2D([], [], label="chance of the debiased", **CHANCE),
+            Line2D([], [], marker="o", markerfacecolor="none", color="#666666", linestyle="",
+                   markersize=9, label="as published (biased)"),
+            Line2D([], [], marker="|", color="#AA3333", linestyle="", markersize=10,
+                   markeredgewidth=1.6, label="its floor for unrelated features"),
+        ]  # fmt: skip
+        fig.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
         fig.suptitle("Which encoder fits: CKA, debiased and as published")
     return FigureRecord(
         "compare_cka",
@@ -73,12 +76,12 @@ def cka_both_ways(result: Json) -> FigureRecord:
 def side_by_side(result: Json) -> FigureRecord:
     """The other closed-form metrics, one panel each."""
     encoders, llms = _names(result)
-    names = [n for n in ("cka_within", "mutual_knn", "ridge_r2", "ridge_recall1")]
+    names = ("cka_within", "mutual_knn", "ridge_r2", "ridge_recall1")
     with rules():
         fig = figure(12, 1.8 + 0.45 * len(encoders) * 2)
         grid = fig.subplots(2, 2, sharey=True).ravel()
         for ax, name in zip(grid, names, strict=True):
-            scores = {llm: [_score(result, e, llm, name) for e in encoders] for llm in llms}
+            scores = {llm: _scores(result, llm, name) for llm in llms}
             intervals(ax, encoders, scores, legend=name == names[0])
             ax.set_title(METRICS[name].title)
         fig.suptitle("The same question asked in other ways")
@@ -93,16 +96,13 @@ def side_by_side(result: Json) -> FigureRecord:
 
 def projectors(result: Json) -> FigureRecord:
     """R2 of each kind of projector on held-out pairs."""
-    encoders = [
-        e for e in _names(result)[0]
-        if any("linear_r2" in r["scores"] for r in result["rows"] if r["encoder"] == e)
-    ]  # fmt: skip
-    llms = _names(result)[1]
+    trained = [row for row in result["rows"] if "linear_r2" in row["scores"]]
+    encoders, llms = _names({"rows": trained})
     with rules():
         fig = figure(12, 1.8 + 0.45 * len(encoders) * 2)
         grid = fig.subplots(2, 2, sharey=True, sharex=True).ravel()
         for ax, (kind, title) in zip(grid, PROJECTORS.items(), strict=True):
-            scores = {llm: [_score(result, e, llm, f"{kind}_r2") for e in encoders] for llm in llms}
+            scores = {llm: _scores({"rows": trained}, llm, f"{kind}_r2") for llm in llms}
             intervals(ax, encoders, scores, legend=kind == "linear")
             ax.set_title(title)
             ax.set_xlabel("R² on held-out pairs")
@@ -124,28 +124,22 @@ def by_type(result: Json) -> FigureRecord:
     with rules():
         fig = figure(2 + 1.25 * len(kinds) * len(llms), 2.4 + 0.62 * len(encoders) * 2)
         grid = fig.subplots(2, len(llms), squeeze=False)
+        arrays = {}
         for line, name in zip(grid, shown, strict=True):
-            values = [
-                np.array(
-                    [[value_of(_typed(result, e, llm, k, name)) for k in kinds] for e in encoders]
-                )
+            tables = {
+                llm: list(zip(*(_scores(result, llm, name, kind) for kind in kinds), strict=True))
                 for llm in llms
-            ]
-            finite = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.zeros(1)
+            }
+            for llm, table in tables.items():
+                arrays[f"{name}|{llm}"] = np.array([ends_of(scores) for scores in table])
+            values = np.array([arrays[f"{name}|{llm}"][..., 0] for llm in llms])
+            finite = values[np.isfinite(values)]
             high = float(finite.max()) if len(finite) else 1.0
-            for ax, llm, value in zip(line, llms, values, strict=True):
-                texts = [[cell(_typed(result, e, llm, k, name)) for k in kinds] for e in encoders]
-                heat_map(ax, value, encoders, kinds, texts=texts, low=0.0, high=high,
-                         label=METRICS[name].title, bar=llm == llms[-1])  # fmt: skip
+            for ax, (llm, table) in zip(line, tables.items(), strict=True):
+                score_map(ax, table, encoders, kinds, low=0.0, high=high,
+                          label=METRICS[name].title, bar=llm == llms[-1])  # fmt: skip
                 ax.set_title(f"{METRICS[name].title}, {short(llm)}")
         fig.suptitle("Within each data type")
-    arrays = {
-        f"{name}|{llm}": np.array(
-            [ends_of([_typed(result, e, llm, k, name) for k in kinds]) for e in encoders]
-        )
-        for name in shown
-        for llm in llms
-    }
     return FigureRecord(
         "compare_by_type",
         fig,
@@ -158,20 +152,21 @@ def by_type(result: Json) -> FigureRecord:
 def verdicts(result: Json) -> FigureRecord:
     """Paired differences with their intervals."""
     shown = [
-        v for v in result["verdicts"]
-        if v["metric"] == HEADLINE and v["difference"] is not None
-    ]  # fmt: skip
+        verdict
+        for verdict in result["verdicts"]
+        if verdict["metric"] == HEADLINE and verdict["difference"] is not None
+    ]
     with rules():
         fig = figure(9, 1.4 + 0.34 * max(len(shown), 2))
         ax = fig.subplots()
-        for i, one in enumerate(shown):
-            low, high = one["ci_low"], one["ci_high"]
-            told = one["verdict"] != "cannot distinguish"
-            ink = "#1B5E20" if told else "#777777"
+        for i, verdict in enumerate(shown):
+            low, high = verdict["ci_low"], verdict["ci_high"]
+            separated = verdict["verdict"] != "cannot distinguish"
+            ink = "#1B5E20" if separated else "#777777"
             if low is not None:
                 ax.plot([low, high], [i, i], color=ink, linewidth=2)
-            ax.plot(one["difference"], i, "o" if told else "s", color=ink,
-                    markerfacecolor=ink if told else "white", markersize=7)  # fmt: skip
+            ax.plot(verdict["difference"], i, "o" if separated else "s", color=ink,
+                    markerfacecolor=ink if separated else "white", markersize=7)  # fmt: skip
         ax.axvline(0, **CHANCE)
         ax.set_yticks(
             range(len(shown)),
@@ -201,12 +196,8 @@ def multi_llm(result: Json) -> list[FigureRecord]:
         fig = figure(3 + 2.6 * len(llms), 2 + 1.15 * len(encoders))
         grid = fig.subplots(2, 2).ravel()
         for ax, name in zip(grid, shown, strict=True):
-            table = [[_score(result, e, llm, name) for llm in llms] for e in encoders]
-            heat_map(
-                ax, np.array([[value_of(s) for s in line] for line in table]), encoders, llms,
-                texts=[[cell(s) for s in line] for line in table], low=0.0,
-                label=METRICS[name].title,
-            )  # fmt: skip
+            table = list(zip(*(_scores(result, llm, name) for llm in llms), strict=True))
+            score_map(ax, table, encoders, llms, low=0.0, label=METRICS[name].title)
             ax.set_title(METRICS[name].title)
         fig.suptitle("Encoders × LLMs")
     return [
@@ -222,42 +213,38 @@ def multi_llm(result: Json) -> list[FigureRecord]:
 
 def elas(result: Json) -> list[FigureRecord]:
     """The ELAS matrix, calibrated and as published, and its parts."""
-    rows = result["rows"]
-    encoders = list(dict.fromkeys(r["encoder"] for r in rows))
-    llms = list(dict.fromkeys(r["llm"] for r in rows))
-    found = {(r["encoder"], r["llm"]): r for r in rows}
+    encoders, llms = _names(result)
+    rows = {(row["encoder"], row["llm"]): row for row in result["rows"]}
     with rules():
         fig = figure(4 + 3.2 * len(llms), 1.8 + 0.62 * len(encoders))
         arrays = {}
-        for ax, side in zip(fig.subplots(1, 2), ("calibrated", "published"), strict=True):
-            table = [[found[e, llm][side] for llm in llms] for e in encoders]
-            arrays[side] = np.array([ends_of(line) for line in table])
-            heat_map(
-                ax, np.array([[value_of(s) for s in line] for line in table]), encoders, llms,
-                texts=[[cell(s) for s in line] for line in table],
-                low=0.0 if side == "calibrated" else None,
-                high=1.0 if side == "calibrated" else None, label="ELAS",
-            )  # fmt: skip
-            ax.set_title("calibrated (rank by this)" if side == "calibrated" else "as published")
+        sides = {
+            "calibrated": ("calibrated (rank by this)", {"low": 0.0, "high": 1.0}),
+            "published": ("as published", {}),
+        }
+        for ax, (side, (title, scale)) in zip(fig.subplots(1, 2), sides.items(), strict=True):
+            table = [[rows[encoder, llm][side] for llm in llms] for encoder in encoders]
+            arrays[side] = np.array([ends_of(scores) for scores in table])
+            score_map(ax, table, encoders, llms, label="ELAS", **scale)
+            ax.set_title(title)
         fig.suptitle(ELAS_NAME)
         parts = figure(1.5 + 3.6 * len(llms), 2 + 0.5 * len(encoders))
-        names = ("cka", "mse", "gap", "cosine")
-        weights = {"cka": 0.3, "mse": 0.3, "gap": 0.2, "cosine": 0.2}
-        hatch = {"cka": "", "mse": "//", "gap": "..", "cosine": "xx"}
-        words = {"cka": "CKA", "mse": "held-out R²", "gap": "generalisation", "cosine": "cosine"}
-        tone = ("#30507A", "#6F94C4", "#A9C3E4", "#D9E5F4")
-        for ax, llm in zip(
-            parts.subplots(1, len(llms), sharey=True, squeeze=False)[0], llms, strict=True
-        ):
+        bars = {
+            "cka": ("CKA", "#30507A", ""),
+            "mse": ("held-out R²", "#6F94C4", "//"),
+            "gap": ("generalisation", "#A9C3E4", ".."),
+            "cosine": ("cosine", "#D9E5F4", "xx"),
+        }
+        axes = parts.subplots(1, len(llms), sharey=True, squeeze=False)[0]
+        for ax, llm in zip(axes, llms, strict=True):
             for i, encoder in enumerate(encoders):
                 up, down = 0.0, 0.0
-                for name, ink in zip(names, tone, strict=True):
-                    value = (found[encoder, llm]["parts"][name]["calibrated"] or 0.0) * weights[
-                        name
-                    ]
+                for name, (label, ink, hatch) in bars.items():
+                    part = rows[encoder, llm]["parts"][name]["calibrated"] or 0.0
+                    value = part * ELAS_WEIGHTS[name]
                     ax.barh(
-                        i, value, left=up if value >= 0 else down, color=ink, hatch=hatch[name],
-                        edgecolor="#333333", linewidth=0.6, label=words[name] if i == 0 else None,
+                        i, value, left=up if value >= 0 else down, color=ink, hatch=hatch,
+                        edgecolor="#333333", linewidth=0.6, label=label if i == 0 else None,
                     )  # fmt: skip
                     up, down = up + max(value, 0), down + min(value, 0)
             ax.set_yticks(range(len(encoders)), [short(e) for e in encoders])
@@ -283,10 +270,9 @@ def elas(result: Json) -> list[FigureRecord]:
 
 def layers(result: Json) -> list[FigureRecord]:
     """Every vision layer with every LLM layer, a heat map per pair."""
-    found = {(one["encoder"], one["llm"]): one for one in result["pairs"]}
-    encoders = list(dict.fromkeys(e for e, _ in found))
-    llms = list(dict.fromkeys(t for _, t in found))
-    tables = {key: np.array(one["cka"], dtype=np.float64) for key, one in found.items()}
+    pairs = {(pair["encoder"], pair["llm"]): pair for pair in result["pairs"]}
+    encoders, llms = _names({"rows": result["pairs"]})
+    tables = {key: np.array(pair["cka"], dtype=np.float64) for key, pair in pairs.items()}
     finite = np.concatenate([t[np.isfinite(t)] for t in tables.values()] or [np.zeros(1)])
     high = float(finite.max()) if len(finite) else 1.0
     wide = sum(max(1.6, 0.62 * tables[encoders[0], llm].shape[1]) for llm in llms)
@@ -297,15 +283,15 @@ def layers(result: Json) -> list[FigureRecord]:
         shown = None
         for line, encoder in zip(grid, encoders, strict=True):
             for ax, llm in zip(line, llms, strict=True):
-                table, one = tables[encoder, llm], found[encoder, llm]
-                shown = heat_map(
-                    ax, table, [str(i) for i in range(table.shape[0])],
-                    [str(i) for i in range(table.shape[1])], low=0.0, high=high, bar=False,
-                )  # fmt: skip
-                if one["best"] is not None:
-                    best, habit = one["best"], one["penultimate"]
-                    ax.add_patch(_box(habit["text"], habit["vision"], "white"))
-                    ax.add_patch(_box(best["text"], best["vision"], "#FF2D55"))
+                table, pair = tables[encoder, llm], pairs[encoder, llm]
+                numbers = ([str(i) for i in range(size)] for size in table.shape)
+                shown = heat_map(ax, table, *numbers, low=0.0, high=high, bar=False)
+                if pair["best"] is not None:
+                    for at, ink in ((pair["penultimate"], "white"), (pair["best"], "#FF2D55")):
+                        corner = (at["text"] - 0.5, at["vision"] - 0.5)
+                        ax.add_patch(
+                            Rectangle(corner, 1, 1, fill=False, edgecolor=ink, linewidth=2.5)
+                        )
                 ax.set_title(f"{short(encoder)} × {short(llm)}", fontsize=9)
                 ax.set_ylabel("vision layer", fontsize=8)
                 ax.set_xlabel("LLM layer", fontsize=8)
@@ -313,7 +299,7 @@ def layers(result: Json) -> list[FigureRecord]:
             fig.colorbar(shown, ax=grid, label="debiased CKA", shrink=0.6)
         fig.suptitle("Layer by layer")
     arrays = {f"cka|{e}|{t}": table for (e, t), table in tables.items()}
-    arrays |= {f"p|{e}|{t}": np.array(one["p"], float) for (e, t), one in found.items()}
+    arrays |= {f"p|{e}|{t}": np.array(pair["p"], float) for (e, t), pair in pairs.items()}
     return [
         FigureRecord(
             "layers",
@@ -330,9 +316,8 @@ def e2e(result: Json) -> list[FigureRecord]:
     """Retrieval of each encoder, and which metric predicts it."""
     drawn = []
     points = result["points"]
-    encoders = list(dict.fromkeys(p["encoder"] for p in points))
+    encoders, llms = _names({"rows": points})
     tint, shape = colours(encoders), markers(encoders)
-    llms = list(dict.fromkeys(p["llm"] for p in points))
     pooled = [p for p in points if p["layer"] == "pooled"]
     if any(p["outcome"] is not None and p.get("retrieval") for p in pooled):
         with rules():
@@ -342,12 +327,13 @@ def e2e(result: Json) -> list[FigureRecord]:
             for ax, (name, title) in zip(axes, (("mrr", "MRR"), ("R@1", "Recall@1")), strict=True):
                 scores = {}
                 for llm in llms:
-                    of = {p["encoder"]: p for p in pooled if p["llm"] == llm}
+                    retrieval = {
+                        p["encoder"]: p.get("retrieval") for p in pooled if p["llm"] == llm
+                    }
                     scores[llm] = [
-                        (of[e].get("retrieval") or {}).get("image_to_text", {}).get(name)
-                        if e in of else None
-                        for e in encoders
-                    ]  # fmt: skip
+                        (retrieval.get(encoder) or {}).get("image_to_text", {}).get(name)
+                        for encoder in encoders
+                    ]
                     arrays[f"{name}|{llm}"] = ends_of(scores[llm])
                 intervals(ax, encoders, scores, legend=name == "mrr")
                 ax.set_title(f"image to text, {title}")
@@ -362,47 +348,35 @@ def e2e(result: Json) -> list[FigureRecord]:
             )
         )
     for benchmark in result["benchmarks"]:
-        found = benchmark["metrics"]
-        names = list(found)
         with rules():
-            fig = figure(12, 2.9 * -(-len(names) // 3) + 0.9)
-            grid = fig.subplots(-(-len(names) // 3), 3, squeeze=False).ravel()
+            fig, grid = panels(len(benchmark["metrics"]), 4, 2.9, 0.9)
             arrays = {}
-            for ax, name in zip(grid, names, strict=False):
+            for ax, (name, correlation) in zip(grid, benchmark["metrics"].items(), strict=True):
                 for encoder in encoders:
                     own = [
-                        p for p in points
-                        if p["encoder"] == encoder and p["benchmark"] in (None, benchmark["name"])
-                        and p["metrics"].get(name) is not None and p["outcome"] is not None
-                    ]  # fmt: skip
-                    ax.plot(
-                        [p["metrics"][name] for p in own], [p["outcome"] for p in own],
-                        shape[encoder], color=tint[encoder], markersize=4, alpha=0.4, linestyle="",
-                        markeredgewidth=0,
-                    )  # fmt: skip
-                    arrays[f"{name}|{encoder}"] = np.array(
-                        [[p["metrics"][name], p["outcome"]] for p in own], dtype=float
-                    ).reshape(-1, 2)
+                        (p["metrics"][name], p["outcome"])
+                        for p in points
+                        if p["encoder"] == encoder
+                        and p["benchmark"] in (None, benchmark["name"])
+                        and None not in (p["metrics"].get(name), p["outcome"])
+                    ]
+                    xy = arrays[f"{name}|{encoder}"] = np.array(own, dtype=float).reshape(-1, 2)
+                    look = {"marker": shape[encoder], "color": tint[encoder], "linestyle": ""}
+                    ax.plot(*xy.T, markersize=4, alpha=0.4, markeredgewidth=0, **look)
                     if own:
-                        ax.plot(
-                            *arrays[f"{name}|{encoder}"].mean(axis=0)[:, None], shape[encoder],
-                            color=tint[encoder], markeredgecolor="black", markeredgewidth=0.6,
-                            markersize=8, label=short(encoder), linestyle="",
-                        )  # fmt: skip
-                one = found[name]
-                head = METRICS[name].title if name in METRICS else name
-                said = (
-                    one["undefined"]
-                    if one["undefined"]
-                    else f"r = {one['pearson']:.2f}, p = {_corrected(one):.2g}, "
-                    f"{one['families']} encoders"
-                )
-                ax.set_title(f"{head}\n{said}", fontsize=9)
+                        ax.plot(*xy.mean(axis=0)[:, None], markeredgecolor="black", markersize=8,
+                                markeredgewidth=0.6, label=short(encoder), **look)  # fmt: skip
+                text = correlation["undefined"]
+                if not text:
+                    p = correlation.get("p_corrected")
+                    p = correlation["pearson_p"] if p is None else p
+                    r, count = correlation["pearson"], correlation["families"]
+                    text = f"r = {r:.2f}, p = {p:.2g}, {count} encoders"
+                title = METRICS[name].title if name in METRICS else name
+                ax.set_title(f"{title}\n{text}", fontsize=9)
                 ax.set_ylabel(benchmark["name"])
                 ax.ticklabel_format(axis="x", useOffset=False)
                 ax.locator_params(axis="x", nbins=4)
-            for ax in grid[len(names) :]:
-                ax.axis("off")
             fig.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center",
                        ncols=min(6, len(encoders)), fontsize=8)  # fmt: skip
             fig.suptitle(f"Does a metric predict {benchmark['name']}?")
@@ -420,65 +394,31 @@ def e2e(result: Json) -> list[FigureRecord]:
     return drawn
 
 
-def _corrected(one: Json) -> float:
-    return one["pearson_p"] if one.get("p_corrected") is None else one["p_corrected"]
-
-
 def _names(result: Json) -> tuple[list[str], list[str]]:
+    """The encoders and the LLMs of the rows, each once."""
     rows = result["rows"]
-    return (
-        list(dict.fromkeys(r["encoder"] for r in rows)),
-        list(dict.fromkeys(r["llm"] for r in rows)),
+    return list(dict.fromkeys(r["encoder"] for r in rows)), list(
+        dict.fromkeys(r["llm"] for r in rows)
     )
 
 
-def _row(result: Json, encoder: str, llm: str) -> Json | None:
-    for row in result["rows"]:
-        if row["encoder"] == encoder and row["llm"] == llm:
-            return row
-    return None
-
-
-def _score(result: Json, encoder: str, llm: str, name: str) -> Json | None:
-    row = _row(result, encoder, llm)
-    return None if row is None else row["scores"].get(name)
-
-
-def _typed(result: Json, encoder: str, llm: str, kind: str, name: str) -> Json | None:
-    row = _row(result, encoder, llm)
-    return None if row is None else row["by_type"].get(kind, {}).get(name)
+def _scores(result: Json, llm: str, name: str, kind: str | None = None) -> list[Json | None]:
+    """The score `name` of every encoder with an LLM, of all samples or of one data type."""
+    rows = {row["encoder"]: row for row in result["rows"] if row["llm"] == llm}
+    scores: list[Json | None] = []
+    for encoder in _names(result)[0]:
+        row = rows.get(encoder, {"scores": {}, "by_type": {}})
+        part = row["scores"] if kind is None else row["by_type"].get(kind, {})
+        scores.append(part.get(name))
+    return scores
 
 
 def _arrays(result: Json, names: Sequence[str]) -> dict[str, np.ndarray]:
     encoders, llms = _names(result)
-    found = {
-        f"{name}|{llm}": ends_of([_score(result, e, llm, name) for e in encoders])
-        for name in names
-        for llm in llms
+    arrays = {
+        f"{name}|{llm}": ends_of(_scores(result, llm, name)) for name in names for llm in llms
     }
-    return {"encoders": np.array(encoders), **found}
-
-
-def _legend_below(fig: Any) -> None:
-    from matplotlib.lines import Line2D
-
-    fig.legend(
-        handles=[
-            Line2D([], [], marker="o", color="#666666", label="debiased, 95 % interval"),
-            Line2D([], [], label="chance of the debiased", **CHANCE),
-            Line2D([], [], marker="o", markerfacecolor="none", color="#666666", linestyle="",
-                   markersize=9, label="as published (biased)"),
-            Line2D([], [], marker="|", color="#AA3333", linestyle="", markersize=10,
-                   markeredgewidth=1.6, label="its floor for unrelated features"),
-        ],
-        loc="outside lower center", ncols=2, fontsize=8,
-    )  # fmt: skip
-
-
-def _box(x: float, y: float, ink: str) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=ink, linewidth=2.5)
+    return {"encoders": np.array(encoders), **arrays}
 
 
 def _file_name(text: str) -> str:

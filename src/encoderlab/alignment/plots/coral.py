@@ -59,7 +59,7 @@ def comparison(result: Json) -> FigureRecord:
         "Distance and spectral divergence on logarithmic axes: 0 for equal clouds. The similarity "
         "as published is 1 for any features of length one; the calibrated one compares spectra of "
         "equal total. None of them uses the pairing.",
-        {name: np.array([_number(p["coral"][name]) for p in pairs]) for name in COMPARISONS},
+        {name: np.array([p["coral"][name] for p in pairs], float) for name in COMPARISONS},
     )
 
 
@@ -67,8 +67,7 @@ def against_cka(result: Json) -> FigureRecord:
     """CORAL, which does not use the pairing, against CKA, which does."""
     with rules():
         fig = figure(12, 5.2)
-        axes = fig.subplots(1, 2, sharey=False)
-        _against_cka(axes, result)
+        _against_cka(fig.subplots(1, 2), result)
         fig.suptitle("CKA against CORAL")
     pairs = result["cross_modal"]
     return FigureRecord(
@@ -77,9 +76,9 @@ def against_cka(result: Json) -> FigureRecord:
         "Across: debiased CKA with its 95 % interval. Height: CORAL similarity as published (left) "
         "and calibrated (right). On the diagonal the two agree.",
         {
-            "cka": np.array([_number(p["cka"].get("value")) for p in pairs]),
-            "coral": np.array([_number(p["coral"]["similarity"]) for p in pairs]),
-            "spectral": np.array([_number(p["coral"]["spectral_similarity"]) for p in pairs]),
+            "cka": np.array([p["cka"].get("value") for p in pairs], float),
+            "coral": np.array([p["coral"]["similarity"] for p in pairs], float),
+            "spectral": np.array([p["coral"]["spectral_similarity"] for p in pairs], float),
         },
     )
 
@@ -87,15 +86,14 @@ def against_cka(result: Json) -> FigureRecord:
 def covariances(result: Json, arrays: Arrays) -> FigureRecord:
     """The two covariances that CORAL compares and their difference, a row per encoder."""
     best: dict[str, str] = {}
-    for one in result["cross_modal"]:
-        if f"covariance|{one['encoder']}|{one['llm']}" in arrays:
-            best.setdefault(one["encoder"], one["llm"])
-    pairs = list(best.items())
+    for pair in result["cross_modal"]:
+        if f"covariance|{pair['encoder']}|{pair['llm']}" in arrays:
+            best.setdefault(pair["encoder"], pair["llm"])
     shown = {}
     with rules():
-        fig = figure(9.5, 0.8 + 2.7 * max(1, len(pairs)))
-        grid = fig.subplots(max(1, len(pairs)), len(SIDES), squeeze=False)
-        for line, (encoder, llm) in zip(grid, pairs, strict=False):
+        fig = figure(9.5, 0.8 + 2.7 * max(1, len(best)))
+        grid = fig.subplots(max(1, len(best)), len(SIDES), squeeze=False)
+        for line, (encoder, llm) in zip(grid, best.items(), strict=False):
             vision, text = arrays[f"covariance|{encoder}|{llm}"]
             images = (vision, text, vision - text)
             limit = max(float(np.abs(image).max()) for image in images) or 1.0
@@ -108,7 +106,7 @@ def covariances(result: Json, arrays: Arrays) -> FigureRecord:
                 ax.grid(visible=False)
                 shown[f"{encoder}|{llm}|{side}"] = image
             fig.colorbar(drawn, ax=list(line), label="covariance", shrink=0.85)
-        if not pairs:
+        if not best:
             for ax in grid[0]:
                 ax.axis("off")
         fig.suptitle("Covariances of vision and text features, and their difference")
@@ -140,21 +138,18 @@ def spectra(result: Json, arrays: Arrays) -> FigureRecord:
 def intra_modal(result: Json) -> FigureRecord:
     """Encoders among themselves, LLMs among themselves."""
     with rules():
-        sides = [s for s in ("vision", "text") if len(result[s]["names"]) > 1]
-        if not sides:
-            sides = ["vision"]
+        sides = [s for s in ("vision", "text") if len(result[s]["names"]) > 1] or ["vision"]
         most = max(len(result[s]["names"]) for s in sides)
         fig = figure(2 + 4.6 * len(sides) + 0.4 * most, 2.4 + 0.9 * most)
         grid = fig.subplots(2, len(sides), squeeze=False)
         arrays = {}
-        for j, side in enumerate(sides):
-            one = result[side]
-            for i, (key, title) in enumerate(
-                (("cka_debiased", "debiased CKA"), ("spectral_similarity", "spectral similarity"))
-            ):
-                table = np.array(one[key], dtype=np.float64)
-                heat_map(grid[i, j], table, one["names"], one["names"], low=0.0, high=1.0)
-                grid[i, j].set_title(f"{'encoders' if side == 'vision' else 'LLMs'}: {title}")
+        metrics = {"cka_debiased": "debiased CKA", "spectral_similarity": "spectral similarity"}
+        for column, side in zip(grid.T, sides, strict=True):
+            names = result[side]["names"]
+            for ax, (key, title) in zip(column, metrics.items(), strict=True):
+                table = np.array(result[side][key], dtype=np.float64)
+                heat_map(ax, table, names, names, low=0.0, high=1.0)
+                ax.set_title(f"{'encoders' if side == 'vision' else 'LLMs'}: {title}")
                 arrays[f"{side}|{key}"] = table
         fig.suptitle("Among themselves")
     return FigureRecord(
@@ -173,10 +168,15 @@ def eas(result: Json) -> FigureRecord:
         top, bottom = list(fig.subfigures(2, 1, height_ratios=[2 + 0.42 * rows, 4]))  # type: ignore[arg-type]
         _eas(top.subplots(1, 2, sharey=True, width_ratios=[1, 1.25]), result)
         left, right = list(bottom.subfigures(1, 2))
-        _eas_against_cka(left.subplots(), result)
+        scores = result["eas"]
+        cka = {(pair["encoder"], pair["llm"]): pair["cka"] for pair in result["cross_modal"]}
+        points = [(score, cka[score["encoder"], score["llm"]]) for score in scores]
+        ax = left.subplots()
+        _scatter(ax, points, np.array([score["calibrated"] for score in scores], float))
+        ax.set_ylabel("EAS, calibrated")
+        _legend(ax)
         right.text(0.08, 0.7, _formula(), va="top", fontsize=10, linespacing=1.7)
         fig.suptitle(EAS_NAME)
-    scores = result["eas"]
     return FigureRecord(
         "eas_dashboard",
         fig,
@@ -184,12 +184,10 @@ def eas(result: Json) -> FigureRecord:
         "filled: calibrated). Top right: the calibrated parts. Bottom left: calibrated EAS against "
         "debiased CKA, one of its parts.",
         {
-            **{
-                side: np.array([_number(one[side]) for one in scores])
-                for side in ("published", "calibrated")
-            },
+            "published": np.array([score["published"] for score in scores], float),
+            "calibrated": np.array([score["calibrated"] for score in scores], float),
             "parts": _parts(scores),
-            "cka": np.array([_number(one["parts"]["cka"]["calibrated"]) for one in scores]),
+            "cka": _parts(scores)[:, 0],
         },
     )
 
@@ -199,29 +197,24 @@ def dashboard(result: Json, arrays: Arrays) -> FigureRecord:
     with rules():
         pairs = len(result["cross_modal"])
         fig = figure(18, 10 + 0.6 * pairs)
-        top, middle, bottom = list(
-            fig.subfigures(  # type: ignore[arg-type]
-                3, 1, height_ratios=[1 + 0.055 * pairs, 1.1, 0.8 + 0.055 * pairs]
-            )
-        )
+        heights = [1 + 0.055 * pairs, 1.1, 0.8 + 0.055 * pairs]
+        top, middle, bottom = list(fig.subfigures(3, 1, height_ratios=heights))  # type: ignore[arg-type]
         _comparison(top.subplots(1, len(COMPARISONS), sharey=True), result)
         left, right = list(middle.subfigures(1, 2))
         _against_cka(left.subplots(1, 2), result)
         _spectra(right.subplots(), result, arrays)
         _eas(bottom.subplots(1, 2, sharey=True, width_ratios=[1, 1.25]), result)
-        top.suptitle("CORAL", x=0.01, ha="left")
-        left.suptitle("CKA against CORAL", x=0.01, ha="left")
-        right.suptitle("Spectra", x=0.01, ha="left")
-        bottom.suptitle(EAS_NAME, x=0.01, ha="left")
+        titles = {"CORAL": top, "CKA against CORAL": left, "Spectra": right, EAS_NAME: bottom}
+        for title, part in titles.items():
+            part.suptitle(title, x=0.01, ha="left")
     return FigureRecord("coral_dashboard", fig, "The figures above on one page.")
 
 
 def _comparison(axes: Any, result: Json) -> None:
     pairs = result["cross_modal"]
     tint = colours(list(dict.fromkeys(p["encoder"] for p in pairs)))
-    names = [_pair(p) for p in pairs]
     for ax, (key, title) in zip(axes, COMPARISONS.items(), strict=True):
-        values = np.array([_number(p["coral"][key]) for p in pairs])
+        values = np.array([p["coral"][key] for p in pairs], float)
         ax.barh(
             range(len(pairs)), values, color=[tint[p["encoder"]] for p in pairs],
             edgecolor="#333333", linewidth=0.6,
@@ -239,57 +232,40 @@ def _comparison(axes: Any, result: Json) -> None:
             ax.set_xlim(0, 1.28)
             ax.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
         for i, value in enumerate(values):
-            form = ".2g" if logarithmic else ".4f"
-            known = np.isfinite(value)
-            at = value if known else ax.get_xlim()[0]
-            text = f" {value:{form}}" if known else " undefined"
-            ax.text(at, i, text, va="center", fontsize=8)
-    axes[0].set_yticks(range(len(pairs)), names)
+            x, text = ax.get_xlim()[0], " undefined"
+            if np.isfinite(value):
+                x, text = value, f" {value:.2g}" if logarithmic else f" {value:.4f}"
+            ax.text(x, i, text, va="center", fontsize=8)
+    axes[0].set_yticks(range(len(pairs)), [_pair(p) for p in pairs])
     axes[0].set_ylim(len(pairs) - 0.4, -0.6)
 
 
 def _against_cka(axes: Any, result: Json) -> None:
     pairs = result["cross_modal"]
-    points = [(one, one["cka"]) for one in pairs]
-    for ax, (key, title) in zip(
-        axes,
-        (
-            ("similarity", "CORAL similarity, as published"),
-            ("spectral_similarity", "CORAL similarity, calibrated"),
-        ),
-        strict=True,
-    ):
-        _scatter(ax, points, [_number(one["coral"][key]) for one in pairs])
-        ax.set_xlabel("debiased CKA")
-        ax.set_ylabel(title)
+    sides = {"similarity": "as published", "spectral_similarity": "calibrated"}
+    for ax, (key, side) in zip(axes, sides.items(), strict=True):
+        heights = np.array([pair["coral"][key] for pair in pairs], float)
+        _scatter(ax, [(pair, pair["cka"]) for pair in pairs], heights)
+        ax.set_ylabel(f"CORAL similarity, {side}")
     _legend(axes[1])
 
 
-def _eas_against_cka(ax: Any, result: Json) -> None:
-    scores = result["eas"]
-    cka = {(p["encoder"], p["llm"]): p["cka"] for p in result["cross_modal"]}
-    points = [(one, cka[one["encoder"], one["llm"]]) for one in scores]
-    _scatter(ax, points, [_number(one["calibrated"]) for one in scores])
-    ax.set_xlabel("debiased CKA")
-    ax.set_ylabel("EAS, calibrated")
-    _legend(ax)
-
-
-def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: Sequence[float]) -> None:
+def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: np.ndarray) -> None:
     """Heights against CKA with its interval, a marker per pair, and the diagonal."""
-    encoders = list(dict.fromkeys(one["encoder"] for one, _ in points))
-    tint, shape = colours(encoders), markers(list(dict.fromkeys(one["llm"] for one, _ in points)))
-    for (one, cka), y in zip(points, heights, strict=True):
+    tint = colours(list(dict.fromkeys(pair["encoder"] for pair, _ in points)))
+    shape = markers(list(dict.fromkeys(pair["llm"] for pair, _ in points)))
+    for (pair, cka), y in zip(points, heights, strict=True):
         x = value_of(cka)
         if not (np.isfinite(x) and np.isfinite(y)):
             continue
         if cka.get("ci_low") is not None:
             ends = [cka["ci_low"], cka["ci_high"]]
-            ax.plot(ends, [y, y], color=tint[one["encoder"]], linewidth=1.5)
+            ax.plot(ends, [y, y], color=tint[pair["encoder"]], linewidth=1.5)
         ax.plot(
-            [x], [y], shape[one["llm"]], color=tint[one["encoder"]], markersize=8,
-            markeredgecolor="black", markeredgewidth=0.6, label=_pair(one),
+            [x], [y], shape[pair["llm"]], color=tint[pair["encoder"]], markersize=8,
+            markeredgecolor="black", markeredgewidth=0.6, label=_pair(pair),
         )  # fmt: skip
+    ax.set_xlabel("debiased CKA")
     ax.plot([0, 1], [0, 1], **CHANCE)
     ax.axvline(0, color="#CCCCCC", linewidth=0.8, zorder=0)
     low = min([-0.05, *(cka["ci_low"] for _, cka in points if cka.get("ci_low") is not None)])
@@ -326,11 +302,11 @@ def _spectra(ax: Any, result: Json, arrays: Arrays) -> None:
 
 def _eas(axes: Any, result: Json) -> None:
     scores = result["eas"]
-    tint = colours(list(dict.fromkeys(one["encoder"] for one in scores)))
-    names = [f"{i}. {_pair(one)}" for i, one in enumerate(scores, 1)]
-    for i, one in enumerate(scores):
-        ink = tint[one["encoder"]]
-        published, calibrated = _number(one["published"]), _number(one["calibrated"])
+    tint = colours(list(dict.fromkeys(score["encoder"] for score in scores)))
+    names = [f"{i}. {_pair(score)}" for i, score in enumerate(scores, 1)]
+    for i, score in enumerate(scores):
+        ink = tint[score["encoder"]]
+        published, calibrated = np.array([score["published"], score["calibrated"]], float)
         axes[0].plot([published, calibrated], [i, i], color="#CCCCCC", zorder=1)
         axes[0].plot(
             [published], [i], "o", markerfacecolor="white", markeredgecolor=ink, markersize=8
@@ -350,7 +326,7 @@ def _eas(axes: Any, result: Json) -> None:
 
 
 def _parts(scores: Sequence[Json]) -> np.ndarray:
-    return np.array([[_number(one["parts"][p]["calibrated"]) for p in PARTS] for one in scores])
+    return np.array([[s["parts"][part]["calibrated"] for part in PARTS] for s in scores], float)
 
 
 def _formula() -> str:
@@ -364,8 +340,8 @@ def _formula() -> str:
     return f"EAS as published = {total(0)}.\nCalibrated = {total(1)}."
 
 
-def _pair(one: Json) -> str:
-    return f"{short(one['encoder'])} · {short(one['llm'])}"
+def _pair(row: Json) -> str:
+    return f"{short(row['encoder'])} · {short(row['llm'])}"
 
 
 def _clouds(result: Json) -> list[str]:
@@ -374,7 +350,3 @@ def _clouds(result: Json) -> list[str]:
         name for name in [*result["vision"]["names"], *result["text"]["names"]]
         if not name.startswith("shuffled:")
     ]  # fmt: skip
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)

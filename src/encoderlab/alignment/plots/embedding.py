@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from encoderlab.plots.primitives import heat_map
+from encoderlab.plots.primitives import heat_map, panels
 from encoderlab.plots.style import (
     MARKERS,
     FigureRecord,
@@ -34,17 +34,14 @@ def maps(
 ) -> FigureRecord:
     """One scatter per model; `places` are (n, 2)."""
     names = list(places)
-    columns = min(3, len(names))
-    lines = -(-len(names) // columns)
     kinds = list(dict.fromkeys(labels))
-    number = np.array([kinds.index(label) for label in labels])
+    kind_of = np.array(labels)
     tint = colours(kinds, get_data_type_color)
     with rules():
-        fig = figure(3.9 * columns, 3.6 * lines + 0.9)
-        grid = fig.subplots(lines, columns, squeeze=False).ravel()
-        for ax, name in zip(grid, names, strict=False):
+        fig, grid = panels(len(names), 3.9, 3.6, 0.9)
+        for ax, name in zip(grid, names, strict=True):
             for k, kind in enumerate(kinds):
-                rows = number == k
+                rows = kind_of == kind
                 ax.scatter(
                     *places[name][rows].T, s=26, c=tint[kind],
                     marker=MARKERS[k % len(MARKERS)], edgecolors="black", linewidths=0.3,
@@ -53,8 +50,6 @@ def maps(
             ax.set_title(short(name))
             ax.set_xticks([])
             ax.set_yticks([])
-        for ax in grid[len(names) :]:
-            ax.axis("off")
         fig.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center",
                    ncols=min(6, len(kinds)))  # fmt: skip
         fig.suptitle(f"The embedding spaces ({METHODS[method]})")
@@ -69,40 +64,31 @@ def procrustes(
     """Each encoder's space rotated onto an LLM's, in the LLM's first two principal axes; a line
     joins an image to its text."""
     names = list(pairs)
-    columns = min(3, len(names))
-    lines = -(-len(names) // columns)
     kinds = list(dict.fromkeys(labels))
-    number = np.array([kinds.index(label) for label in labels])
+    kind_of = np.array(labels)
     tint = colours(kinds, get_data_type_color)
     arrays = {}
     with rules():
-        fig = figure(3.9 * columns, 3.8 * lines + 0.9)
-        grid = fig.subplots(lines, columns, squeeze=False).ravel()
-        for ax, key in zip(grid, names, strict=False):
+        fig, grid = panels(len(names), 3.9, 3.8, 0.9)
+        for ax, key in zip(grid, names, strict=True):
             image, text = pairs[key]
             arrays["|".join(key)] = np.stack([image, text])
-            for i in range(len(image)):
-                ax.plot(
-                    [image[i, 0], text[i, 0]], [image[i, 1], text[i, 1]], color="#BBBBBB",
-                    linewidth=0.5, zorder=1,
-                )  # fmt: skip
-            for k, kind in enumerate(kinds):
-                rows, ink = number == k, tint[kind]
-                ax.scatter(*image[rows].T, s=22, c=ink, marker="o", label=f"{short(kind)}, image",
-                           edgecolors="black", linewidths=0.3, zorder=2)  # fmt: skip
-                ax.scatter(*text[rows].T, s=22, c=ink, marker="x", label=f"{short(kind)}, text",
-                           linewidths=1.2, zorder=2)  # fmt: skip
-            one = scores[key]
-            said = (
-                "undefined"
-                if one.get("value") is None
-                else f"similarity {one['value']:.2f} (shuffled {one['chance']:.2f})"
-            )
-            ax.set_title(f"{short(key[0])} onto {short(key[1])}\n{said}", fontsize=9)
+            for pair in zip(image, text, strict=True):
+                ax.plot(*np.transpose(pair), color="#BBBBBB", linewidth=0.5, zorder=1)
+            for kind in kinds:
+                rows = kind_of == kind
+                look = {"s": 22, "c": tint[kind], "zorder": 2}
+                ax.scatter(*image[rows].T, marker="o", label=f"{short(kind)}, image",
+                           edgecolors="black", linewidths=0.3, **look)  # fmt: skip
+                ax.scatter(*text[rows].T, marker="x", label=f"{short(kind)}, text",
+                           linewidths=1.2, **look)  # fmt: skip
+            score = scores[key]
+            subtitle = "undefined"
+            if score.get("value") is not None:
+                subtitle = f"similarity {score['value']:.2f} (shuffled {score['chance']:.2f})"
+            ax.set_title(f"{short(key[0])} onto {short(key[1])}\n{subtitle}", fontsize=9)
             ax.set_xticks([])
             ax.set_yticks([])
-        for ax in grid[len(names) :]:
-            ax.axis("off")
         fig.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center",
                    ncols=min(6, 2 * len(kinds)), fontsize=8)  # fmt: skip
         fig.suptitle("Image space rotated onto text space (Procrustes)")
@@ -119,28 +105,21 @@ def procrustes(
 def cosines(tables: Mapping[str, np.ndarray], labels: Sequence[str]) -> FigureRecord:
     """Cosine between every two samples, samples ordered by type; cell [i, j] compares i with j."""
     names = list(tables)
-    columns = min(3, len(names))
-    lines = -(-len(names) // columns)
     kinds = list(dict.fromkeys(labels))
     edges = np.cumsum([0] + [sum(label == kind for label in labels) for kind in kinds])
     with rules():
-        fig = figure(4.1 * columns, 3.6 * lines + 0.6)
-        grid = fig.subplots(lines, columns, squeeze=False).ravel()
-        for ax, name in zip(grid, names, strict=False):
+        fig, grid = panels(len(names), 4.1, 3.6, 0.6)
+        for ax, name in zip(grid, names, strict=True):
             shown = ax.imshow(tables[name], cmap="viridis")
             ax.set_title(short(name))
             ax.grid(visible=False)
-            middles = (edges[1:] + edges[:-1]) / 2 - 0.5
-            ax.set_xticks(middles, [short(k, 10) for k in kinds], fontsize=8)
-            ax.set_yticks(
-                middles, [short(k, 10) for k in kinds], fontsize=8, rotation=90, va="center"
-            )
+            middles, heads = (edges[1:] + edges[:-1]) / 2 - 0.5, [short(k, 10) for k in kinds]
+            ax.set_xticks(middles, heads, fontsize=8)
+            ax.set_yticks(middles, heads, fontsize=8, rotation=90, va="center")
             for edge in edges[1:-1]:
                 ax.axhline(edge - 0.5, color="white", linewidth=1)
                 ax.axvline(edge - 0.5, color="white", linewidth=1)
             fig.colorbar(shown, ax=ax, shrink=0.8)
-        for ax in grid[len(names) :]:
-            ax.axis("off")
         fig.suptitle("Cosine between samples")
     return FigureRecord(
         "cosine_matrices",

@@ -31,12 +31,10 @@ def speed(result: Json) -> list[FigureRecord]:
             for name in encoders:
                 own = [r for r in rows if r["encoder"] == name]
                 sizes = [r["batch_size"] for r in own]
+                values = [r[key] for r in own]
                 if key == "latency_ms":
-                    values = [r["latency_ms"]["p50"] for r in own]
-                    ax.fill_between(sizes, values, [r["latency_ms"]["p95"] for r in own],
-                                    color=tint[name], alpha=0.2)  # fmt: skip
-                else:
-                    values = [np.nan if r[key] is None else r[key] for r in own]
+                    values, high = ([v.get(p, np.nan) for v in values] for p in ("p50", "p95"))
+                    ax.fill_between(sizes, values, high, color=tint[name], alpha=0.2)
                 arrays[f"{key}|{name}"] = np.array([sizes, values], dtype=np.float64)
                 ax.plot(sizes, values, shape[name] + "-", color=tint[name], label=short(name),
                         markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
@@ -66,7 +64,7 @@ def speed(result: Json) -> list[FigureRecord]:
             ax.set_title(title)
             ax.set_xlabel(unit)
             ax.grid(axis="y", visible=False)
-            arrays[key] = np.array([np.nan if v is None else v for v in values])
+            arrays[key] = np.array(values, dtype=np.float64)
         grid[0, 0].legend(fontsize=8)
         fig.suptitle(f"Speed on {result['device']} in {result['dtype']}")
     return [

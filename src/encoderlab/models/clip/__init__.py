@@ -1,7 +1,7 @@
-"""Our own CLIP: `config` its shapes, `vision`, `resnet` and `text` its towers, `clip` the whole.
+"""Our own CLIP: `config` (sizes), `vision`, `resnet` and `text` (towers), `clip` (the model).
 
-`tokenizer` and `preprocess` turn sentences and pictures into tensors; `conversion` speaks Hugging
-Face's format, `checkpoint` the format of a training run.
+`tokenizer` and `preprocess` turn texts and images into tensors; `conversion` reads and writes the
+format of Hugging Face. The format of a training run is in `models.checkpoint`.
 """
 
 from encoderlab.models.clip.clip import CLIP, TwoTowers

@@ -1,4 +1,4 @@
-"""The pre-norm transformer block that both towers stack. Knows sequences of vectors only.
+"""The pre-norm transformer of both towers. Knows sequences of vectors only.
 
 Shapes: b batch, t tokens, d width, h heads.
 """
@@ -21,7 +21,7 @@ class QuickGELU(nn.Module):
 
 
 def activation(name: str) -> nn.Module:
-    """The module for an activation name that the configuration has already checked."""
+    """The module of an activation; the configuration has checked the name."""
     if name == "quick_gelu":
         return QuickGELU()
     return nn.GELU(approximate="tanh" if name == "gelu_pytorch_tanh" else "none")
@@ -33,10 +33,10 @@ def attend(
     v: Float[Tensor, "b h t c"],
     causal: bool,
 ) -> Float[Tensor, "b h t c"]:
-    """Scaled dot-product attention, by the faster way there is.
+    """Scaled dot-product attention, by the faster of two ways.
 
-    When training in bf16 on a CPU two plain matrix products beat the fused kernel about twice at
-    the lengths of small towers: the kernel does not use the bf16 matrix units going backward.
+    For training in bf16 on a CPU at the lengths of small towers, two matrix products are about
+    twice as fast as the fused kernel, whose backward pass does not use the bf16 matrix units.
     """
     if not (q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu"):
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
@@ -81,7 +81,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of blocks. `recompute` trades time for memory by checkpointing each block."""
+    """A stack of blocks. `recompute` saves memory by checkpointing each block."""
 
     def __init__(
         self, width: int, layers: int, heads: int, mlp_width: int, act: str, norm_eps: float

@@ -1,8 +1,8 @@
-"""CLIP: an image tower, a text tower, and the temperature of the space they share.
+"""CLIP: an image tower, a text tower, and the temperature of the shared space.
 
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision".
-Holds its tokenizer and its preprocessing, so that one object takes pictures and sentences. Reading
-and writing checkpoints is in `conversion`; training is elsewhere.
+Holds its tokenizer and its preprocessing. `conversion` reads and writes checkpoints. Knows no
+training.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class CLIPOutput(NamedTuple):
 
 
 class TwoTowers(nn.Module):
-    """What the training loop needs of a model: an image side, a text side, a temperature.
+    """The interface of a model for the training loop: image side, text side, temperature.
 
     `logit_scale` is the logarithm of the factor on the cosines; `logit_bias` is None unless the
     sigmoid loss trains one.
     """
 
-    # What a training checkpoint calls the class, and whether text columns of padding count.
+    # The name of the class in a training checkpoint, and whether the text side reads padding.
     kind: ClassVar[str]
     reads_padding: ClassVar[bool]
     config: Any
@@ -67,7 +67,7 @@ class TwoTowers(nn.Module):
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
-        """Holds the temperature at 1/100 or above; to be called after each optimiser step."""
+        """Limits the temperature to at least 1/100; to be called after each optimiser step."""
         self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
 
 
@@ -75,16 +75,16 @@ class CLIP(TwoTowers):
     """Two towers, two projections, one temperature.
 
     Args:
-        config: shapes of both towers.
-        tokenizer: its vocabulary must fit the text tower's.
-        preprocess: its size must be the image tower's; made from the configuration if left out.
+        config: sizes of both towers.
+        tokenizer: with a vocabulary that fits the text tower.
+        preprocess: with the size of the image tower; made from the configuration if left out.
         patch_dropout: share of patches dropped in training (vision transformer only).
-        trained_steps: optimiser steps behind these weights; 0 means untrained, None unknown.
+        trained_steps: number of optimiser steps of the weights; 0 if untrained, None if unknown.
     """
 
     kind = "clip"
     config_class = CLIPConfig
-    # Padding follows end-of-text, where a causal tower does not look.
+    # Padding follows end-of-text, after the last position that a causal tower reads.
     reads_padding = False
 
     def __init__(
@@ -138,7 +138,7 @@ class CLIP(TwoTowers):
         self.logit_bias = nn.Parameter(torch.tensor(value))
 
     def set_gradient_checkpointing(self, on: bool = True) -> None:
-        """Recompute each block in the backward pass: memory for one block, a third more time."""
+        """Recompute each block in the backward pass: memory of one block, a third more time."""
         towers: list[nn.Module] = [self.text.transformer]
         towers.append(self.vision if isinstance(self.vision, ResNet) else self.vision.transformer)
         for tower in towers:
@@ -175,7 +175,7 @@ class CLIP(TwoTowers):
 
         Raises:
             MissingError: no such file.
-            UsageError: the file is no training checkpoint of ours.
+            UsageError: the file is not a training checkpoint of encoderlab.
         """
         from encoderlab.models import checkpoint
 

@@ -1,4 +1,4 @@
-"""The shapes of a CLIP: frozen dataclasses, the named presets, and what makes a shape invalid.
+"""The configuration of a CLIP: frozen dataclasses with their checks, and named presets.
 
 Knows numbers only. Builds no module, reads no file.
 """
@@ -13,7 +13,7 @@ from encoderlab.errors import UsageError, unknown
 
 Activation = Literal["gelu", "quick_gelu", "gelu_pytorch_tanh"]
 ACTIVATIONS: tuple[Activation, ...] = ("gelu", "quick_gelu", "gelu_pytorch_tanh")
-# What must be a multiple of something is also looked at by that; ids begin at 0.
+# Sizes that `_require_multiple` checks as well, and ids, which start at 0.
 MAY_BE_ZERO = ("width", "image_size", "patch_size", "heads", "end_token_id")
 
 
@@ -27,25 +27,25 @@ def _require_multiple(what: str, number: int, of_what: str, divisor: int) -> Non
 
 
 def _require_counts(what: str, shape: Any) -> None:
-    """Sizes that come from a file: whole and positive, before anything is reckoned with them."""
-    for one in dataclasses.fields(shape):
-        value = getattr(shape, one.name)
-        if one.name in ("activation", "norm_eps") or (one.name, value) == ("end_token_id", None):
+    """Raises for sizes that are not positive integers: they may come from a file."""
+    for name in (entry.name for entry in dataclasses.fields(shape)):
+        value = getattr(shape, name)
+        if name in ("activation", "norm_eps") or (name, value) == ("end_token_id", None):
             continue
-        counts = list(value) if one.name == "blocks" else [value]
-        least = 0 if one.name in MAY_BE_ZERO else 1
+        counts = list(value) if name == "blocks" else [value]
+        least = 0 if name in MAY_BE_ZERO else 1
         if not all(type(count) is int and count >= least for count in counts):
             raise UsageError(
-                f"the {one.name} of the {what} is no size", got=value, want="a whole number from 1"
+                f"the {name} of the {what} is no size", got=value, want="a whole number from 1"
             )
 
 
 def check_held(config: Any, held: int) -> None:
-    """Refuses a shape with more weights than there are, before memory is taken for it.
+    """Raises for a configuration with more weights than a checkpoint, before memory is allocated.
 
     Args:
         config: of a CLIP.
-        held: how many numbers its weights hold.
+        held: the number of values in the checkpoint's weights.
 
     Raises:
         UsageError: naming both numbers.
@@ -171,7 +171,7 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """Both towers and the width of the space they share."""
+    """Both towers, and `embed_dim`, the width of the shared space."""
 
     vision: ViTConfig | ResNetConfig = field(default_factory=ViTConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -206,7 +206,7 @@ PRESETS: dict[str, CLIPConfig] = {
     "ViT-L/14": CLIPConfig(_vit(224, 14, 1024, 24, 16), _text(768, 12), 768),
     "ViT-L/14-336": CLIPConfig(_vit(336, 14, 1024, 24, 16), _text(768, 12), 768),
     "RN50": CLIPConfig(ResNetConfig(), _text(512, 8), 1024),
-    # The shape of the shipped tiny-clip: under 3 M parameters, so that fp16 weights fit in 6 MB.
+    # The bundled tiny-clip: under 3 M parameters, so that fp16 weights fit in 6 MB.
     "tiny": CLIPConfig(
         _vit(96, 8, 192, 4, 3),
         TextConfig(vocab_size=4000, context_length=64, width=128, layers=3, heads=2, mlp_width=512),
@@ -221,7 +221,7 @@ PRESETS: dict[str, CLIPConfig] = {
 
 
 def preset(name: str) -> CLIPConfig:
-    """The configuration called `name`, upper and lower case alike.
+    """The configuration called `name`, in upper or lower case.
 
     Raises:
         UsageError: no preset has that name.

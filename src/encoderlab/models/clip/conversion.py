@@ -1,7 +1,7 @@
-"""Our CLIP to and from the files of a Hugging Face CLIPModel. No other place knows their names.
+"""Our CLIP to and from the files of a Hugging Face CLIPModel, whose names only this module knows.
 
-Works on the files alone (config.json, model.safetensors, tokenizer, preprocessor), so neither way
-imports transformers; that both ways agree with it is what the tests hold.
+Reads and writes config.json, model.safetensors, tokenizer and preprocessor without importing
+transformers; the tests compare both directions with it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from encoderlab.models.folder import WEIGHTS, read_record, weight_files
 from encoderlab.models.hub import local_folder
 from encoderlab.models.preprocessing import as_record, read_preprocess
 
-# What transformers assumes where a config.json is silent (configuration_clip.py).
+# The defaults of transformers for missing keys of config.json (configuration_clip.py).
 TEXT_DEFAULTS: dict[str, Any] = {
     "vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
     "num_attention_heads": 8, "max_position_embeddings": 77, "hidden_act": "quick_gelu",
@@ -44,6 +44,19 @@ VISION_DEFAULTS: dict[str, Any] = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
     "num_attention_heads": 12, "image_size": 224, "patch_size": 32, "hidden_act": "quick_gelu",
     "layer_norm_eps": 1e-5,
+}  # fmt: skip
+
+# Our fields -> their keys.
+TEXT_KEYS = {
+    "vocab_size": "vocab_size", "width": "hidden_size", "mlp_width": "intermediate_size",
+    "layers": "num_hidden_layers", "heads": "num_attention_heads",
+    "context_length": "max_position_embeddings", "activation": "hidden_act",
+    "norm_eps": "layer_norm_eps",
+}  # fmt: skip
+VISION_KEYS = {
+    "image_size": "image_size", "patch_size": "patch_size", "width": "hidden_size",
+    "mlp_width": "intermediate_size", "layers": "num_hidden_layers",
+    "heads": "num_attention_heads", "activation": "hidden_act", "norm_eps": "layer_norm_eps",
 }  # fmt: skip
 
 BLOCK_NAMES = {
@@ -79,7 +92,7 @@ def load(name: str | Path, make: Any) -> Any:
         A model of the class `make`.
 
     Raises:
-        MissingError: folder, file or hub out of reach.
+        MissingError: the folder or a file is missing, or the hub cannot be reached.
         UsageError: another family, a damaged file, or weights that do not fit the configuration.
     """
     folder = local_folder(name)
@@ -108,8 +121,7 @@ def _load(folder: Path, record: dict[str, Any], make: Any) -> Any:
         tokenizer.check_fits(config.text.vocab_size)
         if config.text.end_token_id not in (None, tokenizer.end_id):
             warn_of_other_end(folder, config.text.end_token_id, tokenizer.end_id)
-            text_tower = replace(config.text, end_token_id=tokenizer.end_id)
-            config = replace(config, text=text_tower)
+            config = replace(config, text=replace(config.text, end_token_id=tokenizer.end_id))
     notes = record.get("encoderlab", {})
     model = make(
         config,
@@ -126,8 +138,14 @@ def _load(folder: Path, record: dict[str, Any], make: Any) -> Any:
 
 
 def warn_of_other_end(folder: Path, looked_for: object, written: int) -> None:
-    """Says that a text tower looks for the end of a text at a token that its tokenizer does not
-    write there. Taken as it is, it would pool at the first token of every text, before any word."""
+    """Warns that the tokenizer does not end texts with the token at which the text tower pools. The
+    tower would pool at the first token of every text, before any word.
+
+    Args:
+        folder: of the checkpoint.
+        looked_for: the id in its config.json.
+        written: the id that its tokenizer writes.
+    """
     warn(
         f"{folder}: eos_token_id={looked_for} of its config.json is not {written}, with which its "
         "tokenizer ends a text: all texts would be equal, so the tokenizer's is taken"
@@ -135,7 +153,19 @@ def warn_of_other_end(folder: Path, looked_for: object, written: int) -> None:
 
 
 def save(model: Any, folder: Path, *, half: bool = False) -> Path:
-    """Writes `model` as a Hugging Face CLIP folder, whole or not at all per file."""
+    """Writes `model` as a Hugging Face CLIP folder, each file atomically.
+
+    Args:
+        model: a CLIP with a vision transformer.
+        folder: created if it does not exist.
+        half: store weights as fp16 instead of fp32.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        UsageError: the image tower is a ResNet.
+    """
     if isinstance(model.config.vision, ResNetConfig):
         raise UsageError(
             "a CLIP with a ResNet has no Hugging Face form",
@@ -158,7 +188,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises:
         MissingError: there is none.
-        UsageError: it is no JSON, or another family's.
+        UsageError: it is not JSON, or of another family.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -190,26 +220,21 @@ def _our_config(record: dict[str, Any]) -> CLIPConfig:
             )
     end = text["eos_token_id"]
     return CLIPConfig(
-        ViTConfig(
-            vision["image_size"], vision["patch_size"], vision["hidden_size"],
-            vision["num_hidden_layers"], vision["num_attention_heads"],
-            vision["intermediate_size"], vision["hidden_act"], vision["layer_norm_eps"],
-        ),
+        ViTConfig(**{ours: vision[theirs] for ours, theirs in VISION_KEYS.items()}),
         TextConfig(
-            text["vocab_size"], text["max_position_embeddings"], text["hidden_size"],
-            text["num_hidden_layers"], text["num_attention_heads"], text["intermediate_size"],
-            text["hidden_act"], text["layer_norm_eps"], None if end == 2 else end,
+            **{ours: text[theirs] for ours, theirs in TEXT_KEYS.items()},
+            end_token_id=None if end == 2 else end,
         ),
         record.get("projection_dim", 512),
-    )  # fmt: skip
+    )
 
 
 def _tower(record: dict[str, Any], side: str, defaults: dict[str, Any]) -> dict[str, Any]:
-    """One tower's part of a config.json. Files of old versions hold it twice, the second one with
-    `_dict` behind its name: it goes before the first, what it is silent about included."""
+    """The part of a tower in a config.json. Files of old versions have a second one, with suffix
+    `_dict`, which with its defaults has precedence over the first."""
     old = record.get(f"{side}_config_dict")
-    whole = {} if old is None else {**defaults, **old}
-    return {**defaults, **(record.get(f"{side}_config") or {}), **whole}
+    complete = {} if old is None else {**defaults, **old}
+    return {**defaults, **(record.get(f"{side}_config") or {}), **complete}
 
 
 def _their_config(model: Any, half: bool) -> dict[str, Any]:
@@ -229,29 +254,15 @@ def _their_config(model: Any, half: bool) -> dict[str, Any]:
         "logit_scale_init_value": 2.6592,
         "text_config": {
             "model_type": "clip_text_model",
-            "vocab_size": text.vocab_size,
-            "hidden_size": text.width,
-            "intermediate_size": text.mlp_width,
-            "num_hidden_layers": text.layers,
-            "num_attention_heads": text.heads,
-            "max_position_embeddings": text.context_length,
-            "hidden_act": text.activation,
-            "layer_norm_eps": text.norm_eps,
+            **{theirs: getattr(text, ours) for ours, theirs in TEXT_KEYS.items()},
             "projection_dim": model.config.embed_dim,
             "eos_token_id": 2 if text.end_token_id is None else text.end_token_id,
             **ends,
         },
         "vision_config": {
             "model_type": "clip_vision_model",
-            "image_size": vision.image_size,
-            "patch_size": vision.patch_size,
-            "hidden_size": vision.width,
-            "intermediate_size": vision.mlp_width,
-            "num_hidden_layers": vision.layers,
-            "num_attention_heads": vision.heads,
+            **{theirs: getattr(vision, ours) for ours, theirs in VISION_KEYS.items()},
             "num_channels": 3,
-            "hidden_act": vision.activation,
-            "layer_norm_eps": vision.norm_eps,
             "projection_dim": model.config.embed_dim,
         },
         "encoderlab": notes,
@@ -262,20 +273,22 @@ def _their_names(model: Any, dtype: torch.dtype) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for ours, tensor in model.state_dict().items():
         if ours == "logit_bias":
-            continue  # CLIPModel has none: it is kept in config.json
+            continue  # CLIPModel has none, so it is stored in config.json
+        names = _names(ours)
         tensor = tensor.detach().to("cpu", dtype).contiguous()
-        if ".attention.qkv." in ours:
-            for part, piece in zip("qkv", tensor.chunk(3), strict=True):
-                renamed[_translate(ours.replace("attention.qkv", f"self_attn.{part}_proj"))] = (
-                    piece.clone()
-                )
-        else:
-            renamed[_translate(ours)] = tensor
+        parts = [part.clone() for part in tensor.chunk(3)] if len(names) > 1 else [tensor]
+        renamed |= zip(names, parts, strict=True)
     return renamed
 
 
+def _names(ours: str) -> list[str]:
+    """Their name of one of our parameters; three for our fused query, key and value."""
+    if ".attention.qkv." in ours:
+        return [_translate(ours.replace("attention.qkv", f"self_attn.{p}_proj")) for p in "qkv"]
+    return [_translate(ours)]
+
+
 def _translate(ours: str) -> str:
-    """Their name of one of our parameters."""
     if ".transformer.blocks." in ours:
         tower, _, rest = ours.partition(".transformer.blocks.")
         index, _, inside = rest.partition(".")
@@ -291,12 +304,7 @@ def _translate(ours: str) -> str:
 def _our_names(theirs: dict[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for ours in expected:
-        names = [_translate(ours)]
-        if ".attention.qkv." in ours:
-            names = [
-                _translate(ours.replace("attention.qkv", f"self_attn.{part}_proj"))
-                for part in "qkv"
-            ]
+        names = _names(ours)
         absent = [name for name in names if name not in theirs]
         if absent:
             raise UsageError(
@@ -338,7 +346,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _pad_id(folder: Path, text: dict[str, Any]) -> int | None:
-    """Padding as the checkpoint's own tokenizer does it, else with end of text."""
+    """The padding of the checkpoint's tokenizer; None for padding with end of text."""
     path = folder / "tokenizer_config.json"
     if not path.is_file() or not (folder / "tokenizer.json").is_file():
         return None
@@ -346,9 +354,9 @@ def _pad_id(folder: Path, text: dict[str, Any]) -> int | None:
     if isinstance(token, dict):
         token = token.get("content")
     stored = read_record(folder / "tokenizer.json")
-    known = {entry["content"]: entry["id"] for entry in stored.get("added_tokens", [])}
-    known.update(stored.get("model", {}).get("vocab", {}) if token not in known else {})
-    number = known.get(token)
+    ids = {entry["content"]: entry["id"] for entry in stored.get("added_tokens", [])}
+    ids.update(stored.get("model", {}).get("vocab", {}) if token not in ids else {})
+    number = ids.get(token)
     return number if number is not None and number < text["vocab_size"] else None
 
 
@@ -356,7 +364,7 @@ def _read_preprocess(folder: Path, image_size: int) -> Preprocess:
     preprocess = read_preprocess(folder, "CLIPImageProcessor", image_size)
     if preprocess.shape != (image_size, image_size):
         raise UsageError(
-            "the checkpoint's preprocessing does not give the size that its image tower takes",
+            "the checkpoint's preprocessing does not give the image size of its tower",
             got=f"{preprocess.shape[0]} x {preprocess.shape[1]} in {folder}",
             want=f"{image_size} x {image_size}",
         )
@@ -364,13 +372,13 @@ def _read_preprocess(folder: Path, image_size: int) -> Preprocess:
 
 
 def write_weights(weights: dict[str, Tensor], folder: Path) -> None:
-    """`model.safetensors`, whole or not at all."""
+    """Writes `model.safetensors`, atomically."""
     with atomic_write(folder / WEIGHTS) as unfinished:
         save_file(weights, unfinished, metadata={"format": "pt"})
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path, more: dict[str, Any] | None = None) -> None:
-    """The files that transformers' AutoTokenizer reads; `more` joins tokenizer_config.json."""
+    """Writes the files of transformers' AutoTokenizer; `more` is added to tokenizer_config.json."""
     write_text_atomic(folder / "tokenizer.json", tokenizer.to_json())
     special = {
         "bos_token": START,
@@ -390,6 +398,5 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, more: dict[str, Any] | N
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """`record` as readable JSON, whole or not at all."""
-    text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-    write_text_atomic(path, text)
+    """Writes `record` as indented JSON, atomically."""
+    write_text_atomic(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")

@@ -1,7 +1,7 @@
-"""From a decoded image to the pixels that a tower takes. Knows one image at a time; reads no file.
+"""From a decoded image to the input of a tower. Handles one image at a time; reads no file.
 
-Follows Hugging Face's PIL image processor step by step (bicubic resize on bytes, crop, scale,
-standardise), so that a checkpoint sees here what it saw there.
+The steps are those of Hugging Face's PIL image processor (bicubic resize on bytes, crop, scale,
+standardise), so that a checkpoint gets the same pixels.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from encoderlab.errors import UsageError
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-MOST_SIDE = 8192  # pixels: more than any encoder takes
-# Where the resized image would have more pixels than this (64 MiB in PIL), only the region that the
-# crop keeps is resized. At common aspect ratios it has fewer.
+MOST_SIDE = 8192  # pixels: more than the input of any encoder
+# If the resized image has more pixels than this (64 MiB in PIL), only the region inside the crop is
+# resized. At common aspect ratios it has fewer.
 MOST_RESIZED = 16_777_216
 
 
@@ -32,15 +32,15 @@ class Preprocess:
     """Resize to `size` pixels and standardise.
 
     Args:
-        size: side of the square that comes out; its height where `width` is given.
+        size: side of the resulting square; its height if `width` is given.
         fit: "crop" resizes the short side and cuts the middle out (as OpenAI's CLIP does);
-            "squash" resizes both sides, so that the edge of a chart or a table is not lost.
+            "squash" resizes both sides, so that no edge of a chart or a table is cut off.
         mean, std: per channel, for values in [0, 1].
         resample: PIL's resampling filter; 3 is bicubic.
-        resize_to: what the short side (or both: a side, or height and width) are resized to before
-            the middle is cut out, where that is not the result's size (DINOv2: 256, then 224). What
-            is smaller than the result gets a black edge.
-        width: makes the result a rectangle.
+        resize_to: size of the short side (or of both: one number, or height and width) before the
+            centre crop, if it is not that of the result (DINOv2: 256, then 224). An image smaller
+            than the result is padded with black.
+        width: of a result that is not square.
     """
 
     size: int
@@ -73,12 +73,12 @@ class Preprocess:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of what comes out."""
+        """Height and width of the result."""
         return self.size, self.size if self.width is None else self.width
 
     @property
     def resized(self) -> tuple[int, int]:
-        """Height and width that images are resized to; of "crop" only the short side is taken."""
+        """Height and width that images are resized to; "crop" uses the short side only."""
         if self.resize_to is None:
             return self.shape
         side = self.resize_to
@@ -86,15 +86,15 @@ class Preprocess:
 
     @property
     def min_side(self) -> int:
-        """How long the short side of an image must stay when a JPEG is decoded at less than its
-        full size, so that nothing is enlarged that was large enough."""
+        """The least short side for decoding a JPEG at a reduced size, so that no image is enlarged
+        that was large enough."""
         return max(*self.resized, *self.shape)
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
         return self.standardise(torch.from_numpy(self.to_bytes(image)).permute(2, 0, 1))
 
     def to_bytes(self, image: Image.Image) -> np.ndarray:
-        """The resized and cropped image as uint8 (h, w, 3): all that depends on its shape."""
+        """The resized and cropped image as uint8 (h, w, 3)."""
         if image.mode != "RGB":
             image = image.convert("RGB")
         height, width = self.shape
@@ -103,13 +103,11 @@ class Preprocess:
         return np.array(image, dtype=np.uint8)
 
     def view(self, image: Image.Image, least: int = 448) -> Image.Image:
-        """What of the image comes out, at `least` pixels a side: what a map is laid over."""
+        """The part of the image that the result shows, with at least `least` pixels a side."""
         times = max(1, -(-least // self.size))
+        resized = self.resized[0] * times, self.resized[1] * times
         larger = replace(
-            self,
-            size=self.size * times,
-            resize_to=(self.resized[0] * times, self.resized[1] * times),
-            width=self.shape[1] * times,
+            self, size=self.size * times, resize_to=resized, width=self.shape[1] * times
         )
         return Image.fromarray(larger.to_bytes(image))
 
@@ -125,8 +123,8 @@ class Preprocess:
                 target = (int(side * across / down), side)
         left, top = (target[0] - width) // 2, (target[1] - height) // 2
         if target[0] * target[1] > max(MOST_RESIZED, image.width * image.height):
-            # PIL's filter also reads the pixels around the box, so the result differs from the crop
-            # of the whole resized image by rounding only.
+            # PIL's filter also reads pixels outside the box, so the result differs from a crop of
+            # the whole resized image by rounding only.
             x, y = image.width / target[0], image.height / target[1]
             box = (left * x, top * y, (left + width) * x, (top + height) * y)
             return image.resize((width, height), Image.Resampling(self.resample), box)
@@ -137,7 +135,7 @@ class Preprocess:
         return image.crop((left, top, left + width, top + height))
 
     def standardise(self, pixels: Tensor) -> Float[Tensor, "*batch 3 h w"]:
-        """Bytes (..., 3, h, w) to standardised float32, one image or a batch."""
+        """From bytes (..., 3, h, w) to standardised float32."""
         mean, std = _per_channel(self.mean, pixels.device), _per_channel(self.std, pixels.device)
         return (pixels.float() / 255 - mean) / std
 
@@ -161,7 +159,6 @@ class Preprocess:
 
 @functools.cache
 def _per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
-    """The values (3, 1, 1), copied to a device once: on a GPU every such copy waits for all that it
-    computes."""
+    """The values as (3, 1, 1), copied to a device once, since a copy to a GPU synchronises."""
     with torch.inference_mode(False):
         return torch.tensor(values, device=device).view(3, 1, 1)

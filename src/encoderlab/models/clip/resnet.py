@@ -1,8 +1,8 @@
-"""The ResNet variant of the image tower (CLIP paper, 2.4): same face as the vision transformer.
+"""The ResNet image tower (CLIP paper, 2.4), with the same output as the vision transformer.
 
-Group normalisation stands where the paper has batch normalisation: batch statistics would make the
-embedding of one pair depend on its neighbours, and then neither cached gradients nor several
-devices could reproduce the single big batch.
+Group normalisation replaces the batch normalisation of the paper: with batch statistics an
+embedding depends on the rest of the batch, so that neither cached gradients nor several devices
+could reproduce one large batch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Bottleneck(nn.Module):
                 nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
                 *_convolution(channels_in, channels_out, 1, groups),
             )
-        # Each residual branch starts at zero (Goyal et al. 2017), so depth does not hurt at first.
+        # Each residual branch starts at zero (Goyal et al. 2017), so that each block is initially
+        # the shortcut.
         nn.init.zeros_(self.expand[1].weight)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
@@ -52,7 +53,7 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """One attention step in which the mean position asks all positions (CLIP paper, 2.4).
+    """One attention step with the mean of all positions as the query (CLIP paper, 2.4).
 
     Its output projection is the model's `visual_projection`.
     """

@@ -1,4 +1,4 @@
-"""The text transformer of a CLIP: token ids in, the end-of-text vector out.
+"""The text transformer of a CLIP: from token ids to the vector of the end-of-text token.
 
 Shapes: b batch, t tokens, d width.
 """
@@ -14,9 +14,9 @@ from encoderlab.models.clip.config import TextConfig
 
 
 class TextTransformer(nn.Module):
-    """A causal transformer; the vector at the first end-of-text token stands for the sentence.
+    """A causal transformer; the vector at the first end-of-text token represents the text.
 
-    Padding needs no mask: it follows end-of-text, and no token sees what comes after it.
+    Padding needs no mask: it follows end-of-text, and no token attends to later ones.
     """
 
     def __init__(self, config: TextConfig) -> None:
@@ -44,7 +44,7 @@ class TextTransformer(nn.Module):
         return self.final_norm(x[rows, self.end_positions(tokens)])
 
     def end_positions(self, tokens: Int[Tensor, "b t"]) -> Int[Tensor, " b"]:
-        """Where each row's sentence ends: its first end-of-text token."""
+        """The position of the first end-of-text token of each row."""
         if self.config.end_token_id is None:
             return tokens.argmax(dim=1)
         return (tokens == self.config.end_token_id).int().argmax(dim=1)

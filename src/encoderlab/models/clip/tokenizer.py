@@ -1,8 +1,8 @@
-"""Sentences to token ids and back, behind one face for every vocabulary.
+"""Texts to token ids and back, with one interface for all vocabularies.
 
-Three ways to make one: byte-level BPE trained on captions, CLIP's original BPE from its files, and
-one token per character. All are Hugging Face `tokenizers` pipelines, so one JSON file stores any of
-them and transformers reads it. Knows nothing of embeddings.
+There are three kinds: byte-level BPE trained on captions, CLIP's original BPE from its files, and
+one token per character. All are Hugging Face `tokenizers` pipelines, stored in one JSON file that
+transformers reads. Knows no embeddings.
 """
 
 from __future__ import annotations
@@ -25,11 +25,18 @@ KINDS = ("bpe", "char")
 
 
 class Tokenizer:
-    """A vocabulary with a fixed context length; call it with sentences to get padded token ids.
+    """A vocabulary with a fixed context length; call it with texts to get padded token ids.
 
-    Each row is start-of-text, the sentence cut to fit, end-of-text, then padding. End-of-text is
-    the highest id of a vocabulary made here (and so never 2, which Hugging Face's CLIP takes for
-    "unknown end, pool at the largest id").
+    Each row is start-of-text, the truncated text, end-of-text, padding. In a vocabulary made here
+    end-of-text has the highest id (never 2, for which Hugging Face's CLIP pools at the largest).
+
+    Args:
+        pipeline: of `tokenizers`, with start and end of text.
+        context_length: length of a row, at least 3.
+        pad_id: id of the padding; end-of-text if None.
+
+    Raises:
+        UsageError: no start or end of text, or a context length below 3.
 
     >>> tokenizer = Tokenizer.train_bpe(["a red circle", "파란 별"], vocab_size=300)
     >>> tokenizer.decode(tokenizer(["파란 별"])[0])
@@ -64,16 +71,19 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """How many ids there are, special ones included."""
+        """The number of ids, with the special ones."""
         return self.pipeline.get_vocab_size()
 
-    def _tried(self) -> Tokenizer:
-        """Itself: one without its own unknown token only fails at what it does not know."""
+    def _checked(self) -> Tokenizer:
+        """Itself, after one call: a missing unknown token raises only when it is needed."""
         self(["a 1 가"])
         return self
 
     def check_fits(self, embeddings: int) -> None:
-        """Refuses a vocabulary with ids that a model has no vector for.
+        """Raises for a vocabulary with ids that have no embedding.
+
+        Args:
+            embeddings: number of token embeddings of the model.
 
         Raises:
             UsageError: naming both numbers.
@@ -92,40 +102,40 @@ class Tokenizer:
         return torch.tensor(rows, dtype=torch.long).reshape(len(rows), self.context_length)
 
     def cut_rows(self, texts: Sequence[str]) -> list[tuple[list[int], bool]]:
-        """Token ids of `texts` without padding, and whether a part of the text is lacking."""
+        """Token ids of `texts` without padding, and whether the text was truncated."""
         return [
-            (one.ids[: sum(one.attention_mask)], bool(one.overflowing))
-            for one in self.pipeline.encode_batch(list(texts))
+            (encoding.ids[: sum(encoding.attention_mask)], bool(encoding.overflowing))
+            for encoding in self.pipeline.encode_batch(list(texts))
         ]
 
     def decode(self, ids: Iterable[int] | Tensor) -> str:
-        """The sentence that a row of ids spells, special tokens left out."""
+        """The text of a row of ids, without special tokens."""
         row = ids.tolist() if isinstance(ids, Tensor) else list(ids)
         return self.pipeline.decode(row, skip_special_tokens=True).strip()
 
     def to_json(self) -> str:
-        """The whole vocabulary as the text of a `tokenizer.json`."""
+        """The content of a `tokenizer.json`."""
         return self.pipeline.to_str()
 
     @classmethod
     def from_json(cls, text: str, context_length: int, pad_id: int | None = None) -> Tokenizer:
-        """The tokenizer that `to_json` wrote.
+        """The tokenizer from the text of `to_json`.
 
         Raises:
-            UsageError: it is another text.
+            UsageError: another text.
         """
         try:
-            return cls(Pipeline.from_str(text), context_length, pad_id)._tried()
+            return cls(Pipeline.from_str(text), context_length, pad_id)._checked()
         except Exception as error:
-            raise _as_ours(error, "a tokenizer's text") from error
+            raise _read_error(error, "a tokenizer's text") from error
 
     @classmethod
     def train_bpe(
         cls, texts: Iterable[str], vocab_size: int = 4000, context_length: int = 64
     ) -> Tokenizer:
-        """Byte-level BPE learned from `texts`: any script is spelled, nothing is unknown.
+        """Byte-level BPE trained on `texts`: every script can be encoded, without unknown tokens.
 
-        Text is NFC-normalised, lower-cased and its white space squeezed, as the original CLIP does.
+        As in the original CLIP, text is NFC-normalised, lower-cased, and white space is collapsed.
 
         Raises:
             UsageError: no text, or a vocabulary too small for the 256 bytes and two special ids.
@@ -145,7 +155,7 @@ class Tokenizer:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        pipeline.train_from_iterator(_some(texts), trainer)
+        pipeline.train_from_iterator(_not_blank(texts), trainer)
         return cls(_with_ends(pipeline), context_length)
 
     @classmethod
@@ -170,7 +180,7 @@ class Tokenizer:
         trainer = trainers.WordLevelTrainer(
             vocab_size=vocab_size - 2, special_tokens=[UNKNOWN], show_progress=False
         )
-        pipeline.train_from_iterator(_some(texts), trainer)
+        pipeline.train_from_iterator(_not_blank(texts), trainer)
         return cls(_with_ends(pipeline), context_length)
 
     @classmethod
@@ -194,16 +204,16 @@ class Tokenizer:
 
         Raises:
             MissingError: the folder has neither.
-            UsageError: a file is there but is no tokenizer.
+            UsageError: a file is not a tokenizer.
         """
         whole = folder / "tokenizer.json"
         try:
             if whole.is_file():
-                return cls(Pipeline.from_file(str(whole)), context_length, pad_id)._tried()
+                return cls(Pipeline.from_file(str(whole)), context_length, pad_id)._checked()
             if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
                 return cls(_original_clip(folder), context_length, pad_id)
         except Exception as error:
-            raise _as_ours(error, str(folder)) from error
+            raise _read_error(error, str(folder)) from error
         raise MissingError(
             "no tokenizer in the folder",
             got=str(folder),
@@ -212,9 +222,9 @@ class Tokenizer:
         )
 
 
-def _as_ours(error: Exception, what: str) -> Exception:
-    """The error to raise for one of a tokenizer that is being read."""
-    # tokenizers raises a bare Exception for malformed files
+def _read_error(error: Exception, what: str) -> Exception:
+    """The error to raise for an error in reading a tokenizer."""
+    # tokenizers raises a plain Exception for malformed files.
     foreign = type(error) is Exception or isinstance(
         error, ValueError | KeyError | TypeError | AttributeError | OverflowError
     )
@@ -228,7 +238,7 @@ def _as_ours(error: Exception, what: str) -> Exception:
     )
 
 
-def _some(texts: Iterable[str]) -> list[str]:
+def _not_blank(texts: Iterable[str]) -> list[str]:
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""The vision transformer of a CLIP: pixels in, one vector and the patch tokens out.
+"""The vision transformer of a CLIP: from pixels to one vector and the patch tokens.
 
 Shapes: b batch, n patches, d width, (h, w) grid of patches.
 """
@@ -18,11 +18,12 @@ from encoderlab.models.clip.config import ViTConfig
 
 @dataclass(frozen=True)
 class VisionTokens:
-    """What an image tower holds before the projection into the shared space.
+    """The output of an image tower before the projection into the shared space.
 
-    `pooled` (b, d) is the vector that is projected; `patches` (b, h*w, d) are the last layer's
-    patch tokens in reading order, without CLS; `grid` is (h, w), or None where patch dropout has
-    removed some of them.
+    Args:
+        pooled: (b, d), the vector that is projected.
+        patches: (b, h*w, d), patch tokens of the last layer in row-major order, without CLS.
+        grid: (h, w), or None if patch dropout has removed some patches.
     """
 
     pooled: Tensor
@@ -34,9 +35,9 @@ class VisionTransformer(nn.Module):
     """Dosovitskiy et al. 2021 with CLIP's extra norm before the blocks; pooled = norm(CLS).
 
     Args:
-        config: the tower's shape.
-        patch_dropout: share of patches left out of each training image (Li et al. 2023, FLIP):
-            attention and MLP cost fall with it, CLS is always kept. Nothing is dropped in eval.
+        config: sizes of the tower.
+        patch_dropout: share of patches left out of each training image (Li et al. 2023, FLIP),
+            which reduces the cost of attention and MLP. Nothing is dropped in eval.
     """
 
     def __init__(self, config: ViTConfig, patch_dropout: float = 0.0) -> None:
@@ -83,9 +84,9 @@ class VisionTransformer(nn.Module):
 
 
 def drop_patches(patches: Float[Tensor, "b n d"], share: float) -> Float[Tensor, "b kept d"]:
-    """Leaves `share` of the patches out, another random set in every image."""
+    """Leaves `share` of the patches out, a random set in each image."""
     b, n, d = patches.shape
     kept = max(1, round(n * (1 - share)))
-    # argsort of noise: an independent uniform subset per image, without a loop over images
+    # argsort of noise gives an independent uniform subset for each image.
     order = torch.rand(b, n, device=patches.device).argsort(dim=1)[:, :kept]
     return patches.gather(1, order.unsqueeze(-1).expand(b, kept, d))

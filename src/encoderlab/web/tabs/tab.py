@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from encoderlab.alignment.settings import EMBEDDED_ENCODERS, EMBEDDED_LLMS
+from encoderlab.alignment.settings import BUNDLED_ENCODERS, BUNDLED_LLMS
 from encoderlab.errors import UsageError
 from encoderlab.web import render
 from encoderlab.web.choices import ModelChoices
@@ -157,7 +157,7 @@ def connect(
 def encoders_field(offer: ModelChoices) -> gr.Dropdown:
     """Which encoders."""
     return gr.Dropdown(
-        list(offer.encoders), value=_first(offer.encoders, EMBEDDED_ENCODERS), multiselect=True,
+        list(offer.encoders), value=_first(offer.encoders, BUNDLED_ENCODERS), multiselect=True,
         label=translate("encoders"), allow_custom_value=offer.any_model,
     )  # fmt: skip
 
@@ -165,7 +165,7 @@ def encoders_field(offer: ModelChoices) -> gr.Dropdown:
 def llms_field(offer: ModelChoices) -> gr.Dropdown:
     """Which language models."""
     return gr.Dropdown(
-        list(offer.llms), value=_first(offer.llms, EMBEDDED_LLMS), multiselect=True,
+        list(offer.llms), value=_first(offer.llms, BUNDLED_LLMS), multiselect=True,
         label=translate("llms"), allow_custom_value=offer.any_model,
     )  # fmt: skip
 
