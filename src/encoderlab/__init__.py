@@ -69,8 +69,9 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("encoderlab.selftest")
     if name not in _WHERE:
         raise AttributeError(f"module 'encoderlab' has no attribute {name!r}")
-    module, _, attribute = _WHERE[name].partition(":")
-    globals()[name] = value = getattr(importlib.import_module(module), attribute)
+    from encoderlab.core.commands import load
+
+    globals()[name] = value = load(_WHERE[name])
     return value
 
 

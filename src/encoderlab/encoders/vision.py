@@ -9,7 +9,6 @@ vector, t = special tokens + n.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from encoderlab.core.commands import load
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.compile import TORCH, select
 from encoderlab.encoders.encoder import (
@@ -556,8 +556,7 @@ def _own_side(config: Any) -> int | None:
 
 
 def _adapter(family: str) -> type[VisionEncoder]:
-    module, _, name = adapter_of(family).partition(":")
-    return getattr(importlib.import_module(module), name)
+    return load(adapter_of(family))
 
 
 def _of_training_run(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from encoderlab.core import extensions
+from encoderlab.core.commands import load
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -156,5 +156,4 @@ def computed_alone() -> Iterator[tuple[str, Callable[[np.ndarray, np.ndarray], S
     extensions.load()
     for name, metric in METRICS.items():
         if metric.computed_by:
-            module, _, function = metric.computed_by.partition(":")
-            yield name, getattr(importlib.import_module(module), function)
+            yield name, load(metric.computed_by)
