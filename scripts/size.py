@@ -5,8 +5,6 @@
 
 import ast
 import functools
-import importlib
-import inspect
 import subprocess
 import sys
 import tempfile
@@ -31,15 +29,25 @@ def import_circles(package: str) -> list[list[str]]:
 
 
 def repeated_defaults() -> int:
-    """Parameters with a default, of the functions behind commands, that are named like a setting or
-    a group of settings."""
-    keys = [one.key for command in COMMANDS.values() for one in iter_settings(command.settings)]
-    names, count = {part for key in keys for part in key.split(".")}, 0
-    for experiment in {command.experiment for command in COMMANDS.values()}:
-        module, _, name = experiment.partition(":")
-        run = getattr(importlib.import_module(module), name).with_settings
-        parameters = inspect.signature(run).parameters
-        count += sum(p.name in names and p.default is not p.empty for p in parameters.values())
+    """Parameters of functions in the job folders that are named like a setting and repeat its
+    default, those of public classes included."""
+    defaults: dict[str, set[str]] = {}
+    for command in COMMANDS.values():
+        for setting in iter_settings(command.settings):
+            name = setting.key.rpartition(".")[2]
+            defaults.setdefault(name, set()).add(repr(setting.default))
+    folders = {command.experiment.split(".")[1] for command in COMMANDS.values()}
+    files = (p for folder in folders for p in (ROOT / "src/encoderlab" / folder).rglob("*.py"))
+    count = 0
+    for node in (node for p in files for node in ast.walk(ast.parse(p.read_text("utf-8")))):
+        if isinstance(node, ast.FunctionDef):
+            given = node.args.args[len(node.args.args) - len(node.args.defaults) :]
+            pairs = [*zip(given, node.args.defaults, strict=True)]
+            pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+            count += sum(
+                value is not None and ast.unparse(value) in defaults.get(parameter.arg, ())
+                for parameter, value in pairs
+            )
     return count
 
 
@@ -78,7 +86,9 @@ def called_by_compare() -> str:
 
 
 if __name__ == "__main__":
-    print("defaults of settings written again:", repeated_defaults(), "(signatures of commands)")
+    print(
+        "defaults of settings written again:", repeated_defaults(), "(functions in the job folders)"
+    )
     print("parameters of the largest function:", *largest_function(), "(ast)")
     print("import circles:", len(import_circles("encoderlab")), "(grimp)")
     print("time of `import encoderlab`:", seconds("-c", "import encoderlab"))

@@ -414,7 +414,7 @@ def test_e2e_claims_over_trained_encoders_corrected_for_all_metrics(monkeypatch,
     controls = ["untrained:encoder0", "untrained:encoder1"]
     points = _planted([*names, *controls], [*quality, -9, -9], control=controls)
     monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: (points, ()))
-    result = e2e.analyse(zoo)
+    result = e2e.analyse(zoo, epochs=300)
     found = result.benchmarks[e2e.RETRIEVAL]
     assert {one.tests for one in found.values()} == {3}
     assert {(one.families, one.n) for one in found.values()} == {(7, 42)}
@@ -431,7 +431,7 @@ def test_several_benchmarks_are_corrected_together(zoo, monkeypatch):
     scores = {b: {(name, "a"): float(i) for i, name in enumerate(names)} for b in ("VQA", "OCR")}
     monkeypatch.setattr(e2e, "metrics_on", lambda aligned, encoder, llm, rows: {
         "cka_linear": float(encoder[-1]), "mutual_knn": float(int(encoder[-1]) % 2)})  # fmt: skip
-    result = e2e.analyse(zoo, scores=scores)
+    result = e2e.analyse(zoo, epochs=300, scores=scores)
     assert {one.tests for found in result.benchmarks.values() for one in found.values()} == {4}
 
 
@@ -440,7 +440,7 @@ def test_undefined_metric_does_not_hide_the_others(zoo, monkeypatch):
     for point in points:
         point.metrics["eas"] = None
     monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: (points, ()))
-    found = e2e.analyse(zoo).benchmarks[e2e.RETRIEVAL]
+    found = e2e.analyse(zoo, epochs=300).benchmarks[e2e.RETRIEVAL]
     assert found["eas"].undefined and found["cka_linear"].undefined is None
     assert found["cka_linear"].tests == 3
 
@@ -454,7 +454,7 @@ def test_e2e_against_scores_of_ones_own(zoo, tmp_path):
     assert scores == {
         "VQA": {("tiny-clip", "tiny-llama"): 61.2, ("tiny-dinov2", "tiny-llama"): 48.9}
     }
-    result = e2e.analyse(zoo, tmp_path / "out", scores=scores)
+    result = e2e.analyse(zoo, tmp_path / "out", epochs=300, scores=scores)
     found = result.benchmarks["VQA"]["ridge_r2"]
     assert found.undefined == "too few encoders to say: 2, and 6 are needed"
     assert (tmp_path / "out/e2e_VQA.png").is_file()

@@ -60,7 +60,7 @@ def run(settings: Compare, out: Path | None = None) -> CompareResult:
 
 
 def analyse(
-    aligned: AlignmentData, out: Path | None = None, *, epochs: int = 300, svg: bool = False
+    aligned: AlignmentData, out: Path | None = None, *, epochs: int, svg: bool = False
 ) -> CompareResult:
     """The comparison of features that are extracted already."""
     from encoderlab.alignment import pair_scores

@@ -139,7 +139,7 @@ def analyse(
     aligned: AlignmentData,
     out: Path | None = None,
     *,
-    epochs: int = 300,
+    epochs: int,
     scores: Scores | None = None,
     svg: bool = False,
 ) -> E2eResult:

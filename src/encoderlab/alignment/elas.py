@@ -83,7 +83,7 @@ def run(settings: Elas, out: Path | None = None) -> ElasResult:
 
 
 def analyse(
-    aligned: AlignmentData, out: Path | None = None, *, epochs: int = 300, svg: bool = False
+    aligned: AlignmentData, out: Path | None = None, *, epochs: int, svg: bool = False
 ) -> ElasResult:
     """The matrix of features that are extracted already."""
     from encoderlab.alignment import pair_scores

@@ -75,7 +75,7 @@ def run(settings: Embedding, out: Path | None = None) -> EmbeddingResult:
 
 
 def analyse(
-    aligned: AlignmentData, out: Path | None = None, *, method: str = "tsne", svg: bool = False
+    aligned: AlignmentData, out: Path | None = None, *, method: str, svg: bool = False
 ) -> EmbeddingResult:
     """The maps of features that are extracted already."""
     from encoderlab.alignment.pair_scores import unit
