@@ -28,6 +28,7 @@ from encoderlab.alignment import (
 from encoderlab.alignment.data import AlignmentData, Features, extract_features
 from encoderlab.alignment.settings import Alignment
 from encoderlab.core import run_folder
+from encoderlab.core.results import to_plain
 from encoderlab.data import read_samples
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.metrics.preflight import preflight
@@ -278,7 +279,7 @@ def test_compare_has_every_metric_every_type_and_every_figure(zoo, tmp_path):
     }  # fmt: skip
     with np.load(tmp_path / "compare_cka.npz") as arrays:
         assert arrays["cka_linear|tiny-llama"][0, 0] == row.scores["cka_linear"].value
-    json.dumps(run_folder.to_plain(result.to_json()), allow_nan=False)
+    json.dumps(to_plain(result), allow_nan=False)
 
 
 def test_projectors_are_judged_on_images_that_they_have_not_seen(zoo):

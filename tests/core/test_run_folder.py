@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from encoderlab.core import run_folder
+from encoderlab.core.results import to_plain
 from encoderlab.errors import MissingError, UsageError
 
 
@@ -30,7 +31,7 @@ def test_record_comes_back_as_it_was_written(tmp_path):
 
 def test_values_become_strict_json():
     values = [float("nan"), np.float32("inf"), np.arange(3), Path("a"), np.float64(0.5), (1, "이")]
-    plain = run_folder.to_plain({"values": values, 3: None})
+    plain = to_plain({"values": values, 3: None})
     assert plain == {"values": [None, None, [0, 1, 2], "a", 0.5, [1, "이"]], "3": None}
     json.dumps(plain, allow_nan=False)
 

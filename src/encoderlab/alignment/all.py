@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoderlab.alignment.data import extract_features
 from encoderlab.alignment.settings import All
-from encoderlab.core.results import Block, Result
+from encoderlab.core.results import Block, Result, to_plain
 from encoderlab.core.spec import takes
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def run(settings: All, out: Path | None = None) -> AllResult:
     )
     if out is not None:
         record = run_folder.record(
-            "all", (), run_folder.to_plain(settings), result.to_json(), result.warnings,
+            "all", (), to_plain(settings), result.to_json(), result.warnings,
             seconds=time.perf_counter() - clock, started=started,
         )  # fmt: skip
         result.write_report(out, record)

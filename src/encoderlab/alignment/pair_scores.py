@@ -28,6 +28,7 @@ from encoderlab.metrics.neighbours import NEIGHBOURS, Neighbours, mutual_knn_of
 from encoderlab.metrics.ridge import RidgeProbe, r2_score, r2_without_each, ridge_probe
 from encoderlab.metrics.uncertainty import (
     Comparison,
+    Verdict,
     compare_paired,
     jackknife_interval,
     max_corrected_p,
@@ -455,9 +456,9 @@ def _ranked(
     ahead = [
         f"{name} by {c.difference:.3f} [{c.ci_low:.3f}, {c.ci_high:.3f}]"
         for name, c in against.items()
-        if c.verdict == "ahead"
+        if c.verdict is Verdict.AHEAD
     ]
-    level = [n for n in others if n not in against or against[n].verdict != "ahead"]
+    level = [n for n in others if n not in against or against[n].verdict is not Verdict.AHEAD]
     ahead_of = f", ahead of {_list(ahead)}" if ahead else ""
     if not level:
         return f"{best.encoder} aligns best with {best.llm} ({number}){ahead_of}."
@@ -514,19 +515,19 @@ def _by_ridge_in_words(
 
 def _standing(encoder: str, others: Sequence[str], comparisons: Sequence[Comparison]) -> str:
     """ "it is ahead of a, b is ahead of it, and the data cannot separate it from c"."""
-    by_verdict: dict[str, list[str]] = {}
+    by_verdict: dict[Verdict, list[str]] = {}
     for name, comparison in _against(comparisons, encoder, others).items():
         if comparison.difference is not None:
             by_verdict.setdefault(comparison.verdict, []).append(name)
     clauses = []
-    if "ahead" in by_verdict:
-        clauses.append(f"it is ahead of {_list(by_verdict['ahead'])}")
-    if "behind" in by_verdict:
-        verb = "are" if len(by_verdict["behind"]) > 1 else "is"
-        clauses.append(f"{_list(by_verdict['behind'])} {verb} ahead of it")
-    if "cannot distinguish" in by_verdict:
+    if Verdict.AHEAD in by_verdict:
+        clauses.append(f"it is ahead of {_list(by_verdict[Verdict.AHEAD])}")
+    if Verdict.BEHIND in by_verdict:
+        verb = "are" if len(by_verdict[Verdict.BEHIND]) > 1 else "is"
+        clauses.append(f"{_list(by_verdict[Verdict.BEHIND])} {verb} ahead of it")
+    if Verdict.CANNOT_DISTINGUISH in by_verdict:
         clauses.append(
-            f"the data cannot separate it from {_list(by_verdict['cannot distinguish'])}"
+            f"the data cannot separate it from {_list(by_verdict[Verdict.CANNOT_DISTINGUISH])}"
         )
     return _list(clauses) if clauses else ""
 
@@ -543,9 +544,9 @@ def control_problem(rows: Sequence[PairScores], verdicts: Sequence[PairVerdict])
         a, b, outcome = verdict.comparison.a, verdict.comparison.b, verdict.comparison.verdict
         if verdict.metric != HEADLINE or controls.get(b) != a:
             continue
-        if outcome == "behind":
+        if outcome is Verdict.BEHIND:
             ahead.append(f"{b} is ahead of {a} with {verdict.llm}")
-        elif outcome != "ahead":
+        elif outcome is not Verdict.AHEAD:
             level.append(f"{a} is not ahead of {b} with {verdict.llm}")
     higher = [
         f"{control.encoder} has a higher CKA with {row.llm} ({control.scores[HEADLINE].value:.3f}) "

@@ -23,6 +23,7 @@ from encoderlab.core import progress
 from encoderlab.core.commands import COMMANDS, Command
 from encoderlab.core.distributed import current_rank, is_secondary_rank
 from encoderlab.core.project import VARIABLE, configured, is_project, load_config
+from encoderlab.core.results import to_plain
 from encoderlab.core.settings import check_effect, iter_settings, value_at
 from encoderlab.errors import MissingError, UsageError
 
@@ -208,7 +209,7 @@ class Job:
             if where:
                 answer = {"job": where, "folder": done.folder, "result": answer}
             indent = None if where else 2
-            return _answer(json.dumps(done.plain(answer), ensure_ascii=False, indent=indent))
+            return _answer(json.dumps(to_plain(answer), ensure_ascii=False, indent=indent))
         text = done.result.to_text()
         # In one piece, for jobs that print side by side.
         printed = _answer(f"{where}\n{text}" if where else text)

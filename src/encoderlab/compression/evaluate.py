@@ -40,7 +40,7 @@ from encoderlab.encoders.load_spec import options_of
 from encoderlab.encoders.vision import VisionEncoder, load_vision
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.metrics.classification import class_vector
-from encoderlab.metrics.uncertainty import compare_paired
+from encoderlab.metrics.uncertainty import Verdict, compare_paired
 from encoderlab.models.token_grid import Grid, check_grids
 from encoderlab.patch_tokens.methods import METHODS
 from encoderlab.plots.style import save
@@ -552,14 +552,14 @@ def standing(verdicts: Sequence[Mapping[str, Any]], mark: str = "") -> str:
     """
     by = {
         kind: [verdict["b"] for verdict in verdicts if verdict["verdict"] == kind]
-        for kind in ("ahead", "cannot distinguish", "behind")
+        for kind in Verdict
     }
     text = ""
-    if by["behind"]:
-        text += f"{mark}behind {', '.join(by['behind'])}{mark}, "
-    if by["cannot distinguish"]:
-        text += f"not to be told from {', '.join(by['cannot distinguish'])}, "
-    return text + f"ahead of {len(by['ahead'])} of {len(verdicts)}"
+    if by[Verdict.BEHIND]:
+        text += f"{mark}behind {', '.join(by[Verdict.BEHIND])}{mark}, "
+    if by[Verdict.CANNOT_DISTINGUISH]:
+        text += f"not to be told from {', '.join(by[Verdict.CANNOT_DISTINGUISH])}, "
+    return text + f"ahead of {len(by[Verdict.AHEAD])} of {len(verdicts)}"
 
 
 def _record(row: Measurement, bench: Bench) -> dict[str, Any]:

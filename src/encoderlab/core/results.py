@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Result:
         """
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         return {
-            f.name: _json(getattr(self, f.name)) for f in fields if f.metadata.get("json", True)
+            f.name: to_plain(getattr(self, f.name)) for f in fields if f.metadata.get("json", True)
         }
 
     def blocks(self) -> Sequence[Block]:
@@ -70,16 +71,31 @@ class Result:
         return as_text(self.blocks())
 
 
-def _json(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """The value as strict JSON.
+
+    Args:
+        value: a result, dataclass, mapping, sequence, array, tensor, path or scalar.
+
+    Returns:
+        Numbers, texts, None, lists and mappings only: NaN and infinity become None, arrays lists,
+        paths texts.
+    """
     if hasattr(value, "to_json"):
-        return value.to_json()
+        return to_plain(value.to_json())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: _json(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(entry) for entry in value]
-    return value
+        return {str(key): to_plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_plain(inner) for inner in value]
+    if hasattr(value, "tolist"):  # arrays, tensors and their scalars
+        return to_plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return str(value)
 
 
 def _places(text: str) -> int:

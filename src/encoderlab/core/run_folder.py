@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from encoderlab.core.atomic_io import refuse_symlink, write_text_atomic
 from encoderlab.core.json_text import record_in
+from encoderlab.core.results import to_plain
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
 
 CONFIG, RECORD, LOCK = "config.yaml", "run.json", ".lock"
@@ -232,23 +232,6 @@ def exclusive(folder: Path) -> Iterator[None]:
             if [path.name for path in folder.iterdir()] == [LOCK]:  # the run wrote nothing
                 (folder / LOCK).unlink()
                 folder.rmdir()
-
-
-def to_plain(value: Any) -> Any:
-    """The value as strict JSON: NaN and infinity become None, arrays lists, paths texts."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(inner) for inner in value]
-    if hasattr(value, "tolist"):  # arrays, tensors and their scalars
-        return to_plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int | bool):
-        return value
-    return str(value)
 
 
 def versions() -> dict[str, str]:

@@ -42,11 +42,6 @@ class CompletedRun:
     seconds: float
     warnings: tuple[str, ...] = ()
 
-    @staticmethod
-    def plain(values: dict[str, Any]) -> dict[str, Any]:
-        """Values as strict JSON can hold them."""
-        return run_folder.to_plain(values)
-
 
 def run_command(
     command: Command,

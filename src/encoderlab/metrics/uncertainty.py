@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -162,7 +163,12 @@ def samples_needed(n: int, difference: float, error: float, level: float = 0.95)
     return None if needed > MOST_SAMPLES else max(n, math.ceil(needed))
 
 
-Verdict = Literal["ahead", "behind", "cannot distinguish"]
+class Verdict(StrEnum):
+    """What the interval of a paired difference says."""
+
+    AHEAD = "ahead"
+    BEHIND = "behind"
+    CANNOT_DISTINGUISH = "cannot distinguish"
 
 
 @dataclass(frozen=True)
@@ -194,10 +200,10 @@ class Comparison:
     def verdict(self) -> Verdict:
         """Whether the interval of the difference lies above 0, below 0, or contains 0."""
         if self.ci_low is not None and self.ci_low > 0:
-            return "ahead"
+            return Verdict.AHEAD
         if self.ci_high is not None and self.ci_high < 0:
-            return "behind"
-        return "cannot distinguish"
+            return Verdict.BEHIND
+        return Verdict.CANNOT_DISTINGUISH
 
     def turned(self) -> Comparison:
         """The same comparison with a and b exchanged."""
@@ -214,16 +220,16 @@ class Comparison:
     @property
     def as_said(self) -> Comparison:
         """The comparison in the direction of `to_text`: an encoder that is ahead is `a`."""
-        return self.turned() if self.verdict == "behind" else self
+        return self.turned() if self.verdict is Verdict.BEHIND else self
 
     def to_text(self) -> str:
         """The verdict as one sentence."""
-        if self.verdict == "behind":
+        if self.verdict is Verdict.BEHIND:
             return self.turned().to_text()
         if self.difference is None or self.ci_low is None or self.ci_high is None:
             return f"{self.a} and {self.b}: too few samples to compare"
         numbers = f"{self.difference:.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}]"
-        if self.verdict == "ahead":
+        if self.verdict is Verdict.AHEAD:
             return f"{self.a} ahead of {self.b} by {numbers}"
         numbers = f"{self.difference:+.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}]"
         about = (
@@ -231,7 +237,7 @@ class Comparison:
             if self.samples_needed
             else "no number of samples would show a difference as small as this"
         )
-        return f"{self.a} against {self.b}: cannot distinguish ({numbers}); {about}"
+        return f"{self.a} against {self.b}: {self.verdict} ({numbers}); {about}"
 
     def to_json(self) -> dict[str, Any]:
         """Fields and verdict as plain values.

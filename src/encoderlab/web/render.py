@@ -18,8 +18,7 @@ from PIL import Image
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.flat_table import csv_text
-from encoderlab.core.results import Block, Table
-from encoderlab.core.run_folder import to_plain
+from encoderlab.core.results import Block, Table, to_plain
 from encoderlab.web.i18n import inside, label
 from encoderlab.web.jobs import Outcome
 
@@ -94,7 +93,7 @@ def files(outcome: Outcome, records: Sequence[dict[str, Any]]) -> str:
     if done is None or done.folder is None:
         return ""
     # The visitor's copy names no path of this machine.
-    text = json.dumps(to_plain(done.result.to_json()), ensure_ascii=False, indent=2)
+    text = json.dumps(to_plain(done.result), ensure_ascii=False, indent=2)
     write_text_atomic(done.folder / RESULT, outcome.plain(text))
     table = outcome.plain(csv_text(to_plain(list(records))))
     # Spreadsheets recognise UTF-8 by the byte order mark.

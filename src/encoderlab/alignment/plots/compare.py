@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from encoderlab.metrics.alignment_scores import ELAS_NAME, ELAS_WEIGHTS
 from encoderlab.metrics.catalogue import HEADLINE, METRICS, PROJECTORS
+from encoderlab.metrics.uncertainty import Verdict
 from encoderlab.plots.primitives import ends_of, heat_map, intervals, panels, score_map
 from encoderlab.plots.style import CHANCE, FigureRecord, colours, figure, markers, rules, short
 
@@ -161,7 +162,7 @@ def verdicts(result: Json) -> FigureRecord:
         ax = fig.subplots()
         for i, verdict in enumerate(shown):
             low, high = verdict["ci_low"], verdict["ci_high"]
-            separated = verdict["verdict"] != "cannot distinguish"
+            separated = verdict["verdict"] != Verdict.CANNOT_DISTINGUISH
             ink = "#1B5E20" if separated else "#777777"
             if low is not None:
                 ax.plot([low, high], [i, i], color=ink, linewidth=2)
