@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md are files that run: an encoder, a metric, a command, a tab."""
+"""The recipes of CONTRIBUTING.md are files that run."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def extending(monkeypatch):
     from encoderlab.core.commands import COMMANDS
     from encoderlab.encoders.families import FAMILIES
     from encoderlab.metrics.catalogue import METRICS
+    from encoderlab.patch_tokens.methods import METHODS
     from encoderlab.web import tabs
 
-    tables = (FAMILIES, METRICS, COMMANDS, tabs.ADDED)
+    tables = (FAMILIES, METRICS, METHODS, COMMANDS, tabs.ADDED)
     before = [dict(table) for table in tables]
     monkeypatch.syspath_prepend(str(EXAMPLES))
     monkeypatch.setenv(extensions.VARIABLE, "extending")
@@ -171,6 +172,34 @@ def test_encoder_and_metric_work_in_compare(extending, mae_folder, tmp_path):
         assert row.scores["rsa"].ci_low <= row.scores["rsa"].value
         assert set(row.by_type["chart"]) >= {"rsa"}
     assert "  RSA" in result.to_text()
+
+
+# -- the token reduction method -------------------------------------------------------------------
+
+
+def test_the_method_keeps_the_tokens_with_the_largest_norm(extending):
+    import torch
+
+    from encoderlab.compression.catalogue import reducers
+
+    torch.manual_seed(0)
+    tokens = torch.randn(2, 16, 4)
+    (method,) = reducers("largest_norm")
+    kept = method.compress(tokens, (4, 4), 5)
+    for image, rest in zip(tokens, kept.tokens, strict=True):
+        expected = sorted(map(float, image.norm(dim=1)))[-5:]
+        assert sorted(map(float, rest.norm(dim=1))) == pytest.approx(expected)
+    assert kept.sizes.sum(dim=1).tolist() == [16, 16]
+
+
+@pytest.mark.slow
+def test_the_method_is_compared_and_shown(extending, tmp_path):
+    names = ["largest_norm", "random"]
+    evaluation = {"methods": names, "n_samples": 20, "n_fit": 40, "grids": [4], "parts": []}
+    result = encoderlab.compress(
+        action="evaluate", evaluation=evaluation, hardware={"device": "cpu"}, out=tmp_path
+    )
+    assert [row["method"] for row in result.to_json()["rows"]] == ["trained", *names]
 
 
 # -- the command ---------------------------------------------------------------------------------

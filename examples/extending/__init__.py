@@ -1,4 +1,6 @@
-"""Rows for our tables: one encoder, one metric, one command, one tab. Nothing heavy is imported.
+"""One row for each of our tables: encoder, metric, token reduction method, command, tab.
+
+Nothing heavy is imported.
 
 PYTHONPATH=examples ENCODERLAB_EXTENSIONS=extending encoderlab spread
 """
@@ -6,6 +8,7 @@ PYTHONPATH=examples ENCODERLAB_EXTENSIONS=extending encoderlab spread
 from encoderlab.core import commands
 from encoderlab.encoders import families
 from encoderlab.metrics import catalogue
+from encoderlab.patch_tokens import methods
 from encoderlab.web import tabs
 from extending.spread import Spread
 
@@ -19,6 +22,11 @@ catalogue.register(
         blind="by how much: only the order of the distances counts",
         computed_by="extending.rsa:rsa",
     ),
+)
+
+methods.register(
+    "largest_norm",
+    methods.Method("tokens with the largest norm", "extending.largest_norm:LargestNorm"),
 )
 
 commands.register(

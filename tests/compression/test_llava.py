@@ -6,12 +6,13 @@ import pytest
 import torch
 import transformers as hf
 
-from encoderlab.compression.catalogue import FITTED, MAKE
+from encoderlab.compression.catalogue import is_fitted, reducers
 from encoderlab.compression.compressor import Compressor
 from encoderlab.compression.llava import CompressedVision, compressed_vision
 from encoderlab.compression.smaller_image import SmallerImage
 from encoderlab.errors import UsageError
 from encoderlab.models.token_compressor import AutoencoderShape, TokenAutoencoder
+from encoderlab.patch_tokens.methods import METHODS
 from encoderlab.patch_tokens.pooling import AveragePooling, CLSAttention, Strided
 
 IMAGE, N = 90, 36
@@ -211,9 +212,11 @@ def test_attention_of_cls_is_that_of_the_tower(llava, inputs):
     assert vision.last.tokens.shape == (2, 5, 16)
 
 
-@pytest.mark.parametrize("name", [name for name in MAKE if name not in FITTED])
+@pytest.mark.parametrize(
+    "name", [name for name, method in METHODS.items() if method.made_by and not is_fitted(name)]
+)
 def test_every_method_without_training_stands_there(llava, inputs, name):
-    method, *_ = MAKE[name]()
+    method, *_ = reducers(name)
     with compressed_vision(llava, method, 9) as vision:
         assert llava(**vision.fit(inputs)).logits.shape[1] == 13
 

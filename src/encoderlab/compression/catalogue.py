@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.compression.smaller_image import SmallerImage
+from encoderlab.core.commands import load
 from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import unknown
 from encoderlab.models.token_grid import Grid, divides
 from encoderlab.patch_tokens.linear import BlockPCA, TokenPCA
-from encoderlab.patch_tokens.merging import KMeans, ToMe
 from encoderlab.patch_tokens.methods import METHODS
-from encoderlab.patch_tokens.pooling import (
-    AveragePooling,
-    Bilinear,
-    CLSAttention,
-    Diverse,
-    Random,
-    RandomInWindow,
-    Strided,
-)
 from encoderlab.patch_tokens.reducer import TokenReducer
-
-SEEDS = 5
-# Methods that need no encoder: one instance, or one for each seed of a random method.
-MAKE: dict[str, Callable[[], Sequence[TokenReducer]]] = {
-    "average": lambda: [AveragePooling()],
-    "bilinear": lambda: [Bilinear()],
-    "strided": lambda: [Strided()],
-    "random": lambda: [Random(seed) for seed in range(SEEDS)],
-    "random_in_window": lambda: [RandomInWindow(seed) for seed in range(SEEDS)],
-    "cls_attention": lambda: [CLSAttention()],
-    "diverse": lambda: [Diverse()],
-    "kmeans": lambda: [KMeans()],
-    "tome": lambda: [ToMe()],
-    "tome_checkerboard": lambda: [ToMe("checkerboard")],
-    "token_pca": lambda: [TokenPCA()],
-    "block_pca": lambda: [BlockPCA()],
-}
-# Bounds, fitted on tokens.
-FITTED = ("token_pca", "block_pca")
 
 
 def check(names: Sequence[str]) -> None:
@@ -84,9 +57,9 @@ def instances(
         UsageError: an unknown name.
     """
     check([name])
-    if name not in MAKE:
+    if not METHODS[name].made_by:
         return [SmallerImage(encoder, layer)]
-    methods = MAKE[name]()
+    methods = reducers(name)
     for method in methods:
         if isinstance(method, TokenPCA):
             method.fit(fit)
@@ -97,6 +70,19 @@ def instances(
     return methods
 
 
+def reducers(name: str) -> list[TokenReducer]:
+    """One instance of a method that needs no encoder, not fitted; of a random one, one per seed."""
+    method = METHODS[name]
+    make = load(method.made_by)
+    seeds: list[dict[str, Any]] = [{"seed": seed} for seed in range(method.draws)]
+    return [make(**method.options, **seed) for seed in seeds or [{}]]
+
+
+def is_fitted(name: str) -> bool:
+    """Whether a method is fitted on tokens before it is used."""
+    return bool(METHODS[name].made_by and load(METHODS[name].made_by).trained)
+
+
 def is_training_free(name: str) -> bool:
     """Whether a method is neither fitted nor trained."""
-    return name in METHODS and name not in FITTED
+    return name in METHODS and not is_fitted(name)

@@ -42,7 +42,7 @@ from encoderlab.errors import MissingError, UsageError
 from encoderlab.metrics.classification import class_vector
 from encoderlab.metrics.uncertainty import Verdict, compare_paired
 from encoderlab.models.token_grid import Grid, check_grids
-from encoderlab.patch_tokens.methods import METHODS
+from encoderlab.patch_tokens.methods import METHODS, meaning_of
 from encoderlab.plots.style import save
 
 SYNTHETIC = "synthetic"
@@ -569,7 +569,7 @@ def _record(row: Measurement, bench: Bench) -> dict[str, Any]:
     }
     return {
         "method": row.method,
-        "words": METHODS.get(row.method, "a trained compressor"),
+        "words": meaning_of(row.method),
         "training_free": catalogue.is_training_free(row.method),
         "budget": list(row.budget),
         "tokens": row.tokens,

@@ -236,7 +236,7 @@ class CompressEvaluation:
         [],
         "only these methods; empty: all",
         flag="--methods",
-        choices=tuple(METHODS),
+        choices=METHODS.keys(),
         group=EVALUATE,
     )
     compressors: list[str] = setting(

@@ -19,7 +19,7 @@ from encoderlab.data.decode import ImageError, open_image
 from encoderlab.data.folder import image_files
 from encoderlab.errors import UsageError
 from encoderlab.models.token_grid import Grid
-from encoderlab.patch_tokens.methods import METHODS
+from encoderlab.patch_tokens.methods import meaning_of
 from encoderlab.patch_tokens.reducer import normalised_error
 from encoderlab.plots.style import save
 
@@ -81,7 +81,7 @@ def show(settings: Compress, out: Path | None) -> CompressPictureResult:
     """
     chosen = settings.evaluation
     catalogue.check(chosen.methods)
-    fitted = [name for name in chosen.methods if name in catalogue.FITTED]
+    fitted = [name for name in chosen.methods if catalogue.is_fitted(name)]
     if fitted:
         raise UsageError(
             "one image is not enough to fit this method on",
@@ -130,7 +130,7 @@ def show(settings: Compress, out: Path | None) -> CompressPictureResult:
 def _row(name: str, budget: Grid, tokens: Tensor, decoded: Tensor) -> dict[str, Any]:
     return {
         "method": name,
-        "words": METHODS.get(name, "a trained compressor"),
+        "words": meaning_of(name),
         "budget": list(budget),
         "tokens": budget[0] * budget[1],
         "nmse": normalised_error(tokens, decoded),

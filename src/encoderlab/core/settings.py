@@ -29,7 +29,7 @@ def setting(
     *,
     flag: str | Sequence[str] | None = None,
     positional: bool = False,
-    choices: Sequence[str] = (),
+    choices: Collection[str] = (),
     least: float | None = None,
     group: str = "",
     also: Sequence[str] = (),
@@ -54,7 +54,7 @@ def setting(
     """
     flags = (flag,) if isinstance(flag, str) else tuple(flag or ())
     metadata = {
-        "help": help, "flags": flags, "positional": positional, "choices": tuple(choices),
+        "help": help, "flags": flags, "positional": positional, "choices": choices,
         "least": least, "group": group, "also": tuple(also), "names": names,
         "needs": needs or {},
     }  # fmt: skip
@@ -102,7 +102,7 @@ class Setting:
     default: Any
     help: str = ""
     positional: bool = False
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     least: float | None = None
     group: str = ""
     also: tuple[str, ...] = ()

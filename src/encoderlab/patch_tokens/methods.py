@@ -1,18 +1,70 @@
-"""The token reduction methods: name, and what it does in a few words."""
+"""The token reduction methods: what each does, and the class that does it. Imports no torch."""
 
-# Every method that `compress evaluate` compares, beside trained compressors, and what it does.
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from encoderlab.core import extensions
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of `METHODS`.
+
+    Args:
+        meaning: what it does, in a few words.
+        made_by: "module:class" of a `TokenReducer`; empty where the encoder runs again.
+        options: arguments of the class.
+        draws: how many seeds are compared together, for a random method; 0 for any other.
+    """
+
+    meaning: str
+    made_by: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    draws: int = 0
+
+
+_POOLING = "encoderlab.patch_tokens.pooling:"
+_MERGING = "encoderlab.patch_tokens.merging:"
+_LINEAR = "encoderlab.patch_tokens.linear:"
+
+# Every method that `compress evaluate` compares, beside trained compressors.
 METHODS = {
-    "average": "the mean of each window",
-    "bilinear": "bilinear interpolation down and up",
-    "strided": "the middle token of each window",
-    "random": "any tokens, five draws",
-    "random_in_window": "any token of each window, five draws",
-    "cls_attention": "what CLS looks at most",
-    "diverse": "tokens far from one another (farthest points)",
-    "kmeans": "the means of clusters of like tokens",
-    "tome": "like tokens merged, split by parity (ToMe)",
-    "tome_checkerboard": "like tokens merged, checkerboard split",
-    "token_pca": "the best mixing of places, fitted",
-    "block_pca": "the best linear map of windows, fitted",
-    "smaller_image": "the encoder on a smaller image",
+    "average": Method("the mean of each window", _POOLING + "AveragePooling"),
+    "bilinear": Method("bilinear interpolation down and up", _POOLING + "Bilinear"),
+    "strided": Method("the middle token of each window", _POOLING + "Strided"),
+    "random": Method("any tokens, five draws", _POOLING + "Random", draws=5),
+    "random_in_window": Method(
+        "any token of each window, five draws", _POOLING + "RandomInWindow", draws=5
+    ),
+    "cls_attention": Method("what CLS looks at most", _POOLING + "CLSAttention"),
+    "diverse": Method("tokens far from one another (farthest points)", _POOLING + "Diverse"),
+    "kmeans": Method("the means of clusters of like tokens", _MERGING + "KMeans"),
+    "tome": Method("like tokens merged, split by parity (ToMe)", _MERGING + "ToMe"),
+    "tome_checkerboard": Method(
+        "like tokens merged, checkerboard split", _MERGING + "ToMe", {"split": "checkerboard"}
+    ),
+    "token_pca": Method("the best mixing of places, fitted", _LINEAR + "TokenPCA"),
+    "block_pca": Method("the best linear map of windows, fitted", _LINEAR + "BlockPCA"),
+    "smaller_image": Method("the encoder on a smaller image"),
 }
+
+
+def register(name: str, method: Method) -> None:
+    """Adds a method, for `compress evaluate`, `compress show` and `encoderlab ls methods`.
+
+    Args:
+        name: its key in `METHODS` and in run.json.
+        method: its description, with `made_by`.
+
+    Raises:
+        UsageError: the name is taken.
+    """
+    extensions.add(METHODS, "a token reduction method", name, method)
+
+
+def meaning_of(name: str) -> str:
+    """What a method does, in a few words; names that are no row are trained compressors."""
+    return METHODS[name].meaning if name in METHODS else "a trained compressor"

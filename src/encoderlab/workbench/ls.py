@@ -53,7 +53,7 @@ def run(settings: Ls, out: Path | None = None) -> Listing:
         "metrics": _metrics,
         "commands": lambda: [(command.name, command.summary) for command in COMMANDS.values()],
         "datasets": _datasets,
-        "methods": lambda: list(METHODS.items()),
+        "methods": lambda: [(name, method.meaning) for name, method in METHODS.items()],
         "compressors": _compressors,
     }
     if settings.what is not None and settings.what not in listings:
