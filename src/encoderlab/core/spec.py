@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 import textwrap
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -56,8 +57,8 @@ def takes(
 
 
 def parameters(settings: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
-    """(field, type) of every setting that is a parameter of the Python function: all but those
-    that say how the command line talks, and the output folder, which is `out`."""
+    """(field, type) of every setting that is a parameter of the Python function."""
+    # All but those that say how the command line talks, and the output folder, which is `out`.
     hints = typing.get_type_hints(settings)
     fields = [f for f in dataclasses.fields(settings) if f.name not in (*TALK, "output_dir")]
     for field in sorted(fields, key=lambda field: place_of(field.metadata.get("group", ""))):
@@ -68,9 +69,13 @@ def from_arguments(settings: type[SettingsT], given: Mapping[str, Any]) -> Setti
     """A settings instance from keyword arguments.
 
     Args:
+        settings: the dataclass of the command's settings.
         given: values by field name. A group may be its dataclass, a mapping of its fields, or one
             value for its main field; a list any sequence; a text a path, or names to be separated
             by commas.
+
+    Returns:
+        An instance.
 
     Raises:
         UsageError: a value that the setting cannot have.
@@ -110,7 +115,7 @@ def _signature(settings: type, run: Callable[..., Any]) -> inspect.Signature:
 
 def _docstring(settings: type, doc: str) -> str:
     """The docstring with an `Args` section made of the settings' help texts."""
-    head, raises, tail = inspect.cleandoc(doc).partition("\nRaises:")
+    head, *rest = re.split(r"\n(?=Returns:|Raises:)", inspect.cleandoc(doc), maxsplit=1)
     texts = {"out": OUT_HELP}
     for field, kind in parameters(settings):
         texts[field.name] = field.metadata.get("help") or (kind.__doc__ or "").strip().rstrip(".")
@@ -118,4 +123,4 @@ def _docstring(settings: type, doc: str) -> str:
         textwrap.fill(f"{name}: {text}.", 96, initial_indent=" " * 4, subsequent_indent=" " * 8)
         for name, text in texts.items()
     ]
-    return "\n".join([head.rstrip(), "", "Args:", *args]) + ("\n" + raises + tail if raises else "")
+    return "\n\n".join([head.rstrip(), "\n".join(["Args:", *args]), *rest])
