@@ -144,6 +144,9 @@ def attention(
         dtype: auto, float32, bfloat16 or float16.
         seed: seed of everything random.
 
+    Returns:
+        Both maps (h, w) of each encoder, with roll-out entropy and cosines.
+
     Raises:
         MissingError: the image or a model is not there.
         UsageError: an encoder twice, an image of one's own without a text, or a file that is no
@@ -190,6 +193,9 @@ def classify(
         backend: what runs the image tower; auto: compile where it gives the same and is faster
             here.
         seed: seed of everything random.
+
+    Returns:
+        The class of each image with its probability; accuracy and confusion where labels are known.
 
     Raises:
         MissingError: the folder, the model or the GPU is not there.
@@ -239,6 +245,9 @@ def compare(
         features_dir: folder that keeps features between runs; empty: outputs/features.
         batch_size: samples at once.
         seed: seed of everything random.
+
+    Returns:
+        All scores of each pair of encoder and LLM, with intervals, and the paired verdicts.
 
     Raises:
         MissingError: data or a model is not there.
@@ -327,6 +336,9 @@ def coral(
         batch_size: samples at once.
         seed: seed of everything random.
 
+    Returns:
+        The comparison and the EAS of each pair of encoder and LLM.
+
     Raises:
         MissingError: data or a model is not there.
         UsageError: too few samples, a model twice, or features that are not finite.
@@ -352,6 +364,9 @@ def draw(
         languages: languages of the captions.
         size: pixels a side.
         seed: seed of everything random.
+
+    Returns:
+        The two folders, and the number of pictures in each part.
 
     Raises:
         UsageError: what `encoderlab.data.synthetic.example.write_example` refuses.
@@ -402,6 +417,9 @@ def e2e(
         batch_size: samples at once.
         seed: seed of everything random.
 
+    Returns:
+        The correlations of each metric with the outcome, in [-1, 1], with p, and their points.
+
     Raises:
         MissingError: data, a model or the file of scores is not there.
         UsageError: too few samples, a model twice, features that are not finite, or scores that
@@ -451,6 +469,9 @@ def elas(
         batch_size: samples at once.
         seed: seed of everything random.
 
+    Returns:
+        The ELAS of each pair, published and calibrated, with intervals over splits.
+
     Raises:
         MissingError: data or a model is not there.
         UsageError: too few samples, a model twice, or features that are not finite.
@@ -499,6 +520,9 @@ def embedding(
         batch_size: samples at once.
         seed: seed of everything random.
 
+    Returns:
+        The places (n, 2) of each space, and the Procrustes similarity of each pair, in [0, 1].
+
     Raises:
         MissingError: data or a model is not there, or UMAP is asked for and not installed.
         UsageError: an unknown method, too few samples, a model twice, or features that are not
@@ -537,6 +561,9 @@ def evaluate(
             here.
         seed: seed of everything random.
 
+    Returns:
+        Scores in [0, 1] with interval and chance, and ranks, by direction.
+
     Raises:
         MissingError: the data, the model or the GPU is not there.
         UsageError: no captions, no readable image, or a model that cannot be evaluated.
@@ -565,6 +592,9 @@ def export(
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         seed: seed of everything random.
+
+    Returns:
+        The files, their sizes, and the difference of their outputs from torch's.
 
     Raises:
         MissingError: the model, or a package of the extra `onnx`, is not there.
@@ -613,6 +643,9 @@ def features(
             trust).
         seed: seed of everything random.
 
+    Returns:
+        The tables of the store with their sizes, and the images that were skipped.
+
     Raises:
         UsageError: a target that is lacking or not there, a wrong kind of feature, or a setting
             that has no effect.
@@ -625,14 +658,14 @@ def figures(
 ) -> FiguresResult:
     """Draws the figures of a run again.
 
-    Returns:
-        The folder, and file and caption of each figure.
-
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         run: folder with the run.json of a run.
         style: paper: .pdf and .png, 7 inches wide at most; screen: .png.
         seed: seed of everything random.
+
+    Returns:
+        The folder, and file and caption of each figure.
 
     Raises:
         MissingError: there is no run in the folder.
@@ -676,6 +709,10 @@ def index(
         backend: what runs the image tower; auto: compile where it gives the same and is faster
             here.
         seed: seed of everything random.
+
+    Returns:
+        Numbers of images added, updated, removed and skipped, and the recall of an approximate
+        index.
 
     Raises:
         MissingError: the source, the model or the GPU is not there.
@@ -724,6 +761,10 @@ def layers(
         batch_size: samples at once.
         seed: seed of everything random.
 
+    Returns:
+        CKA and p of each pair (vision layer, text layer), and whether the best layer is better than
+        the penultimate.
+
     Raises:
         MissingError: data or a model is not there.
         UsageError: too few samples, a model twice, or features that are not finite.
@@ -770,6 +811,9 @@ def multi_llm(
         batch_size: samples at once.
         seed: seed of everything random.
 
+    Returns:
+        The scores of each pair of encoder and LLM, with intervals, and an answer for each LLM.
+
     Raises:
         MissingError: data or a model is not there.
         UsageError: too few samples, a model twice, or features that are not finite.
@@ -797,8 +841,9 @@ def report(
     batch_size: int = 16,
     seed: int = 0,
 ) -> AllResult:
-    """Runs compare, multi-llm, coral, elas, e2e, layers, embedding, attention and speed; writes
-    figures and report.html to `out` if it is given.
+    """Runs compare, multi-llm, coral, elas, e2e, layers, embedding, attention and speed.
+
+    Writes figures and report.html to `out` if it is given.
 
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
@@ -822,6 +867,9 @@ def report(
         features_dir: folder that keeps features between runs; empty: outputs/features.
         batch_size: samples at once.
         seed: seed of everything random.
+
+    Returns:
+        The result of each.
 
     Raises:
         MissingError: data or a model is not there.
@@ -863,6 +911,9 @@ def search(
         dtype: auto, float32, bfloat16 or float16.
         seed: seed of everything random.
 
+    Returns:
+        The hits, nearest first, each with its cosine in [-1, 1].
+
     Raises:
         MissingError: the index, the model or the GPU is not there.
         UsageError: no query, a blank one or two, another model than the index's, a bad `k` or
@@ -896,6 +947,9 @@ def speed(
         backend: what runs the image tower; auto: compile where it gives the same and is faster
             here.
         seed: seed of everything random.
+
+    Returns:
+        Milliseconds, images/s, share of the peak and memory of each encoder and batch size.
 
     Raises:
         MissingError: a model or the GPU is not there.
@@ -944,6 +998,9 @@ def stream(
         batch_size: samples at once.
         seed: seed of everything random.
 
+    Returns:
+        CKA, with an interval over shards, and CORAL of each pair of encoder and LLM.
+
     Raises:
         UsageError: no data named, a model twice, a setting that has no effect, or features that are
             not finite.
@@ -978,6 +1035,9 @@ def tokens(
         device: auto, cpu, cuda or cuda:N, or N; empty: auto.
         dtype: float32, bfloat16 or float16.
         seed: seed of everything random.
+
+    Returns:
+        The maps and numbers of each image, and means over images with intervals.
 
     Raises:
         MissingError: the image, the model or the GPU is not there.
@@ -1083,6 +1143,9 @@ def train(
             started, else 1.
         strategy: how devices share the work: auto or ddp.
         seed: seed of everything random.
+
+    Returns:
+        The best epoch, its metrics on the validation pairs, and the folder of the checkpoints.
 
     Raises:
         UsageError: a value, a shape or the data is wrong.

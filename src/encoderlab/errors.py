@@ -85,8 +85,9 @@ class WorkError(EncoderLabError):
 
 
 def is_utf8(text: str) -> bool:
-    """Whether UTF-8 can hold the text: it has no lone surrogate, as which Python reads the bytes of
-    other encodings in file names and on the command line."""
+    """Whether UTF-8 can hold the text."""
+    # It cannot hold a lone surrogate, as which Python reads the bytes of other encodings in file
+    # names and on the command line.
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -216,11 +216,7 @@ def losses() -> Checks:
 
 
 def run(parts: Sequence[str] = ()) -> Iterator[Check]:
-    """The checks of the named parts, or of all, as they are done.
-
-    Raises:
-        UsageError: there is no such part.
-    """
+    """The checks of the named parts, or of all, as they are done."""
     for name in parts:
         if name not in PARTS:
             raise unknown("part", name, PARTS, "python -m encoderlab.selftest --help")

@@ -30,6 +30,7 @@ class AllResult(Result):
     warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def to_json(self) -> dict[str, Any]:
+        """Each part by its name, with the facts they share."""
         also = list(self.sections["compare"].also)
         return {**super().to_json(), "also": also, **self.facts}
 
@@ -48,8 +49,12 @@ class AllResult(Result):
 
 @takes(All)
 def run(settings: All, out: Path | None = None) -> AllResult:
-    """Runs compare, multi-llm, coral, elas, e2e, layers, embedding, attention and speed; writes
-    figures and report.html to `out` if it is given.
+    """Runs compare, multi-llm, coral, elas, e2e, layers, embedding, attention and speed.
+
+    Writes figures and report.html to `out` if it is given.
+
+    Returns:
+        The result of each.
 
     Raises:
         MissingError: data or a model is not there.

@@ -45,6 +45,7 @@ class AttentionScores(Result):
     )
 
     def to_json(self) -> dict[str, Any]:
+        """The fields, with maps as lists of rows."""
         maps = {"rollout": self.rollout, "similarity": self.similarity}
         return super().to_json() | {
             name: None if map_ is None else map_.round(5).tolist() for name, map_ in maps.items()
@@ -64,10 +65,12 @@ class AttentionResult(Result):
     warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def to_json(self) -> dict[str, Any]:
+        """The fields, with the fingerprints of the encoders."""
         fingerprints = {row.encoder: row.fingerprint for row in self.encoders}
         return super().to_json() | {"fingerprints": fingerprints}
 
     def blocks(self) -> list[Block]:
+        """One row per encoder."""
         columns = ("encoder", "grid", "roll-out entropy", "image-text cosine", "patch-text cosine")
         rows = []
         for row in self.encoders:
@@ -95,6 +98,9 @@ def run(settings: Attention, out: Path | None = None) -> AttentionResult:
     """Roll-out and patch-text similarity of each encoder; writes the overlays to `out` if given.
 
     `seed` has no effect: nothing is random here.
+
+    Returns:
+        Both maps (h, w) of each encoder, with roll-out entropy and cosines.
 
     Raises:
         MissingError: the image or a model is not there.

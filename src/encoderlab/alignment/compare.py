@@ -27,6 +27,7 @@ class CompareResult(AlignmentResult):
     verdicts: tuple[PairVerdict, ...]
 
     def blocks(self) -> list[Block]:
+        """The scores of every pair, and the verdicts on encoders."""
         added = [name for name, metric in METRICS.items() if metric.computed_by]
         columns = ["cka_linear", "cka_linear_biased", "cka_within", "ridge_r2", "mlp_r2", *added]
         asked = {row.encoder for row in self.rows if row.control_of is None}
@@ -50,6 +51,9 @@ class CompareResult(AlignmentResult):
 @takes(Compare)
 def run(settings: Compare, out: Path | None = None) -> CompareResult:
     """Compares encoders on the same samples; writes figures to `out` if it is given.
+
+    Returns:
+        All scores of each pair of encoder and LLM, with intervals, and the paired verdicts.
 
     Raises:
         MissingError: data or a model is not there.

@@ -28,10 +28,12 @@ class CoralResult(AlignmentResult):
     by_type: dict[str, FullAnalysis]
 
     def to_json(self) -> dict[str, Any]:
+        """The comparisons at the top level."""
         values = super().to_json()
         return values | values.pop("whole")
 
     def blocks(self) -> list[Block]:
+        """One row per pair of encoder and LLM."""
         eas = {(score.encoder, score.llm): score for score in self.whole.eas}
         columns = (
             "encoder", "LLM", "EAS", "EAS*", "debiased CKA", "spectral similarity",
@@ -64,6 +66,9 @@ class CoralResult(AlignmentResult):
 @takes(Coral)
 def run(settings: Coral, out: Path | None = None) -> CoralResult:
     """CORAL and EAS of every pair; writes the six figures and the dashboard to `out` if given.
+
+    Returns:
+        The comparison and the EAS of each pair of encoder and LLM.
 
     Raises:
         MissingError: data or a model is not there.

@@ -70,6 +70,7 @@ class E2eResult(AlignmentResult):
     remarks: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """The fields, with benchmarks as a list."""
         values = super().to_json()
         benchmarks = [
             {"name": n, "metrics": metrics} for n, metrics in values["benchmarks"].items()
@@ -77,6 +78,7 @@ class E2eResult(AlignmentResult):
         return values | {"benchmarks": benchmarks}
 
     def blocks(self) -> list[Block]:
+        """The correlation of each metric with retrieval or benchmarks."""
         from encoderlab.metrics.catalogue import METRICS
 
         blocks: list[Block] = [notes(self.facts)]
@@ -120,6 +122,9 @@ class E2eResult(AlignmentResult):
 @takes(E2e)
 def run(settings: E2e, out: Path | None = None) -> E2eResult:
     """Metrics against held-out retrieval, or against the benchmark results in `scores`.
+
+    Returns:
+        The correlations of each metric with the outcome, in [-1, 1], with p, and their points.
 
     Raises:
         MissingError: data, a model or the file of scores is not there.
@@ -226,12 +231,7 @@ def metrics_on(
 
 
 def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scores:
-    """benchmark -> (encoder, LLM) -> score, of the encoders and LLMs that are asked for.
-
-    Raises:
-        MissingError: no such file.
-        UsageError: other columns, a score that is no number, or no line about these models.
-    """
+    """benchmark -> (encoder, LLM) -> score, of the encoders and LLMs that are asked for."""
     file = Path(path)
     if not file.is_file():
         raise MissingError("no such file of scores", got=path, want="a CSV that exists")
@@ -283,8 +283,8 @@ def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scor
 
 
 def _retrieved(aligned: AlignmentData, epochs: int) -> tuple[list[Point], tuple[str, ...]]:
-    """Points of every encoder, LLM and layer (metrics on training pairs, retrieval on the rest),
-    and the warnings on projectors that had not converged."""
+    """Points of every encoder, LLM and layer, and warnings on projectors that did not converge."""
+    # Metrics are of the training pairs, retrieval of the rest.
     from encoderlab.alignment.pair_scores import LAYER, SEEDS, not_converged, projectors
     from encoderlab.core.progress import progress
 

@@ -51,6 +51,7 @@ class ElasResult(AlignmentResult):
     remarks: tuple[str, ...] = ()
 
     def blocks(self) -> list[Block]:
+        """One row per pair of encoder and LLM, the best first."""
         columns = ("encoder", "LLM", "ELAS", "ELAS as published", "R²", "cosine above chance")
         rows = []
         for row in sorted(self.rows, key=lambda row: -np.nan_to_num(float(row.calibrated), nan=-9)):
@@ -73,6 +74,9 @@ class ElasResult(AlignmentResult):
 @takes(Elas)
 def run(settings: Elas, out: Path | None = None) -> ElasResult:
     """ELAS of every pair; writes the matrix to `out` if given.
+
+    Returns:
+        The ELAS of each pair, published and calibrated, with intervals over splits.
 
     Raises:
         MissingError: data or a model is not there.
@@ -166,17 +170,9 @@ def _row(
 
 
 def over_splits(values: list[float], chance: float | None, n: int, how: str) -> Score:
-    """The mean over random splits with its 95 % interval.
-
-    The training sets of the splits overlap: the variance is corrected for it (Nadeau & Bengio
-    2003).
-
-    Args:
-        values: the score of each split.
-        chance: the score's chance level.
-        n: samples.
-        how: what the score's `estimator` says.
-    """
+    """The mean over random splits with its 95 % interval; `how` names the estimator."""
+    # The training sets of the splits overlap: the variance is corrected for it (Nadeau & Bengio
+    # 2003).
     from scipy import stats
 
     from encoderlab.core.score import Score

@@ -40,6 +40,7 @@ class EmbeddingResult(AlignmentResult):
     page: str | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """The fields, with maps as lists of points."""
         return super().to_json() | {
             "places": {name: xy.round(5).tolist() for name, xy in self.places.items()},
             "procrustes": [
@@ -48,6 +49,7 @@ class EmbeddingResult(AlignmentResult):
         }
 
     def blocks(self) -> list[Block]:
+        """The Procrustes similarity of each pair of spaces."""
         rows = []
         for (a, b), score in self.procrustes.items():
             chance = "-" if score.chance is None else f"{score.chance:.3f}"
@@ -56,6 +58,7 @@ class EmbeddingResult(AlignmentResult):
         return [notes(self.facts), Table(columns, tuple(rows))]
 
     def to_text(self) -> str:
+        """The blocks, with the path of the interactive page."""
         page = [f"hover over points: {self.page}"] if self.page else []
         return as_text([*self.blocks(), *page])
 
@@ -63,6 +66,9 @@ class EmbeddingResult(AlignmentResult):
 @takes(Embedding)
 def run(settings: Embedding, out: Path | None = None) -> EmbeddingResult:
     """Maps by t-SNE, UMAP or PCA; writes figures and an interactive page to `out` if given.
+
+    Returns:
+        The places (n, 2) of each space, and the Procrustes similarity of each pair, in [0, 1].
 
     Raises:
         MissingError: data or a model is not there, or UMAP is asked for and not installed.

@@ -45,6 +45,7 @@ class LayerMap(Result):
     control_of: str | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """The fields, with CKA and p as lists of rows."""
         return super().to_json() | {"cka": self.cka.tolist(), "p": self.p.tolist()}
 
 
@@ -55,12 +56,17 @@ class LayersResult(AlignmentResult):
     pairs: tuple[LayerMap, ...]
 
     def blocks(self) -> list[Block]:
+        """One sentence per pair of encoder and LLM."""
         return [notes(self.facts), "\n".join(pair.text for pair in self.pairs)]
 
 
 @takes(Layers)
 def run(settings: Layers, out: Path | None = None) -> LayersResult:
     """Debiased CKA of all layers of every pair; writes a heat map for each to `out` if given.
+
+    Returns:
+        CKA and p of each pair (vision layer, text layer), and whether the best layer is better than
+        the penultimate.
 
     Raises:
         MissingError: data or a model is not there.
@@ -136,8 +142,9 @@ def _map(aligned: AlignmentData, encoder: str, llm: str) -> LayerMap:
 def _choice(
     aligned: AlignmentData, vision: list[Any], text: list[Any], habit: int
 ) -> Comparison | None:
-    """Whether the best vision layer is better than the penultimate: chosen on one half of the
-    images, compared on the other, since the best of many looks better than it is."""
+    """Whether the best vision layer is better than the penultimate one."""
+    # Chosen on one half of the images, compared on the other: the best of many looks better than it
+    # is.
     import torch
 
     from encoderlab.alignment.pair_scores import compare_grams

@@ -25,6 +25,7 @@ class MultiLlmResult(AlignmentResult):
     verdicts: tuple[PairVerdict, ...]
 
     def blocks(self) -> list[Block]:
+        """Debiased CKA, a row per encoder and a column per LLM, and the answers."""
         cells: dict[str, dict[str, str]] = {}
         for row in self.rows:
             text = score_text(row.scores["cka_linear"].to_json())
@@ -41,6 +42,9 @@ class MultiLlmResult(AlignmentResult):
 @takes(MultiLlm)
 def run(settings: MultiLlm, out: Path | None = None) -> MultiLlmResult:
     """Every encoder with every LLM on the same samples; writes figures to `out` if given.
+
+    Returns:
+        The scores of each pair of encoder and LLM, with intervals, and an answer for each LLM.
 
     Raises:
         MissingError: data or a model is not there.

@@ -61,6 +61,7 @@ class PairVerdict(Result):
     comparison: Comparison
 
     def to_json(self) -> dict[str, Any]:
+        """Metric, LLM and the fields of the comparison."""
         return {"metric": self.metric, "llm": self.llm, **self.comparison.to_json()}
 
 
@@ -149,8 +150,7 @@ def projectors(
     epochs: int,
     seeds: Sequence[int] = SEEDS,
 ) -> dict[tuple[str, str, str, int], TrainedProjector]:
-    """(encoder, LLM, kind, seed) -> a projector from unit vectors to unit vectors; each is trained
-    once for all experiments on these features."""
+    """(encoder, LLM, kind, seed) -> a projector between unit vectors, trained once per data set."""
     known = aligned.cached(("projectors", epochs), dict)
     pairs = list(dict.fromkeys(pairs))
     recipe = ProjectorRecipe(epochs=epochs)
@@ -281,8 +281,8 @@ def rows_of(aligned: AlignmentData, by_type: bool = True) -> list[PairScores]:
 
 
 def with_corrected_p(aligned: AlignmentData, rows: list[PairScores]) -> list[PairScores]:
-    """Puts p into the headline score: against the largest of all pairs under the same shuffles,
-    which corrects for the number of pairs."""
+    """The rows with p in the headline score, corrected for the number of pairs."""
+    # Against the largest score of all pairs under the same shuffles.
     encoders = list(aligned.encoders)
     if aligned.n < 4:
         return rows
@@ -308,8 +308,7 @@ def with_corrected_p(aligned: AlignmentData, rows: list[PairScores]) -> list[Pai
 
 
 def verdicts(aligned: AlignmentData) -> list[PairVerdict]:
-    """Every two encoders, paired, by debiased CKA and by the ridge probe; and every encoder
-    against its own controls."""
+    """Paired verdicts on every two encoders, and on every encoder and its controls."""
     among = list(itertools.combinations(aligned.encoders, 2))
     controls = [(row.of, name) for name, row in aligned.vision.items() if row.of is not None]
     metrics = {HEADLINE: by_cka, "cka_within": by_cka_within, "ridge_r2": by_ridge}
@@ -533,11 +532,9 @@ def _standing(encoder: str, others: Sequence[str], comparisons: Sequence[Compari
 
 
 def control_problem(rows: Sequence[PairScores], verdicts: Sequence[PairVerdict]) -> str | None:
-    """A sentence on controls that contradict the answer, or None.
-
-    They are: a control that is ahead of its encoder (paired), one that the data cannot separate
-    from it, and an untrained encoder whose CKA is above that of another, trained one.
-    """
+    """A sentence on controls that contradict the answer, or None."""
+    # They are: a control that is ahead of its encoder (paired), one that the data cannot separate
+    # from it, and an untrained encoder whose CKA is above that of another, trained one.
     controls = {row.encoder: row.control_of for row in rows if row.control_of is not None}
     ahead, level = [], []
     for verdict in verdicts:

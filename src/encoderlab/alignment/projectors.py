@@ -99,10 +99,16 @@ class TrainedProjector:
 def split_rows(
     n: int, train_share: float, seed: int, groups: Sequence[Any] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(training rows, held-out rows), each in order; rows of one group stay together.
+    """Splits rows at random; rows of one group stay together.
 
     Args:
+        n: number of rows.
+        train_share: share of groups for training, in (0, 1).
+        seed: of the split.
         groups: one label per row, such as the image that a caption belongs to.
+
+    Returns:
+        (training rows, held-out rows), each in order.
 
     Raises:
         UsageError: one of the two sides would be empty.
@@ -136,12 +142,7 @@ def train_projector(
     seed: int = 0,
     groups: Sequence[Any] | None = None,
 ) -> TrainedProjector:
-    """Fits one projector from x (n, d_v) to y (n, d_t).
-
-    Raises:
-        UsageError: an unknown kind, vectors that do not match, are not finite or are too few.
-        WorkError: the loss is no longer finite.
-    """
+    """Fits one projector of a kind from x (n, d_v) to y (n, d_t), on `split_rows` of them."""
     recipe = recipe or ProjectorRecipe()
     return _train_alone(_Job.of(kind, x, y, recipe, seed, groups), recipe)
 
@@ -169,18 +170,7 @@ def train_grid(
     recipe: ProjectorRecipe | None = None,
     groups: Sequence[Any] | None = None,
 ) -> dict[Cell, TrainedProjector]:
-    """Fits every (encoder, LLM, kind, seed), many at a time where that is faster.
-
-    Args:
-        pairs: (encoder, LLM) -> (x, y).
-        groups: one label per row, as in `split_rows`.
-
-    Returns:
-        (encoder, LLM, kind, seed) -> the projector, with the numbers of `train_projector`.
-
-    Raises:
-        UsageError, WorkError: as `train_projector`.
-    """
+    """`train_projector` of every (encoder, LLM, kind, seed), stacked where that is faster."""
     recipe = recipe or ProjectorRecipe()
     jobs: dict[Cell, _Job] = {
         (*names, kind, seed): _Job.of(kind, x, y, recipe, seed, groups)
@@ -289,8 +279,8 @@ class _Job:
 
 
 def _stacks(jobs: Mapping[Cell, _Job]) -> Iterator[list[Cell]]:
-    """Cells that are trained together: of one kind, LLM width and number of training pairs. A cell
-    with more than STACKED_WEIGHTS weights is alone."""
+    """Cells that are trained together: of one kind, LLM width and number of training pairs."""
+    # A cell with more than STACKED_WEIGHTS weights is alone.
     alike: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
     for cell, job in jobs.items():
         if job.weights > STACKED_WEIGHTS:

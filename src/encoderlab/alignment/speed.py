@@ -64,6 +64,7 @@ class SpeedResult(Result):
     warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def blocks(self) -> list[Block]:
+        """One row per encoder and batch size."""
         columns = (
             "encoder", "batch", "ran in", "p50 ms", "p95 ms", "mean ± sd ms", "images/s", "of peak",
             "memory MB", "GFLOP/image", "load s",
@@ -98,6 +99,9 @@ class SpeedResult(Result):
 @takes(Speed)
 def run(settings: Speed, out: Path | None = None) -> SpeedResult:
     """Times each encoder on random pixels; writes the dashboard to `out` if given.
+
+    Returns:
+        Milliseconds, images/s, share of the peak and memory of each encoder and batch size.
 
     Raises:
         MissingError: a model or the GPU is not there.

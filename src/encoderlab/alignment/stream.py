@@ -45,6 +45,7 @@ class EncoderMoments:
     coral: CORALMetrics
 
     def to_json(self) -> dict[str, Any]:
+        """Encoder, LLM and the fields of their CORAL comparison."""
         return {"encoder": self.encoder, "llm": self.llm, **self.coral.to_json()}
 
 
@@ -59,10 +60,12 @@ class StreamResult(AlignmentResult):
     verdicts: tuple[PairVerdict, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """The fields, with the CORAL comparisons as `coral`."""
         values = super().to_json()
         return values | {"coral": values.pop("clouds")}
 
     def blocks(self) -> list[Block]:
+        """CKA and CORAL of each pair of encoder and LLM."""
         from encoderlab.metrics.coral import MARGINALS_ONLY
 
         clouds = []
@@ -92,6 +95,9 @@ class StreamResult(AlignmentResult):
 @takes(Stream)
 def run(settings: Stream, out: Path | None = None) -> StreamResult:
     """Aligns every encoder with every LLM over all pairs of `data`.
+
+    Returns:
+        CKA, with an interval over shards, and CORAL of each pair of encoder and LLM.
 
     Raises:
         UsageError: no data named, a model twice, a setting that has no effect, or features that are
@@ -155,11 +161,9 @@ class _Extraction:
         self.cut: dict[str, CutTexts] = {}
 
     def features(self, part: Samples) -> dict[str, tuple[StoredFeatures, Sequence[int]]]:
-        """Model -> its features, and the rows of them of samples that all encoders can read.
-
-        Samples of one image are one row: those of this part with all their texts. An image of an
-        earlier part is left out, because its texts are encoded already.
-        """
+        """Model -> its features, and the rows of them of samples that all encoders can read."""
+        # Samples of one image are one row: those of this part with all their texts. An image of an
+        # earlier part is left out, because its texts are encoded already.
         samples = part.with_texts()
         stored = {name: self._images(name, samples) for name in self.settings.encoders}
         bad = {skipped.id: skipped for s in stored.values() for skipped in s.skipped}

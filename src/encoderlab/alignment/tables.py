@@ -32,6 +32,7 @@ class AlignmentResult(Result):
     warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def to_json(self) -> dict[str, Any]:
+        """The fields, with the facts about the data at the top level."""
         values = super().to_json()
         return values | values.pop("facts")
 

@@ -28,11 +28,7 @@ For every new shell, the bundled models and your aliases with it:
 
 
 def script(shell: str) -> str:
-    """The completion script of one shell.
-
-    Raises:
-        UsageError: no such shell, or the user's own table of aliases is broken.
-    """
+    """The completion script of one shell."""
     if shell not in SHELLS:
         raise unknown("shell", shell, SHELLS, "encoderlab completion --help")
     import shtab

@@ -32,11 +32,7 @@ OWN = "encoderlab_own"  # the name by which Hydra finds what the user's own YAML
 
 
 def run(command: Command, args: ParsedArgs, command_line: list[str]) -> int:
-    """Composes the configuration and does the job, or shows the configuration.
-
-    Raises:
-        EncoderLabError: what was asked is wrong, or the work failed.
-    """
+    """Does the job of a command line, or shows its configuration; gives the exit code."""
     import hydra
 
     with ExitStack() as stack:
@@ -64,11 +60,7 @@ def initialize(command: Command) -> Any:
 
 
 def prepare(command: Command, args: ParsedArgs, stack: ExitStack) -> tuple[str, list[str]]:
-    """What Hydra is to compose: (name of the configuration, overrides).
-
-    Args:
-        stack: holds the environment variable that names the project, if one is used.
-    """
+    """(name of the configuration, overrides) for Hydra; `stack` holds the project's variable."""
     from hydra.core.config_store import ConfigStore
 
     folder = Path(args.config_dir or OWN_CONFIGS)
@@ -111,11 +103,9 @@ def typed_keys(args: ParsedArgs) -> frozenset[str]:
 def _own_settings(
     command: Command, file: Path | None, stack: ExitStack
 ) -> tuple[dict[str, Any], list[str]]:
-    """(settings in the YAML that --config-name means, overrides by the project's defaults).
-
-    Hydra composes settings of commands, and knows neither data sets nor names of models: a
-    project's parts are taken out. The project's file holds for this process and those it starts.
-    """
+    """(settings in the YAML that --config-name means, overrides by the project's defaults)."""
+    # Hydra composes settings of commands, and knows neither data sets nor names of models: a
+    # project's parts are taken out. The project's file holds for this process and those it starts.
     from omegaconf import OmegaConf
 
     content: Any = OmegaConf.to_container(OmegaConf.load(file)) if file else {}
@@ -180,15 +170,9 @@ class Job:
     exit_code: int = 0
 
     def do(self, cfg: Any, where: str = "", folder: Path | None = None) -> str | None:
-        """Does the job and prints its answer.
-
-        Args:
-            where: which job of a sweep it is, in words.
-            folder: where the run is kept, instead of the folder that the settings name.
-
-        Returns:
-            What was printed, or None where another process prints.
-        """
+        """Does the job and gives what was printed, or None where another process prints."""
+        # `where` is the job of a sweep in words, `folder` replaces the run folder that the settings
+        # name.
         command = COMMANDS[self.command]
         settings = self._settings(command, cfg)
         if self.show_config:

@@ -37,11 +37,9 @@ INSTALL = {  # how to get a launcher that is not installed
 
 
 def report_error(error: BaseException, *, verbose: bool = False, where: str = "") -> int:
-    """Draws an error on stderr; returns the exit code it stands for.
-
-    Of several processes with the same error only the first one draws it; one that is alone with
-    its error says who it is.
-    """
+    """Draws an error on stderr; returns the exit code it stands for."""
+    # Of several processes with the same error only the first one draws it; one that is alone with
+    # its error says who it is.
     known = as_ours(error)
     if not distributed.should_report(error):
         return known.exit_code if known is not None else 1
@@ -65,8 +63,7 @@ def report_error(error: BaseException, *, verbose: bool = False, where: str = ""
 
 @contextmanager
 def explained(command: Command) -> Iterator[None]:
-    """Around what only reads the configuration: whatever Hydra, OmegaConf or YAML objects to
-    becomes a `UsageError`, or a `MissingError` for something that is not installed."""
+    """Turns errors of Hydra, OmegaConf and YAML about the configuration into ours."""
     try:
         yield
     except Exception as error:
@@ -76,8 +73,7 @@ def explained(command: Command) -> Iterator[None]:
 
 
 def explain_configuration_error(error: Exception, command: Command) -> EncoderLabError:
-    """What is wrong with the configuration, by the error's type and attributes; where they tell
-    nothing, its own text in one line."""
+    """The error for a wrong configuration, by the type and attributes of Hydra's, else its text."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
     see = f"encoderlab {command.name} --help"

@@ -58,11 +58,7 @@ class ParsedArgs:
 
 
 def parse(command: Command, typed: Sequence[str]) -> ParsedArgs:
-    """Reads the words after a command's name.
-
-    Raises:
-        UsageError: a flag, a setting or a word that is not known, or a value of the wrong kind.
-    """
+    """Reads the words after a command's name."""
     return _Reader(command, typed).read()
 
 

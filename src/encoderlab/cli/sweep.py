@@ -52,11 +52,7 @@ class JobOutcome:
 
 
 def run(command: Command, args: ParsedArgs, command_line: list[str]) -> int:
-    """Does one job per combination of the values that were typed.
-
-    Raises:
-        EncoderLabError: what was asked is wrong, or a job failed.
-    """
+    """Does one job per combination of the values that were typed; gives the exit code."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from hydra.types import RunMode
@@ -159,14 +155,8 @@ def remove_stale_jobs(folder: Path, command: str, jobs: int) -> None:
 
 
 def report(outcomes: list[JobOutcome], folder: Path, broken: BaseException | None = None) -> None:
-    """Says what is left to say when all jobs are over.
-
-    Args:
-        broken: what the launcher itself raised, such as for a process that was killed.
-
-    Raises:
-        WorkError: a job failed.
-    """
+    """Prints what is left to print when all jobs are over; raises a WorkError if one failed."""
+    # `broken` is what the launcher itself raised, such as for a process that was killed.
     for outcome in outcomes:
         if outcome.printed is not None:
             print(outcome.printed, flush=True)

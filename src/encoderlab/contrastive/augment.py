@@ -41,11 +41,7 @@ STRENGTHS: dict[str, Augmentation | None] = {
 
 
 def strength(name: str) -> Augmentation | None:
-    """The augmentation called `name`; None means none.
-
-    Raises:
-        UsageError: no strength has that name.
-    """
+    """The augmentation called `name`; None means none."""
     if name not in STRENGTHS:
         raise unknown("augmentation", name, list(STRENGTHS), "encoderlab train --help")
     return STRENGTHS[name]

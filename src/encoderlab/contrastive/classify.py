@@ -154,6 +154,9 @@ class ClassifyResult(Result):
 def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
     """Zero-shot classes of the images in `image_dir`.
 
+    Returns:
+        The class of each image with its probability; accuracy and confusion where labels are known.
+
     Raises:
         MissingError: the folder, the model or the GPU is not there.
         UsageError: classes missing, blank or twice, a template without {}, labels that are none of

@@ -122,8 +122,9 @@ class ImageTextDataset(Dataset):
     def _decoded(
         self, images: np.ndarray
     ) -> tuple[UInt8[np.ndarray, "b 3 s s"], Int[np.ndarray, " b"]]:
-        """The pixels, and the position in `images` that each row shows: an unreadable image is
-        replaced by the readable one before it, so that batches keep their size."""
+        """The pixels, and the position in `images` that each row shows."""
+        # An unreadable image is replaced by the readable one before it, so that batches keep their
+        # size.
         side = self.preprocess.size
         pixels = np.empty((len(images), 3, side, side), dtype=np.uint8)
         positions = np.arange(len(images))

@@ -98,6 +98,9 @@ def _recalls(retrieval: Retrieval) -> dict[str, Score]:
 def run(settings: Evaluate, out: Path | None = None) -> EvaluateResult:
     """Recall@1/5/10, MRR and median rank of `model` on the pairs of `csv`, both directions.
 
+    Returns:
+        Scores in [0, 1] with interval and chance, and ranks, by direction.
+
     Raises:
         MissingError: the data, the model or the GPU is not there.
         UsageError: no captions, no readable image, or a model that cannot be evaluated.

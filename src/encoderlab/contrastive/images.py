@@ -42,15 +42,7 @@ class DecodedImages:
 def images_of(
     samples: Sequence[Sample], preprocess: Preprocess, what: str, in_memory: str = "auto"
 ) -> DecodedImages:
-    """Decodes all images, except those of shards that do not fit into memory.
-
-    Args:
-        what: the samples, for messages.
-        in_memory: whether decoded images are kept: yes, no, or auto: if they fit.
-
-    Raises:
-        UsageError: not one image can be read.
-    """
+    """Decodes all images of `what`, except those of shards that do not fit into memory."""
     limit = MEMORY_FOR_IMAGES // distributed.current_rank().local_world
     fits = len(samples) * 3 * preprocess.size**2 <= limit
     keep = in_memory == "yes" or (in_memory == "auto" and fits)
@@ -63,15 +55,7 @@ def images_of(
 def decode_all(
     samples: Sequence[Sample], preprocess: Preprocess, what: str, keep: bool = True
 ) -> DecodedImages:
-    """Decodes every image once, in threads.
-
-    Args:
-        what: the samples, for messages.
-        keep: whether the pixels stay in memory.
-
-    Raises:
-        UsageError: not one image can be read.
-    """
+    """Decodes every image of `what` once, in threads; the pixels stay in memory if `keep`."""
     side = preprocess.size
     pixels = np.empty((len(samples) if keep else 0, 3, side, side), dtype=np.uint8)
 

@@ -67,11 +67,7 @@ class Recipe:
 
     @classmethod
     def of(cls, settings: Train | None = None, **changes: Any) -> Recipe:
-        """The recipe in the settings of `encoderlab train`, the default ones if not given.
-
-        Args:
-            changes: other values, by field.
-        """
+        """The recipe in the settings of `encoderlab train`, default ones if None, with changes."""
         settings = settings or Train()
         values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)}
         return cls(**values | changes)

@@ -31,12 +31,7 @@ def findings(
     multi_positive: bool,
     classes: Sequence[str] = (),
 ) -> list[str]:
-    """Finds leakage, false negatives, a small validation set, unreadable images and cut texts.
-
-    Args:
-        multi_positive: whether the loss counts several right answers.
-        classes: names that the validation images are classified by.
-    """
+    """Warnings of leakage, false negatives, few validation images, unreadable images, cut texts."""
     sentences = []
     parts = {"training": train, "validation": val}
     texts_of: dict[str, Sequence[str]] = {
@@ -75,6 +70,7 @@ def false_negative_share(pairs: ImageTextDataset, batch_size: int, seed: int = 0
     """The share of rows with a second right partner in their batch.
 
     Args:
+        pairs: the training pairs.
         batch_size: pairs per batch.
         seed: of the order of the pairs.
 

@@ -36,11 +36,7 @@ class Units:
 
     @classmethod
     def of_samples(cls, samples: Sequence[Sample], rows_each: Sequence[int]) -> Units | None:
-        """The units of samples in shards; None where any sample is elsewhere.
-
-        Args:
-            rows_each: number of rows of every sample.
-        """
+        """The units of samples in shards; None where any is elsewhere."""
         if not samples or not all(isinstance(sample.image, ShardImage) for sample in samples):
             return None
         number: dict[tuple[str, int], int] = {}

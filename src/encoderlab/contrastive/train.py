@@ -116,6 +116,9 @@ class TrainResult(Result):
 def run(settings: Train, out: Path | None = None) -> TrainResult:
     """Trains a CLIP on the pairs of a CSV, folder, JSONL or shards; see `encoderlab train --help`.
 
+    Returns:
+        The best epoch, its metrics on the validation pairs, and the folder of the checkpoints.
+
     Raises:
         UsageError: a value, a shape or the data is wrong.
         MissingError: a file or a GPU is not there.
@@ -292,11 +295,7 @@ def _follow_width(changes: dict[str, Any], base: Any) -> None:
 
 
 def _check_model(model: Any, shape: Any, sizes: Mapping[str, Any], settings: Train) -> None:
-    """Checks that the resumed model has the shape and the tokenizer of the settings.
-
-    Raises:
-        UsageError: a setting that is not at its default contradicts the model.
-    """
+    """Checks that the resumed model has the shape and the tokenizer of the settings."""
     asked, own = _plain(shape), _plain(model.config)
     keys_of = {name: SHAPE_KEYS[name] for name in sizes if name != "vocab_size"}
     if (settings.preset, settings.image_encoder) != ("tiny", "vit"):

@@ -76,6 +76,7 @@ class RetrievalValidation:
 
     @torch.inference_mode()
     def __call__(self, model: TwoTowers) -> Validation:
+        """Recall, and classification if there are classes, of a model in eval mode."""
         images = np.arange(len(self.pairs.samples))
         first_row = np.searchsorted(self.pairs.image_of, images)
         image_vectors = _embed(

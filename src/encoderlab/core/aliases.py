@@ -20,21 +20,12 @@ KINDS = ("encoders", "llms")
 
 
 def encoder_aliases() -> dict[str, str]:
-    """Alias of a vision encoder or CLIP-like model -> Hugging Face id, or a local folder.
-
-    Raises:
-        MissingError: `ENCODERLAB_ALIASES` names a file that is not there.
-        UsageError: the user's own file has another shape.
-    """
+    """Alias of a vision encoder or CLIP-like model -> Hugging Face id, or a local folder."""
     return _merged("encoders")
 
 
 def llm_aliases() -> dict[str, str]:
-    """Alias of a language model -> Hugging Face id, or a local folder.
-
-    Raises:
-        MissingError, UsageError: as `encoder_aliases`.
-    """
+    """Alias of a language model -> Hugging Face id, or a local folder."""
     return _merged("llms")
 
 
@@ -49,7 +40,8 @@ def get_model_id(name: str, kind: str | None = None) -> str:
         A Hugging Face id or a folder.
 
     Raises:
-        MissingError, UsageError: as `load_config`; another kind.
+        MissingError: as `load_config`.
+        UsageError: as `load_config`; another kind.
     """
     tables = {"vision": encoder_aliases, "llm": llm_aliases}
     if kind is not None and kind not in tables:

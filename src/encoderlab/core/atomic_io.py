@@ -27,8 +27,7 @@ _recorders: list[list[Path]] = []
 
 @contextmanager
 def record_writes() -> Iterator[list[Path]]:
-    """A list that receives the absolute path of every file that `atomic_write` writes in this
-    process during the block."""
+    """A list that receives the path of every file that `atomic_write` writes during the block."""
     written: list[Path] = []
     _recorders.append(written)
     try:
@@ -40,11 +39,9 @@ def record_writes() -> Iterator[list[Path]]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Gives an empty file to write to; when the block ends well, it replaces `path`.
-
-    A reader, or a power cut, sees the old file or the new one. An error inside the block leaves
-    `path` as it was, and nothing beside it.
-    """
+    """Gives an empty file to write to; when the block ends well, it replaces `path`."""
+    # A reader, or a power cut, sees the old file or the new one. An error inside the block leaves
+    # `path` as it was, and nothing beside it.
     with _work_folder(path) as folder:
         unfinished = folder / path.name
         unfinished.touch()
@@ -68,12 +65,9 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """`atomic_write` for a folder: gives an empty one, which replaces `path` when the block ends
-    well.
-
-    Two renames replace an old folder. After a power cut between them there is none at `path`, and
-    `remove_stale` puts the old one back.
-    """
+    """Gives an empty folder to write to; when the block ends well, it replaces `path`."""
+    # Two renames replace an old folder. After a power cut between them there is none at `path`, and
+    # `remove_stale` puts the old one back.
     with temporary_folder(path) as unfinished:
         with explain_full_disk(path):
             yield unfinished
@@ -95,8 +89,8 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def explain_full_disk(path: Path) -> Iterator[None]:
-    """Turns any library's error of a disk that is full while it writes `path` into that of the
-    system: OSError with ENOSPC and the path. Torch speaks of positions, numpy of items."""
+    """Turns any error of a disk that is full while it writes `path` into OSError with ENOSPC."""
+    # Torch reports positions, numpy numbers of items.
     try:
         yield
     except Exception as error:

@@ -12,12 +12,7 @@ from encoderlab.core.settings import Setting, as_typed, iter_settings, value_at
 
 
 def command_line(command: Command, settings: Any, leave_out: Collection[str] = ()) -> str:
-    """`encoderlab COMMAND ...`, quoted for a shell.
-
-    Args:
-        settings: an instance of the command's settings dataclass.
-        leave_out: keys that are not said.
-    """
+    """`encoderlab COMMAND ...`, quoted for a shell, without the keys in `leave_out`."""
     words: list[str] = []
     for setting in iter_settings(command.settings):
         value = value_at(settings, setting.key)

@@ -72,12 +72,7 @@ SINGLE_PROCESS = RankInfo()
 
 
 def rank_info(environment: Mapping[str, str] = os.environ) -> RankInfo:
-    """The rank that the environment names.
-
-    Raises:
-        UsageError: the variables contradict one another, or machines have unequal numbers of
-            processes.
-    """
+    """The rank that the environment names."""
 
     def number(name: str, default: int | None = None) -> int:
         text = environment.get(name, "")
@@ -151,11 +146,8 @@ def set_shared(shares_work: bool) -> None:
 
 
 def set_connected(ranks: RankInfo, barrier: Callable[[], None]) -> None:
-    """Says that the processes are connected: from now on an error of one is not that of all.
-
-    Args:
-        barrier: waits until every process calls it.
-    """
+    """Marks the processes as connected: from now on an error of one is not that of all."""
+    # `barrier` waits until every process calls it.
     _state.ranks, _state.barrier = ranks, barrier
 
 
@@ -181,11 +173,9 @@ def is_collective(error: BaseException) -> bool:
 
 
 def should_report(error: BaseException) -> bool:
-    """Whether this process reports an error.
-
-    Before the processes are connected every error is that of all: all read the same command line.
-    Afterwards only those that `mark_collective` marked, and that another process is gone.
-    """
+    """Whether this process reports an error."""
+    # Before the processes are connected every error is that of all: all read the same command line.
+    # Afterwards only those that `mark_collective` marked, and that another process is gone.
     shared = _state.barrier is None or is_collective(error) or is_of_lost_process(error)
     return not (is_secondary_rank() and shared)
 
@@ -205,9 +195,9 @@ def process_name() -> str:
 
 
 def exit_now(code: int) -> int:
-    """Ends this process at once where it is connected to others, else returns `code`. After an
-    error the others may be gone, and the threads of the collectives can crash in the interpreter's
-    own shutdown, which changes the exit code."""
+    """Ends this process at once if it is connected to others, else returns `code`."""
+    # After an error the others may be gone, and the threads of the collectives can crash in the
+    # interpreter's own shutdown, which changes the exit code.
     if _state.barrier is None:
         return code
     sys.stdout.flush()

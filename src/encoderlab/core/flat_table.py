@@ -15,6 +15,9 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
         records: nested mappings. Nested names are joined by dots, items of a list are numbered
             from 1, lists of lists are left out.
 
+    Returns:
+        CSV with a header, its columns in order of first appearance.
+
     >>> print(csv_text([{"a": 1, "b": {"c": [2, 3]}}]), end="")
     a,b.c.1,b.c.2
     1,2,3

@@ -8,11 +8,7 @@ from typing import Any
 
 
 def parsed(text: str | bytes) -> Any:
-    """The values of a JSON text.
-
-    Raises:
-        ValueError: it is no JSON, no UTF-8, or nested too deeply.
-    """
+    """The values of a JSON text; a ValueError where it is damaged or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -20,11 +16,7 @@ def parsed(text: str | bytes) -> Any:
 
 
 def record_in(path: Path) -> dict[str, Any]:
-    """The mapping that a JSON file holds.
-
-    Raises:
-        ValueError: it cannot be read, is no JSON, or holds something else than a mapping.
-    """
+    """The mapping that a JSON file holds; a ValueError where it holds none."""
     try:
         record = parsed(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -59,11 +59,7 @@ def warn(text: str) -> None:
 
 @contextmanager
 def collect_warnings() -> Iterator[list[str]]:
-    """Collects the warnings of the block in this thread; an outer block gets them too.
-
-    Returns:
-        The list, which grows during the block.
-    """
+    """A list that receives the warnings of the block in this thread, and those of inner blocks."""
     collected: list[str] = []
     outer = _warnings.get()
     token = _warnings.set(collected)
@@ -123,6 +119,9 @@ def counted(number: int, thing: str, several: str | None = None) -> str:
         thing: the name in the singular.
         several: the name in the plural, where that is not `thing` and an s.
 
+    Returns:
+        Such as "1,200 images".
+
     >>> counted(1, "image"), counted(1200, "image")
     ('1 image', '1,200 images')
     """
@@ -137,6 +136,9 @@ def progress(what: str, total: int | None = None, unit: str = "item") -> Iterato
         what: the name of the work, such as "embedding images".
         total: how many units there are, or None if unknown.
         unit: the name of a unit in the singular.
+
+    Yields:
+        A bar to advance.
     """
     see = _watcher.get()
     if see is not None:

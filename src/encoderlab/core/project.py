@@ -108,11 +108,7 @@ def configured(file: str | Path | None) -> Iterator[None]:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        UsageError: it is no YAML, or no mapping.
-    """
+    """The mapping in a YAML file."""
     import yaml
 
     try:
@@ -142,19 +138,27 @@ def is_project(content: Mapping[str, Any]) -> bool:
 
 
 def get_data_root() -> str | None:
-    """The folder of the typed data sets: `VLM_DATA_ROOT`, else the configured one, else None.
+    """The folder of the typed data sets.
+
+    Returns:
+        `VLM_DATA_ROOT`, else the configured folder, else None.
 
     Raises:
-        MissingError, UsageError: as `load_config`.
+        MissingError: as `load_config`.
+        UsageError: as `load_config`.
     """
     return os.environ.get("VLM_DATA_ROOT") or load_config().data_root
 
 
 def get_output_dir() -> str:
-    """The folder of all results: `VLM_OUTPUT_DIR`, else the configured one, else "outputs".
+    """The folder of all results.
+
+    Returns:
+        `VLM_OUTPUT_DIR`, else the configured folder, else "outputs".
 
     Raises:
-        MissingError, UsageError: as `load_config`.
+        MissingError: as `load_config`.
+        UsageError: as `load_config`.
     """
     configured = load_config().defaults.get("output_dir")
     return os.environ.get("VLM_OUTPUT_DIR") or configured or "outputs"

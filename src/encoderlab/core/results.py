@@ -99,8 +99,7 @@ def to_plain(value: Any) -> Any:
 
 
 def _places(text: str) -> int:
-    """The places that a text takes in a terminal: two for a Korean syllable, none for a mark above
-    a letter."""
+    """The columns that a text takes in a terminal: two for a Korean syllable, none for accents."""
     # File names of macOS spell syllables in parts, which a terminal puts together.
     return sum(
         0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")

@@ -80,13 +80,7 @@ def record(
     started: datetime,
     project: Mapping[str, Any] | None = None,
 ) -> RunRecord:
-    """The record of a finished run in this environment.
-
-    Args:
-        seconds: wall time of the experiment.
-        started: when it began.
-        project: the project's configuration.
-    """
+    """The record of a finished run in this environment; `seconds` is the wall time."""
     plain_settings, plain_result = to_plain(dict(settings)), to_plain(dict(result))
     values = plain_settings | plain_result
 
@@ -111,10 +105,8 @@ def record(
 
 
 def written_figures(written: Sequence[Path], folder: Path) -> list[str]:
-    """The figures, tables and pages among the files written to `folder`, relative to it.
-
-    Checkpoints and indexes are left out: a later run may continue from them.
-    """
+    """The figures, tables and pages among the files written to `folder`, relative to it."""
+    # Checkpoints and indexes are left out: a later run may continue from them.
     root = folder.absolute()
     return sorted(
         {
@@ -126,10 +118,8 @@ def written_figures(written: Sequence[Path], folder: Path) -> list[str]:
 
 
 def write(folder: Path, run: RunRecord) -> Path:
-    """Writes config.yaml and, last, run.json; returns the folder.
-
-    First removes files that the last run of the same command drew here and this one did not.
-    """
+    """The folder, after config.yaml and, last, run.json are written."""
+    # First removes files that the last run of the same command drew here and this one did not.
     import yaml
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,12 +164,18 @@ def _remove_drawn(folder: Path, command: str, keep: Sequence[str] = ()) -> bool:
 
 
 def read(folder: str | Path) -> RunRecord:
-    """Reads the record of a run.
+    """The record of the run in a folder.
+
+    Args:
+        folder: written by `write`.
+
+    Returns:
+        The record.
 
     Raises:
         MissingError: there is no run in this folder, or no such folder.
         UsageError: its run.json is broken, or of another version.
-    """
+    """  # noqa: DOC501
     path = Path(folder) / RECORD
     if not path.is_file():
         raise MissingError(

@@ -58,8 +58,12 @@ def run_command(
         command_line: the arguments that were typed, for the record.
         folder: the run folder, instead of the one that the settings name.
 
+    Returns:
+        The result, the run folder if one was written, seconds, and warnings.
+
     Raises:
-        EncoderLabError: from the experiment; or the output folder is a file or in use.
+        EncoderLabError: from the experiment.
+        UsageError: the output folder is a file or in use.
     """
     values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
     out = folder or _folder_of(values)

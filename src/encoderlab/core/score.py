@@ -50,7 +50,11 @@ class Score:
         return self.ci_low > self.chance
 
     def to_json(self) -> dict[str, Any]:
-        """Field name -> value; fields that are None are left out, except `value` and `chance`."""
+        """The fields as a mapping.
+
+        Returns:
+            Field name -> value, without fields that are None, except `value` and `chance`.
+        """
         return {
             name: value
             for name, value in vars(self).items()
@@ -58,7 +62,11 @@ class Score:
         }
 
     def as_percent(self) -> str:
-        """ "61.0 % [57.9, 64.0]", or the reason why there is none."""
+        """The score in percent.
+
+        Returns:
+            Such as "61.0 % [57.9, 64.0]", or the reason why the score is undefined.
+        """
         if self.value is None:
             return f"undefined ({self.undefined})"
         text = f"{100 * self.value:.1f} %"
@@ -67,7 +75,14 @@ class Score:
         return text
 
     def as_number(self, digits: int = 3) -> str:
-        """ "0.412 [0.377, 0.446]", or "undefined"."""
+        """The score as a number.
+
+        Args:
+            digits: after the decimal point.
+
+        Returns:
+            Such as "0.412 [0.377, 0.446]", or "undefined".
+        """
         if self.value is None:
             return "undefined"
         text = f"{self.value:.{digits}f}"

@@ -50,6 +50,9 @@ def setting(
         names: the kind of thing it names, as `encoderlab ls` calls it: completion offers those.
         needs: where it has an effect; see `Needs`. Given elsewhere, it is an error.
 
+    Returns:
+        A field whose metadata holds the arguments.
+
     >>> n_critic: int = setting(5, "steps of the critic", needs={"loss.distribution": ["wgan"]})
     """
     flags = (flag,) if isinstance(flag, str) else tuple(flag or ())
@@ -66,18 +69,12 @@ def setting(
 
 
 def group(settings: type, needs: Needs | None = None) -> Any:
-    """A dataclass field that is a group of settings.
-
-    Args:
-        settings: the group's dataclass.
-        needs: where its settings have an effect, each beside its own `needs`.
-    """
+    """A dataclass field that is a group of settings, with what it `needs` to have an effect."""
     return field(default_factory=settings, metadata={"needs": needs or {}})
 
 
 def output_folder(command: str) -> Callable[[], str]:
-    """Makes the default of an output folder: `outputs/COMMAND`, or below the folder that
-    `VLM_OUTPUT_DIR` or the project's configuration names."""
+    """Makes the default of an output folder: COMMAND below the folder of all results."""
     return lambda: str(Path(get_output_dir()) / command)
 
 
@@ -121,14 +118,7 @@ class Setting:
         return f"a list, [a,b,...], each {kind}" if self.many else kind
 
     def check_limits(self, value: Any, see: str = "encoderlab COMMAND --help") -> None:
-        """Refuses a value that is none of the choices, too small or NaN; of a list, each entry.
-
-        Args:
-            see: the command that lists the choices.
-
-        Raises:
-            UsageError: the value is refused.
-        """
+        """Refuses a value that is none of the choices, too small or NaN; of a list, each entry."""
         for entry in value if isinstance(value, list) else [value]:
             if self.choices and entry is not None and entry not in self.choices:
                 raise unknown(f"value for {self.name}", str(entry), self.choices, see)
@@ -142,11 +132,7 @@ class Setting:
 def iter_settings(
     settings: type, prefix: str = "", needs: Needs | None = None
 ) -> Iterator[Setting]:
-    """Every leaf setting of a settings dataclass, in the order in which it is declared.
-
-    Args:
-        needs: what the whole dataclass needs; see `group`.
-    """
+    """Every leaf setting of a settings dataclass, in the order in which it is declared."""
     hints = typing.get_type_hints(settings)
     for declared in dataclasses.fields(settings):
         kind, key = hints[declared.name], prefix + declared.name
@@ -178,11 +164,7 @@ def _kind(kind: Any) -> tuple[Any, bool, bool]:
 
 
 def from_dict(settings: type, values: dict[str, Any], where: str = "") -> Any:
-    """A settings dataclass from nested plain values; what is not named keeps its default.
-
-    Raises:
-        UsageError: a key that the settings do not have, or a value of another kind.
-    """
+    """A settings dataclass from nested plain values; what is not named keeps its default."""
     if not isinstance(values, dict):
         what = f"the settings of {where[:-1]} are" if where else "the settings are"
         raise UsageError(f"{what} no table", got=values, want="a value by each name")
@@ -229,13 +211,8 @@ def as_typed(value: Any) -> str:
 
 
 def without_effect(settings: Any, typed: Collection[str] = ()) -> Iterator[tuple[Setting, str]]:
-    """(setting, key of the setting that leaves it without effect) of every setting that was given
-    for nothing.
-
-    Args:
-        settings: an instance of a command's settings dataclass.
-        typed: keys that count as given even with their default value.
-    """
+    """(setting, key of the setting that leaves it without effect), of settings given in vain."""
+    # Keys in `typed` count as given even with their default value.
     for leaf in iter_settings(type(settings)):
         if leaf.key not in typed and value_at(settings, leaf.key) == leaf.default:
             continue

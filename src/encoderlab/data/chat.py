@@ -26,6 +26,9 @@ def read_chat(
             `images` beside it where the first images are found there only.
         label: of every sample; None for the first folder in its image path.
 
+    Returns:
+        The samples, with the records that were skipped.
+
     Raises:
         MissingError: no such file, or none of the first images exists.
         UsageError: a line that is no record (named by number), or a path that leaves `img_root`.

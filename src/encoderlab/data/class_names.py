@@ -17,10 +17,15 @@ LISTED = 5
 
 
 def class_key(name: str) -> str:
-    """The normal form of a class name: Unicode NFC, stripped, case folded (Unicode's canonical
-    caseless matching).
+    r"""The normal form of a class name (Unicode's canonical caseless matching).
 
-    >>> class_key(" Red ") == class_key("red"), class_key("E\\u0301te") == class_key("\\xe9te")
+    Args:
+        name: any case, with white space around it.
+
+    Returns:
+        The name in NFC, stripped and case folded.
+
+    >>> class_key(" Red ") == class_key("red"), class_key("E\u0301te") == class_key("\xe9te")
     (True, True)
     """
     folded = unicodedata.normalize("NFD", name.strip()).casefold()
@@ -32,6 +37,9 @@ def class_names(classes: str | Sequence[str]) -> list[str]:
 
     Args:
         classes: a sequence, or "cat,dog,car", in which double quotes enclose a name with a comma.
+
+    Returns:
+        The names, in order.
 
     Raises:
         UsageError: a name is blank or not UTF-8, two have the same `class_key`, or there are
@@ -65,14 +73,26 @@ def class_names(classes: str | Sequence[str]) -> list[str]:
 
 
 def class_numbers(names: Sequence[str]) -> dict[str, int]:
-    """`class_key` of each name -> its position in `names`."""
+    """The numbers of classes by `class_key`.
+
+    Args:
+        names: of the classes, in order.
+
+    Returns:
+        `class_key` of each name -> its position in `names`.
+    """
     return {class_key(name): number for number, name in enumerate(names)}
 
 
 def count_strays(labels: Iterable[str | None], names: Sequence[str]) -> dict[str, int]:
-    """The labels that match no class, with their counts, most frequent first.
+    """The labels that match no class; those with the same `class_key` are counted together.
 
-    Labels with the same `class_key` are counted together.
+    Args:
+        labels: one per image, or None.
+        names: of the classes.
+
+    Returns:
+        label -> number of images, most frequent first.
     """
     known = class_numbers(names)
     first: dict[str, str] = {}
@@ -84,8 +104,16 @@ def count_strays(labels: Iterable[str | None], names: Sequence[str]) -> dict[str
 
 
 def stray_sentences(strays: Mapping[str, int], names: Sequence[str]) -> list[str]:
-    """The counts of `count_strays` as sentences: one for each of the first LISTED labels, with the
-    class that it resembles, and one for the rest."""
+    """The counts of `count_strays` as sentences.
+
+    Args:
+        strays: from `count_strays`.
+        names: of the classes.
+
+    Returns:
+        A sentence for each of the first LISTED labels, with the class that it resembles, and
+        one for the rest.
+    """
     known = class_numbers(names)
     sentences = []
     for label, images in list(strays.items())[:LISTED]:

@@ -29,6 +29,9 @@ def read_csv(path: str | Path, img_root: str | Path | None = None) -> Samples:
         img_root: the folder that the paths start from; None for the CSV's own folder, or
             `images` beside it where the first images are found there only.
 
+    Returns:
+        The samples.
+
     Raises:
         MissingError: no such file, or none of the first images exists.
         UsageError: no rows, a row that `rows_of` refuses, two labels for one image, or a path that
@@ -59,7 +62,13 @@ def read_csv(path: str | Path, img_root: str | Path | None = None) -> Samples:
 
 
 def read_labels(path: str | Path) -> dict[str, str]:
-    """image_path -> label of a CSV with those two columns.
+    """The labels in a CSV with the columns image_path and label.
+
+    Args:
+        path: the CSV.
+
+    Returns:
+        image_path -> label.
 
     Raises:
         MissingError: no such file.
@@ -82,8 +91,8 @@ def rows_of(table: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
         table: UTF-8, or UTF-16 with a byte-order mark; separated by commas, tabs or semicolons.
         needed: columns that must be there.
 
-    Returns:
-        (line, column -> stripped text) of each row.
+    Yields:
+        (line, column -> stripped text).
 
     Raises:
         MissingError: no such file.
@@ -136,23 +145,22 @@ def rows_of(table: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
 
 
 def tidy_name(name: str) -> str:
-    """The normal form of an image path: `/` between its parts, `.` and inner `..` resolved.
+    r"""The normal form of an image path: `/` between its parts, `.` and inner `..` resolved.
 
-    >>> tidy_name(r".\\chart\\0.png"), tidy_name("a/../0.png")
+    Args:
+        name: a path with slashes or backslashes.
+
+    Returns:
+        A path that names the same file on every system.
+
+    >>> tidy_name(r".\chart\0.png"), tidy_name("a/../0.png")
     ('chart/0.png', '0.png')
     """
     return posixpath.normpath(name.replace("\\", "/"))
 
 
 def image_root(file: Path, names: Sequence[str], img_root: str | Path | None) -> Path:
-    """The folder that the image paths in a label file start from.
-
-    Args:
-        file: the label file.
-        names: the paths in it.
-        img_root: the folder, if it is named; None for the file's own folder, or `images` beside it
-            where the first images are found there only.
-    """
+    """`img_root`, else the folder of `file`, or `images` beside it if images exist only there."""
     if img_root is not None:
         return Path(img_root)
     for folder in (file.parent, file.parent / "images"):
@@ -162,16 +170,7 @@ def image_root(file: Path, names: Sequence[str], img_root: str | Path | None) ->
 
 
 def image_path(root: Path, name: str, where: str) -> Path:
-    """The path of an image under `root`.
-
-    Args:
-        root: the folder of images.
-        name: its path in the label file, in the normal form of `tidy_name`.
-        where: the line of the label file, for the message.
-
-    Raises:
-        UsageError: the path is absolute and elsewhere, or climbs out of `root`.
-    """
+    """The path of the image `name` under `root`; refuses one elsewhere, naming the line `where`."""
     path = Path(name)
     # Only paths that could leave `root` are resolved: that asks the disk, once per image.
     if not path.is_absolute() and ".." not in path.parts:

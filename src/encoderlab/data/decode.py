@@ -70,8 +70,7 @@ def is_image_name(name: str) -> bool:
 
 
 def unreadable_ending(name: str) -> str | None:
-    """Why a file with the ending of an image cannot be decoded; None for any other file and for
-    readable images."""
+    """Why a file whose name ends as an image's cannot be decoded; None for all other files."""
     ending = os.path.splitext(name)[1].lower()
     if ending in readable_endings() or ending not in OTHER_ENDINGS:
         return None
@@ -98,9 +97,20 @@ def open_image(
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
 ) -> Image.Image:
-    """`source` as an upright RGB image: transparency over white, 16-bit greys scaled, not clipped.
+    """An image as upright RGB: transparency over white, 16-bit greys scaled, not clipped.
 
-    Args and errors are those of `open_with_size`, which also returns the size of the whole image.
+    Args:
+        source: a path, the bytes of a file, or an image that is already decoded.
+        min_side: lets a JPEG be decoded at 1/2, 1/4 or 1/8 scale, its short side at least this
+            long: several times faster for large photographs.
+        max_pixels: the largest width x height; checked before anything is decoded.
+        name: of the bytes, in messages.
+
+    Returns:
+        The image, at full scale unless `min_side` is given.
+
+    Raises:
+        ImageError: missing, empty, truncated, no image, another format, or too many pixels.
     """
     return open_with_size(source, min_side=min_side, max_pixels=max_pixels, name=name)[0]
 
@@ -112,19 +122,7 @@ def open_with_size(
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB image, and the (width, height) of the upright image at full scale, which is
-    larger where a JPEG is decoded at a smaller scale.
-
-    Args:
-        source: a path, the bytes of a file, or an image that is already decoded.
-        min_side: lets a JPEG be decoded at 1/2, 1/4 or 1/8 scale, its short side at least this
-            long: several times faster for large photographs.
-        max_pixels: the largest width x height; checked before anything is decoded.
-        name: of the bytes, in messages.
-
-    Raises:
-        ImageError: missing, empty, truncated, no image, another format, or too many pixels.
-    """
+    """The image of `open_image`, and its (width, height) at full scale, for the same arguments."""
     if isinstance(source, Image.Image):
         _check_size("(in memory)", source, max_pixels)
         upright = ImageOps.exif_transpose(source)
@@ -234,8 +232,7 @@ def _check_size(name: str, image: Image.Image, max_pixels: int) -> None:
 
 
 def _draft(image: ImageFile.ImageFile, min_side: int) -> bool:
-    """Sets a JPEG to be decoded at the smallest scale whose short side is at least `min_side`.
-    Returns whether that is smaller than the whole image."""
+    """Whether a JPEG is decoded smaller: set to the smallest scale that keeps `min_side`."""
     if image.format != "JPEG":
         return False
     whole = width, height = image.size

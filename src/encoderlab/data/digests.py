@@ -18,13 +18,15 @@ HEAD = 16_384  # first bytes of a file that go into its digest
 def images_digest(samples: Sequence[Sample], pixels: np.ndarray | None = None) -> str:
     """A digest of the images of samples, in their order; the folder of the files does not matter.
 
-    The digest of a file is of its size and its first HEAD bytes, that of an image in a shard of its
-    name and its size: reading a million complete images would take as long as an epoch.
-
     Args:
         samples: in order.
         pixels: decoded images, used for samples whose file is not there.
+
+    Returns:
+        A text of hexadecimal digits.
     """
+    # A file's identity is its size and its first HEAD bytes, that of an image in a shard its name
+    # and size: reading a million complete images would take as long as an epoch.
 
     def identity(number: int) -> bytes:
         image = samples[number].image

@@ -44,6 +44,12 @@ def read_folder(path: str | Path) -> Samples:
     Links to folders are followed; each folder is read once. The label of an image is that of the
     metadata, else the name of the first folder below `path`.
 
+    Args:
+        path: the folder.
+
+    Returns:
+        The samples, with the files that were skipped.
+
     Raises:
         MissingError: no such folder.
         NoImagesError: no image in it.
@@ -156,11 +162,7 @@ class _Tree:
 def _metadata(
     root: Path, files: list[str]
 ) -> tuple[dict[str, list[dict[str, Any]]], list[Skipped]]:
-    """Image -> its records in the metadata files, and the files without captions and labels.
-
-    Raises:
-        UsageError: a file that cannot be read, or a record without file_name among others.
-    """
+    """Image -> its records in the metadata files, and the files without captions and labels."""
     records_of: dict[str, list[dict[str, Any]]] = {}
     unused = []
     for name in sorted(files):

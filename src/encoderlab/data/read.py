@@ -73,6 +73,9 @@ def read_parts(
         img_root: as in `read_samples`.
         size: a part is whole shards until there are this many samples.
 
+    Yields:
+        At least one part; each holds complete shards.
+
     Raises:
         MissingError: there is nothing at `source`.
         UsageError: it is something else, or its content is wrong.

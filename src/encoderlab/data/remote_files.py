@@ -34,14 +34,20 @@ def is_url(path: str) -> bool:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """The paths and URLs that a pattern with braces and wildcards stands for, in order.
+    """The paths and URLs that a pattern with braces and wildcards stands for.
 
-    >>> expand_braces("s3://b/{train,val}-{08..10}.tar")[2:4]
-    ['s3://b/train-10.tar', 's3://b/val-08.tar']
+    Args:
+        pattern: such as `s3://bucket/train-{00..12}.tar`.
+
+    Returns:
+        Paths and URLs in order, each once.
 
     Raises:
         MissingError: a wildcard that nothing matches.
         UsageError: a range that runs backwards, or a pattern that is no path.
+
+    >>> expand_braces("s3://b/{train,val}-{08..10}.tar")[2:4]
+    ['s3://b/train-10.tar', 's3://b/val-08.tar']
     """
     if "\x00" in pattern:
         raise UsageError("a path cannot hold the character NUL", got=pattern)
@@ -66,6 +72,9 @@ def local_copy(url: str) -> Path:
 
     Args:
         url: a path or a URL.
+
+    Returns:
+        The path of the file.
 
     Raises:
         MissingError: it is not there, or its protocol needs a package that is not installed.

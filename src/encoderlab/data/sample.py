@@ -54,13 +54,22 @@ class Sample:
         Args:
             min_side: lets a JPEG be decoded at a smaller scale, its short side at least this long.
 
+        Returns:
+            The image; at full scale unless `min_side` is given.
+
         Raises:
             ImageError: missing, truncated, no image, or over the pixel limit.
         """
         return self.load_with_size(min_side)[0]
 
     def load_with_size(self, min_side: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
-        """The image of `load`, and the (width, height) of the upright image at its full scale.
+        """The image of `load` with its size.
+
+        Args:
+            min_side: as of `load`.
+
+        Returns:
+            The image, and the (width, height) of the upright image at its full scale.
 
         Raises:
             ImageError: as `load` does.
@@ -70,7 +79,10 @@ class Sample:
         return open_with_size(self.image, min_side=min_side)
 
     def content(self) -> bytes:
-        """The bytes that identify the picture: those of the file, or the pixels.
+        """The bytes that identify the picture.
+
+        Returns:
+            Those of the file; of a decoded image those of its mode, size and pixels.
 
         Raises:
             OSError: the file cannot be read.
@@ -106,14 +118,19 @@ class Samples(list[Sample]):
 
 
 def distinct(texts: Iterable[str]) -> tuple[str, ...]:
-    """The texts in order, stripped, without empty ones and without repeats.
+    """Texts without repeats; two that differ in white space only are one.
 
-    Two texts that differ in white space only are one.
+    Args:
+        texts: in order.
+
+    Returns:
+        The first of equal texts, stripped, without empty ones.
 
     Raises:
         UnicodeEncodeError: a text with half of a surrogate pair, which JSON can hold and no
             tokenizer and no table takes.
     """
+    # `encode` raises on half of a surrogate pair, which JSON can hold and no tokenizer takes.
     by_words: dict[str, str] = {}
     for text in texts:
         text.encode()
@@ -128,11 +145,7 @@ def collapse_spaces(text: str) -> str:
 
 
 def captions_in(record: Mapping[str, Any]) -> list[str]:
-    """The captions of a record, under any of `CAPTION_COLUMNS`.
-
-    Raises:
-        UnicodeDecodeError: a caption of bytes that is not UTF-8.
-    """
+    """The captions of a record, under any of `CAPTION_COLUMNS`."""
     value = _first(record, CAPTION_COLUMNS)
     if isinstance(value, dict):  # COCO: {"raw": [...]}
         value = value.get("raw")
@@ -185,6 +198,9 @@ def content_digests(samples: Sequence[Sample], packed: bool = True) -> list[Hash
     Args:
         samples: of one data set.
         packed: whether images inside shards are read; if not, each of them has a key of its own.
+
+    Returns:
+        One key per sample, in order.
     """
     sizes = [_size(sample) for sample in samples]
     counts = Counter(sizes)

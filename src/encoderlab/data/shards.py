@@ -44,11 +44,14 @@ NAME_COLUMNS = ("__key__", "key", "id", "image_id", "uid", "file_name")
 
 
 def shards_of(source: str | Path) -> list[str]:
-    """The shards that `source` names, in order; empty if it names something else.
+    """The shards that `source` names.
 
     Args:
         source: a shard, several with `{000..123}` and wildcards, a URL, or a folder that holds
             shards and no image.
+
+    Returns:
+        Absolute paths and URLs, in order; empty if `source` names something else.
 
     Raises:
         MissingError: a wildcard that nothing matches.
@@ -85,6 +88,12 @@ def shards_of(source: str | Path) -> list[str]:
 def read_shard(shard: str) -> Samples:
     """The samples of one shard.
 
+    Args:
+        shard: its path or URL.
+
+    Returns:
+        The samples, with the images that were skipped.
+
     Raises:
         MissingError: it is not there.
         UsageError: it is damaged or holds no image, or a key has several images of which none is
@@ -105,8 +114,14 @@ def read_shard(shard: str) -> Samples:
 
 
 def in_shard(path: str) -> ShardImage | None:
-    """The image in a shard whose `str` is `path`: the shard, a slash and the name in it; None if
-    there is no such shard or no such image."""
+    """The image in a shard whose `str` is `path`.
+
+    Args:
+        path: the shard, a slash and the name in it.
+
+    Returns:
+        The image; None if there is no such shard or no such image.
+    """
     for ending, find in ((TAR, _member), (PARQUET, _cell)):
         shard, slash, _ = path.lower().partition(f"{ending}/")
         if slash:
@@ -196,8 +211,8 @@ def _take(
 
 
 def _check_end(file: IO[bytes], end: int, shard: str) -> None:
-    """Refuses a tar that does not end with two blocks of zeros after its last member: Python's
-    reader takes a cut or damaged header for the end."""
+    """Refuses a tar that does not end with two blocks of zeros after its last member."""
+    # Python's reader takes a cut or damaged header for the end.
     file.seek(end)
     mark = file.read(2 * tarfile.BLOCKSIZE)
     if len(mark) == 2 * tarfile.BLOCKSIZE and not mark.strip(b"\0"):

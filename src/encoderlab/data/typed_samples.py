@@ -61,6 +61,9 @@ def typed_samples(
         n_per_type: how many of each, if there are as many.
         seed: which samples of a larger set are taken.
 
+    Returns:
+        The samples, type by type, with the name of their source.
+
     Raises:
         MissingError: the data is not there.
         UsageError: a data type that the data does not have, or samples without texts.

@@ -89,6 +89,9 @@ class VLMDataset:
             data_type: one of `data_types`.
             n_samples: how many; None for all.
 
+        Returns:
+            The samples, with those of the type that were skipped.
+
         Raises:
             UsageError: no such type, or a damaged label file.
             MissingError: the type's files are not under the root.
@@ -107,6 +110,9 @@ class VLMDataset:
             n_per_type: how many of each; None for all.
             data_types: which; None for all.
 
+        Returns:
+            The samples, type by type.
+
         Raises:
             UsageError: no such type, or a damaged label file.
         """
@@ -116,6 +122,12 @@ class VLMDataset:
     @staticmethod
     def get_images_and_texts(samples: Sequence[Sample]) -> tuple[list[Image.Image], list[str]]:
         """The decoded images and the texts of each as one string.
+
+        Args:
+            samples: with texts.
+
+        Returns:
+            (RGB images, one string per sample).
 
         Raises:
             ImageError: an image that cannot be used.

@@ -59,6 +59,9 @@ def bundled_models(language: bool | None = None) -> tuple[str, ...]:
 
     Args:
         language: True for language models, False for encoders, None for all.
+
+    Returns:
+        Names, sorted.
     """
     names = []
     for config in sorted(ZOO.glob("*/config.json")):
@@ -69,18 +72,21 @@ def bundled_models(language: bool | None = None) -> tuple[str, ...]:
 
 
 def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> Checkpoint:
-    """The checkpoint called `name`, in this order: a bundled model, an alias, a local folder or
-    file, a hub id (`owner/name`, optionally `@revision`).
+    """The checkpoint called `name`.
 
     Args:
-        name: as the user gave it.
+        name: looked up as a bundled model, an alias, a local folder or file, and a hub id
+            (`owner/name`, optionally `@revision`), in this order.
         language: whether aliases are those of language models.
         code: whether Python files of a hub's checkpoint are needed.
+
+    Returns:
+        Where its files are, downloaded if necessary.
 
     Raises:
         MissingError: nothing has that name, or the hub cannot be reached.
         UsageError: a folder or file is there but is no checkpoint.
-    """
+    """  # noqa: DOC501
     text = str(name)
     if text in bundled_models():
         return _folder(text, ZOO / text, "bundled")
@@ -114,8 +120,7 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
 
 
 def _of_training_run(name: str, folder: Path) -> Checkpoint | None:
-    """The best epoch of the run in `folder`, or its newest state before the end of the first epoch;
-    None if there is no run."""
+    """The best epoch of a training run, or its newest state before one; None if there is no run."""
     best, latest = (folder / "checkpoints" / file for file in ("best.ckpt", "latest.ckpt"))
     chosen = best if best.is_file() else latest
     if not chosen.is_file():

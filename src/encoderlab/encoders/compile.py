@@ -119,7 +119,7 @@ def select(
         MissingError: there is no compiler.
         UsageError: an unknown backend, or a batch that is not positive.
         WorkError: the compiled forward does not give what torch gives.
-    """
+    """  # noqa: DOC501
     if backend == TORCH:
         return load(device, dtype)
     where = choose_device(device)
@@ -232,7 +232,8 @@ def parity(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[floa
     """How far one run of an image side is from another on the same images.
 
     Args:
-        outputs, reference: of the two runs.
+        outputs: of one run.
+        reference: of the other run.
 
     Returns:
         The smallest cosine between the two vectors of an image (NaN where one is not finite), and

@@ -140,8 +140,7 @@ def _same_by_any_way(
 def _reading_order(
     encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures
 ) -> Iterator[Finding]:
-    """Before the first block a token depends on its own patch only: repainting one patch must
-    change that token and no other."""
+    """Checks that before the first block repainting one patch changes that token and no other."""
     (h, w), size = features.grid, encoder.patch_size
     before = features.layers[0][:1]
     wrong = []
@@ -162,8 +161,8 @@ def _reading_order(
 
 
 def _special(encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures) -> Iterator[Finding]:
-    """Before the first block special tokens are weights of the tower, equal for every image, and
-    patches are not. A CLS can be told from registers by the name of its weight only."""
+    """Checks that before the first block only special tokens are equal for every image."""
+    # A CLS can be told from registers by the name of its weight only.
     special, patches = features.layers_special[0], features.layers[0]
     count, declared = special.shape[1], encoder.special_tokens
     moved = (special != special[:1]).any(dim=(0, 2)).nonzero().flatten().tolist()

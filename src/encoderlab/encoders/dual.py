@@ -111,6 +111,12 @@ class DualEncoder(ImageEncoder):
     def embed_pixels(self, pixels: UInt8[Tensor, "b 3 s s"]) -> Float[np.ndarray, "b d"]:
         """`encode_pixels` as an array.
 
+        Args:
+            pixels: bytes of images, as `preprocess.to_bytes` gives them.
+
+        Returns:
+            Unit vectors in fp32.
+
         Raises:
             WorkError: a vector is not finite.
         """

@@ -29,8 +29,11 @@ def ordinary(value: Any, device: str | torch.device | None = None) -> Any:
     """A tensor that other layers can train on: floats in fp32, no inference tensor.
 
     Args:
-        value: a tensor, a mapping of tensors, or anything else, which is returned unchanged.
+        value: a tensor, a mapping of tensors, or anything else.
         device: where tensors go; None leaves them where they are.
+
+    Returns:
+        The same value or mapping; what is no tensor is unchanged.
     """
     if isinstance(value, Mapping):
         return {key: ordinary(entry, device) for key, entry in value.items()}
@@ -60,7 +63,10 @@ def stack(
 
     Args:
         images: bytes of images of one size.
-        device: where the batch goes next; for a GPU it is put into pinned memory.
+        device: where the batch goes next.
+
+    Returns:
+        Bytes (b, 3, h, w), in pinned memory if they go to a GPU.
     """
     if device is None or device.type != "cuda":
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
@@ -149,6 +155,7 @@ class ImageSide(nn.Module):
         self.network, self.run = network, run
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
+        """The outputs of `run`."""
         return self.run(pixels)
 
 
@@ -172,6 +179,7 @@ class CompiledImageSide:
         self._lock = threading.Lock()
 
     def __call__(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
+        """The outputs for any number of images, computed in batches of the compiled size."""
         with self._lock:
             parts = [self._run_padded(part) for part in pixels.to(self.dtype).split(self.batch)]
         return tuple(torch.cat(output) for output in zip(*parts, strict=True))

@@ -43,7 +43,13 @@ def get_device() -> str:
 
 
 def choose_device(name: str | int | None = "auto") -> torch.device:
-    """The torch device for "auto" (or None), "cpu", "cuda", "cuda:1" or 1.
+    """The torch device that a name stands for.
+
+    Args:
+        name: "auto" (or None), "cpu", "cuda", "cuda:1" or 1.
+
+    Returns:
+        The device; for "auto" the first GPU, else the CPU.
 
     Raises:
         MissingError: that GPU is missing.
@@ -71,7 +77,14 @@ def choose_device(name: str | int | None = "auto") -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number format for "auto", "float32", "bfloat16" or "float16".
+    """The number format that a name stands for.
+
+    Args:
+        name: "auto", "float32", "bfloat16" or "float16".
+        device: where the model runs.
+
+    Returns:
+        The format; for "auto" bfloat16 if the hardware computes it, else float32.
 
     Raises:
         UsageError: an unknown name, or float16 on a CPU.
@@ -108,8 +121,16 @@ def device_name(device: torch.device) -> str:
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of one large matrix product, the best of 8: an upper bound for any
-    model on this device."""
+    """The speed of one large matrix product: an upper bound for any model on this device.
+
+    Args:
+        device: that computes.
+        dtype: number format of both matrices.
+
+    Returns:
+        Operations per second, the best of 8.
+    """
+    # An upper bound for any model on this device.
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = 0.0

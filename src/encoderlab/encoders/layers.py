@@ -19,7 +19,11 @@ def layer_numbers(asked: Iterable[int], last: int, first: int = 0) -> list[int]:
 
     Args:
         asked: numbers; negative ones count from the end.
-        last, first: the bounds of the numbers.
+        last: the largest number.
+        first: the smallest number.
+
+    Returns:
+        Numbers from `first` to `last`, sorted.
 
     Raises:
         UsageError: a number out of bounds.
@@ -52,9 +56,9 @@ class FinalNorms:
             self._runs.append((inputs[0], output))
 
     def undone(self, hidden_states: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The same hidden states, the last one before the final norm: transformers gives the normed
-        state for language models, and the state before it for most vision transformers.
-        """
+        """The same hidden states, but the last one before the final norm."""
+        # transformers gives the normed state for language models, and the state before it for most
+        # vision transformers.
         if not hidden_states:
             return ()
         *others, last = hidden_states

@@ -82,7 +82,14 @@ def reloadable(load: Loader) -> Loader:
 
 
 def options_of(model: Any) -> LoadOptions:
-    """The options with which a model was loaded; the defaults for one built by hand."""
+    """The options with which a model was loaded.
+
+    Args:
+        model: from `load_vision`, `load_text` or `load_dual`, or built by hand.
+
+    Returns:
+        The options; the defaults for a model built by hand.
+    """
     spec = getattr(model, "loaded_with", None)
     given = {} if spec is None else spec.given
     return LoadOptions(**{name: given[name] for name in vars(NO_OPTIONS) if name in given})

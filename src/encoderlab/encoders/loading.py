@@ -38,6 +38,9 @@ def read_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:
         checkpoint: where config.json is.
         trust_remote_code: whether Python that comes with the checkpoint may run.
 
+    Returns:
+        The configuration object of the family.
+
     Raises:
         UsageError: a family unknown to transformers, or remote code that was not allowed.
     """
@@ -72,16 +75,9 @@ def read_config(checkpoint: Checkpoint, trust_remote_code: bool = False) -> Any:
 
 
 def built(make: Callable[[], nn.Module], folder: Path) -> nn.Module:
-    """The network that `make` gives, once its size was compared with the files.
-
-    Args:
-        make: gives the network.
-        folder: holds its weights.
-
-    Raises:
-        UsageError: it has more numbers than the files. A configuration without a size gets that of
-            the largest model of its family, which would take that much memory.
-    """
+    """The network that `make` gives, once its size was compared with the weights in `folder`."""
+    # A configuration without a size gets that of the largest model of its family, which would take
+    # that much memory.
     with torch.device("meta"):
         needed = sum(weight.numel() for weight in make().parameters())
     # No format stores a number in less than half a byte.
@@ -102,16 +98,7 @@ def first_line(error: Exception) -> str:
 
 
 def pretrained(model_class: Any, folder: Path, **more: Any) -> Any:
-    """`model_class.from_pretrained` in fp32; every weight must be in the files.
-
-    Args:
-        model_class: a class of transformers.
-        folder: the checkpoint.
-        more: for from_pretrained; `unused` names beginnings of weights that may be missing.
-
-    Raises:
-        UsageError: a weight is missing.
-    """
+    """`model_class.from_pretrained` in fp32; weights may be missing only if in `unused`."""
     unused = (*UNUSED, *more.pop("unused", ()))
     model, report = model_class.from_pretrained(
         folder,
@@ -220,12 +207,7 @@ def require_trust(checkpoint: Checkpoint, trusted: bool) -> None:
 
 @contextlib.contextmanager
 def quiet_loading(name: str | Path) -> Iterator[None]:
-    """Loading by transformers without progress bars and reports; errors in one sentence.
-
-    Raises:
-        MissingError: no weights in safetensors.
-        UsageError: weights that are damaged or do not fit.
-    """
+    """Loading by transformers without progress bars and reports; errors in one sentence."""
     from safetensors import SafetensorError
 
     try:
@@ -301,17 +283,7 @@ def _errors_only() -> Iterator[None]:
 
 
 def load_part(module: nn.Module, folder: Path, prefixes: Sequence[str]) -> nn.Module:
-    """Fills `module` with a part of a checkpoint, in fp32.
-
-    Args:
-        module: with the names of the tensors behind the prefix.
-        folder: the checkpoint.
-        prefixes: the first one that occurs begins the names of the part.
-
-    Raises:
-        MissingError: no safetensors in the folder.
-        UsageError: no such part, or one that does not fit the configuration.
-    """
+    """`module`, filled in fp32 with the part of a checkpoint that a prefix in `prefixes` names."""
     weights = read_part(folder, prefixes)
     missing, extra = module.load_state_dict(weights, strict=False)
     if missing or extra:

@@ -47,6 +47,7 @@ class _Manager(Generic[AnyEncoder]):
 
         Raises:
             MissingError, UsageError: as `load_vision` and `load_text`.
+            UsageError: `name` is no name.
         """
         if not isinstance(name, str | Path):
             raise UsageError(

@@ -63,6 +63,9 @@ def write(
 
     Raises:
         UsageError: the exporter cannot take it.
+        ImportError: a package of the exporter is missing.
+        MemoryError: out of memory.
+        OSError: the file cannot be written.
     """
     size = sum(weight.numel() * weight.element_size() for weight in module.parameters())
     what = "this encoder cannot be written as an ONNX graph"

@@ -46,7 +46,7 @@ def patches_for_text(
 
     Raises:
         UsageError: an unknown way, or an encoder without a text tower.
-    """
+    """  # noqa: DOC501
     if way not in WAYS:
         raise unknown("way to read patches", way, WAYS, "encoderlab.encoders.patch_text.WAYS")
     block = encoder.last_block()

@@ -229,7 +229,8 @@ class TextEncoder(Encoder):
         """Vectors through which gradients flow into the parameters of `module`.
 
         Args:
-            input_ids, attention_mask: as `padded` gives them.
+            input_ids: as `padded` gives them.
+            attention_mask: as `padded` gives it.
             layers: as of `encode`.
 
         Returns:
@@ -258,8 +259,19 @@ class TextEncoder(Encoder):
         )
 
     def padded(self, texts: Sequence[str]) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
-        """Token ids and attention mask, on the device, padded on `padding_side`; a model that is
-        not causal is always padded on the right, as its learnt positions expect."""
+        """Token ids and attention mask of texts, padded on `padding_side`.
+
+        A model that is not causal is padded on the right, as its learnt positions expect.
+
+        Args:
+            texts: one batch.
+
+        Returns:
+            (ids, mask), both on the device; the mask is 1 at tokens and 0 at padding.
+
+        Raises:
+            UsageError: `padding_side` is no side.
+        """
         if self.padding_side not in SIDES:
             raise UsageError("unknown side", got=self.padding_side, want=" or ".join(SIDES))
         fill = self.fill
@@ -292,6 +304,7 @@ class ProjectedTextEncoder(TextEncoder):
 
     @property
     def pooled_width(self) -> int:
+        """Width of the space that images and texts share."""
         config = self.model.config
         width = getattr(config, "projection_size", None) or getattr(config, "projection_dim", None)
         return int(width or self.width)
@@ -447,15 +460,7 @@ def _load(
 
 
 def read_tokenizer(checkpoint: Checkpoint, trusted: bool) -> Any:
-    """The tokenizer of a checkpoint, once it was tried on a text.
-
-    Args:
-        checkpoint: where its files are.
-        trusted: whether Python that comes with the checkpoint may run.
-
-    Raises:
-        UsageError: no tokenizer, or a damaged one.
-    """
+    """The tokenizer of a checkpoint, tried on a text; its own Python runs only if `trusted`."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
@@ -540,7 +545,9 @@ def check_placement(
     """Checks that weights can be placed as requested, before a run computes anything.
 
     Args:
-        device, quantize, device_map: as `load_text` takes them.
+        device: as `load_text` takes it.
+        quantize: as `load_text` takes it.
+        device_map: as `load_text` takes it.
 
     Returns:
         The device that `device` names.
@@ -575,11 +582,7 @@ def _require(module: str, what: str) -> None:
 
 
 def as_texts(texts: str | Sequence[str]) -> list[str]:
-    """One sentence or several as a list.
-
-    Raises:
-        UsageError: no text, or something that is none.
-    """
+    """One sentence or several as a list of at least one."""
     sentences = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else [*texts]
     wrong = [sentence for sentence in sentences if not isinstance(sentence, str)]
     if wrong:

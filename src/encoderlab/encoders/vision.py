@@ -81,7 +81,14 @@ class VisionFeatures:
         return {k: special[:, 0] for k, special in layers.items()}
 
     def to(self, device: str | torch.device) -> VisionFeatures:
-        """The same features as ordinary fp32 tensors on another device."""
+        """Moves features to a device.
+
+        Args:
+            device: of the new tensors.
+
+        Returns:
+            The same features as ordinary fp32 tensors.
+        """
         return replace(
             self, **{f.name: ordinary(getattr(self, f.name), device) for f in fields(self)}
         )
@@ -191,8 +198,7 @@ class VisionEncoder(ImageEncoder):
         return None
 
     def embed_patches(self, patches: Tensor) -> Tensor | None:
-        """Each patch (b, n, d) alone in the space that the text tower shares, (b, n, p); None where
-        the family has no text tower."""
+        """Each patch (b, n, d) alone in the space of the text tower, (b, n, p), if there is one."""
         return None
 
     def final_norm(self, tokens: Tensor) -> Tensor | None:
@@ -201,8 +207,7 @@ class VisionEncoder(ImageEncoder):
         return None if norm is None else norm(tokens)
 
     def last_block(self) -> nn.Module | None:
-        """The last transformer block of a tower that goes with a text tower, as transformers' CLIP
-        and SigLIP build it; None otherwise."""
+        """The last block of a tower with a text tower, as CLIP and SigLIP build it; else None."""
         return None
 
     def blocks(self) -> Sequence[nn.Module] | None:
@@ -227,7 +232,8 @@ class VisionEncoder(ImageEncoder):
 
         Args:
             pixels: bytes of images, as `preprocess.to_bytes` gives them.
-            layers, attention: as of `encode`.
+            layers: as of `encode`.
+            attention: as of `encode`.
 
         Returns:
             Features in `dtype` on `device`.
@@ -250,7 +256,8 @@ class VisionEncoder(ImageEncoder):
 
         Args:
             pixel_values: standardised pixels, as `pixel_values` gives them.
-            layers, attention: as of `encode`.
+            layers: as of `encode`.
+            attention: as of `encode`.
 
         Returns:
             Features in fp32, where the weights are; in the mode, training or eval, of `module`.
@@ -520,6 +527,9 @@ def untrained(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
     Args:
         encoder: gives the architecture; it is not changed.
         seed: of the weights.
+
+    Returns:
+        A new encoder, called `untrained:NAME`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

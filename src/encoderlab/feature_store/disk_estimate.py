@@ -14,11 +14,7 @@ NOTED_BYTES = 1e9
 
 
 def bytes_of_tokens(encoder: VisionEncoder, images: int, kind: str) -> int:
-    """The bytes that the patch tokens of `images` images take.
-
-    Args:
-        kind: patches@LAYER, or patches@LAYER:int8.
-    """
+    """The bytes that the patch tokens of `images` images take, in a kind such as patches@3:int8."""
     tokens = images * encoder.grid[0] * encoder.grid[1]
     if kind.endswith(":int8"):
         return tokens * (encoder.width + FACTOR_BYTES)
@@ -29,6 +25,7 @@ def check_room(encoder: VisionEncoder, images: int, store: str | Path, kind: str
     """Estimates the disk space, with a note where it is more than 1 GB.
 
     Args:
+        encoder: whose patch tokens are stored.
         images: number of images.
         store: folder of the store, which need not exist.
         kind: patches@LAYER, or patches@LAYER:int8.

@@ -42,12 +42,16 @@ def engine(name: str | Engine = LOCAL, workers: int = 0) -> Engine:
     """The engine called `name`.
 
     Args:
+        name: "local" or "ray", or an engine, which is returned.
         workers: processes with a model each; 0: as many as there are GPUs, else one. For Ray.
+
+    Returns:
+        An engine.
 
     Raises:
         UsageError: an unknown name.
         MissingError: Ray is not installed.
-    """
+    """  # noqa: DOC501
     if not isinstance(name, str):
         return name
     if name == LOCAL:

@@ -78,11 +78,25 @@ class StoredFeatures:
         return len(self.samples)
 
     def array(self, what: str = "pooled") -> Float[np.ndarray, "n ..."]:
-        """All rows of one kind of feature, fp32; row i is of sample i."""
+        """All rows of one kind of feature.
+
+        Args:
+            what: a kind that was extracted.
+
+        Returns:
+            Values in fp32; row i is of sample i.
+        """
         return self.rows(range(len(self.digests)), what)
 
     def rows(self, indices: Sequence[int], what: str = "pooled") -> Float[np.ndarray, "k ..."]:
-        """Some rows, in the order asked for, fp32.
+        """Some rows of one kind of feature.
+
+        Args:
+            indices: numbers of samples.
+            what: a kind that was extracted.
+
+        Returns:
+            Values in fp32, in the order of `indices`.
 
         Raises:
             UsageError: a kind of feature that was not extracted.
@@ -90,7 +104,14 @@ class StoredFeatures:
         return self.batch(indices, what).float().numpy()
 
     def batch(self, indices: Sequence[int], what: str = "patches") -> Shaped[Tensor, "k ..."]:
-        """Some rows as a tensor in their stored format: bf16 stays bf16, int8 codes become fp32.
+        """Some rows of one kind of feature, in their stored format.
+
+        Args:
+            indices: numbers of samples.
+            what: a kind that was extracted.
+
+        Returns:
+            A tensor in the order of `indices`: bf16 stays bf16, int8 codes become fp32.
 
         Raises:
             UsageError: a kind of feature that was not extracted.
@@ -116,12 +137,17 @@ def extract_images(
     """The features of every sample whose image can be read.
 
     Args:
+        encoder: computes what the store does not have.
+        samples: each with an image.
+        store: the store or its folder.
         what: kinds of feature: pooled; cls; projected; patches; patches@K and mean@K, the patches
             of hidden state K and their mean.
-        store: the store or its folder.
         batch_size: samples per forward pass.
         chunk_size: samples that are stored at once; a killed run loses at most one chunk.
         by: the engine: local, ray, or an instance.
+
+    Returns:
+        The stored features, with the samples that were skipped.
 
     Raises:
         UsageError: an unknown kind, a layer that the tower does not have, or a kind that its family
@@ -152,12 +178,17 @@ def extract_texts(
     """The pooled vector of every text, and of the hidden states `layers` ("mean@K").
 
     Args:
-        layers: numbers of hidden states.
+        encoder: computes what the store does not have.
+        texts: in any order.
         store: the store or its folder.
+        layers: numbers of hidden states.
         batch_size: texts per forward pass.
         chunk_size: texts that are stored at once; a killed run loses at most one chunk.
         by: the engine: local, ray, or an instance.
         cut: counts the texts that are longer than the model's context; None warns of them.
+
+    Returns:
+        The stored features; row i is of text i.
 
     Raises:
         UsageError: a layer that the model does not have.
@@ -180,8 +211,13 @@ def embed_samples(
     """The embeddings of all samples whose image can be read.
 
     Args:
+        encoder: embeds the images.
+        samples: each with an image.
         batch_size: images per forward pass.
         store: read first and filled; None: all are computed and none stored.
+
+    Returns:
+        Unit vectors (n, d), with their samples and those that were skipped.
 
     Raises:
         WorkError: out of memory even one image at a time, or no room in the store.
@@ -205,6 +241,11 @@ def embed_batches(
     encoder: DualEncoder, samples: Sequence[Sample], batch_size: int
 ) -> Iterator[tuple[Embedded, list[tuple[int, int]]]]:
     """Embeds a batch at a time.
+
+    Args:
+        encoder: embeds the images.
+        samples: each with an image.
+        batch_size: images per forward pass.
 
     Yields:
         The embeddings of a batch, and the (width, height) of each of its images.

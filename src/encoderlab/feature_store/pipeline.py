@@ -77,7 +77,15 @@ class Decoded:
 
 
 def decode_for(preprocess: Preprocess, sample: Sample) -> Decoded | str:
-    """The preprocessed pixels of a sample, or the reason why there are none."""
+    """Decodes one image for a model.
+
+    Args:
+        preprocess: of the model.
+        sample: with an image.
+
+    Returns:
+        The preprocessed pixels, or the reason why there are none.
+    """
     try:
         image, size = sample.load_with_size(min_side=preprocess.min_side)
     except ImageError as error:
@@ -117,8 +125,8 @@ def prepared_ahead(
 def prepared(
     task: Task, batches: Iterable[tuple[Tag, Sequence[Any]]]
 ) -> Iterator[tuple[Tag, list[Any]]]:
-    """Each batch's tag with its items as the model takes them; a text says why one cannot be
-    used. What needs decoding is decoded in threads, a few batches ahead."""
+    """Each batch's tag with its items as the model takes them, or a text for an unusable item."""
+    # What needs decoding is decoded in threads, a few batches ahead.
     prepare = task.preparing()
     if not task.needs_decoding:
         for tag, items in batches:
@@ -141,11 +149,7 @@ class _Copied:
             self.done.record()
 
     def arrays(self) -> Arrays:
-        """Waits for the copy and gives its rows.
-
-        Raises:
-            WorkError: a value is not finite.
-        """
+        """The rows, once the copy is finished."""
         if self.done is not None:
             self.done.synchronize()
         for name, values in self.tensors.items():

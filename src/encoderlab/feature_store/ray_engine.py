@@ -67,12 +67,7 @@ class RayEngine:
         )
 
     def map(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
-        """`function` of every item, in order, on the cluster's CPUs.
-
-        Raises:
-            EncoderLabError: what `function` raised.
-            WorkError: a worker died of the same item again and again.
-        """
+        """`function` of every item, in order, on the cluster's CPUs."""
         remote = self.ray.remote(function).options(num_cpus=1, max_retries=RETRIES)
         ahead = max(2, math.ceil(AHEAD_PER_CPU * self.cpus))
         waiting: deque[Any] = deque()
@@ -91,12 +86,7 @@ class RayEngine:
         batch_size: int,
         bar: Bar,
     ) -> None:
-        """Computes and stores every chunk, as a pipeline of Ray Data.
-
-        Raises:
-            WorkError: no room on the disk, out of memory with one item at a time, or workers that
-                die again and again.
-        """
+        """Computes and stores every chunk, as a pipeline of Ray Data."""
         import ray.data
 
         plans = [{"plan": pickle.dumps((chunk.digests, chunk.items))} for chunk in chunks]

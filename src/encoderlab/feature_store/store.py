@@ -67,12 +67,7 @@ class TableKey:
 
 
 def digest_of(sample: Sample | str) -> bytes:
-    """A digest of a sample's content: the bytes of its file, the pixels of a decoded image, or a
-    text.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """A digest of a sample: of the bytes of its file, the pixels of a decoded image, or a text."""
     content = sample.encode() if isinstance(sample, str) else sample.content()
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
@@ -154,15 +149,18 @@ class FeatureTable:
         values: Shaped[np.ndarray, "n ..."],
         left_out: Mapping[bytes, str] | None = None,
     ) -> Path:
-        """Writes one chunk, atomically: row i of `values`, from `for_disk`, belongs to digest i.
+        """Writes one chunk, atomically.
 
         Args:
+            digests: of the samples.
+            values: from `for_disk`; row i belongs to digest i.
             left_out: digest -> reason, of samples without a row.
 
         Returns:
             The folder of the chunk.
 
         Raises:
+            ValueError: not one row per digest.
             WorkError: the disk is full or refuses.
         """
         if len(digests) != len(values):
@@ -200,27 +198,15 @@ class FeatureTable:
         return place
 
     def read(self, digests: Sequence[bytes]) -> Float[np.ndarray, "n ..."]:
-        """The rows of `digests` in their order, in fp32.
-
-        Raises:
-            KeyError: a digest that the shelf has no row for.
-        """
+        """The rows of `digests` in their order, in fp32; a KeyError for one without a row."""
         return self.batch(digests).float().numpy()
 
     def batch(self, digests: Sequence[bytes]) -> Shaped[Tensor, "n ..."]:
-        """The rows of `digests` in their order, in their stored format.
-
-        Raises:
-            KeyError: a digest that the shelf has no row for.
-        """
+        """The rows of `digests` in their order, in their stored format."""
         return self.at(self.places(digests))
 
     def places(self, digests: Sequence[bytes]) -> list[Place]:
-        """(chunk, row) of each digest: another process can read them without the list of rows.
-
-        Raises:
-            KeyError: a digest that the shelf has no row for.
-        """
+        """(chunk, row) of each digest: another process can read them without the list of rows."""
         return [self._where[digest] for digest in digests]
 
     def at(self, where: Sequence[Place]) -> Shaped[Tensor, "n ..."]:
@@ -243,11 +229,7 @@ class FeatureTable:
         return rows.view(torch.bfloat16) if out.dtype == np.uint16 else rows
 
     def state(self, verify: bool = False) -> TableState:
-        """Numbers about the shelf.
-
-        Args:
-            verify: read every byte and compare it with the checksum it was written with.
-        """
+        """Numbers about the shelf; `verify` reads every byte and compares it with its checksum."""
         names = _chunk_names(self.folder)
         size = sum(
             file.stat().st_size
@@ -327,11 +309,22 @@ class FeatureStore:
             raise UsageError("the feature store is a file", got=str(self.root), want="a folder")
 
     def shelf(self, key: TableKey) -> FeatureTable:
-        """The shelf of `key`, empty where nothing was stored yet."""
+        """The shelf of one encoder and kind.
+
+        Args:
+            key: encoder, kind and preparation of the features.
+
+        Returns:
+            The shelf; empty where nothing was stored yet.
+        """
         return FeatureTable(self.root, key)
 
     def shelves(self) -> list[FeatureTable]:
-        """Every shelf that is there, by encoder and kind."""
+        """Every shelf that is there.
+
+        Returns:
+            Shelves, sorted by encoder and kind.
+        """
         shelves = []
         for path in self.root.glob("*/key.json"):
             try:
@@ -368,11 +361,7 @@ def for_disk(values: Tensor) -> np.ndarray:
 
 
 def _listed(chunk: Path) -> tuple[np.ndarray, dict[bytes, str]]:
-    """The digests of a chunk's rows (n, DIGEST_BYTES), and why others have none.
-
-    Raises:
-        ValueError: it is damaged.
-    """
+    """The digests of a chunk's rows (n, DIGEST_BYTES), and why others have none."""
     digests = _array(chunk / DIGESTS)
     if digests.dtype != np.uint8 or digests.ndim != 2 or digests.shape[1] != DIGEST_BYTES:
         raise ValueError(f"{DIGESTS} holds {digests.dtype} {digests.shape}")
@@ -383,11 +372,7 @@ def _listed(chunk: Path) -> tuple[np.ndarray, dict[bytes, str]]:
 
 
 def _array(path: Path, mapped: bool = False) -> np.ndarray:
-    """The array of an .npy file with at least one axis.
-
-    Raises:
-        ValueError: it is damaged, or something else.
-    """
+    """The array of an .npy file with at least one axis; a ValueError where there is none."""
     try:
         array = np.load(path, mmap_mode="r" if mapped else None)
     except (OSError, EOFError, SyntaxError, tokenize.TokenError, TypeError, MemoryError) as error:

@@ -157,11 +157,7 @@ class Kind:
 
     @classmethod
     def parse(cls, name: str, encoder: VisionEncoder) -> Kind:
-        """The kind that a name means.
-
-        Raises:
-            UsageError: an unknown kind, or a layer that the tower does not have.
-        """
+        """The kind that a name means."""
         match = re.fullmatch(r"(pooled|cls|projected|patches)|(patches|mean)@(-?\d+)(:int8)?", name)
         if match is None or (match[4] and match[2] == "mean"):
             raise UsageError("unknown kind of feature", got=name, want=KINDS)
@@ -172,11 +168,7 @@ class Kind:
         return cls(f"{match[2]}@{layer}{match[4] or ''}", match[2], layer, coded)
 
     def of(self, features: VisionFeatures) -> Tensor:
-        """The tensor, one row per image.
-
-        Raises:
-            UsageError: the family does not give it.
-        """
+        """The tensor of this kind, one row per image."""
         if self.layer is not None:
             patches = features.layers[self.layer]
             if self.part == "mean":

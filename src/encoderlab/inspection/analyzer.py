@@ -150,7 +150,14 @@ class SimilarityResult:
         return statistics.outliers(torch.from_numpy(self.norms)).numpy()
 
     def patch_similarity(self, row: int, column: int) -> Float[np.ndarray, "h w"]:
-        """Similarity of the patch (row, column) to all patches.
+        """Similarity of one patch to all patches.
+
+        Args:
+            row: of the patch, from 0.
+            column: of the patch, from 0.
+
+        Returns:
+            Similarities in the metric of the analysis; cosines are in [-1, 1].
 
         Raises:
             UsageError: the grid has no such patch.
@@ -158,10 +165,13 @@ class SimilarityResult:
         return patch_against_all(comparable(self.tokens, self.metric), row, column).numpy()
 
     def z_scores(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """A map in standard deviations above random pairs of patches from other images.
+        """A map relative to random pairs of patches from other images.
 
         Args:
             values: a map of similarities between patches.
+
+        Returns:
+            Standard deviations, of the shape of `values`.
 
         Raises:
             UsageError: the analysis had no other images.
@@ -196,7 +206,13 @@ class SimilarityResult:
         return statistics.compressibility(self.tokens)
 
     def loss_map(self, budget: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-        """Error of average pooling to the grid `budget` at each patch; its mean is the loss.
+        """Error of average pooling at each patch.
+
+        Args:
+            budget: (rows, columns) of the pooled grid.
+
+        Returns:
+            At least 0; the mean is the loss, variance within windows over all variance.
 
         Raises:
             UsageError: `budget` is larger than the grid.
@@ -204,7 +220,14 @@ class SimilarityResult:
         return statistics.pooling_loss(self.tokens, budget)[1].numpy()
 
     def budget_for(self, loss: float) -> tuple[int, int]:
-        """The smallest grid whose average pooling loses at most `loss`."""
+        """The smallest grid that keeps the loss of average pooling small.
+
+        Args:
+            loss: the largest loss that is allowed, from 0 to 1.
+
+        Returns:
+            (rows, columns).
+        """
         return next((g for g, e in self.token_budget.items() if e <= loss + 1e-12), self.grid)
 
     def statistics(self, without_outliers: bool = False) -> dict[str, float]:
@@ -232,12 +255,20 @@ class SimilarityResult:
         }
 
     def by_distance(self) -> tuple[np.ndarray, np.ndarray]:
-        """(distances in patches, mean similarity of the pairs at each distance)."""
+        """Similarity as a function of distance.
+
+        Returns:
+            (distances in patches, mean similarity of the pairs at each distance).
+        """
         distance, similarity = statistics.by_distance(comparable(self.tokens, self.metric))
         return distance.numpy(), similarity.numpy()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Name -> map, as similarities.npz holds them."""
+        """All maps.
+
+        Returns:
+            Name -> map, as similarities.npz holds them.
+        """
         names = ("horizontal_right", "vertical_down", "cls_similarity", "neighbour_mean", "norms",
                  "outliers")  # fmt: skip
         return {"grid_size": np.array(self.grid)} | {name: getattr(self, name) for name in names}
@@ -315,6 +346,9 @@ class TokenSimilarityAnalyzer:
         Args:
             image: a path, a PIL image, an array or a tensor.
 
+        Returns:
+            The maps and numbers of the image.
+
         Raises:
             UsageError: `image` is no image, or several.
             ImageError: the image cannot be read.
@@ -359,6 +393,9 @@ class TokenSimilarityAnalyzer:
             images: the decoded images, which the maps are drawn over.
             sources: the name of each image in its result.
             null: from `null` or `null_from`.
+
+        Yields:
+            One result per image, in order.
         """
         encoder = self.encoder
         tokens, anchor, anchor_name, unnormed = self._tokens(pixels)
@@ -393,7 +430,14 @@ class TokenSimilarityAnalyzer:
         return self.null_from([generate(i, split="test").image for i in range(REFERENCE_IMAGES)])
 
     def null_from(self, images: Sequence[Image.Image]) -> Null:
-        """The null from the patches of at least two images."""
+        """The null of `z_scores`, from other images.
+
+        Args:
+            images: at least two, decoded.
+
+        Returns:
+            Mean and standard deviation of random pairs of patches from different images.
+        """
         pixels = stack([self.encoder.preprocess.to_bytes(image) for image in images])
         tokens = self._tokens(pixels)[0].flatten(1, 2)
         which = torch.arange(len(tokens)).repeat_interleave(tokens.shape[1])
@@ -402,7 +446,14 @@ class TokenSimilarityAnalyzer:
         return Null(mean, sd, flat.float().mean(dim=0).cpu())
 
     def layer_by_layer(self, image: Picture) -> list[dict[str, float]]:
-        """The statistics of every hidden state of one image, the input of the first block first."""
+        """The statistics of every hidden state of one image.
+
+        Args:
+            image: in any form that `analyze` takes.
+
+        Returns:
+            Name -> value for each hidden state, the input of the first block first.
+        """
         rows = []
         features = self.encoder.encode(_single(image), layers=range(self.encoder.n_layers + 1))
         for k, patches in features.layers.items():

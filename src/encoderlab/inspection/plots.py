@@ -151,14 +151,7 @@ class SimilarityVisualizer:
 def patch_text(
     result: SimilarityResult, text: str, maps: Mapping[str, np.ndarray], cmap: str = "magma"
 ) -> FigureRecord:
-    """The similarity of the patches to a text, one map per method, each on its own colour scale.
-
-    Args:
-        result: whose image the maps lie over.
-        text: for the title.
-        maps: method -> (h, w) cosines.
-        cmap: matplotlib's name of a colour map.
-    """
+    """The (h, w) cosines of the patches to a text, one map per method on its own colour scale."""
     with rules():
         drawn = figure(2.9 * (len(maps) + 1), 3.6)
         axes = drawn.subplots(1, len(maps) + 1)
@@ -183,13 +176,7 @@ def patch_text(
 def profile(
     layers: Sequence[Mapping[str, float]], distance: tuple[np.ndarray, np.ndarray], model: str
 ) -> FigureRecord:
-    """Neighbour similarity, Moran's I and effective rank by layer; similarity by distance.
-
-    Args:
-        layers: from `TokenSimilarityAnalyzer.layer_by_layer`.
-        distance: from `SimilarityResult.by_distance`.
-        model: the title.
-    """
+    """Neighbour similarity, Moran's I and effective rank by layer; similarity by distance."""
     columns = {key: np.array([row[key] for row in layers]) for key in layers[0]}
     titles = {
         "neighbour_similarity": "neighbour similarity",
@@ -217,12 +204,7 @@ def profile(
 
 
 def folder(statistics: Mapping[str, np.ndarray], means: Mapping[str, Any]) -> FigureRecord:
-    """The distribution of every statistic over the images of a folder.
-
-    Args:
-        statistics: name -> value of each image.
-        means: name -> `Score.to_json()` of its mean.
-    """
+    """The distribution of every statistic over the images of a folder, with its mean."""
     with rules():
         drawn = figure(3.4 * len(statistics), 3.4)
         axes = drawn.subplots(1, len(statistics), squeeze=False)[0]

@@ -132,6 +132,9 @@ class TokensResult(Result):
 def run(settings: Tokens, out: Path | None = None) -> TokensResult:
     """Analyses one image, a folder or a glob; writes arrays and figures to `out` if given.
 
+    Returns:
+        The maps and numbers of each image, and means over images with intervals.
+
     Raises:
         MissingError: the image, the model or the GPU is not there.
         UsageError: an unknown metric, layer, stage, colour map or format, a setting that has no

@@ -21,7 +21,8 @@ def contrastive_loss(
     """Mean of the image-to-text and text-to-image cross-entropies (Radford et al. 2021, fig. 3).
 
     Args:
-        image, text: L2-normalised embeddings; row i of one belongs to row i of the other.
+        image: L2-normalised embeddings of images.
+        text: L2-normalised embeddings of texts; row i belongs to row i of `image`.
         scale: the factor on the cosines, exp of the learned logit scale.
         positives: `positives[i, j]` says that text j is right for image i; the diagonal if None.
             A row's target is uniform over its positives (Khosla et al. 2020, eq. 2).

@@ -29,7 +29,8 @@ def sliced_wasserstein(
     2012), exact for sets of any two sizes.
 
     Args:
-        x, y: the two sets.
+        x: a set of n vectors.
+        y: a set of m vectors.
         projections: number of directions.
         generator: of the directions.
 
@@ -61,7 +62,8 @@ def sinkhorn_divergence(
     equal sets, near half the squared Wasserstein-2 distance for small `blur`.
 
     Args:
-        x, y: the two sets.
+        x: a set of n vectors.
+        y: a set of m vectors.
         blur: scale of the entropy, as a share of the root mean squared distance of the two sets.
         steps: the largest number of steps of each of the three transport problems.
         tolerance: share of the mass, and of the cost, that may be misplaced at the end; the error
@@ -88,8 +90,9 @@ def mmd(
     for sets from one distribution.
 
     Args:
-        x, y: the two sets.
-        width: of the kernel; the median distance of both sets if not given.
+        x: a set of n vectors, at least two.
+        y: a set of m vectors, at least two.
+        width: standard deviation of the kernel; None for the median distance of both sets.
 
     Returns:
         A scalar, at most 2; can be negative.
@@ -126,11 +129,9 @@ def _transport(
     steps: int,
     tolerance: float,
 ) -> Float[Tensor, ""]:
-    """Entropic transport cost by Sinkhorn steps on the dual.
-
-    The entropy is halved each step, from the largest cost to `epsilon` (Kosowsky & Yuille 1994),
-    which takes a hundred steps instead of thousands.
-    """
+    """Entropic transport cost of x to y, by Sinkhorn steps on the dual."""
+    # The entropy is halved each step, from the largest cost to `epsilon` (Kosowsky & Yuille 1994),
+    # which takes a hundred steps instead of thousands.
     cost = _costs(x, y)
     log_n, log_m = -math.log(len(x)), -math.log(len(y))
 

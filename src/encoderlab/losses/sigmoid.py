@@ -22,8 +22,10 @@ def sigmoid_loss(
     """Sum of the binary cross-entropies of all n^2 pairs, divided by n (Zhai et al. 2023, alg. 1).
 
     Args:
-        image, text: L2-normalised embeddings; row i of one belongs to row i of the other.
-        scale, bias: the logit of a pair is scale * cosine + bias.
+        image: L2-normalised embeddings of images.
+        text: L2-normalised embeddings of texts; row i belongs to row i of `image`.
+        scale: the logit of a pair is scale * cosine + bias.
+        bias: see `scale`.
         positives: `positives[i, j]` says that text j is right for image i; the diagonal if None.
 
     Returns:

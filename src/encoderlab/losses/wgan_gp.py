@@ -49,10 +49,14 @@ def critic_loss(
 
     Args:
         critic: gives one score for each sample.
-        real, fake: the samples.
+        real: samples of the data.
+        fake: as many samples of the generator.
         lambda_gp: weight of the penalty.
         generator: of `epsilon`.
         epsilon: position between fake (0) and real (1) at which the slope is taken; random if None.
+
+    Returns:
+        The loss to minimise, a scalar, and its parts without gradient.
 
     Raises:
         WorkError: the penalty has no gradient, so that it would have no effect on training.
@@ -81,7 +85,11 @@ def slopes_between(
     """The norm of the critic's gradient at a point between each real and fake sample.
 
     Args:
-        critic, real, fake, generator, epsilon: as in `critic_loss`.
+        critic: gives one score for each sample.
+        real: samples of the data.
+        fake: as many samples of the generator.
+        generator: of `epsilon`.
+        epsilon: position between fake (0) and real (1); random if None.
 
     Returns:
         The norm over all axes of each sample, at least 0.
@@ -97,7 +105,15 @@ def slopes_between(
 
 
 def generator_loss(critic: Critic, fake: Float[Tensor, "b *shape"]) -> Float[Tensor, ""]:
-    """L_G = -E[D(fake)], a scalar; it has no penalty."""
+    """L_G = -E[D(fake)] (Arjovsky et al. 2017); it has no penalty.
+
+    Args:
+        critic: gives one score for each sample.
+        fake: samples of the generator, which gets the gradient.
+
+    Returns:
+        A scalar without a bound.
+    """
     return -critic(fake.float()).mean()
 
 
@@ -121,6 +137,10 @@ def corrected_distance(estimate: float, lambda_gp: float) -> float:
 def leak_between_samples(critic: Critic, batch: Float[Tensor, "b *shape"]) -> float:
     """The largest gradient of the first sample's score with respect to the other samples.
 
+    Args:
+        critic: gives one score for each sample.
+        batch: samples of the data.
+
     Returns:
         0 for a valid critic; a critic that normalises over the batch has more.
     """
@@ -132,6 +152,10 @@ def leak_between_samples(critic: Critic, batch: Float[Tensor, "b *shape"]) -> fl
 
 def check_critic(critic: Critic, batch: Float[Tensor, "b *shape"]) -> None:
     """Raises if a sample's score depends on other samples of the batch.
+
+    Args:
+        critic: gives one score for each sample.
+        batch: samples of the data.
 
     Raises:
         WorkError: with the gradient of `leak_between_samples`.

@@ -111,9 +111,12 @@ class AlignmentMetrics:
         """EAS of a pair of encoder and LLM.
 
         Args:
-            encoder, llm: names of the models.
-            biased, debiased: their CKA.
-            coral_similarity, spectral_similarity: of `metrics.coral.coral`.
+            encoder: name of the encoder.
+            llm: name of the LLM.
+            biased: their biased CKA, as published.
+            debiased: their debiased CKA.
+            coral_similarity: of `metrics.coral.coral`, in [0, 1].
+            spectral_similarity: of `metrics.coral.coral`, in [0, 1].
             vision: the encoder's features (n, d), for the discriminability.
             labels: the class of each sample; None for an estimate without labels.
 
@@ -141,8 +144,10 @@ class AlignmentMetrics:
         ignores the image or is worse.
 
         Args:
-            encoder, llm: names of the models.
-            biased, debiased: their CKA.
+            encoder: name of the encoder.
+            llm: name of the LLM.
+            biased: their biased CKA, as published.
+            debiased: their debiased CKA.
             projector: the errors of a projector between them.
 
         Returns:

@@ -57,7 +57,8 @@ def cka(
     """CKA of x (n, d_x) and y (n, d_y), whose rows i are of the same sample.
 
     Args:
-        x, y: numpy arrays or tensors.
+        x: features (n, d_x), numpy array or tensor.
+        y: features (n, d_y).
         kernel: "linear", or "rbf" with a width of `bandwidth` times the median of the positive
             distances between samples (of an even number of distances the mean of the two in the
             middle).
@@ -126,12 +127,16 @@ class Gram:
     def of(
         cls, x: Matrix, kernel: str = "linear", bandwidth: float = 1.0, name: str = "features"
     ) -> Gram:
-        """The Gram matrix of features (n, d).
+        """The Gram matrix of features.
 
         Args:
-            x: the features.
-            kernel, bandwidth: as in `cka`.
+            x: features (n, d).
+            kernel: as in `cka`.
+            bandwidth: as in `cka`.
             name: what an error calls the features.
+
+        Returns:
+            The matrix (n, n).
         """
         offset, constant = centre(x, name)
         k = offset @ offset.T
@@ -175,7 +180,16 @@ class Gram:
 
 
 def value(left: Gram, right: Gram, estimator: str = "debiased") -> float:
-    """CKA of two Gram matrices; NaN where it is undefined."""
+    """CKA of two Gram matrices.
+
+    Args:
+        left: of one model.
+        right: of the other model.
+        estimator: as in `cka`.
+
+    Returns:
+        A number in the range of the estimator; NaN where it is undefined.
+    """
     if reason_undefined(left, right, estimator):
         return math.nan
     # HSIC is the inner product of these forms.
@@ -192,7 +206,18 @@ def score(
     permutations: int = 0,
     seed: int = 0,
 ) -> Score:
-    """CKA of two Gram matrices with interval, chance, z and p; the arguments are those of `cka`."""
+    """CKA of two Gram matrices with interval, chance, z and p.
+
+    Args:
+        left: of one model.
+        right: of the other model.
+        estimator: as in `cka`.
+        permutations: as in `cka`.
+        seed: as in `cka`.
+
+    Returns:
+        The score, as `cka`.
+    """
     n = left.n
     name = f"{estimator} CKA, {left.kernel}"
     reason = reason_undefined(left, right, estimator)
@@ -245,7 +270,15 @@ def reason_undefined(left: Gram, right: Gram, estimator: str) -> str | None:
 
 
 def without_each(left: Gram, right: Gram) -> Float[np.ndarray, " n"]:
-    """Debiased CKA without sample i, for every i, in O(n^2); NaN where too few samples are left."""
+    """Debiased CKA without each sample, in O(n^2).
+
+    Args:
+        left: of one model.
+        right: of the other model.
+
+    Returns:
+        Value i is without sample i; NaN where too few samples are left.
+    """
     if left.n < LEAST["debiased"] + 1:
         return np.full(left.n, math.nan)
     hsic = hsic_without(left, right)
@@ -254,10 +287,18 @@ def without_each(left: Gram, right: Gram) -> Float[np.ndarray, " n"]:
 
 
 def pair_terms(left: Gram, right: Gram) -> Float[Tensor, "n n"]:
-    """First-order contribution of the pair of samples (i, j) to the debiased CKA; sums to zero.
+    """First-order contribution of each pair of samples to debiased CKA.
 
     The terms of a difference of two encoders are the difference of their terms.
+
+    Args:
+        left: of one model.
+        right: of the other model.
+
+    Returns:
+        Cell [i, j] is the contribution of samples i and j; the sum is zero.
     """
+    # The terms of a difference of two encoders are the difference of their terms.
     k, m = left.u_centred, right.u_centred
     k, m = k / torch.linalg.norm(k), m / torch.linalg.norm(m)
     product = k * m
@@ -269,6 +310,9 @@ def interaction(terms: Float[Tensor, "n n"]) -> float:
 
     Args:
         terms: of `pair_terms`.
+
+    Returns:
+        A variance, at least 0; 0 for fewer than four samples.
     """
     if len(terms) < 4:
         return 0.0
@@ -276,10 +320,8 @@ def interaction(terms: Float[Tensor, "n n"]) -> float:
 
 
 def hsic_without(left: Gram, right: Gram) -> Float[Tensor, " n"]:
-    """The debiased HSIC without sample i, for each i, times (n - 1)(n - 4).
-
-    Computed from sums over all samples, from which row i is subtracted.
-    """
+    """The debiased HSIC without sample i, for each i, times (n - 1)(n - 4)."""
+    # Row i is subtracted from sums over all samples.
     k, m = left.tilde, right.tilde
     product = k * m
     a, b = k.sum(dim=1), m.sum(dim=1)
@@ -299,7 +341,17 @@ def permuted(left: Gram, right: Gram, count: int, seed: int = 0) -> Float[np.nda
 def cka_permutation_null(
     left: Sequence[Gram], right: Sequence[Gram], count: int, seed: int = 0
 ) -> Float[np.ndarray, "count l r"]:
-    """Debiased CKA of every left with every right, under the same `count` random pairings."""
+    """Debiased CKA of every left with every right, under the same random pairings.
+
+    Args:
+        left: Gram matrices of the same samples.
+        right: Gram matrices of the same samples.
+        count: number of pairings.
+        seed: of the pairings.
+
+    Returns:
+        Cell [c, i, j] is of left i and right j under pairing c.
+    """
     lefts, rights = _unit_forms(left), _unit_forms(right)
     n = left[0].n
     rng = np.random.default_rng(seed)
@@ -313,7 +365,15 @@ def cka_permutation_null(
 
 
 def grid(left: Sequence[Gram], right: Sequence[Gram]) -> Float[np.ndarray, "l r"]:
-    """Debiased CKA of every left with every right; NaN for constant features."""
+    """Debiased CKA of every left with every right.
+
+    Args:
+        left: Gram matrices of the same samples.
+        right: Gram matrices of the same samples.
+
+    Returns:
+        Cell [i, j] is of left i and right j; NaN for constant features.
+    """
     return (_unit_forms(left) @ _unit_forms(right).T).cpu().numpy()
 
 
@@ -324,7 +384,11 @@ def pairwise(
 
     Args:
         embeddings: name -> (n, d), row i of each of sample i.
-        kernel, estimator: as in `cka`.
+        kernel: as in `cka`.
+        estimator: as in `cka`.
+
+    Returns:
+        (name, later name) -> the score of the pair.
 
     Raises:
         UsageError: as `cka`.
@@ -351,7 +415,15 @@ class CKA:
 
     @staticmethod
     def compute_cka(x: Matrix, y: Matrix, kernel: str = "linear") -> float:
-        """Biased CKA in [0, 1] of x (n, d_x) and y (n, d_y); NaN for constant features.
+        """Biased CKA of x (n, d_x) and y (n, d_y), as published (Kornblith et al. 2019).
+
+        Args:
+            x: features (n, d_x).
+            y: features (n, d_y), row i of the same sample.
+            kernel: as in `cka`.
+
+        Returns:
+            A number in [0, 1]; NaN for constant features.
 
         Raises:
             UsageError: an unknown kernel, values that are not finite, or numbers of rows that
@@ -363,7 +435,14 @@ class CKA:
     def compute_pairwise(
         embeddings: Mapping[str, Matrix], kernel: str = "linear"
     ) -> Float[np.ndarray, "m m"]:
-        """Biased CKA of every two; cell [i, j] compares the i-th with the j-th of `embeddings`.
+        """Biased CKA of every two of `embeddings`.
+
+        Args:
+            embeddings: name -> (n, d), row i of each of sample i.
+            kernel: as in `cka`.
+
+        Returns:
+            A symmetric table; cell [i, j] compares the i-th with the j-th of `embeddings`.
 
         Raises:
             UsageError: as `compute_cka`.

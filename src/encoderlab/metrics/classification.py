@@ -44,6 +44,9 @@ class Classification(Result):
 def class_vector(prompts: Float[np.ndarray, "p d"]) -> Float[np.ndarray, " d"]:
     """The vector of a class from the embeddings of its prompts (Radford et al. 2021, 3.1.4).
 
+    Args:
+        prompts: embeddings of the prompts of one class.
+
     Returns:
         The normalised mean of the normalised prompts.
     """
@@ -58,7 +61,8 @@ def probabilities(
     """Softmax of the scaled cosines, in float64.
 
     Args:
-        image, classes: unit vectors.
+        image: unit vectors of images.
+        classes: unit vectors of classes.
         scale: the factor on the cosines.
 
     Returns:
@@ -75,6 +79,9 @@ def ranking(scores: Float[np.ndarray, " c"], answer: int | None = None) -> Int[n
     Args:
         scores: of one image.
         answer: its class, placed after the classes that tie with it, so that a tie counts as wrong.
+
+    Returns:
+        Indices of classes, the best first.
 
     >>> ranking(np.array([0.2, 0.4, 0.4]), answer=1).tolist()
     [2, 1, 0]

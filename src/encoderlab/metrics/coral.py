@@ -135,7 +135,8 @@ def coral(x: Matrix, y: Matrix) -> CORALMetrics:
     diagonal, and two sorted spectra are compared.
 
     Args:
-        x, y: (n, d_v) and (m, d_t).
+        x: features (n, d_v).
+        y: features (m, d_t); m may differ from n.
 
     Returns:
         The comparison; undefined, with the reason, for one sample and for constant features.
@@ -150,8 +151,13 @@ def coral_of_moments(x: Moments, a: str, y: Moments, b: str) -> CORALMetrics:
     """`coral` of any number of samples, from their moments.
 
     Args:
-        x, y: states that hold the models `a` and `b`.
-        a, b: names of the models.
+        x: state that holds the model `a`.
+        a: name of a model in `x`.
+        y: state that holds the model `b`.
+        b: name of a model in `y`.
+
+    Returns:
+        The comparison, as `coral`.
     """
     return _compared(_Cloud.of_moments(x, a), _Cloud.of_moments(y, b))
 
@@ -227,7 +233,13 @@ def _compared(left: _Cloud, right: _Cloud) -> CORALMetrics:
 
 
 def spectrum(x: Matrix) -> Float[np.ndarray, " k"]:
-    """The eigenvalues of the covariance of features (n, d) that n samples can have, largest first.
+    """The eigenvalues of the covariance that n samples can have.
+
+    Args:
+        x: features (n, d).
+
+    Returns:
+        The k largest eigenvalues, k = min(n - 1, d), the largest first.
 
     Raises:
         UsageError: values that are not finite.
@@ -265,6 +277,13 @@ class CORALAnalyzer:
     ) -> list[CrossModalResult]:
         """Every encoder against every LLM.
 
+        Args:
+            vision: encoder -> features (n, d), row i of each of sample i.
+            text: LLM -> features (n, d), row i of each of sample i.
+
+        Returns:
+            One comparison for each pair of encoder and LLM.
+
         Raises:
             UsageError: values that are not finite, or numbers of rows that differ.
         """
@@ -277,6 +296,12 @@ class CORALAnalyzer:
 
     def intra_modal_comparison(self, embeddings: Mapping[str, Matrix]) -> IntraModalResult:
         """Encoders among themselves, or LLMs among themselves.
+
+        Args:
+            embeddings: model -> features (n, d), row i of each of sample i.
+
+        Returns:
+            Tables whose cell [i, j] compares model i with model j.
 
         Raises:
             UsageError: as `cross_modal_comparison`.
@@ -308,9 +333,14 @@ class CORALAnalyzer:
         """The Enhanced Alignment Score of one pair, as published and calibrated.
 
         Args:
-            encoder, llm: names of the models.
-            vision, text: their features.
+            encoder: name of the encoder.
+            vision: features of the encoder (n, d_v).
+            llm: name of the LLM.
+            text: features of the LLM (n, d_t), row i of the same sample.
             labels: the class of each sample; None for an estimate without labels.
+
+        Returns:
+            The score, published in [0, 1] and calibrated in [-0.3, 1].
 
         Raises:
             UsageError: as `cross_modal_comparison`.
@@ -325,6 +355,11 @@ class CORALAnalyzer:
         labels: Sequence[Any] | None = None,
     ) -> FullAnalysis:
         """Every comparison of this class.
+
+        Args:
+            vision: encoder -> features (n, d), row i of each of sample i.
+            text: LLM -> features (n, d), row i of each of sample i.
+            labels: the class of each sample; None for an estimate without labels.
 
         Returns:
             Pairs in the order of their calibrated EAS, the highest first, undefined ones last.

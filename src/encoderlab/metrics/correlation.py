@@ -107,7 +107,8 @@ def correlate(
     """The correlation of a metric with an outcome over encoders.
 
     Args:
-        metric, outcome: one value per point; a point with an undefined side is left out.
+        metric: one value per point; a point with an undefined side is left out.
+        outcome: one value per point.
         families: the encoder of each point; None where each point is a different encoder.
         seed: of the random permutations, which are used for more than eight encoders.
         conditions: the condition of each point, such as its LLM. Only conditions that all encoders

@@ -28,8 +28,11 @@ def linear_probe(
     """Accuracy of a logistic regression on standardised features (Alain & Bengio 2017).
 
     Args:
-        features, labels, test_features, test_labels: one row per image; interval and
-            cross-validation take rows as independent.
+        features: one row per training image; interval and cross-validation take rows as
+            independent.
+        labels: the class of each training image.
+        test_features: one row per test image.
+        test_labels: the class of each test image.
         strengths: values of scikit-learn's C, one of which is chosen by cross-validation on the
             training rows.
 

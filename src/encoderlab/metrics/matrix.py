@@ -27,6 +27,9 @@ def matrix(x: Matrix, name: str = "features") -> Float[Tensor, "n d"]:
         x: numpy array or tensor (n, d).
         name: what an error calls it.
 
+    Returns:
+        The values (n, d), detached, on the device of `x`.
+
     Raises:
         UsageError: not two-dimensional, no columns, or values that are not finite.
     """
@@ -84,7 +87,13 @@ def centre(x: Matrix, name: str = "features") -> tuple[Float[Tensor, "n d"], boo
 
 
 def require_same_count(features: Mapping[str, Any]) -> int:
-    """The number of rows that all `features` (name -> rows) have; 0 for none.
+    """Checks that row i of each is of sample i, by the number of rows.
+
+    Args:
+        features: name -> rows.
+
+    Returns:
+        The number of rows that all have; 0 for no features.
 
     Raises:
         UsageError: the numbers differ.
@@ -100,11 +109,14 @@ def require_same_count(features: Mapping[str, Any]) -> int:
 
 
 def group_numbers(groups: Groups | None, n: int) -> Int[np.ndarray, " n"]:
-    """The group of each of n samples as a number from 0, in order of first appearance.
+    """The group of each of n samples as a number.
 
     Args:
         groups: a label per sample, of any hashable type; None where each sample is its own group.
         n: number of samples.
+
+    Returns:
+        Numbers from 0, in order of first appearance.
 
     Raises:
         UsageError: another number of labels than samples, or a label that is not hashable.
@@ -138,6 +150,9 @@ def group_means(x: Matrix, groups: Groups, name: str = "features") -> Float[Tens
         groups: a label per sample.
         name: what an error calls `x`.
 
+    Returns:
+        One row for each group.
+
     Raises:
         UsageError: as `matrix` and `group_numbers`.
 
@@ -153,8 +168,15 @@ def group_means(x: Matrix, groups: Groups, name: str = "features") -> Float[Tens
 
 
 def median(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
-    """The median along the last axis; of an even number of values the mean of the two middle ones
-    (`torch.median` returns the lower one)."""
+    """The median along the last axis (`torch.median` returns the lower of two middle values).
+
+    Args:
+        values: at least one along the last axis.
+
+    Returns:
+        The middle value; of an even number of values the mean of the two middle ones.
+    """
+    # `torch.median` returns the lower one.
     n = values.shape[-1]
     lower, upper = (values.kthvalue(k, dim=-1).values for k in ((n + 1) // 2, n // 2 + 1))
     return (lower + upper) / 2
@@ -192,12 +214,7 @@ def require_same_ids(ids: Mapping[str, Sequence[Any]]) -> None:
 
 
 def is_constant(centred_x: Float[Tensor, "n d"], scale: float = 0.0) -> bool:
-    """Whether centred features are zero up to rounding.
-
-    Args:
-        centred_x: the features after centring.
-        scale: the largest absolute value before centring.
-    """
+    """Whether centred features are 0 up to rounding, given the largest value before centring."""
     largest = float(centred_x.abs().max()) if centred_x.numel() else 0.0
     return largest <= 1e-12 * max(scale, 1e-300)
 

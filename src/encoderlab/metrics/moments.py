@@ -55,7 +55,13 @@ class Moments:
 
     @classmethod
     def of(cls, features: Mapping[str, Matrix]) -> Moments:
-        """The state of one set of samples: model -> (n, d), row i of each of sample i.
+        """The state of one set of samples.
+
+        Args:
+            features: model -> (n, d), row i of each of sample i.
+
+        Returns:
+            The state of the n samples.
 
         Raises:
             UsageError: values that are not finite, or numbers of rows that differ.
@@ -65,7 +71,10 @@ class Moments:
         return state
 
     def update(self, features: Mapping[str, Matrix]) -> None:
-        """Adds samples; the arguments are those of `of`.
+        """Adds samples.
+
+        Args:
+            features: as in `of`.
 
         Raises:
             UsageError: as `of`, or models or widths that differ from those of the state.
@@ -80,7 +89,13 @@ class Moments:
             self.__dict__.update(merged.__dict__)
 
     def merged(self, other: Moments) -> Moments:
-        """The state of both sets of samples; the order matters to rounding only.
+        """The state of two sets of samples; their order matters to rounding only.
+
+        Args:
+            other: the state of other samples of the same models.
+
+        Returns:
+            The state of all samples.
 
         Raises:
             UsageError: models or widths that differ.
@@ -108,6 +123,9 @@ class Moments:
 
         Args:
             part: the state of some of these samples.
+
+        Returns:
+            The state of the others.
 
         Raises:
             UsageError: models that differ, or a part with more samples than the whole.
@@ -143,10 +161,16 @@ class Moments:
         return Moments(n, means, comoments, weighted, norms)
 
     def cka(self, a: str, b: str, estimator: str = "debiased") -> float:
-        """Linear CKA of models `a` and `b`; range and estimators are those of `metrics.cka.cka`.
+        """Linear CKA of two models.
+
+        Args:
+            a: name of a model.
+            b: name of a model.
+            estimator: as in `metrics.cka.cka`.
 
         Returns:
-            NaN where it is undefined, for which `why_undefined` gives the reason.
+            A number in the range of the estimator; NaN where it is undefined, for which
+            `why_undefined` gives the reason.
 
         Raises:
             UsageError: the state has no such model.
@@ -158,7 +182,15 @@ class Moments:
         return both / math.sqrt(scale) if scale > 0 else math.nan
 
     def why_undefined(self, a: str, b: str, estimator: str) -> str | None:
-        """The reason why CKA of models `a` and `b` is undefined, or None.
+        """The reason why CKA of two models is undefined.
+
+        Args:
+            a: name of a model.
+            b: name of a model.
+            estimator: as in `metrics.cka.cka`.
+
+        Returns:
+            A sentence; None where CKA is defined.
 
         Raises:
             UsageError: the state has no such model.
@@ -178,7 +210,11 @@ class Moments:
         return None
 
     def save(self, path: str | Path) -> None:
-        """Writes the state to an .npz file, atomically."""
+        """Writes the state to an .npz file, atomically.
+
+        Args:
+            path: the file.
+        """
         arrays: dict[str, np.ndarray] = {"n": np.array([self.n, FORMAT])}
         for name, mean in self.means.items():
             arrays[f"mean|{name}"] = mean.cpu().numpy()
@@ -193,6 +229,12 @@ class Moments:
     @classmethod
     def load(cls, path: str | Path) -> Moments:
         """Reads a file of `save`.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The state that was saved.
 
         Raises:
             UsageError: it is damaged, or another file.
@@ -277,7 +319,17 @@ class Moments:
 
 
 def merge(states: Iterable[Moments]) -> Moments:
-    """The state of the samples of all `states`."""
+    """The state of several sets of samples.
+
+    Args:
+        states: of disjoint sets of samples, with the same models.
+
+    Returns:
+        The state of all samples; an empty one for no states.
+
+    Raises:
+        UsageError: models or widths that differ.
+    """
     total = Moments()
     for state in states:
         total = total.merged(state)
@@ -289,8 +341,12 @@ def cka_of_shards(shards: Sequence[Moments], a: str, b: str, estimator: str = "d
 
     Args:
         shards: states of random parts of about equal size.
-        a, b: names of the models.
+        a: name of a model.
+        b: name of a model.
         estimator: as in `metrics.cka.cka`.
+
+    Returns:
+        The score over all samples.
     """
     whole = merge(shards)
     return score_of(whole, cka_without_each(whole, shards, [(a, b)])[a, b], a, b, estimator)
@@ -329,8 +385,12 @@ def score_of(
     Args:
         whole: the state of all samples.
         left_out: the values of `cka_without_each`, for the interval.
-        a, b: names of the models.
+        a: name of a model.
+        b: name of a model.
         estimator: as in `metrics.cka.cka`.
+
+    Returns:
+        The score; undefined, with the reason, where CKA is.
     """
     name = f"{estimator} CKA, linear, from moments"
     reason = whole.why_undefined(a, b, estimator)

@@ -41,7 +41,8 @@ def mutual_knn(x: Matrix, y: Matrix, k: int = NEIGHBOURS) -> Score:
     ties equal features do not reach 1, because the data do not determine the k nearest.
 
     Args:
-        x, y: rows i are of the same sample.
+        x: features (n, d_x).
+        y: features (n, d_y), row i of the same sample.
         k: number of neighbours.
 
     Returns:
@@ -129,7 +130,17 @@ def _weights(counts: Int[np.ndarray, "n 4"], k: int) -> Float[np.ndarray, "n 3 4
 
 
 def mutual_knn_of(left: Neighbours | None, right: Neighbours | None, k: int, n: int) -> Score:
-    """`mutual_knn` of n samples from their `Neighbours`; None for too few samples."""
+    """`mutual_knn` from neighbours that are already computed.
+
+    Args:
+        left: of one model; None for too few samples.
+        right: of the other model; None for too few samples.
+        k: number of neighbours.
+        n: number of samples.
+
+    Returns:
+        The score, as `mutual_knn`.
+    """
     name = f"mutual {k}-nearest neighbours, cosine, ties shared; delete-one jackknife"
     if left is None or right is None:
         return undefined(f"needs at least {least(k)} samples, and there are {n}", n, name)
@@ -150,6 +161,10 @@ def overlap(
     left: Neighbours, right: Neighbours
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """The number of common neighbours.
+
+    Args:
+        left: neighbours in one space.
+        right: neighbours of the same samples in the other space.
 
     Returns:
         For each sample the number of its k nearest that are the same in both spaces, ties shared,

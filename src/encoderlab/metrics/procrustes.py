@@ -20,7 +20,8 @@ def procrustes_similarity(x: Matrix, y: Matrix, seed: int = 0) -> Score:
     """|Xc' Yc|_* / (|Xc| |Yc|) (Williams et al. 2021; its arccos is the angular shape distance).
 
     Args:
-        x, y: (n, d_x) and (n, d_y); rows i are of the same sample.
+        x: features (n, d_x).
+        y: features (n, d_y), row i of the same sample.
         seed: of the shuffled pairings.
 
     Returns:
@@ -52,7 +53,8 @@ def rotate_onto(
     """Rotates x onto y by `scipy.linalg.orthogonal_procrustes`.
 
     Args:
-        x, y: rows i are of the same sample; the narrower one is padded with zeros.
+        x: the features to rotate.
+        y: the features to meet; the narrower side is padded with zeros.
 
     Returns:
         x and y, both centred and scaled to norm 1, x rotated and scaled to be nearest to y.

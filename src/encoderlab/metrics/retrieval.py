@@ -75,7 +75,8 @@ def retrieval(
     """Retrieval by the cosine of embeddings.
 
     Args:
-        image, text: embeddings; normalised here, in fp32.
+        image: embeddings of images; normalised here, in fp32.
+        text: embeddings of captions; likewise.
         image_of_text: the image of each caption; caption i belongs to image i if left out.
         texts: the captions; equal ones are one candidate and one query, right for all their images.
         cutoffs: the values of K.
@@ -176,7 +177,8 @@ def ranks(
     """Rank of the best right candidate of each query, by counting larger similarities.
 
     Args:
-        query, candidate: unit vectors.
+        query: unit vectors of queries.
+        candidate: unit vectors of candidates.
         right: `right[i, j]` says that candidate j is right for query i.
 
     Returns:
@@ -339,8 +341,7 @@ def _where_different(value: float, optimistic: float) -> float | None:
 
 
 def _cluster_variance(values: np.ndarray, group: np.ndarray) -> float:
-    """Variance of the mean of values that are correlated within groups (Kish 1965); NaN for a
-    single group."""
+    """Variance of a mean of values correlated within groups (Kish 1965); NaN for a single group."""
     _, member = np.unique(group, return_inverse=True)
     groups = int(member.max()) + 1
     if groups < 2:

@@ -55,7 +55,8 @@ def ridge_probe(
     all encoders.
 
     Args:
-        x, y: rows i are of the same sample.
+        x: features (n, d_x).
+        y: features (n, d_y), row i of the same sample.
         groups: a label per sample; samples of a group share a fold, are right for each other in the
             retrieval, and are left out together for the interval.
         texts: the captions; equal ones are right for each other's images.
@@ -109,7 +110,8 @@ def r2_score(
     """1 - sum of `residual` / sum of `total`.
 
     Args:
-        residual, total: squared error and squared deviation of each sample.
+        residual: squared error of each sample.
+        total: squared deviation of each sample.
         groups: a label per sample; None where each sample is its own group.
         name: the estimator's name.
 
@@ -128,7 +130,16 @@ def r2_without_each(
     total: Float[np.ndarray, " n"],
     groups: Groups | None = None,
 ) -> tuple[float, Float[np.ndarray, " g"]]:
-    """R2, and R2 without each sample or group; the arguments are those of `r2_score`."""
+    """R2, and R2 without each part.
+
+    Args:
+        residual: squared error of each sample.
+        total: squared deviation of each sample.
+        groups: a label per sample; None where each sample is its own group.
+
+    Returns:
+        (R2, R2 without each group, in order of first appearance), at most 1.
+    """
     part = group_numbers(groups, len(residual))
     e, t = np.bincount(part, residual), np.bincount(part, total)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -48,6 +48,9 @@ class Strata:
         Args:
             gram: of all samples.
             labels: the type of each sample; types with fewer than five samples are left out.
+
+        Returns:
+            The blocks of the types that are kept.
         """
         names = np.asarray(labels, dtype=str)
         of_type = [np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())]
@@ -64,6 +67,10 @@ class Strata:
 
 def within_strata(left: Strata, right: Strata) -> Score:
     """Debiased CKA of two models within types.
+
+    Args:
+        left: of one model.
+        right: of the other model.
 
     Returns:
         The score in [-1, 1], chance 0, with a delete-one jackknife interval; undefined, with the
@@ -89,7 +96,15 @@ def within_strata(left: Strata, right: Strata) -> Score:
 
 
 def value(left: Strata, right: Strata) -> float:
-    """The ratio of summed HSIC to the root of both self terms; NaN where they vanish."""
+    """Debiased CKA within types: summed HSIC over the root of both self terms.
+
+    Args:
+        left: of one model.
+        right: of the other model.
+
+    Returns:
+        A number in [-1, 1]; NaN where a self term vanishes.
+    """
     scale = left.square * right.square
     return sum(_inner_products(left, right)) / math.sqrt(scale) if scale > 0 else math.nan
 
@@ -106,7 +121,15 @@ def chance_error(left: Strata, right: Strata) -> float:
 
 
 def without_each(left: Strata, right: Strata) -> Float[np.ndarray, " m"]:
-    """The value without each sample that has a stratum, in the order of the strata."""
+    """`value` without each sample.
+
+    Args:
+        left: of one model.
+        right: of the other model.
+
+    Returns:
+        One value per sample that has a stratum, in the order of the strata.
+    """
 
     def sums(a: Strata, b: Strata) -> np.ndarray:
         wholes, pairs = _inner_products(a, b), zip(a.blocks, b.blocks, strict=True)
@@ -125,6 +148,9 @@ def interaction(weighted: Sequence[tuple[Strata, Strata, float]]) -> float:
 
     Args:
         weighted: both models and the weight of each value; 1 and -1 for a difference.
+
+    Returns:
+        The variance, at least 0.
     """
     total = 0.0
     for number in range(len(weighted[0][0].blocks)):

@@ -266,7 +266,8 @@ def compare_paired(
     """Compares two encoders on the same samples, by the jackknife of the difference.
 
     Args:
-        a, b: names of the encoders.
+        a: name of an encoder.
+        b: name of another encoder.
         values: the value of each.
         left_out: the value of each without part i, the same parts for both.
         n: number of samples.

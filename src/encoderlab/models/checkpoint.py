@@ -51,6 +51,9 @@ def build(
         held: the number of values in its weights, if known: a configuration with more is refused
             before memory is allocated.
 
+    Returns:
+        A model of that class, with new weights.
+
     Raises:
         UsageError: the description is of another class.
     """
@@ -84,17 +87,21 @@ def write(path: Path, record: dict[str, Any], format: str = FORMAT) -> None:
 
 
 def read(path: Path, format: str = FORMAT, *, lazily: bool = False) -> dict[str, Any]:
-    """Reads a file of `write`, to the CPU.
+    """The content of a file of `write`, on the CPU.
 
     Args:
-        path: of the file.
-        format: that it must have.
+        path: the file.
+        format: the format that it must have.
         lazily: read the values of tensors only when they are used.
+
+    Returns:
+        Name of the entry -> its value.
 
     Raises:
         MissingError: no such file.
         UsageError: it is damaged, or another file.
-    """
+        OSError: the disk fails.
+    """  # noqa: DOC501
     if not path.is_file():
         raise MissingError(
             "no such checkpoint",
@@ -124,16 +131,7 @@ def read(path: Path, format: str = FORMAT, *, lazily: bool = False) -> dict[str,
 
 
 def rebuild(path: Path, record: dict[str, Any], make: Any, *, patch_dropout: float = 0.0) -> Any:
-    """A new model from the description in a record of `read`.
-
-    Args:
-        path: of the checkpoint, for errors.
-        record: its content.
-        make, patch_dropout: as in `build`.
-
-    Raises:
-        UsageError: an entry is missing or not valid.
-    """
+    """A new model of class `make` from the record that `read` gave; `path` is for errors."""
     try:
         held = numbers_in(record["weights"])
         return build(record["model"], make, patch_dropout=patch_dropout, held=held)
@@ -162,18 +160,7 @@ def incomplete(path: Path, error: Exception) -> UsageError:
 
 
 def load(path: Path, make: Any) -> Any:
-    """The model of a checkpoint, in eval mode.
-
-    Args:
-        path: of the checkpoint.
-        make: the class of the model.
-
-    Returns:
-        The model, with the averaged weights if the run computed an average.
-
-    Raises:
-        MissingError, UsageError: as `read`.
-    """
+    """The model of class `make` in a checkpoint, in eval mode; its averaged weights, if any."""
     record = read(path)
     try:
         weights = record["average"] or record["weights"]

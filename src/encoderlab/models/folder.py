@@ -16,11 +16,7 @@ INDEX = f"{WEIGHTS}.index.json"
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON file of a checkpoint.
-
-    Raises:
-        UsageError: it cannot be read, or is not a mapping.
-    """
+    """The mapping in a JSON file of a checkpoint."""
     try:
         return record_in(path)
     except ValueError as error:
@@ -33,14 +29,9 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files with the weights: model.safetensors, or else all that the index names.
-
-    As in transformers, an index beside model.safetensors is ignored: it may be of an earlier save.
-
-    Raises:
-        MissingError: a file is missing.
-        UsageError: the index is not valid, or names a file outside the folder.
-    """
+    """The safetensors files with the weights: model.safetensors, else all that the index names."""
+    # As in transformers, an index beside model.safetensors is ignored: it may be of an earlier
+    # save.
     whole, index = folder / WEIGHTS, folder / INDEX
     if whole.is_file():
         return [whole]

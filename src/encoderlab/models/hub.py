@@ -26,16 +26,19 @@ def no_such_folder(name: str, want: str) -> MissingError:
 
 
 def local_folder(name: str | Path, *, code: bool = False) -> Path:
-    """The folder of a checkpoint: a path that exists, or a hub id, optionally `id@revision`.
+    """The folder of a checkpoint, downloaded if it is not there.
 
     Args:
-        name: the path or the hub id.
+        name: a path that exists, or a hub id, optionally `id@revision`.
         code: download its Python files too; nothing here runs them.
+
+    Returns:
+        The path of the folder.
 
     Raises:
         MissingError: no such folder, repository or revision, or the hub cannot be reached.
         UsageError: `name` is a file.
-    """
+    """  # noqa: DOC501
     path = Path(name).expanduser()
     if path.is_dir():
         return path

@@ -72,7 +72,7 @@ def read_preprocess(
     Raises:
         UsageError: a file is damaged, or has other steps than resizing to one fixed size, a centre
             crop, a factor and a standardisation.
-    """
+    """  # noqa: DOC501
     path, record = _record(folder)
     try:
         return _read(record, usual, side, resolution, path)
@@ -133,12 +133,7 @@ def _read(
 
 
 def as_record(preprocess: Preprocess, kind: str = "CLIP") -> dict[str, Any]:
-    """The content of a preprocessor_config.json, for `read_preprocess` and transformers.
-
-    Args:
-        preprocess: the preprocessing.
-        kind: the image processor to name, a key of `PROCESSORS`.
-    """
+    """The preprocessor_config.json, with an image processor of `PROCESSORS`, for transformers."""
     height, width = preprocess.shape
     down, across = preprocess.resized
     cuts = preprocess.fit == "crop" or preprocess.resize_to is not None
@@ -192,11 +187,9 @@ def _kind(record: dict[str, Any], usual: str, path: Path) -> str:
 
 
 def _standardisation(values: dict[str, Any]) -> tuple[Triple, Triple]:
-    """Mean and standard deviation for pixels in [0, 1] that are equivalent to the file's factor f,
-    mean m and standard deviation s for bytes b.
-
-    (f b - m) / s = (b / 255 - m / 255 f) / (s / 255 f)
-    """
+    """Mean and deviation of pixels in [0, 1] that are equivalent to the file's of bytes."""
+    # With factor f, mean m, deviation s and byte b: (f b - m) / s = (b / 255 - m / 255 f) / (s /
+    # 255 f)
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if values["do_normalize"]:
         mean, std = _triple(values["image_mean"]), _triple(values["image_std"])

@@ -61,14 +61,18 @@ def create_projector(kind: str, d_v: int, d_t: int) -> nn.Module:
     Args:
         kind: "linear" (one layer, LLaVA); "mlp" (Linear, GELU, Linear, LLaVA-1.5); "mlp_norm"
             (Linear, GELU, LayerNorm, Linear, as ELAS is defined); "cross_attention".
-        d_v, d_t: width of the encoder and of the LLM.
+        d_v: width of the encoder.
+        d_t: width of the LLM.
+
+    Returns:
+        The module, with new weights.
 
     Raises:
         UsageError: an unknown kind, or a width that is not positive.
 
     >>> create_projector("mlp", 8, 5)(torch.zeros(2, 8)).shape
     torch.Size([2, 5])
-    """
+    """  # noqa: DOC501
     for name, width in (("d_v", d_v), ("d_t", d_t)):
         if width < 1:
             raise UsageError(f"{name} must be positive", got=width, want="a width")
@@ -86,13 +90,7 @@ def create_projector(kind: str, d_v: int, d_t: int) -> nn.Module:
 def stacked_forward(
     kind: str, weights: Mapping[str, Float[Tensor, "m ..."]], x: Float[Tensor, "m b d_v"]
 ) -> Float[Tensor, "m b d_t"]:
-    """The outputs of m projectors of one kind, as batched products.
-
-    Args:
-        kind: as in `create_projector`.
-        weights: name of the parameter -> its values in the m projectors, stacked.
-        x: a batch of pooled vectors for each projector.
-    """
+    """The outputs of m projectors of one `kind`, with stacked `weights`, as batched products."""
 
     def linear(name: str, value: Tensor) -> Tensor:
         prefix = f"{name}." if name else ""

@@ -43,6 +43,7 @@ class ChannelNorm(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """x, normalised over its channels at each position."""
         return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -57,6 +58,7 @@ class ResidualBlock(nn.Module):
         zero_init(self.out)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """x plus its convolution."""
         return x + self.out(F.gelu(self.mix(self.norm(x))))
 
 
@@ -80,6 +82,7 @@ class WindowsToTokens(nn.Module):
             self.map.bias.zero_()
 
     def forward(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b k c"]:
+        """One linear map per window, its tokens joined or, in uneven windows, averaged."""
         if self.even:
             return self.map(blocks_of(tokens, self.grid, self.out_grid))
         return self.map(self.pool.to(tokens.dtype) @ tokens)
@@ -104,6 +107,7 @@ class TokensToWindows(nn.Module):
             self.map.bias.zero_()
 
     def forward(self, compressed: Float[Tensor, "b k c"]) -> Float[Tensor, "b n c"]:
+        """The tokens of each window from one compressed token."""
         mapped = self.map(compressed)
         if self.even:
             return tokens_of_blocks(mapped, self.grid, self.out_grid)
@@ -179,6 +183,7 @@ class TokenCompressor(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "b n c"], out_grid: Grid | None = None
     ) -> Float[Tensor, "b k c"]:
+        """k tokens from n, for the first of `out_grids` if none is given."""
         out_grid = out_grid or self.out_grids[0]
         hidden = self.stem(as_image(tokens, self.grid))
         for stage in self.stages[: self._stage(out_grid)]:
@@ -223,6 +228,7 @@ class ConvolutionDecoder(_Decoder):
     def forward(
         self, compressed: Float[Tensor, "b k c"], out_grid: Grid | None = None
     ) -> Float[Tensor, "b n c"]:
+        """n tokens from k, for the first of `out_grids` if none is given."""
         upsampled = self.linear[_key(out_grid or self.out_grids[0])](compressed)
         hidden = self.into(as_image(upsampled, self.grid)) + self.place
         return upsampled + as_tokens(self.out(F.gelu(self.blocks(hidden))))
@@ -256,6 +262,7 @@ class AttentionDecoder(_Decoder):
     def forward(
         self, compressed: Float[Tensor, "b k c"], out_grid: Grid | None = None
     ) -> Float[Tensor, "b n c"]:
+        """n tokens from k, for the first of `out_grids` if none is given."""
         name = _key(out_grid or self.out_grids[0])
         hidden = self.norm(self.stem(compressed) + self.where[name])
 
@@ -289,6 +296,7 @@ class TokenCritic(nn.Module):
         self.score = nn.Linear(width, 1)
 
     def forward(self, tokens: Float[Tensor, "b k c"]) -> Float[Tensor, " b"]:
+        """A score per image, without a fixed scale."""
         hidden = self.layers(as_image(tokens, self.grid)).mean(dim=(2, 3))
         return self.score(hidden)[:, 0]
 
@@ -325,6 +333,7 @@ class Standardise(nn.Module):
         return self
 
     def forward(self, tokens: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
+        """Tokens with mean 0 and deviation 1 per channel."""
         return (tokens - self.mean) / self.spread
 
     def back(self, tokens: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
@@ -376,16 +385,7 @@ class TokenAutoencoder(nn.Module):
 def create_decoder(
     kind: str, channels: int, grid: Grid, out_grids: Sequence[Grid], width: int = 128
 ) -> nn.Module:
-    """A decoder by its name.
-
-    Args:
-        kind: one of DECODERS.
-        channels, grid, width: as in `TokenCompressor`.
-        out_grids: rows and columns of the compressed tokens.
-
-    Raises:
-        UsageError: an unknown kind.
-    """
+    """A decoder of a kind in DECODERS; the other parameters are those of `TokenCompressor`."""
     if kind == "convolution":
         return ConvolutionDecoder(channels, grid, out_grids, width)
     if kind == "attention":
@@ -407,7 +407,8 @@ def start_at_block_pca(
     window (orthogonal Procrustes in the whitened spaces): a model that reads tokens can read them.
 
     Args:
-        compressor, decoder: changed in place.
+        compressor: changed in place.
+        decoder: changed in place.
         tokens: standardised tokens, from which the components are computed.
         out_grid: the budget whose linear paths are set.
 

@@ -16,8 +16,14 @@ Grid = tuple[int, int]
 
 
 def windows(size: int, budget: int) -> list[int]:
-    """The window of each of `size` positions that are divided into `budget` windows of nearly equal
-    size.
+    """The window of each position, for windows of nearly equal size.
+
+    Args:
+        size: number of positions.
+        budget: number of windows.
+
+    Returns:
+        One number of a window per position, from 0.
 
     >>> windows(5, 2)
     [0, 0, 0, 1, 1]
@@ -69,12 +75,8 @@ def check_grids(grid: Grid, out_grid: Grid) -> None:
 
 
 def at_least_fp32(values: Tensor) -> Tensor:
-    """16-bit values in fp32, since sums of them overflow at 65,504 or keep three digits; fp32 and
-    fp64 unchanged.
-
-    >>> at_least_fp32(tensor([1.0], dtype=torch.float16)).dtype
-    torch.float32
-    """
+    """Values in fp32 if they have 16 bits, else unchanged."""
+    # In 16 bits, sums overflow at 65,504 or keep three digits.
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 

@@ -78,6 +78,9 @@ class BlockPCA(TokenReducer):
             grid: (rows, columns) of the tokens.
             budget: (rows, columns) of the kept tokens.
 
+        Returns:
+            This object, with the components.
+
         Raises:
             UsageError: the budget does not divide the grid.
         """

@@ -47,8 +47,9 @@ class KMeans(TokenReducer):
     def _assign(
         unit: Float[Tensor, "b n c"], centres: Float[Tensor, "b k c"]
     ) -> Int[Tensor, "b n"]:
-        """The nearest centre of each token. An empty cluster gets the token least similar to its
-        own centre, from a cluster with more than one, so that the budget is exact."""
+        """The nearest centre of each token; no cluster is empty."""
+        # An empty cluster gets the token least similar to its own centre, from a cluster with more
+        # than one, so that the budget is exact.
         similarity = unit @ centres.mT
         assignment = similarity.argmax(dim=-1)
         for image in range(len(unit)):
@@ -142,8 +143,7 @@ def bipartite_step(
 def _most_similar(
     unit: Float[Tensor, "b n c"], colour: Int[Tensor, "b n"]
 ) -> tuple[Float[Tensor, "b n"], Int[Tensor, "b n"]]:
-    """(cosine, index) of the token of colour 1 that each of colour 0 is most similar to; -inf for
-    tokens of colour 1."""
+    """(cosine, index) of the most similar token of colour 1, for colour 0; -inf for colour 1."""
     b, n = unit.shape[:2]
     if not bool((colour == colour[:1]).all()):
         across = (colour[:, :, None] == 0) & (colour[:, None, :] == 1)

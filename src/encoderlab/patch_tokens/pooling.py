@@ -50,7 +50,16 @@ class Bilinear(TokenReducer):
 
 
 def resized(tokens: Float[Tensor, "b n c"], grid: Grid, size: Grid) -> Float[Tensor, "b k c"]:
-    """Tokens interpolated bilinearly from one grid to another."""
+    """Tokens interpolated bilinearly.
+
+    Args:
+        tokens: a grid of tokens for each image.
+        grid: (rows, columns) of the tokens.
+        size: (rows, columns) of the result.
+
+    Returns:
+        Tokens of the new grid, row by row.
+    """
     image = as_image(tokens, grid)
     return as_tokens(F.interpolate(image, size=size, mode="bilinear", align_corners=False))
 
@@ -104,7 +113,17 @@ class RandomInWindow(TokenReducer):
 def one_of_each_window(
     images: int, grid: Grid, budget: Grid, generator: torch.Generator | None = None
 ) -> Int[Tensor, "b k"]:
-    """The index of a random place of every window, drawn for each image independently."""
+    """A random place of every window, drawn for each image independently.
+
+    Args:
+        images: number of images.
+        grid: (rows, columns) of the tokens.
+        budget: (rows, columns) of the windows.
+        generator: of the draw.
+
+    Returns:
+        Index of a token for each image and window.
+    """
     window = window_of(grid, budget)
     draw = torch.rand(images, len(window), generator=generator)
     inside = window[None, :] == torch.arange(budget[0] * budget[1])[:, None]
@@ -134,8 +153,9 @@ class Diverse(TokenReducer):
 
 
 def farthest_points(tokens: Float[Tensor, "b n c"], count: int) -> Int[Tensor, "b k"]:
-    """Indices of `count` tokens by farthest-point sampling in cosine distance. The first is the
-    token least similar to the mean; each next one is the least similar to those chosen."""
+    """Indices of `count` tokens by farthest-point sampling in cosine distance."""
+    # The first is the token least similar to the mean; each next one is the least similar to those
+    # chosen.
     unit = F.normalize(at_least_fp32(tokens), dim=-1)
     mean = F.normalize(unit.mean(dim=1, keepdim=True), dim=-1)
     nearest = (unit * mean).sum(dim=-1)

@@ -225,8 +225,17 @@ def merged(
 
 
 def pooled(tokens: Float[Tensor, "b n c"], grid: Grid, budget: Grid) -> CompressedTokens:
-    """Average pooling: the mean of each window. Methods with other tokens per window replace
-    `tokens` and keep the rest."""
+    """Average pooling. Methods with other tokens per window replace `tokens` and keep the rest.
+
+    Args:
+        tokens: a grid of tokens for each image.
+        grid: (rows, columns) of the tokens.
+        budget: (rows, columns) of the windows.
+
+    Returns:
+        The mean of each window.
+    """
+    # Methods with other tokens per window replace `tokens` and keep the rest.
     window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
     return merged(tokens, window, budget[0] * budget[1], grid, budget)
 
@@ -237,10 +246,8 @@ def selected(
     grid: Grid,
     out_grid: Grid | None = None,
 ) -> CompressedTokens:
-    """Keeps the tokens with index `chosen`; every other one is assigned to the nearest kept place.
-
-    A reader of the kept tokens knows nothing but their places.
-    """
+    """Keeps the tokens with index `chosen`; assigns every other one to the nearest kept place."""
+    # A reader of the kept tokens knows nothing but their places.
     b, n, c = tokens.shape
     positions = positions_of(grid).to(tokens.device)
     kept = positions[chosen]

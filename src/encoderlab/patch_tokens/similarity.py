@@ -35,15 +35,18 @@ class Neighbours:
 
 
 def comparable(tokens: Float[Tensor, "*b d"], metric: str = "cosine") -> Float[Tensor, "*b d"]:
-    """Tokens whose inner products are the metric, in fp32.
+    """Tokens whose inner products are the metric.
 
     Args:
-        tokens: any.
+        tokens: any shape; the last axis is the width.
         metric: "cosine" or "dot_product".
+
+    Returns:
+        Tokens in fp32; unit vectors for cosines.
 
     Raises:
         UsageError: an unknown metric.
-    """
+    """  # noqa: DOC501
     if metric not in METRICS:
         raise unknown("similarity metric", metric, METRICS, "encoderlab tokens --help")
     tokens = tokens.float()
@@ -51,7 +54,14 @@ def comparable(tokens: Float[Tensor, "*b d"], metric: str = "cosine") -> Float[T
 
 
 def neighbours(ready: Float[Tensor, "b h w d"]) -> Neighbours:
-    """The similarity of every patch to its eight neighbours; `ready` is from `comparable`."""
+    """The similarity of every patch to its neighbours.
+
+    Args:
+        ready: patches, from `comparable`.
+
+    Returns:
+        The pairs in four directions; the other four are the same pairs.
+    """
     vecdot = torch.linalg.vecdot
     return Neighbours(
         vecdot(ready[:, :, :-1], ready[:, :, 1:]),
@@ -64,7 +74,15 @@ def neighbours(ready: Float[Tensor, "b h w d"]) -> Neighbours:
 def against(
     ready: Float[Tensor, "b h w d"], anchor: Float[Tensor, "b d"]
 ) -> Float[Tensor, "b h w"]:
-    """The similarity of every patch to one vector per image; both from `comparable`."""
+    """The similarity of every patch to one vector per image.
+
+    Args:
+        ready: patches, from `comparable`.
+        anchor: vectors, from `comparable`.
+
+    Returns:
+        The metric of `comparable`; cosines are in [-1, 1].
+    """
     return torch.einsum("bhwd,bd->bhw", ready, anchor)
 
 
@@ -73,7 +91,11 @@ def patch_against_all(ready: Float[Tensor, "h w d"], row: int, column: int) -> F
 
     Args:
         ready: from `comparable`.
-        row, column: of the patch.
+        row: of the patch, from 0.
+        column: of the patch, from 0.
+
+    Returns:
+        Similarities in the metric of `comparable`; 1 at the patch itself for cosines.
 
     Raises:
         UsageError: the patch is outside the grid.
@@ -89,7 +111,14 @@ def patch_against_all(ready: Float[Tensor, "h w d"], row: int, column: int) -> F
 
 
 def neighbour_mean(pairs: Neighbours) -> Float[Tensor, "b h w"]:
-    """The mean similarity of each patch to its neighbours, eight or fewer at the border."""
+    """The mean similarity of each patch to its neighbours.
+
+    Args:
+        pairs: from `neighbours`.
+
+    Returns:
+        The mean of eight values, of fewer at the border.
+    """
     b, h, w = (*pairs.right.shape[:2], pairs.right.shape[2] + 1)
     total = pairs.right.new_zeros(b, h, w)
     count = pairs.right.new_zeros(b, h, w)

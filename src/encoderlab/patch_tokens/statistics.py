@@ -18,13 +18,29 @@ OUTLIER_TIMES = 1.5
 
 
 def norms(tokens: Float[Tensor, "*b h w d"]) -> Float[Tensor, "*b h w"]:
-    """The L2 norm of every token."""
+    """The L2 norm of every token.
+
+    Args:
+        tokens: a grid of tokens for each image.
+
+    Returns:
+        Norms in fp32, at least 0.
+    """
     return torch.linalg.vector_norm(tokens.float(), dim=-1)
 
 
 def outliers(length: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
-    """Tokens that serve as registers (Darcet et al. 2024): their norm is above the image's median
-    by more than five robust standard deviations, and above 1.5 times the median."""
+    """Tokens that serve as registers (Darcet et al. 2024), by their norm.
+
+    Args:
+        length: from `norms`.
+
+    Returns:
+        True where the norm is above the image's median by more than five robust standard
+        deviations, and above 1.5 times the median.
+    """
+    # Above the image's median by more than five robust standard deviations, and 1.5 times the
+    # median.
     flat = length.flatten(-2)
     middle = median(flat)[..., None]
     deviation = 1.4826 * median((flat - middle).abs())[..., None]
@@ -147,7 +163,14 @@ def pooling_loss(
 
 
 def compressibility(tokens: Float[Tensor, "h w d"]) -> dict[tuple[int, int], float]:
-    """The loss of average pooling at every smaller grid of the same shape, from one token up."""
+    """The loss of average pooling at every smaller grid of the same shape.
+
+    Args:
+        tokens: of one image.
+
+    Returns:
+        (rows, columns) -> loss from 0 to 1, from one token up.
+    """
     h, w, _ = tokens.shape
     steps = max(h, w)
     grids = dict.fromkeys(
@@ -166,6 +189,9 @@ def null_of_pairs(
         image: which image each patch is from.
         pairs: how many are drawn.
         seed: of the draw.
+
+    Returns:
+        (mean, standard deviation), in the metric of `comparable`.
 
     Raises:
         UsageError: patches of one image only.

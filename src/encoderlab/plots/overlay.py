@@ -18,11 +18,7 @@ def heat(
     low: float | None = None,
     high: float | None = None,
 ) -> Image.Image:
-    """The map in colours, (width, height) pixels.
-
-    Args:
-        low, high: the ends of the scale; the map's own where None.
-    """
+    """The map in colours, (width, height) pixels; `low` and `high` are the ends of its scale."""
     low = float(values.min()) if low is None else low
     high = float(values.max()) if high is None else high
     scaled = (values - low) / max(high - low, 1e-12)

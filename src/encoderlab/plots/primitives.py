@@ -18,16 +18,7 @@ Scored = Mapping[str, Any]
 
 
 def panels(count: int, width: float, height: float, margin: float) -> tuple[Figure, list[Any]]:
-    """A figure with `count` axes, three in a line.
-
-    Args:
-        count: number of axes.
-        width, height: of each of them, in inches.
-        margin: added to the figure's height, for title and legend.
-
-    Returns:
-        The figure and its axes; the rest of the last line is empty.
-    """
+    """A figure with `count` axes of `width` x `height` inches, three in a line, and a margin."""
     columns = min(3, count)
     lines = -(-count // columns)
     fig = figure(width * columns, height * lines + margin)
@@ -44,13 +35,8 @@ def intervals(
     *,
     legend: bool = True,
 ) -> None:
-    """Names down the side; for each series (such as an LLM) a marker with its interval, and a
-    dashed tick where chance is.
-
-    Args:
-        scores: series -> one score per name; for None and for an undefined score the text
-            "undefined" is drawn.
-    """
+    """Draws names down the side, and for each series markers with intervals and ticks at chance."""
+    # `scores` is series -> one score per name; for None and undefined ones "undefined" is drawn.
     series = list(scores)
     shapes = markers(series)
     tint = colours(list(names))
@@ -98,18 +84,7 @@ def heat_map(
     label: str = "",
     bar: bool = True,
 ) -> Any:
-    """A heat map with a text in each cell; an undefined cell is grey and says so.
-
-    Args:
-        values: (rows, columns), NaN where a value is undefined.
-        texts: of the cells; the values where None.
-        low, high: ends of the colour scale; those of the values where None.
-        label: of the colour bar.
-        bar: whether there is a colour bar.
-
-    Returns:
-        matplotlib's image.
-    """
+    """A heat map with a text in each cell; an undefined cell (NaN) is grey and says so."""
     values = np.asarray(values, dtype=np.float64)
     finite = values[np.isfinite(values)]
     low = float(finite.min()) if low is None and len(finite) else low

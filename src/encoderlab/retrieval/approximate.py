@@ -70,7 +70,14 @@ class Plan:
 
 
 def plan(rows: int, dim: int) -> Plan:
-    """The index for a table of so many rows and vectors so wide.
+    """The index for a table.
+
+    Args:
+        rows: number of vectors.
+        dim: their width.
+
+    Returns:
+        Kind, number of partitions, and vectors per partition to train on.
 
     >>> plan(1_000_000, 512)
     Plan(kind='IVF_RQ', partitions=1000, sample_rate=64)
@@ -99,8 +106,8 @@ class Effort:
         return math.ceil(self.candidates / min(k, MEASURED_K))
 
     def under(self, share: float, partitions: int) -> Effort:
-        """The effort where an SQL condition keeps only `share` of the rows: the partitions that are
-        searched hold as many of them."""
+        """The effort if an SQL condition keeps only `share` of the rows."""
+        # The partitions that are searched then hold as many of them.
         most = max(partitions, self.nprobes)
         return Effort(min(math.ceil(self.nprobes / share), most), self.candidates)
 
@@ -110,6 +117,9 @@ def efforts(partitions: int, rows: int) -> Iterator[Effort]:
 
     Each step doubles the partitions, each second one the candidates too: the first alone cannot
     find what the codes have ranked too low. The last steps search every partition.
+
+    Yields:
+        Efforts, the least first.
 
     >>> [(e.nprobes, e.candidates) for e in efforts(1000, 1_000_000)][:5]
     [(64, 200), (128, 200), (256, 400), (512, 400), (1000, 800)]
@@ -184,11 +194,7 @@ class Approximate:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Approximate:
-        """What `to_json` wrote.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is something else.
-        """
+        """The record that `to_json` wrote."""
         if not isinstance(record, Mapping) or not isinstance(record.get("recall"), Mapping):
             raise ValueError("what it says of the approximate index makes no sense")
         fields = {name: value for name, value in record.items() if name != "reached"}
@@ -211,12 +217,7 @@ _QUERIES = {"images": "stored images", "sentences": "stored captions"}
 
 
 def must_retrain(known: Approximate | None, rows: int, dim: int, parts: int) -> bool:
-    """Whether an index has to be built anew, or new rows can be folded into the one there is.
-
-    Args:
-        known: what is recorded of it, if anything.
-        parts: how many parts it has now.
-    """
+    """Whether an index of `parts` parts has to be built anew, or new rows can be folded into it."""
     if known is None or not known.trained_rows or parts > MOST_PARTS:
         return True
     if known.kind != plan(rows, dim).kind:

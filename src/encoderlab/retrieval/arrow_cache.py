@@ -27,10 +27,8 @@ STATE = b"encoderlab-table"
 
 
 def state_of(table: Path) -> str:
-    """A digest of which files a table consists of: every change adds some, and none is rewritten.
-
-    Sizes too, so that a file cut short is noticed.
-    """
+    """A digest of the names and sizes of a table's files: every change adds files."""
+    # Sizes too, so that a file cut short is noticed.
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(table.rglob("*")):
         if path.is_file():

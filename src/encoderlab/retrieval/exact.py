@@ -21,6 +21,8 @@ def top_k(
     """The k largest inner products of each query; of equal ones the earlier vector comes first.
 
     Args:
+        query: n vectors.
+        vectors: m vectors to search.
         k: at most m.
 
     Returns:

@@ -29,15 +29,7 @@ figcaption { padding: .5rem .7rem; font-size: .85rem; overflow-wrap: anywhere; }
 
 
 def gallery(title: str, about: str, answers: Sequence[tuple[str, Sequence[Hit]]]) -> str:
-    """The page.
-
-    Args:
-        about: a line below the title.
-        answers: (query, hits, best first).
-
-    Returns:
-        HTML without external files.
-    """
+    """The HTML page of (query, hits, best first), without external files; `about` is a subtitle."""
     sections = "".join(f"<h2>{html.escape(query)}</h2>{pictures(hits)}" for query, hits in answers)
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"

@@ -141,6 +141,10 @@ class Index:
 
         Args:
             db: a folder, or an address in object storage such as s3://bucket/index.
+            encoder: embeds images and queries.
+
+        Returns:
+            The index, with `encoder` in use.
 
         Raises:
             UsageError: the index that is there was made by another model, or is damaged.
@@ -167,12 +171,18 @@ class Index:
 
     @classmethod
     def open(cls, db: str | Path) -> Index:
-        """The index at `db`, a folder or an address.
+        """The index at an address.
+
+        Args:
+            db: a folder, or an address in object storage.
+
+        Returns:
+            The index, without an encoder in use.
 
         Raises:
             MissingError: there is none, the storage cannot be reached, or its package is not there.
             UsageError: it is damaged.
-        """
+        """  # noqa: DOC501
         storage = Storage(db)
         try:
             text = storage.read(ABOUT)
@@ -226,6 +236,9 @@ class Index:
     def use(self, encoder: DualEncoder) -> None:
         """Embeds queries and new images with `encoder`.
 
+        Args:
+            encoder: the model that made the index.
+
         Raises:
             UsageError: it is not the model that made the index, or it prepares images differently.
         """
@@ -264,17 +277,32 @@ class Index:
     # --- keeping it up to date ---
 
     def add(self, samples: Sequence[Sample], batch_size: int = 64) -> Changes:
-        """Embeds and stores what is new or has changed. Removes nothing but the row of a file that
-        has become unreadable."""
+        """Embeds and stores what is new or has changed.
+
+        Removes nothing but the row of a file that has become unreadable.
+
+        Args:
+            samples: each with an image.
+            batch_size: images per forward pass.
+
+        Returns:
+            Numbers of rows added, updated and removed, and the samples that were skipped.
+        """
         return self._update(samples, batch_size, source="", remove=False)
 
     def sync(self, samples: Sequence[Sample], source: str | Path, batch_size: int = 64) -> Changes:
-        """Makes the rows that came from `source` those of `samples`: new ones are embedded, changed
-        ones again, those that are gone or unreadable removed. Rows of other sources stay, unless
-        their file lay under the folder `source` and is not there any more.
+        """Makes the rows that came from `source` those of `samples`.
+
+        New and changed images are embedded; those that are gone or unreadable are removed. Rows of
+        other sources stay, unless their file was under the folder `source` and is gone.
 
         Args:
+            samples: all samples of `source`.
             source: where the samples come from; all spellings of a folder or file are one source.
+            batch_size: images per forward pass.
+
+        Returns:
+            Numbers of rows added, updated and removed, and the samples that were skipped.
         """
         return self._update(samples, batch_size, source_name(source), remove=True)
 
@@ -283,11 +311,7 @@ class Index:
         return self._table.sources()
 
     def remove(self, source: str | Path) -> Changes:
-        """Removes the images that came from `source`, which need not be there any more.
-
-        Raises:
-            UsageError: no image came from it.
-        """
+        """Removes the images that came from `source`, which need not be there any more."""
         with self.storage.alone():
             self._follow()
             sources = self._table.sources()
@@ -348,6 +372,9 @@ class Index:
             target: the recall among the first ten that a search shall have.
             sample: queries of each kind to choose that with; as many others measure the recall.
             seed: which stored images these are made of.
+
+        Returns:
+            The kind of the index, the effort of a search and its recall.
 
         Raises:
             UsageError: too few rows, or a target that is no share.
@@ -418,8 +445,7 @@ class Index:
         return replace(built, rows=count, effort=effort, target=target, k=k, recall=measured)
 
     def _probes(self, sample: int, seed: int) -> dict[str, recall.Probe]:
-        """Twice `sample` queries of each kind: stored images, and captions where a model is in use
-        that embeds them."""
+        """Twice `sample` queries of each kind: images, and captions if a model embeds them."""
         rng = np.random.default_rng(seed)
         vectors, rows, captions = self._table.draw(2 * sample, rng)
         probes = {"images": recall.Probe(recall.moved(vectors, rng), rows)}
@@ -461,13 +487,17 @@ class Index:
         where: str | None = None,
         exact: bool = False,
     ) -> list[Hit]:
-        """The k nearest images, nearest first; all where there are fewer.
+        """The k nearest images.
 
         Args:
             query: a sentence (str), an image (a Path, a PIL image, an array (h, w, c) or a tensor
                 (c, h, w)), or a vector of the index's model.
+            k: number of images.
             where: an SQL condition on path, caption, label, width, height, hash or source.
             exact: compare with every image, even where there is an approximate index.
+
+        Returns:
+            Hits, nearest first, each with its cosine in [-1, 1]; all where there are fewer than k.
 
         Raises:
             UsageError: k is less than 1, the query is blank, or `where` is no condition.
@@ -482,8 +512,16 @@ class Index:
         where: str | None = None,
         exact: bool = False,
     ) -> list[list[Hit]]:
-        """The k nearest images of each of many vectors of the index's model: entry i answers vector
-        i. One pass over the table serves all of them where the search is exact.
+        """The k nearest images of each of many vectors, in one pass where the search is exact.
+
+        Args:
+            vectors: of the index's model, any length.
+            k: number of images for each.
+            where: as of `search`.
+            exact: as of `search`.
+
+        Returns:
+            Hits as of `search`; entry i answers vector i.
 
         Raises:
             UsageError: as `search`, or the vectors do not fit the index.

@@ -114,6 +114,10 @@ def run(settings: IndexSettings, out: Path | None = None) -> IndexResult:
     """Embeds the images of `source` into the index at `db`: only what is new or changed; rows of
     images that are gone from `source` are removed.
 
+    Returns:
+        Numbers of images added, updated, removed and skipped, and the recall of an approximate
+        index.
+
     Raises:
         MissingError: the source, the model or the GPU is not there.
         UsageError: the index belongs to another model or is damaged, has too few images for an
@@ -186,8 +190,8 @@ def run(settings: IndexSettings, out: Path | None = None) -> IndexResult:
 
 
 def _samples(source: str, img_root: str | None, name: str, db: str) -> Samples:
-    """The samples of the source; none where it is empty now and the index has images of it. The
-    error for a source that cannot be read says how to remove its images."""
+    """The samples of the source; none where it is empty now and the index has images of it."""
+    # The error for a source that cannot be read says how to remove its images.
     from encoderlab.retrieval.image_index import Index
     from encoderlab.retrieval.sync import is_same_source
 

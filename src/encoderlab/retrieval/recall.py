@@ -77,11 +77,9 @@ def true_nearest(probes: Mapping[str, Probe], blocks: Iterable[Block], k: int) -
 
 
 def recall(truth: Truth, found: Answers) -> Recall:
-    """The mean share of the true nearest rows that the search found.
-
-    The row that a query was made of is left out. The interval is Wilson's with one trial per query:
-    a share varies at most as much as a Bernoulli variable of the same mean, so it is conservative.
-    """
+    """The mean share of the true nearest rows that were found, without the query's own row."""
+    # The interval is Wilson's with one trial per query: a share varies at most as much as a
+    # Bernoulli variable of the same mean, so it is conservative.
     shares = []
     for own, rows, scores, (found_rows, found_scores) in zip(
         truth.probe.own, truth.rows, truth.scores, found, strict=True

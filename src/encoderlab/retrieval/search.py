@@ -96,6 +96,9 @@ class SearchResult(Result):
 def run(settings: Search, out: Path | None = None) -> SearchResult:
     """The k images of the index at `db` that are nearest to a sentence or to an image.
 
+    Returns:
+        The hits, nearest first, each with its cosine in [-1, 1].
+
     Raises:
         MissingError: the index, the model or the GPU is not there.
         UsageError: no query, a blank one or two, another model than the index's, a bad `k` or

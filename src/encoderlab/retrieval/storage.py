@@ -65,11 +65,7 @@ class Storage:
         return self.address
 
     def read(self, name: str) -> str | None:
-        """The text of the file `name`, or None where there is none.
-
-        Raises:
-            MissingError: the package for this storage is not installed, or it cannot be reached.
-        """
+        """The text of the file `name`, or None where there is none."""
         if self.folder is not None:
             path = self.folder / name
             return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -77,8 +77,7 @@ def schema(dim: int) -> pa.Schema:
 
 
 def plan_sync(samples: Sequence[Sample]) -> SyncPlan:
-    """The samples by their paths, with the hashes of their images; those of one path are one, with
-    the texts of all."""
+    """The samples by path, with the hashes of their images; those of one path become one."""
     at: dict[str, int] = {}
     chosen: list[Sample] = []
     skipped: list[Skipped] = []
@@ -101,12 +100,9 @@ def plan_sync(samples: Sequence[Sample]) -> SyncPlan:
 def compare(
     stored: Iterable[pa.RecordBatch], plan: SyncPlan, source: str, remove: bool
 ) -> Difference:
-    """The difference between stored rows (columns COMPARED) and the plan.
-
-    Args:
-        remove: whether to remove rows that are not in the plan: those of `source`, and those of
-            missing files under it.
-    """
+    """The difference between stored rows (columns COMPARED) and the plan."""
+    # `remove` is for rows that are not in the plan: those of `source`, and of missing files under
+    # it.
     has_row, same = bytearray(len(plan.at)), bytearray(len(plan.at))
     gone = []
     is_ours: dict[str, bool] = {}
@@ -158,8 +154,7 @@ def as_rows(
 
 
 def path_of(sample: Sample) -> str:
-    """What a row is known by: the image's full path, or its place in a shard; the id of an image in
-    memory."""
+    """The key of a row: the image's full path, its place in a shard, or the id of one in memory."""
     if isinstance(sample.image, Path):
         return str(sample.image.absolute())
     return str(sample.image) if isinstance(sample.image, ShardImage) else sample.id
@@ -176,15 +171,15 @@ def label_of(sample: Sample) -> str:
 
 
 def source_name(source: str | Path) -> str:
-    """The name of a source in the table: of a folder or file that is there its path without links
-    and `..`, so that all its spellings are one source; else what was given, such as a URL."""
+    """The name of a source in the table: an existing path without links and `..`, else as given."""
+    # So all spellings of a folder or file are one source.
     name = str(source)
     return os.path.realpath(name) if not is_url(name) and os.path.exists(name) else name
 
 
 def is_same_source(stored: str, source: str) -> bool:
-    """Whether the source of a row is `source`, in any spelling; also in that of version 0.1, which
-    kept links and `..` and put the working folder before a URL."""
+    """Whether the source of a row is `source`, in any spelling."""
+    # Version 0.1 kept links and `..` and put the working folder before a URL.
     if stored == source:
         return True
     if is_url(source):
@@ -206,8 +201,8 @@ def _is_missing_below(path: str, folder: str) -> bool:
 
 
 def _with_real_folder(sample: Sample, known: dict[str, str]) -> Sample:
-    """The sample with links and `..` of its folder resolved: one path for each image. A link to a
-    single image stays: its name may be the label."""
+    """The sample with links and `..` of its folder resolved: one path for each image."""
+    # A link to a single image stays: its name may be the label.
 
     def real(path: str | Path) -> str:
         folder, name = os.path.split(path)

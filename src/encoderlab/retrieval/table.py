@@ -110,11 +110,7 @@ class Table:
         return dict(counts)
 
     def count(self, where: str) -> int:
-        """How many rows a condition keeps.
-
-        Raises:
-            UsageError: it is no condition on the columns.
-        """
+        """How many rows a condition keeps."""
         try:
             return int(self.inner.count_rows(where))
         except DATABASE_ERRORS as error:
@@ -135,10 +131,8 @@ class Table:
         return self._held
 
     def blocks(self, where: str | None = None) -> Iterator[Block]:
-        """All vectors, or those of the rows that a condition keeps, with the numbers of their rows.
-
-        Row numbers hold until the table moves on. A block is some BLOCK_BYTES.
-        """
+        """Vectors and row numbers of the rows that `where` keeps, about BLOCK_BYTES at a time."""
+        # Row numbers hold until the table moves on.
         query = self.inner.search().select(["vector"]).with_row_id(True)
         if where is not None:
             query = query.where(where)
@@ -168,8 +162,7 @@ class Table:
     def draw(
         self, count: int, rng: np.random.Generator
     ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"], list[str]]:
-        """The vectors, row numbers and captions of some rows, drawn without replacement, in random
-        order."""
+        """Vectors, row numbers and captions of rows drawn without replacement, in random order."""
         offsets = np.sort(rng.choice(len(self), count, replace=False))
         with self._readable():
             query = self.inner.take_offsets(offsets.tolist()).select(["vector", "caption"])
@@ -188,12 +181,8 @@ class Table:
         where: str | None = None,
         names: Sequence[str] = (),
     ) -> list[pa.Table]:
-        """For each query what the approximate index finds, nearest first: `_distance` (one less the
-        cosine), `_rowid` and the columns `names`. Rows that it does not know are compared too.
-
-        Raises:
-            UsageError: `where` is no condition on the columns.
-        """
+        """The nearest rows of each query: `_distance` (1 - cosine), `_rowid` and `names`."""
+        # Rows that the approximate index does not know are compared too.
         nearest: list[pa.Table] = []
         for start in range(0, len(queries), QUERIES_AT_ONCE):
             part = queries[start : start + QUERIES_AT_ONCE]
@@ -385,9 +374,10 @@ def _is_in(column: str, values: Sequence[str]) -> str:
 
 
 def _in_one_piece(rows: pa.Table) -> pa.Table:
-    """A copy in Arrow's own memory. Rows wait for many batches: as the small arrays of numpy that
-    they come in they would lie between the large ones that each batch frees, and no batch could use
-    the room of the one before; a gigabyte at 4,096 rows."""
+    """A copy in Arrow's own memory."""
+    # Rows wait for many batches: as the small arrays of numpy that they come in they would lie
+    # between the large ones that each batch frees, and no batch could use the room of the one
+    # before; a gigabyte at 4,096 rows.
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()

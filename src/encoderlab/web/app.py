@@ -38,12 +38,7 @@ class AppResult(Result):
 
 @takes(App)
 def run(settings: App, out: Path | None = None) -> AppResult:
-    """Serves the page, and returns when it is interrupted.
-
-    Raises:
-        MissingError: Gradio, the index `db` or the GPU that was asked for is not there.
-        UsageError: the port is taken, or `auth` is no user:password.
-    """
+    """Serves the page until it is interrupted; gives its address."""
     if find_spec("gradio") is None:
         raise MissingError(
             "the web page needs Gradio, which is not installed",
@@ -155,11 +150,7 @@ def _login(auth: str | None) -> tuple[str, str] | None:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port, or any free one for 0.
-
-    Raises:
-        UsageError: it is taken, may not be used, or the host is not this machine.
-    """
+    """The port, or any free one for 0."""
     if port > 65535:
         raise UsageError("there is no such port", got=port, want="0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -42,14 +42,7 @@ class ModelChoices:
     max_images: int = 100
 
     def check(self, kind: str, names: Sequence[str]) -> list[str]:
-        """The names, after a check that visitors may choose each.
-
-        Args:
-            kind: "encoder", "LLM" or "dual encoder".
-
-        Raises:
-            UsageError: none is named, or one is not on the list.
-        """
+        """The names, after a check that visitors may choose each; `kind` names their list."""
         listed = {"encoder": self.encoders, "LLM": self.llms, "dual encoder": self.duals}[kind]
         if not names:
             raise UsageError(f"no {kind} was chosen", want="at least one")
@@ -65,13 +58,9 @@ class ModelChoices:
 def model_choices(
     *, host: str, share: bool, encoders: Sequence[str], llms: Sequence[str], **more: object
 ) -> ModelChoices:
-    """The choices of a page at `host`.
-
-    Args:
-        encoders, llms: offered names; empty for the bundled models, and for all aliases too where
-            only this machine can reach the page.
-        more: the other fields of `ModelChoices`.
-    """
+    """The choices of a page at `host`, with `more` fields of `ModelChoices`."""
+    # Without names, the bundled models, and all aliases too where only this machine can reach the
+    # page.
     alone = host in LOOPBACK and not share
     architectures = dict(bundled(language=False))
     names = list(encoders) or [*architectures, *(encoder_aliases() if alone else ())]

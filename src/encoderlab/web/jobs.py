@@ -101,14 +101,9 @@ class JobRunner:
         names: Mapping[str, str] | None = None,
         lane: str = EXPERIMENTS,
     ) -> Outcome:
-        """Does what `encoderlab COMMAND` does.
-
-        Args:
-            job: the name by which the visitor can stop it.
-            settings: makes the command's settings; its errors are handled like the command's.
-            tell: called with the current work, the finished units and their total.
-            names: server path -> the name that the visitor sees.
-        """
+        """The outcome of `encoderlab COMMAND` for a visitor."""
+        # `job` is the name by which the visitor can stop it; `settings` makes the settings, and its
+        # errors are handled like the command's; `names` maps server paths to what the visitor sees.
         paths = dict(names or {})
         stop = visitor.running[job] = threading.Event()
         with self._lock:

@@ -36,11 +36,7 @@ MONOSPACE = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
 
 
 def build(runner: JobRunner) -> gr.Blocks:
-    """The page, not yet served.
-
-    Args:
-        runner: runs the visitors' jobs.
-    """
+    """The page, not yet served."""
     extensions.load()
     added = [importlib.import_module(module) for module in ADDED.values()]
     for tab in added:

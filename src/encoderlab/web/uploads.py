@@ -16,11 +16,7 @@ MAX_PIXELS = 40_000_000
 
 
 def upload_field(**options: Any) -> gr.Image:
-    """An upload field for one image that gives the file's path without opening it.
-
-    Args:
-        options: further arguments of `gradio.Image`.
-    """
+    """An upload field for one image that gives the file's path without opening it."""
     field = gr.Image(type="filepath", sources=["upload", "clipboard"], **options)
     # Gradio's own method decodes the file. It is not overridden in a subclass because Gradio writes
     # a stub file beside every module that has one.
@@ -33,11 +29,7 @@ def _path_of(payload: Any) -> str | None:
 
 
 def picture(path: str | None) -> Path:
-    """The uploaded image, after a check that it can be decoded.
-
-    Raises:
-        UsageError: there is no image, or it is no image, damaged or too large.
-    """
+    """The uploaded image, after a check that it can be decoded."""
     if not path:
         raise UsageError("there is no image yet", want="an upload, or one of the examples")
     file = Path(path)
@@ -49,11 +41,7 @@ def picture(path: str | None) -> Path:
 
 
 def gather(paths: Sequence[str] | None, folder: Path, most: int) -> Path:
-    """Copies uploaded files into `folder` under their own names, unopened.
-
-    Raises:
-        UsageError: none, or more than `most`.
-    """
+    """`folder`, with the uploaded files copied into it under their own names, unopened."""
     if not paths:
         raise UsageError("there are no images yet", want="an upload of one or more")
     if len(paths) > most:

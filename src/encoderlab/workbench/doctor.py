@@ -98,11 +98,7 @@ class Diagnosis(Result):
 
 @takes(Doctor)
 def run(settings: Doctor, out: Path | None = None) -> Diagnosis:
-    """Checks the installation, the machine, the models and the data.
-
-    Raises:
-        MissingError: the GPU that was asked for is not there.
-    """
+    """Checks the installation, the machine, the models and the data."""
     from encoderlab.encoders.hardware import choose_device
 
     choose_device(settings.device)

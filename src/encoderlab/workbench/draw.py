@@ -38,6 +38,9 @@ class DrawResult(Result):
 def run(settings: Draw, out: Path | None = None) -> DrawResult:
     """Draws into `folder`, or into `out` where it is given.
 
+    Returns:
+        The two folders, and the number of pictures in each part.
+
     Raises:
         UsageError: what `encoderlab.data.synthetic.example.write_example` refuses.
     """

@@ -77,6 +77,9 @@ class FeaturesResult(Result):
 def run(settings: Features, out: Path | None = None) -> FeaturesResult:
     """Acts on the store in the folder `out`.
 
+    Returns:
+        The tables of the store with their sizes, and the images that were skipped.
+
     Raises:
         UsageError: a target that is lacking or not there, a wrong kind of feature, or a setting
             that has no effect.

@@ -42,11 +42,7 @@ class Listing(Result):
 
 @takes(Ls)
 def run(settings: Ls, out: Path | None = None) -> Listing:
-    """Lists one kind of thing, or all.
-
-    Raises:
-        UsageError: no such kind.
-    """
+    """Lists one kind of thing, or all."""
     listings: dict[str, Callable[[], list[tuple[str, str]]]] = {
         "encoders": lambda: _models(language=False) + list(encoder_aliases().items()),
         "llms": lambda: _models(language=True) + list(llm_aliases().items()),

@@ -71,11 +71,14 @@ class RerunResult(Result):
 def run(settings: Rerun, out: Path | None = None) -> RerunResult:
     """Repeats the run that a folder keeps.
 
+    Returns:
+        The new result, and how its numbers differ from those of the first run.
+
     Raises:
         MissingError: no run in that folder.
         UsageError: the folder is unnamed or broken, `out` is the folder itself, or the run ran
             Python of a checkpoint and `trust_remote_code` is False.
-    """
+    """  # noqa: DOC501
     if not settings.run_folder:
         raise UsageError(
             "no run folder was named",

@@ -21,13 +21,8 @@ def overlays(
     similarity: Mapping[str, np.ndarray],
     rollout: Mapping[str, np.ndarray],
 ) -> FigureRecord:
-    """A row per encoder: attention roll-out, and patch-text similarity where there is a text tower.
-
-    Args:
-        views: encoder -> the image as preprocessed for it (cropped or resized).
-        encoders: the result's entries, each with name, entropy and a reason where a map is lacking.
-        similarity, rollout: encoder -> (h, w).
-    """
+    """A row per encoder: attention roll-out, and patch-text similarity if it has a text tower."""
+    # `views` are the images as preprocessed; the maps are (h, w) by encoder.
     width, height = next(iter(views.values())).size
     tall = 2.6 * min(max(height / width, 0.5), 1.6)
     with rules():

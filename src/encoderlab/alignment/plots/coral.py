@@ -29,12 +29,9 @@ SIDES = ("vision", "text", "difference")
 
 
 def coral(result: Json, arrays: Arrays) -> list[FigureRecord]:
-    """All figures.
-
-    Args:
-        arrays: "spectrum|NAME" (k,) of every model, and "covariance|ENCODER|LLM" (2, k, k): the
-            two matrices that CORAL compares, in the directions with the most variance.
-    """
+    """All figures of a result."""
+    # `arrays` are "spectrum|NAME" (k,) of every model, and "covariance|ENCODER|LLM" (2, k, k): the
+    # two matrices that CORAL compares, in the directions with the most variance.
     return [
         comparison(result),
         against_cka(result),

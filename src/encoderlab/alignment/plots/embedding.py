@@ -61,8 +61,8 @@ def procrustes(
     labels: Sequence[str],
     scores: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> FigureRecord:
-    """Each encoder's space rotated onto an LLM's, in the LLM's first two principal axes; a line
-    joins an image to its text."""
+    """Each encoder's space rotated onto an LLM's, in the LLM's first two principal axes."""
+    # A line joins an image to its text.
     names = list(pairs)
     kinds = list(dict.fromkeys(labels))
     kind_of = np.array(labels)
@@ -152,8 +152,7 @@ def page(
     images: Sequence[Image.Image],
     method: str,
 ) -> str:
-    """An HTML page with everything in it: choose a space or all, colour by type or model; hover or
-    touch a point for its image and text."""
+    """An HTML page without external files; a point shows its image and text under the pointer."""
     kinds = list(dict.fromkeys(labels))
     data = {
         "spaces": {name: np.round(_scaled(xy), 4).tolist() for name, xy in places.items()},

@@ -19,15 +19,7 @@ Point = tuple[float, float]
 
 @functools.lru_cache(maxsize=64)
 def font(pixels: int, typeface: Path | None = None) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own scalable font, which is the same on every machine, or a font file.
-
-    Args:
-        pixels: its height.
-        typeface: a TrueType or OpenType file.
-
-    Raises:
-        MissingError: the font file cannot be read.
-    """
+    """Pillow's own scalable font, which is the same on every machine, or a TrueType file."""
     if typeface is None:
         return ImageFont.load_default(pixels)
     try:

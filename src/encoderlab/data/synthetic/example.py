@@ -50,6 +50,9 @@ def write_example(
         size: pixels a side.
         seed: another one draws other pictures.
 
+    Returns:
+        The folders and the numbers of pictures in them.
+
     Raises:
         UsageError: no pictures or more than there are, a language other than "en" and "ko", or
             `photos` or `pairs` are there already.

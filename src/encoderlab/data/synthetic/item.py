@@ -34,20 +34,12 @@ class SyntheticItem(Picture):
     label: str
 
     def captions_in(self, language: str) -> tuple[str, ...]:
-        """All captions in one language, the complete one first.
-
-        Raises:
-            UsageError: a language other than "en" and "ko".
-        """
+        """All captions in one language, the complete one first."""
         check_languages([language])
         return self.captions if language == "en" else self.captions_ko
 
     def to_sample(self, languages: tuple[str, ...] = ("en",)) -> Sample:
-        """A sample with the captions of `languages`, English first.
-
-        Raises:
-            UsageError: a language other than "en" and "ko".
-        """
+        """A sample with the captions of `languages`, English first."""
         check_languages(languages)
         spoken = (language for language in LANGUAGES if language in languages)
         texts = tuple(text for language in spoken for text in self.captions_in(language))
@@ -55,11 +47,7 @@ class SyntheticItem(Picture):
 
 
 def check_languages(languages: Iterable[str]) -> None:
-    """Refuses a language that has no captions.
-
-    Raises:
-        UsageError: one of `languages` is neither "en" nor "ko".
-    """
+    """Refuses a language that has no captions."""
     for language in languages:
         if language not in LANGUAGES:
             raise unknown(

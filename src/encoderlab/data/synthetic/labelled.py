@@ -30,12 +30,26 @@ def main_shapes(split: str, indices: Iterable[int]) -> Labelled:
 
 
 def main_colours(split: str, indices: Iterable[int]) -> Labelled:
-    """Scenes and the colour of the largest thing in each; scenes with a tie are left out."""
+    """Scenes labelled with the colour of the largest thing in each.
+
+    Args:
+        split: "train" or "test".
+        indices: numbers of scenes.
+
+    Returns:
+        Scenes and labels; scenes with a tie are left out.
+    """
     return _scenes(split, indices, largest_colour)
 
 
 def largest_shape(caption: str) -> str | None:
     """The shape of the largest thing in a scene's complete caption; None where two things tie.
+
+    Args:
+        caption: complete, as of the synthetic scenes.
+
+    Returns:
+        Its English name.
 
     >>> largest_shape("a small red star above a large blue heart")
     'heart'
@@ -45,6 +59,12 @@ def largest_shape(caption: str) -> str | None:
 
 def largest_colour(caption: str) -> str | None:
     """The colour of the largest thing in a scene's complete caption; None where two things tie.
+
+    Args:
+        caption: complete, as of the synthetic scenes.
+
+    Returns:
+        Its English name.
 
     >>> largest_colour("a small red star above a large blue heart")
     'blue'

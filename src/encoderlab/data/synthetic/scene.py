@@ -88,10 +88,12 @@ class Thing:
 
     @property
     def en(self) -> str:
+        """English words for it, without an article."""
         return f"{self.size[0]} {self.colour.en} {self.shape.en}"
 
     @property
     def ko(self) -> str:
+        """Korean words for it."""
         return f"{self.size[1]} {self.colour.ko} {self.shape.ko}"
 
     def draw(self, canvas: Canvas, x: float, y: float) -> None:

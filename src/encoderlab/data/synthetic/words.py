@@ -64,6 +64,14 @@ def listed(items: Sequence[str], last: str = "and") -> str:
 def particle(word: str, after_consonant: str, after_vowel: str) -> str:
     """`word` with the Korean particle that its last syllable requires.
 
+    Args:
+        word: its last character is a Hangul syllable.
+        after_consonant: the particle after a final consonant.
+        after_vowel: the particle after a vowel.
+
+    Returns:
+        Both together.
+
     >>> particle("원", "이", "가"), particle("막대", "이", "가")
     ('원이', '막대가')
     """

@@ -38,14 +38,21 @@ LIST_WITH = "python -m encoderlab.data.synthetic --help"
 
 
 def seed_of(split: str, index: int) -> int:
-    """The seed of a picture: 0 to 2^31 - 1 in the training split, the next 2^31 in the test split.
+    """The seed of a picture: those of the training split come before those of the test split.
+
+    Args:
+        split: "train" or "test".
+        index: 0 to 2^31 - 1.
+
+    Returns:
+        0 to 2^31 - 1 in the training split, the next 2^31 in the test split.
 
     Raises:
         UsageError: an unknown split, or an index outside 0 ... 2^31 - 1.
 
     >>> seed_of("train", 7), seed_of("test", 7) - 2**31
     (7, 7)
-    """
+    """  # noqa: DOC501
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, LIST_WITH)
     if not 0 <= index < SPLIT_SIZE:
@@ -66,10 +73,13 @@ def generate(
         kind: one of `KINDS`; None for the kinds in turn.
         size: pixels a side.
 
+    Returns:
+        The picture with its captions, question and answer.
+
     Raises:
         UsageError: an unknown split or kind, an index outside 0 ... 2^31 - 1, or fewer than 8
             pixels a side.
-    """
+    """  # noqa: DOC501
     seed = seed_of(split, index)
     if size < SMALLEST:
         raise UsageError(
@@ -109,6 +119,9 @@ def render_arrays(
         size: pixels a side.
         languages: captions in these, of "en" and "ko".
         processes: how many processes draw.
+
+    Returns:
+        The pixels (n, size, size, 3), with captions and kinds.
 
     Raises:
         UsageError: what `generate` refuses, or a language without captions.

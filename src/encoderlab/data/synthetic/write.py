@@ -87,11 +87,7 @@ def check_no_file(folder: Path) -> None:
 def distinct_items(
     n: int, split: str, size: int, first_index: int, kinds: Sequence[str] = KINDS
 ) -> Iterator[SyntheticItem]:
-    """`n` pictures from `first_index` on, the kinds in turn, no complete caption twice.
-
-    Raises:
-        UsageError: a kind has run out of new captions.
-    """
+    """`n` pictures from `first_index` on, the kinds in turn, no complete caption twice."""
     captions: set[str] = set()
     indices = itertools.count(first_index)
     for number in range(n):
@@ -146,6 +142,9 @@ def chat_record(image: str, item: SyntheticItem, language: str = "en") -> dict:
         image: path of its file, as the record names it.
         item: the picture.
         language: "en" or "ko".
+
+    Returns:
+        The record, as a line of the JSONL holds it.
     """
     question, first, answer = (
         (item.question, "What does the picture show?", item.answer)

@@ -17,6 +17,7 @@ class QuickGELU(nn.Module):
     """x * sigmoid(1.702 x): the approximation in OpenAI's released checkpoints."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """x * sigmoid(1.702 x), elementwise."""
         return x * torch.sigmoid(1.702 * x)
 
 
@@ -33,11 +34,9 @@ def attend(
     v: Float[Tensor, "b h t c"],
     causal: bool,
 ) -> Float[Tensor, "b h t c"]:
-    """Scaled dot-product attention, by the faster of two ways.
-
-    For training in bf16 on a CPU at the lengths of small towers, two matrix products are about
-    twice as fast as the fused kernel, whose backward pass does not use the bf16 matrix units.
-    """
+    """Scaled dot-product attention, by the faster of two ways."""
+    # For training in bf16 on a CPU at the lengths of small towers, two matrix products are about
+    # twice as fast as the fused kernel, whose backward pass does not use the bf16 matrix units.
     if not (q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu"):
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
@@ -58,6 +57,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Float[Tensor, "b t d"], causal: bool = False) -> Float[Tensor, "b t d"]:
+        """Each token as a mix of all tokens, or of itself and earlier ones if `causal`."""
         q, k, v = rearrange(self.qkv(x), "b t (three h c) -> three b h t c", three=3, h=self.heads)
         mixed = attend(q, k, v, causal)
         return self.out(rearrange(mixed, "b h t c -> b t (h c)"))
@@ -76,6 +76,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b t d"], causal: bool = False) -> Float[Tensor, "b t d"]:
+        """x after pre-norm attention and MLP, each added to its input."""
         x = x + self.attention(self.norm1(x), causal)
         return x + self.mlp(self.norm2(x))
 
@@ -108,6 +109,7 @@ class Transformer(nn.Module):
                 nn.init.zeros_(linear.bias)
 
     def forward(self, x: Float[Tensor, "b t d"], causal: bool = False) -> Float[Tensor, "b t d"]:
+        """x after all blocks."""
         for block in self.blocks:
             if self.recompute and self.training:
                 x = checkpoint(block, x, causal, use_reentrant=False)

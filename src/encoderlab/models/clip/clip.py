@@ -63,6 +63,7 @@ class TwoTowers(nn.Module):
         raise NotImplementedError
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"], tokens: Int[Tensor, "b t"]) -> CLIPOutput:
+        """The embeddings of matching images and texts."""
         return CLIPOutput(self.encode_image(pixels), self.encode_text(tokens))
 
     @torch.no_grad()
@@ -126,11 +127,25 @@ class CLIP(TwoTowers):
         return nn.ModuleList([self.text, self.text_projection])
 
     def encode_image(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Image embeddings, not normalised."""
+        """Image embeddings.
+
+        Args:
+            pixels: standardised, as `preprocess` gives them.
+
+        Returns:
+            Vectors of the shared space, not normalised.
+        """
         return self.visual_projection(self.vision(pixels).pooled)
 
     def encode_text(self, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b d"]:
-        """Text embeddings, not normalised."""
+        """Text embeddings.
+
+        Args:
+            tokens: ids, as `tokenizer` gives them.
+
+        Returns:
+            Vectors of the shared space, not normalised.
+        """
         return self.text_projection(self.text(tokens))
 
     def add_logit_bias(self, value: float = -10.0) -> None:
@@ -146,7 +161,13 @@ class CLIP(TwoTowers):
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> CLIP:
-        """Our CLIP with the weights of a Hugging Face CLIPModel: a local folder or a hub id.
+        """Our CLIP with the weights of a Hugging Face CLIPModel.
+
+        Args:
+            name: a local folder or a hub id.
+
+        Returns:
+            The model in eval mode, fp32.
 
         Raises:
             MissingError: no such folder, or the hub cannot be reached.
@@ -160,7 +181,11 @@ class CLIP(TwoTowers):
         """Writes a folder that transformers' CLIPModel, CLIPProcessor and AutoTokenizer load.
 
         Args:
+            folder: written to; created if missing.
             half: store weights as fp16 (half the size) instead of fp32.
+
+        Returns:
+            The folder.
 
         Raises:
             UsageError: the image tower is a ResNet, for which Hugging Face has no CLIPModel.
@@ -171,7 +196,13 @@ class CLIP(TwoTowers):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> CLIP:
-        """The model inside a training checkpoint (`checkpoints/best.ckpt`), ready for use.
+        """The model inside a training checkpoint.
+
+        Args:
+            path: the file, such as `checkpoints/best.ckpt`.
+
+        Returns:
+            The model in eval mode, with the averaged weights if the run has them.
 
         Raises:
             MissingError: no such file.

@@ -221,11 +221,7 @@ PRESETS: dict[str, CLIPConfig] = {
 
 
 def preset(name: str) -> CLIPConfig:
-    """The configuration called `name`, in upper or lower case.
-
-    Raises:
-        UsageError: no preset has that name.
-    """
+    """The configuration called `name`, in upper or lower case."""
     for known, config in PRESETS.items():
         if known.lower() == name.lower():
             return config

@@ -82,19 +82,7 @@ OTHER_NAMES = {
 
 
 def load(name: str | Path, make: Any) -> Any:
-    """Our CLIP from a Hugging Face CLIP folder or hub id, in eval mode, fp32.
-
-    Args:
-        name: the folder or the hub id.
-        make: `CLIP`.
-
-    Returns:
-        A model of the class `make`.
-
-    Raises:
-        MissingError: the folder or a file is missing, or the hub cannot be reached.
-        UsageError: another family, a damaged file, or weights that do not fit the configuration.
-    """
+    """Our CLIP, of class `make`, from a Hugging Face CLIP folder or hub id, in eval mode, fp32."""
     folder = local_folder(name)
     record = read_config(folder)
     try:
@@ -184,12 +172,7 @@ def save(model: Any, folder: Path, *, half: bool = False) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a CLIP folder.
-
-    Raises:
-        MissingError: there is none.
-        UsageError: it is not JSON, or of another family.
-    """
+    """The config.json of a CLIP folder."""
     path = folder / "config.json"
     if not path.is_file():
         raise MissingError(
@@ -230,8 +213,9 @@ def _our_config(record: dict[str, Any]) -> CLIPConfig:
 
 
 def _tower(record: dict[str, Any], side: str, defaults: dict[str, Any]) -> dict[str, Any]:
-    """The part of a tower in a config.json. Files of old versions have a second one, with suffix
-    `_dict`, which with its defaults has precedence over the first."""
+    """The part of a tower in a config.json."""
+    # Files of old versions have a second part, with suffix `_dict`, which with its defaults has
+    # precedence over the first.
     old = record.get(f"{side}_config_dict")
     complete = {} if old is None else {**defaults, **old}
     return {**defaults, **(record.get(f"{side}_config") or {}), **complete}

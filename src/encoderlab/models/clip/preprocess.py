@@ -91,6 +91,7 @@ class Preprocess:
         return max(*self.resized, *self.shape)
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 h w"]:
+        """The standardised pixels of an image, as `to_bytes` prepares it."""
         return self.standardise(torch.from_numpy(self.to_bytes(image)).permute(2, 0, 1))
 
     def to_bytes(self, image: Image.Image) -> np.ndarray:

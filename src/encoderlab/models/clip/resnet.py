@@ -48,6 +48,7 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.expand[1].weight)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """x after reduction, convolution, pooling and expansion, added to its shortcut."""
         branch = F.relu(self.spatial(F.relu(self.reduce(x))))
         return F.relu(self.shortcut(x) + self.expand(self.pool(branch)))
 
@@ -70,6 +71,7 @@ class AttentionPool(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
+        """One vector per image: attention of the mean token to all tokens."""
         mean = x.mean(dim=1, keepdim=True, dtype=torch.float32).to(x.dtype)
         x = torch.cat([mean, x], dim=1) + self.position_embedding
         q, k, v = (
@@ -114,6 +116,7 @@ class ResNet(nn.Module):
         return self.config.width * 32
 
     def forward(self, pixels: Float[Tensor, "b 3 height width"]) -> VisionTokens:
+        """The pooled vector and the grid of the last stage."""
         x = self.stem(pixels)
         for block in self.blocks:
             if self.recompute and self.training:

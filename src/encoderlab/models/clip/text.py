@@ -38,6 +38,7 @@ class TextTransformer(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def forward(self, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b d"]:
+        """The normalised vector at the end-of-text token of each text."""
         x = self.token_embedding(tokens) + self.position_embedding[: tokens.shape[1]]
         x = self.transformer(x, causal=True)
         rows = torch.arange(tokens.shape[0], device=tokens.device)

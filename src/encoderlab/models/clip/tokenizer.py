@@ -119,11 +119,7 @@ class Tokenizer:
 
     @classmethod
     def from_json(cls, text: str, context_length: int, pad_id: int | None = None) -> Tokenizer:
-        """The tokenizer from the text of `to_json`.
-
-        Raises:
-            UsageError: another text.
-        """
+        """The tokenizer from the text of `to_json`."""
         try:
             return cls(Pipeline.from_str(text), context_length, pad_id)._checked()
         except Exception as error:
@@ -136,6 +132,14 @@ class Tokenizer:
         """Byte-level BPE trained on `texts`: every script can be encoded, without unknown tokens.
 
         As in the original CLIP, text is NFC-normalised, lower-cased, and white space is collapsed.
+
+        Args:
+            texts: read once; blank ones are left out.
+            vocab_size: the largest number of tokens.
+            context_length: number of ids per text.
+
+        Returns:
+            The tokenizer.
 
         Raises:
             UsageError: no text, or a vocabulary too small for the 256 bytes and two special ids.
@@ -162,7 +166,15 @@ class Tokenizer:
     def train_characters(
         cls, texts: Iterable[str], vocab_size: int = 4000, context_length: int = 64
     ) -> Tokenizer:
-        """One token per character of `texts`; rarer ones than `vocab_size` allows become unknown.
+        """One token per character of `texts`.
+
+        Args:
+            texts: read once; blank ones are left out.
+            vocab_size: the largest number of tokens; rarer characters become unknown.
+            context_length: number of ids per text.
+
+        Returns:
+            The tokenizer.
 
         Raises:
             UsageError: no text, or a vocabulary smaller than four.
@@ -200,12 +212,7 @@ class Tokenizer:
     def from_folder(
         cls, folder: Path, context_length: int = 77, pad_id: int | None = None
     ) -> Tokenizer:
-        """The tokenizer of a checkpoint: `tokenizer.json`, else CLIP's `vocab.json` + `merges.txt`.
-
-        Raises:
-            MissingError: the folder has neither.
-            UsageError: a file is not a tokenizer.
-        """
+        """The tokenizer of `tokenizer.json`, else of CLIP's `vocab.json` and `merges.txt`."""
         whole = folder / "tokenizer.json"
         try:
             if whole.is_file():

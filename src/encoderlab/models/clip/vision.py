@@ -70,6 +70,7 @@ class VisionTransformer(nn.Module):
         return self.config.width
 
     def forward(self, pixels: Float[Tensor, "b 3 height width"]) -> VisionTokens:
+        """The pooled vector (normalised class token) and the patch tokens of each image."""
         patches = rearrange(self.patch_embedding(pixels), "b d h w -> b (h w) d")
         patches = patches + self.position_embedding[1:]
         dropping = self.training and self.patch_dropout > 0

@@ -109,13 +109,7 @@ def connect(
     more: Sequence[Component] = (),
     show_more: Callable[[Outcome, UserSession], Sequence[Any]] = lambda outcome, visitor: (),
 ) -> None:
-    """Connects the run button and the stop button to the job.
-
-    Args:
-        inputs: name -> field.
-        more: further outputs.
-        show_more: gives the values of `more`.
-    """
+    """Connects the run button and the stop button to the job; `show_more` fills `more` outputs."""
     run, stop = run_stop
 
     def handle(
@@ -215,11 +209,7 @@ def alignment_settings(offer: ModelChoices, values: Values) -> dict[str, Any]:
 
 
 def whole(value: Any, least: int, most: int) -> int:
-    """A number as an int.
-
-    Raises:
-        UsageError: no number from `least` to `most`; the page itself sends none such.
-    """
+    """A number as an int; a UsageError outside `least` to `most`, which the page never sends."""
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
@@ -238,11 +228,7 @@ def alignment_tab(
     *,
     trains: bool = False,
 ) -> None:
-    """A tab with `alignment_fields` and an answer.
-
-    Args:
-        trains: whether projectors are trained, so that epochs can be chosen.
-    """
+    """A tab with `alignment_fields`, epochs if projectors are trained, and an answer."""
     with frame(name), gr.Row():
         with fields():
             inputs = alignment_fields(runner.offer)
