@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,36 @@ def test_a_function_says_what_it_raises(name):
     if inspect.isfunction(found):
         assert "Raises:" in (inspect.getdoc(found) or "")
         assert "return" in inspect.get_annotations(found)
+
+
+def _functions(path: str) -> Iterator[tuple[str, Callable]]:
+    """(name, function) of what the page shows at `path`: a function, or the methods of a class."""
+    shown = _at(path)
+    if not inspect.isclass(shown):
+        yield path, shown
+        return
+    listed = re.search(rf"^::: {path}\n    options:\n +members: \[(.*)\]$", _page("en"), re.M)
+    for name, member in vars(shown).items():
+        method = getattr(member, "__func__", member)  # of a classmethod or staticmethod
+        public = not name.startswith("_") if listed is None else name in listed[1].split(", ")
+        if public and inspect.isfunction(method):
+            yield f"{path}.{name}", method
+
+
+FUNCTIONS = {
+    name: function
+    for path in _documented("en")
+    for name, function in _functions(path)
+    if not function.__module__.startswith("encoderlab.compression")  # not complete yet
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_says_what_it_takes_and_what_it_returns(name):
+    signature = inspect.signature(FUNCTIONS[name])
+    said = inspect.getdoc(FUNCTIONS[name]) or ""
+    args = re.search(r"^Args:\n((?: {4}.+\n?)*)", said, re.M)
+    described = re.findall(r"^ {4}\*{0,2}(\w+): ", args[1] if args else "", re.M)
+    assert described == [name for name in signature.parameters if name not in ("self", "cls")]
+    if signature.return_annotation not in (None, "None"):
+        assert re.search(r"^(Returns|Yields):\n {4}\S", said, re.M)
