@@ -30,7 +30,7 @@ class AllResult(Result):
     warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def to_json(self) -> dict[str, Any]:
-        """Each part by its name, with the facts they share."""
+        """The fields, with the facts that all parts share at the top level."""
         also = list(self.sections["compare"].also)
         return {**super().to_json(), "also": also, **self.facts}
 

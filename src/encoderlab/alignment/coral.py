@@ -28,7 +28,7 @@ class CoralResult(AlignmentResult):
     by_type: dict[str, FullAnalysis]
 
     def to_json(self) -> dict[str, Any]:
-        """The comparisons at the top level."""
+        """The fields, with those of the comparisons at the top level."""
         values = super().to_json()
         return values | values.pop("whole")
 

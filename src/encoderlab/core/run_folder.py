@@ -118,7 +118,7 @@ def written_figures(written: Sequence[Path], folder: Path) -> list[str]:
 
 
 def write(folder: Path, run: RunRecord) -> Path:
-    """The folder, after config.yaml and, last, run.json are written."""
+    """Writes config.yaml and, last, run.json; returns the folder."""
     # First removes files that the last run of the same command drew here and this one did not.
     import yaml
 

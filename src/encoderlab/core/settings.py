@@ -211,7 +211,7 @@ def as_typed(value: Any) -> str:
 
 
 def without_effect(settings: Any, typed: Collection[str] = ()) -> Iterator[tuple[Setting, str]]:
-    """(setting, key of the setting that leaves it without effect), of settings given in vain."""
+    """(setting, key of the setting that disables it), of settings that were given."""
     # Keys in `typed` count as given even with their default value.
     for leaf in iter_settings(type(settings)):
         if leaf.key not in typed and value_at(settings, leaf.key) == leaf.default:

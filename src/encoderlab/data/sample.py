@@ -130,7 +130,6 @@ def distinct(texts: Iterable[str]) -> tuple[str, ...]:
         UnicodeEncodeError: a text with half of a surrogate pair, which JSON can hold and no
             tokenizer and no table takes.
     """
-    # `encode` raises on half of a surrogate pair, which JSON can hold and no tokenizer takes.
     by_words: dict[str, str] = {}
     for text in texts:
         text.encode()

@@ -130,7 +130,6 @@ def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
     Returns:
         Operations per second, the best of 8.
     """
-    # An upper bound for any model on this device.
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = 0.0

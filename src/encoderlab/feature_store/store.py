@@ -301,7 +301,14 @@ class FeatureTable:
 
 
 class FeatureStore:
-    """All shelves below one folder."""
+    """All shelves below one folder.
+
+    Args:
+        root: the folder, which need not exist.
+
+    Raises:
+        UsageError: it is a file.
+    """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()

@@ -298,7 +298,6 @@ def pair_terms(left: Gram, right: Gram) -> Float[Tensor, "n n"]:
     Returns:
         Cell [i, j] is the contribution of samples i and j; the sum is zero.
     """
-    # The terms of a difference of two encoders are the difference of their terms.
     k, m = left.u_centred, right.u_centred
     k, m = k / torch.linalg.norm(k), m / torch.linalg.norm(m)
     product = k * m

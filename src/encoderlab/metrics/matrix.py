@@ -176,7 +176,6 @@ def median(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
     Returns:
         The middle value; of an even number of values the mean of the two middle ones.
     """
-    # `torch.median` returns the lower one.
     n = values.shape[-1]
     lower, upper = (values.kthvalue(k, dim=-1).values for k in ((n + 1) // 2, n // 2 + 1))
     return (lower + upper) / 2

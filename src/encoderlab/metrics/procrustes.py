@@ -54,7 +54,7 @@ def rotate_onto(
 
     Args:
         x: the features to rotate.
-        y: the features to meet; the narrower side is padded with zeros.
+        y: the target; the narrower of both sides is padded with zeros.
 
     Returns:
         x and y, both centred and scaled to norm 1, x rotated and scaled to be nearest to y.

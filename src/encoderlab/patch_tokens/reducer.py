@@ -235,7 +235,6 @@ def pooled(tokens: Float[Tensor, "b n c"], grid: Grid, budget: Grid) -> Compress
     Returns:
         The mean of each window.
     """
-    # Methods with other tokens per window replace `tokens` and keep the rest.
     window = window_of(grid, budget).to(tokens.device).expand(len(tokens), -1)
     return merged(tokens, window, budget[0] * budget[1], grid, budget)
 

@@ -39,8 +39,6 @@ def outliers(length: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
         True where the norm is above the image's median by more than five robust standard
         deviations, and above 1.5 times the median.
     """
-    # Above the image's median by more than five robust standard deviations, and 1.5 times the
-    # median.
     flat = length.flatten(-2)
     middle = median(flat)[..., None]
     deviation = 1.4826 * median((flat - middle).abs())[..., None]

@@ -87,7 +87,7 @@ def figures(outcome: Outcome) -> str:
 
 
 def files(outcome: Outcome, records: Sequence[dict[str, Any]]) -> str:
-    """Links to the result as JSON, `records` as CSV and all figures, and the equal command line."""
+    """Links to the result as JSON, `records` as CSV and every figure, and the command line."""
     done = outcome.done
     if done is None or done.folder is None:
         return ""
