@@ -77,12 +77,11 @@ def main() -> None:
 
 def _rate(trainer: CompressorTrainer, source: TokenSource, steps: int) -> float:
     """Images a second over some steps, the first one left out."""
-    batches = trainer.schedule.batches()
-    critic = trainer.critic_schedule.batches()
-    trainer._step(next(batches), critic)
+    batches = iter(trainer.batches(0))
+    trainer.train_step(next(batches))
     started = time.perf_counter()
     for _ in range(steps):
-        trainer._step(next(batches), critic)
+        trainer.train_step(next(batches))
     return steps * trainer.recipe.batch_size / (time.perf_counter() - started)
 
 

@@ -243,11 +243,11 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
         str(fabric.device), encoder.where[1], str(fabric._precision.precision),
         len(tokens), len(val), done.step, done.best_epoch, validation,
         _bounds(tokens, val, trainer.model.shape.grid, shape.budgets[0], trainer.model.scale.mean),
-        done.checks, done.history, done.seconds, done.images_per_second,
+        trainer.checks, done.history, done.seconds, done.rows_per_second,
         _int8_error(encoder, val_samples, layer) if data.cache == "int8" else None,
         left, figures, 
         (
-            *doubtful, *trainer.warnings,
+            *doubtful, *done.warnings,
             *_learnt(done.best_epoch, len(tokens), done.step, trainer.began), *as_warnings(left),
         ),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Trains a token compressor with a reconstruction loss and a distribution loss.
 
-Every random choice is a function of (seed, step), so that an interrupted run resumes to the same
-numbers. Knows no encoder: tokens come from a TokenSource.
+`training.loop` knows epochs, checkpoints and resuming. Knows no encoder: tokens come from a
+TokenSource.
 
 The gradients of the two losses are added at the compressed tokens. With `balance`, the
 distribution's is first scaled to the norm of the reconstruction's, so that the weights mean the
@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -26,10 +24,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from encoderlab.compression.compressor import FORMAT
-from encoderlab.compression.settings import DISTRIBUTIONS, Compress
+from encoderlab.compression.settings import Compress
 from encoderlab.compression.token_source import TokenSource, first_tokens
-from encoderlab.core.progress import note, progress
-from encoderlab.errors import EncoderLabError, UsageError, WorkError, unknown
+from encoderlab.core.progress import note
+from encoderlab.errors import UsageError
 from encoderlab.losses.distribution import mmd, sinkhorn_divergence, sliced_wasserstein
 from encoderlab.losses.reconstruction import reconstruction_loss
 from encoderlab.losses.wgan_gp import (
@@ -38,7 +36,6 @@ from encoderlab.losses.wgan_gp import (
     critic_loss,
     generator_loss,
 )
-from encoderlab.models import checkpoint
 from encoderlab.models.token_compressor import (
     AutoencoderShape,
     TokenAutoencoder,
@@ -51,23 +48,13 @@ from encoderlab.models.token_grid import Grid, divides
 from encoderlab.patch_tokens.pooling import one_of_each_window
 from encoderlab.patch_tokens.reducer import normalised_error
 from encoderlab.training.collectives import (
-    any_rank,
     average_gradients,
     broadcast_from_rank0,
-    collective_error,
     mean_over,
-    on_all_ranks,
-    stop_on_signal,
 )
+from encoderlab.training.loop import Evaluation, TrainedRun, Trainer
 from encoderlab.training.optimiser import learning_rate
-from encoderlab.training.resuming import (
-    CheckpointNames,
-    best_missing_error,
-    best_unknown_note,
-    check_resumed,
-    copy_best,
-    longer_run,
-)
+from encoderlab.training.resuming import CheckpointNames
 from encoderlab.training.schedule import Schedule, check_batch
 
 if TYPE_CHECKING:
@@ -75,11 +62,9 @@ if TYPE_CHECKING:
     from lightning.fabric.loggers.logger import Logger
 
 NAMES = CheckpointNames("best_model.pt", "checkpoint_epoch_{}.pt", "latest.pt", FORMAT)
-STARTS = ("block_pca", "average")
-STANDARDISED = ("channel", "all")
 # Limits for the standardisation and the start, and for pairwise distances.
 FIT_IMAGES, FIT_VALUES, PAIRWISE_TOKENS = 2000, 300_000_000, 1024
-VALIDATED, SECONDS_BETWEEN_SAVES, CHECK_STEPS = 512, 60.0, 20
+VALIDATED, CHECK_STEPS = 512, 20
 SEEDS_APART = 1_000_003
 LINEAR_SHARE = 0.1
 
@@ -119,12 +104,7 @@ class Recipe:
         return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("distribution", DISTRIBUTIONS), ("start", STARTS), ("standardise", STANDARDISED),
-        ):  # fmt: skip
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known, "encoderlab compress --help")
-        for name in ("epochs", "batch_size", "lr", "critic_lr", "n_critic"):
+        for name in ("lr", "critic_lr"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} must be positive", got=getattr(self, name))
         if self.ae_weight <= 0 and not self.matches:
@@ -146,24 +126,7 @@ class Recipe:
         return self.distribution == "wgan" and self.wgan_weight > 0
 
 
-@dataclass(frozen=True)
-class CompressorRun:
-    """The end of a run.
-
-    Args:
-        history: one row of metrics per epoch, from epoch 0, the state before training.
-        checks: metrics of the critic's checks before training.
-    """
-
-    step: int
-    history: tuple[dict[str, float], ...]
-    best_epoch: int
-    checks: dict[str, float]
-    seconds: float
-    images_per_second: float
-
-
-class CompressorTrainer:
+class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
     """One run of `recipe` over the tokens of `train`.
 
     Args:
@@ -176,7 +139,14 @@ class CompressorTrainer:
         about: encoder and layer of the tokens; stored in every checkpoint.
         save_every: steps between two writes of `latest.pt` within an epoch; None: one a minute.
         logger: a Lightning logger for the curves.
+
+    Raises:
+        UsageError: the batch does not fit the data or the devices.
     """
+
+    names = NAMES
+    unit = "image"
+    identity_key = "identity"
 
     def __init__(
         self,
@@ -191,11 +161,18 @@ class CompressorTrainer:
         save_every: int | None = None,
         logger: Logger | None = None,
     ) -> None:
-        self.recipe, self.fabric, self.train, self.val = recipe, fabric, train, val
-        self.folder, self.about, self.logger = folder / "checkpoints", about or {}, logger
-        self.save_every = save_every
         world, rank = fabric.world_size, fabric.global_rank
         check_batch(recipe.batch_size, len(train), world, "images to train on")
+        super().__init__(
+            fabric,
+            Schedule(len(train), recipe.batch_size, recipe.epochs, recipe.seed, rank, world),
+            recipe,
+            {"training images": train.fingerprint(), "validation images": val.fingerprint()},
+            folder,
+            save_every=save_every,
+            logger=logger,
+        )
+        self.train, self.val, self.about = train, val, about or {}
         torch.manual_seed(recipe.seed)
         self.model = TokenAutoencoder(shape)
         self.critics = nn.ModuleList(TokenCritic(shape.channels, g) for g in shape.budgets)
@@ -215,9 +192,6 @@ class CompressorTrainer:
         # fp16 underflows for small gradients, so they are scaled.
         fp16 = str(fabric._precision.precision) == "16-mixed"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=fp16)
-        self.schedule = Schedule(
-            len(train), recipe.batch_size, recipe.epochs, recipe.seed, rank, world
-        )
         # The critic has its own batches: n_critic for each of the compressor's.
         self.critic_schedule = Schedule(
             len(train), recipe.batch_size, recipe.epochs * recipe.n_critic,
@@ -232,14 +206,7 @@ class CompressorTrainer:
             "critic_optimiser": self.critic_optimiser,
             "scaler": self.scaler,
         }
-        self.step = 0
-        self.history: list[dict[str, float]] = []
-        self.best_epoch, self.best_score = 0, (math.inf, math.inf)
-        self.checks: dict[str, float] = {}
-        self.warnings: list[str] = []
-        self.data = {
-            "training images": train.fingerprint(), "validation images": val.fingerprint(),
-        }  # fmt: skip
+        self.checks: dict[str, float] = {}  # metrics of the critic before training
         self._sums: dict[str, float] = {}
 
     def _initialise(self, tokens: Float[Tensor, "b n c"]) -> bool:
@@ -266,107 +233,63 @@ class CompressorTrainer:
                 self.began[budget] = "block-PCA"
         return set(self.began.values()) == {"block-PCA"}
 
-    def resume(self, path: Path) -> None:
-        """Loads the state of a checkpoint written by a run of the same recipe and data.
-
-        More epochs are allowed. The best checkpoint so far is copied to this run's folder.
-
-        Args:
-            path: the checkpoint.
-
-        Raises:
-            UsageError: it was written with another recipe, shape, encoder or data, or is damaged.
-            MissingError: the run is finished, and its best checkpoint is missing.
-        """
-        record = checkpoint.read(path, FORMAT)
-        try:
-            self._load(record)
-        except EncoderLabError:
-            raise
-        except checkpoint.WRONG as error:
-            raise checkpoint.incomplete(path, error) from error
-        writes = self.fabric.is_global_zero
-        if not self.history or copy_best(path, self.folder, self.best_epoch, NAMES, writes):
-            return
-        if self.finished:
-            raise best_missing_error(path, self.best_epoch, NAMES)
-        self.warnings.append(best_unknown_note(self.best_epoch))
-        note(f"warning: {self.warnings[-1]}")
-        self.best_epoch, self.best_score = 0, (math.inf, math.inf)
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps of the schedule are done."""
-        return self.step >= self.schedule.total_steps
-
-    def _load(self, record: dict[str, Any]) -> None:
-        now, before = self._identity(), record["identity"]
-        check_resumed(now, before, self.data, record.get("data"))
-        self.warnings = list(record.get("warnings", []))
-        if now["epochs"] != before["epochs"]:
-            self.warnings.append(longer_run(record["step"], before["epochs"], now["epochs"]))
-            note(f"warning: {self.warnings[-1]}")
-        for name, part in self.parts.items():
-            part.load_state_dict(record[name])
-        self.step, self.history = record["step"], list(record["history"])
-        self.best_epoch, self.best_score = record["best_epoch"], tuple(record["best_score"])
-        self.checks, self._sums = dict(record["checks"]), dict(record["sums"])
-
-    def run(self) -> CompressorRun:
-        """Trains to the end of the schedule.
+    def run(self) -> TrainedRun:
+        """Checks the critic, evaluates epoch 0, the state before training, and trains to the end.
 
         Raises:
             WorkError: a loss is no longer a number, or the critic fails its checks.
         """
-        started, first, saved_at = time.perf_counter(), self.step, time.monotonic()
-        if self.logger is not None and self.fabric.is_global_zero:
-            with suppress(NotImplementedError):  # the CSV logger keeps no settings
-                self.logger.log_hyperparams(asdict(self.recipe))
         # Each process computes the start, and two machines may round it differently.
         for module in (self.model, self.critics):
             broadcast_from_rank0(self.fabric, chain(module.parameters(), module.buffers()))
         if self.recipe.adversarial and not self.step:
             self.checks = self._check()
         if not self.history:
-            self._end_epoch(0)
-        critic_batches = self.critic_schedule.batches(first * self.recipe.n_critic)
-        per_epoch, total = self.schedule.steps_per_epoch, self.schedule.total_steps
-        with (
-            stop_on_signal() as stop,
-            progress(
-                "training", total=(total - first) * self.recipe.batch_size, unit="image"
-            ) as bar,
-        ):
-            for batch in self.schedule.batches(first):
-                values = self._step(batch, critic_batches)
-                for name, value in values.items():
-                    self._sums[name] = self._sums.get(name, 0.0) + value
-                self._log(values)
-                self.step += 1
-                bar.advance(self.recipe.batch_size)
-                # Rank 0's clock decides for all ranks, so that they save at the same step.
-                due = self.fabric.is_global_zero and self._due(saved_at)
-                stops, due = any_rank(self.fabric, stop.asked, due)
-                if self.step % per_epoch == 0:
-                    self._end_epoch(self.step // per_epoch)
-                    saved_at = time.monotonic()
-                elif due or stops:
-                    self._save(NAMES.latest)
-                    saved_at = time.monotonic()
-                if stops and self.step < total:
-                    raise stop.interrupt(
-                        self.fabric, f"go on from step {self.step}: --resume {self.folder.parent}"
-                    )
-        seconds = time.perf_counter() - started
-        done = (self.step - first) * self.recipe.batch_size
-        return CompressorRun(
-            self.step, tuple(self.history), self.best_epoch, self.checks, seconds,
-            done / max(seconds, 1e-9),
-        )  # fmt: skip
+            self.end_epoch(0)
+        return super().run()
+
+    def batches(self, first_step: int) -> Iterator[tuple[list[int], tuple[list[int], ...]]]:
+        """This rank's images of each step from `first_step` on, and those of the critic's steps."""
+        count = self.recipe.n_critic
+        critic = self.critic_schedule.batches(first_step * count)
+        return zip(
+            self.schedule.batches(first_step), zip(*[critic] * count, strict=True), strict=True
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that must be equal for equal numbers."""
+        shape = self.model.shape
+        return {
+            **asdict(self.recipe),
+            **asdict(shape),
+            "grid": list(shape.grid),
+            "budgets": [list(budget) for budget in shape.budgets],
+            **self.about,
+            "images": len(self.train),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Both networks, their optimisers, the checks, and the sums for the epoch's means."""
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        return {**parts, "checks": self.checks, "sums": self._sums}
+
+    def load_state(self, record: dict[str, Any]) -> None:
+        """Takes over what `state` gave, or a checkpoint of version 0.1."""
+        for name, part in self.parts.items():
+            part.load_state_dict(record[name])
+        self.checks, self._sums = dict(record["checks"]), dict(record["sums"])
+        if "best" not in record:  # version 0.1
+            self.best_rank = tuple(-value for value in self.best_score)
 
     # -- one step ---------------------------------------------------------------------------------
 
-    def _step(self, batch: Sequence[int], critic_batches: Iterator[list[int]]) -> dict[str, float]:
+    def train_step(self, batch: tuple[list[int], tuple[list[int], ...]]) -> dict[str, float]:
+        """Trains the critics, where there are any, then the compressor.
+
+        Returns:
+            Losses, norms of the gradients, and the learning rate.
+        """
+        images, critic_batches = batch
         rate = learning_rate(self.step, 1.0, self.warmup, self.schedule.total_steps)
         for optimiser, lr in (
             (self.optimiser, self.recipe.lr), (self.critic_optimiser, self.recipe.critic_lr),
@@ -375,10 +298,12 @@ class CompressorTrainer:
                 group["lr"] = lr * rate * group.get("share", 1.0)
         values: dict[str, float] = {}
         if self.recipe.adversarial:
-            for number in range(self.recipe.n_critic):
-                values = self._critic_step(next(critic_batches), self._generator(number))
-        values |= self._compressor_step(batch, self._generator(self.recipe.n_critic))
+            for number, rows in enumerate(critic_batches):
+                values = self._critic_step(rows, self._generator(number))
+        values |= self._compressor_step(images, self._generator(self.recipe.n_critic))
         values["lr"] = self.recipe.lr * rate
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
         return values
 
     def _critic_step(self, batch: Sequence[int], generator: torch.Generator) -> dict[str, float]:
@@ -412,7 +337,7 @@ class CompressorTrainer:
             slopes = self._all_rows(result.slopes).quantile(levels).tolist()
             for percent, slope in zip((10, 50, 90), slopes, strict=True):
                 values[f"critic/slope_p{percent}"] = slope
-        self._refuse_divergence(values["critic/loss"], "the critic's loss")
+        self.check_finite(values["critic/loss"], "the critic's loss")
         torch.stack(losses).sum().backward()
         average_gradients(self.fabric, self.critics.parameters())
         self.critic_optimiser.step()
@@ -450,8 +375,8 @@ class CompressorTrainer:
             values |= mean_over(self.fabric, losses)
             kept.backward((gradient * self.scaler.get_scale()).to(kept.dtype))
             if recipe.matches:
-                self._refuse_divergence(values["loss/distribution"], "the distribution loss")
-        self._refuse_divergence(values["loss/reconstruction"], "the reconstruction loss")
+                self.check_finite(values["loss/distribution"], "the distribution loss")
+        self.check_finite(values["loss/reconstruction"], "the reconstruction loss")
         average_gradients(self.fabric, self.model.parameters())
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(
@@ -600,84 +525,23 @@ class CompressorTrainer:
             "norm_ratio": float(kept.norm(dim=-1).mean() / tokens.norm(dim=-1).mean()),
         }
 
-    def _end_epoch(self, epoch: int) -> None:
+    def evaluate(self, epoch: int) -> Evaluation:
+        """Validates; the best epoch has the lowest error, of equal ones the nearest tokens."""
         steps = self.schedule.steps_per_epoch if epoch else 1
         row = {"epoch": float(epoch), **{k: v / steps for k, v in self._sums.items()}}
         self._sums = {}
         metrics = self.validate()
         validation = {f"val/{name}": value for name, value in metrics.items()}
-        self.history.append(row | validation)
+        self.log(validation)
         # Not a loss with an adversarial term, which does not measure what is kept.
         score = (float(f"{metrics['nmse']:.3g}"), metrics["sliced_wasserstein"])
-        better = score < self.best_score
-        if better:
-            self.best_epoch, self.best_score = epoch, score
-        self._log(validation)
         when = f"epoch {epoch} of {self.recipe.epochs}" if epoch else "before training"
-        note(
+        text = (
             f"{when}: normalised error {metrics['nmse']:.4g}  cosine {metrics['cosine']:.4f}  "
             f"sliced Wasserstein {metrics['sliced_wasserstein']:.3f} "
-            f"(floor {metrics['sliced_wasserstein_floor']:.3f}){'  (best)' if better else ''}"
+            f"(floor {metrics['sliced_wasserstein_floor']:.3f})"
         )
-        best = [NAMES.best] if better else []
-        # The state to resume from is written last: a run killed before repeats this epoch. Epoch 0
-        # is stored too: it may be the best, and NAMES.best is overwritten.
-        self._save(*best, NAMES.epoch.format(epoch), NAMES.latest)
-
-    def _due(self, saved_at: float) -> bool:
-        if self.save_every is not None:
-            return self.step % self.save_every == 0
-        return time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
-
-    def _identity(self) -> dict[str, Any]:
-        """Everything that must be equal for equal numbers."""
-        shape = self.model.shape
-        return {
-            **asdict(self.recipe),
-            **asdict(shape),
-            "grid": list(shape.grid),
-            "budgets": [list(budget) for budget in shape.budgets],
-            **self.about,
-            "images": len(self.train),
-        }
-
-    def _save(self, *names: str) -> None:
-        on_all_ranks(self.fabric, self._write, names)
-
-    def _write(self, names: Sequence[str]) -> None:
-        if not self.fabric.is_global_zero:
-            return
-        record = {
-            "identity": self._identity(),
-            "data": self.data,
-            "warnings": self.warnings,
-            **{name: part.state_dict() for name, part in self.parts.items()},
-            "step": self.step,
-            "history": list(self.history),
-            "best_epoch": self.best_epoch,
-            "best_score": list(self.best_score),
-            "checks": self.checks,
-            "sums": self._sums,
-        }
-        for name in names:
-            checkpoint.write(self.folder / name, record, FORMAT)
-
-    def _refuse_divergence(self, value: float, what: str) -> None:
-        if math.isfinite(value):
-            return
-        latest = self.folder / NAMES.latest
-        error = WorkError(
-            f"{what} is {value} at step {self.step + 1}, so the run was stopped",
-            want="a finite loss",
-            hint=f"the last good checkpoint is {latest}; go on from it with a smaller --lr"
-            if latest.is_file()
-            else "no checkpoint was written yet; start again with a smaller --lr",
-        )
-        raise collective_error(self.fabric, error)
-
-    def _log(self, values: dict[str, float]) -> None:
-        if self.logger is not None and self.fabric.is_global_zero:
-            self.logger.log_metrics(values, step=self.step)
+        return Evaluation(row | validation, (-score[0], -score[1]), score, text)
 
 
 def _gather(tokens: Float[Tensor, "b n c"], chosen: Tensor) -> Float[Tensor, "b k c"]:
