@@ -17,7 +17,7 @@ from encoderlab.encoders.dual import load_dual
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.models import checkpoint
-from encoderlab.training.resuming import checkpoint_to_resume
+from encoderlab.training.loop import checkpoint_to_resume
 
 COLOURS = ("red", "blue", "green", "black", "white", "grey", "gold", "pink", "navy", "teal")
 SETTINGS = {

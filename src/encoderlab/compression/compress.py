@@ -167,7 +167,7 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
     )
     from encoderlab.training.devices import make_fabric
     from encoderlab.training.loggers import make_logger
-    from encoderlab.training.resuming import checkpoint_to_resume, finished_run
+    from encoderlab.training.loop import checkpoint_to_resume
 
     model, data, hardware = settings.model, settings.data, settings.hardware
     watch, training = settings.experiment, settings.training
@@ -222,9 +222,6 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
     )  # fmt: skip
     if start is not None:
         on_all_ranks(fabric, trainer.resume, start)
-        note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
-        if trainer.finished:
-            note(finished_run(trainer.step, recipe.epochs))
     done = trainer.run()
     row = next(row for row in done.history if row["epoch"] == done.best_epoch)
     validation = {k.removeprefix("val/"): v for k, v in row.items() if k.startswith("val/")}

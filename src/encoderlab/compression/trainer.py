@@ -47,14 +47,9 @@ from encoderlab.models.token_compressor import (
 from encoderlab.models.token_grid import Grid, divides
 from encoderlab.patch_tokens.pooling import one_of_each_window
 from encoderlab.patch_tokens.reducer import normalised_error
-from encoderlab.training.collectives import (
-    average_gradients,
-    broadcast_from_rank0,
-    mean_over,
-)
-from encoderlab.training.loop import Evaluation, TrainedRun, Trainer
+from encoderlab.training.collectives import average_gradients, mean_over
+from encoderlab.training.loop import CheckpointNames, Evaluation, TrainedRun, Trainer
 from encoderlab.training.optimiser import learning_rate
-from encoderlab.training.resuming import CheckpointNames
 from encoderlab.training.schedule import Schedule, check_batch
 
 if TYPE_CHECKING:
@@ -240,8 +235,10 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
             WorkError: a loss is no longer a number, or the critic fails its checks.
         """
         # Each process computes the start, and two machines may round it differently.
-        for module in (self.model, self.critics):
-            broadcast_from_rank0(self.fabric, chain(module.parameters(), module.buffers()))
+        if self.fabric.world_size > 1:
+            for module in (self.model, self.critics):
+                for tensor in chain(module.parameters(), module.buffers()):
+                    torch.distributed.broadcast(tensor.data, 0)
         if self.recipe.adversarial and not self.step:
             self.checks = self._check()
         if not self.history:

@@ -32,9 +32,8 @@ from encoderlab.losses.sigmoid import sigmoid_loss
 from encoderlab.models import checkpoint
 from encoderlab.models.clip import CLIP, TwoTowers
 from encoderlab.training.collectives import average_gradients, ignore_stop_signals
-from encoderlab.training.loop import Evaluation, Trainer
+from encoderlab.training.loop import CheckpointNames, Evaluation, Trainer
 from encoderlab.training.optimiser import RunningAverage, adamw, learning_rate
-from encoderlab.training.resuming import CheckpointNames
 from encoderlab.training.schedule import Schedule, check_batch
 
 if TYPE_CHECKING:

@@ -142,7 +142,7 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
     )
     from encoderlab.training.devices import make_fabric
     from encoderlab.training.loggers import make_logger
-    from encoderlab.training.resuming import checkpoint_to_resume, finished_run
+    from encoderlab.training.loop import checkpoint_to_resume
 
     folder = Path(output_folder("train")()) if out is None else out
     recipe = loop.Recipe.of(settings)
@@ -216,9 +216,6 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
     )  # fmt: skip
     if start is not None:
         on_all_ranks(fabric, trainer.resume, start)
-        note(f"going on from step {trainer.step} of {trainer.schedule.total_steps} ({start})")
-        if trainer.finished:
-            note(finished_run(trainer.step, settings.epochs))
     done = trainer.run()
     unused = skipped_images(unusable)
     exported = str(folder)

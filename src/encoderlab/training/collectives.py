@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from encoderlab.core.distributed import mark_collective, rank_info
 from encoderlab.core.progress import note
@@ -128,24 +127,12 @@ def average_gradients(fabric: Fabric, parameters: Iterator[torch.nn.Parameter]) 
                 parameter.grad /= fabric.world_size
 
 
-def broadcast_from_rank0(fabric: Fabric, tensors: Iterator[Tensor]) -> None:
-    """Copies the tensors of rank 0 to every rank."""
-    if fabric.world_size > 1:
-        for tensor in tensors:
-            torch.distributed.broadcast(tensor.data, 0)
-
-
 @dataclass
 class Stop:
     """Whether SIGINT or SIGTERM was received, and when."""
 
     asked: bool = False
     at: float = 0.0
-
-    def interrupt(self, fabric: Fabric, how_to_go_on: str) -> BaseException:
-        """The KeyboardInterrupt to raise when all have stopped and the state is saved."""
-        note(f"stopped; {how_to_go_on}")
-        return collective_error(fabric, KeyboardInterrupt())
 
 
 @contextmanager

@@ -8,6 +8,7 @@ Fabric, schedules and checkpoints; no model, no loss and no data.
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -16,22 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from encoderlab.core.atomic_io import atomic_write
 from encoderlab.core.progress import note, progress
-from encoderlab.errors import EncoderLabError, WorkError
+from encoderlab.errors import EncoderLabError, MissingError, UsageError, WorkError
 from encoderlab.models import checkpoint
 from encoderlab.training.collectives import (
     any_rank,
     collective_error,
     on_all_ranks,
     stop_on_signal,
-)
-from encoderlab.training.resuming import (
-    CheckpointNames,
-    best_missing_error,
-    best_unknown_note,
-    check_resumed,
-    copy_best,
-    longer_run,
 )
 from encoderlab.training.schedule import Schedule
 
@@ -41,6 +35,47 @@ if TYPE_CHECKING:
 
 BatchT = TypeVar("BatchT")
 SECONDS_BETWEEN_SAVES = 60.0
+
+
+@dataclass(frozen=True)
+class CheckpointNames:
+    """File names in a folder of checkpoints, and the format of the files.
+
+    Args:
+        best: of the best epoch.
+        epoch: of each epoch, with {} for its number.
+        latest: of the state to resume from.
+        format: the value of "format" in each file.
+    """
+
+    best: str
+    epoch: str
+    latest: str
+    format: str
+
+
+def checkpoint_to_resume(resume: str | None, names: CheckpointNames) -> Path | None:
+    """The checkpoint to resume from: `resume` itself, or the latest one of a run's folder.
+
+    Returns:
+        Its path; None where `resume` is None.
+
+    Raises:
+        MissingError: there is none.
+    """
+    if resume is None:
+        return None
+    path = Path(resume).expanduser()
+    for file in (path, path / "checkpoints" / names.latest, path / names.latest):
+        if file.is_file():
+            return file
+    why = "the folder has no checkpoint" if path.is_dir() else "no such folder or file"
+    raise MissingError(
+        f"nothing to resume from: {why}",
+        got=resume,
+        want=f"a run's folder with checkpoints/{names.latest}, or a "
+        f"{Path(names.latest).suffix} file",
+    )
 
 
 @dataclass(frozen=True)
@@ -191,9 +226,8 @@ class Trainer(ABC, Generic[BatchT]):
                     self._save(self.names.latest)
                     saved_at = time.monotonic()
                 if stops and self.step < total:
-                    raise stop.interrupt(
-                        self.fabric, f"go on from step {self.step}: --resume {self.folder.parent}"
-                    )
+                    note(f"stopped; go on from step {self.step}: --resume {self.folder.parent}")
+                    raise collective_error(self.fabric, KeyboardInterrupt())
         seconds = time.perf_counter() - started
         return TrainedRun(
             self.step,
@@ -264,25 +298,87 @@ class Trainer(ABC, Generic[BatchT]):
             raise
         except checkpoint.WRONG as error:
             raise checkpoint.incomplete(path, error) from error
-        writes = self.fabric.is_global_zero
-        if not self.best_rank or copy_best(path, self.folder, self.best_epoch, self.names, writes):
-            return
+        if self.best_rank and not self._copy_best(path):
+            if self.finished:
+                raise MissingError(
+                    "the run is finished, and the checkpoint of its best epoch is not there",
+                    got=str(path.parent / self.names.best),
+                    want=f"that of epoch {self.best_epoch} beside {path.name}",
+                    hint="copy the run's whole folder, or train on with more --epochs",
+                )
+            self.warn(
+                f"the checkpoint of the best epoch so far, {self.best_epoch}, is not there: the "
+                "best is chosen among the epochs to come"
+            )
+            self.best_epoch, self.best_score, self.best_rank = 0, None, ()
+        note(f"going on from step {self.step} of {self.schedule.total_steps} ({path})")
         if self.finished:
-            raise best_missing_error(path, self.best_epoch, self.names)
-        self.warn(best_unknown_note(self.best_epoch))
-        self.best_epoch, self.best_score, self.best_rank = 0, None, ()
+            epochs = self.recipe.epochs
+            note(
+                f"the run is finished, all {self.step} steps of {epochs} epochs are done, so "
+                f"nothing was trained; to go on, set --epochs above {epochs}"
+            )
 
     def _restore(self, record: dict[str, Any]) -> None:
-        now, before = self.identity(), record[self.identity_key]
-        check_resumed(now, before, self.data, record.get("data"))
+        settings, before = self.identity(), record[self.identity_key]
+        for key, value in settings.items():
+            if value == before.get(key) or (key == "epochs" and value > before["epochs"]):
+                continue
+            raise UsageError(
+                "the checkpoint was trained with other settings, so resuming would not give the "
+                "same numbers",
+                got=f"{key}={value}",
+                want=f"{key}={before.get(key)}",
+                hint="resume with the settings in the run's config.yaml, or start a new run",
+            )
+        data = record.get("data")
+        if data is None:  # version 0.1
+            note(
+                "warning: the checkpoint is of a version that kept no digest of its data, so "
+                "whether this is the same data cannot be checked"
+            )
+            data = self.data
+        if differing := [name for name in self.data if data.get(name) != self.data[name]]:
+            raise UsageError(
+                "the checkpoint was trained on other data, so resuming would not give the same "
+                "numbers",
+                got=f"other {', '.join(differing)}",
+                want="the data that the run began with, in the same order",
+                hint="name the same data, or start a new run without --resume",
+            )
         self.step = int(record["step"])
         self.history = list(record["history"])
         self.best_epoch, self.best_score = record["best_epoch"], record["best_score"]
         self.best_rank = tuple(record.get("best", ()))
         self.load_state(record)
         self.warnings = list(record.get("warnings", []))
-        if now["epochs"] != before["epochs"]:
-            self.warn(longer_run(self.step, before["epochs"], now["epochs"]))
+        if settings["epochs"] != before["epochs"]:
+            self.warn(
+                f"the first {self.step} steps followed the learning rate of a run of "
+                f"{before['epochs']} epochs, so the numbers are not those of one run of "
+                f"{settings['epochs']} epochs"
+            )
+
+    def _copy_best(self, start: Path) -> bool:
+        """Copies the best checkpoint up to the state at `start` to `folder`, and the state itself
+        where `folder` is not its own. False where the best checkpoint does not exist."""
+        names = (self.names.best, self.names.epoch.format(self.best_epoch))
+        # The file of the best epoch may be of a later epoch than the state that is resumed.
+        best = next((n for n in names if self._epoch_of(start.parent / n) == self.best_epoch), None)
+        if best is not None and self.fabric.is_global_zero:
+            other_folder = start.parent.resolve() != self.folder.resolve()
+            if other_folder or best != self.names.best:
+                _copy(start.parent / best, self.folder / self.names.best)
+            if other_folder:
+                _copy(start, self.folder / self.names.latest)
+        return best is not None
+
+    def _epoch_of(self, path: Path) -> float | None:
+        try:
+            history = checkpoint.read(path, self.names.format, lazily=True).get("history")
+        except EncoderLabError:  # missing or damaged
+            return None
+        return history[-1].get("epoch") if history else None
 
     def _save_due(self, saved_at: float) -> bool:
         if self.save_every is not None:
@@ -309,3 +405,8 @@ class Trainer(ABC, Generic[BatchT]):
         }
         for name in names:
             checkpoint.write(self.folder / name, record, self.names.format)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_write(target) as unfinished:
+        shutil.copyfile(source, unfinished)
