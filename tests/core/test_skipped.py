@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from encoderlab.compression import compress
+from encoderlab.compression.images import images_of
 from encoderlab.compression.settings import CompressData
 from encoderlab.contrastive import classify, evaluate, train
 from encoderlab.core.skipped import as_records, as_text_lines
@@ -48,7 +48,7 @@ def test_readers_of_pairs_list_images_without_a_caption(folder: Path) -> None:
 
 def test_readers_of_images_list_what_is_no_image(folder: Path, clip_folder: Path) -> None:
     model = str(clip_folder)
-    skipped = compress.images_of(CompressData(images=[str(folder)]))[2]
+    skipped = images_of(CompressData(images=[str(folder)]), [], 0.5, lambda: ([], []))[1]
     assert [item.id for item in skipped] == ["logo.svg"]
     assert [item.id for item in image_files(str(folder))[1]] == ["logo.svg"]
     result = classify.run(image_dir=str(folder), model=model)

@@ -30,11 +30,9 @@ if TYPE_CHECKING:
     from encoderlab.compression.evaluate import CompressEvaluationResult
     from encoderlab.compression.show import CompressPictureResult
     from encoderlab.compression.token_source import TokenSource
-    from encoderlab.core.skipped import Skipped
     from encoderlab.data.sample import Sample
     from encoderlab.encoders.vision import VisionEncoder
 
-SYNTHETIC = "synthetic"
 HELD_OUT, VALIDATION = 0.1, 512
 
 
@@ -152,6 +150,7 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
     """
     from encoderlab.compression import plots
     from encoderlab.compression.compressor import Compressor
+    from encoderlab.compression.images import images_of
     from encoderlab.compression.trainer import NAMES, CompressorTrainer, Recipe
     from encoderlab.core.score import caveats
     from encoderlab.encoders.layers import layer_numbers
@@ -174,7 +173,7 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
     folder = Path(output_folder("compress")()) if out is None else out
     recipe = Recipe.of(settings)
     resumed = deferred(checkpoint_to_resume, training.resume, NAMES)
-    images = deferred(images_of, data)
+    images = deferred(images_of, data, [], HELD_OUT, lambda: _synthetic(data.n_samples))
     fabric = make_fabric(
         hardware.device_name, hardware.devices, hardware.strategy, hardware.precision
     )
@@ -199,7 +198,7 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
         return layer, shape
 
     layer, shape = on_all_ranks(fabric, fitted)
-    samples, val_samples, not_images = on_all_ranks(fabric, images)
+    (samples, val_samples), not_images, _ = on_all_ranks(fabric, images)
     logger = on_all_ranks(
         fabric, make_logger,
         "wandb" if watch.use_wandb else "tensorboard", folder, watch.wandb_project,
@@ -274,54 +273,11 @@ def _check_enough(tokens: TokenSource, val: TokenSource) -> None:
             )
 
 
-def images_of(data: CompressData) -> tuple[list[Sample], list[Sample], list[Skipped]]:
-    """Finds the images of the settings.
-
-    Args:
-        data: settings of the images.
-
-    Returns:
-        (training samples, held-out samples, items that cannot be used).
-
-    Raises:
-        MissingError, UsageError: the images are missing or cannot be read.
-    """
-    from encoderlab.data.read import read_samples, split_by_image
-
-    if data.images and data.imagenet_root:
-        raise UsageError(
-            "two sources of images",
-            got=f"data.images={data.images} and data.imagenet_root={data.imagenet_root}",
-            want="one of them",
-        )
-    if data.imagenet_root:
-        root = Path(data.imagenet_root).expanduser()
-        if (root / "train").is_dir() and (root / "val").is_dir():
-            train_set, val_set = read_samples(root / "train"), read_samples(root / "val")
-            return train_set, val_set, [*train_set.skipped, *val_set.skipped]
-        samples = read_samples(root)
-        return *split_by_image(samples, HELD_OUT), samples.skipped
-    if not data.images:
-        note(f"images: {data.n_samples:,} of the synthetic world (none were named)")
-    train: list[Sample] = []
-    val: list[Sample] = []
-    skipped: list[Skipped] = []
-    for source in data.images or [SYNTHETIC]:
-        if source == SYNTHETIC:
-            parts = _synthetic(data.n_samples)
-        else:
-            samples = read_samples(source, data.img_root)
-            skipped += samples.skipped
-            parts = split_by_image(samples, HELD_OUT)
-        train += parts[0]
-        val += parts[1]
-    return train, val, skipped
-
-
 def _synthetic(count: int) -> tuple[list[Sample], list[Sample]]:
     from encoderlab.data.synthetic import generate
     from encoderlab.data.synthetic.world import SPLIT_SIZE
 
+    note(f"images: {count:,} of the synthetic world")
     # From the end of the training split: the test split is for `evaluate`.
     held_out = max(2, min(VALIDATION, count // 8))
     return (

@@ -15,6 +15,7 @@ from encoderlab.compression import catalogue, plots
 from encoderlab.compression.bench import Bench, Measurement, ReadingTask
 from encoderlab.compression.compressor import Compressor, shipped
 from encoderlab.compression.cost import cost, shape_of
+from encoderlab.compression.images import images_of
 from encoderlab.compression.reinjection import Question, Reinjection
 from encoderlab.compression.retention import mcnemar
 from encoderlab.compression.settings import Compress, CompressData, CompressEvaluation
@@ -29,7 +30,6 @@ from encoderlab.core.skipped import (
     skipped_images,
 )
 from encoderlab.data.decode import ImageError
-from encoderlab.data.read import read_samples, split_by_image
 from encoderlab.data.sample import Sample, content_digests, merge_duplicates
 from encoderlab.data.synthetic import KINDS, generate
 from encoderlab.data.synthetic.labelled import LABELLED_START, glyphs, main_colours
@@ -45,7 +45,6 @@ from encoderlab.models.token_grid import Grid, check_grids
 from encoderlab.patch_tokens.methods import METHODS, meaning_of
 from encoderlab.plots.style import save
 
-SYNTHETIC = "synthetic"
 MAIN = "embedding"
 TITLES = {
     "embedding": "embedding",
@@ -241,35 +240,16 @@ def _pictures(
     data: CompressData, settings: CompressEvaluation
 ) -> tuple[list[Sample], list[Image], list[Image], SkippedImages, str]:
     """The measured samples, their pictures, pictures to fit on, skipped images, and the source."""
-    skipped: list[tuple[str, str]] = []
-
-    def of(sources: Sequence[str], split: str, count: int) -> list[Sample]:
-        samples: list[Sample] = []
-        for source in sources:
-            if source == SYNTHETIC:
-                samples += [generate(i, split=split).to_sample() for i in range(count)]
-            else:
-                read = read_samples(source, data.img_root)
-                skipped.extend(skipped_images(read.skipped))
-                samples += read
-        return samples
-
-    named = list(data.images)
-    fitted = list(settings.fit_images)
-    if data.imagenet_root:
-        root = Path(data.imagenet_root).expanduser()
-        whole = (root / "train").is_dir() and (root / "val").is_dir()
-        named.append(str(root / "val") if whole else str(root))
-        fitted += [str(root / "train")] if whole else []
-    if not named or named == [SYNTHETIC]:
-        named, fitted = [SYNTHETIC], fitted or [SYNTHETIC]
-    samples = of(named, "test", settings.n_samples)
-    text = ", ".join(Path(source).name for source in named)
-    if fitted:
-        fit = of(fitted, "train", settings.n_fit)
-    else:
-        fit, samples = split_by_image(samples, 0.5)
-        text += ", half of it; the other half fits"
+    (fit, samples), not_images, text = images_of(
+        data,
+        settings.fit_images,
+        0.5,
+        lambda: (
+            [generate(i).to_sample() for i in range(settings.n_fit)],
+            [generate(i, split="test").to_sample() for i in range(settings.n_samples)],
+        ),
+    )
+    skipped = list(skipped_images(not_images))
     chosen = _spread(samples, settings.n_samples)
     images = merge_duplicates(chosen, content_digests(chosen))
     if len(images) < len(chosen):
