@@ -1141,7 +1141,7 @@ def train(
         precision: arithmetic.
         devices: how many GPUs or processes on this machine; empty: as many as torchrun or srun
             started, else 1.
-        strategy: how devices share the work: auto or ddp.
+        strategy: how devices share the work.
         seed: seed of everything random.
 
     Returns:

@@ -288,8 +288,7 @@ AVERAGE, PCA = "average pooling", "block-PCA"
 @pytest.mark.parametrize(
     ("began", "start"),
     [
-        ({(6, 6): PCA}, "(block-PCA)"),
-        ({(5, 5): AVERAGE}, "(average pooling)"),
+        ({(5, 5): AVERAGE}, "(average pooling for 5 x 5)"),
         ({(6, 6): PCA, (5, 5): AVERAGE}, "(block-PCA for 6 x 6, average pooling for 5 x 5)"),
     ],
 )

@@ -206,7 +206,6 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
     tokens, skipped = on_all_ranks(fabric, tokens_of, encoder, samples, layer, data)
     val, also_skipped = on_all_ranks(fabric, tokens_of, encoder, val_samples, layer, data)
     check_same(fabric, "images", f"{len(tokens)} + {len(val)} of {encoder.fingerprint}")
-    on_all_ranks(fabric, _check_enough, tokens, val)
     note(f"validation: {counted(len(val), 'image')}")
     doubtful = caveats(len(val), {}, "validation")
     for warning in doubtful:
@@ -255,22 +254,11 @@ def _learnt(
     """A warning where no epoch was better than the initial state."""
     if best_epoch or not steps:
         return ()
-    kinds = set(began.values())
-    start = kinds.pop() if len(kinds) == 1 else ", ".join(
-        f"{kind} for {h} x {w}" for (h, w), kind in began.items()
-    )  # fmt: skip
+    start = ", ".join(f"{kind} for {h} x {w}" for (h, w), kind in began.items())
     return (
         f"no epoch was better than the start ({start}): {images:,} images in {steps:,} steps teach "
         "little; more images, or more of training.epochs",
     )
-
-
-def _check_enough(tokens: TokenSource, val: TokenSource) -> None:
-    for name, source in (("train", tokens), ("validate", val)):
-        if len(source) < 2:
-            raise UsageError(
-                f"too few readable images to {name} on", got=len(source), want="at least 2"
-            )
 
 
 def _synthetic(count: int) -> tuple[list[Sample], list[Sample]]:
@@ -289,31 +277,27 @@ def _synthetic(count: int) -> tuple[list[Sample], list[Sample]]:
 def tokens_of(
     encoder: VisionEncoder, samples: list[Sample], layer: int, data: CompressData
 ) -> tuple[TokenSource, list[Any]]:
-    """Extracts the tokens of samples, or computes them on demand without a cache.
-
-    Args:
-        encoder: the vision encoder.
-        samples: images.
-        layer: hidden state of the tokens.
-        data: settings of the cache.
-
-    Returns:
-        (tokens, skipped images).
-
-    Raises:
-        WorkError: they would not fit on the disk.
-    """
+    """The tokens of samples, and the images that were skipped."""
     from encoderlab.compression.token_source import FreshTokens, StoredTokens
     from encoderlab.feature_store.disk_estimate import check_room
     from encoderlab.feature_store.extract import extract_images
 
+    source: TokenSource
     if data.cache == "off":
-        fresh = FreshTokens(encoder, samples, layer)
-        return fresh, fresh.skipped
-    kind = f"patches@{layer}" + (":int8" if data.cache == "int8" else "")
-    check_room(encoder, len(samples), data.store, kind)
-    features = extract_images(encoder, samples, data.store, what=[kind])
-    return StoredTokens(features, kind), features.skipped
+        source = fresh = FreshTokens(encoder, samples, layer)
+        skipped = fresh.skipped
+    else:
+        kind = f"patches@{layer}" + (":int8" if data.cache == "int8" else "")
+        check_room(encoder, len(samples), data.store, kind)
+        features = extract_images(encoder, samples, data.store, what=[kind])
+        source, skipped = StoredTokens(features, kind), features.skipped
+    if len(source) < 2:
+        raise UsageError(
+            "too few readable images",
+            got=len(source),
+            want="at least 2 to train on, and 2 to validate on",
+        )
+    return source, skipped
 
 
 def _bounds(

@@ -190,7 +190,7 @@ class Hardware:
         None, DEVICES_HELP, flag="--devices", least=1, group=WHERE, needs=TRAIN
     )
     strategy: str = setting(
-        "auto", "how devices share the work: auto or ddp", group=WHERE, needs=TRAIN
+        "auto", "how devices share the work", choices=("auto", "ddp"), group=WHERE, needs=TRAIN
     )
 
     @property

@@ -85,12 +85,7 @@ class Recipe:
 
     @classmethod
     def of(cls, settings: Compress | None = None, **changes: Any) -> Recipe:
-        """The recipe in the settings of `encoderlab compress`.
-
-        Args:
-            settings: the default ones if None.
-            changes: values by field name that replace those of the settings.
-        """
+        """The recipe in `settings`, by default the default ones, with other values in `changes`."""
         settings = settings or Compress()
         values = {
             **vars(settings.training), **vars(settings.loss), "seed": settings.seed,
@@ -205,11 +200,7 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
         self._sums: dict[str, float] = {}
 
     def _initialise(self, tokens: Float[Tensor, "b n c"]) -> bool:
-        """Fits the standardisation and the initial linear maps to tokens of the training images.
-
-        Returns:
-            Whether all linear maps are optimal.
-        """
+        """Fits the standardisation and the linear maps; gives whether all maps are optimal."""
         self.model.scale.fit(tokens, per_channel=self.recipe.standardise == "channel")
         ready = self.model.scale(tokens)
         grid, channels = self.model.shape.grid, self.model.shape.channels
@@ -229,11 +220,7 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
         return set(self.began.values()) == {"block-PCA"}
 
     def run(self) -> TrainedRun:
-        """Checks the critic, evaluates epoch 0, the state before training, and trains to the end.
-
-        Raises:
-            WorkError: a loss is no longer a number, or the critic fails its checks.
-        """
+        """Checks the critic, evaluates the state before training as epoch 0, and trains."""
         # Each process computes the start, and two machines may round it differently.
         if self.fabric.world_size > 1:
             for module in (self.model, self.critics):
@@ -281,11 +268,7 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
     # -- one step ---------------------------------------------------------------------------------
 
     def train_step(self, batch: tuple[list[int], tuple[list[int], ...]]) -> dict[str, float]:
-        """Trains the critics, where there are any, then the compressor.
-
-        Returns:
-            Losses, norms of the gradients, and the learning rate.
-        """
+        """Trains the critics, where there are any, then the compressor."""
         images, critic_batches = batch
         rate = learning_rate(self.step, 1.0, self.warmup, self.schedule.total_steps)
         for optimiser, lr in (
@@ -391,8 +374,7 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
         tokens: Float[Tensor, "b n c"],
         generator: torch.Generator,
     ) -> tuple[float, Float[Tensor, "b k c"]]:
-        """The distribution loss, and its gradient at the compressed tokens, scaled as that of a
-        mean over this process's images."""
+        """The distribution loss, and its gradient at the compressed tokens."""
         budget = self.model.shape.budgets[number]
         if self.recipe.distribution == "wgan":
             fake = kept.detach().float().requires_grad_(True)
@@ -410,12 +392,12 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
                 sinkhorn = self.recipe.distribution == "sinkhorn"
                 loss = sinkhorn_divergence(flat, real) if sinkhorn else mmd(flat, real)
             (whole,) = torch.autograd.grad(loss, fake)
+            # Gradients are averaged over the processes.
             gradient = self._own_rows(whole) * self.fabric.world_size
         return float(loss.detach()), gradient
 
     def _weight(self, own: Tensor, push: Tensor) -> float | Tensor:
-        """Factor of the distribution's gradient, from the norms of the reconstruction's (`own`) and
-        its own (`push`)."""
+        """Factor of the distribution's gradient; `own` and `push` are norms of both gradients."""
         if not self.recipe.balance or not self.recipe.ae_weight:
             return self.recipe.wgan_weight
         return self.recipe.wgan_weight * own / self.recipe.ae_weight / push.clamp_min(1e-12)
@@ -423,8 +405,7 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
     def _real(
         self, tokens: Float[Tensor, "b n c"], budget: Grid, generator: torch.Generator
     ) -> Float[Tensor, "b k c"]:
-        """Real tokens in the shape of compressed ones: one token of each window. Their mean would
-        teach average pooling."""
+        """One real token of each window: the mean of a window would teach average pooling."""
         whole = len(tokens) * self.fabric.world_size
         chosen = one_of_each_window(whole, self.model.shape.grid, budget, generator)
         return _gather(tokens, self._own_rows(chosen))
@@ -434,8 +415,9 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
             return self.model.scale(self.train.batch(batch).to(self.device).float())
 
     def _generator(self, number: int) -> torch.Generator:
-        """A generator that depends on (seed, step, number) alone. Every process draws for the whole
-        batch and takes its share, so that results do not depend on the number of processes."""
+        """A generator that depends on (seed, step, number) alone."""
+        # Every process draws for the whole batch and takes its share, so that results do not
+        # depend on the number of processes.
         mixed = (self.recipe.seed * SEEDS_APART + self.step) * 1_009 + number
         return torch.Generator().manual_seed(mixed * 97 % 2**63)
 
@@ -464,8 +446,7 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
     # -- checks and records -----------------------------------------------------------------------
 
     def _check(self) -> dict[str, float]:
-        """Checks the critics before training: no sample depends on others, the penalty has a
-        gradient (`critic_loss` raises without), and the metrics of some steps, then undone."""
+        """Refuses critics that mix samples; gives metrics after some steps, which are undone."""
         batches = self.critic_schedule.batches()
         tokens = self._standardised(next(batches))
         for critic, budget in zip(self.critics, self.model.shape.budgets, strict=True):
@@ -488,11 +469,7 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Errors and distances on held-out tokens.
-
-        Returns:
-            Metric -> mean over the budgets; where there are several, metric/HxW -> of each too.
-        """
+        """Metrics on held-out tokens: means over the budgets, and each where there are several."""
         tokens = first_tokens(self.val, VALIDATED).to(self.device)
         self.model.eval()
         rows = [self._validated(tokens, budget) for budget in self.model.shape.budgets]

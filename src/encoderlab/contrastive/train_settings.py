@@ -123,7 +123,9 @@ class Train(Common):
         "auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"), group=WHERE
     )
     devices: int | None = setting(None, DEVICES_HELP, least=1, group=WHERE)
-    strategy: str = setting("auto", "how devices share the work: auto or ddp", group=WHERE)
+    strategy: str = setting(
+        "auto", "how devices share the work", choices=("auto", "ddp"), group=WHERE
+    )
 
     resume: str | None = setting(None, "a run's folder or .ckpt file to go on from", group=KEEP)
     save_every_steps: int | None = setting(

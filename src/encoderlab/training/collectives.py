@@ -29,11 +29,7 @@ SAME_CTRL_C = 1.0  # seconds
 
 
 def on_all_ranks(fabric: Fabric, make: Callable[..., T], *args: Any, **options: Any) -> T:
-    """Calls `make` on every rank; if it raises on any rank, all ranks raise that error.
-
-    Raises:
-        EncoderLabError: of the lowest rank that has one.
-    """
+    """Calls `make` on every rank; if it raises on any rank, all raise the lowest rank's error."""
     if fabric.world_size == 1:
         return make(*args, **options)
     made, error = _try(make, args, options)
@@ -52,16 +48,9 @@ def from_rank0(fabric: Fabric, make: Callable[..., T], *args: Any, **options: An
 
 
 def deferred(make: Callable[..., T], *args: Any) -> Callable[[], T]:
-    """Calls `make` before there is a Fabric, and keeps its error for `on_all_ranks`.
-
-    Returns:
-        A function that gives the value or raises the error.
-
-    Raises:
-        Exception: that of `make`, at once, where no launcher started this process.
-    """
+    """Calls `make` before there is a Fabric; the result gives its value or raises its error."""
     made, error = _try(make, args, {})
-    if error is not None and not rank_info().external:
+    if error is not None and not rank_info().external:  # no launcher: one process, so at once
         raise error
 
     def settle() -> T:
@@ -73,14 +62,7 @@ def deferred(make: Callable[..., T], *args: Any) -> Callable[[], T]:
 
 
 def check_same(fabric: Fabric, what: str, value: object) -> None:
-    """Checks that `value` is the same on all ranks.
-
-    Args:
-        what: the value, for the message.
-
-    Raises:
-        WorkError: it differs.
-    """
+    """Raises a WorkError on all ranks where `value`, which is called `what`, differs."""
     for rank, other in enumerate(values := _gather(fabric, value)):
         if other != values[0]:
             error = WorkError(
@@ -137,8 +119,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """In this block SIGINT (Ctrl-C) and SIGTERM (a scheduler) set `Stop.asked`; the second signal
-    raises KeyboardInterrupt at once."""
+    """Makes SIGINT and SIGTERM set `Stop.asked`; the second signal raises KeyboardInterrupt."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread receives signals
@@ -164,8 +145,7 @@ def stop_on_signal() -> Iterator[Stop]:
 
 
 def ignore_stop_signals(worker: int) -> None:
-    """Initialises a data-loading process: a signal to the process group must not end it before the
-    run has finished its step."""
+    """Initialises a data-loading process: its run stops it, after the step."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 

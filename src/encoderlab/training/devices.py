@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-STRATEGIES = ("auto", "ddp")
 # One process may be this much behind another, such as at reading images from a slow disk.
 PATIENCE = timedelta(hours=2)
 
@@ -34,7 +33,7 @@ def make_fabric(
     strategy: str = "auto",
     precision: str = "auto",
 ) -> Fabric:
-    """A Fabric for devices of one kind, connected to all processes of the run.
+    """Makes a Fabric for devices of one kind, and connects all processes of the run.
 
     Args:
         device: "auto", "cpu", "cuda", "cuda:1" or an index.
@@ -42,14 +41,15 @@ def make_fabric(
         strategy: "auto" or "ddp".
         precision: "auto", "fp32", "bf16" or "fp16".
 
+    Returns:
+        The Fabric.
+
     Raises:
         MissingError: a GPU was asked for and there is none.
-        UsageError: an unknown word, a combination that no hardware has, or another number of
-            devices than processes were started.
+        UsageError: a combination that no hardware has, or another number of devices than
+            processes were started.
         WorkError: the processes cannot talk to one another.
     """
-    if strategy not in STRATEGIES:
-        raise UsageError("unknown strategy", got=strategy, want=", ".join(STRATEGIES))
     here = distributed.rank_info()
     local = _processes_here(devices, here)
     chosen = choose_device(device)
@@ -116,8 +116,6 @@ def _precision(precision: str, on_gpu: bool) -> str:
             f"precision: {precision} ({'' if has_bf16 else 'no '}bf16 in this "
             f"{'GPU' if on_gpu else 'CPU'})"
         )
-    if precision not in PRECISIONS:
-        raise UsageError("unknown precision", got=precision, want=", ".join(["auto", *PRECISIONS]))
     if precision == "fp16" and not on_gpu:
         raise UsageError(
             "fp16 training needs a GPU", got="precision=fp16 on the CPU", want="bf16 or fp32"
@@ -151,8 +149,7 @@ def _fabric(where: list[torch.device], here: RankInfo, strategy: str, precision:
 
 
 def _environment(here: RankInfo) -> Any:
-    """Lightning's environment with the ranks of `here`: its SLURMEnvironment refuses steps that are
-    started with `srun -n`."""
+    """The environment with the ranks of `here`: Lightning's for SLURM refuses `srun -n`."""
     from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
     class Started(TorchElasticEnvironment):

@@ -7,41 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.core.progress import note
-from encoderlab.errors import MissingError, UsageError
-
-KINDS = ("tensorboard", "csv", "wandb", "none")
+from encoderlab.errors import MissingError
 
 
 def make_logger(kind: str, folder: Path, project: str | None = None) -> Any:
-    """A Lightning logger.
-
-    Weights & Biases writes to disk only with `WANDB_MODE=offline` or `--offline`; `wandb sync`
-    uploads it later.
-
-    Args:
-        kind: tensorboard, csv, wandb or none.
-        folder: of the run.
-        project: of Weights & Biases.
-
-    Returns:
-        The logger; None for "none".
-
-    Raises:
-        UsageError: an unknown kind.
-        MissingError: wandb is not installed.
-    """
+    """A Lightning logger: tensorboard, csv or wandb; None for none."""
     if kind == "none":
         return None
-    if kind == "tensorboard":
-        from lightning.fabric.loggers import TensorBoardLogger
-
-        return TensorBoardLogger(folder, name="curves", version="")
-    if kind == "csv":
-        from lightning.fabric.loggers import CSVLogger
-
-        return CSVLogger(folder, name="curves", version="")
     if kind != "wandb":
-        raise UsageError("unknown logger", got=kind, want=", ".join(KINDS))
+        from lightning.fabric import loggers
+
+        make = loggers.CSVLogger if kind == "csv" else loggers.TensorBoardLogger
+        return make(folder, name="curves", version="")
     try:
         from lightning.pytorch.loggers import WandbLogger
 

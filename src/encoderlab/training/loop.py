@@ -55,14 +55,7 @@ class CheckpointNames:
 
 
 def checkpoint_to_resume(resume: str | None, names: CheckpointNames) -> Path | None:
-    """The checkpoint to resume from: `resume` itself, or the latest one of a run's folder.
-
-    Returns:
-        Its path; None where `resume` is None.
-
-    Raises:
-        MissingError: there is none.
-    """
+    """The checkpoint `resume`, or the latest one of the run's folder `resume`; None for None."""
     if resume is None:
         return None
     path = Path(resume).expanduser()
@@ -159,11 +152,7 @@ class Trainer(ABC, Generic[BatchT]):
 
     @abstractmethod
     def train_step(self, batch: BatchT) -> dict[str, float]:
-        """Trains on one batch; `self.step` counts the steps before it.
-
-        Returns:
-            The values to log.
-        """
+        """Trains on one batch; `self.step` counts the steps before it. Gives the values to log."""
 
     @abstractmethod
     def evaluate(self, epoch: int) -> Evaluation:
@@ -193,12 +182,7 @@ class Trainer(ABC, Generic[BatchT]):
         return self.step >= self.schedule.total_steps
 
     def run(self) -> TrainedRun:
-        """Trains to the end of the schedule.
-
-        Raises:
-            WorkError: a loss is no longer finite; the message names the last checkpoint.
-            KeyboardInterrupt: SIGINT or SIGTERM came; the state is saved.
-        """
+        """Trains to the end, or to SIGINT or SIGTERM: KeyboardInterrupt, with the state saved."""
         started, first_step = time.perf_counter(), self.step
         total, per_epoch = self.schedule.total_steps, self.schedule.steps_per_epoch
         batch_size = self.recipe.batch_size
@@ -263,11 +247,7 @@ class Trainer(ABC, Generic[BatchT]):
         note(f"warning: {text}")
 
     def check_finite(self, value: float, what: str = "the loss") -> None:
-        """Stops the run where a value, the same on all ranks, is not finite.
-
-        Raises:
-            WorkError: it is NaN or infinite; the message names the last checkpoint.
-        """
+        """Stops the run with a WorkError where a value, the same on all ranks, is not finite."""
         if math.isfinite(value):
             return
         latest = self.folder / self.names.latest
@@ -283,14 +263,7 @@ class Trainer(ABC, Generic[BatchT]):
     # --- checkpoints ---
 
     def resume(self, path: Path) -> None:
-        """Takes over the state of a checkpoint written by a run of the same settings and data.
-
-        More epochs are allowed. The best checkpoint so far is copied into the run's own folder.
-
-        Raises:
-            UsageError: it was written with other settings or other data, or is damaged.
-            MissingError: the run is finished, and its best checkpoint is gone.
-        """
+        """Takes over the state of a run of the same settings, but for more epochs, and data."""
         record = checkpoint.read(path, self.names.format)
         try:
             self._restore(record)
@@ -360,8 +333,7 @@ class Trainer(ABC, Generic[BatchT]):
             )
 
     def _copy_best(self, start: Path) -> bool:
-        """Copies the best checkpoint up to the state at `start` to `folder`, and the state itself
-        where `folder` is not its own. False where the best checkpoint does not exist."""
+        """Copies the best checkpoint of the run that is resumed; False where it is missing."""
         names = (self.names.best, self.names.epoch.format(self.best_epoch))
         # The file of the best epoch may be of a later epoch than the state that is resumed.
         best = next((n for n in names if self._epoch_of(start.parent / n) == self.best_epoch), None)
@@ -369,7 +341,7 @@ class Trainer(ABC, Generic[BatchT]):
             other_folder = start.parent.resolve() != self.folder.resolve()
             if other_folder or best != self.names.best:
                 _copy(start.parent / best, self.folder / self.names.best)
-            if other_folder:
+            if other_folder:  # to go on from there, if nothing is left to train
                 _copy(start, self.folder / self.names.latest)
         return best is not None
 

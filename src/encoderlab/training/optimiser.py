@@ -12,14 +12,9 @@ from torch import nn
 
 
 def adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW as CLIP trains with it (betas 0.9/0.98, eps 1e-6).
-
-    Args:
-        lr: learning rate.
-        weight_decay: of parameters with two dimensions or more; norms, biases and the temperature
-            do not decay.
-    """
+    """AdamW as CLIP trains with it (betas 0.9/0.98, eps 1e-6)."""
     trained = [p for p in model.parameters() if p.requires_grad]
+    # Norms, biases and the temperature do not decay.
     return torch.optim.AdamW(
         [
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
@@ -32,7 +27,16 @@ def adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW
 
 
 def learning_rate(step: int, peak: float, warmup_steps: int, total_steps: int) -> float:
-    """Linear warm-up to `peak`, then a cosine to zero at `total_steps`; step counts from 0.
+    """Linear warm-up to a peak, then a cosine to zero.
+
+    Args:
+        step: from 0.
+        peak: the largest learning rate.
+        warmup_steps: until the peak.
+        total_steps: until zero.
+
+    Returns:
+        The learning rate of the step, from 0 to `peak`.
 
     >>> [round(learning_rate(step, 1.0, 2, 6), 2) for step in range(6)]
     [0.5, 1.0, 1.0, 0.85, 0.5, 0.15]

@@ -56,18 +56,7 @@ class Schedule:
 
 
 def check_batch(batch_size: int, rows: int, world_size: int, things: str, least: int = 1) -> None:
-    """Checks the batch size against the data and the devices.
-
-    Args:
-        batch_size: rows per step, of all ranks together.
-        rows: of the data.
-        world_size: number of ranks.
-        things: what a row is, for the message.
-        least: the smallest batch size that makes sense.
-
-    Raises:
-        UsageError: it is larger than the data, or no multiple of the number of ranks.
-    """
+    """Refuses a batch larger than the data, or no multiple of the number of ranks."""
     if batch_size > rows:
         raise UsageError(
             "the batch is larger than the data",
