@@ -10,7 +10,7 @@ with app.setup(hide_code=True):
     from encoderlab import load_dual, load_vision
     from encoderlab.compression.catalogue import MAKE
     from encoderlab.compression.compressor import Compressor
-    from encoderlab.compression.cost import cost, shape_of
+    from encoderlab.compression.cost import KNOWN, cost
     from encoderlab.compression.token_set import TokenSet
     from encoderlab.data.synthetic import generate
     from grader import Grader
@@ -76,7 +76,7 @@ def exercise_1():
 
 @app.cell
 def _(check_1):
-    llm = shape_of("llama")
+    llm = KNOWN["llama"]
     text_tokens = 64
     print(f"a language model of {llm.layers} layers, {text_tokens} tokens of text, a picture")
     print("visual tokens   KV cache   prefill   visual share of the prompt")

@@ -273,6 +273,9 @@ def compress(
     """Trains a compressor (action "train"), measures every method ("evaluate"), or compresses one
     image ("show").
 
+    Returns:
+        The result of the action.
+
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         action: train; evaluate: what every method keeps; show: one image's tokens before and after.

@@ -236,20 +236,20 @@ def test_heads_read_what_is_there_and_nothing_where_nothing_is():
     tokens = torch.randn(300, 9, 8)
     tokens[torch.arange(300), torch.randint(0, 9, (300,)), labels] += 6
     found = readout.read_out(tokens[:200], labels[:200], tokens[200:], labels[200:], 4)
-    assert found.hits.mean() > 0.9
-    assert found.by_seed.shape == (5,)
+    assert found.mean() > 0.9
+    assert found.shape == (5, 100)
     noise = torch.randn(300, 9, 8)
     blind = readout.read_out(noise[:200], labels[:200], noise[200:], labels[200:], 4)
-    assert blind.hits.mean() < 0.45
+    assert blind.mean() < 0.45
 
 
 def test_a_seed_learns_alone_what_it_learns_beside_others(monkeypatch):
     torch.manual_seed(0)
     tokens, labels = torch.randn(60, 4, 8), torch.randint(0, 3, (60,))
     monkeypatch.setattr(readout, "STEPS", 10)
-    five = readout.read_out(tokens, labels, tokens, labels, 3).by_seed
+    five = readout.read_out(tokens, labels, tokens, labels, 3)
     monkeypatch.setattr(readout, "SEEDS", 1)
-    assert readout.read_out(tokens, labels, tokens, labels, 3).by_seed[0] == five[0]
+    np.testing.assert_array_equal(readout.read_out(tokens, labels, tokens, labels, 3)[0], five[0])
 
 
 def test_glyphs_are_as_high_as_they_say_and_the_same_each_time():
@@ -287,14 +287,14 @@ def test_the_cost_of_llama(visual, tera, mebi):
 def test_the_cache_of_grouped_heads_and_a_checkpoint_s_own_shape():
     assert KNOWN["llama3"].cache_per_token == 128 * 1024
     assert KNOWN["qwen"].cache_per_token == 56 * 1024
-    tiny = shape_of("tiny-qwen")
+    tiny = shape_of("tiny-qwen", trust_remote_code=False)
     from encoderlab.encoders.text import load_text
 
     blocks = load_text("tiny-qwen", "cpu", "float32").model.layers
     weights = sum(p.numel() for n, p in blocks.named_parameters() if p.ndim == 2)
     assert tiny.parameters == weights
     with pytest.raises(MissingError, match="no such LLM to reckon the cost of: got 'nobody'"):
-        shape_of("nobody")
+        shape_of("nobody", trust_remote_code=False)
 
 
 def test_error_and_distance_have_intervals_from_what_is_left_out(encoder, seen):

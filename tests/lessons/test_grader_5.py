@@ -148,11 +148,11 @@ def test_interval(answer, said, says):
 
 
 def test_ours_say_what_encoderlab_says(says):
-    from encoderlab.compression.cost import shape_of
+    from encoderlab.compression.cost import KNOWN
     from encoderlab.patch_tokens.pooling import AveragePooling
 
     nothing = lambda *_: ...  # noqa: E731
-    llm = shape_of("llama3")
+    llm = KNOWN["llama3"]
     ours = says(1, nothing).verdict.value(36, llm.layers, llm.kv_heads, llm.head_dim)
     assert ours == 36 * llm.cache_per_token
     x = torch.randn(3, 144, 8, generator=torch.Generator().manual_seed(0))

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from encoderlab.compression.neighbour_agreement import max_sim, neighbour_agreement
-from encoderlab.compression.readout import Readout, read_out
+from encoderlab.compression.readout import read_out
 from encoderlab.compression.reinjection import Reinjection
 from encoderlab.compression.retention import PerImage, RetentionScale, share
 from encoderlab.compression.token_set import TokenSet
@@ -102,9 +102,10 @@ class ReadingTask:
     classes: int
     parts: Mapping[str, slice]
 
-    def read(self, train: Tensor, test: Tensor) -> Readout:
-        """Trains the heads on `train` and tests them on `test`."""
-        return read_out(train, self.labels, test, self.test_labels, self.classes)
+    def hits(self, train: Tensor, test: Tensor) -> PerImage:
+        """Hits on every test picture of heads trained on `train`, mean over their seeds."""
+        args = (train, self.labels, test, self.test_labels, self.classes)
+        return read_out(*args).mean(axis=0)
 
 
 class Bench:
@@ -168,6 +169,9 @@ class Bench:
             methods: the method, or the seeds of a random one, whose scores are averaged.
             budget: (rows, columns) of the kept tokens.
 
+        Returns:
+            All measurements.
+
         Raises:
             UsageError: the method cannot give the budget, or lacks an input.
         """
@@ -223,8 +227,8 @@ class Bench:
                 method.compress(half.tokens, self.grid, budget, half.side).tokens
                 for half in (task.train, task.test)
             )
-            readout = task.read(train, test)
-            hits |= {part: readout.hits[rows] for part, rows in task.parts.items()}
+            own = task.hits(train, test)
+            hits |= {part: own[rows] for part, rows in task.parts.items()}
         return hits
 
     def _run(self, method: TokenReducer, budget: Grid, read: Mapping[str, PerImage]) -> _Run:
@@ -287,10 +291,10 @@ class Bench:
     def _distances(
         self, kept: Float[Tensor, "b k c"], real: Float[Tensor, "b k c"]
     ) -> Float[np.ndarray, " parts"]:
-        """The distance of all images, then without each tenth of them. The latter are differences
-        measured with fewer projections, added to the former."""
+        """The distance of all images, then without each tenth of them."""
         value = self._distance(kept, real)
         rough = self._distance(kept, real, ROUGH)
+        # Differences are measured with fewer projections, and added to the value of all.
         tenth = torch.arange(len(kept)) * PARTS // len(kept)
         without = [
             self._distance(kept[tenth != part], real[tenth != part], ROUGH) for part in range(PARTS)
@@ -310,10 +314,10 @@ class Bench:
 
 def _ends_of_reading(task: ReadingTask) -> list[tuple[str, PerImage, PerImage]]:
     """Part -> hits of the heads on all tokens, and on the image's mean token alone."""
-    full = task.read(task.train.tokens, task.test.tokens).hits
-    floor = task.read(
+    full = task.hits(task.train.tokens, task.test.tokens)
+    floor = task.hits(
         task.train.tokens.mean(dim=1, keepdim=True), task.test.tokens.mean(dim=1, keepdim=True)
-    ).hits
+    )
     return [(part, full[rows], floor[rows]) for part, rows in task.parts.items()]
 
 

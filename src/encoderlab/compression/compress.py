@@ -119,6 +119,9 @@ def run(
     """Trains a compressor (action "train"), measures every method ("evaluate"), or compresses one
     image ("show").
 
+    Returns:
+        The result of the action.
+
     Raises:
         UsageError: a value, a shape or the data is wrong, or a setting was given for nothing.
         MissingError: images, a model or a GPU are not there.
@@ -142,12 +145,7 @@ def run(
 
 
 def train(settings: Compress, out: Path | None) -> CompressResult:
-    """Reads or computes the tokens, trains, and exports the best epoch.
-
-    Args:
-        settings: of `encoderlab compress`.
-        out: folder of the run; None: the default one, and no figures.
-    """
+    """Reads or computes the tokens, trains, and exports the best epoch."""
     from encoderlab.compression import plots
     from encoderlab.compression.compressor import Compressor
     from encoderlab.compression.images import images_of
@@ -311,10 +309,10 @@ def _bounds(
     from encoderlab.patch_tokens.pooling import AveragePooling
     from encoderlab.patch_tokens.reducer import normalised_error
 
-    tokens, mean = first_tokens(val, VALIDATED), mean.cpu()
+    tokens, mean = first_tokens(val, VALIDATED, seed=0), mean.cpu()
     methods: dict[str, Any] = {"average": AveragePooling()}
     if divides(grid, budget):
-        methods["block_pca"] = BlockPCA().fit(first_tokens(train, FIT_IMAGES), grid, budget)
+        methods["block_pca"] = BlockPCA().fit(first_tokens(train, FIT_IMAGES, seed=0), grid, budget)
     return {
         name: normalised_error(
             tokens, method.decode(method.compress(tokens, grid, budget), grid), mean

@@ -125,6 +125,9 @@ class Compressor(TokenReducer):
             folder: an exported compressor, a run's folder (of an interrupted run the best epoch so
                 far is loaded), or the name of a bundled compressor.
 
+        Returns:
+            The compressor, on the CPU.
+
         Raises:
             MissingError: there is no compressor.
             UsageError: the folder holds something else, or is damaged.
@@ -139,13 +142,9 @@ class Compressor(TokenReducer):
             return cls.from_checkpoint(best)
         path = _find(folder)
         try:
-            config = record_in(path / CONFIG)
-            if config.get("format") != FORMAT:
-                raise ValueError(f"its format is {config.get('format')!r}")
+            config = _config(path)
             model = _build(config["shape"], load_file(path / WEIGHTS))
-            about = config.get("about", {})
-            if not isinstance(about, dict):
-                raise ValueError(f"what it says about itself is {about!r}")
+            about = dict(config.get("about", {}))
         except (*_DAMAGED, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UsageError(
@@ -157,14 +156,7 @@ class Compressor(TokenReducer):
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> Compressor:
-        """Loads the compressor of a training checkpoint, such as best_model.pt.
-
-        Args:
-            path: the checkpoint.
-
-        Raises:
-            MissingError, UsageError: it is missing or damaged.
-        """
+        """The compressor of a training checkpoint, such as best_model.pt."""
         record = checkpoint.read(path, FORMAT)
         names = [field.name for field in fields(AutoencoderShape)]
         try:
@@ -184,6 +176,13 @@ _DAMAGED = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError,
     ZeroDivisionError, OverflowError,
 )  # fmt: skip
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config = record_in(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise ValueError(f"its format is {config.get('format')!r}")
+    return config
 
 
 def _build(record: dict[str, Any], weights: dict[str, Any]) -> TokenAutoencoder:

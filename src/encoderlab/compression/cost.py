@@ -80,12 +80,15 @@ def cost(llm: LLMShape, visual_tokens: int, text_tokens: int, channels: int) -> 
     )  # fmt: skip
 
 
-def shape_of(name: str, trust_remote_code: bool = False) -> LLMShape:
+def shape_of(name: str, trust_remote_code: bool) -> LLMShape:
     """The shape of an LLM, from a known alias or the checkpoint's configuration.
 
     Args:
         name: of the LLM.
         trust_remote_code: whether Python code of the checkpoint may run.
+
+    Returns:
+        The shape.
 
     Raises:
         MissingError: nothing has that name.

@@ -172,16 +172,7 @@ class CompressEvaluationResult(Result):
 
 
 def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
-    """Measures every method at every budget.
-
-    Args:
-        settings: of `encoderlab compress evaluate`.
-        out: folder for the figures; None: no figures.
-
-    Raises:
-        UsageError: a wrong method, grid or data.
-        MissingError: images, a model, a compressor or a GPU are not there.
-    """
+    """Measures every method at every budget; draws figures in `out`, unless it is None."""
     chosen = settings.evaluation
     catalogue.check(chosen.methods)
     llm = shape_of(chosen.llm, settings.trust_remote_code)
@@ -213,12 +204,7 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
 def prepare(
     settings: Compress,
 ) -> tuple[VisionEncoder, int, list[Grid], dict[str, list[Compressor]]]:
-    """The encoder, its layer, the budgets and the trained compressors of the settings.
-
-    Raises:
-        UsageError: a wrong layer or grid, or a compressor of other tokens.
-        MissingError: a model, a compressor or a GPU is not there.
-    """
+    """The encoder, its layer, the budgets and the trained compressors of the settings."""
     model, hardware, chosen = settings.model, settings.hardware, settings.evaluation
     encoder = load_vision(
         model.name,
@@ -230,7 +216,7 @@ def prepare(
     budgets = [(side, side) for side in dict.fromkeys(chosen.grids)]
     for budget in budgets:
         check_grids(encoder.grid, budget)
-    return encoder, layer, budgets, compressors_for(chosen.compressors, encoder, layer, budgets)
+    return encoder, layer, budgets, _compressors(chosen.compressors, encoder, layer, budgets)
 
 
 # -- images and tasks ----------------------------------------------------------------------------
@@ -311,8 +297,8 @@ def _bench(
 
 
 def _questions(encoder: VisionEncoder, samples: Sequence[Sample]) -> dict[str, Question]:
-    """Retrieval where images have captions, zero-shot where they have labels; neither for an
-    encoder without a text tower."""
+    """Retrieval where images have captions, zero-shot where they have labels."""
+    # Neither without a text tower.
     if encoder.family not in FAMILIES or encoder.last_block() is None:
         return {}
     dual = load_dual(encoder.checkpoint.name, *encoder.where, **options_of(encoder).vision)
@@ -383,27 +369,10 @@ def _reading(
 # -- the methods ---------------------------------------------------------------------------------
 
 
-def compressors_for(
-    named: Sequence[str],
-    encoder: VisionEncoder,
-    layer: int,
-    budgets: Sequence[Grid],
+def _compressors(
+    named: Sequence[str], encoder: VisionEncoder, layer: int, budgets: Sequence[Grid]
 ) -> dict[str, list[Compressor]]:
-    """Loads the trained compressors of an encoder and layer.
-
-    Args:
-        named: folders or shipped names, "NAME:FOLDER" to give a name; empty: all shipped ones that
-            fit.
-        encoder: whose tokens are compressed.
-        layer: hidden state of the tokens.
-        budgets: of the measurement; a shipped compressor needs one of them.
-
-    Returns:
-        Name in the tables -> compressors; those that share a name are one row per budget.
-
-    Raises:
-        UsageError: a named compressor was trained on other tokens.
-    """
+    """Name in the tables -> the named compressors, or the shipped ones of the encoder's tokens."""
     compressors: dict[str, list[Compressor]] = {}
     for name in named or shipped():
         label, _, folder = name.rpartition(":")
@@ -529,6 +498,9 @@ def standing(verdicts: Sequence[Mapping[str, Any]], mark: str = "") -> str:
     Args:
         verdicts: `Comparison.to_json()` of the method with each other one.
         mark: put around the names of the better methods.
+
+    Returns:
+        The text.
     """
     by = {
         kind: [verdict["b"] for verdict in verdicts if verdict["verdict"] == kind]

@@ -95,11 +95,7 @@ class CompressedVision:
         self._cls_attention: Tensor | None = None
 
     def attach(self) -> list[Any]:
-        """Registers the hooks.
-
-        Returns:
-            Their handles, each with `remove()`.
-        """
+        """Registers the hooks; gives their handles, each with `remove()`."""
         hooks = [self.inner.multi_modal_projector.register_forward_pre_hook(self._compress)]
         if "attention" in self.method.needs:
             layer = self.model.config.vision_feature_layer
@@ -203,6 +199,9 @@ def compressed_vision(
         model: a `LlavaForConditionalGeneration` with a CLIP or SigLIP tower.
         method: the token reduction method.
         budget: tokens per image, or their (rows, columns).
+
+    Yields:
+        The LLaVA with compressed tokens, whose `fit` the inputs of a processor need.
 
     Raises:
         UsageError: another kind of model, or a method or budget that it does not support.

@@ -17,8 +17,17 @@ from encoderlab.metrics.neighbours import NEIGHBOURS, Neighbours, overlap
 def max_sim(
     left: Float[Tensor, "n k c"], right: Float[Tensor, "n m c"], centre: Float[Tensor, " c"]
 ) -> Float[Tensor, "n n"]:
-    """Late interaction (MaxSim of ColBERT): cell [i, j] is the mean over tokens of image i of the
-    highest cosine with a token of image j, tokens centred at `centre`."""
+    """Late interaction (MaxSim of ColBERT, Khattab and Zaharia 2020).
+
+    Args:
+        left: tokens of images.
+        right: tokens of as many images.
+        centre: subtracted from every token.
+
+    Returns:
+        Cell [i, j] is the mean over tokens of image i of left of the highest cosine with a token of
+        image j of right, from -1 to 1.
+    """
     a, b = (F.normalize(tokens.float() - centre.float(), dim=-1) for tokens in (left, right))
     n, m, c = b.shape
     flat = b.reshape(n * m, c)
@@ -29,6 +38,17 @@ def max_sim(
 def neighbour_agreement(
     full: Float[Tensor, "n n"], kept: Float[Tensor, "n n"], k: int = NEIGHBOURS
 ) -> Float[np.ndarray, " n"]:
-    """The share of each image's k nearest images that stay among its k nearest; the image itself is
-    left out, and ties share the remaining places, as in `metrics.neighbours.mutual_knn`."""
+    """The share of each image's k nearest images that stay among its k nearest.
+
+    The image itself is left out, and ties share the remaining places, as in
+    `metrics.neighbours.mutual_knn`.
+
+    Args:
+        full: similarities of the images before compression.
+        kept: their similarities after it.
+        k: number of neighbours.
+
+    Returns:
+        The share of each image, from 0 to 1.
+    """
     return overlap(*(Neighbours.by_similarity(x, k) for x in (full, kept)))[0] / k

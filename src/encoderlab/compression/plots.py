@@ -60,6 +60,9 @@ def pareto(
         trained: names of the trained compressors.
         whole: number of all tokens.
         titles: task -> title of its panel.
+
+    Returns:
+        The figure.
     """
     tasks = [task for task in titles if any(_known(row, task) for row in rows)]
     methods = list(dict.fromkeys(row["method"] for row in rows))
@@ -149,7 +152,12 @@ def glyph_curve(
     """Accuracy of reading a digit against its height: one panel per budget.
 
     Args:
+        rows: records of the evaluation.
+        trained: names of the trained compressors.
         ends: "digit HEIGHT px" -> accuracy with all tokens, and with one mean token.
+
+    Returns:
+        The figure.
     """
     names = [name for name in ends if name.startswith("digit")]
     heights = np.array([int(name.split()[1]) for name in names])
@@ -197,6 +205,9 @@ def token_pictures(
         rebuilt: method -> (few, n, c).
         grid: (rows, columns) of the tokens.
         budget: (rows, columns) of the kept tokens.
+
+    Returns:
+        The figure.
     """
     few, names = len(full), list(rebuilt)
     arrays: dict[str, np.ndarray] = {}
@@ -244,6 +255,9 @@ def loss_map(
         maps: (method, budget) -> (b, n) squared error of every token.
         methods: that are drawn; those without a map are left out.
         grid: (rows, columns) of the tokens.
+
+    Returns:
+        The figure.
     """
     chosen = [name for name in methods if any(key[0] == name for key in maps)]
     chosen = chosen or [next(iter(maps))[0]]

@@ -19,11 +19,6 @@ from torch import Tensor
 from encoderlab.encoders.vision import VisionEncoder
 
 BATCH = 128
-TASKS = {
-    "retrieval": "image to text, first hit",
-    "zero_shot": "zero-shot class, first hit",
-    "embedding": "cosine to the embedding that all tokens give",
-}
 
 
 @dataclass(frozen=True)

@@ -57,12 +57,13 @@ class RetentionScale:
         """Whether a keeps more than b on the same images.
 
         Args:
-            a, b: names of the methods.
+            a: name of the one method.
+            b: name of the other.
             scores: of both, per image.
             comparisons: number of comparisons, for the correction.
 
         Returns:
-            None where the floor is as good as all tokens.
+            The comparison; None where the floor is as good as all tokens.
         """
         if self.span < NO_SPAN:
             return None
@@ -88,10 +89,11 @@ def mcnemar(a: PerImage, b: PerImage) -> float:
     """Exact two-sided McNemar test (McNemar 1947) of two sets of hits on the same images.
 
     Args:
-        a, b: hits per image; a mean over several draws counts as a hit above 0.5.
+        a: hits per image; a mean over several draws counts as a hit above 0.5.
+        b: as `a`.
 
     Returns:
-        The p-value.
+        The p-value, from 0 to 1.
 
     >>> mcnemar(np.array([1, 1, 1, 1, 1, 0]), np.array([0, 0, 0, 0, 0, 0]))
     0.0625

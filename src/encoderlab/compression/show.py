@@ -69,16 +69,7 @@ class CompressPictureResult(Result):
 
 
 def show(settings: Compress, out: Path | None) -> CompressPictureResult:
-    """Compresses one image's tokens to every budget.
-
-    Args:
-        settings: of `encoderlab compress show`.
-        out: folder for the figures; None: no figures.
-
-    Raises:
-        MissingError: the image, a model, a compressor or a GPU are not there.
-        UsageError: a file that is no image, a method that needs other images, or a wrong grid.
-    """
+    """Compresses one image's tokens to every budget; draws in `out`, unless it is None."""
     chosen = settings.evaluation
     catalogue.check(chosen.methods)
     fitted = [name for name in chosen.methods if catalogue.is_fitted(name)]

@@ -43,6 +43,9 @@ def read(path: Path) -> Stored:
     Args:
         path: the file.
 
+    Returns:
+        The evaluation and its command line.
+
     Raises:
         UsageError: it holds no evaluation.
     """
@@ -65,14 +68,7 @@ def read(path: Path) -> Stored:
 
 
 def keep(run: Path) -> Path:
-    """Copies the evaluation in a run's folder to the bundled file.
-
-    Args:
-        run: the folder.
-
-    Returns:
-        The bundled file.
-    """
+    """Copies the evaluation in a run's folder to the bundled file, and gives its path."""
     record = json.loads((run / RECORD).read_text(encoding="utf-8"))
     record = {name: record[name] for name in ("settings", "result")}
     record["result"]["figures"] = []
@@ -83,15 +79,7 @@ def keep(run: Path) -> Path:
 
 
 def draw(stored: Stored, out: Path) -> Stored:
-    """Draws the charts of an evaluation.
-
-    Args:
-        stored: the evaluation.
-        out: folder for the charts.
-
-    Returns:
-        The evaluation with its `figures`.
-    """
+    """Draws the charts of an evaluation in `out`; gives it with its `figures`."""
     result = stored.result
     rows, whole = result.rows, result.grid[0] * result.grid[1]
     trained = list(dict.fromkeys(row["method"] for row in rows if row["method"] not in METHODS))

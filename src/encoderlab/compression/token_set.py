@@ -41,13 +41,7 @@ class TokenSet:
 
     @classmethod
     def of(cls, encoder: VisionEncoder, pictures: Sequence[Image.Image], layer: int) -> TokenSet:
-        """Encodes pictures in batches.
-
-        Args:
-            encoder: the vision encoder.
-            pictures: any sizes.
-            layer: hidden state of the tokens.
-        """
+        """The tokens of pictures of any sizes, encoded in batches."""
         # Attention of the block that outputs the tokens; there is none before the first block.
         maps = [layer] if encoder.has_cls and layer > 0 else []
         parts: dict[str, list[Tensor]] = {}

@@ -1,4 +1,4 @@
-"""Sources of training tokens: the feature store, the encoder, or memory.
+"""Sources of training tokens: the feature store or the encoder.
 
 n images, t tokens each, c channels.
 """
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -36,23 +35,6 @@ class TokenSource(Protocol):
     def fingerprint(self) -> str:
         """A digest of the images: equal for the same images in the same order."""
         ...
-
-
-class TokensInMemory:
-    """Tokens in memory."""
-
-    def __init__(self, tokens: Float[Tensor, "n t c"]) -> None:
-        self.tokens = tokens
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
-        return self.tokens[list(indices)]
-
-    def fingerprint(self) -> str:
-        rows = (row.contiguous().cpu().view(torch.uint8) for row in self.tokens)
-        return digest_of(row.numpy().tobytes() for row in rows)
 
 
 class StoredTokens:
@@ -119,7 +101,7 @@ class FreshTokens:
             return list(pool.map(lambda s: decode_for(self.encoder.preprocess, s), samples))
 
 
-def first_tokens(source: TokenSource, count: int, seed: int = 0) -> Float[Tensor, "k t c"]:
+def first_tokens(source: TokenSource, count: int, seed: int) -> Float[Tensor, "k t c"]:
     """The tokens of at most `count` images drawn at random, in fp32."""
     chosen = np.random.default_rng(seed).permutation(len(source))[:count]
     return source.batch(sorted(chosen.tolist())).float()

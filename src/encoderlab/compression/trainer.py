@@ -470,7 +470,7 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Metrics on held-out tokens: means over the budgets, and each where there are several."""
-        tokens = first_tokens(self.val, VALIDATED).to(self.device)
+        tokens = first_tokens(self.val, VALIDATED, seed=0).to(self.device)
         self.model.eval()
         rows = [self._validated(tokens, budget) for budget in self.model.shape.budgets]
         self.model.train()
