@@ -137,6 +137,7 @@ def train_clip(
         recipe.training,
         fabric,
         folder,
+        workers=0,
         validate=validate,
         val_pairs=validate.pairs,
         logger=make_logger("tensorboard", folder),

@@ -47,7 +47,7 @@ def _trainer(folder: Path, **changes) -> ContrastiveTrainer:
     clip = make_clip(trained_steps=0)
     recipe = Recipe.of(**{"epochs": 3, "batch_size": 8, "lr": 1e-3, **changes})
     fabric = make_fabric("cpu", precision="fp32")
-    return ContrastiveTrainer(clip, _pairs(clip), recipe, fabric, folder, save_every=2)
+    return ContrastiveTrainer(clip, _pairs(clip), recipe, fabric, folder, workers=0, save_every=2)
 
 
 def test_it_learns_four_colours(tmp_path: Path) -> None:

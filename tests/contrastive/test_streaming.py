@@ -140,11 +140,11 @@ def test_an_unreadable_image_gives_its_place_away(world, tmp_path, capsys):
 def test_what_is_kept_in_memory_is_chosen_by_its_size(shards, world, monkeypatch):
     listed, files = read_samples(shards), read_samples(world / "captions.csv")
     preprocess = make_clip().preprocess
-    assert images.images_of(listed, preprocess, "x").pixels is not None
+    assert images.images_of(listed, preprocess, "x", "auto").pixels is not None
     assert images.images_of(listed, preprocess, "x", "no").streamed
     assert images.images_of(files, preprocess, "x", "no").pixels is None
     monkeypatch.setattr(images, "MEMORY_FOR_IMAGES", 1000)
-    assert images.images_of(listed, preprocess, "x").streamed
+    assert images.images_of(listed, preprocess, "x", "auto").streamed
     assert images.images_of(listed, preprocess, "x", "yes").pixels is not None
     assert Units.of_samples(files, [1] * len(files)) is None
     assert isinstance(Schedule(10, 2, 1), Schedule)

@@ -30,8 +30,8 @@ for case in cases:
     chunk, loss = case.split("-")
     clip = make_clip(trained_steps=0)
     recipe = Recipe.of(epochs=1, batch_size=8, loss=loss, chunk_size=int(chunk) or None)
-    trainer = ContrastiveTrainer(clip, _pairs(clip), recipe, fabric, Path(out).parent)
-    batch = next(iter(loader(trainer.pairs, trainer.schedule)))
+    trainer = ContrastiveTrainer(clip, _pairs(clip), recipe, fabric, Path(out).parent, workers=0)
+    batch = next(iter(loader(trainer.pairs, trainer.schedule, 0, 0)))
     value = trainer.backward(batch)
     gradients = {n: p.grad for n, p in clip.named_parameters() if p.grad is not None}
     found[case] = {"loss": value, "gradients": gradients}

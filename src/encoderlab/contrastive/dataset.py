@@ -161,7 +161,7 @@ def _tokenised(
 
 
 def loader(
-    pairs: ImageTextDataset, schedule: Schedule, first_step: int = 0, workers: int = 0
+    pairs: ImageTextDataset, schedule: Schedule, first_step: int, workers: int
 ) -> DataLoader:
     """Batches from `first_step` on, to be read once; `workers` processes decode ahead."""
     return DataLoader(

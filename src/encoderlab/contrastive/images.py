@@ -40,7 +40,7 @@ class DecodedImages:
 
 
 def images_of(
-    samples: Sequence[Sample], preprocess: Preprocess, what: str, in_memory: str = "auto"
+    samples: Sequence[Sample], preprocess: Preprocess, what: str, in_memory: str
 ) -> DecodedImages:
     """Decodes all images of `what`, except those of shards that do not fit into memory."""
     limit = MEMORY_FOR_IMAGES // distributed.current_rank().local_world

@@ -137,10 +137,10 @@ class ContrastiveTrainer(Trainer[Batch]):
         fabric: Fabric,
         folder: Path,
         *,
+        workers: int,
         validate: Callable[[TwoTowers], Validation] | None = None,
         val_pairs: ImageTextDataset | None = None,
         save_every: int | None = None,
-        workers: int = 0,
         logger: Logger | None = None,
     ) -> None:
         check_batch(recipe.batch_size, len(pairs), fabric.world_size, "pairs", least=2)

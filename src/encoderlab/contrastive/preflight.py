@@ -66,18 +66,17 @@ def findings(
     return sentences
 
 
-def false_negative_share(pairs: ImageTextDataset, batch_size: int, seed: int = 0) -> float:
+def false_negative_share(pairs: ImageTextDataset, batch_size: int) -> float:
     """The share of rows with a second right partner in their batch.
 
     Args:
         pairs: the training pairs.
         batch_size: pairs per batch.
-        seed: of the order of the pairs.
 
     Returns:
         The mean over at most 20 batches, drawn as in training; 0 to 1.
     """
-    schedule = Schedule(len(pairs), min(batch_size, len(pairs)), 1, seed)
+    schedule = Schedule(len(pairs), min(batch_size, len(pairs)), 1)
     shares = []
     for batch in itertools.islice(schedule.batches(), BATCHES_CHECKED):
         right = positives_of(
