@@ -64,6 +64,18 @@ class Compressor(TokenReducer):
         return self.model.shape.grid
 
     def exact(self, grid: Grid, budget: int | Grid) -> Grid:
+        """The (rows, columns) of the kept tokens, if the network gives so many.
+
+        Args:
+            grid: (rows, columns) of all tokens.
+            budget: number of kept tokens, or their (rows, columns).
+
+        Returns:
+            (rows, columns), one of `budgets`.
+
+        Raises:
+            UsageError: it was trained for another grid or budget.
+        """
         shape = super().exact(grid, budget)
         if grid != self.grid or shape not in self.budgets:
             raise UsageError(
@@ -145,7 +157,7 @@ class Compressor(TokenReducer):
             config = _config(path)
             model = _build(config["shape"], load_file(path / WEIGHTS))
             about = dict(config.get("about", {}))
-        except (*_DAMAGED, SafetensorError) as error:
+        except (OSError, SafetensorError, *checkpoint.WRONG) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UsageError(
                 "the compressor cannot be read",
@@ -156,7 +168,18 @@ class Compressor(TokenReducer):
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> Compressor:
-        """The compressor of a training checkpoint, such as best_model.pt."""
+        """The compressor in a training checkpoint, such as best_model.pt.
+
+        Args:
+            path: the checkpoint.
+
+        Returns:
+            The compressor, on the CPU.
+
+        Raises:
+            MissingError: there is no such file.
+            UsageError: it is damaged, or another file.
+        """
         record = checkpoint.read(path, FORMAT)
         names = [field.name for field in fields(AutoencoderShape)]
         try:
@@ -166,16 +189,10 @@ class Compressor(TokenReducer):
             validation = {name: value for name, value in last.items() if name.startswith("val/")}
             about = {name: value for name, value in identity.items() if name not in names}
             about |= {"steps": record["step"], "validation": validation}
-        except _DAMAGED as error:
-            raise checkpoint.incomplete(path, error) from error
+        except checkpoint.WRONG as error:
+            damaged = checkpoint.incomplete(path, error)
+            raise damaged from error
         return cls(model, about)
-
-
-# Errors of building a network from a damaged record.
-_DAMAGED = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError,
-    ZeroDivisionError, OverflowError,
-)  # fmt: skip
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -186,7 +203,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _build(record: dict[str, Any], weights: dict[str, Any]) -> TokenAutoencoder:
-    """The network of a shape with its weights; raises one of _DAMAGED where they do not match."""
+    """The network of a shape with its weights; raises one of `WRONG` where they do not match."""
     shape = _shape(record)
     weights = {name: value.float() for name, value in weights.items()}
     for name, value in weights.items():

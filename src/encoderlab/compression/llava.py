@@ -95,7 +95,14 @@ class CompressedVision:
         self._cls_attention: Tensor | None = None
 
     def attach(self) -> list[Any]:
-        """Registers the hooks; gives their handles, each with `remove()`."""
+        """Registers the hooks.
+
+        Returns:
+            Their handles, each with `remove()`.
+
+        Raises:
+            UsageError: the method needs attention, and no block is before the layer.
+        """
         hooks = [self.inner.multi_modal_projector.register_forward_pre_hook(self._compress)]
         if "attention" in self.method.needs:
             layer = self.model.config.vision_feature_layer

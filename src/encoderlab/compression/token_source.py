@@ -52,9 +52,11 @@ class StoredTokens:
         return len(self.features)
 
     def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
+        """The stored tokens of some images."""
         return self.features.batch(indices, self.kind)
 
     def fingerprint(self) -> str:
+        """A digest of the images."""
         return digest_of(self.features.digests)
 
 
@@ -87,6 +89,7 @@ class FreshTokens:
         return len(self.samples)
 
     def batch(self, indices: Sequence[int]) -> Float[Tensor, "k t c"]:
+        """The tokens of some images, computed now."""
         decoded = self._decoded([self.samples[i] for i in indices])
         pixels = [image.pixels for image in decoded if not isinstance(image, str)]
         output = self.encoder.encode_pixels(stack(pixels), layers=[self.layer])
@@ -94,6 +97,7 @@ class FreshTokens:
         return output.layers[self.layer].clone()
 
     def fingerprint(self) -> str:
+        """A digest of the images."""
         return images_digest(self.samples)
 
     def _decoded(self, samples: Sequence[Sample]) -> list[Decoded | str]:
