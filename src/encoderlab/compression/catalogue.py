@@ -19,14 +19,7 @@ from encoderlab.patch_tokens.reducer import TokenReducer
 
 
 def check(names: Sequence[str]) -> None:
-    """Checks the names of methods.
-
-    Args:
-        names: to check.
-
-    Raises:
-        UsageError: an unknown name.
-    """
+    """Refuses an unknown name of a method."""
     for name in names:
         if name not in METHODS:
             raise unknown("method", name, METHODS, "encoderlab ls methods")
