@@ -303,7 +303,7 @@ def test_the_start_that_nothing_was_better_than_is_the_one_there_was(photos, lab
                "--lr", "1", "--json")  # fmt: skip
     assert said.code == 0, said.err
     assert said.json["best_epoch"] == 0
-    assert any("the start (average pooling)" in one for one in said.json["warnings"])
+    assert any("the start (average pooling for 5 x 5)" in one for one in said.json["warnings"])
 
 
 @pytest.mark.parametrize(
