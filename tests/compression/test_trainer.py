@@ -148,6 +148,19 @@ def test_a_run_that_is_killed_goes_on_to_the_same_numbers(fabric, sets, tmp_path
         assert torch.equal(ours, theirs)
 
 
+def test_a_checkpoint_of_version_0_1_goes_on_to_the_same_numbers(fabric, sets, tmp_path):
+    _, done = trained(fabric, sets, tmp_path / "a", wgan_weight=0)
+    start = tmp_path / "a" / "checkpoints" / "checkpoint_epoch_1.pt"
+    record = checkpoint.read(start, module.FORMAT)
+    for key in ("format", "best", "total_steps"):
+        record.pop(key)
+    checkpoint.write(start, record, module.FORMAT)
+    again = trainer(fabric, sets, tmp_path / "b", wgan_weight=0)
+    again.resume(start)
+    resumed = again.run()
+    assert (resumed.history, resumed.best_epoch) == (done.history, done.best_epoch)
+
+
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5])
 def test_a_run_killed_between_two_files_loses_none(fabric, sets, tmp_path, monkeypatch, after):
     recipe = Recipe.of(epochs=1, batch_size=20, wgan_weight=0)
