@@ -273,9 +273,6 @@ def compress(
     """Trains a compressor (action "train"), measures every method ("evaluate"), or compresses one
     image ("show").
 
-    Returns:
-        The result of the action.
-
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         action: train; evaluate: what every method keeps; show: one image's tokens before and after.
@@ -291,6 +288,9 @@ def compress(
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         seed: seed of everything random.
+
+    Returns:
+        The result of the action.
 
     Raises:
         UsageError: a value, a shape or the data is wrong, or a setting was given for nothing.

@@ -118,12 +118,7 @@ def _functions(path: str) -> Iterator[tuple[str, Callable]]:
             yield f"{path}.{name}", method
 
 
-FUNCTIONS = {
-    name: function
-    for path in _documented("en")
-    for name, function in _functions(path)
-    if not function.__module__.startswith("encoderlab.compression")  # not complete yet
-}
+FUNCTIONS = {name: function for path in _documented("en") for name, function in _functions(path)}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

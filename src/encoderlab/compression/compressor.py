@@ -190,8 +190,7 @@ class Compressor(TokenReducer):
             about = {name: value for name, value in identity.items() if name not in names}
             about |= {"steps": record["step"], "validation": validation}
         except checkpoint.WRONG as error:
-            damaged = checkpoint.incomplete(path, error)
-            raise damaged from error
+            raise checkpoint.incomplete(path, error) from error  # noqa: DOC501
         return cls(model, about)
 
 
