@@ -179,7 +179,7 @@ class Compressor(TokenReducer):
         Raises:
             MissingError: there is no such file.
             UsageError: it is damaged, or another file.
-        """
+        """  # noqa: DOC501
         record = checkpoint.read(path, FORMAT)
         names = [field.name for field in fields(AutoencoderShape)]
         try:
@@ -190,7 +190,7 @@ class Compressor(TokenReducer):
             about = {name: value for name, value in identity.items() if name not in names}
             about |= {"steps": record["step"], "validation": validation}
         except checkpoint.WRONG as error:
-            raise checkpoint.incomplete(path, error) from error  # noqa: DOC501
+            raise checkpoint.incomplete(path, error) from error
         return cls(model, about)
 
 
