@@ -12,7 +12,12 @@ from PIL import Image
 
 from encoderlab.plots import style
 from encoderlab.plots.style import (
+    BLUE,
+    GREEN,
     KOREAN_FONTS,
+    ORANGE,
+    PURPLE,
+    RED,
     FigureRecord,
     apply_style,
     colours,
@@ -36,8 +41,8 @@ def lightness(code: str) -> float:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("clip", "#4C8BF5"), ("tiny-siglip", "#F5A623"), ("facebook/dinov2-base", "#0ABAB5"),
-        ("OpenGVLab/InternViT-300M-448px", "#E94B3C"), ("paligemma", "#6C5CE7"),
+        ("clip", BLUE), ("tiny-siglip", ORANGE), ("facebook/dinov2-base", GREEN),
+        ("OpenGVLab/InternViT-300M-448px", RED), ("paligemma", PURPLE),
     ],
 )  # fmt: skip
 def test_families_have_their_colours(name, expected):
@@ -46,7 +51,7 @@ def test_families_have_their_colours(name, expected):
 
 def test_other_names_have_a_stable_colour_and_controls_are_grey():
     own = get_model_color("my-encoder")
-    assert own == get_model_color("my-encoder") and own not in ("#4C8BF5", "#8A8A8A")
+    assert own == get_model_color("my-encoder") and own not in (BLUE, "#8A8A8A")
     assert get_model_color("untrained:clip") == "#8A8A8A"
 
 

@@ -6,9 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 
-from encoderlab.plots.style import CHANCE, MARKERS, FigureRecord, figure, rules
+from encoderlab.plots.primitives import legend_below
+from encoderlab.plots.style import (
+    BLUE,
+    CHANCE,
+    GREEN,
+    MARKERS,
+    ORANGE,
+    PALETTE,
+    RED,
+    FigureRecord,
+    figure,
+    rules,
+)
 
 
 def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> FigureRecord:
@@ -19,22 +30,27 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> FigureRec
     with rules():
         fig = figure(12, 3.6)
         error, distance, gradients = fig.subplots(1, 3)
-        error.plot(epochs, series["val/nmse"], "o-", color="#4C8BF5", markersize=4)
+        error.plot(epochs, series["val/nmse"], "o-", color=BLUE, markersize=4)
         error.axvline(best_epoch, **CHANCE)
-        error.set(title="Normalised error, held out", xlabel="epoch", yscale="log")
-        distance.plot(epochs, series["val/sliced_wasserstein"], "s-", color="#F5A623", markersize=4)
+        error.set(title="Error on held-out images", xlabel="epoch", yscale="log",
+                  ylabel="normalised error (1: mean token)")  # fmt: skip
+        distance.plot(epochs, series["val/sliced_wasserstein"], "s-", color=ORANGE, markersize=4)
         distance.plot(epochs, series["val/sliced_wasserstein_floor"], **CHANCE)
-        distance.set(title="Sliced Wasserstein to real tokens", xlabel="epoch", ylim=(0, None))
+        distance.set(title="Distance to real tokens", xlabel="epoch", ylim=(0, None),
+                     ylabel="sliced Wasserstein (0: alike)")  # fmt: skip
         for name, line, colour in (
-            ("reconstruction", "o-", "#0ABAB5"),
-            ("distribution", "^-", "#E94B3C"),
+            ("reconstruction", "o-", GREEN),
+            ("distribution", "^-", RED),
         ):
             if f"gradient/{name}" in series:
                 gradients.plot(
                     epochs, series[f"gradient/{name}"], line, color=colour, label=name, markersize=4
                 )
-        gradients.set(title="Gradient norms", xlabel="epoch", yscale="log")
+        gradients.set(title="Pull of each loss", xlabel="epoch", yscale="log",
+                      ylabel="gradient norm (no unit)")  # fmt: skip
         gradients.legend()
+        for axes in (error, distance, gradients):
+            axes.locator_params(axis="x", integer=True)
     return FigureRecord(
         "curves", fig,
         "What training did, by epoch. Left: squared error of the rebuilt tokens over their "
@@ -46,7 +62,8 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> FigureRec
 
 
 Record = Mapping[str, Any]
-TRAINED, BOUND = "#E94B3C", "#1B1B1B"
+TRAINED, BOUND = RED, "#1B1B1B"
+OTHERS = [colour for colour in PALETTE if colour != TRAINED]
 
 
 def pareto(
@@ -95,9 +112,9 @@ def pareto(
             counts = sorted({row["tokens"] for row in rows})
             axes.set_xticks(counts, [str(n) for n in counts])
             axes.minorticks_off()
-            axes.set(title=titles[task], xlabel=f"tokens kept, of {whole}")
-        panels[0].set_ylabel("kept: 0 the floor, 1 all tokens")
-        _legend(fig, panels[0])
+            axes.set(title=titles[task], xlabel=f"tokens kept (of {whole})",
+                     ylabel="score kept (0: floor, 1: all tokens)")  # fmt: skip
+        legend_below(fig, panels[0].get_legend_handles_labels()[0])
     return FigureRecord(
         "pareto", fig,
         "What each method keeps of the score between the floor (every patch is the mean token: "
@@ -129,9 +146,9 @@ def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> FigureRecord:
                 )  # fmt: skip
             axes.axvline(here[0]["distance_floor"], **CHANCE)
             axes.axhline(1.0, **CHANCE)
-            axes.set(xlabel="sliced Wasserstein to real tokens", xlim=(0, None), yscale="log")
-        panels[0][0].set_ylabel("normalised error")
-        _legend(fig, panels[0][0])
+            axes.set(xlabel="sliced Wasserstein distance (0: alike)", xlim=(0, None), yscale="log")
+        panels[0][0].set_ylabel("normalised error (1: mean token)")
+        legend_below(fig, panels[0][0].get_legend_handles_labels()[0])
     return FigureRecord(
         "two_axes", fig,
         "Two virtues that pull apart. Down: the tokens can be rebuilt. Left: the kept tokens look "
@@ -178,10 +195,10 @@ def glyph_curve(
             full, floor = zip(*(ends[name] for name in names), strict=True)
             axes.plot(heights, full, color="black", linewidth=2, label="all tokens")
             axes.plot(heights, floor, **CHANCE, label="mean token")
-            axes.set(xlabel="height of the digits, pixels", ylim=(0, 1.02))
+            axes.set(xlabel="height of the digits (pixels)", ylim=(0, 1.02))
             axes.set_xticks(heights)
-        panels[0][0].set_ylabel("read right")
-        _legend(fig, panels[0][0])
+        panels[0][0].set_ylabel("accuracy (0 to 1)")
+        legend_below(fig, panels[0][0].get_legend_handles_labels()[0])
     return FigureRecord(
         "glyphs", fig,
         "A line of one digit on a textured ground, read by the same small head from every method's "
@@ -308,13 +325,6 @@ def _panels(rows: Sequence[Record], height: float) -> tuple[Any, list[tuple[Any,
     return fig, list(zip(panels, by_budget, strict=True))
 
 
-def _legend(fig: Any, axes: Any) -> None:
-    """One legend below all panels, in as many columns as fit."""
-    handles, names = axes.get_legend_handles_labels()
-    columns = max(2, int(fig.get_figwidth() / 1.9))
-    fig.legend(handles, names, loc="outside lower center", ncols=min(columns, len(names)))
-
-
 def _by_nines(axes: Any) -> None:
     """A scale on which 0, 0.9, 0.99 and 0.999 are equally spaced: methods differ close to 1."""
     nearest = 1e-4
@@ -343,5 +353,4 @@ def _style(method: str, methods: Sequence[str], trained: Sequence[str]) -> dict[
         return style | {"color": TRAINED, "linewidth": 2.4, "markersize": 7, "zorder": 4}
     if method.endswith("_pca"):
         return style | {"color": BOUND, "linewidth": 1.4, "linestyle": "--", "zorder": 3}
-    colours = [colormaps["tab20"](i / 20) for i in range(20) if i not in (6, 7)]
-    return style | {"color": colours[number % len(colours)], "linewidth": 1.1}
+    return style | {"color": OTHERS[number % len(OTHERS)], "linewidth": 1.1}

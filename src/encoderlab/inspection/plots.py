@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 
 from encoderlab.core.atomic_io import atomic_write
 from encoderlab.errors import UsageError, did_you_mean
-from encoderlab.plots.style import FigureRecord, figure, rules, warn_missing_glyphs
+from encoderlab.plots.style import (
+    PALETTE,
+    RED,
+    FigureRecord,
+    figure,
+    rules,
+    warn_missing_glyphs,
+)
 
 if TYPE_CHECKING:
     from encoderlab.inspection.analyzer import SimilarityResult
@@ -26,7 +33,8 @@ INDIVIDUAL = {
     "vertical_similarity": ("vertical_down", "to the neighbour below"),
     "cls_similarity": ("cls_similarity", "to CLS"),
 }
-PALETTE = ("#4C8BF5", "#F5A623", "#0ABAB5")
+LABELS = {"outliers": "outliers (tokens)", "loss_at_half": "loss at half the grid (0 to 1)",
+          "effective_rank": "effective rank (directions)", "morans_i": "Moran's I"}  # fmt: skip
 
 
 class SimilarityVisualizer:
@@ -142,7 +150,7 @@ class SimilarityVisualizer:
         )  # fmt: skip
         if marked is not None and marked.any():
             y, x = np.nonzero(marked)
-            ax.plot(x + 0.5, y + 0.5, "x", color="red", markersize=6, label="outlier")
+            ax.plot(x + 0.5, y + 0.5, "x", color=RED, markersize=6, label="outlier")
             ax.legend(loc="upper right", fontsize="small", frameon=True)
         _frame(ax, h, w, title)
         ax.figure.colorbar(image, ax=ax, label=unit.replace("_", " "), shrink=0.85)
@@ -178,21 +186,17 @@ def profile(
 ) -> FigureRecord:
     """Neighbour similarity, Moran's I and effective rank by layer; similarity by distance."""
     columns = {key: np.array([row[key] for row in layers]) for key in layers[0]}
-    titles = {
-        "neighbour_similarity": "neighbour similarity",
-        "morans_i": "Moran's I",
-        "effective_rank": "effective rank",
-    }
     with rules():
         drawn = figure(12, 3.4)
         *by_layer, by_distance = drawn.subplots(1, 4)
-        for ax, (key, title) in zip(by_layer, titles.items(), strict=True):
+        shown = ("neighbour_similarity", "morans_i", "effective_rank")
+        for ax, key in zip(by_layer, shown, strict=True):
             ax.plot(columns["layer"], columns[key], "o-", color=PALETTE[0])
-            ax.set_title(title)
+            ax.set_ylabel(_label(key))
             ax.set_xlabel("layer")
         by_distance.plot(*distance, "o-", color=PALETTE[2], markersize=3)
-        by_distance.set_title("similarity by distance")
-        by_distance.set_xlabel("patches apart")
+        by_distance.set_ylabel("mean similarity")
+        by_distance.set_xlabel("distance (patches)")
         drawn.suptitle(model)
     return FigureRecord(
         "layers",
@@ -217,8 +221,8 @@ def folder(statistics: Mapping[str, np.ndarray], means: Mapping[str, Any]) -> Fi
                 ax.axvspan(score["ci_low"], score["ci_high"], color=PALETTE[1], alpha=0.4)
             if score.get("value") is not None:
                 ax.axvline(score["value"], color="black")
-            ax.set_title(name.replace("_", " "))
-            ax.set_ylabel("images")
+            ax.set_xlabel(_label(name))
+            ax.set_ylabel("number of images")
         drawn.suptitle("Over all images: black the mean, orange its 95 % interval")
     return FigureRecord("folder_statistics", drawn, "One value per image.", dict(statistics))
 
@@ -247,6 +251,10 @@ def _frame(ax: Any, h: int, w: int, title: str) -> None:
     ax.grid(visible=False)
 
 
+def _label(statistic: str) -> str:
+    return LABELS.get(statistic, statistic.replace("_", " "))
+
+
 def _title(result: SimilarityResult, title: str) -> str:
     return title.replace("CLS", result.anchor)
 
@@ -255,7 +263,7 @@ def _means(ax: Any, result: SimilarityResult) -> None:
     values = result.neighbour_mean
     ax.plot(values.mean(axis=1), "o-", color=PALETTE[0], label="row means", markersize=4)
     ax.plot(values.mean(axis=0), "s--", color=PALETTE[1], label="column means", markersize=4)
-    ax.set_xlabel("row or column")
+    ax.set_xlabel("row or column (patches)")
     ax.set_ylabel(f"mean {result.metric.replace('_', ' ')}")
     ax.set_title("to the eight neighbours")
     ax.legend(fontsize="small")
@@ -263,7 +271,7 @@ def _means(ax: Any, result: SimilarityResult) -> None:
 
 def _distribution(ax: Any, result: SimilarityResult) -> None:
     styles = ("-", "--", ":")
-    for (key, title), colour, style in zip(INDIVIDUAL.values(), PALETTE, styles, strict=True):
+    for (key, title), colour, style in zip(INDIVIDUAL.values(), PALETTE, styles, strict=False):
         values = getattr(result, key).ravel()
         if np.ptp(values) > 1e-9:
             look = {"color": colour, "linestyle": style, "linewidth": 2}
@@ -273,9 +281,10 @@ def _distribution(ax: Any, result: SimilarityResult) -> None:
         ax.axvline(mean, color="#444444", linestyle="--", label="other images' patches")
         ax.axvspan(mean - sd, mean + sd, color="#BBBBBB", alpha=0.4)
     ax.set_xlabel(result.metric.replace("_", " "))
-    ax.set_ylabel("pairs")
+    ax.set_ylabel("number of pairs")
     ax.set_title("distribution")
-    ax.legend(fontsize="small")
+    ax.set_ylim(top=1.5 * ax.get_ylim()[1])  # room for the legend
+    ax.legend(fontsize="small", loc="upper left")
 
 
 def _budget(ax: Any, result: SimilarityResult) -> None:
@@ -286,8 +295,8 @@ def _budget(ax: Any, result: SimilarityResult) -> None:
     ticks = [n for n in (1, 4, 16, 64, 144, 256, 576, 1024) if n <= tokens[-1]]
     ax.set_xticks(ticks, [str(n) for n in ticks])
     ax.minorticks_off()
-    ax.set_xlabel("tokens kept by average pooling")
-    ax.set_ylabel("share of the variance lost")
+    ax.set_xlabel(f"tokens kept by average pooling (of {tokens[-1]})")
+    ax.set_ylabel("share of the variance lost (0 to 1)")
     ax.set_title("token budget")
     ax.set_ylim(-0.03, 1.03)
 

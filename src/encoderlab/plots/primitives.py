@@ -12,16 +12,29 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from encoderlab.plots.style import CHANCE, HEAT, colours, figure, markers, short
+from encoderlab.plots.style import CHANCE, HEAT, colours, figure, markers, short, text_width
 
 Scored = Mapping[str, Any]
 
 
-def panels(count: int, width: float, height: float, margin: float) -> tuple[Figure, list[Any]]:
-    """A figure with `count` axes of `width` x `height` inches, three in a line, and a margin."""
+def panels(
+    count: int, width: float, height: float, margin: float, least: float = 0.0
+) -> tuple[Figure, list[Any]]:
+    """A figure with `count` axes, three in a line.
+
+    Args:
+        count: number of axes.
+        width: of each of them, in inches.
+        height: of each of them, in inches.
+        margin: added to the figure's height, for title and legend.
+        least: width of the figure that its title needs.
+
+    Returns:
+        The figure and its axes; the rest of the last line is empty.
+    """
     columns = min(3, count)
     lines = -(-count // columns)
-    fig = figure(width * columns, height * lines + margin)
+    fig = figure(max(width * columns, least), height * lines + margin)
     grid = fig.subplots(lines, columns, squeeze=False).ravel()
     for axes in grid[count:]:
         axes.axis("off")
@@ -69,7 +82,34 @@ def intervals(
             for s in series
         ]
         handles.append(Line2D([], [], label="chance", **CHANCE))
-        axes.legend(handles=handles, loc="best", fontsize=8)
+        legend_below(axes.figure, handles)
+
+
+def legend_below(fig: Any, handles: Sequence[Any]) -> None:
+    """One legend below all axes, in as many columns as fit."""
+    names = [str(handle.get_label()) for handle in handles]
+    columns = int(fig.get_figwidth() / (text_width(names, 8) + 0.55))
+    columns = max(1, min(columns, len(names)))
+    fig.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8)
+
+
+def map_size(
+    rows: Sequence[str], columns: Sequence[str], wide: float = 0.75, tall: float = 0.42
+) -> tuple[float, float]:
+    """Width and height in inches of a heat map with its names, title and colour bar.
+
+    Args:
+        wide, tall: of a cell.
+    """
+    width = text_width(map(short, rows)) + max(wide * len(columns), 1.2) + 1.2
+    names = 0.5 * text_width(map(short, columns)) if _turned(columns) else 0
+    return width, max(tall * len(rows), 1.2) + names + 0.8
+
+
+def _turned(columns: Sequence[str]) -> bool:
+    """Whether the names below a heat map's columns are turned, so that they do not overlap."""
+    longest = max((len(short(c)) for c in columns), default=0)
+    return longest > 12 or (len(columns) > 3 and longest > 6)
 
 
 def heat_map(
@@ -89,14 +129,12 @@ def heat_map(
     finite = values[np.isfinite(values)]
     low = float(finite.min()) if low is None and len(finite) else low
     high = float(finite.max()) if high is None and len(finite) else high
-    low, high = (0.0 if low is None else low), (1.0 if high is None else high)
-    shown = axes.imshow(
-        np.ma.masked_invalid(values), cmap=HEAT, vmin=low, vmax=max(high, low + 1e-9), aspect="auto"
-    )
+    low = 0.0 if low is None else low
+    high = low + 1 if high is None or high <= low else high
+    shown = axes.imshow(np.ma.masked_invalid(values), cmap=HEAT, vmin=low, vmax=high, aspect="auto")
     axes.set_facecolor("#CCCCCC")
     axes.grid(visible=False)
-    longest = max((len(short(c)) for c in columns), default=0)
-    turn = longest > 12 or (len(columns) > 3 and longest > 6)
+    turn = _turned(columns)
     axes.set_xticks(
         range(len(columns)), [short(c) for c in columns],
         rotation=30 if turn else 0, ha="right" if turn else "center",
@@ -108,7 +146,7 @@ def heat_map(
             text = f"{value:.2f}" if texts is None else texts[i][j]
             if not np.isfinite(value):
                 text = "undefined"
-            share = (value - low) / max(high - low, 1e-9) if np.isfinite(value) else 1.0
+            share = (value - low) / (high - low) if np.isfinite(value) else 1.0
             axes.text(
                 j, i, text, ha="center", va="center", fontsize=8,
                 color="white" if share < 0.6 else "black",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,26 +27,20 @@ from matplotlib.text import Text
 from encoderlab.core.atomic_io import atomic_write
 from encoderlab.core.progress import note
 
+# Okabe & Ito 2008 without black, and three dark colours of Tol 2021 ("muted"): any two differ for
+# those who see no red or no green, too (tests/plots/test_figures.py). The markers differ as well.
+PALETTE = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442",
+    "#332288", "#117733", "#882255",
+)  # fmt: skip
+BLUE, ORANGE, GREEN, RED, PURPLE, *OTHER_COLOURS = PALETTE
+SHADE = 0.72  # from one shade of a colour to the next darker one
 # The first name that is part of the model's name counts: "siglip" before "clip".
 FAMILY_COLOURS = {
-    "siglip": "#F5A623",
-    "clip": "#4C8BF5",
-    "dino": "#0ABAB5",
-    "intern": "#E94B3C",
-    "paligemma": "#6C5CE7",
-}
-OTHER_COLOURS = (
-    "#8C564B", "#C2185B", "#2E7D32", "#5D4037", "#00838F", "#9E9D24", "#AD1457", "#37474F",
-)  # fmt: skip
-DATA_TYPE_COLOURS = {
-    "chart": "#4C8BF5",
-    "table": "#F5A623",
-    "document": "#0ABAB5",
-    "math": "#E94B3C",
-    "visualization": "#6C5CE7",
-    "text": "#0E7A76",
-    "scene": "#8C564B",
-}
+    "siglip": ORANGE, "clip": BLUE, "dino": GREEN, "intern": RED, "paligemma": PURPLE,
+}  # fmt: skip
+DATA_TYPES = ("chart", "table", "document", "math", "visualization", "text", "scene")
+DATA_TYPE_COLOURS = dict(zip(DATA_TYPES, PALETTE, strict=False))
 CONTROL_COLOURS = {"untrained:": "#8A8A8A", "shuffled:": "#B8B8B8"}
 MARKERS = "osD^vPX*<>"
 KOREAN_FONTS = (
@@ -207,7 +202,7 @@ def colours(names: Sequence[str], of: Callable[[str], str] = get_model_color) ->
     for name in names:
         base = of(name)
         channels = (int(base[i : i + 2], 16) for i in (1, 3, 5))
-        result[name] = "#" + "".join(f"{int(c * 0.72 ** uses[base]):02X}" for c in channels)
+        result[name] = "#" + "".join(f"{int(c * SHADE ** uses[base]):02X}" for c in channels)
         uses[base] += 1
     return result
 
@@ -228,6 +223,14 @@ def short(name: str, most: int = 34) -> str:
     """A name of at most `most` characters for an axis; of a longer path the last part."""
     shown = name if len(name) <= most else name.split("/")[-1]
     return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def text_width(texts: Iterable[str], size: float = 10) -> float:
+    """Inches that the longest line of the texts takes in a font of this size."""
+    # A Latin letter is about 0.6 as wide as the font is high, a Korean one as wide.
+    units = (sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.6 for c in line)
+             for text in texts for line in text.split("\n"))  # fmt: skip
+    return max(units, default=0.0) * size / 72
 
 
 def save(

@@ -6,6 +6,7 @@ Each takes the result's `to_json()`, so that the figures of a recorded run can b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,31 @@ from matplotlib.patches import Rectangle
 from encoderlab.metrics.alignment_scores import ELAS_NAME, ELAS_WEIGHTS
 from encoderlab.metrics.catalogue import HEADLINE, METRICS, PROJECTORS
 from encoderlab.metrics.uncertainty import Verdict
-from encoderlab.plots.primitives import ends_of, heat_map, intervals, panels, score_map
-from encoderlab.plots.style import CHANCE, FigureRecord, colours, figure, markers, rules, short
+from encoderlab.plots.primitives import (
+    ends_of,
+    heat_map,
+    intervals,
+    legend_below,
+    map_size,
+    panels,
+    score_map,
+)
+from encoderlab.plots.style import (
+    CHANCE,
+    GREEN,
+    PALETTE,
+    RED,
+    FigureRecord,
+    colours,
+    figure,
+    markers,
+    rules,
+    short,
+    text_width,
+)
 
 Json = Mapping[str, Any]
+FLOOR = PALETTE[-1]
 
 
 def compare(result: Json) -> list[FigureRecord]:
@@ -37,7 +59,7 @@ def cka_both_ways(result: Json) -> FigureRecord:
     """CKA debiased with its interval, and as published with its floor."""
     encoders, llms = _names(result)
     with rules():
-        fig = figure(1.5 + 3.6 * len(llms), 1.6 + 0.42 * len(encoders))
+        fig = figure(_row_width(encoders, llms), 1.8 + 0.42 * len(encoders))
         axes = fig.subplots(1, len(llms), sharey=True, squeeze=False)[0]
         tint = colours(encoders)
         for ax, llm in zip(axes, llms, strict=True):
@@ -50,7 +72,7 @@ def cka_both_ways(result: Json) -> FigureRecord:
                     [biased["value"]], [i], "o", markerfacecolor="none",
                     markeredgecolor=tint[encoder], markersize=9, zorder=2,
                 )  # fmt: skip
-                ax.plot([biased["chance"]] * 2, [i - 0.2, i + 0.2], color="#AA3333", linewidth=1.6)
+                ax.plot([biased["chance"]] * 2, [i - 0.2, i + 0.2], color=FLOOR, linewidth=1.6)
             ax.set_title(f"with {short(llm)}")
             ax.set_xlim(min(-0.05, ax.get_xlim()[0]), 1.02)
             ax.set_xlabel("linear CKA")
@@ -59,17 +81,17 @@ def cka_both_ways(result: Json) -> FigureRecord:
             Line2D([], [], label="chance of the debiased", **CHANCE),
             Line2D([], [], marker="o", markerfacecolor="none", color="#666666", linestyle="",
                    markersize=9, label="as published (biased)"),
-            Line2D([], [], marker="|", color="#AA3333", linestyle="", markersize=10,
+            Line2D([], [], marker="|", color=FLOOR, linestyle="", markersize=10,
                    markeredgewidth=1.6, label="its floor for unrelated features"),
         ]  # fmt: skip
-        fig.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
+        legend_below(fig, handles)
         fig.suptitle("Which encoder fits: CKA, debiased and as published")
     return FigureRecord(
         "compare_cka",
         fig,
         "Filled: debiased CKA with its 95 % interval; its chance is 0 (dashed). Hollow: the biased "
-        "CKA that papers publish; the red tick beside it is what unrelated features of the same "
-        "spectra reach. A hollow circle near its red tick says nothing.",
+        "CKA that papers publish; the dark red tick is what unrelated features of the same "
+        "spectra reach. A hollow circle near its tick says nothing.",
         _arrays(result, (HEADLINE, f"{HEADLINE}_biased")),
     )
 
@@ -84,7 +106,7 @@ def side_by_side(result: Json) -> FigureRecord:
         for ax, name in zip(grid, names, strict=True):
             scores = {llm: _scores(result, llm, name) for llm in llms}
             intervals(ax, encoders, scores, legend=name == names[0])
-            ax.set_title(METRICS[name].title)
+            ax.set_xlabel(METRICS[name].title)
         fig.suptitle("The same question asked in other ways")
     return FigureRecord(
         "compare_metrics",
@@ -105,8 +127,7 @@ def projectors(result: Json) -> FigureRecord:
         for ax, (kind, title) in zip(grid, PROJECTORS.items(), strict=True):
             scores = {llm: _scores({"rows": trained}, llm, f"{kind}_r2") for llm in llms}
             intervals(ax, encoders, scores, legend=kind == "linear")
-            ax.set_title(title)
-            ax.set_xlabel("R² on held-out pairs")
+            ax.set_xlabel(f"R² on held-out pairs, {title}")
         fig.suptitle("Projectors trained on some pairs, judged on others")
     return FigureRecord(
         "compare_projectors",
@@ -123,7 +144,8 @@ def by_type(result: Json) -> FigureRecord:
     kinds = list(result["data"]["types"])
     shown = (HEADLINE, "ridge_r2")
     with rules():
-        fig = figure(2 + 1.25 * len(kinds) * len(llms), 2.4 + 0.62 * len(encoders) * 2)
+        width, height = map_size(encoders, kinds, 1.0)
+        fig = figure(width * len(llms) + 0.3, 2 * height + 0.5)
         grid = fig.subplots(2, len(llms), squeeze=False)
         arrays = {}
         for line, name in zip(grid, shown, strict=True):
@@ -158,21 +180,19 @@ def verdicts(result: Json) -> FigureRecord:
         if verdict["metric"] == HEADLINE and verdict["difference"] is not None
     ]
     with rules():
-        fig = figure(9, 1.4 + 0.34 * max(len(shown), 2))
+        labels = [f"{short(v['a'])} − {short(v['b'])}\nwith {short(v['llm'])}" for v in shown]
+        fig = figure(6 + text_width(labels), 1.4 + 0.42 * max(len(shown), 2))
         ax = fig.subplots()
         for i, verdict in enumerate(shown):
             low, high = verdict["ci_low"], verdict["ci_high"]
             separated = verdict["verdict"] != Verdict.CANNOT_DISTINGUISH
-            ink = "#1B5E20" if separated else "#777777"
+            ink = GREEN if separated else "#777777"
             if low is not None:
                 ax.plot([low, high], [i, i], color=ink, linewidth=2)
             ax.plot(verdict["difference"], i, "o" if separated else "s", color=ink,
                     markerfacecolor=ink if separated else "white", markersize=7)  # fmt: skip
         ax.axvline(0, **CHANCE)
-        ax.set_yticks(
-            range(len(shown)),
-            [f"{short(v['a'])} − {short(v['b'])}, {short(v['llm'])}" for v in shown],
-        )
+        ax.set_yticks(range(len(shown)), labels)
         ax.set_ylim(len(shown) - 0.4, -0.6)
         ax.set_xlabel("difference of debiased CKA")
         ax.set_title("Encoder against encoder, on the same samples")
@@ -194,7 +214,8 @@ def multi_llm(result: Json) -> list[FigureRecord]:
     encoders, llms = _names(result)
     shown = [HEADLINE, "mutual_knn", "ridge_r2", "ridge_recall1"]
     with rules():
-        fig = figure(3 + 2.6 * len(llms), 2 + 1.15 * len(encoders))
+        width, height = map_size(encoders, llms, 1.0)
+        fig = figure(2 * width, 2 * height + 0.5)
         grid = fig.subplots(2, 2).ravel()
         for ax, name in zip(grid, shown, strict=True):
             table = list(zip(*(_scores(result, llm, name) for llm in llms), strict=True))
@@ -217,7 +238,8 @@ def elas(result: Json) -> list[FigureRecord]:
     encoders, llms = _names(result)
     rows = {(row["encoder"], row["llm"]): row for row in result["rows"]}
     with rules():
-        fig = figure(4 + 3.2 * len(llms), 1.8 + 0.62 * len(encoders))
+        width, height = map_size(encoders, llms, 1.0, 0.6)
+        fig = figure(2 * max(width, 3.2), height + 0.5)
         arrays = {}
         sides = {
             "calibrated": ("calibrated (rank by this)", {"low": 0.0, "high": 1.0}),
@@ -229,12 +251,12 @@ def elas(result: Json) -> list[FigureRecord]:
             score_map(ax, table, encoders, llms, label="ELAS", **scale)
             ax.set_title(title)
         fig.suptitle(ELAS_NAME)
-        parts = figure(1.5 + 3.6 * len(llms), 2 + 0.5 * len(encoders))
+        parts = figure(_row_width(encoders, llms), 1.8 + 0.5 * len(encoders))
         bars = {
-            "cka": ("CKA", "#30507A", ""),
-            "mse": ("held-out R²", "#6F94C4", "//"),
-            "gap": ("generalisation", "#A9C3E4", ".."),
-            "cosine": ("cosine", "#D9E5F4", "xx"),
+            "cka": ("CKA", PALETTE[0], ""),
+            "mse": ("held-out R²", PALETTE[1], "//"),
+            "gap": ("generalisation", PALETTE[2], ".."),
+            "cosine": ("cosine", PALETTE[3], "xx"),
         }
         axes = parts.subplots(1, len(llms), sharey=True, squeeze=False)[0]
         for ax, llm in zip(axes, llms, strict=True):
@@ -251,9 +273,9 @@ def elas(result: Json) -> list[FigureRecord]:
             ax.set_yticks(range(len(encoders)), [short(e) for e in encoders])
             ax.set_ylim(len(encoders) - 0.4, -0.6)
             ax.set_title(f"with {short(llm)}")
-            ax.set_xlabel("weighted parts of the calibrated ELAS")
+            ax.set_xlabel("weighted parts of calibrated ELAS")
             ax.grid(axis="y", visible=False)
-        parts.axes[0].legend(fontsize=8, loc="lower right")
+        legend_below(parts, axes[0].get_legend_handles_labels()[0])
     return [
         FigureRecord(
             "elas",
@@ -288,12 +310,12 @@ def layers(result: Json) -> list[FigureRecord]:
                 numbers = ([str(i) for i in range(size)] for size in table.shape)
                 shown = heat_map(ax, table, *numbers, low=0.0, high=high, bar=False)
                 if pair["best"] is not None:
-                    for at, ink in ((pair["penultimate"], "white"), (pair["best"], "#FF2D55")):
+                    for at, ink in ((pair["penultimate"], "white"), (pair["best"], RED)):
                         corner = (at["text"] - 0.5, at["vision"] - 0.5)
                         ax.add_patch(
                             Rectangle(corner, 1, 1, fill=False, edgecolor=ink, linewidth=2.5)
                         )
-                ax.set_title(f"{short(encoder)} × {short(llm)}", fontsize=9)
+                ax.set_title(f"{short(encoder)}\n× {short(llm)}", fontsize=9)
                 ax.set_ylabel("vision layer", fontsize=8)
                 ax.set_xlabel("LLM layer", fontsize=8)
         if shown is not None:
@@ -322,7 +344,7 @@ def e2e(result: Json) -> list[FigureRecord]:
     pooled = [p for p in points if p["layer"] == "pooled"]
     if any(p["outcome"] is not None and p.get("retrieval") for p in pooled):
         with rules():
-            fig = figure(11, 1.8 + 0.5 * len(encoders))
+            fig = figure(8 + text_width(map(short, encoders)), 1.8 + 0.5 * len(encoders))
             axes = fig.subplots(1, 2, sharey=True)
             arrays = {}
             for ax, (name, title) in zip(axes, (("mrr", "MRR"), ("R@1", "Recall@1")), strict=True):
@@ -337,7 +359,7 @@ def e2e(result: Json) -> list[FigureRecord]:
                     ]
                     arrays[f"{name}|{llm}"] = ends_of(scores[llm])
                 intervals(ax, encoders, scores, legend=name == "mrr")
-                ax.set_title(f"image to text, {title}")
+                ax.set_xlabel(f"{title}, image to text")
             fig.suptitle("Retrieval on held-out pairs, through a trained projector")
         drawn.append(
             FigureRecord(
@@ -374,12 +396,13 @@ def e2e(result: Json) -> list[FigureRecord]:
                     r, count = correlation["pearson"], correlation["families"]
                     text = f"r = {r:.2f}, p = {p:.2g}, {count} encoders"
                 title = METRICS[name].title if name in METRICS else name
-                ax.set_title(f"{title}\n{text}", fontsize=9)
+                ax.set_title(fill(text, 36), fontsize=9)
+                ax.set_xlabel(title)
                 ax.set_ylabel(benchmark["name"])
                 ax.ticklabel_format(axis="x", useOffset=False)
                 ax.locator_params(axis="x", nbins=4)
-            fig.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center",
-                       ncols=min(6, len(encoders)), fontsize=8)  # fmt: skip
+            fullest = max(grid, key=lambda ax: len(ax.get_legend_handles_labels()[1]))
+            legend_below(fig, fullest.get_legend_handles_labels()[0])
             fig.suptitle(f"Does a metric predict {benchmark['name']}?")
         drawn.append(
             FigureRecord(
@@ -393,6 +416,12 @@ def e2e(result: Json) -> list[FigureRecord]:
             )
         )
     return drawn
+
+
+def _row_width(encoders: Sequence[str], llms: Sequence[str]) -> float:
+    """Inches of a figure with the encoders' names on the left and one axes per LLM beside them."""
+    panel = max(3.6, 1.2 * text_width([f"with {short(llm)}" for llm in llms], 11))  # bold
+    return max(6.4, text_width(map(short, encoders)) + panel * len(llms))
 
 
 def _names(result: Json) -> tuple[list[str], list[str]]:

@@ -8,15 +8,24 @@ from typing import Any
 import numpy as np
 
 from encoderlab.metrics.alignment_scores import EAS_NAME, EAS_WEIGHTS
-from encoderlab.plots.primitives import heat_map, value_of
-from encoderlab.plots.style import CHANCE, FigureRecord, colours, figure, markers, rules, short
+from encoderlab.plots.primitives import heat_map, map_size, value_of
+from encoderlab.plots.style import (
+    CHANCE,
+    FigureRecord,
+    colours,
+    figure,
+    markers,
+    rules,
+    short,
+    text_width,
+)
 
 Json = Mapping[str, Any]
 Arrays = Mapping[str, np.ndarray]
 COMPARISONS = {
-    "distance": "distance",
-    "similarity": "similarity, as published",
-    "spectral_divergence": "spectral divergence, nats",
+    "distance": "CORAL distance",
+    "similarity": "CORAL similarity as published",
+    "spectral_divergence": "spectral divergence (nats)",
     "spectral_similarity": "spectral similarity, calibrated",
 }
 LOGARITHMIC = ("distance", "spectral_divergence")
@@ -46,7 +55,8 @@ def coral(result: Json, arrays: Arrays) -> list[FigureRecord]:
 def comparison(result: Json) -> FigureRecord:
     """Distance, spectral divergence, published and calibrated similarity of every pair."""
     with rules():
-        fig = figure(15, 1.6 + 0.34 * len(result["cross_modal"]))
+        names = text_width(map(_pair, result["cross_modal"]))
+        fig = figure(11 + names, 1.6 + 0.34 * len(result["cross_modal"]))
         _comparison(fig.subplots(1, len(COMPARISONS), sharey=True), result)
         fig.suptitle("CORAL: are the clouds of image and text features alike?")
     pairs = result["cross_modal"]
@@ -136,16 +146,16 @@ def intra_modal(result: Json) -> FigureRecord:
     """Encoders among themselves, LLMs among themselves."""
     with rules():
         sides = [s for s in ("vision", "text") if len(result[s]["names"]) > 1] or ["vision"]
-        most = max(len(result[s]["names"]) for s in sides)
-        fig = figure(2 + 4.6 * len(sides) + 0.4 * most, 2.4 + 0.9 * most)
-        grid = fig.subplots(2, len(sides), squeeze=False)
+        widths, heights = zip(*(map_size(*[result[s]["names"]] * 2) for s in sides), strict=True)
+        fig = figure(sum(widths) + 0.4, 2 * max(heights) + 0.5)
+        grid = fig.subplots(2, len(sides), squeeze=False, width_ratios=widths)
         arrays = {}
         metrics = {"cka_debiased": "debiased CKA", "spectral_similarity": "spectral similarity"}
         for column, side in zip(grid.T, sides, strict=True):
             names = result[side]["names"]
             for ax, (key, title) in zip(column, metrics.items(), strict=True):
                 table = np.array(result[side][key], dtype=np.float64)
-                heat_map(ax, table, names, names, low=0.0, high=1.0)
+                heat_map(ax, table, names, names, low=0.0, high=1.0, label=title)
                 ax.set_title(f"{'encoders' if side == 'vision' else 'LLMs'}: {title}")
                 arrays[f"{side}|{key}"] = table
         fig.suptitle("Among themselves")
@@ -216,7 +226,7 @@ def _comparison(axes: Any, result: Json) -> None:
             range(len(pairs)), values, color=[tint[p["encoder"]] for p in pairs],
             edgecolor="#333333", linewidth=0.6,
         )  # fmt: skip
-        ax.set_title(title)
+        ax.set_xlabel(title)
         ax.grid(axis="y", visible=False)
         finite = values[np.isfinite(values)]
         logarithmic = key in LOGARITHMIC
@@ -292,8 +302,8 @@ def _spectra(ax: Any, result: Json, arrays: Arrays) -> None:
     ax.set_yscale("log")
     ax.set_xscale("log")
     ax.set_ylim(bottom=1e-6)
-    ax.set_xlabel("direction")
-    ax.set_ylabel("share of the variance")
+    ax.set_xlabel("direction (rank)")
+    ax.set_ylabel("share of the variance (0 to 1)")
     ax.legend(fontsize=8, loc="lower left")
 
 
@@ -317,7 +327,7 @@ def _eas(axes: Any, result: Json) -> None:
     axes[0].set_xlabel("EAS")
     axes[0].set_title("ranking (hollow: published, filled: calibrated)")
     heat_map(axes[1], _parts(scores), names, [part for _, part in PARTS.values()],
-             low=0.0, high=1.0)  # fmt: skip
+             low=0.0, high=1.0, label="score")  # fmt: skip
     axes[1].set_title("calibrated parts")
     axes[0].set_yticks(range(len(scores)), names)
 

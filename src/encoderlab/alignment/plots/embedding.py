@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from encoderlab.plots.primitives import heat_map, panels
+from encoderlab.plots.primitives import heat_map, legend_below, map_size, panels
 from encoderlab.plots.style import (
     MARKERS,
     FigureRecord,
@@ -38,7 +38,7 @@ def maps(
     kind_of = np.array(labels)
     tint = colours(kinds, get_data_type_color)
     with rules():
-        fig, grid = panels(len(names), 3.9, 3.6, 0.9)
+        fig, grid = panels(len(names), 3.9, 3.6, 0.9, least=4.6)
         for ax, name in zip(grid, names, strict=True):
             for k, kind in enumerate(kinds):
                 rows = kind_of == kind
@@ -48,10 +48,9 @@ def maps(
                     label=short(kind), alpha=0.85,
                 )  # fmt: skip
             ax.set_title(short(name))
-            ax.set_xticks([])
-            ax.set_yticks([])
-        fig.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center",
-                   ncols=min(6, len(kinds)))  # fmt: skip
+            ax.set(xticks=[], yticks=[], xlabel=f"{METHODS[method]} 1 (no unit)",
+                   ylabel=f"{METHODS[method]} 2 (no unit)")  # fmt: skip
+        legend_below(fig, grid[0].get_legend_handles_labels()[0])
         fig.suptitle(f"The embedding spaces ({METHODS[method]})")
     return FigureRecord("embedding_maps", fig, about, dict(places))
 
@@ -69,7 +68,7 @@ def procrustes(
     tint = colours(kinds, get_data_type_color)
     arrays = {}
     with rules():
-        fig, grid = panels(len(names), 3.9, 3.8, 0.9)
+        fig, grid = panels(len(names), 3.9, 3.8, 0.9, least=5.6)
         for ax, key in zip(grid, names, strict=True):
             image, text = pairs[key]
             arrays["|".join(key)] = np.stack([image, text])
@@ -86,11 +85,11 @@ def procrustes(
             subtitle = "undefined"
             if score.get("value") is not None:
                 subtitle = f"similarity {score['value']:.2f} (shuffled {score['chance']:.2f})"
-            ax.set_title(f"{short(key[0])} onto {short(key[1])}\n{subtitle}", fontsize=9)
-            ax.set_xticks([])
-            ax.set_yticks([])
-        fig.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center",
-                   ncols=min(6, 2 * len(kinds)), fontsize=8)  # fmt: skip
+            title = f"{short(key[0])}\nonto {short(key[1])}\n{subtitle}"
+            ax.set_title(title, fontsize=9)
+            ax.set(xticks=[], yticks=[], xlabel="principal axis 1 (no unit)",
+                   ylabel="principal axis 2 (no unit)")  # fmt: skip
+        legend_below(fig, grid[0].get_legend_handles_labels()[0])
         fig.suptitle("Image space rotated onto text space (Procrustes)")
     return FigureRecord(
         "procrustes",
@@ -111,15 +110,15 @@ def cosines(tables: Mapping[str, np.ndarray], labels: Sequence[str]) -> FigureRe
         fig, grid = panels(len(names), 4.1, 3.6, 0.6)
         for ax, name in zip(grid, names, strict=True):
             shown = ax.imshow(tables[name], cmap="viridis")
-            ax.set_title(short(name))
+            ax.set_title(short(name), fontsize=8)
             ax.grid(visible=False)
             middles, heads = (edges[1:] + edges[:-1]) / 2 - 0.5, [short(k, 10) for k in kinds]
-            ax.set_xticks(middles, heads, fontsize=8)
-            ax.set_yticks(middles, heads, fontsize=8, rotation=90, va="center")
+            ax.set_xticks(middles, heads, fontsize=8, rotation=90 if len(kinds) > 4 else 0)
+            ax.set_yticks(middles, heads, fontsize=8)
             for edge in edges[1:-1]:
                 ax.axhline(edge - 0.5, color="white", linewidth=1)
                 ax.axvline(edge - 0.5, color="white", linewidth=1)
-            fig.colorbar(shown, ax=ax, shrink=0.8)
+            fig.colorbar(shown, ax=ax, label="cosine", shrink=0.8)
         fig.suptitle("Cosine between samples")
     return FigureRecord(
         "cosine_matrices",
@@ -133,7 +132,8 @@ def cosines(tables: Mapping[str, np.ndarray], labels: Sequence[str]) -> FigureRe
 def spaces(values: np.ndarray, names: Sequence[str]) -> FigureRecord:
     """Procrustes similarity between every two spaces."""
     with rules():
-        fig = figure(2.4 + 0.95 * len(names), 2.0 + 0.75 * len(names))
+        width, height = map_size(names, names)
+        fig = figure(max(width, 4.8), height + 0.4)
         heat_map(fig.subplots(), values, names, names, low=0.0, high=1.0, label="similarity")
         fig.suptitle("Procrustes similarity between spaces")
     return FigureRecord(

@@ -1,0 +1,444 @@
+"""Every figure of the project: what it draws equals the result, and a reader can read it."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from tests.plots.checker import SIGHT, apart, faults
+
+import encoderlab
+from encoderlab.alignment import compare, coral, e2e, elas, embedding, layers, multi_llm, speed
+from encoderlab.alignment.attention import AttentionResult, AttentionScores
+from encoderlab.alignment.data import AlignmentData, Features
+from encoderlab.alignment.plots.attention import overlays
+from encoderlab.alignment.plots.coral import COMPARISONS
+from encoderlab.alignment.plots.coral import PARTS as EAS_PARTS
+from encoderlab.alignment.plots.speed import speed as plot_speed
+from encoderlab.cli.main import main
+from encoderlab.compression.evaluate import TITLES
+from encoderlab.compression.stored_evaluation import draw, stored
+from encoderlab.core import run_folder
+from encoderlab.data.synthetic import generate
+from encoderlab.encoders import hardware
+from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS
+from encoderlab.metrics.catalogue import PROJECTORS
+from encoderlab.plots.style import PALETTE, figure, rules, save
+
+Json = Any
+
+
+class Drawn(NamedTuple):
+    """A figure as it was saved, the result it belongs to, and the .npz beside it."""
+
+    figure: Figure
+    result: Json
+    arrays: dict[str, np.ndarray]
+
+
+# -- what is run ---------------------------------------------------------------------------------
+
+
+def features(n: int, encoders: list[str], llms: list[str], kinds: list[str]) -> AlignmentData:
+    """Features of which the encoders' share more and more with the first LLM's; of several
+    encoders the last is constant, so that its scores are undefined."""
+    rng = np.random.default_rng(0)
+    base = rng.standard_normal((n, 16))
+    clouds = {name: base * (0.2 + i / 4) + rng.standard_normal((n, 16))
+              for i, name in enumerate(encoders)}  # fmt: skip
+    clouds |= {name: base if name == llms[0] else rng.standard_normal((n, 16)) for name in llms}
+    if len(encoders) > 1:
+        clouds[encoders[-1]] = np.ones((n, 16))
+    made = {
+        name: Features(name, "none", name, x.astype(np.float32), {
+            i: (x * i + rng.standard_normal(x.shape)).astype(np.float32) for i in range(3)
+        }) for name, x in clouds.items()
+    }  # fmt: skip
+    ids = tuple(map(str, range(n)))
+    return AlignmentData(
+        ids, tuple(kinds[i % len(kinds)] for i in range(n)), ids, ids,
+        tuple(Image.new("RGB", (32, 32)) for _ in ids), {name: made[name] for name in encoders},
+        {name: made[name] for name in llms}, "a test", "cpu", "float32", 0,
+    )  # fmt: skip
+
+
+def analyse(data: AlignmentData, out: Path) -> Iterator[Json]:
+    few: dict[Any, dict[str, Any]] = {
+        compare: {"epochs": 1}, multi_llm: {}, coral: {}, elas: {"epochs": 1}, e2e: {"epochs": 1},
+        layers: {}, embedding: {"method": "pca"},
+    }  # fmt: skip
+    for command, options in few.items():
+        yield command.analyse(data, out, **options).to_json()
+
+
+def run(out: Path, *words: str) -> Iterator[Json]:
+    """The results of a command as its record has them; of `all`, each of its commands'."""
+    assert main([*words, "--output-dir", str(out)]) == 0
+    result = run_folder.read(out).result
+    yield from result.get("sections", {"": result}).values()
+
+
+def one(out: Path) -> Iterator[Json]:
+    yield from analyse(features(12, ["clip"], ["llama"], ["all"]), out)
+
+
+def awkward(out: Path) -> Iterator[Json]:
+    families = ("clip", "clip-l", "siglip", "dinov2", "internvit", "my-own")
+    encoders = [f"an-organisation/{name}-with-a-very-long-name-patch14" for name in families]
+    llms = [
+        "meta/a-very-long-language-model-name-8b-instruct",
+        "손으로 쓴 아주 긴 이름의 언어 모델 ",
+    ]
+    kinds = ["chart", "table", "document", "math", "visualization", "scene", "손으로 쓴 문서"]
+    yield from analyse(features(28, encoders, llms, kinds), out)
+    rng = np.random.default_rng(0)
+    timed = [
+        speed.Timed(name, size, {"p50": 10.0 * size, "p95": 12.0 * size}, 100.0 / size,
+                    None if i == 5 else 9.0, 1.5 + i, 0.3, 0.1 * i, 1)
+        for i, name in enumerate(encoders) for size in (1, 8, 32)
+    ]  # fmt: skip
+    result: Json = speed.SpeedResult(tuple(timed), "cpu", "float32", 1.0, {}).to_json()
+    yield result | {"figures": save(plot_speed(result), out)}
+    looked = [
+        AttentionScores(name, "clip", "", (4, 4), *(None if i == k else rng.random((4, 4))
+                                                    for k in (1, 2)),
+                        0.5, 0.1, "this attention has no maps: it is fused", "no text tower")
+        for i, name in enumerate(encoders)
+    ]  # fmt: skip
+    result = AttentionResult("a.png", "긴 글 " * 50, tuple(looked), "cpu", "float32").to_json()
+    views = {name: Image.new("RGB", (60, 40 if "siglip" in name else 60)) for name in encoders}
+    shown = ({row.encoder: getattr(row, key) for row in looked if getattr(row, key) is not None}
+             for key in ("similarity", "rollout"))  # fmt: skip
+    drawn = overlays(views, result["text"], result["encoders"], *shown)
+    yield result | {"figures": save([drawn], out)}
+
+
+def photos(out: Path, count: int) -> str:
+    folder = out / "photos"
+    folder.mkdir(exist_ok=True, parents=True)
+    for i in range(count):
+        generate(5 * i).image.save(folder / f"{i}.png")
+    return str(folder)
+
+
+def compressed(out: Path) -> Iterator[Json]:
+    yield draw(stored()[0], out).result.to_json()
+    yield from run(out, "compress", "show", "--image", photos(out, 1), "--grids", "4", "3",
+                   "--dtype", "float32")  # fmt: skip
+
+
+def tokens(out: Path) -> Iterator[Json]:
+    yield from run(out, "tokens", f"image.path={photos(out, 1)}", "--text", "개 한 마리")
+
+
+def token_folder(out: Path) -> Iterator[Json]:
+    yield from run(out, "tokens", f"image.path={photos(out, 5)}", "visualization.images=ends")
+
+
+def bundled(out: Path) -> Iterator[Json]:
+    yield from run(out, "all", "--encoders", "tiny-clip", "tiny-dinov2", "--llms", "tiny-llama",
+                   "--n-samples", "6", "--epochs", "2", "--method", "pca", "--dtype", "float32",
+                   "--batch-sizes", "1", "2", "--features-dir", str(out))  # fmt: skip
+
+
+def trained(out: Path) -> Iterator[Json]:
+    yield from run(out, "compress", "training.epochs=2", "model.compressor.width=16",
+                   "training.batch_size=8", "--grid", "4",
+                   "--images", photos(out, 48), "--store", str(out))  # fmt: skip
+
+
+def evaluated(out: Path) -> Iterator[Json]:
+    yield from run(out, "compress", "evaluate", "--images", photos(out, 48), "--grids", "4",
+                   "--methods", "average", "block_pca", "--dtype", "float32")  # fmt: skip
+
+
+def _stored(out: Path, name: str) -> dict[str, np.ndarray]:
+    files = [*out.rglob(f"{name}.npz"), *out.rglob("similarities.npz")]
+    return dict(np.load(files[0])) if files else {}
+
+
+SLOW = [
+    pytest.param(case, marks=pytest.mark.slow)
+    for case in (awkward, token_folder, bundled, trained, evaluated)
+]
+
+
+@pytest.fixture(
+    scope="module", params=[one, compressed, tokens, *SLOW],
+    ids=lambda case: case.__name__,
+)  # fmt: skip
+def drawn(request: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drawn]:
+    """Every figure that the commands of a case save; what they write is no picture."""
+    saved: dict[str, Figure] = {}
+    out = tmp_path_factory.mktemp("out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda fig, path, **_: saved.update({path.stem: fig}))
+        patch.setattr(hardware, "matrix_peak", lambda *where: 1e11)
+        patch.setattr(speed, "TIMED", 2)
+        results = list(request.param(out))
+    of = {Path(row["file"]).stem: result for result in results for row in result["figures"]}
+    # A result does not list the maps of single directions.
+    return {n: Drawn(fig, of.get(n, results[-1]), _stored(out, n)) for n, fig in saved.items()}
+
+
+# -- what is drawn -------------------------------------------------------------------------------
+
+
+def points(fig: Figure) -> list[np.ndarray]:
+    """Of each axes (n, 2): single markers in the order in which they are drawn."""
+    lines = [[np.ravel(line.get_data()) for line in ax.lines if np.size(line.get_xdata()) == 1]
+             for ax in fig.axes]  # fmt: skip
+    return [np.array(own, dtype=float).reshape(-1, 2) for own in lines]
+
+
+def across(fig: Figure) -> list[np.ndarray]:
+    return [xy[:, 0] for xy in points(fig)]
+
+
+def heights(fig: Figure) -> list[np.ndarray]:
+    """Of each axes the values of its lines of data, one after the other."""
+    lines = [[line.get_ydata() for line in ax.lines if line.get_marker() != "None"]
+             for ax in fig.axes]  # fmt: skip
+    return [np.concatenate([*own, []]) for own in lines]
+
+
+def bars(fig: Figure) -> list[list[float]]:
+    return [[bar.get_width() for bar in ax.patches] for ax in fig.axes if ax.patches]
+
+
+def maps(fig: Figure) -> list[np.ndarray]:
+    """The image on top in each axes that has one; NaN where it is masked."""
+    return [np.ma.filled(ax.images[-1].get_array(), np.nan) for ax in fig.axes if ax.images]
+
+
+def overlays_only(fig: Figure) -> list[np.ndarray]:
+    """Maps that lie over an image."""
+    return [ax.images[1].get_array() for ax in fig.axes if len(ax.images) > 1]
+
+
+def dots(fig: Figure) -> list[np.ndarray]:
+    offsets = [[cloud.get_offsets() for cloud in ax.collections] for ax in fig.axes]
+    return [np.sort(np.concatenate(own), axis=0) for own in offsets if own]
+
+
+# -- what the result says --------------------------------------------------------------------------
+
+
+def value(score: Json) -> float:
+    return np.nan if score is None or score["value"] is None else score["value"]
+
+
+def defined(values: Any) -> np.ndarray:
+    values = np.ravel(values).astype(float)
+    return values[np.isfinite(values)]
+
+
+def each(rows: Json, key: str) -> list[str]:
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def table(rows: Json, of: Callable[[Json], Json]) -> np.ndarray:
+    """(encoders, LLMs)."""
+    cells = {(row["encoder"], row["llm"]): value(of(row)) for row in rows}
+    return np.array([[cells[e, t] for t in each(rows, "llm")] for e in each(rows, "encoder")])
+
+
+def scores(result: Json, *keys: str) -> list[np.ndarray]:
+    rows = [row for row in result["rows"] if keys[-1] in row["scores"]]
+    return [table(rows, lambda row, key=key: row["scores"].get(key)) for key in keys]
+
+
+def by_type(r: Json) -> list[Any]:
+    return [[[value(row["by_type"].get(kind, {}).get(key)) for kind in r["data"]["types"]]
+             for row in r["rows"] if row["llm"] == llm]
+            for key in ("cka_linear", "ridge_r2") for llm in each(r["rows"], "llm")]  # fmt: skip
+
+
+def predicts(r: Json) -> list[Any]:
+    """Of each metric the outcomes of every encoder, and their mean."""
+
+    def outcomes(metric: str) -> Iterator[list[float]]:
+        for encoder in each(r["points"], "encoder"):
+            own = [p["outcome"] for p in r["points"] if p["encoder"] == encoder
+                   and None not in (p["metrics"].get(metric), p["outcome"])]  # fmt: skip
+            yield [*own, np.mean(own)] if own else []
+
+    return [np.concatenate([*outcomes(metric)]) for metric in r["benchmarks"][0]["metrics"]]
+
+
+def kept(r: Json) -> list[Any]:
+    tasks = [task for task in TITLES if any(row["kept"].get(task) for row in r["rows"])]
+    ordered = sorted(r["rows"], key=lambda row: row["tokens"])
+    return [defined([value(row["kept"].get(task)) for method in each(r["rows"], "method")
+                     for row in ordered if row["method"] == method]) for task in tasks]  # fmt: skip
+
+
+def by_budget(r: Json, of: Callable[[Json], Json]) -> list[Any]:
+    return [[of(row) for row in r["rows"] if row["tokens"] == n] for n in each(r["rows"], "tokens")]
+
+
+def timings(r: Json) -> list[Any]:
+    ordered = [row for e in each(r["rows"], "encoder") for row in r["rows"] if row["encoder"] == e]
+    latency = [row["latency_ms"].get("p50") for row in ordered]
+    keys = ("images_per_s", "peak_share", "peak_memory_mb")
+    return [latency, *([row[key] for row in ordered] for key in keys)]
+
+
+def scaled(values: Json) -> np.ndarray:
+    return (np.array(values) - np.min(values)) / np.ptp(values)
+
+
+def last(maps: np.ndarray) -> np.ndarray:
+    """Of several images' maps those of the last, which are drawn last."""
+    return maps.reshape(-1, *maps.shape[-2:])[-1]
+
+
+def spectrum(shares: np.ndarray) -> np.ndarray:
+    return np.maximum(shares / max(shares.sum(), 1e-300), 1e-8)
+
+
+METRICS = ("cka_within", "mutual_knn", "ridge_r2", "ridge_recall1")
+PARTS = ("cka", "mse", "gap", "cosine")
+SIMILARITIES = ("horizontal_right", "vertical_down", "cls_similarity")
+# Figure -> how its numbers are read, and what they are by the result r and the stored arrays a.
+# fmt: off
+SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]]] = {
+    "compare_cka": (across, lambda r, a: [
+        defined(both) for both in np.concatenate(scores(r, "cka_linear", "cka_linear_biased")).T]),
+    "compare_metrics": (across, lambda r, a: [defined(x.T) for x in scores(r, *METRICS)]),
+    "compare_projectors": (across, lambda r, a: [
+        defined(x.T) for x in scores(r, *(f"{kind}_r2" for kind in PROJECTORS))]),
+    "compare_by_type": (maps, lambda r, a: by_type(r)),
+    "compare_verdicts": (across, lambda r, a: [[
+        v["difference"] for v in r["verdicts"]
+        if v["metric"] == "cka_linear" and v["difference"] is not None]]),
+    "multi_llm": (maps, lambda r, a: scores(r, "cka_linear", *METRICS[1:])),
+    "elas": (maps, lambda r, a: [
+        table(r["rows"], operator.itemgetter(side)) for side in ("calibrated", "published")]),
+    "elas_parts": (bars, lambda r, a: [[
+        (row["parts"][part]["calibrated"] or 0) * ELAS_WEIGHTS[part]
+        for row in r["rows"] if row["llm"] == llm for part in PARTS]
+        for llm in each(r["rows"], "llm")]),
+    "layers": (maps, lambda r, a: [
+        p["cka"] for e in each(r["pairs"], "encoder") for p in r["pairs"] if p["encoder"] == e]),
+    "e2e_retrieval": (across, lambda r, a: [
+        defined(table([p for p in r["points"] if p["layer"] == "pooled"],
+                      lambda p, key=key: p["retrieval"]["image_to_text"][key]).T)
+        for key in ("mrr", "R@1")]),
+    "e2e_held-out-MRR": (heights, lambda r, a: predicts(r)),
+    "coral_comparison": (bars, lambda r, a: [
+        [p["coral"][key] for p in r["cross_modal"]] for key in COMPARISONS]),
+    "coral_dashboard": (bars, lambda r, a: SHOWN["coral_comparison"][1](r, a)),
+    "cka_vs_coral": (points, lambda r, a: [
+        [(p["cka"]["value"], p["coral"][key]) for p in r["cross_modal"]
+         if None not in (p["cka"]["value"], p["coral"][key])]
+        for key in ("similarity", "spectral_similarity")]),
+    "covariance_heatmaps": (maps, lambda r, a: [*a.values()]),
+    "eigenvalue_spectrum": (
+        lambda fig: [line.get_ydata() for line in fig.axes[0].lines],
+        lambda r, a: [*map(spectrum, a.values())]),
+    "intra_modal_similarity": (maps, lambda r, a: [
+        r[side][key] for key in ("cka_debiased", "spectral_similarity")
+        for side in (("vision", "text") if len(r["text"]["names"]) > 1 else ("vision",))]),
+    "eas_dashboard": (maps, lambda r, a: [
+        [[s["parts"][part]["calibrated"] for part in EAS_PARTS] for s in r["eas"]]]),
+    "embedding_maps": (dots, lambda r, a: [np.sort(xy, axis=0) for xy in r["places"].values()]),
+    "procrustes": (dots, lambda r, a: [np.sort(np.concatenate(p), axis=0) for p in a.values()]),
+    "procrustes_similarity": (
+        lambda fig: [table[np.triu_indices(len(table), 1)] for table in maps(fig)],
+        lambda r, a: [[value(row) for row in r["procrustes"]]]),
+    "cosine_matrices": (maps, lambda r, a: [*a.values()]),
+    "attention": (overlays_only, lambda r, a: [
+        scaled(a[f"{key}|{row['encoder']}"]) for row in r["encoders"]
+        for key in ("rollout", "similarity") if row[key] is not None]),
+    "speed": (heights, lambda r, a: timings(r)),
+    "curves": (heights, lambda r, a: [
+        [row[f"val/{key}"] for row in r["history"]] for key in ("nmse", "sliced_wasserstein")]),
+    "pareto": (heights, lambda r, a: kept(r)),
+    "two_axes": (points, lambda r, a: by_budget(
+        r, lambda row: (row["distance"]["value"], row["nmse"]["value"]))),
+    "glyphs": (heights, lambda r, a: [np.ravel(rows) for rows in by_budget(r, lambda row: [
+        value(score) for name, score in row["reading"].items() if name.startswith("digit")])]),
+    "tokens": (  # beside the image and all its tokens
+        lambda fig: [ax.images[0].get_array() for ax in fig.axes
+                     if ax.get_subplotspec().colspan.start > 1],
+        lambda r, a: [*a.values()]),
+    "loss_map": (overlays_only, lambda r, a: [
+        np.sqrt(a[f"{row['method']}/{row['tokens']}"]).reshape(r["grid"])
+        for method in each(r["rows"], "method") for row in r["rows"] if row["method"] == method]),
+    "similarity_analysis_combined": (
+        overlays_only, lambda r, a: [last(a[key]) for key in SIMILARITIES]),
+    **{f"{name}_similarity": (overlays_only, lambda r, a, key=key: [last(a[key])]) for name, key in
+       zip(("horizontal", "vertical", "cls"), SIMILARITIES, strict=True)},
+    "patch_text": (overlays_only, lambda r, a: [*a.values()]),
+    "profile": (heights, lambda r, a: [
+        [row[key] for row in r["layers"]]
+        for key in ("neighbour_similarity", "morans_i", "effective_rank")]),
+    "folder_statistics": (
+        lambda fig: [line.get_xdata()[0] for ax in fig.axes for line in ax.lines],
+        lambda r, a: [value(score) for score in r["statistics"].values()]),
+}
+# fmt: on
+
+
+def test_what_is_drawn_is_what_the_result_says(drawn):
+    for name, it in drawn.items():
+        if "layers" in it.result and name == "layers":
+            name = "profile"
+        read, expect = SHOWN[re.sub(r"_\dx\d", "", name)]
+        shown, expected = read(it.figure), expect(it.result, it.arrays)
+        assert 0 < len(expected) <= len(shown), name
+        for is_shown, is_true in zip(shown, expected, strict=False):
+            is_shown, is_true = np.asarray(is_shown, float), np.asarray(is_true, float)
+            np.testing.assert_allclose(is_shown, is_true, rtol=1e-4, atol=2e-5, err_msg=name)
+
+
+def test_nothing_overlaps_and_every_axis_has_its_label(drawn):
+    assert {name: found for name, it in drawn.items() if (found := faults(it.figure))} == {}
+
+
+def test_every_figure_of_the_source_is_checked():
+    source = "".join(path.read_text() for path in Path(encoderlab.__path__[0]).rglob("plots*/*.py"))
+    source += "".join(p.read_text() for p in Path(encoderlab.__path__[0]).rglob("plots.py"))
+    assert set(re.findall(r'FigureRecord\(\s*"(\w+)"', source)) <= set(SHOWN)
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_any_two_colours_of_the_palette_differ_for_the_colour_blind(sight):
+    # Below 10, a CIELAB distance is seen only side by side.
+    assert apart(list(PALETTE), sight) > 10
+
+
+def test_the_distance_of_colours_sees_what_the_colour_blind_do_not():
+    red_and_green = ["#C05A3C", "#7A7A2C"]
+    assert apart(red_and_green, "full") > 3 * apart(red_and_green, "deuteranopia")
+
+
+def test_the_checker_finds_each_fault():
+    with rules():
+        fig = figure(3, 2)
+        fig.set_layout_engine("none")
+        ax = fig.subplots()
+        ax.plot([0, 1], [0, 1], color="#FF00FF", label="a line")
+        ax.set_ylabel("height")
+        ax.legend(loc="upper left")
+        ax.plot([0.1], [0.9], "o", color="black")
+        ax.text(0.5, 0.1, "one text"), ax.text(0.5, 0.1, "over another")
+        ax.text(0.9, 0.9, "beyond the edge of the figure")
+    found = "\n".join(faults(fig))
+    for part in (
+        "cut off by the edge: 'beyond",
+        "overlap: 'one text' and 'over another'",
+        "no x label",
+        "y label 'height' of '' names no unit",
+        "#ff00ff",
+        "covers data",
+    ):
+        assert part in found
