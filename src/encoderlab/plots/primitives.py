@@ -96,11 +96,7 @@ def legend_below(fig: Any, handles: Sequence[Any]) -> None:
 def map_size(
     rows: Sequence[str], columns: Sequence[str], wide: float = 0.75, tall: float = 0.42
 ) -> tuple[float, float]:
-    """Width and height in inches of a heat map with its names, title and colour bar.
-
-    Args:
-        wide, tall: of a cell.
-    """
+    """Width and height in inches of a heat map with its names, title and colour bar."""
     width = text_width(map(short, rows)) + max(wide * len(columns), 1.2) + 1.2
     names = 0.5 * text_width(map(short, columns)) if _turned(columns) else 0
     return width, max(tall * len(rows), 1.2) + names + 0.8
