@@ -150,8 +150,7 @@ def save_tokenizer(folder: Path, pad: bool = False, start: bool = True, end: boo
     pipeline.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     if start:
         pipeline.post_processor = processors.TemplateProcessing(
-            single="<s> $A </s>" if end else "<s> $A",
-            special_tokens=[("<s>", 1), ("</s>", 98)],
+            single="<s> $A </s>" if end else "<s> $A", special_tokens=[("<s>", 1), ("</s>", 98)]
         )
     fast = hf.PreTrainedTokenizerFast(
         tokenizer_object=pipeline,

@@ -9,12 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoderlab.alignment import projectors
-from encoderlab.alignment.projectors import (
-    ProjectorRecipe,
-    split_rows,
-    train_grid,
-    train_projector,
-)
+from encoderlab.alignment.projectors import ProjectorRecipe, split_rows, train_grid, train_projector
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.models.projectors import KINDS
 

@@ -8,13 +8,7 @@ import pytest
 
 import encoderlab
 from encoderlab.core.commands import COMMANDS
-from encoderlab.core.settings import (
-    check_effect,
-    group,
-    iter_settings,
-    setting,
-    without_effect,
-)
+from encoderlab.core.settings import check_effect, group, iter_settings, setting, without_effect
 from encoderlab.errors import UsageError
 from encoderlab.inspection.settings import Output, Visualization
 

@@ -13,12 +13,7 @@ from PIL import Image
 
 from encoderlab.data.sample import Sample
 from encoderlab.errors import UsageError, WorkError
-from encoderlab.feature_store.store import (
-    FeatureStore,
-    TableKey,
-    digest_of,
-    for_disk,
-)
+from encoderlab.feature_store.store import FeatureStore, TableKey, digest_of, for_disk
 
 KEY = TableKey("tiny", "f00d", "{}", "pooled", "float32")
 # An .npy of one number: it has no rows.

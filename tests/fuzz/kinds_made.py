@@ -273,12 +273,7 @@ def compressor(case: Case) -> Trial:
     """A compressor's folder, or the state of its training."""
     import torch
 
-    from encoderlab.compression.compressor import (
-        CONFIG,
-        FORMAT,
-        WEIGHTS,
-        Compressor,
-    )
+    from encoderlab.compression.compressor import CONFIG, FORMAT, WEIGHTS, Compressor
 
     rng = case.rng
     folder = copied(case.seeds.compressor, case.given / "compressor")

@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from encoderlab.core.score import wilson
-from encoderlab.metrics.classification import (
-    class_vector,
-    classification,
-    probabilities,
-    ranking,
-)
+from encoderlab.metrics.classification import class_vector, classification, probabilities, ranking
 
 
 def test_a_class_is_the_normalised_mean_of_its_normalised_prompts() -> None:

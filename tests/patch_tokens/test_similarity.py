@@ -197,9 +197,7 @@ def test_maps_are_those_of_a_plain_loop_over_transformers_tokens(
         size = 1.0 if metric == "cosine" else float(np.square(tokens).sum(axis=-1).max())
         for i in range(h):
             for j in range(w):
-                found = {
-                    "cls": (result.cls_similarity[i, j], anchor.numpy()),
-                }
+                found = {"cls": (result.cls_similarity[i, j], anchor.numpy())}
                 if j + 1 < w:
                     found["right"] = (result.horizontal_right[i, j], tokens[i, j + 1])
                 if i + 1 < h:

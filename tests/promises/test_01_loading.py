@@ -189,10 +189,7 @@ def test_load_text_asks_transformers_for_quantised_weights(monkeypatch, text_fol
     monkeypatch.setattr(text, "pretrained", pretrained)
     monkeypatch.setattr(text, "check_placement", lambda *_: torch.device("cpu"))
     llm = text.load_text(text_folder("llama"), "cpu", "float32", quantize="4bit")
-    assert asked == {
-        "bits": {"load_in_8bit": False, "load_in_4bit": True},
-        "device_map": "auto",
-    }
+    assert asked == {"bits": {"load_in_8bit": False, "load_in_4bit": True}, "device_map": "auto"}
     assert options_of(llm) == LoadOptions(quantize="4bit")
     # Other weights give other features: they must not be read back for those of the whole weights.
     from encoderlab.feature_store.task import TextTask

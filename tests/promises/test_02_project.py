@@ -11,12 +11,7 @@ from PIL import Image
 import encoderlab
 from encoderlab.alignment.plots import coral as plots
 from encoderlab.core.aliases import get_model_id
-from encoderlab.core.project import (
-    configured_device,
-    get_data_root,
-    get_output_dir,
-    load_config,
-)
+from encoderlab.core.project import configured_device, get_data_root, get_output_dir, load_config
 from encoderlab.data.vlm_dataset import TypedSet, typed_sets
 from encoderlab.encoders.checkpoint import ZOO, resolve
 from encoderlab.errors import MissingError, UsageError

@@ -45,12 +45,7 @@ def test_project_functions_need_no_torch():
 
 
 def test_style_names():
-    from encoderlab.plots.style import (
-        apply_style,
-        get_data_type_color,
-        get_model_color,
-        style_axis,
-    )
+    from encoderlab.plots.style import apply_style, get_data_type_color, get_model_color, style_axis
 
     assert all(map(callable, (apply_style, style_axis)))
     assert get_model_color("clip") != get_model_color("siglip")

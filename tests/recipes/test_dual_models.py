@@ -58,10 +58,7 @@ def test_transformers_alone_gives_the_same_embeddings(name: str) -> None:
         image = model.get_image_features(pixel_values=pixels).pooler_output
         text = model.get_text_features(**words).pooler_output
     normalise = torch.nn.functional.normalize
-    for ours, theirs in (
-        (encoder.embed_images(images), image),
-        (encoder.embed_texts(texts), text),
-    ):
+    for ours, theirs in ((encoder.embed_images(images), image), (encoder.embed_texts(texts), text)):
         torch.testing.assert_close(torch.from_numpy(ours), normalise(theirs), atol=1e-4, rtol=0)
 
 

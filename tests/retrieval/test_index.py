@@ -212,10 +212,7 @@ def test_the_approximate_index_agrees_with_the_exact_one(
     numbers = {"width": [1] * 600, "height": [1] * 600}
     flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), encoder.dim)
     index._table.inner.add(
-        pa.table(
-            {"path": names, **same, **numbers, "vector": flat},
-            schema=schema(encoder.dim),
-        )
+        pa.table({"path": names, **same, **numbers, "vector": flat}, schema=schema(encoder.dim))
     )
     exact = {hit.path for hit in index.search(vectors[7], 10)}
     index.build_ann()

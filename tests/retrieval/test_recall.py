@@ -7,14 +7,7 @@ import pytest
 
 from encoderlab.retrieval.approximate import Effort
 from encoderlab.retrieval.exact import nearest, top_k
-from encoderlab.retrieval.recall import (
-    NO_ROW,
-    Probe,
-    choose,
-    moved,
-    recall,
-    true_nearest,
-)
+from encoderlab.retrieval.recall import NO_ROW, Probe, choose, moved, recall, true_nearest
 
 
 def _unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
