@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -26,20 +24,6 @@ def _within_reach(cache: Path) -> Iterator[None]:
         patch.setenv("XDG_CACHE_HOME", str(cache))
         patch.syspath_prepend(FOLDER)
         yield
-
-
-@pytest.fixture
-def says(request: pytest.FixtureRequest) -> Callable[..., SimpleNamespace]:
-    """(exercise, answers, given) -> the verdict of the lesson that the test module names
-    `LESSON`, its state and its English text; the Korean text must be Korean."""
-    from grader import Grader
-
-    def check(number: int, *answers: Any, **given: Any) -> SimpleNamespace:
-        verdict = Grader(request.module.LESSON, "en").check(number, *answers, **given)
-        assert re.search("[가-힣]", verdict.messages["ko"])
-        return SimpleNamespace(state=verdict.state, text=str(verdict), verdict=verdict)
-
-    return check
 
 
 class Ran(NamedTuple):
