@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.fuzz import guard
 
@@ -46,7 +46,6 @@ class Case:
 
     Args:
         folder: its own; `given` holds the input, `out` is where results go.
-        said: what was done to the input, for the report.
     """
 
     kind: str
@@ -54,7 +53,7 @@ class Case:
     number: int
     folder: Path
     seeds: Seeds
-    said: list[str] = field(default_factory=list)
+    words: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         self.rng = Random(f"{self.seed}/{self.kind}/{self.number}")
@@ -67,14 +66,16 @@ class Case:
         """How it is asked for again."""
         return f"{self.kind}:{self.number}"
 
-    def put(self, name: str, spoiled: tuple[bytes, str]) -> Path:
-        """A spoiled file among the given."""
-        data, said = spoiled
-        self.said.append(f"{name}: {said}")
+    def put(self, name: str, content: bytes) -> Path:
+        """A file among the given."""
         path = self.given / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        path.write_bytes(content)
         return path
+
+    def spoil(self, file: Path, mutation: Callable[..., bytes], *more: Any) -> None:
+        """Mutates the content of a file."""
+        file.write_bytes(mutation(self.rng, file.read_bytes(), *more))
 
     def every(self, several: int) -> bool:
         """Whether it is one of the few that go through the whole command line."""
@@ -102,14 +103,6 @@ class Trial:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What is wrong with the answer to a case; `sign` is the same for the same mistake."""
-
-    what: str
-    sign: str
-
-
 Maker = Callable[[Case], Trial]
 KINDS: dict[str, tuple[Maker, float]] = {}
 
@@ -129,42 +122,36 @@ def count_of(name: str, total: int) -> int:
     return max(1, round(total * KINDS[name][1] / sum(share for _, share in KINDS.values())))
 
 
-def run(case: Case, make: Maker, seconds: float = SECONDS) -> list[Finding]:
-    """Does the trial of a case under guard and judges it."""
+def run(case: Case, make: Maker, seconds: float = SECONDS) -> list[str]:
+    """Does the trial of a case under guard, and says what is wrong with what happened."""
     trial = make(case)
+    case.words = trial.words
     kept = [case.given, *trial.kept, case.out]
     before = [guard.state_of(folder) for folder in kept]
     memory = guard.peak_memory()
     allowed = [case.out, case.seeds.room, *trial.writes]
-    heard: list[Finding] = []
     with guard.limits(seconds, case.name) as limit, guard.watching(allowed) as watch:
         try:
             with _at_home(case, trial), limit:
-                code, heard = _by_words(trial) if trial.words is not None else _by_border(trial)
+                code, wrong = _by_words(trial) if trial.words is not None else _by_border(trial)
         except guard.TooLong as late:
-            code = 1
             frames = traceback.extract_tb(late.__traceback__)
-            where = [one for one in frames if one.filename != guard.__file__][-1]
-            heard = [
-                Finding(f"hangs: {late} in {where.filename}:{where.lineno}", f"hangs {where.name}")
-            ]
-    findings = [Finding(what, what[:60]) for what in dict.fromkeys(watch.seen)] + heard
+            where = [frame for frame in frames if frame.filename != guard.__file__][-1]
+            code, wrong = 1, [f"hangs: {late} in {where.filename}:{where.lineno}"]
+    wrong = [*dict.fromkeys(watch.seen), *wrong]
     more = guard.peak_memory() - memory
     if more > guard.MOST_RSS:
-        findings.append(Finding(f"took {more >> 20} MB of memory", "memory"))
+        wrong.append(f"took {more >> 20} MB of memory")
     for folder, was in zip(kept, before, strict=True):
-        if code == 0 and folder != case.given:
-            continue
-        spoiled = guard.changed(was, guard.state_of(folder))
-        if spoiled:
-            what = f"changed what was in {folder.name}: {', '.join(spoiled[:3])}"
-            findings.append(Finding(what, f"changed {folder.name}"))
+        changed = guard.changed(was, guard.state_of(folder))
+        if changed and (code or folder == case.given):
+            wrong.append(f"changed what was in {folder.name}: {', '.join(changed[:3])}")
     if code and (case.out / "run.json").exists() and "run.json" not in before[-1]:
-        findings.append(Finding("a failed run left a run.json", "run.json"))
-    return findings
+        wrong.append("a failed run left a run.json")
+    return wrong
 
 
-def _by_words(trial: Trial) -> tuple[int, list[Finding]]:
+def _by_words(trial: Trial) -> tuple[int, list[str]]:
     out, err = _Text(), _Text()
     assert trial.words is not None
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -180,7 +167,7 @@ def _by_words(trial: Trial) -> tuple[int, list[Finding]]:
     return code, judge_words(code, out.getvalue(), err.getvalue(), trial.content)
 
 
-def judge_words(code: int, out: str, err: str, content: bool = True) -> list[Finding]:
+def judge_words(code: int, out: str, err: str, content: bool = True) -> list[str]:
     """What is wrong with the answer of a command line."""
     wrong = []
     last = err.strip().splitlines()[-1:] or [""]
@@ -191,19 +178,19 @@ def judge_words(code: int, out: str, err: str, content: bool = True) -> list[Fin
     lines = err.splitlines()
     starts = [i for i, line in enumerate(lines) if ERROR.match(line)]
     if code == 0:
-        return [Finding(one, _sign(one)) for one in wrong]
+        return wrong
     if not starts:
         wrong.append(f"no sentence of ours for exit code {code}: {err[-300:]!r}")
     for line in (lines[i] for i in starts):
         if any(text in line for text in NO_ANSWER[: None if content else 1]):
             wrong.append(f"{line[:300]} {_log_of(line)}")
     if starts:
-        stray = [one for one in lines[starts[-1] + 1 :] if not PART.match(one)]
+        stray = [line for line in lines[starts[-1] + 1 :] if not PART.match(line)]
         if stray:
             wrong.append(f"a line that is none of got, expected, next: {stray[0][:200]!r}")
     if out:
         wrong.append(f"an answer on stdout although it failed: {out[:100]!r}")
-    return [Finding(one, _sign(one)) for one in wrong]
+    return wrong
 
 
 def _log_of(line: str) -> str:
@@ -217,7 +204,7 @@ def _log_of(line: str) -> str:
     return "at " + " < ".join(f"{file}:{number} {name}" for file, number, name in places[::-1][:3])
 
 
-def _by_border(trial: Trial) -> tuple[int, list[Finding]]:
+def _by_border(trial: Trial) -> tuple[int, list[str]]:
     assert trial.act is not None
     quiet = _Text()
     try:
@@ -230,27 +217,25 @@ def _by_border(trial: Trial) -> tuple[int, list[Finding]]:
         if known is not None and isinstance(error, OSError):
             return known.exit_code, judge_sentence(known)
         frames = traceback.extract_tb(error.__traceback__)
-        ours = [one for one in frames if "/encoderlab/" in one.filename][-2:] or frames[-1:]
-        where = " < ".join(
-            f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in reversed(ours)
-        )
-        what = f"{type(error).__name__}: {str(error)[:200]} at {where}"
-        return 99, [Finding(what, f"{type(error).__name__} {where}")]
+        ours = [frame for frame in frames if "/encoderlab/" in frame.filename][-2:] or frames[-1:]
+        where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(ours))
+        return 99, [f"{type(error).__name__}: {str(error)[:200]} at {where}"]
     return 0, []
 
 
-def judge_sentence(error: EncoderLabError) -> list[Finding]:
+def judge_sentence(error: EncoderLabError) -> list[str]:
     """What is wrong with an error of ours."""
     if not error.what.strip() or "\n" in error.what:
-        return [Finding(f"no one-line sentence: {error.what!r}", "sentence")]
+        return [f"no one-line sentence: {error.what!r}"]
     for part in (error.want, error.hint):
         if part is not None and ("\n" in part.strip() or not part.strip()):
-            return [Finding(f"a part of several lines: {part[:200]!r}", f"part {error.what[:40]}")]
+            return [f"a part of several lines: {part[:200]!r}"]
     return []
 
 
-def _sign(what: str) -> str:
-    return re.sub(r"/\S+|\d+", "#", what)[:160]
+def sign(wrong: Sequence[str]) -> str:
+    """The same for the same mistake in other cases."""
+    return "; ".join(re.sub(r"/\S+|'[^']*'|\d+", "#", what)[:160] for what in wrong)
 
 
 class _Text(io.StringIO):
@@ -282,13 +267,13 @@ def _at_home(case: Case, trial: Trial):
             gc.collect()
 
 
-def report(case: Case, findings: Sequence[Finding]) -> str:
-    """A failed case in words, with the command that repeats it alone."""
-    said = "; ".join(case.said) or "as it is"
-    lines = [f"{case.name} (seed {case.seed}): {said[:600]}"]
-    lines += [f"    {one.what}" for one in findings]
-    lines.append(
-        f"    again: {SEED_VARIABLE}={case.seed} {ONLY_VARIABLE}={case.name} "
-        "python -m pytest tests/fuzz/test_fuzz.py"
+def report(case: Case, wrong: Sequence[str]) -> str:
+    """A failed case in words, with its input and the command that repeats it alone."""
+    return "\n    ".join(
+        [
+            f"{case.name} (seed {case.seed}): input in {case.folder}, {str(case.words)[:400]}",
+            *wrong,
+            f"again: {SEED_VARIABLE}={case.seed} {ONLY_VARIABLE}={case.name} "
+            "python -m pytest tests/fuzz/test_fuzz.py",
+        ]
     )
-    return "\n".join(lines)

@@ -17,12 +17,6 @@ from encoderlab.encoders import model_cache
 MODELS = 64 << 20  # bytes of models that stay loaded: the embedded ones, and not every case's
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "fuzz: spoiled inputs by the hundred; leave out with -m 'not fuzz'"
-    )
-
-
 @contextmanager
 def _in_a_room(room: Path) -> Iterator[None]:
     """Caches and temporary files are in a folder of their own, for the time of the block only:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pickle
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,10 @@ PICTURE = Image.fromarray(np.arange(48 * 40 * 3, dtype=np.uint8).reshape(48, 40,
 def weights(case: Case) -> Trial:
     """A checkpoint with spoiled safetensors."""
     family, folder = _checkpoint(case)
-    file = folder / "model.safetensors"
     if case.rng.random() < 0.1:
-        spoiled = _sharded(case, file)
+        _sharded(case, folder)
     else:
-        spoiled = spoil_safetensors(case.rng, file.read_bytes())
-        file.write_bytes(spoiled[0])
-    case.said.append(f"{family}: {spoiled[1]}")
+        case.spoil(folder / "model.safetensors", spoil_safetensors)
     return _loaded(case, family, folder)
 
 
@@ -49,17 +45,14 @@ def config(case: Case) -> Trial:
     """A checkpoint whose config.json says something else."""
     family, folder = _checkpoint(case)
     file = folder / "config.json"
-    record = json.loads(file.read_text())
-    rng = case.rng
+    rng, record = case.rng, json.loads(file.read_text())
     how = rng.random()
     if how < 0.12:
         inner = rng.choice([record, *(v for v in record.values() if isinstance(v, dict))])
         inner["model_type"] = rng.choice(
             ("clip", "siglip", "dinov2", "llama", "vit", "gpt2", "internvl", "paligemma",
-             "dinov3_vit",
-             "intern_vit_300m", "nosuch", "resnet", "whisper", "", "../x", 3, None)
+             "dinov3_vit", "intern_vit_300m", "nosuch", "resnet", "whisper", "", "../x", 3, None)
         )  # fmt: skip
-        said = f"model_type {inner['model_type']!r}"
     elif how < 0.2:
         record["auto_map"] = rng.choice(
             ({"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}, {"AutoModel": 3}, [], "x",
@@ -67,14 +60,10 @@ def config(case: Case) -> Trial:
         )  # fmt: skip
         record["model_type"] = rng.choice(("clip", "evil", None))
         (folder / "evil.py").write_text(f"open({str(case.folder / 'ran')!r}, 'w')\n")
-        said = f"auto_map {record['auto_map']}, model_type {record['model_type']!r}"
     else:
-        data, said = spoil_json(rng, json.dumps(record))
-        file.write_bytes(data)
-        case.said.append(f"{family}: {said}")
+        case.spoil(file, spoil_json)
         return _loaded(case, family, folder)
     file.write_text(json.dumps(record))
-    case.said.append(f"{family}: {said}")
     return _loaded(case, family, folder)
 
 
@@ -82,15 +71,8 @@ def config(case: Case) -> Trial:
 def processor(case: Case) -> Trial:
     """A checkpoint whose preprocessing or tokenizer is spoiled."""
     family, folder = _checkpoint(case)
-    files = sorted(
-        path
-        for path in folder.glob("*.json")
-        if path.name not in ("config.json", "generation_config.json")
-    )
-    file = case.rng.choice(files)
-    data, said = spoil_json(case.rng, file.read_text(encoding="utf-8"))
-    file.write_bytes(data)
-    case.said.append(f"{family}/{file.name}: {said}")
+    others = {folder / "config.json", folder / "generation_config.json"}
+    case.spoil(case.rng.choice(sorted({*folder.glob("*.json")} - others)), spoil_json)
     return _loaded(case, family, folder)
 
 
@@ -126,7 +108,6 @@ def _loaded(case: Case, family: str, folder: Path) -> Trial:
          "siglip": ("dual", "vision", "text"), "llama": ("text",), "bert": ("text",)}
         .get(family, ("vision",))
     )  # fmt: skip
-    case.said.append(f"as {how}")
 
     def act() -> None:
         from encoderlab.encoders.dual import load_dual
@@ -145,18 +126,16 @@ def _loaded(case: Case, family: str, folder: Path) -> Trial:
     return Trial(act=act)
 
 
-def _sharded(case: Case, file: Path) -> tuple[bytes, str]:
+def _sharded(case: Case, folder: Path) -> None:
     """Weights behind an index of shards that points elsewhere."""
     names = case.rng.choice(
         ({"a": "../../etc/passwd"}, {"a": "/etc/passwd"}, {"logit_scale": "other.safetensors"}, {},
          {"a": 3}, {"logit_scale": "model.safetensors"}, [], None)
     )  # fmt: skip
-    record = {"metadata": {}, "weight_map": names}
-    data, said = json.dumps(record).encode(), f"weight_map {names}"
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": names}))
     if case.rng.random() < 0.4:
-        data, said = spoil_json(case.rng, json.dumps(record))
-    (file.parent / "model.safetensors.index.json").write_bytes(data)
-    return data, said
+        case.spoil(index, spoil_json)
 
 
 def _shuffle_files(case: Case, folder: Path) -> None:
@@ -167,43 +146,19 @@ def _shuffle_files(case: Case, folder: Path) -> None:
         file, other = rng.choice(files), rng.choice(files)
         if not file.is_file() or not other.is_file():
             continue
-        how = rng.choice(
-            (
-                "gone",
-                "empty",
-                "folder",
-                "loop",
-                "broken link",
-                "elsewhere",
-                "swapped",
-                "bytes",
-                "fifo?",
-            )
-        )
         data = other.read_bytes()
-        case.said.append(
-            f"{file.relative_to(folder)} {how} {other.name if how == 'swapped' else ''}"
-        )
+        how = rng.choice(("gone", "empty", "folder", file.name, "nowhere", "/etc/passwd", "swapped",
+                          "bytes", "/dev/null"))  # fmt: skip
         if how == "bytes":
-            spoiled, said = spoil_bytes(rng, file.read_bytes(), [data])
-            file.write_bytes(spoiled)
-            case.said.append(said)
+            case.spoil(file, spoil_bytes, [data])
             continue
         file.unlink()
-        if how == "empty":
-            file.write_bytes(b"")
+        if how in ("empty", "swapped"):
+            file.write_bytes(data if how == "swapped" else b"")
         elif how == "folder":
             file.mkdir()
-        elif how == "loop":
-            file.symlink_to(file.name)
-        elif how == "broken link":
-            file.symlink_to("nowhere")
-        elif how == "elsewhere":
-            file.symlink_to("/etc/passwd")
-        elif how == "swapped":
-            file.write_bytes(data)
-        elif how == "fifo?":
-            file.symlink_to("/dev/null")
+        elif how != "gone":
+            file.symlink_to(how)
 
 
 # -- our training states --------------------------------------------------------------------------
@@ -226,26 +181,18 @@ def training_state(case: Case) -> Trial:
 
     rng = case.rng
     whole = copied(case.seeds.training, case.given / "run")
-    name = rng.choice(("best.ckpt", "latest.ckpt"))
-    file = whole / "checkpoints" / name
+    file = whole / "checkpoints" / rng.choice(("best.ckpt", "latest.ckpt"))
     how = rng.random()
     if how < 0.3:
-        spoiled = spoil_bytes(rng, file.read_bytes())
-    elif how < 0.42:
+        case.spoil(file, spoil_bytes)
+    elif how < 0.42:  # a pickle that runs a program, in torch's zip or alone
         evil: Any = rng.choice((Evil(case.folder / "ran"), {"format": Evil(case.folder / "ran")}))
-        out = io.BytesIO()
         if rng.random() < 0.5:
-            torch.save(evil, out)
-            spoiled = out.getvalue(), "a pickle that runs a program, in torch's zip"
+            torch.save(evil, file)
         else:
-            spoiled = pickle.dumps(evil), "a pickle that runs a program"
+            file.write_bytes(pickle.dumps(evil))
     else:
-        record, said = spoil_value(rng, torch.load(file, weights_only=True))
-        out = io.BytesIO()
-        torch.save(record, out)
-        spoiled = out.getvalue(), said
-    file.write_bytes(spoiled[0])
-    case.said.append(f"{name}: {spoiled[1]}")
+        torch.save(spoil_value(rng, torch.load(file, weights_only=True)), file)
     images = case.seeds.images
     if case.every(6):
         words = rng.choice(
@@ -285,19 +232,13 @@ def compressor(case: Case) -> Trial:
             "format": FORMAT, "identity": {**described["shape"], **described["about"]},
             "weights": dict(whole.model.state_dict()), "history": [], "step": 3,
         }  # fmt: skip
-        record, said = spoil_value(rng, record)
-        out = io.BytesIO()
-        torch.save(record, out)
-        file = case.put("best_model.pt", (out.getvalue(), said))
+        file = case.given / "best_model.pt"
+        torch.save(spoil_value(rng, record), file)
         return Trial(act=lambda: _shown_to(Compressor.from_checkpoint(file)))
     if how == "config":
-        data, said = spoil_json(rng, (folder / CONFIG).read_text())
-        (folder / CONFIG).write_bytes(data)
-        case.said.append(said)
+        case.spoil(folder / CONFIG, spoil_json)
     elif how == "weights":
-        data, said = spoil_safetensors(rng, (folder / WEIGHTS).read_bytes())
-        (folder / WEIGHTS).write_bytes(data)
-        case.said.append(said)
+        case.spoil(folder / WEIGHTS, spoil_safetensors)
     else:
         _shuffle_files(case, folder)
     return Trial(act=lambda: _shown_to(Compressor.from_pretrained(folder)))
@@ -321,23 +262,21 @@ def moments(case: Case) -> Trial:
     from encoderlab.metrics.moments import Moments
 
     rng, arrays = case.rng, dict(np.load(io.BytesIO(case.seeds.moments)))
+    path = case.put("moments.npz", case.seeds.moments)
     if rng.random() < 0.5:
-        spoiled = spoil_bytes(rng, case.seeds.moments)
+        case.spoil(path, spoil_bytes)
     else:
         name = rng.choice(sorted(arrays))
         other = rng.choice(
             (np.array([]), np.array("text"), np.zeros((1, 1, 1)), np.array([1j]),
-             np.array([np.nan]),
-             np.array(Evil(case.folder / "ran"), dtype=object), np.array([2**62]))
+             np.array([np.nan]), np.array(Evil(case.folder / "ran"), dtype=object),
+             np.array([2**62]))
         )  # fmt: skip
         if rng.random() < 0.3:
             arrays[rng.choice(("x|y|z|w", "mean", "norms|a", "|", "mean|한글"))] = arrays.pop(name)
         else:
             arrays[name] = other
-        out = io.BytesIO()
-        np.savez(out, **arrays)
-        spoiled = out.getvalue(), f"{name} is {str(other)[:30]}"
-    path = case.put("moments.npz", spoiled)
+        np.savez(path, **arrays)
 
     def act() -> None:
         state = Moments.load(path)
@@ -363,17 +302,10 @@ def index(case: Case) -> Trial:
                 "kind": "IVF_PQ", "partitions": 2, "trained_rows": 4, "rows": 4, "target": 0.9,
                 "k": 10, "effort": {"nprobes": 3, "refine": 2}, "recall": {},
             }  # fmt: skip
-        data, said = spoil_json(rng, json.dumps(record))
-        about.write_bytes(data)
-        case.said.append(f"index.json: {said}")
+        about.write_bytes(spoil_json(rng, json.dumps(record)))
     elif how == "copy":
-        file = folder / "search.arrow"
-        if not file.is_file():
-            case.said.append("no copy")
-        else:
-            data, said = spoil_bytes(rng, file.read_bytes())
-            file.write_bytes(data)
-            case.said.append(f"search.arrow: {said}")
+        if (folder / "search.arrow").is_file():
+            case.spoil(folder / "search.arrow", spoil_bytes)
     else:
         _shuffle_files(case, folder)
     # Reading repairs nothing: what is damaged is left for its owner to look at.
@@ -409,20 +341,14 @@ def store(case: Case) -> Trial:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     how = rng.choice(("json", "json", "arrays", "files", "names"))
     if how == "json":
-        file = rng.choice([path for path in files if path.suffix == ".json"])
-        data, said = spoil_json(rng, file.read_text())
+        case.spoil(rng.choice([path for path in files if path.suffix == ".json"]), spoil_json)
     elif how == "arrays":
         file = rng.choice([path for path in files if path.suffix == ".npy"])
-        data, said = spoil_bytes(rng, file.read_bytes(), [b.read_bytes() for b in files])
+        case.spoil(file, spoil_bytes, [path.read_bytes() for path in files])
         if rng.random() < 0.3:
-            out = io.BytesIO()
             odd = rng.choice((np.zeros((0, 16), np.uint8), np.array(3), np.zeros((4, 3)),
                               np.array([Evil(case.folder / "ran")], dtype=object)))  # fmt: skip
-            np.save(out, odd)
-            data, said = out.getvalue(), f"an array {odd.shape} of {odd.dtype}"
-    if how in ("json", "arrays"):
-        file.write_bytes(data)
-        case.said.append(f"{file.relative_to(folder)}: {said}")
+            np.save(file, odd)
     elif how == "files":
         _shuffle_files(case, folder)
     else:
@@ -430,7 +356,6 @@ def store(case: Case) -> Trial:
         name = rng.choice(("x", "한글", "0" * 24, ".hidden-1", "a b"))
         chunk.rename(chunk.with_name(name))
         (folder / rng.choice(("key.json", "stray", "x.y"))).write_text("stray")
-        case.said.append(f"chunk called {name}")
     words = rng.choice(
         (
             ["features", "ls"], ["features", "verify"], ["features", "prune"],
@@ -452,26 +377,20 @@ def run_folder(case: Case) -> Trial:
         content = json.loads(record.read_text())
         part = rng.choice((None, "settings", "settings", "settings", "result", "command"))
         if part is None:
-            data, said = spoil_json(rng, json.dumps(content))
+            data = spoil_json(rng, json.dumps(content))
         else:
-            inner, said = spoil_value(rng, {part: content[part]})
-            content.pop(part)
+            inner = spoil_value(rng, {part: content.pop(part)})
             content |= inner if isinstance(inner, dict) else {}
             # It may name any folder to write to; here only one of its own.
             if isinstance(content.get("settings"), dict):
                 content["settings"].pop("output_dir", None)
             data = json.dumps(content).encode(errors="surrogatepass")
         if rng.random() < 0.15:
-            content["command"] = rng.choice(
-                ("ls", "doctor", "rerun", "features", "coral", "tokens")
-            )
-            content["settings"] = rng.choice(({}, {"n_samples": 2}, {"what": 3}, {"output": 3}))
-            content["settings"] = content["settings"] | (
-                {"llms": ["nowhere/x"]} if content["command"] == "coral" else {}
-            )
-            data, said = json.dumps(content).encode(), f"{content['command']} {content['settings']}"
+            command = rng.choice(("ls", "doctor", "rerun", "features", "coral", "tokens"))
+            settings = rng.choice(({}, {"n_samples": 2}, {"what": 3}, {"output": 3}))
+            settings |= {"llms": ["nowhere/x"]} if command == "coral" else {}
+            data = json.dumps(content | {"command": command, "settings": settings}).encode()
         record.write_bytes(data)
-        case.said.append(said)
     else:
         _shuffle_files(case, folder)
     words = ["rerun", folder, *(["--json"] if rng.random() < 0.3 else [])]
@@ -503,8 +422,7 @@ def aliases(case: Case) -> Trial:
          "encoders:\n  한글: '" + str(rng.choice(INTERESTING_TEXTS)) + "'\n", "a: 2024-99-99\n",
          "encoders: {1: 2}\n", "a: 0o9\n", "<<: 3\n", "%YAML 9\n---\n", "---\n---\n")
     )  # fmt: skip
-    data, said = spoil_text(rng, rng.choice((text + more, more + text, more)))
-    file = case.put("own.yaml", (data, f"{more[:40]!r}; {said}"))
+    file = case.put("own.yaml", spoil_text(rng, rng.choice((text + more, more + text, more))))
     where = {"ENCODERLAB_ALIASES": str(file)}
     if case.every(3):
         name = rng.choice(("mine", "other", "한글", "nowhere"))
@@ -520,6 +438,3 @@ def aliases(case: Case) -> Trial:
         llm_aliases()
 
     return Trial(act=act, environment=where)
-
-
-_ = shutil

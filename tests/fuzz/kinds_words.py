@@ -16,10 +16,10 @@ AT_ONCE = ("ls", "search", "rerun", "features")
 HYDRA_WORDS = (
     "--cfg", "job", "all", "hydra", "--info", "plugins", "searchpath", "defaults-tree", "config",
     "--resolve", "--package", "_global_", "--config-name", "nowhere", "--config-dir",
-    "--config-path",
-    "hydra.job.name=x", "hydra.verbose=true", "hydra/job_logging=default", "hydra.job.num=3",
-    "hydra.searchpath=[file://x]", "hydra/sweeper=basic", "hydra/launcher=basic", "hydra.x.y=3",
-    "hydra.mode=MULTIRUN", "hydra.run.dir=x", "hydra/help=default", "hydra.help.app_name=x",
+    "--config-path", "hydra.job.name=x", "hydra.verbose=true", "hydra/job_logging=default",
+    "hydra.job.num=3", "hydra.searchpath=[file://x]", "hydra/sweeper=basic", "hydra/launcher=basic",
+    "hydra.x.y=3", "hydra.mode=MULTIRUN", "hydra.run.dir=x", "hydra/help=default",
+    "hydra.help.app_name=x",
 )  # fmt: skip
 SIGNS = ("", "", "", "", "+", "++", "~", "-", "---")
 
@@ -30,18 +30,14 @@ def flags(case: Case) -> Trial:
     rng = case.rng
     command = COMMANDS[rng.choice(sorted(COMMANDS))]
     words = [command.name]
-    settings = [
-        one for one in iter_settings(command.settings) if one.flags and one.key != "verbose"
-    ]
+    settings = [s for s in iter_settings(command.settings) if s.flags and s.key != "verbose"]
     for setting in rng.sample(settings, min(len(settings), rng.choice((1, 1, 2, 4)))):
         flag = rng.choice(setting.flags)
-        values = [
-            _value(rng, setting) for _ in range(rng.choice((1, 1, 2, 3)) if setting.many else 1)
-        ]
+        times = rng.choice((1, 1, 2, 3)) if setting.many else 1
+        values = [_value(rng, setting) for _ in range(times)]
         if rng.random() < 0.1:
-            flag = rng.choice(
-                (flag[:-1], flag + "x", flag.upper(), flag.replace("-", "_"), flag[1:])
-            )
+            near = (flag[:-1], flag + "x", flag.upper(), flag.replace("-", "_"), flag[1:])
+            flag = rng.choice(near)
         if rng.random() < 0.3:
             words.append(f"{flag}={values[0]}")
         elif rng.random() < 0.95:
@@ -69,11 +65,9 @@ def overrides(case: Case) -> Trial:
         if rng.random() < 0.25:
             value = rng.choice(
                 (f"{value},{_text(rng)}", f"[{value}]", f"{{a:{value}}}", f"'{value}'",
-                 f'"{value}"',
-                 f"${{{key}}}", "${now:%Y}", "${hydra:job.num}", "range(1,4)", "choice(a,b)",
-                 "interval(0,1)",
-                 "glob(*)", "sort(3,1)", "null", "???", "_target_", "int(x)", f"[{value}",
-                 f"{value}\\")
+                 f'"{value}"', f"${{{key}}}", "${now:%Y}", "${hydra:job.num}", "range(1,4)",
+                 "choice(a,b)", "interval(0,1)", "glob(*)", "sort(3,1)", "null", "???", "_target_",
+                 "int(x)", f"[{value}", f"{value}\\")
             )  # fmt: skip
         words.append(f"{rng.choice(SIGNS)}{key}={value}" if rng.random() < 0.95 else f"~{key}")
     if rng.random() < 0.25:
@@ -95,9 +89,8 @@ def words(case: Case) -> Trial:
     typed = [start] * (rng.random() < 0.97)
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         typed.append(
-            rng.choice((_text(rng), "--help", "--json", "--quiet", "--", "--show-config",
-                "-k", "-k=3",
-                        *HYDRA_WORDS, rng.choice(sorted(COMMANDS))))
+            rng.choice((_text(rng), "--help", "--json", "--quiet", "--", "--show-config", "-k",
+                        "-k=3", *HYDRA_WORDS, rng.choice(sorted(COMMANDS))))
         )  # fmt: skip
     if start in AT_ONCE and "-m" not in typed and "--multirun" not in typed:
         # A first bare word of `features` may say what to delete, in this folder here only.
@@ -123,29 +116,17 @@ def yaml(case: Case) -> Trial:
         ("", "", "", "x: &x [*x]\n", "y: !!python/object/apply:os.system ['touch ran']\n",
          "x: ${oc.env:HOME}\n", "x: ${x}\n", "x: ${nowhere.at.all}\n", "? [a, b]\n: c\n", "[" * 400,
          "hydra:\n  run: 3\n", "hydra:\n  sweeper: null\n", "seed: ${oc.decode:'['}\n",
-         "seed: ???\n",
-         "defaults: 3\n", "defaults:\n  - nowhere\n", "defaults:\n  - /etc/passwd\n",
+         "seed: ???\n", "defaults: 3\n", "defaults:\n  - nowhere\n", "defaults:\n  - /etc/passwd\n",
          "defaults:\n  - optional x: y\n", "_target_: os.system\n", "1: 2\n", "? {}\n: 3\n",
-         "- a\n",
-         "hydra:\n  callbacks:\n    x:\n      _target_: tests.fuzz.kinds_words.called\n",
+         "- a\n", "hydra:\n  callbacks:\n    x:\n      _target_: tests.fuzz.kinds_words.called\n",
          "hydra:\n  sweeper:\n    _target_: tests.fuzz.kinds_words.called\n",
          "hydra:\n  launcher:\n    _target_: tests.fuzz.kinds_words.called\n",
          "hydra:\n  job:\n    env_set: {A: b}\n  mode: MULTIRUN\n")
     )  # fmt: skip
-    spoiled = spoil_text(rng, text) if rng.random() < 0.5 else (text.encode(errors="replace"), text)
-    case.put("own.yaml", spoiled)
-    name = rng.choice(
-        (
-            "own",
-            "own",
-            "own",
-            "own.yaml",
-            "../own",
-            "nowhere",
-            "/etc/passwd",
-            str(case.given / "own"),
-        )
-    )
+    plain = text.encode(errors="replace")
+    case.put("own.yaml", spoil_text(rng, text) if rng.random() < 0.5 else plain)
+    name = rng.choice(("own", "own", "own", "own.yaml", "../own", "nowhere", "/etc/passwd",
+                       str(case.given / "own")))  # fmt: skip
     typed = [command.name, "--config-dir", str(case.given), "--config-name", name]
     if rng.random() < 0.1:
         typed[2] = rng.choice(("nowhere", "", "/etc/passwd", str(case.given / "own.yaml")))
@@ -164,7 +145,6 @@ def _shown(case: Case, typed: list[str]) -> Trial:
     if typed and typed[0] in COMMANDS:
         at = typed.index("--") if "--" in typed else len(typed)
         typed = [*typed[:at], "--show-config", *typed[at:]]
-    case.said.append(str(typed)[:400])
     return Trial(words=_safe(typed), content=False, writes=(case.folder,))
 
 

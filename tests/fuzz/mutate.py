@@ -1,4 +1,4 @@
-"""Mutations: a valid input and a seeded generator give a spoiled one and a word for what was done.
+"""Mutations: a valid input and a seeded generator give a spoiled one.
 
 Pure functions of (random.Random, content): nothing here knows which command reads the content, and
 the same seed gives the same bytes.
@@ -11,18 +11,16 @@ import csv
 import io
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
-
-Spoiled = tuple[bytes, str]
 
 INTERESTING_BYTES = (
     b"\x00", b"\xff", b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x80\x00\x00\x00",
     b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00" * 64, b"%s%n%x", b"\r\n", b"\n", b"\x1a",
     b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\x80", b"\xc0\x80", "한글".encode(),
-    b"../../etc/passwd",
-    b"\x89PNG\r\n\x1a\n", b"PK\x03\x04", b"\x1f\x8b\x08", b"PAR1", b"<svg/>", b"%PDF-1.4",
+    b"../../etc/passwd", b"\x89PNG\r\n\x1a\n", b"PK\x03\x04", b"\x1f\x8b\x08", b"PAR1", b"<svg/>",
+    b"%PDF-1.4",
 )  # fmt: skip
 INTERESTING_INTS = (
     0, 1, -1, 2, 127, 128, 255, 256, 65535, 65536, 2**31 - 1, -(2**31), 2**31, 2**32, 2**53,
@@ -32,16 +30,13 @@ INTERESTING_FLOATS = (
     0.0, -0.0, 0.5, -1.5, 1e-320, 1e308, -1e308, float("nan"), float("inf"), float("-inf"),
 )  # fmt: skip
 INTERESTING_TEXTS = (
-    "", " ", "\t", "\n", "a\nb", "\x00", "a\x00b", "\x1b[31m", "\ud800", "null", "true",
-    "NaN", "-1",
-    "1e999", "0x10", "한국어 이름.png", "e\u0301", "\u202egnp.exe", "../../etc/passwd",
-    "/etc/passwd",
-    "/dev/zero", "/proc/self/mem", "..", ".", "/", "~", "~root", "~nobody-here/x", "C:\\x",
-    "a/" * 3000,
-    "x" * 300, "x" * 5000, "'", '"', "`id`", "$(id)", "${oc.env:HOME}", "${x}", "$", "{}",
-    "[]", "[a,",
-    "{a: b}", "a,b", "a=b", "--", "-", "--help", "http://127.0.0.1:9/x", "s3://bucket/x",
-    "file:///etc/passwd", "x.tar", "x-{9..1}.tar", "*", "?", "[", "%s", "{0}", "<script>",
+    "", " ", "\t", "\n", "a\nb", "\x00", "a\x00b", "\x1b[31m", "\ud800", "null", "true", "NaN",
+    "-1", "1e999", "0x10", "한국어 이름.png", "e\u0301", "\u202egnp.exe", "../../etc/passwd",
+    "/etc/passwd", "/dev/zero", "/proc/self/mem", "..", ".", "/", "~", "~root", "~nobody-here/x",
+    "C:\\x", "a/" * 3000, "x" * 300, "x" * 5000, "'", '"', "`id`", "$(id)", "${oc.env:HOME}",
+    "${x}", "$", "{}", "[]", "[a,", "{a: b}", "a,b", "a=b", "--", "-", "--help",
+    "http://127.0.0.1:9/x", "s3://bucket/x", "file:///etc/passwd", "x.tar", "x-{9..1}.tar", "*", "?", "[",
+    "%s", "{0}", "<script>",
 )  # fmt: skip
 
 
@@ -60,72 +55,8 @@ def interesting(rng: Random) -> Any:
 
 # -- bytes ----------------------------------------------------------------------------------------
 
-
-def _flip(rng: Random, data: bytes) -> Spoiled:
-    out = bytearray(data)
-    count = rng.choice((1, 1, 2, 8, 64))
-    for _ in range(count if out else 0):
-        out[_near_start(rng, len(out))] ^= 1 << rng.randrange(8)
-    return bytes(out), f"{count} bits flipped"
-
-
-def _set(rng: Random, data: bytes) -> Spoiled:
-    out, at = bytearray(data), _near_start(rng, len(data))
-    said = rng.choice(INTERESTING_BYTES)
-    out[at : at + len(said)] = said
-    return bytes(out), f"{said[:8]!r} over byte {at}"
-
-
-def _number(rng: Random, data: bytes) -> Spoiled:
-    form = rng.choice(("<I", ">I", "<Q", ">Q", "<H", ">H"))
-    size, at = struct.calcsize(form), _near_start(rng, len(data))
-    value = rng.choice(INTERESTING_INTS[:-1]) % 2 ** (8 * size)
-    out = bytearray(data)
-    out[at : at + size] = struct.pack(form, value)
-    return bytes(out), f"{value} as {form} at byte {at}"
-
-
-def _cut(rng: Random, data: bytes) -> Spoiled:
-    keep = rng.choice((0, 1, 4, 8, rng.randrange(len(data) + 1), max(0, len(data) - 1)))
-    return data[:keep], f"cut to {keep} of {len(data)} bytes"
-
-
-def _headless(rng: Random, data: bytes) -> Spoiled:
-    drop = rng.choice((1, 2, 8, rng.randrange(len(data) + 1)))
-    return data[drop:], f"without its first {drop} bytes"
-
-
-def _longer(rng: Random, data: bytes) -> Spoiled:
-    more = rng.choice((1, 100, 70_000))
-    return data + rng.choice((b"\x00", b"\xff", b"a", b"\n")) * more, f"{more} bytes longer"
-
-
-def _doubled(rng: Random, data: bytes) -> Spoiled:
-    start = rng.randrange(len(data) + 1)
-    end = min(len(data), start + rng.choice((1, 16, 1000, len(data))))
-    return data[:end] + data[start:end] + data[end:], f"bytes {start} to {end} doubled"
-
-
-def _holed(rng: Random, data: bytes) -> Spoiled:
-    start = rng.randrange(len(data) + 1)
-    end = min(len(data), start + rng.choice((1, 4, 100)))
-    return data[:start] + data[end:], f"bytes {start} to {end} left out"
-
-
-def _inserted(rng: Random, data: bytes) -> Spoiled:
-    at, said = _near_start(rng, len(data)), rng.choice(INTERESTING_BYTES)
-    return data[:at] + said + data[at:], f"{said[:8]!r} put in at byte {at}"
-
-
-def _noise(rng: Random, data: bytes) -> Spoiled:
-    size = rng.choice((1, 10, 1000))
-    return rng.randbytes(size), f"{size} bytes of noise"
-
-
-BYTES: tuple[Callable[[Random, bytes], Spoiled], ...] = (
-    _flip, _flip, _set, _number, _number, _cut, _headless, _longer, _doubled, _holed, _inserted,
-    _noise,
-)  # fmt: skip
+BYTES = ("flip", "flip", "set", "number", "number", "cut", "headless", "longer", "doubled", "holed",
+         "insert", "noise")  # fmt: skip
 
 
 def _near_start(rng: Random, length: int) -> int:
@@ -133,174 +64,185 @@ def _near_start(rng: Random, length: int) -> int:
     return rng.randrange(min(length, 64) if rng.random() < 0.5 else length) if length else 0
 
 
-def spoil_bytes(rng: Random, data: bytes, others: Sequence[bytes] = ()) -> Spoiled:
+def spoil_bytes(rng: Random, data: bytes, others: Sequence[bytes] = ()) -> bytes:
     """One to three mutations of bytes; `others` are valid inputs of the kind to splice with."""
-    said = []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         if others and rng.random() < 0.1:
             other = rng.choice(list(others))
-            at, on = rng.randrange(len(data) + 1), rng.randrange(len(other) + 1)
-            data, what = data[:at] + other[on:], f"spliced at {at} with another from {on}"
+            data = data[: rng.randrange(len(data) + 1)] + other[rng.randrange(len(other) + 1) :]
         else:
-            data, what = rng.choice(BYTES)(rng, data)
-        said.append(what)
-    return data, "; ".join(said)
+            data = _mutated(rng, data)
+    return data
+
+
+def _mutated(rng: Random, data: bytes) -> bytes:
+    size = len(data)
+    match rng.choice(BYTES):
+        case "flip":
+            out = bytearray(data)
+            for _ in range(rng.choice((1, 1, 2, 8, 64)) if data else 0):
+                out[_near_start(rng, size)] ^= 1 << rng.randrange(8)
+            return bytes(out)
+        case "set":
+            at, piece = _near_start(rng, size), rng.choice(INTERESTING_BYTES)
+            return data[:at] + piece + data[at + len(piece) :]
+        case "number":
+            form = rng.choice(("<I", ">I", "<Q", ">Q", "<H", ">H"))
+            width, at = struct.calcsize(form), _near_start(rng, size)
+            value = rng.choice(INTERESTING_INTS[:-1]) % 2 ** (8 * width)
+            return data[:at] + struct.pack(form, value) + data[at + width :]
+        case "cut":
+            return data[: rng.choice((0, 1, 4, 8, rng.randrange(size + 1), max(0, size - 1)))]
+        case "headless":
+            return data[rng.choice((1, 2, 8, rng.randrange(size + 1))) :]
+        case "longer":
+            more = rng.choice((1, 100, 70_000))
+            return data + rng.choice((b"\x00", b"\xff", b"a", b"\n")) * more
+        case "doubled":
+            start = rng.randrange(size + 1)
+            return data[: start + rng.choice((1, 16, 1000, size))] + data[start:]
+        case "holed":
+            start = rng.randrange(size + 1)
+            return data[:start] + data[start + rng.choice((1, 4, 100)) :]
+        case "insert":
+            at = _near_start(rng, size)
+            return data[:at] + rng.choice(INTERESTING_BYTES) + data[at:]
+    return rng.randbytes(rng.choice((1, 10, 1000)))
 
 
 # -- text -----------------------------------------------------------------------------------------
 
+CODECS = ("utf-8-sig", "utf-16", "utf-16-be", "utf-32", "cp949", "latin-1", "utf-7")
+FORMS = ("crlf", "cr", "nul", "long line", "two marks", "half a character", "blank lines")
 
-def spoil_encoding(rng: Random, text: str) -> Spoiled:
+
+def spoil_encoding(rng: Random, text: str) -> bytes:
     """The text in bytes that are not what a reader of UTF-8 awaits, or only just."""
-    how = rng.choice(
-        ("utf-8-sig", "utf-16", "utf-16-be", "utf-32", "cp949", "latin-1", "crlf", "cr", "nul",
-         "long line", "two marks", "half a character", "blank lines", "utf-7")
-    )  # fmt: skip
-    if how == "crlf":
-        return text.replace("\n", "\r\n").encode(errors="surrogatepass"), how
-    if how == "cr":
-        return text.replace("\n", "\r").encode(errors="surrogatepass"), how
-    if how == "nul":
+    how = rng.choice(CODECS + FORMS)
+    if how in CODECS:
+        return text.encode(how, errors="replace")
+    if how in ("nul", "long line"):
         at = rng.randrange(len(text) + 1)
-        return (text[:at] + "\x00" + text[at:]).encode(errors="surrogatepass"), f"NUL at {at}"
-    if how == "long line":
-        at = rng.randrange(len(text) + 1)
-        return (text[:at] + "long " * 60_000 + text[at:]).encode(errors="surrogatepass"), how
-    if how == "two marks":
-        return b"\xef\xbb\xbf\xef\xbb\xbf" + text.encode(errors="surrogatepass"), how
-    if how == "half a character":
-        return text.encode(errors="surrogatepass") + "한".encode()[:2], how
-    if how == "blank lines":
-        return ("\n\n \n" + text + "\n\n").encode(errors="surrogatepass"), how
-    return text.encode(how, errors="replace"), f"as {how}"
+        text = text[:at] + ("\x00" if how == "nul" else "long " * 60_000) + text[at:]
+    text = text.replace("\n", {"crlf": "\r\n", "cr": "\r"}.get(how, "\n"))
+    data = text.encode(errors="surrogatepass")
+    return {
+        "two marks": b"\xef\xbb\xbf\xef\xbb\xbf" + data,
+        "half a character": data + "한".encode()[:2],
+        "blank lines": b"\n\n \n" + data + b"\n\n",
+    }.get(how, data)
 
 
-def spoil_lines(rng: Random, text: str) -> tuple[str, str]:
+def spoil_lines(rng: Random, text: str) -> str:
     """A line dropped, doubled, moved, cut, or strange words in it."""
     lines = text.split("\n")
     i, j = rng.randrange(len(lines)), rng.randrange(len(lines))
-    how = rng.choice(("dropped", "doubled", "swapped", "cut", "word", "word", "word"))
-    if how == "dropped":
-        del lines[i]
-    elif how == "doubled":
-        lines.insert(i, lines[j])
-    elif how == "swapped":
-        lines[i], lines[j] = lines[j], lines[i]
-    elif how == "cut":
-        lines[i] = lines[i][: rng.randrange(len(lines[i]) + 1)]
-    else:
-        said, at = str(rng.choice(INTERESTING_TEXTS)), rng.randrange(len(lines[i]) + 1)
-        lines[i] = lines[i][:at] + said + lines[i][at + rng.choice((0, len(said))) :]
-        how = f"{said[:40]!r} in"
-    return "\n".join(lines), f"line {i + 1} {how}"
+    match rng.choice(("dropped", "doubled", "swapped", "cut", "word", "word", "word")):
+        case "dropped":
+            del lines[i]
+        case "doubled":
+            lines.insert(i, lines[j])
+        case "swapped":
+            lines[i], lines[j] = lines[j], lines[i]
+        case "cut":
+            lines[i] = lines[i][: rng.randrange(len(lines[i]) + 1)]
+        case _:
+            word, at = str(rng.choice(INTERESTING_TEXTS)), rng.randrange(len(lines[i]) + 1)
+            lines[i] = lines[i][:at] + word + lines[i][at + rng.choice((0, len(word))) :]
+    return "\n".join(lines)
 
 
-def spoil_text(rng: Random, text: str) -> Spoiled:
+def spoil_text(rng: Random, text: str) -> bytes:
     """Lines, then perhaps the encoding, or raw bytes."""
     if rng.random() < 0.2:
         return spoil_bytes(rng, text.encode("utf-8", "surrogatepass"))
-    said = []
-    for _ in range(rng.choice((0, 1, 1, 2))):
-        text, what = spoil_lines(rng, text)
-        said.append(what)
-    if not said or rng.random() < 0.3:
-        data, what = spoil_encoding(rng, text)
-        return data, "; ".join([*said, what])
-    return text.encode(errors="surrogatepass"), "; ".join(said)
+    times = rng.choice((0, 1, 1, 2))
+    for _ in range(times):
+        text = spoil_lines(rng, text)
+    if not times or rng.random() < 0.3:
+        return spoil_encoding(rng, text)
+    return text.encode(errors="surrogatepass")
 
 
 # -- tables ---------------------------------------------------------------------------------------
 
 
-def spoil_table(rng: Random, text: str) -> Spoiled:
+def spoil_table(rng: Random, text: str) -> bytes:
     """A CSV with columns and cells amiss; a third of them only as text."""
     if rng.random() < 0.35:
         return spoil_text(rng, text)
     rows = list(csv.reader(io.StringIO(text)))
-    said = []
     for _ in range(rng.choice((1, 1, 2))):
-        row, column = rng.randrange(len(rows)), rng.randrange(len(rows[0]))
-        how = rng.choice(
-            ("drop", "double", "rename", "cell", "cell", "cell", "cell", "short", "wide")
-        )
-        if how == "drop":
-            for one in rows:
-                del one[column : column + 1]
-        elif how == "double":
-            for one in rows:
-                one[column:column] = one[column : column + 1]
-        elif how == "rename":
-            rows[0][column : column + 1] = [
-                rng.choice(("Caption", "", " image_path", "path", "x" * 999))
-            ]
-        elif how == "cell":
-            said_there = str(interesting(rng))
-            rows[row][column : column + 1] = [said_there]
-            how = f"cell {row}, {column}: {said_there[:40]!r}"
-        elif how == "short":
-            rows[row] = rows[row][:column]
-        else:
-            rows[row] = rows[row] + ["more"] * rng.choice((1, 50))
-        said.append(how)
+        row, column = rng.choice(rows), rng.randrange(len(rows[0]))
+        match rng.choice(("drop", "double", "rename", "short", "wide", *["cell"] * 4)):
+            case "drop":
+                for cells in rows:
+                    del cells[column : column + 1]
+            case "double":
+                for cells in rows:
+                    cells[column:column] = cells[column : column + 1]
+            case "rename":
+                names = ("Caption", "", " image_path", "path", "x" * 999)
+                rows[0][column : column + 1] = [rng.choice(names)]
+            case "short":
+                del row[column:]
+            case "wide":
+                row += ["more"] * rng.choice((1, 50))
+            case _:
+                row[column : column + 1] = [str(interesting(rng))]
         if not rows[0]:
             break
     out = io.StringIO()
     csv.writer(out, delimiter=rng.choice((",",) * 9 + (";", "\t")), escapechar="\\").writerows(rows)
-    return out.getvalue().encode(errors="surrogatepass"), "; ".join(said)
+    return out.getvalue().encode(errors="surrogatepass")
 
 
 # -- JSON -----------------------------------------------------------------------------------------
 
 
-def spoil_value(rng: Random, record: Any) -> tuple[Any, str]:
+def spoil_value(rng: Random, record: Any) -> Any:
     """A copy of plain nested values with one to three of them gone, of another type, or moved."""
     record = copy.deepcopy(record)
-    said = []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         holders = _holders(record)
         if not holders:
-            return interesting(rng), "all of it replaced"
-        where, holder, key = rng.choice(holders)
-        how = rng.choice(("gone", "other", "other", "other", "near", "key", "wrapped", "moved"))
-        if how == "gone":
-            del holder[key]
-        elif how == "near":
-            holder[key] = _near(rng, holder[key])
-        elif how == "key" and isinstance(holder, dict):
-            holder[str(rng.choice(INTERESTING_TEXTS))] = holder.pop(key)
-        elif how == "wrapped":
-            holder[key] = rng.choice(([holder[key]], {str(key): holder[key]}))
-        elif how == "moved":
-            holder[key] = copy.deepcopy(rng.choice(holders)[1])
-        else:
-            holder[key] = interesting(rng)
-        now = (
-            repr(holder[key])[:60]
-            if key in (holder if isinstance(holder, dict) else range(len(holder)))
-            else ""
-        )
-        said.append(f"{where} {how} {now}".strip())
-    return record, "; ".join(said)
+            return interesting(rng)
+        holder, key = rng.choice(holders)
+        match rng.choice(("gone", "other", "other", "other", "near", "key", "wrapped", "moved")):
+            case "gone":
+                del holder[key]
+            case "near":
+                holder[key] = _near(rng, holder[key])
+            case "key" if isinstance(holder, dict):
+                holder[str(rng.choice(INTERESTING_TEXTS))] = holder.pop(key)
+            case "wrapped":
+                holder[key] = rng.choice(([holder[key]], {str(key): holder[key]}))
+            case "moved":
+                holder[key] = copy.deepcopy(rng.choice(holders)[0])
+            case _:
+                holder[key] = interesting(rng)
+    return record
 
 
-def spoil_json(rng: Random, text: str) -> Spoiled:
+def spoil_json(rng: Random, document: str | bytes) -> bytes:
     """A JSON document with values amiss; some only as text, some nested without end."""
+    text = document if isinstance(document, str) else document.decode()
     how = rng.random()
     if how < 0.15:
         return spoil_text(rng, text)
     if how < 0.2:
         deep = rng.choice((50, 990, 100_000))
-        opened = rng.choice(("[", '{"a":'))
-        return (opened * deep).encode(), f"{deep} times {opened}"
+        return (rng.choice(("[", '{"a":')) * deep).encode()
     if how < 0.24:
-        said = rng.choice(
+        return rng.choice(
             ("1" * 5000, "1e999", "-" + "9" * 400, "NaN", '"\\ud800"', "[]", "{}", "null", '""')
-        )
-        return said.encode(), f"all of it {said[:20]}"
-    record, said = spoil_value(rng, json.loads(text))
-    if rng.random() < 0.05:
-        return _with_double_key(rng, json.dumps(record)), said + "; a key twice"
-    return json.dumps(record, ensure_ascii=rng.random() < 0.5).encode(errors="surrogatepass"), said
+        ).encode()
+    record = spoil_value(rng, json.loads(text))
+    if rng.random() < 0.05:  # a key twice
+        first, brace, rest = json.dumps(record).partition("{")
+        twice = '"model_type": 3, "messages": 3,' * bool(brace)
+        return (first + brace + twice + rest).encode(errors="replace")
+    return json.dumps(record, ensure_ascii=rng.random() < 0.5).encode(errors="surrogatepass")
 
 
 def _near(rng: Random, value: Any) -> Any:
@@ -320,30 +262,21 @@ def _near(rng: Random, value: Any) -> Any:
     return value
 
 
-def _holders(value: Any, where: str = "") -> list[tuple[str, Any, Any]]:
-    found: list[tuple[str, Any, Any]] = []
+def _holders(value: Any) -> list[tuple[Any, Any]]:
+    """Every place in nested values: what holds it, and its key."""
     if isinstance(value, dict):
-        for key, inner in value.items():
-            found += [(f"{where}.{key}"[-60:], value, key), *_holders(inner, f"{where}.{key}")]
+        places = list(value.items())
     elif isinstance(value, list):
-        for i, inner in enumerate(value[:20]):
-            found += [(f"{where}[{i}]"[-60:], value, i), *_holders(inner, f"{where}[{i}]")]
-    return found
-
-
-def _with_double_key(rng: Random, text: str) -> bytes:
-    at = text.find("{") + 1
-    return (text[:at] + '"model_type": 3, "messages": 3,' * bool(at) + text[at:]).encode(
-        errors="replace"
-    )
+        places = list(enumerate(value[:20]))
+    else:
+        return []
+    return [place for key, inner in places for place in [(value, key), *_holders(inner)]]
 
 
 # -- safetensors ----------------------------------------------------------------------------------
 
-TEN_TERABYTES = 10 * 2**40
 
-
-def spoil_safetensors(rng: Random, data: bytes) -> Spoiled:
+def spoil_safetensors(rng: Random, data: bytes) -> bytes:
     """A file of weights whose header lies, or whose tensors are missing, extra or others."""
     if rng.random() < 0.3:
         return spoil_bytes(rng, data)
@@ -351,67 +284,52 @@ def spoil_safetensors(rng: Random, data: bytes) -> Spoiled:
     header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
     if rng.random() < 0.15:
         claimed = rng.choice((0, 1, length - 1, length + 8, 2**31, 2**40, 2**63, 2**64 - 1))
-        return struct.pack("<Q", claimed) + data[8:], f"header of {claimed} bytes claimed"
+        return struct.pack("<Q", claimed) + data[8:]
     names = [name for name in header if name != "__metadata__"]
     name, other = rng.choice(names), rng.choice(names)
     entry = header[name]
-    how = rng.choice(
+    start, end = entry["data_offsets"]
+    match rng.choice(
         ("overlap", "outside", "backwards", "dtype", "huge", "shape", "gone", "extra", "renamed",
          "values", "deep", "metadata", "nan")
-    )  # fmt: skip
-    if how == "overlap":
-        entry["data_offsets"] = header[other]["data_offsets"]
-    elif how == "outside":
-        entry["data_offsets"] = [len(body), len(body) + rng.choice((1, 10**9, 2**62))]
-    elif how == "backwards":
-        entry["data_offsets"] = entry["data_offsets"][::-1]
-    elif how == "dtype":
-        entry["dtype"] = rng.choice(
-            ("F64", "I64", "U8", "BOOL", "F8_E4M3", "BF16", "F4", "", "f32", 3, None)
-        )
-    elif how == "huge":
-        entry["shape"] = rng.choice(
-            ([TEN_TERABYTES], [2**32, 2**32], [2**20, 2**20, 10], [-1], [2**64])
-        )
-    elif how == "shape":
-        entry["shape"] = rng.choice(
-            ([], [0], [1, *entry["shape"]], entry["shape"][::-1], entry["shape"] + [1])
-        )
-    elif how == "gone":
-        return _without(header, body, name), f"{name} gone"
-    elif how == "renamed":
-        header[f"{name}.x"] = header.pop(name)
-    elif how == "extra":
-        header["another"] = {
-            "dtype": "F32",
-            "shape": [1],
-            "data_offsets": [len(body), len(body) + 4],
-        }
-        body += b"\x00" * 4
-    elif how == "metadata":
-        header["__metadata__"] = interesting(rng)
-    elif how == "deep":
-        header[name] = json.loads("[" * 100 + "]" * 100)
-    elif how == "nan":
-        start, end = entry["data_offsets"]
-        body = body[:start] + b"\xff" * (end - start) + body[end:]
-    else:
-        header, what = spoil_value(rng, header)
-        how = f"header: {what}"
-    return _packed(header, body), f"{name}: {how}"
-
-
-def _without(header: dict[str, Any], body: bytes, name: str) -> bytes:
-    kept, out = {}, b""
-    for one, entry in header.items():
-        if one == name or one == "__metadata__":
-            continue
-        start, end = entry["data_offsets"]
-        kept[one] = {**entry, "data_offsets": [len(out), len(out) + end - start]}
-        out += body[start:end]
-    return _packed(kept, out)
-
-
-def _packed(header: Any, body: bytes) -> bytes:
+    ):  # fmt: skip
+        case "overlap":
+            entry["data_offsets"] = header[other]["data_offsets"]
+        case "outside":
+            entry["data_offsets"] = [len(body), len(body) + rng.choice((1, 10**9, 2**62))]
+        case "backwards":
+            entry["data_offsets"] = [end, start]
+        case "dtype":
+            entry["dtype"] = rng.choice(
+                ("F64", "I64", "U8", "BOOL", "F8_E4M3", "BF16", "F4", "", "f32", 3, None)
+            )
+        case "huge":
+            entry["shape"] = rng.choice(
+                ([10 * 2**40], [2**32, 2**32], [2**20, 2**20, 10], [-1], [2**64])
+            )
+        case "shape":
+            entry["shape"] = rng.choice(
+                ([], [0], [1, *entry["shape"]], entry["shape"][::-1], entry["shape"] + [1])
+            )
+        case "gone":
+            del header[name]
+            body = body[:start] + body[end:]
+            for left in header.values():
+                if left.get("data_offsets", [0])[0] >= end:
+                    left["data_offsets"] = [at - (end - start) for at in left["data_offsets"]]
+        case "renamed":
+            header[f"{name}.x"] = header.pop(name)
+        case "extra":
+            place = [len(body), len(body) + 4]
+            header["another"] = {"dtype": "F32", "shape": [1], "data_offsets": place}
+            body += b"\x00" * 4
+        case "metadata":
+            header["__metadata__"] = interesting(rng)
+        case "deep":
+            header[name] = json.loads("[" * 100 + "]" * 100)
+        case "nan":
+            body = body[:start] + b"\xff" * (end - start) + body[end:]
+        case _:
+            header = spoil_value(rng, header)
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + body

@@ -29,7 +29,7 @@ def found(seeds, tmp_path):
         case = Case("bad", 0, 1, tmp_path / "case", seeds)
         (case.given / "input").write_text("as it was")
         (case.out / "earlier").write_text("as it was")
-        return [one.what for one in cases.run(case, lambda _: trial, seconds)]
+        return cases.run(case, lambda _: trial, seconds)
 
     return judged
 
@@ -75,9 +75,10 @@ def test_a_sentence_of_several_lines_or_none_is_found(found, ls_does):
 def test_a_traceback_an_exit_and_an_answer_beside_an_error_are_found(found, ls_does):
     ls_does(_raise(SystemExit(2)))
     assert "exit code 99" in found(LS)[0]
-    said = [one.what for one in cases.judge_words(2, "an answer", "encoderlab: error: x\n")]
-    assert said == ["an answer on stdout although it failed: 'an answer'"]
-    assert cases.judge_words(2, "", "usage: ...\n")[0].what.startswith("no sentence of ours")
+    assert cases.judge_words(2, "an answer", "encoderlab: error: x\n") == [
+        "an answer on stdout although it failed: 'an answer'"
+    ]
+    assert cases.judge_words(2, "", "usage: ...\n")[0].startswith("no sentence of ours")
     assert cases.judge_words(0, "fine", "data: built-in samples\n") == []
 
 
@@ -171,12 +172,12 @@ def _memory_now() -> int:
     return pages * 4096
 
 
-def test_a_failure_is_reported_with_what_repeats_it(seeds, tmp_path):
-    case = Case("csv", 5, 17, tmp_path / "case", seeds)
-    case.said.append("pairs.csv: a cell")
-    said = cases.report(case, [cases.Finding("hangs", "hangs")])
-    assert "csv:17 (seed 5): pairs.csv: a cell" in said
-    assert "ENCODERLAB_FUZZ_SEED=5 ENCODERLAB_FUZZ_ONLY=csv:17 python -m pytest" in said
+def test_a_failure_is_reported_with_its_input_and_what_repeats_it(seeds, tmp_path):
+    case = Case("csv", 5, 17, tmp_path / "case", seeds, ["ls"])
+    told = cases.report(case, ["hangs"])
+    assert f"csv:17 (seed 5): input in {case.folder}, ['ls']\n    hangs" in told
+    assert "ENCODERLAB_FUZZ_SEED=5 ENCODERLAB_FUZZ_ONLY=csv:17 python -m pytest" in told
+    assert cases.sign(["byte 3 of /a/b"]) == cases.sign(["byte 4 of /c"]) != cases.sign(["byte"])
 
 
 @pytest.mark.parametrize("name", sorted(cases.KINDS))
@@ -188,15 +189,15 @@ def test_a_seed_gives_the_same_case_again(name, seeds, tmp_path):
         trial = make(case)
         state = guard.state_of(case.given)
         shutil.rmtree(case.folder)
-        return case.said, trial.words, state
+        return trial.words, state
 
     assert once(0) == once(1)
 
 
 def test_mutations_change_what_they_are_given():
     data = bytes(range(256)) * 4
-    changed = [mutate.spoil_bytes(Random(i), data)[0] != data for i in range(200)]
+    changed = [mutate.spoil_bytes(Random(i), data) != data for i in range(200)]
     assert sum(changed) > 190
     record = {"a": [1, {"b": "c"}], "d": None}
-    assert sum(mutate.spoil_value(Random(i), record)[0] != record for i in range(200)) > 150
+    assert sum(mutate.spoil_value(Random(i), record) != record for i in range(200)) > 150
     assert record == {"a": [1, {"b": "c"}], "d": None}, "a copy is changed"
