@@ -1,7 +1,5 @@
 """What all tests share: no network, one torch thread per worker, the real data where it is."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

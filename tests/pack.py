@@ -1,7 +1,5 @@
 """Samples into shards, for tests that read them."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Small random checkpoints of every family, saved as their authors' would be."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

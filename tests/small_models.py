@@ -1,7 +1,5 @@
 """Small models and data that tests build themselves, for the fixtures and for other processes."""
 
-from __future__ import annotations
-
 import torch
 
 from encoderlab.models.clip import CLIP, CLIPConfig, Preprocess, TextConfig, Tokenizer, ViTConfig

@@ -1,7 +1,5 @@
 """The recipes of CONTRIBUTING.md are files that run."""
 
-from __future__ import annotations
-
 import ast
 import json
 import os

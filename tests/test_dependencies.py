@@ -1,7 +1,5 @@
 """What we stand on: declared, explained, pinned, used, listed with its licence."""
 
-from __future__ import annotations
-
 import ast
 import re
 import sys

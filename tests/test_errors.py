@@ -1,7 +1,5 @@
 """Errors: one sentence of up to four parts, and what kind of Python error each is."""
 
-from __future__ import annotations
-
 import copy
 import errno
 import pickle
@@ -37,7 +35,7 @@ def test_errors_travel_between_processes(kind):
         assert str(again) == str(error)
 
 
-def test_a_path_that_no_disk_takes_is_named(tmp_path) -> None:
+def test_a_path_that_no_disk_takes_is_named(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     for path, says in ((tmp_path / ("x" * 5000), "too long"), (tmp_path / "loop", "link to its")):
         with pytest.raises(OSError) as caught:
@@ -57,7 +55,7 @@ def test_a_path_that_no_disk_takes_is_named(tmp_path) -> None:
     ],
     ids=["read-only", "long-name", "rust", "no-temporary-folder"],
 )
-def test_what_the_system_says_becomes_a_sentence(error, code, says) -> None:
+def test_what_the_system_says_becomes_a_sentence(error, code, says):
     ours = as_ours(error)
     assert ours is not None and ours.exit_code == code
     assert re.search(says, str(ours))

@@ -1,7 +1,5 @@
 """What a project owes those who come to it: a citation, templates, hooks, types."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

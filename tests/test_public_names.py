@@ -1,7 +1,5 @@
 """The names that people type after `encoderlab.`: all there, loaded late."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

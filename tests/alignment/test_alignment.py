@@ -1,7 +1,5 @@
 """The alignment commands: their numbers and answers on constructed and on bundled data."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

@@ -1,7 +1,5 @@
 """Attention, patch-text similarity, speed: against plain torch and closed forms."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

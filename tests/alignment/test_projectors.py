@@ -1,7 +1,5 @@
 """Fitting projectors: one by one, and a grid at once with the same numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -23,7 +21,7 @@ def related(n: int, d_v: int, d_t: int, seed: int = 0) -> tuple[np.ndarray, np.n
     return x, x @ rng.standard_normal((d_v, d_t)).astype(np.float32) / d_v**0.5
 
 
-def test_a_linear_map_is_found_and_held_out_pairs_are_predicted() -> None:
+def test_a_linear_map_is_found_and_held_out_pairs_are_predicted():
     x, y = related(200, 4, 3)
     found = train_projector("linear", x, y, ProjectorRecipe(epochs=3000, lr=5e-3))
     assert found.held_out_r2 > 0.999 and found.held_out_cosine > 0.999
@@ -31,7 +29,7 @@ def test_a_linear_map_is_found_and_held_out_pairs_are_predicted() -> None:
     assert found.losses[-1] < found.losses[0] / 1000
 
 
-def test_the_numbers_are_those_of_the_plain_loop() -> None:
+def test_the_numbers_are_those_of_the_plain_loop():
     x, y = related(50, 5, 4)
     found = train_projector("mlp_norm", x, y, SHORT, seed=3)
     torch.manual_seed(3)
@@ -54,7 +52,7 @@ def test_the_numbers_are_those_of_the_plain_loop() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_grid_is_one_after_another_to_1e_4(kind: str) -> None:
+def test_a_grid_is_one_after_another_to_1e_4(kind):
     pairs = {
         ("narrow", "a"): related(40, 3, 8),
         ("wide", "a"): related(40, 9, 8, seed=1),
@@ -73,7 +71,7 @@ def test_a_grid_is_one_after_another_to_1e_4(kind: str) -> None:
         np.testing.assert_array_equal(cell.train_rows, alone.train_rows)
 
 
-def test_cells_too_large_for_a_stack_are_trained_alone(monkeypatch) -> None:
+def test_cells_too_large_for_a_stack_are_trained_alone(monkeypatch):
     pairs = {("a", "x"): related(20, 3, 4), ("b", "x"): related(20, 3, 4, seed=1)}
     together = train_grid(pairs, ("mlp",), recipe=SHORT)
     monkeypatch.setattr(projectors, "STACKED_WEIGHTS", 1)
@@ -83,7 +81,7 @@ def test_cells_too_large_for_a_stack_are_trained_alone(monkeypatch) -> None:
         assert one.held_out_mse == pytest.approx(together[cell].held_out_mse, abs=1e-5)
 
 
-def test_what_was_drawn_before_does_not_matter() -> None:
+def test_what_was_drawn_before_does_not_matter():
     x, y = related(20, 3, 4)
     first = train_projector("mlp", x, y, SHORT)
     torch.rand(7)
@@ -96,7 +94,7 @@ def test_what_was_drawn_before_does_not_matter() -> None:
     st.floats(0.05, 0.95),
     st.integers(0, 5),
 )
-def test_a_group_never_stands_on_both_sides(groups: list[int], share: float, seed: int) -> None:
+def test_a_group_never_stands_on_both_sides(groups, share, seed):
     train, held_out = split_rows(len(groups), share, seed, groups)
     names = np.array(groups)
     assert not set(names[train]) & set(names[held_out])
@@ -114,20 +112,20 @@ def test_a_group_never_stands_on_both_sides(groups: list[int], share: float, see
         ({"groups": [1, 2]}, "one group per row.*2 for 20 rows"),
     ],
 )
-def test_what_cannot_be_fitted_is_refused_in_words(change: dict, words: str) -> None:
+def test_what_cannot_be_fitted_is_refused_in_words(change, words):
     x, y = related(20, 3, 4)
     asked = {"kind": "linear", "x": x, "y": y, "recipe": SHORT, **change}
     with pytest.raises(UsageError, match=words):
         train_projector(**asked)
 
 
-def test_a_loss_that_runs_away_is_said() -> None:
+def test_a_loss_that_runs_away_is_said():
     x, y = related(20, 3, 4)
     with pytest.raises(WorkError, match=r"no longer finite.*linear, seed 0, epoch"):
         train_projector("linear", x * 1e25, y, SHORT)
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"lr": 0.0}, {"train_share": 1.0}])
-def test_a_recipe_out_of_range_is_refused(wrong: dict) -> None:
+def test_a_recipe_out_of_range_is_refused(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         ProjectorRecipe(**wrong)

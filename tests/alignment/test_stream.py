@@ -1,7 +1,5 @@
 """CKA and CORAL of any number of pairs: the numbers of the plain metrics, a part at a time."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +36,7 @@ def found(shards: str, store: Path) -> StreamResult:
     return run(data=shards, features_dir=str(store), **MODELS, **WHERE)
 
 
-def test_the_numbers_are_those_of_all_features_at_once(found, shards, store) -> None:
+def test_the_numbers_are_those_of_all_features_at_once(found, shards, store):
     samples = read_samples(shards)
     texts = extract_texts(
         load_text("tiny-llama", **WHERE), [" ".join(s.texts) for s in samples], store
@@ -56,7 +54,7 @@ def test_the_numbers_are_those_of_all_features_at_once(found, shards, store) -> 
     assert found.facts["data"]["samples"] == len(samples) == 20
 
 
-def test_captions_beyond_the_context_are_warned_of_once(shards, store, monkeypatch, capsys) -> None:
+def test_captions_beyond_the_context_are_warned_of_once(shards, store, monkeypatch, capsys):
     plain, whole = encoders_text.load_text, reading.read_parts
     monkeypatch.setattr(encoders_text, "load_text", lambda *a, **o: plain(*a, **o, max_length=4))
     monkeypatch.setattr(reading, "read_parts", lambda *a: whole(*a, size=1))
@@ -67,7 +65,7 @@ def test_captions_beyond_the_context_are_warned_of_once(shards, store, monkeypat
         assert capsys.readouterr().err.count("longer than the context") == 1
 
 
-def test_any_number_of_parts_gives_the_same(found, shards, store, monkeypatch, capsys) -> None:
+def test_any_number_of_parts_gives_the_same(found, shards, store, monkeypatch, capsys):
     whole = reading.read_parts
 
     def in_parts(source, img_root=None):
@@ -84,7 +82,7 @@ def test_any_number_of_parts_gives_the_same(found, shards, store, monkeypatch, c
     assert again.answer == found.answer
 
 
-def test_the_run_keeps_its_state_and_figure(shards, store, tmp_path) -> None:
+def test_the_run_keeps_its_state_and_figure(shards, store, tmp_path):
     result = run(data=shards, features_dir=str(store), out=tmp_path, **MODELS, **WHERE)
     state = Moments.load(tmp_path / "moments.npz")
     assert state.n == 20
@@ -92,7 +90,7 @@ def test_the_run_keeps_its_state_and_figure(shards, store, tmp_path) -> None:
     assert (tmp_path / "compare_cka.png").is_file()
 
 
-def test_what_cannot_be_used_is_counted(world, store, tmp_path) -> None:
+def test_what_cannot_be_used_is_counted(world, store, tmp_path):
     samples = read_samples(world / "captions.csv")
     word = shards_of(samples, tmp_path, 1).replace("{000..000}", "000")
     content = Path(word).read_bytes()
@@ -107,7 +105,7 @@ def test_what_cannot_be_used_is_counted(world, store, tmp_path) -> None:
 
 def test_an_image_counts_once_whatever_names_and_parts_it_comes_in(
     found, world, store, tmp_path, monkeypatch
-) -> None:
+):
     samples = read_samples(world / "captions.csv")
     # Each image a second time in another shard, eight of them twice in one.
     many = [*samples[:8], *samples, *samples]
@@ -140,6 +138,6 @@ def test_an_image_counts_once_whatever_names_and_parts_it_comes_in(
         ({"llms": ()}, UsageError, "no LLM was named"),
     ],
 )
-def test_a_mistake_is_said(given, kind, says, shards, store) -> None:
+def test_a_mistake_is_said(given, kind, says, shards, store):
     with pytest.raises(kind, match=says):
         run(**{"data": shards, "features_dir": str(store), **MODELS, **WHERE, **given})

@@ -1,7 +1,5 @@
 """Runs command lines in this process, in an empty folder."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Callable

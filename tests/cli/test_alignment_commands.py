@@ -1,7 +1,5 @@
 """The alignment commands as they are typed: folders, JSON, errors."""
 
-from __future__ import annotations
-
 import pytest
 from tests.pack import shards_of
 

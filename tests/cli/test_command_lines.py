@@ -1,7 +1,5 @@
 """Every command line that people know parses, text is literal, and flags are keys."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """Completion as a shell does it: the shell itself reads the script and completes words."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`encoderlab compress` as it is typed: training from a folder, resuming, measuring, mistakes."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import subprocess
@@ -292,7 +290,7 @@ AVERAGE, PCA = "average pooling", "block-PCA"
         ({(6, 6): PCA, (5, 5): AVERAGE}, "(block-PCA for 6 x 6, average pooling for 5 x 5)"),
     ],
 )
-def test_a_training_that_taught_nothing_says_so(began, start) -> None:
+def test_a_training_that_taught_nothing_says_so(began, start):
     (said,) = _learnt(0, 83, 10, began)
     assert f"no epoch was better than the start {start}" in said and "83 images in 10 steps" in said
     assert _learnt(3, 83, 10, began) == ()

@@ -1,7 +1,5 @@
 """What README and docs tell people to type parses, and their Python runs."""
 
-from __future__ import annotations
-
 import ast
 import re
 import shlex
@@ -35,18 +33,18 @@ COMMANDS = [
 ]
 
 
-def test_there_are_commands_to_check() -> None:
+def test_there_are_commands_to_check():
     assert len(COMMANDS) >= 6
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_of_the_documents_parses(line: str, lab) -> None:
+def test_a_command_of_the_documents_parses(line, lab):
     said = lab(*shlex.split(line), "--show-config", "--json")
     assert said.code == 0, said.err
 
 
 @pytest.mark.parametrize(("page", "body"), _blocks("python"))
-def test_python_of_the_documents_uses_public_names(page: str, body: str) -> None:
+def test_python_of_the_documents_uses_public_names(page, body):
     for node in ast.walk(ast.parse(body)):
         if (
             isinstance(node, ast.Attribute)
@@ -57,7 +55,7 @@ def test_python_of_the_documents_uses_public_names(page: str, body: str) -> None
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+def test_links_inside_the_project_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} -> {target}"
 
@@ -65,9 +63,7 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["README.md", *(f"docs/en/{name}.md" for name in ("encoders", "alignment", "tokens"))]
 )
-def test_the_python_of_the_documents_runs(
-    name: str, clip_folder: Path, world: Path, tmp_path: Path, monkeypatch
-):
+def test_the_python_of_the_documents_runs(name, clip_folder, world, tmp_path, monkeypatch):
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)

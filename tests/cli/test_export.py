@@ -1,7 +1,5 @@
 """`encoderlab export` and `--backend` as a user types them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

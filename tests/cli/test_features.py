@@ -1,7 +1,5 @@
 """`encoderlab features` as a user types it: fill the store, look, verify, mend, delete."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

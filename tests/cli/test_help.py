@@ -1,7 +1,5 @@
 """Help is complete, comes from the settings, is quick, and loads nothing heavy."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

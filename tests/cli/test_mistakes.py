@@ -1,7 +1,5 @@
 """Each mistake gets its exit code, the thing's name, and what to do next; never a traceback."""
 
-from __future__ import annotations
-
 import shlex
 
 import pytest

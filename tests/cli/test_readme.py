@@ -1,7 +1,5 @@
 """A newcomer's way through README.md: its five jobs, line by line, in a new folder."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from pathlib import Path
@@ -22,7 +20,7 @@ ELSEWHERE = ("all", "compress evaluate", "app")
 
 
 @pytest.mark.slow
-def test_every_line_of_the_five_jobs_runs_as_it_stands(lab, tmp_path: Path) -> None:
+def test_every_line_of_the_five_jobs_runs_as_it_stands(lab, tmp_path):
     assert LINES[0] == "draw" and len(LINES) >= 12
     commands = {line.split()[0] for line in LINES}
     assert {"train", "evaluate", "classify", "index", "search", "tokens", "compress"} < commands

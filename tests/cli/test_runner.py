@@ -1,7 +1,5 @@
 """A run prints its answer on stdout only, keeps its folder, and fails with the right exit code."""
 
-from __future__ import annotations
-
 import dataclasses
 import errno
 import json

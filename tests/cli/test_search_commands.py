@@ -1,17 +1,14 @@
 """`index` and `search` as typed, with an address for the index and an approximate one in it."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import shutil
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 
-def test_index_and_search_with_recall_and_exact(lab, clip_folder: Path, tmp_path: Path) -> None:
+def test_index_and_search_with_recall_and_exact(lab, clip_folder, tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     for i in range(260):
@@ -31,7 +28,7 @@ def test_index_and_search_with_recall_and_exact(lab, clip_folder: Path, tmp_path
     assert len(said.json["hits"]) == 3
 
 
-def test_mistakes_with_an_index_are_told_in_a_sentence(lab) -> None:
+def test_mistakes_with_an_index_are_told_in_a_sentence(lab):
     said = lab("search", "x", "--db", "s3://me:secret@bucket/index")
     assert (said.code, "hold no credentials" in said.err, "secret@" in said.err) == (2, True, False)
     said = lab("index", "photos", "--db", "ftp://host/index")
@@ -42,9 +39,7 @@ def test_mistakes_with_an_index_are_told_in_a_sentence(lab) -> None:
     assert "recall is a share" in said.err
 
 
-def test_names_that_need_quotes_and_bytes_that_are_not_utf_8(
-    lab, clip_folder: Path, tmp_path: Path
-) -> None:
+def test_names_that_need_quotes_and_bytes_that_are_not_utf_8(lab, clip_folder, tmp_path):
     photos = tmp_path / "my 사진"
     photos.mkdir()
     for i in range(2):

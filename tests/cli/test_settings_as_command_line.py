@@ -1,7 +1,5 @@
 """A command line made of settings gives the same settings when it is typed."""
 
-from __future__ import annotations
-
 import dataclasses
 import shlex
 

@@ -4,8 +4,6 @@ benchmarks/bench_startup.py takes the figures; here twice each target holds, the
 processes, since other tests may be using the cores.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Sweeps in other processes, as typed: every job answers, keeps its folder, and may fail alone."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

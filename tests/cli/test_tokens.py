@@ -1,7 +1,5 @@
 """`encoderlab tokens` as it is typed: every known line, what it writes, what it refuses."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from pathlib import Path

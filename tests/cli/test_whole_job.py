@@ -1,12 +1,9 @@
 """The first two jobs as a user types them, from a CSV to a gallery, in the folder they work in."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 
-def test_train_evaluate_classify_index_search_and_rerun(lab, world: Path, tmp_path: Path) -> None:
+def test_train_evaluate_classify_index_search_and_rerun(lab, world, tmp_path):
     data = ["--train-csv", str(world / "captions.csv"), "--val-csv", str(world / "captions.csv")]
     shape = ["--image-size", "32", "--vision-layers", "1", "--text-layers", "1"]
     run = ["--epochs", "2", "--batch-size", "8", "--vocab-size", "300", "--device", "cpu"]
@@ -36,7 +33,7 @@ def test_train_evaluate_classify_index_search_and_rerun(lab, world: Path, tmp_pa
     assert "the same" in said.out
 
 
-def test_a_resumed_run_needs_only_the_resume(lab, world: Path) -> None:
+def test_a_resumed_run_needs_only_the_resume(lab, world):
     words = ["train", "--train-csv", str(world / "captions.csv"), "--epochs", "1",
              "--batch-size", "8", "--image-size", "32", "--vision-layers", "1", "--text-layers",
              "1", "--vocab-size", "300", "--device", "cpu"]  # fmt: skip

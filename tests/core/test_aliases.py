@@ -1,7 +1,5 @@
 """Aliases: the shipped ones, and a user's own that add or replace."""
 
-from __future__ import annotations
-
 import pytest
 
 from encoderlab.core.aliases import encoder_aliases, llm_aliases

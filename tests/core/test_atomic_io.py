@@ -1,7 +1,5 @@
 """A file is there whole or as it was."""
 
-from __future__ import annotations
-
 import errno
 import multiprocessing
 import os
@@ -23,7 +21,7 @@ from encoderlab.core.atomic_io import (
 from encoderlab.errors import UsageError
 
 
-def test_the_new_text_takes_the_place_of_the_old(tmp_path: Path) -> None:
+def test_the_new_text_takes_the_place_of_the_old(tmp_path):
     path = tmp_path / "deep" / "a.txt"
     write_text_atomic(path, "하나\r\n")
     write_text_atomic(path, "둘\n")
@@ -32,7 +30,7 @@ def test_the_new_text_takes_the_place_of_the_old(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
 
 
-def test_what_goes_wrong_leaves_the_old_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_what_goes_wrong_leaves_the_old_and_nothing_beside_it(tmp_path):
     path = tmp_path / "a.txt"
     write_text_atomic(path, "old")
     with pytest.raises(KeyboardInterrupt), atomic_write(path) as unfinished:
@@ -42,7 +40,7 @@ def test_what_goes_wrong_leaves_the_old_and_nothing_beside_it(tmp_path: Path) ->
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_text_atomic(path, "old")
 
@@ -56,7 +54,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_the_new_folder_takes_the_place_of_the_old(tmp_path: Path) -> None:
+def test_the_new_folder_takes_the_place_of_the_old(tmp_path):
     path = tmp_path / "deep" / "folder"
     for name in ("first", "second"):
         with atomic_folder(path) as unfinished:
@@ -67,7 +65,7 @@ def test_the_new_folder_takes_the_place_of_the_old(tmp_path: Path) -> None:
     assert [one.name for one in path.parent.iterdir()] == ["folder"]
 
 
-def test_what_goes_wrong_leaves_the_old_folder_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_what_goes_wrong_leaves_the_old_folder_and_nothing_beside_it(tmp_path):
     path = tmp_path / "folder"
     with atomic_folder(path) as unfinished:
         (unfinished / "a").write_text("old")
@@ -94,7 +92,7 @@ def _dies_while_it_writes(path: Path, write) -> None:
 
 
 @pytest.mark.parametrize("write", [atomic_write, atomic_folder])
-def test_what_a_killed_process_left_goes_when_the_same_is_written_next(write, tmp_path) -> None:
+def test_what_a_killed_process_left_goes_when_the_same_is_written_next(write, tmp_path):
     place = tmp_path / "here" / "a.txt"
     _dies_while_it_writes(place, write)
     (left,) = place.parent.iterdir()
@@ -107,7 +105,7 @@ def test_what_a_killed_process_left_goes_when_the_same_is_written_next(write, tm
     assert sorted(one.name for one in place.parent.iterdir()) == ["a.txt", "b.txt"]
 
 
-def test_files_of_the_users_own_are_not_swept(tmp_path: Path) -> None:
+def test_files_of_the_users_own_are_not_swept(tmp_path):
     for name in (".a.txt-personal", ".a.txt-xxxxxxxx.partial", ".b.part", "a.txt.part"):
         (tmp_path / name).touch()
     before = sorted(tmp_path.iterdir())
@@ -116,7 +114,7 @@ def test_files_of_the_users_own_are_not_swept(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [*before[:1], *before[1:3], tmp_path / "a.txt", before[3]]
 
 
-def test_a_folder_killed_between_its_two_renames_is_put_back(tmp_path: Path, monkeypatch) -> None:
+def test_a_folder_killed_between_its_two_renames_is_put_back(tmp_path, monkeypatch):
     path = tmp_path / "folder"
     with atomic_folder(path) as unfinished:
         (unfinished / "a").write_text("old")
@@ -141,7 +139,7 @@ def test_a_folder_killed_between_its_two_renames_is_put_back(tmp_path: Path, mon
     assert [one.name for one in tmp_path.iterdir()] == ["folder"]
 
 
-def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path):
     (tmp_path / "elsewhere").write_text("precious")
     (tmp_path / ".lock").symlink_to("elsewhere")
     with pytest.raises(UsageError, match="a link is where a file of ours should be"):
@@ -150,7 +148,7 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     atomic_io.refuse_symlink(tmp_path / "nothing")
 
 
-def test_a_folder_swept_before_it_was_locked_is_made_again(tmp_path: Path, monkeypatch) -> None:
+def test_a_folder_swept_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
     make, swept = tempfile.mkdtemp, []
 
     def then_swept(*words: str) -> str:
@@ -167,7 +165,7 @@ def test_a_folder_swept_before_it_was_locked_is_made_again(tmp_path: Path, monke
     assert (tmp_path / "folder" / "a").read_text() == "a"
 
 
-def test_what_a_sweep_removes_stays_locked_until_it_is_gone(tmp_path: Path, monkeypatch) -> None:
+def test_what_a_sweep_removes_stays_locked_until_it_is_gone(tmp_path, monkeypatch):
     """A process that has just made it, and asks for the lock only now, must not get it."""
     left = tmp_path / ".a.txt-00000000.part"
     left.mkdir()
@@ -186,7 +184,7 @@ def test_what_a_sweep_removes_stays_locked_until_it_is_gone(tmp_path: Path, monk
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError) as error:
         check_writable(tmp_path / "file" / "below")

@@ -1,7 +1,5 @@
 """The table of commands is whole: experiments take what the settings offer, and nothing else."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import re

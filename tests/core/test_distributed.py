@@ -1,7 +1,5 @@
 """A process finds its place among those of its run in what torchrun and srun tell it."""
 
-from __future__ import annotations
-
 import pytest
 
 from encoderlab.core import distributed

@@ -1,21 +1,17 @@
 """JSON of others is plain values, or one ValueError, whatever is wrong with it."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from encoderlab.core.json_text import parsed, record_in
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "{", "", b"\xff", "1" * 5000])
-def test_whatever_is_wrong_is_a_value_error(text) -> None:
+def test_whatever_is_wrong_is_a_value_error(text):
     with pytest.raises(ValueError):
         parsed(text)
 
 
-def test_a_record_is_a_mapping_in_a_file(tmp_path: Path) -> None:
+def test_a_record_is_a_mapping_in_a_file(tmp_path):
     file = tmp_path / "x.json"
     file.write_text('{"a": [1]}')
     assert record_in(file) == {"a": [1]}

@@ -1,7 +1,5 @@
 """Progress: plain lines in a log, nothing when quiet, all on stderr."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

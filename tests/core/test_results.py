@@ -1,7 +1,5 @@
 """Paragraphs and tables as the terminal shows them."""
 
-from __future__ import annotations
-
 import unicodedata
 
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from encoderlab.core.results import LONGEST_RULE, Table, as_text
 
 
-def test_cells_stand_under_one_another_between_title_and_remarks() -> None:
+def test_cells_stand_under_one_another_between_title_and_remarks():
     table = Table(
         ("encoder", "R²"),
         (("tiny-clip", "0.5 [0.4, 0.6]"), ("b", "-")),
@@ -28,28 +26,28 @@ def test_cells_stand_under_one_another_between_title_and_remarks() -> None:
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_a_korean_syllable_takes_two_places(form: str) -> None:
+def test_a_korean_syllable_takes_two_places(form):
     cat, e = unicodedata.normalize(form, "고양이.png"), unicodedata.normalize(form, "é.png")
     lines = Table(("file", "n"), ((cat, "1"), (e, "2"))).to_text().splitlines()
     assert lines == ["file        n", "----------  -", f"{cat}  1", f"{e}       2"]
 
 
-def test_a_table_without_rows_has_its_heads() -> None:
+def test_a_table_without_rows_has_its_heads():
     assert Table(("file", "caption"), ()).to_text() == "file  caption\n----  -------"
 
 
-def test_the_rule_above_a_long_cell_ends_before_the_cell_does() -> None:
+def test_the_rule_above_a_long_cell_ends_before_the_cell_does():
     text = Table(("caption", "n"), (("x" * 200, "1"),)).to_text()
     head, rule, row = text.splitlines()
     assert rule.split() == ["-" * LONGEST_RULE, "-"]
     assert head.index("n", 7) == rule.rindex("-") == row.index("1")
 
 
-def test_rows_of_another_length_than_the_heads_are_refused() -> None:
+def test_rows_of_another_length_than_the_heads_are_refused():
     with pytest.raises(ValueError):
         Table(("a", "b"), (("1",),)).to_text()
 
 
-def test_blocks_are_parted_by_an_empty_line() -> None:
+def test_blocks_are_parted_by_an_empty_line():
     table = Table(("n",), (("1",),))
     assert as_text(["two\nlines", table, "end"]) == "two\nlines\n\nn\n-\n1\n\nend"

@@ -1,7 +1,5 @@
 """A run's folder: strict JSON, whole files, a record that comes back as it was."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """A setting can say which other setting it needs; given for nothing, it is refused."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pytest

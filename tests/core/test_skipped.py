@@ -1,7 +1,5 @@
 """What a source holds and cannot be used is counted and listed, whichever command reads it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -29,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_terminal_shows_the_first_few_and_the_number() -> None:
+def test_the_terminal_shows_the_first_few_and_the_number():
     many = tuple((f"{i}.svg", "a drawing") for i in range(8))
     lines = as_text_lines(many)
     assert lines[0] == "8 images left out, the first: 0.svg: a drawing"
@@ -38,7 +36,7 @@ def test_the_terminal_shows_the_first_few_and_the_number() -> None:
     assert as_records(many)[7] == {"id": "7.svg", "reason": "a drawing"}
 
 
-def test_readers_of_pairs_list_images_without_a_caption(folder: Path) -> None:
+def test_readers_of_pairs_list_images_without_a_caption(folder):
     everything = ["logo.svg", "chart/0.png"]
     kept, held_out, skipped = train._samples(str(folder), None, None)
     assert sum(len(sample.texts) for sample in (*kept, *held_out)) == 5
@@ -46,7 +44,7 @@ def test_readers_of_pairs_list_images_without_a_caption(folder: Path) -> None:
     assert [item.id for item in typed_samples(folder).skipped] == everything
 
 
-def test_readers_of_images_list_what_is_no_image(folder: Path, clip_folder: Path) -> None:
+def test_readers_of_images_list_what_is_no_image(folder, clip_folder):
     model = str(clip_folder)
     skipped = images_of(CompressData(images=[str(folder)]), [], 0.5, lambda: ([], []))[1]
     assert [item.id for item in skipped] == ["logo.svg"]
@@ -63,7 +61,7 @@ def test_readers_of_images_list_what_is_no_image(folder: Path, clip_folder: Path
     assert "2 images left out" in pairs.to_text()
 
 
-def test_the_record_of_a_training_run_lists_them_as_every_record_does() -> None:
+def test_the_record_of_a_training_run_lists_them_as_every_record_does():
     result = train.TrainResult(
         folder="", model="", parameters=1, device="cpu", precision="32", train_pairs=1,
         val_images=1, val_captions=1, steps=1, loss=0.0, best_epoch=0, best_score=0.0,

@@ -1,7 +1,5 @@
 """Which class names are the same, and what is said of labels that are none of them."""
 
-from __future__ import annotations
-
 import unicodedata
 
 import pytest
@@ -29,7 +27,7 @@ from encoderlab.errors import UsageError
         ("ΣΙΓΜΑΣ", "σιγμας"),
     ],
 )
-def test_case_edges_and_unicode_form_make_no_other_class(first: str, second: str) -> None:
+def test_case_edges_and_unicode_form_make_no_other_class(first, second):
     assert class_key(first) == class_key(second)
     with pytest.raises(UsageError, match="a class stands twice") as raised:
         class_names([first, "other", second])
@@ -40,12 +38,12 @@ def test_case_edges_and_unicode_form_make_no_other_class(first: str, second: str
 @pytest.mark.parametrize(
     ("first", "second"), [("red", "ｒｅｄ"), ("red car", "redcar"), ("e", "é")]
 )
-def test_other_words_stay_other_classes(first: str, second: str) -> None:
+def test_other_words_stay_other_classes(first, second):
     assert class_names([first, second]) == [first, second]
 
 
 @given(st.text())
-def test_the_key_of_a_name_is_that_of_each_of_its_unicode_forms(name: str) -> None:
+def test_the_key_of_a_name_is_that_of_each_of_its_unicode_forms(name):
     assert class_key(unicodedata.normalize("NFD", name)) == class_key(name)
     assert class_key(unicodedata.normalize("NFC", name)) == class_key(name)
 
@@ -61,19 +59,19 @@ def test_the_key_of_a_name_is_that_of_each_of_its_unicode_forms(name: str) -> No
         (unicodedata.normalize("NFD", "빨강,파랑"), ["빨강", "파랑"]),
     ],
 )
-def test_names_with_commas_and_quotes(given_text: str, names: list[str]) -> None:
+def test_names_with_commas_and_quotes(given_text, names):
     assert class_names(given_text) == names
 
 
 @pytest.mark.parametrize(
     "given_text", ["cat", "cat,", '"",cat', 'cat,"dog', "", ["cat", "cat"], "cat,\udce9"]
 )
-def test_what_is_no_list_of_classes_is_refused(given_text) -> None:
+def test_what_is_no_list_of_classes_is_refused(given_text):
     with pytest.raises(UsageError):
         class_names(given_text)
 
 
-def test_labels_without_a_class_are_counted_and_compared_with_the_classes() -> None:
+def test_labels_without_a_class_are_counted_and_compared_with_the_classes():
     labels = ["red", "Red2", " red2", None, "sky", "Blue"]
     strays = count_strays(labels, ["red", "blue"])
     assert strays == {"Red2": 2, "sky": 1}

@@ -1,9 +1,5 @@
 """The pictures that `encoderlab draw` makes for a newcomer."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from encoderlab.data.read import read_samples
@@ -12,7 +8,7 @@ from encoderlab.data.synthetic.example import write_example
 from encoderlab.errors import UsageError
 
 
-def test_photos_are_a_folder_per_class_and_pairs_three_tables(tmp_path: Path) -> None:
+def test_photos_are_a_folder_per_class_and_pairs_three_tables(tmp_path):
     made = write_example(tmp_path, photos=10, pairs=20, languages=("en", "ko"))
     photos = read_samples(made.photos)
     assert len(photos) == 10 and {photo.label for photo in photos} == set(KINDS)
@@ -23,14 +19,14 @@ def test_photos_are_a_folder_per_class_and_pairs_three_tables(tmp_path: Path) ->
         assert [len(sample.texts) for sample in samples] == [2] * made.counts[part]
 
 
-def test_no_picture_is_in_two_parts_or_two_seeds(tmp_path: Path) -> None:
+def test_no_picture_is_in_two_parts_or_two_seeds(tmp_path):
     for seed in (0, 1):
         write_example(tmp_path / str(seed), photos=10, pairs=10, seed=seed)
     pictures = [file.read_bytes() for file in tmp_path.rglob("*.png")]
     assert len(pictures) == len(set(pictures)) == 2 * (10 + 10 + 2 + 2)
 
 
-def test_what_is_there_is_not_touched(tmp_path: Path) -> None:
+def test_what_is_there_is_not_touched(tmp_path):
     (tmp_path / "pairs").mkdir()
     with pytest.raises(UsageError, match="there is something already"):
         write_example(tmp_path, photos=2, pairs=5)
@@ -46,7 +42,7 @@ def test_what_is_there_is_not_touched(tmp_path: Path) -> None:
         ({"languages": ("fr",)}, "unknown language: got 'fr'"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(tmp_path: Path, arguments: dict, says: str) -> None:
+def test_what_cannot_be_drawn_is_refused(tmp_path, arguments, says):
     with pytest.raises(UsageError, match=says):
         write_example(tmp_path / "new", **arguments)
     assert not (tmp_path / "new").exists()

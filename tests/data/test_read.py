@@ -1,7 +1,5 @@
 """CSV, folder and JSONL to samples: grouping, order, labels, and refused input."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -52,7 +50,7 @@ def _skipped(samples: Samples) -> list[str]:
     return sorted(item.id for item in samples.skipped)
 
 
-def test_rows_of_one_image_are_one_sample_in_order_of_first_appearance(photos: Path) -> None:
+def test_rows_of_one_image_are_one_sample_in_order_of_first_appearance(photos):
     rows = "img2.png,b,x\nimg1.png,a,\nimg2.png,c,x\nimg2.png,b,x\n"
     first, second = read_samples(_csv(photos, f"image_path,caption,label\n{rows}"))
     assert (first.id, first.texts, first.label) == ("img2.png", ("b", "c"), "x")
@@ -61,7 +59,7 @@ def test_rows_of_one_image_are_one_sample_in_order_of_first_appearance(photos: P
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(caption=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))
-def test_captions_in_any_script_survive(photos: Path, caption: str) -> None:
+def test_captions_in_any_script_survive(photos, caption):
     table = _write(photos / "t.csv", [["image_path", "caption"], ["img1.png", caption]])
     expected = (caption.strip(),) if caption.strip() else ()
     assert read_samples(table)[0].texts == expected
@@ -93,12 +91,12 @@ HEADER = "image_path,caption\n"
         ((HEADER * 2 + "a,고양이\n").encode("cp949"), "line 3 .*UTF-8"),
     ],
 )
-def test_a_bad_csv_is_refused_with_the_line(photos: Path, text: str | bytes, says: str) -> None:
+def test_a_bad_csv_is_refused_with_the_line(photos, text, says):
     with pytest.raises(UsageError, match=f"(?s){says}"):
         read_samples(_csv(photos, text))
 
 
-def test_missing_and_unknown_data_is_refused(photos: Path) -> None:
+def test_missing_and_unknown_data_is_refused(photos):
     for source in (photos / "nowhere.csv", _csv(photos, f"{HEADER}none.png,b\n")):
         with pytest.raises(MissingError):
             read_samples(source)
@@ -108,7 +106,7 @@ def test_missing_and_unknown_data_is_refused(photos: Path) -> None:
         read_samples(photos / "img1.png")
 
 
-def test_a_hundred_thousand_rows_are_read_in_seconds(photos: Path) -> None:
+def test_a_hundred_thousand_rows_are_read_in_seconds(photos):
     rows = "".join(f"{i // 5}.png,caption {i}\n" for i in range(100_000))
     table = _csv(photos, f"{HEADER}img1.png,here\n{rows}")
     started = time.process_time()
@@ -116,7 +114,7 @@ def test_a_hundred_thousand_rows_are_read_in_seconds(photos: Path) -> None:
     assert time.process_time() - started < 5
 
 
-def test_a_flat_folder_is_in_natural_order_without_labels(photos: Path) -> None:
+def test_a_flat_folder_is_in_natural_order_without_labels(photos):
     (photos / ".hidden.png").write_bytes(b"x")
     (photos / "notes.txt").write_text("x")
     samples = read_samples(photos)
@@ -124,18 +122,18 @@ def test_a_flat_folder_is_in_natural_order_without_labels(photos: Path) -> None:
     assert {sample.label for sample in samples} == {None}
 
 
-def test_sub_folders_are_classes(world: Path) -> None:
+def test_sub_folders_are_classes(world):
     samples = read_samples(world / "images")
     assert {sample.label for sample in samples} == {"scene", "chart", "table", "document", "math"}
     assert len(samples) == 20
 
 
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(NoImagesError):
         read_samples(tmp_path)
 
 
-def test_chat_records_give_the_assistants_turns(world: Path) -> None:
+def test_chat_records_give_the_assistants_turns(world):
     samples = read_samples(world / "qa.jsonl")
     assert len(samples) == 20
     assert all(len(sample.texts) == 2 for sample in samples)
@@ -152,12 +150,12 @@ def test_chat_records_give_the_assistants_turns(world: Path) -> None:
         (_chat("../../x.png"), "line 2 of .* leaves the image folder"),
     ],
 )
-def test_a_bad_record_is_named_by_its_line(photos: Path, line: str, says: str) -> None:
+def test_a_bad_record_is_named_by_its_line(photos, line, says):
     with pytest.raises(UsageError, match=says):
         read_samples(_csv(photos, f"{_chat('img1.png')}\n{line}\n", "x.jsonl"))
 
 
-def test_splitting_keeps_an_image_on_its_side_when_others_come() -> None:
+def test_splitting_keeps_an_image_on_its_side_when_others_come():
     samples = [Sample(str(i), Path(str(i))) for i in range(1000)]
     _, few = split_by_image(samples[:500], 0.1)
     stay, many = split_by_image(samples, 0.1)
@@ -168,7 +166,7 @@ def test_splitting_keeps_an_image_on_its_side_when_others_come() -> None:
         split_by_image(samples[:1], 0.1)
 
 
-def test_splitting_keeps_copies_of_an_image_on_one_side(tmp_path: Path) -> None:
+def test_splitting_keeps_copies_of_an_image_on_one_side(tmp_path):
     samples = []
     for number in range(40):
         for copy in range(3):
@@ -184,7 +182,7 @@ def test_splitting_keeps_copies_of_an_image_on_one_side(tmp_path: Path) -> None:
         split_by_image(samples[:3], 0.3)
 
 
-def test_copies_are_one_sample_with_all_texts(tmp_path: Path) -> None:
+def test_copies_are_one_sample_with_all_texts(tmp_path):
     for name, content in (("a", "x"), ("b", "yy"), ("c", "x"), ("d", "z"), ("e", "long")):
         (tmp_path / name).write_text(content)
     grey = Image.new("L", (4, 2))
@@ -206,7 +204,7 @@ def test_copies_are_one_sample_with_all_texts(tmp_path: Path) -> None:
     assert first_of_each([3, 1, 3, 2, 1]) == [0, 1, 3]
 
 
-def test_the_built_in_samples_stand_in_where_no_root_is_named(monkeypatch, capsys) -> None:
+def test_the_built_in_samples_stand_in_where_no_root_is_named(monkeypatch, capsys):
     monkeypatch.delenv("VLM_DATA_ROOT", raising=False)
     data = VLMDataset()
     assert "built-in samples (VLM_DATA_ROOT is not set)" in capsys.readouterr().err
@@ -218,7 +216,7 @@ def test_the_built_in_samples_stand_in_where_no_root_is_named(monkeypatch, capsy
         data.load_samples("chrt")
 
 
-def test_typed_sets_are_read_under_their_root(tmp_path: Path, monkeypatch) -> None:
+def test_typed_sets_are_read_under_their_root(tmp_path, monkeypatch):
     where = TYPED_SETS["math"]
     image = tmp_path / where.images / "a.png"
     image.parent.mkdir(parents=True)
@@ -236,23 +234,23 @@ def test_typed_sets_are_read_under_their_root(tmp_path: Path, monkeypatch) -> No
         VLMDataset(tmp_path / "none")
 
 
-def test_an_assistant_text_that_is_no_text_is_left_out(photos: Path) -> None:
+def test_an_assistant_text_that_is_no_text_is_left_out(photos):
     file = _csv(photos, _chat("img1.png", None, 7, ["a"], "  ", "fine"), "l.jsonl")
     assert read_samples(file)[0].texts == ("fine",)
 
 
-def test_a_label_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+def test_a_label_file_that_is_not_utf_8_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"label file cannot be read.*UTF-8"):
         read_samples(_csv(tmp_path, "차트".encode("cp949"), "l.jsonl"))
 
 
-def test_blanks_around_a_label_are_no_part_of_it(photos: Path) -> None:
+def test_blanks_around_a_label_are_no_part_of_it(photos):
     table = _csv(photos, "image_path,caption,label\nimg1.png,x, red \nimg2.png,y,  \n")
     assert [sample.label for sample in read_samples(table)] == ["red", None]
     assert read_labels(table) == {"img1.png": "red"}
 
 
-def test_a_path_that_no_file_can_have_is_a_file_that_cannot_be_read() -> None:
+def test_a_path_that_no_file_can_have_is_a_file_that_cannot_be_read():
     sample = Sample("a", Path("a\0b.png"))
     with pytest.raises(OSError, match="null byte"):
         sample.content()
@@ -260,9 +258,7 @@ def test_a_path_that_no_file_can_have_is_a_file_that_cannot_be_read() -> None:
         sample.load()
 
 
-def test_a_root_of_paths_is_said_to_do_nothing_where_no_paths_are_listed(
-    world: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_root_of_paths_is_said_to_do_nothing_where_no_paths_are_listed(world, capsys):
     read_samples(world / "captions.csv", world)
     assert "no effect" not in capsys.readouterr().err
     for read in (read_samples, lambda *args: list(read_parts(*args))):
@@ -287,19 +283,19 @@ def test_a_root_of_paths_is_said_to_do_nothing_where_no_paths_are_listed(
         ('image_path,caption\rimg1.png,"a, b"\r', "t.csv"),
     ],
 )
-def test_the_header_says_what_parts_the_fields(photos: Path, text: str, name: str) -> None:
+def test_the_header_says_what_parts_the_fields(photos, text, name):
     (sample,) = read_samples(_csv(photos, text, name))
     assert (sample.id, [" ".join(t.split()) for t in sample.texts]) == ("img1.png", ["a, b"])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_the_encodings_of_excel_are_read(photos: Path, encoding: str) -> None:
+def test_the_encodings_of_excel_are_read(photos, encoding):
     text = 'image_path\tcaption\nimg1.png\t"빨간 ""사각형"",\nhi"\n'
     (sample,) = read_samples(_csv(photos, text.encode(encoding)))
     assert sample.texts == ('빨간 "사각형",\nhi',)
 
 
-def test_every_spelling_of_a_path_is_one_image(photos: Path) -> None:
+def test_every_spelling_of_a_path_is_one_image(photos):
     spellings = ["img1.png", "./img1.png", ".\\img1.png", "x/../img1.png", str(photos / "img1.png")]
     rows = "".join(f'"{name}",caption {i},l\n' for i, name in enumerate(spellings))
     table = _csv(photos, "image_path,caption,label\n" + rows)
@@ -310,13 +306,13 @@ def test_every_spelling_of_a_path_is_one_image(photos: Path) -> None:
     assert read_labels(relative) == {"img1.png": "l"}
 
 
-def test_captions_that_differ_in_blanks_only_count_once(photos: Path) -> None:
+def test_captions_that_differ_in_blanks_only_count_once(photos):
     text = 'image_path,caption\nimg1.png,a red\nimg1.png,"a\nred"\nimg1.png,A red\n'
     assert read_samples(_csv(photos, text))[0].texts == ("a red", "A red")
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_images_are_found_in_images_beside_the_table(photos: Path, kind: str) -> None:
+def test_images_are_found_in_images_beside_the_table(photos, kind):
     (photos / "images").mkdir()
     Image.new("RGB", (4, 4)).save(photos / "images/in.png")
     text = _chat(".\\in.png") if kind == "jsonl" else f"{HEADER}.\\in.png,a\n"
@@ -325,7 +321,7 @@ def test_images_are_found_in_images_beside_the_table(photos: Path, kind: str) ->
     assert sample.load().size == (4, 4)
 
 
-def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
+def test_rows_are_numbered_by_their_first_line(tmp_path):
     table = _csv(tmp_path, '\na,b\n1,"x\ny"\n\n2,z\n')
     rows = [(3, {"a": "1", "b": "x\ny"}), (6, {"a": "2", "b": "z"})]
     assert list(rows_of(table, ("a",))) == rows
@@ -334,7 +330,7 @@ def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
 # -- folders as people have them -----------------------------------------------------------------
 
 
-def test_every_ending_that_pillow_writes_and_reads_is_read(tmp_path: Path) -> None:
+def test_every_ending_that_pillow_writes_and_reads_is_read(tmp_path):
     Image.init()
     picture = Image.new("RGB", (16, 16), "red")
     written = set()
@@ -352,7 +348,7 @@ def test_every_ending_that_pillow_writes_and_reads_is_read(tmp_path: Path) -> No
     assert all(sample.load().getpixel((8, 8))[0] > 200 for sample in samples)
 
 
-def test_what_cannot_be_read_is_listed_and_no_other_file(photos: Path, capsys) -> None:
+def test_what_cannot_be_read_is_listed_and_no_other_file(photos, capsys):
     for name in ("a.heic", "b.SVG", "c.cr2", "d.eps", "e.md", "f.json", "g.tar", ".h.svg"):
         (photos / name).write_bytes(b"x")
     (photos / "__MACOSX").mkdir()
@@ -363,7 +359,7 @@ def test_what_cannot_be_read_is_listed_and_no_other_file(photos: Path, capsys) -
     assert "5 items" in capsys.readouterr().err
 
 
-def test_links_to_folders_are_followed_once_and_cycles_end(tmp_path: Path) -> None:
+def test_links_to_folders_are_followed_once_and_cycles_end(tmp_path):
     root, other = tmp_path / "root", tmp_path / "other"
     for folder in (root / "a", root / "b", other):
         folder.mkdir(parents=True)
@@ -377,7 +373,7 @@ def test_links_to_folders_are_followed_once_and_cycles_end(tmp_path: Path) -> No
     assert _skipped(samples) == ["0_again", "0_linked/back", "a/up"]
 
 
-def test_links_to_nothing_and_pipes_are_listed(photos: Path) -> None:
+def test_links_to_nothing_and_pipes_are_listed(photos):
     (photos / "gone").symlink_to(photos / "nowhere")
     (photos / "loop.png").symlink_to(photos / "loop.png")
     os.mkfifo(photos / "pipe.png")
@@ -387,7 +383,7 @@ def test_links_to_nothing_and_pipes_are_listed(photos: Path) -> None:
     assert _skipped(samples) == ["gone", "loop.png", "pipe.png"]
 
 
-def test_a_name_that_is_not_utf_8_is_listed_and_the_rest_read(photos: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_listed_and_the_rest_read(photos):
     bad = os.fsdecode(b"caf\xe9")
     (photos / bad).mkdir()
     for name in (f"{bad}.png", f"{bad}/x.png"):
@@ -402,7 +398,7 @@ def test_a_name_that_is_not_utf_8_is_listed_and_the_rest_read(photos: Path) -> N
             read_samples(*arguments)
 
 
-def test_text_files_beside_images_are_captions(photos: Path) -> None:
+def test_text_files_beside_images_are_captions(photos):
     (photos / "img1.txt").write_text("a red square\n빨간 사각형\n\n")
     (photos / "img2.txt").write_bytes(b"caf\xe9")
     (photos / "notes.txt").write_text("nothing of an image")
@@ -418,7 +414,7 @@ def test_text_files_beside_images_are_captions(photos: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 @pytest.mark.parametrize("column", ["text", "caption"])
-def test_the_metadata_of_an_image_folder_is_read(photos: Path, kind: str, column: str) -> None:
+def test_the_metadata_of_an_image_folder_is_read(photos, kind, column):
     (photos / "cat").mkdir()
     Image.new("RGB", (4, 4)).save(photos / "cat/x.png")
     rows = [["file_name", column], ["img1.png", "a, b"], ["./cat/x.png", "c"], ["gone.png", "d"]]
@@ -435,7 +431,7 @@ def test_the_metadata_of_an_image_folder_is_read(photos: Path, kind: str, column
     assert _skipped(read_folder(photos)) == ["gone.png"]
 
 
-def test_metadata_in_sub_folders_and_of_no_use(photos: Path) -> None:
+def test_metadata_in_sub_folders_and_of_no_use(photos):
     for split in ("train", "test"):
         (photos / split).mkdir()
         Image.new("RGB", (4, 4)).save(photos / split / "0.png")
@@ -455,7 +451,7 @@ def test_metadata_in_sub_folders_and_of_no_use(photos: Path) -> None:
         read_folder(photos)
 
 
-def test_a_folder_of_many_files_is_listed_in_seconds(tmp_path: Path) -> None:
+def test_a_folder_of_many_files_is_listed_in_seconds(tmp_path):
     for i in range(20_000):
         (tmp_path / f"{i}.jpg").touch()
     started = time.process_time()
@@ -464,12 +460,12 @@ def test_a_folder_of_many_files_is_listed_in_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_folder_that_may_not_be_read_is_listed(photos: Path) -> None:
+def test_a_folder_that_may_not_be_read_is_listed(photos):
     (photos / "closed").mkdir(mode=0)
     assert _skipped(read_samples(photos)) == ["closed"]
 
 
-def test_half_of_a_surrogate_pair_in_json_is_listed(photos: Path) -> None:
+def test_half_of_a_surrogate_pair_in_json_is_listed(photos):
     lines = [_chat("img1.png", "cut \ud83d"), _chat("img1.png")]
     samples = read_samples(_csv(photos, "\n".join(lines), "t.jsonl"))
     assert [s.id for s in samples] == ["t/2"]

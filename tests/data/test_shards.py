@@ -1,7 +1,5 @@
 """Tar shards and Parquet tables to samples, on disk and behind a URL, and refused input."""
 
-from __future__ import annotations
-
 import io
 import json
 import pickle
@@ -68,7 +66,7 @@ def shard(tmp_path: Path) -> Path:
     )
 
 
-def test_members_of_one_name_are_one_sample(shard: Path) -> None:
+def test_members_of_one_name_are_one_sample(shard):
     red, blue, broken = read_samples(shard)
     assert (red.id, red.texts) == ("train-000/000", ("a red square", "빨간 사각형"))
     assert (blue.id, blue.texts, blue.label) == ("train-000/sub/001", ("blue",), "7")
@@ -83,13 +81,13 @@ def test_members_of_one_name_are_one_sample(shard: Path) -> None:
         broken.load()
 
 
-def test_an_image_in_a_shard_is_what_the_file_would_be(shard: Path, tmp_path: Path) -> None:
+def test_an_image_in_a_shard_is_what_the_file_would_be(shard, tmp_path):
     (tmp_path / "x.png").write_bytes(_png("red"))
     assert digest_of(read_samples(shard)[0]) == digest_of(Sample("x", tmp_path / "x.png"))
     assert _colours([pickle.loads(pickle.dumps(read_samples(shard)[0]))]) == [RED]
 
 
-def test_a_shard_that_is_cut_short_leaves_out_what_is_lost(shard: Path) -> None:
+def test_a_shard_that_is_cut_short_leaves_out_what_is_lost(shard):
     listed = read_samples(shard)
     with shard.open("r+b") as file:
         file.truncate(listed[1].image.start + 10)
@@ -98,7 +96,7 @@ def test_a_shard_that_is_cut_short_leaves_out_what_is_lost(shard: Path) -> None:
         listed[1].load()
 
 
-def test_a_table_as_hugging_face_keeps_images(tmp_path: Path) -> None:
+def test_a_table_as_hugging_face_keeps_images(tmp_path):
     about = {"info": {"features": {"label": {"names": ["warm", "cold"], "_type": "ClassLabel"}}}}
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([("image", image), ("text", pa.string()), ("label", pa.int64())],
@@ -117,14 +115,14 @@ def test_a_table_as_hugging_face_keeps_images(tmp_path: Path) -> None:
         samples[3].load()
 
 
-def test_a_table_with_plain_bytes_and_several_captions(tmp_path: Path) -> None:
+def test_a_table_with_plain_bytes_and_several_captions(tmp_path):
     rows = [{"key": "a7", "jpg": _png("blue"), "captions": [b"one", "빨강".encode()]}]
     (sample,) = read_samples(_table(tmp_path / "t.parquet", rows))
     assert (sample.id, sample.texts) == ("t/a7", ("one", "빨강"))
     assert _colours([sample]) == [BLUE]
 
 
-def test_the_text_of_an_image_in_a_shard_finds_it_again(shard: Path, tmp_path: Path) -> None:
+def test_the_text_of_an_image_in_a_shard_finds_it_again(shard, tmp_path):
     rows = [{"jpg": _png(colour), "text": colour} for colour in ("red", "blue", "lime")]
     table = _table(tmp_path / "t.parquet", rows)
     for sample in (*read_samples(shard), *read_samples(table)):
@@ -133,7 +131,7 @@ def test_the_text_of_an_image_in_a_shard_finds_it_again(shard: Path, tmp_path: P
         assert in_shard(nothing) is None
 
 
-def test_braces_wildcards_and_folders_name_several(tmp_path: Path) -> None:
+def test_braces_wildcards_and_folders_name_several(tmp_path):
     for number in range(8, 12):
         _tar(tmp_path / f"t-{number:03d}.tar", {f"{number}.png": _png("red")})
     wanted = [f"t-{number:03d}/{number}" for number in range(8, 12)]
@@ -153,7 +151,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files.store.clear()
 
 
-def test_a_shard_behind_a_url_is_fetched_once(shard: Path, bucket, monkeypatch) -> None:
+def test_a_shard_behind_a_url_is_fetched_once(shard, bucket, monkeypatch):
     bucket.pipe("/b/t-0.tar", shard.read_bytes())
     bucket.pipe("/b/t-1.tar", _tar(shard.parent / "y", {"9.png": _png("blue")}).read_bytes())
     fetched = []
@@ -168,8 +166,8 @@ def test_a_shard_behind_a_url_is_fetched_once(shard: Path, bucket, monkeypatch) 
 
 
 def test_copies_stay_below_the_limit_and_come_back_when_needed(
-    shard: Path, bucket, tmp_path: Path, monkeypatch
-) -> None:
+    shard, bucket, tmp_path, monkeypatch
+):
     monkeypatch.setenv("ENCODERLAB_SHARD_CACHE_GB", str(1.5 * shard.stat().st_size / 1e9))
     for number in range(3):
         bucket.pipe(f"/limit/{number}.tar", shard.read_bytes())
@@ -197,14 +195,14 @@ def test_copies_stay_below_the_limit_and_come_back_when_needed(
         ("\ud800/*.tar", UsageError, "no path has these characters"),
     ],
 )
-def test_a_wrong_name_is_refused(source, kind, says, tmp_path, monkeypatch, bucket) -> None:
+def test_a_wrong_name_is_refused(source, kind, says, tmp_path, monkeypatch, bucket):
     monkeypatch.chdir(tmp_path)
     Path("1.tar.gz").touch()
     with pytest.raises(kind, match=says):
         read_samples(source)
 
 
-def test_a_filesystem_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filesystem_that_is_not_installed_is_named(monkeypatch):
     def lacking(place: str):
         raise ImportError("Install s3fs to access S3")
 
@@ -213,7 +211,7 @@ def test_a_filesystem_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyP
         read_samples("s3://bucket/a.tar")
 
 
-def test_damaged_and_empty_shards_are_refused(tmp_path: Path) -> None:
+def test_damaged_and_empty_shards_are_refused(tmp_path):
     for name in ("a.tar", "b.parquet"):
         (tmp_path / name).write_bytes(b"hello" * 500)
         with pytest.raises(UsageError, match=rf"the (shard|table) cannot be read.*{name}"):
@@ -225,7 +223,7 @@ def test_damaged_and_empty_shards_are_refused(tmp_path: Path) -> None:
             read_samples(_tar(tmp_path / "e.tar", {"1.png": _png("red"), "1.json": record}))
 
 
-def test_members_of_one_key_are_joined_wherever_they_stand(tmp_path: Path) -> None:
+def test_members_of_one_key_are_joined_wherever_they_stand(tmp_path):
     keys = [f"{i:03d}" for i in range(8)]
     images = {f"./{key}.png": _png("red") for key in keys}
     texts = {f"{key}.txt": f"caption {key}".encode() for key in keys}
@@ -236,7 +234,7 @@ def test_members_of_one_key_are_joined_wherever_they_stand(tmp_path: Path) -> No
         assert samples.skipped == []
 
 
-def test_several_images_of_which_none_is_the_keys_own_are_named(tmp_path: Path) -> None:
+def test_several_images_of_which_none_is_the_keys_own_are_named(tmp_path):
     shard = _tar(tmp_path / "t.tar", {"a/0.rgb.png": _png("red"), "a/0.depth.png": _png("blue")})
     with pytest.raises(UsageError, match=r"key a/0: 0.rgb.png, 0.depth.png"):
         read_samples(shard)
@@ -245,7 +243,7 @@ def test_several_images_of_which_none_is_the_keys_own_are_named(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_a_tar_that_is_cut_anywhere_is_an_error(tmp_path: Path, format: int) -> None:
+def test_a_tar_that_is_cut_anywhere_is_an_error(tmp_path, format):
     long = "d" * (40 if format == tarfile.USTAR_FORMAT else 160)
     members = {f"{long}/{i}.txt": b"x" * 700 for i in range(2)}
     members |= {f"{long}/{i}.png": _png("red") for i in range(2)}
@@ -263,7 +261,7 @@ def test_a_tar_that_is_cut_anywhere_is_an_error(tmp_path: Path, format: int) -> 
         assert [sample.texts for sample in read_samples(cut)] == [("x" * 700,)] * 2
 
 
-def test_a_damaged_header_and_two_tars_in_one_file_are_errors(tmp_path: Path, shard: Path) -> None:
+def test_a_damaged_header_and_two_tars_in_one_file_are_errors(tmp_path, shard):
     whole = shard.read_bytes()
     second = whole.index(b"000.txt")
     (tmp_path / "a.tar").write_bytes(whole[:second] + b"\xff" * 8 + whole[second + 8 :])
@@ -277,7 +275,7 @@ def test_a_damaged_header_and_two_tars_in_one_file_are_errors(tmp_path: Path, sh
         read_samples(tmp_path / "c.tar")
 
 
-def test_a_repeated_caption_counts_once(tmp_path: Path) -> None:
+def test_a_repeated_caption_counts_once(tmp_path):
     caption = "a red square\non white"
     members = {"0.png": _png("red"), "0.txt": caption.encode()}
     members |= {"0.json": json.dumps({"caption": caption.replace("\n", "  ")}).encode()}
@@ -286,7 +284,7 @@ def test_a_repeated_caption_counts_once(tmp_path: Path) -> None:
     assert read_samples(_tar(tmp_path / "u.tar", members))[0].texts == tuple(caption.splitlines())
 
 
-def test_what_cannot_be_used_is_listed_and_the_rest_read(tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_listed_and_the_rest_read(tmp_path):
     members = {f"{i}.png": _png("red") for i in range(5)}
     members |= {"0.txt": b"fine", "1.txt": b"caf\xe9", "2.json": b"{", "3.cls": b"\xff"}
     members |= {"4.svg": b"<svg/>", "5.heic": b"x", "6.txt": b"no image"}
@@ -305,7 +303,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_read(tmp_path: Path) -> None
     ]  # fmt: skip
 
 
-def test_a_row_of_a_table_that_is_not_utf_8_is_listed(tmp_path: Path) -> None:
+def test_a_row_of_a_table_that_is_not_utf_8_is_listed(tmp_path):
     texts = pa.StringArray.from_buffers(
         3, pa.py_buffer(np.array([0, 1, 5, 6], np.int32)), pa.py_buffer(b"acaf\xe9b")
     )
@@ -317,7 +315,7 @@ def test_a_row_of_a_table_that_is_not_utf_8_is_listed(tmp_path: Path) -> None:
     assert [item.id for item in samples.skipped] == ["t/1"]
 
 
-def test_a_table_that_is_cut_anywhere_is_an_error(tmp_path: Path) -> None:
+def test_a_table_that_is_cut_anywhere_is_an_error(tmp_path):
     rows = [{"image": _png("red"), "text": "a"}] * 3
     whole = _table(tmp_path / "t.parquet", rows).read_bytes()
     for size in range(0, len(whole), 41):

@@ -1,7 +1,5 @@
 """The synthetic world: pure, disjoint, truthful, and written whole or not at all."""
 
-from __future__ import annotations
-
 import csv
 import json
 import time
@@ -25,7 +23,7 @@ from encoderlab.errors import UsageError
 
 @settings(max_examples=30, deadline=None)
 @given(index=st.integers(0, 2**31 - 1), kind=st.sampled_from(KINDS))
-def test_a_picture_is_a_pure_function_of_its_number(index: int, kind: str) -> None:
+def test_a_picture_is_a_pure_function_of_its_number(index, kind):
     first, second = (generate(index, kind=kind) for _ in range(2))
     assert np.array_equal(np.asarray(first.image), np.asarray(second.image))
     assert first.captions == second.captions
@@ -33,12 +31,12 @@ def test_a_picture_is_a_pure_function_of_its_number(index: int, kind: str) -> No
 
 
 @given(train=st.integers(0, SPLIT_SIZE - 1), test=st.integers(0, SPLIT_SIZE - 1))
-def test_train_and_test_share_no_seed(train: int, test: int) -> None:
+def test_train_and_test_share_no_seed(train, test):
     assert seed_of("train", train) < SPLIT_SIZE <= seed_of("test", test) < 2 * SPLIT_SIZE
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_number_is_another_picture_in_the_other_split(kind: str) -> None:
+def test_the_same_number_is_another_picture_in_the_other_split(kind):
     for index in range(40):
         train, test = (generate(index, split=split, kind=kind) for split in ("train", "test"))
         assert not np.array_equal(np.asarray(train.image), np.asarray(test.image))
@@ -46,7 +44,7 @@ def test_the_same_number_is_another_picture_in_the_other_split(kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_size_changes_no_word(kind: str) -> None:
+def test_the_size_changes_no_word(kind):
     for size in (8, 96, 384):
         item = generate(5, kind=kind, size=size)
         assert item.image.size == (size, size)
@@ -54,14 +52,14 @@ def test_the_size_changes_no_word(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_picture_is_slow(kind: str) -> None:
+def test_no_picture_is_slow(kind):
     start = time.process_time()
     for index in range(100):
         generate(index, kind=kind)
     assert time.process_time() - start < 1.0  # loose: it takes 0.01 to 0.06 s
 
 
-def test_the_sample_data_that_ships_is_what_its_command_makes(tmp_path: Path) -> None:
+def test_the_sample_data_that_ships_is_what_its_command_makes(tmp_path):
     # The bundled checkpoints were trained and measured on these pictures and captions.
     write_sample_data(tmp_path)
     shipped = Path(encoderlab.data.__file__).parent / "sample_data"
@@ -77,12 +75,12 @@ def test_the_sample_data_that_ships_is_what_its_command_makes(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_captions_tell_pictures_apart(kind: str) -> None:
+def test_captions_tell_pictures_apart(kind):
     assert len({generate(i, kind=kind).captions[0] for i in range(300)}) > 280
 
 
 @pytest.mark.parametrize("kind", ["scene", "chart", "table", "document"])
-def test_every_colour_that_is_named_is_in_the_picture(kind: str) -> None:
+def test_every_colour_that_is_named_is_in_the_picture(kind):
     for index in range(40):
         item = generate(index, kind=kind, size=192)
         pixels = np.asarray(item.image).reshape(-1, 3).astype(int)
@@ -92,14 +90,14 @@ def test_every_colour_that_is_named_is_in_the_picture(kind: str) -> None:
                 assert near.sum() > 30, (index, colour.en, item.captions[0])
 
 
-def test_korean_particles_follow_the_last_syllable() -> None:
+def test_korean_particles_follow_the_last_syllable():
     subjects = [particle(word, "이", "가") for word in ("원", "막대", "별", "하트")]
     assert subjects == ["원이", "막대가", "별이", "하트가"]
     assert listed_ko(["빨강", "파랑", "초록"]) == "빨강, 파랑과 초록"
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_many_at_once_are_the_same_pictures(processes: int) -> None:
+def test_many_at_once_are_the_same_pictures(processes):
     rendered = render_arrays(range(7), size=48, processes=processes)
     assert rendered.pixels.shape == (7, 48, 48, 3)
     assert np.array_equal(rendered.pixels[3], np.asarray(generate(3, size=48).image))
@@ -107,7 +105,7 @@ def test_many_at_once_are_the_same_pictures(processes: int) -> None:
     assert render_arrays([], size=48, processes=processes).pixels.shape == (0, 48, 48, 3)
 
 
-def test_a_written_set_is_balanced_distinct_and_readable(tmp_path: Path) -> None:
+def test_a_written_set_is_balanced_distinct_and_readable(tmp_path):
     folder = write_dataset(tmp_path / "new", 25, languages=("en", "ko"))
     english, korean = (read_samples(folder / f"captions.{code}.csv") for code in ("en", "ko"))
     assert [s.id for s in english] == [s.id for s in korean]
@@ -116,7 +114,7 @@ def test_a_written_set_is_balanced_distinct_and_readable(tmp_path: Path) -> None
     assert {labels.count(kind) for kind in KINDS} == {5}
 
 
-def test_nothing_is_overwritten_and_nothing_half_written(tmp_path: Path, monkeypatch) -> None:
+def test_nothing_is_overwritten_and_nothing_half_written(tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("x")
     with pytest.raises(UsageError, match="the folder is not empty"):
         write_dataset(tmp_path, 5)
@@ -126,7 +124,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(tmp_path: Path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_the_tables_name_every_picture_with_its_words(tmp_path: Path) -> None:
+def test_the_tables_name_every_picture_with_its_words(tmp_path):
     folder = write_dataset(tmp_path / "new", 10, languages=("en", "ko"), first_index=30)
     tables = {
         path.name: list(csv.reader(path.open(encoding="utf-8", newline="")))
@@ -149,7 +147,7 @@ def test_the_tables_name_every_picture_with_its_words(tmp_path: Path) -> None:
         assert answered["content"] == [{"type": "text", "text": item.answer}]
 
 
-def test_running_out_of_new_captions_is_an_error(tmp_path: Path, monkeypatch) -> None:
+def test_running_out_of_new_captions_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "encoderlab.data.synthetic.write.generate", lambda *a, **k: generate(0, kind="scene")
     )
@@ -167,7 +165,7 @@ def test_running_out_of_new_captions_is_an_error(tmp_path: Path, monkeypatch) ->
         (["--size", "0"], "too small to draw in: got 0"),
     ],
 )
-def test_the_command_refuses_in_one_sentence(tmp_path: Path, capsys, options, says: str) -> None:
+def test_the_command_refuses_in_one_sentence(tmp_path, capsys, options, says):
     assert main(["--out", str(tmp_path / "new"), *options]) == 2
     output = capsys.readouterr()
     assert says in output.err and not output.out
@@ -175,13 +173,13 @@ def test_the_command_refuses_in_one_sentence(tmp_path: Path, capsys, options, sa
 
 
 @pytest.mark.parametrize("inside", ["", "new"])
-def test_a_file_in_the_way_is_named(tmp_path: Path, inside: str) -> None:
+def test_a_file_in_the_way_is_named(tmp_path, inside):
     (tmp_path / "taken").write_text("x")
     with pytest.raises(UsageError, match="a file is in the way"):
         write_dataset(tmp_path / "taken" / inside, 5)
 
 
-def test_a_language_it_does_not_speak_is_refused(tmp_path: Path) -> None:
+def test_a_language_it_does_not_speak_is_refused(tmp_path):
     for call in (
         lambda: write_dataset(tmp_path / "new", 5, languages=("en", "fr")),
         lambda: render_arrays([0], languages=("fr",)),

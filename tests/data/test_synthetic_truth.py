@@ -1,7 +1,5 @@
 """Captions agree with the pixels, which are read here without the drawing code."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import re
@@ -43,7 +41,7 @@ def centre(where: np.ndarray) -> tuple[float, float]:
     ("relation", "axis", "sign"),
     [("to the left of", 0, -1), ("to the right of", 0, 1), ("above", 1, -1), ("below", 1, 1)],
 )
-def test_a_relation_is_where_the_shapes_are(relation: str, axis: int, sign: int) -> None:
+def test_a_relation_is_where_the_shapes_are(relation, axis, sign):
     for item in pictures("scene", f".* {relation} "):
         first, second = re.findall(rf"(?:small|large) ({NAMES}) ", item.captions[0])
         if first != second:
@@ -51,7 +49,7 @@ def test_a_relation_is_where_the_shapes_are(relation: str, axis: int, sign: int)
             assert sign * apart > 0.2, item.captions[0]
 
 
-def test_three_shapes_stand_in_the_order_of_the_caption() -> None:
+def test_three_shapes_stand_in_the_order_of_the_caption():
     for item in pictures("scene", ".*, from "):
         colours = re.findall(rf"(?:small|large) ({NAMES}) ", item.captions[0])
         axis = 0 if "left to right" in item.captions[0] else 1
@@ -60,7 +58,7 @@ def test_three_shapes_stand_in_the_order_of_the_caption() -> None:
             assert places == sorted(places), item.captions[0]
 
 
-def test_a_lonely_shape_is_as_large_and_where_its_caption_says() -> None:
+def test_a_lonely_shape_is_as_large_and_where_its_caption_says():
     thirds = {"left": 0, "top": 0, "centre": 1, "middle": 1, "right": 2, "bottom": 2}
     for item in pictures("scene", r"an? \w+ \w+ \w+ at the "):
         size, colour, row, column = re.findall(
@@ -74,7 +72,7 @@ def test_a_lonely_shape_is_as_large_and_where_its_caption_says() -> None:
         assert (max(high, wide) > 0.215) == (size == "large"), item.captions[0]
 
 
-def test_the_tallest_bar_is_the_one_that_is_named() -> None:
+def test_the_tallest_bar_is_the_one_that_is_named():
     for item in pictures("chart", "a (horizontal )?bar chart"):
         across = "horizontal" in item.captions[0]
         count = re.findall(r"with (\w+) bars", item.captions[0])[0]
@@ -88,7 +86,7 @@ def test_the_tallest_bar_is_the_one_that_is_named() -> None:
         assert places == sorted(places), item.captions[0]
 
 
-def test_the_largest_slice_is_the_one_that_is_named_and_the_order_is_clockwise() -> None:
+def test_the_largest_slice_is_the_one_that_is_named_and_the_order_is_clockwise():
     for item in pictures("chart", "a pie chart"):
         colours = re.findall(NAMES, item.captions[0].split("slices, ")[1].split(" clockwise")[0])
         named = re.findall(rf"({NAMES}) is the largest", item.captions[0])[0]
@@ -111,7 +109,7 @@ def test_the_largest_slice_is_the_one_that_is_named_and_the_order_is_clockwise()
         ("stays flat", 0, 0),
     ],
 )
-def test_a_line_goes_as_its_caption_says(trend: str, to_the_start: int, to_the_end: int) -> None:
+def test_a_line_goes_as_its_caption_says(trend, to_the_start, to_the_end):
     # From the middle to the start, and to the end: is it lower (-1), higher (1) or level there?
     # One line only: where lines cross, the upper one hides the lower.
     for item in pictures("chart", rf"a line chart with an? \w+ line that {trend}$"):
@@ -123,7 +121,7 @@ def test_a_line_goes_as_its_caption_says(trend: str, to_the_start: int, to_the_e
         assert trends == [to_the_start, to_the_end], item.captions[0]
 
 
-def test_the_marked_cell_is_where_its_caption_says() -> None:
+def test_the_marked_cell_is_where_its_caption_says():
     pattern = (
         rf".*with (\w+) rows and (\w+) columns, an? ({NAMES}) header, and an? ({NAMES}) cell "
         r"in row (\w+), column (\w+)$"
@@ -138,7 +136,7 @@ def test_the_marked_cell_is_where_its_caption_says() -> None:
         assert centre(ink(item, match[3]))[1] < 0.05 + 0.9 / (rows + 1), item.captions[0]
 
 
-def test_the_parts_of_a_page_are_where_its_caption_says() -> None:
+def test_the_parts_of_a_page_are_where_its_caption_says():
     pattern = (
         rf"a document page with an? (left-aligned|centred) ({NAMES}) title, (\w+) paragraphs?, "
         rf"an? ({NAMES}) picture on the (left|right) and an? ({NAMES}) stamp at the bottom "
@@ -154,7 +152,7 @@ def test_the_parts_of_a_page_are_where_its_caption_says() -> None:
         assert y > 0.8 and (x < 0.5) == (match[7] == "left"), item.captions[0]
 
 
-def test_a_sum_has_its_ink_its_paper_and_its_answer() -> None:
+def test_a_sum_has_its_ink_its_paper_and_its_answer():
     done = {
         "plus": lambda a, b: a + b, "minus": lambda a, b: a - b, "times": lambda a, b: a * b,
         "divided by": lambda a, b: a / b,
@@ -171,7 +169,7 @@ def test_a_sum_has_its_ink_its_paper_and_its_answer() -> None:
         assert ink(item, match[4]).sum() > 100, item.captions[0]
 
 
-def test_korean_names_the_same_colours() -> None:
+def test_korean_names_the_same_colours():
     for kind in ("scene", "chart", "table", "document", "math"):
         for index in range(40):
             item = generate(index, kind=kind, size=8)

@@ -5,8 +5,6 @@ per cents, may differ a little, because processors round differently; everything
 but for runs of spaces and of dashes, which follow the widths of the numbers.
 """
 
-from __future__ import annotations
-
 import contextlib
 import doctest
 import io

@@ -1,7 +1,5 @@
 """Reads the pages: fenced blocks, headings, pictures. Tests compare the two languages with it."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every public name is on the page of the Python interface, with what a reader needs of it."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import inspect

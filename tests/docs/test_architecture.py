@@ -1,7 +1,5 @@
 """The architecture page says what the code is: its layers, its files, its contracts."""
 
-from __future__ import annotations
-
 import ast
 import re
 import tomllib

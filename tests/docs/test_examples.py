@@ -1,9 +1,5 @@
 """Every block of the documentation that claims an output is run, page by page, and prints that."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 from tests.docs import console, pages
 
@@ -17,7 +13,7 @@ PAGES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_shows_what_is_printed(page: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_page_shows_what_is_printed(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {}
     for block in pages.blocks(page.read_text(encoding="utf-8")):
@@ -33,7 +29,7 @@ def test_a_page_shows_what_is_printed(page: Path, tmp_path: Path, monkeypatch) -
                 )
 
 
-def test_the_first_pages_have_examples() -> None:
+def test_the_first_pages_have_examples():
     names = {page.stem for page in PAGES}
     assert {
         "index",
@@ -60,11 +56,11 @@ def test_the_first_pages_have_examples() -> None:
         ("value -0.02", "value 0.005", True),
     ],
 )
-def test_what_counts_as_the_same(shown: str, printed: str, is_same: bool) -> None:
+def test_what_counts_as_the_same(shown, printed, is_same):
     assert console.same(shown, printed) is is_same
 
 
-def test_a_wrong_output_is_noticed(tmp_path: Path, monkeypatch) -> None:
+def test_a_wrong_output_is_noticed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = "```console\n$ encoderlab --version\nencoderlab ...\n$ encoderlab nonsense\n"
     page += "encoderlab: error: unknown command\n  got: 'nonsense'\n...\n```\n"
@@ -76,13 +72,13 @@ def test_a_wrong_output_is_noticed(tmp_path: Path, monkeypatch) -> None:
         console.run(console.Example("encoderlab nonsense", "all is well", 1), tmp_path)
 
 
-def test_wrong_python_is_noticed() -> None:
+def test_wrong_python_is_noticed():
     right, wrong = pages.blocks("```pycon\n>>> 1 / 3\n0.333\n```\n```pycon\n>>> 1 / 3\n0.5\n```\n")
     assert console.run_python(right, {}, "page") == ""
     assert "0.5" in console.run_python(wrong, {}, "page")
 
 
-def test_python_goes_on_in_the_next_block() -> None:
+def test_python_goes_on_in_the_next_block():
     space: dict[str, object] = {}
     for block in pages.blocks("```pycon\n>>> a = 2\n```\n```pycon\n>>> a + 1\n3\n```\n"):
         assert console.run_python(block, space, "page") == ""

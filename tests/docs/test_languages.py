@@ -1,7 +1,5 @@
 """The English and the Korean documentation say the same: pages, ids, code, pictures, links."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -19,42 +17,42 @@ def _both(name: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("folder", [pages.ENGLISH, pages.KOREAN], ids=["en", "ko"])
-def test_a_language_has_the_pages_of_the_nav_and_no_others(folder: Path) -> None:
+def test_a_language_has_the_pages_of_the_nav_and_no_others(folder):
     assert sorted(path.name for path in folder.glob("*.md")) == sorted(docs.PAGES)
 
 
 @pytest.mark.parametrize("name", docs.MORE.values())
-def test_the_site_takes_pages_of_the_repository_that_are_there(name: str) -> None:
+def test_the_site_takes_pages_of_the_repository_that_are_there(name):
     assert (pages.ROOT / name).is_file()
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_code_is_the_same_but_for_comments(name: str) -> None:
+def test_code_is_the_same_but_for_comments(name):
     english, korean = map(pages.blocks, _both(name))
     assert [(b.language, b.code) for b in korean] == [(b.language, b.code) for b in english]
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_headings_have_the_same_ids_in_the_same_order(name: str) -> None:
+def test_headings_have_the_same_ids_in_the_same_order(name):
     english, korean = map(pages.headings, _both(name))
     assert korean == english
 
 
 @pytest.mark.parametrize("name", BOTH[:-1])
-def test_every_heading_names_its_id(name: str) -> None:
+def test_every_heading_names_its_id(name):
     ids = [id for _, id in pages.headings(_both(name)[0])]
     assert all(ids) and len(set(ids)) == len(ids)
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_pictures_are_the_same_and_have_words_of_their_own(name: str) -> None:
+def test_pictures_are_the_same_and_have_words_of_their_own(name):
     english, korean = _both(name)
     assert pages.pictures(korean) == pages.pictures(english)
     assert all(re.search("[가-힣]", words) for words in pages.words_of_pictures(korean))
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_links_lead_to_the_same_places(name: str) -> None:
+def test_links_lead_to_the_same_places(name):
     english, korean = _both(name)
     # README.md links to English pages and to README.ko.md, README.ko.md the other way round.
     there = [to.replace("docs/ko/", "docs/en/") for to in pages.targets(korean)]
@@ -63,13 +61,13 @@ def test_links_lead_to_the_same_places(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", docs.PAGES)
-def test_the_same_parts_of_the_package_are_documented(name: str) -> None:
+def test_the_same_parts_of_the_package_are_documented(name):
     english, korean = map(pages.objects, _both(f"docs/en/{name}"))
     assert korean == english
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_the_korean_page_is_in_korean(name: str) -> None:
+def test_the_korean_page_is_in_korean(name):
     korean = pages.prose(_both(name)[1])
     korean = re.sub(r"^:::.*\n(?:    .*\n)*", "", korean, flags=re.M)  # docstrings' names
     words = re.sub(r"`[^`]*`|\]\([^)]*\)|[^\w\s]|\d", " ", korean)
@@ -77,13 +75,13 @@ def test_the_korean_page_is_in_korean(name: str) -> None:
     assert hangul > len(re.findall("[A-Za-z]", words)), "more Latin letters than Korean ones"
 
 
-def test_a_difference_in_code_is_noticed_and_one_in_a_comment_is_not() -> None:
+def test_a_difference_in_code_is_noticed_and_one_in_a_comment_is_not():
     english = "```\nencoderlab index photos/  # twice\n```\n"
     assert pages.blocks(english)[0].code == pages.blocks(english.replace("twice", "두 번"))[0].code
     assert pages.blocks(english)[0].code != pages.blocks(english.replace("photos", "사진"))[0].code
 
 
-def test_a_heading_without_an_id_and_one_on_another_level_are_noticed() -> None:
+def test_a_heading_without_an_id_and_one_on_another_level_are_noticed():
     page = "# Title\n\n## One {#one}\n\n```\n# no heading\n```\n\n### Two {#two}\n"
     assert pages.headings(page) == [(2, "one"), (3, "two")]
     assert pages.headings(page.replace(" {#two}", "")) == [(2, "one"), (3, "")]

@@ -1,7 +1,5 @@
 """The method page has every metric, with all that it owes to each, in both languages."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

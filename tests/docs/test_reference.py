@@ -1,8 +1,6 @@
 """What the documentation takes from the code is what the code says now. `make check` runs
 `scripts/reference --check`; here it is shown to notice what differs."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,15 +1,11 @@
 """What is broken in a built site is said; `make docs` builds the site and runs the check."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 from scripts import docs
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
-def test_links_lead_to_staged_pages(language: str, tmp_path: Path) -> None:
+def test_links_lead_to_staged_pages(language, tmp_path):
     folder = tmp_path / language
     docs.stage(language, folder)
     staged = {page.relative_to(folder).as_posix() for page in folder.rglob("*.md")}
@@ -21,7 +17,7 @@ def test_links_lead_to_staged_pages(language: str, tmp_path: Path) -> None:
     assert ("영어로만" in changes) == (language == "ko")
 
 
-def test_the_korean_site_has_korean_texts() -> None:
+def test_the_korean_site_has_korean_texts():
     told = docs.settings("ko")
     assert {"시작하기": "index.md"} in told["nav"][0]["시작하기"]
     assert told["theme"]["palette"][1]["toggle"]["name"] == "어두운 화면으로"
@@ -53,7 +49,7 @@ def test_the_korean_site_has_korean_texts() -> None:
         ("<p>$$ x^2 $$</p>", "not rendered: $$"),
     ],
 )
-def test_what_is_wrong_with_a_page_is_said(html: str, said: str | None, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_page_is_said(html, said, tmp_path):
     folder = tmp_path / "site/en"
     folder.mkdir(parents=True)
     (folder / "x.png").touch()
@@ -66,6 +62,6 @@ def test_what_is_wrong_with_a_page_is_said(html: str, said: str | None, tmp_path
         assert problems and problems[0].startswith("en/a.html: ") and said in problems[0]
 
 
-def test_a_style_sheet_that_loads_from_elsewhere_is_said(tmp_path: Path) -> None:
+def test_a_style_sheet_that_loads_from_elsewhere_is_said(tmp_path):
     (tmp_path / "a.css").write_text("@font-face { src: url('https://example.org/f.woff') }")
     assert docs.check(tmp_path) == ["a.css: loads https://example.org/f.woff from another host"]

@@ -3,8 +3,6 @@
 Compiling takes long: most tests put something quick in the place of `torch.compile`.
 """
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

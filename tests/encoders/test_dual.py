@@ -1,7 +1,5 @@
 """Dual encoders: names, devices, and embeddings equal to the plain calls."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -34,7 +32,7 @@ def _images() -> list[Image.Image]:
     return [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
 
 
-def test_embeddings_are_those_of_the_plain_transformers_calls(clip_folder: Path) -> None:
+def test_embeddings_are_those_of_the_plain_transformers_calls(clip_folder):
     encoder = load_dual(str(clip_folder), *FP32)
     model = CLIPModel.from_pretrained(clip_folder).eval()
     processor = CLIPImageProcessorPil.from_pretrained(clip_folder)
@@ -53,24 +51,24 @@ def test_embeddings_are_those_of_the_plain_transformers_calls(clip_folder: Path)
     assert encoder.logit_scale == pytest.approx(model.logit_scale.exp().item())
 
 
-def test_bf16_stays_close_and_comes_out_in_fp32(clip_folder: Path) -> None:
+def test_bf16_stays_close_and_comes_out_in_fp32(clip_folder):
     whole = load_dual(str(clip_folder), *FP32).embed_images(_images())
     half = load_dual(str(clip_folder), "cpu", "bfloat16").embed_images(_images())
     assert half.dtype == np.float32
     assert (whole * half).sum(axis=1).min() > 0.999
 
 
-def test_nothing_in_gives_nothing_out(clip_folder: Path) -> None:
+def test_nothing_in_gives_nothing_out(clip_folder):
     encoder = load_dual(str(clip_folder), *FP32)
     assert encoder.embed_images([]).shape == encoder.embed_texts([]).shape == (0, encoder.dim)
 
 
-def test_equal_weights_have_equal_fingerprints(clip_folder: Path, other_clip_folder: Path) -> None:
+def test_equal_weights_have_equal_fingerprints(clip_folder, other_clip_folder):
     assert resolve(clip_folder).fingerprint == resolve(str(clip_folder)).fingerprint
     assert resolve(clip_folder).fingerprint != resolve(other_clip_folder).fingerprint
 
 
-def test_the_users_own_alias_names_a_folder(clip_folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_users_own_alias_names_a_folder(clip_folder, tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text(f"encoders:\n  mine: {clip_folder}\n")
     monkeypatch.setenv("ENCODERLAB_ALIASES", str(tmp_path / "mine.yaml"))
     found = resolve("mine")
@@ -88,12 +86,12 @@ def test_the_users_own_alias_names_a_folder(clip_folder: Path, tmp_path: Path, m
         ("google/siglip-base-patch16-224", MissingError, "hub cannot be reached"),
     ],
 )
-def test_a_name_that_is_nothing_is_met_with_the_mend(name: str, error, says: str) -> None:
+def test_a_name_that_is_nothing_is_met_with_the_mend(name, error, says):
     with pytest.raises(error, match=says):
         load_dual(name, "cpu")
 
 
-def test_folders_and_files_that_are_no_model(tmp_path: Path) -> None:
+def test_folders_and_files_that_are_no_model(tmp_path):
     with pytest.raises(UsageError, match="the folder is no checkpoint"):
         load_dual(str(tmp_path), "cpu")
     (tmp_path / "x.txt").write_text("x")
@@ -107,7 +105,7 @@ def test_folders_and_files_that_are_no_model(tmp_path: Path) -> None:
         load_dual(str(tmp_path / "bad.ckpt"), "cpu")
 
 
-def test_a_model_that_was_never_trained_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_was_never_trained_is_refused(tmp_path):
     folder = make_clip(trained_steps=0).save_pretrained(tmp_path / "fresh")
     with pytest.raises(UsageError, match="has never been trained"):
         load_dual(str(folder), "cpu")
@@ -123,13 +121,13 @@ def test_a_model_that_was_never_trained_is_refused(tmp_path: Path) -> None:
         ("cpu", "float16", UsageError, "float16 needs a GPU"),
     ],
 )
-def test_hardware_that_is_not_there(clip_folder: Path, device, dtype, error, says) -> None:
+def test_hardware_that_is_not_there(clip_folder, device, dtype, error, says):
     with pytest.raises(error, match=says):
         load_dual(str(clip_folder), device, dtype)
 
 
 @pytest.mark.parametrize("family", ["siglip", "siglip2"])
-def test_a_siglip_is_a_dual_encoder_like_the_plain_calls(family, vision_folder, tmp_path) -> None:
+def test_a_siglip_is_a_dual_encoder_like_the_plain_calls(family, vision_folder, tmp_path):
     import transformers as hf
 
     folder = shutil.copytree(vision_folder(family), tmp_path / family)
@@ -154,7 +152,7 @@ def test_a_siglip_is_a_dual_encoder_like_the_plain_calls(family, vision_folder, 
     assert encoder.logit_scale == pytest.approx(model.logit_scale.exp().item(), rel=1e-5)
 
 
-def test_one_text_alone_is_not_taken_for_its_letters(clip_folder: Path) -> None:
+def test_one_text_alone_is_not_taken_for_its_letters(clip_folder):
     encoder = load_dual(str(clip_folder), *FP32)
     np.testing.assert_array_equal(encoder.embed_texts("a star"), encoder.embed_texts(["a star"]))
 
@@ -173,9 +171,7 @@ def changed(folder: Path, to: Path, **text_config) -> Path:
     return to
 
 
-def test_weights_are_those_that_transformers_takes_beside_a_stale_index(
-    clip_folder: Path, tmp_path: Path
-) -> None:
+def test_weights_are_those_that_transformers_takes_beside_a_stale_index(clip_folder, tmp_path):
     folder = shutil.copytree(clip_folder, tmp_path / "clip")
     weights = load_file(folder / "model.safetensors")
     stale = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
@@ -191,8 +187,8 @@ def test_weights_are_those_that_transformers_takes_beside_a_stale_index(
 
 
 def test_texts_that_would_all_be_equal_are_told_apart_by_the_tokenizers_end(
-    clip_folder: Path, tmp_path: Path, capsys
-) -> None:
+    clip_folder, tmp_path, capsys
+):
     own = json.loads((clip_folder / "config.json").read_text())["text_config"]["eos_token_id"]
     folder = changed(clip_folder, tmp_path / "clip", eos_token_id=49407)
     with torch.no_grad():
@@ -210,7 +206,7 @@ def test_texts_that_would_all_be_equal_are_told_apart_by_the_tokenizers_end(
     np.testing.assert_allclose(pooled, expected, atol=1e-5)
 
 
-def test_the_largest_id_is_the_end_for_an_old_checkpoint(clip_folder: Path, tmp_path: Path) -> None:
+def test_the_largest_id_is_the_end_for_an_old_checkpoint(clip_folder, tmp_path):
     folder = changed(clip_folder, tmp_path / "clip", eos_token_id=2)
     plain, old = (load_dual(str(path), *FP32).embed_texts(TEXTS) for path in (clip_folder, folder))
     np.testing.assert_array_equal(old, plain)
@@ -226,9 +222,7 @@ def test_the_largest_id_is_the_end_for_an_old_checkpoint(clip_folder: Path, tmp_
         ("logit_scale", None),
     ],
 )
-def test_weights_that_are_not_finite_are_named(
-    tensor: str, loads, value: float, dtype: str, clip_folder: Path, tmp_path: Path
-) -> None:
+def test_weights_that_are_not_finite_are_named(tensor, loads, value, dtype, clip_folder, tmp_path):
     folder = shutil.copytree(clip_folder, tmp_path / "clip")
     weights = load_file(folder / "model.safetensors")
     weights[tensor].view(-1)[0] = value
@@ -243,7 +237,7 @@ def test_weights_that_are_not_finite_are_named(
         loads(str(folder), "cpu", dtype)  # the other side is whole
 
 
-def test_weights_that_a_narrow_format_cannot_hold_are_named(clip_folder: Path) -> None:
+def test_weights_that_a_narrow_format_cannot_hold_are_named(clip_folder):
     network = load_dual(str(clip_folder), *FP32).model
     with torch.no_grad():
         network.visual_projection.weight[0, 0] = 1e6
@@ -253,7 +247,7 @@ def test_weights_that_a_narrow_format_cannot_hold_are_named(clip_folder: Path) -
         require_finite(network.half(), checkpoint)
 
 
-def test_the_width_of_the_space_is_the_top_levels(clip_folder: Path, tmp_path: Path) -> None:
+def test_the_width_of_the_space_is_the_top_levels(clip_folder, tmp_path):
     folder = shutil.copytree(clip_folder, tmp_path / "clip")
     record = json.loads((folder / "config.json").read_text())
     for part in ("text_config", "vision_config"):
@@ -268,7 +262,7 @@ def test_the_width_of_the_space_is_the_top_levels(clip_folder: Path, tmp_path: P
     np.testing.assert_allclose(dual.embed_texts(TEXTS), pooled, atol=1e-5)
 
 
-def test_an_old_files_second_tower_goes_first(clip_folder: Path, tmp_path: Path) -> None:
+def test_an_old_files_second_tower_goes_first(clip_folder, tmp_path):
     """As in transformers, whose configuration takes `text_config_dict` before `text_config`."""
     folder = changed(clip_folder, tmp_path / "clip")
     record = json.loads((folder / "config.json").read_text())
@@ -284,9 +278,7 @@ def test_an_old_files_second_tower_goes_first(clip_folder: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip"])
-def test_texts_longer_than_the_context_are_said_once(
-    family: str, clip_folder: Path, vision_folder, tmp_path: Path
-) -> None:
+def test_texts_longer_than_the_context_are_said_once(family, clip_folder, vision_folder, tmp_path):
     folder = clip_folder
     if family == "siglip":
         folder = shutil.copytree(vision_folder(family), tmp_path / family)

@@ -1,7 +1,5 @@
 """The cache of loaded models."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest

@@ -1,7 +1,5 @@
 """Text adapters against the transformers call that a reader would write by hand."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

@@ -1,7 +1,5 @@
 """Vision adapters against the transformers call that a reader would write by hand."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import json

@@ -1,7 +1,5 @@
 """The fork server, and the jobs that are killed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A small disk of our own to fill up or to lock: a tmpfs. Needs the right to mount."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path

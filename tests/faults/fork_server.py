@@ -7,8 +7,6 @@ before the n-th thing that it does to the files of a folder, which reaches the n
 a random moment misses.
 """
 
-from __future__ import annotations
-
 import atexit
 import faulthandler
 import importlib

@@ -4,8 +4,6 @@ kill, and when its folder `out` is the one that an undisturbed run leaves.
 Every run writes to `out` in the current folder.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -5,8 +5,6 @@ The commands are the real ones. An index is stopped, as by Ctrl-C, after some ba
 images are listed, hashed and compared, and decoding is as far ahead as it ever is.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import resource

@@ -4,14 +4,11 @@ one that dies is no harm to the others.
 That two share out the work on a store is tested in tests/feature_store/test_extract.py.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.faults.jobs import CHUNK, Job, rows_of
-from tests.faults.runs import KILLED, Server, bytes_of, leftovers
+from tests.faults.runs import KILLED, bytes_of, leftovers
 
 from encoderlab.feature_store.store import FeatureStore
 from encoderlab.retrieval.image_index import Index
@@ -19,9 +16,7 @@ from encoderlab.retrieval.image_index import Index
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["index", "features"])
-def test_four_at_once_leave_what_one_leaves(
-    name: str, job: Callable[[str], Job], server: Server, tmp_path: Path
-) -> None:
+def test_four_at_once_leave_what_one_leaves(name, job, server, tmp_path):
     one = job(name)
     runs = [server.start(one.argv, tmp_path, chunk=CHUNK) for _ in range(4)]
     assert [run.wait() for run in runs] == [0] * 4, "\n".join(run.said for run in runs)
@@ -30,9 +25,7 @@ def test_four_at_once_leave_what_one_leaves(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, change", [("index", 12), ("features", 60)])
-def test_one_that_is_killed_does_not_hinder_the_other(
-    name: str, change: int, job: Callable[[str], Job], server: Server, tmp_path: Path
-) -> None:
+def test_one_that_is_killed_does_not_hinder_the_other(name, change, job, server, tmp_path):
     one = job(name)
     dies = server.start(one.argv, tmp_path, chunk=CHUNK, kill_at=change)
     other = server.start(one.argv, tmp_path, chunk=CHUNK)
@@ -54,9 +47,7 @@ def _same(one: Job, out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_reader_sees_whole_rows_while_a_writer_works(
-    job: Callable[[str], Job], server: Server, tmp_path: Path
-) -> None:
+def test_a_reader_sees_whole_rows_while_a_writer_works(job, server, tmp_path):
     one = job("index")
     writer = server.start(one.argv, tmp_path, chunk=CHUNK)
     final = rows_of(one.base / "whole" / "out")
@@ -84,9 +75,7 @@ def _is_running(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_a_second_training_in_the_same_folder_is_refused(
-    job: Callable[[str], Job], server: Server, tmp_path: Path
-) -> None:
+def test_a_second_training_in_the_same_folder_is_refused(job, server, tmp_path):
     one = job("train")
     first = server.start([*one.argv, "--epochs", "400"], tmp_path)
     while not (tmp_path / "out" / "checkpoints" / "latest.ckpt").exists():

@@ -1,8 +1,6 @@
 """A disk that is full or cannot be written: one clear sentence, nothing half-written, and what an
 earlier run has left is as it was."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.faults.disks import PAGE, Disk
 from tests.faults.jobs import photos as write_photos
-from tests.faults.runs import Run, Server, bytes_of, leftovers
+from tests.faults.runs import Run, bytes_of, leftovers
 
 KB = 1024
 # The commands, and bytes to leave them: each fails at another of its writes.
@@ -105,8 +103,8 @@ def _one_sentence(run: Run, code: int, *says: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name, kilobytes", FULL, ids=lambda value: str(value))
 def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(
-    name: str, kilobytes: int, words, server: Server, empty: Disk, photos: Path, tmp_path: Path
-) -> None:
+    name, kilobytes, words, server, empty, photos, tmp_path
+):
     if name == "search":
         argv = [str(empty.place / "index") if w.endswith("/out") else w for w in words("index")]
         assert server.start(argv, tmp_path).wait() == 0
@@ -127,9 +125,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["index", "features", "train", "search"])
-def test_a_disk_that_is_read_only_is_said_before_the_work(
-    name: str, words, server: Server, empty: Disk, tmp_path: Path
-) -> None:
+def test_a_disk_that_is_read_only_is_said_before_the_work(name, words, server, empty, tmp_path):
     if name == "search":
         argv = [str(empty.place / "index") if w.endswith("/out") else w for w in words("index")]
         assert server.start(argv, tmp_path).wait() == 0
@@ -142,9 +138,7 @@ def test_a_disk_that_is_read_only_is_said_before_the_work(
 
 
 @pytest.mark.slow
-def test_a_search_needs_no_more_than_an_index_to_read(
-    words, server: Server, empty: Disk, tmp_path: Path
-) -> None:
+def test_a_search_needs_no_more_than_an_index_to_read(words, server, empty, tmp_path):
     argv = [str(empty.place / "index") if w.endswith("/out") else w for w in words("index")]
     assert server.start(argv, tmp_path).wait() == 0
     empty.lock()
@@ -161,9 +155,7 @@ def test_a_search_needs_no_more_than_an_index_to_read(
     [("file/out", 2, "is a file"), ("n" * 300, 2, "path is too long"), ("file", 2, "is a file")],
     ids=["below-a-file", "too-long", "a-file"],
 )
-def test_a_place_where_no_folder_can_be_is_said(
-    name: str, out: str, code: int, says: str, words, server: Server, tmp_path: Path
-) -> None:
+def test_a_place_where_no_folder_can_be_is_said(name, out, code, says, words, server, tmp_path):
     (tmp_path / "file").write_text("mine")
     argv = words(name)
     argv[argv.index("--output-dir") + 1] = out
@@ -173,9 +165,7 @@ def test_a_place_where_no_folder_can_be_is_said(
 
 
 @pytest.mark.slow
-def test_full_temporary_and_cache_folders_do_not_end_in_a_traceback(
-    words, server: Server, empty: Disk, tmp_path: Path
-) -> None:
+def test_full_temporary_and_cache_folders_do_not_end_in_a_traceback(words, server, empty, tmp_path):
     empty.leave(0)
     full = {name: str(empty.place) for name in ("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME")}
     argv = words("index")
@@ -184,9 +174,7 @@ def test_full_temporary_and_cache_folders_do_not_end_in_a_traceback(
     assert run.wait() == 0, run.said
 
 
-def test_no_room_for_a_copy_of_a_shard_is_said(
-    empty: Disk, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_room_for_a_copy_of_a_shard_is_said(empty, photos, tmp_path, monkeypatch):
     import fsspec
     from tests.pack import tar_of
 
@@ -209,7 +197,7 @@ def test_no_room_for_a_copy_of_a_shard_is_said(
     assert len(list(empty.place.glob("*.tar"))) == 1
 
 
-def test_what_a_killed_fetch_left_goes(tmp_path: Path, photos: Path, monkeypatch) -> None:
+def test_what_a_killed_fetch_left_goes(tmp_path, photos, monkeypatch):
     import fsspec
 
     from encoderlab.data import remote_files

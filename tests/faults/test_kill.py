@@ -6,13 +6,10 @@ commands together (`make faults`: 100), ENCODERLAB_KILL_SEED draws others. A rou
 its folder, which is kept.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,9 +32,7 @@ FRESH = COMMANDS if ROUNDS >= 100 else COMMANDS[:1]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_a_killed_run_goes_on_to_the_same_end(
-    number: int, job: Callable[[str], Job], server: Server, tmp_path: Path
-) -> None:
+def test_a_killed_run_goes_on_to_the_same_end(number, job, server, tmp_path):
     name = COMMANDS[number % len(COMMANDS)]
     chance = random.Random(f"{SEED} {number}")
     killed = job(name)
@@ -92,9 +87,7 @@ def _heal(killed: Job, server: Server, place: Path, onto: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FRESH)
-def test_a_fresh_process_too(
-    name: str, job: Callable[[str], Job], server: Server, tmp_path: Path
-) -> None:
+def test_a_fresh_process_too(name, job, server, tmp_path):
     killed, chance = job(name), random.Random(f"{SEED} {name}")
     run = fresh(killed.argv, tmp_path, tmp_path)
     limit = time.monotonic() + 60

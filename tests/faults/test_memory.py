@@ -1,7 +1,5 @@
 """A hundred thousand images are never in memory at once, nor is what was read of their files."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -43,9 +41,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command, ending", CASES)
-def test_memory_grows_by_names_and_not_by_pictures(
-    command: str, ending: str, folders: Path, tmp_path: Path
-) -> None:
+def test_memory_grows_by_names_and_not_by_pictures(command, ending, folders, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.measure_memory", command,
          str(folders / f"few{ending}"), str(folders / f"many{ending}")],

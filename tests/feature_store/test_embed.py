@@ -1,7 +1,5 @@
 """Many images at once: order kept, bad ones listed, memory run out survived."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ def encoder(clip_folder: Path) -> DualEncoder:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 20, 64])
-def test_the_batch_size_changes_nothing(encoder: DualEncoder, world: Path, batch_size: int) -> None:
+def test_the_batch_size_changes_nothing(encoder, world, batch_size):
     samples = read_samples(world / "images")
     one_by_one = np.concatenate([encoder.embed_images([sample.load()]) for sample in samples])
     result = embed_samples(encoder, samples, batch_size)
@@ -30,9 +28,7 @@ def test_the_batch_size_changes_nothing(encoder: DualEncoder, world: Path, batch
     assert sizes == [(96, 96)] * len(samples)
 
 
-def test_embeddings_are_computed_once_where_a_store_is_given(
-    encoder: DualEncoder, world: Path, tmp_path: Path, monkeypatch
-) -> None:
+def test_embeddings_are_computed_once_where_a_store_is_given(encoder, world, tmp_path, monkeypatch):
     samples = [*read_samples(world / "images"), Sample("gone", tmp_path / "gone.jpg")]
     plain = embed_samples(encoder, samples, 3)
     first = embed_samples(encoder, samples, 3, tmp_path / "store")
@@ -44,7 +40,7 @@ def test_embeddings_are_computed_once_where_a_store_is_given(
         assert [skipped.id for skipped in result.skipped] == ["gone"]
 
 
-def test_vectors_that_are_not_finite_are_refused(encoder, world: Path, monkeypatch) -> None:
+def test_vectors_that_are_not_finite_are_refused(encoder, world, monkeypatch):
     samples = read_samples(world / "images")[:4]
     for side, embed in (
         ("encode_image", lambda: embed_samples(encoder, samples, 2)),
@@ -58,9 +54,7 @@ def test_vectors_that_are_not_finite_are_refused(encoder, world: Path, monkeypat
                 embed()
 
 
-def test_bad_images_are_listed_and_the_others_keep_their_order(
-    encoder: DualEncoder, world: Path, tmp_path: Path
-) -> None:
+def test_bad_images_are_listed_and_the_others_keep_their_order(encoder, world, tmp_path):
     good = read_samples(world / "images")[:4]
     (tmp_path / "empty.jpg").touch()
     bad = [Sample("gone", tmp_path / "gone.jpg"), Sample("empty", tmp_path / "empty.jpg")]
@@ -72,9 +66,7 @@ def test_bad_images_are_listed_and_the_others_keep_their_order(
     ]
 
 
-def test_the_batch_is_halved_when_memory_runs_out(
-    encoder: DualEncoder, world: Path, monkeypatch, capsys
-) -> None:
+def test_the_batch_is_halved_when_memory_runs_out(encoder, world, monkeypatch, capsys):
     samples = read_samples(world / "images")
     expected = embed_samples(encoder, samples).vectors
     embed = encoder.encode_pixels
@@ -93,9 +85,7 @@ def test_the_batch_is_halved_when_memory_runs_out(
     assert "going on with batches of 3" in capsys.readouterr().err
 
 
-def test_one_image_too_many_ends_the_work_in_words(
-    encoder: DualEncoder, world: Path, monkeypatch
-) -> None:
+def test_one_image_too_many_ends_the_work_in_words(encoder, world, monkeypatch):
     def never(pixels: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
@@ -104,9 +94,7 @@ def test_one_image_too_many_ends_the_work_in_words(
         embed_samples(encoder, read_samples(world / "images"), 4)
 
 
-def test_a_bug_is_not_taken_for_lack_of_memory(
-    encoder: DualEncoder, world: Path, monkeypatch
-) -> None:
+def test_a_bug_is_not_taken_for_lack_of_memory(encoder, world, monkeypatch):
     def broken(pixels: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("shapes do not match")
 

@@ -1,7 +1,5 @@
 """Extraction: computed once, resumed to the same bytes, shared by processes."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json
@@ -47,7 +45,7 @@ def bytes_of(store: Path) -> dict[str, str]:
     }
 
 
-def test_features_are_those_of_the_encoder(encoder, samples, tmp_path) -> None:
+def test_features_are_those_of_the_encoder(encoder, samples, tmp_path):
     what = ("pooled", "cls", "patches", "patches@1", "mean@-1")
     result = extract_images(encoder, samples, tmp_path, what=what, batch_size=5, chunk_size=7)
     features = encoder.encode([sample.load() for sample in samples], layers=(1, -1))
@@ -63,7 +61,7 @@ def test_features_are_those_of_the_encoder(encoder, samples, tmp_path) -> None:
     np.testing.assert_array_equal(result.rows(order, "patches"), result.array("patches")[order])
 
 
-def test_what_is_stored_is_not_computed_again(encoder, samples, tmp_path, monkeypatch) -> None:
+def test_what_is_stored_is_not_computed_again(encoder, samples, tmp_path, monkeypatch):
     first = extract_images(encoder, samples, tmp_path)
     monkeypatch.setattr(encoder, "encode_pixels", None)  # calling it would fail
     again = extract_images(encoder, samples[::-1], tmp_path)
@@ -72,7 +70,7 @@ def test_what_is_stored_is_not_computed_again(encoder, samples, tmp_path, monkey
     assert not list((tmp_path / ".locks").iterdir())
 
 
-def test_only_the_new_samples_and_the_new_kinds_are_computed(encoder, samples, tmp_path) -> None:
+def test_only_the_new_samples_and_the_new_kinds_are_computed(encoder, samples, tmp_path):
     extract_images(encoder, samples[:4], tmp_path)
     assert extract_images(encoder, samples, tmp_path).computed == len(samples) - 4
     more = extract_images(encoder, samples, tmp_path, what=("pooled", "cls"))
@@ -80,14 +78,14 @@ def test_only_the_new_samples_and_the_new_kinds_are_computed(encoder, samples, t
     assert extract_images(encoder, samples, tmp_path, what=("cls",)).computed == 0
 
 
-def test_twins_are_computed_once(encoder, samples, tmp_path) -> None:
+def test_twins_are_computed_once(encoder, samples, tmp_path):
     twins = [samples[0], Sample("twin", samples[0].image), samples[1]]
     result = extract_images(encoder, twins, tmp_path)
     assert result.computed == 2 and len(result) == 3
     np.testing.assert_array_equal(result.array()[0], result.array()[1])
 
 
-def test_bad_images_are_listed_now_and_later(encoder, samples, tmp_path) -> None:
+def test_bad_images_are_listed_now_and_later(encoder, samples, tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.png").write_text("no image")
     bad = [
@@ -107,13 +105,13 @@ def test_bad_images_are_listed_now_and_later(encoder, samples, tmp_path) -> None
     assert result.computed == 0, "what cannot be read is not tried again"
 
 
-def test_nothing_but_bad_images_is_no_crash(encoder, tmp_path) -> None:
+def test_nothing_but_bad_images_is_no_crash(encoder, tmp_path):
     (tmp_path / "empty.jpg").touch()
     result = extract_images(encoder, [Sample("e", tmp_path / "empty.jpg")], tmp_path / "store")
     assert len(result) == 0 and len(result.skipped) == 1 and result.array().shape[0] == 0
 
 
-def test_out_of_memory_halves_the_batch(encoder, samples, tmp_path, monkeypatch, capsys) -> None:
+def test_out_of_memory_halves_the_batch(encoder, samples, tmp_path, monkeypatch, capsys):
     expected = extract_images(encoder, samples, tmp_path / "a").array()
     whole = encoder.encode_pixels
 
@@ -128,7 +126,7 @@ def test_out_of_memory_halves_the_batch(encoder, samples, tmp_path, monkeypatch,
     assert "going on with batches of 3" in capsys.readouterr().err
 
 
-def test_what_is_not_finite_is_never_stored(encoder, samples, tmp_path, monkeypatch) -> None:
+def test_what_is_not_finite_is_never_stored(encoder, samples, tmp_path, monkeypatch):
     plain = encoder.encode_pixels
 
     def overflowing(pixels, **more):
@@ -151,20 +149,20 @@ def test_what_is_not_finite_is_never_stored(encoder, samples, tmp_path, monkeypa
         ("projected", r"has no such feature.*projected"),
     ],
 )
-def test_a_kind_that_is_not_there_is_named(what, words, encoder, samples, tmp_path) -> None:
+def test_a_kind_that_is_not_there_is_named(what, words, encoder, samples, tmp_path):
     with pytest.raises(UsageError, match=words):
         extract_images(encoder, samples, tmp_path, what=(what,))
     assert list(tmp_path.rglob("*.npy")) == []
 
 
-def test_a_store_that_cannot_be_written_ends_in_words(encoder, samples, tmp_path) -> None:
+def test_a_store_that_cannot_be_written_ends_in_words(encoder, samples, tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / ".locks").touch()
     with pytest.raises(WorkError, match="features cannot be stored"):
         extract_images(encoder, samples, tmp_path / "store")
 
 
-def test_texts_are_stored_too(tmp_path, text_folder) -> None:
+def test_texts_are_stored_too(tmp_path, text_folder):
     encoder = load_text(text_folder("llama"), **FP32)
     texts = ["w1 w2", "w3", "w1 w2", "", "w4 w5 w6"]
     result = extract_texts(encoder, texts, tmp_path, layers=(1,), batch_size=2, chunk_size=3)
@@ -175,9 +173,7 @@ def test_texts_are_stored_too(tmp_path, text_folder) -> None:
     assert extract_texts(encoder, texts, tmp_path, layers=(1,)).computed == 0
 
 
-def test_the_last_layer_that_version_0_1_stored_is_not_taken_for_ours(
-    tmp_path, text_folder
-) -> None:
+def test_the_last_layer_that_version_0_1_stored_is_not_taken_for_ours(tmp_path, text_folder):
     """It was behind the final norm."""
     encoder = load_text(text_folder("llama"), **FP32)
     described = json.dumps({"max_length": encoder.max_length})
@@ -227,9 +223,7 @@ def many_images(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_killed_three_times_ends_with_the_same_bytes(
-    clip_folder: Path, many_images: Path, tmp_path: Path
-) -> None:
+def test_a_run_killed_three_times_ends_with_the_same_bytes(clip_folder, many_images, tmp_path):
     whole = start(clip_folder, many_images, tmp_path / "whole", 400)
     assert whole.communicate()[0].split() == ["400", "399"]
     chance = random.Random(0)
@@ -257,9 +251,7 @@ def test_a_run_killed_three_times_ends_with_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_work_and_double_nothing(
-    clip_folder: Path, many_images: Path, tmp_path: Path
-) -> None:
+def test_two_processes_share_the_work_and_double_nothing(clip_folder, many_images, tmp_path):
     runs = [start(clip_folder, many_images, tmp_path / "shared", 400) for _ in range(2)]
     for run in runs:
         out, err = run.communicate()
@@ -271,7 +263,7 @@ def test_two_processes_share_the_work_and_double_nothing(
     assert not list((tmp_path / "shared" / ".locks").iterdir())
 
 
-def test_what_a_run_left_that_was_killed_beside_this_one_goes(encoder, samples, tmp_path) -> None:
+def test_what_a_run_left_that_was_killed_beside_this_one_goes(encoder, samples, tmp_path):
     whole = extract_images(encoder, samples, tmp_path)
     (shelf,) = (path.parent for path in tmp_path.glob("*/key.json"))
     left = shelf / ".0123abcd-x1y2z3w4.part"
@@ -281,7 +273,7 @@ def test_what_a_run_left_that_was_killed_beside_this_one_goes(encoder, samples, 
     assert (again.array("pooled") == whole.array("pooled")).all()
 
 
-def test_the_lock_of_a_run_killed_after_its_last_chunk_goes(encoder, samples, tmp_path) -> None:
+def test_the_lock_of_a_run_killed_after_its_last_chunk_goes(encoder, samples, tmp_path):
     extract_images(encoder, samples, tmp_path)
     left = tmp_path / ".locks" / "00ff"
     left.touch()

@@ -1,9 +1,5 @@
 """Tokens in a byte per channel: how far they are off, on disk and in a forecast."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given
@@ -31,7 +27,7 @@ def test_tokens_of_nothing_stay_nothing():
     assert torch.equal(from_int8(to_int8(torch.zeros(1, 2, 3))), torch.zeros(1, 2, 3))
 
 
-def test_the_store_gives_back_tokens_at_half_the_bytes(world: Path, tmp_path):
+def test_the_store_gives_back_tokens_at_half_the_bytes(world, tmp_path):
     encoder = load_vision("tiny-clip", "cpu", "bfloat16")
     samples = read_samples(world / "images")
     result = extract_images(encoder, samples, tmp_path, what=["patches@3", "patches@3:int8"])
@@ -48,7 +44,7 @@ def test_the_store_gives_back_tokens_at_half_the_bytes(world: Path, tmp_path):
         )
 
 
-def test_means_have_no_codes(world: Path, tmp_path):
+def test_means_have_no_codes(world, tmp_path):
     encoder = load_vision("tiny-clip", "cpu", "float32")
     with pytest.raises(UsageError, match="unknown kind of feature: got 'mean@3:int8'"):
         extract_images(encoder, read_samples(world / "images"), tmp_path, what=["mean@3:int8"])

@@ -1,7 +1,5 @@
 """Extraction by a Ray cluster: the same store as the plain one, and a worker that dies."""
 
-from __future__ import annotations
-
 import functools
 import os
 import signal
@@ -74,7 +72,7 @@ def plain(encoder, samples, tmp_path_factory) -> Path:
     return store
 
 
-def test_texts_are_the_same_too(cluster, text_folder, tmp_path) -> None:
+def test_texts_are_the_same_too(cluster, text_folder, tmp_path):
     llm = load_text(text_folder("llama"), **FP32)
     texts = [f"w{i} w{i % 7}" for i in range(20)]
     ours = extract_texts(llm, texts, tmp_path / "ray", layers=(1,), by=cluster, **SIZES)
@@ -131,7 +129,7 @@ class _DiesOnce(ImageTask):
 
 def test_the_store_is_the_plain_one_to_the_byte_though_workers_are_killed(
     cluster, encoder, samples, plain, tmp_path, monkeypatch
-) -> None:
+):
     from encoderlab.feature_store import extract
 
     def dying(encoder, kinds):
@@ -159,19 +157,19 @@ def _dies(item: int) -> int:
     return item
 
 
-def test_what_a_worker_says_is_said_here(cluster) -> None:
+def test_what_a_worker_says_is_said_here(cluster):
     assert list(cluster.map(_refuses, range(3))) == [1, 2, 3]
     with pytest.raises(UsageError, match="this one is wrong: got 3"):
         list(cluster.map(_refuses, range(9)))
 
 
-def test_a_worker_that_always_dies_ends_the_work_in_words(cluster, monkeypatch) -> None:
+def test_a_worker_that_always_dies_ends_the_work_in_words(cluster, monkeypatch):
     monkeypatch.setattr(ray_engine, "RETRIES", 0)
     with pytest.raises(WorkError, match="the workers could not do it"):
         list(cluster.map(_dies, [1]))
 
 
-def test_engines_by_name(cluster) -> None:
+def test_engines_by_name(cluster):
     assert isinstance(engine("local"), LocalEngine) and engine(cluster) is cluster
     with pytest.raises(UsageError, match=r"unknown engine.*'spark'.*local, ray"):
         engine("spark")
@@ -179,7 +177,7 @@ def test_engines_by_name(cluster) -> None:
         RayEngine(workers=-1)
 
 
-def test_a_folder_for_temporary_files_with_too_long_a_path_is_named(monkeypatch, tmp_path) -> None:
+def test_a_folder_for_temporary_files_with_too_long_a_path_is_named(monkeypatch, tmp_path):
     import ray
     from ray._private.utils import validate_socket_filepath
 

@@ -1,10 +1,7 @@
 """The store: whole chunks, found by content, the same bytes whatever happened on the way."""
 
-from __future__ import annotations
-
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +26,7 @@ def digest(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
-def test_rows_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_rows_come_back_in_the_order_asked_for(tmp_path):
     shelf = FeatureStore(tmp_path).shelf(KEY)
     values = np.arange(24, dtype=np.float32).reshape(8, 3)
     shelf.add([digest(i) for i in range(5)], values[:5])
@@ -43,7 +40,7 @@ def test_rows_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_every_number_format_survives_the_disk_bit_for_bit(tmp_path: Path, dtype) -> None:
+def test_every_number_format_survives_the_disk_bit_for_bit(tmp_path, dtype):
     values = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
     shelf = FeatureStore(tmp_path).shelf(KEY)
     shelf.add([digest(i) for i in range(4)], for_disk(values))
@@ -54,7 +51,7 @@ def test_every_number_format_survives_the_disk_bit_for_bit(tmp_path: Path, dtype
     assert batch.dtype == dtype and torch.equal(batch, values[[2, 0]])
 
 
-def test_identity_is_everything_but_the_name_of_the_encoder() -> None:
+def test_identity_is_everything_but_the_name_of_the_encoder():
     changed = {
         TableKey("tiny", "beef", "{}", "pooled", "float32").name,
         TableKey("tiny", "f00d", '{"size": 96}', "pooled", "float32").name,
@@ -65,7 +62,7 @@ def test_identity_is_everything_but_the_name_of_the_encoder() -> None:
     assert TableKey("other", "f00d", "{}", "pooled", "float32").name == KEY.name
 
 
-def test_content_is_what_is_digested(tmp_path: Path) -> None:
+def test_content_is_what_is_digested(tmp_path):
     image = Image.new("RGB", (4, 4), "red")
     image.save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
@@ -74,7 +71,7 @@ def test_content_is_what_is_digested(tmp_path: Path) -> None:
     assert digest_of("a") != digest_of("b")
 
 
-def test_a_write_that_fails_leaves_nothing_half_written(tmp_path: Path, monkeypatch) -> None:
+def test_a_write_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch):
     shelf = FeatureStore(tmp_path).shelf(KEY)
     shelf.add([digest(0)], np.ones((1, 2), np.float32))
 
@@ -90,7 +87,7 @@ def test_a_write_that_fails_leaves_nothing_half_written(tmp_path: Path, monkeypa
     assert len(again) == 1 and digest(1) not in again
 
 
-def test_two_writers_of_one_chunk_leave_one(tmp_path: Path) -> None:
+def test_two_writers_of_one_chunk_leave_one(tmp_path):
     first, second = (FeatureStore(tmp_path).shelf(KEY) for _ in range(2))
     rows = [digest(0), digest(1)]
     place = first.add(rows, np.ones((2, 2), np.float32))
@@ -98,7 +95,7 @@ def test_two_writers_of_one_chunk_leave_one(tmp_path: Path) -> None:
     assert first.state().chunks == 1 and len(second) == 2
 
 
-def test_a_flipped_bit_is_found_and_pruned(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_found_and_pruned(tmp_path):
     shelf = FeatureStore(tmp_path).shelf(KEY)
     place = shelf.add([digest(0)], np.ones((1, 64), np.float32))
     shelf.add([digest(1)], np.ones((1, 64), np.float32))
@@ -113,7 +110,7 @@ def test_a_flipped_bit_is_found_and_pruned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["values.npy", "digests.npy", "chunk.json"])
-def test_a_chunk_that_lost_a_file_counts_as_not_there(tmp_path: Path, file: str) -> None:
+def test_a_chunk_that_lost_a_file_counts_as_not_there(tmp_path, file):
     shelf = FeatureStore(tmp_path).shelf(KEY)
     place = shelf.add([digest(0)], np.ones((1, 2), np.float32))
     (place / file).write_bytes(b"")
@@ -125,7 +122,7 @@ def test_a_chunk_that_lost_a_file_counts_as_not_there(tmp_path: Path, file: str)
     assert mended.read([digest(0)]).tolist() == [[7, 7]] and not mended.state(verify=True).damaged
 
 
-def test_the_reason_of_what_was_left_out_is_kept(tmp_path: Path) -> None:
+def test_the_reason_of_what_was_left_out_is_kept(tmp_path):
     shelf = FeatureStore(tmp_path).shelf(KEY)
     shelf.add([digest(0)], np.ones((1, 2), np.float32), {digest(1): "the file is empty"})
     again = FeatureStore(tmp_path).shelf(KEY)
@@ -133,14 +130,14 @@ def test_the_reason_of_what_was_left_out_is_kept(tmp_path: Path) -> None:
     assert again.why_left_out(digest(1)) == "the file is empty"
 
 
-def test_chunks_are_readable_by_others_and_described_for_people(tmp_path: Path) -> None:
+def test_chunks_are_readable_by_others_and_described_for_people(tmp_path):
     shelf = FeatureStore(tmp_path).shelf(KEY)
     place = shelf.add([digest(0)], np.ones((1, 2), np.float32))
     assert os.stat(place).st_mode & 0o055 == 0o055
     assert json.loads((shelf.folder / "key.json").read_text())["encoder"] == "tiny"
 
 
-def test_a_file_where_the_store_should_be_is_refused(tmp_path: Path) -> None:
+def test_a_file_where_the_store_should_be_is_refused(tmp_path):
     (tmp_path / "store").touch()
     with pytest.raises(UsageError, match="the feature store is a file"):
         FeatureStore(tmp_path / "store")
@@ -159,7 +156,7 @@ def test_a_file_where_the_store_should_be_is_refused(tmp_path: Path) -> None:
         ("chunk.json", b'{"rows": 1, "left_out": {}, "checksums": {"../../x": "0"}}'),
     ],
 )  # fmt: skip
-def test_a_chunk_with_nonsense_in_a_file_is_damaged(tmp_path: Path, file, content) -> None:
+def test_a_chunk_with_nonsense_in_a_file_is_damaged(tmp_path, file, content):
     place = FeatureStore(tmp_path).shelf(KEY).add([digest(0)], np.ones((1, 2), np.float32))
     (place / file).write_bytes(content)
     shelf = FeatureStore(tmp_path).shelf(KEY)
@@ -167,7 +164,7 @@ def test_a_chunk_with_nonsense_in_a_file_is_damaged(tmp_path: Path, file, conten
     assert shelf.prune() == [place.name]
 
 
-def test_values_that_are_cut_short_are_said_when_they_are_read(tmp_path: Path) -> None:
+def test_values_that_are_cut_short_are_said_when_they_are_read(tmp_path):
     shelf = FeatureStore(tmp_path).shelf(KEY)
     place = shelf.add([digest(0), digest(1)], np.ones((2, 2), np.float32))
     np.save(place / "values.npy", np.ones((1, 2), np.float32))
@@ -178,7 +175,7 @@ def test_values_that_are_cut_short_are_said_when_they_are_read(tmp_path: Path) -
         FeatureStore(tmp_path).shelf(KEY).read([digest(1)])
 
 
-def test_a_key_of_no_texts_is_no_shelf(tmp_path: Path) -> None:
+def test_a_key_of_no_texts_is_no_shelf(tmp_path):
     shelf = FeatureStore(tmp_path).shelf(KEY)
     shelf.add([digest(0)], np.ones((1, 2), np.float32))
     key = shelf.folder / "key.json"

@@ -1,7 +1,5 @@
 """One set of valid inputs for all cases, and a room for caches that cases may write to."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

@@ -5,8 +5,6 @@ Python tells an audit hook of everything that opens, renames or removes a file. 
 writes is not told: for that the folder of the case is compared before and after.
 """
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import hashlib

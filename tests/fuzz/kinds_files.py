@@ -1,7 +1,5 @@
 """Data that a user brings: images, tables, chat records, shards."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """What programs write and users pass on: checkpoints, training states, indexes, stores, runs."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

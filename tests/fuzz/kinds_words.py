@@ -1,7 +1,5 @@
 """What is typed: commands, flags, overrides, and YAML that a command line names."""
 
-from __future__ import annotations
-
 from random import Random
 
 from tests.fuzz.cases import Case, Trial, kind

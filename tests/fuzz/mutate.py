@@ -4,8 +4,6 @@ Pure functions of (random.Random, content): nothing here knows which command rea
 the same seed gives the same bytes.
 """
 
-from __future__ import annotations
-
 import copy
 import csv
 import io
@@ -35,8 +33,8 @@ INTERESTING_TEXTS = (
     "/etc/passwd", "/dev/zero", "/proc/self/mem", "..", ".", "/", "~", "~root", "~nobody-here/x",
     "C:\\x", "a/" * 3000, "x" * 300, "x" * 5000, "'", '"', "`id`", "$(id)", "${oc.env:HOME}",
     "${x}", "$", "{}", "[]", "[a,", "{a: b}", "a,b", "a=b", "--", "-", "--help",
-    "http://127.0.0.1:9/x", "s3://bucket/x", "file:///etc/passwd", "x.tar", "x-{9..1}.tar", "*", "?", "[",
-    "%s", "{0}", "<script>",
+    "http://127.0.0.1:9/x", "s3://bucket/x", "file:///etc/passwd", "x.tar", "x-{9..1}.tar", "*",
+    "?", "[", "%s", "{0}", "<script>",
 )  # fmt: skip
 
 

@@ -1,7 +1,5 @@
 """The valid inputs that cases spoil: each made once, small, and by the project's own writers."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

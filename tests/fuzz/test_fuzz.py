@@ -6,16 +6,12 @@ Another round: ENCODERLAB_FUZZ_SEED=1. One case again, as a failure names it:
 ENCODERLAB_FUZZ_ONLY=csv:17, with the seed of that failure.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import time
-from pathlib import Path
 
 import pytest
 from tests.fuzz import cases, kinds_files, kinds_made, kinds_words
-from tests.fuzz.seeds import Seeds
 
 A_FEW = 400
 SEED = int(os.environ.get(cases.SEED_VARIABLE, "0"))
@@ -27,9 +23,7 @@ assert kinds_files and kinds_made and kinds_words  # their kinds are registered
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", sorted(cases.KINDS))
-def test_no_input_does_more_than_fail_in_a_sentence(
-    name: str, seeds: Seeds, tmp_path: Path, record_property
-) -> None:
+def test_no_input_does_more_than_fail_in_a_sentence(name, seeds, tmp_path, record_property):
     make, _ = cases.KINDS[name]
     numbers = range(cases.count_of(name, TOTAL))
     if ONLY is not None:

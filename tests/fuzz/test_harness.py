@@ -1,7 +1,5 @@
 """The fuzz suite can fail: commands and loaders that are bad on purpose are caught, by name."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

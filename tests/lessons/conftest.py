@@ -1,7 +1,5 @@
 """What tests of lessons share: a cache of their own, and the grader within reach."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Answers of learners to lesson 1, and what the grader has to say to them."""
 
-from __future__ import annotations
-
 import os
 from functools import cache
 from pathlib import Path

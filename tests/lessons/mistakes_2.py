@@ -1,7 +1,5 @@
 """Answers of learners to lesson 2, and what the grader has to say to them."""
 
-from __future__ import annotations
-
 import math
 import random
 from functools import cache

@@ -1,7 +1,5 @@
 """Answers of learners to lesson 3, and what the grader has to say to them."""
 
-from __future__ import annotations
-
 import itertools
 from functools import cache
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Answers of learners to lesson 4, and what the grader has to say to them."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 

@@ -1,7 +1,5 @@
 """Opens, fills and runs the lessons of `examples/lessons`."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import sys

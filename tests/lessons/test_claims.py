@@ -1,7 +1,5 @@
 """What the lessons say in words about what their cells show."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

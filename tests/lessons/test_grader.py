@@ -4,8 +4,6 @@
 is said to them; `RIGHT`, rows of an exercise and its answers; `GIVEN`, what an exercise is given.
 """
 
-from __future__ import annotations
-
 import re
 
 import pytest

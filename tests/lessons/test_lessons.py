@@ -1,7 +1,5 @@
 """What holds of every lesson, in both languages."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re

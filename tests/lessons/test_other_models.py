@@ -1,7 +1,5 @@
 """The one line that names the model takes any CLIP checkpoint."""
 
-from __future__ import annotations
-
 import pytest
 from tests.lessons.notebooks import FOLDER, filled, run, source_of, states
 

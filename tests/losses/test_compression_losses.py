@@ -1,7 +1,5 @@
 """WGAN-GP, distances between sets and reconstruction: closed forms and other libraries."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Contrastive and sigmoid losses against closed forms and independent computations."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -21,7 +19,7 @@ def _embeddings(n: int, d: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @given(n=st.integers(2, 12), d=st.integers(1, 8), seed=st.integers(0, 1000))
-def test_contrastive_loss_is_the_mean_of_two_cross_entropies(n: int, d: int, seed: int) -> None:
+def test_contrastive_loss_is_the_mean_of_two_cross_entropies(n, d, seed):
     image, text = _embeddings(n, d, seed)
     scale = torch.tensor(7.0, dtype=torch.float64)
     logits = scale * image @ text.T
@@ -30,13 +28,13 @@ def test_contrastive_loss_is_the_mean_of_two_cross_entropies(n: int, d: int, see
     assert contrastive_loss(image, text, scale).item() == pytest.approx(expected.item())
 
 
-def test_contrastive_loss_of_embeddings_that_say_nothing_is_ln_n() -> None:
+def test_contrastive_loss_of_embeddings_that_say_nothing_is_ln_n():
     same = F.normalize(torch.ones(16, 4), dim=-1)
     loss = contrastive_loss(same, same, torch.tensor(100.0))
     assert loss.item() == pytest.approx(math.log(16), abs=1e-5)
 
 
-def test_two_right_texts_share_the_target_evenly() -> None:
+def test_two_right_texts_share_the_target_evenly():
     image, text = _embeddings(4, 3, 0)
     right = torch.eye(4, dtype=torch.bool)
     right[0, 1] = right[1, 0] = True
@@ -54,9 +52,7 @@ def test_two_right_texts_share_the_target_evenly() -> None:
 
 
 @given(n=st.integers(2, 10), seed=st.integers(0, 1000), bias=st.floats(-10, 2))
-def test_sigmoid_loss_is_binary_cross_entropy_over_all_pairs_divided_by_n(
-    n: int, seed: int, bias: float
-) -> None:
+def test_sigmoid_loss_is_binary_cross_entropy_over_all_pairs_divided_by_n(n, seed, bias):
     image, text = _embeddings(n, 5, seed)
     scale, offset = (torch.tensor(v, dtype=torch.float64) for v in (3.0, bias))
     logits = scale * image @ text.T + offset

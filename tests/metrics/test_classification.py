@@ -1,7 +1,5 @@
 """Zero-shot classification against independent computations."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,13 +10,13 @@ from encoderlab.core.score import wilson
 from encoderlab.metrics.classification import class_vector, classification, probabilities, ranking
 
 
-def test_a_class_is_the_normalised_mean_of_its_normalised_prompts() -> None:
+def test_a_class_is_the_normalised_mean_of_its_normalised_prompts():
     prompts = np.array([[3.0, 0.0], [0.0, 0.5]])
     np.testing.assert_allclose(class_vector(prompts), [np.sqrt(0.5), np.sqrt(0.5)])
 
 
 @given(seed=st.integers(0, 100), scale=st.floats(0.1, 100))
-def test_probabilities_are_the_softmax_of_scaled_cosines(seed: int, scale: float) -> None:
+def test_probabilities_are_the_softmax_of_scaled_cosines(seed, scale):
     rng = np.random.default_rng(seed)
     image, classes = rng.normal(size=(4, 3)), rng.normal(size=(5, 3))
     np.testing.assert_allclose(
@@ -26,7 +24,7 @@ def test_probabilities_are_the_softmax_of_scaled_cosines(seed: int, scale: float
     )
 
 
-def test_accuracy_confusion_and_recall_by_hand() -> None:
+def test_accuracy_confusion_and_recall_by_hand():
     scores = np.array([[3.0, 1, 0], [0, 2, 1], [0, 3, 1], [1, 0, 2]])
     found = classification(scores, np.array([0, 1, 2, 2]))
     assert found.top1.value == 0.75
@@ -37,14 +35,14 @@ def test_accuracy_confusion_and_recall_by_hand() -> None:
     assert found.top5.undefined == "there are only 3 classes"
 
 
-def test_equal_scores_count_against_the_model() -> None:
+def test_equal_scores_count_against_the_model():
     found = classification(np.zeros((4, 3)), np.array([0, 1, 2, 0]))
     assert found.top1.value == 0.0
     assert np.trace(found.confusion) == 0
 
 
 @given(seed=st.integers(0, 200))
-def test_a_ranking_puts_the_answer_after_its_equals_in_any_order_of_classes(seed: int) -> None:
+def test_a_ranking_puts_the_answer_after_its_equals_in_any_order_of_classes(seed):
     rng = np.random.default_rng(seed)
     scores, answer = rng.integers(0, 3, 6).astype(float), int(rng.integers(6))
     order = ranking(scores, answer)

@@ -1,7 +1,5 @@
 """Retrieval against brute force: sorted lists, enumerated permutations, hand-made examples."""
 
-from __future__ import annotations
-
 import itertools
 import math
 
@@ -63,7 +61,7 @@ def worlds(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(world=worlds())
-def test_ranks_equal_those_of_sorting_with_ties_against_us(world) -> None:
+def test_ranks_equal_those_of_sorting_with_ties_against_us(world):
     image, text, owner, words = world
     i2t, t2i = _brute(image, text, list(owner), words)
     found = retrieval(image, text, image_of_text=owner, texts=words, cutoffs=(1, 2))
@@ -77,7 +75,7 @@ def test_ranks_equal_those_of_sorting_with_ties_against_us(world) -> None:
             assert direction.recall[1].value == np.mean([r <= 1 for r in expected])
 
 
-def test_five_captions_an_image_count_one_hit_is_enough() -> None:
+def test_five_captions_an_image_count_one_hit_is_enough():
     rng = np.random.default_rng(0)
     image = rng.normal(size=(20, 16))
     text = np.repeat(image, 5, axis=0) + 0.01 * rng.normal(size=(100, 16))
@@ -86,7 +84,7 @@ def test_five_captions_an_image_count_one_hit_is_enough() -> None:
     assert found.text_to_image.recall[1].value == 1.0
 
 
-def test_a_caption_that_two_images_share_is_right_for_both() -> None:
+def test_a_caption_that_two_images_share_is_right_for_both():
     image = np.eye(3)
     text = np.array([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])
     found = retrieval(image, text, texts=["same", "same", "other"], cutoffs=(1,))
@@ -95,7 +93,7 @@ def test_a_caption_that_two_images_share_is_right_for_both() -> None:
     assert found.image_to_text.recall[1].value == 1.0
 
 
-def test_a_collapsed_model_gets_no_recall_and_the_optimistic_bound_stands_beside_it() -> None:
+def test_a_collapsed_model_gets_no_recall_and_the_optimistic_bound_stands_beside_it():
     same = np.ones((10, 4))
     recall = retrieval(same, same).image_to_text.recall[1]
     assert recall.value == 0.0
@@ -103,7 +101,7 @@ def test_a_collapsed_model_gets_no_recall_and_the_optimistic_bound_stands_beside
 
 
 @pytest.mark.parametrize(("images", "each"), [(1, 1), (1, 3), (2, 1), (3, 2)])
-def test_recall_that_no_order_can_miss_has_no_value(images: int, each: int) -> None:
+def test_recall_that_no_order_can_miss_has_no_value(images, each):
     """By enumeration: of all orders of the candidates, those without a right one in the top k."""
     owner = np.repeat(np.arange(images), each)
     vectors = np.random.default_rng(0).normal(size=(images, 4))
@@ -119,27 +117,27 @@ def test_recall_that_no_order_can_miss_has_no_value(images: int, each: int) -> N
         assert (direction.mrr.value is None) == (max(ranks) == 1)
 
 
-def test_embeddings_that_are_no_numbers_are_refused() -> None:
+def test_embeddings_that_are_no_numbers_are_refused():
     broken = np.full((3, 2), np.nan)
     with pytest.raises(UsageError, match="3 of 3 text embeddings are not finite"):
         retrieval(np.ones((3, 2)), broken)
 
 
 @pytest.mark.parametrize(("m", "p", "k"), [(5, 1, 1), (5, 2, 2), (6, 3, 2), (4, 1, 4)])
-def test_chance_is_the_average_over_all_orders(m: int, p: int, k: int) -> None:
+def test_chance_is_the_average_over_all_orders(m, p, k):
     places = [min(order[:p]) for order in itertools.permutations(range(1, m + 1))]
     positives = np.array([p])
     assert chance_of_recall(positives, m, k) == pytest.approx(np.mean([r <= k for r in places]))
     assert chance_of_mrr(positives, m) == pytest.approx(np.mean([1 / r for r in places]))
 
 
-def test_chance_of_mrr_with_one_right_answer_is_the_harmonic_number_over_n() -> None:
+def test_chance_of_mrr_with_one_right_answer_is_the_harmonic_number_over_n():
     assert chance_of_mrr(np.ones(3, int), 20) == pytest.approx(
         sum(1 / r for r in range(1, 21)) / 20
     )
 
 
-def test_random_embeddings_score_what_chance_says() -> None:
+def test_random_embeddings_score_what_chance_says():
     rng = np.random.default_rng(1)
     found = retrieval(rng.normal(size=(400, 32)), rng.normal(size=(400, 32)))
     for score in (*found.image_to_text.recall.values(), found.image_to_text.mrr):
@@ -148,13 +146,13 @@ def test_random_embeddings_score_what_chance_says() -> None:
     assert found.text_to_image.median_rank.chance == np.median(range(1, 401))
 
 
-def test_a_cutoff_beyond_the_candidates_is_undefined_with_the_reason() -> None:
+def test_a_cutoff_beyond_the_candidates_is_undefined_with_the_reason():
     recall = retrieval(np.eye(3), np.eye(3)).text_to_image.recall[5]
     assert recall.value is None
     assert recall.undefined == "there are only 3 candidates"
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(2)
     truth, covered = 0.3, 0
     for _ in range(400):
@@ -165,14 +163,14 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 @settings(deadline=None)
 @given(scale=st.floats(0.1, 100), seed=st.integers(0, 50))
-def test_length_of_embeddings_does_not_matter(scale: float, seed: int) -> None:
+def test_length_of_embeddings_does_not_matter(scale, seed):
     rng = np.random.default_rng(seed)
     image, text = rng.normal(size=(12, 5)), rng.normal(size=(12, 5))
     first, second = retrieval(image, text), retrieval(scale * image, text)
     assert math.isclose(first.image_to_text.mrr.value, second.image_to_text.mrr.value)
 
 
-def test_five_captions_of_an_image_do_not_narrow_an_interval() -> None:
+def test_five_captions_of_an_image_do_not_narrow_an_interval():
     rng = np.random.default_rng(2)
     image = rng.normal(size=(60, 8))
     text = image + 2 * rng.normal(size=(60, 8))
@@ -187,7 +185,7 @@ def test_five_captions_of_an_image_do_not_narrow_an_interval() -> None:
     assert five.recall[10].n == 300 and widths[1] == pytest.approx(widths[0], rel=0.05)
 
 
-def test_rows_of_one_image_are_right_for_each_other() -> None:
+def test_rows_of_one_image_are_right_for_each_other():
     image = np.eye(4)[[0, 0, 1, 1]]
     part = Part(image, image[[1, 0, 3, 2]], group=np.array([0, 0, 1, 1]))
     found = retrieval_over([part]).image_to_text

@@ -1,7 +1,5 @@
 """A training checkpoint is whole and ours, or refused in one sentence; nothing in it runs."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from pathlib import Path
@@ -24,7 +22,7 @@ def record() -> dict:
     }  # fmt: skip
 
 
-def test_it_comes_back(tmp_path: Path, record: dict) -> None:
+def test_it_comes_back(tmp_path, record):
     checkpoint.write(tmp_path / "x.ckpt", record)
     assert checkpoint.load(tmp_path / "x.ckpt", CLIP).trained_steps == 3
 
@@ -49,7 +47,7 @@ def test_it_comes_back(tmp_path: Path, record: dict) -> None:
         (("model", "pad_id"), -5, "cannot be read"),
     ],
 )
-def test_a_spoiled_value_is_named(tmp_path: Path, record: dict, keys, value, says) -> None:
+def test_a_spoiled_value_is_named(tmp_path, record, keys, value, says):
     inner = record
     for key in keys[:-1]:
         inner = inner[key]
@@ -60,7 +58,7 @@ def test_a_spoiled_value_is_named(tmp_path: Path, record: dict, keys, value, say
     assert "x.ckpt" in str(caught.value)
 
 
-def test_a_value_that_is_gone_is_named(tmp_path: Path, record: dict) -> None:
+def test_a_value_that_is_gone_is_named(tmp_path, record):
     del record["model"]["preprocess"]["size"], record["average"]
     checkpoint.write(tmp_path / "x.ckpt", record)
     with pytest.raises(UsageError, match=r"does not fit together.*it has no 'average'"):
@@ -76,7 +74,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_that_would_run_a_program_does_not(tmp_path: Path, zipped: bool) -> None:
+def test_a_pickle_that_would_run_a_program_does_not(tmp_path, zipped):
     mark, file = tmp_path / "ran", tmp_path / "x.ckpt"
     if zipped:
         torch.save({"format": checkpoint.FORMAT, "step": Evil(mark)}, file)
@@ -88,7 +86,7 @@ def test_a_pickle_that_would_run_a_program_does_not(tmp_path: Path, zipped: bool
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_damage_anywhere_is_refused_or_harmless(tmp_path: Path, record: dict, seed: int) -> None:
+def test_damage_anywhere_is_refused_or_harmless(tmp_path, record, seed):
     file = tmp_path / "x.ckpt"
     checkpoint.write(file, record)
     content = bytearray(file.read_bytes())

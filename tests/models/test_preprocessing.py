@@ -1,7 +1,5 @@
 """The preprocessing of a checkpoint: every case against transformers' own PIL image processor."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -97,7 +95,7 @@ def read(folder: Path) -> Preprocess:
 
 
 @pytest.mark.parametrize("record", FILES.values(), ids=FILES)
-def test_pixels_are_those_of_transformers(record: dict[str, Any], tmp_path: Path) -> None:
+def test_pixels_are_those_of_transformers(record, tmp_path):
     theirs = AutoImageProcessor.from_pretrained(written(tmp_path, record), backend="pil")
     ours = read(tmp_path)
     for image in IMAGES:
@@ -106,7 +104,7 @@ def test_pixels_are_those_of_transformers(record: dict[str, Any], tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", sorted({*PROCESSORS} - {"DINOv3ViT"}))
-def test_defaults_are_those_of_the_class_in_transformers(kind: str) -> None:
+def test_defaults_are_those_of_the_class_in_transformers(kind):
     theirs = get_image_processor_class_from_name(f"{kind}ImageProcessorPil")
     for key, value in {**DEFAULTS, **PROCESSORS[kind]}.items():
         expected = getattr(theirs, key, None)
@@ -117,7 +115,7 @@ def test_defaults_are_those_of_the_class_in_transformers(kind: str) -> None:
         assert (value or None) == (expected or None), key
 
 
-def test_a_nested_processor_goes_before_a_file_of_its_own(tmp_path: Path) -> None:
+def test_a_nested_processor_goes_before_a_file_of_its_own(tmp_path):
     written(tmp_path, CLIP_FILE)
     nested = {"image_processor": FILES["resize 43, crop 32"], "processor_class": "CLIPProcessor"}
     written(tmp_path, nested, "processor_config.json")
@@ -127,7 +125,7 @@ def test_a_nested_processor_goes_before_a_file_of_its_own(tmp_path: Path) -> Non
         torch.testing.assert_close(read(tmp_path)(image), expected, atol=2e-6, rtol=2e-6)
 
 
-def test_a_processor_file_that_nests_nothing_is_not_taken(tmp_path: Path) -> None:
+def test_a_processor_file_that_nests_nothing_is_not_taken(tmp_path):
     written(tmp_path, CLIP_FILE)
     other = {"processor_class": "CLIPProcessor", "size": {"shortest_edge": 99}}
     written(tmp_path, other, "processor_config.json")
@@ -156,7 +154,7 @@ def test_a_processor_file_that_nests_nothing_is_not_taken(tmp_path: Path) -> Non
          "do_pan_and_scan"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_refused_by_its_key(change, key, tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_refused_by_its_key(change, key, tmp_path):
     written(tmp_path, CLIP_FILE | change)
     with pytest.raises(UsageError) as refused:
         read(tmp_path)
@@ -175,12 +173,12 @@ def test_what_cannot_be_done_is_refused_by_its_key(change, key, tmp_path: Path) 
     ],
     ids=str,
 )  # fmt: skip
-def test_nonsense_is_refused_in_words(change, tmp_path: Path) -> None:
+def test_nonsense_is_refused_in_words(change, tmp_path):
     with pytest.raises(UsageError):
         read(written(tmp_path, CLIP_FILE | change))
 
 
-def test_without_a_file_the_family_says_what_is_usual(tmp_path: Path, capsys) -> None:
+def test_without_a_file_the_family_says_what_is_usual(tmp_path, capsys):
     assert read(tmp_path) == Preprocess(32)
     assert "CLIPImageProcessor" in capsys.readouterr().err
     squash = read_preprocess(tmp_path, "SiglipImageProcessor", 32)
@@ -200,7 +198,7 @@ def test_without_a_file_the_family_says_what_is_usual(tmp_path: Path, capsys) ->
     ],
     ids=lambda one: f"{one.fit}-{one.resize_to}-{one.width}",
 )
-def test_preprocessing_is_read_back_as_it_was_written(preprocess: Preprocess, tmp_path) -> None:
+def test_preprocessing_is_read_back_as_it_was_written(preprocess, tmp_path):
     written(tmp_path, as_record(preprocess))
     assert Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict()))) == preprocess
     theirs = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
@@ -222,9 +220,7 @@ def tiny_clip(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", ["preprocessor_config.json", "processor_config.json"])
 @pytest.mark.parametrize("case", [one for one in CASES if "rectangle" not in one])
-def test_image_embeddings_are_those_of_plain_transformers(
-    case: str, name: str, tiny_clip: Path, tmp_path: Path
-) -> None:
+def test_image_embeddings_are_those_of_plain_transformers(case, name, tiny_clip, tmp_path):
     import shutil
 
     folder = tmp_path / "clip"
@@ -244,7 +240,7 @@ def test_image_embeddings_are_those_of_plain_transformers(
     assert (torch.from_numpy(ours) * expected).sum(dim=1).min() > 0.9999
 
 
-def test_a_size_that_the_tower_does_not_take_is_refused(tiny_clip: Path, tmp_path: Path) -> None:
+def test_a_size_that_the_tower_does_not_take_is_refused(tiny_clip, tmp_path):
     import shutil
 
     folder = tmp_path / "clip"

@@ -1,7 +1,5 @@
 """Components of rows: exact where they can be, and nearly so where they cannot."""
 
-from __future__ import annotations
-
 import torch
 
 from encoderlab.models import principal

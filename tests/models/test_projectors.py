@@ -1,7 +1,5 @@
 """Projectors against their equations in numpy."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -46,7 +44,7 @@ def by_hand(kind: str, weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndar
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tokens", [None, 3])
-def test_every_kind_is_its_equation(kind: str, tokens: int | None) -> None:
+def test_every_kind_is_its_equation(kind, tokens):
     if tokens and kind != "cross_attention":
         return
     torch.manual_seed(0)
@@ -59,11 +57,11 @@ def test_every_kind_is_its_equation(kind: str, tokens: int | None) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("widths", [(1, 1), (7, 3), (128, 192), (5, 97)])
-def test_every_width_is_taken(kind: str, widths: tuple[int, int]) -> None:
+def test_every_width_is_taken(kind, widths):
     assert create_projector(kind, *widths)(torch.zeros(2, widths[0])).shape == (2, widths[1])
 
 
-def test_a_kind_or_a_width_that_is_wrong_is_named() -> None:
+def test_a_kind_or_a_width_that_is_wrong_is_named():
     with pytest.raises(UsageError, match=r"unknown projector.*'lineal'.*Did you mean 'linear'"):
         create_projector("lineal", 2, 2)
     with pytest.raises(UsageError, match=r"d_t must be positive.*0"):

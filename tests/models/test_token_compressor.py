@@ -1,7 +1,5 @@
 """Compressor, decoder and critic: shapes of any grid, what they begin as, and that they learn."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Maps and numbers of tokens: closed forms, and a plain loop over transformers' own tokens."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

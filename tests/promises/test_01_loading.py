@@ -1,8 +1,6 @@
 """Every command that loads a model can load one with code of its own, and every command that loads
 an LLM can quantise and spread it; neither happens unless it was asked for."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """`--config-name=my_config` takes a project's YAML: data sets, names of models, defaults."""
 
-from __future__ import annotations
-
 import json
 import os
 

@@ -1,7 +1,5 @@
 """`--model` wherever a model is meant, and one answer everywhere to a GPU that is not there."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

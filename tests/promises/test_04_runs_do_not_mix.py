@@ -1,7 +1,5 @@
 """A second run into the same folder leaves no figure of the first beside its own record."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

@@ -1,7 +1,5 @@
 """`python -m encoderlab.selftest` and `doctor --deep` check what is ours, and can fail."""
 
-from __future__ import annotations
-
 import runpy
 import sys
 

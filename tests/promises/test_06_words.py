@@ -4,8 +4,6 @@ That the report prints its command once: `test_report_is_made_of_the_record_alon
 tests/experiments/test_alignment.py.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

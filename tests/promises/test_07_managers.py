@@ -1,7 +1,5 @@
 """Managers take the name first, one image or several, and give vectors of length one."""
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import replace
 

@@ -1,9 +1,5 @@
 """The data generator draws what it is given, in the promised order, or says why it cannot."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,7 +10,7 @@ from encoderlab.data.synthetic.words import COLOURS
 from encoderlab.errors import MissingError, UsageError
 
 
-def test_everything_it_draws_has_the_size_that_was_asked_for() -> None:
+def test_everything_it_draws_has_the_size_that_was_asked_for():
     draw = DataGenerator(size=128, seed=3)
     chart = draw.generate_bar_chart(["a", "b", "c"], [3, 1, 2], "Sales")
     table = draw.generate_table_image({"x": [1, 3], "y": [2, 4]}, "Points")
@@ -22,7 +18,7 @@ def test_everything_it_draws_has_the_size_that_was_asked_for() -> None:
     assert chart.size == table.size == page.size == (128, 128)
 
 
-def test_bars_are_as_high_as_their_values() -> None:
+def test_bars_are_as_high_as_their_values():
     pixels = np.asarray(DataGenerator(size=240).generate_bar_chart(list("abc"), [4, 1, 2])).astype(
         int
     )
@@ -34,7 +30,7 @@ def test_bars_are_as_high_as_their_values() -> None:
     assert heights[2] / heights[1] == pytest.approx(2, rel=0.1)
 
 
-def test_a_cell_with_a_line_break_is_one_line() -> None:
+def test_a_cell_with_a_line_break_is_one_line():
     draw = DataGenerator(size=96)
     broken, whole = (
         draw.generate_table_image({"words": [words], "n": [1]}) for words in ("a\nb", "a b")
@@ -42,7 +38,7 @@ def test_a_cell_with_a_line_break_is_one_line() -> None:
     assert np.array_equal(np.asarray(broken), np.asarray(whole))
 
 
-def test_a_data_frame_draws_the_same_table_as_its_columns() -> None:
+def test_a_data_frame_draws_the_same_table_as_its_columns():
     pandas = pytest.importorskip("pandas")
     columns = {"city": ["Seoul", "Busan"], "n": [3, 1]}
     draw = DataGenerator(size=96)
@@ -52,31 +48,31 @@ def test_a_data_frame_draws_the_same_table_as_its_columns() -> None:
     assert not np.array_equal(np.asarray(pictures[0]), np.asarray(draw.generate_table_image(frame)))
 
 
-def test_a_page_without_paragraphs_has_text_of_its_own() -> None:
+def test_a_page_without_paragraphs_has_text_of_its_own():
     draw = DataGenerator(size=200)
     page = np.asarray(draw.generate_document_image("Title").convert("L"))
     empty = np.asarray(draw.generate_document_image("Title", []).convert("L"))
     assert (page[50:] < 128).sum() > 200 and not (empty[50:] < 128).any()
 
 
-def test_simple_images_take_a_size_of_their_own() -> None:
+def test_simple_images_take_a_size_of_their_own():
     pictures = DataGenerator(size=64).generate_simple_images(2, 48)
     assert [picture.size for picture, _ in pictures] == [(48, 48)] * 2
 
 
-def test_a_page_keeps_its_words_inside_its_margins() -> None:
+def test_a_page_keeps_its_words_inside_its_margins():
     page = DataGenerator(size=200).generate_document_image("W" * 60, ["WWWW " * 60, "W" * 90])
     dark = np.asarray(page.convert("L")) < 128
     columns = np.flatnonzero(dark.any(axis=0))
     assert columns.min() >= 0.06 * 200 and columns.max() <= 0.94 * 200
 
 
-def test_scenes_have_captions_of_their_own() -> None:
+def test_scenes_have_captions_of_their_own():
     scenes = DataGenerator(size=64, seed=3).generate_simple_images(4)
     assert len({caption for _, caption in scenes}) == 4
 
 
-def test_every_category_has_pictures_with_captions() -> None:
+def test_every_category_has_pictures_with_captions():
     kinds = DataGenerator(size=64).generate_categorized_images(2)
     assert set(kinds) == set(KINDS)
     assert all(
@@ -84,7 +80,7 @@ def test_every_category_has_pictures_with_captions() -> None:
     )
 
 
-def test_the_seed_decides_the_pictures() -> None:
+def test_the_seed_decides_the_pictures():
     first, again, other = (
         DataGenerator(size=64, seed=seed).generate_categorized_images(1) for seed in (1, 1, 2)
     )
@@ -93,7 +89,7 @@ def test_the_seed_decides_the_pictures() -> None:
 
 
 @pytest.mark.parametrize(("letter", "known"), [("A", True), (" ", True), ("표", False)])
-def test_the_built_in_font_knows_what_it_lacks(letter: str, known: bool) -> None:
+def test_the_built_in_font_knows_what_it_lacks(letter, known):
     assert has_glyph(letter) is known
 
 
@@ -115,12 +111,12 @@ def test_the_built_in_font_knows_what_it_lacks(letter: str, known: bool) -> None
         (lambda d: d.generate_categorized_images(1, ["chrt"]), "Did you mean 'chart'"),
     ],
 )
-def test_it_says_what_it_cannot_draw(make, says: str) -> None:
+def test_it_says_what_it_cannot_draw(make, says):
     with pytest.raises(UsageError, match=says):
         make(DataGenerator())
 
 
-def test_a_picture_too_small_and_a_font_that_is_none_are_refused(tmp_path: Path) -> None:
+def test_a_picture_too_small_and_a_font_that_is_none_are_refused(tmp_path):
     with pytest.raises(UsageError, match="too small"):
         DataGenerator(size=4)
     (tmp_path / "font.ttf").write_text("no font")

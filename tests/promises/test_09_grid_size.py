@@ -1,7 +1,5 @@
 """The example that prints a grid prints what it is meant to."""
 
-from __future__ import annotations
-
 from encoderlab import TokenSimilarityAnalyzer
 from encoderlab.data.synthetic import generate
 

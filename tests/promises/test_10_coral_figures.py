@@ -1,7 +1,5 @@
 """CORAL carries its covariances, and its figures, table and report show the result's numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

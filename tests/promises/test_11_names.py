@@ -1,7 +1,5 @@
 """Names under `encoderlab.` and `encoderlab.plots.style`, and the smallest VLM."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """Features are ordinary fp32 tensors, `encode` takes an image in any form, and encoders train."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,8 +1,6 @@
 """What a Python function leaves on the disk without `out` is what docs/en/api.md says, and every
 page that quotes numbers says in which format they were computed."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

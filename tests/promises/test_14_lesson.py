@@ -1,8 +1,6 @@
 """Lesson 1: one query against four vectors by hand, cat, dog and submarine, and a query for three
 given pictures. Held with the bundled models, in both languages."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The bundled compressors: they load, are small, and beat the linear bound on held-out images."""
 
-from __future__ import annotations
-
 import pytest
 
 from encoderlab import Compressor

@@ -1,7 +1,5 @@
 """The bundled CLIP and SigLIP do what their cards say, small and with transformers alone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -28,7 +26,7 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @every_model
-def test_it_ships_small_and_with_a_card(name: str) -> None:
+def test_it_ships_small_and_with_a_card(name):
     assert name in bundled_models()
     assert sum(file.stat().st_size for file in (ZOO / name).iterdir()) <= 6_000_000
     card = (ZOO / name / "README.md").read_text(encoding="utf-8")
@@ -36,13 +34,13 @@ def test_it_ships_small_and_with_a_card(name: str) -> None:
     assert all(which.credit in card for which in SETS)
 
 
-def test_all_bundled_models_together_stay_small() -> None:
+def test_all_bundled_models_together_stay_small():
     sizes = [f.stat().st_size for name in bundled_models() for f in (ZOO / name).iterdir()]
     assert sum(sizes) <= 25_000_000
 
 
 @every_model
-def test_transformers_alone_gives_the_same_embeddings(name: str) -> None:
+def test_transformers_alone_gives_the_same_embeddings(name):
     encoder = load_dual(name, "cpu", "float32")
     folder = ZOO / name
     clip = name == "tiny-clip"
@@ -65,7 +63,7 @@ def test_transformers_alone_gives_the_same_embeddings(name: str) -> None:
 @pytest.mark.slow
 @every_model
 @pytest.mark.parametrize("language", ["en", "ko"])
-def test_recall_on_a_thousand_held_out_pictures(name: str, held_out: Path, language: str) -> None:
+def test_recall_on_a_thousand_held_out_pictures(name, held_out, language):
     result = evaluate.run(csv=str(held_out / f"captions.{language}.csv"), model=name).retrieval
     assert result.distinct_captions == 1000 or language == "ko"
     for direction in (result.image_to_text, result.text_to_image):
@@ -74,7 +72,7 @@ def test_recall_on_a_thousand_held_out_pictures(name: str, held_out: Path, langu
 
 @pytest.mark.slow
 @every_model
-def test_zero_shot_over_the_kinds_of_pictures(name: str, held_out: Path) -> None:
+def test_zero_shot_over_the_kinds_of_pictures(name, held_out):
     result = classify.run(image_dir=str(held_out / "images"), classes=",".join(KINDS), model=name)
     assert result.accuracy is not None
     assert float(result.accuracy.top1) >= 0.95
@@ -83,7 +81,7 @@ def test_zero_shot_over_the_kinds_of_pictures(name: str, held_out: Path) -> None
 @pytest.mark.slow
 @every_model
 @pytest.mark.parametrize("table", ["test.en.csv", "test.ko.csv"])
-def test_it_finds_real_emoji_far_above_chance(name: str, real_data: Path, table: str) -> None:
+def test_it_finds_real_emoji_far_above_chance(name, real_data, table):
     result = evaluate.run(csv=str(real_data / "emoji-bilingual" / table), model=name).retrieval
     recall = result.text_to_image.recall[10]
     assert recall.ci_low is not None and recall.chance is not None
@@ -91,7 +89,7 @@ def test_it_finds_real_emoji_far_above_chance(name: str, real_data: Path, table:
 
 
 @pytest.mark.parametrize("which", SETS, ids=lambda which: which.name)
-def test_no_real_picture_stands_in_two_splits(real_data: Path, which) -> None:
+def test_no_real_picture_stands_in_two_splits(real_data, which):
     splits = [
         {sample.image for sample in read_set(which, real_data, split, ("en", "ko"))}
         for split in ("train", "val", "test")

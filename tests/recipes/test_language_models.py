@@ -1,10 +1,7 @@
 """The bundled language models: far better than a unigram model, in both languages."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +18,7 @@ NAMES = tuple(LANGUAGE_MODELS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_ships_small_and_with_a_card(name: str) -> None:
+def test_it_ships_small_and_with_a_card(name):
     assert name in bundled_models()
     assert sum(file.stat().st_size for file in (ZOO / name).iterdir()) <= 6_000_000
     assert "unigram" in (ZOO / name / "README.md").read_text(encoding="utf-8")
@@ -30,13 +27,13 @@ def test_it_ships_small_and_with_a_card(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("language", ["en", "ko"])
-def test_perplexity_is_a_third_of_a_unigram_models_at_most(name: str, language: str) -> None:
+def test_perplexity_is_a_third_of_a_unigram_models_at_most(name, language):
     captions = held_out_captions(language, trained_on=5_000, pictures=60)
     found = perplexity(ZOO / name, captions)
     assert 3 * found.model < found.unigram
 
 
-def test_perplexity_is_that_of_the_plain_call() -> None:
+def test_perplexity_is_that_of_the_plain_call():
     folder = ZOO / "tiny-llama"
     texts = ["a large red circle", "파란 별"]
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)
@@ -53,7 +50,7 @@ def test_perplexity_is_that_of_the_plain_call() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_our_tokenizer_is_the_one_that_transformers_makes(name: str) -> None:
+def test_our_tokenizer_is_the_one_that_transformers_makes(name):
     texts = ["A large red circle, 3 of them!", "커다란 빨간 원 12개", "x  y\nz", ""]
     ours = load_text(name, "cpu", "float32").tokenizer
     theirs = hf.AutoTokenizer.from_pretrained(ZOO / name)
@@ -61,7 +58,7 @@ def test_our_tokenizer_is_the_one_that_transformers_makes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_loads_as_any_language_model_does(name: str) -> None:
+def test_it_loads_as_any_language_model_does(name):
     encoder = load_text(name, "cpu", "float32")
     seen = encoder.encode(["a large red circle", "커다란 빨간 원", "a small blue star"])
     assert seen.pooled.shape == (3, encoder.pooled_width)
@@ -71,7 +68,7 @@ def test_it_loads_as_any_language_model_does(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_small_run_trains_and_exports(tmp_path: Path) -> None:
+def test_a_small_run_trains_and_exports(tmp_path):
     recipe = dataclasses.replace(
         LANGUAGE_MODELS["tiny-qwen"], synthetic_images=60, vocab_size=400, context=32, batch_size=8
     )

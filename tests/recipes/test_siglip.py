@@ -1,7 +1,5 @@
 """transformers' SiglipModel under our trainer, and as the folder that it saves."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

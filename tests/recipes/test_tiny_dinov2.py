@@ -1,9 +1,6 @@
 """Linear probes of the bundled DINOv2; the encoder contract of all bundled vision models."""
 
-from __future__ import annotations
-
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,11 +19,11 @@ from recipes.settings import SELF_SUPERVISED
 
 
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-siglip", "tiny-dinov2"])
-def test_every_bundled_vision_model_keeps_the_contract(name: str) -> None:
+def test_every_bundled_vision_model_keeps_the_contract(name):
     assert check(load_vision(name, "cpu", "float32")).kept
 
 
-def test_it_ships_small_and_with_a_card() -> None:
+def test_it_ships_small_and_with_a_card():
     assert "tiny-dinov2" in bundled_models()
     folder = ZOO / "tiny-dinov2"
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 6_000_000
@@ -52,13 +49,13 @@ def probes(trained, task) -> tuple[float, float]:
 
 
 @pytest.mark.slow
-def test_ten_labelled_pictures_of_each_type_are_enough(trained) -> None:
+def test_ten_labelled_pictures_of_each_type_are_enough(trained):
     ours, theirs = probes(trained, data_type(10))
     assert ours >= 0.95 and ours >= theirs + 0.15
 
 
 @pytest.mark.slow
-def test_the_main_shape_of_a_scene_can_be_read(trained) -> None:
+def test_the_main_shape_of_a_scene_can_be_read(trained):
     # In bf16 with every third label, which is quick: the card measures in fp32 with all of them.
     name, (pictures, labels), test = main_shape()
     third = (name, (pictures[::3], labels[::3]), (test[0][::2], test[1][::2]))
@@ -67,7 +64,7 @@ def test_the_main_shape_of_a_scene_can_be_read(trained) -> None:
 
 
 @pytest.mark.slow
-def test_it_helps_on_real_photographs_too(trained, real_data: Path) -> None:
+def test_it_helps_on_real_photographs_too(trained, real_data):
     name, (pictures, labels), test = clothes(real_data)
     ours, theirs = probes(trained, (name, (pictures[::3], labels[::3]), test))
     assert ours > theirs
@@ -82,12 +79,12 @@ def test_it_helps_on_real_photographs_too(trained, real_data: Path) -> None:
         ("a small red star and a small blue heart", None),
     ],
 )
-def test_the_main_shape_is_that_of_the_largest_thing(caption: str, shape: str | None) -> None:
+def test_the_main_shape_is_that_of_the_largest_thing(caption, shape):
     assert largest_shape(caption) == shape
 
 
 @pytest.mark.slow
-def test_a_small_run_trains_and_exports(tmp_path: Path) -> None:
+def test_a_small_run_trains_and_exports(tmp_path):
     recipe = dataclasses.replace(
         SELF_SUPERVISED["tiny-dinov2"], steps=2, batch_size=16, synthetic_images=20, more_scenes=8
     )

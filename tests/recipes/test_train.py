@@ -1,9 +1,6 @@
 """The recipe behind the zoo runs from end to end on a thousandth of its data."""
 
-from __future__ import annotations
-
 import dataclasses
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +12,7 @@ from recipes.settings import CLIPS
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CLIPS)
-def test_a_small_run_trains_exports_and_writes_its_card(
-    name: str, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_small_run_trains_exports_and_writes_its_card(name, tmp_path, monkeypatch):
     recipe = CLIPS[name]
     small = dataclasses.replace(
         recipe,
@@ -35,6 +30,6 @@ def test_a_small_run_trains_exports_and_writes_its_card(
     assert "The synthetic world alone." in text
 
 
-def test_an_unknown_name_is_answered_in_words(capsys) -> None:
+def test_an_unknown_name_is_answered_in_words(capsys):
     assert train.main(["tiny-clp"]) == 2
     assert "'tiny-clip'" in capsys.readouterr().err

@@ -1,7 +1,5 @@
 """The rules of the approximate index: legal and in proportion for every table."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np
@@ -31,7 +29,7 @@ DIMS = st.integers(1, 4096)
 
 @settings(max_examples=200, deadline=None)
 @given(rows=ROWS, more=st.integers(0, 10**10), dim=DIMS)
-def test_more_rows_never_mean_fewer_partitions_or_a_larger_sample_rate(rows, more, dim) -> None:
+def test_more_rows_never_mean_fewer_partitions_or_a_larger_sample_rate(rows, more, dim):
     small, large = plan(rows, dim), plan(rows + more, dim)
     assert small.partitions <= large.partitions
     assert small.sample_rate >= large.sample_rate
@@ -41,7 +39,7 @@ def test_more_rows_never_mean_fewer_partitions_or_a_larger_sample_rate(rows, mor
 @settings(max_examples=200, deadline=None)
 @given(rows=ROWS, dim=DIMS)
 @example(rows=LEAST_ROWS, dim=8)
-def test_every_plan_is_one_that_k_means_can_train(rows, dim) -> None:
+def test_every_plan_is_one_that_k_means_can_train(rows, dim):
     built = plan(rows, dim)
     assert 1 <= built.partitions <= rows // 256
     assert built.partitions**2 <= 1.01 * rows
@@ -52,12 +50,12 @@ def test_every_plan_is_one_that_k_means_can_train(rows, dim) -> None:
 
 
 @pytest.mark.parametrize(("rows", "partitions"), [(256, 1), (65_536, 256), (10**6, 1000)])
-def test_partitions_are_the_root_of_the_rows_with_256_rows_each_at_least(rows, partitions) -> None:
+def test_partitions_are_the_root_of_the_rows_with_256_rows_each_at_least(rows, partitions):
     assert plan(rows, 512).partitions == partitions
 
 
 @pytest.mark.parametrize(("dim", "kind"), [(512, "IVF_RQ"), (8, "IVF_RQ"), (100, "IVF_SQ")])
-def test_lancedb_takes_the_plan_for_this_width(dim, kind, tmp_path) -> None:
+def test_lancedb_takes_the_plan_for_this_width(dim, kind, tmp_path):
     import lancedb
     import pyarrow as pa
 
@@ -72,7 +70,7 @@ def test_lancedb_takes_the_plan_for_this_width(dim, kind, tmp_path) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(partitions=st.integers(1, 200_000), rows=st.integers(LEAST_ROWS, 10**10))
-def test_efforts_only_grow_and_end_with_everything(partitions, rows) -> None:
+def test_efforts_only_grow_and_end_with_everything(partitions, rows):
     tried = list(efforts(partitions, rows))
     for before, after in pairwise(tried):
         assert before.nprobes <= after.nprobes and before.candidates <= after.candidates
@@ -85,7 +83,7 @@ def test_efforts_only_grow_and_end_with_everything(partitions, rows) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(k=st.integers(1, 10_000), candidates=st.integers(10, MOST_CANDIDATES))
-def test_no_search_compares_fewer_candidates_than_were_measured(k, candidates) -> None:
+def test_no_search_compares_fewer_candidates_than_were_measured(k, candidates):
     compared = k * Effort(8, candidates).refine_factor(k)
     assert compared >= candidates
     assert compared / k >= candidates / 10 or k < 10
@@ -94,7 +92,7 @@ def test_no_search_compares_fewer_candidates_than_were_measured(k, candidates) -
 @pytest.mark.parametrize(
     ("share", "partitions", "probed"), [(1, 100, 8), (0.5, 100, 16), (0.01, 100, 100), (0.5, 0, 8)]
 )
-def test_a_condition_makes_the_search_look_into_more_partitions(share, partitions, probed) -> None:
+def test_a_condition_makes_the_search_look_into_more_partitions(share, partitions, probed):
     assert Effort(8, 200).under(share, partitions) == Effort(probed, 200)
 
 
@@ -114,11 +112,11 @@ def _known(trained: int) -> Approximate:
         (_known(1000), 1000, MOST_PARTS + 1, True),
     ],
 )
-def test_it_is_trained_anew_when_the_table_has_outgrown_it(known, rows, parts, anew) -> None:
+def test_it_is_trained_anew_when_the_table_has_outgrown_it(known, rows, parts, anew):
     assert must_retrain(known, rows, 64, parts) is anew
 
 
-def test_what_is_kept_of_it_comes_back() -> None:
+def test_what_is_kept_of_it_comes_back():
     import json
 
     built = Approximate(

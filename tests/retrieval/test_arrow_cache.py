@@ -1,7 +1,5 @@
 """The copy of an index that a search reads: the same answers, and never an old one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The index: exact answers, only what is new is embedded, nothing is lost or mixed up."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace
@@ -23,7 +21,7 @@ from encoderlab.retrieval.sync import caption_of, plan_sync, schema
 
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(1, 5), m=st.integers(1, 60), k=st.integers(1, 60), seed=st.integers(0, 99))
-def test_top_k_equals_sorting_with_the_first_of_equals_first(n, m, k, seed) -> None:
+def test_top_k_equals_sorting_with_the_first_of_equals_first(n, m, k, seed):
     rng = np.random.default_rng(seed)
     queries, vectors = (rng.integers(-2, 3, (rows, 4)).astype(np.float32) for rows in (n, m))
     k = min(k, m)
@@ -35,7 +33,7 @@ def test_top_k_equals_sorting_with_the_first_of_equals_first(n, m, k, seed) -> N
         assert sorted(exact[places[row]].tolist()) == sorted(exact[order].tolist())
 
 
-def test_blocks_change_no_answer(monkeypatch) -> None:
+def test_blocks_change_no_answer(monkeypatch):
     rng = np.random.default_rng(0)
     queries, vectors = rng.normal(size=(7, 8)), rng.normal(size=(500, 8))
     whole = top_k(queries, vectors, 10)
@@ -62,7 +60,7 @@ def filled(photos: Path, tmp_path: Path, encoder: DualEncoder) -> Index:
     return index
 
 
-def test_an_image_finds_itself_first(filled: Index, photos: Path) -> None:
+def test_an_image_finds_itself_first(filled, photos):
     samples = read_samples(photos / "captions.csv")
     for sample in samples[:5]:
         assert isinstance(sample.image, Path)
@@ -73,7 +71,7 @@ def test_an_image_finds_itself_first(filled: Index, photos: Path) -> None:
         assert (hit.width, hit.height) == (96, 96)
 
 
-def test_a_sentence_an_image_and_a_vector_are_the_same_search(filled: Index, encoder) -> None:
+def test_a_sentence_an_image_and_a_vector_are_the_same_search(filled, encoder):
     vector = encoder.embed_texts(["a red circle"])[0]
     hits = filled.search("a red circle", 20)
     by_vector = filled.search(vector, 20)
@@ -83,9 +81,7 @@ def test_a_sentence_an_image_and_a_vector_are_the_same_search(filled: Index, enc
     assert len({hit.path for hit in hits}) == 20
 
 
-def test_only_what_is_new_is_embedded_and_what_is_gone_goes(
-    filled: Index, photos: Path, encoder: DualEncoder, monkeypatch
-) -> None:
+def test_only_what_is_new_is_embedded_and_what_is_gone_goes(filled, photos, encoder, monkeypatch):
     embedded = []
     embed = encoder.encode_pixels
     monkeypatch.setattr(encoder, "encode_pixels", lambda p: embedded.append(len(p)) or embed(p))
@@ -104,19 +100,19 @@ def test_only_what_is_new_is_embedded_and_what_is_gone_goes(
     assert {first.path, second.path} == {str(changed), str(samples[1].image)}
 
 
-def test_another_source_leaves_the_first_alone(filled: Index, world: Path) -> None:
+def test_another_source_leaves_the_first_alone(filled, world):
     changes = filled.sync(read_samples(world / "images")[:3], "others")
     assert (changes.added, changes.removed, len(filled)) == (3, 0, 23)
 
 
-def test_it_is_found_again_on_disk(filled: Index, encoder: DualEncoder) -> None:
+def test_it_is_found_again_on_disk(filled, encoder):
     again = Index.open(filled.folder)
     again.use(encoder)
     assert again.search("a table", 3) == filled.search("a table", 3)
     assert again.encoder is encoder
 
 
-def test_a_condition_keeps_only_its_rows(filled: Index) -> None:
+def test_a_condition_keeps_only_its_rows(filled):
     hits = filled.search("anything", 20, where="caption LIKE '%chart%'")
     assert 0 < len(hits) < 20
     assert all("chart" in hit.caption for hit in hits)
@@ -136,12 +132,12 @@ def test_a_condition_keeps_only_its_rows(filled: Index) -> None:
         (lambda i: i.build_ann(), "too few images for an approximate index"),
     ],
 )
-def test_what_cannot_be_asked_is_said(filled: Index, ask, says: str) -> None:
+def test_what_cannot_be_asked_is_said(filled, ask, says):
     with pytest.raises(UsageError, match=says):
         ask(filled)
 
 
-def test_another_model_is_refused_with_both_names(filled: Index, other_clip_folder: Path) -> None:
+def test_another_model_is_refused_with_both_names(filled, other_clip_folder):
     other = load_dual(str(other_clip_folder), "cpu", "float32")
     with pytest.raises(UsageError, match=r"other-clip.*small-clip"):
         Index.open(filled.folder).use(other)
@@ -149,7 +145,7 @@ def test_another_model_is_refused_with_both_names(filled: Index, other_clip_fold
         Index.create(filled.folder, other)
 
 
-def test_no_index_and_a_damaged_one(filled: Index, tmp_path: Path) -> None:
+def test_no_index_and_a_damaged_one(filled, tmp_path):
     with pytest.raises(MissingError, match=r"no index there.*encoderlab index"):
         Index.open(tmp_path / "none")
     for version in (filled.folder / "images.lance" / "_versions").iterdir():
@@ -161,9 +157,7 @@ def test_no_index_and_a_damaged_one(filled: Index, tmp_path: Path) -> None:
         Index.open(filled.folder)
 
 
-def test_an_interrupted_run_keeps_what_it_has_done(
-    photos: Path, tmp_path: Path, encoder: DualEncoder, monkeypatch
-) -> None:
+def test_an_interrupted_run_keeps_what_it_has_done(photos, tmp_path, encoder, monkeypatch):
     index = Index.create(tmp_path / "part", encoder)
     embed = index_module.embed_batches
 
@@ -184,7 +178,7 @@ def test_an_interrupted_run_keeps_what_it_has_done(
     assert (changes.added, changes.unchanged, len(again)) == (12, 8, 20)
 
 
-def test_names_with_quotes_and_korean_are_normal(photos: Path, encoder, tmp_path: Path) -> None:
+def test_names_with_quotes_and_korean_are_normal(photos, encoder, tmp_path):
     folder = tmp_path / "it's 사진"
     folder.mkdir()
     source = read_samples(photos / "images")[0].image
@@ -198,9 +192,7 @@ def test_names_with_quotes_and_korean_are_normal(photos: Path, encoder, tmp_path
     assert len(index) == 1
 
 
-def test_the_approximate_index_agrees_with_the_exact_one(
-    encoder: DualEncoder, tmp_path: Path, monkeypatch
-) -> None:
+def test_the_approximate_index_agrees_with_the_exact_one(encoder, tmp_path, monkeypatch):
     import pyarrow as pa
 
     index = Index.create(tmp_path / "ann", encoder)
@@ -235,20 +227,20 @@ def test_the_approximate_index_agrees_with_the_exact_one(
         '{"format": 1, "model": "m", "fingerprint": "x", "dim": 16, "ann": {"recall": 3}}',
     ],
 )
-def test_an_index_json_of_nonsense_is_damage(filled: Index, text: str) -> None:
+def test_an_index_json_of_nonsense_is_damage(filled, text):
     (filled.folder / "index.json").write_text(text)
     with pytest.raises(UsageError, match="the index is damaged"):
         Index.open(filled.folder)
 
 
-def test_what_a_killed_writer_left_in_the_table_goes(filled: Index, photos: Path) -> None:
+def test_what_a_killed_writer_left_in_the_table_goes(filled, photos):
     left = Path(filled.folder) / "images.lance" / "data" / ".tmpXyZ123"
     left.write_bytes(b"half")
     filled.sync(read_samples(photos / "captions.csv"), "photos")
     assert not left.exists() and len(filled) == 20
 
 
-def test_records_of_one_image_are_one_row_with_the_texts_of_all(tmp_path: Path) -> None:
+def test_records_of_one_image_are_one_row_with_the_texts_of_all(tmp_path):
     place = tmp_path / "a.png"
     place.write_bytes(b"x")
     samples = [Sample(f"t/{i}", place, (text,)) for i, text in enumerate(("one", "two", "one"))]
@@ -257,9 +249,7 @@ def test_records_of_one_image_are_one_row_with_the_texts_of_all(tmp_path: Path) 
     assert len(expected.hashes) == 2
 
 
-def test_a_file_that_became_unreadable_loses_its_row(
-    photos: Path, tmp_path: Path, encoder: DualEncoder
-) -> None:
+def test_a_file_that_became_unreadable_loses_its_row(photos, tmp_path, encoder):
     index = Index.create(tmp_path / "i", encoder)
     samples = read_samples(photos / "images")
     index.sync(samples, photos / "images")
@@ -275,9 +265,7 @@ def test_a_file_that_became_unreadable_loses_its_row(
     assert len(index) == 17
 
 
-def test_all_spellings_of_a_folder_are_one_source(
-    photos: Path, tmp_path: Path, encoder: DualEncoder, monkeypatch
-) -> None:
+def test_all_spellings_of_a_folder_are_one_source(photos, tmp_path, encoder, monkeypatch):
     index = Index.create(tmp_path / "i", encoder)
     (tmp_path / "link").symlink_to(photos, target_is_directory=True)
     monkeypatch.chdir(photos)
@@ -290,9 +278,7 @@ def test_all_spellings_of_a_folder_are_one_source(
     assert {Path(hit.path).parents[1] for hit in index.search("x", 20)} == {photos / "images"}
 
 
-def test_rows_of_version_0_1_are_those_of_their_source(
-    photos: Path, tmp_path: Path, encoder: DualEncoder
-) -> None:
+def test_rows_of_version_0_1_are_those_of_their_source(photos, tmp_path, encoder):
     index = Index.create(tmp_path / "i", encoder)
     (tmp_path / "link").symlink_to(photos, target_is_directory=True)
     source = photos / "images"
@@ -317,9 +303,7 @@ def test_rows_of_version_0_1_are_those_of_their_source(
     assert index.sync([], "s3://bucket/train.tar").removed == 16
 
 
-def test_a_source_that_is_gone_is_listed_and_removed(
-    photos: Path, tmp_path: Path, encoder: DualEncoder
-) -> None:
+def test_a_source_that_is_gone_is_listed_and_removed(photos, tmp_path, encoder):
     index = Index.create(tmp_path / "i", encoder)
     index.sync(read_samples(photos / "images"), photos / "images")
     stored = read_samples(shutil.copytree(photos / "images/chart", tmp_path / "it's kept"))
@@ -332,9 +316,7 @@ def test_a_source_that_is_gone_is_listed_and_removed(
     assert (len(index), index.search("x", 3), index.sources()) == (0, [], {})
 
 
-def test_a_folder_speaks_for_the_files_under_it(
-    photos: Path, tmp_path: Path, encoder: DualEncoder
-) -> None:
+def test_a_folder_speaks_for_the_files_under_it(photos, tmp_path, encoder):
     index = Index.create(tmp_path / "i", encoder)
     index.sync(read_samples(photos / "images/chart"), photos / "images/chart")
     index.sync(read_samples(photos / "images"), photos / "images")
@@ -344,7 +326,7 @@ def test_a_folder_speaks_for_the_files_under_it(
     assert len(index) == 16
 
 
-def test_an_answer_has_as_many_images_as_there_are(filled: Index, tmp_path: Path, encoder) -> None:
+def test_an_answer_has_as_many_images_as_there_are(filled, tmp_path, encoder):
     assert len(filled.search("x", 999)) == 20
     assert [len(hits) for hits in filled.search_many(np.eye(2, encoder.dim), 21)] == [20, 20]
     filled.prepare_search()
@@ -359,9 +341,7 @@ def test_an_answer_has_as_many_images_as_there_are(filled: Index, tmp_path: Path
     assert (copied.search("x"), copied.search_many(np.eye(2, encoder.dim))) == ([], [[], []])
 
 
-def test_what_utf_8_cannot_hold_stops_nothing(
-    photos: Path, tmp_path: Path, encoder: DualEncoder
-) -> None:
+def test_what_utf_8_cannot_hold_stops_nothing(photos, tmp_path, encoder):
     index = Index.create(tmp_path / "i", encoder)
     picture = photos / "images/chart/00001.png"
     bad = tmp_path / "caf\udce9.png"
@@ -377,16 +357,14 @@ def test_what_utf_8_cannot_hold_stops_nothing(
     assert index.sync(samples, "a").unchanged == 1
 
 
-def test_all_captions_of_an_image_are_kept(photos: Path, tmp_path: Path, encoder) -> None:
+def test_all_captions_of_an_image_are_kept(photos, tmp_path, encoder):
     index = Index.create(tmp_path / "i", encoder)
     picture = photos / "images/chart/00001.png"
     index.sync([Sample("1", picture, ("a",)), Sample("2", picture, ("b", "a"))], "a")
     assert [hit.caption for hit in index.search("x")] == ["a | b"]
 
 
-def test_another_preparation_of_images_is_refused(
-    filled: Index, encoder: DualEncoder, monkeypatch
-) -> None:
+def test_another_preparation_of_images_is_refused(filled, encoder, monkeypatch):
     monkeypatch.setattr(encoder, "preprocess", replace(encoder.preprocess, mean=(0, 0, 0)))
     with pytest.raises(UsageError, match=r"prepared in another way.*mean \[0, 0, 0\]"):
         Index.open(filled.folder).use(encoder)
@@ -398,8 +376,8 @@ def test_another_preparation_of_images_is_refused(
 
 
 def test_a_checkpoint_with_other_weights_of_the_same_name_is_refused(
-    photos: Path, tmp_path: Path, clip_folder: Path, other_clip_folder: Path
-) -> None:
+    photos, tmp_path, clip_folder, other_clip_folder
+):
     model = tmp_path / "model"
     shutil.copytree(clip_folder, model)
     index = Index.create(tmp_path / "i", load_dual(str(model), "cpu", "float32"))

@@ -1,7 +1,5 @@
 """`index` and `search` as functions, from an empty folder to a gallery page."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
@@ -27,12 +25,12 @@ def db(world: Path, clip_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
-def test_a_second_run_adds_nothing(db: str, world: Path, clip_folder: Path) -> None:
+def test_a_second_run_adds_nothing(db, world, clip_folder):
     result = index.run(source=str(world / "captions.csv"), db=db, model=str(clip_folder))
     assert (result.added, result.unchanged) == (0, 20)
 
 
-def test_a_sentence_and_an_image(db: str, world: Path) -> None:
+def test_a_sentence_and_an_image(db, world):
     by_sentence = search.run(query="a chart", db=db, k=3)
     assert len(by_sentence.hits) == 3
     picture = world / "images/chart/00001.png"
@@ -51,7 +49,7 @@ class _Page(HTMLParser):
             self.images.append(dict(attrs))
 
 
-def test_the_gallery_is_one_file_with_everything_in_it(db: str, tmp_path: Path) -> None:
+def test_the_gallery_is_one_file_with_everything_in_it(db, tmp_path):
     page = tmp_path / "pages/g.html"
     result = search.run(query="<b>표</b> & chart", db=db, k=4, html=str(page))
     assert result.html == str(page)
@@ -77,14 +75,12 @@ def test_the_gallery_is_one_file_with_everything_in_it(db: str, tmp_path: Path) 
         ({"query": "x", "where": "nope = 1"}, UsageError, "no condition"),
     ],
 )
-def test_search_says_what_is_wrong(db: str, asked: dict, error, says: str) -> None:
+def test_search_says_what_is_wrong(db, asked, error, says):
     with pytest.raises(error, match=says):
         search.run(db=db, **asked)
 
 
-def test_search_without_an_index_and_with_another_model(
-    db: str, tmp_path: Path, other_clip_folder: Path
-) -> None:
+def test_search_without_an_index_and_with_another_model(db, tmp_path, other_clip_folder):
     with pytest.raises(MissingError, match="no index there"):
         search.run(query="x", db=str(tmp_path / "none"))
     with pytest.raises(UsageError, match="made by another model"):
@@ -105,9 +101,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_recall_is_measured_told_and_asked_around(
-    many: Path, clip_folder: Path, tmp_path: Path, monkeypatch
-) -> None:
+def test_recall_is_measured_told_and_asked_around(many, clip_folder, tmp_path, monkeypatch):
     source, db = str(many / "captions.csv"), str(tmp_path / "db")
     made = index.run(source=source, db=db, model=str(clip_folder), ann=True, recall=0.9)
     stored = json.loads((tmp_path / "db/index.json").read_text())["ann"]
@@ -130,9 +124,7 @@ def test_recall_is_measured_told_and_asked_around(
     assert forced.hits == exact.hits
 
 
-def test_a_target_that_is_not_reached_is_a_warning(
-    many: Path, clip_folder: Path, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_target_that_is_not_reached_is_a_warning(many, clip_folder, tmp_path, monkeypatch):
     poor = Recall(0.5, 0.4, 0.6, 150)
     monkeypatch.setattr("encoderlab.retrieval.recall.recall", lambda truth, found: poor)
     made = index.run(
@@ -151,7 +143,7 @@ def test_a_target_that_is_not_reached_is_a_warning(
         ({"db": "caf\udce9"}, "must be UTF-8"),
     ],
 )
-def test_index_says_what_is_wrong(world, clip_folder, tmp_path, asked: dict, says: str) -> None:
+def test_index_says_what_is_wrong(world, clip_folder, tmp_path, asked, says):
     given = {"db": str(tmp_path / "db"), "model": str(clip_folder), **asked}
     with pytest.raises(UsageError, match=says):
         index.run(source=str(world / "captions.csv"), **given)
@@ -174,8 +166,8 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_the_index_holds_the_size_of_the_whole_image_and_lists_the_rest(
-    mixed: Path, clip_folder: Path, tmp_path: Path
-) -> None:
+    mixed, clip_folder, tmp_path
+):
     db = str(tmp_path / "db")
     result = index.run(source=str(mixed), db=db, model=str(clip_folder))
     assert [name for name, _ in result.skipped] == ["d.svg", r"caf\xe9.png", "e.png"]
@@ -195,9 +187,7 @@ def _photos(folder: Path, count: int = 3) -> Path:
     return folder
 
 
-def test_an_emptied_folder_is_in_sync_and_one_that_is_gone_is_an_error(
-    clip_folder: Path, tmp_path: Path
-) -> None:
+def test_an_emptied_folder_is_in_sync_and_one_that_is_gone_is_an_error(clip_folder, tmp_path):
     source, db = str(_photos(tmp_path / "my 사진")), str(tmp_path / "my index")
     with pytest.raises(MissingError, match="no such data"):
         index.run(source=str(tmp_path / "none"), db=db, model=str(clip_folder))
@@ -219,9 +209,7 @@ def test_an_emptied_folder_is_in_sync_and_one_that_is_gone_is_an_error(
         index.run(source=source, db=db, model=str(clip_folder))
 
 
-def test_the_rows_of_a_moved_folder_are_named_and_removed(
-    clip_folder: Path, tmp_path: Path, monkeypatch
-) -> None:
+def test_the_rows_of_a_moved_folder_are_named_and_removed(clip_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     index.run(source=str(_photos(Path("it's"))), db="my db", model=str(clip_folder))
     Path("it's").rename("moved")
@@ -241,7 +229,7 @@ def test_the_rows_of_a_moved_folder_are_named_and_removed(
     assert {Path(hit.path).parent for hit in hits} == {tmp_path / "moved"}
 
 
-def test_fewer_images_than_asked_for_are_all_and_said(clip_folder: Path, tmp_path: Path) -> None:
+def test_fewer_images_than_asked_for_are_all_and_said(clip_folder, tmp_path):
     db = str(tmp_path / "db")
     index.run(source=str(_photos(tmp_path / "photos", 2)), db=db, model=str(clip_folder))
     result = search.run(query="x", db=db)

@@ -1,7 +1,5 @@
 """A table of thousands of rows: both ways to search it, its growth and its upkeep."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from pathlib import Path
 
@@ -62,7 +60,7 @@ def index(encoder: DualEncoder, vectors, tmp_path: Path, monkeypatch) -> Index:
     return index
 
 
-def test_exact_is_what_numpy_says_in_memory_and_in_blocks(index, vectors, monkeypatch) -> None:
+def test_exact_is_what_numpy_says_in_memory_and_in_blocks(index, vectors, monkeypatch):
     queries = _clustered(5, vectors.shape[1], seed=1)
     expected = np.argsort(-(queries @ vectors.T), axis=1)[:, :20]
     in_memory = index.search_many(queries, 20)
@@ -76,7 +74,7 @@ def test_exact_is_what_numpy_says_in_memory_and_in_blocks(index, vectors, monkey
         )
 
 
-def test_blocks_are_small(index, monkeypatch) -> None:
+def test_blocks_are_small(index, monkeypatch):
     dim = index.about["dim"]
     monkeypatch.setattr(table_module, "BLOCK_BYTES", 4 * dim * 100)
     sizes = [len(block) for block, _ in index._table.blocks()]
@@ -84,7 +82,7 @@ def test_blocks_are_small(index, monkeypatch) -> None:
     assert max(sizes) <= 100 + 1024  # LanceDB gives 1024 rows at a time
 
 
-def test_recall_is_measured_stored_and_true(index: Index, vectors: np.ndarray) -> None:
+def test_recall_is_measured_stored_and_true(index, vectors):
     built = index.build_ann()
     assert set(built.recall) == {"images"}  # no captions are stored
     assert built.reached and built.rows == built.trained_rows == ROWS
@@ -100,9 +98,7 @@ def test_recall_is_measured_stored_and_true(index: Index, vectors: np.ndarray) -
     assert _paths(exact.hits[0]) == true[0].tolist()
 
 
-def test_the_measured_recall_is_that_of_the_search_that_is_used(
-    index, vectors, monkeypatch
-) -> None:
+def test_the_measured_recall_is_that_of_the_search_that_is_used(index, vectors, monkeypatch):
     """An independent count, with the queries of the measurement, of what `search` finds."""
     monkeypatch.setattr(approximate, "FIRST_CODES", 0)
     monkeypatch.setattr(approximate, "FIRST_PROBES", 3)
@@ -119,7 +115,7 @@ def test_the_measured_recall_is_that_of_the_search_that_is_used(
     assert built.recall["images"].value == pytest.approx(np.mean(shares), abs=1e-9)
 
 
-def test_many_queries_at_once_are_answered_as_one_by_one(index: Index, vectors) -> None:
+def test_many_queries_at_once_are_answered_as_one_by_one(index, vectors):
     index.build_ann()
     _fill(index, _clustered(30, vectors.shape[1], seed=8), first=ROWS)
     queries = _clustered(70, vectors.shape[1], seed=6)  # more than LanceDB gets together
@@ -133,7 +129,7 @@ def test_many_queries_at_once_are_answered_as_one_by_one(index: Index, vectors) 
     )
 
 
-def test_a_hard_target_takes_more_effort(index: Index, vectors, monkeypatch) -> None:
+def test_a_hard_target_takes_more_effort(index, vectors, monkeypatch):
     easy = index.build_ann(target=0.1)
     hard = index.build_ann(target=1.0)
     assert hard.effort.nprobes >= easy.effort.nprobes
@@ -141,7 +137,7 @@ def test_a_hard_target_takes_more_effort(index: Index, vectors, monkeypatch) -> 
     assert hard.trained_rows == easy.trained_rows
 
 
-def test_captions_are_queries_too(encoder, vectors, tmp_path: Path) -> None:
+def test_captions_are_queries_too(encoder, vectors, tmp_path):
     index = Index.create(tmp_path / "said", encoder)
     _fill(index, vectors[:400], captions=True)
     built = index.build_ann(sample=50)
@@ -151,7 +147,7 @@ def test_captions_are_queries_too(encoder, vectors, tmp_path: Path) -> None:
     }
 
 
-def test_rows_added_later_are_found_and_counted(index: Index, vectors: np.ndarray) -> None:
+def test_rows_added_later_are_found_and_counted(index, vectors):
     index.build_ann()
     new = _clustered(50, vectors.shape[1], seed=8)
     _fill(index, new, first=ROWS)
@@ -164,7 +160,7 @@ def test_rows_added_later_are_found_and_counted(index: Index, vectors: np.ndarra
     assert other.search(new[7], 1)[0].path == str(ROWS + 7)
 
 
-def test_a_table_that_has_doubled_is_trained_anew(index: Index, vectors: np.ndarray) -> None:
+def test_a_table_that_has_doubled_is_trained_anew(index, vectors):
     before = index.build_ann()
     _fill(index, _clustered(ROWS, vectors.shape[1], seed=9), first=ROWS)
     after = index.build_ann()
@@ -172,7 +168,7 @@ def test_a_table_that_has_doubled_is_trained_anew(index: Index, vectors: np.ndar
     assert after.partitions > before.partitions
 
 
-def test_an_index_of_before_the_measurement_is_used_and_says_so(index: Index, vectors) -> None:
+def test_an_index_of_before_the_measurement_is_used_and_says_so(index, vectors):
     from lancedb.index import IvfPq
 
     index._table.inner.create_index("vector", config=IvfPq(distance_type="cosine"))
@@ -183,7 +179,7 @@ def test_an_index_of_before_the_measurement_is_used_and_says_so(index: Index, ve
     assert index.build_ann().kind == "IVF_RQ"
 
 
-def test_a_condition_is_filled_up_and_a_narrow_one_is_exact(index: Index, vectors) -> None:
+def test_a_condition_is_filled_up_and_a_narrow_one_is_exact(index, vectors):
     index.build_ann(target=0.01)
     wide = index.find(vectors[0], 10, where="path LIKE '%1%'")
     assert wide.approximate is not None and len(wide.hits[0]) == 10
@@ -195,7 +191,7 @@ def test_a_condition_is_filled_up_and_a_narrow_one_is_exact(index: Index, vector
     assert _paths(narrow.hits[0]) == [str(row) for row in best]
 
 
-def test_a_condition_on_far_rows_makes_the_search_go_on(index, vectors, monkeypatch) -> None:
+def test_a_condition_on_far_rows_makes_the_search_go_on(index, vectors, monkeypatch):
     monkeypatch.setattr(index_module, "EXACT_LIMIT", 200)
     index.build_ann()
     index.about["ann"]["effort"]["nprobes"] = 1
@@ -209,7 +205,7 @@ def test_a_condition_on_far_rows_makes_the_search_go_on(index, vectors, monkeypa
     assert set(_paths(result.hits[0])) <= set(far.astype(str))
 
 
-def test_an_open_index_sees_what_another_writes(index: Index, vectors: np.ndarray) -> None:
+def test_an_open_index_sees_what_another_writes(index, vectors):
     index.search(vectors[0], 1)
     other = Index.open(index.folder)
     new = _clustered(1, vectors.shape[1], seed=11)
@@ -220,7 +216,7 @@ def test_an_open_index_sees_what_another_writes(index: Index, vectors: np.ndarra
     assert index.search(new[0], 1)[0].path != str(ROWS)
 
 
-def test_a_reader_of_an_old_version_is_not_broken_by_tidying(index, vectors) -> None:
+def test_a_reader_of_an_old_version_is_not_broken_by_tidying(index, vectors):
     for start in range(5):
         _fill(index, vectors[:10], first=ROWS + 10 * start)
     reader = Index.open(index.folder)
@@ -231,7 +227,7 @@ def test_a_reader_of_an_old_version_is_not_broken_by_tidying(index, vectors) -> 
     assert sorted(int(value["path"]) for value in values.values()) == list(range(ROWS + 50))
 
 
-def test_many_small_commits_are_put_together(index: Index, vectors: np.ndarray) -> None:
+def test_many_small_commits_are_put_together(index, vectors):
     for start in range(table_module.SMALL_FILES + 2):
         _fill(index, vectors[:3], first=ROWS + 3 * start)
     files = index._table.inner.stats()["fragment_stats"]
@@ -241,7 +237,7 @@ def test_many_small_commits_are_put_together(index: Index, vectors: np.ndarray) 
     assert len(index) == ROWS + 3 * (table_module.SMALL_FILES + 2)
 
 
-def test_what_lies_there_twice_goes_when_nobody_needs_it(index, vectors, monkeypatch) -> None:
+def test_what_lies_there_twice_goes_when_nobody_needs_it(index, vectors, monkeypatch):
     for start in range(table_module.SMALL_FILES + 2):
         _fill(index, vectors[:3], first=ROWS + 3 * start)
     index._table.tidy(0)
@@ -254,7 +250,7 @@ def test_what_lies_there_twice_goes_when_nobody_needs_it(index, vectors, monkeyp
     assert len(index.search(vectors[0], 5)) == 5
 
 
-def test_a_busy_table_is_left_untidied_and_that_is_said(index, monkeypatch, capsys) -> None:
+def test_a_busy_table_is_left_untidied_and_that_is_said(index, monkeypatch, capsys):
     def busy(**given):
         raise RuntimeError("lance error: Commit conflict for version 7")
 
@@ -263,7 +259,7 @@ def test_a_busy_table_is_left_untidied_and_that_is_said(index, monkeypatch, caps
     assert "not tidied now (lance error: Commit conflict" in capsys.readouterr().err
 
 
-def test_a_replaced_row_is_never_missing(index: Index, vectors: np.ndarray) -> None:
+def test_a_replaced_row_is_never_missing(index, vectors):
     versions = len(index._table.inner.list_versions())
     sample = Sample("5", index_module.Image.new("L", (1, 1)), ("new",))
     with index._table.writer() as writer:
@@ -273,7 +269,7 @@ def test_a_replaced_row_is_never_missing(index: Index, vectors: np.ndarray) -> N
     assert {hit.path for hit in index.search(vectors[9], 2)} == {"5", "9"}
 
 
-def test_a_row_that_another_has_committed_meanwhile_is_not_added_twice(index, vectors) -> None:
+def test_a_row_that_another_has_committed_meanwhile_is_not_added_twice(index, vectors):
     sample = Sample("new", index_module.Image.new("L", (1, 1)))
     rows = as_rows([sample], [(1, 1)], vectors[:1], plan_sync([sample]), "made")
     other = Index.open(index.folder)
@@ -284,7 +280,7 @@ def test_a_row_that_another_has_committed_meanwhile_is_not_added_twice(index, ve
     assert len(Index.open(index.folder)) == ROWS + 1
 
 
-def test_what_differs_is_found_without_the_database(vectors: np.ndarray) -> None:
+def test_what_differs_is_found_without_the_database(vectors):
     image = index_module.Image.new("L", (1, 1))
     old = [Sample(name, image, (f"says {name}",)) for name in "abcd"]
     rows = as_rows(old, [(1, 1)] * 4, vectors[:4], plan_sync(old), "here").to_batches(2)
@@ -308,10 +304,10 @@ def test_what_differs_is_found_without_the_database(vectors: np.ndarray) -> None
         (lambda i: i.search_many(np.zeros((1, i.about["dim"])), 0), "k must be at least 1"),
     ],
 )
-def test_what_cannot_be_asked_is_said(index: Index, ask, says: str) -> None:
+def test_what_cannot_be_asked_is_said(index, ask, says):
     with pytest.raises(UsageError, match=says):
         ask(index)
 
 
-def test_no_vectors_are_no_answers(index: Index) -> None:
+def test_no_vectors_are_no_answers(index):
     assert index.search_many(np.zeros((0, index.about["dim"]))) == []

@@ -1,7 +1,5 @@
 """Recall against plain numpy, and against searches whose recall is known beforehand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -29,7 +27,7 @@ def truth(vectors):
     return true_nearest({"images": probe}, blocks, 10)["images"]
 
 
-def test_blocks_give_the_same_nearest_as_all_at_once(vectors) -> None:
+def test_blocks_give_the_same_nearest_as_all_at_once(vectors):
     queries = _unit(np.random.default_rng(2), 7, 16)
     numbers = np.arange(500) + 1000
     blocks = ((vectors[s : s + 5], numbers[s : s + 5]) for s in range(0, 500, 5))  # less than k
@@ -39,19 +37,19 @@ def test_blocks_give_the_same_nearest_as_all_at_once(vectors) -> None:
     np.testing.assert_array_equal(names, places + 1000)
 
 
-def test_of_equal_scores_the_first_block_wins() -> None:
+def test_of_equal_scores_the_first_block_wins():
     blocks = [(np.ones((2, 2), np.float32), np.array([start, start + 1])) for start in (0, 2, 4)]
     assert nearest(np.ones((1, 2), np.float32), blocks, 3)[1].tolist() == [[0, 1, 2]]
 
 
-def test_queries_are_near_their_rows_but_not_them(vectors) -> None:
+def test_queries_are_near_their_rows_but_not_them(vectors):
     queries = moved(vectors, np.random.default_rng(0))
     np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, rtol=1e-5)
     cosines = (queries * vectors).sum(1)
     assert cosines.min() > 0.95 and cosines.max() < 0.999
 
 
-def test_recall_is_the_share_found_without_the_row_of_the_query(truth, vectors) -> None:
+def test_recall_is_the_share_found_without_the_row_of_the_query(truth, vectors):
     rng = np.random.default_rng(3)
     result, shares = [], []
     for query, own in zip(truth.probe.queries, truth.probe.own, strict=True):
@@ -68,19 +66,19 @@ def test_recall_is_the_share_found_without_the_row_of_the_query(truth, vectors) 
     assert measured.queries == 40
 
 
-def test_a_search_that_finds_only_the_row_of_the_query_has_found_nothing(truth) -> None:
+def test_a_search_that_finds_only_the_row_of_the_query_has_found_nothing(truth):
     result = [(np.array([own]), np.array([0.98])) for own in truth.probe.own]
     assert recall(truth, result).value == 0
 
 
-def test_the_truth_itself_is_one_with_an_interval_that_is_not_empty(truth) -> None:
+def test_the_truth_itself_is_one_with_an_interval_that_is_not_empty(truth):
     result = list(zip(truth.rows, truth.scores, strict=True))
     measured = recall(truth, result)
     assert (measured.value, measured.ci_high) == (1, 1)
     assert 0.8 < measured.ci_low < 1
 
 
-def test_a_row_that_ties_with_the_last_is_as_good() -> None:
+def test_a_row_that_ties_with_the_last_is_as_good():
     twins = np.array([[1, 0], [0.6, 0.8], [0.6, 0.8]], np.float32)
     probe = Probe(np.array([[1, 0]], np.float32), np.array([NO_ROW]))
     truth = true_nearest({"sentences": probe}, [(twins, np.arange(3))], 2)["sentences"]
@@ -90,7 +88,7 @@ def test_a_row_that_ties_with_the_last_is_as_good() -> None:
 
 
 @pytest.mark.parametrize(("target", "chosen"), [(0.5, 2), (0.9, 3), (1.0, 4)])
-def test_the_least_effort_that_reaches_the_target_is_chosen(truth, target, chosen) -> None:
+def test_the_least_effort_that_reaches_the_target_is_chosen(truth, target, chosen):
     def search(queries, effort):  # finds more with each step
         stored = {1: 3, 2: 6, 3: 10}[effort.nprobes] if effort.nprobes < 4 else 10
         rows = truth.rows if effort.nprobes == 4 else truth.rows.copy()
@@ -103,7 +101,7 @@ def test_the_least_effort_that_reaches_the_target_is_chosen(truth, target, chose
     assert choose({"images": truth}, search, tries, target).nprobes == chosen
 
 
-def test_every_kind_of_query_has_to_reach_the_target(truth) -> None:
+def test_every_kind_of_query_has_to_reach_the_target(truth):
     def search(queries, effort):
         rows = truth.rows if effort.nprobes > 1 or len(queries) == 40 else truth.rows - 10_000
         return [(r, np.full(10, -1.0)) for r in rows[: len(queries)]]

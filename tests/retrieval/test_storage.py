@@ -1,10 +1,7 @@
 """An index at an address instead of in a folder, and what is said when that cannot be."""
 
-from __future__ import annotations
-
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +12,7 @@ from encoderlab.retrieval.image_index import Index
 from encoderlab.retrieval.storage import Storage
 
 
-def test_an_index_at_an_address_is_that_of_the_folder(
-    world: Path, clip_folder: Path, tmp_path: Path
-) -> None:
+def test_an_index_at_an_address_is_that_of_the_folder(world, clip_folder, tmp_path):
     encoder = load_dual(str(clip_folder), "cpu", "float32")
     address = (tmp_path / "db").as_uri()
     index = Index.create(address, encoder)
@@ -31,7 +26,7 @@ def test_an_index_at_an_address_is_that_of_the_folder(
     assert len(again.search("a table", 3)) == 3
 
 
-def test_a_file_at_an_address_is_written_read_and_missed(tmp_path: Path) -> None:
+def test_a_file_at_an_address_is_written_read_and_missed(tmp_path):
     place = Storage((tmp_path / "deep" / "er").as_uri())
     assert place.read("index.json") is None
     place.write("index.json", "색인")
@@ -47,20 +42,20 @@ def test_a_file_at_an_address_is_written_read_and_missed(tmp_path: Path) -> None
         ("memory://index", "unknown kind of storage"),
     ],
 )
-def test_an_address_that_cannot_be_is_refused(address: str, says: str) -> None:
+def test_an_address_that_cannot_be_is_refused(address, says):
     with pytest.raises(UsageError, match=says) as error:
         Index.open(address)
     assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(("address", "package"), [("s3://b/i", "s3fs"), ("gs://b/i", "gcsfs")])
-def test_a_missing_package_is_named(address: str, package: str, monkeypatch) -> None:
+def test_a_missing_package_is_named(address, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingError, match=f"not installed.*pip install {package}"):
         Index.open(address)
 
 
-def test_options_come_from_the_environment_without_secrets(monkeypatch) -> None:
+def test_options_come_from_the_environment_without_secrets(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
@@ -73,9 +68,7 @@ def test_options_come_from_the_environment_without_secrets(monkeypatch) -> None:
     assert Storage("gs://b/i").lance_options() == {}
 
 
-def test_nothing_secret_is_in_the_record(
-    world: Path, clip_folder: Path, tmp_path: Path, monkeypatch
-) -> None:
+def test_nothing_secret_is_in_the_record(world, clip_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     address = (tmp_path / "db").as_uri()
     Index.create(address, load_dual(str(clip_folder), "cpu", "float32"))

@@ -1,7 +1,5 @@
 """The page, served once for the tests of this folder, and a real browser to look at it with."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

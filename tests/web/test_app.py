@@ -1,7 +1,5 @@
 """The command itself: what it refuses, what it says, how it ends; and the page's own words."""
 
-from __future__ import annotations
-
 import re
 import socket
 from pathlib import Path

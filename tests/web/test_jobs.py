@@ -1,7 +1,5 @@
 """How a visitor's job runs: it can be stopped, queues in its lane, and shows no server path."""
 
-from __future__ import annotations
-
 import threading
 
 from encoderlab.alignment.settings import Coral

@@ -1,7 +1,5 @@
 """What a visitor may not do, asked as someone would who does not use the page's own buttons."""
 
-from __future__ import annotations
-
 import io
 import json
 import time

@@ -1,7 +1,5 @@
 """Every tab in a real browser: its example runs with one click, and shows what Python gives."""
 
-from __future__ import annotations
-
 import functools
 import json
 import re

@@ -1,7 +1,5 @@
 """Our CLIP and transformers' CLIPModel give the same embeddings, both ways and over any shape."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import random
@@ -71,9 +69,7 @@ def _sentences(config: CLIPConfig, rows: int, padded: bool) -> tuple[torch.Tenso
 
 @settings(max_examples=25, deadline=None)
 @given(shape=shapes(), seed=st.integers(0, 100), padded=st.booleans())
-def test_both_ways_give_the_same_embeddings(
-    shape: dict, seed: int, padded: bool, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_both_ways_give_the_same_embeddings(shape, seed, padded, tmp_path_factory):
     torch.manual_seed(seed)
     random.seed(seed)
     folder = tmp_path_factory.mktemp("clip")
@@ -114,7 +110,7 @@ def our_clip() -> CLIP:
     return CLIP(config, tokenizer, Preprocess(96, "squash"), trained_steps=7).eval()
 
 
-def test_transformers_reads_the_tokenizer_that_we_save(our_clip: CLIP, tmp_path: Path) -> None:
+def test_transformers_reads_the_tokenizer_that_we_save(our_clip, tmp_path):
     our_clip.save_pretrained(tmp_path)
     theirs = AutoTokenizer.from_pretrained(tmp_path)
     rows = theirs(CAPTIONS, padding="max_length", truncation=True, return_tensors="pt")
@@ -124,9 +120,7 @@ def test_transformers_reads_the_tokenizer_that_we_save(our_clip: CLIP, tmp_path:
 
 @pytest.mark.parametrize("fit", ["crop", "squash"])
 @pytest.mark.parametrize("size", [(131, 200), (200, 97), (96, 96), (40, 300)])
-def test_pixels_are_those_of_the_hugging_face_processor(
-    our_clip: CLIP, tmp_path: Path, fit: str, size: tuple[int, int]
-) -> None:
+def test_pixels_are_those_of_the_hugging_face_processor(our_clip, tmp_path, fit, size):
     clip = CLIP(our_clip.config, our_clip.tokenizer, Preprocess(96, fit))  # type: ignore[arg-type]
     clip.save_pretrained(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -136,7 +130,7 @@ def test_pixels_are_those_of_the_hugging_face_processor(
     assert CLIP.from_pretrained(tmp_path).preprocess == clip.preprocess
 
 
-def test_what_was_trained_and_the_sigmoid_bias_survive(our_clip: CLIP, tmp_path: Path) -> None:
+def test_what_was_trained_and_the_sigmoid_bias_survive(our_clip, tmp_path):
     clip = CLIP(our_clip.config, our_clip.tokenizer, trained_steps=12)
     clip.add_logit_bias(-3.5)
     again = CLIP.from_pretrained(clip.save_pretrained(tmp_path))
@@ -144,9 +138,7 @@ def test_what_was_trained_and_the_sigmoid_bias_survive(our_clip: CLIP, tmp_path:
     assert again.logit_bias is not None and again.logit_bias.item() == pytest.approx(-3.5)
 
 
-def test_half_precision_halves_the_file_and_keeps_the_embedding(
-    our_clip: CLIP, tmp_path: Path
-) -> None:
+def test_half_precision_halves_the_file_and_keeps_the_embedding(our_clip, tmp_path):
     whole = our_clip.save_pretrained(tmp_path / "whole")
     half = our_clip.save_pretrained(tmp_path / "half", half=True)
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (whole, half)]
@@ -159,7 +151,7 @@ def test_half_precision_halves_the_file_and_keeps_the_embedding(
     assert cosine.min() > 0.9999
 
 
-def test_weights_split_over_several_files_are_read(our_clip: CLIP, tmp_path: Path) -> None:
+def test_weights_split_over_several_files_are_read(our_clip, tmp_path):
     folder = our_clip.save_pretrained(tmp_path)
     weights = load_file(folder / "model.safetensors")
     names = sorted(weights)
@@ -173,7 +165,7 @@ def test_weights_split_over_several_files_are_read(our_clip: CLIP, tmp_path: Pat
     assert torch.equal(again.text_projection.weight, our_clip.text_projection.weight)
 
 
-def test_a_resnet_is_not_exported(tmp_path: Path) -> None:
+def test_a_resnet_is_not_exported(tmp_path):
     with pytest.raises(UsageError, match="ResNet has no Hugging Face form"):
         CLIP(preset("tiny-resnet")).save_pretrained(tmp_path)
 
@@ -206,23 +198,21 @@ def _broken(folder: Path, how: str) -> None:
         ("lacking", "lacks a weight.*text_projection"),
     ],
 )
-def test_a_damaged_checkpoint_is_refused_in_words(
-    our_clip: CLIP, tmp_path: Path, how: str, says: str
-) -> None:
+def test_a_damaged_checkpoint_is_refused_in_words(our_clip, tmp_path, how, says):
     folder = our_clip.save_pretrained(tmp_path)
     _broken(folder, how)
     with pytest.raises(UsageError, match=says):
         CLIP.from_pretrained(folder)
 
 
-def test_a_folder_that_is_no_checkpoint_and_a_name_that_is_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_checkpoint_and_a_name_that_is_nothing(tmp_path):
     with pytest.raises(MissingError, match="no checkpoint"):
         CLIP.from_pretrained(tmp_path)
     with pytest.raises(MissingError, match="no such folder"):
         CLIP.from_pretrained(tmp_path / "nothing")
 
 
-def test_pickled_weights_are_not_opened(our_clip: CLIP, tmp_path: Path) -> None:
+def test_pickled_weights_are_not_opened(our_clip, tmp_path):
     folder = our_clip.save_pretrained(tmp_path)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(MissingError, match="pickled weights are there"):
@@ -243,9 +233,7 @@ def test_pickled_weights_are_not_opened(our_clip: CLIP, tmp_path: Path) -> None:
         ("tokenizer.json", ("added_tokens",), 3, "tokenizer|makes no sense"),
     ],
 )
-def test_a_wrong_value_in_a_file_is_named(
-    our_clip: CLIP, tmp_path: Path, file: str, keys: tuple, value: object, says: str
-) -> None:
+def test_a_wrong_value_in_a_file_is_named(our_clip, tmp_path, file, keys, value, says):
     folder = our_clip.save_pretrained(tmp_path)
     record = json.loads((folder / file).read_text())
     inner = record
@@ -261,9 +249,7 @@ def test_a_wrong_value_in_a_file_is_named(
 @pytest.mark.parametrize(
     "file", ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"]
 )
-def test_a_file_of_nonsense_is_named(
-    our_clip: CLIP, tmp_path: Path, file: str, content: str
-) -> None:
+def test_a_file_of_nonsense_is_named(our_clip, tmp_path, file, content):
     folder = our_clip.save_pretrained(tmp_path)
     (folder / file).write_text(content)
     with pytest.raises(UsageError, match=f"{file} cannot be read"):
@@ -271,9 +257,7 @@ def test_a_file_of_nonsense_is_named(
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd"])
-def test_an_index_of_shards_cannot_leave_its_folder(
-    our_clip: CLIP, tmp_path: Path, name: str
-) -> None:
+def test_an_index_of_shards_cannot_leave_its_folder(our_clip, tmp_path, name):
     folder = our_clip.save_pretrained(tmp_path)
     (folder / "model.safetensors").unlink()  # it would go before the index
     index = {"weight_map": {"logit_scale": name}}

@@ -1,7 +1,5 @@
 """Pixels of common images are PIL's resize and crop to the bit; those of strips are in bounds."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,14 +36,14 @@ def _by_hand(preprocess: Preprocess, image: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("preprocess", PREPROCESSINGS)
 @pytest.mark.parametrize("size", [(300, 200), (201, 300), (64, 64), (640, 64), (40, 400), (1, 1)])
-def test_common_images_are_resized_and_then_cropped(preprocess, size) -> None:
+def test_common_images_are_resized_and_then_cropped(preprocess, size):
     image = _smooth(*size)
     np.testing.assert_array_equal(preprocess.to_bytes(image), _by_hand(preprocess, image))
 
 
 @pytest.mark.parametrize("preprocess", PREPROCESSINGS)
 @pytest.mark.parametrize("size", [(300, 200), (201, 300), (5000, 17), (17, 5000), (3, 300)])
-def test_cropping_first_differs_by_rounding_only(preprocess, size, monkeypatch) -> None:
+def test_cropping_first_differs_by_rounding_only(preprocess, size, monkeypatch):
     monkeypatch.setattr(module, "MOST_RESIZED", 0)
     image = _smooth(*size)
     found = preprocess.to_bytes(image).astype(int)
@@ -54,7 +52,7 @@ def test_cropping_first_differs_by_rounding_only(preprocess, size, monkeypatch) 
 
 @pytest.mark.parametrize("preprocess", [*PREPROCESSINGS, Preprocess(224), Preprocess(448)])
 @pytest.mark.parametrize("size", [(1_000_000, 1), (1, 1_000_000), (12_000, 1), (1, 12_000)])
-def test_a_strip_takes_little_memory(preprocess, size, monkeypatch) -> None:
+def test_a_strip_takes_little_memory(preprocess, size, monkeypatch):
     """PIL makes an image of every row, or column, at the new length between its two passes."""
     made = []
     original = Image.Image.resize

@@ -1,10 +1,7 @@
 """Vocabularies: any script survives a round trip, rows are well formed, CLIP's files are read."""
 
-from __future__ import annotations
-
 import json
 import unicodedata
-from pathlib import Path
 
 import pytest
 import torch
@@ -34,18 +31,18 @@ hangul = st.text(st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3), min_
 
 
 @given(words=st.lists(hangul, min_size=1, max_size=2))
-def test_korean_survives_a_round_trip(bpe: Tokenizer, words: list[str]) -> None:
+def test_korean_survives_a_round_trip(bpe, words):
     text = " ".join(words)
     assert bpe.decode(bpe([text])[0]) == text
 
 
 @given(text=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=12))
-def test_any_script_survives_a_round_trip(bpe: Tokenizer, text: str) -> None:
+def test_any_script_survives_a_round_trip(bpe, text):
     assert _normal(bpe.decode(bpe([text])[0])) == _normal(text)
 
 
 @given(texts=st.lists(st.text(max_size=300), min_size=1, max_size=4))
-def test_every_row_is_start_text_end_padding(bpe: Tokenizer, texts: list[str]) -> None:
+def test_every_row_is_start_text_end_padding(bpe, texts):
     rows = bpe(texts)
     assert rows.shape == (len(texts), 64)
     ends = (rows == bpe.end_id).int().argmax(dim=1)
@@ -56,24 +53,24 @@ def test_every_row_is_start_text_end_padding(bpe: Tokenizer, texts: list[str]) -
 
 
 @pytest.mark.parametrize("kind", ["bpe", "char"])
-def test_end_of_text_has_the_highest_id_and_is_never_two(kind: str) -> None:
+def test_end_of_text_has_the_highest_id_and_is_never_two(kind):
     tokenizer = Tokenizer.train(kind, ["ab"], 300, 16)
     assert tokenizer.end_id == tokenizer.vocab_size - 1
     assert tokenizer.end_id != 2
 
 
-def test_characters_spell_what_they_have_seen() -> None:
+def test_characters_spell_what_they_have_seen():
     tokenizer = Tokenizer.train_characters(CAPTIONS, vocab_size=100, context_length=40)
     assert tokenizer.decode(tokenizer(["파란 원"])[0]) == "파란 원"
     assert int((tokenizer(["파란 원"]) != tokenizer.pad_id).sum()) == 4 + 1
 
 
-def test_a_vocabulary_survives_as_json(bpe: Tokenizer) -> None:
+def test_a_vocabulary_survives_as_json(bpe):
     again = Tokenizer.from_json(bpe.to_json(), bpe.context_length, bpe.pad_id)
     assert torch.equal(again(CAPTIONS), bpe(CAPTIONS))
 
 
-def test_the_original_clip_files_give_the_ids_of_transformers(tmp_path: Path) -> None:
+def test_the_original_clip_files_give_the_ids_of_transformers(tmp_path):
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)] + list("0123456789,.!'")
     alphabet = letters + [letter + "</w>" for letter in letters]
     merges = [("r", "e"), ("re", "d</w>"), ("a", "r</w>"), ("c", "i"), ("l", "e</w>")]
@@ -88,7 +85,7 @@ def test_the_original_clip_files_give_the_ids_of_transformers(tmp_path: Path) ->
     assert ours(texts).tolist() == expected
 
 
-def test_a_vocabulary_too_small_or_without_text_is_refused() -> None:
+def test_a_vocabulary_too_small_or_without_text_is_refused():
     with pytest.raises(UsageError, match="at least 258"):
         Tokenizer.train_bpe(["a"], vocab_size=100)
     with pytest.raises(UsageError, match="no text to learn"):
@@ -97,7 +94,7 @@ def test_a_vocabulary_too_small_or_without_text_is_refused() -> None:
         Tokenizer.train_bpe(["a"], 300, 2)
 
 
-def test_a_folder_without_or_with_a_broken_tokenizer(tmp_path: Path) -> None:
+def test_a_folder_without_or_with_a_broken_tokenizer(tmp_path):
     with pytest.raises(MissingError, match="no tokenizer in the folder"):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{broken")

@@ -1,7 +1,5 @@
 """The towers' shapes, invariances and promises, apart from any checkpoint."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest
@@ -22,7 +20,7 @@ def _clip(**changes) -> CLIP:
     return CLIP(CLIPConfig(vision, text, 8), **changes)
 
 
-def test_patches_come_with_their_grid_and_without_cls() -> None:
+def test_patches_come_with_their_grid_and_without_cls():
     tokens = _clip().eval().vision(torch.randn(2, 3, 32, 32))
     assert tokens.patches.shape == (2, 16, 24)
     assert tokens.grid == (4, 4)
@@ -30,28 +28,28 @@ def test_patches_come_with_their_grid_and_without_cls() -> None:
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
-def test_patch_dropout_keeps_its_share_in_training_and_everything_in_eval(share: float) -> None:
+def test_patch_dropout_keeps_its_share_in_training_and_everything_in_eval(share):
     clip = _clip(patch_dropout=share)
     pixels = torch.randn(2, 3, 32, 32)
     assert clip.train().vision(pixels).patches.shape[1] == round(16 * (1 - share))
     assert clip.eval().vision(pixels).patches.shape[1] == 16
 
 
-def test_words_after_the_end_do_not_change_the_sentence() -> None:
+def test_words_after_the_end_do_not_change_the_sentence():
     clip = _clip().eval()
     rows = torch.tensor([[1, 5, 6, END, 0, 0], [1, 5, 6, END, 7, 8]])
     first, second = clip.encode_text(rows)
     torch.testing.assert_close(first, second)
 
 
-def test_a_word_before_the_end_does_change_it() -> None:
+def test_a_word_before_the_end_does_change_it():
     clip = _clip().eval()
     first, second = clip.encode_text(torch.tensor([[1, 5, 6, END], [1, 9, 6, END]]))
     assert (first - second).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-resnet"])
-def test_gradient_checkpointing_changes_no_gradient(name: str) -> None:
+def test_gradient_checkpointing_changes_no_gradient(name):
     torch.manual_seed(0)
     config = preset(name)
     text = dataclasses.replace(config.text, vocab_size=100, end_token_id=END)
@@ -70,7 +68,7 @@ def test_gradient_checkpointing_changes_no_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_both_ways_to_attend_agree(causal: bool) -> None:
+def test_both_ways_to_attend_agree(causal):
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, 3, 9, 8).bfloat16() for _ in range(3))
     fused = attend(q, k, v, causal)
@@ -79,7 +77,7 @@ def test_both_ways_to_attend_agree(causal: bool) -> None:
     torch.testing.assert_close(fused, products.detach(), atol=2e-2, rtol=2e-2)
 
 
-def test_the_resnet_gives_one_image_the_same_embedding_in_any_company() -> None:
+def test_the_resnet_gives_one_image_the_same_embedding_in_any_company():
     torch.manual_seed(0)
     tower = CLIP(preset("tiny-resnet")).train().vision
     pixels = torch.randn(3, 3, 96, 96)
@@ -88,7 +86,7 @@ def test_the_resnet_gives_one_image_the_same_embedding_in_any_company() -> None:
     )
 
 
-def test_the_temperature_starts_at_one_over_seven_hundredths_and_stops_at_a_hundred() -> None:
+def test_the_temperature_starts_at_one_over_seven_hundredths_and_stops_at_a_hundred():
     clip = _clip()
     assert clip.logit_scale.exp().item() == pytest.approx(1 / 0.07)
     clip.logit_scale.data.fill_(9.0)
@@ -107,13 +105,13 @@ def test_the_temperature_starts_at_one_over_seven_hundredths_and_stops_at_a_hund
         ("RN50", 102.0),
     ],
 )
-def test_presets_have_the_published_number_of_parameters(name: str, millions: float) -> None:
+def test_presets_have_the_published_number_of_parameters(name, millions):
     with torch.device("meta"):
         count = sum(p.numel() for p in CLIP(PRESETS[name]).parameters())
     assert count / 1e6 == pytest.approx(millions, abs=0.1)
 
 
-def test_the_configuration_survives_as_plain_values() -> None:
+def test_the_configuration_survives_as_plain_values():
     for config in PRESETS.values():
         assert CLIPConfig.from_dict(config.to_dict()) == config
 
@@ -129,6 +127,6 @@ def test_the_configuration_survives_as_plain_values() -> None:
         (lambda: preset("ViT-B/23"), "unknown preset.*'ViT-B/32'"),
     ],
 )
-def test_an_impossible_shape_is_refused_in_words(make, says: str) -> None:
+def test_an_impossible_shape_is_refused_in_words(make, says):
     with pytest.raises(UsageError, match=says):
         make()
