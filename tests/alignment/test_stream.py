@@ -11,7 +11,6 @@ from encoderlab.alignment.stream import StreamResult, run
 from encoderlab.data import read as reading
 from encoderlab.data import read_samples
 from encoderlab.encoders import text as encoders_text
-from encoderlab.errors import MissingError, UsageError
 from encoderlab.feature_store.extract import extract_images, extract_texts
 from encoderlab.metrics.coral import coral
 from encoderlab.metrics.moments import Moments
@@ -126,18 +125,3 @@ def test_an_image_counts_once_whatever_names_and_parts_it_comes_in(
                 expected = getattr(score, part)
                 got = getattr(other.scores[name], part)
                 assert got == expected or got == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("given", "kind", "says"),
-    [
-        ({"data": ""}, UsageError, "stream needs pairs"),
-        ({"data": "none.tar"}, MissingError, "no such shard"),
-        ({"engine": "spark"}, UsageError, "for --engine: got .spark."),
-        ({"encoders": ("tiny-clip", "tiny-clip")}, UsageError, "an encoder is listed twice"),
-        ({"llms": ()}, UsageError, "no LLM was named"),
-    ],
-)
-def test_a_mistake_is_said(given, kind, says, shards, store):
-    with pytest.raises(kind, match=says):
-        run(**{"data": shards, "features_dir": str(store), **MODELS, **WHERE, **given})

@@ -79,6 +79,7 @@ def test_a_sweep_keeps_every_run_in_a_folder_of_its_own(lab, tmp_path):
         (("stream",), 2, "stream needs pairs"),
         (("stream", "none-{0..3}.tar"), 3, "no such shard"),
         (("stream", "a.tar", "--engine", "spark"), 2, "local, ray"),
+        (("stream", "a.tar", "--encoders", "tiny-clip", "tiny-clip"), 2, "is listed twice"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_answered_in_words_and_leaves_nothing(words, code, told, lab, tmp_path):

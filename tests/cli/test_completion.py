@@ -107,18 +107,6 @@ def test_aliases_of_ones_own_are_offered(tmp_path, monkeypatch, lab):
     assert "my-encoder" in lab("completion", "bash").out
 
 
-def test_the_script_is_made_without_anything_heavy():
-    program = (
-        "import sys\nfrom encoderlab.cli.main import main\n"
-        "assert main(['completion', 'bash']) == 0\n"
-        "print([n for n in ('torch', 'numpy', 'hydra', 'rich') if n in sys.modules])"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert said.stdout.splitlines()[-1] == "[]"
-
-
 def test_how_to_install_it_is_said(lab):
     said = lab("completion", "--help")
     assert said.code == 0

@@ -3,25 +3,23 @@
 import ast
 import re
 import shlex
-from pathlib import Path
 
 import pytest
+from tests.docs import pages
 
 import encoderlab
 
-ROOT = Path(__file__).parents[2]
-EVERY_PAGE = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+EVERY_PAGE = [*sorted(pages.ROOT.glob("*.md")), *sorted((pages.ROOT / "docs").rglob("*.md"))]
 # The Korean pages hold the blocks of the English ones (tests/docs holds that).
 PAGES = [page for page in EVERY_PAGE if page.parent.name != "ko" and ".ko." not in page.name]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def _blocks(language: str) -> list[tuple[str, str]]:
     return [
-        (str(page.relative_to(ROOT)), body)
+        (str(page.relative_to(pages.ROOT)), block.body)
         for page in PAGES
-        for kind, body in BLOCK.findall(page.read_text(encoding="utf-8"))
-        if kind == language
+        for block in pages.blocks(page.read_text(encoding="utf-8"))
+        if block.language == language
     ]
 
 
@@ -54,7 +52,7 @@ def test_python_of_the_documents_uses_public_names(page, body):
             assert node.attr in encoderlab.__all__, f"{page}: encoderlab.{node.attr}"
 
 
-@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(pages.ROOT)))
 def test_links_inside_the_project_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} -> {target}"

@@ -1,7 +1,5 @@
 """Several processes at one store, one index, one run's folder: nothing lost, nothing doubled, and
 one that dies is no harm to the others.
-
-That two share out the work on a store is tested in tests/feature_store/test_extract.py.
 """
 
 from pathlib import Path
@@ -42,6 +40,7 @@ def _same(one: Job, out: Path) -> None:
         return
     settings = ("run.json", "config.yaml")
     assert bytes_of(out, leave_out=settings) == bytes_of(whole, leave_out=settings)
+    assert not list((out / ".locks").iterdir())
     for shelf in FeatureStore(out).shelves():
         assert shelf.state(verify=True).damaged == ()
 

@@ -1,20 +1,13 @@
-"""Extraction: computed once, resumed to the same bytes, shared by processes."""
+"""Extraction: computed once, whatever a run left behind. Kills: tests/faults."""
 
 import dataclasses
-import hashlib
 import json
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from PIL import Image
 
 from encoderlab.data import Sample, read_samples
 from encoderlab.encoders.text import load_text
@@ -34,15 +27,6 @@ def encoder(clip_folder: Path) -> VisionEncoder:
 @pytest.fixture
 def samples(world: Path) -> list[Sample]:
     return read_samples(world / "images")
-
-
-def bytes_of(store: Path) -> dict[str, str]:
-    """Every file of a store and a digest of its content."""
-    return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and ".locks" not in path.parts
-    }
 
 
 def test_features_are_those_of_the_encoder(encoder, samples, tmp_path):
@@ -184,83 +168,6 @@ def test_the_last_layer_that_version_0_1_stored_is_not_taken_for_ours(tmp_path, 
     result = extract_texts(encoder, ["w1"], tmp_path, layers=(-1,))
     expected = encoder.encode(["w1"], layers=(-1,)).layers[encoder.n_layers]
     np.testing.assert_allclose(result.array(last), expected, atol=1e-5)
-
-
-SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
-from encoderlab.data import read_samples
-from encoderlab.encoders.vision import load_vision
-from encoderlab.feature_store.extract import extract_images
-model, images, store, count = sys.argv[1:]
-encoder = load_vision(model, "cpu", "float32")
-samples = read_samples(images)[: int(count)]
-sizes = {"batch_size": 8, "chunk_size": 16}
-found = extract_images(encoder, samples, store, what=("pooled", "patches"), **sizes)
-print(found.computed, len(found))
-"""
-
-
-def start(model: Path, images: Path, store: Path, count: int) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(model), str(images), str(store), str(count)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def many_images(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("many")
-    rng = np.random.default_rng(0)
-    for i in range(400):
-        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
-            folder / f"{i:04}.png"
-        )
-    (folder / "0100.png").write_bytes(b"")  # one that cannot be read, in the middle
-    return folder
-
-
-@pytest.mark.slow
-def test_a_run_killed_three_times_ends_with_the_same_bytes(clip_folder, many_images, tmp_path):
-    whole = start(clip_folder, many_images, tmp_path / "whole", 400)
-    assert whole.communicate()[0].split() == ["400", "399"]
-    chance = random.Random(0)
-    for kill in range(3):
-        run = start(clip_folder, many_images, tmp_path / "killed", 400)
-        # Not before the first chunk is there: a kill while torch is imported would prove nothing.
-        deadline = time.monotonic() + 60
-        before = len(list((tmp_path / "killed").glob("*/*/chunk.json")))
-        while time.monotonic() < deadline and run.poll() is None:
-            if len(list((tmp_path / "killed").glob("*/*/chunk.json"))) > before:
-                break
-            time.sleep(0.002)
-        time.sleep(chance.uniform(0, 0.05))
-        run.send_signal(signal.SIGKILL)
-        run.communicate()
-        assert (kill, run.returncode) == (kill, -signal.SIGKILL)
-    last = start(clip_folder, many_images, tmp_path / "killed", 400)
-    computed, stored = last.communicate()[0].split()
-    assert int(stored) == 399 and 0 < int(computed) < 400
-    from encoderlab.feature_store.store import FeatureStore
-
-    for shelf in FeatureStore(tmp_path / "killed").shelves():
-        shelf.prune()  # what a killed run was writing
-    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
-
-
-@pytest.mark.slow
-def test_two_processes_share_the_work_and_double_nothing(clip_folder, many_images, tmp_path):
-    runs = [start(clip_folder, many_images, tmp_path / "shared", 400) for _ in range(2)]
-    for run in runs:
-        out, err = run.communicate()
-        assert run.returncode == 0, err
-        assert out.split()[1] == "399"
-    alone = start(clip_folder, many_images, tmp_path / "alone", 400)
-    alone.communicate()
-    assert bytes_of(tmp_path / "shared") == bytes_of(tmp_path / "alone")
-    assert not list((tmp_path / "shared" / ".locks").iterdir())
 
 
 def test_what_a_run_left_that_was_killed_beside_this_one_goes(encoder, samples, tmp_path):

@@ -1,6 +1,7 @@
 """What tests of lessons share: a cache of their own, and the grader within reach."""
 
 import contextlib
+import functools
 import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -35,41 +36,36 @@ class Ran(NamedTuple):
 @pytest.fixture(scope="session")
 def unanswered(cache: Path) -> Callable[[str, str], Ran]:
     """(language, name) -> the lesson as it is, run once."""
-    kept: dict[tuple[str, str], Ran] = {}
 
+    @functools.cache
     def ran(language: str, name: str) -> Ran:
-        if (language, name) not in kept:
-            from grader import Grader
+        from grader import Grader
 
-            plain, checks, heard = Grader.check, [], io.StringIO()
+        plain, checks, printed = Grader.check, [], io.StringIO()
 
-            def check(self: Any, number: int, *answers: Any, **given: Any) -> Any:
-                checks.append((number, len(answers), given))
-                return plain(self, number, *answers, **given)
+        def check(self: Any, number: int, *answers: Any, **given: Any) -> Any:
+            checks.append((number, len(answers), given))
+            return plain(self, number, *answers, **given)
 
-            with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(heard):
-                patch.setattr(Grader, "check", check)
-                defs = run(FOLDER / name, SHORTER.get(name), language)
-            kept[language, name] = Ran(defs, heard.getvalue(), checks)
-        return kept[language, name]
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+            patch.setattr(Grader, "check", check)
+            defs = run(FOLDER / name, SHORTER.get(name), language)
+        return Ran(defs, printed.getvalue(), checks)
 
     return ran
 
 
 @pytest.fixture(scope="session")
-def solved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Ran]:
-    """(language, name) -> the lesson with the solutions filled in, run once; in English at full
-    length."""
-    kept: dict[tuple[str, str], Ran] = {}
+def solved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ran]:
+    """name -> the lesson with the solutions filled in, run once, in English at full length."""
 
-    def ran(language: str, name: str) -> Ran:
-        if (language, name) not in kept:
-            path = tmp_path_factory.mktemp("solved") / name
-            path.write_text(filled(name), encoding="utf-8")
-            heard = io.StringIO()
-            with contextlib.redirect_stdout(heard):
-                defs = run(path, SHORTER.get(name) if language == "ko" else None, language)
-            kept[language, name] = Ran(defs, heard.getvalue(), [])
-        return kept[language, name]
+    @functools.cache
+    def ran(name: str) -> Ran:
+        path = tmp_path_factory.mktemp("solved") / name
+        path.write_text(filled(name), encoding="utf-8")
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            defs = run(path)
+        return Ran(defs, printed.getvalue(), [])
 
     return ran

@@ -9,7 +9,7 @@ FIRST, SECOND = "1_multimodal_embeddings.py", "2_train_your_own_clip.py"
 
 @pytest.mark.slow
 def test_lesson_1_shows_what_it_says(solved):
-    ran = solved("en", FIRST)
+    ran = solved(FIRST)
     similarity = ran.defs["similarity"]
     assert similarity.argmax(dim=0).tolist() == similarity.argmax(dim=1).tolist() == list(range(9))
     assert "argmax: tensor(2)" in ran.printed and "max:    tensor(99)" in ran.printed
@@ -24,7 +24,7 @@ def test_lesson_1_shows_what_it_says(solved):
 
 @pytest.mark.slow
 def test_lesson_2_shows_what_it_says(solved):
-    ran = solved("en", SECOND)
+    ran = solved(SECOND)
     held_out, untrained, seen = (
         {k: found[1] for k, found in ran.defs["recalls"][name].items()}
         for name in ("trained, held out", "untrained, held out", "trained, seen in training")

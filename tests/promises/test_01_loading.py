@@ -10,7 +10,7 @@ from tests.small_checkpoints import save_own_text, save_own_vision
 
 from encoderlab.core.commands import COMMANDS
 from encoderlab.core.settings import iter_settings
-from encoderlab.encoders import dual, text
+from encoderlab.encoders import dual, text, vision
 from encoderlab.encoders.load_spec import LoadOptions, options_of
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import UsageError
@@ -92,18 +92,10 @@ VISION_LINES = {
     "--methods average smaller_image --device cpu",
     "compress evaluate": "compress evaluate --model {} --layer -1 --grids 2 --n-samples 20 "
     "--methods average smaller_image evaluation.parts=[loyalty] evaluation.n_fit=20 --device cpu",
-    "all": "all --encoders {} --llms tiny-llama --n-samples 2 --epochs 2 --batch-sizes 1 "
-    "--method pca --device cpu",
 }
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(line, id=name, marks=[pytest.mark.slow] if name == "all" else [])
-        for name, line in VISION_LINES.items()
-    ],
-)
+@pytest.mark.parametrize("line", VISION_LINES.values(), ids=VISION_LINES)
 def test_an_encoder_with_code_of_its_own_is_refused_and_works_when_trusted(line, here, own_vision):
     words = [word.replace("{}", own_vision) for word in line.split()]
     refused = here(*words)
@@ -121,34 +113,36 @@ def test_an_llm_with_code_of_its_own_is_refused_and_works_when_trusted(here, own
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "loads"),
     [
-        "classify --image-dir photos --classes cat,dog",
-        "evaluate --csv pairs.csv",
-        "index photos --db other",
-        "search cat",
+        ("classify --image-dir photos --classes cat,dog", (dual, "load_dual")),
+        ("evaluate --csv pairs.csv", (dual, "load_dual")),
+        ("index photos --db other", (dual, "load_dual")),
+        ("search cat", (dual, "load_dual")),
+        ("all --encoders tiny-clip --llms tiny-llama --n-samples 2", (vision, "load_vision")),
     ],
 )
-def test_commands_on_a_dual_encoder_hand_the_setting_on(line, here, monkeypatch):
-    assert here("index", "photos", "--device", "cpu").code == 0
+def test_a_command_hands_the_setting_on(line, loads, here, monkeypatch):
+    if line == "search cat":
+        assert here("index", "photos", "--device", "cpu").code == 0
     asked = []
 
     def load(name, *where, trust_remote_code, **more):
         asked.append(trust_remote_code)
         raise UsageError("loaded")
 
-    monkeypatch.setattr(dual, "load_dual", load)
+    monkeypatch.setattr(*loads, load)
     here(*line.split())
     here(*line.split(), TRUST)
     assert asked == [False, True]  # an index of a trusted model does not trust it by itself
 
 
 def test_a_repeated_run_is_not_trusted_because_the_first_was(here, own_vision):
-    words = ("speed", "--encoders", own_vision, "--batch-sizes", "1", "--device", "cpu")
+    words = ("layers", "--encoders", own_vision, "--llms", "tiny-llama", *FEW)
     assert here(*words, TRUST).code == 0
-    refused = here("rerun", "outputs/speed")
+    refused = here("rerun", "outputs/layers")
     assert refused.code == 2 and TRUST in refused.err
-    assert here("rerun", "outputs/speed", TRUST).code == 0
+    assert here("rerun", "outputs/layers", TRUST).code == 0
 
 
 @pytest.mark.parametrize("command", ALIGNMENT)

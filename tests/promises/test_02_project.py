@@ -4,12 +4,12 @@ import json
 import os
 
 import pytest
+import torch
 from PIL import Image
 
 import encoderlab
 from encoderlab.alignment.plots import coral as plots
-from encoderlab.core.aliases import get_model_id
-from encoderlab.core.project import configured_device, get_data_root, get_output_dir, load_config
+from encoderlab.core.project import configured_device
 from encoderlab.data.vlm_dataset import TypedSet, typed_sets
 from encoderlab.encoders.checkpoint import ZOO, resolve
 from encoderlab.errors import MissingError, UsageError
@@ -64,8 +64,8 @@ def test_the_form_as_it_was_promised(command, settings, tmp_path, monkeypatch):
     assert settings(command, "--config-name=my_config")["seed"] == 42
     monkeypatch.setenv("ENCODERLAB_CONFIG", "configs/my_config.yaml")
     assert typed_sets()["chart"] == TypedSet("label_v2/x.jsonl", "images/x")
-    assert get_data_root() is None and encoderlab.VLMDataset().is_built_in
-    assert get_model_id("clip", "vision") == "openai/clip-vit-base-patch32"
+    assert encoderlab.get_data_root() is None and encoderlab.VLMDataset().is_built_in
+    assert encoderlab.get_model_id("clip", "vision") == "openai/clip-vit-base-patch32"
 
 
 def test_a_projects_defaults_stand_below_what_is_typed(project, settings):
@@ -145,20 +145,27 @@ def test_a_wrong_project_is_one_sentence(text, told, lab, tmp_path):
 
 def test_python_reads_the_same_file(project, monkeypatch):
     monkeypatch.chdir(project)
-    assert (get_data_root(), get_output_dir(), configured_device()) == (None, "outputs", "auto")
+
+    def read():
+        return encoderlab.get_data_root(), encoderlab.get_output_dir(), configured_device()
+
+    assert torch.device(encoderlab.get_device()).type in ("cpu", "cuda")
+    assert read() == (None, "outputs", "auto")
     monkeypatch.setenv("ENCODERLAB_CONFIG", "configs/my_config.yaml")
-    assert (get_data_root(), get_output_dir(), configured_device()) == ("data", "results", "cpu")
-    assert get_model_id("voice") == str(ZOO / "tiny-llama")
-    assert get_model_id("clip") == "openai/clip-vit-base-patch32"
-    assert get_model_id("owner/name") == "owner/name"
+    assert read() == ("data", "results", "cpu")
+    assert encoderlab.get_model_id("voice") == str(ZOO / "tiny-llama")
+    assert encoderlab.get_model_id("clip") == "openai/clip-vit-base-patch32"
+    assert encoderlab.get_model_id("owner/name") == "owner/name"
     assert resolve("eye").path == ZOO / "tiny-clip"
-    assert load_config().defaults["seed"] == 42
+    config = encoderlab.load_config()
+    assert config.defaults["seed"] == 42 and config.data_root == "data"
+    assert encoderlab.get_device() == "cpu"
     dataset = encoderlab.VLMDataset()
     assert dataset.data_types == ("chart",) and len(dataset.load_samples("chart")) == 6
     with pytest.raises(MissingError, match=r"none\.yaml"):
-        load_config("none.yaml")
+        encoderlab.load_config("none.yaml")
     with pytest.raises(UsageError, match="vision or llm"):
-        get_model_id("clip", "eyes")
+        encoderlab.get_model_id("clip", "eyes")
 
 
 CORAL = ("coral", "--encoders", "eye", "--llms", "voice", "--n-samples", "6", "--json")

@@ -1,7 +1,4 @@
-"""Names under `encoderlab.` and `encoderlab.plots.style`, and the smallest VLM."""
-
-import subprocess
-import sys
+"""The smallest VLM, and figures in the style of a paper."""
 
 import pytest
 import torch
@@ -9,45 +6,6 @@ import torch
 import encoderlab
 from encoderlab.data.synthetic import generate
 from encoderlab.errors import UsageError
-
-YAML = """
-data: {root: somewhere}
-models: {vision_encoders: {eye: tiny-clip}, llms: {voice: tiny-llama}}
-defaults: {device: cpu, output_dir: results}
-"""
-
-
-def test_project_functions_are_public(tmp_path, monkeypatch):
-    file = tmp_path / "project.yaml"
-    file.write_text(YAML, encoding="utf-8")
-    monkeypatch.setenv("ENCODERLAB_CONFIG", str(file))
-    assert encoderlab.load_config().data_root == encoderlab.get_data_root() == "somewhere"
-    assert encoderlab.get_output_dir() == "results"
-    assert encoderlab.get_model_id("eye") == "tiny-clip"
-    assert encoderlab.get_device() == "cpu"
-
-
-def test_device_is_one_that_torch_takes():
-    assert torch.empty(1, device=encoderlab.get_device()).device.type in ("cpu", "cuda")
-
-
-def test_project_functions_need_no_torch():
-    program = (
-        "import sys; from encoderlab import load_config, get_model_id, get_data_root\n"
-        "from encoderlab import get_output_dir; print('torch' in sys.modules)"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert said.stdout.strip() == "False"
-
-
-def test_style_names():
-    from encoderlab.plots.style import apply_style, get_data_type_color, get_model_color, style_axis
-
-    assert all(map(callable, (apply_style, style_axis)))
-    assert get_model_color("clip") != get_model_color("siglip")
-    assert get_data_type_color("chart") != get_data_type_color("table")
 
 
 @pytest.fixture(scope="module")
@@ -134,16 +92,10 @@ def test_vlm_with_one_token_per_image(pairs):
 
 
 @pytest.mark.slow
-def test_figures_in_paper_style_as_typed(tmp_path):
-    def typed(line):
-        said = subprocess.run(
-            [sys.executable, "-m", "encoderlab", *line.split()],
-            capture_output=True, text=True, cwd=tmp_path,
-        )  # fmt: skip
-        assert said.returncode == 0, said.stderr
-
-    typed("speed --encoders tiny-clip --batch-sizes 1 --output-dir run")
-    typed("figures run --style paper")
+def test_figures_in_paper_style_as_typed(lab, tmp_path):
+    words = ("speed", "--encoders", "tiny-clip", "--batch-sizes", "1", "--output-dir", "run")
+    assert lab(*words).code == 0
+    assert lab("figures", "run", "--style", "paper").code == 0
     names = {file.stem for file in (tmp_path / "run").glob("*.png")}
     drawn = {file.stem for file in (tmp_path / "run" / "figures").glob("*.pdf")}
     assert names and drawn == names
