@@ -38,7 +38,7 @@ def weights(case: Case) -> Trial:
     return _loaded(case, family, folder)
 
 
-@kind("config", 3)
+@kind("config", 2)
 def config(case: Case) -> Trial:
     """A checkpoint whose config.json says something else."""
     family, folder = _checkpoint(case)
@@ -65,7 +65,7 @@ def config(case: Case) -> Trial:
     return _loaded(case, family, folder)
 
 
-@kind("processor", 2)
+@kind("processor", 1)
 def processor(case: Case) -> Trial:
     """A checkpoint whose preprocessing or tokenizer is spoiled."""
     family, folder = _checkpoint(case)
