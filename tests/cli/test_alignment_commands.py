@@ -5,15 +5,8 @@ from tests.pack import shards_of
 
 from encoderlab.data import read_samples
 
-QUICK = (
-    "--encoders",
-    "tiny-clip",
-    "untrained:tiny-clip",
-    "--llms",
-    "tiny-llama",
-    "--device",
-    "cpu",
-)
+QUICK = ("--encoders", "tiny-clip", "untrained:tiny-clip", "--llms", "tiny-llama",
+         "--device", "cpu")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -29,13 +22,15 @@ QUICK = (
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
-def test_a_command_leaves_its_record_and_its_figures(words, files, lab, tmp_path):
+def test_a_command_leaves_its_record_and_its_figures(words, files, lab, tmp_path, monkeypatch):
     said = lab(*words, *QUICK, "--json")
     assert said.code == 0, said.err
     assert said.json["data"]["samples"] == 9
     folder = tmp_path / "outputs" / words[0]
     for name in ("run.json", "config.yaml", *files):
         assert (folder / name).is_file(), name
+    # Once is enough to draw the same figures.
+    monkeypatch.setattr("encoderlab.plots.style.save", lambda *figures, **how: ())
     again = lab("rerun", str(folder), "--json")
     assert again.code == 0, again.err
 
