@@ -61,13 +61,9 @@ def test_line_composes(line, lab, tmp_path):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_text_of_a_flag_is_taken_literally(text, settings):
-    assert settings("attention", f"--text={text}")["text"] == text
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_text_after_a_flag_is_taken_literally(text, settings):
-    assert settings("attention", "--text", text, "--image", "a.png")["text"] == text
+def test_text_behind_a_flag_is_taken_literally_with_a_sign_and_without(text, settings):
+    found = settings("attention", f"--text={text}", "--image", text)
+    assert (found["text"], found["image"]) == (text, text)
 
 
 @pytest.mark.parametrize("text", ["A dog is sleeping", "두 개의 빨간 원", "it's", "a,b", "${x}"])
