@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from encoderlab.cli.main import main
+from encoderlab.contrastive import evaluate
 from encoderlab.core import progress
 
 
 @dataclass(frozen=True)
-class Said:
+class Answer:
     """What a command line answered."""
 
     code: int
@@ -29,28 +30,41 @@ class Said:
 @pytest.fixture
 def lab(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Said]:
+) -> Callable[..., Answer]:
     """`lab("coral", "--n-samples", "3")` runs it in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: str) -> Said:
+    def run(*words: str) -> Answer:
         capsys.readouterr()
         with warnings.catch_warnings():
             code = main(words)
         progress.configure()
-        told = capsys.readouterr()
-        return Said(code, told.out, told.err)
+        printed = capsys.readouterr()
+        return Answer(code, printed.out, printed.err)
 
     return run
 
 
 @pytest.fixture
-def settings(lab: Callable[..., Said]) -> Callable[..., dict[str, Any]]:
+def settings(lab: Callable[..., Answer]) -> Callable[..., dict[str, Any]]:
     """The composed settings of a command line."""
 
     def compose(*words: str) -> dict[str, Any]:
-        said = lab(*words, "--show-config", "--json")
-        assert said.code == 0, said.err
-        return said.json["settings"]
+        answer = lab(*words, "--show-config", "--json")
+        assert answer.code == 0, answer.err
+        return answer.json["settings"]
 
     return compose
+
+
+@pytest.fixture
+def experiment(monkeypatch):
+    """Puts something quick in place of the experiment behind `evaluate`."""
+
+    def use(run):
+        def with_settings(settings, out):
+            return run(out=out, **vars(settings))
+
+        monkeypatch.setattr(evaluate.run, "with_settings", with_settings)
+
+    return use

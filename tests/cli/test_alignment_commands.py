@@ -23,9 +23,9 @@ QUICK = ("--encoders", "tiny-clip", "untrained:tiny-clip", "--llms", "tiny-llama
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
 def test_a_command_leaves_its_record_and_its_figures(words, files, lab, tmp_path, monkeypatch):
-    said = lab(*words, *QUICK, "--json")
-    assert said.code == 0, said.err
-    assert said.json["data"]["samples"] == 9
+    answer = lab(*words, *QUICK, "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json["data"]["samples"] == 9
     folder = tmp_path / "outputs" / words[0]
     for name in ("run.json", "config.yaml", *files):
         assert (folder / name).is_file(), name
@@ -43,17 +43,17 @@ def test_features_are_computed_once(lab):
 
 def test_stream_takes_shards_in_one_word(lab, world, tmp_path):
     shards = shards_of(read_samples(world / "captions.csv"), tmp_path, 2)
-    said = lab("stream", shards, *QUICK)
-    assert said.code == 0, said.err
-    assert "data: 20 samples from" in said.out and "CORAL compares two clouds" in said.out
+    answer = lab("stream", shards, *QUICK)
+    assert answer.code == 0, answer.err
+    assert "data: 20 samples from" in answer.out and "CORAL compares two clouds" in answer.out
     assert (tmp_path / "outputs/stream/moments.npz").is_file()
     again = lab("features", "extract", shards, "--output-dir", "outputs/features")
     assert "tiny-clip: 20 samples" in again.out, again.err
 
 
 def test_a_sweep_keeps_every_run_in_a_folder_of_its_own(lab, tmp_path):
-    said = lab("layers", "-m", "n_samples=2,3", *QUICK)
-    assert said.code == 0, said.err
+    answer = lab("layers", "-m", "n_samples=2,3", *QUICK)
+    assert answer.code == 0, answer.err
     assert len(list((tmp_path / "outputs/layers").rglob("run.json"))) == 2
 
 
@@ -78,7 +78,7 @@ def test_a_sweep_keeps_every_run_in_a_folder_of_its_own(lab, tmp_path):
     ],
 )  # fmt: skip
 def test_a_mistake_is_answered_in_words_and_leaves_nothing(words, code, told, lab, tmp_path):
-    said = lab(*words)
-    assert said.code == code, said.err
-    assert told in said.err and "Traceback" not in said.err
+    answer = lab(*words)
+    assert answer.code == code, answer.err
+    assert told in answer.err and "Traceback" not in answer.err
     assert not list(tmp_path.glob("outputs/*/run.json"))

@@ -53,9 +53,9 @@ def test_line_composes(line, lab, tmp_path):
         "defaults:\n  - config\n  - _self_\nimage: {path: my_special_image.jpg}\ndevice: 0\n"
     )
     words = shlex.split(line)
-    said = lab(*words, "--show-config", "--json")
-    assert said.code == 0, said.err
-    jobs = [json.loads(row) for row in said.out.splitlines()]
+    answer = lab(*words, "--show-config", "--json")
+    assert answer.code == 0, answer.err
+    jobs = [json.loads(row) for row in answer.out.splitlines()]
     assert jobs and all(job["command"] == words[0] for job in jobs)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["configs"]
 
@@ -99,10 +99,10 @@ def test_flags_and_keys_mix_and_the_last_one_wins(settings):
 
 
 def test_sweep_makes_one_configuration_per_combination(lab):
-    said = lab(
+    answer = lab(
         "coral", "-m", "n_samples=3,30", "seed=1,2", "--encoders", "clip", "--show-config", "--json"
     )
-    jobs = [json.loads(row)["settings"] for row in said.out.splitlines()]
+    jobs = [json.loads(row)["settings"] for row in answer.out.splitlines()]
     assert [(job["n_samples"], job["seed"]) for job in jobs] == [(3, 1), (3, 2), (30, 1), (30, 2)]
 
 
@@ -136,16 +136,16 @@ def test_own_configuration_is_found_in_the_named_folder(settings, tmp_path):
 def test_own_configuration_can_be_swept(lab, tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "quick.yaml").write_text("batch_size: 8\n")
-    said = lab("train", "--config-name", "quick", "-m", "epochs=1,2", "--show-config", "--json")
-    jobs = [json.loads(row)["settings"] for row in said.out.splitlines()]
+    answer = lab("train", "--config-name", "quick", "-m", "epochs=1,2", "--show-config", "--json")
+    jobs = [json.loads(row)["settings"] for row in answer.out.splitlines()]
     assert [(job["epochs"], job["batch_size"]) for job in jobs] == [(1, 8), (2, 8)]
 
 
 def test_own_configuration_with_an_unknown_key_is_refused(lab, tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "wrong.yaml").write_text("epoch: 1\n")
-    said = lab("train", "--config-name", "wrong")
-    assert said.code == 2 and "Did you mean `epochs`?" in said.err
+    answer = lab("train", "--config-name", "wrong")
+    assert answer.code == 2 and "Did you mean `epochs`?" in answer.err
 
 
 def test_output_folder_follows_the_environment_unless_it_is_named(settings, monkeypatch):
@@ -164,9 +164,9 @@ def test_output_folder_follows_the_environment_unless_it_is_named(settings, monk
     ],
 )
 def test_cfg_and_info_show_hydras_view(words, there, not_there, lab, tmp_path):
-    said = lab("train", *words)
-    shown = yaml.safe_load(said.out)
-    assert said.code == 0 and there <= set(shown) and not not_there & set(shown)
+    answer = lab("train", *words)
+    shown = yaml.safe_load(answer.out)
+    assert answer.code == 0 and there <= set(shown) and not not_there & set(shown)
     assert not list(tmp_path.iterdir())
 
 

@@ -43,11 +43,11 @@ def scripts(tmp_path_factory):
     """The scripts of all shells, each as the command prints it."""
     folder = tmp_path_factory.mktemp("completion")
     for shell in SHELLS:
-        said = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "encoderlab", "completion", shell],
             capture_output=True, text=True, check=True, cwd=folder,
         )  # fmt: skip
-        (folder / shell).write_text(said.stdout, encoding="utf-8")
+        (folder / shell).write_text(done.stdout, encoding="utf-8")
     return folder
 
 
@@ -55,11 +55,11 @@ def offered(shell: str, scripts, line: str) -> set[str]:
     """What a shell offers for the last word."""
     start = {"bash": ["bash", "--norc", "-c"], "fish": ["fish", "--no-config", "-c"]}[shell]
     program = DRIVERS[shell].format(script=scripts / shell, line=line)
-    said = subprocess.run(
+    done = subprocess.run(
         [*start, program], capture_output=True, text=True, cwd=scripts, timeout=60
     )
-    assert said.returncode == 0 and not said.stderr, said.stderr
-    return {one.partition("\t")[0] for one in said.stdout.splitlines() if one}
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return {one.partition("\t")[0] for one in done.stdout.splitlines() if one}
 
 
 @pytest.mark.parametrize("shell", DRIVERS)
@@ -91,8 +91,8 @@ def test_bash_offers_files_where_a_file_is_wanted(scripts):
 def test_a_shell_takes_the_script(shell, scripts):
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
-    said = subprocess.run([shell, "-f", "-n", str(scripts / shell)], capture_output=True, text=True)
-    assert said.returncode == 0 and not said.stderr, said.stderr
+    done = subprocess.run([shell, "-f", "-n", str(scripts / shell)], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -108,9 +108,9 @@ def test_aliases_of_ones_own_are_offered(tmp_path, monkeypatch, lab):
 
 
 def test_how_to_install_it_is_said(lab):
-    said = lab("completion", "--help")
-    assert said.code == 0
-    assert all(f"  {shell} " in said.out for shell in SHELLS)
-    assert 'eval "$(encoderlab completion bash)"' in said.out
+    answer = lab("completion", "--help")
+    assert answer.code == 0
+    assert all(f"  {shell} " in answer.out for shell in SHELLS)
+    assert 'eval "$(encoderlab completion bash)"' in answer.out
     wrong = lab("completion", "fsh")
     assert wrong.code == 2 and "Did you mean 'fish'?" in wrong.err

@@ -64,23 +64,23 @@ def test_one_epoch_on_a_folder_of_photographs_runs_end_to_end(trained):
 
 
 def test_the_answer_names_the_bounds_and_what_to_do_next(trained, photos, lab):
-    said = lab("compress", "training.epochs=1", *SMALL, "--images", str(photos),
-               "--store", str(trained / "store"))  # fmt: skip
-    assert said.code == 0, said.err
-    assert "extracting" not in said.err  # the tokens are read from the store
+    answer = lab("compress", "training.epochs=1", *SMALL, "--images", str(photos),
+                 "--store", str(trained / "store"))  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert "extracting" not in answer.err  # the tokens are read from the store
     for words in ("normalised error", "average pooling", "block-PCA", "two draws of real tokens",
                   "1 image left out, the first: cat/broken.jpg", "compress evaluate"):  # fmt: skip
-        assert words in said.out, words
+        assert words in answer.out, words
 
 
 def test_measured_beside_every_method(trained, photos, lab, tmp_path):
-    said = lab(
+    answer = lab(
         "compress", "evaluate", "--images", str(photos), "--grids", "4", "--compressors",
         str(trained / "out"), "--methods", "average", "random", "block_pca", "--n-samples", "30",
         "evaluation.parts=[reinjection,loyalty]", f"evaluation.fit_images=[{photos}]", "--json",
     )  # fmt: skip
-    assert said.code == 0, said.err
-    found = said.json
+    assert answer.code == 0, answer.err
+    found = answer.json
     rows = {row["method"]: row for row in found["rows"]}
     assert list(rows) == ["trained", "average", "random", "block_pca"]
     assert rows["average"]["training_free"] and not rows["block_pca"]["training_free"]
@@ -97,15 +97,15 @@ def test_measured_beside_every_method(trained, photos, lab, tmp_path):
 
 @pytest.mark.parametrize("cache", ["int8", "off"])
 def test_tokens_in_a_byte_or_not_kept_at_all(cache, photos, lab, tmp_path):
-    said = lab("compress", "training.epochs=1", *NETWORK, "--images", str(photos), "--cache", cache,
-               "training.wgan_weight=0", "--json")  # fmt: skip
-    assert said.code == 0, said.err
+    answer = lab("compress", "training.epochs=1", *NETWORK, "--images", str(photos), "--cache",
+                 cache, "training.wgan_weight=0", "--json")  # fmt: skip
+    assert answer.code == 0, answer.err
     shelves = list((tmp_path / "outputs/features").glob("*/key.json"))
     if cache == "off":
-        assert not shelves and said.json["int8_error"] is None
+        assert not shelves and answer.json["int8_error"] is None
     else:
-        assert shelves and 0 < said.json["int8_error"] < 1e-3
-    assert said.json["validation"]["nmse"] <= said.json["bounds"]["average"] + 1e-6
+        assert shelves and 0 < answer.json["int8_error"] < 1e-3
+    assert answer.json["validation"]["nmse"] <= answer.json["bounds"]["average"] + 1e-6
 
 
 def test_the_layout_of_imagenet(photos, lab, tmp_path):
@@ -114,16 +114,17 @@ def test_the_layout_of_imagenet(photos, lab, tmp_path):
         (root / split).mkdir(parents=True)
         for name in ("cat", "dog"):
             shutil.copytree(photos / name, root / split / name)
-    said = lab("compress", "training.epochs=1", *NETWORK, f"data.imagenet_root={root}", "--json",
-               "training.wgan_weight=0")  # fmt: skip
-    assert said.code == 0, said.err
-    assert (said.json["train_images"], said.json["val_images"]) == (48, 48)
+    answer = lab("compress", "training.epochs=1", *NETWORK, f"data.imagenet_root={root}", "--json",
+                 "training.wgan_weight=0")  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert (answer.json["train_images"], answer.json["val_images"]) == (48, 48)
 
 
 def test_nested_budgets_in_one_network(photos, lab, tmp_path):
-    said = lab("compress", "training.epochs=1", *NETWORK, "model.compressor.nested=[3,5]", "--json",
-               "--images", str(photos), "--distribution", "sliced_wasserstein")  # fmt: skip
-    assert said.code == 0, said.err
+    answer = lab("compress", "training.epochs=1", *NETWORK, "model.compressor.nested=[3,5]",
+                 "--json", "--images", str(photos),
+                 "--distribution", "sliced_wasserstein")  # fmt: skip
+    assert answer.code == 0, answer.err
     assert Compressor.from_pretrained(tmp_path / "outputs/compress").budgets == (
         (4, 4), (3, 3), (5, 5),
     )  # fmt: skip
@@ -185,28 +186,28 @@ def test_mistakes_get_one_sentence(words, code, said, photos, lab, tmp_path):
 
 
 def test_a_compressor_of_another_layer_is_refused(trained, photos, lab):
-    said = lab("compress", "evaluate", "--compressors", str(trained / "out"), "--layer", "2",
-               "--images", str(photos))  # fmt: skip
-    assert said.code == 2
-    assert "trained on other tokens" in said.err
-    assert "tiny-clip, layer 2" in said.err
+    answer = lab("compress", "evaluate", "--compressors", str(trained / "out"), "--layer", "2",
+                 "--images", str(photos))  # fmt: skip
+    assert answer.code == 2
+    assert "trained on other tokens" in answer.err
+    assert "tiny-clip, layer 2" in answer.err
 
 
 def test_tokens_that_would_not_fit_are_not_begun(photos, lab, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 100_000))
-    said = lab("compress", "training.epochs=1", *SMALL, "--images", str(photos))
-    assert said.code == 1
-    assert "would not fit on the disk" in said.err
-    assert "--cache int8 takes about half" in said.err
+    answer = lab("compress", "training.epochs=1", *SMALL, "--images", str(photos))
+    assert answer.code == 1
+    assert "would not fit on the disk" in answer.err
+    assert "--cache int8 takes about half" in answer.err
     assert not (tmp_path / "outputs/features").exists()
 
 
 def test_show_compares_methods_on_one_image(lab, tmp_path):
     generate(0, split="test").image.save(tmp_path / "one.png")
-    said = lab("compress", "show", "--image", "one.png", "--grids", "4", "3", "--dtype", "float32",
-               "--json")  # fmt: skip
-    assert said.code == 0, said.err
-    rows = {(row["method"], row["tokens"]): row for row in said.json["rows"]}
+    answer = lab("compress", "show", "--image", "one.png", "--grids", "4", "3", "--dtype",
+                 "float32", "--json")  # fmt: skip
+    assert answer.code == 0, answer.err
+    rows = {(row["method"], row["tokens"]): row for row in answer.json["rows"]}
     methods = {name for name, _ in rows}
     assert methods == {"trained", "average", "cls_attention", "kmeans", "tome"}
     tokens = TokenSet.of(
@@ -241,11 +242,11 @@ def test_a_training_that_taught_nothing_says_so(began, start):
 
 
 def test_the_start_that_nothing_was_better_than_is_the_one_there_was(photos, lab):
-    said = lab("compress", "training.epochs=1", *NETWORK, "--grid", "5", "--images", str(photos),
-               "--lr", "1", "--json")  # fmt: skip
-    assert said.code == 0, said.err
-    assert said.json["best_epoch"] == 0
-    assert any("the start (average pooling for 5 x 5)" in one for one in said.json["warnings"])
+    answer = lab("compress", "training.epochs=1", *NETWORK, "--grid", "5", "--images", str(photos),
+                 "--lr", "1", "--json")  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert answer.json["best_epoch"] == 0
+    assert any("the start (average pooling for 5 x 5)" in one for one in answer.json["warnings"])
 
 
 @pytest.mark.parametrize(
@@ -270,9 +271,9 @@ def test_the_start_that_nothing_was_better_than_is_the_one_there_was(photos, lab
     ],
 )
 def test_a_setting_without_effect_is_refused(words, setting, lab):
-    said = lab("compress", *words)
-    assert said.code == 2, said.err
-    assert "has no effect" in said.err and f"'{setting}=" in said.err
+    answer = lab("compress", *words)
+    assert answer.code == 2, answer.err
+    assert "has no effect" in answer.err and f"'{setting}=" in answer.err
 
 
 def test_a_setting_without_effect_is_refused_in_python():

@@ -37,8 +37,8 @@ def test_there_are_commands_to_check():
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_documents_parses(line, lab):
-    said = lab(*shlex.split(line), "--show-config", "--json")
-    assert said.code == 0, said.err
+    answer = lab(*shlex.split(line), "--show-config", "--json")
+    assert answer.code == 0, answer.err
 
 
 @pytest.mark.parametrize(("page", "body"), _blocks("python"))

@@ -27,10 +27,10 @@ def test_exported_files_work_without_us(lab, clip_folder, pictures, tmp_path):
     from transformers import AutoTokenizer
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    said = lab("export", str(clip_folder), "--json", "--batch-sizes", "1", "3")
-    assert said.code == 0, said.err
+    answer = lab("export", str(clip_folder), "--json", "--batch-sizes", "1", "3")
+    assert answer.code == 0, answer.err
     folder = Path("outputs/export") / clip_folder.name
-    assert Path(said.json["folder"]) == folder
+    assert Path(answer.json["folder"]) == folder
     about = json.loads((folder / "export.json").read_text())
     pixels = CLIPImageProcessorPil.from_pretrained(folder)(pictures, return_tensors="np")
     seen = _run(folder / "vision.onnx", pixels=pixels["pixel_values"])
@@ -52,7 +52,7 @@ def test_exported_files_work_without_us(lab, clip_folder, pictures, tmp_path):
         "patches", "pooled", "image_embedding", "text_embedding",
     }  # fmt: skip
     assert all(one["cosine"] >= 0.9999 and one["batches"] == [1, 3] for one in checks)
-    assert said.json["checks"] == checks
+    assert answer.json["checks"] == checks
     assert sorted(path.name for path in Path("outputs/export").iterdir()) == [
         "config.yaml", "run.json", clip_folder.name,
     ]  # fmt: skip
@@ -61,10 +61,10 @@ def test_exported_files_work_without_us(lab, clip_folder, pictures, tmp_path):
 def test_a_tower_without_text_is_exported_alone_and_replaced_by_the_next(lab, vision_folder):
     folder = vision_folder("dinov2")
     words = ("export", str(folder), "--output-dir", "here", "--batch-sizes", "2")
-    said = lab(*words)
-    assert said.code == 0, said.err
+    answer = lab(*words)
+    assert answer.code == 0, answer.err
     place = Path("here") / folder.name
-    assert "vision.onnx  pooled" in said.out and "batches of 2" in said.out
+    assert "vision.onnx  pooled" in answer.out and "batches of 2" in answer.out
     (place / "stale").touch()
     assert lab(*words).code == 0
     assert sorted(one.name for one in place.iterdir()) == [
@@ -74,9 +74,9 @@ def test_a_tower_without_text_is_exported_alone_and_replaced_by_the_next(lab, vi
 
 
 def test_text_can_be_left_out(lab, clip_folder):
-    said = lab("export", str(clip_folder), "--no-text", "--batch-sizes", "1", "--json")
-    assert said.code == 0, said.err
-    assert "text.onnx" not in said.json["files"] and "vision.onnx" in said.json["files"]
+    answer = lab("export", str(clip_folder), "--no-text", "--batch-sizes", "1", "--json")
+    assert answer.code == 0, answer.err
+    assert "text.onnx" not in answer.json["files"] and "vision.onnx" in answer.json["files"]
 
 
 def test_a_file_that_gives_something_else_is_not_kept(lab, vision_folder, monkeypatch):
@@ -93,9 +93,9 @@ def test_a_file_that_gives_something_else_is_not_kept(lab, vision_folder, monkey
             return write(*given)
 
     monkeypatch.setattr(exporting, "_write_vision", write_wrongly)
-    said = lab("export", str(vision_folder("vit")), "--output-dir", "out", "--batch-sizes", "2")
-    assert said.code == 1 and "does not give what torch gives" in said.err, said.err
-    assert "pooled: smallest cosine" in said.err
+    answer = lab("export", str(vision_folder("vit")), "--output-dir", "out", "--batch-sizes", "2")
+    assert answer.code == 1 and "does not give what torch gives" in answer.err, answer.err
+    assert "pooled: smallest cosine" in answer.err
     assert not list(Path("out").iterdir())
 
 
@@ -104,14 +104,14 @@ def test_what_is_no_export_is_not_overwritten(lab, vision_folder):
     there = Path("out") / folder.name
     there.mkdir(parents=True)
     (there / "mine.txt").write_text("mine")
-    said = lab("export", str(folder), "--output-dir", "out")
-    assert said.code == 2 and "no export is in the way" in said.err
+    answer = lab("export", str(folder), "--output-dir", "out")
+    assert answer.code == 2 and "no export is in the way" in answer.err
     assert (there / "mine.txt").read_text() == "mine"
 
 
 def test_an_encoder_that_cannot_be_exported_says_so(lab, vision_folder):
-    said = lab("export", str(vision_folder("siglip2")), "--no-text", "--output-dir", "out")
-    assert said.code == 2 and "cannot be written as an ONNX graph" in said.err, said.err
+    answer = lab("export", str(vision_folder("siglip2")), "--no-text", "--output-dir", "out")
+    assert answer.code == 2 and "cannot be written as an ONNX graph" in answer.err, answer.err
     assert not list(Path("out").iterdir())
 
 
@@ -137,9 +137,9 @@ def test_backends_are_offered_where_images_are_embedded_in_bulk(command, lab, se
     words = ["extract"] if command == "features" else []
     assert settings(command, *words, "--backend", "auto")["backend"] == "auto"
     for gone in ("openvino", "onnxruntime"):
-        said = lab(command, f"backend={gone}")
-        assert said.code == 2, said.err
-        assert gone in said.err and "torch, compile, auto" in said.err
+        answer = lab(command, f"backend={gone}")
+        assert answer.code == 2, answer.err
+        assert gone in answer.err and "torch, compile, auto" in answer.err
 
 
 @pytest.mark.slow
@@ -149,10 +149,10 @@ def test_features_are_extracted_by_the_backend_that_was_asked_for(lab, clip_fold
         "--device", "cpu", "--dtype", "float32",
     )  # fmt: skip
     assert "20 computed now" in lab(*words).out
-    said = lab(*words, "--backend", "compile")
-    assert said.code == 0, said.err
-    assert "20 computed now" in said.out and "float32+compile" in said.out
-    assert "backend: compile is ready" in said.err
+    answer = lab(*words, "--backend", "compile")
+    assert answer.code == 0, answer.err
+    assert "20 computed now" in answer.out and "float32+compile" in answer.out
+    assert "backend: compile is ready" in answer.err
     assert "0 computed now" in lab(*words, "--backend", "compile").out
 
 
@@ -175,5 +175,5 @@ def test_a_missing_package_is_named_with_its_extra(lab, vision_folder, monkeypat
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda n: (n != "onnxscript" and find(n)) or None
     )
-    said = lab("export", str(vision_folder("vit")))
-    assert said.code == 3 and "no onnxscript" in said.err and "encoderlab[onnx]" in said.err
+    answer = lab("export", str(vision_folder("vit")))
+    assert answer.code == 3 and "no onnxscript" in answer.err and "encoderlab[onnx]" in answer.err

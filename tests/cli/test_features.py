@@ -8,18 +8,18 @@ import pytest
 @pytest.fixture
 def filled(lab, clip_folder, world):
     """A store with the pooled and the CLS vectors of twenty pictures."""
-    said = lab(
+    answer = lab(
         "features", "extract", str(world / "images"), "--encoders", str(clip_folder),
         "--what", "pooled", "cls", "--device", "cpu", "--dtype", "float32",
     )  # fmt: skip
-    assert said.code == 0, said.err
-    assert "20 samples, 20 computed now" in said.out
+    assert answer.code == 0, answer.err
+    assert "20 samples, 20 computed now" in answer.out
     return lab
 
 
 def test_a_store_that_is_empty_says_so(lab):
-    said = lab("features")
-    assert said.code == 0 and said.out.strip() == "the store outputs/features is empty"
+    answer = lab("features")
+    assert answer.code == 0 and answer.out.strip() == "the store outputs/features is empty"
 
 
 def test_what_is_stored_is_listed(filled, clip_folder):
@@ -43,14 +43,14 @@ def test_what_is_stored_is_listed(filled, clip_folder):
 
 
 def test_extracting_again_computes_nothing(filled, clip_folder, world):
-    said = filled(
+    answer = filled(
         "features", "extract", str(world / "images"), "--encoders", str(clip_folder),
         "--dtype", "float32", "--device", "cpu",
     )  # fmt: skip
-    assert "20 samples, 0 computed now" in said.out
+    assert "20 samples, 0 computed now" in answer.out
     # Of the store it shows what was asked for.
-    assert [row.split()[2] for row in said.out.splitlines()[1:2]] == ["pooled"]
-    assert "1 other shelf in the store: encoderlab features ls" in said.out
+    assert [row.split()[2] for row in answer.out.splitlines()[1:2]] == ["pooled"]
+    assert "1 other shelf in the store: encoderlab features ls" in answer.out
 
 
 def test_damage_is_found_named_and_mended(filled):
@@ -59,10 +59,10 @@ def test_damage_is_found_named_and_mended(filled):
     content = bytearray(values.read_bytes())
     content[-1] ^= 1
     values.write_bytes(content)
-    said = filled("features", "verify")
-    assert said.code == 1 and "Traceback" not in said.err
-    assert "1 of 2 stored chunks is damaged" in said.err and values.parent.name in said.err
-    assert "encoderlab features prune" in said.err
+    answer = filled("features", "verify")
+    assert answer.code == 1 and "Traceback" not in answer.err
+    assert "1 of 2 stored chunks is damaged" in answer.err and values.parent.name in answer.err
+    assert "encoderlab features prune" in answer.err
     assert "1 damaged chunk removed" in filled("features", "prune").out
     assert filled("features", "verify").code == 0
 

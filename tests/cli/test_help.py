@@ -12,19 +12,19 @@ from encoderlab.core.settings import iter_settings
 
 
 def test_overview_names_every_command(lab):
-    said = lab("--help")
-    assert said.code == 0
-    assert all(f"  {name} " in said.out for name in COMMANDS)
+    answer = lab("--help")
+    assert answer.code == 0
+    assert all(f"  {name} " in answer.out for name in COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_names_every_setting_and_its_default(name, lab):
-    said = lab(name, "--help")
-    assert said.code == 0
+    answer = lab(name, "--help")
+    assert answer.code == 0
     for setting in iter_settings(COMMANDS[name].settings):
         shown = setting.flags[0] if setting.flags else f"{setting.key}=..."
-        assert shown in said.out, setting.key
-    assert f"encoderlab {name} {COMMANDS[name].example}".rstrip() in said.out
+        assert shown in answer.out, setting.key
+    assert f"encoderlab {name} {COMMANDS[name].example}".rstrip() in answer.out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -45,7 +45,7 @@ def test_version(lab):
 
 
 def test_module_and_command_are_the_same(tmp_path):
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "encoderlab", "corl"], capture_output=True, text=True, cwd=tmp_path
     )
-    assert said.returncode == 2 and "Did you mean 'coral'?" in said.stderr
+    assert done.returncode == 2 and "Did you mean 'coral'?" in done.stderr

@@ -74,11 +74,11 @@ MISSING = [
 
 @pytest.mark.parametrize(("line", "says"), MISTAKES)
 def test_wrong_words_exit_2(line, says, lab, tmp_path):
-    said = lab(*shlex.split(line))
-    assert said.code == 2, said.err
-    assert said.err.startswith("encoderlab: error: ") and says in said.err
-    assert "Traceback" not in said.err and "hydra." not in said.err.replace("hydra.run", "")
-    assert said.out == ""
+    answer = lab(*shlex.split(line))
+    assert answer.code == 2, answer.err
+    assert answer.err.startswith("encoderlab: error: ") and says in answer.err
+    assert "Traceback" not in answer.err and "hydra." not in answer.err.replace("hydra.run", "")
+    assert answer.out == ""
     assert not [
         path for path in tmp_path.rglob("*") if path.name != "multirun.yaml" and path.is_file()
     ]
@@ -86,8 +86,8 @@ def test_wrong_words_exit_2(line, says, lab, tmp_path):
 
 @pytest.mark.parametrize(("line", "says"), MISSING)
 def test_missing_things_exit_3(line, says, lab):
-    said = lab(*shlex.split(line))
-    assert said.code == 3 and says in said.err, said.err
+    answer = lab(*shlex.split(line))
+    assert answer.code == 3 and says in answer.err, answer.err
 
 
 def test_an_error_is_drawn_in_four_parts(lab):
@@ -104,8 +104,8 @@ def test_an_error_is_drawn_in_four_parts(lab):
     ("launcher", "says"), [("ray", "docs/en/clusters.md"), ("rq", "pip install hydra-rq-launcher")]
 )
 def test_a_launcher_that_is_not_installed_says_how_to_install_it(launcher, says, lab):
-    said = lab("train", f"hydra/launcher={launcher}", "-m", "epochs=1,2")
-    assert said.code == 3 and says in said.err, said.err
+    answer = lab("train", f"hydra/launcher={launcher}", "-m", "epochs=1,2")
+    assert answer.code == 3 and says in answer.err, answer.err
 
 
 def test_the_launchers_of_an_extra_name_the_extra():
@@ -129,11 +129,11 @@ def test_the_launchers_of_an_extra_name_the_extra():
 )
 def test_a_yaml_of_ones_own_that_is_none_exits_2(content, says, lab, tmp_path):
     (tmp_path / "own.yaml").write_bytes(content)
-    said = lab("ls", "--config-dir", ".", "--config-name", "own")
-    assert said.code == 2 and says in said.err, said.err
+    answer = lab("ls", "--config-dir", ".", "--config-name", "own")
+    assert answer.code == 2 and says in answer.err, answer.err
 
 
 def test_a_yaml_without_hydras_sweeper_exits_2(lab, tmp_path):
     (tmp_path / "own.yaml").write_text("seed: 1\nhydra: {sweeper: null}\n")
-    said = lab("ls", "--config-dir", ".", "--config-name", "own", "-m", "seed=1,2")
-    assert said.code == 2 and "hydra/sweeper=NAME" in said.err, said.err
+    answer = lab("ls", "--config-dir", ".", "--config-name", "own", "-m", "seed=1,2")
+    assert answer.code == 2 and "hydra/sweeper=NAME" in answer.err, answer.err

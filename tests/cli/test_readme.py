@@ -32,8 +32,8 @@ def test_every_line_of_the_five_jobs_runs_as_it_stands(lab, tmp_path):
             words += ["--photos", "80", "--pairs", "64"]
         if "image.path=photos/ " in line:
             words += ["visualization.save_individual=false"]
-        said = lab(*words)
-        assert said.code == 0, f"{line}\n{said.err}"
-        assert said.out.strip(), line
+        answer = lab(*words)
+        assert answer.code == 0, f"{line}\n{answer.err}"
+        assert answer.out.strip(), line
     for left in ("gallery.html", "outputs/tokens/run.json", "outputs/train/export/config.json"):
         assert (tmp_path / left).exists(), left

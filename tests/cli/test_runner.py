@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 
 from encoderlab.compression import compress
-from encoderlab.contrastive import evaluate
 from encoderlab.core.progress import note
 from encoderlab.errors import UsageError, WorkError
 
@@ -31,19 +30,6 @@ class Echo:
         return f"batch {self.batch_size}"
 
 
-@pytest.fixture
-def experiment(monkeypatch):
-    """Puts something quick in place of the experiment behind `evaluate`."""
-
-    def use(run):
-        def with_settings(settings, out):
-            return run(out=out, **vars(settings))
-
-        monkeypatch.setattr(evaluate.run, "with_settings", with_settings)
-
-    return use
-
-
 def _echo(*, batch_size, **given):
     note("a decision")
     print("chatter of a library")
@@ -52,16 +38,16 @@ def _echo(*, batch_size, **given):
 
 def test_json_is_all_there_is_on_stdout(lab, experiment):
     experiment(_echo)
-    said = lab("evaluate", "--json", "--batch-size", "3")
-    assert said.code == 0, said.err
-    assert said.json["batch_size"] == 3
-    assert "chatter" in said.err and "a decision" in said.err
+    answer = lab("evaluate", "--json", "--batch-size", "3")
+    assert answer.code == 0, answer.err
+    assert answer.json["batch_size"] == 3
+    assert "chatter" in answer.err and "a decision" in answer.err
 
 
 def test_quiet_says_only_the_result(lab, experiment):
     experiment(_echo)
-    said = lab("evaluate", "--quiet")
-    assert said.out == "batch 64\n" and "a decision" not in said.err
+    answer = lab("evaluate", "--quiet")
+    assert answer.out == "batch 64\n" and "a decision" not in answer.err
 
 
 def test_run_folder_holds_what_repeats_the_run(lab, experiment, tmp_path):
@@ -82,9 +68,9 @@ def test_run_folder_holds_what_repeats_the_run(lab, experiment, tmp_path):
 def test_rerun_repeats_it_and_finds_the_same(lab, experiment, tmp_path):
     experiment(_echo)
     lab("evaluate", "--batch-size", "3")
-    said = lab("rerun", "outputs/evaluate", "--json")
-    assert said.code == 0, said.err
-    assert said.json["same"] is True and said.json["result"]["batch_size"] == 3
+    answer = lab("rerun", "outputs/evaluate", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json["same"] is True and answer.json["result"]["batch_size"] == 3
     assert (tmp_path / "outputs/evaluate-rerun/run.json").is_file()
 
 
@@ -92,8 +78,8 @@ def test_rerun_names_what_differs(lab, experiment):
     experiment(_echo)
     lab("evaluate", "--batch-size", "3")
     experiment(lambda **given: Echo(4, seconds=9.0))
-    said = lab("rerun", "outputs/evaluate", "--output-dir", "again", "--json")
-    assert said.json["differences"] == [["batch_size", 3, 4]]
+    answer = lab("rerun", "outputs/evaluate", "--output-dir", "again", "--json")
+    assert answer.json["differences"] == [["batch_size", 3, 4]]
 
 
 def test_rerun_never_overwrites_the_first_run(lab, experiment):
@@ -118,9 +104,9 @@ def test_rerun_repeats_a_run_whose_settings_were_ignored(lab, monkeypatch, tmp_p
 
 def test_sweep_jobs_keep_folders_of_their_own(lab, experiment, tmp_path):
     experiment(_echo)
-    said = lab("evaluate", "-m", "batch_size=1,2", "--json", "--output-dir", "sweep")
-    assert said.code == 0, said.err
-    rows = [json.loads(row) for row in said.out.splitlines()]
+    answer = lab("evaluate", "-m", "batch_size=1,2", "--json", "--output-dir", "sweep")
+    assert answer.code == 0, answer.err
+    rows = [json.loads(row) for row in answer.out.splitlines()]
     assert [row["result"]["batch_size"] for row in rows] == [1, 2]
     kept = [json.loads((tmp_path / f"sweep/multirun-{job}/run.json").read_text()) for job in (0, 1)]
     assert [one["settings"]["batch_size"] for one in kept] == [1, 2]
@@ -134,11 +120,11 @@ def test_a_failing_job_does_not_stop_the_sweep(lab, experiment, tmp_path):
         return Echo(batch_size)
 
     experiment(fails_at_two)
-    said = lab("evaluate", "-m", "batch_size=1,2,3")
-    assert said.code == 1
-    assert "job 1 (batch_size=2): error: the loss became NaN" in said.err
-    assert "1 of 3 jobs of the sweep failed" in said.err
-    assert "Error executing job" not in said.err
+    answer = lab("evaluate", "-m", "batch_size=1,2,3")
+    assert answer.code == 1
+    assert "job 1 (batch_size=2): error: the loss became NaN" in answer.err
+    assert "1 of 3 jobs of the sweep failed" in answer.err
+    assert "Error executing job" not in answer.err
     assert (tmp_path / "outputs/evaluate/multirun-2/run.json").is_file()
     assert not (tmp_path / "outputs/evaluate/multirun-1/run.json").exists()
 
@@ -162,9 +148,9 @@ def test_exit_codes(error, code, says, lab, experiment, tmp_path):
         raise error
 
     experiment(fails)
-    said = lab("evaluate")
-    assert said.code == code and says in said.err, said.err
-    assert "Traceback" not in said.err and said.out == ""
+    answer = lab("evaluate")
+    assert answer.code == code and says in answer.err, answer.err
+    assert "Traceback" not in answer.err and answer.out == ""
     assert not list(tmp_path.iterdir())
 
 
@@ -173,8 +159,8 @@ def test_verbose_shows_where_an_unexpected_error_came_from(lab, experiment):
         raise RuntimeError("surprise")
 
     experiment(fails)
-    said = lab("evaluate", "--verbose")
-    assert said.code == 1 and "Traceback" in said.err and "in fails" in said.err
+    answer = lab("evaluate", "--verbose")
+    assert answer.code == 1 and "Traceback" in answer.err and "in fails" in answer.err
 
 
 def test_offline_forbids_the_network(lab, experiment, monkeypatch):
@@ -193,23 +179,23 @@ def test_output_folder_that_is_a_file_is_refused_before_the_work(lab, experiment
 
 
 def test_ls_lists_every_kind(lab):
-    said = lab("ls", "--json")
-    assert said.code == 0, said.err
-    assert set(said.json) == {
+    answer = lab("ls", "--json")
+    assert answer.code == 0, answer.err
+    assert set(answer.json) == {
         "encoders", "llms", "metrics", "commands", "datasets", "methods", "compressors",
     }  # fmt: skip
-    assert said.json["encoders"]["clip"] == "openai/clip-vit-base-patch32"
+    assert answer.json["encoders"]["clip"] == "openai/clip-vit-base-patch32"
 
 
 def test_a_sweep_that_only_lists_leaves_nothing(lab, tmp_path):
-    said = lab("ls", "-m", "what=llms,metrics", "--json")
-    rows = [json.loads(row) for row in said.out.splitlines()]
+    answer = lab("ls", "-m", "what=llms,metrics", "--json")
+    rows = [json.loads(row) for row in answer.out.splitlines()]
     assert [row["job"] for row in rows] == ["job 0 (what=llms)", "job 1 (what=metrics)"]
     assert not list(tmp_path.iterdir())
 
 
 def test_doctor_tells_what_to_mend(lab):
-    said = lab("doctor", "--json", "--quiet")
-    assert said.code == 0, said.err
-    assert said.json["installation"]["torch"]["state"] == "ok"
-    assert {"machine", "models", "data", "self-test"} <= set(said.json)
+    answer = lab("doctor", "--json", "--quiet")
+    assert answer.code == 0, answer.err
+    assert answer.json["installation"]["torch"]["state"] == "ok"
+    assert {"machine", "models", "data", "self-test"} <= set(answer.json)

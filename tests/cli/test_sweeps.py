@@ -31,37 +31,37 @@ def _evaluate(launcher: str, world: Path, folder: Path) -> subprocess.CompletedP
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_a_failing_job_stops_no_other_wherever_they_run(launcher, world, tmp_path):
-    said = _evaluate(launcher, world, tmp_path)
-    assert said.returncode == 1, said.stderr
-    rows = sorted((json.loads(row) for row in said.stdout.splitlines()), key=lambda row: row["job"])
+    done = _evaluate(launcher, world, tmp_path)
+    assert done.returncode == 1, done.stderr
+    rows = sorted((json.loads(row) for row in done.stdout.splitlines()), key=lambda row: row["job"])
     assert [row["job"][:5] for row in rows] == ["job 0", "job 2"]
     folders = [Path(row["folder"]) for row in rows]
     assert [one.name for one in folders] == ["multirun-0", "multirun-2"]
     for one in folders:
         assert json.loads((one / "run.json").read_text())["settings"]["output_dir"] == str(one)
     assert not (tmp_path / "sweep/multirun-1/run.json").exists()
-    failed = [line for line in said.stderr.splitlines() if " failed: " in line]
+    failed = [line for line in done.stderr.splitlines() if " failed: " in line]
     assert len(failed) == 1 and failed[0].startswith("encoderlab: job 1 (")
-    assert "1 of 3 jobs of the sweep failed" in said.stderr
-    assert "Error executing job" not in said.stderr and "Traceback" not in said.stderr
+    assert "1 of 3 jobs of the sweep failed" in done.stderr
+    assert "Error executing job" not in done.stderr and "Traceback" not in done.stderr
     assert not list((tmp_path / "sweep").glob(".*.json"))  # what the jobs noted is taken away
 
 
 @pytest.mark.slow
 def test_submitit_says_where_its_logs_are(world, tmp_path):
-    said = _lab(["ls", "-m", "what=llms,metrics", "hydra/launcher=submitit_local"], tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert said.stdout.index("job 0 (what=llms)") < said.stdout.index("job 1 (what=metrics)")
-    assert "tiny-llama" in said.stdout and "cka" in said.stdout
+    done = _lab(["ls", "-m", "what=llms,metrics", "hydra/launcher=submitit_local"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("job 0 (what=llms)") < done.stdout.index("job 1 (what=metrics)")
+    assert "tiny-llama" in done.stdout and "cka" in done.stdout
     logs = tmp_path / "outputs/sweep-ls/.submitit"
-    assert "logs: outputs/sweep-ls/.submitit" in said.stderr
+    assert "logs: outputs/sweep-ls/.submitit" in done.stderr
     assert len(list(logs.glob("*/*_log.out"))) == 2
 
 
 def test_joblib_answers_on_stdout(tmp_path):
-    said = _lab(["ls", "-m", "what=llms,metrics", "hydra/launcher=joblib", "--json"], tmp_path)
-    assert said.returncode == 0, said.stderr
-    jobs = sorted(json.loads(row)["job"] for row in said.stdout.splitlines())
+    done = _lab(["ls", "-m", "what=llms,metrics", "hydra/launcher=joblib", "--json"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    jobs = sorted(json.loads(row)["job"] for row in done.stdout.splitlines())
     assert jobs == ["job 0 (what=llms)", "job 1 (what=metrics)"]
     assert not list(tmp_path.iterdir())  # a sweep that only lists leaves nothing
 
@@ -76,9 +76,9 @@ def test_joblib_answers_on_stdout(tmp_path):
 )
 def test_a_launcher_that_is_not_there_is_one_message(launcher, says, lab, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    said = lab("ls", "-m", "what=llms,metrics", f"hydra/launcher={launcher}")
-    assert said.code in (2, 3) and says in said.err, said.err
-    assert "Traceback" not in said.err
+    answer = lab("ls", "-m", "what=llms,metrics", f"hydra/launcher={launcher}")
+    assert answer.code in (2, 3) and says in answer.err, answer.err
+    assert "Traceback" not in answer.err
 
 
 def test_without_the_extra_its_name_is_told(tmp_path):
@@ -88,17 +88,17 @@ def test_without_the_extra_its_name_is_told(tmp_path):
         "sys.exit(main(['ls', '-m', 'what=llms,metrics', 'hydra/launcher=' + sys.argv[1]]))"
     )
     for launcher in ("joblib", "submitit_local"):
-        said = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", program, launcher], capture_output=True, text=True, cwd=tmp_path
         )
-        assert said.returncode == 3, said.stderr
-        assert f"hydra/launcher={launcher} is not installed" in said.stderr
-        assert 'pip install "encoderlab[sweep]"' in said.stderr
+        assert done.returncode == 3, done.stderr
+        assert f"hydra/launcher={launcher} is not installed" in done.stderr
+        assert 'pip install "encoderlab[sweep]"' in done.stderr
 
 
 def test_a_job_of_a_sweep_starts_no_copies_of_itself(lab):
-    said = lab("train", "-m", "epochs=1,2", "--devices", "2")
-    assert said.code == 1 and said.err.count("a job of a sweep has one device: got") == 2
+    answer = lab("train", "-m", "epochs=1,2", "--devices", "2")
+    assert answer.code == 1 and answer.err.count("a job of a sweep has one device: got") == 2
 
 
 def test_outcomes_are_told_in_the_order_of_the_jobs(tmp_path, capsys):
@@ -130,8 +130,8 @@ def test_installed_launchers_cost_little():
     )
     found = []
     for _ in range(3):
-        said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-        count, seconds, heavy = said.stdout.split(maxsplit=2)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        count, seconds, heavy = done.stdout.split(maxsplit=2)
         assert int(count) >= 2 and heavy.strip() == "[]"
         found.append(float(seconds))
     assert min(found) < 0.1

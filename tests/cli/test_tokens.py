@@ -43,20 +43,20 @@ def test_every_known_line_runs_on_a_small_model(line, here, tmp_path):
         "visualization.figsize=[8,6]" if "figsize" in word else word for word in shlex.split(line)
     ]
     small = [] if any("figsize" in word for word in words) else ["visualization.figsize=[8,6]"]
-    said = here(*words, *small, "output.dpi=40", "visualization.save_individual=false")
+    answer = here(*words, *small, "output.dpi=40", "visualization.save_individual=false")
     if any(word.startswith("device=") and "cpu" not in word for word in words):
         # A GPU by name on a machine that has none.
-        assert said.code in (0, 1, 3), said.err
-        assert said.code == 0 or "the GPU that was asked for is not there" in said.err
+        assert answer.code in (0, 1, 3), answer.err
+        assert answer.code == 0 or "the GPU that was asked for is not there" in answer.err
     else:
-        assert said.code == 0, said.err
+        assert answer.code == 0, answer.err
         assert list(tmp_path.rglob("similarities.npz"))
 
 
 def test_it_writes_what_people_know(here, tmp_path):
-    said = here("tokens", "image.path=dog.jpg", "output.dpi=40", "visualization.figsize=[8,6]",
-                "--text", "a dog", "--json")  # fmt: skip
-    assert said.code == 0, said.err
+    answer = here("tokens", "image.path=dog.jpg", "output.dpi=40", "visualization.figsize=[8,6]",
+                  "--text", "a dog", "--json")  # fmt: skip
+    assert answer.code == 0, answer.err
     folder = tmp_path / "outputs/tokens"
     for name in ("config.yaml", "run.json", "similarities.npz", "similarity_analysis_combined.png",
                  "individual/horizontal_similarity.png", "individual/vertical_similarity.png",
@@ -67,8 +67,8 @@ def test_it_writes_what_people_know(here, tmp_path):
         assert arrays["horizontal_right"].shape == (12, 11)
         assert arrays["vertical_down"].shape == (11, 12)
         assert arrays["cls_similarity"].shape == (12, 12)
-    assert set(said.json["patch_text"]) == {"raw", "value", "self_self", "clear", "neighbour"}
-    assert said.json["statistics"]["morans_i"]["value"] is not None
+    assert set(answer.json["patch_text"]) == {"raw", "value", "self_self", "clear", "neighbour"}
+    assert answer.json["statistics"]["morans_i"]["value"] is not None
 
 
 def test_a_folder_has_means_intervals_and_ends(here, tmp_path):
@@ -77,9 +77,9 @@ def test_a_folder_has_means_intervals_and_ends(here, tmp_path):
         Image.effect_noise((40, 40), 10 + 40 * i).convert("RGB").save(tmp_path / f"photos/{i}.png")
     Image.new("RGB", (40, 40)).save(tmp_path / "photos/flat.png")
     (tmp_path / "photos/broken.png").write_bytes(b"no")
-    said = here("tokens", "image.path=photos", "output.save_visualizations=false", "--json")
-    assert said.code == 0, said.err
-    result = said.json
+    answer = here("tokens", "image.path=photos", "output.save_visualizations=false", "--json")
+    assert answer.code == 0, answer.err
+    result = answer.json
     score = result["statistics"]["loss_at_half"]
     assert score["ci_low"] < score["value"] < score["ci_high"] and score["n"] == 6
     assert result["ends"]["loss_at_half"]["lowest"][0].endswith("flat.png") or score["n"] == 6
@@ -120,26 +120,26 @@ def test_of_a_folder_the_maps_of_the_images_at_the_ends_are_drawn(here, tmp_path
         Image.effect_noise((40, 40), 5 + 15 * i).convert("RGB").save(tmp_path / f"photos/{i}.png")
     words = ["tokens", "image.path=photos", "visualization.save_individual=false", "output.dpi=20",
              "visualization.figsize=[6,5]", "--json"]  # fmt: skip
-    said = here(*words)
+    answer = here(*words)
     ends = {
         Path(image).stem
         for name in ("neighbour_similarity", "loss_at_half")
-        for images in said.json["ends"][name].values()
+        for images in answer.json["ends"][name].values()
         for image in images
     }
     folder = tmp_path / "outputs/tokens"
     drawn = {p.parent.name.split("-", 1)[1] for p in folder.glob("*/*combined.png")}
     assert 6 <= len(ends) <= 12 and drawn == ends
-    assert f"maps of the {len(ends)} images at the ends" in said.err
-    assert "visualization.images=all draws those of all 14" in said.err
+    assert f"maps of the {len(ends)} images at the ends" in answer.err
+    assert "visualization.images=all draws those of all 14" in answer.err
     assert here(*words, "visualization.images=all").code == 0
     assert len(list(folder.glob("*/*combined.png"))) == 14
 
 
 def test_what_is_not_wanted_is_not_written(here, tmp_path):
-    said = here("tokens", "output.save_similarities=false", "visualization.save_combined=false",
-                "visualization.save_individual=false", "output.dpi=40")  # fmt: skip
-    assert said.code == 0 and "a built-in chart (none was named)" in said.err
+    answer = here("tokens", "output.save_similarities=false", "visualization.save_combined=false",
+                  "visualization.save_individual=false", "output.dpi=40")  # fmt: skip
+    assert answer.code == 0 and "a built-in chart (none was named)" in answer.err
     folder = tmp_path / "outputs/tokens"
     assert sorted(p.name for p in folder.iterdir()) == [
         "config.yaml", "layers.npz", "layers.png", "run.json",
@@ -148,8 +148,8 @@ def test_what_is_not_wanted_is_not_written(here, tmp_path):
 
 @pytest.mark.parametrize("format", ["pdf", "svg"])
 def test_figures_come_in_other_formats(format, here, tmp_path):
-    said = here("tokens", f"output.format={format}", "visualization.figsize=[8,6]")
-    assert said.code == 0, said.err
+    answer = here("tokens", f"output.format={format}", "visualization.figsize=[8,6]")
+    assert answer.code == 0, answer.err
     assert (tmp_path / f"outputs/tokens/similarity_analysis_combined.{format}").is_file()
     assert (tmp_path / f"outputs/tokens/individual/cls_similarity.{format}").is_file()
 
@@ -173,9 +173,9 @@ def test_figures_come_in_other_formats(format, here, tmp_path):
 def test_a_mistake_is_answered_in_one_sentence_that_names_the_choices(
     word, code, told, here, tmp_path
 ):
-    said = here("tokens", word)
-    assert said.code == code, said.err
-    assert told in said.err and "Traceback" not in said.err
+    answer = here("tokens", word)
+    assert answer.code == code, answer.err
+    assert told in answer.err and "Traceback" not in answer.err
     assert not (tmp_path / "outputs/tokens/run.json").exists()
 
 

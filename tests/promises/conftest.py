@@ -1,5 +1,5 @@
-"""Promises are made to those who type commands: `lab` and `settings` as in the tests of `cli`."""
+"""Promises are made to those who type commands: the fixtures of the tests of `cli`."""
 
-from tests.cli.conftest import lab, settings
+from tests.cli.conftest import experiment, lab, settings
 
-__all__ = ["lab", "settings"]
+__all__ = ["experiment", "lab", "settings"]

@@ -74,38 +74,34 @@ def test_the_alignment_commands_are_those_that_load_an_llm():
         assert offered["quantize"].default is None and offered["device_map"].default is None
 
 
-# {} stands for the checkpoint.
-VISION_LINES = {
-    "tokens": "tokens --model {} --image photos/0.png --device cpu output.dpi=40 "
+# {vision} and {llm} stand for checkpoints with code of their own.
+LINES = {
+    "coral": "coral --encoders tiny-clip --llms {llm} --n-samples 2 --device cpu",
+    "tokens": "tokens --model {vision} --image photos/0.png --device cpu output.dpi=40 "
     "visualization.figsize=[6,5] visualization.save_individual=false",
-    "compare": "compare --encoders {} --llms tiny-llama --n-samples 2 --epochs 2 --device cpu",
-    "multi-llm --controls": "multi-llm --encoders {} --llms tiny-llama --n-samples 2 --controls "
+    "compare": "compare --encoders {vision} --llms tiny-llama --n-samples 2 --epochs 2 "
     "--device cpu",
-    "layers": "layers --encoders {} --llms tiny-llama --n-samples 2 --device cpu",
-    "stream": "stream pairs.csv --encoders {} --llms tiny-llama --device cpu",
-    "attention": "attention --encoders {} --image photos/0.png --text w1 --device cpu",
-    "speed": "speed --encoders {} --batch-sizes 1 --device cpu",
-    "features": "features extract photos --encoders {} --device cpu",
-    "compress": "compress --model {} --layer -1 --grid 2 --epochs 1 --device cpu "
+    "multi-llm --controls": "multi-llm --encoders {vision} --llms tiny-llama --n-samples 2 "
+    "--controls --device cpu",
+    "layers": "layers --encoders {vision} --llms tiny-llama --n-samples 2 --device cpu",
+    "stream": "stream pairs.csv --encoders {vision} --llms tiny-llama --device cpu",
+    "attention": "attention --encoders {vision} --image photos/0.png --text w1 --device cpu",
+    "speed": "speed --encoders {vision} --batch-sizes 1 --device cpu",
+    "features": "features extract photos --encoders {vision} --device cpu",
+    "compress": "compress --model {vision} --layer -1 --grid 2 --epochs 1 --device cpu "
     "data.n_samples=30 --batch-size 8",
-    "compress show": "compress show --model {} --layer -1 --grids 2 --image photos/0.png "
+    "compress show": "compress show --model {vision} --layer -1 --grids 2 --image photos/0.png "
     "--methods average smaller_image --device cpu",
-    "compress evaluate": "compress evaluate --model {} --layer -1 --grids 2 --n-samples 20 "
+    "compress evaluate": "compress evaluate --model {vision} --layer -1 --grids 2 --n-samples 20 "
     "--methods average smaller_image evaluation.parts=[loyalty] evaluation.n_fit=20 --device cpu",
 }
 
 
-@pytest.mark.parametrize("line", VISION_LINES.values(), ids=VISION_LINES)
-def test_an_encoder_with_code_of_its_own_is_refused_and_works_when_trusted(line, here, own_vision):
-    words = [word.replace("{}", own_vision) for word in line.split()]
-    refused = here(*words)
-    assert refused.code == 2 and TRUST in refused.err, refused.err
-    trusted = here(*words, TRUST)
-    assert trusted.code == 0, trusted.err
-
-
-def test_an_llm_with_code_of_its_own_is_refused_and_works_when_trusted(here, own_llm):
-    words = ("coral", "--encoders", "tiny-clip", "--llms", own_llm, *FEW)
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_a_model_with_code_of_its_own_is_refused_and_works_when_trusted(
+    line, here, own_vision, own_llm
+):
+    words = line.format(vision=own_vision, llm=own_llm).split()
     refused = here(*words)
     assert refused.code == 2 and TRUST in refused.err, refused.err
     trusted = here(*words, TRUST)
@@ -205,15 +201,15 @@ ALIGN = ("compare", "--encoders", "tiny-clip", "--llms", "tiny-llama", *FEW)
 
 
 def test_an_unknown_quantisation_names_those_that_there_are(here):
-    said = here(*ALIGN, "--quantize", "3bit")
-    assert said.code == 2 and "8bit" in said.err and "4bit" in said.err
+    answer = here(*ALIGN, "--quantize", "3bit")
+    assert answer.code == 2 and "8bit" in answer.err and "4bit" in answer.err
     assert here(*ALIGN, "--device-map", "everywhere").code == 2
 
 
 def test_quantised_weights_on_a_cpu_are_refused_before_anything_is_computed(here):
-    said = here(*ALIGN, "--quantize", "8bit")
-    assert said.code == 3 and "GPU" in said.err
-    assert "extracting" not in said.err and "Traceback" not in said.err
+    answer = here(*ALIGN, "--quantize", "8bit")
+    assert answer.code == 3 and "GPU" in answer.err
+    assert "extracting" not in answer.err and "Traceback" not in answer.err
 
 
 @pytest.mark.parametrize("lacking", ["bitsandbytes", "accelerate"])
@@ -226,8 +222,8 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(lacking, here, 
         lambda name, *more: None if name == lacking else there(name, *more) or True,
     )
     monkeypatch.setattr(text, "choose_device", lambda _: torch.device("cuda"))
-    said = here(*ALIGN, "--quantize", "8bit")
-    assert said.code == 3 and lacking in said.err and "encoderlab[gpu]" in said.err
+    answer = here(*ALIGN, "--quantize", "8bit")
+    assert answer.code == 3 and lacking in answer.err and "encoderlab[gpu]" in answer.err
 
 
 def test_an_index_keeps_no_permission(here, tmp_path):

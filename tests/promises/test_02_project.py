@@ -80,21 +80,21 @@ def test_a_projects_defaults_stand_below_what_is_typed(project, settings):
 
 
 def test_a_project_names_data_and_models(project, lab, undrawn):
-    said = lab("coral", "--config-name=my_config", "--encoders", "eye", "--llms", "voice",
-               "--n-samples", "6", "--json")  # fmt: skip
-    assert said.code == 0, said.err
-    assert said.json["data"]["types"] == {"chart": 6} and said.json["data"]["source"] == "data"
-    assert [(one["encoder"], one["llm"]) for one in said.json["eas"]] == [("eye", "voice")]
+    answer = lab("coral", "--config-name=my_config", "--encoders", "eye", "--llms", "voice",
+                 "--n-samples", "6", "--json")  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert answer.json["data"]["types"] == {"chart": 6} and answer.json["data"]["source"] == "data"
+    assert [(one["encoder"], one["llm"]) for one in answer.json["eas"]] == [("eye", "voice")]
     assert (project / "results/coral/run.json").is_file()
 
 
 def test_the_environment_beats_the_yaml(project, lab, monkeypatch):
     monkeypatch.setenv("VLM_DATA_ROOT", str(project / "elsewhere"))
-    said = lab("coral", "--config-name=my_config", "--encoders", "eye", "--llms", "voice")
-    assert said.code == 3 and "elsewhere (from VLM_DATA_ROOT)" in said.err
+    answer = lab("coral", "--config-name=my_config", "--encoders", "eye", "--llms", "voice")
+    assert answer.code == 3 and "elsewhere (from VLM_DATA_ROOT)" in answer.err
     monkeypatch.setenv("VLM_OUTPUT_DIR", "other")
-    said = lab("coral", "--config-name=my_config", "--show-config", "--json")
-    assert said.json["settings"]["output_dir"] == "other/coral"
+    answer = lab("coral", "--config-name=my_config", "--show-config", "--json")
+    assert answer.json["settings"]["output_dir"] == "other/coral"
 
 
 def test_the_variable_names_a_project_for_every_command(project, lab, settings, monkeypatch):
@@ -106,8 +106,8 @@ def test_the_variable_names_a_project_for_every_command(project, lab, settings, 
     assert (given["seed"], given["n_samples"]) == (42, 8)
     (project / "configs/both.yaml").write_text(WHOLE + "n_samples: 9\n")
     monkeypatch.setenv("ENCODERLAB_CONFIG", "configs/both.yaml")
-    said = lab("coral")
-    assert said.code == 2 and "n_samples" in said.err
+    answer = lab("coral")
+    assert answer.code == 2 and "n_samples" in answer.err
 
 
 def test_settings_of_a_command_may_stand_beside(project, settings):
@@ -118,8 +118,10 @@ def test_settings_of_a_command_may_stand_beside(project, settings):
 
 
 def test_a_sweep_of_a_project_is_one_of_its_values(project, lab):
-    said = lab("coral", "--config-name=my_config", "-m", "n_samples=3,4", "--show-config", "--json")
-    jobs = [json.loads(row)["settings"] for row in said.out.splitlines()]
+    answer = lab(
+        "coral", "--config-name=my_config", "-m", "n_samples=3,4", "--show-config", "--json"
+    )
+    jobs = [json.loads(row)["settings"] for row in answer.out.splitlines()]
     assert [(job["n_samples"], job["seed"]) for job in jobs] == [(3, 42), (4, 42)]
 
 
@@ -139,8 +141,8 @@ def test_a_sweep_of_a_project_is_one_of_its_values(project, lab):
 def test_a_wrong_project_is_one_sentence(text, told, lab, tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/wrong.yaml").write_text(text)
-    said = lab("coral", "--config-name", "wrong")
-    assert said.code == 2 and told in said.err, said.err
+    answer = lab("coral", "--config-name", "wrong")
+    assert answer.code == 2 and told in answer.err, answer.err
 
 
 def test_python_reads_the_same_file(project, monkeypatch):
@@ -174,9 +176,9 @@ CORAL = ("coral", "--encoders", "eye", "--llms", "voice", "--n-samples", "6", "-
 def test_a_repeated_run_takes_the_models_and_the_data_of_the_first(project, lab, undrawn):
     assert lab(*CORAL, "--config-name=my_config").code == 0
     (project / "configs/my_config.yaml").unlink()
-    said = lab("rerun", "results/coral", "--json")
-    assert said.code == 0 and said.json["same"] is True, said.err
-    assert said.json["result"]["data"]["source"] == "data"
+    answer = lab("rerun", "results/coral", "--json")
+    assert answer.code == 0 and answer.json["same"] is True, answer.err
+    assert answer.json["result"]["data"]["source"] == "data"
     assert "ENCODERLAB_CONFIG" not in os.environ
 
 
@@ -184,10 +186,10 @@ def test_a_run_without_a_project_is_repeated_without_one(project, lab, monkeypat
     words = ("coral", "--encoders", "tiny-clip", "--llms", "tiny-llama", "--n-samples", "3")
     assert lab(*words, "--output-dir", "first").code == 0
     monkeypatch.setenv("ENCODERLAB_CONFIG", "configs/my_config.yaml")
-    said = lab("rerun", "first", "--json")
-    assert said.code == 0 and said.json["same"] is True, said.err
+    answer = lab("rerun", "first", "--json")
+    assert answer.code == 0 and answer.json["same"] is True, answer.err
     record = json.loads((project / "first/run.json").read_text())
     assert record.pop("project") == {}
     (project / "first/run.json").write_text(json.dumps(record))  # as version 0.1 kept it
-    said = lab("rerun", "first", "--json")
-    assert said.code == 0 and said.json["result"]["data"]["source"] == "data", said.err
+    answer = lab("rerun", "first", "--json")
+    assert answer.code == 0 and answer.json["result"]["data"]["source"] == "data", answer.err

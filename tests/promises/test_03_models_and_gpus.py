@@ -25,12 +25,12 @@ def test_a_model_is_named_by_flag_or_by_key(settings, words, name):
 
 
 def test_a_sweep_takes_models_with_and_without_a_file(lab):
-    said = lab("tokens", "-m", "model=clip,dinov2", "--show-config", "--json")
-    assert [json.loads(line)["settings"]["model"]["name"] for line in said.out.splitlines()] == [
+    answer = lab("tokens", "-m", "model=clip,dinov2", "--show-config", "--json")
+    assert [json.loads(line)["settings"]["model"]["name"] for line in answer.out.splitlines()] == [
         "clip", "dinov2",
     ]  # fmt: skip
-    said = lab("tokens", "-m", "model=clip,owner/name", "--show-config", "--json")
-    assert [json.loads(line)["settings"]["model"]["name"] for line in said.out.splitlines()] == [
+    answer = lab("tokens", "-m", "model=clip,owner/name", "--show-config", "--json")
+    assert [json.loads(line)["settings"]["model"]["name"] for line in answer.out.splitlines()] == [
         "clip", "owner/name",
     ]  # fmt: skip
 
@@ -88,9 +88,9 @@ def _with_a_device():
 def test_a_gpu_that_is_not_there_is_refused_by_every_command(name, lab, world):
     if name == "search":
         assert lab("index", str(world / "images"), "--db", "index", "--device", "cpu").code == 0
-    said = lab(name, *_words(world).get(name, []), "--device", "cuda:1")
-    assert said.code == 3, said.err
-    assert said.err.splitlines()[-3:] == [
+    answer = lab(name, *_words(world).get(name, []), "--device", "cuda:1")
+    assert answer.code == 3, answer.err
+    assert answer.err.splitlines()[-3:] == [
         "encoderlab: error: the GPU that was asked for is not there",
         "  got:       'cuda:1'",
         "  expected:  cpu: no CUDA device was found",
@@ -107,7 +107,7 @@ def test_a_gpu_that_is_not_there_is_refused_by_every_command(name, lab, world):
     ],
 )
 def test_however_it_is_asked_for_there_is_one_answer(lab, words):
-    said = lab(*words)
-    assert said.code == 3
-    assert said.err.count("the GPU that was asked for is not there") == 1
-    assert "Traceback" not in said.err and said.out == ""
+    answer = lab(*words)
+    assert answer.code == 3
+    assert answer.err.count("the GPU that was asked for is not there") == 1
+    assert "Traceback" not in answer.err and answer.out == ""

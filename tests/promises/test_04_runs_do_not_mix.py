@@ -5,9 +5,6 @@ import os
 import time
 from dataclasses import dataclass
 
-import pytest
-
-from encoderlab.contrastive import evaluate
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.errors import WorkError
 
@@ -31,19 +28,6 @@ def _draws(*, out, batch_size, **given):
         write_text_atomic(out / "figures" / f"{number}.png", "a figure")
     write_text_atomic(out / "weights.ckpt", "weights")
     return Result(batch_size)
-
-
-@pytest.fixture
-def experiment(monkeypatch):
-    """Puts something quick in place of the experiment behind `evaluate`."""
-
-    def use(run):
-        def with_settings(settings, out):
-            return run(out=out, **vars(settings))
-
-        monkeypatch.setattr(evaluate.run, "with_settings", with_settings)
-
-    return use
 
 
 def _files(folder):

@@ -39,9 +39,9 @@ def test_a_wrong_temperature_fails_with_exit_1(monkeypatch, capsys, lab):
     assert told == ["FAILED clip: temperature: expected 14.2857, got 1"]
     for name in set(selftest.PARTS) - {"clip"}:
         monkeypatch.delitem(selftest.PARTS, name)
-    said = lab("doctor", "--deep", "--json", "--quiet")
-    assert said.code == 1 and said.json["healthy"] is False
-    found = said.json["networks and losses"]
+    answer = lab("doctor", "--deep", "--json", "--quiet")
+    assert answer.code == 1 and answer.json["healthy"] is False
+    found = answer.json["networks and losses"]
     assert found["clip: temperature"] == {"state": "wrong", "said": "expected 14.2857, got 1"}
     assert found["clip: parameters of ViT-L/14"]["state"] == "ok"
 

@@ -48,13 +48,13 @@ def test_pairs_are_ranked_by_the_calibrated_eas():
 
 def test_the_table_of_coral_is_sorted_by_the_score_that_it_names(lab, monkeypatch):
     monkeypatch.setattr(plots, "coral", lambda result, arrays: [])
-    said = lab("coral", "--n-samples", "4", "--llms", "tiny-llama")
-    assert said.code == 0, said.err
-    head, _, *rows = said.out[said.out.index("encoder ") :].splitlines()
+    answer = lab("coral", "--n-samples", "4", "--llms", "tiny-llama")
+    assert answer.code == 0, answer.err
+    head, _, *rows = answer.out[answer.out.index("encoder ") :].splitlines()
     column = head.split().index("EAS")
     scores = [float(row.split()[column]) for row in rows[:3]]
     assert scores == sorted(scores, reverse=True) and len(set(scores)) == 3
-    assert "Ranked by EAS (Enhanced Alignment Score), calibrated" in said.out
+    assert "Ranked by EAS (Enhanced Alignment Score), calibrated" in answer.out
 
 
 @pytest.mark.parametrize(
