@@ -2,12 +2,16 @@
 an LLM can quantise and spread it; neither happens unless it was asked for."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 from tests.small_checkpoints import save_own_text, save_own_vision
 
+import encoderlab
+import encoderlab.alignment.all
+from encoderlab import alignment
 from encoderlab.core.commands import COMMANDS
 from encoderlab.core.settings import iter_settings
 from encoderlab.encoders import dual, text, vision
@@ -131,6 +135,23 @@ def test_a_command_hands_the_setting_on(line, loads, here, monkeypatch):
     here(*line.split())
     here(*line.split(), TRUST)
     assert asked == [False, True]  # an index of a trusted model does not trust it by itself
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_all_hands_the_setting_on_to_the_parts_that_load_models_again(trust, monkeypatch):
+    part = SimpleNamespace(warnings=(), answer="")
+    aligned = SimpleNamespace(images=(), texts=(), n=9, facts=dict)
+    monkeypatch.setattr(alignment.all, "extract_features", lambda settings, **_: aligned)
+    for name in ("compare", "multi_llm", "coral", "elas", "e2e", "layers", "embedding"):
+        monkeypatch.setattr(f"encoderlab.alignment.{name}.analyse", lambda *_, **__: part)
+    handed = []
+    for name in ("attention", "speed"):
+        monkeypatch.setattr(
+            f"encoderlab.alignment.{name}.run",
+            lambda *, trust_remote_code, **_: handed.append(trust_remote_code) or part,
+        )
+    encoderlab.report(trust_remote_code=trust)
+    assert handed == [trust, trust]
 
 
 def test_a_repeated_run_is_not_trusted_because_the_first_was(here, own_vision):
