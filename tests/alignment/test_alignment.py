@@ -25,6 +25,7 @@ from encoderlab.alignment import (
 )
 from encoderlab.alignment.data import AlignmentData, Features, extract_features
 from encoderlab.alignment.settings import Alignment
+from encoderlab.cli.main import main
 from encoderlab.core import run_folder
 from encoderlab.core.results import to_plain
 from encoderlab.data import read_samples
@@ -583,22 +584,24 @@ def test_real_charts_tables_and_mathematics_by_type(real_root, tmp_path):
 
 
 @pytest.mark.slow
-def test_report_is_one_file_that_needs_no_network_and_opens_with_the_answer(tmp_path):
-    result = encoderlab.report(
-        out=tmp_path, encoders=["tiny-clip", "tiny-dinov2"], llms=["tiny-llama"], n_samples=8,
-        epochs=3, method="pca", batch_sizes=[1], features_dir=str(tmp_path / "f"), device="cpu",
-    )  # fmt: skip
+def test_report_is_one_file_that_needs_no_network_and_opens_with_the_answer(tmp_path, capsys):
+    words = "all --encoders tiny-clip tiny-dinov2 --llms tiny-llama --n-samples 8 --epochs 3 "
+    words += f"--method pca --batch-sizes 1 --device cpu --features-dir {tmp_path}/f"
+    assert main([*words.split(), "--output-dir", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["result"]
+    printed = capsys.readouterr().out
+    assert result["answer"] in printed and f"report: {tmp_path}/report.html" in printed
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
     assert set(re.findall(r'<img src="([^:]*):', page)) == {"data"}
     body = page[page.index("<h1>") :]
-    assert body.index(result.answer.split("(")[0]) < 400
+    assert body.index(result["answer"].split("(")[0]) < 400
     for title in ("Before you believe a number", "Every two on the same samples", "Which layers",
                   "Method", "This run", "untrained:tiny-clip", "shuffled:tiny-dinov2"):  # fmt: skip
         assert title in page
     assert page.count("<figure>") >= 15
-    assert set(result.sections) == {"compare", "multi-llm", "coral", "elas", "e2e", "layers",
-                                    "embedding", "attention", "speed"}  # fmt: skip
+    assert set(result["sections"]) == {"compare", "multi-llm", "coral", "elas", "e2e", "layers",
+                                       "embedding", "attention", "speed"}  # fmt: skip
 
 
 @pytest.mark.slow

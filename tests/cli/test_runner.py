@@ -80,6 +80,8 @@ def test_rerun_names_what_differs(lab, experiment):
     experiment(lambda **given: Echo(4, seconds=9.0))
     answer = lab("rerun", "outputs/evaluate", "--output-dir", "again", "--json")
     assert answer.json["differences"] == [["batch_size", 3, 4]]
+    answer = lab("rerun", "outputs/evaluate", "--output-dir", "again")
+    assert "1 values differ" in answer.out and "batch_size: 3, now 4" in answer.out
 
 
 def test_rerun_never_overwrites_the_first_run(lab, experiment):
