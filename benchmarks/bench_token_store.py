@@ -44,11 +44,11 @@ def plain_read(path: Path, n: int) -> Read:
 
 def our_store(values: np.ndarray, folder: Path) -> Read:
     """The store as `extract_images` writes it, in chunks of 256; fp16 out."""
-    shelf = FeatureStore(folder).shelf(TableKey("bench", "0", "{}", "patches", "float16"))
+    table = FeatureStore(folder).table(TableKey("bench", "0", "{}", "patches", "float16"))
     digests = [i.to_bytes(16, "big") for i in range(len(values))]
     for start in range(0, len(values), 256):
-        shelf.add(digests[start : start + 256], values[start : start + 256])
-    return lambda rows: shelf.batch([digests[row] for row in rows]).numpy()
+        table.add(digests[start : start + 256], values[start : start + 256])
+    return lambda rows: table.batch([digests[row] for row in rows]).numpy()
 
 
 def memory_map(values: np.ndarray, folder: Path) -> Read:

@@ -629,7 +629,7 @@ def features(
         action: ls: what is stored; extract: compute and store; verify: read every byte; prune:
             remove what is damaged; delete: remove what TARGET names.
         target: extract: a folder, CSV or JSONL of images, or shards: train-{000..123}.tar,
-            s3://b/*.parquet; delete: a shelf, an encoder, or all.
+            s3://b/*.parquet; delete: a table, an encoder, or all.
         encoders: extract: a bundled name, an alias, a checkpoint, a folder or a Hugging Face
             id[@revision].
         what: extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER.

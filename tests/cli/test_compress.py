@@ -100,11 +100,11 @@ def test_tokens_in_a_byte_or_not_kept_at_all(cache, photos, lab, tmp_path):
     answer = lab("compress", "training.epochs=1", *NETWORK, "--images", str(photos), "--cache",
                  cache, "training.wgan_weight=0", "--json")  # fmt: skip
     assert answer.code == 0, answer.err
-    shelves = list((tmp_path / "outputs/features").glob("*/key.json"))
+    tables = list((tmp_path / "outputs/features").glob("*/key.json"))
     if cache == "off":
-        assert not shelves and answer.json["int8_error"] is None
+        assert not tables and answer.json["int8_error"] is None
     else:
-        assert shelves and 0 < answer.json["int8_error"] < 1e-3
+        assert tables and 0 < answer.json["int8_error"] < 1e-3
     assert answer.json["validation"]["nmse"] <= answer.json["bounds"]["average"] + 1e-6
 
 

@@ -27,7 +27,7 @@ def test_what_is_stored_is_listed(filled, clip_folder):
     assert shown.code == 0
     head, *rows = shown.out.splitlines()
     assert head.split() == [
-        "shelf",
+        "table",
         "encoder",
         "what",
         "ran",
@@ -39,7 +39,7 @@ def test_what_is_stored_is_listed(filled, clip_folder):
     ]
     assert [row.split()[2] for row in rows] == ["cls", "pooled"]
     record = filled("features", "ls", "--json").json
-    assert [one["samples"] for one in record["shelves"]] == [20, 20]
+    assert [one["samples"] for one in record["tables"]] == [20, 20]
 
 
 def test_extracting_again_computes_nothing(filled, clip_folder, world):
@@ -50,7 +50,7 @@ def test_extracting_again_computes_nothing(filled, clip_folder, world):
     assert "20 samples, 0 computed now" in answer.out
     # Of the store it shows what was asked for.
     assert [row.split()[2] for row in answer.out.splitlines()[1:2]] == ["pooled"]
-    assert "1 other shelf in the store: encoderlab features ls" in answer.out
+    assert "1 other table in the store: encoderlab features ls" in answer.out
 
 
 def test_damage_is_found_named_and_mended(filled):
@@ -67,10 +67,10 @@ def test_damage_is_found_named_and_mended(filled):
     assert filled("features", "verify").code == 0
 
 
-def test_deleting_takes_a_shelf_an_encoder_or_all(filled, clip_folder):
-    shelf = filled("features", "ls", "--json").json["shelves"][0]["shelf"]
-    assert "1 shelf deleted" in filled("features", "delete", shelf).out
-    assert "1 shelf deleted" in filled("features", "delete", str(clip_folder)).out
+def test_deleting_takes_a_table_an_encoder_or_all(filled, clip_folder):
+    table = filled("features", "ls", "--json").json["tables"][0]["table"]
+    assert "1 table deleted" in filled("features", "delete", table).out
+    assert "1 table deleted" in filled("features", "delete", str(clip_folder)).out
     assert filled("features", "ls").out.strip() == "the store outputs/features is empty"
 
 

@@ -297,7 +297,7 @@ def test_the_pictures_of_the_check_fill_any_batch(vision_folder):
     assert torch.equal(pixels[32:], pixels[:8]) and not torch.equal(pixels[0], pixels[1])
 
 
-def test_compiled_features_have_a_shelf_of_their_own(vision_folder, world, tmp_path, capsys):
+def test_compiled_features_have_a_table_of_their_own(vision_folder, world, tmp_path, capsys):
     from encoderlab.data import read_samples
     from encoderlab.feature_store.extract import extract_images
     from encoderlab.feature_store.store import FeatureStore
@@ -307,7 +307,7 @@ def test_compiled_features_have_a_shelf_of_their_own(vision_folder, world, tmp_p
     extract_images(encoder, samples, tmp_path)
     encoder.backend = CompiledImageSide(encoder.image_side(), FP32, 4)
     assert extract_images(encoder, samples, tmp_path).computed == 5
-    assert {shelf.key.dtype for shelf in FeatureStore(tmp_path).shelves()} == {
+    assert {table.key.dtype for table in FeatureStore(tmp_path).tables()} == {
         "float32",
         "float32+compile",
     }
@@ -315,7 +315,7 @@ def test_compiled_features_have_a_shelf_of_their_own(vision_folder, world, tmp_p
     capsys.readouterr()
     extract_images(encoder, samples, tmp_path, what=["pooled", "mean@1"])
     assert "hidden layers go through torch, not compile" in capsys.readouterr().err
-    kept = {(one.key.what, one.key.dtype) for one in FeatureStore(tmp_path).shelves()}
+    kept = {(one.key.what, one.key.dtype) for one in FeatureStore(tmp_path).tables()}
     assert kept == {
         ("pooled", "float32"), ("pooled", "float32+compile"), ("mean@1", "float32"),
     }  # fmt: skip

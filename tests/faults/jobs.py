@@ -101,19 +101,19 @@ class FeaturesJob(Job):
     has_earlier = True
 
     def looks(self, out: Path, earlier: Path | None) -> None:
-        for shelf in FeatureStore(out).shelves():
-            assert shelf.state(verify=True).damaged == ()
+        for table in FeatureStore(out).tables():
+            assert table.state(verify=True).damaged == ()
         if earlier is not None:
             here, before = bytes_of(out), bytes_of(earlier, leave_out=("run.json", "config.yaml"))
             assert {path: here.get(path) for path in before} == before
 
     def same(self, out: Path, whole: Path) -> None:
         assert bytes_of(out) == bytes_of(whole)
-        shelves = FeatureStore(out).shelves()
-        assert len(shelves) == 2
-        for shelf in shelves:
-            assert shelf.state(verify=True).damaged == ()
-            assert shelf.state().left_out == 1
+        tables = FeatureStore(out).tables()
+        assert len(tables) == 2
+        for table in tables:
+            assert table.state(verify=True).damaged == ()
+            assert table.state().left_out == 1
 
 
 @dataclass

@@ -41,8 +41,8 @@ def _same(one: Job, out: Path) -> None:
     settings = ("run.json", "config.yaml")
     assert bytes_of(out, leave_out=settings) == bytes_of(whole, leave_out=settings)
     assert not list((out / ".locks").iterdir())
-    for shelf in FeatureStore(out).shelves():
-        assert shelf.state(verify=True).damaged == ()
+    for table in FeatureStore(out).tables():
+        assert table.state(verify=True).damaged == ()
 
 
 @pytest.mark.slow

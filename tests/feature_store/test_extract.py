@@ -172,8 +172,8 @@ def test_the_last_layer_that_version_0_1_stored_is_not_taken_for_ours(tmp_path, 
 
 def test_what_a_run_left_that_was_killed_beside_this_one_goes(encoder, samples, tmp_path):
     whole = extract_images(encoder, samples, tmp_path)
-    (shelf,) = (path.parent for path in tmp_path.glob("*/key.json"))
-    left = shelf / ".0123abcd-x1y2z3w4.part"
+    (table,) = (path.parent for path in tmp_path.glob("*/key.json"))
+    left = table / ".0123abcd-x1y2z3w4.part"
     left.mkdir()
     again = extract_images(encoder, samples, tmp_path)
     assert not left.exists()

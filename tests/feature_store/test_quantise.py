@@ -35,7 +35,7 @@ def test_the_store_gives_back_tokens_at_half_the_bytes(world, tmp_path):
     error = (coded - whole).square().sum() / (whole - whole.mean(dim=(0, 1))).square().sum()
     assert 0 < float(error) < 1e-3
     assert torch.equal(torch.from_numpy(result.rows([2, 0], "patches@3:int8")), coded)
-    state = {s.key.what: s.state().bytes for s in result.shelves.values()}
+    state = {s.key.what: s.state().bytes for s in result.tables.values()}
     assert state["patches@3:int8"] < 0.55 * state["patches@3"]
     # The forecast is what came of it, but for digests and checksums.
     for kind, size in state.items():

@@ -141,8 +141,8 @@ def test_the_store_is_the_plain_one_to_the_byte_though_workers_are_killed(
     result = extract_images(encoder, samples, store, what=both, by=cluster, **SIZES)
     assert result.computed == 90 and [skipped.id for skipped in result.skipped] == ["0020.png"]
     assert (tmp_path / "decoding").exists() and (tmp_path / "computing").exists()
-    for shelf in FeatureStore(store).shelves():
-        shelf.prune()  # what the killed worker was writing
+    for table in FeatureStore(store).tables():
+        table.prune()  # what the killed worker was writing
     assert bytes_of(store) == bytes_of(plain)
 
 

@@ -27,12 +27,12 @@ def digest(number: int) -> bytes:
 
 
 def test_rows_come_back_in_the_order_asked_for(tmp_path):
-    shelf = FeatureStore(tmp_path).shelf(KEY)
+    table = FeatureStore(tmp_path).table(KEY)
     values = np.arange(24, dtype=np.float32).reshape(8, 3)
-    shelf.add([digest(i) for i in range(5)], values[:5])
-    shelf.add([digest(i) for i in range(5, 8)], values[5:])
+    table.add([digest(i) for i in range(5)], values[:5])
+    table.add([digest(i) for i in range(5, 8)], values[5:])
     order = [7, 0, 3, 3, 6]
-    again = FeatureStore(tmp_path).shelf(KEY)
+    again = FeatureStore(tmp_path).table(KEY)
     np.testing.assert_array_equal(again.read([digest(i) for i in order]), values[order])
     assert len(again) == 8 and digest(9) not in again
     with pytest.raises(KeyError):
@@ -42,12 +42,12 @@ def test_rows_come_back_in_the_order_asked_for(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_every_number_format_survives_the_disk_bit_for_bit(tmp_path, dtype):
     values = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
-    shelf = FeatureStore(tmp_path).shelf(KEY)
-    shelf.add([digest(i) for i in range(4)], for_disk(values))
-    read = shelf.read([digest(i) for i in range(4)])
+    table = FeatureStore(tmp_path).table(KEY)
+    table.add([digest(i) for i in range(4)], for_disk(values))
+    read = table.read([digest(i) for i in range(4)])
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, values.float().numpy())
-    batch = shelf.batch([digest(2), digest(0)])
+    batch = table.batch([digest(2), digest(0)])
     assert batch.dtype == dtype and torch.equal(batch, values[[2, 0]])
 
 
@@ -72,23 +72,23 @@ def test_content_is_what_is_digested(tmp_path):
 
 
 def test_a_write_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch):
-    shelf = FeatureStore(tmp_path).shelf(KEY)
-    shelf.add([digest(0)], np.ones((1, 2), np.float32))
+    table = FeatureStore(tmp_path).table(KEY)
+    table.add([digest(0)], np.ones((1, 2), np.float32))
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(WorkError, match=r"cannot be stored.*No space left.*run the same again"):
-        shelf.add([digest(1)], np.ones((1, 2), np.float32))
+        table.add([digest(1)], np.ones((1, 2), np.float32))
     monkeypatch.undo()
-    assert [p.name for p in shelf.folder.iterdir() if p.name.startswith(".")] == []
-    again = FeatureStore(tmp_path).shelf(KEY)
+    assert [p.name for p in table.folder.iterdir() if p.name.startswith(".")] == []
+    again = FeatureStore(tmp_path).table(KEY)
     assert len(again) == 1 and digest(1) not in again
 
 
 def test_two_writers_of_one_chunk_leave_one(tmp_path):
-    first, second = (FeatureStore(tmp_path).shelf(KEY) for _ in range(2))
+    first, second = (FeatureStore(tmp_path).table(KEY) for _ in range(2))
     rows = [digest(0), digest(1)]
     place = first.add(rows, np.ones((2, 2), np.float32))
     assert second.add(rows, np.ones((2, 2), np.float32)) == place
@@ -96,45 +96,45 @@ def test_two_writers_of_one_chunk_leave_one(tmp_path):
 
 
 def test_a_flipped_bit_is_found_and_pruned(tmp_path):
-    shelf = FeatureStore(tmp_path).shelf(KEY)
-    place = shelf.add([digest(0)], np.ones((1, 64), np.float32))
-    shelf.add([digest(1)], np.ones((1, 64), np.float32))
+    table = FeatureStore(tmp_path).table(KEY)
+    place = table.add([digest(0)], np.ones((1, 64), np.float32))
+    table.add([digest(1)], np.ones((1, 64), np.float32))
     values = place / "values.npy"
     content = bytearray(values.read_bytes())
     content[-1] ^= 1
     values.write_bytes(content)
-    assert shelf.state().damaged == (), "only a thorough look reads every byte"
-    assert shelf.state(verify=True).damaged == (place.name,)
-    assert shelf.prune() == [place.name]
-    assert digest(0) not in shelf and digest(1) in shelf
+    assert table.state().damaged == (), "only a thorough look reads every byte"
+    assert table.state(verify=True).damaged == (place.name,)
+    assert table.prune() == [place.name]
+    assert digest(0) not in table and digest(1) in table
 
 
 @pytest.mark.parametrize("file", ["values.npy", "digests.npy", "chunk.json"])
 def test_a_chunk_that_lost_a_file_counts_as_not_there(tmp_path, file):
-    shelf = FeatureStore(tmp_path).shelf(KEY)
-    place = shelf.add([digest(0)], np.ones((1, 2), np.float32))
+    table = FeatureStore(tmp_path).table(KEY)
+    place = table.add([digest(0)], np.ones((1, 2), np.float32))
     (place / file).write_bytes(b"")
-    fresh = FeatureStore(tmp_path).shelf(KEY)
+    fresh = FeatureStore(tmp_path).table(KEY)
     assert fresh.state().damaged == (place.name,)
     # Adding the same samples mends it.
     fresh.add([digest(0)], np.full((1, 2), 7, np.float32))
-    mended = FeatureStore(tmp_path).shelf(KEY)
+    mended = FeatureStore(tmp_path).table(KEY)
     assert mended.read([digest(0)]).tolist() == [[7, 7]] and not mended.state(verify=True).damaged
 
 
 def test_the_reason_of_what_was_left_out_is_kept(tmp_path):
-    shelf = FeatureStore(tmp_path).shelf(KEY)
-    shelf.add([digest(0)], np.ones((1, 2), np.float32), {digest(1): "the file is empty"})
-    again = FeatureStore(tmp_path).shelf(KEY)
+    table = FeatureStore(tmp_path).table(KEY)
+    table.add([digest(0)], np.ones((1, 2), np.float32), {digest(1): "the file is empty"})
+    again = FeatureStore(tmp_path).table(KEY)
     assert digest(1) in again and not again.has_values(digest(1))
     assert again.why_left_out(digest(1)) == "the file is empty"
 
 
 def test_chunks_are_readable_by_others_and_described_for_people(tmp_path):
-    shelf = FeatureStore(tmp_path).shelf(KEY)
-    place = shelf.add([digest(0)], np.ones((1, 2), np.float32))
+    table = FeatureStore(tmp_path).table(KEY)
+    place = table.add([digest(0)], np.ones((1, 2), np.float32))
     assert os.stat(place).st_mode & 0o055 == 0o055
-    assert json.loads((shelf.folder / "key.json").read_text())["encoder"] == "tiny"
+    assert json.loads((table.folder / "key.json").read_text())["encoder"] == "tiny"
 
 
 def test_a_file_where_the_store_should_be_is_refused(tmp_path):
@@ -157,27 +157,27 @@ def test_a_file_where_the_store_should_be_is_refused(tmp_path):
     ],
 )  # fmt: skip
 def test_a_chunk_with_nonsense_in_a_file_is_damaged(tmp_path, file, content):
-    place = FeatureStore(tmp_path).shelf(KEY).add([digest(0)], np.ones((1, 2), np.float32))
+    place = FeatureStore(tmp_path).table(KEY).add([digest(0)], np.ones((1, 2), np.float32))
     (place / file).write_bytes(content)
-    shelf = FeatureStore(tmp_path).shelf(KEY)
-    assert shelf.state(verify=True).damaged == (place.name,)
-    assert shelf.prune() == [place.name]
+    table = FeatureStore(tmp_path).table(KEY)
+    assert table.state(verify=True).damaged == (place.name,)
+    assert table.prune() == [place.name]
 
 
 def test_values_that_are_cut_short_are_said_when_they_are_read(tmp_path):
-    shelf = FeatureStore(tmp_path).shelf(KEY)
-    place = shelf.add([digest(0), digest(1)], np.ones((2, 2), np.float32))
+    table = FeatureStore(tmp_path).table(KEY)
+    place = table.add([digest(0), digest(1)], np.ones((2, 2), np.float32))
     np.save(place / "values.npy", np.ones((1, 2), np.float32))
     with pytest.raises(WorkError, match=r"stored features are damaged.*features prune"):
-        FeatureStore(tmp_path).shelf(KEY).read([digest(1)])
+        FeatureStore(tmp_path).table(KEY).read([digest(1)])
     (place / "values.npy").write_bytes(b"")
     with pytest.raises(WorkError, match=r"stored features are damaged.*features prune"):
-        FeatureStore(tmp_path).shelf(KEY).read([digest(1)])
+        FeatureStore(tmp_path).table(KEY).read([digest(1)])
 
 
-def test_a_key_of_no_texts_is_no_shelf(tmp_path):
-    shelf = FeatureStore(tmp_path).shelf(KEY)
-    shelf.add([digest(0)], np.ones((1, 2), np.float32))
-    key = shelf.folder / "key.json"
+def test_a_key_of_no_texts_is_no_table(tmp_path):
+    table = FeatureStore(tmp_path).table(KEY)
+    table.add([digest(0)], np.ones((1, 2), np.float32))
+    key = table.folder / "key.json"
     key.write_text(json.dumps({**json.loads(key.read_text()), "encoder": 3}))
-    assert FeatureStore(tmp_path).shelves() == []
+    assert FeatureStore(tmp_path).tables() == []

@@ -148,7 +148,7 @@ class Seeds:
 
     @cached_property
     def store(self) -> Path:
-        """A feature store with two shelves."""
+        """A feature store with two tables."""
         return self._made("store", lambda folder: self._typed(
             "features", "extract", self.images, "--encoders", "tiny-clip", "--what", "pooled",
             "patches@-2:int8", "--output-dir", folder))  # fmt: skip

@@ -10,7 +10,6 @@ from PIL import Image
 from tests.small_checkpoints import save_own_text, save_own_vision
 
 import encoderlab
-import encoderlab.alignment.all
 from encoderlab import alignment
 from encoderlab.core.commands import COMMANDS
 from encoderlab.core.settings import iter_settings

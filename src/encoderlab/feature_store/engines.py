@@ -30,11 +30,11 @@ class Engine(Protocol):
         self,
         work: ExtractionTask,
         chunks: Sequence[Chunk],
-        shelves: Mapping[str, FeatureTable],
+        tables: Mapping[str, FeatureTable],
         batch_size: int,
         bar: Bar,
     ) -> None:
-        """Computes every chunk and stores it in the shelves."""
+        """Computes every chunk and stores it in the tables."""
         ...
 
 

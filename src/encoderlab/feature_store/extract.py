@@ -64,14 +64,14 @@ class StoredFeatures:
         samples: those that have features, in their original order; texts for a text encoder.
         skipped: those that could not be read, and why.
         computed: how many were computed, not read from the store.
-        shelves: kind of feature -> its shelf.
+        tables: kind of feature -> its table.
         digests: of the content of `samples`.
     """
 
     samples: list
     skipped: list[Skipped]
     computed: int
-    shelves: Mapping[str, FeatureTable]
+    tables: Mapping[str, FeatureTable]
     digests: list[bytes]
 
     def __len__(self) -> int:
@@ -116,11 +116,11 @@ class StoredFeatures:
         Raises:
             UsageError: a kind of feature that was not extracted.
         """
-        if what not in self.shelves:
+        if what not in self.tables:
             raise UsageError(
-                "this kind of feature was not extracted", got=what, want=", ".join(self.shelves)
+                "this kind of feature was not extracted", got=what, want=", ".join(self.tables)
             )
-        rows = self.shelves[what].batch([self.digests[i] for i in indices])
+        rows = self.tables[what].batch([self.digests[i] for i in indices])
         return from_int8(rows) if rows.dtype == torch.int8 else rows
 
 
@@ -160,8 +160,8 @@ def extract_images(
         note(f"{encoder.name}: hidden layers go through torch, not {encoder.backend.name}")
     features = _extract(task, list(samples), store, batch_size, chunk_size, engine(by))
     # "mean@-1" is stored under the number of the layer, and readable under both names.
-    aliases = {name: features.shelves[kind.name] for name, kind in kinds.items()}
-    return dataclasses.replace(features, shelves={**features.shelves, **aliases})
+    aliases = {name: features.tables[kind.name] for name, kind in kinds.items()}
+    return dataclasses.replace(features, tables={**features.tables, **aliases})
 
 
 def extract_texts(
@@ -277,12 +277,12 @@ def _extract(
         if value < 1:
             raise UsageError(f"{name} must be positive", got=value)
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
-    shelves = tables_of(store, task)
+    tables = tables_of(store, task)
     name = task.encoder.name
     digests, unreadable = _digests(items, by)
     missing: dict[bytes, Any] = {}
     for digest, item in zip(digests, items, strict=True):
-        if digest is not None and not all(digest in shelf for shelf in shelves.values()):
+        if digest is not None and not all(digest in table for table in tables.values()):
             missing.setdefault(digest, item)
     readable = sum(digest is not None for digest in digests)
     if missing and len(missing) < readable:
@@ -291,12 +291,12 @@ def _extract(
         chunks = _chunks(missing, chunk_size)
         title = f"extracting features with {name}"
         with progress(title, total=len(missing), unit="sample") as bar:
-            by.extract(task, chunks, shelves, batch_size, bar)
+            by.extract(task, chunks, tables, batch_size, bar)
     remove_stale_locks(store.root)  # of runs that were killed
-    for shelf in shelves.values():
-        shelf.sweep()
-        shelf.refresh()
-    return _collected(items, digests, unreadable, shelves, len(missing))
+    for table in tables.values():
+        table.sweep()
+        table.refresh()
+    return _collected(items, digests, unreadable, tables, len(missing))
 
 
 def _chunks(missing: dict[bytes, Any], size: int) -> list[Chunk]:
@@ -331,10 +331,10 @@ def _collected(
     items: list[Any],
     digests: list[bytes | None],
     skipped: list[Skipped],
-    shelves: dict[str, FeatureTable],
+    tables: dict[str, FeatureTable],
     computed: int,
 ) -> StoredFeatures:
-    first = next(iter(shelves.values()))
+    first = next(iter(tables.values()))
     samples: list[Any] = []
     rows: list[bytes] = []
     for item, digest in zip(items, digests, strict=True):
@@ -345,4 +345,4 @@ def _collected(
             rows.append(digest)
         else:
             skipped.append(Skipped(item.id, first.why_left_out(digest) or "not computed"))
-    return StoredFeatures(samples, skipped, computed, shelves, rows)
+    return StoredFeatures(samples, skipped, computed, tables, rows)

@@ -33,7 +33,7 @@ class LocalEngine:
         self,
         task: ExtractionTask,
         chunks: Sequence[Chunk],
-        shelves: Mapping[str, FeatureTable],
+        tables: Mapping[str, FeatureTable],
         batch_size: int,
         bar: Bar,
     ) -> None:
@@ -42,8 +42,8 @@ class LocalEngine:
         Raises:
             WorkError: no room on the disk, or out of memory with one item at a time.
         """
-        locks = _Locks(next(iter(shelves.values())).folder.parent)
-        loop = _Loop(task, shelves, batch_size, bar, locks)
+        locks = _Locks(next(iter(tables.values())).folder.parent)
+        loop = _Loop(task, tables, batch_size, bar, locks)
         postponed: list[Chunk] = []
 
         def claimed() -> Iterator[Chunk]:
@@ -67,12 +67,12 @@ class _Loop:
     def __init__(
         self,
         task: ExtractionTask,
-        shelves: Mapping[str, FeatureTable],
+        tables: Mapping[str, FeatureTable],
         batch_size: int,
         bar: Bar,
         locks: _Locks,
     ) -> None:
-        self.task, self.shelves, self.batch_size = task, shelves, batch_size
+        self.task, self.tables, self.batch_size = task, tables, batch_size
         self.bar, self.locks = bar, locks
         self.computing = Computing(task, batch_size)
 
@@ -81,7 +81,7 @@ class _Loop:
         for chunk, rows, arrays in self.computing.run(batches):
             chunk.take(rows, arrays)
             if chunk.done == len(chunk.items):
-                chunk.store(self.shelves)
+                chunk.store(self.tables)
                 self.locks.release(chunk)
             self.bar.advance(len(rows))
 
@@ -95,9 +95,9 @@ class _Loop:
                 yield chunk, items
 
     def _is_there(self, chunk: Chunk) -> bool:
-        for shelf in self.shelves.values():
-            shelf.refresh()
-        return all(digest in shelf for shelf in self.shelves.values() for digest in chunk.digests)
+        for table in self.tables.values():
+            table.refresh()
+        return all(digest in table for table in self.tables.values() for digest in chunk.digests)
 
 
 def remove_stale_locks(root: Path) -> None:

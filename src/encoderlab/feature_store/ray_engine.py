@@ -82,7 +82,7 @@ class RayEngine:
         self,
         task: ExtractionTask,
         chunks: Sequence[Chunk],
-        shelves: Mapping[str, FeatureTable],
+        tables: Mapping[str, FeatureTable],
         batch_size: int,
         bar: Bar,
     ) -> None:
@@ -99,8 +99,8 @@ class RayEngine:
             _Worker,  # type: ignore[arg-type]  # a class, made once per worker
             fn_constructor_args=[
                 task,
-                {name: shelf.key for name, shelf in shelves.items()},
-                FeatureStore(next(iter(shelves.values())).folder.parent.absolute()),
+                {name: table.key for name, table in tables.items()},
+                FeatureStore(next(iter(tables.values())).folder.parent.absolute()),
                 batch_size,
                 shares["threads"],
             ],
@@ -153,14 +153,14 @@ class _Worker:
                 hint="let every machine see the same checkpoint",
             )
         self.task, self.batch_size = task, batch_size
-        self.shelves = {name: store.shelf(key) for name, key in keys.items()}
+        self.tables = {name: store.table(key) for name, key in keys.items()}
         self.computing = Computing(task, batch_size)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         digests, items = pickle.loads(row["plan"])
         name = chunk_name(digests)
         # Written already where a worker died after writing.
-        if not all(shelf.has_chunk(name) for shelf in self.shelves.values()):
+        if not all(table.has_chunk(name) for table in self.tables.values()):
             chunk = Chunk(digests, items)
             if "ready" in row:
                 ready = pickle.loads(row["ready"])
@@ -170,7 +170,7 @@ class _Worker:
             batches = ((chunk, part) for part in batches_of(ready, self.batch_size))
             for _, rows, arrays in self.computing.run(batches):
                 chunk.take(rows, arrays)
-            chunk.store(self.shelves)
+            chunk.store(self.tables)
         return {"items": len(digests)}
 
 

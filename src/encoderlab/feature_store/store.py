@@ -1,6 +1,6 @@
-"""Features on disk: a folder of shelves, each of chunks that are written atomically.
+"""Features on disk: a folder of tables, each of chunks that are written atomically.
 
-A shelf holds one kind of feature of one encoder: (checkpoint fingerprint, preprocessing, what,
+A table holds one kind of feature of one encoder: (checkpoint fingerprint, preprocessing, what,
 number format). Rows are found by the content of the sample, so a file that was moved, or is in two
 data sets, is computed once. Several processes may read and write at once. Chunks are `.npy` files,
 read by memory map: the fastest format in benchmarks/bench_token_store.py.
@@ -43,7 +43,7 @@ VALUES, DIGESTS, ABOUT = "values.npy", "digests.npy", "chunk.json"
 
 @dataclass(frozen=True)
 class TableKey:
-    """The contents of a shelf.
+    """The contents of a table.
 
     Args:
         encoder: name of the model; no part of the identity.
@@ -61,7 +61,7 @@ class TableKey:
 
     @property
     def name(self) -> str:
-        """The shelf's folder: a digest of everything but the encoder's name."""
+        """The table's folder: a digest of everything but the encoder's name."""
         identity = [self.fingerprint, self.preprocessing, self.what, self.dtype]
         return hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
 
@@ -74,7 +74,7 @@ def digest_of(sample: Sample | str) -> bytes:
 
 @dataclass(frozen=True)
 class TableState:
-    """One shelf in numbers: samples with features, unreadable samples (`left_out`), bytes."""
+    """One table in numbers: samples with features, unreadable samples (`left_out`), bytes."""
 
     key: TableKey
     folder: Path
@@ -93,9 +93,9 @@ class FeatureTable:
 
     >>> import tempfile
     >>> key = TableKey("tiny", "f00", "{}", "pooled", "float32")
-    >>> shelf = FeatureTable(Path(tempfile.mkdtemp()), key)
-    >>> _ = shelf.add([b"a" * 16, b"b" * 16], np.eye(2, dtype=np.float32))
-    >>> shelf.read([b"b" * 16]).tolist()
+    >>> table = FeatureTable(Path(tempfile.mkdtemp()), key)
+    >>> _ = table.add([b"a" * 16, b"b" * 16], np.eye(2, dtype=np.float32))
+    >>> table.read([b"b" * 16]).tolist()
     [[0.0, 1.0]]
     """
 
@@ -229,7 +229,7 @@ class FeatureTable:
         return rows.view(torch.bfloat16) if out.dtype == np.uint16 else rows
 
     def state(self, verify: bool = False) -> TableState:
-        """Numbers about the shelf; `verify` reads every byte and compares it with its checksum."""
+        """Numbers about the table; `verify` reads every byte and compares it with its checksum."""
         names = _chunk_names(self.folder)
         size = sum(
             file.stat().st_size
@@ -256,7 +256,7 @@ class FeatureTable:
         remove_stale(self.folder)
 
     def delete(self) -> None:
-        """Removes the whole shelf."""
+        """Removes the whole table."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.refresh()
 
@@ -301,7 +301,7 @@ class FeatureTable:
 
 
 class FeatureStore:
-    """All shelves below one folder.
+    """All tables below one folder.
 
     Args:
         root: the folder, which need not exist.
@@ -315,24 +315,24 @@ class FeatureStore:
         if self.root.exists() and not self.root.is_dir():
             raise UsageError("the feature store is a file", got=str(self.root), want="a folder")
 
-    def shelf(self, key: TableKey) -> FeatureTable:
-        """The shelf of one encoder and kind.
+    def table(self, key: TableKey) -> FeatureTable:
+        """The table of one encoder and kind.
 
         Args:
             key: encoder, kind and preparation of the features.
 
         Returns:
-            The shelf; empty where nothing was stored yet.
+            The table; empty where nothing was stored yet.
         """
         return FeatureTable(self.root, key)
 
-    def shelves(self) -> list[FeatureTable]:
-        """Every shelf that is there.
+    def tables(self) -> list[FeatureTable]:
+        """Every table that is there.
 
         Returns:
-            Shelves, sorted by encoder and kind.
+            Tables, sorted by encoder and kind.
         """
-        shelves = []
+        tables = []
         for path in self.root.glob("*/key.json"):
             try:
                 key = TableKey(**record_in(path))
@@ -340,10 +340,8 @@ class FeatureStore:
                 continue
             if not all(isinstance(part, str) for part in astuple(key)):
                 continue
-            shelves.append(FeatureTable(self.root, key))
-        return sorted(
-            shelves, key=lambda shelf: (shelf.key.encoder, shelf.key.what, shelf.key.name)
-        )
+            tables.append(FeatureTable(self.root, key))
+        return sorted(tables, key=lambda table: (table.key.encoder, table.key.what, table.key.name))
 
 
 def chunk_name(digests: Iterable[bytes]) -> str:

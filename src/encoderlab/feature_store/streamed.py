@@ -89,9 +89,9 @@ def _blocks(
             chosen = members[start : start + BLOCK]
             rows = {}
             for name, (features, of) in stored.items():
-                shelf = features.shelves["pooled"]
-                places = shelf.places([features.digests[of[i]] for i in chosen])
-                rows[name] = (shelf.folder.parent.absolute(), shelf.key, places)
+                table = features.tables["pooled"]
+                places = table.places([features.digests[of[i]] for i in chosen])
+                rows[name] = (table.folder.parent.absolute(), table.key, places)
             yield _Block(int(share), rows)
 
 

@@ -118,7 +118,7 @@ class TextTask(_PickledByName):
 
     @property
     def keys(self) -> dict[str, TableKey]:
-        """One shelf per vector."""
+        """One table per vector."""
         described = {"max_length": self.encoder.max_length}
         ran_in = self.encoder.ran_in
         # Version 0.1 stored the last one behind the final norm: that is another feature.
@@ -208,22 +208,22 @@ class Chunk:
         if computed:
             self.parts.append(computed)
 
-    def store(self, shelves: Mapping[str, FeatureTable]) -> None:
-        """Writes the finished chunk to every shelf that lacks it."""
-        for name, shelf in shelves.items():
-            if all(digest in shelf for digest in self.digests):
+    def store(self, tables: Mapping[str, FeatureTable]) -> None:
+        """Writes the finished chunk to every table that lacks it."""
+        for name, table in tables.items():
+            if all(digest in table for digest in self.digests):
                 continue
             if self.good:
                 values = np.concatenate([part[name] for part in self.parts])
             else:
                 values = np.zeros((0, 1), dtype=np.float32)
-            shelf.add(self.good, values, self.left_out)
+            table.add(self.good, values, self.left_out)
         self.parts.clear()
 
 
 def tables_of(store: FeatureStore, task: ExtractionTask) -> dict[str, FeatureTable]:
-    """Name -> the shelf of a store that holds it."""
-    return {name: store.shelf(key) for name, key in task.keys.items()}
+    """Name -> the table of a store that holds it."""
+    return {name: store.table(key) for name, key in task.keys.items()}
 
 
 def _in_a_list(item: str) -> list[str]:

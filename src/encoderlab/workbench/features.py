@@ -29,31 +29,31 @@ class FeaturesResult(Result):
     """What is in the store after the action, and what the action did, in words.
 
     Args:
-        shelves: all of the store; after `extract` those that it was about.
-        others: how many more shelves the store has.
+        tables: all of the store; after `extract` those that it was about.
+        others: how many more tables the store has.
     """
 
     store: str
     done: str
-    shelves: tuple[TableState, ...]
+    tables: tuple[TableState, ...]
     left_out: SkippedImages = ()
     warnings: tuple[str, ...] = ()
     others: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: one entry per shelf."""
-        shelves = [
-            {"shelf": state.key.name, **asdict(state.key)}
+        """Plain values: one entry per table."""
+        tables = [
+            {"table": state.key.name, **asdict(state.key)}
             | {name: getattr(state, name) for name in ("samples", "left_out", "chunks", "bytes")}
-            for state in self.shelves
+            for state in self.tables
         ]
         left_out = as_records(self.left_out)
-        return {"store": self.store, "done": self.done, "shelves": shelves, "left_out": left_out}
+        return {"store": self.store, "done": self.done, "tables": tables, "left_out": left_out}
 
     def blocks(self) -> list[Block]:
-        """A table of the shelves, and what was done."""
-        rows = [("shelf", "encoder", "what", "ran in", "samples", "left out", "size")]
-        for state in self.shelves:
+        """The tables of the store, and what was done."""
+        rows = [("table", "encoder", "what", "ran in", "samples", "left out", "size")]
+        for state in self.tables:
             key, counts = state.key, (f"{state.samples:,}", f"{state.left_out:,}")
             rows.append((key.name, key.encoder, key.what, key.dtype, *counts, _size(state.bytes)))
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
@@ -64,10 +64,10 @@ class FeaturesResult(Result):
             ).rstrip()
             for row in rows
         ]
-        if not self.shelves:
+        if not self.tables:
             lines = [f"the store {self.store} is empty"]
         if self.others:
-            more = counted(self.others, "other shelf", "other shelves")
+            more = counted(self.others, "other table", "other tables")
             lines.append(f"{more} in the store: encoderlab features ls")
         lines += [self.done] if self.done else []
         return ["\n".join([*lines, *as_text_lines(self.left_out)])]
@@ -92,7 +92,7 @@ def run(settings: Features, out: Path | None = None) -> FeaturesResult:
     store = FeatureStore(out or Path(output_folder("features")()))
     skipped: SkippedImages = ()
     done = ""
-    about: set[str] | None = None  # the shelves to list; None: all
+    about: set[str] | None = None  # the tables to list; None: all
     if settings.action == "extract":
         if not settings.target:
             raise UsageError(
@@ -103,16 +103,16 @@ def run(settings: Features, out: Path | None = None) -> FeaturesResult:
         check_writable(store.root)
         done, skipped, about = _extract(settings, store.root)
     elif settings.action == "delete":
-        done = _delete(store.shelves(), settings.target)
+        done = _delete(store.tables(), settings.target)
     elif settings.action == "prune":
-        damaged = sum(len(shelf.prune()) for shelf in store.shelves())
+        damaged = sum(len(table.prune()) for table in store.tables())
         done = f"{counted(damaged, 'damaged chunk')} removed" if damaged else "nothing was damaged"
-    existing = store.shelves()
-    chosen = [shelf for shelf in existing if about is None or shelf.key.name in about]
-    shelves = tuple(shelf.state(verify=settings.action == "verify") for shelf in chosen)
+    existing = store.tables()
+    chosen = [table for table in existing if about is None or table.key.name in about]
+    tables = tuple(table.state(verify=settings.action == "verify") for table in chosen)
     if settings.action == "verify":
-        chunks = sum(state.chunks for state in shelves)
-        damaged_chunks = [state.folder / name for state in shelves for name in state.damaged]
+        chunks = sum(state.chunks for state in tables)
+        damaged_chunks = [state.folder / name for state in tables for name in state.damaged]
         if damaged_chunks:
             several = len(damaged_chunks) > 1
             raise WorkError(
@@ -124,11 +124,11 @@ def run(settings: Features, out: Path | None = None) -> FeaturesResult:
             )
         done = f"{counted(chunks, 'chunk')} read, all as they were written"
     others = len(existing) - len(chosen)
-    return FeaturesResult(str(store.root), done, shelves, skipped, as_warnings(skipped), others)
+    return FeaturesResult(str(store.root), done, tables, skipped, as_warnings(skipped), others)
 
 
 def _extract(settings: Features, root: Path) -> tuple[str, SkippedImages, set[str]]:
-    """What was done, in words; what was left out; the names of the shelves that were asked for."""
+    """What was done, in words; what was left out; the names of the tables that were asked for."""
     from encoderlab.data.read import read_parts
     from encoderlab.encoders.vision import load_vision
     from encoderlab.feature_store import engines
@@ -158,24 +158,24 @@ def _extract(settings: Features, root: Path) -> tuple[str, SkippedImages, set[st
             kept[name] += len(features)
             computed[name] += features.computed
             skipped.update(dict.fromkeys(skipped_images(features.skipped)))
-            about.update(shelf.key.name for shelf in features.shelves.values())
+            about.update(table.key.name for table in features.tables.values())
     lines = [f"{n}: {counted(kept[n], 'sample')}, {computed[n]:,} computed now" for n in encoders]
     return "\n".join(lines), tuple(skipped), about
 
 
-def _delete(shelves: list[FeatureTable], target: str | None) -> str:
-    chosen = [shelf for shelf in shelves if target in ("all", shelf.key.name, shelf.key.encoder)]
+def _delete(tables: list[FeatureTable], target: str | None) -> str:
+    chosen = [table for table in tables if target in ("all", table.key.name, table.key.encoder)]
     if not chosen:
-        known = dict.fromkeys(name for s in shelves for name in (s.key.encoder, s.key.name))
+        known = dict.fromkeys(name for s in tables for name in (s.key.encoder, s.key.name))
         raise UsageError(
             "nothing in the store has that name" if target else "delete needs to know what",
             got=target or "no target",
             want=", ".join(["all", *known]),
             hint="see what is there: encoderlab features ls",
         )
-    for shelf in chosen:
-        shelf.delete()
-    return f"{counted(len(chosen), 'shelf', 'shelves')} deleted"
+    for table in chosen:
+        table.delete()
+    return f"{counted(len(chosen), 'table', 'tables')} deleted"
 
 
 def _size(number: int) -> str:

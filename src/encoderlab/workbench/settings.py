@@ -88,7 +88,7 @@ class Features(Common):
     )
     target: str | None = setting(
         None,
-        f"extract: {IMAGES_HELP}; delete: a shelf, an encoder, or all",
+        f"extract: {IMAGES_HELP}; delete: a table, an encoder, or all",
         positional=True,
         needs={"action": ("extract", "delete")},
     )
