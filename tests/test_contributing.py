@@ -178,7 +178,7 @@ def test_encoder_and_metric_work_in_compare(extending, mae_folder, tmp_path):
 def test_the_method_keeps_the_tokens_with_the_largest_norm(extending):
     import torch
 
-    from encoderlab.compression.catalogue import reducers
+    from encoderlab.patch_tokens.methods import reducers
 
     torch.manual_seed(0)
     tokens = torch.randn(2, 16, 4)

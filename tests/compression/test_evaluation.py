@@ -8,7 +8,7 @@ import torch
 
 from encoderlab.compression import evaluate, readout
 from encoderlab.compression.bench import Bench
-from encoderlab.compression.catalogue import instances, reducers
+from encoderlab.compression.catalogue import instances
 from encoderlab.compression.cost import KNOWN, cost, shape_of
 from encoderlab.compression.neighbour_agreement import max_sim, neighbour_agreement
 from encoderlab.compression.reinjection import Question, Reinjection
@@ -20,7 +20,7 @@ from encoderlab.data.synthetic import generate
 from encoderlab.data.synthetic.labelled import GLYPHS, glyphs, largest_colour, main_colours
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.patch_tokens.methods import METHODS
+from encoderlab.patch_tokens.methods import METHODS, reducers
 from encoderlab.patch_tokens.pooling import AveragePooling, Strided
 
 LAYER, GRID = 3, (12, 12)

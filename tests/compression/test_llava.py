@@ -6,13 +6,12 @@ import pytest
 import torch
 import transformers as hf
 
-from encoderlab.compression.catalogue import is_fitted, reducers
 from encoderlab.compression.compressor import Compressor
 from encoderlab.compression.llava import CompressedVision, compressed_vision
 from encoderlab.compression.smaller_image import SmallerImage
 from encoderlab.errors import UsageError
 from encoderlab.models.token_compressor import AutoencoderShape, TokenAutoencoder
-from encoderlab.patch_tokens.methods import METHODS
+from encoderlab.patch_tokens.methods import METHODS, is_fitted, reducers
 from encoderlab.patch_tokens.pooling import AveragePooling, CLSAttention, Strided
 
 IMAGE, N = 90, 36

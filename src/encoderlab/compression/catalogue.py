@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.compression.smaller_image import SmallerImage
-from encoderlab.core.commands import load
 from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import unknown
 from encoderlab.models.token_grid import Grid, divides
 from encoderlab.patch_tokens.linear import BlockPCA, TokenPCA
-from encoderlab.patch_tokens.methods import METHODS
+from encoderlab.patch_tokens.methods import METHODS, is_fitted, reducers
 from encoderlab.patch_tokens.reducer import TokenReducer
 
 
@@ -61,19 +59,6 @@ def instances(
                 if divides(grid, budget):
                     method.fit(fit, grid, budget)
     return methods
-
-
-def reducers(name: str) -> list[TokenReducer]:
-    """One instance of a method that needs no encoder, not fitted; of a random one, one per seed."""
-    method = METHODS[name]
-    make = load(method.made_by)
-    seeds: list[dict[str, Any]] = [{"seed": seed} for seed in range(method.draws)]
-    return [make(**method.options, **seed) for seed in seeds or [{}]]
-
-
-def is_fitted(name: str) -> bool:
-    """Whether a method is fitted on tokens before it is used."""
-    return bool(METHODS[name].made_by and load(METHODS[name].made_by).trained)
 
 
 def is_training_free(name: str) -> bool:

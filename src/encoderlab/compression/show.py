@@ -19,7 +19,7 @@ from encoderlab.data.decode import ImageError, open_image
 from encoderlab.data.folder import image_files
 from encoderlab.errors import UsageError
 from encoderlab.models.token_grid import Grid
-from encoderlab.patch_tokens.methods import meaning_of
+from encoderlab.patch_tokens.methods import is_fitted, meaning_of
 from encoderlab.patch_tokens.reducer import normalised_error
 from encoderlab.plots.style import save
 
@@ -72,7 +72,7 @@ def show(settings: Compress, out: Path | None) -> CompressPictureResult:
     """Compresses one image's tokens to every budget; draws in `out`, unless it is None."""
     chosen = settings.evaluation
     catalogue.check(chosen.methods)
-    fitted = [name for name in chosen.methods if catalogue.is_fitted(name)]
+    fitted = [name for name in chosen.methods if is_fitted(name)]
     if fitted:
         raise UsageError(
             "one image is not enough to fit this method on",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from encoderlab.core import extensions
+from encoderlab.core.commands import load
+
+if TYPE_CHECKING:
+    from encoderlab.patch_tokens.reducer import TokenReducer
 
 
 @dataclass(frozen=True)
@@ -68,3 +72,16 @@ def register(name: str, method: Method) -> None:
 def meaning_of(name: str) -> str:
     """What a method does, in a few words; names that are no row are trained compressors."""
     return METHODS[name].meaning if name in METHODS else "a trained compressor"
+
+
+def reducers(name: str) -> list[TokenReducer]:
+    """One instance of a method that needs no encoder, not fitted; of a random one, one per seed."""
+    method = METHODS[name]
+    make = load(method.made_by)
+    seeds: list[dict[str, Any]] = [{"seed": seed} for seed in range(method.draws)]
+    return [make(**method.options, **seed) for seed in seeds or [{}]]
+
+
+def is_fitted(name: str) -> bool:
+    """Whether a method is fitted on tokens before it is used."""
+    return bool(METHODS[name].made_by and load(METHODS[name].made_by).trained)
