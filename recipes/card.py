@@ -13,7 +13,7 @@ from typing import Any
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.errors import EncoderLabError
-from recipes.cards import language, pairs, vision
+from recipes.cards import language, pairs, vision, vlm
 from recipes.cards.facts import Facts
 from recipes.real_data import SETS
 from recipes.settings import CLIPRecipe, recipe_of
@@ -53,6 +53,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "dinov2": (vision, "image-feature-extraction"),
     "llama": (language, "text-generation"),
     "qwen2": (language, "text-generation"),
+    "encoderlab_vlm": (vlm, "image-text-to-text"),
 }
 
 

@@ -128,8 +128,32 @@ class SelfSupervisedRecipe:
 
 SELF_SUPERVISED = {"tiny-dinov2": SelfSupervisedRecipe(96, 8, 192, 4, 3, 4, steps=900)}
 
-ZooRecipe = CLIPRecipe | SelfSupervisedRecipe | LanguageRecipe
-RECIPES: dict[str, ZooRecipe] = {**CLIPS, **SELF_SUPERVISED, **LANGUAGE_MODELS}
+
+@dataclass(frozen=True)
+class VLMRecipe:
+    """The VLM of the zoo: projector and language model are trained, the encoder is not.
+
+    Args:
+        synthetic_images: number of images of the synthetic world, with a question per language.
+        real_copies: how often each real question occurs in an epoch.
+    """
+
+    encoder: str
+    llm: str
+    reduce: str
+    synthetic_images: int = 20_000
+    real_copies: int = 1
+    epochs: int = 3
+    batch_size: int = 32
+    lr: float = 2e-3
+    llm_lr: float = 1e-3
+    seed: int = 0
+
+
+VLMS = {"tiny-vlm": VLMRecipe("tiny-clip", "tiny-llama", "pixel_shuffle:2")}
+
+ZooRecipe = CLIPRecipe | SelfSupervisedRecipe | LanguageRecipe | VLMRecipe
+RECIPES: dict[str, ZooRecipe] = {**CLIPS, **SELF_SUPERVISED, **LANGUAGE_MODELS, **VLMS}
 
 
 def recipe_of(name: str) -> ZooRecipe:

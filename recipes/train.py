@@ -31,8 +31,9 @@ from encoderlab.training.loggers import make_logger
 from recipes.language import train_language_model
 from recipes.real_data import SETS, read_set
 from recipes.self_supervised import train_self_supervised
-from recipes.settings import RECIPES, CLIPRecipe, LanguageRecipe, recipe_of, scaled
+from recipes.settings import RECIPES, CLIPRecipe, LanguageRecipe, VLMRecipe, recipe_of, scaled
 from recipes.siglip import SigLIP
+from recipes.vlm import train_vlm
 
 LANGUAGES = ("en", "ko")
 VALIDATION_IMAGES = 500
@@ -176,6 +177,8 @@ def main(argv: list[str] | None = None) -> int:
         name, recipe = args.name, scaled(recipe_of(args.name), args.scale)
         if isinstance(recipe, CLIPRecipe):
             exported = train_clip(name, recipe, args.real, args.out, args.resume)
+        elif isinstance(recipe, VLMRecipe):
+            exported = train_vlm(name, recipe, args.real, args.out, args.resume)
         else:
             if args.resume:
                 raise UsageError(

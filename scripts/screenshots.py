@@ -15,7 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 OUT = Path(__file__).parents[1] / "docs" / "images" / "app"
 TABS = {
-    "speed": "Speed", "attention": "Attention", "alignment": "Alignment",
+    "ask": "Ask", "speed": "Speed", "attention": "Attention", "alignment": "Alignment",
     "embedding": "Embedding space", "coral": "CORAL", "validation": "Validation",
     "search": "Search", "zero-shot": "Zero-shot", "tokens": "Tokens",
     "compression": "Compression",
@@ -33,6 +33,11 @@ def main(address: str = "http://127.0.0.1:7860") -> None:
         page.goto(address)
         for name, title in TABS.items():
             page.get_by_role("tab", name=title, exact=True).first.click()
+            if name == "ask":
+                page.wait_for_selector("#ask-answer .answer")
+                page.get_by_label("Explain the answer").check()
+                page.click("#ask-run")
+                page.wait_for_selector("#ask-figures img")
             run(page, name)
             take(page, name)
         context = browser.new_context(
@@ -41,7 +46,7 @@ def main(address: str = "http://127.0.0.1:7860") -> None:
         )  # fmt: skip
         phone = context.new_page()
         phone.goto(address)
-        phone.wait_for_selector("#speed-run")
+        phone.wait_for_selector("#ask-run")
         phone.wait_for_timeout(1000)
         name, title = PHONE
         tab = phone.get_by_role("tab", name=title, exact=True).first

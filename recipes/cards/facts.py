@@ -16,6 +16,7 @@ class Facts:
     @classmethod
     def of(cls, folder: Path) -> Facts:
         """Computed from the sizes of the files; weights are fp16."""
-        weights = (folder / "model.safetensors").stat().st_size
-        size = sum(file.stat().st_size for file in folder.iterdir() if file.name != "README.md")
+        files = [file for file in folder.rglob("*") if file.is_file() and file.name != "README.md"]
+        weights = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
+        size = sum(file.stat().st_size for file in files)
         return cls(weights / 2 / 1e6, size / 1e6)

@@ -120,7 +120,7 @@ def _command(command: Command, language: str) -> str:
     elif not own:
         remarks.append(say(NO_OWN, language))
     example = f"```\nencoderlab {command.name} {command.example}".rstrip() + "\n```"
-    parts = [f"### {command.name} {{#command-{command.name}}}", example, " ".join(remarks)]
+    parts = [f"### {command.name} {{#command-{command.file_name}}}", example, " ".join(remarks)]
     if own:
         parts.append(_by_group(own, language, command))
     return "\n\n".join(parts)

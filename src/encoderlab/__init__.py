@@ -24,6 +24,7 @@ _WHERE = {
     "SimilarityVisualizer": "encoderlab.inspection.plots:SimilarityVisualizer",
     "SimpleVLM": "encoderlab.encoders.simple_vlm:SimpleVLM",
     "TokenSimilarityAnalyzer": "encoderlab.inspection.analyzer:TokenSimilarityAnalyzer",
+    "VLM": "encoderlab.vlm.model:VLM",
     "VLMDataset": "encoderlab.data.vlm_dataset:VLMDataset",
     "VisionEncoderManager": "encoderlab.encoders.manager:VisionEncoderManager",
     "attention": "encoderlab.alignment.attention:run",
@@ -58,6 +59,9 @@ _WHERE = {
     "speed": "encoderlab.alignment.speed:run",
     "tokens": "encoderlab.inspection.tokens:run",
     "train": "encoderlab.contrastive.train:run",
+    "vlm_answer": "encoderlab.vlm.answer:run",
+    "vlm_evaluate": "encoderlab.vlm.evaluate:run",
+    "vlm_train": "encoderlab.vlm.train:run",
 }
 
 

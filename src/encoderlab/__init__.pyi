@@ -62,6 +62,10 @@ from encoderlab.models.clip import CLIP as CLIP
 from encoderlab.retrieval.image_index import Index as Index
 from encoderlab.retrieval.index import IndexResult as IndexResult
 from encoderlab.retrieval.search import SearchResult as SearchResult
+from encoderlab.vlm.answer import VlmAnswerResult as VlmAnswerResult
+from encoderlab.vlm.evaluate import VlmEvaluateResult as VlmEvaluateResult
+from encoderlab.vlm.model import VLM as VLM
+from encoderlab.vlm.train import VlmTrainResult as VlmTrainResult
 from encoderlab.workbench.draw import DrawResult as DrawResult
 from encoderlab.workbench.export import ExportResult as ExportResult
 from encoderlab.workbench.features import FeaturesResult as FeaturesResult
@@ -70,6 +74,7 @@ __version__: str
 __all__ = [
     "CKA",
     "CLIP",
+    "VLM",
     "CORALAnalyzer",
     "Compressor",
     "DataGenerator",
@@ -114,6 +119,9 @@ __all__ = [
     "stream",
     "tokens",
     "train",
+    "vlm_answer",
+    "vlm_evaluate",
+    "vlm_train",
 ]
 
 def attention(
@@ -1153,5 +1161,188 @@ def train(
     Raises:
         UsageError: a value, a shape or the data is wrong.
         MissingError: a file or a GPU is not there.
+        WorkError: the run diverged.
+    """
+
+def vlm_answer(
+    *,
+    out: str | Path | None = None,
+    image: str | None = None,
+    text: str | None = None,
+    model: str = "tiny-vlm",
+    candidates: int = 5,
+    explain: bool = False,
+    svg: bool = False,
+    trust_remote_code: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> VlmAnswerResult:
+    """Answers a question about an image; see `encoderlab vlm answer --help`.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        image: the image.
+        text: the question.
+        model: tiny-vlm, or the folder of a run of vlm train.
+        candidates: how many candidates.
+        explain: map the answer's attention over the image, and check the map by ablation.
+        svg: write figures as .svg too.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        seed: seed of everything random.
+
+    Returns:
+        The answer with its probability, other candidates, and the explanation if it is asked for.
+
+    Raises:
+        UsageError: no image or no question, or a prompt that is too long.
+        MissingError: a file, a checkpoint or a GPU is not there.
+    """
+
+def vlm_evaluate(
+    *,
+    out: str | Path | None = None,
+    model: Sequence[str] = ["tiny-vlm"],
+    data: str = "synthetic",
+    img_root: str | None = None,
+    split: str | None = None,
+    n: int = 1000,
+    languages: Sequence[str] = ["en"],
+    metric: str = "exact",
+    controls: bool = True,
+    save_answers: bool = False,
+    trust_remote_code: bool = False,
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str = "outputs/features",
+    seed: int = 0,
+) -> VlmEvaluateResult:
+    """Counts the right answers of VLMs; see `encoderlab vlm evaluate --help`.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        model: one or several: tiny-vlm, the folder of a run of vlm train, or a LLaVA folder or hub
+            id.
+        data: synthetic, a chat-format JSONL, or a CSV with image_path,question,answer (and kind,
+            split, options separated by |).
+        img_root: folder the image paths start from; empty: that of the data.
+        split: train or test of the synthetic world (empty: test); else rows with this `split`.
+        n: images of the synthetic world; of other data the first questions, 0: all.
+        languages: languages of the synthetic questions.
+        metric: what is right: exact match, relaxed (numbers within 5 %), anls, or vqa (agreement
+            with several annotators).
+        controls: also ask without the image, and with another question's image.
+        save_answers: write one line per question to answers.jsonl.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        batch_size: questions at once.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder of the feature store that holds the image tokens.
+        seed: seed of everything random.
+
+    Returns:
+        Accuracies per kind with intervals over images, controls, and paired comparisons.
+
+    Raises:
+        UsageError: no question, or a model that is no VLM.
+        MissingError: data, a checkpoint or a GPU is not there.
+    """
+
+def vlm_train(
+    *,
+    out: str | Path | None = None,
+    encoder: str = "tiny-clip",
+    llm: str = "tiny-llama",
+    projector: str = "mlp",
+    norm: bool = True,
+    reduce: str = "pixel_shuffle:2",
+    queries: int = 16,
+    layer: int = -2,
+    data: str = "synthetic",
+    val_data: str | None = None,
+    img_root: str | None = None,
+    split: str | None = None,
+    n_images: int = 10000,
+    languages: Sequence[str] = ["en"],
+    captions: int = 0,
+    train: str = "all",
+    epochs: int = 1,
+    batch_size: int = 32,
+    chunk_size: int | None = None,
+    lr: float = 0.002,
+    llm_lr: float = 0.001,
+    lora_rank: int = 8,
+    wd: float = 0.05,
+    warmup_steps: int | None = None,
+    grad_clip: float = 1.0,
+    controls: Sequence[str] = ["blind"],
+    resume: str | None = None,
+    save_every_steps: int | None = None,
+    logger: str = "tensorboard",
+    wandb_project: str | None = None,
+    trust_remote_code: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    devices: int | None = None,
+    strategy: str = "auto",
+    features_dir: str = "outputs/features",
+    seed: int = 0,
+) -> VlmTrainResult:
+    """Trains a VLM on questions about images; see `encoderlab vlm train --help`.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoder: image encoder; NAME+NAME for two side by side, untrained:NAME for random weights.
+        llm: causal language model.
+        projector: from image tokens to the language model.
+        norm: LayerNorm in front of the projector, which large token norms need.
+        reduce: fewer image tokens: METHOD:TOKENS, pixel_shuffle:S, or none.
+        queries: tokens that cross_attention gives.
+        layer: hidden state of the encoder; negative from the end.
+        data: synthetic, a chat-format JSONL, or a CSV with image_path,question,answer (and kind,
+            split, options separated by |).
+        val_data: questions that choose the best epoch; empty: held-out images of the data.
+        img_root: folder the image paths start from; empty: that of the data.
+        split: train only on rows with this value of `split`.
+        n_images: images of the synthetic world.
+        languages: languages of the synthetic questions.
+        captions: first train the projector alone on captions of this many synthetic images (LLaVA's
+            first stage).
+        train: projector; lora: and low-rank updates of the language model; all: and its weights.
+        epochs: passes over the questions.
+        batch_size: questions per step.
+        chunk_size: questions in memory at once; empty: the whole batch.
+        lr: peak learning rate of the projector.
+        llm_lr: peak learning rate of the language model.
+        lora_rank: rank of the updates.
+        wd: weight decay.
+        warmup_steps: steps of linear warm-up; empty: a twentieth of all.
+        grad_clip: largest gradient norm; 0: no limit.
+        controls: also train a twin: blind (without the image), untrained (random encoder).
+        resume: a run's folder to go on from.
+        save_every_steps: steps between saved states; empty: one a minute.
+        logger: where curves go.
+        wandb_project: project name for --logger wandb.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        device: auto, cpu, cuda or cuda:N.
+        precision: arithmetic of training.
+        devices: how many GPUs or processes on this machine; empty: as many as torchrun or srun
+            started, else 1.
+        strategy: how devices share the work: auto or ddp.
+        features_dir: folder of the feature store that holds the image tokens.
+        seed: seed of everything random.
+
+    Returns:
+        The accuracy on held-out questions beside that of the control twins.
+
+    Raises:
+        UsageError: a value, a design or the data is wrong.
+        MissingError: a file, a checkpoint or a GPU is not there.
         WorkError: the run diverged.
     """

@@ -75,9 +75,11 @@ def test_a_shell_offers_what_may_follow(shell, line, there, not_there, scripts):
 
 
 def test_bash_offers_every_command_and_every_flag(scripts):
-    assert set(COMMANDS) <= offered("bash", scripts, "")
+    assert {name.split()[0] for name in COMMANDS} <= offered("bash", scripts, "")
+    assert {"train", "evaluate", "answer"} <= offered("bash", scripts, "vlm ")
     flags = offered("bash", scripts, "compare --")
     assert {"--n-samples", "--json", "--multirun", "--config-dir"} <= flags
+    assert {"--encoder", "--json"} <= offered("bash", scripts, "vlm train --")
 
 
 def test_bash_offers_files_where_a_file_is_wanted(scripts):

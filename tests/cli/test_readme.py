@@ -1,4 +1,4 @@
-"""A newcomer's way through README.md: its five jobs, line by line, in a new folder."""
+"""A newcomer's way through README.md: its jobs, line by line, in a new folder."""
 
 import re
 import shlex
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-JOBS = README[README.index("## Five jobs") : README.index("## In Python")]
+JOBS = README[README.index("## Six jobs") : README.index("## In Python")]
 LINES = [
     line.removeprefix("encoderlab ")
     for block in re.findall(r"^```\n(.*?)^```", JOBS, re.MULTILINE | re.DOTALL)
@@ -20,10 +20,19 @@ ELSEWHERE = ("all", "compress evaluate", "app")
 
 
 @pytest.mark.slow
-def test_every_line_of_the_five_jobs_runs_as_it_stands(lab, tmp_path):
+def test_every_line_of_the_jobs_runs_as_it_stands(lab, tmp_path):
     assert LINES[0] == "draw" and len(LINES) >= 12
     commands = {line.split()[0] for line in LINES}
-    assert {"train", "evaluate", "classify", "index", "search", "tokens", "compress"} < commands
+    assert {
+        "train",
+        "evaluate",
+        "classify",
+        "index",
+        "search",
+        "tokens",
+        "compress",
+        "vlm",
+    } < commands
     for line in LINES:
         if line in ELSEWHERE:
             continue

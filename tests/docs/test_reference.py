@@ -67,7 +67,7 @@ def test_words_that_are_missing_or_gone_are_named(copied):
 def test_every_setting_of_every_command_is_on_the_page(language):
     page = _page(language)
     for command in COMMANDS.values():
-        assert f"### {command.name} {{#command-{command.name}}}" in page
+        assert f"### {command.name} {{#command-{command.file_name}}}" in page
         for one in iter_settings(command.settings):
             assert f"`{one.flags[0] if one.flags else one.key}`" in page
 

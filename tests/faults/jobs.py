@@ -1,4 +1,4 @@
-"""The four commands that are killed: what each is told, what of an earlier result must hold after a
+"""The five commands that are killed: what each is told, what of an earlier result must hold after a
 kill, and when its folder `out` is the one that an undisturbed run leaves.
 
 Every run writes to `out` in the current folder.
@@ -149,7 +149,7 @@ class TrainJob(Job):
         assert bytes_of(out / self.exported) == bytes_of(whole / self.exported)
         assert sorted(bytes_of(out / "checkpoints")) == sorted(bytes_of(whole / "checkpoints"))
         one, other = (json.loads((f / "run.json").read_text())["result"] for f in (out, whole))
-        for timed in ("seconds", "pairs_per_second", "images_per_second"):
+        for timed in ("seconds", "pairs_per_second", "images_per_second", "questions_per_second"):
             one.pop(timed, None)
             other.pop(timed, None)
         assert one == other
@@ -161,6 +161,14 @@ class CompressJob(TrainJob):
     def same(self, out: Path, whole: Path) -> None:
         self.same_training(out, whole)
         assert bytes_of(out / "store") == bytes_of(whole / "store")
+
+
+class VLMJob(TrainJob):
+    """The same, and the blind twin that is trained after it."""
+
+    def same(self, out: Path, whole: Path) -> None:
+        self.same_training(out, whole)
+        assert bytes_of(out / "blind" / "model") == bytes_of(whole / "blind" / "model")
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -214,6 +222,14 @@ def make(
         ]  # fmt: skip
         trace, files = _undisturbed(argv, base / "whole", server)
         return TrainJob(argv, base, trace, files)
+    if name == "vlm":
+        argv = [
+            "vlm", "train", "--n-images", "16", "--batch-size", "4", "--epochs", "2",
+            "--reduce", "pixel_shuffle:6", "--features-dir", "out/store", "--precision", "fp32",
+            "--device", "cpu", "--save-every-steps", "1", "--logger", "none", *OUT,
+        ]  # fmt: skip
+        trace, files = _undisturbed(argv, base / "whole", server)
+        return VLMJob(argv, base, trace, files, format="encoderlab-vlm-1", exported="model")
     argv = [
         "compress", "training.epochs=3", "model.compressor.width=16", "training.batch_size=8",
         "--grid", "2", "--model", str(vision("clip")), "--images", str(world / "images"),

@@ -1,7 +1,7 @@
 """kill -9 at any moment: what was there stays readable, and the same command typed again ends where
 an undisturbed run ends, with nothing lost, doubled or left lying about.
 
-Every round is drawn from its number. ENCODERLAB_KILL_ROUNDS says how many there are of all four
+Every round is drawn from its number. ENCODERLAB_KILL_ROUNDS says how many there are of all five
 commands together (`make faults`: 100), ENCODERLAB_KILL_SEED draws others. A round that fails names
 its folder, which is kept.
 """
@@ -25,7 +25,7 @@ from tests.faults.runs import (
 
 ROUNDS = int(os.environ.get("ENCODERLAB_KILL_ROUNDS", "8"))
 SEED = int(os.environ.get("ENCODERLAB_KILL_SEED", "0"))
-COMMANDS = ("index", "features", "train", "compress")
+COMMANDS = ("index", "features", "train", "compress", "vlm")
 # All of them where all rounds are asked for: a fresh process takes seconds to import.
 FRESH = COMMANDS if ROUNDS >= 100 else COMMANDS[:1]
 

@@ -28,7 +28,8 @@ LOADS_NO_CHECKPOINT = {
     "figures": "draws stored results again",
     "app": "visitors must not run code",
 }
-LOADS_NO_LLM = {"compress": "reads the LLM's configuration only", "app": "a server's choice"}
+LOADS_NO_LLM = {"compress": "reads the LLM's configuration only", "app": "a server's choice",
+                "vlm train": "trains it"}  # fmt: skip
 ALIGNMENT = [
     name
     for name, row in COMMANDS.items()

@@ -48,6 +48,7 @@ def test_commands_of_one_model_call_it_model():
     names = {
         one.key
         for command in COMMANDS.values()
+        if command.name != "vlm train"  # makes a model of an --encoder and an --llm
         for one in iter_settings(command.settings)
         if one.names == "encoders" and not one.many
     }
@@ -72,6 +73,7 @@ def _words(world):
         "search": ["a dog", "--db", "index"],
         "features": ["extract", str(world / "images")],
         "app": ["--port", "0"],
+        "vlm answer": [str(world / "images" / "none.png"), "--text", "What?"],
     }
 
 
@@ -88,7 +90,7 @@ def _with_a_device():
 def test_a_gpu_that_is_not_there_is_refused_by_every_command(name, lab, world):
     if name == "search":
         assert lab("index", str(world / "images"), "--db", "index", "--device", "cpu").code == 0
-    answer = lab(name, *_words(world).get(name, []), "--device", "cuda:1")
+    answer = lab(*name.split(), *_words(world).get(name, []), "--device", "cuda:1")
     assert answer.code == 3, answer.err
     assert answer.err.splitlines()[-3:] == [
         "encoderlab: error: the GPU that was asked for is not there",

@@ -116,7 +116,7 @@ def open_page(chromium, site) -> Iterator:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", check_request)
         page.goto(site.address)
-        page.wait_for_selector("#speed-run")
+        page.wait_for_selector("#ask-run")
         return page
 
     yield visit

@@ -74,8 +74,18 @@ def test_any_model_means_any_of_the_hub_and_no_folder(tmp_path, monkeypatch):
     offer = model_choices(host="127.0.0.1", share=False, encoders=(), llms=(), any_model=True)
     assert offer.check("encoder", ["org/other@main"]) == ["org/other@main"]
     for name in ("org/model", "../org/model", "/etc", str(tmp_path)):
-        with pytest.raises(UsageError, match="does not offer the encoder"):
-            offer.check("encoder", [name])
+        for kind in ("encoder", "VLM"):
+            with pytest.raises(UsageError, match=f"does not offer the {kind}"):
+                offer.check(kind, [name])
+
+
+def test_a_vlm_in_a_folder_is_offered_only_where_it_is_named():
+    usual = model_choices(host="127.0.0.1", share=False)
+    assert usual.vlms == ("tiny-vlm",)
+    named = model_choices(host="127.0.0.1", share=False, vlms=["tiny-vlm", "outputs/vlm-train"])
+    assert named.check("VLM", ["outputs/vlm-train"]) == ["outputs/vlm-train"]
+    with pytest.raises(UsageError, match="does not offer the VLM"):
+        usual.check("VLM", ["outputs/vlm-train"])
 
 
 @pytest.mark.slow

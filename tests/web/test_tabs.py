@@ -24,8 +24,8 @@ WIDTHS = (1280, 390)
 # Samples per type, epochs, and one LLM of two: a test need not learn much.
 FEW, EPOCHS, LLMS = 6, 5, ["tiny-llama"]
 TABS = (
-    "speed", "attention", "alignment", "embedding", "coral", "validation", "search", "zero_shot",
-    "tokens", "compression",
+    "ask", "speed", "attention", "alignment", "embedding", "coral", "validation", "search",
+    "zero_shot", "tokens", "compression",
 )  # fmt: skip
 
 
@@ -66,6 +66,9 @@ def expected(name: str, features: str, index: str) -> tuple[str, ...]:
     """Numbers that the page must show, by the Python API with the same settings."""
     picture, caption = examples.samples()[0]
     data = {"llms": LLMS, "n_samples": FEW, "features_dir": features}
+    if name == "ask":
+        result = encoderlab.vlm_answer(image=picture, text=examples.questions()[0])
+        return result.answer, f"({result.probability:.1%})"
     if name == "attention":
         encoders = encoderlab.attention(image=picture, text=caption).encoders
         return tuple(f"{encoder.rollout_entropy:.3f}" for encoder in encoders)
@@ -103,7 +106,7 @@ def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_pat
         if width != WIDTHS[0]:
             page.set_viewport_size({"width": width, "height": 844})
             page.reload()
-            page.wait_for_selector("#speed-run")
+            page.wait_for_selector("#ask-run")
         open_tab(page, name)
         if name in ("alignment", "embedding", "coral", "validation"):
             choose(page, "Samples per data type", FEW)
@@ -113,7 +116,11 @@ def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_pat
         if name in ("alignment", "validation"):
             choose(page, "Training epochs", EPOCHS)
         slug = name.replace("_", "-")
-        said = run(page, slug)
+        if name == "ask":  # the page asks by itself
+            answered(page, examples.questions()[0])
+            said = page.inner_text("#ask-answer")
+        else:
+            said = run(page, slug)
         assert not page.locator(f"#{slug}-answer .alert").count(), said
         for number in expected(name, site.features, str(site.home / "example-index")):
             assert number in said, (number, said)
@@ -151,6 +158,59 @@ def check_what_stands_below(page, slug: str, site) -> None:
         assert image.evaluate("one => one.decode().then(() => one.naturalWidth)") > 100
 
 
+def answered(page, part: str) -> str:
+    """The answer in large type, once the rest of the answer contains `part`."""
+    page.wait_for_function(
+        "part => document.querySelector('#ask-files')?.innerText.includes(part)", arg=part
+    )
+    return page.inner_text("#ask-answer .answer > p:first-child")
+
+
+def test_example_question_is_answered_when_the_page_opens(open_page):
+    page = open_page()
+    assert page.get_by_role("tab").first.inner_text() == phrases("en")["ask_tab"]
+    large = answered(page, examples.questions()[0])
+    answer, share = expected("ask", "", "")
+    assert large == f"{answer} {share}"
+    size = "one => parseFloat(getComputedStyle(one).fontSize)"
+    heading = page.locator("#ask-answer .answer > p:first-child").evaluate(size)
+    assert heading > 1.5 * page.locator("#ask-answer td").first.evaluate(size)
+    assert page.locator("#ask-answer tbody tr").count() > 1
+    assert not page.locator("#ask-figures img").count()
+
+
+def test_another_question_gets_another_answer_with_its_explanation(open_page, tmp_path):
+    page = open_page()
+    first = answered(page, examples.questions()[0])
+    page.locator("#tab-ask .gallery-item, .gallery-item:visible").nth(2).click()
+    field = page.locator("#ask-text textarea, #ask-text input")
+    page.wait_for_function(
+        "text => [...document.querySelectorAll('#ask-text textarea, #ask-text input')]"
+        ".some(one => one.value === text)",
+        arg=examples.questions()[2],
+    )
+    field.press("Enter")
+    second = answered(page, examples.questions()[2])
+    assert second != first
+    # An image and a question of one's own, asked in the Korean page.
+    page.click("button[data-language=ko]")
+    page.wait_for_function("document.documentElement.lang === 'ko'")
+    Image.open(examples.samples()[0][0]).save(tmp_path / "mine.png")
+    page.set_input_files("#ask-image input[type=file]", tmp_path / "mine.png")
+    page.wait_for_function("document.querySelector('#ask-image img')?.src.includes('mine')")
+    field.fill("How many bars are there?")
+    page.get_by_label(phrases("ko")["explain"]).check()
+    page.click("#ask-run")
+    answered(page, "mine.png --text 'How many bars are there?' --explain")
+    said = page.inner_text("#ask-answer")
+    assert "the map does not point" in said or "depends on what the map points at" in said
+    assert re.search(r"falls by -?[\d.]+ without the \d+ most attended.* ± [\d.]+ without", said)
+    image = page.locator("#ask-figures img")
+    assert image.evaluate("one => one.decode().then(() => one.naturalWidth)") > 100
+    # The map stands before the files.
+    assert image.bounding_box()["y"] < page.locator("#ask-files").bounding_box()["y"]
+
+
 def test_language_switches_at_once_and_stays(open_page):
     page = open_page()
     open_tab(page, "search")
@@ -168,17 +228,17 @@ def test_language_switches_at_once_and_stays(open_page):
     assert phrases("ko")["files"] in page.inner_text("#search-files")
     assert page.locator("#search-answer tbody tr").count() == 6
     page.reload()
-    page.wait_for_selector("#speed-run")
+    page.wait_for_selector("#ask-run")
     page.wait_for_function("document.documentElement.lang === 'ko'")
-    assert page.inner_text("#speed-run") == phrases("ko")["run"]
+    assert page.inner_text("#ask-run") == phrases("ko")["ask"]
     page.click("button[data-language=en]")
     page.wait_for_function("document.documentElement.lang === 'en'")
-    assert page.inner_text("#speed-run") == phrases("en")["run"]
+    assert page.inner_text("#ask-run") == phrases("en")["ask"]
 
 
 def test_korean_browser_gets_a_korean_page(open_page):
     page = open_page(locale="ko-KR")
-    page.wait_for_function("document.querySelector('#speed-run').innerText === '실행'")
+    page.wait_for_function("document.querySelector('#ask-run').innerText === '묻기'")
 
 
 def test_dark_mode_follows_the_system(open_page):
@@ -280,7 +340,7 @@ def test_what_a_visitor_left_goes_with_the_page(chromium, site):
     context = chromium.new_context()
     page = context.new_page()
     page.goto(site.address)
-    page.wait_for_selector("#speed-run")
+    page.wait_for_selector("#ask-run")
     open_tab(page, "search")
     run(page, "search")
     mine = folders() - before

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from encoderlab.cli.help import add_flags
 from encoderlab.core.commands import COMMANDS
@@ -41,8 +42,13 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument("-h", "--help", action="store_true", help="show what there is")
     top.add_argument("--version", action="store_true", help="show the version")
     commands = top.add_subparsers()
+    inner: dict[str, Any] = {"": commands}
     for command in COMMANDS.values():
-        sub = commands.add_parser(command.name, help=_plain(command.summary), add_help=False)
+        first, _, last = command.name.rpartition(" ")
+        if first not in inner:
+            about = ", ".join(name for name in COMMANDS if name.startswith(f"{first} "))
+            inner[first] = commands.add_parser(first, help=about, add_help=False).add_subparsers()
+        sub = inner[first].add_parser(last, help=_plain(command.summary), add_help=False)
         added = add_flags(sub, command)
         for setting in iter_settings(command.settings):
             if setting.positional:

@@ -54,9 +54,9 @@ def initialize(command: Command) -> Any:
     """Hydra with the command's packaged configuration, for the time of a `with` block."""
     import hydra
 
-    folder = GROUPS / command.name
+    folder = GROUPS / command.file_name
     folder = folder if folder.is_dir() else GROUPS
-    return hydra.initialize_config_dir(str(folder), job_name=command.name, version_base="1.3")
+    return hydra.initialize_config_dir(str(folder), job_name=command.file_name, version_base="1.3")
 
 
 def prepare(command: Command, args: ParsedArgs, stack: ExitStack) -> tuple[str, list[str]]:

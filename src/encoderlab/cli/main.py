@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from encoderlab import __version__
 from encoderlab.core import distributed, extensions
-from encoderlab.core.commands import COMMANDS
+from encoderlab.core.commands import COMMANDS, named
 from encoderlab.errors import UsageError, unknown
 
 
@@ -43,40 +43,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(typed: list[str]) -> int:
     extensions.load()
-    text = _text(*typed[:2]) if typed else _text("--help")
+    name, rest = named(typed or ["--help"])
+    text = _text(name, rest)
     if text is None:
-        command = COMMANDS[typed[0]]
+        command = COMMANDS[name]
         distributed.set_shared(command.shares_work)
         from encoderlab.cli.parser import parse
 
-        args = parse(command, typed[1:])
+        args = parse(command, rest)
         if not args.help:
             if args.multirun:
                 from encoderlab.cli.sweep import run
             else:
                 from encoderlab.cli.compose import run
             return run(command, args, ["encoderlab", *typed])
-        text = _text("help", typed[0])
+        text = _text("help", name.split())
     if not distributed.is_secondary_rank():
         print(text)
     return 0
 
 
-def _text(word: str, then: str = "") -> str | None:
+def _text(word: str, then: Sequence[str] = ()) -> str | None:
     """What is printed for a first word that starts no work; None for a command."""
     if word in ("--version", "-V"):
         return f"encoderlab {__version__}"
     if word == "completion":
         from encoderlab.cli import completion
 
-        return completion.USAGE if then in ("-h", "--help") else completion.script(then)
+        shell = then[0] if then else ""
+        return completion.USAGE if shell in ("-h", "--help") else completion.script(shell)
     if word in ("-h", "--help", "help"):
         from encoderlab.cli import help as shown
 
-        return shown.of_command(COMMANDS[then]) if then in COMMANDS else shown.overview()
+        about = named(then)[0] if then else ""
+        return shown.of_command(COMMANDS[about]) if about in COMMANDS else shown.overview()
     if word in COMMANDS:
         return None
     if word.startswith("-") or "=" in word:
         want, hint = "encoderlab COMMAND [--flag value ...]", "list them: encoderlab --help"
         raise UsageError("a command comes first", got=word, want=want, hint=hint)
+    parts = [name for name in COMMANDS if name.startswith(f"{word} ")]
+    if parts:
+        got = " ".join([word, *then[:1]])
+        raise UsageError(f"{word} is part of a command's name", got=got, want=", ".join(parts))
     raise unknown("command", word, [*COMMANDS, "completion"], "encoderlab --help")

@@ -88,7 +88,7 @@ def groups(command: Command) -> dict[str, list[str]]:
     """Each group of ready-made values that a command has, with the names of its YAML files."""
     return {
         group.name: sorted(file.stem for file in group.glob("*.yaml"))
-        for group in sorted((GROUPS / command.name).glob("*"))
+        for group in sorted((GROUPS / command.file_name).glob("*"))
         if group.is_dir()
     }
 

@@ -75,7 +75,7 @@ def run(command: Command, args: ParsedArgs, command_line: list[str]) -> int:
             # Hydra keeps a record of a sweep; nothing is to stay of one that only looks. But the
             # logs of jobs elsewhere are there, and others do not see our temporary files.
             here = stack.enter_context(tempfile.TemporaryDirectory())
-            place = output_folder(f"sweep-{command.name}")() if elsewhere else here
+            place = output_folder(f"sweep-{command.file_name}")() if elsewhere else here
             overrides.append(f"hydra.sweep.dir={compose.quoted(place)}")
         stack.enter_context(compose.initialize(command))
         app = GlobalHydra.instance().hydra

@@ -18,7 +18,7 @@ def command_line(command: Command, settings: Any, leave_out: Collection[str] = (
         value = value_at(settings, setting.key)
         if value != setting.default and setting.key not in (*TALK, *leave_out):
             words += _words(setting, value)
-    return shlex.join(["encoderlab", command.name, *words])
+    return shlex.join(["encoderlab", *command.name.split(), *words])
 
 
 def _words(setting: Setting, value: Any) -> list[str]:

@@ -6,6 +6,7 @@ A row names its settings and its experiment as "module:attribute", imported when
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from encoderlab.core import extensions
 from encoderlab.errors import UsageError
 
 JOBS = {
+    "answer": "Build a VLM on it, and count right answers",
     "train": "Train a CLIP of your own",
     "search": "Search with it",
     "align": "Compare encoders and LLMs",
@@ -28,7 +30,7 @@ class Command:
     """One row of the table.
 
     Args:
-        name: the word after `encoderlab`.
+        name: the word, or two words, after `encoderlab`.
         spec: its settings dataclass or "module:Class"; the docstring says what the command does.
         job: which of the JOBS it belongs to.
         example: words after the name that show its use.
@@ -49,6 +51,11 @@ class Command:
     def settings(self) -> type:
         """The settings dataclass."""
         return load(self.spec) if isinstance(self.spec, str) else self.spec
+
+    @property
+    def file_name(self) -> str:
+        """The name as a part of a file name."""
+        return self.name.replace(" ", "-")
 
     @property
     def summary(self) -> str:
@@ -72,12 +79,20 @@ def _align(name: str, settings: str, example: str) -> Command:
     return _row(name, f"alignment.settings:{settings}", "align", example, experiment)
 
 
+def _vlm(action: str, example: str, **more: bool) -> Command:
+    return _row(f"vlm {action}", f"vlm.settings:Vlm{action.capitalize()}", "answer", example,
+                f"vlm.{action}:run", **more)  # fmt: skip
+
+
 def _workbench(name: str, example: str) -> Command:
     return _row(name, f"workbench.settings:{name.capitalize()}", "workbench", example,
                 f"workbench.{name}:run", leaves_folder=False)  # fmt: skip
 
 
 _ROWS = (
+    _vlm("train", "--encoder tiny-clip --llm tiny-llama --data synthetic", shares_work=True),
+    _vlm("evaluate", "--model tiny-vlm --data synthetic"),
+    _vlm("answer", '--image chart.png --text "How many bars are there?" --model tiny-vlm'),
     _row("train", "contrastive.train_settings:Train", "train",
          "--train-csv data/train.csv --epochs 10 --batch-size 64", "contrastive.train:run",
          shares_work=True),
@@ -118,6 +133,20 @@ _ROWS = (
 )  # fmt: skip
 
 COMMANDS: dict[str, Command] = {row.name: row for row in _ROWS}
+
+
+def named(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The name of a command, one word or two, and the words after it.
+
+    Args:
+        words: as typed after `encoderlab`, at least one.
+
+    Returns:
+        (name, rest); a name that is no command is the first word.
+    """
+    two = " ".join(words[:2])
+    count = 2 if two in COMMANDS else 1
+    return " ".join(words[:count]), list(words[count:])
 
 
 def register(command: Command) -> None:

@@ -67,7 +67,7 @@ def _record(line: str, where: str) -> tuple[str, list[str]]:
     try:
         messages = parsed(line)["messages"]
         parts = [
-            (message["role"], part) for message in messages for part in _parts(message["content"])
+            (message["role"], part) for message in messages for part in parts_of(message["content"])
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
@@ -93,7 +93,18 @@ def _record(line: str, where: str) -> tuple[str, list[str]]:
     return tidy_name(images[0]), values("text", "assistant")
 
 
-def _parts(content: Any) -> list[dict[str, Any]]:
+def parts_of(content: Any) -> list[dict[str, Any]]:
+    """The parts of a message's content; a plain text is one part.
+
+    Args:
+        content: a text, or a list of parts.
+
+    Returns:
+        The parts, each with its `type`.
+
+    Raises:
+        TypeError: a part that is no mapping.
+    """
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     if not all(isinstance(part, dict) for part in content):

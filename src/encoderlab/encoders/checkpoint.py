@@ -21,6 +21,7 @@ from encoderlab.models.hub import local_folder, looks_like_path, no_such_folder
 from encoderlab.zoo import ZOO
 
 Kind = Literal["bundled", "alias", "folder", "training", "hub"]
+ModelKind = Literal["encoder", "llm", "vlm"]
 TRAINING = "encoderlab-clip"  # the family of our own training checkpoints
 
 
@@ -54,21 +55,23 @@ class Checkpoint:
         return digest.hexdigest()
 
 
-def bundled_models(language: bool | None = None) -> tuple[str, ...]:
-    """Names of the bundled models.
+def bundled_models(kind: ModelKind | None = None) -> dict[str, str]:
+    """The bundled models.
 
     Args:
-        language: True for language models, False for encoders, None for all.
+        kind: "encoder", "llm" or "vlm"; None for all.
 
     Returns:
-        Names, sorted.
+        Name -> class in transformers, or ours, in alphabetical order.
     """
-    names = []
+    models = {}
     for config in sorted(ZOO.glob("*/config.json")):
-        classes = json.loads(config.read_text(encoding="utf-8")).get("architectures", [""])
-        if language is None or classes[0].endswith("ForCausalLM") == language:
-            names.append(config.parent.name)
-    return tuple(names)
+        (architecture, *_) = json.loads(config.read_text(encoding="utf-8"))["architectures"]
+        kinds: dict[str, ModelKind] = {"ForCausalLM": "llm", "VLM": "vlm"}
+        own = next((k for end, k in kinds.items() if architecture.endswith(end)), "encoder")
+        if kind in (None, own):
+            models[config.parent.name] = architecture
+    return models
 
 
 def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> Checkpoint:
@@ -109,7 +112,7 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
         raise no_such_folder(text, "a checkpoint's folder or that of a training run")
     if text.count("/") == 1:
         return _folder(text, local_folder(text, code=code), "hub")
-    known = [*bundled_models(language), *aliases]
+    known = [*bundled_models("llm" if language else "encoder"), *aliases]
     near = did_you_mean(text, known)
     raise MissingError(
         "unknown model",

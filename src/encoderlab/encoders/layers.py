@@ -70,6 +70,18 @@ class FinalNorms:
 
 
 @contextmanager
+def eager_attention(network: Any, config: Any) -> Iterator[None]:
+    """Plain attention of `network`, whose configuration is `config`, in this block: fused kernels
+    keep no maps."""
+    before = config._attn_implementation
+    network.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        network.set_attn_implementation(before)
+
+
+@contextmanager
 def final_norms(network: nn.Module, wanted: bool = True) -> Iterator[FinalNorms]:
     """Records the norms of `network` outside of its lists of blocks, if `wanted`."""
     norms = FinalNorms()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +33,7 @@ from encoderlab.encoders.encoder import (
 from encoderlab.encoders.encoder import stack as stack
 from encoderlab.encoders.families import adapter_of
 from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
-from encoderlab.encoders.layers import final_norms, layer_numbers
+from encoderlab.encoders.layers import eager_attention, final_norms, layer_numbers
 from encoderlab.encoders.load_spec import reloadable
 from encoderlab.encoders.loading import quiet_loading, read_config, require_finite
 from encoderlab.encoders.model_cache import shareable
@@ -408,15 +408,9 @@ class VisionEncoder(ImageEncoder):
         """The tower's argument for interpolated positions, if the resolution is not its own."""
         return {}
 
-    @contextlib.contextmanager
-    def eager_attention(self) -> Iterator[None]:
-        """Plain attention in this block: fused kernels keep no maps."""
-        before = self.config._attn_implementation
-        self.tower.set_attn_implementation("eager")
-        try:
-            yield
-        finally:
-            self.tower.set_attn_implementation(before)
+    def eager_attention(self) -> contextlib.AbstractContextManager[None]:
+        """Plain attention in the block of this context manager: fused kernels keep no maps."""
+        return eager_attention(self.tower, self.config)
 
 
 @reloadable

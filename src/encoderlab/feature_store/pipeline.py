@@ -210,7 +210,7 @@ class Computing:
                 computed = self.task.compute(rows[start : start + self.batch_size])
                 parts.append(_Copied(computed, encoder.name).arrays)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if self.batch_size == 1:
                     raise WorkError(
@@ -233,7 +233,8 @@ def batches_of(items: Sequence[In], size: int) -> Iterator[Sequence[In]]:
         yield items[start : start + size]
 
 
-def _is_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the memory of the machine or the GPU is too small."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         "out of memory" in text or "can't allocate memory" in text

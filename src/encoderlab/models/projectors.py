@@ -33,16 +33,18 @@ class CrossAttention(nn.Module):
     Args:
         d_v, d_t: width of the input, and of everything else.
         queries: number of queries.
+        mean: give the mean of the queries' outputs; otherwise one token per query.
     """
 
-    def __init__(self, d_v: int, d_t: int, queries: int = QUERIES) -> None:
+    def __init__(self, d_v: int, d_t: int, queries: int = QUERIES, mean: bool = True) -> None:
         super().__init__()
+        self.mean = mean
         self.heads = heads_for(d_t)
         self.queries = nn.Parameter(torch.randn(queries, d_t) * d_t**-0.5)
         self.key, self.value = nn.Linear(d_v, d_t), nn.Linear(d_v, d_t)
         self.out = nn.Linear(d_t, d_t)
 
-    def forward(self, x: Float[Tensor, "b *n d_v"]) -> Float[Tensor, "b d_t"]:
+    def forward(self, x: Float[Tensor, "b *n d_v"]) -> Float[Tensor, "b *q d_t"]:
         """Projects n tokens (b, n, d_v), or one (b, d_v)."""
         tokens = x.unsqueeze(-2) if x.ndim == 2 else x
         heads, size = self.heads, self.queries.shape[1] // self.heads
@@ -50,22 +52,27 @@ class CrossAttention(nn.Module):
         k = self.key(tokens).unflatten(-1, (heads, size))
         v = self.value(tokens).unflatten(-1, (heads, size))
         weights = torch.einsum("qhc,bnhc->bhqn", q, k) * size**-0.5
+        weights = weights.softmax(dim=-1)
+        if not self.mean:
+            mixed = torch.einsum("bhqn,bnhc->bqhc", weights, v)
+            return self.out(mixed.flatten(-2))
         # The mean of the queries' outputs is the output of their mean attention.
-        mixed = torch.einsum("bhn,bnhc->bhc", weights.softmax(dim=-1).mean(dim=2), v)
+        mixed = torch.einsum("bhn,bnhc->bhc", weights.mean(dim=2), v)
         return self.out(mixed.flatten(-2))
 
 
-def create_projector(kind: str, d_v: int, d_t: int) -> nn.Module:
-    """A projector (b, d_v) -> (b, d_t).
+def create_projector(kind: str, d_v: int, d_t: int, queries: int | None = None) -> nn.Module:
+    """A projector (b, d_v) -> (b, d_t), or of tokens (b, n, d_v) -> (b, n, d_t).
 
     Args:
         kind: "linear" (one layer, LLaVA); "mlp" (Linear, GELU, Linear, LLaVA-1.5); "mlp_norm"
             (Linear, GELU, LayerNorm, Linear, as ELAS is defined); "cross_attention".
         d_v: width of the encoder.
         d_t: width of the LLM.
+        queries: tokens that "cross_attention" gives, (b, queries, d_t); None for their mean.
 
     Returns:
-        The module, with new weights.
+        The module; its weights are drawn from torch's global generator.
 
     Raises:
         UsageError: an unknown kind, or a width that is not positive.
@@ -83,7 +90,7 @@ def create_projector(kind: str, d_v: int, d_t: int) -> nn.Module:
     if kind == "mlp_norm":
         return nn.Sequential(nn.Linear(d_v, d_t), nn.GELU(), nn.LayerNorm(d_t), nn.Linear(d_t, d_t))
     if kind == "cross_attention":
-        return CrossAttention(d_v, d_t)
+        return CrossAttention(d_v, d_t, queries or QUERIES, mean=queries is None)
     raise unknown("projector", kind, list(KINDS), "encoderlab.models.projectors")
 
 

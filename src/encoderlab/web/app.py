@@ -80,8 +80,8 @@ def _served(
     from encoderlab.web.security import SecurityMiddleware
     from encoderlab.web.user_sessions import UserSessions
 
-    same = ("host", "share", "encoders", "llms", "data_root", "db", "device", "features_dir",
-            "seed", "max_upload_mb", "max_images")  # fmt: skip
+    same = ("host", "share", "encoders", "llms", "vlms", "data_root", "db", "device",
+            "features_dir", "seed", "max_upload_mb", "max_images")  # fmt: skip
     offer = model_choices(
         any_model=settings.allow_any_model, **{name: getattr(settings, name) for name in same}
     )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encoderlab.core.aliases import encoder_aliases, llm_aliases
+from encoderlab.encoders.checkpoint import bundled_models
 from encoderlab.errors import UsageError
-from encoderlab.workbench.ls import bundled
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
@@ -22,6 +22,7 @@ class ModelChoices:
 
     Args:
         duals: the encoders with a text side, for search and zero-shot.
+        vlms: for questions about an image.
         alone: whether only this machine can reach the page.
         any_model: whether visitors may also name models of the Hugging Face hub.
         data_root: data besides the built-in samples; None for none.
@@ -31,6 +32,7 @@ class ModelChoices:
     encoders: tuple[str, ...]
     llms: tuple[str, ...]
     duals: tuple[str, ...]
+    vlms: tuple[str, ...]
     alone: bool = True
     any_model: bool = False
     data_root: str | None = None
@@ -43,7 +45,10 @@ class ModelChoices:
 
     def check(self, kind: str, names: Sequence[str]) -> list[str]:
         """The names, after a check that visitors may choose each; `kind` names their list."""
-        listed = {"encoder": self.encoders, "LLM": self.llms, "dual encoder": self.duals}[kind]
+        listed = {
+            "encoder": self.encoders, "LLM": self.llms, "dual encoder": self.duals,
+            "VLM": self.vlms,
+        }[kind]  # fmt: skip
         if not names:
             raise UsageError(f"no {kind} was chosen", want="at least one")
         for name in names:
@@ -56,16 +61,23 @@ class ModelChoices:
 
 
 def model_choices(
-    *, host: str, share: bool, encoders: Sequence[str], llms: Sequence[str], **more: object
+    *,
+    host: str,
+    share: bool,
+    encoders: Sequence[str] = (),
+    llms: Sequence[str] = (),
+    vlms: Sequence[str] = (),
+    **more: object,
 ) -> ModelChoices:
     """The choices of a page at `host`, with `more` fields of `ModelChoices`."""
     # Without names, the bundled models, and all aliases too where only this machine can reach the
     # page.
     alone = host in LOOPBACK and not share
-    architectures = dict(bundled(language=False))
+    architectures = bundled_models("encoder")
     names = list(encoders) or [*architectures, *(encoder_aliases() if alone else ())]
-    llm_names = list(llms) or [*dict(bundled(language=True)), *(llm_aliases() if alone else ())]
+    llm_names = list(llms) or [*bundled_models("llm"), *(llm_aliases() if alone else ())]
     with_text = [name for name, architecture in architectures.items() if architecture in DUAL]
     duals = [name for name in names if name in with_text or re.search("clip|siglip", name.lower())]
-    lists = (tuple(names), tuple(llm_names), tuple(duals or with_text))
+    vlm_names = tuple(vlms) or tuple(bundled_models("vlm"))
+    lists = (tuple(names), tuple(llm_names), tuple(duals or with_text), vlm_names)
     return ModelChoices(*lists, alone, **more)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,22 @@ from gradio.components import Component
 
 from encoderlab.data.chat import read_chat
 from encoderlab.data.vlm_dataset import SAMPLE_DATA
+from encoderlab.vlm.questions import read_questions
 from encoderlab.web.i18n import translate
 from encoderlab.web.uploads import upload_field
 
 INDEXED, KINDS = 120, ("scene", "chart", "table")
+MOST_TEXT = 500
 FIRST = 1  # index of the sample that the fields hold at the start
+
+
+@functools.cache
+def questions() -> list[str]:
+    """A question about each of the samples."""
+    read = read_questions(SAMPLE_DATA / "labels.jsonl", SAMPLE_DATA / "images")
+    # The last turn of a record: the first asks for the caption.
+    last = {str(question.image.image): question.text for question in read.rows}
+    return [last[path] for path, _ in samples()]
 
 
 @functools.cache
@@ -32,18 +44,22 @@ def picture_field(name: str) -> gr.Image:
     return field
 
 
-def picture_and_text(name: str) -> dict[str, Component]:
-    """The same with a text field that gets the caption of the chosen example."""
+def picture_and_text(
+    name: str, key: str = "text", texts: Sequence[str] | None = None, lines: int = 2
+) -> dict[str, Component]:
+    """The same with a text field that gets the text of the chosen example."""
+    # Its caption, unless `texts` are given; `key` is that of the field's label.
     field, examples = _field(name)
+    shown = texts or [caption for _, caption in samples()]
     text = gr.Textbox(
-        samples()[0][1], label=translate("text"), info=translate("text_about"), lines=2,
-        max_length=500,
+        shown[0], label=translate(key), info=translate(f"{key}_about"), lines=lines,
+        max_lines=lines, max_length=MOST_TEXT, elem_id=f"{name}-text",
     )  # fmt: skip
 
-    def caption(event: gr.SelectData) -> str:
-        return samples()[event.index][1]
+    def chosen(event: gr.SelectData) -> str:
+        return shown[event.index]
 
-    examples.dataset.select(caption, outputs=text, show_progress="hidden", api_visibility="private")
+    examples.dataset.select(chosen, outputs=text, show_progress="hidden", api_visibility="private")
     return {"image": field, "text": text}
 
 

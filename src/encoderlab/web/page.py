@@ -14,6 +14,7 @@ from encoderlab.web.jobs import JobRunner
 from encoderlab.web.tabs import (
     ADDED,
     alignment,
+    ask,
     attention,
     compression,
     coral,
@@ -27,7 +28,7 @@ from encoderlab.web.tabs import (
 
 HERE = Path(__file__).parent
 TABS = (
-    speed, attention, alignment, embedding, coral, validation, search, zero_shot, tokens,
+    ask, speed, attention, alignment, embedding, coral, validation, search, zero_shot, tokens,
     compression,
 )  # fmt: skip
 # Fonts of the visitor's system, so that the page works without a network.

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.core.results import Block, Result
 from encoderlab.core.run_folder import versions
 from encoderlab.core.spec import takes
+from encoderlab.encoders.checkpoint import bundled_models
 from encoderlab.errors import EncoderLabError
-from encoderlab.workbench.ls import bundled
 from encoderlab.workbench.settings import Doctor
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ def _machine() -> Iterator[Row]:
 def _models() -> Iterator[Row]:
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
-    models = [*bundled(language=False), *bundled(language=True)]
-    for name, architecture in models:
+    models = bundled_models()
+    for name, architecture in models.items():
         yield name, OK, f"bundled, {architecture}"
     if not models:
         yield "bundled models", WRONG, "none: the package is incomplete, install it again"
@@ -196,18 +196,20 @@ def _self_test(device: str, seed: int) -> Iterator[Row]:
     """Tries every bundled model on two pictures and their captions."""
     from encoderlab.data.synthetic import generate
 
-    models = [*bundled(language=False), *bundled(language=True)]
+    models = bundled_models()
     if not models:
         yield "bundled models", MISSING, "nothing to test"
         return
     picture, other = (generate(seed, split="test", kind=kind) for kind in ("scene", "table"))
-    for name, architecture in models:
+    for name, architecture in models.items():
         clock = time.perf_counter()
         try:
             if architecture in ("CLIPModel", "SiglipModel"):
                 passed, text = _test_dual_encoder(name, device, picture, other)
             elif architecture.endswith("ForCausalLM"):
                 passed, text = _test_language_model(name, device, picture)
+            elif architecture.endswith("VLM"):
+                passed, text = _test_vlm(name, device)
             else:
                 passed, text = _test_vision_encoder(name, device)
         except EncoderLabError as error:
@@ -235,6 +237,15 @@ def _test_dual_encoder(
     return own > foreign, (
         f"a sentence has cosine {own:.2f} with its own image, {foreign:.2f} with another"
     )
+
+
+def _test_vlm(name: str, device: str) -> tuple[bool, str]:
+    from encoderlab.data.synthetic import generate
+    from encoderlab.vlm.model import VLM
+
+    page = generate(3, split="test", kind="document")
+    answer = VLM.load(name, device).answer(page.image, page.question, candidates=0)
+    return answer.text == page.answer, f"{page.question} {answer.text}"
 
 
 def _test_vision_encoder(name: str, device: str) -> tuple[bool, str]:

@@ -14,6 +14,7 @@ from encoderlab.core.aliases import encoder_aliases, llm_aliases
 from encoderlab.core.commands import COMMANDS
 from encoderlab.core.results import Block, Result
 from encoderlab.core.spec import takes
+from encoderlab.encoders.checkpoint import ModelKind, bundled_models
 from encoderlab.errors import unknown
 from encoderlab.patch_tokens.methods import METHODS
 from encoderlab.workbench.settings import Ls
@@ -44,8 +45,9 @@ class Listing(Result):
 def run(settings: Ls, out: Path | None = None) -> Listing:
     """Lists one kind of thing, or all."""
     listings: dict[str, Callable[[], list[tuple[str, str]]]] = {
-        "encoders": lambda: _models(language=False) + list(encoder_aliases().items()),
-        "llms": lambda: _models(language=True) + list(llm_aliases().items()),
+        "encoders": lambda: _models("encoder") + list(encoder_aliases().items()),
+        "llms": lambda: _models("llm") + list(llm_aliases().items()),
+        "vlms": lambda: _models("vlm"),
         "metrics": _metrics,
         "commands": lambda: [(command.name, command.summary) for command in COMMANDS.values()],
         "datasets": _datasets,
@@ -58,26 +60,8 @@ def run(settings: Ls, out: Path | None = None) -> Listing:
     return Listing({kind: tuple(listings[kind]()) for kind in kinds})
 
 
-def bundled(language: bool) -> list[tuple[str, str]]:
-    """The bundled checkpoints.
-
-    Args:
-        language: True for language models, False for all others.
-
-    Returns:
-        (name, class in transformers) of each.
-    """
-    rows = []
-    for path in sorted(ZOO.glob("*/config.json")):
-        config = json.loads(path.read_text(encoding="utf-8"))
-        architecture = (config.get("architectures") or [config.get("model_type", "?")])[0]
-        if architecture.endswith("ForCausalLM") == language:
-            rows.append((path.parent.name, architecture))
-    return rows
-
-
-def _models(language: bool) -> list[tuple[str, str]]:
-    return [(name, f"bundled, {architecture}") for name, architecture in bundled(language)]
+def _models(kind: ModelKind) -> list[tuple[str, str]]:
+    return [(name, f"bundled, {made_by}") for name, made_by in bundled_models(kind).items()]
 
 
 def _metrics() -> list[tuple[str, str]]:

@@ -34,7 +34,16 @@ class Ls(Common):
         None,
         "what to list; empty: everything",
         positional=True,
-        choices=("encoders", "llms", "metrics", "commands", "datasets", "methods", "compressors"),
+        choices=(
+            "encoders",
+            "llms",
+            "metrics",
+            "commands",
+            "datasets",
+            "methods",
+            "compressors",
+            "vlms",
+        ),
     )
 
 
@@ -148,6 +157,9 @@ class App(Common):
         "language models that visitors may choose; empty: as with encoders",
         group=OFFER,
         names="llms",
+    )
+    vlms: list[str] = setting(
+        [], "VLMs that visitors may ask, by name or folder; empty: the bundled one", group=OFFER
     )
     allow_any_model: bool = setting(
         False, "visitors may also name any model of the Hugging Face hub", group=OFFER

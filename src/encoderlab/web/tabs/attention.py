@@ -19,7 +19,6 @@ from encoderlab.web.uploads import picture
 from encoderlab.web.user_sessions import UserSession
 
 NAME = "attention"
-MOST_TEXT = 500
 # The slider moves a property of the page's style: no request, and every overlay follows.
 MOVE = "(share) => document.documentElement.style.setProperty('--overlay', share)"
 
@@ -41,7 +40,7 @@ def build(runner: JobRunner) -> None:
         return Attention(
             encoders=runner.offer.check("encoder", values["encoders"] or []),
             image=str(picture(values["image"])),
-            text=(values["text"] or "")[:MOST_TEXT],
+            text=(values["text"] or "")[: examples.MOST_TEXT],
             seed=runner.offer.seed,
         )
 

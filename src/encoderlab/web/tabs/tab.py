@@ -108,8 +108,10 @@ def connect(
     *,
     more: Sequence[Component] = (),
     show_more: Callable[[Outcome, UserSession], Sequence[Any]] = lambda outcome, visitor: (),
+    also: Sequence[Any] = (),
 ) -> None:
-    """Connects the run button and the stop button to the job; `show_more` fills `more` outputs."""
+    """Connects the run button, and the events in `also`, and the stop button to the job;
+    `show_more` fills `more` outputs."""
     run, stop = run_stop
 
     def handle(
@@ -139,8 +141,8 @@ def connect(
         runner.visitors.of(str(request.session_hash)).stop(job.name)
         return render.notice(inside("stopped"))
 
-    started = run.click(
-        handle, inputs=set(inputs.values()), outputs=[*panel.parts, *more],
+    started = gr.on(
+        [run.click, *also], handle, inputs=set(inputs.values()), outputs=[*panel.parts, *more],
         concurrency_id=job.lane, concurrency_limit=1, trigger_mode="once",
         show_progress_on=panel.answer, api_visibility="private",
     )  # fmt: skip

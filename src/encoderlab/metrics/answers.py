@@ -1,0 +1,198 @@
+"""Whether an answer is right: exact match, relaxed accuracy, ANLS and VQA accuracy of one question,
+and the share of right answers of many, with an interval that counts images.
+
+Pure functions of texts and numbers. Letters: q questions, g images.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from encoderlab.core.score import Score, undefined
+from encoderlab.metrics.uncertainty import jackknife_interval
+
+ACCURACY = "share of questions; delete-an-image jackknife"
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+NUMBER_WORDS = {
+    word: str(number)
+    for number, words in enumerate((
+        "none zero 영 공", "one 하나 한 일", "two 둘 두 이", "three 셋 세 삼", "four 넷 네 사",
+        "five 다섯 오", "six 여섯 육", "seven 일곱 칠", "eight 여덟 팔", "nine 아홉 구", "ten 열",
+    ))
+    for word in words.split()
+}  # fmt: skip
+THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
+# Signs that are part of a number stay: 0.5, -3, 1/2, 12 %.
+PUNCTUATION = re.compile(r"[^\w\s.%/+-]|[./](?!\d)|(?<!\S)[+-](?!\d)|(?<=\w)-(?=\D)", re.UNICODE)
+ANLS_THRESHOLD = 0.5
+RELAXED = 0.05
+AGREEING = 3  # VQA accuracy: an answer that three annotators gave is right
+
+
+def normalised(text: str) -> str:
+    """A text without the differences that make no other answer: case, articles, punctuation,
+    thousands separators, number words in English and Korean, white space.
+
+    Args:
+        text: an answer.
+
+    Returns:
+        The text in lower case, NFKC.
+
+    >>> normalised("The two  Circles."), normalised("둘")
+    ('2 circles', '2')
+    """
+    text = unicodedata.normalize("NFKC", text).lower().strip()
+    text = PUNCTUATION.sub(" ", THOUSANDS.sub("", text))
+    words = ARTICLES.sub(" ", text).split()
+    return " ".join(NUMBER_WORDS.get(word, word) for word in words)
+
+
+def exact_match(answer: str, right: Sequence[str]) -> bool:
+    """Whether the normalised answer equals a right one.
+
+    Args:
+        answer: to judge.
+        right: the right answers.
+
+    Returns:
+        True for a match; an empty answer never matches.
+    """
+    mine = normalised(answer)
+    return bool(mine) and any(mine == normalised(text) for text in right)
+
+
+def relaxed_match(answer: str, right: Sequence[str]) -> bool:
+    """The relaxed accuracy of ChartQA (Masry et al. 2022): a number within 5 % of a right one, else
+    the same text in any case.
+
+    Args:
+        answer: to judge.
+        right: the right answers.
+
+    Returns:
+        True for a match. A right answer of 0 takes only 0.
+    """
+    return any(_relaxed(answer.strip(), text.strip()) for text in right)
+
+
+def _relaxed(answer: str, right: str) -> bool:
+    a, b = _number(answer), _number(right)
+    if a is not None and b is not None:
+        return abs(a - b) <= RELAXED * abs(b)
+    return bool(answer) and answer.lower() == right.lower()
+
+
+def _number(text: str) -> float | None:
+    text = THOUSANDS.sub("", text)
+    try:
+        return float(text.rstrip("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        return None
+
+
+def anls(answer: str, right: Sequence[str]) -> float:
+    """Normalised Levenshtein similarity (Biten et al. 2019, DocVQA) of the nearest right answer.
+
+    Args:
+        answer: to judge.
+        right: the right answers.
+
+    Returns:
+        1 - distance / length of the longer text; 0 where that is below 0.5.
+    """
+    best = 0.0
+    mine = answer.strip().lower()
+    for text in right:
+        theirs = text.strip().lower()
+        longest = max(len(mine), len(theirs))
+        distance = levenshtein(mine, theirs) / longest if longest else 0.0
+        best = max(best, 1 - distance if distance < ANLS_THRESHOLD else 0.0)
+    return best
+
+
+def levenshtein(a: str, b: str) -> int:
+    """The least number of inserted, deleted and replaced characters that turn `a` into `b`."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        diagonal, row[0] = row[0], i
+        for j, y in enumerate(b, start=1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
+    return row[-1]
+
+
+def vqa_accuracy(answer: str, right: Sequence[str]) -> float:
+    """VQA accuracy (Antol et al. 2015): the mean over all annotators of min(1, how many of the
+    others gave the answer / 3).
+
+    Args:
+        answer: to judge.
+        right: one answer per annotator.
+
+    Returns:
+        From 0 to 1; with a single annotator, whether the answer matches.
+    """
+    mine = normalised(answer)
+    matches = [mine == normalised(text) for text in right]
+    if len(matches) < 2:
+        return float(any(matches))
+    others = [sum(matches) - match for match in matches]
+    return float(np.mean([min(1.0, count / AGREEING) for count in others]))
+
+
+def accuracy(
+    right: Bool[np.ndarray, " q"] | Float[np.ndarray, " q"],
+    image: Int[np.ndarray, " q"],
+    chance: float | None = None,
+) -> Score:
+    """The mean over questions, with an interval over images.
+
+    Args:
+        right: whether each answer is right, or a value from 0 to 1.
+        image: number of each question's image; the questions of one image are no independent
+            samples.
+        chance: what an answer that ignores the image gives.
+
+    Returns:
+        The mean in [0, 1]; `n` is the number of questions; undefined without a question.
+    """
+    values = np.asarray(right, dtype=np.float64)
+    if not len(values):
+        return undefined("no question", 0, ACCURACY)
+    low, high = jackknife_interval(
+        float(values.mean()), without_each_image(values, image), bounds=(0.0, 1.0)
+    )
+    return Score(float(values.mean()), low, high, chance, len(values), ACCURACY)
+
+
+def without_each_image(
+    values: Float[np.ndarray, " q"], image: Int[np.ndarray, " q"]
+) -> Float[np.ndarray, " g"]:
+    """The mean over questions without those of image i, for each image i; NaN for a single one."""
+    _, group = np.unique(image, return_inverse=True)
+    sums, counts = np.bincount(group, weights=values), np.bincount(group)
+    rest = len(values) - counts
+    return (values.sum() - sums) / np.where(rest > 0, rest, np.nan)
+
+
+def most_common_answer(questions: Sequence[str], answers: Sequence[str]) -> dict[str, str]:
+    """The answer that is given most often to each question; of equal ones the first.
+
+    Args:
+        questions: one per row.
+        answers: one per row.
+
+    Returns:
+        Question -> answer; the key "" has the most common answer of all.
+    """
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for question, answer in zip(questions, answers, strict=True):
+        counts[question][answer] += 1
+        counts[""][answer] += 1
+    return {question: counter.most_common(1)[0][0] for question, counter in counts.items()}

@@ -1,0 +1,176 @@
+"""Settings of `encoderlab vlm train`, `vlm evaluate` and `vlm answer`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoderlab.core.common_settings import (
+    COMMON,
+    DEVICE_HELP,
+    DEVICES_HELP,
+    DTYPE_HELP,
+    WHERE,
+    Loads,
+)
+from encoderlab.core.settings import output_folder, setting
+
+MODEL, DATA, STEPS = "model", "questions", "optimisation"
+KEEP, WATCH = "checkpoints", "watching"
+QUESTIONS_HELP = (
+    "synthetic, a chat-format JSONL, or a CSV with image_path,question,answer (and kind, split, "
+    "options separated by |)"
+)
+STORE_HELP = "folder of the feature store that holds the image tokens"
+VLM_HELP = "tiny-vlm, the folder of a run of vlm train, or a LLaVA folder or hub id"
+PROJECTORS = ("linear", "mlp", "mlp_norm", "cross_attention")
+LANGUAGES = ("en", "ko")
+SYNTHETIC_ONLY = {"data": ("synthetic",)}
+
+
+@dataclass
+class VlmTrain(Loads):
+    """Train a VLM of encoder, projector and language model on questions about images."""
+
+    encoder: str = setting(
+        "tiny-clip",
+        "image encoder; NAME+NAME for two side by side, untrained:NAME for random weights",
+        names="encoders",
+        group=MODEL,
+    )
+    llm: str = setting("tiny-llama", "causal language model", names="llms", group=MODEL)
+    projector: str = setting(
+        "mlp", "from image tokens to the language model", choices=PROJECTORS, group=MODEL
+    )
+    norm: bool = setting(
+        True, "LayerNorm in front of the projector, which large token norms need", group=MODEL
+    )
+    reduce: str = setting(
+        "pixel_shuffle:2", "fewer image tokens: METHOD:TOKENS, pixel_shuffle:S, or none",
+        group=MODEL,
+    )  # fmt: skip
+    queries: int = setting(
+        16, "tokens that cross_attention gives", least=1, group=MODEL,
+        needs={"projector": ("cross_attention",)},
+    )  # fmt: skip
+    layer: int = setting(-2, "hidden state of the encoder; negative from the end", group=MODEL)
+
+    data: str = setting("synthetic", QUESTIONS_HELP, group=DATA)
+    val_data: str | None = setting(
+        None, "questions that choose the best epoch; empty: held-out images of the data",
+        group=DATA,
+    )  # fmt: skip
+    img_root: str | None = setting(
+        None, "folder the image paths start from; empty: that of the data", group=DATA
+    )
+    split: str | None = setting(None, "train only on rows with this value of `split`", group=DATA)
+    n_images: int = setting(
+        10_000, "images of the synthetic world", least=1, group=DATA, needs=SYNTHETIC_ONLY
+    )
+    languages: list[str] = setting(
+        ["en"], "languages of the synthetic questions", choices=LANGUAGES, group=DATA,
+        needs=SYNTHETIC_ONLY,
+    )  # fmt: skip
+    captions: int = setting(
+        0, "first train the projector alone on captions of this many synthetic images "
+        "(LLaVA's first stage)", least=0, group=DATA,
+    )  # fmt: skip
+
+    train: str = setting(
+        "all", "projector; lora: and low-rank updates of the language model; all: and its weights",
+        choices=("projector", "lora", "all"), group=STEPS,
+    )  # fmt: skip
+    epochs: int = setting(1, "passes over the questions", least=1, group=STEPS)
+    batch_size: int = setting(32, "questions per step", least=1, group=STEPS)
+    chunk_size: int | None = setting(
+        None, "questions in memory at once; empty: the whole batch", least=1, group=STEPS
+    )
+    lr: float = setting(2e-3, "peak learning rate of the projector", least=0, group=STEPS)
+    llm_lr: float = setting(
+        1e-3, "peak learning rate of the language model", least=0, group=STEPS,
+        needs={"train": ("lora", "all")},
+    )  # fmt: skip
+    lora_rank: int = setting(
+        8, "rank of the updates", least=1, group=STEPS, needs={"train": ("lora",)}
+    )
+    wd: float = setting(0.05, "weight decay", least=0, group=STEPS)
+    warmup_steps: int | None = setting(
+        None, "steps of linear warm-up; empty: a twentieth of all", least=0, group=STEPS
+    )
+    grad_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0, group=STEPS)
+    controls: list[str] = setting(
+        ["blind"], "also train a twin: blind (without the image), untrained (random encoder)",
+        choices=("blind", "untrained"), group=STEPS,
+    )  # fmt: skip
+
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    precision: str = setting(
+        "auto", "arithmetic of training", choices=("auto", "fp32", "bf16", "fp16"), group=WHERE
+    )
+    devices: int | None = setting(None, DEVICES_HELP, least=1, group=WHERE)
+    strategy: str = setting("auto", "how devices share the work: auto or ddp", group=WHERE)
+    features_dir: str = setting(output_folder("features"), STORE_HELP, group=WHERE)
+
+    resume: str | None = setting(None, "a run's folder to go on from", group=KEEP)
+    save_every_steps: int | None = setting(
+        None, "steps between saved states; empty: one a minute", least=1, group=KEEP
+    )
+    logger: str = setting(
+        "tensorboard", "where curves go", choices=("tensorboard", "wandb", "csv", "none"),
+        group=WATCH,
+    )  # fmt: skip
+    wandb_project: str | None = setting(
+        None, "project name for --logger wandb", group=WATCH, needs={"logger": ("wandb",)}
+    )
+    output_dir: str = setting(
+        output_folder("vlm-train"), "folder for checkpoints and results", group=COMMON
+    )
+
+
+@dataclass
+class VlmEvaluate(Loads):
+    """Count right answers of VLMs, beside what the same question gives without the image."""
+
+    model: list[str] = setting(
+        ["tiny-vlm"], f"one or several: {VLM_HELP}", flag=("--model", "--models")
+    )
+    data: str = setting("synthetic", QUESTIONS_HELP)
+    img_root: str | None = setting(
+        None, "folder the image paths start from; empty: that of the data"
+    )
+    split: str | None = setting(
+        None, "train or test of the synthetic world (empty: test); else rows with this `split`"
+    )
+    n: int = setting(
+        1000, "images of the synthetic world; of other data the first questions, 0: all", least=0
+    )
+    languages: list[str] = setting(
+        ["en"], "languages of the synthetic questions", choices=LANGUAGES, needs=SYNTHETIC_ONLY
+    )
+    metric: str = setting(
+        "exact", "what is right: exact match, relaxed (numbers within 5 %), anls, or vqa "
+        "(agreement with several annotators)", choices=("exact", "relaxed", "anls", "vqa"),
+    )  # fmt: skip
+    controls: bool = setting(True, "also ask without the image, and with another question's image")
+    save_answers: bool = setting(False, "write one line per question to answers.jsonl")
+    batch_size: int = setting(64, "questions at once", least=1, group=WHERE)
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    features_dir: str = setting(output_folder("features"), STORE_HELP, group=WHERE)
+    output_dir: str = setting(output_folder("vlm-evaluate"), "folder for results", group=COMMON)
+
+
+@dataclass
+class VlmAnswer(Loads):
+    """Answer a question about an image, with the probability of the answer and of others."""
+
+    image: str | None = setting(None, "the image", positional=True)
+    text: str | None = setting(None, "the question", flag=("--text", "--question"))
+    model: str = setting("tiny-vlm", "tiny-vlm, or the folder of a run of vlm train")
+    candidates: int = setting(5, "how many candidates", least=0)
+    explain: bool = setting(
+        False, "map the answer's attention over the image, and check the map by ablation"
+    )
+    svg: bool = setting(False, "write figures as .svg too")
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    output_dir: str = setting(output_folder("vlm-answer"), "folder for results", group=COMMON)

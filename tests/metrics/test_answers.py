@@ -1,0 +1,106 @@
+"""Answer metrics against the published rules on cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from encoderlab.metrics import answers
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("The red circle.", "red circle"),
+        ("two", "2"),
+        ("둘", "2"),
+        ("Two  apples", "2 apples"),
+        ("1,200", "1200"),
+        ("ＡＢＣ", "abc"),
+        ("it's", "it s"),
+        ("top-left", "top left"),
+    ],
+)
+def test_normalised_texts_are_equal(a, b):
+    assert answers.normalised(a) == answers.normalised(b)
+    assert answers.exact_match(a, ["something else", b])
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [("0.5", "5"), ("-3", "3"), ("1/2", "12"), ("12 %", "12"), ("red", "blue")]
+)
+def test_different_answers_stay_different(a, b):
+    assert not answers.exact_match(a, [b])
+
+
+def test_an_empty_answer_is_never_right():
+    assert not answers.exact_match("", [""])
+    assert not answers.exact_match("the", ["an"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "expected"),
+    [
+        ("105", "100", True),
+        ("94.9", "100", False),
+        ("5%", "0.05", True),
+        ("Red", "red", True),
+        ("reds", "red", False),
+        ("0.001", "0", False),
+        ("0", "0", True),
+        ("-95", "-100", True),
+        ("", "", False),
+    ],
+)
+def test_relaxed_accuracy_of_chartqa(answer, right, expected):
+    assert answers.relaxed_match(answer, [right]) is expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "expected"),
+    [
+        ("hello", ["hello"], 1.0),
+        ("Hallo", ["hello"], 1 - 1 / 5),
+        ("hxxxo", ["hello"], 0.0),  # 3 of 5 differ: below the threshold
+        ("abcd", ["abxx"], 0.0),  # a distance of one half is not below one half
+        ("abc", ["xyz", "abd"], 1 - 1 / 3),
+    ],
+)
+def test_anls(answer, right, expected):
+    assert answers.anls(answer, right) == pytest.approx(expected)
+
+
+def test_levenshtein_distances_that_are_known():
+    assert answers.levenshtein("kitten", "sitting") == 3
+    assert answers.levenshtein("", "abc") == answers.levenshtein("abc", "") == 3
+    assert answers.levenshtein("flaw", "lawn") == 2
+
+
+@pytest.mark.parametrize(("agreeing", "expected"), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1)])
+def test_vqa_accuracy_with_ten_annotators(agreeing, expected):
+    """The values of the official evaluation: 0, 0.3, 0.6, 0.9, 1."""
+    right = ["red"] * agreeing + ["blue"] * (10 - agreeing)
+    assert answers.vqa_accuracy("red", right) == pytest.approx(expected)
+
+
+def test_the_interval_counts_images():
+    """Ten equal questions per image: the interval is that of the images' means."""
+    rng = np.random.default_rng(0)
+    per_image = rng.random(40) < 0.6
+    right, image = np.repeat(per_image, 10), np.repeat(np.arange(40), 10)
+    score = answers.accuracy(right, image)
+    once = answers.accuracy(per_image, np.arange(40))
+    assert score.value == pytest.approx(once.value)
+    assert score.ci_low == pytest.approx(once.ci_low)
+    assert score.n == 400
+    naive = answers.accuracy(right, np.arange(400))
+    assert score.ci_high - score.ci_low > 2.5 * (naive.ci_high - naive.ci_low)
+
+
+def test_no_question_gives_no_accuracy():
+    assert answers.accuracy(np.zeros(0), np.zeros(0, int)).undefined == "no question"
+
+
+def test_the_most_common_answer_of_each_question():
+    common = answers.most_common_answer(["q", "q", "q", "r"], ["a", "b", "b", "c"])
+    assert common == {"q": "b", "r": "c", "": "b"}
