@@ -395,6 +395,13 @@ def e2e(
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
     epochs: int = 300,
     scores: str | None = None,
+    answers: bool = False,
+    data: str = "synthetic",
+    img_root: str | None = None,
+    n_images: int = 4000,
+    n_test: int = 500,
+    seeds: int = 3,
+    cells_dir: str | None = None,
     trust_remote_code: bool = False,
     quantize: str | None = None,
     device_map: str | None = None,
@@ -404,7 +411,8 @@ def e2e(
     batch_size: int = 16,
     seed: int = 0,
 ) -> E2eResult:
-    """Metrics against held-out retrieval, or against the benchmark results in `scores`.
+    """Metrics against held-out retrieval and, with `answers`, against the right answers of VLMs, or
+    against the benchmark results in `scores`.
 
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
@@ -418,6 +426,16 @@ def e2e(
         llms: language models to align with.
         epochs: training epochs of a projector.
         scores: CSV of your benchmark results: columns encoder, llm, benchmark, score.
+        answers: also train a small VLM of every encoder, language model and seed, and one that sees
+            no image, and count right answers.
+        data: synthetic, a chat-format JSONL, or a CSV with image_path,question,answer (and kind,
+            split, options separated by |), with `split` train and test.
+        img_root: folder the image paths of the questions start from; empty: that of the data.
+        n_images: synthetic images to train a VLM on, one question each.
+        n_test: synthetic images of the test questions.
+        seeds: VLMs of every pair, trained from --seed, --seed + 1, ....
+        cells_dir: folder that keeps the trained VLMs between runs, and is shared by those of a
+            sweep; empty: outputs/e2e-cells.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         quantize: weights of the language models in fewer bits, on a GPU.

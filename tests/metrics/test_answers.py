@@ -104,3 +104,29 @@ def test_no_question_gives_no_accuracy():
 def test_the_most_common_answer_of_each_question():
     common = answers.most_common_answer(["q", "q", "q", "r"], ["a", "b", "b", "c"])
     assert common == {"q": "b", "r": "c", "": "b"}
+
+
+def test_of_one_seed_the_interval_is_over_images():
+    right = np.array([[1, 0, 1, 1, 0, 1]])
+    image = np.array([0, 0, 1, 2, 3, 3])
+    assert answers.accuracy_over_seeds(right, image, 0.2) == answers.accuracy(right[0], image, 0.2)
+
+
+@pytest.mark.parametrize(("of_image", "of_seed"), [(0.25, 0.0), (0.05, 0.1), (0.2, 0.05)])
+def test_the_interval_over_images_and_seeds_covers_the_mean_of_both_populations(of_image, of_seed):
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(600):
+        share = 0.5 + of_image * rng.uniform(-1, 1, 80) + of_seed * rng.uniform(-1, 1, (3, 1))
+        right = rng.random((3, 80)) < share
+        score = answers.accuracy_over_seeds(right, np.arange(80))
+        covered.append(score.ci_low <= 0.5 <= score.ci_high)
+    assert 0.93 < np.mean(covered) <= 1.0
+
+
+def test_seeds_that_differ_widen_the_interval():
+    image, alike = np.arange(40), np.tile(np.arange(40) % 2, (3, 1))
+    apart = np.stack([np.arange(40) < count for count in (10, 20, 30)])
+    narrow, wide = (answers.accuracy_over_seeds(x, image) for x in (alike, apart))
+    assert float(narrow) == float(wide) == 0.5
+    assert wide.ci_high - wide.ci_low > 1.5 * (narrow.ci_high - narrow.ci_low)

@@ -21,6 +21,7 @@ from encoderlab.plots.style import PALETTE, SHADE, rules
 # A label names its unit or range in parentheses, or one of these quantities, which have none.
 UNITLESS = re.compile(
     r"\(.+\)|number of|CKA|CORAL|EAS|ELAS|R²|MRR|Recall|10-NN|cosine|similarity|Moran|layer|epoch"
+    r"|right answers"
 )
 NUMBER = re.compile(r"-?[\d.,]+(e[-+]?\d+)?%?|\$.*\$")
 TOLERANCE = 1.0  # pixels: boxes that touch do not overlap

@@ -15,7 +15,17 @@ from PIL import Image
 from tests.plots.checker import SIGHT, apart, faults
 
 import encoderlab
-from encoderlab.alignment import compare, coral, e2e, elas, embedding, layers, multi_llm, speed
+from encoderlab.alignment import (
+    answers,
+    compare,
+    coral,
+    e2e,
+    elas,
+    embedding,
+    layers,
+    multi_llm,
+    speed,
+)
 from encoderlab.alignment.attention import AttentionResult, AttentionScores
 from encoderlab.alignment.data import AlignmentData, Features
 from encoderlab.alignment.plots.attention import overlays
@@ -26,6 +36,7 @@ from encoderlab.cli.main import main
 from encoderlab.compression.evaluate import TITLES
 from encoderlab.compression.stored_evaluation import draw, stored
 from encoderlab.core import run_folder
+from encoderlab.core.score import Score
 from encoderlab.data.synthetic import generate
 from encoderlab.encoders import hardware
 from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS
@@ -69,10 +80,26 @@ def features(n: int, encoders: list[str], llms: list[str], kinds: list[str]) -> 
     )  # fmt: skip
 
 
+def answered(data: AlignmentData) -> answers.Answers:
+    """Answers of three seeds."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for encoder in data.vision:
+        for llm in data.text:
+            by_seed = tuple(rng.uniform(0.1, 0.9, 3).tolist())
+            mean = float(np.mean(by_seed))
+            low, high = max(0.0, mean - 0.3), min(1.0, mean + 0.3)
+            score = Score(mean, low, high, 0.15, 100, "a test")
+            pairs.append(answers.PairAnswers(
+                encoder, llm, {"all": score}, by_seed, 0.1, 224, 49, None, ()
+            ))  # fmt: skip
+    return answers.Answers("a test", 9, 9, 9, (0, 1, 2), tuple(pairs), (), None, "a test", {})
+
+
 def analyse(data: AlignmentData, out: Path) -> Iterator[Json]:
     few: dict[Any, dict[str, Any]] = {
-        compare: {"epochs": 1}, multi_llm: {}, coral: {}, elas: {"epochs": 1}, e2e: {"epochs": 1},
-        layers: {}, embedding: {"method": "pca"},
+        compare: {"epochs": 1}, multi_llm: {}, coral: {}, elas: {"epochs": 1}, 
+        e2e: {"epochs": 1, "answers": answered(data)}, layers: {}, embedding: {"method": "pca"},
     }  # fmt: skip
     for command, options in few.items():
         yield command.analyse(data, out, **options).to_json()
@@ -261,12 +288,13 @@ def by_type(r: Json) -> list[Any]:
             for key in ("cka_linear", "ridge_r2") for llm in each(r["rows"], "llm")]  # fmt: skip
 
 
-def predicts(r: Json) -> list[Any]:
+def predicts(r: Json, benchmark: str | None = None) -> list[Any]:
     """Of each metric the outcomes of every encoder, and their mean."""
+    shown = [p for p in r["points"] if p["benchmark"] == benchmark]
 
     def outcomes(metric: str) -> Iterator[list[float]]:
-        for encoder in each(r["points"], "encoder"):
-            own = [p["outcome"] for p in r["points"] if p["encoder"] == encoder
+        for encoder in each(shown, "encoder"):
+            own = [p["outcome"] for p in shown if p["encoder"] == encoder
                    and None not in (p["metrics"].get(metric), p["outcome"])]  # fmt: skip
             yield [*own, np.mean(own)] if own else []
 
@@ -329,10 +357,14 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
     "layers": (maps, lambda r, a: [
         p["cka"] for e in each(r["pairs"], "encoder") for p in r["pairs"] if p["encoder"] == e]),
     "e2e_retrieval": (across, lambda r, a: [
-        defined(table([p for p in r["points"] if p["layer"] == "pooled"],
+        defined(table([p for p in r["points"] if p["layer"] == "pooled" and p["retrieval"]],
                       lambda p, key=key: p["retrieval"]["image_to_text"][key]).T)
         for key in ("mrr", "R@1")]),
     "e2e_held-out-MRR": (heights, lambda r, a: predicts(r)),
+    "e2e_right-answers": (heights, lambda r, a: predicts(r, "right answers")),
+    "e2e_answers": (across, lambda r, a: [
+        [p["accuracy"]["all"]["value"] for p in r["answers"]["pairs"] if p["llm"] == llm]
+        for llm in each(r["answers"]["pairs"], "llm")]),
     "coral_comparison": (bars, lambda r, a: [
         [p["coral"][key] for p in r["cross_modal"]] for key in COMPARISONS]),
     "coral_dashboard": (bars, lambda r, a: SHOWN["coral_comparison"][1](r, a)),

@@ -1,5 +1,5 @@
-"""Which metric predicts retrieval through a trained projector, or a benchmark of the user's own?
-Computes no metric itself."""
+"""Which metric predicts retrieval through a trained projector, right answers of small VLMs, or a
+benchmark of the user's own? Computes no metric itself."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from encoderlab.core.spec import takes
 from encoderlab.errors import MissingError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from encoderlab.alignment.answers import Answers
     from encoderlab.alignment.projectors import TrainedProjector
     from encoderlab.metrics.correlation import Correlation
     from encoderlab.metrics.retrieval import Retrieval
@@ -60,14 +61,16 @@ class E2eResult(AlignmentResult):
     """All points, and for each outcome the correlation of every metric with it.
 
     Args:
-        undefined: why there is no point.
+        undefined: why there is no retrieval.
         remarks: what to know of the projectors.
+        answers: of the VLMs, with `--answers`.
     """
 
     points: tuple[Point, ...]
     benchmarks: dict[str, dict[str, Correlation]]
     undefined: str | None = None
     remarks: tuple[str, ...] = ()
+    answers: Answers | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields, with benchmarks as a list."""
@@ -96,6 +99,8 @@ class E2eResult(AlignmentResult):
             columns = ("encoder", "LLM", "Recall@1, image to text", "MRR", "chance MRR")
             note = "on held-out images; 95 % intervals"
             blocks.append(Table(columns, tuple(rows), said=(note,)))
+        if self.answers:
+            blocks += self.answers.blocks({(p.encoder, p.llm): p.outcome for p, _ in pooled})
         for name, correlations in self.benchmarks.items():
             first = next(iter(correlations.values()))
             title = (
@@ -121,7 +126,8 @@ class E2eResult(AlignmentResult):
 
 @takes(E2e)
 def run(settings: E2e, out: Path | None = None) -> E2eResult:
-    """Metrics against held-out retrieval, or against the benchmark results in `scores`.
+    """Metrics against held-out retrieval and, with `answers`, against the right answers of VLMs, or
+    against the benchmark results in `scores`.
 
     Returns:
         The correlations of each metric with the outcome, in [-1, 1], with p, and their points.
@@ -134,7 +140,14 @@ def run(settings: E2e, out: Path | None = None) -> E2eResult:
     path = settings.scores
     scores = None if path is None else read_scores(path, settings.encoders, settings.llms)
     aligned = extract_features(settings, layers=scores is None)
-    return analyse(aligned, out, epochs=settings.epochs, scores=scores, svg=settings.svg)
+    answers = None
+    if settings.answers:
+        from encoderlab.alignment.answers import answers_of
+
+        answers = answers_of(settings, aligned)
+    return analyse(
+        aligned, out, epochs=settings.epochs, scores=scores, answers=answers, svg=settings.svg
+    )
 
 
 Scores = Mapping[str, Mapping[tuple[str, str], float]]
@@ -146,6 +159,7 @@ def analyse(
     *,
     epochs: int,
     scores: Scores | None = None,
+    answers: Answers | None = None,
     svg: bool = False,
 ) -> E2eResult:
     """The correlation over features that are extracted already."""
@@ -156,19 +170,19 @@ def analyse(
     problem = enough_for_projectors(aligned) if scores is None else None
     points: list[Point] = []
     remarks: tuple[str, ...] = ()
-    if scores is not None:
-        metrics: dict[tuple[str, str], dict[str, float | None]] = {}
-        for name, of_pairs in scores.items():
-            for pair, score in of_pairs.items():
-                if pair not in metrics:
-                    metrics[pair] = metrics_on(aligned, *pair, np.arange(aligned.n))
-                points.append(Point(*pair, "pooled", metrics[pair], score, benchmark=name))
-    elif problem is None:
+    if scores is None and problem is None:
         points, remarks = _retrieved(aligned, epochs)
+    metrics: dict[tuple[str, str], dict[str, float | None]] = {}
+    outcomes = scores or (answers.outcomes() if answers else {})
+    for name, of_pairs in outcomes.items():
+        for pair, score in of_pairs.items():
+            if pair not in metrics:
+                metrics[pair] = metrics_on(aligned, *pair, np.arange(aligned.n))
+            points.append(Point(*pair, "pooled", metrics[pair], score, benchmark=name))
     tried = {}
-    for name in [RETRIEVAL] if scores is None else scores:
-        trained = [p for p in points if p.benchmark in (None, name) and p.is_trained]
-        for metric in points[0].metrics if points else ():
+    for name in dict.fromkeys(p.benchmark or RETRIEVAL for p in points):
+        trained = [p for p in points if (p.benchmark or RETRIEVAL) == name and p.is_trained]
+        for metric in points[0].metrics:
             tried[name, metric] = correlate(
                 [p.metrics[metric] for p in trained],
                 [p.outcome for p in trained],
@@ -184,6 +198,7 @@ def analyse(
         benchmarks,
         problem,
         remarks,
+        answers,
         facts=aligned.facts(),
         warnings=(*aligned.warnings(), *remarks),
     ).with_figures(plots.e2e, out if points else None, svg)

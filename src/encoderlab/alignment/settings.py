@@ -20,6 +20,7 @@ from encoderlab.core.common_settings import (
     LoadsLLM,
 )
 from encoderlab.core.settings import output_folder, setting
+from encoderlab.vlm.settings import QUESTIONS_HELP
 
 BUNDLED_ENCODERS = ["tiny-clip", "tiny-siglip", "tiny-dinov2"]
 BUNDLED_LLMS = ["tiny-llama", "tiny-qwen"]
@@ -31,6 +32,7 @@ METHODS = ("tsne", "umap", "pca")
 ENCODERS_HELP = "vision encoders; untrained:NAME is NAME before training"
 DATA = "the data"
 FIGURES = "what is written"
+ANSWERS = "answers"
 
 
 @dataclass
@@ -115,12 +117,40 @@ class Elas(Alignment):
 
 @dataclass
 class E2e(Alignment):
-    """Which metric predicts retrieval through a trained projector, or scores of your own?"""
+    """Which metric predicts retrieval, the answers of small VLMs, or scores of your own?"""
 
     epochs: int = setting(300, EPOCHS_HELP, least=1, needs={"scores": (None,)})
     scores: str | None = setting(
         None, "CSV of your benchmark results: columns encoder, llm, benchmark, score"
     )
+    answers: bool = setting(
+        False, "also train a small VLM of every encoder, language model and seed, and one that "
+        "sees no image, and count right answers", group=ANSWERS, needs={"scores": (None,)},
+    )  # fmt: skip
+    data: str = setting(
+        "synthetic", f"{QUESTIONS_HELP}, with `split` train and test", group=ANSWERS,
+        needs={"answers": ()},
+    )  # fmt: skip
+    img_root: str | None = setting(
+        None, "folder the image paths of the questions start from; empty: that of the data",
+        group=ANSWERS, needs={"answers": ()},
+    )  # fmt: skip
+    n_images: int = setting(
+        4000, "synthetic images to train a VLM on, one question each", least=1, group=ANSWERS,
+        needs={"answers": (), "data": ("synthetic",)},
+    )  # fmt: skip
+    n_test: int = setting(
+        500, "synthetic images of the test questions", least=1, group=ANSWERS,
+        needs={"answers": (), "data": ("synthetic",)},
+    )  # fmt: skip
+    seeds: int = setting(
+        3, "VLMs of every pair, trained from --seed, --seed + 1, ...", least=1, group=ANSWERS,
+        needs={"answers": ()},
+    )  # fmt: skip
+    cells_dir: str | None = setting(
+        None, "folder that keeps the trained VLMs between runs, and is shared by those of a sweep; "
+        "empty: outputs/e2e-cells", group=ANSWERS, needs={"answers": ()},
+    )  # fmt: skip
     output_dir: str = setting(output_folder("e2e"), "folder for results", group=COMMON)
 
 

@@ -6,18 +6,22 @@ Pure functions of texts and numbers. Letters: q questions, g images.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import stats
 
 from encoderlab.core.score import Score, undefined
-from encoderlab.metrics.uncertainty import jackknife_interval
+from encoderlab.metrics.uncertainty import jackknife_error, jackknife_interval
 
 ACCURACY = "share of questions; delete-an-image jackknife"
+OVER_SEEDS = "mean over seeds; variance over images (delete-an-image jackknife) plus over seeds"
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 NUMBER_WORDS = {
     word: str(number)
@@ -169,6 +173,41 @@ def accuracy(
         float(values.mean()), without_each_image(values, image), bounds=(0.0, 1.0)
     )
     return Score(float(values.mean()), low, high, chance, len(values), ACCURACY)
+
+
+def accuracy_over_seeds(
+    right: Bool[np.ndarray, "s q"], image: Int[np.ndarray, " q"], chance: float | None = None
+) -> Score:
+    """The mean over questions and training seeds, with an interval over images and seeds.
+
+    Images and seeds are crossed: every seed answers all questions. The variance of the mean is that
+    over images plus that over seeds, which counts their interaction twice: the interval is rather
+    too wide. Its degrees of freedom are those of Satterthwaite (1946).
+
+    Args:
+        right: whether each answer of each seed is right.
+        image: number of each question's image.
+        chance: what an answer that ignores the image gives.
+
+    Returns:
+        The mean in [0, 1]; of one seed its `accuracy`, whose interval is over images alone.
+    """
+    score = accuracy(np.mean(right, axis=0), image, chance)
+    seeds = len(right)
+    if seeds < 2 or score.ci_low is None:
+        return score
+    left_out = without_each_image(np.mean(right, axis=0), image)
+    variances = jackknife_error(left_out) ** 2, float(np.mean(right, axis=1).var(ddof=1)) / seeds
+    spread = variances[0] ** 2 / (len(left_out) - 1) + variances[1] ** 2 / (seeds - 1)
+    if spread == 0:
+        return replace(score, estimator=OVER_SEEDS)
+    half = stats.t.ppf(0.975, sum(variances) ** 2 / spread) * math.sqrt(sum(variances))
+    return replace(
+        score,
+        ci_low=max(0.0, float(score) - half),
+        ci_high=min(1.0, float(score) + half),
+        estimator=OVER_SEEDS,
+    )
 
 
 def without_each_image(

@@ -341,7 +341,7 @@ def e2e(result: Json) -> list[FigureRecord]:
     points = result["points"]
     encoders, llms = _names({"rows": points})
     tint, shape = colours(encoders), markers(encoders)
-    pooled = [p for p in points if p["layer"] == "pooled"]
+    pooled = [p for p in points if p["layer"] == "pooled" and p["benchmark"] is None]
     if any(p["outcome"] is not None and p.get("retrieval") for p in pooled):
         with rules():
             fig = figure(8 + text_width(map(short, encoders)), 1.8 + 0.5 * len(encoders))
@@ -370,7 +370,12 @@ def e2e(result: Json) -> list[FigureRecord]:
                 arrays,
             )
         )
+    if result.get("answers"):
+        drawn.append(_answers(result["answers"]))
     for benchmark in result["benchmarks"]:
+        # Points of retrieval name no benchmark.
+        known = {p["benchmark"] for p in points}
+        name_in_points = benchmark["name"] if benchmark["name"] in known else None
         with rules():
             fig, grid = panels(len(benchmark["metrics"]), 4, 2.9, 0.9)
             arrays = {}
@@ -380,7 +385,7 @@ def e2e(result: Json) -> list[FigureRecord]:
                         (p["metrics"][name], p["outcome"])
                         for p in points
                         if p["encoder"] == encoder
-                        and p["benchmark"] in (None, benchmark["name"])
+                        and p["benchmark"] == name_in_points
                         and None not in (p["metrics"].get(name), p["outcome"])
                     ]
                     xy = arrays[f"{name}|{encoder}"] = np.array(own, dtype=float).reshape(-1, 2)
@@ -416,6 +421,41 @@ def e2e(result: Json) -> list[FigureRecord]:
             )
         )
     return drawn
+
+
+def _answers(answers: Json) -> FigureRecord:
+    """Right answers of each encoder with each LLM, beside those without the image."""
+    pairs = answers["pairs"]
+    encoders, llms = _names({"rows": pairs})
+    with rules():
+        fig = figure(_row_width(encoders, llms), 1.9 + 0.42 * len(encoders))
+        axes = fig.subplots(1, len(llms), sharey=True, squeeze=False)[0]
+        arrays = {}
+        for ax, llm in zip(axes, llms, strict=True):
+            of_encoder = {p["encoder"]: p for p in pairs if p["llm"] == llm}
+            scores = [of_encoder[name]["accuracy"]["all"] for name in encoders]
+            arrays[llm] = ends_of(scores)
+            intervals(ax, encoders, {llm: scores}, legend=False)
+            for i, name in enumerate(encoders):
+                by_seed = of_encoder[name]["by_seed"]
+                ax.plot(by_seed, [i + 0.25] * len(by_seed), "|", color="#666666", markersize=6)
+            ax.set_title(f"with {short(llm)}")
+            ax.set_xlabel("share of right answers (0 to 1)")
+        handles = [
+            Line2D([], [], marker="o", color="#666666", label="mean of seeds, 95 % interval"),
+            Line2D([], [], marker="|", color="#666666", linestyle="", label="one seed"),
+            Line2D([], [], label="trained without the image", **CHANCE),
+        ]
+        legend_below(fig, handles)
+        fig.suptitle("Right answers of VLMs to held-out questions")
+    return FigureRecord(
+        "e2e_answers",
+        fig,
+        "One VLM is trained per encoder, LLM and seed. Lines are 95 % intervals over images and "
+        "seeds. Dashed: the LLM trained without the image; only what is above it comes from the "
+        "encoder.",
+        arrays,
+    )
 
 
 def _row_width(encoders: Sequence[str], llms: Sequence[str]) -> float:
