@@ -400,6 +400,8 @@ def e2e(
     img_root: str | None = None,
     n_images: int = 4000,
     n_test: int = 500,
+    layer: int = -2,
+    reduce: str = "pixel_shuffle:2",
     seeds: int = 3,
     cells_dir: str | None = None,
     trust_remote_code: bool = False,
@@ -433,6 +435,8 @@ def e2e(
         img_root: folder the image paths of the questions start from; empty: that of the data.
         n_images: synthetic images to train a VLM on, one question each.
         n_test: synthetic images of the test questions.
+        layer: hidden state of the encoder; negative from the end.
+        reduce: fewer image tokens: METHOD:TOKENS, pixel_shuffle:S, or none.
         seeds: VLMs of every pair, trained from --seed, --seed + 1, ....
         cells_dir: folder that keeps the trained VLMs between runs, and is shared by those of a
             sweep; empty: outputs/e2e-cells.

@@ -24,7 +24,7 @@ from encoderlab.alignment.data import SHUFFLED, UNTRAINED, AlignmentData
 from encoderlab.alignment.settings import E2e
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.json_text import record_in
-from encoderlab.core.progress import note
+from encoderlab.core.progress import counted, note
 from encoderlab.core.results import Block, Result, Table
 from encoderlab.core.settings import output_folder
 from encoderlab.errors import UsageError
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from encoderlab.vlm.questions import Question
 
 OUTCOME = "right answers"
+NONE: Mapping[tuple[str, str], float | None] = {}
 RECORD, LOCK = "answers.json", ".lock"
 BLIND = "blind"
+DESIGN = ("encoder", "llm", "projector", "norm", "reduce", "layer")  # of the VLM, in VlmTrain
 VALIDATED = 100  # questions after the last step, which choose nothing: there is one epoch
 
 
@@ -67,6 +69,11 @@ class PairAnswers:
     patch_tokens: int
     control_of: str | None
     folders: tuple[str, ...]
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the encoder is trained: controls count for no correlation but a baseline."""
+        return self.control_of is None and not self.encoder.startswith(UNTRAINED)
 
 
 @dataclass(frozen=True)
@@ -104,9 +111,7 @@ class Answers(Result):
             for kind in self.pairs[0].accuracy
         }
 
-    def blocks(
-        self, retrieval: Mapping[tuple[str, str], float | None] | None = None
-    ) -> list[Block]:
+    def blocks(self, retrieval: Mapping[tuple[str, str], float | None] = NONE) -> list[Block]:
         """Tables of all questions and of each kind, the ceiling and the baselines.
 
         Args:
@@ -118,7 +123,7 @@ class Answers(Result):
         ordered = sorted(self.pairs, key=lambda p: (p.llm, -float(p.accuracy[ALL])))
         rows = []
         for pair in ordered:
-            score, mrr = pair.accuracy[ALL], (retrieval or {}).get((pair.encoder, pair.llm))
+            score, mrr = pair.accuracy[ALL], retrieval.get((pair.encoder, pair.llm))
             rows.append((
                 pair.encoder, pair.llm, score.as_percent(),
                 "-" if pair.spread is None else f"{100 * pair.spread:.1f}",
@@ -181,6 +186,9 @@ def answers_of(settings: E2e, aligned: AlignmentData) -> Answers:
     # The same questions for all: those whose image every encoder could read.
     known = set.intersection(*(set(record["answers"]) for record in records.values()))
     test = [question for question in cells.test if question.id in known]
+    if len(test) < len(cells.test):
+        left_out = counted(len(cells.test) - len(test), "test question")
+        note(f"warning: {left_out} left out: not every encoder can read the image")
     image = np.unique([question.image.id for question in test], return_inverse=True)[1]
     kinds = np.array([question.kind or "" for question in test])
     groups = {ALL: np.ones(len(test), dtype=bool)}
@@ -233,10 +241,13 @@ class _Cells:
             features_dir=settings.features_dir or output_folder("features")(),
             trust_remote_code=settings.trust_remote_code,
         )  # fmt: skip
-        self.train, validation, _ = _questions(self.vlm)
+        self.train, validation, skipped = _questions(self.vlm)
         self.validation = validation[:VALIDATED]
         count = settings.n_test if settings.data == SYNTHETIC else 0
-        self.test = read_questions(settings.data, settings.img_root, split="test", n=count).rows
+        read = read_questions(settings.data, settings.img_root, split="test", n=count)
+        self.test = read.rows
+        for row in {row.id: row for row in (*skipped, *read.skipped)}.values():
+            note(f"warning: {row.id} is left out: {row.reason}")
         shared = {q.image.id for q in self.train} & {q.image.id for q in self.test}
         if shared:
             raise UsageError(
@@ -252,18 +263,20 @@ class _Cells:
         """The record of a cell; trains and asks its VLM where the folder does not have it."""
         from filelock import FileLock
 
-        vlm = dataclasses.replace(self.vlm, llm=llm, seed=seed)
-        fingerprint = ""  # the weights of an encoder that is not looked through do not count
-        if encoder != BLIND:
-            vlm = dataclasses.replace(vlm, encoder=encoder)
+        from encoderlab.vlm.trainer import Recipe
+
+        vlm, fingerprint = dataclasses.replace(self.vlm, llm=llm, seed=seed), ""
+        if encoder != BLIND:  # an encoder that is not looked through does not count
+            vlm = dataclasses.replace(
+                vlm, encoder=encoder, layer=self.settings.layer, reduce=self.settings.reduce
+            )
             fingerprint = self.aligned.vision[encoder].fingerprint
-        moved = ("features_dir", "img_root", "data")
-        made_of = {
-            "settings": {k: v for k, v in dataclasses.asdict(vlm).items() if k not in moved},
-            "fingerprints": [fingerprint, self.aligned.text[llm].fingerprint],
-            "data": self.data, "blind": encoder == BLIND,
-        }  # fmt: skip
-        text = json.dumps(made_of, sort_keys=True, default=str)
+        recipe = [f.name for f in dataclasses.fields(Recipe) if f.name != "blind"]
+        made_of = [
+            *(getattr(vlm, name) for name in (*recipe, *DESIGN)), self.data, encoder == BLIND,
+            fingerprint, self.aligned.text[llm].fingerprint,
+        ]  # fmt: skip
+        text = json.dumps(made_of)
         name = "".join(c if c.isalnum() or c in "-." else "-" for c in f"{encoder}_{llm}")
         digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
         folder = self.folder / f"{name[:80]}-seed{seed}-{digest}"
@@ -272,12 +285,12 @@ class _Cells:
             with suppress(ValueError):
                 record = record_in(folder / RECORD)
                 if record.get("asked") == self.asked:
-                    return record
+                    return record | {"folder": str(folder)}
             note(what)
             record = self._trained_and_asked(vlm, encoder == BLIND, folder)
             write_text_atomic(folder / RECORD, json.dumps(record, ensure_ascii=False))
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        return record
+        return record | {"folder": str(folder)}
 
     def _trained_and_asked(self, vlm: VlmTrain, blind: bool, folder: Path) -> dict[str, Any]:
         from encoderlab.vlm.model import VLM
@@ -286,8 +299,9 @@ class _Cells:
 
         if not (folder / "model").is_dir():
             model = VLM.build(
-                vlm.encoder, vlm.llm, vlm.projector, reduce=vlm.reduce, layer=vlm.layer,
-                norm=vlm.norm, device=str(self.fabric.device), dtype="float32", seed=vlm.seed,
+                vlm.encoder, vlm.llm, vlm.projector, layer=vlm.layer, norm=vlm.norm,
+                reduce=None if vlm.reduce in ("", "none") else vlm.reduce, seed=vlm.seed,
+                device=str(self.fabric.device), dtype="float32",
                 trust_remote_code=vlm.trust_remote_code,
             )  # fmt: skip
             if (folder / "checkpoints" / NAMES.latest).is_file():
@@ -301,7 +315,7 @@ class _Cells:
         texts = answer_all(model, tokens, blind=blind)
         rows, columns = model.grid
         return {
-            "folder": str(folder), "asked": self.asked, "image_size": model.encoders[0].image_size,
+            "asked": self.asked, "image_size": model.encoders[0].image_size,
             "patch_tokens": rows * columns,
             "answers": {q.id: text for q, text in zip(tokens.questions, texts, strict=True)},
         }  # fmt: skip
@@ -323,35 +337,34 @@ def _digest(questions: Sequence[Question]) -> str:
 
 
 def _ceiling(pairs: Sequence[PairAnswers], seeds: int) -> tuple[float | None, str | None]:
-    trained = [pair for pair in pairs if _is_trained(pair)]
+    trained = [pair for pair in pairs if pair.is_trained]
     found = [
-        correlate(
-            [pair.by_seed[a] for pair in trained], [pair.by_seed[b] for pair in trained],
-            [pair.encoder for pair in trained], conditions=[pair.llm for pair in trained],
+        _correlated(
+            trained, [pair.by_seed[a] for pair in trained], [pair.by_seed[b] for pair in trained]
         )
         for a, b in itertools.combinations(range(seeds), 2)
-    ]  # fmt: skip
+    ]
     values = [c.spearman for c in found if c.spearman is not None]
     if values:
         return float(np.mean(values)), None
-    return None, found[0].undefined or "ties" if found else "there is one seed"
+    return None, found[0].undefined if found else "there is one seed"
 
 
 def _baselines(pairs: Sequence[PairAnswers], seed: int) -> dict[str, Correlation]:
-    trained = [pair for pair in pairs if _is_trained(pair)]
+    trained = [pair for pair in pairs if pair.is_trained]
     values: dict[str, tuple[Sequence[PairAnswers], list[float]]] = {
-        "trained or not (all encoders)": (pairs, [float(_is_trained(pair)) for pair in pairs]),
+        "trained or not (all encoders)": (pairs, [float(pair.is_trained) for pair in pairs]),
         "image size": (trained, [pair.image_size for pair in trained]),
         "patch tokens": (trained, [pair.patch_tokens for pair in trained]),
     }
     return {
-        name: correlate(
-            baseline, [float(pair.accuracy[ALL]) for pair in own],
-            [pair.encoder for pair in own], seed, conditions=[pair.llm for pair in own],
-        )
+        name: _correlated(own, baseline, [float(pair.accuracy[ALL]) for pair in own], seed)
         for name, (own, baseline) in values.items()
-    }  # fmt: skip
+    }
 
 
-def _is_trained(pair: PairAnswers) -> bool:
-    return pair.control_of is None and not pair.encoder.startswith(UNTRAINED)
+def _correlated(
+    pairs: Sequence[PairAnswers], x: Sequence[float], y: Sequence[float], seed: int = 0
+) -> Correlation:
+    names, llms = [pair.encoder for pair in pairs], [pair.llm for pair in pairs]
+    return correlate(x, y, names, seed, conditions=llms)

@@ -20,7 +20,7 @@ from encoderlab.core.common_settings import (
     LoadsLLM,
 )
 from encoderlab.core.settings import output_folder, setting
-from encoderlab.vlm.settings import QUESTIONS_HELP
+from encoderlab.vlm.settings import LAYER_HELP, QUESTIONS_HELP, REDUCE_HELP, VlmTrain
 
 BUNDLED_ENCODERS = ["tiny-clip", "tiny-siglip", "tiny-dinov2"]
 BUNDLED_LLMS = ["tiny-llama", "tiny-qwen"]
@@ -143,6 +143,8 @@ class E2e(Alignment):
         500, "synthetic images of the test questions", least=1, group=ANSWERS,
         needs={"answers": (), "data": ("synthetic",)},
     )  # fmt: skip
+    layer: int = setting(VlmTrain.layer, LAYER_HELP, group=ANSWERS, needs={"answers": ()})
+    reduce: str = setting(VlmTrain.reduce, REDUCE_HELP, group=ANSWERS, needs={"answers": ()})
     seeds: int = setting(
         3, "VLMs of every pair, trained from --seed, --seed + 1, ...", least=1, group=ANSWERS,
         needs={"answers": ()},

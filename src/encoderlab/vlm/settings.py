@@ -22,6 +22,8 @@ QUESTIONS_HELP = (
 )
 STORE_HELP = "folder of the feature store that holds the image tokens"
 VLM_HELP = "tiny-vlm, the folder of a run of vlm train, or a LLaVA folder or hub id"
+REDUCE_HELP = "fewer image tokens: METHOD:TOKENS, pixel_shuffle:S, or none"
+LAYER_HELP = "hidden state of the encoder; negative from the end"
 PROJECTORS = ("linear", "mlp", "mlp_norm", "cross_attention")
 LANGUAGES = ("en", "ko")
 SYNTHETIC_ONLY = {"data": ("synthetic",)}
@@ -44,15 +46,12 @@ class VlmTrain(Loads):
     norm: bool = setting(
         True, "LayerNorm in front of the projector, which large token norms need", group=MODEL
     )
-    reduce: str = setting(
-        "pixel_shuffle:2", "fewer image tokens: METHOD:TOKENS, pixel_shuffle:S, or none",
-        group=MODEL,
-    )  # fmt: skip
+    reduce: str = setting("pixel_shuffle:2", REDUCE_HELP, group=MODEL)
     queries: int = setting(
         16, "tokens that cross_attention gives", least=1, group=MODEL,
         needs={"projector": ("cross_attention",)},
     )  # fmt: skip
-    layer: int = setting(-2, "hidden state of the encoder; negative from the end", group=MODEL)
+    layer: int = setting(-2, LAYER_HELP, group=MODEL)
 
     data: str = setting("synthetic", QUESTIONS_HELP, group=DATA)
     val_data: str | None = setting(
