@@ -230,7 +230,7 @@ class _Cells:
     def __init__(self, settings: E2e, aligned: AlignmentData) -> None:
         from encoderlab.training.devices import make_fabric
         from encoderlab.vlm.questions import SYNTHETIC, read_questions
-        from encoderlab.vlm.train import _questions
+        from encoderlab.vlm.train import read_train_questions
 
         self.settings, self.aligned = settings, aligned
         self.folder = Path(settings.cells_dir or output_folder("e2e-cells")())
@@ -241,7 +241,7 @@ class _Cells:
             features_dir=settings.features_dir or output_folder("features")(),
             trust_remote_code=settings.trust_remote_code,
         )  # fmt: skip
-        self.train, validation, skipped = _questions(self.vlm)
+        self.train, validation, skipped = read_train_questions(self.vlm)
         self.validation = validation[:VALIDATED]
         count = settings.n_test if settings.data == SYNTHETIC else 0
         read = read_questions(settings.data, settings.img_root, split="test", n=count)
@@ -294,7 +294,7 @@ class _Cells:
 
     def _trained_and_asked(self, vlm: VlmTrain, blind: bool, folder: Path) -> dict[str, Any]:
         from encoderlab.vlm.model import VLM
-        from encoderlab.vlm.train import _trained
+        from encoderlab.vlm.train import train_one
         from encoderlab.vlm.trainer import NAMES, VisionTokens, answer_all
 
         if not (folder / "model").is_dir():
@@ -306,7 +306,7 @@ class _Cells:
             )  # fmt: skip
             if (folder / "checkpoints" / NAMES.latest).is_file():
                 vlm = dataclasses.replace(vlm, resume=str(folder))
-            _trained(vlm, model, self.train, self.validation, self.fabric, folder, blind=blind)
+            train_one(vlm, model, self.train, self.validation, self.fabric, folder, blind=blind)
         # Asked as `vlm evaluate` asks a saved model.
         model = VLM.load(
             folder, vlm.device, self.settings.dtype, trust_remote_code=vlm.trust_remote_code

@@ -106,7 +106,7 @@ def run(settings: VlmTrain, out: Path | None = None) -> VlmTrainResult:
     from encoderlab.vlm.model import VLM
 
     folder = Path(output_folder("vlm-train")()) if out is None else out
-    questions = deferred(_questions, settings)
+    questions = deferred(read_train_questions, settings)
     fabric = make_fabric(settings.device, settings.devices, settings.strategy, settings.precision)
     train, validation, skipped = on_all_ranks(fabric, questions)
     reduce = None if settings.reduce in ("", "none") else settings.reduce
@@ -162,7 +162,7 @@ def run(settings: VlmTrain, out: Path | None = None) -> VlmTrainResult:
     )
 
 
-def _questions(settings: VlmTrain) -> tuple[list[Question], list[Question], list[Any]]:
+def read_train_questions(settings: VlmTrain) -> tuple[list[Question], list[Question], list[Any]]:
     """The questions to train on, those to validate on, and what cannot be used."""
     from encoderlab.data import split_by_image
     from encoderlab.vlm.questions import SYNTHETIC, read_questions, synthetic_questions
