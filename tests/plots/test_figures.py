@@ -165,6 +165,11 @@ def tokens(out: Path) -> Iterator[Json]:
     yield from run(out, "tokens", f"image.path={photos(out, 1)}", "--text", "개 한 마리")
 
 
+def asked(out: Path) -> Iterator[Json]:
+    yield from run(out, "vlm", "answer", f"{photos(out, 1)}/0.png", "--text",
+                   "How many shapes are in the picture? " * 4, "--explain")  # fmt: skip
+
+
 def token_folder(out: Path) -> Iterator[Json]:
     yield from run(out, "tokens", f"image.path={photos(out, 5)}", "visualization.images=ends")
 
@@ -198,7 +203,7 @@ SLOW = [
 
 
 @pytest.fixture(
-    scope="module", params=[one, compressed, tokens, *SLOW],
+    scope="module", params=[one, compressed, tokens, asked, *SLOW],
     ids=lambda case: case.__name__,
 )  # fmt: skip
 def drawn(request: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drawn]:
@@ -413,6 +418,9 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
     "profile": (heights, lambda r, a: [
         [row[key] for row in r["layers"]]
         for key in ("neighbour_similarity", "morans_i", "effective_rank")]),
+    "explanation": (
+        lambda fig: heights(fig)[2:],
+        lambda r, a: [[*a["random_falls"], float(a["attended_fall"])]]),
     "folder_statistics": (
         lambda fig: [line.get_xdata()[0] for ax in fig.axes for line in ax.lines],
         lambda r, a: [value(score) for score in r["statistics"].values()]),
