@@ -97,6 +97,15 @@ def test_the_interval_counts_images():
     assert score.ci_high - score.ci_low > 2.5 * (naive.ci_high - naive.ci_low)
 
 
+def test_all_right_is_not_certain():
+    """With 20 images all right, Wilson's lower end is 1 / (1 + z^2 / 20)."""
+    score = answers.accuracy(np.ones(60), np.repeat(np.arange(20), 3))
+    assert (score.value, score.ci_high) == (1.0, 1.0)
+    assert score.ci_low == pytest.approx(1 / (1 + 1.959964**2 / 20))
+    none = answers.accuracy(np.zeros(60), np.repeat(np.arange(20), 3))
+    assert (none.ci_low, none.ci_high) == (0.0, pytest.approx(1 - score.ci_low))
+
+
 def test_no_question_gives_no_accuracy():
     assert answers.accuracy(np.zeros(0), np.zeros(0, int)).undefined == "no question"
 

@@ -17,10 +17,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import stats
 
-from encoderlab.core.score import Score, undefined
+from encoderlab.core.score import Score, undefined, wilson
 from encoderlab.metrics.uncertainty import jackknife_error, jackknife_interval
 
 ACCURACY = "share of questions; delete-an-image jackknife"
+ALL_ALIKE = "share of questions; Wilson interval over images"
 OVER_SEEDS = "mean over seeds; variance over images (delete-an-image jackknife) plus over seeds"
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 NUMBER_WORDS = {
@@ -164,11 +165,17 @@ def accuracy(
         chance: what an answer that ignores the image gives.
 
     Returns:
-        The mean in [0, 1]; `n` is the number of questions; undefined without a question.
+        The mean in [0, 1]; `n` is the number of questions; undefined without a question. Where all
+        are right, or all wrong, the interval is Wilson's over images.
     """
     values = np.asarray(right, dtype=np.float64)
     if not len(values):
         return undefined("no question", 0, ACCURACY)
+    if set(values.tolist()) in ({0.0}, {1.0}):
+        # The jackknife sees no variance; that no image differed does not show that none would.
+        images = len(np.unique(image))
+        ends = wilson(images * float(values[0]), images)
+        return Score(float(values[0]), *ends, chance, len(values), ALL_ALIKE)
     low, high = jackknife_interval(
         float(values.mean()), without_each_image(values, image), bounds=(0.0, 1.0)
     )
