@@ -1,0 +1,30 @@
+"""The bundled VLM: small, with a card, and right about what it was trained for."""
+
+from encoderlab.encoders.checkpoint import bundled_models
+from encoderlab.metrics.answers import exact_match
+from encoderlab.vlm.model import VLM
+from encoderlab.vlm.questions import synthetic_questions
+from encoderlab.zoo import ZOO
+from recipes.real_data import SETS
+from recipes.vlm import QUESTIONED
+
+
+def test_it_is_bundled_with_a_card_and_stays_small():
+    assert set(bundled_models("vlm")) == {"tiny-vlm"}
+    assert "tiny-vlm" not in {**bundled_models("encoder"), **bundled_models("llm")}
+    folder = ZOO / "tiny-vlm"
+    assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) <= 12_000_000
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "blind twin" in card and "untrained" in card and "shuffled" in card
+    assert all(one.credit in card for one in SETS if one.name in QUESTIONED)
+
+
+def test_it_answers_held_out_questions_in_both_languages():
+    """Its card says 100 % of documents in both languages, and of tables in English."""
+    questions = synthetic_questions("test", range(3, 203, 5), ["en", "ko"])
+    assert {q.kind for q in questions} == {"document", "document (Korean)"}
+    model = VLM.load("tiny-vlm", "cpu")
+    tokens = model.vision_tokens([q.image.image for q in questions])
+    answers = model.answers(tokens, [q.text for q in questions])
+    right = [exact_match(a.text, q.answers) for a, q in zip(answers, questions, strict=True)]
+    assert sum(right) >= 0.95 * len(right)
