@@ -8,11 +8,11 @@ with app.setup(hide_code=True):
     import torch.nn.functional as F
 
     from encoderlab import load_dual, load_vision
-    from encoderlab.compression.catalogue import MAKE
     from encoderlab.compression.compressor import Compressor
     from encoderlab.compression.cost import KNOWN, cost
     from encoderlab.compression.token_set import TokenSet
     from encoderlab.data.synthetic import generate
+    from encoderlab.patch_tokens.methods import reducers
     from grader import Grader
 
     grader = Grader(5)
@@ -326,7 +326,7 @@ def _(MODEL, check_3, floors, found, fulls, score, sets, side):
         trained = {k: Compressor.from_pretrained(f"tiny-clip-12to{k}") for k in (6, 4, 3)}
 
     def rebuilt_by(way, small, name):
-        method = trained[small] if way == "trained" else MAKE[way]()[0]
+        method = trained[small] if way == "trained" else reducers(way)[0]
         budget = (small, small) if method.keeps_grid else small**2
         of = sets[name]
         kept = method.compress(of.tokens, (side, side), budget, of.side)

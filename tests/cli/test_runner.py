@@ -184,7 +184,7 @@ def test_ls_lists_every_kind(lab):
     answer = lab("ls", "--json")
     assert answer.code == 0, answer.err
     assert set(answer.json) == {
-        "encoders", "llms", "metrics", "commands", "datasets", "methods", "compressors",
+        "encoders", "llms", "metrics", "commands", "datasets", "methods", "compressors", "vlms",
     }  # fmt: skip
     assert answer.json["encoders"]["clip"] == "openai/clip-vit-base-patch32"
 
