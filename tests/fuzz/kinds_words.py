@@ -159,7 +159,7 @@ def _value(rng: Random, setting: Setting) -> str:
     """A right value now and then, else an odd one of the right kind or of any."""
     how = rng.random()
     if setting.choices and how < 0.3:
-        return str(rng.choice(setting.choices))
+        return str(rng.choice([*setting.choices]))
     if how < 0.3:
         return str(rng.choice((1, 2, 0.5, "true", "a")))
     if how < 0.6 and setting.item in (int, float):
