@@ -68,6 +68,15 @@ def test_a_resumed_run_is_the_uninterrupted_one(start, tmp_path):
             assert torch.equal(again.parameters[name], weight), name
 
 
+def test_a_finished_run_that_is_resumed_leaves_nothing_of_a_kill(start, tmp_path):
+    start(tmp_path).run()
+    left = tmp_path / "checkpoints" / f".{NAMES.latest}-abcdefgh.part"
+    left.mkdir()
+    again = start(tmp_path)
+    again.resume(tmp_path / "checkpoints" / NAMES.latest)
+    assert again.finished and not left.exists()
+
+
 def test_parts_of_a_batch_have_the_gradient_of_the_whole(start, tmp_path):
     gradients = []
     for together in (None, 3):

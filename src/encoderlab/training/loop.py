@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from encoderlab.core.atomic_io import atomic_write
+from encoderlab.core.atomic_io import atomic_write, remove_stale
 from encoderlab.core.progress import note, progress
 from encoderlab.errors import EncoderLabError, MissingError, UsageError, WorkError
 from encoderlab.models import checkpoint
@@ -284,6 +284,9 @@ class Trainer(ABC, Generic[BatchT]):
                 "best is chosen among the epochs to come"
             )
             self.best_epoch, self.best_score, self.best_rank = 0, None, ()
+        if self.fabric.is_global_zero and self.finished:
+            # A run that was killed right after its last checkpoint writes none again.
+            remove_stale(self.folder)
         note(f"going on from step {self.step} of {self.schedule.total_steps} ({path})")
         if self.finished:
             epochs = self.recipe.epochs
