@@ -13,7 +13,7 @@ from encoderlab.training.devices import make_fabric
 from encoderlab.vlm.model import VLM
 from encoderlab.vlm.questions import Question, read_questions, synthetic_questions
 from encoderlab.vlm.settings import VlmTrain
-from encoderlab.vlm.train import VALIDATION_START, train_one
+from encoderlab.vlm.train import VALIDATION_START, built, train_one
 from recipes.settings import VLMRecipe
 
 LANGUAGES = ("en", "ko")
@@ -74,9 +74,7 @@ def train_vlm(name: str, recipe: VLMRecipe, root: Path | None, folder: Path, res
         ("blind", recipe.encoder),
         ("untrained", f"untrained:{recipe.encoder}"),
     ):
-        model = VLM.build(
-            encoder, recipe.llm, reduce=recipe.reduce, dtype="float32", seed=recipe.seed
-        )
+        model = built(settings, encoder, str(fabric.device))
         note(f"{name} {part}: {len(rows):,} questions")
         _, done = train_one(
             settings, model, rows, validation, fabric, work, part, blind=part == "blind"

@@ -294,16 +294,11 @@ class _Cells:
 
     def _trained_and_asked(self, vlm: VlmTrain, blind: bool, folder: Path) -> dict[str, Any]:
         from encoderlab.vlm.model import VLM
-        from encoderlab.vlm.train import train_one
+        from encoderlab.vlm.train import built, train_one
         from encoderlab.vlm.trainer import NAMES, VisionTokens, answer_all
 
         if not (folder / "model").is_dir():
-            model = VLM.build(
-                vlm.encoder, vlm.llm, vlm.projector, layer=vlm.layer, norm=vlm.norm,
-                reduce=None if vlm.reduce in ("", "none") else vlm.reduce, seed=vlm.seed,
-                device=str(self.fabric.device), dtype="float32",
-                trust_remote_code=vlm.trust_remote_code,
-            )  # fmt: skip
+            model = built(vlm, vlm.encoder, str(self.fabric.device))
             if (folder / "checkpoints" / NAMES.latest).is_file():
                 vlm = dataclasses.replace(vlm, resume=str(folder))
             train_one(vlm, model, self.train, self.validation, self.fabric, folder, blind=blind)

@@ -197,7 +197,7 @@ class Asked:
 
     Args:
         texts: control -> one text per question; the model's own under "".
-        likelihood: of the right answer to each question.
+        likelihood: of the right answer to each question; empty unless answers are saved.
         options: the most likely of the options of each question; "" without options.
     """
 
@@ -224,7 +224,7 @@ class Asked:
             self,
             questions=[self.questions[i] for i in kept],
             texts={name: [texts[i] for i in kept] for name, texts in self.texts.items()},
-            likelihood=[self.likelihood[i] for i in kept],
+            likelihood=[self.likelihood[i] for i in kept if self.likelihood],
             options=[self.options[i] for i in kept],
         )
 
@@ -251,10 +251,10 @@ class Asked:
         return cls(
             name,
             fingerprint_of(model),
-            str(settings.device),
+            str(model.device),
             data.questions,
             texts,
-            _likelihoods(model, data, [q.answers[0] for q in data.questions], settings.batch_size),
+            _likelihoods(model, data, settings.batch_size) if settings.save_answers else [],
             _most_likely_options(model, data),
             model.common_answers,
             "blind" in twins or not getattr(model, "trained_llm", True),
@@ -309,7 +309,8 @@ def other_images(image: np.ndarray, seed: int) -> list[int]:
     return [first[other[int(i)]] for i in image]
 
 
-def _likelihoods(model: Any, data: Any, answers: list[str], batch_size: int) -> list[float]:
+def _likelihoods(model: Any, data: Any, batch_size: int) -> list[float]:
+    answers = [question.answers[0] for question in data.questions]
     values: list[float] = []
     for start in range(0, len(answers), batch_size):
         rows = range(start, min(start + batch_size, len(answers)))

@@ -59,6 +59,11 @@ class LlavaVLM:
         self.name, self.common_answers = checkpoint.name, dict[str, str]()
         self.fingerprint = checkpoint.fingerprint
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.model.device
+
     def prompt(self, question: str, with_image: bool = True) -> str:
         """The text of a prompt.
 

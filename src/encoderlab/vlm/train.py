@@ -103,22 +103,13 @@ def run(settings: VlmTrain, out: Path | None = None) -> VlmTrainResult:
     """
     from encoderlab.training.collectives import deferred, on_all_ranks
     from encoderlab.training.devices import make_fabric
-    from encoderlab.vlm.model import VLM
 
     folder = Path(output_folder("vlm-train")()) if out is None else out
     questions = deferred(read_train_questions, settings)
     fabric = make_fabric(settings.device, settings.devices, settings.strategy, settings.precision)
     train, validation, skipped = on_all_ranks(fabric, questions)
-    reduce = None if settings.reduce in ("", "none") else settings.reduce
-
-    def build(encoder: str) -> VLM:
-        return VLM.build(
-            encoder, settings.llm, settings.projector, reduce=reduce, layer=settings.layer,
-            norm=settings.norm, queries=settings.queries, device=str(fabric.device),
-            dtype="float32", seed=settings.seed, trust_remote_code=settings.trust_remote_code,
-        )  # fmt: skip
-
-    model = on_all_ranks(fabric, build, settings.encoder)
+    where = str(fabric.device)
+    model = on_all_ranks(fabric, built, settings, settings.encoder, where)
     if settings.captions:
         _train_on_captions(settings, model, fabric, folder)
     trainer, done = train_one(settings, model, train, validation, fabric, folder)
@@ -128,9 +119,8 @@ def run(settings: VlmTrain, out: Path | None = None) -> VlmTrainResult:
             note("no blind twin is needed: the language model is not trained")
             continue
         names = [f"untrained:{name}" for name in settings.encoder.split("+")]
-        twin = on_all_ranks(
-            fabric, build, "+".join(names) if control == UNTRAINED else settings.encoder
-        )
+        encoder = "+".join(names) if control == UNTRAINED else settings.encoder
+        twin = on_all_ranks(fabric, built, settings, encoder, where)
         note(f"training the {control} twin")
         _, of_twin = train_one(
             settings, twin, train, validation, fabric, folder, control, blind=control == BLIND
@@ -160,6 +150,18 @@ def run(settings: VlmTrain, out: Path | None = None) -> VlmTrainResult:
         skipped=unread,
         warnings=(*as_warnings(unread), *done.warnings),
     )
+
+
+def built(settings: VlmTrain, encoder: str, device: str) -> VLM:
+    """The untrained VLM of the settings, with any encoder, in fp32."""
+    from encoderlab.vlm.model import VLM
+
+    return VLM.build(
+        encoder, settings.llm, settings.projector,
+        reduce=None if settings.reduce in ("", "none") else settings.reduce,
+        layer=settings.layer, norm=settings.norm, queries=settings.queries, device=device,
+        dtype="float32", seed=settings.seed, trust_remote_code=settings.trust_remote_code,
+    )  # fmt: skip
 
 
 def read_train_questions(settings: VlmTrain) -> tuple[list[Question], list[Question], list[Any]]:
