@@ -93,10 +93,10 @@ def _srun(words: list[str], folder: Path) -> list[tuple[int, str, str]]:
     ]
 
 
-def _torchrun(words: list[str]) -> subprocess.CompletedProcess[str]:
+def _torchrun(words: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *TORCHRUN, "-m", "encoderlab", *words],
-        capture_output=True, text=True, timeout=120, env=_environment(),
+        capture_output=True, text=True, timeout=120, env=_environment(**variables),
     )  # fmt: skip
 
 
@@ -187,8 +187,11 @@ def test_every_process_leaves_with_one_code_and_one_message(more, code, says, wo
         (["--batch-size", "9"], "the batch does not divide"),
     ],
 )
-def test_torchrun_shows_a_mistake_once(more, says, words):
-    done = _torchrun(words("train", *more))
+def test_torchrun_shows_a_mistake_once(more, says, words, tmp_path):
+    # Rank 0 starts last: torchrun ends it as soon as another process is gone.
+    late = 'import os, time\ntime.sleep(2 * (os.environ.get("RANK") == "0"))\n'
+    (tmp_path / "sitecustomize.py").write_text(late)
+    done = _torchrun(words("train", *more), PYTHONPATH=str(tmp_path))
     assert done.stdout == "" and done.stderr.count(says) == 1
     assert "exitcode  : 2" in done.stderr  # torchrun's own code is 1, whatever ours is
 

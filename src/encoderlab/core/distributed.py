@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from encoderlab.errors import UsageError, is_of_lost_process
 
 TORCHRUN, SRUN, SELF_STARTED = "torchrun", "srun", "--devices"
 MASTER = ("MASTER_ADDR", "MASTER_PORT")
+# How long a process that does not report its error waits for torchrun to end it.
+REPORT_WAIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -181,11 +184,15 @@ def should_report(error: BaseException) -> bool:
 
 
 def barrier_after_error(error: BaseException) -> None:
-    """Waits, after a collective error, until rank 0 has reported it: a launcher ends the others as
-    soon as one is gone."""
+    """Waits, after an error that all have, until rank 0 has reported it: torchrun ends the others
+    as soon as one is gone."""
     if _state.barrier is not None and is_collective(error):
         with suppress(RuntimeError):  # the others may be gone already
             _state.barrier()
+    elif _state.barrier is None and is_secondary_rank() and _state.ranks.launcher == TORCHRUN:
+        # Not connected yet: rank 0 meets the same error, and torchrun then ends this process.
+        with suppress(KeyboardInterrupt):
+            time.sleep(REPORT_WAIT_S)
 
 
 def process_name() -> str:
