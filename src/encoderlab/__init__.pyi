@@ -221,6 +221,7 @@ def compare(
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    projectors: bool = False,
     epochs: int = 300,
     trust_remote_code: bool = False,
     quantize: str | None = None,
@@ -243,6 +244,7 @@ def compare(
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        projectors: also train projectors of four kinds into every language model.
         epochs: training epochs of a projector.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
@@ -862,6 +864,7 @@ def report(
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    projectors: bool = False,
     epochs: int = 300,
     method: str = "tsne",
     batch_sizes: Sequence[int] = [1, 8, 32],
@@ -888,6 +891,8 @@ def report(
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        projectors: also train projectors of four kinds into every language model, and for inner
+            layers in e2e.
         epochs: training epochs of a projector.
         method: how the maps of the spaces are made.
         batch_sizes: batch sizes to time.

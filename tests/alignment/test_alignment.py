@@ -413,7 +413,7 @@ def test_e2e_claims_over_trained_encoders_corrected_for_all_metrics(monkeypatch,
     names, quality = [f"encoder{i}" for i in range(7)], np.linspace(0, 1, 7)
     controls = ["untrained:encoder0", "untrained:encoder1"]
     points = _planted([*names, *controls], [*quality, -9, -9], control=controls)
-    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: (points, ()))
+    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs, layers: (points, ()))
     result = e2e.analyse(zoo, epochs=300)
     found = result.benchmarks[e2e.RETRIEVAL]
     assert {one.tests for one in found.values()} == {3}
@@ -439,7 +439,7 @@ def test_undefined_metric_does_not_hide_the_others(zoo, monkeypatch):
     points = _planted([f"encoder{i}" for i in range(6)], np.linspace(0, 1, 6))
     for point in points:
         point.metrics["eas"] = None
-    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs: (points, ()))
+    monkeypatch.setattr(e2e, "_retrieved", lambda aligned, epochs, layers: (points, ()))
     found = e2e.analyse(zoo, epochs=300).benchmarks[e2e.RETRIEVAL]
     assert found["eas"].undefined and found["cka_linear"].undefined is None
     assert found["cka_linear"].tests == 3

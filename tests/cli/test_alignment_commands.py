@@ -12,7 +12,7 @@ QUICK = ("--encoders", "tiny-clip", "untrained:tiny-clip", "--llms", "tiny-llama
 @pytest.mark.parametrize(
     ("words", "files"),
     [
-        (("compare", "--n-samples", "3", "--epochs", "2"), ["compare_cka.png", "compare_cka.npz"]),
+        (("compare", "--n-samples", "3"), ["compare_cka.png", "compare_cka.npz"]),
         (("multi-llm", "--n-samples", "3", "--svg"), ["multi_llm.png", "multi_llm.svg"]),
         (("coral", "--n-samples", "3"), ["coral_dashboard.png", "eas_dashboard.npz"]),
         (("elas", "--n-samples", "3", "--epochs", "2"), ["elas.png"]),

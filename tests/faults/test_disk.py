@@ -56,7 +56,7 @@ def words(
         ],
         "evaluate": ["evaluate", "--csv", csv, "--model", str(clip_folder), "--output-dir", out],
         "compare": [
-            "compare", "--n-samples", "3", "--epochs", "1", "--encoders", "tiny-clip",
+            "compare", "--n-samples", "3", "--encoders", "tiny-clip",
             "tiny-siglip", "--llms", "tiny-llama", "--output-dir", out,
         ],
         "search": [

@@ -83,8 +83,8 @@ LINES = {
     "coral": "coral --encoders tiny-clip --llms {llm} --n-samples 2 --device cpu",
     "tokens": "tokens --model {vision} --image photos/0.png --device cpu output.dpi=40 "
     "visualization.figsize=[6,5] visualization.save_individual=false",
-    "compare": "compare --encoders {vision} --llms tiny-llama --n-samples 2 --epochs 2 "
-    "--device cpu",
+    "compare": "compare --encoders {vision} --llms tiny-llama --n-samples 2 --projectors "
+    "--epochs 2 --device cpu",
     "multi-llm --controls": "multi-llm --encoders {vision} --llms tiny-llama --n-samples 2 "
     "--controls --device cpu",
     "layers": "layers --encoders {vision} --llms tiny-llama --n-samples 2 --device cpu",

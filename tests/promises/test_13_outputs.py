@@ -15,7 +15,7 @@ PAIRS = CPU | {"encoders": ["tiny-clip"], "llms": ["tiny-llama"]}
 FEW = PAIRS | {"n_samples": 2}
 # function -> (its arguments, where everything lies that it leaves without `out`).
 LEAVES = {
-    "compare": (FEW | {"epochs": 2}, "outputs/features"),
+    "compare": (FEW, "outputs/features"),
     "multi_llm": (FEW, "outputs/features"),
     "coral": (FEW, "outputs/features"),
     "elas": (FEW | {"epochs": 2}, "outputs/features"),

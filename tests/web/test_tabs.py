@@ -73,7 +73,7 @@ def expected(name: str, features: str, index: str) -> tuple[str, ...]:
         encoders = encoderlab.attention(image=picture, text=caption).encoders
         return tuple(f"{encoder.rollout_entropy:.3f}" for encoder in encoders)
     if name == "alignment":
-        rows = encoderlab.compare(epochs=EPOCHS, **data).rows
+        rows = encoderlab.compare(**data).rows
         return tuple(score_text(row.scores["cka_linear"].to_json()) for row in rows)
     if name == "embedding":
         scores = encoderlab.embedding(**data).procrustes.values()
@@ -113,7 +113,7 @@ def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_pat
             drop = page.locator(".token:visible", has_text="tiny-qwen")
             drop.locator(".token-remove").click()
             drop.wait_for(state="detached")
-        if name in ("alignment", "validation"):
+        if name == "validation":
             choose(page, "Training epochs", EPOCHS)
         slug = name.replace("_", "-")
         if name == "ask":  # the page asks by itself

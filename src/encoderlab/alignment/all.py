@@ -80,11 +80,15 @@ def run(settings: All, out: Path | None = None) -> AllResult:
     shared = {name: getattr(settings, name) for name in names}
     epochs, svg = settings.epochs, settings.svg
     tasks = {
-        "compare": lambda: compare.analyse(aligned, out, epochs=epochs, svg=svg),
+        "compare": lambda: compare.analyse(
+            aligned, out, epochs=epochs if settings.projectors else None, svg=svg
+        ),
         "multi-llm": lambda: multi_llm.analyse(aligned, out, svg=svg),
         "coral": lambda: coral.analyse(aligned, out, svg=svg),
         "elas": lambda: elas.analyse(aligned, out, epochs=epochs, svg=svg),
-        "e2e": lambda: e2e.analyse(aligned, out, epochs=epochs, svg=svg),
+        "e2e": lambda: e2e.analyse(
+            aligned, out, epochs=epochs, layers=settings.projectors, svg=svg
+        ),
         "layers": lambda: layers.analyse(aligned, out, svg=svg),
         "embedding": lambda: embedding.analyse(aligned, out, method=settings.method, svg=svg),
         "attention": lambda: attention.run(out=out, image=image, text=text, **shared),

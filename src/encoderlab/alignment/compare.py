@@ -60,13 +60,14 @@ def run(settings: Compare, out: Path | None = None) -> CompareResult:
         UsageError: too few samples, a model twice, or features that are not finite.
     """
     aligned = extract_features(settings)
-    return analyse(aligned, out, epochs=settings.epochs, svg=settings.svg)
+    epochs = settings.epochs if settings.projectors else None
+    return analyse(aligned, out, epochs=epochs, svg=settings.svg)
 
 
 def analyse(
-    aligned: AlignmentData, out: Path | None = None, *, epochs: int, svg: bool = False
+    aligned: AlignmentData, out: Path | None = None, *, epochs: int | None = None, svg: bool = False
 ) -> CompareResult:
-    """The comparison of features that are extracted already."""
+    """The comparison of features that are extracted already; no `epochs`: without projectors."""
     from encoderlab.alignment import pair_scores
     from encoderlab.alignment.plots import compare as plots
     from encoderlab.metrics.catalogue import PROJECTORS
@@ -74,7 +75,7 @@ def analyse(
     not_converged: tuple[str, ...] = ()
     rows = aligned.cached("rows", lambda: pair_scores.rows_of(aligned))
     verdicts = aligned.cached("verdicts", lambda: pair_scores.verdicts(aligned))
-    if pair_scores.enough_for_projectors(aligned) is None:
+    if epochs and pair_scores.enough_for_projectors(aligned) is None:
         # Shuffled pairs are at chance by the metrics above: no projector is trained on them.
         pairs = [(row.encoder, row.llm) for row in rows if not row.encoder.startswith(SHUFFLED)]
         trained = pair_scores.projectors(aligned, pairs, tuple(PROJECTORS), epochs)

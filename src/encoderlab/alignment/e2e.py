@@ -160,9 +160,10 @@ def analyse(
     epochs: int,
     scores: Scores | None = None,
     answers: Answers | None = None,
+    layers: bool = True,
     svg: bool = False,
 ) -> E2eResult:
-    """The correlation over features that are extracted already."""
+    """The correlation over features that are extracted already; `layers`: of inner layers too."""
     from encoderlab.alignment.pair_scores import enough_for_projectors
     from encoderlab.alignment.plots import compare as plots
     from encoderlab.metrics.correlation import correlate, holm
@@ -171,7 +172,7 @@ def analyse(
     points: list[Point] = []
     remarks: tuple[str, ...] = ()
     if scores is None and problem is None:
-        points, remarks = _retrieved(aligned, epochs)
+        points, remarks = _retrieved(aligned, epochs, layers)
     metrics: dict[tuple[str, str], dict[str, float | None]] = {}
     outcomes = scores or (answers.outcomes() if answers else {})
     for name, of_pairs in outcomes.items():
@@ -297,7 +298,9 @@ def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scor
     return scores
 
 
-def _retrieved(aligned: AlignmentData, epochs: int) -> tuple[list[Point], tuple[str, ...]]:
+def _retrieved(
+    aligned: AlignmentData, epochs: int, layers: bool
+) -> tuple[list[Point], tuple[str, ...]]:
     """Points of every encoder, LLM and layer, and warnings on projectors that did not converge."""
     # Metrics are of the training pairs, retrieval of the rest.
     from encoderlab.alignment.pair_scores import LAYER, SEEDS, not_converged, projectors
@@ -307,7 +310,7 @@ def _retrieved(aligned: AlignmentData, epochs: int) -> tuple[list[Point], tuple[
     for encoder, features in aligned.vision.items():
         for llm in aligned.text if not encoder.startswith(SHUFFLED) else ():
             cells.append((encoder, llm, "pooled", encoder, None))
-            top = max(features.layers, default=0)
+            top = max(features.layers, default=0) if layers else 0
             # A third, two thirds and the whole of the way up.
             depths = sorted({round(top / 3), round(2 * top / 3), top} - {0})
             cells += [

@@ -26,6 +26,7 @@ BUNDLED_ENCODERS = ["tiny-clip", "tiny-siglip", "tiny-dinov2"]
 BUNDLED_LLMS = ["tiny-llama", "tiny-qwen"]
 FEATURES_HELP = "folder that keeps features between runs; empty: outputs/features"
 EPOCHS_HELP = "training epochs of a projector"
+PROJECTORS_HELP = "also train projectors of four kinds into every language model"
 LLMS_HELP = "language models to align with"
 CONTROLS_HELP = "add each encoder untrained, and with shuffled pairs: what chance looks like"
 METHODS = ("tsne", "umap", "pca")
@@ -71,9 +72,10 @@ class Alignment(OnSamples, LoadsLLM):
 
 @dataclass
 class Compare(Alignment):
-    """Compare encoders by CKA, neighbours, a ridge map and trained projectors into an LLM."""
+    """Compare encoders by CKA, neighbours, a ridge map and, if asked for, trained projectors."""
 
-    epochs: int = setting(300, EPOCHS_HELP, least=1)
+    projectors: bool = setting(False, PROJECTORS_HELP)
+    epochs: int = setting(300, EPOCHS_HELP, least=1, needs={"projectors": ()})
     output_dir: str = setting(output_folder("compare"), "folder for results", group=COMMON)
 
 
@@ -194,6 +196,7 @@ class All(Alignment):
     """Run every alignment experiment on one set of features, and bind them into one report."""
 
     controls: bool = setting(True, CONTROLS_HELP)
+    projectors: bool = setting(False, PROJECTORS_HELP + ", and for inner layers in e2e")
     epochs: int = setting(300, EPOCHS_HELP, least=1)
     method: str = setting("tsne", "how the maps of the spaces are made", choices=METHODS)
     batch_sizes: list[int] = setting([1, 8, 32], "batch sizes to time", least=1)

@@ -9,6 +9,4 @@ from encoderlab.web.tabs.tab import alignment_tab
 
 def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    alignment_tab(
-        runner, "alignment", "compare", Compare, lambda result: result["rows"], trains=True
-    )
+    alignment_tab(runner, "alignment", "compare", Compare, lambda result: result["rows"])
