@@ -234,3 +234,16 @@ def _rest(content: Mapping[str, Any]) -> dict[str, Any]:
             more = {key: inner for key, inner in value.items() if key not in PARTS["data"]}
             rest |= {name: more} if more else {}
     return rest
+
+
+def cache_folder(part: str) -> Path:
+    """A folder of copies that can be made again; not created.
+
+    Args:
+        part: what is kept in it.
+
+    Returns:
+        Its path below `XDG_CACHE_HOME`, else below ~/.cache.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "encoderlab" / part

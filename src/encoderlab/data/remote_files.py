@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.core.progress import note
+from encoderlab.core.project import cache_folder
 from encoderlab.errors import MissingError, UsageError, WorkError
 
 CACHE_VARIABLE, LIMIT_VARIABLE = "ENCODERLAB_SHARD_CACHE", "ENCODERLAB_SHARD_CACHE_GB"
@@ -106,8 +107,7 @@ def _copy_of(url: str) -> Path:
     # The same URL with other content is another shard.
     state = [str(info.get(key)) for key in ("size", "ETag", "mtime", "LastModified", "created")]
     name = hashlib.blake2b("|".join([url, *state]).encode(), digest_size=16).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "encoderlab/shards"
-    folder = Path(os.environ.get(CACHE_VARIABLE) or cache)
+    folder = Path(os.environ.get(CACHE_VARIABLE) or cache_folder("shards"))
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / (name + Path(inside).suffix)
     with FileLock(folder / f"{name}.lock"):

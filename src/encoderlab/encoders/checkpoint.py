@@ -8,20 +8,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.metadata
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from encoderlab.core.aliases import encoder_aliases, llm_aliases
+from encoderlab.core.atomic_io import atomic_folder
 from encoderlab.core.progress import note
+from encoderlab.core.project import cache_folder
 from encoderlab.errors import EncoderLabError, MissingError, UsageError, did_you_mean
-from encoderlab.models.folder import read_record
+from encoderlab.models.folder import OPEN_CLIP, read_record
 from encoderlab.models.hub import local_folder, looks_like_path, no_such_folder
 from encoderlab.zoo import ZOO
 
 Kind = Literal["bundled", "alias", "folder", "training", "hub"]
 ModelKind = Literal["encoder", "llm", "vlm"]
+SUFFIXES = (".json", ".safetensors", ".txt")  # configuration, weights and vocabulary
 TRAINING = "encoderlab-clip"  # the family of our own training checkpoints
 
 
@@ -34,19 +39,20 @@ class Checkpoint:
         path: a folder, or the file of a training checkpoint.
         kind: how the name was resolved.
         family: `model_type` of its configuration.
+        source: the folder or file from which `path` was converted; None for `path` itself.
     """
 
     name: str
     path: Path
     kind: Kind
     family: str
+    source: Path | None = None
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """A digest of configuration, vocabulary and weights: equal means the same embeddings."""
         digest = hashlib.blake2b(digest_size=12)
-        suffixes = (".json", ".safetensors", ".txt")
-        files = [file for file in self.path.glob("*") if file.suffix in suffixes and file.is_file()]
+        files = [file for file in self.path.glob("*") if file.suffix in SUFFIXES and file.is_file()]
         for file in [self.path] if self.path.is_file() else sorted(files):
             digest.update(file.name.encode())
             with file.open("rb") as content:
@@ -151,11 +157,37 @@ def _note_unfinished(name: str, chosen: Path, latest: Path) -> None:
 
 def _folder(name: str, path: Path, kind: Kind) -> Checkpoint:
     config = path / "config.json"
+    if not config.is_file() and (path / OPEN_CLIP).is_file():
+        from encoderlab.models.open_clip import convert
+
+        files = [file for file in path.glob("*") if file.suffix in SUFFIXES]
+        return _converted(name, path, kind, files, convert)
     if not config.is_file():
         raise UsageError(
             "the folder is no checkpoint",
             got=str(path),
-            want="a folder with config.json and model.safetensors, or one of a "
+            want="a folder with config.json and model.safetensors, one of open_clip, or one of a "
             "training run with checkpoints/best.ckpt",
         )
     return Checkpoint(name, path, kind, str(read_record(config).get("model_type")))
+
+
+def _converted(
+    name: str,
+    source: Path,
+    kind: Kind,
+    files: Iterable[Path],
+    write: Callable[[Path, Path], None],
+) -> Checkpoint:
+    """A checkpoint of another format, written by `write` once per state of `files` and version."""
+    digest = hashlib.blake2b(importlib.metadata.version("encoderlab").encode(), digest_size=8)
+    for file in sorted(files):
+        digest.update(f"{file.absolute()} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+    folder = cache_folder("converted") / f"{source.name}-{digest.hexdigest()}"
+    if not folder.is_dir():
+        note(f"{name}: is written once in the format of transformers, to {folder}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(folder) as unfinished:
+            write(source, unfinished)
+    family = str(read_record(folder / "config.json").get("model_type"))
+    return Checkpoint(name, folder, kind, family, source)

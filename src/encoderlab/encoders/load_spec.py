@@ -123,5 +123,6 @@ def load_spec_of(model: Any) -> LoadSpec:
     if model.checkpoint.kind in ("folder", "training"):
         untrained, _, _ = str(name).rpartition(":")
         prefix = f"{untrained}:" if untrained else ""
-        own["name"] = f"{prefix}{model.checkpoint.path.absolute()}"
+        path = model.checkpoint.source or model.checkpoint.path
+        own["name"] = f"{prefix}{path.absolute()}"
     return LoadSpec(spec.load, {**spec.given, **own})

@@ -12,6 +12,7 @@ from encoderlab.core.json_text import record_in
 from encoderlab.errors import MissingError, UsageError
 
 WEIGHTS = "model.safetensors"
+OPEN_CLIP = "open_clip_config.json"
 INDEX = f"{WEIGHTS}.index.json"
 
 

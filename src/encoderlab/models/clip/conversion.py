@@ -6,8 +6,9 @@ transformers; the tests compare both directions with it.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,27 +86,43 @@ def load(name: str | Path, make: Any) -> Any:
     """Our CLIP, of class `make`, from a Hugging Face CLIP folder or hub id, in eval mode, fp32."""
     folder = local_folder(name)
     record = read_config(folder)
-    try:
+    with one_sentence(
+        folder, "the files of a CLIPModel, as transformers' save_pretrained writes them"
+    ):
         return _load(folder, record, make)
+
+
+@contextlib.contextmanager
+def one_sentence(folder: Path, want: str) -> Iterator[None]:
+    """Blames the errors that a wrong value in the files of `folder` may cause on them."""
+    try:
+        yield
     except EncoderLabError:
         raise
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise UsageError(
-            "a value in the checkpoint's files makes no sense",
-            got=f"{folder}: {reason}",
-            want="the files of a CLIPModel, as transformers' save_pretrained writes them",
+            "a value in the checkpoint's files makes no sense", got=f"{folder}: {reason}", want=want
         ) from error
 
 
 def _load(folder: Path, record: dict[str, Any], make: Any) -> Any:
     config = _our_config(record)
-    theirs = _read_weights(folder)
+    theirs = read_weights(weight_files(folder))
     check_held(config, sum(tensor.numel() for tensor in theirs.values()))
     tokenizer = None
     if any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")):
         text = _tower(record, "text", TEXT_DEFAULTS)
-        tokenizer = Tokenizer.from_folder(folder, config.text.context_length, _pad_id(folder, text))
+        tokenizer = Tokenizer.from_folder(
+            folder, config.text.context_length, pad_id(folder, text["vocab_size"])
+        )
         tokenizer.check_fits(config.text.vocab_size)
         if config.text.end_token_id not in (None, tokenizer.end_id):
             warn_of_other_end(folder, config.text.end_token_id, tokenizer.end_id)
@@ -315,9 +332,10 @@ def _fill(model: Any, weights: dict[str, Tensor], folder: Path) -> None:
     model.load_state_dict(weights)
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(files: Iterable[Path]) -> dict[str, Tensor]:
+    """All tensors in safetensors files."""
     weights: dict[str, Tensor] = {}
-    for path in weight_files(folder):
+    for path in files:
         try:
             weights.update(load_file(path))
         except (SafetensorError, OSError) as error:
@@ -329,7 +347,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _pad_id(folder: Path, text: dict[str, Any]) -> int | None:
+def pad_id(folder: Path, vocab_size: int) -> int | None:
     """The padding of the checkpoint's tokenizer; None for padding with end of text."""
     path = folder / "tokenizer_config.json"
     if not path.is_file() or not (folder / "tokenizer.json").is_file():
@@ -341,7 +359,7 @@ def _pad_id(folder: Path, text: dict[str, Any]) -> int | None:
     ids = {entry["content"]: entry["id"] for entry in stored.get("added_tokens", [])}
     ids.update(stored.get("model", {}).get("vocab", {}) if token not in ids else {})
     number = ids.get(token)
-    return number if number is not None and number < text["vocab_size"] else None
+    return number if number is not None and number < vocab_size else None
 
 
 def _read_preprocess(folder: Path, image_size: int) -> Preprocess:
