@@ -26,7 +26,8 @@ IMPORTED_AS = {
 # Imported nowhere in our code: a library of ours imports it when it is asked for by name.
 BY_NAME = {
     "tensorboard": "Lightning's logger", "accelerate": "transformers' device_map",
-    "bitsandbytes": "transformers' quantisation", "wandb": "Lightning's logger",
+    "bitsandbytes": "transformers' quantisation", "gguf": "transformers' gguf_file",
+    "wandb": "Lightning's logger",
     "s3fs": "fsspec's s3://", "gcsfs": "fsspec's gs://", "adlfs": "fsspec's az://",
     "hydra-joblib-launcher": "hydra/launcher=joblib",
     "hydra-submitit-launcher": "hydra/launcher=submitit_slurm", "scikit-image": "examples/demo.py",

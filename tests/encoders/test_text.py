@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ import transformers as hf
 from tests.small_checkpoints import BERT, TEXT, save_text, save_tokenizer
 
 from encoderlab.core.progress import collect_warnings
+from encoderlab.encoders.checkpoint import resolve
 from encoderlab.encoders.manager import LLMManager
 from encoderlab.encoders.text import CutTexts, load_text
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.feature_store.extract import extract_texts
+from encoderlab.models.clip import Tokenizer
 
 FP32 = {"device": "cpu", "dtype": "float32"}
 TEXTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10 w11"]
@@ -333,3 +337,74 @@ def test_only_the_first_run_is_the_checkpoints(text_folder):
     encoder.model.forward = broken
     with pytest.raises(RuntimeError, match=r"^shapes differ"):
         encoder.encode(TEXTS)
+
+
+def _write_gguf(file: Path, model: hf.Qwen2ForCausalLM, pipeline: dict[str, Any]) -> None:
+    """The model as llama.cpp stores it, with the package that llama.cpp writes files with."""
+    gguf = pytest.importorskip("gguf")
+    config, writer = model.config, gguf.GGUFWriter(file, "qwen2")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    vocabulary = {token["content"]: token["id"] for token in pipeline["added_tokens"]}
+    vocabulary |= pipeline["model"]["vocab"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(sorted(vocabulary, key=vocabulary.__getitem__))
+    writer.add_token_merges([" ".join(pair) for pair in pipeline["model"]["merges"]])
+    writer.add_eos_token_id(config.vocab_size - 1)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        writer.add_tensor(names.get_name(name, (".weight", ".bias")), tensor.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_gguf_file_is_the_model_that_was_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tokenizer = Tokenizer.train_bpe(["a large red circle"], vocab_size=270)
+    torch.manual_seed(0)
+    # Not tied: the head of another file is a tensor of its own.
+    config = hf.Qwen2Config(
+        vocab_size=tokenizer.vocab_size, hidden_size=32, num_hidden_layers=2, intermediate_size=48,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    model = hf.Qwen2ForCausalLM(config).eval()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    _write_gguf(folder / "small.gguf", model, json.loads(tokenizer.to_json()))
+    encoder = load_text(folder / "small.gguf", **FP32)
+    text = "a large red circle"
+    ids = encoder.tokenizer(text).input_ids
+    assert encoder.tokenizer.decode(ids) == text
+    with torch.no_grad():
+        expected = model.model(torch.tensor([ids])).last_hidden_state[0].mean(dim=0)
+    assert torch.allclose(encoder.encode(text).pooled[0], expected, atol=1e-6)
+    assert resolve(folder, language=True).path == encoder.checkpoint.path
+    (folder / "second.gguf").touch()
+    with pytest.raises(UsageError, match="several"):
+        load_text(folder, **FP32)
+
+
+def test_a_damaged_gguf_file_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("gguf")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "small.gguf").write_bytes(b"GGUF and no more")
+    with pytest.raises(UsageError):
+        load_text(tmp_path / "small.gguf", **FP32)
+
+
+def test_a_gguf_file_needs_a_package(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (tmp_path / "small.gguf").touch()
+    with pytest.raises(MissingError) as caught:
+        load_text(tmp_path / "small.gguf", **FP32)
+    assert "encoderlab[gguf]" in str(caught.value)

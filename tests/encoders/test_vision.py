@@ -499,3 +499,12 @@ def test_the_check_finds_an_adapter_that_is_off_by_one(vision_folder):
     assert ORDER in {f.promise for f in check(bad, strict=False).findings if not f.kept}
     with pytest.raises(Exception, match=r"breaks .* promises of the vision contract"):
         check(bad)
+
+
+def test_an_onnx_file_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "vision.onnx").touch()
+    for name in (tmp_path, tmp_path / "vision.onnx"):
+        with pytest.raises(UsageError) as caught:
+            load_vision(name, "cpu", "float32")
+        assert caught.value.got == str(name)
+        assert "onnxruntime" in str(caught.value.hint)

@@ -10,13 +10,14 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from encoderlab.core.aliases import encoder_aliases, llm_aliases
 from encoderlab.core.atomic_io import atomic_folder
+from encoderlab.core.commands import load
 from encoderlab.core.progress import note
 from encoderlab.core.project import cache_folder
 from encoderlab.errors import EncoderLabError, MissingError, UsageError, did_you_mean
@@ -27,6 +28,12 @@ from encoderlab.zoo import ZOO
 Kind = Literal["bundled", "alias", "folder", "training", "hub"]
 ModelKind = Literal["encoder", "llm", "vlm"]
 SUFFIXES = (".json", ".safetensors", ".txt")  # configuration, weights and vocabulary
+GGUF, ONNX = ".gguf", ".onnx"
+# What writes another format in that of transformers, imported for the first such checkpoint.
+CONVERTERS = {
+    GGUF: "encoderlab.encoders.gguf:convert",
+    OPEN_CLIP: "encoderlab.models.open_clip:convert",
+}
 TRAINING = "encoderlab-clip"  # the family of our own training checkpoints
 
 
@@ -104,11 +111,16 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
     if text in aliases and not path.exists():
         return _folder(text, local_folder(aliases[text], code=code), "alias")
     if path.is_file():
+        if path.suffix == GGUF:
+            return _converted(text, path, "folder", [path])
+        if path.suffix == ONNX:
+            raise _is_onnx(text)
         if path.suffix != ".ckpt":
             raise UsageError(
                 "the model's name points to a file that is no checkpoint",
                 got=text,
-                want="a .ckpt file of a training run, or a checkpoint's folder",
+                want="a .ckpt file of a training run, a language model in a .gguf file, or a "
+                "checkpoint's folder",
             )
         return Checkpoint(text, path, "training", TRAINING)
     if path.is_dir():
@@ -157,29 +169,40 @@ def _note_unfinished(name: str, chosen: Path, latest: Path) -> None:
 
 def _folder(name: str, path: Path, kind: Kind) -> Checkpoint:
     config = path / "config.json"
-    if not config.is_file() and (path / OPEN_CLIP).is_file():
-        from encoderlab.models.open_clip import convert
-
+    if config.is_file():
+        return Checkpoint(name, path, kind, str(read_record(config).get("model_type")))
+    if (path / OPEN_CLIP).is_file():
         files = [file for file in path.glob("*") if file.suffix in SUFFIXES]
-        return _converted(name, path, kind, files, convert)
-    if not config.is_file():
-        raise UsageError(
-            "the folder is no checkpoint",
-            got=str(path),
-            want="a folder with config.json and model.safetensors, one of open_clip, or one of a "
-            "training run with checkpoints/best.ckpt",
-        )
-    return Checkpoint(name, path, kind, str(read_record(config).get("model_type")))
+        return _converted(name, path, kind, files)
+    if files := sorted(path.glob(f"*{GGUF}")):
+        if len(files) > 1:
+            raise UsageError(
+                "the folder holds several GGUF files",
+                got=f"{', '.join(file.name for file in files)} in {path}",
+                want="the path of one of them",
+            )
+        return _converted(name, files[0], kind, files)
+    if any(path.glob(f"*{ONNX}")):
+        raise _is_onnx(str(path))
+    raise UsageError(
+        "the folder is no checkpoint",
+        got=str(path),
+        want="a folder with config.json and model.safetensors, one of open_clip, or one of a "
+        "training run with checkpoints/best.ckpt",
+    )
 
 
-def _converted(
-    name: str,
-    source: Path,
-    kind: Kind,
-    files: Iterable[Path],
-    write: Callable[[Path, Path], None],
-) -> Checkpoint:
-    """A checkpoint of another format, written by `write` once per state of `files` and version."""
+def _is_onnx(got: str) -> UsageError:
+    return UsageError(
+        "an ONNX file is no checkpoint: it has one fixed graph, without layers and attention",
+        got=got,
+        want="the checkpoint from which it was exported, in safetensors",
+        hint="run the file itself with onnxruntime",
+    )
+
+
+def _converted(name: str, source: Path, kind: Kind, files: Iterable[Path]) -> Checkpoint:
+    """A checkpoint of another format, converted once per state of its files and per version."""
     digest = hashlib.blake2b(importlib.metadata.version("encoderlab").encode(), digest_size=8)
     for file in sorted(files):
         digest.update(f"{file.absolute()} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
@@ -188,6 +211,6 @@ def _converted(
         note(f"{name}: is written once in the format of transformers, to {folder}")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder) as unfinished:
-            write(source, unfinished)
+            load(CONVERTERS[OPEN_CLIP if source.is_dir() else GGUF])(source, unfinished)
     family = str(read_record(folder / "config.json").get("model_type"))
     return Checkpoint(name, folder, kind, family, source)
