@@ -608,19 +608,22 @@ def export(
     *,
     out: str | Path | None = None,
     model: str = "tiny-clip",
+    form: str = "onnx",
     text: bool = True,
     opset: int = 20,
     batch_sizes: Sequence[int] = [1, 3, 8],
     trust_remote_code: bool = False,
     seed: int = 0,
 ) -> ExportResult:
-    """Writes `model` into the folder of its name below `out`.
+    """Writes `model` into the folder of its name below `out`, as ONNX files or, for a CLIP, as the
+    folder that open_clip loads.
 
     `seed` has no effect: nothing is random here.
 
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
+        form: onnx: graphs; open_clip: a CLIP as the folder that open_clip loads.
         text: the text side too, where the model has one.
         opset: version of the ONNX operators.
         batch_sizes: batch sizes at which the files are checked against torch.

@@ -128,6 +128,28 @@ def test_every_model_has_a_folder_of_its_own(name, folder):
     assert exporting.folder_name(name) == folder
 
 
+def test_a_clip_is_written_for_open_clip_and_read_back(lab, clip_folder, pictures, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
+    answer = lab("export", str(clip_folder), "--form", "open_clip", "--json")
+    assert answer.code == 0, answer.err
+    folder = Path("outputs/export") / clip_folder.name
+    assert sorted(answer.json["files"]) == [
+        "export.json", "open_clip_config.json", "open_clip_model.safetensors",
+        "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+    assert [check["difference"] for check in answer.json["checks"]] == [0, 0]
+    here, back = (load_dual(str(one), "cpu", "float32") for one in (clip_folder, folder))
+    np.testing.assert_allclose(back.embed_images(pictures), here.embed_images(pictures), atol=1e-6)
+    np.testing.assert_allclose(back.embed_texts(TEXTS), here.embed_texts(TEXTS), atol=1e-6)
+    assert torch.equal(back.tokenizer(TEXTS), here.tokenizer(TEXTS))
+
+
+def test_only_a_clip_is_written_for_open_clip(lab):
+    answer = lab("export", "tiny-siglip", "--form", "open_clip", "--output-dir", "out")
+    assert answer.code == 2 and "siglip" in answer.err, answer.err
+    assert not Path("out/tiny-siglip").exists()
+
+
 # -- --backend -----------------------------------------------------------------------------------
 
 

@@ -1,4 +1,5 @@
-"""An encoder as ONNX files that run without torch, checked against torch.
+"""An encoder as ONNX files that run without torch, or a CLIP as a folder of open_clip; checked
+against torch.
 
 `vision.onnx`: standardised pixels (b, 3, h, w) to patches (b, n, d), pooled (b, p) and, beside a
 text side, image_embedding (b, p). `text.onnx`: token ids (b, t) to text_embedding (b, p).
@@ -27,7 +28,8 @@ from encoderlab.encoders.compile import pictures
 from encoderlab.encoders.dual import FAMILIES, DualEncoder, load_dual
 from encoderlab.encoders.vision import UNTRAINED, VisionEncoder, load_vision
 from encoderlab.errors import UsageError, WorkError
-from encoderlab.models.clip import Tokenizer
+from encoderlab.models import open_clip
+from encoderlab.models.clip import CLIP, Tokenizer
 from encoderlab.models.clip.conversion import write_json, write_tokenizer
 from encoderlab.models.preprocessing import as_record
 
@@ -35,6 +37,7 @@ ABOUT = "export.json"
 FORMAT = 1
 # The least cosine of torch and ONNX Runtime, both in fp32.
 LEAST_COSINE = 0.9999
+CHECKED = 8  # images and texts, where the size of the batch makes no difference
 OTHER_WAY = "try another --opset, or a newer onnxscript and onnxruntime"
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -101,15 +104,7 @@ def export(
     onnx_graph.require_onnx()
     if not batch_sizes or min(batch_sizes) < 1:
         raise UsageError("batch sizes must be positive", got=list(batch_sizes))
-    path = out / folder_name(name)
-    is_export = (path / ABOUT).is_file()
-    if path.exists() and not is_export and not (path.is_dir() and not any(path.iterdir())):
-        raise UsageError(
-            "something that is no export is in the way",
-            got=str(path),
-            want="no folder there, an empty one, or an earlier export",
-            hint="choose another folder with --output-dir",
-        )
+    path = _free_place(name, out)
     vision = load_vision(name, "cpu", "float32", trust_remote_code=trust_remote_code)
     dual = None
     if text and not name.startswith(UNTRAINED) and vision.family in FAMILIES:
@@ -127,16 +122,107 @@ def export(
             _write_tokenizer(name, dual, folder)
         write_json(folder / "preprocessor_config.json", as_record(vision.preprocess))
         write_json(folder / ABOUT, _about(vision, dual, files, checks, opset))
-        for check in checks:
-            if not check.cosine >= LEAST_COSINE:
-                raise WorkError(
-                    "the exported file does not give what torch gives, so nothing was kept",
-                    got=f"{name}: {check.file}, {check.output}: smallest cosine {check.cosine:.6f}",
-                    want=f"at least {LEAST_COSINE}",
-                    hint=OTHER_WAY,
-                )
-    written = {file.name: file.stat().st_size for file in sorted(path.iterdir())}
-    return Exported(path, vision.fingerprint, written, tuple(checks))
+        _require_parity(name, checks)
+    return Exported(path, vision.fingerprint, _sizes(path), tuple(checks))
+
+
+def export_open_clip(name: str, out: Path, *, trust_remote_code: bool = False) -> Exported:
+    """Writes the CLIP called `name` into the folder of its name below `out` as open_clip loads it,
+    atomically; an earlier export there is replaced.
+
+    Args:
+        name: as `load_dual` takes it.
+        out: the folder that gets the folder of the export.
+        trust_remote_code: whether Python that comes with the checkpoint may run.
+
+    Returns:
+        The files, and how near the folder that is read back is to the model.
+
+    Raises:
+        MissingError: the model is missing.
+        UsageError: no CLIP, one that open_clip does not have, or a folder there that is no export.
+        WorkError: the folder does not give what the model gives.
+    """
+    path = _free_place(name, out)
+    dual = load_dual(
+        name, "cpu", "float32", allow_untrained=True, trust_remote_code=trust_remote_code
+    )
+    if not isinstance(dual.model, CLIP):
+        raise UsageError(
+            "only a CLIP can be written for open_clip",
+            got=f"{name} ({dual.family})",
+            want="a CLIP, or a training run of one",
+        )
+    pixels, ids = pictures(dual.preprocess, CHECKED, dual.device), _sentences(dual, CHECKED)
+    with atomic_folder(path) as folder:
+        open_clip.save(dual.model, folder)
+        back = open_clip.read(folder)
+        with torch.inference_mode():
+            outputs = {
+                "image_embedding": (dual.model.encode_image(pixels), back.encode_image(pixels)),
+                "text_embedding": (dual.model.encode_text(ids), back.encode_text(ids)),
+            }
+        checks = [
+            Checked(
+                open_clip.NAMES[0],
+                output,
+                (CHECKED,),
+                float(F.cosine_similarity(ours, theirs, dim=-1).min().clamp(max=1)),
+                float((ours - theirs).abs().max()),
+            )
+            for output, (ours, theirs) in outputs.items()
+        ]
+        write_json(
+            folder / ABOUT,
+            {
+                "format": FORMAT,
+                "model": dual.name,
+                "family": dual.family,
+                "fingerprint": dual.fingerprint,
+                **_parity(checks, "open_clip's folder read back", ("encoderlab", "torch")),
+            },
+        )
+        _require_parity(name, checks)
+    return Exported(path, dual.fingerprint, _sizes(path), tuple(checks))
+
+
+def _free_place(name: str, out: Path) -> Path:
+    """The folder of the export, in which nothing but an earlier export may be."""
+    path = out / folder_name(name)
+    is_export = (path / ABOUT).is_file()
+    if path.exists() and not is_export and not (path.is_dir() and not any(path.iterdir())):
+        raise UsageError(
+            "something that is no export is in the way",
+            got=str(path),
+            want="no folder there, an empty one, or an earlier export",
+            hint="choose another folder with --output-dir",
+        )
+    return path
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+
+
+def _require_parity(name: str, checks: Sequence[Checked]) -> None:
+    for check in checks:
+        if not check.cosine >= LEAST_COSINE:
+            raise WorkError(
+                "the exported file does not give what torch gives, so nothing was kept",
+                got=f"{name}: {check.file}, {check.output}: smallest cosine {check.cosine:.6f}",
+                want=f"at least {LEAST_COSINE}",
+                hint=OTHER_WAY if check.file.endswith(".onnx") else None,
+            )
+
+
+def _parity(checks: Sequence[Checked], read_by: str, packages: Sequence[str]) -> dict[str, Any]:
+    return {
+        "parity": {
+            "against": "torch, float32", "with": read_by, "limit": LEAST_COSINE,
+            "checks": [dataclasses.asdict(check) for check in checks],
+        },
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+    }  # fmt: skip
 
 
 def folder_name(name: str) -> str:
@@ -281,12 +367,8 @@ def _about(
             "padding": "max_length", "length": files["text.onnx"]["inputs"]["input_ids"]["shape"][1]
         },
         "logit_scale": None if dual is None else dual.logit_scale,
-        "parity": {
-            "against": "torch, float32", "with": "onnxruntime", "limit": LEAST_COSINE,
-            "checks": [dataclasses.asdict(check) for check in checks],
-        },
-        "versions": {
-            part: importlib.metadata.version(part)
-            for part in ("encoderlab", "torch", "transformers", "onnx", "onnxscript", "onnxruntime")
-        },
+        **_parity(
+            checks, "onnxruntime",
+            ("encoderlab", "torch", "transformers", "onnx", "onnxscript", "onnxruntime"),
+        ),
     }  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 from pathlib import Path
 
 from encoderlab.encoders.loading import pretrained, quiet_loading
@@ -30,12 +32,14 @@ def convert(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     with quiet_loading(source):
-        model = pretrained(
-            AutoModelForCausalLM,
-            source.parent,
-            gguf_file=source.name,
-            quantization_config=GgufConfig(dequantize=True),
-        )
+        # Its progress bar is tqdm's own, which no setting of transformers turns off.
+        with contextlib.redirect_stderr(io.StringIO()):
+            model = pretrained(
+                AutoModelForCausalLM,
+                source.parent,
+                gguf_file=source.name,
+                quantization_config=GgufConfig(dequantize=True),
+            )
         # save_pretrained refuses a model that still says that it is quantised.
         model.hf_quantizer = None
         vars(model.config).pop("quantization_config", None)

@@ -1,4 +1,4 @@
-"""Write an encoder as ONNX files and check them. Orchestration only."""
+"""Write an encoder as ONNX files or for open_clip, and check them. Orchestration only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class ExportResult(Result):
     folder: str
     files: dict[str, int]
     checks: tuple[Checked, ...]
-    opset: int
+    form: str
+    opset: int | None
     seconds: float
 
     def blocks(self) -> list[Block]:
@@ -36,9 +37,11 @@ class ExportResult(Result):
             for check in self.checks
         )
         sizes = ", ".join(map(str, self.checks[0].batches))
-        remark = f"ONNX Runtime against torch in float32, batches of {sizes}"
+        reader = "the folder read back" if self.opset is None else "ONNX Runtime"
+        remark = f"{reader} against torch in float32, batches of {sizes}"
+        form = self.form if self.opset is None else f"opset {self.opset}"
         return [
-            f"{self.folder}: {self.model}, opset {self.opset}, {self.seconds:.1f} s",
+            f"{self.folder}: {self.model}, {form}, {self.seconds:.1f} s",
             Table(("file", "size"), rows),
             Table(
                 ("file", "output", "smallest cosine", "largest difference"), checks, said=(remark,)
@@ -52,7 +55,8 @@ def _size(number: int) -> str:
 
 @takes(Export)
 def run(settings: Export, out: Path | None = None) -> ExportResult:
-    """Writes `model` into the folder of its name below `out`.
+    """Writes `model` into the folder of its name below `out`, as ONNX files or, for a CLIP, as the
+    folder that open_clip loads.
 
     `seed` has no effect: nothing is random here.
 
@@ -64,23 +68,29 @@ def run(settings: Export, out: Path | None = None) -> ExportResult:
         UsageError: a family that cannot be exported, or something else in the folder's place.
         WorkError: a file does not give what torch gives; nothing is kept of it.
     """
-    from encoderlab.encoders.export import export
+    from encoderlab.encoders.export import export, export_open_clip
 
     started = time.perf_counter()
-    exported = export(
-        settings.model,
-        out or Path(output_folder("export")()),
-        text=settings.text,
-        opset=settings.opset,
-        batch_sizes=settings.batch_sizes,
-        trust_remote_code=settings.trust_remote_code,
-    )
+    place, trusted = out or Path(output_folder("export")()), settings.trust_remote_code
+    is_onnx = settings.form == "onnx"
+    if is_onnx:
+        exported = export(
+            settings.model,
+            place,
+            text=settings.text,
+            opset=settings.opset,
+            batch_sizes=settings.batch_sizes,
+            trust_remote_code=trusted,
+        )
+    else:
+        exported = export_open_clip(settings.model, place, trust_remote_code=trusted)
     return ExportResult(
         settings.model,
         exported.fingerprint,
         str(exported.folder),
         exported.files,
         exported.checks,
-        settings.opset,
+        settings.form,
+        settings.opset if is_onnx else None,
         time.perf_counter() - started,
     )
