@@ -1,6 +1,7 @@
 """Checkpoints of open_clip against its forward, written here again with torch's own modules."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -356,6 +357,19 @@ def test_a_checkpoint_is_converted_once_and_again_after_a_change(tmp_path):
     file = folder / "open_clip_model.safetensors"
     save_file({**load_file(file), "logit_scale": torch.tensor(1.0)}, file)
     assert resolve(folder).fingerprint != first.fingerprint
+
+
+def test_a_repository_may_hold_other_forms_beside_it(tmp_path, clip_folder, monkeypatch):
+    folder = _clip_folder(tmp_path / "a")
+    monkeypatch.setattr("encoderlab.encoders.checkpoint.local_folder", lambda name, code: folder)
+    (folder / "config.json").write_text('{"architecture": "vit_base_patch32_clip_224"}')  # timm's
+    shutil.copy(clip_folder / "model.safetensors", folder)
+    found = resolve("owner/name")
+    assert (found.name, found.kind, found.source) == ("owner/name", "hub", folder)
+    shutil.copy(clip_folder / "config.json", folder)
+    assert resolve("owner/name").path == folder
+    (folder / "model.safetensors").unlink()
+    assert resolve("owner/name").source == folder
 
 
 def test_a_clip_survives_the_round_trip(tmp_path, pictures):

@@ -21,7 +21,7 @@ from encoderlab.core.commands import load
 from encoderlab.core.progress import note
 from encoderlab.core.project import cache_folder
 from encoderlab.errors import EncoderLabError, MissingError, UsageError, did_you_mean
-from encoderlab.models.folder import OPEN_CLIP, read_record
+from encoderlab.models.folder import INDEX, OPEN_CLIP, WEIGHTS, read_record
 from encoderlab.models.hub import local_folder, looks_like_path, no_such_folder
 from encoderlab.zoo import ZOO
 
@@ -169,11 +169,15 @@ def _note_unfinished(name: str, chosen: Path, latest: Path) -> None:
 
 def _folder(name: str, path: Path, kind: Kind) -> Checkpoint:
     config = path / "config.json"
-    if config.is_file():
-        return Checkpoint(name, path, kind, str(read_record(config).get("model_type")))
-    if (path / OPEN_CLIP).is_file():
+    family = read_record(config).get("model_type") if config.is_file() else None
+    # Repositories of open_clip often hold transformers' form as well, or timm's, whose
+    # configuration has no model_type.
+    is_whole = family and any((path / file).is_file() for file in (WEIGHTS, INDEX))
+    if not is_whole and (path / OPEN_CLIP).is_file():
         files = [file for file in path.glob("*") if file.suffix in SUFFIXES]
         return _converted(name, path, kind, files)
+    if config.is_file():
+        return Checkpoint(name, path, kind, str(family))
     if files := sorted(path.glob(f"*{GGUF}")):
         if len(files) > 1:
             raise UsageError(

@@ -402,8 +402,8 @@ def _preprocess(folder: Path, side: int) -> Preprocess:
         (value,) * 3 if isinstance(value, int | float) else tuple(value)
         for value in (values["mean"], values["std"])
     )
-    # An odd margin is cut a pixel further to the right or bottom there, where half of it rounds to
-    # an even number upwards.
+    # Of a margin of 4 k + 3 pixels open_clip cuts 2 k + 2 off at the left, or at the top, and we
+    # cut 2 k + 1: torchvision rounds half of it to an even number.
     return Preprocess(
         side, FITS[values["resize_mode"]], mean, std, int(RESAMPLE[values["interpolation"]])
     )
@@ -460,9 +460,7 @@ def _convert_siglip(source: Path, folder: Path) -> None:
         },
     }
     conversion.write_weights(_siglip_weights(theirs), folder)
-    record = as_record(_preprocess(source, vision["image_size"]), "Siglip")
-    if record["do_center_crop"]:
-        raise _unsupported("preprocess_cfg.resize_mode", "shortest", source)
+    record = as_record(_preprocess(source, vision["image_size"]))
     conversion.write_json(folder / "preprocessor_config.json", record)
     _write_siglip_tokenizer(source, folder, text)
     conversion.write_json(folder / "config.json", config)
@@ -511,7 +509,14 @@ def _write_siglip_tokenizer(source: Path, folder: Path, text: Mapping[str, Any])
         raise _unsupported("text_cfg.tokenizer_kwargs", text["tokenizer_kwargs"], source)
     if not (source / "tokenizer.json").is_file():
         return  # images can be encoded without
-    pipeline = Pipeline.from_file(str(source / "tokenizer.json"))
+    try:
+        pipeline = Pipeline.from_file(str(source / "tokenizer.json"))
+    except Exception as error:  # tokenizers has no other class of errors
+        raise UsageError(
+            "the tokenizer file cannot be read",
+            got=f"{source / 'tokenizer.json'}: {error}"[:300],
+            hint="the file is damaged or cut short: fetch it again",
+        ) from error
     steps = [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     if clean != "whitespace":
         steps = [normalizers.Lowercase(), *steps]
