@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.lessons.notebooks import FOLDER, SHORTER, filled, run
+from tests.lessons.notebooks import FOLDER, MINUTES, SHORTER, filled, run
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +57,8 @@ def unanswered(cache: Path) -> Callable[[str, str], Ran]:
 
 @pytest.fixture(scope="session")
 def solved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ran]:
-    """name -> the lesson with the solutions filled in, run once, in English at full length."""
+    """name -> the lesson with the solutions filled in, run once, in English; at full length where
+    that is no matter of minutes."""
 
     @functools.cache
     def ran(name: str) -> Ran:
@@ -65,7 +66,7 @@ def solved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ran]:
         path.write_text(filled(name), encoding="utf-8")
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            defs = run(path)
+            defs = run(path, MINUTES.get(name))
         return Ran(defs, printed.getvalue(), [])
 
     return ran

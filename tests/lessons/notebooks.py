@@ -11,9 +11,13 @@ from unittest.mock import patch
 FOLDER = Path(__file__).parents[2] / "examples" / "lessons"
 LANGUAGES = ("en", "ko")
 # What makes a lesson short where its numbers do not matter: names that a cell of its own defines.
-SHORTER: dict[str, dict[str, Any]] = {
-    "2_train_your_own_clip.py": {"EPOCHS": 1, "train_button": None}
-}
+# Those of minutes are short wherever they run.
+MINUTES: dict[str, dict[str, Any]] = {
+    "6_answers_of_a_vlm.py": {
+        "N_IMAGES": 64, "N_TEST": 10, "EPOCHS": 1, "SEEDS": (0, 1), "train_button": None,
+    }
+}  # fmt: skip
+SHORTER = MINUTES | {"2_train_your_own_clip.py": {"EPOCHS": 1, "train_button": None}}
 NAMES = sorted(path.name for path in FOLDER.glob("[0-9]_*.py"))
 
 

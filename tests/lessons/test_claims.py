@@ -3,8 +3,12 @@
 import re
 
 import pytest
+from tests.lessons.notebooks import source_of
+
+from encoderlab.zoo import ZOO
 
 FIRST, SECOND = "1_multimodal_embeddings.py", "2_train_your_own_clip.py"
+SIXTH = "6_answers_of_a_vlm.py"
 
 
 @pytest.mark.slow
@@ -40,3 +44,13 @@ def test_lesson_2_shows_what_it_says(solved):
     assert accuracies["colour"] > 0.6 and accuracies["shape"] < 0.35, "colours, hardly shapes"
     without_shapes = int(re.search(r"but shapes:\s+Recall@1 (\d+)%", ran.printed)[1]) / 100
     assert without_shapes > held_out[1]
+
+
+def test_lesson_6_names_the_numbers_of_the_card_of_tiny_vlm():
+    card = (ZOO / "tiny-vlm" / "README.md").read_text(encoding="utf-8")
+    row = re.search(r"synthetic world, English \| all \| 1,000 \|(.*)", card)[1].split("|")
+    right, untrained = row[0].split("[")[0].strip(), row[3].split("[")[0].strip()
+    steps = re.search(r"([\d,]+) optimiser steps", card)[1]
+    source = source_of(SIXTH)
+    for number in (right, untrained.removesuffix(" %"), steps):
+        assert source.count(number) == 2, "in English and in Korean"

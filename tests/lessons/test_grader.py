@@ -8,9 +8,9 @@ import re
 
 import pytest
 import torch
-from tests.lessons import mistakes_1, mistakes_2, mistakes_3, mistakes_4, mistakes_5
+from tests.lessons import mistakes_1, mistakes_2, mistakes_3, mistakes_4, mistakes_5, mistakes_6
 
-TABLES = {1: mistakes_1, 2: mistakes_2, 3: mistakes_3, 4: mistakes_4, 5: mistakes_5}
+TABLES = {1: mistakes_1, 2: mistakes_2, 3: mistakes_3, 4: mistakes_4, 5: mistakes_5, 6: mistakes_6}
 MISTAKES = [(lesson, row) for lesson, table in TABLES.items() for row in table.MISTAKES]
 RIGHT = [(lesson, row) for lesson, table in TABLES.items() for row in table.RIGHT]
 

@@ -1,0 +1,684 @@
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(app_title="Lesson 6: Judge an encoder by answers")
+
+with app.setup(hide_code=True):
+    import os
+    from pathlib import Path
+
+    import marimo as mo
+    import numpy as np
+    import torch
+
+    import encoderlab
+    import show
+    from encoderlab.metrics.answers import accuracy, accuracy_over_seeds, exact_match
+    from encoderlab.vlm.evaluate import other_images
+    from encoderlab.vlm.questions import synthetic_questions
+    from grader import Grader
+
+    grader = Grader(6)
+    text = grader.text
+
+
+@app.cell(hide_code=True)
+def _():
+    text(r"""
+    # Lesson 6: Judge an encoder by answers
+
+    Lesson 3 compared encoders by metrics that need no training. But the question behind them is:
+    with which encoder does a vision-language model (VLM) answer best? In this lesson you build
+    small VLMs, count their right answers, and find out whether the metric would have chosen the
+    right encoder.
+
+    Five exercises; it takes about forty minutes, ten of which the computer needs for training, and
+    no network. Put your answer in the place of `...`.
+
+    ## 1. A VLM answers
+
+    The bundled `tiny-vlm` was trained on such questions. It gives its answer, the probability of
+    it, and what else it might have said.
+    [ko]
+    # 6강: 답으로 인코더 평가하기
+
+    3강에서는 학습이 필요 없는 지표로 인코더를 비교했습니다. 그러나 정말 알고 싶은 것은 어느
+    인코더를 쓸 때 비전-언어 모델(VLM)이 가장 잘 답하는지입니다. 이 강의에서는 작은 VLM을 만들어
+    맞힌 답을 세고, 지표만 보았어도 맞는 인코더를 골랐을지 알아봅니다.
+
+    연습은 다섯 개이며, 40분쯤 걸립니다. 그 가운데 10분쯤은 컴퓨터가 학습하는 시간입니다. 네트워크는
+    필요하지 않습니다. `...` 자리에 답을 쓰십시오.
+
+    ## 1. VLM이 답합니다
+
+    함께 제공되는 `tiny-vlm`은 이런 질문으로 학습했습니다. 답과 그 확률, 그리고 다른 답의 후보를
+    보여 줍니다.
+    """)
+    return
+
+
+@app.cell
+def _():
+    # How long the lesson trains. One image has one question.
+    N_IMAGES, N_TEST, EPOCHS, SEEDS = 2048, 300, 2, (0, 1, 2)
+    return EPOCHS, N_IMAGES, N_TEST, SEEDS
+
+
+@app.cell
+def _(N_IMAGES, N_TEST):
+    train_questions = synthetic_questions("train", range(N_IMAGES), ["en"])
+    test_questions = synthetic_questions("test", range(N_TEST), ["en"])
+    return test_questions, train_questions
+
+
+@app.cell
+def _(test_questions):
+    _asked = test_questions[:5]
+    _tiny = encoderlab.VLM.load("tiny-vlm", "cpu")
+    for _question in _asked:
+        _answer = _tiny.answer(_question.image.load(), _question.text, candidates=3)
+        _others = ", ".join(f"{text} {p:.0%}" for text, p in _answer.candidates)
+        print(f"{_question.text} right: {_question.answers[0]}; candidates: {_others}")
+    show.pictures([one.image.load() for one in _asked], [one.kind for one in _asked])
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    text(r"""
+    ## 2. Build one
+
+    The parts: an encoder makes 144 patch tokens of an image; four neighbours are put side by side
+    into one, which leaves 36; a *projector*, here two layers, maps each of them to the width of
+    the language model; there they stand in the prompt like words. The encoder stays as it is.
+    Projector and language model are trained.
+    [ko]
+    ## 2. 만들기
+
+    부품은 이렇습니다. 인코더가 이미지 하나에서 패치 토큰 144개를 만듭니다. 이웃 네 개를 나란히 이어
+    하나로 만들면 36개가 남습니다. *프로젝터(projector)*는 여기서 두 층이며, 토큰마다 언어 모델의
+    너비에 맞춥니다. 언어 모델에서는 이 토큰들이 낱말처럼 프롬프트에 놓입니다. 인코더는 그대로 두고
+    프로젝터와 언어 모델을 학습합니다.
+    """)
+    return
+
+
+@app.cell
+def _():
+    def build(encoder, seed):
+        return encoderlab.VLM.build(
+            encoder,
+            "tiny-llama",
+            "mlp",
+            reduce="pixel_shuffle:2",
+            device="cpu",
+            dtype="float32",
+            seed=seed,
+        )
+
+    def tokens_of(vlm, questions):
+        # The encoder is frozen, so it runs once for each image and not once for each step.
+        images = [question.image.load() for question in questions]
+        parts = [images[i : i + 64] for i in range(0, len(images), 64)]
+        return torch.cat([vlm.vision_tokens(part).half() for part in parts])
+
+    vlm = build("tiny-clip", seed=0)
+    for _part in ("projector", "llm"):
+        _count = sum(weights.numel() for weights in getattr(vlm, _part).parameters())
+        print(f"{_part:9} {_count / 1e6:.2f} M parameters")
+    print(f"image tokens in the prompt: {vlm.image_tokens}")
+    return build, tokens_of, vlm
+
+
+@app.cell(hide_code=True)
+def _():
+    text(r"""
+    The model predicts the next token, and only the *answer's* tokens count: nobody asks it to
+    predict the question or the image. In a batch, answers have different lengths. So the labels
+    $(B, A)$ are filled up on the left with $-100$, which stands for "no token":
+
+    $$
+    L = - \frac{1}{T} \sum_{b, a:\; y_{ba} \ne -100} \log p(y_{ba})
+    $$
+
+    $T$ is the number of answer tokens in the batch.
+
+    ### Exercise 1: the loss of the answers
+
+    Write `answer_loss(logits, labels)` for `logits` $(B, A, V)$ and `labels` $(B, A)$. Position $a$
+    of the logits already predicts label $a$. It returns one number with a gradient.
+    [ko]
+    모델은 다음 토큰을 예측하며 *답*의 토큰만 셉니다. 질문이나 이미지를 예측하라고 하지 않습니다.
+    한 배치에서도 답의 길이는 서로 다릅니다. 그래서 레이블 $(B, A)$의 왼쪽을 "토큰 없음"을 뜻하는
+    $-100$으로 채웁니다.
+
+    $$
+    L = - \frac{1}{T} \sum_{b, a:\; y_{ba} \ne -100} \log p(y_{ba})
+    $$
+
+    $T$는 배치에 있는 답 토큰의 수입니다.
+
+    ### 연습 1: 답의 손실
+
+    `logits` $(B, A, V)$와 `labels` $(B, A)$에 대해 `answer_loss(logits, labels)`를 작성하십시오.
+    로짓의 위치 $a$는 이미 레이블 $a$를 예측합니다. 기울기를 구할 수 있는 수 하나를 돌려줍니다.
+    """)
+    return
+
+
+@app.cell
+def exercise_1():
+    def answer_loss(logits, labels):
+        return ...
+
+    check_1 = grader.check(1, answer_loss)
+    return (check_1,)
+
+
+@app.cell
+def _(EPOCHS, train_questions):
+    def train(vlm, tokens, loss_of, seed):
+        # Without tokens the model sees the questions alone.
+        rates = {"projector": 2e-3, "llm": 1e-3}
+        groups = [
+            {"params": [*getattr(vlm, part).parameters()], "lr": rate}
+            for part, rate in rates.items()
+        ]
+        rng = torch.Generator().manual_seed(seed)
+        orders = [torch.randperm(len(train_questions), generator=rng) for _ in range(EPOCHS)]
+        batches = [part for order in orders for part in order.split(32)]
+        optimiser = torch.optim.AdamW(groups, weight_decay=0.05, betas=(0.9, 0.98))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, [*rates.values()], total_steps=len(batches), pct_start=0.05
+        )
+        losses = []
+        vlm.train()
+        for batch in batches:
+            asked = [train_questions[i] for i in batch]
+            rows = vlm.prompter.rows(
+                [question.text for question in asked],
+                [question.answers[0] for question in asked],
+                0 if tokens is None else vlm.image_tokens,
+            )
+            loss = loss_of(vlm, None if tokens is None else tokens[batch], rows)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(vlm.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.item())
+        vlm.eval()
+        return losses
+
+    return (train,)
+
+
+@app.cell
+def _(EPOCHS, train_questions):
+    train_button = mo.ui.run_button(label=f"train ({EPOCHS} x {len(train_questions)} questions)")
+    train_button
+    return (train_button,)
+
+
+@app.cell
+def _(build, check_1, tokens_of, train, train_button, train_questions, vlm):
+    # Only at the press of the button, so that a change above does not train at once.
+    mo.stop(
+        mo.running_in_notebook() and not train_button.value,
+        text("""
+        Press the button above to train; the cells below wait for it.
+        [ko]
+        위의 단추를 누르면 학습합니다. 다음 내용은 학습이 끝난 뒤에 나옵니다.
+        """),
+    )
+
+    def your_loss(vlm, tokens, rows):
+        return check_1.value(vlm(tokens, rows), rows.labels)
+
+    losses = train(vlm, tokens_of(vlm, train_questions), your_loss, seed=0)
+    blind_vlm = build("tiny-clip", seed=0)
+    blind_losses = train(blind_vlm, None, your_loss, seed=0)
+    _last = sum(blind_losses[-10:]) / len(blind_losses[-10:])
+    show.curve(losses, _last, "step", "loss, nats per answer token", "without the image")
+    return blind_vlm, losses
+
+
+@app.cell(hide_code=True)
+def _(losses):
+    text(rf"""
+    The loss falls from {losses[0]:.2f} to {sum(losses[-10:]) / len(losses[-10:]):.2f}. The dashed
+    line is where the same language model ends that was trained on the same questions *without the
+    image*. What lies below the line comes from the image.
+
+    ## 3. Right, compared with what?
+
+    A test question is right if the answer is the expected one, up to case, articles and the
+    spelling of numbers (`exact_match`). But a model that has never seen an image is right now and
+    then, too. Four numbers belong together:
+
+    - *right*: the model with the image;
+    - *blind*: the same model trained and asked without the image;
+    - *shuffled*: the trained model with the image of another question;
+    - *most common*: the answer that was given most often to the same question in training.
+
+    ### Exercise 2: the most common answer
+
+    Write `most_common(questions, answers)` for two lists of texts of equal length. It returns a
+    dictionary: the most common answer to each question. A test question may be new, so the key `""`
+    holds the most common answer of all.
+    [ko]
+    손실은 {losses[0]:.2f}에서 {sum(losses[-10:]) / len(losses[-10:]):.2f}로 줄어듭니다. 점선은 같은
+    질문을 *이미지 없이* 학습한 같은 언어 모델이 끝난 곳입니다. 점선보다 아래에 있는 만큼은
+    이미지에서 나온 것입니다.
+
+    ## 3. 맞힌 답, 무엇과 견주어?
+
+    대소문자, 관사, 수의 표기를 빼고 답이 기대한 것과 같으면 맞힌 것입니다(`exact_match`). 그러나
+    이미지를 본 적 없는 모델도 가끔 맞힙니다. 수 네 개를 함께 보아야 합니다.
+
+    - *right*: 이미지를 본 모델
+    - *blind*: 같은 모델을 이미지 없이 학습하고 이미지 없이 물은 것
+    - *shuffled*: 학습한 모델에 다른 질문의 이미지를 준 것
+    - *most common*: 학습할 때 같은 질문에 가장 많이 나온 답
+
+    ### 연습 2: 가장 흔한 답
+
+    길이가 같은 문자열 리스트 두 개에 대해 `most_common(questions, answers)`를 작성하십시오.
+    질문마다 가장 흔한 답을 담은 딕셔너리를 돌려줍니다. 시험 질문은 처음 보는 것일 수 있으므로, 키
+    `""`에는 전체에서 가장 흔한 답을 둡니다.
+    """)
+    return
+
+
+@app.cell
+def exercise_2():
+    def most_common(questions, answers):
+        return ...
+
+    check_2 = grader.check(2, most_common)
+    return (check_2,)
+
+
+@app.cell
+def _(test_questions):
+    def ask(vlm, tokens):
+        texts = []
+        for i in range(0, len(test_questions), 50):
+            asked = [question.text for question in test_questions[i : i + 50]]
+            seen = None if tokens is None else tokens[i : i + 50]
+            texts += [answer.text for answer in vlm.answers(seen, asked)]
+        return texts
+
+    def is_right(texts):
+        pairs = zip(texts, test_questions, strict=True)
+        return np.array([exact_match(text, question.answers) for text, question in pairs])
+
+    image = np.arange(len(test_questions))  # one question for each image
+    kinds = np.array([question.kind for question in test_questions])
+    return ask, image, is_right, kinds
+
+
+@app.cell
+def _(
+    ask,
+    blind_vlm,
+    check_2,
+    image,
+    is_right,
+    kinds,
+    test_questions,
+    tokens_of,
+    train_questions,
+    vlm,
+):
+    _tokens = tokens_of(vlm, test_questions)
+    _common = check_2.value(
+        [question.text for question in train_questions],
+        [question.answers[0] for question in train_questions],
+    )
+    answers = ask(vlm, _tokens)
+    right = {
+        "right": is_right(answers),
+        "blind": is_right(ask(blind_vlm, None)),
+        "shuffled": is_right(ask(vlm, _tokens[other_images(image, seed=0)])),
+        "most common": is_right([_common.get(one.text, _common[""]) for one in test_questions]),
+    }
+    print(f"{'kind':9}" + "".join(f"{name:>21}" for name in right))
+    for _kind in ("all", *sorted(set(kinds))):
+        _chosen = (kinds == _kind) | (_kind == "all")
+        _scores = [accuracy(values[_chosen], image[_chosen]) for values in right.values()]
+        print(f"{_kind:9}" + "".join(f"{score.as_percent():>21}" for score in _scores))
+    return answers, right
+
+
+@app.cell
+def _(answers, test_questions):
+    show.pictures(
+        [question.image.load() for question in test_questions[:10]],
+        [
+            f"{question.text} {answer} (right: {question.answers[0]})"
+            for question, answer in zip(test_questions[:10], answers, strict=False)
+        ],
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    text(r"""
+    Behind each share stands its 95 % interval over images. What is above *all* of the other three
+    comes from the image. Sums (`math`) state their numbers in the question: there the image adds
+    little, and a small model cannot calculate.
+
+    ### Exercise 3: from blind to perfect
+
+    How much of what the image could add does it add? Write `share_between(right, blind)` for two
+    shares between 0 and 1: 0 where the model is as good as blind, 1 where all is right.
+    [ko]
+    비율 뒤에 적힌 것은 이미지에 대한 95 % 신뢰 구간입니다. 나머지 셋 *모두*보다 높은 만큼이
+    이미지에서 나온 것입니다. 계산 문제(`math`)는 질문에 수가 들어 있어서 이미지가 거의 도움이 되지
+    않으며, 작은 모델은 계산을 하지 못합니다.
+
+    ### 연습 3: 블라인드에서 만점까지
+
+    이미지가 보탤 수 있는 것 가운데 얼마를 보탰습니까? 0과 1 사이의 비율 두 개에 대해
+    `share_between(right, blind)`를 작성하십시오. 블라인드(blind)와 같으면 0, 모두 맞히면 1입니다.
+    """)
+    return
+
+
+@app.cell
+def exercise_3():
+    def share_between(right, blind):
+        return ...
+
+    check_3 = grader.check(3, share_between)
+    return (check_3,)
+
+
+@app.cell
+def _(check_3, right):
+    _share = check_3.value(right["right"].mean(), right["blind"].mean())
+    print(f"{_share:.0%} of the way from blind to perfect")
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    text(r"""
+    ## 4. Four encoders by their answers
+
+    Now the same with three trained encoders, and with one that has learnt nothing:
+    `untrained:tiny-clip` has the architecture of `tiny-clip` and random weights. Each VLM is
+    trained from several *seeds*: another beginning of the projector, another order of the
+    questions. Only the encoder should make a difference; how much do the seeds make? This takes
+    some minutes.
+    [ko]
+    ## 4. 답으로 보는 인코더 네 개
+
+    이제 학습된 인코더 세 개와 아무것도 배우지 않은 인코더 하나로 똑같이 합니다.
+    `untrained:tiny-clip`은 `tiny-clip`과 구조가 같고 가중치가 무작위입니다. VLM마다 여러
+    *시드(seed)*로 학습합니다. 시드가 다르면 프로젝터의 처음 값과 질문의 순서가 다릅니다. 인코더만
+    차이를 내야 할 텐데, 시드는 얼마나 차이를 냅니까? 몇 분 걸립니다.
+    """)
+    return
+
+
+@app.cell
+def _(
+    SEEDS,
+    ask,
+    build,
+    image,
+    is_right,
+    test_questions,
+    tokens_of,
+    train,
+    train_questions,
+):
+    ENCODERS = ("tiny-clip", "tiny-siglip", "tiny-dinov2", "untrained:tiny-clip")
+
+    def loss_per_token(vlm, tokens, rows):
+        return vlm.loss(tokens, rows) / (rows.labels != -100).sum()
+
+    _right = []
+    for _encoder in ENCODERS:
+        _seeds = []
+        for _seed in mo.status.progress_bar(SEEDS, title=_encoder, remove_on_exit=True):
+            _vlm = build(_encoder, _seed)
+            if not _seeds:  # the encoder is the same for all seeds
+                _tokens = [tokens_of(_vlm, asked) for asked in (train_questions, test_questions)]
+            train(_vlm, _tokens[0], loss_per_token, _seed)
+            _seeds.append(is_right(ask(_vlm, _tokens[1])))
+        _right.append(np.array(_seeds))
+    by_seed = np.array([one.mean(axis=1) for one in _right])  # (encoder, seed)
+    print("encoder               right answers          by seed")
+    for _encoder, _one, _shares in zip(ENCODERS, _right, by_seed, strict=True):
+        _score = accuracy_over_seeds(_one, image)
+        _list = " ".join(f"{share:.1%}" for share in _shares)
+        print(f"{_encoder:21} {_score.as_percent():22} {_list}")
+    return ENCODERS, by_seed
+
+
+@app.cell(hide_code=True)
+def _():
+    text(r"""
+    These intervals count the images *and* the seeds. Three seeds are few, and this makes the
+    intervals wide; with one seed they would be narrower and wrong.
+
+    ## 5. What would the metric have said?
+
+    The metric is that of lesson 3: debiased CKA between an encoder's pooled embeddings and those
+    of the language model. It has trained nothing, and takes seconds.
+    [ko]
+    이 구간은 이미지와 시드를 *모두* 셉니다. 시드 세 개는 적어서 구간이 넓어집니다. 시드가 하나면
+    구간은 더 좁겠지만 틀린 구간입니다.
+
+    ## 5. 지표는 뭐라고 했겠습니까?
+
+    3강의 지표, 곧 인코더의 풀링된 임베딩과 언어 모델의 임베딩 사이의 편향을 없앤 CKA입니다.
+    아무것도 학습하지 않으며 몇 초면 됩니다.
+    """)
+    return
+
+
+@app.cell
+def _(ENCODERS, by_seed):
+    _cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    _compared = encoderlab.compare(
+        encoders=[*ENCODERS],
+        llms=["tiny-llama"],
+        n_samples=20,
+        epochs=1,  # of trained projectors, which are not looked at here
+        device="cpu",
+        dtype="float32",
+        features_dir=_cache / "encoderlab" / "lessons" / "features",
+    )
+    _cka = {row.encoder: row.scores["cka_linear"] for row in _compared.rows}
+    cka = np.array([float(_cka[name]) for name in ENCODERS])
+
+    def place(values):
+        return (-np.asarray(values)).argsort().argsort() + 1
+
+    print("encoder               CKA                      place   by answers   by answers of seed")
+    _places = zip(ENCODERS, place(cka), place(by_seed.mean(axis=1)), strict=True)
+    for _i, (_encoder, _by_cka, _by_answers) in enumerate(_places):
+        _each = " ".join(str(place(column)[_i]) for column in by_seed.T)
+        print(
+            f"{_encoder:21} {_cka[_encoder].as_number():24} {_by_cka:5} {_by_answers:12}   {_each}"
+        )
+    return (cka,)
+
+
+@app.cell(hide_code=True)
+def _():
+    text(r"""
+    Look at the places before you read on: would the metric have chosen the best encoder? And do the
+    seeds agree with one another?
+
+    ## 6. The noise between seeds
+
+    A metric cannot predict the answers better than the answers predict themselves. So take the
+    ranking of the encoders by one seed, and that by another: how far do they agree? Spearman's
+    $\rho$ is the correlation of the ranks, 1 for the same ranking and -1 for the reverse. Its mean
+    over all pairs of seeds is the *noise ceiling*.
+
+    ### Exercise 4: the noise ceiling
+
+    Write `noise_ceiling(by_seed)` for an array (encoders, seeds) of shares without ties. It returns
+    the mean of $\rho$ over all pairs of *different* seeds. The rank of a value is how many are
+    smaller; `values.argsort().argsort()` gives it, and `np.corrcoef(a, b)[0, 1]` the correlation.
+    (`scipy.stats.spearmanr` does both.)
+    [ko]
+    더 읽기 전에 순위를 보십시오. 지표는 가장 좋은 인코더를 골랐겠습니까? 그리고 시드끼리는 서로
+    일치합니까?
+
+    ## 6. 시드 사이의 잡음
+
+    어떤 지표도 답이 답을 예측하는 것보다 더 잘 예측할 수는 없습니다. 한 시드가 매긴 인코더의 순위와
+    다른 시드가 매긴 순위는 얼마나 일치합니까? 스피어만(Spearman)의 $\rho$는 순위의 상관계수이며,
+    같은 순위면 1, 거꾸로면 -1입니다. 모든 시드 쌍에 대한 평균이 *잡음 천장(noise ceiling)*입니다.
+
+    ### 연습 4: 잡음 천장
+
+    동점이 없는 비율의 배열 (인코더, 시드)에 대해 `noise_ceiling(by_seed)`를 작성하십시오.
+    *서로 다른* 시드의 모든 쌍에 대한 $\rho$의 평균을 돌려줍니다. 값의 순위는 그보다 작은 값의
+    개수이며 `values.argsort().argsort()`로, 상관계수는 `np.corrcoef(a, b)[0, 1]`로 구합니다.
+    (`scipy.stats.spearmanr`는 둘 다 해 줍니다.)
+    """)
+    return
+
+
+@app.cell
+def exercise_4():
+    def noise_ceiling(by_seed):
+        return ...
+
+    check_4 = grader.check(4, noise_ceiling)
+    return (check_4,)
+
+
+@app.cell
+def _(by_seed, check_4, cka):
+    _answers = by_seed.mean(axis=1)
+    # Two columns: the ranking by CKA and that by answers.
+    rho = {
+        "four encoders": check_4.value(np.stack([cka, _answers], axis=1)),
+        "trained ones": check_4.value(np.stack([cka, _answers], axis=1)[:3]),
+    }
+    ceilings = {"four encoders": check_4.value(by_seed), "trained ones": check_4.value(by_seed[:3])}
+    print("                rho of CKA and answers   noise ceiling")
+    for _name, _rho in rho.items():
+        print(f"{_name:15} {_rho:+22.2f}   {ceilings[_name]:+13.2f}")
+    return ceilings, rho
+
+
+@app.cell(hide_code=True)
+def _(ceilings, rho):
+    text(rf"""
+    Of all four, CKA and the answers agree with $\rho$ = {rho["four encoders"]:.2f}, where one seed
+    agrees with another by {ceilings["four encoders"]:.2f}. But that the untrained one differs from
+    the others is no news. Of the three trained ones alone it is {rho["trained ones"]:.2f}, and
+    between seeds {ceilings["trained ones"]:.2f}.
+
+    ## 7. How many encoders does it take?
+
+    Suppose that the ranking by the metric is *perfect*, $\rho = 1$. Of $n!$ rankings, one is
+    perfect and one is its reverse, so chance reaches $|\rho| = 1$ with $p = 2/n!$. And who tries
+    several metrics has more chances: multiply $p$ by their number (Bonferroni).
+
+    ### Exercise 5: the smallest number of encoders
+
+    Write `encoders_needed(metrics, level)`: the smallest $n$ with which a perfect ranking has a
+    corrected $p$ of at most `level`, where so many `metrics` were tried.
+    [ko]
+    네 개 전체에서 CKA와 답의 $\rho$는 {rho["four encoders"]:.2f}이고, 시드끼리는
+    {ceilings["four encoders"]:.2f}입니다. 그러나 학습하지 않은 인코더가 나머지와 다르다는 것은
+    새로운 사실이 아닙니다. 학습된 세 개만 보면 {rho["trained ones"]:.2f}이고, 시드끼리는
+    {ceilings["trained ones"]:.2f}입니다.
+
+    ## 7. 인코더가 몇 개 있어야 합니까?
+
+    지표의 순위가 *완벽하다고*, 곧 $\rho = 1$이라고 합시다. 순위 $n!$가지 가운데 하나는 완벽하고
+    하나는 그 거꾸로이므로, 우연히 $|\rho| = 1$이 될 확률은 $p = 2/n!$입니다. 여러 지표를 써 본
+    사람에게는 우연한 기회도 많습니다. $p$에 지표의 수를 곱하십시오(본페로니, Bonferroni).
+
+    ### 연습 5: 인코더의 가장 작은 수
+
+    `encoders_needed(metrics, level)`를 작성하십시오. 지표를 `metrics`개 써 보았을 때, 완벽한 순위의
+    보정한 $p$가 `level` 이하가 되는 가장 작은 $n$입니다.
+    """)
+    return
+
+
+@app.cell
+def exercise_5():
+    def encoders_needed(metrics, level):
+        return ...
+
+    check_5 = grader.check(5, encoders_needed)
+    return (check_5,)
+
+
+@app.cell
+def _(check_5):
+    for _metrics in (1, 5, 10):
+        print(
+            f"{_metrics:2} metrics: {check_5.value(_metrics, 0.05)} encoders with a perfect ranking"
+        )
+    return
+
+
+@app.cell(hide_code=True)
+def _(check_1, check_2, check_3, check_4, check_5):
+    grader.summary(check_1, check_2, check_3, check_4, check_5)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    text(r"""
+    ## Summary
+
+    - Only the answer's tokens count in the loss.
+    - A share of right answers needs its blind twin beside it, another image, and the most common
+      answer.
+    - One training run is one seed. Take at least three, and show how they differ.
+    - A metric can be held only against what the answers themselves repeat: the noise ceiling.
+    - Four encoders cannot decide whether a metric ranks right; it takes five with a perfect ranking
+      and one metric, and more in practice.
+
+    One number may surprise you. `tiny-vlm` was trained like your model, for 4,269 steps, and its
+    twin with a randomly initialised encoder is as often right: 77.4 against 76.7 % of 1,000
+    questions. A random network loses little of a simple picture, and a language model that is
+    trained with it learns to read what it gives. The trained encoder helped while there was little
+    data, as here. So put the untrained twin beside any encoder before you praise it.
+
+    Try more: `encoderlab e2e --answers` does this lesson for any encoders and language models, with
+    every metric, and keeps the trained VLMs; `encoderlab vlm evaluate` asks a model your own
+    questions.
+    [ko]
+    ## 정리
+
+    - 손실에서는 답의 토큰만 셉니다.
+    - 맞힌 비율 옆에는 이미지 없이 학습한 쌍둥이, 다른 이미지를 준 결과, 가장 흔한 답을 두십시오.
+    - 학습 한 번은 시드 하나입니다. 적어도 세 번 하고, 서로 얼마나 다른지 보이십시오.
+    - 지표는 답 자신이 되풀이하는 만큼만 맞힐 수 있습니다. 그것이 잡음 천장입니다.
+    - 인코더 네 개로는 지표가 순위를 맞히는지 정할 수 없습니다. 지표 하나에 순위가 완벽해도 다섯 개,
+      실제로는 더 많이 필요합니다.
+
+    뜻밖의 수가 하나 있습니다. `tiny-vlm`은 여러분의 모델처럼 학습하되 4,269단계를 밟았는데,
+    무작위로 초기화한 인코더를 쓴 쌍둥이도 그만큼 맞힙니다. 질문 1,000개에서 77.4 %와 76.7 %입니다.
+    무작위 신경망도 단순한 그림은 거의 잃지 않으며, 함께 학습한 언어 모델은 그것을 읽는 법을
+    배웁니다. 학습된 인코더는 여기서처럼 데이터가 적을 때 도움이 되었습니다. 그러니 어떤 인코더를
+    칭찬하기 전에 학습하지 않은 쌍둥이를 옆에 놓아 보십시오.
+
+    더 해 보십시오. `encoderlab e2e --answers`는 어떤 인코더와 언어 모델로든 이 강의를 모든 지표와
+    함께 하고 학습한 VLM을 남겨 둡니다. `encoderlab vlm evaluate`는 여러분의 질문으로 모델을
+    시험합니다.
+    """)
+    return
+
+
+if __name__ == "__main__":
+    app.run()
