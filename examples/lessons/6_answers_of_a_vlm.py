@@ -246,9 +246,11 @@ def _(build, check_1, tokens_of, train, train_button, train_questions, vlm):
 @app.cell(hide_code=True)
 def _(losses):
     text(rf"""
-    The loss falls from {losses[0]:.2f} to {sum(losses[-10:]) / len(losses[-10:]):.2f}. The dashed
-    line is where the same language model ends that was trained on the same questions *without the
-    image*. What lies below the line comes from the image.
+    The loss begins at {losses[0]:.2f} and rises at first: the language model has read texts of the
+    same world and guesses well, and the tokens of a new projector only disturb it. It ends at
+    {sum(losses[-10:]) / len(losses[-10:]):.2f}. The dashed line is where the same language model
+    ends that was trained on the same questions *without the image*. What lies below the line comes
+    from the image.
 
     ## 3. Right, compared with what?
 
@@ -267,9 +269,10 @@ def _(losses):
     dictionary: the most common answer to each question. A test question may be new, so the key `""`
     holds the most common answer of all.
     [ko]
-    손실은 {losses[0]:.2f}에서 {sum(losses[-10:]) / len(losses[-10:]):.2f}로 줄어듭니다. 점선은 같은
-    질문을 *이미지 없이* 학습한 같은 언어 모델이 끝난 곳입니다. 점선보다 아래에 있는 만큼은
-    이미지에서 나온 것입니다.
+    손실은 {losses[0]:.2f}에서 시작해 처음에는 커집니다. 언어 모델은 같은 세계의 글을 읽어서 답을 잘
+    짐작하는데, 새 프로젝터가 만드는 토큰이 이를 방해하기 때문입니다. 마지막에는
+    {sum(losses[-10:]) / len(losses[-10:]):.2f}입니다. 점선은 같은 질문을 *이미지 없이* 학습한 같은
+    언어 모델이 끝난 곳입니다. 점선보다 아래에 있는 만큼은 이미지에서 나온 것입니다.
 
     ## 3. 맞힌 답, 무엇과 견주어?
 
@@ -507,14 +510,17 @@ def _(ENCODERS, by_seed):
         print(
             f"{_encoder:21} {_cka[_encoder].as_number():24} {_by_cka:5} {_by_answers:12}   {_each}"
         )
+    _answers = ENCODERS[by_seed.mean(axis=1).argmax()]
+    print(f"CKA would have chosen {ENCODERS[cka.argmax()]}, the answers {_answers}")
     return (cka,)
 
 
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Look at the places before you read on: would the metric have chosen the best encoder? And do the
-    seeds agree with one another?
+    Look at the places, and at the intervals of section 4: is the encoder that the metric would have
+    chosen behind another by more than the noise? Do the seeds agree with one another? One wrong
+    choice among these encoders does not yet say that the metric is wrong about encoders.
 
     ## 6. The noise between seeds
 
@@ -530,8 +536,9 @@ def _():
     smaller; `values.argsort().argsort()` gives it, and `np.corrcoef(a, b)[0, 1]` the correlation.
     (`scipy.stats.spearmanr` does both.)
     [ko]
-    더 읽기 전에 순위를 보십시오. 지표는 가장 좋은 인코더를 골랐겠습니까? 그리고 시드끼리는 서로
-    일치합니까?
+    순위와 4절의 구간을 보십시오. 지표가 골랐을 인코더는 다른 인코더보다 잡음 이상으로 뒤집니까?
+    시드끼리는 서로 일치합니까? 이 인코더들 가운데 하나를 잘못 골랐다고 해서 지표가 인코더 일반에
+    대해 틀렸다고 할 수는 없습니다.
 
     ## 6. 시드 사이의 잡음
 
@@ -579,13 +586,15 @@ def _(ceilings, rho):
     Of all four, CKA and the answers agree with $\rho$ = {rho["four encoders"]:.2f}, where one seed
     agrees with another by {ceilings["four encoders"]:.2f}. But that the untrained one differs from
     the others is no news. Of the three trained ones alone it is {rho["trained ones"]:.2f}, and
-    between seeds {ceilings["trained ones"]:.2f}.
+    between seeds {ceilings["trained ones"]:.2f}. Before you believe a $\rho$ of 1 or -1, count the
+    encoders.
 
     ## 7. How many encoders does it take?
 
     Suppose that the ranking by the metric is *perfect*, $\rho = 1$. Of $n!$ rankings, one is
-    perfect and one is its reverse, so chance reaches $|\rho| = 1$ with $p = 2/n!$. And who tries
-    several metrics has more chances: multiply $p$ by their number (Bonferroni).
+    perfect and one is its reverse, so chance reaches $|\rho| = 1$ with $p = 2/n!$, for three
+    encoders in a third of the cases. And who tries several metrics has more chances: multiply $p$
+    by their number (Bonferroni).
 
     ### Exercise 5: the smallest number of encoders
 
@@ -595,13 +604,14 @@ def _(ceilings, rho):
     네 개 전체에서 CKA와 답의 $\rho$는 {rho["four encoders"]:.2f}이고, 시드끼리는
     {ceilings["four encoders"]:.2f}입니다. 그러나 학습하지 않은 인코더가 나머지와 다르다는 것은
     새로운 사실이 아닙니다. 학습된 세 개만 보면 {rho["trained ones"]:.2f}이고, 시드끼리는
-    {ceilings["trained ones"]:.2f}입니다.
+    {ceilings["trained ones"]:.2f}입니다. $\rho$가 1이나 -1이라고 믿기 전에 인코더의 수를 세십시오.
 
     ## 7. 인코더가 몇 개 있어야 합니까?
 
     지표의 순위가 *완벽하다고*, 곧 $\rho = 1$이라고 합시다. 순위 $n!$가지 가운데 하나는 완벽하고
-    하나는 그 거꾸로이므로, 우연히 $|\rho| = 1$이 될 확률은 $p = 2/n!$입니다. 여러 지표를 써 본
-    사람에게는 우연한 기회도 많습니다. $p$에 지표의 수를 곱하십시오(본페로니, Bonferroni).
+    하나는 그 거꾸로이므로, 우연히 $|\rho| = 1$이 될 확률은 $p = 2/n!$, 인코더가 세 개면
+    3분의 1입니다. 여러 지표를 써 본 사람에게는 우연한 기회도 많습니다. $p$에 지표의 수를
+    곱하십시오(본페로니, Bonferroni).
 
     ### 연습 5: 인코더의 가장 작은 수
 
