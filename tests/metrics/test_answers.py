@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from encoderlab.metrics import answers
 
@@ -104,6 +105,41 @@ def test_all_right_is_not_certain():
     assert score.ci_low == pytest.approx(1 / (1 + 1.959964**2 / 20))
     none = answers.accuracy(np.zeros(60), np.repeat(np.arange(20), 3))
     assert (none.ci_low, none.ci_high) == (0.0, pytest.approx(1 - score.ci_low))
+
+
+def test_the_interval_of_a_difference_is_that_of_a_bootstrap_over_images():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 200, 500)  # a different number of questions about each image
+    of_image = rng.random(200)[image]
+    a, b = (of_image * rng.random(500) > 0.3).astype(float), (of_image > 0.5).astype(float)
+    found = answers.compare_answers("a", "b", (a, b), image)
+    assert found.difference == pytest.approx(a.mean() - b.mean())
+    rows = [np.flatnonzero(image == i) for i in np.unique(image)]
+    drawn = []
+    for _ in range(2000):
+        chosen = np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])
+        drawn.append((a - b)[chosen].mean())
+    assert (found.ci_low, found.ci_high) == pytest.approx(
+        np.quantile(drawn, [0.025, 0.975]), abs=5e-3
+    )
+    naive = answers.compare_answers("a", "b", (a, b), np.arange(500))
+    assert naive.ci_high - naive.ci_low < 0.9 * (found.ci_high - found.ci_low)
+
+
+def test_answers_that_agree_on_every_image_may_still_differ():
+    """The exact bound of no event in n images; larger images weigh more."""
+    right, image = np.ones(60), np.repeat(np.arange(20), 3)
+    found = answers.compare_answers("a", "b", (right, right), image)
+    exact = stats.binomtest(0, 20, alternative="less").proportion_ci(0.95).high
+    assert (found.ci_low, found.ci_high) == pytest.approx((-exact, exact))
+    assert (found.difference, found.p, found.verdict) == (0, 1, "cannot distinguish")
+    uneven = np.repeat([0, 1, 2], [2, 3, 4])
+    assert answers.least_half_width(uneven) == pytest.approx(4 / 3 * (1 - 0.05 ** (1 / 3)))
+    # One image that differs does not make the interval narrower than none.
+    one = right.copy()
+    one[:3] = 0
+    wider = answers.compare_answers("a", "b", (right, one), image)
+    assert wider.ci_high - wider.ci_low >= found.ci_high - found.ci_low
 
 
 def test_no_question_gives_no_accuracy():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,8 +156,23 @@ def photos(out: Path, count: int) -> str:
     return str(folder)
 
 
+def with_answers(rows: Json) -> Iterator[Json]:
+    """Rows with shares of answers; the smaller image has none on the VTC split."""
+    rng = np.random.default_rng(0)
+    for row in rows:
+        shares = {}
+        for task in ("answers", "answers_vtc"):
+            if (task, row["method"]) != ("answers_vtc", "smaller_image"):
+                kept = rng.uniform(0, 1.1)
+                shares[task] = {"value": kept, "ci_low": kept - 0.1, "ci_high": kept + 0.1}
+        yield {**row, "kept": {**row["kept"], **shares}}
+
+
 def compressed(out: Path) -> Iterator[Json]:
-    yield draw(stored()[0], out).result.to_json()
+    shipped = stored()[0]
+    rows = tuple(with_answers(shipped.result.rows))
+    answered = replace(shipped, result=replace(shipped.result, rows=rows))
+    yield draw(answered, out).result.to_json()
     yield from run(out, "compress", "show", "--image", photos(out, 1), "--grids", "4", "3",
                    "--dtype", "float32")  # fmt: skip
 
@@ -306,8 +322,9 @@ def predicts(r: Json, benchmark: str | None = None) -> list[Any]:
     return [np.concatenate([*outcomes(metric)]) for metric in r["benchmarks"][0]["metrics"]]
 
 
-def kept(r: Json) -> list[Any]:
-    tasks = [task for task in TITLES if any(row["kept"].get(task) for row in r["rows"])]
+def kept(r: Json, answers: bool = False) -> list[Any]:
+    tasks = [task for task in TITLES if any(row["kept"].get(task) for row in r["rows"])
+             and task.startswith("answers") == answers]  # fmt: skip
     ordered = sorted(r["rows"], key=lambda row: row["tokens"])
     return [defined([value(row["kept"].get(task)) for method in each(r["rows"], "method")
                      for row in ordered if row["method"] == method]) for task in tasks]  # fmt: skip
@@ -399,6 +416,7 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
     "curves": (heights, lambda r, a: [
         [row[f"val/{key}"] for row in r["history"]] for key in ("nmse", "sliced_wasserstein")]),
     "pareto": (heights, lambda r, a: kept(r)),
+    "answers_kept": (heights, lambda r, a: kept(r, answers=True)),
     "two_axes": (points, lambda r, a: by_budget(
         r, lambda row: (row["distance"]["value"], row["nmse"]["value"]))),
     "glyphs": (heights, lambda r, a: [np.ravel(rows) for rows in by_budget(r, lambda row: [

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from encoderlab.compression.answers import AnswerTask
 from encoderlab.compression.neighbour_agreement import max_sim, neighbour_agreement
 from encoderlab.compression.readout import read_out
 from encoderlab.compression.reinjection import Reinjection
@@ -54,6 +55,7 @@ class Measurement:
         without_parts: error without each image, and distance without each tenth of the images.
         error_map: squared error of every token.
         decoded: reconstructed tokens of the first images.
+        texts: the VLM's answers to all questions, for each seed of a random method.
     """
 
     method: str
@@ -74,6 +76,7 @@ class Measurement:
     without_parts: Mapping[str, np.ndarray] = field(repr=False)
     error_map: Float[Tensor, "b n"] = field(repr=False)
     decoded: Float[Tensor, "few n c"] = field(repr=False)
+    texts: Sequence[Sequence[str]] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class _Run:
     cka: Score | None
     error_map: Float[Tensor, "b n"]
     decoded: Float[Tensor, "few n c"]
+    texts: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class Bench:
         reinjection: the remaining blocks of the encoder; None where its family cannot run them.
         reading: tasks for the heads.
         loyalty: whether neighbours and CKA are measured.
+        answers: questions to a VLM.
     """
 
     def __init__(
@@ -128,9 +133,10 @@ class Bench:
         reinjection: Reinjection | None = None,
         reading: Sequence[ReadingTask] = (),
         loyalty: bool = True,
+        answers: AnswerTask | None = None,
     ) -> None:
         self.measured, self.fit, self.grid = measured, fit, grid
-        self.reinjection, self.reading = reinjection, reading
+        self.reinjection, self.reading, self.answers = reinjection, reading, answers
         self.mean, self.spread = fit.mean_token, fit.tokens.std(dim=(0, 1)).clamp_min(1e-6)
         tokens = measured.tokens
         length = norms(tokens.unflatten(1, grid))
@@ -217,6 +223,7 @@ class Bench:
             },
             error_map=torch.stack([run.error_map for run in runs]).mean(dim=0),
             decoded=first.decoded,
+            texts=[run.texts for run in runs],
         )
 
     def _reads(self, method: TokenReducer, budget: Grid) -> dict[str, PerImage]:
@@ -233,7 +240,7 @@ class Bench:
 
     def _run(self, method: TokenReducer, budget: Grid, read: Mapping[str, PerImage]) -> _Run:
         tokens = self.measured.tokens
-        kept, decoded, milliseconds = self._compressed(method, budget)
+        kept, decoded, milliseconds = self._compressed(self.measured, method, budget)
         error = (decoded - tokens).double().square().sum(dim=-1)
         cosine = F.cosine_similarity(decoded, tokens, dim=-1).double().mean(dim=1).numpy()
         per_image: dict[str, PerImage] = {
@@ -244,6 +251,10 @@ class Bench:
         if self.reinjection is not None:
             per_image |= self.reinjection.scores(decoded)
         per_image |= {part: read[part] for part in self.reading_scales}
+        texts: list[str] = []
+        if self.answers is not None:
+            _, rebuilt, _ = self._compressed(self.answers.pictures, method, budget)
+            texts = self.answers.ask(rebuilt)
         similar = None
         if self._similar is not None and self._gram is not None:
             few = kept.tokens[:LOYALTY_IMAGES]
@@ -264,15 +275,16 @@ class Bench:
             similar,
             error.float(),
             decoded[:SHOWN],
+            texts,
         )
 
     def _compressed(
-        self, method: TokenReducer, budget: Grid
+        self, measured: TokenSet, method: TokenReducer, budget: Grid
     ) -> tuple[CompressedTokens, Float[Tensor, "b n c"], float]:
         """All images compressed and decoded, some at a time, and the time of one."""
         parts, decoded, seconds = [], [], 0.0
-        for start in range(0, len(self.measured), COMPRESS_BATCH):
-            some = self.measured.part(slice(start, start + COMPRESS_BATCH))
+        for start in range(0, len(measured), COMPRESS_BATCH):
+            some = measured.part(slice(start, start + COMPRESS_BATCH))
             clock = time.perf_counter()
             kept = method.compress(some.tokens, self.grid, budget, some.side)
             seconds += time.perf_counter() - clock
@@ -283,7 +295,7 @@ class Bench:
             for name in ("tokens", "positions", "sizes", "assignment")
         }
         whole = CompressedTokens(**joined, grid=parts[0].grid)
-        return whole, torch.cat(decoded), 1000 * seconds / len(self.measured)
+        return whole, torch.cat(decoded), 1000 * seconds / len(measured)
 
     def _real(self, budget: Grid, draw: int = 0) -> Float[Tensor, "b k c"]:
         return self._draws[draw].compress(self.measured.tokens, self.grid, budget).tokens

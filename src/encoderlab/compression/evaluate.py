@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from encoderlab.compression import catalogue, plots
+from encoderlab.compression import answers, catalogue, plots
+from encoderlab.compression.answers import ALL_TOKENS, ANSWERS, HARD, RANDOM, SMALLER, AnswerTask
 from encoderlab.compression.bench import Bench, Measurement, ReadingTask
 from encoderlab.compression.compressor import Compressor, shipped
 from encoderlab.compression.cost import cost, shape_of
@@ -20,6 +21,7 @@ from encoderlab.compression.reinjection import Question, Reinjection
 from encoderlab.compression.retention import mcnemar
 from encoderlab.compression.settings import Compress, CompressData, CompressEvaluation
 from encoderlab.compression.token_set import TokenSet
+from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import note, progress
 from encoderlab.core.results import Block, Result, Table, score_text
 from encoderlab.core.skipped import (
@@ -39,6 +41,7 @@ from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.load_spec import options_of
 from encoderlab.encoders.vision import VisionEncoder, load_vision
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.metrics.answers import least_half_width
 from encoderlab.metrics.classification import class_vector
 from encoderlab.metrics.uncertainty import Verdict, compare_paired
 from encoderlab.models.token_grid import Grid, check_grids
@@ -53,7 +56,10 @@ TITLES = {
     "retrieval_hard": "retrieval, no CLS",
     "zero_shot": "zero-shot",
     "zero_shot_hard": "zero-shot, no CLS",
+    ANSWERS: "answers, all questions",
+    HARD: "answers, VTC split",
 }
+ANSWERS_FILE = "answers.jsonl"
 GLYPH_HEIGHTS = (1, 2, 3, 4)  # in patches
 GLYPHS_TRAINED, GLYPHS_TESTED = 200, 60  # of each height
 SCENES_TRAINED, SCENES_TESTED = 600, 400
@@ -68,10 +74,13 @@ class CompressEvaluationResult(Result):
     Args:
         scales: task -> score of all tokens ("full") and of the mean token everywhere ("floor").
         rows: one per method and budget, with all measurements.
-        verdicts: paired comparisons of each trained compressor with every other method.
+        verdicts: paired comparisons of each trained compressor with every other method; and of the
+            answers of each method with all tokens and with every other method.
         answers: the best method of each budget, and how trained compressors compare.
         costs: cost to the LLM of each number of visual tokens.
         refused: method and budget -> why it was left out.
+        vlm: the questions asked, the score of all tokens and the floor on them and on each VTC
+            split, and how well each other score predicts the answers; None without a VLM.
     """
 
     model: str
@@ -92,6 +101,7 @@ class CompressEvaluationResult(Result):
     skipped: SkippedImages = ()
     figures: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    vlm: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The result for run.json."""
@@ -106,6 +116,10 @@ class CompressEvaluationResult(Result):
         blocks: list[Block] = [about, self._scales()]
         for budget in dict.fromkeys(tuple(row["budget"]) for row in self.rows):
             blocks += self._measured(budget)
+            if self.vlm:
+                blocks.append(self._answered(budget, self.vlm))
+        if self.vlm:
+            blocks.append(_predictor_table(self.vlm["predictors"]))
         if self.answers:
             blocks.append("\n".join(self.answers))
         blocks.append(self._costs())
@@ -122,12 +136,17 @@ class CompressEvaluationResult(Result):
             for task, ends in self.scales.items()
         )
         legend = "kept = (score - floor) / (full - floor); floor: every patch is the mean token"
+        if self.vlm:
+            legend += f"; of answers: {self.vlm['floor_is']}"
         return Table(("task", "full", "floor"), rows, said=(legend,))
 
     def _measured(self, budget: tuple[int, ...]) -> list[Block]:
         rows = [row for row in self.rows if tuple(row["budget"]) == budget]
         count, whole = budget[0] * budget[1], self.grid[0] * self.grid[1]
-        tasks = [task for task in TITLES if task[-5:] != "_hard" and task in rows[0]["kept"]]
+        tasks = [
+            task for task in TITLES
+            if task[-5:] != "_hard" and task not in (ANSWERS, HARD) and task in rows[0]["kept"]
+        ]  # fmt: skip
         head = ["method", "error", "distance"]
         cells = [[r["method"], _text(r["nmse"]), _text(r["distance"])] for r in rows]
         for task in tasks:
@@ -156,6 +175,33 @@ class CompressEvaluationResult(Result):
             Table(("method", *readings, *optional, "ms an image"), more),
         ]
 
+    def _answered(self, budget: tuple[int, ...], vlm: Mapping[str, Any]) -> Table:
+        differences = {
+            (v["a"], v["b"]): {**v, "value": v["difference"]}
+            for v in self.verdicts
+            if v["task"] == ANSWERS and tuple(v["budget"]) == budget
+        }
+        split = next((s for s in vlm["vtc"] if tuple(s["budget"]) == budget), None)
+        titles = ["right", "kept", "against all tokens", "against random"]
+        rows = []
+        for row in (row for row in self.rows if tuple(row["budget"]) == budget):
+            scores = [row["answers"][ANSWERS], row["kept"][ANSWERS]]
+            scores += [differences.get((row["method"], rival)) for rival in (ALL_TOKENS, RANDOM)]
+            scores += [row[kind].get(HARD) for kind in ("answers", "kept")] if split else []
+            rows.append((row["method"], *(_text(score, interval=True) for score in scores)))
+        title = f"answers of {vlm['model']}, {budget[0] * budget[1]} tokens: {_asked(vlm)}"
+        if split:
+            titles += ["VTC: right", "VTC: kept"]
+            title += f"; VTC, the questions that {SMALLER} gets wrong: {_asked(split)}"
+        bound = 100 * least_half_width(np.arange(vlm["images"]))
+        said = (
+            "against: difference of the shares, paired by question; intervals over images, "
+            "corrected for all methods (all tokens) or all pairs of methods (random) by Holm",
+            "two that answer alike on every image may still differ: the exact bound is "
+            f"{bound:.1f} % of images (95 %, before the correction), and no interval is narrower",
+        )
+        return Table(("method", *titles), tuple(rows), title, said)
+
     def _costs(self) -> Table:
         rows = tuple(
             (
@@ -177,27 +223,41 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     catalogue.check(chosen.methods)
     llm = shape_of(chosen.llm, settings.trust_remote_code)
     encoder, layer, budgets, compressors = prepare(settings)
+    task, unread = AnswerTask.of(encoder, layer, settings) if chosen.answers else (None, [])
     samples, pictures, fit_pictures, skipped, source = _pictures(settings.data, chosen)
+    skipped += skipped_images(unread)
     measured = TokenSet.of(encoder, pictures, layer)
     fit = TokenSet.of(encoder, fit_pictures, layer)
-    bench = _bench(encoder, layer, samples, measured, fit, chosen)
+    bench = _bench(encoder, layer, samples, measured, fit, chosen, task)
     rows, refused = _measured(bench, encoder, layer, fit, budgets, compressors, chosen)
     verdicts = _verdicts(rows, bench, list(compressors))
     records = tuple(_record(row, bench) for row in rows)
+    vlm, lines = None, _answers(rows, verdicts, list(compressors))
+    ends = {
+        task: (float(s.full.mean()), float(s.floor.mean()))
+        for task, s in {**bench.scales, **bench.reading_scales}.items()
+    }
+    if task is not None:
+        vlm, compared = answers.judge(task, records, [task.right(row.texts) for row in rows])
+        ends[ANSWERS] = vlm["full"]["value"], vlm["floor"]["value"]
+        verdicts += compared
+        lines += (*_lost(vlm, records, compared), *_best_predictors(vlm["predictors"]))
     counts = [encoder.grid[0] * encoder.grid[1], *[h * w for h, w in budgets]]
     result = CompressEvaluationResult(
         encoder.name, encoder.fingerprint, *encoder.where, layer, encoder.grid, len(measured),
         len(fit), source,
-        {task: {"full": float(s.full.mean()), "floor": float(s.floor.mean())}
-         for task, s in {**bench.scales, **bench.reading_scales}.items()},
+        {task: {"full": full, "floor": floor} for task, (full, floor) in ends.items()},
         records,
-        tuple(verdicts), _answers(rows, verdicts, list(compressors)),
+        tuple(verdicts), lines,
         {"llm": llm.name, "text_tokens": chosen.text_tokens,
          "budgets": [asdict(cost(llm, n, chosen.text_tokens, encoder.width)) for n in counts]},
-        refused, skipped, warnings=as_warnings(skipped),
+        refused, skipped, warnings=as_warnings(skipped), vlm=vlm,
     )  # fmt: skip
     if out is None:
         return result
+    if task is not None:
+        texts = {f"{row.method}/{row.tokens}": row.texts for row in rows}
+        write_text_atomic(out / ANSWERS_FILE, task.lines(texts))
     return replace(result, figures=_draw(out, bench, rows, records, list(compressors), encoder))
 
 
@@ -276,6 +336,7 @@ def _bench(
     measured: TokenSet,
     fit: TokenSet,
     settings: CompressEvaluation,
+    task: AnswerTask | None,
 ) -> Bench:
     reinjection: Reinjection | None = None
     if "reinjection" in settings.parts:
@@ -292,7 +353,7 @@ def _bench(
     if "glyphs" in settings.parts:
         reading.append(_glyphs(encoder, layer))
     return Bench(
-        measured, fit, encoder.grid, reinjection, reading, loyalty="loyalty" in settings.parts
+        measured, fit, encoder.grid, reinjection, reading, "loyalty" in settings.parts, task
     )
 
 
@@ -402,7 +463,9 @@ def _measured(
     compressors: Mapping[str, Sequence[Compressor]],
     settings: CompressEvaluation,
 ) -> tuple[list[Measurement], dict[str, str]]:
-    names = list(settings.methods or METHODS)
+    # The comparisons and the VTC split need these.
+    always = (RANDOM, SMALLER) if settings.answers else ()
+    names = list(dict.fromkeys([*(settings.methods or METHODS), *always]))
     rows: list[Measurement] = []
     refused: dict[str, str] = {}
     total = (len(names) + len(compressors)) * len(budgets)
@@ -492,6 +555,68 @@ def _answers(
     return tuple(lines)
 
 
+def _lost(
+    vlm: Mapping[str, Any], records: Sequence[Mapping[str, Any]], verdicts: Sequence[dict[str, Any]]
+) -> list[str]:
+    """For each budget: the methods with most right answers, and what differs from the references.
+
+    Returns:
+        Lines that name all methods with the largest share, then those that the paired comparison
+        cannot tell apart from them.
+    """
+    lines = []
+    for budget in dict.fromkeys(tuple(record["budget"]) for record in records):
+        splits = [(ANSWERS, f"{budget[0] * budget[1]} tokens: ", vlm)]
+        splits += [
+            (HARD, f"  of {s['questions']:,} questions that {SMALLER} gets wrong: ", s)
+            for s in vlm["vtc"] if tuple(s["budget"]) == budget
+        ]  # fmt: skip
+        for split, head, about in splits:
+            shares = {
+                r["method"]: r["answers"][split]["value"] for r in records
+                if tuple(r["budget"]) == budget and split in r["answers"]
+            }  # fmt: skip
+            most = max(shares.values())
+            best = [method for method, share in shares.items() if np.isclose(share, most)]
+            own = [v for v in verdicts if (v["task"], tuple(v["budget"])) == (split, budget)]
+            pairs = [v for v in own if v["b"] != ALL_TOKENS and best[0] in (v["a"], v["b"])]
+            alike = {
+                name for v in pairs for name in (v["a"], v["b"])
+                if v["verdict"] == Verdict.CANNOT_DISTINGUISH
+            }  # fmt: skip
+            parts = [
+                f"{', '.join(best)} {'have' if len(best) > 1 else 'has'} most right answers, "
+                f"{100 * most:.1f} % (all tokens {100 * about['full']['value']:.1f} %)"
+            ]
+            if others := [method for method in shares if method in alike - {*best}]:
+                parts.append(f"cannot be told apart from {', '.join(others)}")
+            parts += [
+                f"{text} {', '.join(_with(own, rival, verdict)) or 'none'}"
+                for text, rival, verdict in (
+                    ("ahead of random:", RANDOM, Verdict.AHEAD),
+                    ("behind all tokens:", ALL_TOKENS, Verdict.BEHIND),
+                )
+            ]
+            lines.append(head + "; ".join(parts))
+    return lines
+
+
+def _with(verdicts: Sequence[Mapping[str, Any]], rival: str, verdict: Verdict) -> list[str]:
+    return [v["a"] for v in verdicts if (v["b"], v["verdict"]) == (rival, verdict)]
+
+
+def _best_predictors(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which score predicts the answers best, and those that cannot be told apart from it."""
+    if not rows or rows[0]["rho"]["value"] is None:
+        return []
+    best, *others = [_name_of(row["score"]) for row in rows if row["is_best"]]
+    return [
+        f"of the scores without a VLM, {best} predicts the right answers best, rho "
+        f"{_text(rows[0]['rho'], interval=True)}"
+        + (f"; cannot be told apart from {', '.join(others)}" if others else "")
+    ]
+
+
 def standing(verdicts: Sequence[Mapping[str, Any]], mark: str = "") -> str:
     """How one method compares with the others, such as "behind tome, ahead of 9 of 10".
 
@@ -545,9 +670,7 @@ def _draw(
     encoder: VisionEncoder,
 ) -> tuple[dict[str, str], ...]:
     whole = encoder.grid[0] * encoder.grid[1]
-    drawn = [plots.two_axes(records, trained)]
-    if bench.scales:
-        drawn.insert(0, plots.pareto(records, trained, whole, TITLES))
+    drawn = [*plots.kept(records, trained, whole, TITLES), plots.two_axes(records, trained)]
     if any(name.startswith("digit") for name in bench.reading_scales):
         ends = {
             name: (float(s.full.mean()), float(s.floor.mean()))
@@ -565,6 +688,48 @@ def _draw(
     maps = {(row.method, row.budget): row.error_map.numpy() for row in rows}
     drawn.append(plots.loss_map(images, maps, [*trained, *LOSS_SHOWN], encoder.grid))
     return save(drawn, out)
+
+
+def _asked(about: Mapping[str, Any]) -> str:
+    return (
+        f"{about['questions']:,} questions about {about['images']:,} images (all tokens "
+        f"{about['full']['value']:.3f}, floor {about['floor']['value']:.3f})"
+    )
+
+
+def _predictor_table(rows: Sequence[Mapping[str, Any]]) -> Block:
+    if all(row["rho"]["value"] is None for row in rows):
+        return f"no score is ranked by how well it predicts the answers: {_unranked(rows)}"
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2g}"
+
+    cells = tuple(
+        (_name_of(row["score"]), _text(row["rho"], interval=True),
+         *(number(row[name]) for name in ("rho_of_methods", "p", "p_corrected")))
+        for row in rows
+    )  # fmt: skip
+    said = [
+        "rho: all methods at all budgets, 95 % interval over methods; of methods: their means over "
+        "the budgets that all share, p by permuting methods, corrected for all scores (Holm)"
+    ]
+    if any(row["rho"]["value"] is None for row in rows):
+        said.append(f"undefined: {_unranked(rows)}")
+    return Table(
+        ("score", "rho", "rho of methods", "p", "corrected"), cells,
+        "rank correlation of each score with the share of right answers", tuple(said),
+    )  # fmt: skip
+
+
+def _name_of(score: str) -> str:
+    name = f"{TITLES[score]} kept" if score in TITLES else score.replace("nmse", "error")
+    return name.replace(",", "").replace("_", " ")
+
+
+def _unranked(rows: Sequence[Mapping[str, Any]]) -> str:
+    return ", or ".join(
+        dict.fromkeys(r["rho"]["undefined"] for r in rows if "undefined" in r["rho"])
+    )
 
 
 def _text(score: Mapping[str, Any] | None, interval: bool = False) -> str:

@@ -66,9 +66,9 @@ TRAINED, BOUND = RED, "#1B1B1B"
 OTHERS = [colour for colour in PALETTE if colour != TRAINED]
 
 
-def pareto(
+def kept(
     rows: Sequence[Record], trained: Sequence[str], whole: int, titles: Mapping[str, str]
-) -> FigureRecord:
+) -> list[FigureRecord]:
     """Share of the score kept against the number of tokens: one line per method, one panel per
     task.
 
@@ -79,18 +79,50 @@ def pareto(
         titles: task -> title of its panel.
 
     Returns:
-        The figure.
+        A figure of the tasks of the encoder, and one of the answers of a VLM, where measured.
     """
     tasks = [task for task in titles if any(_known(row, task) for row in rows)]
+    answers = [task for task in tasks if task.startswith("answers")]
+    encoder = [task for task in tasks if task not in answers]
+    figures = []
+    if encoder:
+        figures.append(FigureRecord(
+            "pareto",
+            _kept_panels(rows, trained, whole, {task: titles[task] for task in encoder},
+                         "score kept (0: floor, 1: all tokens)"),
+            "What each method keeps of the score between the floor (every patch is the mean token: "
+            "the lower dashed line) and all tokens (the upper one), put back into the encoder; "
+            "95 % intervals over images. The embedding's scale is wider towards 1. \"No CLS\": the "
+            "class token is replaced too, so that the patches alone must carry the answer.",
+            _kept_arrays(rows, encoder),
+        ))  # fmt: skip
+    if answers:
+        figures.append(FigureRecord(
+            "answers_kept",
+            _kept_panels(rows, trained, whole, {task: titles[task] for task in answers},
+                         "right answers kept (0: other image, 1: all tokens)"),
+            "Share of the VLM's right answers that is kept when each method rebuilds its tokens: 1 "
+            "(the upper dashed line) is what all tokens of the image give, 0 (the lower one) all "
+            "tokens of another question's image; 95 % intervals over images. VTC split: the "
+            "questions that the smaller image with as many tokens gets wrong, other questions at "
+            "each number of tokens, without the smaller image itself.",
+            _kept_arrays(rows, answers),
+        ))  # fmt: skip
+    return figures
+
+
+def _kept_panels(
+    rows: Sequence[Record], trained: Sequence[str], whole: int, titles: Mapping[str, str], y: str
+) -> Any:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     with rules():
-        columns = min(len(tasks), 3)
-        lines = -(-len(tasks) // columns)
+        columns = min(len(titles), 3)
+        lines = -(-len(titles) // columns)
         fig = figure(4.6 * columns, 4.0 * lines + 1.4)
         panels = np.atleast_1d(fig.subplots(lines, columns, squeeze=False)).flatten()
-        for axes in panels[len(tasks) :]:
+        for axes in panels[len(titles) :]:
             axes.set_visible(False)
-        for axes, task in zip(panels, tasks, strict=False):
+        for axes, task in zip(panels, titles, strict=False):
             for number, method in enumerate(methods):
                 here = [row for row in rows if row["method"] == method and _known(row, task)]
                 here.sort(key=lambda row: row["tokens"])
@@ -112,23 +144,19 @@ def pareto(
             counts = sorted({row["tokens"] for row in rows})
             axes.set_xticks(counts, [str(n) for n in counts])
             axes.minorticks_off()
-            axes.set(title=titles[task], xlabel=f"tokens kept (of {whole})",
-                     ylabel="score kept (0: floor, 1: all tokens)")  # fmt: skip
+            axes.set(title=titles[task], xlabel=f"tokens kept (of {whole})", ylabel=y)
         legend_below(fig, panels[0].get_legend_handles_labels()[0])
-    return FigureRecord(
-        "pareto", fig,
-        "What each method keeps of the score between the floor (every patch is the mean token: "
-        "the lower dashed line) and all tokens (the upper one), put back into the encoder; 95 % "
-        "intervals over images. The embedding's scale is wider towards 1. \"No CLS\": the class "
-        "token is replaced too, so that the patches alone must carry the answer.",
-        {
-            f"{task}/{method}": np.array(
-                [[row["tokens"], float(row["kept"][task]["value"])] for row in rows
-                 if row["method"] == method and _known(row, task)]
-            )
-            for task in tasks for method in methods
-        },
-    )  # fmt: skip
+    return fig
+
+
+def _kept_arrays(rows: Sequence[Record], tasks: Sequence[str]) -> dict[str, np.ndarray]:
+    return {
+        f"{task}/{method}": np.array(
+            [[row["tokens"], float(row["kept"][task]["value"])] for row in rows
+             if row["method"] == method and _known(row, task)]
+        )
+        for task in tasks for method in dict.fromkeys(row["method"] for row in rows)
+    }  # fmt: skip
 
 
 def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> FigureRecord:

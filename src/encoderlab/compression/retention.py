@@ -41,14 +41,26 @@ class RetentionScale:
         above, span = score - self.floor, self.full - self.floor
         return (above.sum() - above) / (span.sum() - span)
 
-    def kept(self, score: PerImage) -> Score:
-        """The share kept with its interval; undefined where the floor is as good as all tokens."""
+    def kept(self, score: PerImage, least: float = 0.0) -> Score:
+        """The share kept with its interval.
+
+        Args:
+            score: per image.
+            least: the least distance of the ends of the score's interval from the score.
+
+        Returns:
+            0 at the floor, 1 for all tokens; undefined where the floor is as good as all tokens.
+        """
         if self.span < NO_SPAN:
             return undefined(
-                "the score hardly needs the patches: CLS has the answer", len(score), ESTIMATOR
+                "the score hardly needs the patches: the floor is as good as all tokens",
+                len(score),
+                ESTIMATOR,
             )
         value = self.value(score)
-        low, high = jackknife_interval(value, self.without_each(score)) or (None, None)
+        low, high = jackknife_interval(value, self.without_each(score))
+        if low is not None and high is not None:
+            low, high = min(low, value - least / self.span), max(high, value + least / self.span)
         return Score(value, low, high, 0.0, len(score), ESTIMATOR)
 
     def compare(

@@ -20,13 +20,15 @@ from encoderlab.core.settings import (
     setting,
 )
 from encoderlab.patch_tokens.methods import METHODS
+from encoderlab.vlm.settings import QUESTIONS_HELP
 
 MODEL, STEPS, DATA, WATCH = "model", "training", "data", "watching"
 EVALUATE = "evaluate"
 
 # What settings need to have an effect.
 TRAIN: Needs = {"action": ("train",)}
-MEASURE = {"action": ("evaluate",)}
+MEASURE: Needs = {"action": ("evaluate",)}
+ASKED: Needs = {**MEASURE, "evaluation.answers": ()}
 DISTRIBUTIONS = ("sliced_wasserstein", "wgan", "sinkhorn", "mmd", "none")
 MATCH = {"loss.distribution": DISTRIBUTIONS[:-1]}
 WEIGHTED = {"training.wgan_weight": ()}
@@ -250,6 +252,15 @@ class CompressEvaluation:
     parts: list[str] = setting(
         ["reinjection", "readout", "loyalty", "glyphs"], "what is measured",
         choices=("reinjection", "readout", "loyalty", "glyphs"), group=EVALUATE, needs=MEASURE,
+    )  # fmt: skip
+    answers: str | None = setting(
+        None, "also count right answers of a VLM on the rebuilt tokens: tiny-vlm, or the folder "
+        "of a run of vlm train", flag="--answers", group=EVALUATE, needs=MEASURE,
+    )  # fmt: skip
+    questions: str = setting("synthetic", QUESTIONS_HELP, group=EVALUATE, needs=ASKED)
+    n_questions: int = setting(
+        500, "images of the synthetic world; of other data the first questions, 0: all", least=0,
+        group=EVALUATE, needs=ASKED,
     )  # fmt: skip
     llm: str = setting(
         "llama",

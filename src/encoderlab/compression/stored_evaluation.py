@@ -83,7 +83,5 @@ def draw(stored: Stored, out: Path) -> Stored:
     result = stored.result
     rows, whole = result.rows, result.grid[0] * result.grid[1]
     trained = list(dict.fromkeys(row["method"] for row in rows if row["method"] not in METHODS))
-    drawn = [plots.two_axes(rows, trained)]
-    if any(row["kept"] for row in rows):
-        drawn.insert(0, plots.pareto(rows, trained, whole, TITLES))
+    drawn = [*plots.kept(rows, trained, whole, TITLES), plots.two_axes(rows, trained)]
     return replace(stored, result=replace(result, figures=save(drawn, out)))

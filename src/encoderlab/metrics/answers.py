@@ -18,7 +18,12 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from encoderlab.core.score import Score, undefined, wilson
-from encoderlab.metrics.uncertainty import jackknife_error, jackknife_interval
+from encoderlab.metrics.uncertainty import (
+    Comparison,
+    compare_paired,
+    jackknife_error,
+    jackknife_interval,
+)
 
 ACCURACY = "share of questions; delete-an-image jackknife"
 ALL_ALIKE = "share of questions; Wilson interval over images"
@@ -225,6 +230,55 @@ def without_each_image(
     sums, counts = np.bincount(group, weights=values), np.bincount(group)
     rest = len(values) - counts
     return (values.sum() - sums) / np.where(rest > 0, rest, np.nan)
+
+
+def compare_answers(
+    a: str,
+    b: str,
+    right: tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]],
+    image: Int[np.ndarray, " q"],
+    comparisons: int = 1,
+) -> Comparison:
+    """Compares two shares of right answers to the same questions, by the delete-an-image jackknife.
+
+    Args:
+        a: name of the one system.
+        b: name of the other.
+        right: whether each answer of `a`, and of `b`, is right.
+        image: number of each question's image.
+        comparisons: number of comparisons that are made together.
+
+    Returns:
+        The comparison; its interval is at least as wide as `least_half_width`.
+    """
+    values = [np.asarray(side, dtype=np.float64) for side in right]
+    (mean_a, mean_b), (without_a, without_b) = (
+        [float(side.mean()) for side in values], [without_each_image(s, image) for s in values]
+    )  # fmt: skip
+    return compare_paired(
+        a, b, (mean_a, mean_b), (without_a, without_b), len(image), comparisons=comparisons,
+        least=least_half_width(image, 1 - 0.05 / max(1, comparisons)),
+    )  # fmt: skip
+
+
+def least_half_width(image: Int[np.ndarray, " q"], level: float = 0.95) -> float:
+    """How far a difference of two shares may be from 0 although no image showed one.
+
+    Args:
+        image: number of each question's image.
+        level: of the bound.
+
+    Returns:
+        The exact upper bound of the share of images that differ where none of g did (Clopper &
+        Pearson 1934), 1 - (1 - level)^(1 / g), about 3 / g at 95 %; times the questions of the
+        largest image over the mean; at most 1.
+
+    >>> round(least_half_width(np.arange(300)), 4)
+    0.0099
+    """
+    counts = np.unique(image, return_counts=True)[1]
+    bound = 1 - (1 - level) ** (1 / len(counts))
+    return float(min(1.0, bound * counts.max() / counts.mean()))
 
 
 def most_common_answer(questions: Sequence[str], answers: Sequence[str]) -> dict[str, str]:

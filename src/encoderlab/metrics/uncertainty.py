@@ -262,6 +262,7 @@ def compare_paired(
     *,
     comparisons: int = 1,
     interaction: float = 0.0,
+    least: float = 0.0,
 ) -> Comparison:
     """Compares two encoders on the same samples, by the jackknife of the difference.
 
@@ -274,6 +275,7 @@ def compare_paired(
         comparisons: number of comparisons that are made together; the intervals hold for all of
             them (Bonferroni).
         interaction: of the difference; see `jackknife_error`.
+        least: the least distance of the interval's ends from the difference.
 
     Returns:
         The comparison; without an interval for fewer than three parts or values that are undefined.
@@ -286,7 +288,7 @@ def compare_paired(
         defined = difference if math.isfinite(difference) else None
         return Comparison(a, b, defined, None, None, None, n, level)
     freedom = len(parts) - 1
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    half = max(least, float(stats.t.ppf((1 + level) / 2, freedom)) * error)
     if error > 0:
         p = float(2 * stats.t.sf(abs(difference) / error, freedom))
     else:

@@ -27,12 +27,12 @@ from encoderlab.errors import UsageError
 from encoderlab.metrics.answers import (
     accuracy,
     anls,
+    compare_answers,
     exact_match,
     relaxed_match,
     vqa_accuracy,
-    without_each_image,
 )
-from encoderlab.metrics.uncertainty import Comparison, compare_paired
+from encoderlab.metrics.uncertainty import Comparison
 from encoderlab.vlm.settings import VlmEvaluate
 
 if TYPE_CHECKING:
@@ -397,13 +397,9 @@ def _comparisons(
                 columns[name] = _values(texts, a.questions, judge)
                 pairs.append((a.name, name))
     return [
-        compare_paired(
-            a, b, (float(columns[a].mean()), float(columns[b].mean())),
-            (without_each_image(columns[a], image), without_each_image(columns[b], image)),
-            len(image), comparisons=len(pairs),
-        )
+        compare_answers(a, b, (columns[a], columns[b]), image, comparisons=len(pairs))
         for a, b in pairs
-    ]  # fmt: skip
+    ]
 
 
 def _save(path: Path, asked: Sequence[Asked], judge: Callable[..., float]) -> None:

@@ -1,0 +1,383 @@
+"""Right answers of a VLM that sees the rebuilt tokens: the part `--answers` of the evaluation.
+
+A method gives k tokens, its `decode` rebuilds the grid that the VLM's projector was trained on, and
+the VLM answers from that grid. q questions, b images, n tokens, c channels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from PIL.Image import Image
+from scipy import stats
+from torch import Tensor
+
+from encoderlab.compression.retention import PerImage, RetentionScale
+from encoderlab.compression.settings import Compress
+from encoderlab.compression.token_set import TokenSet
+from encoderlab.core.score import Score, undefined
+from encoderlab.core.skipped import Skipped
+from encoderlab.data.decode import ImageError
+from encoderlab.data.sample import Sample
+from encoderlab.encoders.vision import VisionEncoder
+from encoderlab.errors import UsageError
+from encoderlab.metrics.answers import accuracy, compare_answers, exact_match, least_half_width
+from encoderlab.metrics.correlation import FEWEST, LEVEL, correlate, holm_p
+from encoderlab.metrics.uncertainty import (
+    Comparison,
+    Verdict,
+    compare_paired,
+    fisher,
+    jackknife_interval,
+)
+from encoderlab.vlm.evaluate import fingerprint_of, other_images
+from encoderlab.vlm.model import VLM
+from encoderlab.vlm.questions import SYNTHETIC, Question, read_questions
+from encoderlab.vlm.trainer import answer_all
+
+ANSWERS, HARD = "answers", "answers_vtc"  # all questions, and the VTC split
+SMALLER, RANDOM = "smaller_image", "random"  # in every table of answers
+ALL_TOKENS, OTHER_IMAGE = "all tokens", "all tokens of another question's image"
+SCORES = ("nmse", "nmse_without_outliers", "cosine", "distance", "neighbours", "cka")
+RHO = "Spearman over methods and budgets; delete-a-method jackknife of Fisher's z"
+
+Right = Float[np.ndarray, " q"]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What `answer_all` asks about: the questions, and tokens of their images."""
+
+    questions: Sequence[Question]
+    tokens: Float[Tensor, "b n c"]
+    image: Int[np.ndarray, " q"]
+
+    def of(self, rows: Sequence[int]) -> Float[Tensor, "k n c"]:
+        return self.tokens[torch.from_numpy(self.image[list(rows)])]
+
+
+@dataclass(frozen=True)
+class AnswerTask:
+    """Questions to a VLM.
+
+    Args:
+        name: of the VLM.
+        vlm: answers from tokens on its full grid.
+        data: where the questions come from.
+        questions: those whose image can be read.
+        pictures: the tokens of their images, at the VLM's layer.
+        image: number of each question's image.
+    """
+
+    name: str
+    vlm: VLM
+    data: str
+    questions: Sequence[Question]
+    pictures: TokenSet
+    image: Int[np.ndarray, " q"]
+
+    @classmethod
+    def of(
+        cls, encoder: VisionEncoder, layer: int, settings: Compress
+    ) -> tuple[AnswerTask, list[Skipped]]:
+        """The task of the settings.
+
+        Args:
+            encoder: of the compressed tokens.
+            layer: of the compressed tokens.
+            settings: name the VLM and the questions.
+
+        Returns:
+            The task, and the questions and images that cannot be used.
+
+        Raises:
+            UsageError: the VLM has another encoder or layer, or reduces the tokens itself; no image
+                can be read.
+            MissingError: the VLM or the questions are not there.
+        """
+        chosen, hardware = settings.evaluation, settings.hardware
+        name = str(chosen.answers)
+        vlm = VLM.load(
+            name, hardware.device_name, hardware.dtype, trust_remote_code=settings.trust_remote_code
+        )
+        if (fingerprint_of(vlm), vlm.layers()) != (encoder.fingerprint, [layer]):
+            raise UsageError(
+                "the VLM answers from the tokens of another encoder or layer",
+                got=f"{name}: {'+'.join(e.name for e in vlm.encoders)}, layer {vlm.layers()[0]}",
+                want=f"{encoder.name}, layer {layer}",
+                hint="choose them with --model and --layer",
+            )
+        if vlm.reduction.method is not None:
+            raise UsageError(
+                "the VLM reduces the tokens itself, which hides what a method loses",
+                got=f"{name}: --reduce {vlm.reduction.spec}",
+                want="a VLM of --reduce none or pixel_shuffle:S",
+            )
+        split = "test" if chosen.questions == SYNTHETIC else None
+        read = read_questions(chosen.questions, split=split, n=chosen.n_questions)
+        samples: dict[str, Sample] = {q.image.id: q.image for q in read.rows}
+        pictures: dict[str, Image] = {}
+        skipped = list(read.skipped)
+        for id_, sample in samples.items():
+            try:
+                pictures[id_] = sample.load()
+            except ImageError as error:
+                skipped.append(Skipped(id_, error.reason))
+        if not pictures:
+            raise UsageError(
+                "no image of the questions can be read",
+                got=f"{chosen.questions}: {skipped[-1].reason}",
+                want="images of the questions",
+            )
+        questions = [q for q in read.rows if q.image.id in pictures]
+        numbers = {id_: number for number, id_ in enumerate(pictures)}
+        tokens = TokenSet.of(encoder, list(pictures.values()), layer)
+        image = np.array([numbers[q.image.id] for q in questions])
+        return cls(name, vlm, chosen.questions, questions, tokens, image), skipped
+
+    def ask(self, tokens: Float[Tensor, "b n c"], images: Sequence[int] | None = None) -> list[str]:
+        """The greedy answers.
+
+        Args:
+            tokens: of every image, on the full grid.
+            images: for each question, the question whose image is shown; None for its own.
+
+        Returns:
+            One text per question.
+        """
+        data: Any = _Shown(self.questions, tokens, self.image)
+        return answer_all(self.vlm, data, images=images)
+
+    def right(self, draws: Sequence[Sequence[str]]) -> Right:
+        """Which answers match exactly.
+
+        Args:
+            draws: one text per question, from each draw of a random method.
+
+        Returns:
+            For each question the share of draws that are right, from 0 to 1.
+        """
+        matches = [
+            [exact_match(text, q.answers) for text, q in zip(texts, self.questions, strict=True)]
+            for texts in draws
+        ]
+        return np.array(matches, dtype=np.float64).mean(axis=0)
+
+    @cached_property
+    def texts(self) -> dict[str, list[list[str]]]:
+        """The answers from all tokens of the question's image, and of another question's image."""
+        tokens = self.pictures.tokens
+        other = self.ask(tokens, other_images(self.image, 0))
+        return {ALL_TOKENS: [self.ask(tokens)], OTHER_IMAGE: [other]}
+
+    @cached_property
+    def full(self) -> Right:
+        """Which questions are answered right from all tokens."""
+        return self.right(self.texts[ALL_TOKENS])
+
+    @cached_property
+    def floor(self) -> Right:
+        """Which are answered right from all tokens of another question's image."""
+        return self.right(self.texts[OTHER_IMAGE])
+
+    def ends(self, asked: Bool[np.ndarray, " q"]) -> dict[str, Any]:
+        """The number of the questions `asked`; the scores of all tokens and of the floor on them"""
+        image = self.image[asked]
+        ends = {"full": self.full, "floor": self.floor}
+        return {
+            "questions": len(image),
+            "images": len(set(image.tolist())),
+            **{name: accuracy(right[asked], image).to_json() for name, right in ends.items()},
+        }
+
+    def kept(self, right: Right, asked: Bool[np.ndarray, " q"]) -> Score:
+        """The share kept of the right answers to the questions `asked`."""
+        image = self.image[asked]
+        full, floor, score = (_by_image(s[asked], image) for s in (self.full, self.floor, right))
+        return RetentionScale(full, floor).kept(score, least_half_width(image))
+
+    def lines(self, texts: Mapping[str, Sequence[Sequence[str]]]) -> str:
+        """All answers as JSON, one line per question.
+
+        Args:
+            texts: name of a method with its tokens -> answers of each draw.
+
+        Returns:
+            Lines that each end with a line feed.
+        """
+        return "".join(
+            json.dumps({
+                "id": q.id, "image": q.image.id, "kind": q.kind, "question": q.text,
+                "answers": q.answers, "generated": {
+                    name: [draw[i] for draw in draws]
+                    for name, draws in {**self.texts, **texts}.items()
+                },
+            }, ensure_ascii=False) + "\n"
+            for i, q in enumerate(self.questions)
+        )  # fmt: skip
+
+
+def judge(
+    task: AnswerTask, records: Sequence[dict[str, Any]], right: Sequence[Right]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Adds the answers to the records of methods.
+
+    Args:
+        task: the questions.
+        records: one per method and budget; gets "answers" (share of right answers) and more entries
+            of "kept", on all questions and on the VTC split (Liao et al. 2025): the questions that
+            the smaller image with as many tokens gets wrong.
+        right: for each record, whether each question is answered right, a mean over draws.
+
+    Returns:
+        What was asked, with the scores of all tokens and of the floor on each VTC split; and the
+        paired comparisons at each budget, of every method with all tokens and of each two methods,
+        each family corrected by Holm's procedure.
+    """
+    splits, verdicts = [], []
+    for budget in dict.fromkeys(tuple(record["budget"]) for record in records):
+        here = {
+            record["method"]: (record, values)
+            for record, values in zip(records, right, strict=True)
+            if tuple(record["budget"]) == budget
+        }
+        asked = {ANSWERS: np.ones(len(task.questions), dtype=bool)}
+        if SMALLER in here and (wrong := here[SMALLER][1] == 0).any():
+            asked[HARD] = wrong
+            splits.append({"budget": list(budget), **task.ends(wrong)})
+        for split, chosen in asked.items():
+            image, columns = task.image[chosen], {ALL_TOKENS: task.full[chosen]}
+            for method, (record, values) in here.items():
+                if (split, method) == (HARD, SMALLER):  # wrong by construction
+                    continue
+                columns[method] = values[chosen]
+                score = accuracy(values[chosen], image, float(task.floor[chosen].mean()))
+                record.setdefault("answers", {})[split] = score.to_json()
+                record["kept"][split] = task.kept(values, chosen).to_json()
+            # Random comes last, so that it is the second of every pair.
+            methods = sorted(
+                {*columns} - {ALL_TOKENS}, key=lambda m: (m == RANDOM, [*here].index(m))
+            )
+            families = (
+                [(method, ALL_TOKENS) for method in methods],
+                itertools.combinations(methods, 2),
+            )
+            verdicts += [
+                {"task": split, "budget": list(budget), **verdict}
+                for family in families
+                for verdict in _compared(list(family), columns, image)
+            ]
+    about = {
+        "model": task.name, "fingerprint": fingerprint_of(task.vlm), "data": task.data,
+        "metric": "exact match", "floor_is": OTHER_IMAGE,
+        **task.ends(np.ones(len(task.questions), dtype=bool)), "vtc": splits,
+        "predictors": predictors(records),
+    }  # fmt: skip
+    return about, verdicts
+
+
+def _compared(
+    pairs: Sequence[tuple[str, str]], right: Mapping[str, Right], image: Int[np.ndarray, " q"]
+) -> list[dict[str, Any]]:
+    """`Comparison.to_json()` of each pair, with p corrected for the number of pairs (Holm 1979)."""
+
+    def compare(pair: tuple[str, str], comparisons: int = 1) -> Comparison:
+        return compare_answers(*pair, (right[pair[0]], right[pair[1]]), image, comparisons)
+
+    p = [1.0 if (found := compare(pair).p) is None else found for pair in pairs]
+    corrected = holm_p(p)
+    rejected = sum(value < LEVEL for value in corrected)
+    rank = np.argsort(np.argsort(p, kind="stable"))
+    # The level of an interval is that of Holm's step, 1 - 0.05 / (tests that were left), so that
+    # its verdict is that of the corrected p.
+    return [
+        {**compare(pair, len(pairs) - min(int(place), rejected)).to_json(), "p_corrected": value}
+        for pair, place, value in zip(pairs, rank, corrected, strict=True)
+    ]
+
+
+def predictors(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How well each other score predicts the answers, the best first.
+
+    Args:
+        records: with "answers".
+
+    Returns:
+        For each score: "rho" over all methods and budgets, with an interval over methods, since the
+        budgets of one method are no independent samples; "rho_of_methods", of the methods' means
+        over the budgets that all share, with p by permuting methods and p corrected for the number
+        of scores (Holm); and whether |rho| cannot be told apart from that of the best ("is_best").
+    """
+    scores: dict[str, list[float]] = {}
+    for record in records:
+        own = {name: record[name] for name in SCORES} | record["reading"]
+        own |= {task: v for task, v in record["kept"].items() if task not in (ANSWERS, HARD)}
+        for name, score in own.items():
+            value = None if score is None else score["value"]
+            scores.setdefault(name, []).append(np.nan if value is None else value)
+    outcome = np.array([record["answers"][ANSWERS]["value"] for record in records])
+    methods, budgets = ([str(record[name]) for record in records] for name in ("method", "budget"))
+    rows: list[dict[str, Any]] = []
+    left_out: dict[str, np.ndarray] = {}
+    for name, values in scores.items():
+        found = correlate(values, outcome.tolist(), methods, conditions=budgets)
+        rho, left_out[name] = _rho(np.array(values), outcome, np.array(methods))
+        rows.append({
+            "score": name, "rho": rho.to_json(), "methods": found.families,
+            "rho_of_methods": found.spearman, "p": found.spearman_p, "p_corrected": None,
+            "is_best": False,
+        })  # fmt: skip
+    tested = [row for row in rows if row["p"] is not None]
+    for row, p in zip(tested, holm_p([row["p"] for row in tested]), strict=True):
+        row["p_corrected"] = p
+    known = [row for row in rows if row["rho"]["value"] is not None]
+    known.sort(key=lambda row: -abs(row["rho"]["value"]))
+    for row in known:
+        z, parts = zip(
+            *((abs(fisher(r["rho"]["value"])), np.sign(r["rho"]["value"]) * left_out[r["score"]])
+              for r in (known[0], row)),
+            strict=True,
+        )  # fmt: skip
+        # The comparisons with all other scores are enough for the best one to be among those that
+        # are left, with 95 % confidence (Gupta 1965).
+        others = len(known) - 1
+        verdict = compare_paired("", "", z, parts, len(parts[0]), comparisons=others).verdict
+        row["is_best"] = verdict is Verdict.CANNOT_DISTINGUISH
+    return [*known, *(row for row in rows if row["rho"]["value"] is None)]
+
+
+def _rho(
+    values: Float[np.ndarray, " k"], outcome: Float[np.ndarray, " k"], methods: np.ndarray
+) -> tuple[Score, Float[np.ndarray, " m"]]:
+    """Spearman's rho of the points with a value, and Fisher's z of it without each method."""
+    names, known = np.unique(methods), np.isfinite(values)
+    values, outcome, methods = values[known], outcome[known], methods[known]
+    if (count := len(set(methods))) < FEWEST:
+        reason = f"measured on {count} methods, and {FEWEST} are needed"
+        return undefined(reason, len(values), RHO), np.array([])
+    if np.ptp(values) == 0 or np.ptp(outcome) == 0:
+        return undefined("all points have one value", len(values), RHO), np.array([])
+    rho = float(stats.spearmanr(values, outcome).statistic)
+    without = np.array([
+        stats.spearmanr(values[methods != name], outcome[methods != name]).statistic
+        for name in names
+    ])  # fmt: skip
+    # Equal orders have no variance to compute an interval from, which is no certainty.
+    ends = (
+        (None, None) if abs(rho) > 1 - 1e-9 else jackknife_interval(rho, without, correlation=True)
+    )
+    return Score(rho, *ends, 0.0, len(values), RHO), fisher(without)
+
+
+def _by_image(values: Right, image: Int[np.ndarray, " q"]) -> PerImage:
+    """One value per image whose mean is the mean over questions."""
+    sums = np.bincount(np.unique(image, return_inverse=True)[1], weights=values)
+    return sums * len(sums) / len(values)
