@@ -117,7 +117,7 @@ def record(method: str, side: int = 3, **scores: float) -> dict:
 
 @pytest.fixture(scope="module")
 def judged():
-    """Five methods at one budget, on three questions about each of 80 images."""
+    """Six methods at one budget, on three questions about each of 80 images."""
     rng = np.random.default_rng(0)
     image = np.repeat(np.arange(80), 3)
     seen = rng.random(80).repeat(3)  # an image that is easy for one method is easy for all
@@ -127,6 +127,8 @@ def judged():
         name: (full & (rng.random(240) >= share)).astype(float) for name, share in lost.items()
     }
     right["as_good"][:3] = 0  # of one image
+    right["close"] = right["good"].copy()
+    right["close"].reshape(80, 3)[full.reshape(80, 3).all(axis=1).nonzero()[0][:5]] = 0
     task = asked(full, rng.random(240) < 0.2, image)
     records = [record(name) for name in right]
     about, verdicts = judge(task, records, list(right.values()))
@@ -167,7 +169,7 @@ def test_every_method_is_compared_with_all_tokens_and_every_other_one(judged):
 
 def test_p_is_corrected_by_holm_in_each_family_and_the_verdict_is_its(judged):
     _, right, _, _, verdicts = judged
-    columns = {**right, ALL_TOKENS: judged[0].full}
+    columns, uncorrected = {**right, ALL_TOKENS: judged[0].full}, set()
     for family in (
         [v for v in verdicts if v["task"] == ANSWERS and v["b"] == ALL_TOKENS],
         [v for v in verdicts if v["task"] == ANSWERS and v["b"] != ALL_TOKENS],
@@ -176,11 +178,16 @@ def test_p_is_corrected_by_holm_in_each_family_and_the_verdict_is_its(judged):
         for v in family:  # the t test of the images' sums, since all have three questions
             sums = (columns[v["a"]] - columns[v["b"]]).reshape(80, 3).sum(axis=1)
             p.append(stats.ttest_1samp(sums, 0).pvalue if sums.any() else 1.0)
-        order, largest = np.argsort(p), 0.0
-        for rank, i in enumerate(order):
+        rejected, largest = sum(v["p_corrected"] < 0.05 for v in family), 0.0
+        for rank, i in enumerate(np.argsort(p)):
             largest = max(largest, min(1.0, p[i] * (len(p) - rank)))
             assert family[i]["p_corrected"] == pytest.approx(largest)
             assert (family[i]["verdict"] != "cannot distinguish") == (largest < 0.05)
+            tests_left = len(p) - min(rank, rejected)
+            assert family[i]["level"] == pytest.approx(1 - 0.05 / tests_left)
+            if p[i] < 0.05 <= largest:
+                uncorrected.add((family[i]["a"], family[i]["b"]))
+    assert ("close", ALL_TOKENS) in uncorrected
     assert {v["verdict"] for v in verdicts} == {"ahead", "behind", "cannot distinguish"}
 
 
@@ -200,9 +207,9 @@ def test_the_sentence_names_all_that_tie_and_all_that_cannot_be_told_apart(judge
     _, _, records, about, verdicts = judged
     everything, split = _lost(about, records, verdicts)
     assert everything.startswith("9 tokens: good has most right answers")
-    assert "cannot be told apart from as_good;" in everything
+    assert "cannot be told apart from as_good, close;" in everything
     assert "behind all tokens: fair, smaller_image, random" in everything
-    assert "good, as_good, fair" in everything.split("ahead of random: ")[1]
+    assert "good, as_good, fair, close" in everything.split("ahead of random: ")[1]
     assert split.startswith(f"  of {about['vtc'][0]['questions']} questions")
     task, same = judged[0], [record("one"), record("two"), record("three")]
     full = task.full.astype(float)
