@@ -233,8 +233,8 @@ def judge(
     Args:
         task: the questions.
         records: one per method and budget; gets "answers" (share of right answers) and more entries
-            of "kept", on all questions and on the VTC split (Liao et al. 2025): the questions that
-            the smaller image with as many tokens gets wrong.
+            of "kept", on all questions and on the VTC split (after Liao et al. 2025,
+            arXiv:2510.07143): the questions that the smaller image with as many tokens gets wrong.
         right: for each record, whether each question is answered right, a mean over draws.
 
     Returns:
