@@ -159,14 +159,14 @@ def save_tokenizer(folder: Path, pad: bool = False, start: bool = True, end: boo
     fast.save_pretrained(folder)
 
 
-def _save(make: Callable[[], Any], folder: Path) -> None:
+def _save(make: Callable[[], Any], folder: Path, **saving: Any) -> None:
     torch.manual_seed(0)
     model = make()
     for parameter in model.parameters():
         # Layers that begin as zero or one would hide a wrong order.
         if parameter.ndim < 2 or float(parameter.detach().abs().max()) == 0:
             torch.nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.1)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, **saving)
 
 
 # In the form of the original InternViT.
@@ -236,4 +236,54 @@ def _with_code(code: str, folder: Path) -> Path:
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoConfig": "modeling.Config", "AutoModel": "modeling.Model"}
     (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+# Whole models whose tower takes images of any aspect ratio.
+NATIVE_VIT = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48, "patch_size": 4}
+NATIVE_LLM = {key: value for key, value in LLM.items() if key != "head_dim"} | {"hidden_size": 40}
+
+
+def _whole(family: str, vision: dict[str, Any], text: dict[str, Any], **more: Any) -> Any:
+    config = getattr(hf, f"{family}Config")(
+        vision_config=vision, text_config=NATIVE_LLM | text, **more
+    )
+    return getattr(hf, f"{family}ForConditionalGeneration")(config)
+
+
+def _qwen(family: str, text: dict[str, Any] | None = None, **vision: Any) -> Callable[[], Any]:
+    tower = NATIVE_VIT | {"num_hidden_layers": 3, "out_hidden_size": 40} | vision
+    return lambda: _whole(family, tower, text or {})
+
+
+QWEN_PIXELS = OPENAI | {
+    "image_processor_type": "Qwen2VLImageProcessorFast",
+    "patch_size": 4,
+    "merge_size": 2,
+    "size": {"shortest_edge": 256, "longest_edge": 1500},
+}
+LINEAR = {
+    "head_dim": 20, "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 2,
+    "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+}  # fmt: skip
+MROPE = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 3, 3]}
+HALF_PIXELS = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+# name -> (model, preprocessor_config.json)
+NATIVE: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "qwen2_vl": (lambda: _whole("Qwen2VL", {"depth": 3, "embed_dim": 32, "hidden_size": 40,
+                 "num_heads": 2, "patch_size": 4}, {"rope_parameters": MROPE}), QWEN_PIXELS),
+    "qwen2_5_vl": (_qwen("Qwen2_5_VL", {"rope_parameters": MROPE}, window_size=16,
+                         fullatt_block_indexes=[1]), QWEN_PIXELS),
+    "qwen3_vl": (_qwen("Qwen3VL", {"head_dim": 20}, num_position_embeddings=16,
+                       deepstack_visual_indexes=[0]), QWEN_PIXELS | HALF_PIXELS),
+    "qwen3_5": (_qwen("Qwen3_5", LINEAR, num_position_embeddings=16), QWEN_PIXELS | HALF_PIXELS),
+}  # fmt: skip
+
+
+def save_native(family: str, folder: Path) -> Path:
+    """The checkpoint of a whole model in `folder`, in many files, with a tokenizer."""
+    make, preprocessor = NATIVE[family]
+    _save(make, folder, max_shard_size="20KB")
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    save_tokenizer(folder)
     return folder

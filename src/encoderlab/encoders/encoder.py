@@ -21,6 +21,7 @@ from encoderlab.encoders.hardware import to_device
 from encoderlab.encoders.loading import FirstRun
 from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess
+from encoderlab.models.native_resolution import NativePreprocess
 
 Run = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -41,6 +42,11 @@ def ordinary(value: Any, device: str | torch.device | None = None) -> Any:
         return value
     moved = value.to(device, torch.float32 if value.is_floating_point() else value.dtype)
     return moved.clone() if moved.is_inference() else moved
+
+
+def each(change: Callable[[Tensor], Tensor], pixels: Any) -> Any:
+    """`change` of a batch of images; of each image, where they have sizes of their own."""
+    return change(pixels) if isinstance(pixels, Tensor) else [change(image) for image in pixels]
 
 
 @contextlib.contextmanager
@@ -245,23 +251,31 @@ class ImageEncoder(Encoder):
         self.device, self.dtype = device or self.device, dtype or self.dtype
         self.model.to(self.device, self.dtype)
 
-    def pixel_values(self, images: Any) -> Float[Tensor, "b 3 height width"]:
+    def pixel_values(
+        self, images: Any
+    ) -> Float[Tensor, "b 3 height width"] | list[Float[Tensor, "3 _ _"]]:
         """The standardised pixels of images, on the encoder's device: what `forward` takes.
 
         Args:
             images: one image (path, PIL image, array or tensor) or a list of them.
 
         Returns:
-            (b, 3, height, width) in fp32.
+            (b, 3, height, width) in fp32; one (3, height, width) per image at native resolution.
 
         Raises:
             UsageError: no image, or something that is no image.
             ImageError: a file that cannot be read.
         """
-        return self.preprocess.standardise(to_device(self._bytes_of(images), self.device))
+        return self._standardised(self._bytes_of(images))
 
-    def _bytes_of(self, images: Any) -> UInt8[Tensor, "b 3 height width"]:
+    def _bytes_of(self, images: Any) -> Any:
         pictures = open_images(images)
         if not pictures:
             raise UsageError("no image to encode", got="an empty list", want="at least one")
-        return stack([self.preprocess.to_bytes(picture) for picture in pictures])
+        arrays = [self.preprocess.to_bytes(picture) for picture in pictures]
+        if isinstance(self.preprocess, NativePreprocess):
+            return [stack([array])[0] for array in arrays]
+        return stack(arrays)
+
+    def _standardised(self, pixels: Any) -> Any:
+        return each(lambda part: self.preprocess.standardise(to_device(part, self.device)), pixels)

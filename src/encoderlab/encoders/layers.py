@@ -4,6 +4,7 @@ always before the final norm. The normed state is in the features (`patches`, `p
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -67,6 +68,30 @@ class FinalNorms:
                 last = before
                 break
         return (*others, last)
+
+
+@contextmanager
+def block_states(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Records what enters the first of `blocks`, if any, and what leaves each, in this thread."""
+    states: list[Tensor] = []
+    # A shared network serves several threads.
+    thread = threading.get_ident()
+
+    def enters(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if threading.get_ident() == thread:
+            states.append(inputs[0] if inputs else named["hidden_states"])
+
+    def leaves(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if threading.get_ident() == thread:
+            states.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [block.register_forward_hook(leaves) for block in blocks]
+    handles += [block.register_forward_pre_hook(enters, with_kwargs=True) for block in blocks[:1]]
+    try:
+        yield states
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -443,7 +443,8 @@ def _load(
     inner = _language_part(config)
     if inner is not None:
         part = built(lambda: AutoModel.from_config(inner, dtype=dtype), folder)
-        names = ("model.language_model.", "language_model.model.", "language_model.")
+        # The last is Qwen2-VL's, whose tower is outside of it.
+        names = ("model.language_model.", "language_model.model.", "language_model.", "model.")
         return load_part(part, folder, names)
     if family in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
         return pretrained(

@@ -9,6 +9,7 @@ vector, t = special tokens + n.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from encoderlab.core.commands import load
@@ -27,18 +28,20 @@ from encoderlab.encoders.encoder import (
     CompiledImageSide,
     ImageEncoder,
     ImageSide,
+    each,
     evaluating,
     ordinary,
 )
 from encoderlab.encoders.encoder import stack as stack
 from encoderlab.encoders.families import adapter_of
-from encoderlab.encoders.hardware import choose_device, choose_dtype, to_device
+from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import eager_attention, final_norms, layer_numbers
 from encoderlab.encoders.load_spec import reloadable
 from encoderlab.encoders.loading import quiet_loading, read_config, require_finite
 from encoderlab.encoders.model_cache import shareable
 from encoderlab.errors import UsageError
 from encoderlab.models.clip import Preprocess
+from encoderlab.models.native_resolution import NATIVE, Cells
 from encoderlab.models.preprocessing import read_preprocess
 
 UNTRAINED = "untrained:"
@@ -50,29 +53,64 @@ BATCH = 32
 class VisionFeatures:
     """Features of a batch of images.
 
+    At native resolution images have grids of their own: n is the number of patches of the largest,
+    and what a smaller image lacks is zero and False in `mask`. Otherwise all have one `grid`.
+
     Args:
-        patches: (b, h*w, d) last hidden state of the patches in reading order, after the final norm
+        patches: (b, n, d) last hidden state of the patches in reading order, after the final norm
             where the family has one; neither CLS nor registers are among them.
-        grid: (h, w).
+        grids: (h, w) of each image.
         cls: (b, d), or None where the tower has none.
         pooled: (b, p), the one vector per image, not normalised; the adapter's docstring says
             which.
-        projected: (b, h*w, d_llm) the patches at the width of the language model, where the
-            checkpoint brings its projector (PaliGemma).
-        layers: hidden states of the patches (b, h*w, d) by layer: 0 what enters the first block, k
+        projected: (b, n / merge**2, d_llm) the patches as the language model gets them, in reading
+            order of `projected_grids`, where the checkpoint brings its projector.
+        layers: hidden states of the patches (b, n, d) by layer: 0 what enters the first block, k
             what leaves block k. No final norm.
         layers_special: the special tokens of the same layers (b, t - n, d), CLS first.
         attention: attention maps (b, heads, t, t) by block from 1, special tokens first.
+        merge: the projector makes one token of a square of merge x merge patches.
     """
 
     patches: Tensor
-    grid: tuple[int, int]
+    grids: tuple[tuple[int, int], ...]
     cls: Tensor | None
     pooled: Tensor
     projected: Tensor | None = None
     layers: Mapping[int, Tensor] = field(default_factory=dict)
     layers_special: Mapping[int, Tensor] = field(default_factory=dict)
     attention: Mapping[int, Tensor] = field(default_factory=dict)
+    merge: int = 1
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w), where all images have the same.
+
+        Raises:
+            UsageError: the images have grids of their own.
+        """
+        if len(set(self.grids)) != 1:
+            raise UsageError(
+                "the images have different grids",
+                got=", ".join(f"{h} x {w}" for h, w in self.grids[:5]),
+                want="grids and mask, or an encoder that is not at native resolution",
+            )
+        return self.grids[0]
+
+    @property
+    def mask(self) -> Tensor:
+        """(b, n), True at patches and False at padding."""
+        return mask_of(self.grids, self.patches.device)
+
+    @property
+    def projected_grids(self) -> tuple[tuple[int, int], ...]:
+        """(h, w) of the projected tokens of each image."""
+        return tuple((h // self.merge, w // self.merge) for h, w in self.grids)
+
+    @property
+    def projected_mask(self) -> Tensor:
+        """(b, n / merge**2), True at projected tokens and False at padding."""
+        return mask_of(self.projected_grids, self.patches.device)
 
     @property
     def layers_cls(self) -> Mapping[int, Tensor]:
@@ -92,6 +130,12 @@ class VisionFeatures:
         return replace(
             self, **{f.name: ordinary(getattr(self, f.name), device) for f in fields(self)}
         )
+
+
+def mask_of(grids: Sequence[tuple[int, int]], device: torch.device | str) -> Bool[Tensor, "b n"]:
+    """True at the tokens of grids (h, w) that are padded to the longest."""
+    counts = [h * w for h, w in grids]
+    return torch.arange(max(counts), device=device) < torch.tensor(counts, device=device)[:, None]
 
 
 @dataclass(frozen=True)
@@ -133,6 +177,8 @@ class VisionEncoder(ImageEncoder):
     has_cls: bool = True
     # Whether the family takes another resolution than it was trained at.
     any_resolution: ClassVar[bool] = True
+    # The projector makes one token of a square of merge x merge patches.
+    merge: int = 1
     # What a block takes beside its tokens when it is run by itself.
     block_arguments: ClassVar[dict[str, Any]] = {}
 
@@ -147,9 +193,6 @@ class VisionEncoder(ImageEncoder):
         super().__init__(tower.eval().to(device, dtype), checkpoint, device, dtype, preprocess)
         self.config: Any = tower.config
         self.patch_size = self._patch_size()
-        height, width = preprocess.shape
-        # Rounded down: SigLIP so400m cuts 384 pixels into 27 patches of 14 and leaves the rest.
-        self.grid = height // self.patch_size, width // self.patch_size
         self.width = int(self.config.hidden_size)
         self.n_layers = int(self.config.num_hidden_layers)
 
@@ -157,6 +200,17 @@ class VisionEncoder(ImageEncoder):
     def tower(self) -> Any:
         """The network."""
         return self.model
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of all images.
+
+        Raises:
+            UsageError: at native resolution, where each has its own.
+        """
+        height, width = self.preprocess.shape
+        # Rounded down: SigLIP so400m cuts 384 pixels into 27 patches of 14 and leaves the rest.
+        return height // self.patch_size, width // self.patch_size
 
     # -- what an adapter may override -----------------------------------------------------------
 
@@ -169,6 +223,17 @@ class VisionEncoder(ImageEncoder):
     def vision_config(cls, config: Any) -> Any:
         """The tower's part of the checkpoint's configuration."""
         return getattr(config, "vision_config", config)
+
+    @classmethod
+    def own_side(cls, config: Any) -> int | None:
+        """The side of the images that the tower was made for, if its configuration says so."""
+        size = getattr(cls.vision_config(config), "image_size", None)
+        return (size[0] if isinstance(size, list | tuple) else size) or None
+
+    @classmethod
+    def cells(cls, config: Any) -> Cells | None:
+        """What the sides of images are multiples of; None without a native resolution."""
+        return None
 
     @property
     def special_tokens(self) -> int:
@@ -193,9 +258,15 @@ class VisionEncoder(ImageEncoder):
         """The mean patch, summed in fp32: 16 bits cannot hold the sum of many tokens."""
         return patches.mean(dim=1, dtype=torch.float32).to(patches.dtype)
 
-    def project(self, patches: Tensor) -> Tensor | None:
-        """The patches at the language model's width, where the checkpoint has a projector."""
+    def project(
+        self, patches: Float[Tensor, "b n d"], grids: Sequence[tuple[int, int]]
+    ) -> Float[Tensor, "b m d_llm"] | None:
+        """The patches as the language model gets them, where the checkpoint has a projector."""
         return None
+
+    def grids_of(self, pixels: Tensor | Sequence[Tensor]) -> tuple[tuple[int, int], ...]:
+        """(h, w) of each of these images."""
+        return (self.grid,) * len(pixels)
 
     def embed_patches(self, patches: Tensor) -> Tensor | None:
         """Each patch (b, n, d) alone in the space of the text tower, (b, n, p), if there is one."""
@@ -223,7 +294,7 @@ class VisionEncoder(ImageEncoder):
     @torch.inference_mode()
     def encode_pixels(
         self,
-        pixels: UInt8[Tensor, "b 3 height width"],
+        pixels: UInt8[Tensor, "b 3 height width"] | Sequence[UInt8[Tensor, "3 _ _"]],
         *,
         layers: Sequence[int] = (),
         attention: Sequence[int] = (),
@@ -231,7 +302,8 @@ class VisionEncoder(ImageEncoder):
         """Features as inference-mode tensors; `encode` gives ordinary ones, and is slower.
 
         Args:
-            pixels: bytes of images, as `preprocess.to_bytes` gives them.
+            pixels: bytes of images, as `preprocess.to_bytes` gives them; a list of images at native
+                resolution.
             layers: as of `encode`.
             attention: as of `encode`.
 
@@ -241,13 +313,13 @@ class VisionEncoder(ImageEncoder):
         Raises:
             UsageError: a layer that the tower does not have.
         """
-        ready = self.preprocess.standardise(to_device(pixels, self.device))
+        ready = self._standardised(pixels)
         with evaluating(self.tower):
             return self._features(ready, layers, attention, self.backend)
 
     def forward(
         self,
-        pixel_values: Float[Tensor, "b 3 height width"],
+        pixel_values: Float[Tensor, "b 3 height width"] | Sequence[Float[Tensor, "3 _ _"]],
         *,
         layers: Sequence[int] = (),
         attention: Sequence[int] = (),
@@ -266,12 +338,12 @@ class VisionEncoder(ImageEncoder):
             UsageError: a layer or a block that the tower does not have.
         """
         weight = next(self.module.parameters())
-        ready = pixel_values.to(weight.device, weight.dtype)
+        ready = each(lambda pixels: pixels.to(weight.device, weight.dtype), pixel_values)
         return self._features(ready, layers, attention, None).to(weight.device)
 
     def _features(
         self,
-        ready: Float[Tensor, "b 3 height width"],
+        ready: Any,
         layers: Sequence[int],
         attention: Sequence[int],
         backend: CompiledImageSide | None,
@@ -290,10 +362,12 @@ class VisionEncoder(ImageEncoder):
         else:
             eager = self.eager_attention() if blocks else contextlib.nullcontext()
             with self._first_run, eager, final_norms(self.tower, bool(chosen)) as norms:
-                output = self.run_tower(ready.to(next(self.tower.parameters()).dtype), **outputs)
+                dtype = next(self.tower.parameters()).dtype
+                output = self.run_tower(each(lambda pixels: pixels.to(dtype), ready), **outputs)
             output = replace(output, hidden=norms.undone(output.hidden))
         special, hidden = self.special_tokens, output.hidden
-        self.require_grid(output.tokens, special)
+        grids = self.grids_of(ready)
+        self.require_grid(output.tokens, special, max(grids, key=math.prod))
         has_hidden = len(hidden) == self.n_layers + 1 and all(h.ndim == 3 for h in hidden)
         for requested, is_given, what in (
             (chosen, has_hidden, "hidden states"),
@@ -308,13 +382,14 @@ class VisionEncoder(ImageEncoder):
         patches = output.tokens[:, special:]
         return VisionFeatures(
             patches,
-            self.grid,
+            grids,
             output.tokens[:, 0] if self.has_cls else None,
             self.pool(output, patches) if pooled is None else pooled,
-            self.project(patches),
+            self.project(patches, grids),
             {k: hidden[k][:, special:] for k in chosen},
             {k: hidden[k][:, :special] for k in chosen},
             {k: output.attention[k - 1] for k in blocks},
+            self.merge,
         )
 
     def finish(self, tokens: Tensor, layer: int) -> Tensor:
@@ -378,18 +453,25 @@ class VisionEncoder(ImageEncoder):
         output = self.run_tower(pixels)
         return output.tokens, self.pool(output, output.tokens[:, self.special_tokens :])
 
-    def require_grid(self, tokens: Float[Tensor, "b t d"], special: int) -> None:
-        """Refuses tokens that are not the special tokens and one per patch.
+    def require_grid(
+        self,
+        tokens: Float[Tensor, "b t d"],
+        special: int,
+        grid: tuple[int, int] | None = None,
+    ) -> None:
+        """Refuses tokens that are not the special tokens and one per patch of `grid`; None: of the
+        encoder's own.
 
         Raises:
             UsageError: naming both numbers.
         """
-        if tokens.ndim != 3 or tokens.shape[1] - special != self.grid[0] * self.grid[1]:
+        h, w = grid or self.grid
+        if tokens.ndim != 3 or tokens.shape[1] - special != h * w:
             count = tokens.shape[1] if tokens.ndim == 3 else tuple(tokens.shape)
             raise UsageError(
                 "the tower's tokens do not make its grid",
                 got=f"{count} tokens, {special} of them special",
-                want=f"{self.grid[0]} x {self.grid[1]} patches",
+                want=f"{h} x {w} patches",
                 hint=f"checkpoint: {self.name} ({self.family})",
             )
 
@@ -420,7 +502,7 @@ def load_vision(
     device: str | int | None = "auto",
     dtype: str = "auto",
     *,
-    resolution: tuple[int, int] | int | None = None,
+    resolution: tuple[int, int] | int | str | None = None,
     trust_remote_code: bool = False,
     backend: str = TORCH,
     batch_size: int = BATCH,
@@ -433,7 +515,8 @@ def load_vision(
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         resolution: (height, width) or one side in pixels, instead of the checkpoint's own; images
-            are squashed to it and positions interpolated.
+            are squashed to it and positions interpolated. "native" keeps the aspect ratio of each
+            image by the rule of the family's image processor; features are padded to the largest.
         trust_remote_code: whether Python that comes with the checkpoint may run.
         backend: what runs the plain forward: torch, compile, or auto: compile where it gives the
             same and is faster here. Layers and attention always go through torch.
@@ -449,6 +532,12 @@ def load_vision(
             take, or remote code that was not allowed.
         WorkError: the compiled forward does not give what torch gives.
     """
+    if resolution == NATIVE and backend != TORCH:
+        raise UsageError(
+            "a compiled forward takes images of one grid",
+            got=f"backend={backend!r} with resolution={NATIVE!r}",
+            want=f"backend={TORCH!r}",
+        )
     return select(
         lambda device, dtype: _load(name, device, dtype, resolution, trust_remote_code),
         backend,
@@ -462,7 +551,7 @@ def _load(
     name: str | Path,
     device: str | int | None,
     dtype: str,
-    resolution: tuple[int, int] | int | None,
+    resolution: tuple[int, int] | int | str | None,
     trust_remote_code: bool,
 ) -> VisionEncoder:
     if str(name).startswith(UNTRAINED):
@@ -471,6 +560,8 @@ def _load(
     where = choose_device(device)
     checkpoint = resolve(name, code=trust_remote_code)
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
+    if isinstance(size, str) and size != NATIVE:
+        raise UsageError("unknown resolution", got=size, want=f"{NATIVE}, or (height, width)")
     if checkpoint.family == TRAINING:
         if size is not None:
             raise UsageError(
@@ -481,9 +572,9 @@ def _load(
         return _of_training_run(checkpoint, where, choose_dtype(dtype, where))
     adapter = _adapter(checkpoint.family)
     config = read_config(checkpoint, trust_remote_code)
-    own = _own_side(adapter.vision_config(config))
+    own = adapter.own_side(config)
     processor = _image_processor(checkpoint.family)
-    preprocess = read_preprocess(checkpoint.path, processor, own, size)
+    preprocess = read_preprocess(checkpoint.path, processor, own, size, adapter.cells(config))
     if size is not None and not adapter.any_resolution:
         raise UsageError(
             "this family takes only the resolution it was trained at",
@@ -502,12 +593,13 @@ def _load(
             want=f"{own} x {own}",
             hint="resolution=(height, width) interpolates the tower's positions",
         )
-    patch = encoder.patch_size
-    if size is not None and (size[0] % patch or size[1] % patch or min(size) < patch):
-        near = [max(1, round(side / patch)) * patch for side in size]
+    cell = encoder.patch_size * encoder.merge
+    if isinstance(size, tuple) and (size[0] % cell or size[1] % cell or min(size) < cell):
+        near = [max(1, round(side / cell)) * cell for side in size]
         raise UsageError(
-            "the resolution is no multiple of the patch size",
-            got=f"{size[0]} x {size[1]} with patches of {patch}",
+            "the resolution is no multiple of the patch size"
+            + (f" times {encoder.merge}, which are merged" if encoder.merge > 1 else ""),
+            got=f"{size[0]} x {size[1]} with patches of {encoder.patch_size}",
             want=f"for example {near[0]} x {near[1]}",
         )
     # Some families run once to find them: a network without such tokens is refused here.
@@ -549,14 +641,6 @@ def _image_processor(family: str) -> str:
     # A tower alone takes that of its family; an unknown family takes ViT's.
     names = IMAGE_PROCESSOR_MAPPING_NAMES.get(family.removesuffix("_vision_model"), {})
     return names.get("torchvision") or names.get("pil") or "ViTImageProcessor"
-
-
-def _own_side(config: Any) -> int | None:
-    """The image size that a tower was trained at, if its configuration says so."""
-    size = getattr(config, "image_size", None)
-    if isinstance(size, list | tuple):
-        size = size[0]
-    return size or None
 
 
 def _adapter(family: str) -> type[VisionEncoder]:

@@ -14,6 +14,7 @@ from encoderlab.core.progress import note
 from encoderlab.errors import EncoderLabError, UsageError
 from encoderlab.models.clip.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocess
 from encoderlab.models.folder import read_record
+from encoderlab.models.native_resolution import NATIVE, RULES, Cells, native
 
 Triple = tuple[float, float, float]
 OWN, NESTED = "preprocessor_config.json", "processor_config.json"
@@ -32,13 +33,16 @@ OPENAI = {"image_mean": OPENAI_MEAN, "image_std": OPENAI_STD}
 IMAGENET = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
 CROP = {"do_center_crop": True, "crop_size": {"height": 224, "width": 224}}
 SHORT = {"size": {"shortest_edge": 224}, "default_to_square": False}
+# At least and at most so many pixels.
+PIXELS = {"size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
+          "default_to_square": False}  # fmt: skip
 SIDE_384 = {"size": {"height": 384, "width": 384}}
 PROCESSORS: dict[str, dict[str, Any]] = {
     "CLIP": {**OPENAI, **CROP, **SHORT},
     "ChineseCLIP": {**OPENAI, **CROP, **SHORT},
     "Bit": {**OPENAI, **CROP, **SHORT},
     "Siglip": {"default_to_square": False},
-    "Siglip2": {"resample": BILINEAR},
+    "Siglip2": {"resample": BILINEAR, "max_num_patches": 256},
     "ViT": {"resample": BILINEAR},
     "DeiT": {**CROP, "size": {"height": 256, "width": 256}},
     "Beit": {"crop_size": {"height": 224, "width": 224}},
@@ -46,13 +50,25 @@ PROCESSORS: dict[str, dict[str, Any]] = {
     "GotOcr2": {**OPENAI, **SIDE_384},
     "Gemma3": {"resample": BILINEAR},
     "DINOv3ViT": {**IMAGENET, "resample": BILINEAR},
-}
+    "Qwen2VL": {**OPENAI, **PIXELS},
+    "VideoLlama3": PIXELS,
+    "Glm4v": {**OPENAI, **PIXELS, "temporal_patch_size": 2,
+              "size": {"shortest_edge": 112 * 112, "longest_edge": 28 * 28 * 15000}},
+    "Pixtral": {**OPENAI, "size": {"longest_edge": 1024}, "do_pad": True},
+    "Gemma4": {"do_normalize": False, "image_mean": (0.0,) * 3, "image_std": (1.0,) * 3,
+               "max_soft_tokens": 280},
+    "Kimi_K25": {"size": {"max_height": 512, "max_width": 512}, "max_patches": 16384},
+}  # fmt: skip
 # Steps of some classes that a `Preprocess` does not support.
 EXTRA_STEPS = ("crop_to_patches", "do_pan_and_scan", "use_square_size")
 
 
 def read_preprocess(
-    folder: Path, usual: str, side: int | None, resolution: tuple[int, int] | None = None
+    folder: Path,
+    usual: str,
+    side: int | None,
+    resolution: tuple[int, int] | str | None = None,
+    cells: Cells | None = None,
 ) -> Preprocess:
     """The preprocessing of the checkpoint in `folder`.
 
@@ -63,8 +79,11 @@ def read_preprocess(
         folder: of the checkpoint.
         usual: the image processor of the checkpoint's family, such as "CLIPImageProcessor", for a
             file that names none.
-        side: the image size of the tower, for a checkpoint without such a file.
-        resolution: (height, width) to resize to instead of the checkpoint's size.
+        side: the image size of the tower, for a checkpoint without such a file, and for an image
+            processor of `RULES`, which has no size.
+        resolution: (height, width) to resize to instead of the checkpoint's size; "native" for the
+            size that the image processor gives each image.
+        cells: of the tower; needed for "native".
 
     Returns:
         A preprocessing that gives the same pixels as transformers' PIL image processor.
@@ -75,7 +94,7 @@ def read_preprocess(
     """  # noqa: DOC501
     path, record = _record(folder)
     try:
-        return _read(record, usual, side, resolution, path)
+        return _read(record, usual, side, resolution, cells, path)
     except EncoderLabError:
         raise
     except (TypeError, ValueError, AttributeError, KeyError, ZeroDivisionError) as error:
@@ -90,7 +109,8 @@ def _read(
     record: dict[str, Any] | None,
     usual: str,
     side: int | None,
-    resolution: tuple[int, int] | None,
+    resolution: tuple[int, int] | str | None,
+    cells: Cells | None,
     path: Path,
 ) -> Preprocess:
     if record is None:
@@ -102,12 +122,22 @@ def _read(
     values = {**DEFAULTS, **PROCESSORS[kind], **record}
     _refuse_other_steps(values, path)
     mean, std = _standardisation(values)
-    if resolution is not None:
+    if isinstance(resolution, tuple):
         return Preprocess(
             resolution[0], "squash", mean, std, values["resample"], width=resolution[1]
         )
-    if kind == "Siglip2":  # without a size: the adapter uses one for all images
-        return Preprocess(side or 256, "squash", mean, std, values["resample"])
+    if kind in RULES:
+        square = Preprocess(side or 256, "squash", mean, std, values["resample"])
+        if resolution is None:
+            return square
+        if cells is not None:
+            return native(square, kind, values, cells)
+    if resolution == NATIVE:
+        raise UsageError(
+            "the family gives all images one size",
+            got=f"resolution={NATIVE!r} with {kind}ImageProcessor",
+            want="no resolution, or (height, width)",
+        )
     size = _size(values["size"], values["default_to_square"], "size", path)
     short = size.get("shortest_edge")
     resized = (short, short) if short else (size["height"], size["width"])

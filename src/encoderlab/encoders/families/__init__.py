@@ -23,6 +23,10 @@ FAMILIES = {
     "intern_vit_6b": HERE + "internvl:OriginalInternViT",
     "intern_vit_300m": HERE + "internvl:OriginalInternViT",
     "paligemma": HERE + "paligemma:PaliGemmaTower",
+    "qwen2_vl": HERE + "native:QwenVL",
+    "qwen2_5_vl": HERE + "native:Qwen25VL",
+    "qwen3_vl": HERE + "native:QwenVL",
+    "qwen3_5": HERE + "native:QwenVL",
 }
 GENERIC = HERE + "generic:AnyViT"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class PaliGemmaTower(SigLIPVision):
     def pooled_width(self) -> int:
         return int(self.tower.projector.out_features)
 
-    def project(self, patches: Tensor) -> Tensor:
+    def project(self, patches: Tensor, grids: Sequence[tuple[int, int]] = ()) -> Tensor:
         return self.tower.projector(patches)
 
     def pool(self, output: TowerOutput, patches: Tensor) -> Tensor:
