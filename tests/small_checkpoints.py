@@ -267,6 +267,26 @@ LINEAR = {
     "linear_key_head_dim": 8, "linear_value_head_dim": 8,
 }  # fmt: skip
 MROPE = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 3, 3]}
+GLM_PIXELS = OPENAI | {
+    "image_processor_type": "Glm4vImageProcessor",
+    "patch_size": 4,
+    "merge_size": 2,
+    "size": {"shortest_edge": 512, "longest_edge": 3000},
+}
+PIXTRAL = NATIVE_VIT | {"num_hidden_layers": 3, "image_size": 48, "model_type": "pixtral"}
+PIXTRAL_PIXELS = OPENAI | {
+    "image_processor_type": "PixtralImageProcessor",
+    "patch_size": 4,
+    "size": {"longest_edge": 48},
+}
+GEMMA4 = NATIVE_VIT | {
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "position_embedding_size": 80,
+    "pooling_kernel_size": 2,
+    "standardize": True,
+}
 HALF_PIXELS = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 # name -> (model, preprocessor_config.json)
 NATIVE: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
@@ -277,6 +297,21 @@ NATIVE: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "qwen3_vl": (_qwen("Qwen3VL", {"head_dim": 20}, num_position_embeddings=16,
                        deepstack_visual_indexes=[0]), QWEN_PIXELS | HALF_PIXELS),
     "qwen3_5": (_qwen("Qwen3_5", LINEAR, num_position_embeddings=16), QWEN_PIXELS | HALF_PIXELS),
+    "glm4v": (_qwen("Glm4v", {"rope_parameters": MROPE}, image_size=16), GLM_PIXELS),
+    "siglip2": (lambda: VISION["siglip2"][0](), VISION["siglip2"][1]),
+    "pixtral": (lambda: hf.PixtralVisionModel(hf.PixtralVisionConfig(**PIXTRAL)), PIXTRAL_PIXELS),
+    "mistral3": (lambda: _whole("Mistral3", PIXTRAL, {"model_type": "mistral"},
+                                multimodal_projector_bias=True), PIXTRAL_PIXELS),
+    "llava": (lambda: _whole("Llava", PIXTRAL, {"model_type": "mistral"}, vision_feature_layer=-1,
+                             vision_feature_select_strategy="full"), PIXTRAL_PIXELS),
+    "gemma4": (lambda: _whole("Gemma4", GEMMA4, {"head_dim": 20, "hidden_size_per_layer_input": 8,
+               "vocab_size_per_layer_input": 99}), {
+        "image_processor_type": "Gemma4ImageProcessor", "patch_size": 4, "pooling_kernel_size": 2,
+        "max_soft_tokens": 70}),
+    "video_llama_3": (lambda: _whole("VideoLlama3", NATIVE_VIT | {"num_hidden_layers": 3},
+                      {"model_type": "qwen2"}), HALF_PIXELS | {
+        "image_processor_type": "VideoLlama3ImageProcessor", "patch_size": 4, "merge_size": 1,
+        "size": {"shortest_edge": 256, "longest_edge": 1500}}),
 }  # fmt: skip
 
 

@@ -47,40 +47,102 @@ def image_of(patches, w):
 
 
 def qwen(model, batch):
-    grid = batch["image_grid_thw"]
+    grid, vision = batch["image_grid_thw"], model.config.vision_config
+    norm = {}
+    if hasattr(model, "visual") and hasattr(model.visual, "post_layernorm"):  # GLM-4.1V
+        model.visual.post_layernorm.register_forward_hook(lambda m, i, out: norm.update(out=out))
     out = model.get_image_features(batch["pixel_values"], grid)
-    vision = model.config.vision_config
     window = getattr(vision, "window_size", None) and (vision.window_size, vision.patch_size)
     m, p, (_, h, w) = vision.spatial_merge_size, vision.patch_size, grid[0].tolist()
-    patches = in_reading_order(out.last_hidden_state, grid, m, window)
-    pixels = in_reading_order(batch["pixel_values"].reshape(h * w, 3, -1, p, p)[:, :, 0], grid, m)
-    return patches, out.pooler_output[0], (h, w), image_of(pixels, w)
+    rows = batch["pixel_values"].reshape(h * w, 3, -1, p, p)[:, :, 0]
+    return {
+        "patches": in_reading_order(norm.get("out", out.last_hidden_state), grid, m, window),
+        "projected": out.pooler_output[0],
+        "pixels": image_of(in_reading_order(rows, grid, m), w),
+    }
 
 
-# family -> (its PIL image processor, the plain call for one image: patches, projected tokens, grid
-# and pixels, all in reading order)
-QWEN_PIXELS = "qwen2_vl.image_processing_pil_qwen2_vl.Qwen2VLImageProcessorPil"
+def siglip2(model, batch):
+    out = model.get_image_features(**batch)
+    h, w = batch["spatial_shapes"][0].tolist()
+    rows = batch["pixel_values"][0, : h * w].reshape(h * w, 8, 8, 3)
+    return {
+        "patches": out.last_hidden_state[0, : h * w],
+        "pooled": out.pooler_output[0],
+        "pixels": image_of(rows.permute(0, 3, 1, 2), w),
+    }
+
+
+def pixtral(model, batch):
+    pixels = batch["pixel_values"]
+    tower = getattr(model, "vision_tower", model)
+    found = {"patches": tower(pixels).last_hidden_state[0], "pixels": pixels[0]}
+    if tower is not model:
+        sizes = batch["image_sizes"]
+        found["projected"] = model.get_image_features(pixels, image_sizes=sizes).pooler_output[0]
+    return found
+
+
+def gemma4(model, batch):
+    left, places = {}, batch["image_position_ids"]
+    last = model.vision_tower.encoder.layers[-1]
+    hook = last.register_forward_hook(lambda m, i, out: left.update(out=out))
+    out = model.get_image_features(batch["pixel_values"], places)
+    hook.remove()
+    real, w = places[0, :, 0] >= 0, int(places[0, :, 0].max()) + 1
+    return {
+        "patches": left["out"][0, real],
+        "projected": out.pooler_output[0],
+        "pixels": image_of(batch["pixel_values"][0, real].reshape(-1, 4, 4, 3).movedim(3, 1), w),
+    }
+
+
+def video_llama_3(model, batch):
+    out = model.get_image_features(**batch)
+    rows = batch["pixel_values"].reshape(-1, 3, 4, 4)
+    return {
+        "patches": out.last_hidden_state,
+        "projected": out.pooler_output[0],
+        "pixels": image_of(rows, int(batch["image_grid_thw"][0, 2])),
+    }
+
+
+# family -> (its PIL image processor and settings, the plain call for one image: what it gives in
+# reading order)
+QWEN_PIXELS = ("qwen2_vl", "Qwen2VL", {})
+PIXTRAL_PIXELS = ("pixtral", "Pixtral", {})
 PLAIN = {
     "qwen2_vl": (QWEN_PIXELS, qwen),
     "qwen2_5_vl": (QWEN_PIXELS, qwen),
     "qwen3_vl": (QWEN_PIXELS, qwen),
     "qwen3_5": (QWEN_PIXELS, qwen),
+    "glm4v": (("glm4v", "Glm4v", {}), qwen),
+    "siglip2": (("siglip2", "Siglip2", {}), siglip2),
+    "pixtral": (PIXTRAL_PIXELS, pixtral),
+    # Mistral 3's processor asks for sides that its merger divides.
+    "mistral3": ((*PIXTRAL_PIXELS[:2], {"patch_size": {"height": 8, "width": 8}}), pixtral),
+    "llava": (PIXTRAL_PIXELS, pixtral),
+    "gemma4": (("gemma4", "Gemma4", {}), gemma4),
+    "video_llama_3": (("video_llama_3", "VideoLlama3", {}), video_llama_3),
 }
+ALONE = {"siglip2": hf.Siglip2Model, "pixtral": hf.PixtralVisionModel}
+WHOLE = [family for family in NATIVE if family not in ALONE]
 
 
 def plain(family, folder, image):
     """What transformers gives for one image."""
-    processor, call = PLAIN[family]
-    module, _, name = processor.rpartition(".")
-    processor = getattr(importlib.import_module(f"transformers.models.{module}"), name)
-    batch = processor.from_pretrained(folder)([image], return_tensors="pt")
-    model = whole(folder)
+    (module, name, settings), call = PLAIN[family]
+    module = importlib.import_module(f"transformers.models.{module}.image_processing_pil_{module}")
+    processor = getattr(module, f"{name}ImageProcessorPil").from_pretrained(folder)
+    batch = processor([image], return_tensors="pt", **settings)
     with torch.no_grad():
-        return call(model, batch)
+        return call(whole(family, folder), batch)
 
 
 @functools.cache
-def whole(folder):
+def whole(family, folder):
+    if family in ALONE:
+        return ALONE[family].from_pretrained(folder, dtype=torch.float32).eval()
     model = hf.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     return model.eval().model
 
@@ -88,37 +150,47 @@ def whole(folder):
 @pytest.mark.parametrize("family", NATIVE)
 def test_every_image_keeps_its_aspect_ratio(family, folder, images):
     encoder = load_vision(folder(family), **FP32, resolution="native")
-    features = encoder.encode(images, layers=(0, -1))
+    ends = (0, encoder.n_layers)
+    features = encoder.encode(images, layers=ends)
     assert len(set(features.grids)) == len(images)
     for i, image in enumerate(images):
-        patches, projected, grid, pixels = plain(family, folder(family), image)
-        torch.testing.assert_close(encoder.pixel_values(image)[0], pixels, atol=1e-5, rtol=0)
-        n, m = len(patches), len(projected)
-        assert features.grids[i] == grid and n == grid[0] * grid[1]
-        torch.testing.assert_close(features.patches[i, :n], patches, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(features.pooled[i], patches.mean(dim=0), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(features.projected[i, :m], projected, atol=1e-5, rtol=1e-5)
-        for padded in (features.patches, features.layers[0], features.layers[encoder.n_layers]):
-            assert not padded[i, n:].any()
-        assert not features.projected[i, m:].any()
-        assert features.mask[i].tolist() == [True] * n + [False] * (len(features.mask[i]) - n)
-        assert features.projected_mask[i].sum() == m
-        h, w = features.projected_grids[i]
-        assert h * w == m
-        alone = encoder.encode(image, layers=(0,))
-        assert alone.grid == grid
-        torch.testing.assert_close(alone.patches[0], features.patches[i, :n], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(alone.layers[0][0], features.layers[0][i, :n], atol=1e-5, rtol=0)
+        expected = plain(family, folder(family), image)
+        pixels, n = expected["pixels"], len(expected["patches"])
+        assert_close(encoder.pixel_values(image)[0], pixels)
+        h, w = features.grids[i]
+        assert (h, w) == tuple(side // encoder.patch_size for side in pixels.shape[1:])
+        assert h * w == n and features.mask[i].tolist() == [
+            j < n for j in range(len(features.mask[i]))
+        ]
+        assert_close(features.patches[i, :n], expected["patches"])
+        assert_close(features.pooled[i], expected.get("pooled", expected["patches"].mean(dim=0)))
+        assert (features.projected is None) == ("projected" not in expected)
+        if features.projected is not None:
+            real = features.projected_mask[i]
+            assert_close(features.projected[i, real], expected["projected"])
+            assert not features.projected[i, ~real].any()
+            h, w = features.projected_grids[i]
+            assert h * w == real.sum()
+        alone = encoder.encode(image, layers=ends)
+        assert alone.grid == features.grids[i]
+        for one, all_ in (
+            (alone.patches, features.patches),
+            *((alone.layers[k], features.layers[k]) for k in ends),
+        ):
+            assert_close(all_[i, :n], one[0])
+            assert not all_[i, n:].any()
+
+
+def assert_close(found, expected):
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", NATIVE)
 def test_on_one_grid_it_is_an_encoder_as_any_other(family, folder):
-    encoder = load_vision(folder(family), **FP32, resolution=(24, 32))
-    found = check(encoder)
+    found = check(load_vision(folder(family), **FP32, resolution=(24, 32)))
     assert found.kept, str(found)
-    assert load_vision(folder(family), **FP32).preprocess.shape == (128, 128)
-    with pytest.raises(UsageError, match="does not give its attention maps"):
-        encoder.encode(Image.new("RGB", (9, 9)), attention=(1,))
+    own = load_vision(folder(family), **FP32)
+    assert own.grid == ((4, 4) if family == "siglip2" else (32, 32))
 
 
 @pytest.mark.parametrize("family", NATIVE)
@@ -126,18 +198,21 @@ def test_a_painted_patch_is_found_at_its_place(family, folder):
     encoder = load_vision(folder(family), **FP32, resolution="native")
     p = encoder.patch_size
     h, w = 24 // p, 40 // p
-    picture = np.zeros((24, 40, 3), dtype=np.uint8)
-    black = encoder.encode(picture, layers=(0,))
-    assert black.grid == (h, w)
+    first, picture = (
+        torch.zeros(3, 32, 16, dtype=torch.uint8),
+        torch.zeros(3, 24, 40, dtype=torch.uint8),
+    )
+    black = encoder.encode_pixels([first, picture], layers=(0,))
+    assert black.grids[1] == (h, w)
     for place in (0, 1, w, w + 3, h * w - 2):
         y, x = divmod(place, w)
-        painted = picture.copy()
-        painted[y * p : (y + 1) * p, x * p : (x + 1) * p] = 255
-        moved = encoder.encode(painted, layers=(0,)).layers[0] != black.layers[0]
-        assert moved[0].any(dim=-1).nonzero().flatten().tolist() == [place]
+        painted = picture.clone()
+        painted[:, y * p : (y + 1) * p, x * p : (x + 1) * p] = 255
+        moved = encoder.encode_pixels([first, painted], layers=(0,)).layers[0] != black.layers[0]
+        assert moved.any(dim=-1).nonzero().tolist() == [[1, place]]
 
 
-@pytest.mark.parametrize("family", NATIVE)
+@pytest.mark.parametrize("family", WHOLE)
 def test_only_the_part_that_is_used_is_read(family, folder, monkeypatch):
     read = []
 
@@ -168,9 +243,15 @@ def test_only_the_part_that_is_used_is_read(family, folder, monkeypatch):
     assert len(read) == len(text.model.state_dict()) and not seen_by_vision & set(read)
     ids = torch.tensor([[1, 5, 7, 9]])
     with torch.no_grad():
-        expected = whole(folder(family)).language_model(input_ids=ids).last_hidden_state
-    found = text.encode("w2 w4 w6").pooled[0]
-    torch.testing.assert_close(found, expected[0].mean(dim=0), atol=1e-5, rtol=1e-5)
+        expected = whole(family, folder(family)).language_model(input_ids=ids).last_hidden_state
+    assert_close(text.encode("w2 w4 w6").pooled[0], expected[0].mean(dim=0))
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma4", "pixtral"])
+def test_the_untrained_tower_has_other_weights(family, folder, images):
+    encoder = load_vision(f"untrained:{folder(family)}", **FP32, resolution="native")
+    trained = load_vision(folder(family), **FP32, resolution="native")
+    assert not torch.equal(encoder.encode(images).pooled, trained.encode(images).pooled)
 
 
 def test_what_needs_one_grid_refuses_native_resolution(folder, tmp_path, images):

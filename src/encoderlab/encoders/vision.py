@@ -265,8 +265,15 @@ class VisionEncoder(ImageEncoder):
         return None
 
     def grids_of(self, pixels: Tensor | Sequence[Tensor]) -> tuple[tuple[int, int], ...]:
-        """(h, w) of each of these images."""
-        return (self.grid,) * len(pixels)
+        """(h, w) of each of these images: a batch of one size, or images of their own sizes."""
+        if isinstance(pixels, Tensor):
+            return (self.grid,) * len(pixels)
+        p = self.patch_size
+        return tuple((image.shape[-2] // p, image.shape[-1] // p) for image in pixels)
+
+    def new_tower(self) -> nn.Module:
+        """A network of the same architecture with random weights."""
+        return type(self.tower)(self.config)
 
     def embed_patches(self, patches: Tensor) -> Tensor | None:
         """Each patch (b, n, d) alone in the space of the text tower, (b, n, p), if there is one."""
@@ -619,7 +626,7 @@ def untrained(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tower = type(encoder.tower)(encoder.config)
+        tower = encoder.new_tower()
     before = encoder.checkpoint
     name = f"{UNTRAINED}{before.name}"
     copy = type(encoder)(

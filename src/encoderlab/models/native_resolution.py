@@ -100,7 +100,16 @@ def native(plain: Preprocess, kind: str, values: dict[str, Any], cells: Cells) -
 
     Returns:
         A preprocessing that gives the same pixels as transformers' image processor.
+
+    Raises:
+        UsageError: the processor merges other squares than the tower's projector.
     """
+    if values.get("merge_size", cells.merge) != cells.merge:
+        raise UsageError(
+            "the checkpoint's preprocessing does not fit its tower",
+            got=f"merge_size={values['merge_size']}",
+            want=str(cells.merge),
+        )
     rule = functools.partial(RULES[kind], values, cells)
     return NativePreprocess(**vars(plain), rule=rule, cells=cells)
 

@@ -27,6 +27,12 @@ FAMILIES = {
     "qwen2_5_vl": HERE + "native:Qwen25VL",
     "qwen3_vl": HERE + "native:QwenVL",
     "qwen3_5": HERE + "native:QwenVL",
+    "glm4v": HERE + "native:GLM4V",
+    "video_llama_3": HERE + "native:VideoLLaMA3",
+    "pixtral": HERE + "native:Pixtral",
+    "mistral3": HERE + "native:Pixtral",
+    "llava": HERE + "native:Pixtral",
+    "gemma4": HERE + "native:Gemma4Tower",
 }
 GENERIC = HERE + "generic:AnyViT"
 

@@ -1,7 +1,7 @@
-"""Towers that take images of any aspect ratio: those of Qwen2-VL to Qwen3.5, GLM-4.1V, ...
+"""Towers that take images of any aspect ratio, out of whole models without loading their LLM.
 
-A tower gets the patches of all images of a batch as one sequence, most in squares of patches that
-its projector merges. Here they are in reading order, one row per image.
+Most towers get the patches of all images of a batch as one sequence, ordered by the squares of
+patches that the projector merges. Here they are in reading order, one row per image.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from encoderlab.encoders.families.paligemma import TowerWithProjector
+from encoderlab.encoders.families.siglip2 import patch_rows
 from encoderlab.encoders.layers import block_states
-from encoderlab.encoders.loading import built, load_part
+from encoderlab.encoders.loading import built, load_part, pretrained
 from encoderlab.encoders.vision import TowerOutput, VisionEncoder, mask_of
+from encoderlab.errors import UsageError
 from encoderlab.models.native_resolution import Cells
 
 Grids = Sequence[tuple[int, int]]
@@ -47,13 +50,12 @@ class NativeTower(VisionEncoder):
     def cells(cls, config: Any) -> Cells:
         raise NotImplementedError
 
-    def grids_of(self, pixels: Tensor | Sequence[Tensor]) -> tuple[tuple[int, int], ...]:
-        p = self.patch_size
-        return tuple((image.shape[-2] // p, image.shape[-1] // p) for image in pixels)
-
     def tower_blocks(self) -> Sequence[nn.Module]:
         """The blocks in order."""
         return self.tower.blocks
+
+    def final_norm(self, tokens: Tensor) -> Tensor | None:
+        return None
 
     def run_images(self, images: Any, grids: Grids) -> Tensor:
         """The tower's sequence (N, d) of images (3, height, width), before its projector."""
@@ -70,21 +72,28 @@ class NativeTower(VisionEncoder):
             tokens = self.rows(self.run_images(pixels, grids), grids)
         counts = mask_of(grids, tokens.device).sum(dim=1, keepdim=True)
         pooled = (tokens.sum(dim=1, dtype=torch.float32) / counts).to(tokens.dtype)
-        return TowerOutput(tokens, pooled, tuple(self.rows(state, grids) for state in states))
+        # A tower that runs once per image gives the states of one image after another.
+        steps = self.n_layers + 1
+        sequences = (
+            torch.cat([self.flat(state, grids) for state in states[k::steps]])
+            for k in range(steps if wanted else 0)
+        )
+        return TowerOutput(tokens, pooled, tuple(self.rows(state, grids) for state in sequences))
+
+    def flat(self, state: Tensor, grids: Grids) -> Tensor:
+        """The output of a block as a sequence (N, d)."""
+        return state.reshape(-1, state.shape[-1])
 
     def rows(self, sequence: Tensor, grids: Grids) -> Tensor:
         """A sequence (N, d) of the tower as rows (b, n, d) in reading order, padded with zeros."""
         place = self.order(grids).argsort().to(sequence.device)
-        return pad_sequence(
-            sequence.reshape(-1, sequence.shape[-1])[place].split([h * w for h, w in grids]),
-            batch_first=True,
-        )
+        return pad_sequence(sequence[place].split([h * w for h, w in grids]), batch_first=True)
 
     def sequence(self, rows: Tensor, grids: Grids) -> Tensor:
         """Rows (b, n, d) as the tower's sequence (N, d): undoes `rows`."""
         return rows[mask_of(grids, rows.device)][self.order(grids).to(rows.device)]
 
-    def project(self, patches: Tensor, grids: Grids) -> Tensor:
+    def project(self, patches: Tensor, grids: Grids) -> Tensor | None:
         counts = [h * w // self.merge**2 for h, w in grids]
         return pad_sequence(self.merged(patches, grids).split(counts), batch_first=True)
 
@@ -126,9 +135,6 @@ class QwenVL(NativeTower):
     def cells(cls, config: Any) -> Cells:
         return Cells(config.vision_config.patch_size, config.vision_config.spatial_merge_size)
 
-    def final_norm(self, tokens: Tensor) -> Tensor | None:
-        return None
-
     def run_images(self, images: Any, grids: Grids) -> Tensor:
         p, m, frames = self.patch_size, self.merge, self.config.temporal_patch_size
         patches = torch.cat(
@@ -139,15 +145,11 @@ class QwenVL(NativeTower):
         )
         # A still image is a video that does not move.
         patches = patches[:, :, None].expand(-1, -1, frames, -1, -1)
-        return self.run_sequence(patches.flatten(1), self.sizes(grids))
+        return self.run_sequence(patches.flatten(1), sizes_of(grids, patches.device))
 
     def run_sequence(self, patches: Tensor, sizes: Tensor) -> Tensor:
         """The last hidden state of a sequence of patches, before they are merged."""
         return self.tower(patches, grid_thw=sizes).last_hidden_state
-
-    def sizes(self, grids: Grids) -> Tensor:
-        """Frames, height and width of each image (b, 3)."""
-        return torch.tensor([(1, h, w) for h, w in grids], device=self.tower.device)
 
     def order(self, grids: Grids) -> Tensor:
         m = self.merge
@@ -179,6 +181,211 @@ class Qwen25VL(QwenVL):
         """The merged squares in the order of the windows."""
         from transformers.vision_utils import get_vision_window_index
 
-        sizes = torch.tensor([(1, h, w) for h, w in grids])
         window = self.config.window_size
-        return get_vision_window_index(sizes, self.merge, window, self.patch_size)[0]
+        return get_vision_window_index(sizes_of(grids), self.merge, window, self.patch_size)[0]
+
+
+class GLM4V(QwenVL):
+    """The tower of a GLM-4.1V, whose projector merges by a convolution.
+
+    `patches` are the last block's output after the final norm.
+    """
+
+    def final_norm(self, tokens: Tensor) -> Tensor:
+        return self.tower.post_layernorm(tokens)
+
+    def run_sequence(self, patches: Tensor, sizes: Tensor) -> Tensor:
+        with block_states([self.tower.post_layernorm]) as states:
+            self.tower(patches, grid_thw=sizes)
+        return states[-1]
+
+    def merged(self, patches: Tensor, grids: Grids) -> Tensor:
+        m, tower = self.merge, self.tower
+        squares = rearrange(self.sequence(patches, grids), "(n a b) d -> n d a b", a=m, b=m)
+        return tower.merger(tower.downsample(squares).flatten(1))
+
+
+class ProjectedTower(NativeTower):
+    """A tower whose projector is a network of its own."""
+
+    def new_tower(self) -> nn.Module:
+        return self.tower.new()
+
+    @property
+    def network(self) -> Any:
+        """The tower without its projector."""
+        return self.tower.tower
+
+    def merged(self, patches: Tensor, grids: Grids) -> Tensor:
+        return self.tower.projector(self.sequence(patches, grids))
+
+
+class VideoLLaMA3(ProjectedTower):
+    """The tower of a VideoLLaMA 3 (Zhang et al. 2025), a SigLIP with rotary positions.
+
+    `patches` are the last block's output after the final norm. Patches of images, unlike those of
+    videos, are not merged.
+    """
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers.models.video_llama_3 import modeling_video_llama_3 as theirs
+
+        return TowerWithProjector.read(
+            lambda: theirs.VideoLlama3VisionModel(config.vision_config),
+            lambda: theirs.VideoLlama3Projector(config),
+            folder,
+            ("model.vision_model.", "vision_model."),
+            ("model.projector.", "projector."),
+        )
+
+    @classmethod
+    def cells(cls, config: Any) -> Cells:
+        return Cells(config.vision_config.patch_size)
+
+    def tower_blocks(self) -> Sequence[nn.Module]:
+        return self.network.encoder.layers
+
+    def final_norm(self, tokens: Tensor) -> Tensor:
+        return self.network.post_layernorm(tokens)
+
+    def run_images(self, images: Any, grids: Grids) -> Tensor:
+        p = self.patch_size
+        patches = torch.cat(
+            [rearrange(image, "c (h p) (w q) -> (h w) (c p q)", p=p, q=p) for image in images]
+        )
+        sizes = sizes_of(grids, patches.device)
+        merges = torch.ones_like(sizes[:, 0])
+        return self.network(patches, grid_thw=sizes, merge_sizes=merges).last_hidden_state
+
+
+class Pixtral(ProjectedTower):
+    """Pixtral's tower (Agrawal et al. 2024), alone, in a LLaVA, or in a Mistral 3, which merges.
+
+    `patches` are the last block's output, to which no norm is applied.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        merger = getattr(getattr(self.tower, "projector", None), "patch_merger", None)
+        self.merge = 1 if merger is None else int(merger.spatial_merge_size)
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers import PixtralVisionModel
+        from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+        from transformers.models.mistral3.modeling_mistral3 import Mistral3MultiModalProjector
+
+        if config.model_type == "pixtral":
+            return pretrained(PixtralVisionModel, folder)
+        if config.vision_config.model_type != "pixtral" or config.vision_feature_layer != -1:
+            raise UsageError(
+                "the tower of this VLM is not one that we can look into",
+                got=f"{config.vision_config.model_type}, layer {config.vision_feature_layer}",
+                want="pixtral, layer -1",
+            )
+        is_mistral = config.model_type == "mistral3"
+        projector: Any = Mistral3MultiModalProjector if is_mistral else LlavaMultiModalProjector
+        return TowerWithProjector.read(
+            lambda: PixtralVisionModel(config.vision_config),
+            lambda: projector(config),
+            folder,
+            ("model.vision_tower.", "vision_tower."),
+            ("model.multi_modal_projector.", "multi_modal_projector."),
+        )
+
+    @classmethod
+    def cells(cls, config: Any) -> Cells:
+        patch = cls.vision_config(config).patch_size
+        return Cells(patch, getattr(config, "spatial_merge_size", 1))
+
+    def new_tower(self) -> nn.Module:
+        return super().new_tower() if self.has_projector else NativeTower.new_tower(self)
+
+    @property
+    def has_projector(self) -> bool:
+        """Whether the checkpoint has more than the tower."""
+        return isinstance(self.tower, TowerWithProjector)
+
+    @property
+    def network(self) -> Any:
+        return self.tower.tower if self.has_projector else self.tower
+
+    def tower_blocks(self) -> Sequence[nn.Module]:
+        return self.network.transformer.layers
+
+    def run_images(self, images: Any, grids: Grids) -> Tensor:
+        # One by one: together, their attention mask has a number for each pair of all patches.
+        runs = [self.network(image[None]).last_hidden_state[0] for image in images]
+        return torch.cat(runs)
+
+    def project(self, patches: Tensor, grids: Grids) -> Tensor | None:
+        return super().project(patches, grids) if self.has_projector else None
+
+    def merged(self, patches: Tensor, grids: Grids) -> Tensor:
+        if self.merge == 1:
+            return super().merged(patches, grids)
+        sizes = [(h * self.patch_size, w * self.patch_size) for h, w in grids]
+        return self.tower.projector(self.sequence(patches, grids), sizes)
+
+
+class Gemma4Tower(ProjectedTower):
+    """The tower of a Gemma 4, which gives its LLM the means of squares of patches.
+
+    `patches` are the last block's output, before these means.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.merge = int(self.config.pooling_kernel_size)
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers.models.gemma4 import modeling_gemma4 as theirs
+
+        return TowerWithProjector.read(
+            lambda: theirs.Gemma4VisionModel(config.vision_config),
+            lambda: theirs.Gemma4MultimodalEmbedder(config.vision_config, config.text_config),
+            folder,
+            ("model.vision_tower.", "vision_tower."),
+            ("model.embed_vision.", "embed_vision."),
+        )
+
+    @classmethod
+    def cells(cls, config: Any) -> Cells:
+        return Cells(config.vision_config.patch_size, config.vision_config.pooling_kernel_size)
+
+    def tower_blocks(self) -> Sequence[nn.Module]:
+        return self.network.encoder.layers
+
+    def flat(self, state: Tensor, grids: Grids) -> Tensor:
+        return state[mask_of(grids, state.device)]
+
+    def run_images(self, images: Any, grids: Grids) -> Tensor:
+        rows = patch_rows(images, self.patch_size)
+        with block_states(self.tower_blocks()[-1:]) as states:
+            self.network(rows, self._places(grids, rows.device))
+        return self.flat(states[-1], grids)
+
+    @staticmethod
+    def _places(grids: Grids, device: torch.device) -> Tensor:
+        """(x, y) of each patch (b, n, 2), -1 at padding."""
+        places = [
+            torch.tensor([(x, y) for y in range(h) for x in range(w)], device=device)
+            for h, w in grids
+        ]
+        return pad_sequence(places, batch_first=True, padding_value=-1)
+
+    def merged(self, patches: Tensor, grids: Grids) -> Tensor:
+        places, network = self._places(grids, patches.device), self.network
+        padding = ~mask_of(grids, patches.device)
+        means, real = network.pooler(patches, places, padding, patches.shape[1] // self.merge**2)
+        means = means[real]
+        if self.config.standardize:
+            means = (means - network.std_bias.float()) * network.std_scale.float()
+        return self.tower.projector(means.to(patches.dtype))
+
+
+def sizes_of(grids: Grids, device: torch.device | None = None) -> Tensor:
+    """Frames, height and width of each image (b, 3)."""
+    return torch.tensor([(1, h, w) for h, w in grids], device=device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,42 @@ from encoderlab.encoders.families.siglip import SigLIPVision
 from encoderlab.encoders.loading import built, load_part
 from encoderlab.encoders.vision import TowerOutput
 
+Make = Callable[[], Any]
 
-class _TowerWithProjector(nn.Module):
+
+class TowerWithProjector(nn.Module):
     """Tower and projector as one network with the tower's configuration."""
 
-    def __init__(self, tower: nn.Module, projector: nn.Module) -> None:
+    def __init__(self, make_tower: Make, make_projector: Make) -> None:
         super().__init__()
-        self.tower, self.projector = tower, projector
-        self.config = tower.config
+        self.makers = make_tower, make_projector
+        self.tower, self.projector = make_tower(), make_projector()
+        self.config = self.tower.config
+
+    def new(self) -> TowerWithProjector:
+        """The same with random weights."""
+        return TowerWithProjector(*self.makers)
+
+    @classmethod
+    def read(
+        cls,
+        make_tower: Make,
+        make_projector: Make,
+        folder: Path,
+        tower_at: Sequence[str],
+        projector_at: Sequence[str],
+    ) -> nn.Module:
+        """Both from the tensors of a checkpoint behind a prefix of each."""
+        network: Any = built(lambda: cls(make_tower, make_projector), folder)
+        load_part(network.tower, folder, tower_at)
+        load_part(network.projector, folder, projector_at)
+        return network
 
     def forward(self, **inputs: Any) -> Any:
         return self.tower(**inputs)
 
     def set_attn_implementation(self, name: str) -> None:
-        self.tower.set_attn_implementation(name)  # type: ignore[operator]
+        self.tower.set_attn_implementation(name)
 
 
 class PaliGemmaTower(SigLIPVision):
@@ -41,8 +63,9 @@ class PaliGemmaTower(SigLIPVision):
         from transformers import SiglipVisionModel
 
         vision = config.vision_config
-        tower = load_part(
-            built(lambda: SiglipVisionModel(vision), folder),
+        return TowerWithProjector.read(
+            lambda: SiglipVisionModel(vision),
+            lambda: nn.Linear(vision.hidden_size, config.projection_dim),
             folder,
             (
                 "model.vision_tower.vision_model.",
@@ -50,13 +73,11 @@ class PaliGemmaTower(SigLIPVision):
                 "model.vision_tower.",
                 "vision_tower.",
             ),
-        )
-        projector = load_part(
-            built(lambda: nn.Linear(vision.hidden_size, config.projection_dim), folder),
-            folder,
             ("model.multi_modal_projector.linear.", "multi_modal_projector.linear."),
         )
-        return _TowerWithProjector(tower, projector)
+
+    def new_tower(self) -> nn.Module:
+        return self.tower.new()
 
     @property
     def pooled_width(self) -> int:
