@@ -1,5 +1,6 @@
 """Small random checkpoints of every family, saved as their authors' would be."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -160,13 +161,18 @@ def save_tokenizer(folder: Path, pad: bool = False, start: bool = True, end: boo
 
 
 def _save(make: Callable[[], Any], folder: Path, **saving: Any) -> None:
+    initialised(make).save_pretrained(folder, **saving)
+
+
+def initialised(make: Callable[[], Any]) -> Any:
+    """A model with random weights, the same each time."""
     torch.manual_seed(0)
     model = make()
     for parameter in model.parameters():
         # Layers that begin as zero or one would hide a wrong order.
         if parameter.ndim < 2 or float(parameter.detach().abs().max()) == 0:
             torch.nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.1)
-    model.save_pretrained(folder, **saving)
+    return model
 
 
 # In the form of the original InternViT.
@@ -312,12 +318,29 @@ NATIVE: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
                       {"model_type": "qwen2"}), HALF_PIXELS | {
         "image_processor_type": "VideoLlama3ImageProcessor", "patch_size": 4, "merge_size": 1,
         "size": {"shortest_edge": 256, "longest_edge": 1500}}),
+    "kimi_k25": (lambda: _whole("Kimi_K25", NATIVE_VIT | {"num_hidden_layers": 3,
+                 "pos_emb_height": 4, "pos_emb_width": 4}, {"model_type": "llama"},
+                 projection_hidden_size=32), HALF_PIXELS | {
+        "image_processor_type": "Kimi_K25ImageProcessor", "patch_size": 4, "merge_size": 2,
+        "max_patches": 100, "size": {"max_height": 12, "max_width": 12}}),
+}  # fmt: skip
+# Whole models whose tower takes one square.
+SQUARE = {
+    "gemma3": (_gemma3, SQUASH | {"image_processor_type": "Gemma3ImageProcessor"}),
+    **{
+        family.lower(): (
+            functools.partial(_whole, family, VIT, {"model_type": "llama"}),
+            HALF_PIXELS | {"image_processor_type": f"{family}ImageProcessor", "resample": 1,
+                           "size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}},
+        )
+        for family in ("Idefics3", "SmolVLM")
+    },
 }  # fmt: skip
 
 
 def save_native(family: str, folder: Path) -> Path:
     """The checkpoint of a whole model in `folder`, in many files, with a tokenizer."""
-    make, preprocessor = NATIVE[family]
+    make, preprocessor = (NATIVE | SQUARE)[family]
     _save(make, folder, max_shard_size="20KB")
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     save_tokenizer(folder)

@@ -284,7 +284,11 @@ def _errors_only() -> Iterator[None]:
 
 def load_part(module: nn.Module, folder: Path, prefixes: Sequence[str]) -> nn.Module:
     """`module`, filled in fp32 with the part of a checkpoint that a prefix in `prefixes` names."""
-    weights = read_part(folder, prefixes)
+    return fill(module, read_part(folder, prefixes), folder)
+
+
+def fill(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> nn.Module:
+    """`module` with all of its weights from `weights`, which were read out of `folder`."""
     missing, extra = module.load_state_dict(weights, strict=False)
     if missing or extra:
         raise UsageError(

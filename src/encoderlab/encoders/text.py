@@ -444,7 +444,10 @@ def _load(
     if inner is not None:
         part = built(lambda: AutoModel.from_config(inner, dtype=dtype), folder)
         # The last is Qwen2-VL's, whose tower is outside of it.
-        names = ("model.language_model.", "language_model.model.", "language_model.", "model.")
+        names = (
+            "model.language_model.", "language_model.model.", "language_model.",
+            "model.text_model.", "model.",
+        )  # fmt: skip
         return load_part(part, folder, names)
     if family in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
         return pretrained(

@@ -20,7 +20,7 @@ Triple = tuple[float, float, float]
 OWN, NESTED = "preprocessor_config.json", "processor_config.json"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
-BICUBIC, BILINEAR = 3, 2
+BICUBIC, BILINEAR, LANCZOS = 3, 2, 1
 
 # The defaults of the image processors of transformers, and those of each class that differ.
 DEFAULTS: dict[str, Any] = {
@@ -57,8 +57,12 @@ PROCESSORS: dict[str, dict[str, Any]] = {
     "Pixtral": {**OPENAI, "size": {"longest_edge": 1024}, "do_pad": True},
     "Gemma4": {"do_normalize": False, "image_mean": (0.0,) * 3, "image_std": (1.0,) * 3,
                "max_soft_tokens": 280},
+    # The square of the tower stands for the tiles of these two.
+    "Idefics3": {"resample": LANCZOS, "size": {"longest_edge": 4 * 364}, "do_pad": True},
+    "SmolVLM": {"resample": LANCZOS, "size": {"longest_edge": 4 * 364}, "do_pad": True},
     "Kimi_K25": {"size": {"max_height": 512, "max_width": 512}, "max_patches": 16384},
 }  # fmt: skip
+TILED = ("Idefics3", "SmolVLM")
 # Steps of some classes that a `Preprocess` does not support.
 EXTRA_STEPS = ("crop_to_patches", "do_pan_and_scan", "use_square_size")
 
@@ -126,11 +130,11 @@ def _read(
         return Preprocess(
             resolution[0], "squash", mean, std, values["resample"], width=resolution[1]
         )
-    if kind in RULES:
+    if kind in RULES or kind in TILED:
         square = Preprocess(side or 256, "squash", mean, std, values["resample"])
         if resolution is None:
             return square
-        if cells is not None:
+        if kind in RULES and cells is not None:
             return native(square, kind, values, cells)
     if resolution == NATIVE:
         raise UsageError(

@@ -33,6 +33,10 @@ FAMILIES = {
     "mistral3": HERE + "native:Pixtral",
     "llava": HERE + "native:Pixtral",
     "gemma4": HERE + "native:Gemma4Tower",
+    "kimi_k25": HERE + "native:MoonViT",
+    "gemma3": HERE + "paligemma:Gemma3Tower",
+    "idefics3": HERE + "idefics3:Idefics3Tower",
+    "smolvlm": HERE + "idefics3:Idefics3Tower",
 }
 GENERIC = HERE + "generic:AnyViT"
 

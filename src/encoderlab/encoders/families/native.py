@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from encoderlab.encoders.families.paligemma import TowerWithProjector
 from encoderlab.encoders.families.siglip2 import patch_rows
 from encoderlab.encoders.layers import block_states
-from encoderlab.encoders.loading import built, load_part, pretrained
+from encoderlab.encoders.loading import built, fill, load_part, pretrained, read_part
 from encoderlab.encoders.vision import TowerOutput, VisionEncoder, mask_of
 from encoderlab.errors import UsageError
 from encoderlab.models.native_resolution import Cells
@@ -64,6 +64,17 @@ class NativeTower(VisionEncoder):
     def order(self, grids: Grids) -> Tensor:
         """The place in reading order, image after image, of each token of the tower's sequence."""
         return torch.arange(sum(h * w for h, w in grids))
+
+    def squares(self, grids: Grids) -> Tensor:
+        """The place in reading order of each patch, the merged squares one after another."""
+        m = self.merge
+        places = NativeTower.order(self, grids).split([h * w for h, w in grids])
+        return torch.cat(
+            [
+                rearrange(place, "(h a w b) -> (h w a b)", a=m, b=m, w=w // m)
+                for place, (_, w) in zip(places, grids, strict=True)
+            ]
+        )
 
     def run_tower(self, pixels: Any, **outputs: bool) -> TowerOutput:
         grids = self.grids_of(pixels)
@@ -152,14 +163,7 @@ class QwenVL(NativeTower):
         return self.tower(patches, grid_thw=sizes).last_hidden_state
 
     def order(self, grids: Grids) -> Tensor:
-        m = self.merge
-        places = super().order(grids).split([h * w for h, w in grids])
-        return torch.cat(
-            [
-                rearrange(place, "(h a w b) -> (h w a b)", a=m, b=m, w=w // m)
-                for place, (_, w) in zip(places, grids, strict=True)
-            ]
-        )
+        return self.squares(grids)
 
     def merged(self, patches: Tensor, grids: Grids) -> Tensor:
         return self.tower.merger(self.sequence(patches, grids))
@@ -384,6 +388,85 @@ class Gemma4Tower(ProjectedTower):
         if self.config.standardize:
             means = (means - network.std_bias.float()) * network.std_scale.float()
         return self.tower.projector(means.to(patches.dtype))
+
+
+class MoonViT(ProjectedTower):
+    """MoonViT, the tower of a Kimi K2.5 (Kimi Team 2026), from its original names of weights.
+
+    `patches` are the last block's output after the final norm.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.merge = int(self.config.merge_kernel_size[0])
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers.models.kimi_k25 import modeling_kimi_k25 as theirs
+
+        network: Any = built(
+            lambda: TowerWithProjector(
+                lambda: theirs.Kimi_K25VisionModel(config.vision_config),
+                lambda: theirs.Kimi_K25MultimodalProjection(config),
+            ),
+            folder,
+        )
+        tower = read_part(folder, ("vision_tower.", "model.vision_tower."))
+        fill(network.tower, _renamed(tower, network.config.num_attention_heads), folder)
+        projector = read_part(folder, ("mm_projector.proj.",))
+        norm = read_part(folder, ("mm_projector.pre_norm.", "model.mm_projector.pre_norm."))
+        names = {"0": "in_proj", "2": "out_proj"}
+        named = {names[name[0]] + name[1:]: weight for name, weight in projector.items()}
+        named |= {f"pre_norm.{name}": weight for name, weight in norm.items()}
+        fill(network.projector, named, folder)
+        return network
+
+    @classmethod
+    def cells(cls, config: Any) -> Cells:
+        return Cells(config.vision_config.patch_size, config.vision_config.merge_kernel_size[0])
+
+    def tower_blocks(self) -> Sequence[nn.Module]:
+        return self.network.layers
+
+    def final_norm(self, tokens: Tensor) -> Tensor:
+        return self.network.final_layernorm(tokens)
+
+    def run_images(self, images: Any, grids: Grids) -> Tensor:
+        p = self.patch_size
+        patches = torch.cat(
+            [rearrange(image, "c (h p) (w q) -> (h w) c p q", p=p, q=p) for image in images]
+        )
+        sizes = sizes_of(grids, patches.device)
+        return self.network(patches, grid_thw=sizes).last_hidden_state
+
+    def merged(self, patches: Tensor, grids: Grids) -> Tensor:
+        places = self.squares(grids).to(patches.device)
+        squares = self.sequence(patches, grids)[places].unflatten(0, (-1, self.merge**2))
+        return self.tower.projector(squares)[:, 0]
+
+
+def _renamed(weights: dict[str, Tensor], heads: int) -> dict[str, Tensor]:
+    """MoonViT's weights by transformers' names."""
+    theirs = {
+        "encoder.": "", "blocks.": "layers.", "norm1.": "norm2.", "norm0.": "norm1.",
+        "fc1.": "fc2.", "fc0.": "fc1.", ".wo.": ".attn.proj.",
+        "pos_emb.weight": "pos_emb.position_embeddings",
+    }  # fmt: skip
+    named = {}
+    for name, weight in weights.items():
+        for before, after in theirs.items():
+            name = name.replace(before, after)
+        if ".wqkv." not in name:
+            named[name] = weight
+            continue
+        query, key, value = weight.chunk(3)
+        # The original rotates neighbouring channels, transformers those half a head apart.
+        split = "(heads c two) ... -> (heads two c) ..."
+        for part, of in (("q", query), ("k", key)):
+            turned = rearrange(of, split, heads=heads, two=2)
+            named[name.replace("wqkv", f"attn.{part}_proj")] = turned
+        named[name.replace("wqkv", "attn.v_proj")] = value
+    return named
 
 
 def sizes_of(grids: Grids, device: torch.device | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""PaliGemma's vision side: a SigLIP tower and the linear map into its Gemma (Beyer et al. 2024)."""
+"""The vision sides of PaliGemma (Beyer et al. 2024) and Gemma 3: a SigLIP tower and a projector."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from encoderlab.encoders.loading import built, load_part
 from encoderlab.encoders.vision import TowerOutput
 
 Make = Callable[[], Any]
+SIGLIP_AT = (
+    "model.vision_tower.vision_model.",
+    "vision_tower.vision_model.",
+    "model.vision_tower.",
+    "vision_tower.",
+)
 
 
 class TowerWithProjector(nn.Module):
@@ -67,12 +73,7 @@ class PaliGemmaTower(SigLIPVision):
             lambda: SiglipVisionModel(vision),
             lambda: nn.Linear(vision.hidden_size, config.projection_dim),
             folder,
-            (
-                "model.vision_tower.vision_model.",
-                "vision_tower.vision_model.",
-                "model.vision_tower.",
-                "vision_tower.",
-            ),
+            SIGLIP_AT,
             ("model.multi_modal_projector.linear.", "multi_modal_projector.linear."),
         )
 
@@ -88,3 +89,34 @@ class PaliGemmaTower(SigLIPVision):
 
     def pool(self, output: TowerOutput, patches: Tensor) -> Tensor:
         return self.mean_of(self.project(patches))
+
+
+class Gemma3Tower(PaliGemmaTower):
+    """The vision tower of a Gemma 3, without loading its LLM, which gets the means of squares of
+    patches; `projected` are they at the width of the LLM.
+
+    Pooled: as PaliGemma.
+    """
+
+    any_resolution = False
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.merge = int(self.tower.projector.kernel_size)
+
+    @classmethod
+    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
+        from transformers import SiglipVisionModel
+        from transformers.models.gemma3.modeling_gemma3 import Gemma3MultiModalProjector
+
+        return TowerWithProjector.read(
+            lambda: SiglipVisionModel(config.vision_config),
+            lambda: Gemma3MultiModalProjector(config),
+            folder,
+            SIGLIP_AT,
+            ("model.multi_modal_projector.", "multi_modal_projector."),
+        )
+
+    @property
+    def pooled_width(self) -> int:
+        return int(self.tower.projector.mm_input_projection_weight.shape[1])
