@@ -18,10 +18,14 @@ from PIL import Image
 from tests.small_checkpoints import NATIVE, SQUARE, initialised, save_native
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
+from encoderlab import read_samples
+from encoderlab.compression.token_set import TokenSet
 from encoderlab.encoders import check, loading
 from encoderlab.encoders.text import load_text
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import UsageError
+from encoderlab.feature_store import extract_images
+from encoderlab.inspection.analyzer import TokenSimilarityAnalyzer
 
 FP32 = {"device": "cpu", "dtype": "float32"}
 SIZES = ((40, 24), (17, 33), (64, 64))  # (width, height)
@@ -329,14 +333,32 @@ def test_the_untrained_tower_has_other_weights(family, folder, images):
 
 def test_what_needs_one_grid_refuses_native_resolution(folder, tmp_path, images):
     encoder = load_vision(folder("qwen2_5_vl"), **FP32, resolution="native")
+    images[0].save(tmp_path / "one.png")
+    samples = read_samples(tmp_path)
     for needs in (
         lambda: encoder.grid,
         lambda: check(encoder),
         lambda: encoder.encode(images).grid,
+        lambda: TokenSimilarityAnalyzer(encoder=encoder).analyze(images[0]),
+        lambda: TokenSet.of(encoder, images[:1], 1),
+        lambda: extract_images(encoder, samples, tmp_path / "store"),
         lambda: load_vision(folder("qwen2_5_vl"), **FP32, resolution="native", backend="auto"),
     ):
         with pytest.raises(UsageError, match="grid"):
             needs()
+
+
+def test_the_projectors_tokens_are_stored_and_looked_at_on_their_own_grid(folder, tmp_path, images):
+    encoder = load_vision(folder("qwen2_5_vl"), **FP32, resolution=(24, 32))
+    (result,) = TokenSimilarityAnalyzer(encoder=encoder, stage="projected").analyze_batch(
+        images[:1]
+    )
+    expected = encoder.encode(images[0]).projected[0]
+    assert result.grid == (3, 4) and result.cls_similarity.shape == (3, 4)
+    images[0].save(tmp_path / "one.png")
+    samples = read_samples(tmp_path)
+    stored = extract_images(encoder, samples, tmp_path / "store", what=("pooled", "projected"))
+    assert_close(torch.from_numpy(stored.array("projected")[0]), expected)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ A task can be sent to another process. Knows models and items; no engine.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import re
@@ -65,7 +64,7 @@ class ImageTask(_PickledByName):
     @property
     def keys(self) -> dict[str, TableKey]:
         """One table per kind."""
-        preprocessing = dataclasses.asdict(self.encoder.preprocess)
+        preprocessing = self.encoder.preprocess.to_dict()
         ran_in = self.encoder.where[1] if self.layers else self.encoder.ran_in
         return _keys(self.encoder, preprocessing, [kind.name for kind in self.kinds], ran_in)
 
@@ -99,7 +98,7 @@ class EmbeddingTask:
     @property
     def keys(self) -> dict[str, TableKey]:
         """The table of embeddings."""
-        preprocessing = dataclasses.asdict(self.encoder.preprocess)
+        preprocessing = self.encoder.preprocess.to_dict()
         return _keys(self.encoder, preprocessing, [EMBEDDING], self.encoder.ran_in)
 
     def compute(self, rows: list[Decoded]) -> dict[str, Tensor]:

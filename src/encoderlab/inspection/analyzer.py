@@ -410,7 +410,7 @@ class TokenSimilarityAnalyzer:
                 self.metric,
                 self.stage_in_words,
                 anchor_name,
-                encoder.grid,
+                (tokens.shape[1], tokens.shape[2]),
                 tokens[i],
                 to_anchor[i],
                 Neighbours(*(directions[i : i + 1] for directions in pairs)),
@@ -493,7 +493,11 @@ class TokenSimilarityAnalyzer:
                 raise
             features, unnormed = encoder.encode_pixels(pixels), None
         patches, cls = self._at_stage(features)
-        tokens = self._on_grid(patches)
+        grid = features.grid
+        if patches is features.projected and features.merge > 1:
+            # The projector's tokens have a grid of their own, and no norm goes with them.
+            grid, unnormed = features.projected_grids[0], None
+        tokens = patches.float().unflatten(1, grid)
         if cls is not None and cls.shape[-1] == tokens.shape[-1]:
             return tokens, cls.float(), "CLS", unnormed
         if features.pooled.shape[-1] == tokens.shape[-1] and self.layer is None:
