@@ -1,12 +1,8 @@
 """Towers for any aspect ratio against transformers' own call and its own image processor."""
 
-import ast
 import functools
 import importlib
-import importlib.util
 import json
-import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +11,7 @@ import torch
 import transformers as hf
 from einops import rearrange
 from PIL import Image
+from tests.models.test_native_resolution import theirs
 from tests.small_checkpoints import NATIVE, SQUARE, initialised, save_native
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
@@ -133,15 +130,10 @@ class KimiPixels:
         return cls()
 
     def __call__(self, images, return_tensors):
-        folder = importlib.util.find_spec(
-            "transformers.models.kimi_k25"
-        ).submodule_search_locations[0]
-        source = Path(folder, "image_processing_kimi_k25.py").read_text()
-        rule = next(f for f in ast.parse(source).body if getattr(f, "name", "") == "navit_resize")
-        space = {"math": math}
-        exec(ast.unparse(rule), space)
         (image,) = images
-        (h, w), (down, across) = space["navit_resize"](image.height, image.width, 4, 2, 100, 12)
+        (h, w), (down, across) = theirs("kimi_k25", "navit_resize")(
+            image.height, image.width, 4, 2, 100, 12
+        )
         padded = Image.new("RGB", (across, down))
         padded.paste(image.resize((w, h), Image.Resampling.BICUBIC))
         pixels = torch.from_numpy(np.array(padded)).permute(2, 0, 1) / 127.5 - 1

@@ -374,10 +374,8 @@ class Gemma4Tower(ProjectedTower):
     @staticmethod
     def _places(grids: Grids, device: torch.device) -> Tensor:
         """(x, y) of each patch (b, n, 2), -1 at padding."""
-        places = [
-            torch.tensor([(x, y) for y in range(h) for x in range(w)], device=device)
-            for h, w in grids
-        ]
+        ways = [(torch.arange(h * w, device=device), w) for h, w in grids]
+        places = [torch.stack([place % w, place // w], dim=1) for place, w in ways]
         return pad_sequence(places, batch_first=True, padding_value=-1)
 
     def merged(self, patches: Tensor, grids: Grids) -> Tensor:
