@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from encoderlab.cli.main import main
 
@@ -162,6 +164,22 @@ def test_srun_stops_at_sigterm_and_one_process_goes_on(words, tmp_path, capsys):
     whole = _alone([*typed, "--output-dir", str(tmp_path / "whole")], capsys)
     assert again["steps"] == whole["steps"] == 60
     assert again["loss"] == pytest.approx(whole["loss"], abs=1e-3)
+
+
+def test_torchrun_trains_a_vlm_as_one_process_does(tmp_path, capsys):
+    typed = [
+        "vlm", "train", "--n-images", "64", "--batch-size", "16", "controls=[]", "--precision",
+        "fp32", "--device", "cpu", "--logger", "none", "--json",
+        "--features-dir", str(tmp_path / "store"), "--output-dir",
+    ]  # fmt: skip
+    done = _torchrun([*typed, str(tmp_path / "two")])
+    assert done.returncode == 0, done.stderr
+    two, one = json.loads(done.stdout), _alone([*typed, str(tmp_path / "one")], capsys)
+    assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
+    ours, theirs = (
+        load_file(tmp_path / run / "model/projector.safetensors") for run in ("two", "one")
+    )
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
 
 
 @pytest.mark.parametrize(
