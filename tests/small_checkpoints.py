@@ -26,6 +26,7 @@ LLM = {
 }  # fmt: skip
 OPENAI = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
 SQUASH = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+VIT_SQUASH = SQUASH | {"image_processor_type": "ViTImageProcessor"}
 
 
 def _clip() -> Any:
@@ -89,6 +90,33 @@ VISION: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         **NO_MLP_WIDTH, mlp_ratio=2, num_register_tokens=3)), SQUASH),
     "dinov3": (lambda: hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**VIT, num_register_tokens=4)),
                SQUASH | {"image_processor_type": "DINOv3ViTImageProcessorFast"}),
+    "metaclip2": (lambda: hf.MetaClip2Model(hf.MetaClip2Config(
+        vision_config=VIT | {"projection_dim": 24}, text_config=TEXT_TOWER | {"projection_dim": 24},
+        projection_dim=24)), VIT_SQUASH),
+    "metaclip2-tower-alone": (lambda: hf.MetaClip2VisionModel(hf.MetaClip2VisionConfig(**VIT)),
+                              VIT_SQUASH),
+    "chinese-clip": (lambda: hf.ChineseCLIPModel(hf.ChineseCLIPConfig(
+        vision_config=VIT, text_config=TEXT_TOWER, projection_dim=24)), VIT_SQUASH),
+    "chinese-clip-tower-alone": (lambda: hf.ChineseCLIPVisionModel(
+        hf.ChineseCLIPVisionConfig(**VIT)), VIT_SQUASH),
+    "mlcd": (lambda: hf.MLCDVisionModel(hf.MLCDVisionConfig(**VIT)), VIT_SQUASH),
+    "aimv2": (lambda: hf.Aimv2Model(hf.Aimv2Config(
+        vision_config=VIT, text_config=TEXT_TOWER, projection_dim=24)), VIT_SQUASH),
+    "aimv2-tower-alone": (lambda: hf.Aimv2VisionModel(hf.Aimv2VisionConfig(**VIT)), VIT_SQUASH),
+    "tipsv2": (lambda: hf.Tipsv2Model(hf.Tipsv2Config(
+        vision_config=NO_MLP_WIDTH | {"mlp_ratio": 2}, text_config=TEXT_TOWER)),
+        VIT_SQUASH | {"do_normalize": False}),
+    "tipsv2-tower-alone": (lambda: hf.Tipsv2VisionModel(
+        hf.Tipsv2VisionConfig(**NO_MLP_WIDTH, mlp_ratio=2)), VIT_SQUASH | {"do_normalize": False}),
+    "radio": (lambda: hf.RadioModel(hf.RadioConfig(**NO_MLP_WIDTH, mlp_ratio=2.0, max_img_size=64)),
+              VIT_SQUASH | {"do_normalize": False}),
+    "vitdet": (lambda: hf.VitDetModel(hf.VitDetConfig(
+        **NO_MLP_WIDTH, mlp_ratio=2, pretrain_image_size=32, window_size=2,
+        window_block_indices=[0, 2], use_relative_position_embeddings=True)), VIT_SQUASH),
+    "sam3": (lambda: hf.Sam3VisionModel(hf.Sam3VisionConfig(
+        backbone_config=VIT | {"model_type": "sam3_vit_model", "pretrain_image_size": 32,
+                               "window_size": 2, "global_attn_indexes": [1]},
+        fpn_hidden_size=16)), SQUASH | {"image_processor_type": "Sam3ImageProcessor"}),
     "internvl": (_internvl, SQUASH | {"image_processor_type": "GotOcr2ImageProcessor"}),
     "internvl-tower-alone": (lambda: hf.models.internvl.InternVLVisionModel(
         hf.models.internvl.InternVLVisionConfig(**VIT)), SQUASH),
@@ -100,6 +128,46 @@ VISION: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         "size": {"height": 40, "width": 40}, "crop_size": {"height": 32, "width": 32}}),
     "ijepa": (lambda: hf.IJepaModel(hf.IJepaConfig(**VIT)), SQUASH),
 }  # fmt: skip
+
+# CNNs and hierarchical towers: a map of 2 x 2 from images of 64 pixels, and no layers.
+STAGES = {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 2, 1], "image_size": 64}
+SQUASH_64 = SQUASH | {"size": {"height": 64, "width": 64}}
+VIT_SQUASH_64 = VIT_SQUASH | SQUASH_64
+CONVNEXT = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 64}}
+MAPS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "convnext": (lambda: hf.ConvNextModel(hf.ConvNextConfig(**STAGES)), CONVNEXT),
+    "convnextv2": (lambda: hf.ConvNextV2Model(hf.ConvNextV2Config(**STAGES)), CONVNEXT),
+    "dinov3-convnext": (lambda: hf.DINOv3ConvNextModel(hf.DINOv3ConvNextConfig(**STAGES)),
+                        SQUASH_64),
+    "resnet": (lambda: hf.ResNetModel(hf.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 12, 16, 24], depths=[1, 1, 1, 1])), CONVNEXT),
+    "hiera": (lambda: hf.HieraModel(hf.HieraConfig(
+        embed_dim=8, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8], image_size=[64, 64],
+        masked_unit_size=[8, 8])), VIT_SQUASH_64),
+    "hiera-two-poolings": (lambda: hf.HieraModel(hf.HieraConfig(
+        embed_dim=8, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8], image_size=[64, 64],
+        num_query_pool=2, masked_unit_size=[8, 8])), VIT_SQUASH_64),
+    "swin": (lambda: hf.SwinModel(hf.SwinConfig(
+        image_size=64, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4],
+        window_size=2)), SQUASH_64),
+    "swinv2": (lambda: hf.Swinv2Model(hf.Swinv2Config(
+        image_size=64, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4],
+        window_size=2)), SQUASH_64),
+    "sam": (lambda: hf.SamVisionModel(hf.SamVisionConfig(
+        **(NO_MLP_WIDTH | {"image_size": 64, "patch_size": 32}), mlp_dim=48, output_channels=24,
+        window_size=2, global_attn_indexes=[1])),
+        VIT_SQUASH_64),
+    "sam2": (lambda: hf.Sam2VisionModel(hf.Sam2VisionConfig(
+        backbone_config={
+            "model_type": "sam2_hiera_det_model", "hidden_size": 8, "num_attention_heads": 1,
+            "image_size": [64, 64], "blocks_per_stage": [1, 1, 2, 1],
+            "embed_dim_per_stage": [8, 16, 32, 64], "num_attention_heads_per_stage": [1, 2, 4, 8],
+            "window_size_per_stage": [4, 2, 2, 1], "global_attention_blocks": [3],
+            "window_positional_embedding_background_size": [2, 2]},
+        backbone_channel_list=[64, 32, 16, 8], fpn_hidden_size=16)),
+        SQUASH_64 | {"image_processor_type": "Sam2ImageProcessor"}),
+}  # fmt: skip
+VISION_AND_MAPS = VISION | MAPS
 
 BERT = TEXT_TOWER | {"num_hidden_layers": 2, "max_position_embeddings": 64}
 TEXT: dict[str, Callable[[], Any]] = {
@@ -124,7 +192,7 @@ TEXT: dict[str, Callable[[], Any]] = {
 
 def save_vision(family: str, folder: Path) -> Path:
     """The checkpoint of a family in `folder`."""
-    make, preprocessor = VISION[family]
+    make, preprocessor = VISION_AND_MAPS[family]
     _save(make, folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     return folder

@@ -1,5 +1,6 @@
 """The preprocessing of a checkpoint: every case against transformers' own PIL image processor."""
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from tests.small_models import make_clip
-from transformers import AutoImageProcessor, CLIPModel
+from transformers import AutoImageProcessor, CLIPModel, image_utils
 from transformers.models.auto.image_processing_auto import get_image_processor_class_from_name
 
 from encoderlab.encoders.dual import load_dual
@@ -76,6 +78,11 @@ FILES: dict[str, dict[str, Any]] = {
     "BLIP, silent": {"image_processor_type": "BlipImageProcessor"},
     "GOT, silent": {"image_processor_type": "GotOcr2ImageProcessor"},
     "Gemma 3, silent": {"image_processor_type": "Gemma3ImageProcessor"},
+    "ConvNeXt": {"image_processor_type": "ConvNextImageProcessor", "crop_pct": 0.75, "size": 30},
+    "ConvNeXt, silent": {"image_processor_type": "ConvNextImageProcessor"},
+    "old ConvNeXt": {"feature_extractor_type": "ConvNextFeatureExtractor", "size": 32},
+    "MobileNet v1, silent": {"image_processor_type": "MobileNetV1ImageProcessor"},
+    "MobileNet v2, silent": {"image_processor_type": "MobileNetV2ImageProcessor"},
     "Chinese CLIP, silent": {"image_processor_type": "ChineseCLIPImageProcessor"},
 }  # fmt: skip
 IMAGES = [
@@ -103,7 +110,31 @@ def test_pixels_are_those_of_transformers(record, tmp_path):
         torch.testing.assert_close(ours(image), expected, atol=2e-6, rtol=2e-6)
 
 
-@pytest.mark.parametrize("kind", sorted({*PROCESSORS} - {"DINOv3ViT", "Kimi_K25"}))
+# Those without a PIL class: the values of their class are read from its source.
+NO_PIL = {"Sam2": "sam2", "Sam3": "sam3", "Tipsv2": "tipsv2", "DINOv3ViT": "dinov3_vit"}
+
+
+@pytest.mark.parametrize("kind", NO_PIL)
+def test_defaults_are_those_of_the_class_that_needs_torchvision(kind):
+    source = Path(transformers.__file__).parent / f"models/{NO_PIL[kind]}"
+    tree = ast.parse((source / f"image_processing_{NO_PIL[kind]}.py").read_text())
+    (theirs,) = (
+        node for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == f"{kind}ImageProcessor"
+    )  # fmt: skip
+    names = {**vars(image_utils), "PILImageResampling": image_utils.PILImageResampling}
+    ours = {**DEFAULTS, **PROCESSORS[kind]}
+    compared = set()
+    for node in theirs.body:
+        if isinstance(node, ast.Assign) and (key := ast.unparse(node.targets[0])) in ours:
+            expected = eval(ast.unparse(node.value), names)  # literals and names of transformers
+            expected = tuple(expected) if isinstance(expected, list) else expected
+            assert (ours[key] or None) == (expected or None), key
+            compared.add(key)
+    assert {"size", "resample"} <= compared
+
+
+@pytest.mark.parametrize("kind", sorted({*PROCESSORS} - {*NO_PIL, "Kimi_K25"}))
 def test_defaults_are_those_of_the_class_in_transformers(kind):
     theirs = get_image_processor_class_from_name(f"{kind}ImageProcessorPil")
     for key, value in {**DEFAULTS, **PROCESSORS[kind]}.items():
@@ -145,7 +176,9 @@ def test_a_processor_file_that_nests_nothing_is_not_taken(tmp_path):
         ({"size": True}, "size"),
         ({"crop_size": {"shortest_edge": 32}}, "crop_size"),
         ({"do_pad": True, "pad_size": {"height": 64, "width": 64}}, "pad_size"),
-        ({"image_processor_type": "ConvNextImageProcessor"}, "image_processor_type"),
+        ({"image_processor_type": "PvtImageProcessor"}, "image_processor_type"),
+        ({"image_processor_type": "ConvNextImageProcessor", "size": [32, 32]}, "size"),
+        ({"image_processor_type": "SamImageProcessor", "size": {"longest_edge": 32}}, "size"),
         ({"image_processor_type": "MyOwnProcessor"}, "image_processor_type"),
         ({"use_square_size": True}, "use_square_size"),
         ({"image_processor_type": "GotOcr2ImageProcessor", "size": 32, "crop_to_patches": True},

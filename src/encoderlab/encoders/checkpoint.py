@@ -169,7 +169,9 @@ def _note_unfinished(name: str, chosen: Path, latest: Path) -> None:
 
 def _folder(name: str, path: Path, kind: Kind) -> Checkpoint:
     config = path / "config.json"
-    family = read_record(config).get("model_type") if config.is_file() else None
+    record = read_record(config) if config.is_file() else {}
+    # timm's own files name no model_type; transformers knows them by this table.
+    family = "timm_wrapper" if "pretrained_cfg" in record else record.get("model_type")
     # Repositories of open_clip often hold transformers' form as well, or timm's, whose
     # configuration has no model_type.
     is_whole = family and any((path / file).is_file() for file in (WEIGHTS, INDEX))

@@ -19,14 +19,23 @@ from encoderlab.errors import UsageError, WorkError
 # Largest relative difference of two ways to the same numbers, and of fp32 to 16 bits.
 SAME = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 HALF = 5e-2
+STATES = {True: "ok  ", False: "FAIL", None: "n/a "}
+# The promises about layer 0 and the others.
+LOCAL = SHAPE, COUNT, ORDER, SPECIAL, CLS = (
+    "layers have the shape of the patches",
+    "layers count from 0 to n_layers",
+    "patches are in reading order, without CLS and registers",
+    "special tokens are the same for all images before the first block, patches are not",
+    "CLS is declared where the tower has one, and given",
+)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One promise, whether it is kept, and what was measured."""
+    """One promise, whether it is kept (None: it does not apply), and what was measured."""
 
     promise: str
-    kept: bool
+    kept: bool | None
     seen: str
 
 
@@ -39,19 +48,19 @@ class Conformance:
 
     @property
     def kept(self) -> bool:
-        """Whether all promises are kept."""
-        return all(finding.kept for finding in self.findings)
+        """Whether all promises that apply are kept."""
+        return all(finding.kept is not False for finding in self.findings)
 
     def __str__(self) -> str:
         lines = [f"{self.encoder}: {'conforms' if self.kept else 'does not conform'}"]
         for finding in self.findings:
-            state = "ok  " if finding.kept else "FAIL"
-            lines.append(f"  {state} {finding.promise}: {finding.seen}")
+            lines.append(f"  {STATES[finding.kept]} {finding.promise}: {finding.seen}")
         return "\n".join(lines)
 
 
-def check(encoder: VisionEncoder, *, seed: int = 0, strict: bool = True) -> Conformance:
-    """Checks the promises of the vision contract.
+def check(encoder: VisionEncoder, *, seed: int = 0, strict: bool = False) -> Conformance:
+    """Checks the promises of the vision contract. Those about layer 0 do not apply to an adapter
+    with `local_patches = False`.
 
     Args:
         encoder: such as one with an adapter of your own.
@@ -62,19 +71,20 @@ def check(encoder: VisionEncoder, *, seed: int = 0, strict: bool = True) -> Conf
         One finding per promise.
 
     Raises:
-        WorkError: a promise is broken; the message names each one.
+        WorkError: a promise is broken and `strict`; the message names each one.
     """
     rng = np.random.default_rng(seed)
     height, width = encoder.preprocess.shape
     pixels = stack([rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(8)])
     try:
-        features = encoder.encode_pixels(pixels, layers=(0, -1))
+        features = encoder.encode_pixels(pixels, layers=(0, -1) if encoder.local_patches else ())
     except UsageError as error:
         findings: tuple[Finding, ...] = (Finding("images become tokens", False, str(error)),)
     else:
-        checks = (_declared, _same_by_any_way, _reading_order, _special, _other_picture)
+        local = (_layers, _reading_order, _special) if encoder.local_patches else (_not_local,)
+        checks = (_declared, *local, _same_by_any_way, _other_picture)
         findings = tuple(f for check in checks for f in check(encoder, pixels, features))
-    broken = [finding for finding in findings if not finding.kept]
+    broken = [finding for finding in findings if finding.kept is False]
     if strict and broken:
         raise WorkError(
             f"the encoder {encoder.name} breaks {len(broken)} promises of the vision contract",
@@ -88,24 +98,37 @@ def _declared(
 ) -> Iterator[Finding]:
     h, w = features.grid
     b, n, d = features.patches.shape
-    p, layers = features.pooled.shape[-1], sorted(features.layers)
+    p = features.pooled.shape[-1]
     finite = all(bool(t.isfinite().all()) for t in (features.patches, features.pooled))
-    alike = all(layer.shape == (b, n, d) for layer in features.layers.values())
     named = bool(encoder.name and encoder.family and encoder.fingerprint)
     for promise, kept, seen in (
         ("grid x grid is the number of patches", n == h * w, f"{h} x {w}, {n} patches"),
         ("one row per image", b == len(pixels), f"{b} rows of {len(pixels)} images"),
         ("all features are finite", finite, "finite" if finite else "NaN or infinite"),
-        ("layers have the shape of the patches", alike, str(tuple(features.layers))),
         ("width is as declared", d == encoder.width, f"{d}, declared {encoder.width}"),
         ("pooled width is as declared", p == encoder.pooled_width,
          f"{p}, declared {encoder.pooled_width}"),
         ("grid is as declared", (h, w) == encoder.grid, f"{(h, w)}, declared {encoder.grid}"),
         ("it has a name, a family and a fingerprint", named, encoder.family),
-        ("layers count from 0 to n_layers", layers == [0, encoder.n_layers],
-         f"{layers[0]} to {layers[-1]}"),
     ):  # fmt: skip
         yield Finding(promise, kept, seen)
+    if features.cls is not None:
+        nearest = (features.patches - features.cls[:, None]).abs().amax(dim=-1).min()
+        yield Finding("CLS is none of the patches", bool(nearest > 0), f"nearest at {nearest:.1e}")
+
+
+def _not_local(
+    encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures
+) -> Iterator[Finding]:
+    for promise in LOCAL:
+        yield Finding(promise, None, "not applicable: the adapter declares local_patches = False")
+
+
+def _layers(encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures) -> Iterator[Finding]:
+    alike = all(layer.shape == features.patches.shape for layer in features.layers.values())
+    numbers = sorted(features.layers)
+    yield Finding(SHAPE, alike, str(tuple(numbers)))
+    yield Finding(COUNT, numbers == [0, encoder.n_layers], f"{numbers[0]} to {numbers[-1]}")
 
 
 def _same_by_any_way(
@@ -154,7 +177,7 @@ def _reading_order(
         if moved != [index]:
             wrong.append(f"patch {index} moves tokens {moved[:5]}")
     yield Finding(
-        "patches are in reading order, without CLS and registers",
+        ORDER,
         not wrong,
         "; ".join(wrong) or "each patch moves its own token alone",
     )
@@ -168,7 +191,7 @@ def _special(encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures) -
     moved = (special != special[:1]).any(dim=(0, 2)).nonzero().flatten().tolist()
     still = (patches == patches[:1]).all(dim=(0, 2)).nonzero().flatten().tolist()
     yield Finding(
-        "special tokens are the same for all images before the first block, patches are not",
+        SPECIAL,
         count == declared and not moved and not still,
         f"{count} special tokens, declared {declared}"
         + (f"; special tokens {moved[:5]} depend on the image" if moved else "")
@@ -177,13 +200,10 @@ def _special(encoder: VisionEncoder, pixels: Tensor, features: VisionFeatures) -
     named = count == 1 or (count > 1 and names_class_token(encoder.tower))
     has, given = encoder.has_cls, features.cls is not None
     yield Finding(
-        "CLS is declared where the tower has one, and given",
+        CLS,
         (not has if count == 0 else has or not named) and given == has,
         f"has_cls={has}, {count} special tokens, {'CLS' if given else 'no CLS'} in the features",
     )
-    if features.cls is not None:
-        nearest = (features.patches - features.cls[:, None]).abs().amax(dim=-1).min()
-        yield Finding("CLS is none of the patches", bool(nearest > 0), f"nearest at {nearest:.1e}")
 
 
 def _other_picture(

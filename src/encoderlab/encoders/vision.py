@@ -179,6 +179,9 @@ class VisionEncoder(ImageEncoder):
     any_resolution: ClassVar[bool] = True
     # The projector makes one token of a square of merge x merge patches.
     merge: int = 1
+    # Whether layer 0 holds one token per patch that depends on this patch alone; not so in CNNs and
+    # hierarchical towers, which give no layers.
+    local_patches: ClassVar[bool] = True
     # What a block takes beside its tokens when it is run by itself.
     block_arguments: ClassVar[dict[str, Any]] = {}
 
@@ -192,9 +195,7 @@ class VisionEncoder(ImageEncoder):
     ) -> None:
         super().__init__(tower.eval().to(device, dtype), checkpoint, device, dtype, preprocess)
         self.config: Any = tower.config
-        self.patch_size = self._patch_size()
-        self.width = int(self.config.hidden_size)
-        self.n_layers = int(self.config.num_hidden_layers)
+        self.patch_size, self.width, self.n_layers = self._geometry()
 
     @property
     def tower(self) -> Any:
@@ -482,6 +483,11 @@ class VisionEncoder(ImageEncoder):
                 hint=f"checkpoint: {self.name} ({self.family})",
             )
 
+    def _geometry(self) -> tuple[int, int, int]:
+        """Side of a patch in pixels, width d and number of layers."""
+        layers = getattr(self.config, "num_hidden_layers", None) or len(self.config.depths)
+        return self._patch_size(), int(self.config.hidden_size), int(layers)
+
     def _patch_size(self) -> int:
         size = getattr(self.config, "patch_size", None)
         size = size[0] if isinstance(size, list | tuple) else size
@@ -582,7 +588,7 @@ def _load(
     own = adapter.own_side(config)
     processor = _image_processor(checkpoint.family)
     preprocess = read_preprocess(checkpoint.path, processor, own, size, adapter.cells(config))
-    if size is not None and not adapter.any_resolution:
+    if size not in (None, (own, own)) and not adapter.any_resolution:
         raise UsageError(
             "this family takes only the resolution it was trained at",
             got=f"resolution={resolution} for {name} ({checkpoint.family})",
@@ -623,10 +629,20 @@ def untrained(encoder: VisionEncoder, seed: int = 0) -> VisionEncoder:
 
     Returns:
         A new encoder, called `untrained:NAME`.
+
+    Raises:
+        UsageError: a tower that is more than its configuration says, such as one with a projection.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tower = encoder.new_tower()
+        try:
+            tower = encoder.new_tower()
+        except TypeError as error:
+            raise UsageError(
+                "this family has no untrained copy",
+                got=f"{encoder.name} ({encoder.family})",
+                want="a tower that is built from its configuration alone",
+            ) from error
     before = encoder.checkpoint
     name = f"{UNTRAINED}{before.name}"
     copy = type(encoder)(

@@ -36,7 +36,9 @@ SHORT = {"size": {"shortest_edge": 224}, "default_to_square": False}
 # At least and at most so many pixels.
 PIXELS = {"size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
           "default_to_square": False}  # fmt: skip
+SHORT_256 = {"size": {"shortest_edge": 256}, "default_to_square": False}
 SIDE_384 = {"size": {"height": 384, "width": 384}}
+SIDE_1024 = {"size": {"height": 1024, "width": 1024}}
 PROCESSORS: dict[str, dict[str, Any]] = {
     "CLIP": {**OPENAI, **CROP, **SHORT},
     "ChineseCLIP": {**OPENAI, **CROP, **SHORT},
@@ -61,8 +63,18 @@ PROCESSORS: dict[str, dict[str, Any]] = {
     "Idefics3": {"resample": LANCZOS, "size": {"longest_edge": 4 * 364}, "do_pad": True},
     "SmolVLM": {"resample": LANCZOS, "size": {"longest_edge": 4 * 364}, "do_pad": True},
     "Kimi_K25": {"size": {"max_height": 512, "max_width": 512}, "max_patches": 16384},
+    "ConvNext": {"size": {"shortest_edge": 384}, "default_to_square": False, "crop_pct": 0.875},
+    "MobileNetV1": {**CROP, **SHORT_256, "resample": BILINEAR},
+    "MobileNetV2": {**CROP, **SHORT_256, "resample": BILINEAR},
+    "Tipsv2": {"size": {"height": 448, "width": 448}, "resample": BILINEAR, "do_normalize": False},
+    "Sam": {**IMAGENET, "size": {"longest_edge": 1024}, "resample": BILINEAR, "do_pad": True,
+            "pad_size": SIDE_1024["size"]},
+    "Sam2": {**IMAGENET, **SIDE_1024, "resample": BILINEAR},
+    "Sam3": {"size": {"height": 1008, "width": 1008}, "resample": BILINEAR},
 }  # fmt: skip
 TILED = ("Idefics3", "SmolVLM")
+# ConvNext crops the centre below this side in pixels, and squashes from it on.
+CONVNEXT_SQUASHES_FROM = 384
 # Steps of some classes that a `Preprocess` does not support.
 EXTRA_STEPS = ("crop_to_patches", "do_pan_and_scan", "use_square_size")
 
@@ -142,6 +154,8 @@ def _read(
             got=f"resolution={NATIVE!r} with {kind}ImageProcessor",
             want="no resolution, or (height, width)",
         )
+    if kind == "ConvNext":
+        values |= _share_as_crop(values, path)
     size = _size(values["size"], values["default_to_square"], "size", path)
     short = size.get("shortest_edge")
     resized = (short, short) if short else (size["height"], size["width"])
@@ -204,6 +218,21 @@ def _at_own_size(kind: str, side: int | None) -> dict[str, Any]:
     """The content to assume for a missing file."""
     size = {**DEFAULTS, **PROCESSORS[kind]}["size"]
     return {"size": dict.fromkeys(size, side), "crop_size": side} if side else {}
+
+
+def _share_as_crop(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """ConvNext's size and share of the shorter side, as a size and a centre crop."""
+    size = _size(values["size"], False, "size", path)
+    side = size.get("shortest_edge")
+    if side is None:
+        raise _refused(path, "size", values["size"], "shortest_edge")
+    if side >= CONVNEXT_SQUASHES_FROM:
+        return {"size": {"height": side, "width": side}, "do_center_crop": False}
+    return {
+        "size": {"shortest_edge": int(side / values["crop_pct"])},
+        "do_center_crop": True,
+        "crop_size": side,
+    }
 
 
 def _kind(record: dict[str, Any], usual: str, path: Path) -> str:

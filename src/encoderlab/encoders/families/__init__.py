@@ -5,6 +5,7 @@ loaded, which tokens are special, and which vector is the pooled one.
 from __future__ import annotations
 
 from encoderlab.core import extensions
+from encoderlab.errors import UsageError
 
 # model_type -> "module:class"; every other type goes through the generic adapter.
 HERE = "encoderlab.encoders.families."
@@ -37,7 +38,36 @@ FAMILIES = {
     "gemma3": HERE + "paligemma:Gemma3Tower",
     "idefics3": HERE + "idefics3:Idefics3Tower",
     "smolvlm": HERE + "idefics3:Idefics3Tower",
+    "metaclip_2": HERE + "dual_towers:MetaCLIP2Vision",
+    "metaclip_2_vision_model": HERE + "dual_towers:MetaCLIP2TowerAlone",
+    "chinese_clip": HERE + "dual_towers:ChineseCLIPVision",
+    "chinese_clip_vision_model": HERE + "dual_towers:ChineseCLIPTowerAlone",
+    "mlcd": HERE + "dual_towers:MLCD",
+    "mlcd_vision_model": HERE + "dual_towers:MLCD",
+    "aimv2": HERE + "dual_towers:AIMv2Vision",
+    "aimv2_vision_model": HERE + "dual_towers:AIMv2TowerAlone",
+    "tipsv2": HERE + "dual_towers:TIPSv2Vision",
+    "tipsv2_vision_model": HERE + "dual_towers:TIPSv2Vision",
+    "radio": HERE + "radio:RADIO",
+    **dict.fromkeys(
+        ("convnext", "convnextv2", "resnet", "regnet", "bit", "mobilenet_v1", "mobilenet_v2"),
+        HERE + "feature_map:FeatureMap",
+    ),
+    "dinov3_convnext": HERE + "feature_map:DINOv3ConvNeXt",
+    "hiera": HERE + "feature_map:Hiera",
+    "swin": HERE + "feature_map:Swin",
+    "swinv2": HERE + "feature_map:Swin",
+    "vitdet": HERE + "segmentation:ViTDet",
+    **dict.fromkeys(("sam", "sam_vision_model"), HERE + "segmentation:SAM"),
+    **dict.fromkeys(
+        ("sam2", "sam2_vision_model", "sam2_hiera_det_model"), HERE + "segmentation:SAM2"
+    ),
+    **dict.fromkeys(("sam3", "sam3_vision_model", "sam3_vit_model"), HERE + "segmentation:SAM3"),
 }
+# model_type -> why no adapter can load it.
+REFUSED = dict.fromkeys(
+    ("timm_wrapper", "timm_backbone"), "timm, which builds its network, imports torchvision"
+)
 GENERIC = HERE + "generic:AnyViT"
 
 
@@ -55,6 +85,22 @@ def register(family: str, adapter: str) -> None:
 
 
 def adapter_of(family: str) -> str:
-    """ "module:class" of a family's adapter."""
+    """The adapter of a family.
+
+    Args:
+        family: the `model_type` of its config.json.
+
+    Returns:
+        "module:class".
+
+    Raises:
+        UsageError: a family that cannot be loaded.
+    """
     extensions.load()
+    if family in REFUSED and family not in FAMILIES:
+        raise UsageError(
+            f"this family cannot be loaded: {REFUSED[family]}, and we do not",
+            got=family,
+            want="the checkpoint of the same network in transformers' own format",
+        )
     return FAMILIES.get(family, GENERIC)
