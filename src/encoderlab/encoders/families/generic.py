@@ -37,7 +37,21 @@ class AnyViT(VisionEncoder):
                 "patch_size and last_hidden_state",
                 hint="list the known ones: encoderlab ls encoders",
             )
-        return pretrained(AutoModel, folder, trust_remote_code=trust_remote_code)
+        tower = pretrained(AutoModel, folder, trust_remote_code=trust_remote_code)
+        missing = [
+            name
+            for name, argument in inspect.signature(tower.forward).parameters.items()
+            if argument.default is argument.empty
+            and argument.kind is argument.POSITIONAL_OR_KEYWORD
+            and name != "pixel_values"
+        ]
+        if missing:
+            raise UsageError(
+                "this family takes more than images of one size, so it needs an adapter of its own",
+                got=f"{config.model_type}, which takes {', '.join(missing)}",
+                want="a network that takes pixel_values",
+            )
+        return tower
 
     @property
     def special_tokens(self) -> int:
