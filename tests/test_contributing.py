@@ -128,6 +128,29 @@ def test_without_its_adapter_the_encoder_breaks_the_contract(mae_folder):
         check(encoderlab.load_vision(mae_folder, "cpu", "float32"), strict=True)
 
 
+def test_a_cnn_of_ones_own_keeps_what_can_be_asked_of_it(extending, tmp_path):
+    import torch
+    from extending.cnn import SmallCNN, SmallCNNConfig
+    from safetensors.torch import save_file
+
+    from encoderlab.encoders import check
+
+    torch.manual_seed(0)
+    network = SmallCNN(SmallCNNConfig())
+    network.config.save_pretrained(tmp_path)
+    save_file(network.state_dict(), tmp_path / "model.safetensors", metadata={"format": "pt"})
+    encoder = encoderlab.load_vision(tmp_path, "cpu", "float32")
+    report = check(encoder, strict=True)
+    assert report.kept and None in {finding.kept for finding in report.findings}
+    noise = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        theirs = network.extract_features((noise[None] / 255 - 0.5) / 0.5)
+    ours = encoder.encode(noise)
+    assert ours.grid == (8, 8) and ours.cls is None
+    assert torch.allclose(ours.patches, theirs.flatten(2).mT, atol=1e-5)
+    assert torch.allclose(ours.pooled, theirs.mean(dim=(2, 3)), atol=1e-5)
+
+
 # -- the metric ----------------------------------------------------------------------------------
 
 

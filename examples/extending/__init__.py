@@ -13,6 +13,7 @@ from encoderlab.web import tabs
 from extending.spread import Spread
 
 families.register("vit_mae", "extending.vit_mae:ViTMAE")
+families.register("small_cnn", "extending.cnn:SmallCNNEncoder")
 
 catalogue.register(
     "rsa",
