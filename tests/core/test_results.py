@@ -1,10 +1,11 @@
 """Paragraphs and tables as the terminal shows them."""
 
 import unicodedata
+from dataclasses import dataclass
 
 import pytest
 
-from encoderlab.core.results import LONGEST_RULE, Table, as_text
+from encoderlab.core.results import LONGEST_RULE, Result, Table, as_text
 
 
 def test_cells_stand_under_one_another_between_title_and_remarks():
@@ -51,3 +52,29 @@ def test_rows_of_another_length_than_the_heads_are_refused():
 def test_blocks_are_parted_by_an_empty_line():
     table = Table(("n",), (("1",),))
     assert as_text(["two\nlines", table, "end"]) == "two\nlines\n\nn\n-\n1\n\nend"
+
+
+@dataclass(frozen=True)
+class TwoModels(Result):
+    fingerprints: dict[str, str]
+
+    def blocks(self):
+        names = [*self.fingerprints, "shuffled:runs/a/vit", "another/vit"]
+        return ["of runs/a/vit", Table(("encoder",), tuple((name,) for name in names))]
+
+
+def test_tables_name_models_by_the_last_part_of_their_path():
+    prints = {
+        "runs/a/vit": "aaaaaaaa", "/data/runs/b/vit/": "bbbbbbbb", "owner/dinov2-small": "cccccccc",
+        "tiny-clip": "dddddddd", "untrained:runs/a/vit": "untrained-0-aaaaaaaa",
+        "untrained:x/siglip": "untrained-0-eeeeeeee",
+    }  # fmt: skip
+    result = TwoModels(prints)
+    text, table = result.shown()
+    assert text == "of runs/a/vit"
+    assert [cell for (cell,) in table.rows] == [
+        "vit (aaaaaa)", "vit (bbbbbb)", "dinov2-small", "tiny-clip", "untrained:vit (aaaaaa)",
+        "untrained:siglip", "shuffled:vit (aaaaaa)", "another/vit",
+    ]  # fmt: skip
+    assert "dinov2-small" in result.to_text() and "owner" not in result.to_text()
+    assert result.to_json() == {"fingerprints": prints}

@@ -60,7 +60,7 @@ class EmbeddingResult(AlignmentResult):
     def to_text(self) -> str:
         """The blocks, with the path of the interactive page."""
         page = [f"hover over points: {self.page}"] if self.page else []
-        return as_text([*self.blocks(), *page])
+        return as_text([*self.shown(), *page])
 
 
 @takes(Embedding)

@@ -11,7 +11,7 @@ from pathlib import Path
 import jinja2
 
 from encoderlab.core.atomic_io import write_text_atomic
-from encoderlab.core.results import Json, score_text
+from encoderlab.core.results import Json, renamed, score_text, short_names
 from encoderlab.core.run_folder import RunRecord
 from encoderlab.metrics.catalogue import METRICS
 
@@ -58,7 +58,7 @@ def page(folder: Path, run: RunRecord) -> str:
     )
     environment.filters["command"] = shlex.join
     environment.filters["number"] = lambda value: "" if value is None else f"{value:.6g}"
-    result = run.result
+    result = renamed(run.result, short_names(run.result.get("fingerprints")))
     sections = [
         {
             "name": name,

@@ -113,7 +113,7 @@ class ClassifyResult(Result):
     def to_text(self) -> str:
         """The blocks, and how to get the predictions that they do not show."""
         rest = ["all of them: --save-csv FILE or --json"] if self._hidden > 0 else []
-        return as_text([*self.blocks(), *rest])
+        return as_text([*self.shown(), *rest])
 
     @property
     def _hidden(self) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 Json = Mapping[str, Any]
@@ -66,9 +68,67 @@ class Result:
         """The result as paragraphs and tables, in reading order."""
         raise NotImplementedError
 
+    def shown(self) -> list[Block]:
+        """`blocks` for people: the cells of tables name models briefly."""
+        names = short_names(self.to_json().get("fingerprints"))
+        return [
+            replace(block, rows=renamed(block.rows, names), columns=renamed(block.columns, names))
+            if isinstance(block, Table) and names
+            else block
+            for block in self.blocks()
+        ]
+
     def to_text(self) -> str:
         """The result as the terminal shows it."""
-        return as_text(self.blocks())
+        return as_text(self.shown())
+
+
+def short_names(fingerprints: Mapping[str, str] | None) -> dict[str, str]:
+    """Brief names of the models of one run: the last part of a path or hub id.
+
+    Args:
+        fingerprints: of the models, by the names that the run knows them by.
+
+    Returns:
+        Each name that is longer -> its brief one. Models whose last part is the same have the first
+        six letters of the fingerprint behind it.
+
+    >>> short_names({"runs/a/vit": "aaaaaaaa", "runs/b/vit": "bbbbbbbb", "tiny-clip": "cccccccc"})
+    {'runs/a/vit': 'vit (aaaaaa)', 'runs/b/vit': 'vit (bbbbbb)'}
+    """
+    # A control has the name and the fingerprint of its model behind a prefix.
+    models = {
+        name.rpartition(":")[2]: digest.rpartition("-")[2]
+        for name, digest in (fingerprints or {}).items()
+    }
+    times = Counter(PurePath(name).name for name in models)
+    briefly = {}
+    for name, digest in models.items():
+        last = PurePath(name).name
+        if last not in ("", name):
+            briefly[name] = last if times[last] == 1 else f"{last} ({digest[:6]})"
+    return briefly
+
+
+def renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A JSON value or cells of a table under other names.
+
+    Args:
+        value: texts, lists, tuples and mappings; anything else is unchanged.
+        names: long name -> brief one.
+
+    Returns:
+        The same value with every text and key that is a long name replaced, also behind the prefix
+        of a control, such as `untrained:`.
+    """
+    if isinstance(value, str):
+        prefix, colon, name = value.rpartition(":")
+        return prefix + colon + names.get(name, name)
+    if isinstance(value, Mapping):
+        return {renamed(key, names): renamed(inner, names) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(renamed(inner, names) for inner in value)
+    return value
 
 
 def to_plain(value: Any) -> Any:

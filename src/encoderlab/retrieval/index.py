@@ -106,7 +106,7 @@ class IndexResult(Result):
     def to_text(self) -> str:
         """The blocks, and the next command."""
         next_command = f'next: encoderlab search "what you look for" --db {quote(self.db)}'
-        return as_text([*self.blocks(), *([next_command] if self.total else [])])
+        return as_text([*self.shown(), *([next_command] if self.total else [])])
 
 
 @takes(IndexSettings)

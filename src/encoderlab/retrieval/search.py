@@ -89,7 +89,7 @@ class SearchResult(Result):
     def to_text(self) -> str:
         """The blocks, and the file of the gallery."""
         gallery = [f"gallery: {self.html}"] if self.html else []
-        return as_text([*self.blocks(), *gallery])
+        return as_text([*self.shown(), *gallery])
 
 
 @takes(Search)

@@ -36,7 +36,7 @@ def answer(outcome: Outcome) -> str:
         return notice(html.escape(outcome.error), "alert")
     assert outcome.done is not None
     warnings = [f"! {warning}" for warning in outcome.done.warnings]
-    blocks: Sequence[Block] = [*outcome.done.result.blocks(), *warnings]
+    blocks: Sequence[Block] = [*outcome.done.result.shown(), *warnings]
     return f"<div class=answer>{''.join(_block(block, outcome) for block in blocks)}</div>"
 
 
