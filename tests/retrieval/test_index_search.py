@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from encoderlab.data.decode import ImageError
+from encoderlab.encoders.dual import load_dual
+from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.retrieval import index, search
 from encoderlab.retrieval.approximate import Recall
@@ -47,6 +50,28 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "img":
             self.images.append(dict(attrs))
+
+
+@pytest.mark.parametrize("family", ["dinov2", "convnext"])
+def test_an_encoder_without_a_text_side_finds_images_by_images(
+    family, world, vision_folder, tmp_path
+):
+    model, db = str(vision_folder(family)), str(tmp_path / "db")
+    indexed = index.run(
+        source=str(world / "captions.csv"), db=db, model=model, device="cpu", dtype="float32"
+    )
+    assert indexed.to_text().splitlines()[-1].startswith("next: encoderlab search --image FILE")
+    picture = world / "images/chart/00001.png"
+    hits = search.run(image=str(picture), db=db, k=20, device="cpu", dtype="float32").hits
+    assert hits[0].path == str(picture)
+    encoder = load_vision(model, "cpu", "float32")
+    pooled = encoder.encode([hit.path for hit in hits]).pooled
+    cosines = torch.nn.functional.cosine_similarity(pooled, pooled[:1])
+    assert [hit.score for hit in hits] == pytest.approx(cosines.tolist(), abs=1e-5)
+    with pytest.raises(UsageError, match=r"no text side.*search --image FILE"):
+        search.run(query="a chart", db=db, device="cpu")
+    with pytest.raises(UsageError, match="without a text side"):
+        load_dual(model, "cpu")
 
 
 def test_the_gallery_is_one_file_with_everything_in_it(db, tmp_path):

@@ -50,11 +50,13 @@ class DualEncoder(ImageEncoder):
         trained_steps: optimiser steps so far; 0 means untrained, None unknown.
     """
 
-    model: CLIP | _SigLIPSides
+    model: CLIP | _SigLIPSides | _ImageSideAlone
+    # Whether there is a text tower.
+    has_texts = True
 
     def __init__(
         self,
-        model: CLIP | _SigLIPSides,
+        model: CLIP | _SigLIPSides | _ImageSideAlone,
         preprocess: Preprocess,
         tokenize: Tokenizer | _SigLIPTokenizer,
         checkpoint: Checkpoint,
@@ -179,6 +181,7 @@ def load_dual(
     dtype: str = "auto",
     *,
     allow_untrained: bool = False,
+    images_alone: bool = False,
     trust_remote_code: bool = False,
     backend: str = TORCH,
     batch_size: int = BATCH,
@@ -190,6 +193,8 @@ def load_dual(
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         allow_untrained: whether a model that was never trained is accepted.
+        images_alone: whether a vision encoder without a text side is accepted: images by their
+            pooled vectors, and texts are refused.
         trust_remote_code: whether Python that comes with the checkpoint may run.
         backend: what runs the image side: torch, compile, or auto: compile where it gives the same
             and is faster here. Text always goes through torch.
@@ -204,7 +209,9 @@ def load_dual(
         WorkError: the compiled image side does not give what torch gives.
     """
     return select(
-        lambda device, dtype: _load(name, device, dtype, allow_untrained, trust_remote_code),
+        lambda device, dtype: _load(
+            name, device, dtype, allow_untrained, images_alone, trust_remote_code
+        ),
         backend,
         device,
         dtype,
@@ -213,10 +220,17 @@ def load_dual(
 
 
 def _load(
-    name: str, device: str | int | None, dtype: str, allow_untrained: bool, trust_remote_code: bool
+    name: str,
+    device: str | int | None,
+    dtype: str,
+    allow_untrained: bool,
+    images_alone: bool,
+    trust_remote_code: bool,
 ) -> DualEncoder:
     where = choose_device(device)
     checkpoint = resolve(name, code=trust_remote_code)
+    if checkpoint.family not in FAMILIES and images_alone:
+        return ImagesAlone(load_vision(name, device, dtype, trust_remote_code=trust_remote_code))
     if checkpoint.family not in FAMILIES:
         raise UsageError(
             "the checkpoint belongs to a family without a text side that we can use",
@@ -279,6 +293,54 @@ class _SigLIPSides(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         return self.text_network(input_ids=tokens).pooler_output
+
+
+class _ImageSideAlone(nn.Module):
+    """A vision encoder in the place of two towers."""
+
+    def __init__(self, vision: VisionEncoder) -> None:
+        super().__init__()
+        self.vision, self.image_network = vision, vision.tower
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        return self.vision.image_side()(pixels)[-1]
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        raise _no_text_side(self.vision)
+
+
+class ImagesAlone(DualEncoder):
+    """A vision encoder as a dual encoder: images by their pooled vectors, and no texts.
+
+    Args:
+        vision: gives the pooled vectors.
+    """
+
+    has_texts = False
+
+    def __init__(self, vision: VisionEncoder) -> None:
+        super().__init__(
+            _ImageSideAlone(vision),
+            vision.preprocess,
+            None,  # type: ignore[arg-type]
+            vision.checkpoint,
+            vision.device,
+            vision.dtype,
+            vision.pooled_width,
+            logit_scale=1.0,
+        )
+
+    def embed_texts(self, texts: str | Sequence[str]) -> Float[np.ndarray, "n d"]:
+        """Refuses texts."""
+        raise _no_text_side(self)
+
+
+def _no_text_side(encoder: ImageEncoder) -> UsageError:
+    return UsageError(
+        "the encoder has no text side, so it finds images by images alone",
+        got=f"{encoder.name} ({encoder.family})",
+        want="an image, encoderlab search --image FILE, or a model with a text side",
+    )
 
 
 class _SigLIPTokenizer:

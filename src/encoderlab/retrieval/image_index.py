@@ -270,7 +270,7 @@ class Index:
         if self._encoder is None:
             from encoderlab.encoders.dual import load_dual
 
-            self.use(load_dual(self.model))
+            self.use(load_dual(self.model, images_alone=True))
         assert self._encoder is not None
         return self._encoder
 
@@ -451,10 +451,11 @@ class Index:
         probes = {"images": recall.Probe(recall.moved(vectors, rng), rows)}
         texts = dict.fromkeys(caption.split(" | ")[0] for caption in captions)
         sentences = [text for text in texts if text.strip()]
-        if self._encoder is not None and len(sentences) >= 2 * LEAST_SENTENCES:
+        encoder = self._encoder
+        if encoder is not None and encoder.has_texts and len(sentences) >= 2 * LEAST_SENTENCES:
             sentences = sentences[: len(sentences) // 2 * 2]
             probes["sentences"] = recall.Probe(
-                self._encoder.embed_texts(sentences), np.full(len(sentences), recall.NO_ROW)
+                encoder.embed_texts(sentences), np.full(len(sentences), recall.NO_ROW)
             )
         return probes
 

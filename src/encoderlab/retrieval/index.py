@@ -40,6 +40,7 @@ class IndexResult(Result):
         exact_up_to: number of images up to which every search is exact.
         missing_sources: source -> number of images, of the sources that no longer exist.
         skipped: (id, reason) of the images that could not be stored.
+        has_texts: whether the model embeds sentences too.
     """
 
     db: str
@@ -61,6 +62,7 @@ class IndexResult(Result):
     missing_sources: dict[str, int] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
+    has_texts: bool = field(default=True, metadata={"json": False})
 
     def to_json(self) -> dict[str, Any]:
         """The result for run.json; `skipped` is a list of ids and reasons."""
@@ -105,7 +107,8 @@ class IndexResult(Result):
 
     def to_text(self) -> str:
         """The blocks, and the next command."""
-        next_command = f'next: encoderlab search "what you look for" --db {quote(self.db)}'
+        query = '"what you look for"' if self.has_texts else "--image FILE"
+        next_command = f"next: encoderlab search {query} --db {quote(self.db)}"
         return as_text([*self.shown(), *([next_command] if self.total else [])])
 
 
@@ -137,18 +140,19 @@ def run(settings: IndexSettings, out: Path | None = None) -> IndexResult:
     started = time.perf_counter()
     name = source if is_url(source) else os.path.abspath(source)
     samples = Samples() if settings.remove else _samples(source, settings.img_root, name, db)
-    where = ("", "")
+    where, has_texts = ("", ""), True
     if samples:
         encoder = load_dual(
             settings.model,
             settings.device,
             settings.dtype,
+            images_alone=True,
             trust_remote_code=settings.trust_remote_code,
             backend=settings.backend,
             batch_size=settings.batch_size,
         )
         index = Index.create(db, encoder)
-        where = str(encoder.device), encoder.ran_in
+        where, has_texts = (str(encoder.device), encoder.ran_in), encoder.has_texts
     else:
         index = Index.open(db)
     changes = (
@@ -186,6 +190,7 @@ def run(settings: IndexSettings, out: Path | None = None) -> IndexResult:
         _missing(index.sources()),
         skipped,
         tuple(warnings),
+        has_texts,
     )
 
 

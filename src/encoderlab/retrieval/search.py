@@ -128,6 +128,7 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
         settings.model or index.model,
         settings.device,
         settings.dtype,
+        images_alone=True,
         trust_remote_code=settings.trust_remote_code,
     )
     index.use(encoder)
