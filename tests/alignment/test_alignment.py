@@ -382,6 +382,20 @@ def test_best_of_unrelated_layers_is_no_evidence():
     assert layers.analyse(aligned).pairs[0].best["p"] > 0.05
 
 
+def test_an_encoder_without_layers_is_left_out_of_their_comparison(vision_folder, tmp_path):
+    cnn = str(vision_folder("convnext"))
+    aligned = _extract(
+        [cnn, "tiny-dinov2"], ["tiny-llama"], layers=True, store=tmp_path, **SETTINGS
+    )
+    assert list(aligned.vision[cnn].layers) == []
+    result = layers.analyse(aligned)
+    assert [pair.encoder for pair in result.pairs] == ["tiny-dinov2"]
+    assert result.warnings[-1] == f"layers: {cnn} gives none, and is left out"
+    aligned.vision.pop("tiny-dinov2")
+    with pytest.raises(UsageError, match="no encoder gives its layers"):
+        layers.analyse(aligned)
+
+
 def test_e2e_retrieves_through_projectors_and_says_when_encoders_are_too_few(zoo, tmp_path):
     result = e2e.analyse(zoo, tmp_path, epochs=60)
     places = {(p.encoder, p.layer) for p in result.points}

@@ -98,6 +98,9 @@ def run(settings: All, out: Path | None = None) -> AllResult:
     if aligned.n < 4:
         not_done["embedding"] = f"a map needs at least 4 samples, and there are {aligned.n}"
         del tasks["embedding"]
+    if not any(features.layers for features in aligned.vision.values()):
+        not_done["layers"] = "no encoder gives its layers"
+        del tasks["layers"]
     sections: dict[str, Any] = {}
     for name, task in tasks.items():
         note(f"{name} …")

@@ -171,7 +171,8 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
     where = ("cpu", "float32")
     for name in dict.fromkeys(names):
         encoder = load_vision(name, device, dtype, **load.vision)
-        numbers = range(encoder.n_layers + 1) if layers else range(0)
+        # CNNs and hierarchical towers have none.
+        numbers = range(encoder.n_layers + 1) if layers and encoder.local_patches else range(0)
         what = ["pooled", *(f"mean@{k}" for k in numbers)]
         stored = extract_images(encoder, data.samples, store, what=what, batch_size=batch_size)
         control_of = None if name in encoders else name.removeprefix(UNTRAINED)

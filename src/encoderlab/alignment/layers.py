@@ -13,6 +13,7 @@ from encoderlab.alignment.settings import Layers
 from encoderlab.alignment.tables import AlignmentResult, notes
 from encoderlab.core.results import Block, Result
 from encoderlab.core.spec import takes
+from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
     from encoderlab.metrics.uncertainty import Comparison
@@ -77,11 +78,30 @@ def run(settings: Layers, out: Path | None = None) -> LayersResult:
 
 
 def analyse(aligned: AlignmentData, out: Path | None = None, *, svg: bool = False) -> LayersResult:
-    """The maps of features that are extracted already."""
+    """The maps of features that are extracted already.
+
+    Args:
+        aligned: with layers.
+        out: folder for figures; None draws none.
+        svg: whether figures are SVG too.
+
+    Returns:
+        As of `run`, of the encoders that give layers.
+
+    Raises:
+        UsageError: no encoder gives layers.
+    """
     from encoderlab.alignment.plots import compare as plots
     from encoderlab.core.progress import progress
 
     names = [name for name in aligned.vision if not name.startswith(SHUFFLED)]
+    without = [name for name in names if not aligned.vision[name].layers]
+    if without == names:
+        raise UsageError(
+            "no encoder gives its layers", got=", ".join(names), want="a vision transformer"
+        )
+    left_out = tuple(f"layers: {name} gives none, and is left out" for name in without)
+    names = [name for name in names if name not in without]
     pairs = []
     with progress("comparing layers", total=len(names) * len(aligned.text), unit="pair") as bar:
         for encoder in names:
@@ -89,7 +109,7 @@ def analyse(aligned: AlignmentData, out: Path | None = None, *, svg: bool = Fals
                 pairs.append(_map(aligned, encoder, llm))
                 bar.advance()
     return LayersResult(
-        tuple(pairs), facts=aligned.facts(), warnings=aligned.warnings()
+        tuple(pairs), facts=aligned.facts(), warnings=(*aligned.warnings(), *left_out)
     ).with_figures(plots.layers, out, svg)
 
 
