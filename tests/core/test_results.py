@@ -60,18 +60,20 @@ class TwoModels(Result):
 
     def blocks(self):
         names = [*self.fingerprints, "shuffled:runs/a/vit", "another/vit"]
-        return ["of runs/a/vit", Table(("encoder",), tuple((name,) for name in names))]
+        text = "runs/a/vit, not my/runs/a/vit or runs/a/vit.png, is ahead of owner/dinov2-small."
+        return [text, Table(("encoder",), tuple((name,) for name in names))]
 
 
-def test_tables_name_models_by_the_last_part_of_their_path():
+def test_people_read_the_last_part_of_a_models_path():
     prints = {
         "runs/a/vit": "aaaaaaaa", "/data/runs/b/vit/": "bbbbbbbb", "owner/dinov2-small": "cccccccc",
         "tiny-clip": "dddddddd", "untrained:runs/a/vit": "untrained-0-aaaaaaaa",
         "untrained:x/siglip": "untrained-0-eeeeeeee",
     }  # fmt: skip
     result = TwoModels(prints)
-    text, table = result.shown()
-    assert text == "of runs/a/vit"
+    text, table, alike = result.shown()
+    assert alike == "vit (aaaaaa): runs/a/vit\nvit (bbbbbb): /data/runs/b/vit/"
+    assert text == ("vit (aaaaaa), not my/runs/a/vit or runs/a/vit.png, is ahead of dinov2-small.")
     assert [cell for (cell,) in table.rows] == [
         "vit (aaaaaa)", "vit (bbbbbb)", "dinov2-small", "tiny-clip", "untrained:vit (aaaaaa)",
         "untrained:siglip", "shuffled:vit (aaaaaa)", "another/vit",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -69,14 +70,23 @@ class Result:
         raise NotImplementedError
 
     def shown(self) -> list[Block]:
-        """`blocks` for people: the cells of tables name models briefly."""
+        """`blocks` for people.
+
+        Returns:
+            The blocks with brief names of the run's models; where these take a fingerprint, a last
+            paragraph says which is which.
+        """
         names = short_names(self.to_json().get("fingerprints"))
-        return [
-            replace(block, rows=renamed(block.rows, names), columns=renamed(block.columns, names))
-            if isinstance(block, Table) and names
-            else block
+        blocks: list[Block] = [
+            Table(**renamed(vars(block), names))
+            if isinstance(block, Table)
+            else renamed(block, names)
             for block in self.blocks()
         ]
+        alike = {name: brief for name, brief in names.items() if brief != PurePath(name).name}
+        if alike:
+            blocks.append("\n".join(f"{brief}: {name}" for name, brief in alike.items()))
+        return blocks
 
     def to_text(self) -> str:
         """The result as the terminal shows it."""
@@ -111,24 +121,31 @@ def short_names(fingerprints: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """A JSON value or cells of a table under other names.
+    """A JSON value, or what a table holds, with models under other names.
 
     Args:
         value: texts, lists, tuples and mappings; anything else is unchanged.
         names: long name -> brief one.
 
     Returns:
-        The same value with every text and key that is a long name replaced, also behind the prefix
-        of a control, such as `untrained:`.
+        The same value; in every text and key each long name is replaced that is no part of a longer
+        word or path.
     """
-    if isinstance(value, str):
-        prefix, colon, name = value.rpartition(":")
-        return prefix + colon + names.get(name, name)
-    if isinstance(value, Mapping):
-        return {renamed(key, names): renamed(inner, names) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(renamed(inner, names) for inner in value)
-    return value
+    if not names:
+        return value
+    longest_first = sorted(map(re.escape, names), key=len, reverse=True)
+    found = re.compile(rf"(?<![\w/.~-])({'|'.join(longest_first)})(?![\w/-]|\.\w)")
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, str):
+            return found.sub(lambda match: names[match[0]], value)
+        if isinstance(value, Mapping):
+            return {inside(key): inside(entry) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(inside(entry) for entry in value)
+        return value
+
+    return inside(value)
 
 
 def to_plain(value: Any) -> Any:
