@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from encoderlab.core.results import LONGEST_RULE, Result, Table, as_text
+from encoderlab.core.results import LONGEST_RULE, Result, Table, as_text, shown
 
 
 def test_cells_stand_under_one_another_between_title_and_remarks():
@@ -71,7 +71,7 @@ def test_people_read_the_last_part_of_a_models_path():
         "untrained:x/siglip": "untrained-0-eeeeeeee",
     }  # fmt: skip
     result = TwoModels(prints)
-    text, table, alike = result.shown()
+    text, table, alike = shown(result)
     assert alike == "vit (aaaaaa): runs/a/vit\nvit (bbbbbb): /data/runs/b/vit/"
     assert text == ("vit (aaaaaa), not my/runs/a/vit or runs/a/vit.png, is ahead of dinov2-small.")
     assert [cell for (cell,) in table.rows] == [

@@ -140,7 +140,8 @@ def test_a_command_hands_the_setting_on(line, loads, here, monkeypatch):
 @pytest.mark.parametrize("trust", [False, True])
 def test_all_hands_the_setting_on_to_the_parts_that_load_models_again(trust, monkeypatch):
     part = SimpleNamespace(warnings=(), answer="")
-    aligned = SimpleNamespace(images=(), texts=(), n=9, facts=dict)
+    vision = {"clip": SimpleNamespace(layers={1: None})}
+    aligned = SimpleNamespace(images=(), texts=(), n=9, facts=dict, vision=vision)
     monkeypatch.setattr(alignment.all, "extract_features", lambda settings, **_: aligned)
     for name in ("compare", "multi_llm", "coral", "elas", "e2e", "layers", "embedding"):
         monkeypatch.setattr(f"encoderlab.alignment.{name}.analyse", lambda *_, **__: part)

@@ -97,6 +97,9 @@ def test_command_line_is_that_of_the_settings(runner, monkeypatch):
 
 def test_a_warning_of_the_run_is_shown():
     class Result:
+        def to_json(self):
+            return {}
+
         def blocks(self):
             return ["the answer"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
 from encoderlab.alignment.settings import Embedding
 from encoderlab.alignment.tables import AlignmentResult, notes
-from encoderlab.core.results import Block, Table, as_text, score_text
+from encoderlab.core.results import Block, Table, as_text, score_text, shown
 from encoderlab.core.spec import takes
 from encoderlab.errors import MissingError, UsageError
 
@@ -60,7 +60,7 @@ class EmbeddingResult(AlignmentResult):
     def to_text(self) -> str:
         """The blocks, with the path of the interactive page."""
         page = [f"hover over points: {self.page}"] if self.page else []
-        return as_text([*self.shown(), *page])
+        return as_text([*shown(self), *page])
 
 
 @takes(Embedding)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from encoderlab.contrastive.classify_settings import Classify
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import collect_warnings, counted
-from encoderlab.core.results import Block, Result, Table, as_text
+from encoderlab.core.results import Block, Result, Table, as_text, shown
 from encoderlab.core.skipped import as_notes, as_records, as_warnings, skipped_images
 from encoderlab.core.spec import takes
 from encoderlab.data.class_names import (
@@ -113,7 +113,7 @@ class ClassifyResult(Result):
     def to_text(self) -> str:
         """The blocks, and how to get the predictions that they do not show."""
         rest = ["all of them: --save-csv FILE or --json"] if self._hidden > 0 else []
-        return as_text([*self.shown(), *rest])
+        return as_text([*shown(self), *rest])
 
     @property
     def _hidden(self) -> int:

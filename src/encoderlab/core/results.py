@@ -69,28 +69,30 @@ class Result:
         """The result as paragraphs and tables, in reading order."""
         raise NotImplementedError
 
-    def shown(self) -> list[Block]:
-        """`blocks` for people.
-
-        Returns:
-            The blocks with brief names of the run's models; where these take a fingerprint, a last
-            paragraph says which is which.
-        """
-        names = short_names(self.to_json().get("fingerprints"))
-        blocks: list[Block] = [
-            Table(**renamed(vars(block), names))
-            if isinstance(block, Table)
-            else renamed(block, names)
-            for block in self.blocks()
-        ]
-        alike = {name: brief for name, brief in names.items() if brief != PurePath(name).name}
-        if alike:
-            blocks.append("\n".join(f"{brief}: {name}" for name, brief in alike.items()))
-        return blocks
-
     def to_text(self) -> str:
         """The result as the terminal shows it."""
-        return as_text(self.shown())
+        return as_text(shown(self))
+
+
+def shown(result: Any) -> list[Block]:
+    """The blocks of a result for people.
+
+    Args:
+        result: has `blocks` and `to_json`.
+
+    Returns:
+        The blocks with brief names of the run's models; where these take a fingerprint, a last
+        paragraph says which is which.
+    """
+    names = short_names(result.to_json().get("fingerprints"))
+    blocks: list[Block] = [
+        Table(**renamed(vars(block), names)) if isinstance(block, Table) else renamed(block, names)
+        for block in result.blocks()
+    ]
+    alike = {name: brief for name, brief in names.items() if brief != PurePath(name).name}
+    if alike:
+        blocks.append("\n".join(f"{brief}: {name}" for name, brief in alike.items()))
+    return blocks
 
 
 def short_names(fingerprints: Mapping[str, str] | None) -> dict[str, str]:

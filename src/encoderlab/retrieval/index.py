@@ -14,7 +14,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from encoderlab.core.progress import counted, note
-from encoderlab.core.results import Block, Result, Table, as_text
+from encoderlab.core.results import Block, Result, Table, as_text, shown
 from encoderlab.core.skipped import as_records, as_warnings, skipped_images
 from encoderlab.core.spec import takes
 from encoderlab.data import read_samples
@@ -109,7 +109,7 @@ class IndexResult(Result):
         """The blocks, and the next command."""
         query = '"what you look for"' if self.has_texts else "--image FILE"
         next_command = f"next: encoderlab search {query} --db {quote(self.db)}"
-        return as_text([*self.shown(), *([next_command] if self.total else [])])
+        return as_text([*shown(self), *([next_command] if self.total else [])])
 
 
 @takes(IndexSettings)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import collect_warnings, counted
-from encoderlab.core.results import Block, Result, Table, as_text
+from encoderlab.core.results import Block, Result, Table, as_text, shown
 from encoderlab.core.spec import takes
 from encoderlab.errors import UsageError
 from encoderlab.retrieval.settings import Search
@@ -89,7 +89,7 @@ class SearchResult(Result):
     def to_text(self) -> str:
         """The blocks, and the file of the gallery."""
         gallery = [f"gallery: {self.html}"] if self.html else []
-        return as_text([*self.shown(), *gallery])
+        return as_text([*shown(self), *gallery])
 
 
 @takes(Search)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.flat_table import csv_text
-from encoderlab.core.results import Block, Table, to_plain
+from encoderlab.core.results import Block, Table, shown, to_plain
 from encoderlab.web.i18n import inside, label
 from encoderlab.web.jobs import Outcome
 
@@ -36,7 +36,7 @@ def answer(outcome: Outcome) -> str:
         return notice(html.escape(outcome.error), "alert")
     assert outcome.done is not None
     warnings = [f"! {warning}" for warning in outcome.done.warnings]
-    blocks: Sequence[Block] = [*outcome.done.result.shown(), *warnings]
+    blocks: Sequence[Block] = [*shown(outcome.done.result), *warnings]
     return f"<div class=answer>{''.join(_block(block, outcome) for block in blocks)}</div>"
 
 
