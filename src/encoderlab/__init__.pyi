@@ -432,8 +432,9 @@ def e2e(
         scores: CSV of your benchmark results: columns encoder, llm, benchmark, score.
         answers: also train a small VLM of every encoder, language model and seed, and one that sees
             no image, and count right answers.
-        data: synthetic, a chat-format JSONL, or a CSV with image_path,question,answer (and kind,
-            split, options separated by |), with `split` train and test.
+        data: synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind,
+            split, options separated by |), or shards of the same fields, with `split` train and
+            test.
         img_root: folder the image paths of the questions start from; empty: that of the data.
         n_images: synthetic images to train a VLM on, one question each.
         n_test: synthetic images of the test questions.
@@ -1257,8 +1258,8 @@ def vlm_evaluate(
         out: folder that the figures and arrays are written to; nothing is written where None.
         model: one or several: tiny-vlm, the folder of a run of vlm train, or a LLaVA folder or hub
             id.
-        data: synthetic, a chat-format JSONL, or a CSV with image_path,question,answer (and kind,
-            split, options separated by |).
+        data: synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind,
+            split, options separated by |), or shards of the same fields.
         img_root: folder the image paths start from; empty: that of the data.
         split: train or test of the synthetic world (empty: test); else rows with this `split`.
         n: images of the synthetic world; of other data the first questions, 0: all.
@@ -1334,8 +1335,8 @@ def vlm_train(
         reduce: fewer image tokens: METHOD:TOKENS, pixel_shuffle:S, or none.
         queries: tokens that cross_attention gives.
         layer: hidden state of the encoder; negative from the end.
-        data: synthetic, a chat-format JSONL, or a CSV with image_path,question,answer (and kind,
-            split, options separated by |).
+        data: synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind,
+            split, options separated by |), or shards of the same fields.
         val_data: questions that choose the best epoch; empty: held-out images of the data.
         img_root: folder the image paths start from; empty: that of the data.
         split: train only on rows with this value of `split`.

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Sample:
         image: a path or an image in a shard, decoded on demand, or a PIL image.
         texts: captions, or the assistant turns of a chat record.
         label: data type or class, if known.
+        fields: further fields of its record in a shard that the reader was asked to keep.
 
     Examples:
         >>> Sample("grey", Image.new("L", (4, 2)), texts=("a grey field",)).load().size
@@ -47,6 +48,7 @@ class Sample:
     image: Path | ShardImage | Image.Image
     texts: tuple[str, ...] = ()
     label: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def load(self, min_side: int | None = None) -> Image.Image:
         """The image as RGB, upright.

@@ -85,11 +85,12 @@ def shards_of(source: str | Path) -> list[str]:
     return [path if is_url(path) else str(Path(path).absolute()) for path in paths]
 
 
-def read_shard(shard: str) -> Samples:
+def read_shard(shard: str, fields: Sequence[str] = ()) -> Samples:
     """The samples of one shard.
 
     Args:
         shard: its path or URL.
+        fields: names in a tar's JSON or a table's columns that the samples keep in `fields`.
 
     Returns:
         The samples, with the images that were skipped.
@@ -99,7 +100,7 @@ def read_shard(shard: str) -> Samples:
         UsageError: it is damaged or holds no image, or a key has several images of which none is
             `KEY.ext`.
     """
-    rows = _table(shard) if shard.lower().endswith(PARQUET) else _tar(shard)
+    rows = (_table if shard.lower().endswith(PARQUET) else _tar)(shard, fields)
     samples = Samples()
     for row in rows:
         (samples if isinstance(row, Sample) else samples.skipped).append(row)  # type: ignore[arg-type]
@@ -153,7 +154,7 @@ class _Key:
     faults: list[str] = field(default_factory=list)
 
 
-def _tar(shard: str) -> Iterator[Sample | Skipped]:
+def _tar(shard: str, fields: Sequence[str]) -> Iterator[Sample | Skipped]:
     keys: dict[str, _Key] = {}
     with local_copy(shard).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -171,7 +172,7 @@ def _tar(shard: str) -> Iterator[Sample | Skipped]:
             ) from error
         _check_end(file, end, shard)
     for key, entry in keys.items():
-        yield from _samples_of(shard, key, entry)
+        yield from _samples_of(shard, key, entry, fields)
 
 
 def _take(
@@ -233,7 +234,9 @@ def _check_end(file: IO[bytes], end: int, shard: str) -> None:
     )
 
 
-def _samples_of(shard: str, key: str, entry: _Key) -> Iterator[Sample | Skipped]:
+def _samples_of(
+    shard: str, key: str, entry: _Key, fields: Sequence[str]
+) -> Iterator[Sample | Skipped]:
     """The sample of a key, and the items of the key that are left out."""
     # The image of a key is KEY.ext; KEY.depth.png and the like are additional.
     names = [posixpath.basename(image.name) for image in entry.images]
@@ -262,8 +265,9 @@ def _samples_of(shard: str, key: str, entry: _Key) -> Iterator[Sample | Skipped]
         lines = [line for text in texts for line in text.splitlines()]
         labels = (*entry.labels, *map(label_in, entry.records))
         label = next((label.strip() for label in labels if label and label.strip()), None)
+        kept = {name: r[name] for name in fields for r in entry.records if name in r}
         try:
-            yield Sample(id_, image, distinct([*lines, *captions]), label)
+            yield Sample(id_, image, distinct([*lines, *captions]), label, kept)
         except UnicodeEncodeError as error:
             yield Skipped(id_, f"half of a character in its caption: {error}")
 
@@ -279,7 +283,7 @@ def _member(shard: str, name: str) -> TarMember | None:
 # -- Parquet -------------------------------------------------------------------------------------
 
 
-def _table(shard: str) -> Iterator[Sample | Skipped]:
+def _table(shard: str, fields: Sequence[str]) -> Iterator[Sample | Skipped]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -294,15 +298,17 @@ def _table(shard: str) -> Iterator[Sample | Skipped]:
                 if (name := _column_of(schema.names, names)) is not None
             }
             classes = _class_names(schema, columns.get("label"))
+            kept = [name for name in fields if name in schema.names]
             number = 0
             for group in range(table.num_row_groups):
                 # Every column but the images.
-                part = table.read_row_group(group, columns=list(columns.values()))
+                part = table.read_row_group(group, columns=[*columns.values(), *kept])
                 for row in range(table.metadata.row_group(group).num_rows):
                     cell = ParquetCell(shard, column, group, row, number)
                     try:
                         record = {key: part[name][row].as_py() for key, name in columns.items()}
-                        yield _row(shard, cell, record, classes)
+                        more = {name: part[name][row].as_py() for name in kept}
+                        yield _row(shard, cell, record, classes, more)
                     except UnicodeDecodeError as error:
                         yield Skipped(_id(shard, str(number)), f"its text is not UTF-8: {error}")
                     number += 1
@@ -314,13 +320,19 @@ def _table(shard: str) -> Iterator[Sample | Skipped]:
         ) from error
 
 
-def _row(shard: str, cell: ParquetCell, record: dict[str, Any], classes: Sequence[str]) -> Sample:
+def _row(
+    shard: str,
+    cell: ParquetCell,
+    record: dict[str, Any],
+    classes: Sequence[str],
+    fields: dict[str, Any],
+) -> Sample:
     label = label_in(record)
     if classes and label is not None and label.isdecimal() and int(label) < len(classes):
         label = classes[int(label)]
     name = record.get("name")
     id_ = _id(shard, str(cell.number if name is None else name))
-    return Sample(id_, cell, distinct(captions_in(record)), label)
+    return Sample(id_, cell, distinct(captions_in(record)), label, fields)
 
 
 def _cell(shard: str, name: str) -> ParquetCell | None:

@@ -1,11 +1,11 @@
-"""Reads questions about images: the synthetic world, chat-format JSONL, and CSV.
+"""Reads questions about images: the synthetic world, chat-format JSONL, CSV, and shards.
 
 Decodes no image, knows no model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from encoderlab.data.csv_table import (
     tidy_name,
 )
 from encoderlab.data.sample import Sample, distinct
+from encoderlab.data.shards import check_exist, read_shard, shards_of
 from encoderlab.data.synthetic import generate
 from encoderlab.data.synthetic.item import check_languages
 from encoderlab.errors import MissingError, UsageError
@@ -29,7 +30,11 @@ from encoderlab.errors import MissingError, UsageError
 SYNTHETIC = "synthetic"
 QUESTION, ANSWER, OPTIONS = "question", "answer", "options"
 CAPTION_REQUESTS = {"en": "What does the picture show?", "ko": "그림에 무엇이 있습니까?"}
-WANT = "synthetic, a chat-format JSONL, or a CSV with image_path,question,answer"
+FIELDS = (QUESTION, ANSWER, OPTIONS, "kind", "split", "messages")  # of a record in a shard
+WANT = (
+    "synthetic, a chat-format JSONL, a CSV with image_path,question,answer, or shards with "
+    "question and answer or with messages"
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def read_questions(
         source: "synthetic"; a chat-format JSONL, in which each user turn with the assistant's turn
             after it is a question; or a CSV with image_path, question, answer, and optionally kind
             and options (separated by |), where rows of one image and question are the answers of
-            several annotators.
+            several annotators; or shards with the same fields beside the image, `answer` being one
+            or a list, or with chat records in `messages`.
         img_root: the folder that image paths start from.
         split: "train" or "test" of the synthetic world; elsewhere only rows of this `split`, and
             all rows where None.
@@ -94,9 +100,12 @@ def read_questions(
             raise UsageError("the synthetic world is endless", got=f"{n} images", want="a number")
         return Questions(synthetic_questions(split or "train", range(n), languages), [])
     path = Path(source)
-    if not path.is_file():
+    shards = shards_of(source)
+    if not shards and not path.is_file():
         raise MissingError("no such questions", got=str(source), want=WANT)
-    if path.suffix.lower() in (".csv", ".tsv"):
+    if shards:
+        questions = _read_shards(shards, split)
+    elif path.suffix.lower() in (".csv", ".tsv"):
         questions = _read_csv(path, img_root, split)
     elif path.suffix.lower() in (".jsonl", ".ndjson"):
         questions = _read_chat(path, img_root, split)
@@ -217,6 +226,45 @@ def _read_chat(file: Path, img_root: str | Path | None, split: str | None) -> Qu
         for id_, name, text, answers, record in turns
     ]
     return Questions(rows, skipped)
+
+
+def _read_shards(shards: Sequence[str], split: str | None) -> Questions:
+    check_exist(shards)
+    rows: list[Question] = []
+    skipped: list[Skipped] = []
+    for shard in shards:
+        samples = read_shard(shard, FIELDS)
+        skipped += samples.skipped
+        for sample in samples:
+            record = sample.fields
+            if split is not None and (record.get("split") or split) != split:
+                continue
+            turns = _turns_of(record, sample.id)
+            for turn, (text, answers) in enumerate(turns):
+                id_ = sample.id if len(turns) == 1 else f"{sample.id}/{turn}"
+                if not text or not answers:
+                    skipped.append(Skipped(id_, f"it has no {ANSWER if text else QUESTION}"))
+                    continue
+                options = tuple(record.get(OPTIONS) or ())
+                rows.append(Question(id_, sample, text, answers, record.get("kind"), options))
+    return Questions(rows, skipped)
+
+
+def _turns_of(record: Mapping[str, Any], where: str) -> list[tuple[str, tuple[str, ...]]]:
+    """The questions and answers of a record in a shard."""
+    if record.get("messages") is not None:
+        try:
+            return _turns([(m["role"], parts_of(m["content"])) for m in record["messages"]])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{where} is no chat record", want='[{"role": "user", "content": ...}, ...]'
+            ) from error
+    answer = record.get(ANSWER)
+    answers = answer if isinstance(answer, list) else [answer]
+    return [(
+        str(record.get(QUESTION) or "").strip(),
+        distinct(str(one).strip() for one in answers if one is not None and str(one).strip()),
+    )]  # fmt: skip
 
 
 def _only_image(messages: Sequence[tuple[str, list[dict[str, Any]]]], where: str) -> str:

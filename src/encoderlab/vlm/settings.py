@@ -17,8 +17,8 @@ from encoderlab.core.settings import output_folder, setting
 MODEL, DATA, STEPS = "model", "questions", "optimisation"
 KEEP, WATCH = "checkpoints", "watching"
 QUESTIONS_HELP = (
-    "synthetic, a chat-format JSONL, or a CSV with image_path,question,answer (and kind, split, "
-    "options separated by |)"
+    "synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind, split, "
+    "options separated by |), or shards of the same fields"
 )
 STORE_HELP = "folder of the feature store that holds the image tokens"
 VLM_HELP = "tiny-vlm, the folder of a run of vlm train, or a LLaVA folder or hub id"
