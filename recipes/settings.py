@@ -150,7 +150,11 @@ class VLMRecipe:
     seed: int = 0
 
 
-VLMS = {"tiny-vlm": VLMRecipe("tiny-clip", "tiny-llama", "pixel_shuffle:2")}
+VLMS = {
+    "tiny-vlm": VLMRecipe("tiny-siglip", "tiny-llama", "pixel_shuffle:2"),
+    # Of the encoder that has trained token compressors.
+    "tiny-vlm-clip": VLMRecipe("tiny-clip", "tiny-llama", "pixel_shuffle:2"),
+}
 
 ZooRecipe = CLIPRecipe | SelfSupervisedRecipe | LanguageRecipe | VLMRecipe
 RECIPES: dict[str, ZooRecipe] = {**CLIPS, **SELF_SUPERVISED, **LANGUAGE_MODELS, **VLMS}

@@ -44,8 +44,8 @@ def task():
     questions = synthetic_questions("test", range(8), ["en", "ko"])
     encoder = load_vision("tiny-clip", "cpu", "float32")
     tokens = TokenSet.of(encoder, [q.image.load() for q in questions[::2]], LAYER)
-    vlm = VLM.load("tiny-vlm", "cpu", "float32")
-    return AnswerTask("tiny-vlm", vlm, "a test", questions, tokens, np.repeat(np.arange(8), 2))
+    vlm = VLM.load("tiny-vlm-clip", "cpu", "float32")
+    return AnswerTask("tiny-vlm-clip", vlm, "a test", questions, tokens, np.repeat(np.arange(8), 2))
 
 
 @pytest.fixture(scope="module")
@@ -292,9 +292,9 @@ def test_fewer_than_six_methods_rank_nothing():
 
 
 def test_the_saved_answers_recount_to_what_is_reported(tmp_path):
-    words = ["compress", "evaluate", "--answers", "tiny-vlm", "--grids", "3", "--n-samples", "20",
-             "--dtype", "float32", "--methods", "kmeans", "evaluation.parts=[]",
-             "evaluation.n_fit=20", "evaluation.n_questions=20"]  # fmt: skip
+    words = ["compress", "evaluate", "--answers", "tiny-vlm-clip", "--grids", "3",
+             "--n-samples", "20", "--dtype", "float32", "--methods", "kmeans",
+             "evaluation.parts=[]", "evaluation.n_fit=20", "evaluation.n_questions=20"]  # fmt: skip
     assert main([*words, "--output-dir", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "run.json").read_text())["result"]
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
@@ -336,13 +336,14 @@ def test_the_saved_answers_recount_to_what_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--layer", "2"], "'tiny-vlm: tiny-clip, layer 3'"),
-        (["--model", "tiny-siglip"], "'tiny-vlm: tiny-clip, layer 3'"),
+        (["--layer", "2"], "'tiny-vlm-clip: tiny-clip, layer 3'"),
+        (["--model", "tiny-siglip"], "'tiny-vlm-clip: tiny-clip, layer 3'"),
         (["--grids", "13"], "13 x 13"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(words, sentence, tmp_path, capsys):
-    start = ["compress", "evaluate", "--answers", "tiny-vlm", "--output-dir", str(tmp_path / "out")]
+    out = str(tmp_path / "out")
+    start = ["compress", "evaluate", "--answers", "tiny-vlm-clip", "--output-dir", out]
     assert main([*start, *words]) in (2, 3)
     said = capsys.readouterr().err
     assert sentence in said and "Traceback" not in said and "measuring" not in said

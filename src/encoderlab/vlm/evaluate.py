@@ -55,7 +55,8 @@ class ModelAccuracy(Result):
         accuracy: of each kind of question, and of all under "all"; `chance` is that of the most
             common training answer to the same question.
         blind: of the twin that was trained without the image, or of the model asked without it.
-        blind_twin: whether there is such a twin; a model whose LLM was not trained is its own.
+        blind_twin: whether there is such a twin. A frozen LLM has none: see `shuffled`, since its
+            projector may have taught the form of the answers.
         shuffled: the model with another question's image.
         untrained: of the twin with an untrained encoder; empty where there is none.
         common: the most common training answer to the same question.
@@ -257,7 +258,7 @@ class Asked:
             _likelihoods(model, data, settings.batch_size) if settings.save_answers else [],
             _most_likely_options(model, data),
             model.common_answers,
-            "blind" in twins or not getattr(model, "trained_llm", True),
+            "blind" in twins,
             data.skipped,
         )
 
