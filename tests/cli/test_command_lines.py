@@ -34,6 +34,7 @@ DESIGNED = [
     "search --image a.jpg --where \"caption LIKE '%dog%'\" --html gallery.html",
     "ls encoders",
     "doctor",
+    "doctor tiny-clip",
     "rerun outputs/evaluate",
     "features",
     "app",

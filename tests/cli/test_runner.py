@@ -4,8 +4,10 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from encoderlab.compression import compress
@@ -201,3 +203,45 @@ def test_doctor_tells_what_to_mend(lab):
     assert answer.code == 0, answer.err
     assert answer.json["installation"]["torch"]["state"] == "ok"
     assert {"machine", "models", "data", "self-test"} <= set(answer.json)
+
+
+def test_doctor_measures_the_tokens_of_a_model(lab):
+    from encoderlab.data.typed_samples import typed_samples
+    from encoderlab.encoders.vision import load_vision
+
+    answer = lab("doctor", "tiny-dinov2", "--json", "--quiet")
+    assert answer.code == 0, answer.err
+    images = [sample.image for sample in typed_samples(n_per_type=16).samples]
+    tokens = load_vision("tiny-dinov2", "cpu", "float32").encode(images).patches.numpy()
+    scale = answer.json["encoder"]
+    assert scale["model"] == "tiny-dinov2" and scale["problems"] == []
+    assert scale["tokens"] == tokens[..., 0].size
+    assert scale["sd"] == pytest.approx(tokens.std(), rel=1e-4)
+    assert scale["norm_mean"] == pytest.approx(np.linalg.norm(tokens, axis=-1).mean(), rel=1e-4)
+
+
+def test_doctor_and_compare_name_the_normalisation_of_a_scaled_encoder(lab, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from encoderlab.zoo import ZOO
+
+    folder = tmp_path / "scaled"
+    shutil.copytree(ZOO / "tiny-dinov2", folder)
+    weights = load_file(folder / "model.safetensors")
+    for name in ("layernorm.weight", "layernorm.bias"):
+        weights[name] = 50 * weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    scale = lab("doctor", str(folder), "--json", "--quiet").json["encoder"]
+    assert scale["sd"] == pytest.approx(50, rel=0.1)
+    assert any("LayerNorm in front of the projector" in problem for problem in scale["problems"])
+    words = ("compare", "--encoders", str(folder), "tiny-dinov2", "--llms", "tiny-llama")
+    answer = lab(*words, "--n-samples", "4", "--dtype", "float32", "--json", "--quiet")
+    scaled, plain = answer.json["pooled_scale"].values()
+    assert scaled["sd"] == pytest.approx(50 * plain["sd"], rel=1e-3)
+    found = [row["what"] for row in answer.json["preflight"]]
+    assert any("pooled feature standard deviation" in what for what in found)
+
+
+def test_doctor_says_when_the_model_is_not_there(lab):
+    assert lab("doctor", "tiny-clpi", "--quiet").code == 3
+    assert lab("doctor", "--trust-remote-code", "--quiet").code == 2

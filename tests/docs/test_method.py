@@ -21,9 +21,11 @@ from encoderlab.metrics import (
     retrieval,
     ridge,
     strata,
+    token_scale,
 )
 from encoderlab.metrics.alignment_scores import EAS_WEIGHTS, ELAS_WEIGHTS
 from encoderlab.metrics.catalogue import METRICS
+from encoderlab.workbench import doctor
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = {
@@ -34,6 +36,7 @@ PARTS = {
 ABOUT_ALL = {
     "score", "intervals", "comparison", "index", "alignment", "clouds", "over",
     "retrieval-and-classification", "tokens", "compression", "preflight",
+    "token-scale",
 }  # fmt: skip
 LANGUAGES = pytest.mark.parametrize("language", ["en", "ko"])
 
@@ -139,6 +142,11 @@ def test_a_figure_in_the_text_is_what_its_formula_gives(language, section, said,
         ("loyalty", bench.LOYALTY_IMAGES),
         ("preflight", preflight.FEW_SAMPLES),
         ("preflight", preflight.HIGH_COSINE),
+        ("token-scale", token_scale.LARGE_SD),
+        ("token-scale", token_scale.SMALL_SD),
+        ("token-scale", token_scale.MASSIVE_TIMES),
+        ("token-scale", int(token_scale.FP16_MAX)),
+        ("token-scale", doctor.MEASURED),
     ],
 )
 def test_a_limit_in_the_text_is_the_codes(language, section, constant):

@@ -22,6 +22,7 @@ from encoderlab.errors import UsageError
 if TYPE_CHECKING:
     from encoderlab.feature_store.extract import StoredFeatures
     from encoderlab.metrics.preflight import Finding
+    from encoderlab.metrics.token_scale import TokenScale
 
 UNTRAINED, SHUFFLED = "untrained:", "shuffled:"
 _NONE = np.zeros((0, 0), dtype=np.float32)
@@ -59,6 +60,7 @@ class AlignmentData:
             them, so that they do not depend on the order of the samples.
         findings: problems of the data or the features that the preflight checks found.
         copies: how many samples show the image of another one, and are part of its row.
+        scales: encoder -> the scale of its pooled features; patch tokens are not extracted.
         cut: for each LLM with a text that is longer than its context, how many there are.
     """
 
@@ -77,6 +79,7 @@ class AlignmentData:
     skipped: SkippedImages = ()
     copies: int = 0
     cut: tuple[str, ...] = ()
+    scales: Mapping[str, TokenScale] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -121,6 +124,7 @@ class AlignmentData:
                 if not name.startswith(SHUFFLED)
             },
             "preflight": [finding.to_json() for finding in self.findings],
+            "pooled_scale": {name: scale.to_json() for name, scale in self.scales.items()},
             "skipped": as_records(self.skipped),
         }
 
@@ -147,13 +151,16 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
         MissingError: data, a model, a GPU or an extra is not there.
         UsageError: an encoder twice, too few readable samples, or features that are not finite.
     """
+    import torch
+
     from encoderlab.core.settings import output_folder
     from encoderlab.data.sample import merge_duplicates
     from encoderlab.data.typed_samples import typed_samples
     from encoderlab.encoders.text import check_placement, load_text
     from encoderlab.encoders.vision import load_vision
     from encoderlab.feature_store.extract import extract_images, extract_texts
-    from encoderlab.metrics.preflight import preflight
+    from encoderlab.metrics.preflight import Finding, preflight
+    from encoderlab.metrics.token_scale import token_scale
 
     encoders, llms = settings.encoders, getattr(settings, "llms", None)
     batch_size, device, dtype = settings.batch_size, settings.device, settings.dtype
@@ -221,6 +228,12 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
         gc.collect()
     everything = {f.name: f.pooled for f in [*vision.values(), *text.values()] if not f.is_control}
     findings = preflight(everything, texts=texts, groups=digests, computed_in=where[1])
+    scales = {name: token_scale([torch.from_numpy(vision[name].pooled)]) for name in encoders}
+    findings += [
+        Finding(f"{name}: {problem}")
+        for name, scale in scales.items()
+        for problem in scale.problems("pooled feature")
+    ]
     if settings.controls:
         order = _derangement(len(samples), settings.seed)
         for name in encoders:
@@ -247,6 +260,7 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
         skipped_images([*data.skipped, *unreadable.values()]),
         len(shown) - len(samples),
         tuple(cut),
+        scales,
     )
 
 

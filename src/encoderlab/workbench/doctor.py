@@ -1,6 +1,7 @@
 """Reports what is installed, cached and missing, and tests the bundled models on two pictures.
 
-Changes nothing and downloads nothing. With `deep` it also checks our own networks and losses.
+Changes nothing. With `deep` it also checks our own networks and losses; with a model it measures
+the patch tokens of that one. Downloads nothing but a model that is named and not there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.core.results import Block, Result
+from encoderlab.core.results import Block, Result, Table
 from encoderlab.core.run_folder import versions
 from encoderlab.core.spec import takes
 from encoderlab.encoders.checkpoint import bundled_models
@@ -25,6 +26,7 @@ from encoderlab.workbench.settings import Doctor
 
 if TYPE_CHECKING:
     from encoderlab.data.synthetic.item import SyntheticItem
+    from encoderlab.metrics.token_scale import TokenScale
 
 EXTRAS = {
     "demo": ("skimage", "photographs for `make demo`"),
@@ -38,6 +40,7 @@ EXTRAS = {
     "bench": ("faiss", "the benchmarks"),
 }
 OK, MISSING, WRONG = "ok", "missing", "wrong"
+MEASURED, BATCH = 16, 8  # images of each data type; images at once
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,16 @@ Row = tuple[str, str, str]  # what, state, said: a Finding without its part
 
 @dataclass(frozen=True)
 class Diagnosis(Result):
-    """All findings, in the order in which they were made."""
+    """All findings, in the order in which they were made.
+
+    Args:
+        model: the encoder that was measured.
+        token_scale: of its patch tokens.
+    """
 
     findings: tuple[Finding, ...]
+    model: str | None = None
+    token_scale: TokenScale | None = None
 
     @property
     def exit_code(self) -> int:
@@ -81,6 +91,10 @@ class Diagnosis(Result):
         for finding in self.findings:
             thing = {"state": finding.state, "said": finding.said}
             parts.setdefault(finding.part, {})[finding.what] = thing
+        if self.token_scale:
+            problems = list(self.token_scale.problems())
+            measured = {**self.token_scale.to_json(), "problems": problems}
+            parts["encoder"] = {"model": self.model, **measured}
         return {"healthy": not self.warnings, **parts}
 
     def blocks(self) -> list[Block]:
@@ -93,15 +107,27 @@ class Diagnosis(Result):
         }
         wrong = len(self.warnings)
         verdict = f"{wrong} to mend: the lines with !" if wrong else "all is well"
-        return [*("\n".join([f"{part}:", *lines]) for part, lines in parts.items()), verdict]
+        blocks: list[Block] = ["\n".join([f"{part}:", *lines]) for part, lines in parts.items()]
+        if self.token_scale:
+            blocks.append(_as_table(self.model or "", self.token_scale))
+        return [*blocks, verdict]
 
 
 @takes(Doctor)
 def run(settings: Doctor, out: Path | None = None) -> Diagnosis:
-    """Checks the installation, the machine, the models and the data."""
+    """Checks the installation, the machine, the models and the data; measures the model.
+
+    Returns:
+        The findings, and the scale of the model's patch tokens if one is named.
+
+    Raises:
+        MissingError: the GPU or the model is not there.
+        UsageError: a model that is no vision encoder, or a data root that cannot be read.
+    """
     from encoderlab.encoders.hardware import choose_device
 
     choose_device(settings.device)
+    scale = _measured(settings) if settings.model else None
     parts = {
         "installation": _installation(),
         "machine": _machine(),
@@ -110,7 +136,50 @@ def run(settings: Doctor, out: Path | None = None) -> Diagnosis:
         "self-test": _self_test(settings.device, settings.seed),
         "networks and losses": _networks() if settings.deep else (),
     }
-    return Diagnosis(tuple(Finding(part, *row) for part, rows in parts.items() for row in rows))
+    findings = tuple(Finding(part, *row) for part, rows in parts.items() for row in rows)
+    return Diagnosis(findings, settings.model, scale)
+
+
+def _measured(settings: Doctor) -> TokenScale:
+    """The scale of the patch tokens of sample images, in fp32: bf16 would hide its own rounding."""
+    from encoderlab.core.progress import progress
+    from encoderlab.data.typed_samples import typed_samples
+    from encoderlab.encoders.vision import load_vision
+    from encoderlab.metrics.token_scale import token_scale
+
+    encoder = load_vision(
+        settings.model or "",
+        settings.device,
+        "float32",
+        trust_remote_code=settings.trust_remote_code,
+    )
+    samples = typed_samples(n_per_type=MEASURED, seed=settings.seed).samples
+    tokens = []
+    with progress("measuring tokens", len(samples), "image") as bar:
+        for start in range(0, len(samples), BATCH):
+            batch = [sample.image for sample in samples[start : start + BATCH]]
+            features = encoder.encode(batch)
+            pairs = zip(features.patches.cpu(), features.grids, strict=True)
+            tokens += [patches[: h * w] for patches, (h, w) in pairs]
+            bar.advance(len(batch))
+    return token_scale(tokens)
+
+
+def _as_table(model: str, scale: TokenScale) -> Table:
+    massive = len(scale.massive_channels)
+    rows = (
+        ("norm of a token", f"{scale.norm_mean:.4g} ± {scale.norm_sd:.3g}"),
+        ("standard deviation of the values", f"{scale.sd:.3g}"),
+        ("outlier tokens", f"{scale.outlier_share:.2%}"),
+        ("massive channels", f"{massive} of {scale.width}"),
+        ("effective rank", f"{scale.effective_rank:.1f} of {scale.width}"),
+        ("largest value", f"{scale.largest:.4g}"),
+        ("channels below the resolution of bf16", f"{scale.below_bf16} of {scale.width}"),
+    )
+    problems = scale.problems() or (
+        f"token standard deviation is {scale.sd:.3g}: a projector needs no normalisation",
+    )
+    return Table(("patch tokens", "value"), rows, f"{model}, {scale.tokens:,} tokens:", problems)
 
 
 def _installation() -> Iterator[Row]:

@@ -51,10 +51,18 @@ class Ls(Common):
 class Doctor(Common):
     """Say what is installed, cached and missing, and test the bundled models."""
 
+    model: str | None = setting(
+        None,
+        "an encoder whose patch tokens are measured as well: norms, outliers, massive channels, "
+        "rank and range",
+        positional=True,
+        names="encoders",
+    )
     deep: bool = setting(
         False, "also check our own networks and losses against published sizes and closed forms"
     )
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    trust_remote_code: bool = setting(False, TRUST_HELP, group=WHERE, needs={"model": ()})
 
 
 @dataclass
