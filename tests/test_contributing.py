@@ -185,7 +185,7 @@ def test_the_metrics_interval_covers_chance_for_unrelated_features(extending):
 @pytest.mark.slow
 def test_encoder_and_metric_work_in_compare(extending, mae_folder, tmp_path):
     result = encoderlab.compare(
-        encoders=[str(mae_folder), "tiny-clip"], llms=["tiny-llama"], n_samples=4, epochs=2,
+        encoders=[str(mae_folder), "tiny-clip"], llms=["tiny-llama"], n_samples=4,
         features_dir=str(tmp_path), out=tmp_path / "run", device="cpu",
     )  # fmt: skip
     assert [row.encoder for row in result.rows] == [str(mae_folder), "tiny-clip"]
