@@ -764,6 +764,7 @@ def _(HOW, STORE):
         encoders=["tiny-clip", "tiny-siglip", "tiny-dinov2"],
         llms=["tiny-llama"],
         controls=True,
+        projectors=True,
         epochs=100,  # of the trained projectors; usually 300
         features_dir=STORE,
         **HOW,

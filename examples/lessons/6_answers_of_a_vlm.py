@@ -492,7 +492,6 @@ def _(ENCODERS, by_seed):
         encoders=[*ENCODERS],
         llms=["tiny-llama"],
         n_samples=20,
-        epochs=1,  # of trained projectors, which are not looked at here
         device="cpu",
         dtype="float32",
         features_dir=_cache / "encoderlab" / "lessons" / "features",
