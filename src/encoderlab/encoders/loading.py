@@ -20,6 +20,8 @@ from encoderlab.models.folder import read_record, weight_files
 
 SIDES = ("vision", "text")
 MOST_LAYERS = 10_000
+# What a network raises whose configuration has a wrong value.
+EXPECTED = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 # Weights that no feature depends on: many checkpoints were saved without them.
 UNUSED = ("pooler.", "mask_token", "embeddings.mask_token")
 
@@ -258,7 +260,7 @@ class FirstRun:
             self.is_over = True
         if self.is_over or isinstance(error, EncoderLabError) or "memory" in str(error):
             return
-        if isinstance(error, RuntimeError | TypeError | ValueError | LookupError | AttributeError):
+        if isinstance(error, EXPECTED):
             raise UsageError(
                 "the checkpoint's network does not run",
                 got=f"{self.name}: {first_line(error)}",

@@ -322,7 +322,7 @@ class VisionEncoder(ImageEncoder):
             UsageError: a layer that the tower does not have.
         """
         ready = self._standardised(pixels)
-        with evaluating(self.tower):
+        with evaluating(self.tower), self._first_run:
             return self._features(ready, layers, attention, self.backend)
 
     def forward(
@@ -347,7 +347,8 @@ class VisionEncoder(ImageEncoder):
         """
         weight = next(self.module.parameters())
         ready = each(lambda pixels: pixels.to(weight.device, weight.dtype), pixel_values)
-        return self._features(ready, layers, attention, None).to(weight.device)
+        with self._first_run:
+            return self._features(ready, layers, attention, None).to(weight.device)
 
     def _features(
         self,
@@ -369,7 +370,7 @@ class VisionEncoder(ImageEncoder):
             output = TowerOutput(tokens)
         else:
             eager = self.eager_attention() if blocks else contextlib.nullcontext()
-            with self._first_run, eager, final_norms(self.tower, bool(chosen)) as norms:
+            with eager, final_norms(self.tower, bool(chosen)) as norms:
                 dtype = next(self.tower.parameters()).dtype
                 output = self.run_tower(each(lambda pixels: pixels.to(dtype), ready), **outputs)
             output = replace(output, hidden=norms.undone(output.hidden))
@@ -585,6 +586,13 @@ def _load(
         return _of_training_run(checkpoint, where, choose_dtype(dtype, where))
     adapter = _adapter(checkpoint.family)
     config = read_config(checkpoint, trust_remote_code)
+    if getattr(config, "vision_config", config) is None:
+        raise UsageError(
+            "the checkpoint has no vision tower",
+            got=f"{name} ({checkpoint.family})",
+            want="a configuration with vision_config",
+            hint="its language side is read by load_text",
+        )
     own = adapter.own_side(config)
     processor = _image_processor(checkpoint.family)
     preprocess = read_preprocess(checkpoint.path, processor, own, size, adapter.cells(config))
