@@ -201,7 +201,7 @@ def _read_chat(file: Path, img_root: str | Path | None, split: str | None) -> Qu
             record = parsed(line)
             if split is not None and record.get("split", split) != split:
                 continue
-            messages = [(m["role"], parts_of(m["content"])) for m in record["messages"]]
+            messages = _messages(record)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{where} is no chat record",
@@ -254,7 +254,7 @@ def _turns_of(record: Mapping[str, Any], where: str) -> list[tuple[str, tuple[st
     """The questions and answers of a record in a shard."""
     if record.get("messages") is not None:
         try:
-            return _turns([(m["role"], parts_of(m["content"])) for m in record["messages"]])
+            return _turns(_messages(record))
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{where} is no chat record", want='[{"role": "user", "content": ...}, ...]'
@@ -265,6 +265,11 @@ def _turns_of(record: Mapping[str, Any], where: str) -> list[tuple[str, tuple[st
         str(record.get(QUESTION) or "").strip(),
         distinct(str(one).strip() for one in answers if one is not None and str(one).strip()),
     )]  # fmt: skip
+
+
+def _messages(record: Mapping[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(role, parts) of each message of a chat record."""
+    return [(message["role"], parts_of(message["content"])) for message in record["messages"]]
 
 
 def _only_image(messages: Sequence[tuple[str, list[dict[str, Any]]]], where: str) -> str:

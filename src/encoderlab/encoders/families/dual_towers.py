@@ -8,13 +8,13 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from encoderlab.encoders.families.clip import CLIPTowerAlone, CLIPVision
 from encoderlab.encoders.families.dino import DINOv2WithRegisters
 from encoderlab.encoders.families.generic import AnyViT
 from encoderlab.encoders.loading import pretrained
-from encoderlab.encoders.vision import TowerOutput
+from encoderlab.encoders.vision import VisionEncoder
 
 
 class MetaCLIP2Vision(CLIPVision):
@@ -56,23 +56,23 @@ class _ProjectedTower(nn.Module):
         self.vision_model.set_attn_implementation(name)
 
 
-def _projected(folder: Path) -> _ProjectedTower:
-    from transformers import AutoModel
-
-    both = pretrained(AutoModel, folder)
-    return _ProjectedTower(both.vision_model, both.visual_projection)
-
-
-class ChineseCLIPVision(CLIPVision):
-    """The vision side of a Chinese-CLIP. Pooled: the projected image embedding, as of CLIP."""
+class _Projected(VisionEncoder):
+    """Loads the tower with its projection, out of the model of both sides."""
 
     @classmethod
     def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
-        return _projected(folder)
+        from transformers import AutoModel
+
+        both = pretrained(AutoModel, folder)
+        return _ProjectedTower(both.vision_model, both.visual_projection)
 
     @property
     def pooled_width(self) -> int:
         return int(self.tower.visual_projection.out_features)
+
+
+class ChineseCLIPVision(_Projected, CLIPVision):
+    """The vision side of a Chinese-CLIP. Pooled: the projected image embedding, as of CLIP."""
 
     def last_block(self) -> None:  # type: ignore[override]
         return None  # its attention is not laid out as CLIP's
@@ -111,22 +111,13 @@ class AIMv2TowerAlone(AnyViT):
     checkpoint has one, else the mean of the patches.
     """
 
-    def pool(self, output: TowerOutput, patches: Tensor) -> Tensor:
-        return self.mean_of(patches) if output.pooled is None else output.pooled
+    pool = VisionEncoder.pool
 
 
-class AIMv2Vision(AIMv2TowerAlone):
+class AIMv2Vision(_Projected, AIMv2TowerAlone):
     """The vision side of an AIMv2 with a text tower. Pooled: the projected output of the
     attention-pooling head, as it is trained to match the text embedding.
     """
-
-    @classmethod
-    def load_tower(cls, folder: Path, config: Any, trust_remote_code: bool) -> nn.Module:
-        return _projected(folder)
-
-    @property
-    def pooled_width(self) -> int:
-        return int(self.tower.visual_projection.out_features)
 
 
 class TIPSv2Vision(DINOv2WithRegisters):
