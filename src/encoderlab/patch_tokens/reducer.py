@@ -44,22 +44,26 @@ class SideInputs:
 
     Args:
         cls: (b, c), the CLS token.
-        attention: (b, n), attention of CLS to each patch, mean over heads.
+        attention: (b, n), attention of CLS to each patch, mean over heads; of an encoder without
+            CLS the attention that each patch receives, mean over heads and patches (VisionZip).
         keys: (b, n, d), keys of the block that outputs the tokens.
+        text: (b, n), how well each patch matches the question, as a cosine.
         pixels: (b, 3, height, width) uint8, the input of the encoder.
     """
 
     cls: Tensor | None = None
     attention: Tensor | None = None
     keys: Tensor | None = None
+    text: Tensor | None = None
     pixels: Tensor | None = None
 
 
 # Source of each input, for error messages.
 GIVEN_BY = {
     "cls": "an encoder with CLS",
-    "attention": "an encoder with CLS and a layer after its first block",
+    "attention": "an encoder with attention maps, and a layer after its first block",
     "keys": "the keys of the tokens' block",
+    "text": "a question about each image",
     "pixels": "the pixels of the images",
 }
 
