@@ -31,6 +31,20 @@ def test_a_log_gets_a_line_every_ten_seconds(capsys, monkeypatch):
     assert len(capsys.readouterr().err.splitlines()) == 3  # after 10 s, after 20 s, at the end
 
 
+@pytest.mark.parametrize(("total", "lines"), [(400, 1), (100, 0)])
+def test_a_wait_of_more_than_a_minute_is_estimated_early(capsys, monkeypatch, total, lines):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.progress("work", total=total) as bar:
+        for _ in range(10):
+            now[0] += 0.3
+            bar.advance()
+        printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == lines
+    if lines:  # 7 steps took 2.1 s
+        assert f"{2.1 / 7 * (total - 7):.0f} s left" in printed[0]
+
+
 def test_quiet_says_nothing_and_verbose_says_more(capsys):
     progress.detail("hidden")
     progress.configure(quiet=True)

@@ -1,8 +1,8 @@
 """Progress bars, notes and warnings, all on stderr.
 
-A terminal gets a rich bar; a log gets a line about every ten seconds and one at the end. A caller
-may watch the progress instead, and stop the work. Imports only the standard library, and rich for a
-bar.
+A terminal gets a rich bar with the time left; a log gets a line about every ten seconds and one at
+the end, and an early one where more than a minute is left. A caller may watch the progress instead,
+and stop the work. Imports only the standard library, and rich for a bar.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from encoderlab.core.distributed import is_secondary_rank
 
 LINE_EVERY_SECONDS = 10.0
+LONG_WAIT_SECONDS, FIRST_ESTIMATE_SECONDS = 60.0, 2.0
 
 
 @dataclass
@@ -180,19 +181,23 @@ def _on_terminal(what: str, total: int | None, unit: str) -> Iterator[Bar]:
 def _in_log(what: str, total: int | None, unit: str) -> Iterator[Bar]:
     started = last = time.monotonic()
 
+    def seconds_left(bar: Bar) -> float:
+        if bar.total is None or not 0 < bar.done < bar.total:
+            return 0.0
+        return (time.monotonic() - started) * (bar.total - bar.done) / bar.done
+
     def line(bar: Bar) -> str:
         seconds = time.monotonic() - started
         count = f"{bar.done:,}" + ("" if bar.total is None else f"/{bar.total:,}")
-        left = ""
-        if bar.total is not None and 0 < bar.done < bar.total:
-            left = f", {seconds * (bar.total - bar.done) / bar.done:.0f} s left"
+        left = f", {seconds_left(bar):.0f} s left" if seconds_left(bar) else ""
         text = f"{what}: {count}, {seconds:.0f} s, {_rate(bar.done, seconds, unit)}{left}"
         return text + (f", {bar.text}" if bar.text else "")
 
     def show(bar: Bar) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= LINE_EVERY_SECONDS:
+        early = last == started and now - started >= FIRST_ESTIMATE_SECONDS
+        if now - last >= LINE_EVERY_SECONDS or (early and seconds_left(bar) > LONG_WAIT_SECONDS):
             last = now
             note(line(bar))
 
