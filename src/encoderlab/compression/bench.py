@@ -24,7 +24,7 @@ from encoderlab.compression.reinjection import Reinjection
 from encoderlab.compression.retention import PerImage, RetentionScale, share
 from encoderlab.compression.token_set import TokenSet
 from encoderlab.core.score import Score
-from encoderlab.losses.distribution import PROJECTIONS, sliced_wasserstein
+from encoderlab.losses.distribution import PROJECTIONS, directions
 from encoderlab.metrics import cka
 from encoderlab.metrics.uncertainty import jackknife_interval
 from encoderlab.models.token_grid import Grid
@@ -87,11 +87,45 @@ class _Run:
     distances: Float[np.ndarray, " parts"]
     norm_ratio: float
     milliseconds: float
-    operations: float
-    cka: Score | None
     error_map: Float[Tensor, "b n"]
-    decoded: Float[Tensor, "few n c"]
+    decoded: Float[Tensor, "b n c"]
     texts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Projected:
+    """Sorted projections of the standardised tokens of all images, for sliced Wasserstein.
+
+    Args:
+        fine: on `PROJECTIONS` directions.
+        rough: on `ROUGH` others.
+        without: for each tenth of the images, `rough` of the rest.
+    """
+
+    fine: Float[np.ndarray, "fine bk"]
+    rough: Float[np.ndarray, "rough bk"]
+    without: Sequence[Float[np.ndarray, "rough rest"]]
+
+    @classmethod
+    def of(cls, projections: Float[np.ndarray, "directions bk"], images: int) -> _Projected:
+        rough = projections[PROJECTIONS:]
+        order = rough.argsort(axis=1)
+        ordered = np.take_along_axis(rough, order, axis=1)
+        tenth = (order // (rough.shape[1] // images)) * PARTS // images
+        # What is left of a sorted row is sorted.
+        without = [ordered[tenth != part].reshape(len(rough), -1) for part in range(PARTS)]
+        return cls(np.sort(projections[:PROJECTIONS], axis=1), ordered, without)
+
+    def distance(self, other: _Projected) -> float:
+        """The sliced Wasserstein distance of both sets."""
+        return _apart(self.fine, other.fine)
+
+    def distances(self, other: _Projected) -> Float[np.ndarray, " parts"]:
+        """The distance of all images, then without each tenth of them."""
+        # Differences are measured with fewer projections, and added to the value of all.
+        value, rough = self.distance(other), _apart(self.rough, other.rough)
+        parts = zip(self.without, other.without, strict=True)
+        return np.array([value, *(value + _apart(a, b) - rough for a, b in parts)])
 
 
 @dataclass(frozen=True)
@@ -156,16 +190,20 @@ class Bench:
         self._gram: cka.Gram | None = None
         if loyalty:
             few = tokens[:LOYALTY_IMAGES]
-            self._similar = max_sim(few, few, self.mean)
+            self._similar = max_sim(few, self.mean)
             self._gram = cka.Gram.of(few.flatten(1).numpy())
-        self._draws = [RandomInWindow(seed) for seed in (101, 102)]
-        self._floors: dict[Grid, float] = {}
+        self._directions = torch.cat(
+            [
+                directions(tokens.shape[-1], count, torch.Generator().manual_seed(0))
+                for count in (PROJECTIONS, ROUGH)
+            ],
+            dim=1,
+        )
+        self._real: dict[tuple[Grid, int], _Projected] = {}
 
     def floor_of_distribution(self, budget: Grid) -> float:
         """Sliced Wasserstein of two draws of one real token per window."""
-        if budget not in self._floors:
-            self._floors[budget] = self._distance(self._real(budget), self._real(budget, 1))
-        return self._floors[budget]
+        return self._real_tokens(budget).distance(self._real_tokens(budget, 1))
 
     def measure(self, name: str, methods: Sequence[TokenReducer], budget: Grid) -> Measurement:
         """Measures one method at one budget.
@@ -181,13 +219,13 @@ class Bench:
         Raises:
             UsageError: the method cannot give the budget, or lacks an input.
         """
-        runs = [self._run(methods[0], budget, self._reads(methods[0], budget))]
-        # The heads have seeds of their own: they read the first draw of a random method.
-        runs += [self._run(method, budget, runs[0].per_image) for method in methods[1:]]
+        runs = [self._run(method, budget) for method in methods]
         first = runs[0]
+        # The heads have seeds of their own: they read the first draw of a random method.
+        read = self._reads(methods[0], budget)
         per_image = {
             task: np.mean([run.per_image[task] for run in runs], axis=0) for task in first.per_image
-        }
+        } | read
         value, *parts = np.mean([run.distances for run in runs], axis=0)
         without = np.array(parts)
         low, high = jackknife_interval(float(value), without) or (None, None)
@@ -211,18 +249,18 @@ class Bench:
             distance=Score(float(value), low, high, None, len(error), DISTANCE),
             norm_ratio=mean("norm_ratio"),
             milliseconds=mean("milliseconds"),
-            operations=mean("operations"),
+            operations=self._operations(methods[0], budget),
             per_image=per_image,
             kept={task: scale.kept(per_image[task]) for task, scale in self.scales.items()},
-            reading={part: _mean(per_image[part]) for part in self.reading_scales},
+            reading={part: _mean(hits) for part, hits in read.items()},
             neighbours=_mean(per_image["neighbours"]) if "neighbours" in per_image else None,
-            cka=first.cka,
+            cka=self._linear_cka(first.decoded),
             without_parts={
                 "error": (error.sum() - error) / (whole.sum() - whole),
                 "distance": without,
             },
             error_map=torch.stack([run.error_map for run in runs]).mean(dim=0),
-            decoded=first.decoded,
+            decoded=first.decoded[:SHOWN],
             texts=[run.texts for run in runs],
         )
 
@@ -238,7 +276,7 @@ class Bench:
             hits |= {part: own[rows] for part, rows in task.parts.items()}
         return hits
 
-    def _run(self, method: TokenReducer, budget: Grid, read: Mapping[str, PerImage]) -> _Run:
+    def _run(self, method: TokenReducer, budget: Grid) -> _Run:
         tokens = self.measured.tokens
         kept, decoded, milliseconds = self._compressed(self.measured, method, budget)
         error = (decoded - tokens).double().square().sum(dim=-1)
@@ -250,33 +288,34 @@ class Bench:
         }
         if self.reinjection is not None:
             per_image |= self.reinjection.scores(decoded)
-        per_image |= {part: read[part] for part in self.reading_scales}
         texts: list[str] = []
         if self.answers is not None:
             _, rebuilt, _ = self._compressed(self.answers.pictures, method, budget)
             texts = self.answers.ask(rebuilt)
-        similar = None
-        if self._similar is not None and self._gram is not None:
+        if self._similar is not None:
             few = kept.tokens[:LOYALTY_IMAGES]
-            per_image["neighbours"] = neighbour_agreement(
-                self._similar, max_sim(few, few, self.mean)
-            )
-            gram = cka.Gram.of(decoded[:LOYALTY_IMAGES].flatten(1).numpy())
-            similar = cka.score(self._gram, gram)
+            per_image["neighbours"] = neighbour_agreement(self._similar, max_sim(few, self.mean))
+        return _Run(
+            per_image,
+            self._projected(kept.tokens).distances(self._real_tokens(budget)),
+            float(kept.tokens.norm(dim=-1).mean() / tokens.norm(dim=-1).mean()),
+            milliseconds,
+            error.float(),
+            decoded,
+            texts,
+        )
+
+    def _linear_cka(self, decoded: Float[Tensor, "b n c"]) -> Score | None:
+        if self._gram is None:
+            return None
+        return cka.score(self._gram, cka.Gram.of(decoded[:LOYALTY_IMAGES].flatten(1).numpy()))
+
+    def _operations(self, method: TokenReducer, budget: Grid) -> float:
+        """Of compressing one image."""
         first = self.measured.part(slice(1))
         with FlopCounterMode(display=False) as counter:
             method.compress(first.tokens, self.grid, budget, first.side)
-        return _Run(
-            per_image,
-            self._distances(kept.tokens, self._real(budget)),
-            float(kept.tokens.norm(dim=-1).mean() / tokens.norm(dim=-1).mean()),
-            milliseconds,
-            float(counter.get_total_flops()),
-            similar,
-            error.float(),
-            decoded[:SHOWN],
-            texts,
-        )
+        return float(counter.get_total_flops())
 
     def _compressed(
         self, measured: TokenSet, method: TokenReducer, budget: Grid
@@ -297,31 +336,16 @@ class Bench:
         whole = CompressedTokens(**joined, grid=parts[0].grid)
         return whole, torch.cat(decoded), 1000 * seconds / len(measured)
 
-    def _real(self, budget: Grid, draw: int = 0) -> Float[Tensor, "b k c"]:
-        return self._draws[draw].compress(self.measured.tokens, self.grid, budget).tokens
+    def _real_tokens(self, budget: Grid, draw: int = 0) -> _Projected:
+        """One random real token of each window; another draw is another one."""
+        if (budget, draw) not in self._real:
+            tokens = RandomInWindow(101 + draw).compress(self.measured.tokens, self.grid, budget)
+            self._real[budget, draw] = self._projected(tokens.tokens)
+        return self._real[budget, draw]
 
-    def _distances(
-        self, kept: Float[Tensor, "b k c"], real: Float[Tensor, "b k c"]
-    ) -> Float[np.ndarray, " parts"]:
-        """The distance of all images, then without each tenth of them."""
-        value = self._distance(kept, real)
-        rough = self._distance(kept, real, ROUGH)
-        # Differences are measured with fewer projections, and added to the value of all.
-        tenth = torch.arange(len(kept)) * PARTS // len(kept)
-        without = [
-            self._distance(kept[tenth != part], real[tenth != part], ROUGH) for part in range(PARTS)
-        ]
-        return np.array([value, *(value + distance - rough for distance in without)])
-
-    def _distance(
-        self,
-        kept: Float[Tensor, "b k c"],
-        real: Float[Tensor, "b k c"],
-        projections: int = PROJECTIONS,
-    ) -> float:
-        generator = torch.Generator().manual_seed(0)
-        a, b = (((x - self.mean) / self.spread).flatten(0, 1) for x in (kept, real))
-        return float(sliced_wasserstein(a, b, projections, generator))
+    def _projected(self, tokens: Float[Tensor, "b k c"]) -> _Projected:
+        standard = ((tokens - self.mean) / self.spread).flatten(0, 1)
+        return _Projected.of((self._directions.T @ standard.T).numpy(), len(tokens))
 
 
 def _ends_of_reading(task: ReadingTask) -> list[tuple[str, PerImage, PerImage]]:
@@ -331,6 +355,11 @@ def _ends_of_reading(task: ReadingTask) -> list[tuple[str, PerImage, PerImage]]:
         task.train.tokens.mean(dim=1, keepdim=True), task.test.tokens.mean(dim=1, keepdim=True)
     )
     return [(part, full[rows], floor[rows]) for part, rows in task.parts.items()]
+
+
+def _apart(a: Float[np.ndarray, "p n"], b: Float[np.ndarray, "p n"]) -> float:
+    """Mean Wasserstein-1 distance of sorted rows of equal length."""
+    return float(np.abs(a - b).mean(dtype=np.float64))
 
 
 def _mean(values: PerImage) -> Score:

@@ -1,12 +1,11 @@
 """Agreement of image neighbours before and after compression. Needs no labels and no encoder.
 
-n images, k and m tokens, c channels.
+n images, k tokens, c channels.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -14,25 +13,26 @@ from torch import Tensor
 from encoderlab.metrics.neighbours import NEIGHBOURS, Neighbours, overlap
 
 
-def max_sim(
-    left: Float[Tensor, "n k c"], right: Float[Tensor, "n m c"], centre: Float[Tensor, " c"]
-) -> Float[Tensor, "n n"]:
-    """Late interaction (MaxSim of ColBERT, Khattab and Zaharia 2020).
+def max_sim(tokens: Float[Tensor, "n k c"], centre: Float[Tensor, " c"]) -> Float[Tensor, "n n"]:
+    """Late interaction (MaxSim of ColBERT, Khattab and Zaharia 2020) of each two images.
 
     Args:
-        left: tokens of images.
-        right: tokens of as many images.
+        tokens: of the images.
         centre: subtracted from every token.
 
     Returns:
-        Cell [i, j] is the mean over tokens of image i of left of the highest cosine with a token of
-        image j of right, from -1 to 1.
+        Cell [i, j] is the mean over tokens of image i of the highest cosine with a token of image
+        j, from -1 to 1.
     """
-    a, b = (F.normalize(tokens.float() - centre.float(), dim=-1) for tokens in (left, right))
-    n, m, c = b.shape
-    flat = b.reshape(n * m, c)
-    rows = [(tokens @ flat.T).reshape(-1, n, m).amax(dim=-1).mean(dim=0) for tokens in a]
-    return torch.stack(rows)
+    unit = F.normalize(tokens.float() - centre.float(), dim=-1)
+    n, k, c = unit.shape
+    similar = unit.new_empty(n, n)
+    for i in range(n):
+        # The products of two images serve both directions.
+        cosines = (unit[i] @ unit[i:].reshape(-1, c).T).view(k, n - i, k)
+        similar[i, i:] = cosines.amax(dim=2).mean(dim=0)
+        similar[i:, i] = cosines.amax(dim=0).mean(dim=1)
+    return similar
 
 
 def neighbour_agreement(

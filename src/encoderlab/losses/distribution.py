@@ -38,9 +38,8 @@ def sliced_wasserstein(
         A scalar, at least 0; 0 for equal sets.
     """
     x, y = at_least_fp32(x), at_least_fp32(y)
-    directions = torch.randn(x.shape[1], projections, generator=generator).to(x)
-    directions = directions / directions.norm(dim=0, keepdim=True)
-    a, b = ((tokens @ directions).sort(dim=0).values for tokens in (x, y))
+    along = directions(x.shape[1], projections, generator).to(x)
+    a, b = ((tokens @ along).sort(dim=0).values for tokens in (x, y))
     if len(a) == len(b):
         return (a - b).abs().mean()
     # W1 is the area between the quantile functions, which are steps of width 1/n and 1/m: between
@@ -49,6 +48,14 @@ def sliced_wasserstein(
     ends = torch.cat([torch.arange(n + 1) * m, torch.arange(m + 1) * n]).unique().to(x.device)
     start, width = ends[:-1], ends.diff().to(x.dtype) / (n * m)
     return (width @ (a[start // m] - b[start // n]).abs()).mean()
+
+
+def directions(
+    channels: int, count: int, generator: torch.Generator | None = None
+) -> Float[Tensor, "channels count"]:
+    """Random directions, uniform on the sphere: unit vectors in columns."""
+    drawn = torch.randn(channels, count, generator=generator)
+    return drawn / drawn.norm(dim=0, keepdim=True)
 
 
 def sinkhorn_divergence(
