@@ -1,4 +1,4 @@
-"""Every method without training: the contract, closed forms, and ToMe read literally."""
+"""Every method without training: the contract, closed forms, and published rules read literally."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.fft import dctn, idctn
 
 from encoderlab.compression.neighbour_agreement import max_sim
 from encoderlab.compression.token_set import TokenSet
 from encoderlab.errors import UsageError
 from encoderlab.models.token_grid import window_of
 from encoderlab.patch_tokens.linear import BlockPCA, TokenPCA
-from encoderlab.patch_tokens.merging import KMeans, ToMe, bipartite_step
+from encoderlab.patch_tokens.merging import ApET, KMeans, ToMe, VisionZip, bipartite_step
 from encoderlab.patch_tokens.pooling import (
+    DCT,
     AveragePooling,
     Bilinear,
     CLSAttention,
     Diverse,
+    PixelShuffle,
     Random,
     RandomInWindow,
     Strided,
     farthest_points,
 )
+from encoderlab.patch_tokens.pruning import DPP, CDPruner, VisPruner, greedy_map
 from encoderlab.patch_tokens.reducer import (
     CompressedTokens,
     SideInputs,
@@ -35,7 +39,8 @@ from encoderlab.patch_tokens.statistics import pooling_loss
 GRID = (6, 8)
 METHODS = [
     AveragePooling(), Bilinear(), Strided(), Random(), RandomInWindow(), CLSAttention(), Diverse(),
-    KMeans(), ToMe(), ToMe("checkerboard"),
+    KMeans(), ToMe(), ToMe("checkerboard"), DCT(), PixelShuffle(), DPP(), CDPruner(), VisPruner(),
+    VisionZip(), ApET(),
 ]  # fmt: skip
 
 
@@ -50,20 +55,24 @@ def tokens(b=3, grid=GRID, c=5, seed=0):
 
 
 def side(x):
-    return SideInputs(attention=torch.rand(x.shape[:2], generator=torch.Generator().manual_seed(0)))
+    drawn = torch.rand(*x.shape[:2], 6, generator=torch.Generator().manual_seed(0))
+    return SideInputs(
+        attention=drawn[..., 0], text=2 * drawn[..., 1] - 1, keys=drawn[..., 2:] - 0.5
+    )
 
 
 @pytest.mark.parametrize("method", METHODS, ids=named)
-@pytest.mark.parametrize("budget", [1, 6, 12, 48])
+@pytest.mark.parametrize("budget", [1, 4, 12, 48])
 def test_every_method_keeps_exactly_its_budget_and_says_where(method, budget):
     x = tokens()
     kept = method.compress(x, GRID, budget, side(x))
-    assert kept.tokens.shape == (3, budget, 5)
+    assert kept.tokens.shape == (3, budget, 5 * 48 // budget if method.equal_windows else 5)
+    assert kept.tokens.shape[2] == method.width(5, GRID, method.exact(GRID, budget))
     assert kept.positions.shape == (3, budget, 2)
     assert kept.sizes.sum(dim=1).tolist() == [48.0] * 3
     assert kept.assignment.shape == (3, 48)
     assert int(kept.assignment.min()) >= 0 and int(kept.assignment.max()) < budget
-    assert (kept.positions >= 0).all() and (kept.positions[..., 0] <= 5).all()
+    assert (kept.positions >= 0).all() and (kept.positions <= torch.tensor([5.0, 7.0])).all()
     for image in range(3):
         counted = torch.bincount(kept.assignment[image], minlength=budget).float()
         assert torch.equal(counted, kept.sizes[image])
@@ -73,7 +82,7 @@ def test_every_method_keeps_exactly_its_budget_and_says_where(method, budget):
 @pytest.mark.parametrize("method", METHODS, ids=named)
 def test_a_constant_field_loses_nothing(method):
     x = torch.full((2, 48, 4), 1.7)
-    kept = method.compress(x, GRID, 6, side(x))
+    kept = method.compress(x, GRID, 12, side(x))
     assert torch.allclose(method.decode(kept, GRID), x, atol=1e-6)
 
 
@@ -150,6 +159,215 @@ def test_kmeans_finds_clusters_that_are_there_and_fills_every_one():
     assert all(len(set(kept.assignment[0, i::4].tolist())) == 1 for i in range(4))
     same = KMeans().compress(torch.ones(1, 48, 3), GRID, 6)
     assert (same.sizes >= 1).all()
+
+
+def drawn_cases():
+    """Two images of each of several widths, with the inputs of every method, as numpy."""
+    for seed, c in ((0, 5), (1, 12), (2, 60)):
+        x = tokens(b=2, c=c, seed=seed)
+        yield x, side(x)
+
+
+def unit_rows(x):
+    return x / np.sqrt((x**2).sum(axis=1, keepdims=True))
+
+
+def test_pixel_shuffle_puts_windows_side_by_side_and_back():
+    x = tokens()
+    kept = PixelShuffle().compress(x, GRID, (3, 4))
+    for image in range(3):
+        for row in range(3):
+            for column in range(4):
+                places = [(2 * row + i) * 8 + 2 * column + j for i in (0, 1) for j in (0, 1)]
+                side_by_side = torch.cat([x[image, place] for place in places])
+                assert torch.equal(kept.tokens[image, 4 * row + column], side_by_side)
+    assert torch.equal(PixelShuffle().decode(kept, GRID), x)
+    with pytest.raises(UsageError, match=r"windows of one size: got '4 x 4 of 6 x 8'"):
+        PixelShuffle().compress(x, GRID, (4, 4))
+
+
+@pytest.mark.parametrize("budget", [(1, 1), (3, 4), (2, 7), (5, 3), (6, 8)])
+def test_the_dct_keeps_the_lowest_coefficients(budget):
+    x = tokens()
+    kept = DCT().compress(x, GRID, budget)
+    image = x.reshape(3, *GRID, 5).double().numpy()
+    low = dctn(image, axes=(1, 2), norm="ortho")[:, : budget[0], : budget[1]]
+    small = idctn(low, axes=(1, 2), norm="ortho") * np.sqrt(budget[0] * budget[1] / 48)
+    np.testing.assert_allclose(kept.tokens, small.reshape(3, -1, 5), atol=1e-5)
+    filled = np.zeros_like(image)
+    filled[:, : budget[0], : budget[1]] = low
+    whole = idctn(filled, axes=(1, 2), norm="ortho").reshape(3, 48, 5)
+    np.testing.assert_allclose(DCT().decode(kept, GRID), whole, atol=1e-5)
+
+
+def visionzip_read_literally(x, attention, keys, dominant, contextual):
+    """Yang et al. 2024, section 3: groups of places, one list for each kept token."""
+    chosen = sorted(sorted(range(len(x)), key=lambda i: -attention[i])[:dominant])
+    rest = [i for i in range(len(x)) if i not in chosen]
+    step = len(rest) // contextual
+    targets = [rest[number * step] for number in range(contextual)]
+    groups = {target: [target] for target in targets}
+    for i in rest:
+        if i in groups:
+            continue
+        cosines = [
+            keys[i] @ keys[t] / np.linalg.norm(keys[i]) / np.linalg.norm(keys[t]) for t in targets
+        ]
+        groups[targets[int(np.argmax(cosines))]].append(i)
+    return [[i] for i in chosen] + [groups[t] for t in targets]
+
+
+@pytest.mark.parametrize(
+    ("budget", "dominant"), [(2, 1), (3, 2), (6, 5), (12, 10), (40, 34), (48, 40)]
+)
+def test_visionzip_is_the_papers_rule(budget, dominant):
+    for x, inputs in drawn_cases():
+        kept = VisionZip().compress(x, GRID, budget, inputs)
+        for image in range(2):
+            groups = visionzip_read_literally(
+                x[image].numpy(), inputs.attention[image].numpy(), inputs.keys[image].numpy(),
+                dominant, budget - dominant,
+            )  # fmt: skip
+            for number, group in enumerate(groups):
+                members = (kept.assignment[image] == number).nonzero().flatten().tolist()
+                assert members == sorted(group)
+                mean = x[image].numpy()[group].mean(axis=0)
+                np.testing.assert_allclose(kept.tokens[image, number], mean, atol=1e-5)
+
+
+def test_one_token_of_visionzip_is_the_dominant_one():
+    x = tokens()
+    inputs = side(x)
+    kept = VisionZip().compress(x, GRID, 1, inputs)
+    best = inputs.attention.argmax(dim=1)
+    assert torch.equal(kept.tokens[:, 0], x[torch.arange(3), best])
+
+
+def vispruner_read_literally(x, attention, budget):
+    """Zhang et al. 2024, section 3: the places that stay."""
+    order = sorted(range(len(x)), key=lambda i: -attention[i])
+    important, rest = order[: budget // 2], order[budget // 2 :]
+    unit = unit_rows(x)
+    while len(rest) > budget - budget // 2:
+        a, b = rest[0::2], rest[1::2]
+        nearest = {i: max(unit[i] @ unit[j] for j in b) for i in a}
+        a = sorted(a, key=lambda i: -nearest[i])
+        rest = a[min(8, len(rest) - (budget - budget // 2)) :] + b
+    return sorted(important + rest)
+
+
+@pytest.mark.parametrize("budget", [1, 2, 7, 20, 45])
+def test_vispruner_is_the_papers_rule(budget):
+    for x, inputs in drawn_cases():
+        kept = VisPruner().compress(x, GRID, budget, inputs)
+        for image in range(2):
+            places = vispruner_read_literally(
+                x[image].double().numpy(), inputs.attention[image].numpy(), budget
+            )
+            assert torch.equal(kept.tokens[image], x[image, places])
+
+
+def greedy_by_determinants(unit, relevance, budget):
+    """The next place is that of the largest log-determinant of the kernel's minor."""
+    kernel = relevance[:, None] * (unit @ unit.T) * relevance[None, :]
+    chosen = []
+    for _ in range(budget):
+        rest = [i for i in range(len(unit)) if i not in chosen]
+        minors = [kernel[np.ix_([*chosen, i], [*chosen, i])] for i in rest]
+        # The first one is chosen of those whose determinants are equal but for rounding.
+        logs = np.round([np.linalg.slogdet(minor)[1] for minor in minors], 9)
+        chosen.append(rest[int(np.argmax(logs))])
+    return chosen
+
+
+@pytest.mark.parametrize("budget", [1, 4, 11])
+def test_a_greedy_dpp_takes_the_largest_determinants(budget):
+    for x, inputs in drawn_cases():
+        # No determinant is other than 0 beyond the rank.
+        count = min(budget, x.shape[2])
+        for image in range(2):
+            unit = unit_rows(x[image].double().numpy())
+            text = inputs.text[image].double().numpy()
+            relevance = (text - text.min()) / (text.max() - text.min())
+            for method, r in ((DPP(), np.ones(48)), (CDPruner(), relevance)):
+                places = sorted(greedy_by_determinants(unit, r, count))
+                kept = method.compress(x, GRID, count, inputs)
+                assert torch.equal(kept.tokens[image], x[image, places])
+
+
+def test_beyond_the_rank_a_dpp_takes_the_most_relevant_tokens_each_once():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 48, 3, generator=generator) @ torch.randn(3, 9, generator=generator)
+    relevance = torch.rand(2, 48, generator=generator)
+    for count in (3, 10, 48):
+        chosen = greedy_map(x, relevance, count)
+        for image in range(2):
+            order = chosen[image].tolist()
+            assert len(set(order)) == count
+            later = relevance[image, order[3:]].tolist()
+            assert later == sorted(later, reverse=True)
+    same = greedy_map(torch.ones(1, 48, 4), torch.ones(1, 48), 6)
+    assert same[0].tolist() == list(range(6))
+
+
+def test_a_dpp_does_not_see_the_length_of_tokens_and_follows_their_order():
+    x = tokens(c=60)
+    inputs = side(x)
+    places = CDPruner().compress(x, GRID, 9, inputs).positions
+    longer = x * (1 + torch.rand(3, 48, 1, generator=torch.Generator().manual_seed(1)))
+    assert torch.equal(CDPruner().compress(longer, GRID, 9, inputs).positions, places)
+    # An affine change of the relevance is none.
+    other = SideInputs(text=3 * inputs.text - 5)
+    assert torch.equal(CDPruner().compress(x, GRID, 9, other).positions, places)
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(2))
+    moved = CDPruner().compress(x[:, order], GRID, 9, SideInputs(text=inputs.text[:, order]))
+    kept = CDPruner().compress(x, GRID, 9, inputs)
+    for a, b in zip(moved.tokens, kept.tokens, strict=True):
+        assert {*map(tuple, a.tolist())} == {*map(tuple, b.tolist())}
+
+
+def apet_read_literally(x, budget):
+    """Ma et al. 2026: groups of places, one list for each kept token."""
+    unit = unit_rows(x)
+    centre = unit.mean(axis=0) / np.linalg.norm(unit.mean(axis=0))
+    basis = [int(np.argmin(unit @ centre))]
+    while len(basis) < min(10, budget):
+        rest = [i for i in range(len(x)) if i not in basis]
+        basis.append(min(rest, key=lambda i: max(unit[i] @ unit[j] for j in basis)))
+    error = {}
+    for i in range(len(x)):
+        coefficients = np.linalg.lstsq(x[basis].T, x[i], rcond=None)[0]
+        error[i] = np.linalg.norm(x[i] - x[basis].T @ coefficients)
+    rest = sorted((i for i in error if i not in basis), key=lambda i: -error[i])
+    kept = sorted(basis + rest[: budget - len(basis)])
+    groups = {i: [i] for i in kept}
+    for i in error:
+        if i not in groups:
+            groups[kept[int(np.argmax([unit[i] @ unit[j] for j in kept]))]].append(i)
+    return [groups[i] for i in kept]
+
+
+@pytest.mark.parametrize("budget", [1, 6, 10, 17, 30])
+def test_apet_is_the_rule_of_its_summary(budget):
+    for x, _ in drawn_cases():
+        if budget > 10 and x.shape[2] <= 10:
+            continue  # ten tokens span the space: every error is 0
+        kept = ApET().compress(x, GRID, budget)
+        for image in range(2):
+            for number, group in enumerate(apet_read_literally(x[image].double().numpy(), budget)):
+                members = (kept.assignment[image] == number).nonzero().flatten().tolist()
+                assert members == sorted(group)
+                mean = x[image, group].mean(dim=0)
+                assert torch.allclose(kept.tokens[image, number], mean, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "needs"),
+    [(VisionZip(), "the attention"), (VisPruner(), "the attention"), (CDPruner(), "a question")],
+)
+def test_a_method_without_its_input_is_refused(method, needs):
+    with pytest.raises(UsageError, match=f"{method.name} needs {needs}"):
+        method.compress(tokens(), GRID, 6)
 
 
 def tome_read_literally(x, keep, split, grid):
@@ -299,9 +517,14 @@ def test_sixteen_bits_cost_no_more_than_their_rounding(method, budget, dtype):
     x = (1000 + 50 * tokens(grid=(12, 12))).to(dtype)
     kept = method.compress(x, (12, 12), budget, side(x))
     assert kept.tokens.dtype == dtype
-    if isinstance(method, Bilinear):
+    if isinstance(method, Bilinear | DCT):
         exact = method.compress(x.double(), (12, 12), budget).tokens
-    elif isinstance(method, AveragePooling | KMeans | ToMe):
+    elif isinstance(method, PixelShuffle):
+        assert torch.equal(method.decode(kept, (12, 12)), x)
+        return
+    elif isinstance(method, AveragePooling | KMeans | ToMe | ApET) or (
+        isinstance(method, VisionZip) and budget > 1
+    ):
         # The means by the method's own assignment: which token goes where may hang on a tie.
         one_hot = torch.nn.functional.one_hot(kept.assignment).double()
         exact = one_hot.mT @ x.double() / one_hot.sum(dim=1).unsqueeze(-1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from encoderlab.errors import UsageError
 from encoderlab.models.principal import principal_components
-from encoderlab.models.token_grid import blocks_of, divides, tokens_of_blocks
+from encoderlab.models.token_grid import blocks_of, tokens_of_blocks
 from encoderlab.patch_tokens.reducer import CompressedTokens, Grid, TokenReducer, pooled
 
 
@@ -66,6 +66,7 @@ class BlockPCA(TokenReducer):
     name = "block_pca"
     trained = True
     keeps_grid = True
+    equal_windows = True
 
     def __init__(self) -> None:
         self.fits: dict[tuple[Grid, Grid], tuple[Tensor, Tensor, Tensor]] = {}
@@ -84,13 +85,13 @@ class BlockPCA(TokenReducer):
         Raises:
             UsageError: the budget does not divide the grid.
         """
-        blocks = self._blocks(tokens, grid, budget).flatten(0, 1)
+        blocks = blocks_of(tokens, grid, self.exact(grid, budget)).flatten(0, 1)
         self.fits[grid, budget] = principal_components(blocks, tokens.shape[-1])
         return self
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
         mean, basis, _ = self._fit_of(grid, budget)
-        blocks = self._blocks(tokens, grid, budget)
+        blocks = blocks_of(tokens, grid, budget)
         kept = (blocks - mean.to(blocks.dtype)) @ basis.to(blocks.dtype)
         return replace(pooled(tokens[..., :1], grid, budget), tokens=kept)
 
@@ -109,14 +110,3 @@ class BlockPCA(TokenReducer):
                 want="fit(tokens, grid, budget) first",
             )
         return self.fits[grid, budget]
-
-    def _blocks(
-        self, tokens: Float[Tensor, "b n c"], grid: Grid, budget: Grid
-    ) -> Float[Tensor, "b k rqc"]:
-        if not divides(grid, budget):
-            raise UsageError(
-                f"{self.name} needs windows of one size",
-                got=f"{budget[0]} x {budget[1]} of {grid[0]} x {grid[1]}",
-                want="a budget that divides the grid",
-            )
-        return blocks_of(tokens, grid, budget)

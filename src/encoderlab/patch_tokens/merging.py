@@ -1,11 +1,11 @@
-"""Training-free methods that merge similar tokens: ToMe and k-means.
+"""Training-free methods that merge similar tokens: k-means, VisionZip, ApET and ToMe.
 
 b images, n tokens, c channels, k kept.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,16 @@ from encoderlab.patch_tokens.pooling import farthest_points
 from encoderlab.patch_tokens.reducer import (
     CompressedTokens,
     Grid,
+    SideInputs,
     TokenReducer,
     merged,
     positions_of,
+    selected,
 )
 
 LLOYD_STEPS = 10
+DOMINANT_SHARE = 54 / 64  # VisionZip's 54 dominant and 10 contextual tokens for LLaVA-1.5
+BASIS = 10  # tokens of ApET
 
 
 class KMeans(TokenReducer):
@@ -63,6 +67,84 @@ class KMeans(TokenReducer):
                 counts[empty] += 1
                 own[moved] = torch.inf
         return assignment
+
+
+class VisionZip(TokenReducer):
+    """Dominant tokens by attention, and contextual ones that merge the rest (Yang et al. 2024,
+    arXiv:2412.04467, and its public code).
+
+    54 of 64 tokens, rounded, and at least one of each kind from two tokens on, are dominant: those
+    with most attention. Of the m others every (m // contextual)-th from the first is a target; each
+    of the rest joins the target with the most similar key, by cosine, and each group is replaced by
+    its mean. CLS, which the public code counts among the dominant tokens, is no patch and not kept.
+    A single token is the dominant one.
+    """
+
+    name = "visionzip"
+    needs: ClassVar[tuple[str, ...]] = ("attention", "keys")
+
+    def _compress(self, tokens, grid, budget, side: SideInputs) -> CompressedTokens:
+        assert side.attention is not None and side.keys is not None
+        (b, n, _), count = tokens.shape, budget[1]
+        dominant = min(max(round(count * DOMINANT_SHARE), 1), max(count - 1, 1))
+        chosen = side.attention.topk(dominant, dim=1).indices.sort(dim=1).values
+        if dominant == count:
+            return selected(tokens, chosen, grid)
+        others = torch.ones(b, n, dtype=torch.bool, device=tokens.device).scatter_(1, chosen, False)
+        rest = others.nonzero()[:, 1].reshape(b, n - dominant)
+        contextual = count - dominant
+        targets = rest[:, :: rest.shape[1] // contextual][:, :contextual]
+        kept = torch.cat([chosen, targets], dim=1)
+        return _merged_into(tokens, kept, at_least_fp32(side.keys), grid, first=dominant)
+
+
+class ApET(TokenReducer):
+    """Tokens that few others can express are kept, the others merged (Ma et al. 2026,
+    arXiv:2602.19870: approximation error instead of attention).
+
+    10 basis tokens, or as many as are kept if these are fewer, are chosen by farthest-point
+    sampling and kept. Of the others those are kept whose least-squares approximation by the basis
+    has the largest error ||v - v'||; each remaining one is averaged into the most similar kept
+    token. The abstract gives the approximation error; the number of basis tokens, their sampling
+    and the merging are those of a published summary of the paper. Distance and similarity are taken
+    as cosine here; neither source says which they are.
+    """
+
+    name = "apet"
+
+    def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
+        basis = farthest_points(tokens, min(BASIS, budget[1]))
+        spanning = tokens.gather(1, basis.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+        approximated = tokens @ torch.linalg.pinv(spanning) @ spanning
+        error = (tokens - approximated).norm(dim=-1).scatter_(1, basis, torch.inf)
+        kept = error.topk(budget[1], dim=1).indices.sort(dim=1).values
+        return _merged_into(tokens, kept, tokens, grid)
+
+
+def _merged_into(
+    tokens: Float[Tensor, "b n c"],
+    kept: Int[Tensor, "b k"],
+    features: Float[Tensor, "b n d"],
+    grid: Grid,
+    first: int = 0,
+) -> CompressedTokens:
+    """Averages every token into the most similar kept one.
+
+    Args:
+        tokens: all tokens.
+        kept: indices of those that the others are averaged into.
+        features: compared by cosine.
+        grid: (rows, columns) of the tokens.
+        first: number of the first kept token that others are averaged into.
+
+    Returns:
+        One token for each of `kept`, in that order.
+    """
+    unit = F.normalize(features, dim=-1)
+    into = kept[:, first:].unsqueeze(-1).expand(-1, -1, unit.shape[-1])
+    assignment = first + (unit @ unit.gather(1, into).mT).argmax(dim=-1)
+    own = torch.arange(kept.shape[1], device=kept.device).expand_as(kept)
+    return merged(tokens, assignment.scatter_(1, kept, own), kept.shape[1], grid)
 
 
 class ToMe(TokenReducer):

@@ -32,19 +32,30 @@ class Method:
 
 _POOLING = "encoderlab.patch_tokens.pooling:"
 _MERGING = "encoderlab.patch_tokens.merging:"
+_PRUNING = "encoderlab.patch_tokens.pruning:"
 _LINEAR = "encoderlab.patch_tokens.linear:"
 
 # Every method that `compress evaluate` compares, beside trained compressors.
 METHODS = {
     "average": Method("the mean of each window", _POOLING + "AveragePooling"),
     "bilinear": Method("bilinear interpolation down and up", _POOLING + "Bilinear"),
+    "dct": Method("the lowest frequencies (DCT)", _POOLING + "DCT"),
     "strided": Method("the middle token of each window", _POOLING + "Strided"),
     "random": Method("any tokens, five draws", _POOLING + "Random", draws=5),
     "random_in_window": Method(
         "any token of each window, five draws", _POOLING + "RandomInWindow", draws=5
     ),
-    "cls_attention": Method("what CLS looks at most", _POOLING + "CLSAttention"),
+    "cls_attention": Method(
+        "what CLS looks at most, or without CLS all patches", _POOLING + "CLSAttention"
+    ),
     "diverse": Method("tokens far from one another (farthest points)", _POOLING + "Diverse"),
+    "dpp": Method("tokens that span the largest volume (DPP)", _PRUNING + "DPP"),
+    "vispruner": Method(
+        "half by attention, half without duplicates (VisPruner)", _PRUNING + "VisPruner"
+    ),
+    "apet": Method(
+        "what few other tokens can express, the others merged (ApET)", _MERGING + "ApET"
+    ),
     "kmeans": Method("the means of clusters of like tokens", _MERGING + "KMeans"),
     "tome": Method("like tokens merged, split by parity (ToMe)", _MERGING + "ToMe"),
     "tome_checkerboard": Method(

@@ -13,7 +13,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from encoderlab.models.token_grid import as_image, as_tokens, at_least_fp32, window_of
+from encoderlab.models.token_grid import (
+    as_image,
+    as_tokens,
+    at_least_fp32,
+    blocks_of,
+    tokens_of_blocks,
+    window_of,
+)
 from encoderlab.patch_tokens.reducer import (
     CompressedTokens,
     Grid,
@@ -62,6 +69,63 @@ def resized(tokens: Float[Tensor, "b n c"], grid: Grid, size: Grid) -> Float[Ten
     """
     image = as_image(tokens, grid)
     return as_tokens(F.interpolate(image, size=size, mode="bilinear", align_corners=False))
+
+
+class PixelShuffle(TokenReducer):
+    """The tokens of each window side by side in one token (InternVL, SmolVLM, Qwen-VL's merger).
+
+    Lossless: of S x S windows, S * S times fewer tokens with S * S times as many channels.
+    """
+
+    name = "pixel_shuffle"
+    keeps_grid = True
+    equal_windows = True
+
+    def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
+        kept = blocks_of(tokens, grid, budget)
+        return replace(pooled(tokens[..., :1], grid, budget), tokens=kept)
+
+    def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
+        assert kept.grid is not None
+        return tokens_of_blocks(kept.tokens, grid, kept.grid)
+
+    def width(self, channels: int, grid: Grid, budget: Grid) -> int:
+        """`channels` times the tokens of a window."""
+        return channels * grid[0] * grid[1] // (budget[0] * budget[1])
+
+
+class DCT(TokenReducer):
+    """Low-pass filter of each channel's image: the lowest coefficients of its 2-D DCT-II.
+
+    The inverse transform of that many coefficients makes a small image, scaled so that a constant
+    stays itself; zeros for the other coefficients rebuild the grid.
+    """
+
+    name = "dct"
+    keeps_grid = True
+
+    def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
+        down = [_low_pass(*pair).to(tokens) for pair in zip(grid, budget, strict=True)]
+        kept = torch.einsum("rh,qw,bchw->bcrq", *down, as_image(tokens, grid))
+        return replace(pooled(tokens[..., :1], grid, budget), tokens=as_tokens(kept))
+
+    def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
+        assert kept.grid is not None
+        up = [_low_pass(*pair).to(kept.tokens) for pair in zip(kept.grid, grid, strict=True)]
+        image = as_image(kept.tokens, kept.grid)
+        return as_tokens(torch.einsum("rh,qw,bchw->bcrq", *up, image))
+
+
+def _low_pass(size: int, new: int) -> Float[Tensor, "new size"]:
+    """A DCT of `size` values, cut off or filled with zeros, and the inverse of `new` values."""
+    lowest = min(size, new)
+    bases = []
+    for count in (new, size):
+        place = (2 * torch.arange(count).double() + 1) / (2 * count)
+        cosines = torch.cos(torch.pi * torch.arange(lowest).double()[:, None] * place)
+        bases.append(cosines * (2 / count) ** 0.5)
+        bases[-1][0] /= 2**0.5
+    return (new / size) ** 0.5 * bases[0].T @ bases[1]
 
 
 class Strided(TokenReducer):
@@ -131,7 +195,8 @@ def one_of_each_window(
 
 
 class CLSAttention(TokenReducer):
-    """The tokens that CLS attends to most (FasterVLM, VisionZip's dominant tokens)."""
+    """The tokens that CLS attends to most (FasterVLM, VisionZip's dominant tokens); of an encoder
+    without CLS those that get most attention from all patches."""
 
     name = "cls_attention"
     needs: ClassVar[tuple[str, ...]] = ("attention",)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encoderlab.errors import UsageError
-from encoderlab.models.token_grid import Grid, at_least_fp32, window_of
+from encoderlab.models.token_grid import Grid, at_least_fp32, divides, window_of
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,14 @@ class TokenReducer(ABC):
         needs: names of the `SideInputs` that the method requires.
         trained: whether it is fitted or trained.
         keeps_grid: whether its tokens lie on a grid; then its budget is a grid, else a number.
+        equal_windows: whether the budget has to divide the grid.
     """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     trained: ClassVar[bool] = False
     keeps_grid: ClassVar[bool] = False
+    equal_windows: ClassVar[bool] = False
 
     def compress(
         self,
@@ -113,8 +115,9 @@ class TokenReducer(ABC):
             )
         for name in self.needs:
             if getattr(side, name) is None:
+                needed = GIVEN_BY[name] if name == "text" else f"the {name} of the encoder"
                 raise UsageError(
-                    f"{self.name} needs the {name} of the encoder",
+                    f"{self.name} needs {needed}",
                     got="none",
                     want=f"{GIVEN_BY[name]}, or a method of tokens alone, such as kmeans",
                 )
@@ -150,7 +153,8 @@ class TokenReducer(ABC):
             (rows, columns); (1, k) for a method without a grid.
 
         Raises:
-            UsageError: more tokens than there are, none, or no grid with that many places.
+            UsageError: more tokens than there are, none, no grid with that many places, or windows
+                of several sizes for a method that needs one size.
         """
         count = budget if isinstance(budget, int) else budget[0] * budget[1]
         if not 1 <= count <= grid[0] * grid[1]:
@@ -168,7 +172,26 @@ class TokenReducer(ABC):
                 got=f"{budget} of {grid[0]} x {grid[1]}",
                 want=f"a grid such as {max(1, grid[0] // 2)} x {max(1, grid[1] // 2)}",
             )
+        if self.equal_windows and not divides(grid, shape):
+            raise UsageError(
+                f"{self.name} needs windows of one size",
+                got=f"{shape[0]} x {shape[1]} of {grid[0]} x {grid[1]}",
+                want="a budget that divides the grid",
+            )
         return shape
+
+    def width(self, channels: int, grid: Grid, budget: Grid) -> int:
+        """Channels of a kept token.
+
+        Args:
+            channels: of a patch token.
+            grid: (rows, columns) of the original tokens.
+            budget: (rows, columns) of the kept tokens, as `exact` gives them.
+
+        Returns:
+            `channels`, but for a method that puts several tokens side by side.
+        """
+        return channels
 
     @abstractmethod
     def _compress(
