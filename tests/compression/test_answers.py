@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from encoderlab.cli.main import main
@@ -87,6 +88,23 @@ def test_a_random_method_counts_the_mean_of_its_draws(task, bench):
     assert [len(draw) for draw in row.texts] == [16] * 3
     alone = [task.right([draw]) for draw in row.texts]
     np.testing.assert_allclose(task.right(row.texts), np.mean(alone, axis=0))
+
+
+def test_relevance_is_the_mean_cosine_with_the_words_of_the_question(task):
+    """Patch by patch and word by word; tiny-vlm-clip shuffles windows of 2 x 2."""
+    rows = [3, 8, 9]
+    found = task.relevance(rows)
+    vlm = task.vlm
+    table = vlm.llm.get_input_embeddings().weight.detach()
+    for row, values in zip(rows, found, strict=True):
+        ids = vlm.prompter.tokenizer(task.questions[row].text, add_special_tokens=False).input_ids
+        patches = task.pictures.tokens[task.image[row]].reshape(12, 12, -1)
+        for place in (0, 17, 143):
+            y, x = (side // 2 * 2 for side in divmod(place, 12))
+            window = [patches[y + i, x + j] for i in (0, 1) for j in (0, 1)]
+            token = vlm.projector(torch.cat(window)[None])[0].detach()
+            cosines = [float(torch.cosine_similarity(token, table[i], dim=0)) for i in ids]
+            assert float(values[place]) == pytest.approx(np.mean(cosines), abs=1e-5)
 
 
 # -- counting and comparing ----------------------------------------------------------------------

@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from PIL.Image import Image
 from scipy import stats
@@ -22,13 +23,14 @@ from torch import Tensor
 
 from encoderlab.compression.retention import PerImage, RetentionScale
 from encoderlab.compression.settings import Compress
-from encoderlab.compression.token_set import TokenSet
+from encoderlab.compression.token_set import BATCH, TokenSet
 from encoderlab.core.score import Score, undefined
 from encoderlab.core.skipped import Skipped
 from encoderlab.data.decode import ImageError
 from encoderlab.data.sample import Sample
 from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import UsageError
+from encoderlab.feature_store.pipeline import batches_of
 from encoderlab.metrics.answers import accuracy, compare_answers, exact_match, least_half_width
 from encoderlab.metrics.correlation import FEWEST, LEVEL, correlate, holm_p
 from encoderlab.metrics.uncertainty import (
@@ -38,6 +40,8 @@ from encoderlab.metrics.uncertainty import (
     fisher,
     jackknife_interval,
 )
+from encoderlab.models.token_grid import Grid, window_of
+from encoderlab.patch_tokens.reducer import TokenReducer
 from encoderlab.vlm.evaluate import fingerprint_of, other_images
 from encoderlab.vlm.model import VLM
 from encoderlab.vlm.questions import SYNTHETIC, Question, read_questions
@@ -155,6 +159,66 @@ class AnswerTask:
         """
         data: Any = _Shown(self.questions, tokens, self.image)
         return answer_all(self.vlm, data, images=images)
+
+    def ask_each(self, method: TokenReducer, grid: Grid, budget: Grid) -> list[str]:
+        """The greedy answers where a method keeps other tokens for each question.
+
+        Args:
+            method: needs `SideInputs.text`.
+            grid: (rows, columns) of the tokens.
+            budget: (rows, columns) of the kept tokens.
+
+        Returns:
+            One text per question.
+
+        Raises:
+            UsageError: the method cannot give the budget, or lacks another input.
+        """
+        texts: list[str] = []
+        for rows in batches_of(range(len(self.questions)), BATCH):
+            shown = self.pictures.part(self.image[list(rows)])
+            side = replace(shown.side, text=self.relevance(rows))
+            kept = method.compress(shown.tokens, grid, budget, side)
+            data: Any = _Shown(
+                [self.questions[row] for row in rows], method.decode(kept, grid),
+                np.arange(len(rows)),
+            )  # fmt: skip
+            texts += answer_all(self.vlm, data)
+        return texts
+
+    @torch.no_grad()
+    def relevance(self, rows: Sequence[int]) -> Float[Tensor, "r n"]:
+        """How well each patch of a question's image matches the question.
+
+        Args:
+            rows: numbers of questions.
+
+        Returns:
+            The mean cosine, -1 to 1, of the patch's projected token with the embeddings of the
+            question's tokens in the LLM's input; where the VLM shuffles pixels, of the window's.
+
+        Raises:
+            UsageError: the projector does not give one token for each place.
+        """
+        vlm = self.vlm
+        if vlm.image_tokens != vlm.reduction.tokens:
+            raise UsageError(
+                "the projector mixes all patches, so no image token is that of a place",
+                got=f"{self.name}: {vlm.design.projector}",
+                want="a VLM with another projector, or a method that needs no question",
+            )
+        embed = vlm.llm.get_input_embeddings()
+
+        def words(question: str) -> Float[Tensor, " d"]:
+            ids = vlm.prompter.tokenizer(question, add_special_tokens=False).input_ids
+            vectors = embed(torch.tensor(ids, device=vlm.device)).float()
+            return F.normalize(vectors, dim=-1).mean(dim=0)
+
+        questions = torch.stack([words(self.questions[row].text) for row in rows])
+        tokens = self.pictures.tokens[torch.from_numpy(self.image[list(rows)])]
+        image = F.normalize(vlm.image_embeddings(tokens).float(), dim=-1)
+        cosine = torch.einsum("rkd,rd->rk", image, questions).cpu()
+        return cosine[:, window_of(vlm.grid, vlm.reduction.windows)]
 
     def right(self, draws: Sequence[Sequence[str]]) -> Right:
         """Which answers match exactly.

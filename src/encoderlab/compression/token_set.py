@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
@@ -70,7 +71,7 @@ class TokenSet:
         side = SideInputs(cls=first, attention=whole.get("attention"), pixels=whole["pixels"])
         return cls(whole["tokens"], whole["special"], side)
 
-    def part(self, rows: slice) -> TokenSet:
+    def part(self, rows: slice | Int[np.ndarray, " r"]) -> TokenSet:
         """The tokens of some of the pictures."""
         side = {k: v if v is None else v[rows] for k, v in vars(self.side).items()}
         return replace(

@@ -63,7 +63,7 @@ GIVEN_BY = {
     "cls": "an encoder with CLS",
     "attention": "an encoder with attention maps, and a layer after its first block",
     "keys": "the keys of the tokens' block",
-    "text": "a question about each image",
+    "text": "a VLM that answers questions",
     "pixels": "the pixels of the images",
 }
 
@@ -115,7 +115,7 @@ class TokenReducer(ABC):
             )
         for name in self.needs:
             if getattr(side, name) is None:
-                needed = GIVEN_BY[name] if name == "text" else f"the {name} of the encoder"
+                needed = "a question" if name == "text" else f"the {name} of the encoder"
                 raise UsageError(
                     f"{self.name} needs {needed}",
                     got="none",
