@@ -162,7 +162,8 @@ def _tables(title: str, result: CompressEvaluationResult) -> str:
             f"| method | error | distance | {columns} | same neighbours |",
             "|---" * (len(TASKS) + 4) + "|",
         ]
-        for row in sorted(rows, key=lambda row: row["nmse"]["value"]):
+        measured = [row for row in rows if row["nmse"]]
+        for row in sorted(measured, key=lambda row: row["nmse"]["value"]):
             name = row["method"]
             bold = "**" if not row["training_free"] and not name.endswith("_pca") else ""
             kept = " | ".join(score_text(row["kept"].get(task)) for task in TASKS)

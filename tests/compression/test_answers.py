@@ -25,11 +25,13 @@ from encoderlab.compression.answers import (
     predictors,
 )
 from encoderlab.compression.bench import Bench
-from encoderlab.compression.evaluate import _best_predictors, _lost
+from encoderlab.compression.evaluate import _best_predictors, _lost, _record
 from encoderlab.compression.token_set import TokenSet
 from encoderlab.data.sample import Sample
 from encoderlab.encoders.vision import load_vision
 from encoderlab.patch_tokens.pooling import AveragePooling, Random, Strided
+from encoderlab.patch_tokens.pruning import CDPruner
+from encoderlab.patch_tokens.reducer import SideInputs
 from encoderlab.vlm.model import VLM
 from encoderlab.vlm.questions import Question, synthetic_questions
 
@@ -105,6 +107,21 @@ def test_relevance_is_the_mean_cosine_with_the_words_of_the_question(task):
             token = vlm.projector(torch.cat(window)[None])[0].detach()
             cosines = [float(torch.cosine_similarity(token, table[i], dim=0)) for i in ids]
             assert float(values[place]) == pytest.approx(np.mean(cosines), abs=1e-5)
+
+
+def test_a_method_of_the_question_keeps_other_tokens_for_each_question(task, bench):
+    row = bench.measure("cdpruner", [CDPruner()], (3, 3))
+    expected = []
+    for number, question in enumerate(task.questions):
+        tokens = task.pictures.tokens[task.image[number]][None]
+        side = SideInputs(text=task.relevance([number]))
+        kept = CDPruner().compress(tokens, GRID, 9, side)
+        (answer,) = task.vlm.answers(CDPruner().decode(kept, GRID), [question.text])
+        expected.append(answer.text)
+    assert row.texts == [expected]
+    assert row.tokens == 9 and row.nmse is None and row.error_map is None
+    record = _record(row, bench)
+    assert record["nmse"] is None and record["kept"] == {} and record["training_free"]
 
 
 # -- counting and comparing ----------------------------------------------------------------------

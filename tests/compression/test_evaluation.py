@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from encoderlab.compression import evaluate, readout
-from encoderlab.compression.bench import Bench
+from encoderlab.compression.bench import Bench, ReadingTask
 from encoderlab.compression.catalogue import instances
 from encoderlab.compression.cost import KNOWN, cost, shape_of
+from encoderlab.compression.evaluate import _record, _verdicts
 from encoderlab.compression.neighbour_agreement import max_sim, neighbour_agreement
 from encoderlab.compression.reinjection import Question, Reinjection
 from encoderlab.compression.retention import RetentionScale, mcnemar, share
@@ -21,7 +22,8 @@ from encoderlab.data.synthetic.labelled import GLYPHS, glyphs, largest_colour, m
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.patch_tokens.methods import METHODS, reducers
-from encoderlab.patch_tokens.pooling import AveragePooling, Strided
+from encoderlab.patch_tokens.pooling import AveragePooling, PixelShuffle, Strided
+from encoderlab.patch_tokens.pruning import CDPruner
 
 LAYER, GRID = 3, (12, 12)
 
@@ -145,7 +147,7 @@ def test_a_random_method_is_the_mean_of_its_seeds(encoder, seen):
     assert float(together.nmse) == pytest.approx(np.mean([float(one.nmse) for one in alone]))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"cdpruner", "pixel_shuffle"}))
 def test_every_method_is_measured_at_its_exact_budget(encoder, seen, name):
     methods = instances(name, encoder, LAYER, seen.tokens, GRID, [(4, 4)])
     bench = Bench(seen, seen, GRID)
@@ -155,6 +157,28 @@ def test_every_method_is_measured_at_its_exact_budget(encoder, seen, name):
     assert 0 <= float(row.neighbours) <= 1
     assert -1 <= float(row.cka) <= 1
     assert row.error_map.shape == (24, 144)
+
+
+def test_side_by_side_tokens_lose_nothing_and_are_compared_with_no_token(seen, monkeypatch):
+    monkeypatch.setattr(readout, "STEPS", 2)
+    halves = torch.arange(24) % 2
+    task = ReadingTask("half", seen, halves, seen, halves, 2, {"half": slice(None)})
+    bench = Bench(seen, seen, GRID, reading=[task])
+    row = bench.measure("pixel_shuffle", [PixelShuffle()], (4, 4))
+    assert float(row.nmse) == 0 and float(row.cosine) == pytest.approx(1)
+    assert float(row.cka) == pytest.approx(1)
+    assert row.distance is None and row.norm_ratio is None and row.neighbours is None
+    assert row.reading == {"half": None}
+    record = _record(row, bench)
+    assert record["distance"] is None and record["reading"] == {"half": None}
+    average = bench.measure("average", [AveragePooling()], (4, 4))
+    assert {v["task"] for v in _verdicts([average, row], bench, ["average"])} == {"error"}
+    assert average.reading["half"].value is not None
+
+
+def test_a_method_of_the_question_is_refused_where_none_is_asked(seen):
+    with pytest.raises(UsageError, match="cdpruner needs a question"):
+        Bench(seen, seen, GRID, loyalty=False).measure("cdpruner", [CDPruner()], (4, 4))
 
 
 def test_every_name_has_a_method():

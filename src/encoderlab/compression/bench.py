@@ -42,7 +42,10 @@ PARTS, ROUGH = 10, 16
 
 @dataclass(frozen=True)
 class Measurement:
-    """One method at one budget.
+    """One method at one budget; None for what it has not.
+
+    A method that needs a question has answers alone, and one whose kept tokens have more channels
+    than tokens has nothing that compares the two: distance, norm ratio, readings and neighbours.
 
     Args:
         distance: sliced Wasserstein between the compressed tokens and real ones, standardised; its
@@ -61,22 +64,22 @@ class Measurement:
     method: str
     budget: Grid
     tokens: int
-    nmse: Score
-    nmse_without_outliers: Score
-    cosine: Score
-    distance: Score
-    norm_ratio: float
-    milliseconds: float
-    operations: float
-    per_image: Mapping[str, PerImage] = field(repr=False)
-    kept: Mapping[str, Score]
-    reading: Mapping[str, Score]
-    neighbours: Score | None
-    cka: Score | None
-    without_parts: Mapping[str, np.ndarray] = field(repr=False)
-    error_map: Float[Tensor, "b n"] = field(repr=False)
-    decoded: Float[Tensor, "few n c"] = field(repr=False)
+    kept: Mapping[str, Score | None]
+    reading: Mapping[str, Score | None]
     texts: Sequence[Sequence[str]] = field(repr=False)
+    nmse: Score | None = None
+    nmse_without_outliers: Score | None = None
+    cosine: Score | None = None
+    distance: Score | None = None
+    norm_ratio: float | None = None
+    milliseconds: float | None = None
+    operations: float | None = None
+    per_image: Mapping[str, PerImage] = field(repr=False, default_factory=dict)
+    neighbours: Score | None = None
+    cka: Score | None = None
+    without_parts: Mapping[str, np.ndarray] = field(repr=False, default_factory=dict)
+    error_map: Float[Tensor, "b n"] | None = field(repr=False, default=None)
+    decoded: Float[Tensor, "few n c"] | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ class _Run:
     """Raw measurements of one method, or one seed of a random one."""
 
     per_image: dict[str, PerImage]
-    distances: Float[np.ndarray, " parts"]
-    norm_ratio: float
+    distances: Float[np.ndarray, " parts"] | None
+    norm_ratio: float | None
     milliseconds: float
     error_map: Float[Tensor, "b n"]
     decoded: Float[Tensor, "b n c"]
@@ -219,6 +222,10 @@ class Bench:
         Raises:
             UsageError: the method cannot give the budget, or lacks an input.
         """
+        if self.answers is not None and "text" in methods[0].needs:
+            texts = [self.answers.ask_each(method, self.grid, budget) for method in methods]
+            nothing = dict.fromkeys(self.scales), dict.fromkeys(self.reading_scales)
+            return Measurement(name, budget, budget[0] * budget[1], *nothing, texts)
         runs = [self._run(method, budget) for method in methods]
         first = runs[0]
         # The heads have seeds of their own: they read the first draw of a random method.
@@ -226,11 +233,14 @@ class Bench:
         per_image = {
             task: np.mean([run.per_image[task] for run in runs], axis=0) for task in first.per_image
         } | read
-        value, *parts = np.mean([run.distances for run in runs], axis=0)
-        without = np.array(parts)
-        low, high = jackknife_interval(float(value), without) or (None, None)
-        variance = self._variance
+        distance, variance = None, self._variance
         error, whole = per_image["error"], variance.sum(dim=1).numpy()
+        without_parts = {"error": (error.sum() - error) / (whole.sum() - whole)}
+        if distances := [run.distances for run in runs if run.distances is not None]:
+            value, *parts = np.mean(distances, axis=0)
+            without_parts["distance"] = np.array(parts)
+            low, high = jackknife_interval(float(value), np.array(parts)) or (None, None)
+            distance = Score(float(value), low, high, None, len(error), DISTANCE)
 
         def mean(name: str) -> float:
             return float(np.mean([getattr(run, name) for run in runs]))
@@ -246,19 +256,18 @@ class Bench:
                 NMSE + "; without outlier tokens",
             ),
             cosine=_mean(per_image["cosine"]),
-            distance=Score(float(value), low, high, None, len(error), DISTANCE),
-            norm_ratio=mean("norm_ratio"),
+            distance=distance,
+            norm_ratio=None if first.norm_ratio is None else mean("norm_ratio"),
             milliseconds=mean("milliseconds"),
             operations=self._operations(methods[0], budget),
             per_image=per_image,
             kept={task: scale.kept(per_image[task]) for task, scale in self.scales.items()},
-            reading={part: _mean(hits) for part, hits in read.items()},
+            reading={
+                part: _mean(read[part]) if part in read else None for part in self.reading_scales
+            },
             neighbours=_mean(per_image["neighbours"]) if "neighbours" in per_image else None,
             cka=self._linear_cka(first.decoded),
-            without_parts={
-                "error": (error.sum() - error) / (whole.sum() - whole),
-                "distance": without,
-            },
+            without_parts=without_parts,
             error_map=torch.stack([run.error_map for run in runs]).mean(dim=0),
             decoded=first.decoded[:SHOWN],
             texts=[run.texts for run in runs],
@@ -267,7 +276,7 @@ class Bench:
     def _reads(self, method: TokenReducer, budget: Grid) -> dict[str, PerImage]:
         """Hits of the heads on the method's tokens."""
         hits: dict[str, PerImage] = {}
-        for task in self.reading:
+        for task in self.reading if self._comparable(method, budget) else ():
             train, test = (
                 method.compress(half.tokens, self.grid, budget, half.side).tokens
                 for half in (task.train, task.test)
@@ -275,6 +284,11 @@ class Bench:
             own = task.hits(train, test)
             hits |= {part: own[rows] for part, rows in task.parts.items()}
         return hits
+
+    def _comparable(self, method: TokenReducer, budget: Grid) -> bool:
+        """Whether kept tokens have the channels of tokens."""
+        channels = self.measured.tokens.shape[-1]
+        return method.width(channels, self.grid, budget) == channels
 
     def _run(self, method: TokenReducer, budget: Grid) -> _Run:
         tokens = self.measured.tokens
@@ -292,18 +306,16 @@ class Bench:
         if self.answers is not None:
             _, rebuilt, _ = self._compressed(self.answers.pictures, method, budget)
             texts = self.answers.ask(rebuilt)
-        if self._similar is not None:
-            few = kept.tokens[:LOYALTY_IMAGES]
-            per_image["neighbours"] = neighbour_agreement(self._similar, max_sim(few, self.mean))
-        return _Run(
-            per_image,
-            self._projected(kept.tokens).distances(self._real_tokens(budget)),
-            float(kept.tokens.norm(dim=-1).mean() / tokens.norm(dim=-1).mean()),
-            milliseconds,
-            error.float(),
-            decoded,
-            texts,
-        )
+        distances, norm_ratio = None, None
+        if self._comparable(method, budget):
+            distances = self._projected(kept.tokens).distances(self._real_tokens(budget))
+            norm_ratio = float(kept.tokens.norm(dim=-1).mean() / tokens.norm(dim=-1).mean())
+            if self._similar is not None:
+                few = kept.tokens[:LOYALTY_IMAGES]
+                per_image["neighbours"] = neighbour_agreement(
+                    self._similar, max_sim(few, self.mean)
+                )
+        return _Run(per_image, distances, norm_ratio, milliseconds, error.float(), decoded, texts)
 
     def _linear_cka(self, decoded: Float[Tensor, "b n c"]) -> Score | None:
         if self._gram is None:

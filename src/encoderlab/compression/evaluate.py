@@ -160,13 +160,13 @@ class CompressEvaluationResult(Result):
             f"{rows[0]['distance_floor']:.3f} apart"
         )
         readings = list(rows[0]["reading"])
-        optional = ["neighbours"] if rows[0]["neighbours"] else []
+        optional = ["neighbours"] if any(row["neighbours"] for row in rows) else []
         more = tuple(
             (
                 row["method"],
                 *(_text(row["reading"][task]) for task in readings),
                 *(_text(row[name]) for name in optional),
-                f"{row['milliseconds']:.2f}",
+                "-" if row["milliseconds"] is None else f"{row['milliseconds']:.2f}",
             )
             for row in rows
         )
@@ -506,18 +506,21 @@ def _verdicts(
     for ours in (row for row in rows if row.method in trained):
         others = [r for r in rows if r.budget == ours.budget and r is not ours]
         for other in others:
-            for task, values in (
-                ("error", (-float(ours.nmse), -float(other.nmse))),
-                ("distance", (-float(ours.distance), -float(other.distance))),
+            for task, (a, b) in (
+                ("error", (ours.nmse, other.nmse)),
+                ("distance", (ours.distance, other.distance)),
             ):
+                if a is None or b is None:
+                    continue
                 # Less is better, so the signs are changed.
+                values = -float(a), -float(b)
                 parts = (-ours.without_parts[task], -other.without_parts[task])
                 compared = compare_paired(
                     ours.method, other.method, values, parts, len(ours.per_image["error"]),
                     comparisons=len(others),
                 )  # fmt: skip
                 verdicts.append({"task": task, "budget": list(ours.budget), **compared.to_json()})
-            for task, scale in bench.scales.items():
+            for task, scale in bench.scales.items() if other.per_image else ():
                 scores = (ours.per_image[task], other.per_image[task])
                 shares = scale.compare(ours.method, other.method, scores, len(others))
                 if shares is None:
@@ -536,13 +539,14 @@ def _answers(
     lines = []
     for budget in dict.fromkeys(row.budget for row in rows):
         here = [row for row in rows if row.budget == budget]
-        scored = [row for row in here if MAIN in row.kept and row.kept[MAIN].value is not None]
+        kept = {row.method: score for row in here if (score := row.kept.get(MAIN)) is not None}
+        scored = {name: score for name, score in kept.items() if score.value is not None}
         if not scored:
             continue
         tokens = f"{budget[0] * budget[1]} tokens"
-        best = max(scored, key=lambda row: float(row.kept[MAIN]))
-        percent = best.kept[MAIN].as_percent()
-        lines.append(f"{tokens}: {best.method} keeps most of the embedding, {percent}")
+        best = max(scored, key=lambda name: float(scored[name]))
+        percent = scored[best].as_percent()
+        lines.append(f"{tokens}: {best} keeps most of the embedding, {percent}")
         for name in trained:
             own = [
                 verdict
@@ -655,9 +659,13 @@ def _record(row: Measurement, bench: Bench) -> dict[str, Any]:
         "norm_ratio": row.norm_ratio,
         "milliseconds": row.milliseconds,
         "operations": row.operations,
-        "scores": {task: float(row.per_image[task].mean()) for task in bench.scales},
-        "kept": {task: score.to_json() for task, score in row.kept.items()},
-        "reading": {task: score.to_json() for task, score in row.reading.items()},
+        "scores": {
+            task: float(row.per_image[task].mean()) for task in bench.scales if row.per_image
+        },
+        **{
+            part: {task: score and score.to_json() for task, score in scores.items()}
+            for part, scores in (("kept", row.kept), ("reading", row.reading))
+        },
     }
 
 
@@ -670,8 +678,11 @@ def _draw(
     encoder: VisionEncoder,
 ) -> tuple[dict[str, str], ...]:
     whole = encoder.grid[0] * encoder.grid[1]
-    drawn = [*plots.kept(records, trained, whole, TITLES), plots.two_axes(records, trained)]
-    if any(name.startswith("digit") for name in bench.reading_scales):
+    drawn = plots.kept(records, trained, whole, TITLES)
+    comparable = any(record["distance"] for record in records)
+    if comparable:
+        drawn.append(plots.two_axes(records, trained))
+    if comparable and any(name.startswith("digit") for name in bench.reading_scales):
         ends = {
             name: (float(s.full.mean()), float(s.floor.mean()))
             for name, s in bench.reading_scales.items()
@@ -679,13 +690,19 @@ def _draw(
         drawn.append(plots.glyph_curve(records, trained, ends))
     budgets = sorted({row.budget for row in rows})
     middle = budgets[len(budgets) // 2]
-    rebuilt = {row.method: row.decoded.numpy() for row in rows if row.budget == middle}
+    rebuilt = {
+        row.method: row.decoded.numpy()
+        for row in rows
+        if row.budget == middle and row.decoded is not None
+    }
     pixels = bench.measured.side.pixels
     assert pixels is not None
     images = pixels.permute(0, 2, 3, 1).numpy()
     full = bench.measured.tokens[: len(next(iter(rebuilt.values())))].numpy()
     drawn.append(plots.token_pictures(images, full, rebuilt, encoder.grid, middle))
-    maps = {(row.method, row.budget): row.error_map.numpy() for row in rows}
+    maps = {
+        (row.method, row.budget): row.error_map.numpy() for row in rows if row.error_map is not None
+    }
     drawn.append(plots.loss_map(images, maps, [*trained, *LOSS_SHOWN], encoder.grid))
     return save(drawn, out)
 

@@ -160,7 +160,8 @@ def _kept_arrays(rows: Sequence[Record], tasks: Sequence[str]) -> dict[str, np.n
 
 
 def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> FigureRecord:
-    """Reconstruction against distribution: one panel per budget, one point per method."""
+    """Reconstruction against distribution: one panel per budget, one point per method with both."""
+    rows = [row for row in rows if row["nmse"] and row["distance"]]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     with rules():
         fig, panels = _panels(rows, 5.0)
@@ -206,6 +207,7 @@ def glyph_curve(
     """
     names = [name for name in ends if name.startswith("digit")]
     heights = np.array([int(name.split()[1]) for name in names])
+    rows = [row for row in rows if all(row["reading"][name] for name in names)]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     curves = {
         f"{row['method']}/{row['tokens']}": np.array(
@@ -370,7 +372,7 @@ def _by_nines(axes: Any) -> None:
 
 
 def _known(row: Record, task: str) -> bool:
-    return row["kept"].get(task, {}).get("value") is not None
+    return (row["kept"].get(task) or {}).get("value") is not None
 
 
 def _style(method: str, methods: Sequence[str], trained: Sequence[str]) -> dict[str, Any]:
