@@ -214,8 +214,12 @@ def test_attention_of_cls_is_that_of_the_tower(llava, inputs):
 @pytest.mark.parametrize(
     "name", [name for name, method in METHODS.items() if method.made_by and not is_fitted(name)]
 )
-def test_every_method_without_training_stands_there(llava, inputs, name):
+def test_every_method_without_training_stands_there_or_is_refused(llava, inputs, name):
     method, *_ = reducers(name)
+    if set(method.needs) - {"attention"} or name == "pixel_shuffle":
+        with pytest.raises(UsageError, match=name):
+            CompressedVision(llava, method, 9)
+        return
     with compressed_vision(llava, method, 9) as vision:
         assert llava(**vision.fit(inputs)).logits.shape[1] == 13
 

@@ -166,7 +166,7 @@ def test_pixel_shuffle_puts_neighbours_side_by_side():
     [
         ("average", "number"),
         ("pixel_shuffle:5", "divide"),
-        ("cls_attention:9", "needs the attention"),
+        ("cls_attention:9", "more than the tokens"),
         ("token_pca:9", "fitted"),
         ("averge:9", "unknown token reduction"),
         ("average:200", "budget"),

@@ -119,7 +119,7 @@ class AnswerTask:
                 want=f"{encoder.name}, layer {layer}",
                 hint="choose them with --model and --layer",
             )
-        if vlm.reduction.method is not None:
+        if not vlm.reduction.lossless:
             raise UsageError(
                 "the VLM reduces the tokens itself, which hides what a method loses",
                 got=f"{name}: --reduce {vlm.reduction.spec}",

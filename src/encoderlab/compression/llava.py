@@ -89,8 +89,13 @@ class CompressedVision:
         side = vision.image_size // vision.patch_size
         self.grid: Grid = (side, side)
         self.budget = budget
-        height, width = method.exact(self.grid, budget)
-        self.count = height * width
+        shape = method.exact(self.grid, budget)
+        if method.width(1, self.grid, shape) != 1:
+            raise UsageError(
+                f"{method.name} gives tokens of more channels than the projector takes",
+                want="a method that keeps the channels, such as average or tome",
+            )
+        self.count = shape[0] * shape[1]
         self.last: CompressedTokens | None = None
         self._cls_attention: Tensor | None = None
 

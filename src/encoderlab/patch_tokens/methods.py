@@ -40,6 +40,10 @@ METHODS = {
     "average": Method("the mean of each window", _POOLING + "AveragePooling"),
     "bilinear": Method("bilinear interpolation down and up", _POOLING + "Bilinear"),
     "dct": Method("the lowest frequencies (DCT)", _POOLING + "DCT"),
+    "pixel_shuffle": Method(
+        "the tokens of a window side by side: as many times the channels, nothing lost",
+        _POOLING + "PixelShuffle",
+    ),
     "strided": Method("the middle token of each window", _POOLING + "Strided"),
     "random": Method("any tokens, five draws", _POOLING + "Random", draws=5),
     "random_in_window": Method(
@@ -50,6 +54,7 @@ METHODS = {
     ),
     "diverse": Method("tokens far from one another (farthest points)", _POOLING + "Diverse"),
     "dpp": Method("tokens that span the largest volume (DPP)", _PRUNING + "DPP"),
+    "cdpruner": Method("the same, weighted by the question (CDPruner)", _PRUNING + "CDPruner"),
     "vispruner": Method(
         "half by attention, half without duplicates (VisPruner)", _PRUNING + "VisPruner"
     ),

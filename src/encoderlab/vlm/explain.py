@@ -153,8 +153,7 @@ def _on_grid(vlm: VLM, tokens: Tensor, values: Float[Tensor, " k"]) -> Float[Ten
     """One value per image token, laid where the tokens stand in the image."""
     method, grid = vlm.reduction.method, vlm.grid
     if method is None or method.keeps_grid:
-        shape = vlm.reduction.windows if method is None else method.exact(grid, len(values))
-        return rearrange(values, "(h w) -> h w", h=shape[0])
+        return rearrange(values, "(h w) -> h w", h=vlm.reduction.windows[0])
     assignment = method.compress(tokens.float(), grid, len(values)).assignment[0].cpu()
     sizes = assignment.bincount(minlength=len(values))
     return rearrange((values / sizes.clamp_min(1))[assignment], "(h w) -> h w", h=grid[0])

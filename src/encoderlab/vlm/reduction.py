@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.errors import UsageError, unknown
-from encoderlab.models.token_grid import Grid, blocks_of
+from encoderlab.models.token_grid import Grid
 from encoderlab.patch_tokens.methods import METHODS, is_fitted, reducers
 
 PIXEL_SHUFFLE = "pixel_shuffle"
@@ -29,46 +29,44 @@ class Reduction:
     """
 
     def __init__(self, spec: str | None, grid: Grid) -> None:
-        self.spec, self.grid = spec, grid
-        self.factor, self.method, self.windows = 1, None, grid
+        self.spec, self.grid, self.method, self.windows = spec, grid, None, grid
         self.tokens = grid[0] * grid[1]
         if not spec:
             return
         name, _, number = spec.partition(":")
         if not number.isdigit() or int(number) < 1:
             raise UsageError("the token reduction has no number", got=spec, want=WANT)
+        if name not in METHODS:
+            raise unknown("token reduction", name, METHODS, "ls methods")
+        able = METHODS[name].made_by and not is_fitted(name)
+        self.method = reducers(name)[0] if able else None
+        if self.method is None or self.method.needs:
+            raise UsageError(
+                "a VLM carries no method that is fitted or needs more than the tokens",
+                got=spec,
+                want="a method of tokens alone: average, kmeans, tome, diverse",
+            )
+        count = int(number)
+        budget: int | Grid = count
         if name == PIXEL_SHUFFLE:
-            self.factor = int(number)
-            if grid[0] % self.factor or grid[1] % self.factor:
+            if grid[0] % count or grid[1] % count:
                 raise UsageError(
                     "pixel shuffle does not divide the grid",
                     got=f"{spec} of {grid[0]} x {grid[1]}",
                     want=f"a divisor of {math.gcd(*grid)}",
                 )
-            self.windows = grid[0] // self.factor, grid[1] // self.factor
-            self.tokens = self.windows[0] * self.windows[1]
-            return
-        if name not in METHODS:
-            raise unknown("token reduction", name, [PIXEL_SHUFFLE, *METHODS], "ls methods")
-        if not METHODS[name].made_by or is_fitted(name):
-            raise UsageError(
-                "the method is fitted, or runs the encoder again, so a VLM cannot carry it",
-                got=name,
-                want="a method of tokens alone: average, kmeans, tome, diverse",
-            )
-        self.method = reducers(name)[0]
-        if self.method.needs:
-            raise UsageError(
-                f"{name} needs the {' and '.join(self.method.needs)} of the encoder",
-                got=spec,
-                want="a method of tokens alone: average, kmeans, tome, diverse",
-            )
-        rows, columns = self.method.exact(grid, int(number))
-        self.tokens = rows * columns
+            budget = grid[0] // count, grid[1] // count
+        self.windows = self.method.exact(grid, budget)
+        self.tokens = self.windows[0] * self.windows[1]
+
+    @property
+    def lossless(self) -> bool:
+        """Whether all tokens can be read from the reduced ones."""
+        return self.method is None or self.method.name == PIXEL_SHUFFLE
 
     def width(self, width: int) -> int:
         """Channels of a reduced token, from those of a patch token."""
-        return width * self.factor**2
+        return width if self.method is None else self.method.width(width, self.grid, self.windows)
 
     def __call__(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b k d"]:
         """The reduced tokens.
@@ -79,6 +77,6 @@ class Reduction:
         Returns:
             `self.tokens` tokens of `self.width(c)` channels.
         """
-        if self.method is not None:
-            return self.method.compress(tokens, self.grid, self.tokens).tokens
-        return blocks_of(tokens, self.grid, self.windows)
+        if self.method is None:
+            return tokens
+        return self.method.compress(tokens, self.grid, self.windows).tokens
