@@ -10,7 +10,7 @@ of an answer, v vocabulary.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,8 @@ class VLM(nn.Module):
         self.reduction = Reduction(design.reduce, self.grid)
         self.common_answers: dict[str, str] = {}
         self.record: dict[str, Any] = {}  # what else `save` writes about the training
+        # Told of every prompt before the LLM sees it, for what acts inside the LLM.
+        self.on_prompt: Callable[[Rows], None] | None = None
         self.name = "+".join(design.encoders) + f" > {design.llm}"
 
     # -- building, loading, saving ---------------------------------------------------------------
@@ -551,6 +553,8 @@ class VLM(nn.Module):
 
     def _embeddings(self, tokens: Tensor | None, rows: Rows) -> Float[Tensor, "b t d"]:
         """The LLM's input: the embeddings of the words, and the image's tokens where they go."""
+        if self.on_prompt is not None:
+            self.on_prompt(rows)
         words = self.llm.get_input_embeddings()(rows.ids.clamp_min(0))
         if tokens is None:
             return words
