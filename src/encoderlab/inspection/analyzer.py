@@ -228,7 +228,7 @@ class SimilarityResult:
         Returns:
             (rows, columns).
         """
-        return next((g for g, e in self.token_budget.items() if e <= loss + 1e-12), self.grid)
+        return statistics.smallest_grid(self.token_budget, loss)
 
     def statistics(self, without_outliers: bool = False) -> dict[str, float]:
         """Summary statistics of the maps.

@@ -5,6 +5,8 @@ Pure functions of tokens (h, w, d). Centred: minus the mean token of the image.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -175,6 +177,19 @@ def compressibility(tokens: Float[Tensor, "h w d"]) -> dict[tuple[int, int], flo
         (max(1, round(h * k / steps)), max(1, round(w * k / steps))) for k in range(1, steps + 1)
     )
     return {grid: pooling_loss(tokens, grid)[0] for grid in grids}
+
+
+def smallest_grid(losses: Mapping[tuple[int, int], float], loss: float) -> tuple[int, int]:
+    """The smallest grid that keeps the loss of average pooling small.
+
+    Args:
+        losses: from `compressibility`.
+        loss: the largest loss that is allowed, from 0 to 1.
+
+    Returns:
+        (rows, columns); of all tokens where no grid loses so little.
+    """
+    return next((grid for grid, e in losses.items() if e <= loss + 1e-12), [*losses][-1])
 
 
 def null_of_pairs(
