@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from encoderlab.cli.main import main
 from encoderlab.compression import adaptive
 from encoderlab.compression.adaptive import allocate, compare_budgets, predicted_budgets, rebuilt
 from encoderlab.compression.bench import Bench
@@ -169,7 +171,7 @@ def test_answers_are_asked_from_the_tokens_of_their_own_allocation(tokens):
     assert record["answers"]["comparison"]["n"] == 12
 
 
-# -- the methods ---------------------------------------------------------------------------------
+# -- the command ---------------------------------------------------------------------------------
 
 
 def test_methods_that_give_any_number_are_found():
@@ -177,3 +179,19 @@ def test_methods_that_give_any_number_are_found():
     assert not {"average", "block_pca", "smaller_image"} & {*adaptive.able(METHODS)}
     with pytest.raises(UsageError, match="--adaptive"):
         adaptive.able(["average", "smaller_image"])
+
+
+def test_the_command_reports_it_beside_the_fixed_budget(capsys, tmp_path):
+    words = (
+        "compress evaluate --adaptive --methods average kmeans diverse --grids 4 --n-samples 20 "
+        "evaluation.parts=[reinjection] evaluation.n_fit=20 --device cpu --json --output-dir"
+    )
+    assert main([*words.split(), str(tmp_path)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    rows = result["adaptive"]["rows"]
+    assert [row["method"] for row in rows] == ["kmeans", "diverse"]
+    measured = {row["method"]: row for row in result["rows"]}
+    for row in rows:
+        assert row["error"]["fixed"] == measured[row["method"]]["nmse"]
+        assert row["embedding"]["fixed"] == measured[row["method"]]["kept"]["embedding"]
+        assert row["error"]["comparison"]["level"] == pytest.approx(0.975)

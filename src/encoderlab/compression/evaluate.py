@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from encoderlab.compression import answers, catalogue, plots
+from encoderlab.compression import adaptive, answers, catalogue, plots
 from encoderlab.compression.answers import ALL_TOKENS, ANSWERS, HARD, RANDOM, SMALLER, AnswerTask
 from encoderlab.compression.bench import Bench, Measurement, ReadingTask
 from encoderlab.compression.compressor import Compressor, shipped
@@ -81,6 +81,7 @@ class CompressEvaluationResult(Result):
         refused: method and budget -> why it was left out.
         vlm: the questions asked, the score of all tokens and the floor on them and on each VTC
             split, and how well each other score predicts the answers; None without a VLM.
+        adaptive: the methods with more tokens for images that need more, against a fixed number.
     """
 
     model: str
@@ -102,6 +103,7 @@ class CompressEvaluationResult(Result):
     figures: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     vlm: dict[str, Any] | None = None
+    adaptive: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The result for run.json."""
@@ -122,6 +124,8 @@ class CompressEvaluationResult(Result):
             blocks.append(_predictor_table(self.vlm["predictors"]))
         if self.answers:
             blocks.append("\n".join(self.answers))
+        if self.adaptive:
+            blocks += adaptive.blocks(self.adaptive)
         blocks.append(self._costs())
         remarks = [f"left out: {name}: {why}" for name, why in self.refused.items()]
         remarks += [f"! {warning}" for warning in self.warnings]
@@ -221,6 +225,7 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     """Measures every method at every budget; draws figures in `out`, unless it is None."""
     chosen = settings.evaluation
     catalogue.check(chosen.methods)
+    adaptable = adaptive.able(_names(chosen)) if chosen.adaptive else []
     llm = shape_of(chosen.llm, settings.trust_remote_code)
     encoder, layer, budgets, compressors = prepare(settings)
     task, unread = AnswerTask.of(encoder, layer, settings) if chosen.answers else (None, [])
@@ -242,6 +247,10 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
         ends[ANSWERS] = vlm["full"]["value"], vlm["floor"]["value"]
         verdicts += compared
         lines += (*_lost(vlm, records, compared), *_best_predictors(vlm["predictors"]))
+    methods = {
+        name: catalogue.instances(name, encoder, layer, fit.tokens, encoder.grid, budgets)
+        for name in adaptable
+    }
     counts = [encoder.grid[0] * encoder.grid[1], *[h * w for h, w in budgets]]
     result = CompressEvaluationResult(
         encoder.name, encoder.fingerprint, *encoder.where, layer, encoder.grid, len(measured),
@@ -252,6 +261,7 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
         {"llm": llm.name, "text_tokens": chosen.text_tokens,
          "budgets": [asdict(cost(llm, n, chosen.text_tokens, encoder.width)) for n in counts]},
         refused, skipped, warnings=as_warnings(skipped), vlm=vlm,
+        adaptive=adaptive.compare_budgets(bench, methods, rows) if methods else None,
     )  # fmt: skip
     if out is None:
         return result
@@ -454,6 +464,13 @@ def _compressors(
     return compressors
 
 
+def _names(settings: CompressEvaluation) -> list[str]:
+    """The methods that are measured."""
+    # The comparisons and the VTC split need these.
+    always = (RANDOM, SMALLER) if settings.answers else ()
+    return list(dict.fromkeys([*(settings.methods or METHODS), *always]))
+
+
 def _measured(
     bench: Bench,
     encoder: VisionEncoder,
@@ -463,9 +480,7 @@ def _measured(
     compressors: Mapping[str, Sequence[Compressor]],
     settings: CompressEvaluation,
 ) -> tuple[list[Measurement], dict[str, str]]:
-    # The comparisons and the VTC split need these.
-    always = (RANDOM, SMALLER) if settings.answers else ()
-    names = list(dict.fromkeys([*(settings.methods or METHODS), *always]))
+    names = _names(settings)
     rows: list[Measurement] = []
     refused: dict[str, str] = {}
     total = (len(names) + len(compressors)) * len(budgets)

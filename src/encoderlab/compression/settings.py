@@ -253,6 +253,13 @@ class CompressEvaluation:
         ["reinjection", "readout", "loyalty", "glyphs"], "what is measured",
         choices=("reinjection", "readout", "loyalty", "glyphs"), group=EVALUATE, needs=MEASURE,
     )  # fmt: skip
+    adaptive: bool = setting(
+        False,
+        "also measure adaptive budgets: more tokens for images that need more, the same mean",
+        flag="--adaptive",
+        group=EVALUATE,
+        needs=MEASURE,
+    )
     answers: str | None = setting(
         None, "also count right answers of a VLM on the rebuilt tokens: tiny-vlm-clip, or the "
         "folder of a run of vlm train", flag="--answers", group=EVALUATE, needs=MEASURE,
