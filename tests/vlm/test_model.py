@@ -210,3 +210,24 @@ def test_a_design_that_llava_does_not_have_is_not_exported(vlm, tmp_path):
     with pytest.raises(UsageError, match="no such design"):
         to_llava(vlm, tmp_path / "llava")
     assert not (tmp_path / "llava").exists()
+
+
+def test_a_vlm_by_its_name_is_its_language_model(tmp_path):
+    """A projector is trained with the language model of another VLM, which is not copied."""
+    whole = VLM.load("tiny-vlm-clip", "cpu", "float32")
+    part = VLM.build(
+        "tiny-clip", "tiny-vlm-clip", reduce="pixel_shuffle:4", device="cpu", dtype="float32"
+    )
+    for name, weight in whole.llm.state_dict().items():
+        assert torch.equal(part.llm.state_dict()[name], weight)
+    folder = part.save(tmp_path / "vlm")
+    assert not (folder / "llm").exists()
+    again = VLM.load(folder, "cpu", "float32")
+    tokens, asked = torch.randn(2, 144, 192), ["Which?", "How many?"]
+    expected = part.log_likelihood(tokens, asked, ["red", "2"])
+    assert torch.allclose(
+        again.log_likelihood(tokens, asked, ["red", "2"]), expected, atol=0.05
+    )  # saved in fp16
+    with pytest.raises(UsageError, match="none of its own") as error:
+        VLM.build("tiny-clip", str(folder), device="cpu")
+    assert "tiny-vlm-clip" in error.value.want

@@ -35,6 +35,8 @@ CONVERTERS = {
     OPEN_CLIP: "encoderlab.models.open_clip:convert",
 }
 TRAINING = "encoderlab-clip"  # the family of our own training checkpoints
+VLM_FAMILY = "encoderlab_vlm"  # that of our own VLMs
+LLM_FOLDER = "llm"  # where a VLM keeps a language model that was trained with it
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
     Args:
         name: looked up as a bundled model, an alias, a local folder or file, and a hub id
             (`owner/name`, optionally `@revision`), in this order.
-        language: whether aliases are those of language models.
+        language: whether a language model is meant: aliases are those of language models, and a
+            VLM of `vlm train` is its language model.
         code: whether Python files of a hub's checkpoint are needed.
 
     Returns:
@@ -101,9 +104,26 @@ def resolve(name: str | Path, *, language: bool = False, code: bool = False) -> 
 
     Raises:
         MissingError: nothing has that name, or the hub cannot be reached.
-        UsageError: a folder or file is there but is no checkpoint.
-    """  # noqa: DOC501
-    text = str(name)
+        UsageError: a folder or file is there but is no checkpoint, or a VLM without a language
+            model of its own.
+    """
+    found = _resolved(str(name), language, code)
+    return _language_model_of(found) if language and found.family == VLM_FAMILY else found
+
+
+def _language_model_of(vlm: Checkpoint) -> Checkpoint:
+    folder = vlm.path / LLM_FOLDER
+    if not folder.is_dir():
+        llm = read_record(vlm.path / "config.json").get("design", {}).get("llm")
+        raise UsageError(
+            "the VLM was trained without its language model, so it has none of its own",
+            got=vlm.name,
+            want=f"the name of the language model itself: {llm}",
+        )
+    return _folder(vlm.name, folder, vlm.kind)
+
+
+def _resolved(text: str, language: bool, code: bool) -> Checkpoint:
     if text in bundled_models():
         return _folder(text, ZOO / text, "bundled")
     aliases = llm_aliases() if language else encoder_aliases()

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from encoderlab.core.atomic_io import atomic_folder
-from encoderlab.encoders.checkpoint import TRAINING, resolve
+from encoderlab.encoders.checkpoint import LLM_FOLDER, TRAINING, VLM_FAMILY, resolve
 from encoderlab.encoders.encoder import evaluating
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import layer_numbers
@@ -43,8 +43,7 @@ from encoderlab.vlm.lora import merged
 from encoderlab.vlm.prompt import IGNORED, IMAGE, Prompter, Rows
 from encoderlab.vlm.reduction import Reduction
 
-FAMILY = "encoderlab_vlm"  # `model_type` of a saved folder
-PROJECTOR, LLM_FOLDER, COMMON_ANSWERS = "projector.safetensors", "llm", "common_answers.json"
+PROJECTOR, COMMON_ANSWERS = "projector.safetensors", "common_answers.json"
 ANSWER_TOKENS = 32
 CANDIDATES = 5
 
@@ -193,7 +192,7 @@ class VLM(nn.Module):
             UsageError: it is no VLM of ours, or its encoder is not the one it was trained with.
         """
         checkpoint = resolve(saved_in(name))
-        if checkpoint.family != FAMILY:
+        if checkpoint.family != VLM_FAMILY:
             raise UsageError(
                 "the checkpoint is no VLM that `vlm train` wrote",
                 got=f"{name}: model_type {checkpoint.family}",
@@ -279,7 +278,7 @@ class VLM(nn.Module):
         folder = Path(folder)
         with atomic_folder(folder) as part:
             record = {
-                "model_type": FAMILY,
+                "model_type": VLM_FAMILY,
                 "architectures": ["EncoderLabVLM"],
                 "design": asdict(self.design),
                 "fingerprints": [encoder.fingerprint for encoder in self.encoders],
