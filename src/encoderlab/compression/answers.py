@@ -107,26 +107,13 @@ class AnswerTask:
                 can be read.
             MissingError: the VLM or the questions are not there.
         """
-        chosen, hardware = settings.evaluation, settings.hardware
+        chosen = settings.evaluation
         name = str(chosen.answers)
-        vlm = VLM.load(
-            name, hardware.device_name, hardware.dtype, trust_remote_code=settings.trust_remote_code
-        )
-        if (fingerprint_of(vlm), vlm.layers()) != (encoder.fingerprint, [layer]):
-            raise UsageError(
-                "the VLM answers from the tokens of another encoder or layer",
-                got=f"{name}: {'+'.join(e.name for e in vlm.encoders)}, layer {vlm.layers()[0]}",
-                want=f"{encoder.name}, layer {layer}",
-                hint="choose them with --model and --layer",
-            )
-        if not vlm.reduction.lossless:
-            raise UsageError(
-                "the VLM reduces the tokens itself, which hides what a method loses",
-                got=f"{name}: --reduce {vlm.reduction.spec}",
-                want="a VLM of --reduce none or pixel_shuffle:S",
-            )
+        vlm = answering_vlm(name, encoder, layer, settings.trust_remote_code)
         split = "test" if chosen.questions == SYNTHETIC else None
-        read = read_questions(chosen.questions, split=split, n=chosen.n_questions)
+        read = read_questions(
+            chosen.questions, split=split, n=chosen.n_questions, languages=chosen.languages
+        )
         samples: dict[str, Sample] = {q.image.id: q.image for q in read.rows}
         pictures: dict[str, Image] = {}
         skipped = list(read.skipped)
@@ -287,6 +274,39 @@ class AnswerTask:
             }, ensure_ascii=False) + "\n"
             for i, q in enumerate(self.questions)
         )  # fmt: skip
+
+
+def answering_vlm(name: str, encoder: VisionEncoder, layer: int, trusted: bool = False) -> VLM:
+    """A VLM that can answer from the rebuilt tokens of a method.
+
+    Args:
+        name: a bundled VLM, or the folder of one.
+        encoder: of the compressed tokens; the VLM runs on its device, in its dtype.
+        layer: of the compressed tokens.
+        trusted: whether Python that comes with a checkpoint may run.
+
+    Returns:
+        The VLM.
+
+    Raises:
+        UsageError: the VLM has another encoder or layer, or reduces the tokens itself.
+        MissingError: the VLM is not there.
+    """
+    vlm = VLM.load(name, *encoder.where, trust_remote_code=trusted)
+    if (fingerprint_of(vlm), vlm.layers()) != (encoder.fingerprint, [layer]):
+        raise UsageError(
+            "the VLM answers from the tokens of another encoder or layer",
+            got=f"{name}: {'+'.join(e.name for e in vlm.encoders)}, layer {vlm.layers()[0]}",
+            want=f"{encoder.name}, layer {layer}",
+            hint="choose them with --model and --layer",
+        )
+    if not vlm.reduction.lossless:
+        raise UsageError(
+            "the VLM reduces the tokens itself, which hides what a method loses",
+            got=f"{name}: --reduce {vlm.reduction.spec}",
+            want="a VLM of --reduce none or pixel_shuffle:S",
+        )
+    return vlm
 
 
 def judge(

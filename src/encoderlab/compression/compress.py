@@ -5,7 +5,7 @@ Its actions `evaluate` and `show` are in the files of these names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -46,7 +46,9 @@ class CompressResult(Result):
         bounds: normalised error of the closed forms on the same images.
         checks: metrics of the critic before training.
         history: one row of metrics per epoch.
+        train_images, val_images: how many; with answers, how many questions.
         int8_error: normalised error of storing tokens in a byte per channel, if they are.
+        answers: the VLM whose answers were trained on, if there was one.
     """
 
     folder: str
@@ -71,6 +73,7 @@ class CompressResult(Result):
     seconds: float
     images_per_second: float
     int8_error: float | None = None
+    answers: str | None = None
     skipped: SkippedImages = ()
     figures: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
@@ -83,12 +86,13 @@ class CompressResult(Result):
         """The result as one paragraph."""
         metrics = self.validation
         grids = ", ".join(f"{h} x {w}" for h, w in self.budgets)
+        rows = "questions" if self.answers else "images"
         lines = [
             f"{self.encoder}, layer {self.layer}: {self.grid[0]} x {self.grid[1]} tokens to "
             f"{grids}",
-            f"trained {self.parameters / 1e6:.2f} M parameters on {self.train_images:,} images: "
-            f"{self.steps:,} steps, {self.seconds:.0f} s, {self.images_per_second:.0f} images/s",
-            f"best epoch {self.best_epoch} on {self.val_images:,} held-out images:",
+            f"trained {self.parameters / 1e6:.2f} M parameters on {self.train_images:,} {rows}: "
+            f"{self.steps:,} steps, {self.seconds:.0f} s, {self.images_per_second:.0f} {rows}/s",
+            f"best epoch {self.best_epoch} on {self.val_images:,} held-out {rows}:",
             f"  normalised error     {metrics['nmse']:.4f}   (0 lossless, 1 the mean token)",
         ]
         titles = {"average": "average pooling", "block_pca": "block-PCA, the best linear map"}
@@ -98,6 +102,14 @@ class CompressResult(Result):
             f"  sliced Wasserstein   {metrics['sliced_wasserstein']:.4f}   "
             f"(two draws of real tokens: {metrics['sliced_wasserstein_floor']:.4f})",
         ]
+        if self.answers:
+            lines += [
+                f"  answers of {self.answers} (all tokens in brackets):",
+                f"    nats per answer token            {metrics['answer_nll']:.3f}   "
+                f"({metrics['answer_nll_of_all_tokens']:.3f})",
+                f"    right                            {metrics['answers']:.1%}   "
+                f"({metrics['answers_of_all_tokens']:.1%})",
+            ]
         if self.int8_error is not None:
             lines.append(
                 f"  tokens stored in a byte per channel: normalised error {self.int8_error:.2g}"
@@ -107,7 +119,8 @@ class CompressResult(Result):
         lines += [
             f"compressor: {self.compressor}",
             f"next: encoderlab compress evaluate --model {quote(self.encoder)} "
-            f"--compressors {quote(self.compressor)}",
+            + (f"--answers {quote(self.answers)} " if self.answers else "")
+            + f"--compressors {quote(self.compressor)}",
         ]
         return ["\n".join(lines)]
 
@@ -147,6 +160,7 @@ def run(
 def train(settings: Compress, out: Path | None) -> CompressResult:
     """Reads or computes the tokens, trains, and exports the best epoch."""
     from encoderlab.compression import plots
+    from encoderlab.compression.answer_loss import AnswerLoss
     from encoderlab.compression.compressor import Compressor
     from encoderlab.compression.images import images_of
     from encoderlab.compression.trainer import NAMES, CompressorTrainer, Recipe
@@ -171,7 +185,14 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
     folder = Path(output_folder("compress")()) if out is None else out
     recipe = Recipe.of(settings)
     resumed = deferred(checkpoint_to_resume, training.resume, NAMES)
-    images = deferred(images_of, data, [], HELD_OUT, lambda: _synthetic(data.n_samples))
+    asked = bool(settings.evaluation.answers)
+    rows: Callable[[], Any] = (
+        deferred(_questions, settings) if asked
+        else deferred(images_of, data, [], HELD_OUT, lambda: _synthetic(data.n_samples))
+    )  # fmt: skip
+    initial = deferred(
+        lambda: None if training.init is None else Compressor.from_pretrained(training.init)
+    )
     fabric = make_fabric(
         hardware.device_name, hardware.devices, hardware.strategy, hardware.precision
     )
@@ -184,8 +205,13 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
         trust_remote_code=settings.trust_remote_code,
     )  # fmt: skip
 
+    begin = on_all_ranks(fabric, initial)
+
     def fitted() -> tuple[int, AutoencoderShape]:
         (layer,) = layer_numbers([model.layer], encoder.n_layers)
+        if begin is not None:
+            begin.check_tokens(str(training.init), encoder.name, encoder.fingerprint, layer)
+            return layer, begin.model.shape
         sides = (model.compressor.output_grid_size, *model.compressor.nested)
         shape = AutoencoderShape(
             encoder.width, encoder.grid, tuple((side, side) for side in dict.fromkeys(sides)),
@@ -196,15 +222,26 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
         return layer, shape
 
     layer, shape = on_all_ranks(fabric, fitted)
-    (samples, val_samples), not_images, _ = on_all_ranks(fabric, images)
+    (samples, val_samples), not_images, *_ = on_all_ranks(fabric, rows)
     logger = on_all_ranks(
         fabric, make_logger,
         "wandb" if watch.use_wandb else "tensorboard", folder, watch.wandb_project,
     )  # fmt: skip
-    tokens, skipped = on_all_ranks(fabric, tokens_of, encoder, samples, layer, data)
-    val, also_skipped = on_all_ranks(fabric, tokens_of, encoder, val_samples, layer, data)
+    answers: AnswerLoss | None = None
+    tokens: TokenSource
+    val: TokenSource
+    if asked:
+        answers = on_all_ranks(
+            fabric, AnswerLoss.of, encoder, layer, settings, samples, val_samples
+        )
+        tokens, val = answers.train, answers.validation
+        skipped, also_skipped = answers.train.skipped, answers.validation.skipped
+    else:
+        tokens, skipped = on_all_ranks(fabric, tokens_of, encoder, samples, layer, data)
+        val, also_skipped = on_all_ranks(fabric, tokens_of, encoder, val_samples, layer, data)
     check_same(fabric, "images", f"{len(tokens)} + {len(val)} of {encoder.fingerprint}")
-    note(f"validation: {counted(len(val), 'image')}")
+    row_name = "question" if asked else "image"
+    note(f"validation: {counted(len(val), row_name)}")
     doubtful = caveats(len(val), {}, "validation")
     for warning in doubtful:
         note(f"warning: {warning}")
@@ -214,7 +251,8 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
     }  # fmt: skip
     trainer = on_all_ranks(
         fabric, CompressorTrainer, shape, tokens, val, recipe, fabric, folder,
-        about=about, save_every=training.save_every_steps, logger=logger,
+        answers=answers, initial=begin, about=about, save_every=training.save_every_steps,
+        logger=logger,
     )  # fmt: skip
     if start is not None:
         on_all_ranks(fabric, trainer.resume, start)
@@ -238,25 +276,46 @@ def train(settings: Compress, out: Path | None) -> CompressResult:
         _bounds(tokens, val, trainer.model.shape.grid, shape.budgets[0], trainer.model.scale.mean),
         trainer.checks, done.history, done.seconds, done.rows_per_second,
         _int8_error(encoder, val_samples, layer) if data.cache == "int8" else None,
-        left, figures, 
+        settings.evaluation.answers, left, figures,
         (
             *doubtful, *done.warnings,
-            *_learnt(done.best_epoch, len(tokens), done.step, trainer.began), *as_warnings(left),
+            *_learnt(done.best_epoch, len(tokens), done.step, trainer.began, f"{row_name}s"),
+            *as_warnings(left),
         ),
     )  # fmt: skip
 
 
 def _learnt(
-    best_epoch: int, images: int, steps: int, began: Mapping[tuple[int, int], str]
+    best_epoch: int,
+    rows: int,
+    steps: int,
+    began: Mapping[tuple[int, int], str],
+    things: str = "images",
 ) -> tuple[str, ...]:
     """A warning where no epoch was better than the initial state."""
     if best_epoch or not steps:
         return ()
     start = ", ".join(f"{kind} for {h} x {w}" for (h, w), kind in began.items())
     return (
-        f"no epoch was better than the start ({start}): {images:,} images in {steps:,} steps teach "
-        "little; more images, or more of training.epochs",
+        f"no epoch was better than the start ({start}): {rows:,} {things} in {steps:,} steps teach "
+        f"little; more {things}, more of training.epochs, or a smaller --lr",
     )
+
+
+def _questions(settings: Compress) -> tuple[tuple[Any, Any], list[Any]]:
+    """Questions to train on and held-out ones, and those that cannot be used."""
+    from encoderlab.compression.answer_loss import questions_of
+
+    data = settings.data
+    if data.images or data.imagenet_root:
+        raise UsageError(
+            "two sources of images: with --answers they are those of the questions",
+            got=f"data.images={data.images} and data.imagenet_root={data.imagenet_root}",
+            want="evaluation.questions alone",
+        )
+    train, validation, skipped = questions_of(settings)
+    note(f"questions: {len(train):,} of {settings.evaluation.questions}")
+    return (train, validation), skipped
 
 
 def _synthetic(count: int) -> tuple[list[Sample], list[Sample]]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from encoderlab.core.atomic_io import atomic_write, write_text_atomic
 from encoderlab.core.json_text import record_in
 from encoderlab.core.progress import note
+from encoderlab.data.digests import digest_of
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.models import checkpoint
 from encoderlab.models.token_compressor import AutoencoderShape, TokenAutoencoder
@@ -52,6 +53,37 @@ class Compressor(TokenReducer):
     def __init__(self, model: TokenAutoencoder, about: dict[str, Any] | None = None) -> None:
         self.model, self.about = model.eval(), about or {}
         self.model.requires_grad_(False)
+
+    @property
+    def label(self) -> str:
+        """What the tables call it: by the loss that it was trained with."""
+        return "trained_answers" if self.about.get("answers") else "trained"
+
+    def fingerprint(self) -> str:
+        """A digest of its weights."""
+        weights = self.model.state_dict().values()
+        return digest_of(value.cpu().contiguous().numpy().tobytes() for value in weights)
+
+    def check_tokens(self, name: str, encoder: str, fingerprint: str, layer: int) -> None:
+        """Refuses tokens that it was not trained on.
+
+        Args:
+            name: of the compressor, as the user gave it.
+            encoder: name of the encoder.
+            fingerprint: of the encoder.
+            layer: of the tokens.
+
+        Raises:
+            UsageError: it was trained on tokens of another encoder or layer.
+        """
+        about = self.about
+        if (about.get("fingerprint"), about.get("layer")) != (fingerprint, layer):
+            raise UsageError(
+                "the compressor was trained on other tokens",
+                got=f"{name}: {about.get('encoder')}, layer {about.get('layer')}",
+                want=f"{encoder}, layer {layer}",
+                hint="choose them with --model and --layer",
+            )
 
     @property
     def budgets(self) -> tuple[Grid, ...]:

@@ -20,7 +20,7 @@ from encoderlab.core.settings import (
     setting,
 )
 from encoderlab.patch_tokens.methods import METHODS
-from encoderlab.vlm.settings import QUESTIONS_HELP
+from encoderlab.vlm.settings import LANGUAGES, QUESTIONS_HELP
 
 MODEL, STEPS, DATA, WATCH = "model", "training", "data", "watching"
 EVALUATE = "evaluate"
@@ -29,6 +29,8 @@ EVALUATE = "evaluate"
 TRAIN: Needs = {"action": ("train",)}
 MEASURE: Needs = {"action": ("evaluate",)}
 ASKED: Needs = {**MEASURE, "evaluation.answers": ()}
+TRAINED_OR_MEASURED: Needs = {"action": ("train", "evaluate")}
+UNASKED: Needs = {**TRAIN, "evaluation.answers": (None,)}
 DISTRIBUTIONS = ("sliced_wasserstein", "wgan", "sinkhorn", "mmd", "none")
 MATCH = {"loss.distribution": DISTRIBUTIONS[:-1]}
 WEIGHTED = {"training.wgan_weight": ()}
@@ -66,7 +68,8 @@ class CompressModel:
     layer: int = setting(
         -2, "hidden state that the tokens are: -2 is what LLaVA takes", flag="--layer", group=MODEL
     )
-    compressor: CompressorShape = group(CompressorShape, TRAIN)
+    # A compressor to start from has its own shape.
+    compressor: CompressorShape = group(CompressorShape, {**TRAIN, "training.init": (None,)})
 
 
 @dataclass
@@ -106,6 +109,14 @@ class CompressTraining:
         group=STEPS,
     )
     grad_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0, group=STEPS)
+    init: str | None = setting(
+        None,
+        "a trained compressor to start from: a run's folder or a bundled name; empty: as "
+        "model.compressor says",
+        flag="--init",
+        group=STEPS,
+        names="compressors",
+    )
     resume: str | None = setting(
         None, "a run's folder or .pt file to go on from", flag="--resume", group=STEPS
     )
@@ -125,6 +136,13 @@ class CompressLoss:
         choices=DISTRIBUTIONS,
         group=STEPS,
         needs=WEIGHTED,
+    )
+    answers_weight: float = setting(
+        1.0,
+        "weight of the answers' negative log-likelihood, in nats per answer token",
+        least=0,
+        group=STEPS,
+        needs={"evaluation.answers": ()},
     )
 
 
@@ -163,7 +181,7 @@ class CompressData:
         flag="--cache",
         choices=("on", "int8", "off"),
         group=DATA,
-        needs=TRAIN,
+        needs=UNASKED,
     )
     store: str = setting(
         output_folder("features"),
@@ -261,10 +279,20 @@ class CompressEvaluation:
         needs=MEASURE,
     )
     answers: str | None = setting(
-        None, "also count right answers of a VLM on the rebuilt tokens: tiny-vlm-clip, or the "
-        "folder of a run of vlm train", flag="--answers", group=EVALUATE, needs=MEASURE,
+        None, "a VLM that answers from the rebuilt tokens: tiny-vlm-clip, or the folder of a run "
+        "of vlm train; train: learn from its answers too; evaluate: count the right ones",
+        flag="--answers", group=EVALUATE, needs=TRAINED_OR_MEASURED,
     )  # fmt: skip
-    questions: str = setting("synthetic", QUESTIONS_HELP, group=EVALUATE, needs=ASKED)
+    questions: str = setting(
+        "synthetic", QUESTIONS_HELP, group=EVALUATE,
+        needs={**TRAINED_OR_MEASURED, "evaluation.answers": ()},
+    )  # fmt: skip
+    languages: list[str] = setting(
+        ["en"], "languages of the synthetic questions", choices=LANGUAGES, group=EVALUATE,
+        needs={
+            **TRAINED_OR_MEASURED, "evaluation.answers": (), "evaluation.questions": ("synthetic",),
+        },
+    )  # fmt: skip
     n_questions: int = setting(
         500, "images of the synthetic world; of other data the first questions, 0: all", least=0,
         group=EVALUATE, needs=ASKED,

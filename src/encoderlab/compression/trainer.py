@@ -1,9 +1,9 @@
-"""Trains a token compressor with a reconstruction loss and a distribution loss.
+"""Trains a token compressor with a reconstruction loss, a distribution loss, and a VLM's answers.
 
 `training.loop` knows epochs, checkpoints and resuming. Knows no encoder: tokens come from a
 TokenSource.
 
-The gradients of the two losses are added at the compressed tokens. With `balance`, the
+The gradients of the losses are added at the compressed tokens. With `balance`, the
 distribution's is first scaled to the norm of the reconstruction's, so that the weights mean the
 same for every encoder. b images, n tokens, c channels, k kept.
 """
@@ -11,6 +11,7 @@ same for every encoder. b images, n tokens, c channels, k kept.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +24,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from encoderlab.compression.compressor import FORMAT
+from encoderlab.compression.answer_loss import AnswerLoss
+from encoderlab.compression.compressor import FORMAT, Compressor
 from encoderlab.compression.settings import Compress
 from encoderlab.compression.token_source import TokenSource, first_tokens
 from encoderlab.core.progress import note
@@ -82,6 +84,9 @@ class Recipe:
     standardise: str
     grad_clip: float
     seed: int
+    init: str | None
+    answers: str | None
+    answers_weight: float | None
 
     @classmethod
     def of(cls, settings: Compress | None = None, **changes: Any) -> Recipe:
@@ -89,19 +94,22 @@ class Recipe:
         settings = settings or Compress()
         values = {
             **vars(settings.training), **vars(settings.loss), "seed": settings.seed,
-            "start": settings.model.compressor.start, **changes,
+            "start": settings.model.compressor.start, "answers": settings.evaluation.answers,
+            **changes,
         }  # fmt: skip
+        if not values["answers"]:  # None like the key that checkpoints before it do not have
+            values["answers_weight"] = None
         return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
 
     def __post_init__(self) -> None:
         for name in ("lr", "critic_lr"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} must be positive", got=getattr(self, name))
-        if self.ae_weight <= 0 and not self.matches:
+        if self.ae_weight <= 0 and not self.matches and not self.answers_weight:
             raise UsageError(
                 "nothing is left to learn from",
                 got=f"ae_weight={self.ae_weight}, wgan_weight={self.wgan_weight}, "
-                f"distribution={self.distribution}",
+                f"distribution={self.distribution}, answers_weight={self.answers_weight}",
                 want="at least one weight above 0",
             )
 
@@ -126,6 +134,8 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
         recipe: losses, optimisers and their schedule.
         fabric: device, precision and processes.
         folder: checkpoints go to `folder/checkpoints`.
+        answers: the loss through a VLM, whose training and held-out tokens `train` and `val` are.
+        initial: a compressor of the same shape to start from.
         about: encoder and layer of the tokens; stored in every checkpoint.
         save_every: steps between two writes of `latest.pt` within an epoch; None: one a minute.
         logger: a Lightning logger for the curves.
@@ -147,6 +157,8 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
         fabric: Fabric,
         folder: Path,
         *,
+        answers: AnswerLoss | None = None,
+        initial: Compressor | None = None,
         about: dict[str, Any] | None = None,
         save_every: int | None = None,
         logger: Logger | None = None,
@@ -157,12 +169,18 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
             fabric,
             Schedule(len(train), recipe.batch_size, recipe.epochs, recipe.seed, rank, world),
             recipe,
-            {"training images": train.fingerprint(), "validation images": val.fingerprint()},
+            {
+                "training images": train.fingerprint(),
+                "validation images": val.fingerprint(),
+                **({} if answers is None else {"weights of the VLM": answers.fingerprint()}),
+                **({} if initial is None else {"initial compressor": initial.fingerprint()}),
+            },
             folder,
             save_every=save_every,
             logger=logger,
         )
         self.train, self.val, self.about = train, val, about or {}
+        self.answers, self.initial = answers, initial
         torch.manual_seed(recipe.seed)
         self.model = TokenAutoencoder(shape)
         self.critics = nn.ModuleList(TokenCritic(shape.channels, g) for g in shape.budgets)
@@ -200,7 +218,11 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
         self._sums: dict[str, float] = {}
 
     def _initialise(self, tokens: Float[Tensor, "b n c"]) -> bool:
-        """Fits the standardisation and the linear maps; gives whether all maps are optimal."""
+        """Sets the standardisation and the linear maps; gives whether all maps are optimal."""
+        if self.initial is not None:
+            self.model.load_state_dict(self.initial.model.state_dict())
+            self.began = dict.fromkeys(self.model.shape.budgets, str(self.recipe.init))
+            return True
         self.model.scale.fit(tokens, per_channel=self.recipe.standardise == "channel")
         ready = self.model.scale(tokens)
         grid, channels = self.model.shape.grid, self.model.shape.channels
@@ -339,12 +361,17 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
                 decoded = self.model.decoder(leaf, budget)
             loss = reconstruction_loss(decoded.float(), tokens)
             if recipe.ae_weight:
-                self.scaler.scale(loss * recipe.ae_weight).backward()
-            gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-            gradient = gradient / self.scaler.get_scale()
+                scaled = self.scaler.scale(loss * recipe.ae_weight)
+                scaled.backward(retain_graph=self.answers is not None)
+            gradient = self._gradient(leaf)
             losses = {"loss/reconstruction": float(loss.detach())}
             norm = self._norm(gradient)
             values["gradient/reconstruction"] = float(norm)
+            if self.answers is not None:
+                losses["loss/answers"] = self._answer(self.answers, decoded, batch)
+                both = self._gradient(leaf)
+                values["gradient/answers"] = float(self._norm(both - gradient))
+                gradient = both
             if recipe.matches:
                 losses["loss/distribution"], push = self._distribution(
                     number, kept, tokens, generator
@@ -356,6 +383,8 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
             kept.backward((gradient * self.scaler.get_scale()).to(kept.dtype))
             if recipe.matches:
                 self.check_finite(values["loss/distribution"], "the distribution loss")
+            if self.answers is not None:
+                self.check_finite(values["loss/answers"], "the loss of the answers")
         self.check_finite(values["loss/reconstruction"], "the reconstruction loss")
         average_gradients(self.fabric, self.model.parameters())
         self.scaler.unscale_(self.optimiser)
@@ -366,6 +395,24 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
         self.scaler.step(self.optimiser)
         self.scaler.update()
         return values
+
+    def _gradient(self, leaf: Float[Tensor, "b k c"]) -> Float[Tensor, "b k c"]:
+        """The gradient that has been accumulated at the compressed tokens, without its scale."""
+        if leaf.grad is None:
+            return torch.zeros_like(leaf)
+        return leaf.grad / self.scaler.get_scale()
+
+    def _answer(
+        self, answers: AnswerLoss, decoded: Float[Tensor, "b n c"], batch: Sequence[int]
+    ) -> float:
+        """Back-propagates the answers' loss; gives it, in nats per answer token of this process."""
+        with self.fabric.autocast():
+            loss, count = answers(self.model.scale.back(decoded.float()), batch)
+        # Gradients are averaged over the processes: the mean is over the tokens of all of them.
+        mean_count = mean_over(self.fabric, {"tokens": float(count)})["tokens"]
+        weight = self.recipe.answers_weight or 0.0
+        self.scaler.scale(loss / mean_count * weight).backward()
+        return float(loss.detach()) / mean_count
 
     def _distribution(
         self,
@@ -473,12 +520,22 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
         tokens = first_tokens(self.val, VALIDATED, seed=0).to(self.device)
         self.model.eval()
         rows = [self._validated(tokens, budget) for budget in self.model.shape.budgets]
+        if self.answers is not None:
+            for row, budget in zip(rows, self.model.shape.budgets, strict=True):
+                row |= self.answers.measure(functools.partial(self._rebuilt, budget))
         self.model.train()
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         if len(rows) > 1:
             for budget, row in zip(self.model.shape.budgets, rows, strict=True):
                 means |= {f"{name}/{budget[0]}x{budget[1]}": v for name, v in row.items()}
+        if self.answers is not None:
+            means |= {f"{name}_of_all_tokens": v for name, v in self.answers.full.items()}
         return means
+
+    def _rebuilt(self, budget: Grid, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
+        return self.model.decode(
+            self.model.compress(tokens.to(self.device).float(), budget), budget
+        )
 
     def _validated(self, tokens: Float[Tensor, "b n c"], budget: Grid) -> dict[str, float]:
         kept = torch.cat([self.model.compress(part, budget) for part in tokens.split(256)])
@@ -515,6 +572,15 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
             f"sliced Wasserstein {metrics['sliced_wasserstein']:.3f} "
             f"(floor {metrics['sliced_wasserstein_floor']:.3f})"
         )
+        if self.answers is not None:
+            # What is kept for the answers, not how near the tokens are.
+            score = (metrics["answer_nll"], metrics["nmse"])
+            text += (
+                f"  {metrics['answer_nll']:.3f} nats per answer token "
+                f"(all tokens {metrics['answer_nll_of_all_tokens']:.3f})  "
+                f"{metrics['answers']:.1%} right (all tokens "
+                f"{metrics['answers_of_all_tokens']:.1%})"
+            )
         return Evaluation(row | validation, (-score[0], -score[1]), score, text)
 
 
