@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,12 +24,14 @@ from encoderlab.compression.answers import (
     AnswerTask,
     judge,
     predictors,
+    shuffling_vlms,
 )
 from encoderlab.compression.bench import Bench
 from encoderlab.compression.evaluate import _best_predictors, _lost, _record
 from encoderlab.compression.token_set import TokenSet
 from encoderlab.data.sample import Sample
 from encoderlab.encoders.vision import load_vision
+from encoderlab.errors import UsageError
 from encoderlab.patch_tokens.pooling import AveragePooling, Random, Strided
 from encoderlab.patch_tokens.pruning import CDPruner
 from encoderlab.patch_tokens.reducer import SideInputs
@@ -122,6 +125,38 @@ def test_a_method_of_the_question_keeps_other_tokens_for_each_question(task, ben
     assert row.tokens == 9 and row.nmse is None and row.error_map is None
     record = _record(row, bench)
     assert record["nmse"] is None and record["kept"] == {} and record["training_free"]
+
+
+def test_pixel_shuffle_is_answered_by_the_vlm_of_its_number_of_tokens(task, tmp_path):
+    encoder, (whole,) = task.vlm.encoders[0], [task.vlm]
+    made = VLM.build(
+        "tiny-clip", "tiny-vlm-clip", reduce="pixel_shuffle:4", device="cpu", dtype="float32"
+    )
+    folder = str(made.save(tmp_path / "shuffle4"))
+    found = shuffling_vlms(whole, [folder], encoder, LAYER)
+    assert {*found} == {(6, 6), (3, 3)} and found[6, 6] is whole
+    asked = replace(task, shuffled=found)
+    tokens = task.pictures.tokens
+    expected = found[3, 3].answers(tokens[task.image], [q.text for q in task.questions])
+    assert asked.ask_method("pixel_shuffle", tokens, (3, 3)) == [a.text for a in expected]
+    assert asked.ask_method("pixel_shuffle", tokens, (6, 6)) == task.texts[ALL_TOKENS][0]
+    assert asked.ask_method("pixel_shuffle", tokens, (4, 4)) == []
+    assert asked.ask_method("strided", tokens, (3, 3)) == task.texts[ALL_TOKENS][0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"llm": "tiny-llama", "reduce": "pixel_shuffle:4"},
+        {"llm": "tiny-vlm-clip", "reduce": "average:9"},
+        {"llm": "tiny-vlm-clip", "reduce": "pixel_shuffle:4", "layer": 1},
+        {"llm": "tiny-vlm-clip", "reduce": "pixel_shuffle:4", "encoder": "tiny-siglip"},
+    ],
+)
+def test_a_vlm_that_differs_in_more_than_the_projector_cannot_answer_for_it(task, other, tmp_path):
+    folder = VLM.build(**other, device="cpu", dtype="float32").save(tmp_path / "vlm")
+    with pytest.raises(UsageError, match="cannot answer for pixel shuffle"):
+        shuffling_vlms(task.vlm, [str(folder)], task.vlm.encoders[0], LAYER)
 
 
 # -- counting and comparing ----------------------------------------------------------------------
@@ -263,6 +298,22 @@ def test_without_a_wrong_answer_of_the_smaller_image_there_is_no_split():
     rows = [record(SMALLER)]
     about, verdicts = judge(task, rows, [np.ones(9)])
     assert about["vtc"] == [] and {v["task"] for v in verdicts} == {ANSWERS}
+
+
+def test_a_method_without_answers_is_left_out_of_them():
+    task, rows = asked([1] * 9, [0] * 9, list(range(9))), [record("one"), record("pixel_shuffle")]
+    assert task.right([[]]) is None
+    about, verdicts = judge(task, rows, [np.ones(9), None])
+    assert rows[1]["answers"] == {} == rows[1]["kept"]
+    assert [(v["a"], v["b"]) for v in verdicts] == [("one", ALL_TOKENS)]
+    assert "pixel_shuffle" not in task.lines({"pixel_shuffle/9": [[]]})
+    assert len(_lost(about, rows, verdicts)) == 1
+
+
+def test_answers_of_other_vlms_rank_no_score():
+    rows = measured(10, 2)
+    found = predictors([*rows, {**rows[0], "method": "pixel_shuffle"}])
+    assert found == predictors(rows)
 
 
 # -- which score predicts the answers ------------------------------------------------------------

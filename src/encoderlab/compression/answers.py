@@ -1,7 +1,8 @@
 """Right answers of a VLM that sees the rebuilt tokens: the part `--answers` of the evaluation.
 
 A method gives k tokens, its `decode` rebuilds the grid that the VLM's projector was trained on, and
-the VLM answers from that grid. q questions, b images, n tokens, c channels.
+the VLM answers from that grid. Pixel shuffle rebuilds every token, so its answers are those of a
+VLM whose projector was trained on k shuffled tokens. q questions, b images, n tokens, c channels.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from encoderlab.core.score import Score, undefined
 from encoderlab.core.skipped import Skipped
 from encoderlab.data.decode import ImageError
 from encoderlab.data.sample import Sample
+from encoderlab.encoders.checkpoint import bundled_models
 from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import UsageError
 from encoderlab.feature_store.pipeline import batches_of
@@ -41,10 +43,12 @@ from encoderlab.metrics.uncertainty import (
     jackknife_interval,
 )
 from encoderlab.models.token_grid import Grid, window_of
+from encoderlab.patch_tokens.methods import METHODS
 from encoderlab.patch_tokens.reducer import TokenReducer
 from encoderlab.vlm.evaluate import fingerprint_of, other_images
 from encoderlab.vlm.model import VLM
 from encoderlab.vlm.questions import SYNTHETIC, Question, read_questions
+from encoderlab.vlm.reduction import PIXEL_SHUFFLE
 from encoderlab.vlm.trainer import answer_all
 
 ANSWERS, HARD = "answers", "answers_vtc"  # all questions, and the VTC split
@@ -79,6 +83,7 @@ class AnswerTask:
         questions: those whose image can be read.
         pictures: the tokens of their images, at the VLM's layer.
         image: number of each question's image.
+        shuffled: (rows, columns) of shuffled tokens -> the VLM that answers from so many.
     """
 
     name: str
@@ -87,6 +92,7 @@ class AnswerTask:
     questions: Sequence[Question]
     pictures: TokenSet
     image: Int[np.ndarray, " q"]
+    shuffled: Mapping[Grid, VLM] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -109,7 +115,11 @@ class AnswerTask:
         """
         chosen = settings.evaluation
         name = str(chosen.answers)
-        vlm = answering_vlm(name, encoder, layer, settings.trust_remote_code)
+        trusted = settings.trust_remote_code
+        vlm = answering_vlm(name, encoder, layer, trusted)
+        shuffled = {}
+        if PIXEL_SHUFFLE in (chosen.methods or METHODS):
+            shuffled = shuffling_vlms(vlm, chosen.shuffled, encoder, layer, trusted)
         split = "test" if chosen.questions == SYNTHETIC else None
         read = read_questions(
             chosen.questions, split=split, n=chosen.n_questions, languages=chosen.languages
@@ -132,7 +142,7 @@ class AnswerTask:
         numbers = {id_: number for number, id_ in enumerate(pictures)}
         tokens = TokenSet.of(encoder, list(pictures.values()), layer)
         image = np.array([numbers[q.image.id] for q in questions])
-        return cls(name, vlm, chosen.questions, questions, tokens, image), skipped
+        return cls(name, vlm, chosen.questions, questions, tokens, image, shuffled), skipped
 
     def ask(self, tokens: Float[Tensor, "b n c"], images: Sequence[int] | None = None) -> list[str]:
         """The greedy answers.
@@ -207,15 +217,33 @@ class AnswerTask:
         cosine = torch.einsum("rkd,rd->rk", image, questions).cpu()
         return cosine[:, window_of(vlm.grid, vlm.reduction.windows)]
 
-    def right(self, draws: Sequence[Sequence[str]]) -> Right:
+    def ask_method(self, method: str, rebuilt: Float[Tensor, "b n c"], budget: Grid) -> list[str]:
+        """The greedy answers from the tokens of a method.
+
+        Args:
+            method: its name.
+            rebuilt: what it decodes, for every image.
+            budget: (rows, columns) of the kept tokens.
+
+        Returns:
+            One text per question; none for pixel shuffle where no VLM was trained on so many.
+        """
+        if method != PIXEL_SHUFFLE:
+            return self.ask(rebuilt)
+        vlm, data = self.shuffled.get(budget), _Shown(self.questions, rebuilt, self.image)
+        return [] if vlm is None else answer_all(vlm, cast(Any, data))
+
+    def right(self, draws: Sequence[Sequence[str]]) -> Right | None:
         """Which answers match exactly.
 
         Args:
             draws: one text per question, from each draw of a random method.
 
         Returns:
-            For each question the share of draws that are right, from 0 to 1.
+            For each question the share of draws that are right, from 0 to 1; None without answers.
         """
+        if not all(draws):
+            return None
         matches = [
             [exact_match(text, q.answers) for text, q in zip(texts, self.questions, strict=True)]
             for texts in draws
@@ -232,12 +260,12 @@ class AnswerTask:
     @cached_property
     def full(self) -> Right:
         """Which questions are answered right from all tokens."""
-        return self.right(self.texts[ALL_TOKENS])
+        return cast(Right, self.right(self.texts[ALL_TOKENS]))
 
     @cached_property
     def floor(self) -> Right:
         """Which are answered right from all tokens of another question's image."""
-        return self.right(self.texts[OTHER_IMAGE])
+        return cast(Right, self.right(self.texts[OTHER_IMAGE]))
 
     def ends(self, asked: Bool[np.ndarray, " q"]) -> dict[str, Any]:
         """The number of the questions `asked`; the scores of all tokens and of the floor on them"""
@@ -269,7 +297,7 @@ class AnswerTask:
                 "id": q.id, "image": q.image.id, "kind": q.kind, "question": q.text,
                 "answers": q.answers, "generated": {
                     name: [draw[i] for draw in draws]
-                    for name, draws in {**self.texts, **texts}.items()
+                    for name, draws in {**self.texts, **texts}.items() if all(draws)
                 },
             }, ensure_ascii=False) + "\n"
             for i, q in enumerate(self.questions)
@@ -309,8 +337,59 @@ def answering_vlm(name: str, encoder: VisionEncoder, layer: int, trusted: bool =
     return vlm
 
 
+def shuffling_vlms(
+    vlm: VLM, names: Sequence[str], encoder: VisionEncoder, layer: int, trusted: bool = False
+) -> dict[Grid, VLM]:
+    """VLMs that differ from `vlm` in the number of shuffled tokens, and in the projector, alone.
+
+    Args:
+        vlm: of the encoder and the layer.
+        names: of other VLMs; empty: the bundled ones that qualify.
+        encoder: of the tokens.
+        layer: of the tokens.
+        trusted: whether Python that comes with a checkpoint may run.
+
+    Returns:
+        (rows, columns) of the shuffled tokens -> a VLM, `vlm` itself where it shuffles.
+
+    Raises:
+        UsageError: a named one has another encoder, layer or language model, or does not shuffle.
+        MissingError: a named one is not there.
+    """
+
+    def shuffles(other: VLM) -> bool:
+        spec = str(other.reduction.spec).partition(":")[0]
+        return spec == PIXEL_SHUFFLE and other.image_tokens == other.reduction.tokens
+
+    def qualifies(other: VLM) -> bool:
+        own = fingerprint_of(other), other.layers()
+        if own != (encoder.fingerprint, [layer]) or not shuffles(other):
+            return False
+        ours, theirs = vlm.llm.state_dict(), other.llm.state_dict()
+        return ours.keys() == theirs.keys() and all(
+            torch.equal(weight, theirs[name]) for name, weight in ours.items()
+        )
+
+    found = {vlm.reduction.windows: vlm} if shuffles(vlm) else {}
+    for name in names or bundled_models("vlm"):
+        other = VLM.load(name, *encoder.where, trust_remote_code=trusted)
+        if qualifies(other):
+            found.setdefault(other.reduction.windows, other)
+        elif names:
+            raise UsageError(
+                "the VLM cannot answer for pixel shuffle beside the other methods",
+                got=f"{name}: {other.name}, layer {other.layers()[0]}, "
+                f"--reduce {other.reduction.spec}",
+                want=f"the language model of {vlm.name}, {encoder.name}, layer {layer}, and "
+                "--reduce pixel_shuffle:S",
+                hint=f"encoderlab vlm train --llm {vlm.name} --train projector "
+                f"--encoder {encoder.name} --layer {layer} --reduce pixel_shuffle:S",
+            )
+    return found
+
+
 def judge(
-    task: AnswerTask, records: Sequence[dict[str, Any]], right: Sequence[Right]
+    task: AnswerTask, records: Sequence[dict[str, Any]], right: Sequence[Right | None]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Adds the answers to the records of methods.
 
@@ -319,7 +398,8 @@ def judge(
         records: one per method and budget; gets "answers" (share of right answers) and more entries
             of "kept", on all questions and on the VTC split (after Liao et al. 2025,
             arXiv:2510.07143): the questions that the smaller image with as many tokens gets wrong.
-        right: for each record, whether each question is answered right, a mean over draws.
+        right: for each record, whether each question is answered right, a mean over draws; None
+            where there are no answers, whose record gets none.
 
     Returns:
         What was asked, with the scores of all tokens and of the floor on each VTC split; and the
@@ -327,11 +407,13 @@ def judge(
         each family corrected by Holm's procedure.
     """
     splits, verdicts = [], []
+    for record in records:
+        record["answers"] = {}
     for budget in dict.fromkeys(tuple(record["budget"]) for record in records):
         here = {
             record["method"]: (record, values)
             for record, values in zip(records, right, strict=True)
-            if tuple(record["budget"]) == budget
+            if tuple(record["budget"]) == budget and values is not None
         }
         asked = {ANSWERS: np.ones(len(task.questions), dtype=bool)}
         if SMALLER in here and (wrong := here[SMALLER][1] == 0).any():
@@ -344,7 +426,7 @@ def judge(
                     continue
                 columns[method] = values[chosen]
                 score = accuracy(values[chosen], image, float(task.floor[chosen].mean()))
-                record.setdefault("answers", {})[split] = score.to_json()
+                record["answers"][split] = score.to_json()
                 record["kept"][split] = task.kept(values, chosen).to_json()
             # Random comes last, so that it is the second of every pair.
             methods = sorted(
@@ -362,6 +444,7 @@ def judge(
     about = {
         "model": task.name, "fingerprint": fingerprint_of(task.vlm), "data": task.data,
         "metric": "exact match", "floor_is": OTHER_IMAGE,
+        "shuffled": {f"{h}x{w}": vlm.name for (h, w), vlm in task.shuffled.items()},
         **task.ends(np.ones(len(task.questions), dtype=bool)), "vtc": splits,
         "predictors": predictors(records),
     }  # fmt: skip
@@ -392,7 +475,8 @@ def predictors(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """How well each other score predicts the answers, the best first.
 
     Args:
-        records: with "answers".
+        records: with "answers"; those without any, and pixel shuffle, whose answers are those of
+            other VLMs, are left out.
 
     Returns:
         For each score: "rho" over all methods and budgets, with an interval over methods, since the
@@ -400,6 +484,7 @@ def predictors(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         over the budgets that all share, with p by permuting methods and p corrected for the number
         of scores (Holm); and whether |rho| cannot be told apart from that of the best ("is_best").
     """
+    records = [r for r in records if r["method"] != PIXEL_SHUFFLE and ANSWERS in r["answers"]]
     scores: dict[str, list[float]] = {}
     for record in records:
         own = {name: record[name] for name in SCORES} | record["reading"]

@@ -305,7 +305,7 @@ class Bench:
         texts: list[str] = []
         if self.answers is not None:
             _, rebuilt, _ = self._compressed(self.answers.pictures, method, budget)
-            texts = self.answers.ask(rebuilt)
+            texts = self.answers.ask_method(method.name, rebuilt, budget)
         distances, norm_ratio = None, None
         if self._comparable(method, budget):
             distances = self._projected(kept.tokens).distances(self._real_tokens(budget))

@@ -293,6 +293,10 @@ class CompressEvaluation:
             **TRAINED_OR_MEASURED, "evaluation.answers": (), "evaluation.questions": ("synthetic",),
         },
     )  # fmt: skip
+    shuffled: list[str] = setting(
+        [], "VLMs with the same language model that answer for pixel_shuffle, each from its number "
+        "of tokens; empty: the bundled ones", group=EVALUATE, needs=ASKED,
+    )  # fmt: skip
     n_questions: int = setting(
         500, "images of the synthetic world; of other data the first questions, 0: all", least=0,
         group=EVALUATE, needs=ASKED,
