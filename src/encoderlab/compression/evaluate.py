@@ -189,7 +189,7 @@ class CompressEvaluationResult(Result):
         titles = ["right", "kept", "against all tokens", "against random"]
         rows = []
         for row in (row for row in self.rows if tuple(row["budget"]) == budget):
-            scores = [row["answers"][ANSWERS], row["kept"][ANSWERS]]
+            scores = [row[kind].get(ANSWERS) for kind in ("answers", "kept")]
             scores += [differences.get((row["method"], rival)) for rival in (ALL_TOKENS, RANDOM)]
             scores += [row[kind].get(HARD) for kind in ("answers", "kept")] if split else []
             rows.append((row["method"], *(_text(score, interval=True) for score in scores)))
@@ -451,14 +451,9 @@ def _compressors(
         about = compressor.about
         if (about.get("fingerprint"), about.get("layer")) == (encoder.fingerprint, layer):
             if named or set(compressor.budgets) & set(budgets):
-                compressors.setdefault(label or "trained", []).append(compressor)
+                compressors.setdefault(label or compressor.label, []).append(compressor)
         elif named:
-            raise UsageError(
-                "the compressor was trained on other tokens",
-                got=f"{folder}: {about.get('encoder')}, layer {about.get('layer')}",
-                want=f"{encoder.name}, layer {layer}",
-                hint="choose them with --model and --layer",
-            )
+            compressor.check_tokens(folder, encoder.name, encoder.fingerprint, layer)
     if not compressors:
         note(f"no trained compressor for {encoder.name}, layer {layer}: baselines alone")
     return compressors
