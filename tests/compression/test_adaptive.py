@@ -158,7 +158,8 @@ def test_answers_are_asked_from_the_tokens_of_their_own_allocation(tokens):
     few = torch.randn(12, ALL, 8, generator=torch.Generator().manual_seed(2))
     few[::2] = few[::2, :1]
     task = SimpleNamespace(
-        pictures=token_set(few), ask=ask, image=np.arange(12),
+        pictures=token_set(few), ask=ask, ask_method=lambda name, decoded, budget: ask(decoded),
+        image=np.arange(12),
         right=lambda draws: np.array([[t == "yes" for t in d] for d in draws], float).mean(axis=0),
     )  # fmt: skip
     bench = Bench(token_set(tokens), token_set(tokens), GRID, loyalty=False, answers=task)

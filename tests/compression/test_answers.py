@@ -302,7 +302,6 @@ def test_without_a_wrong_answer_of_the_smaller_image_there_is_no_split():
 
 def test_a_method_without_answers_is_left_out_of_them():
     task, rows = asked([1] * 9, [0] * 9, list(range(9))), [record("one"), record("pixel_shuffle")]
-    assert task.right([[]]) is None
     about, verdicts = judge(task, rows, [np.ones(9), None])
     assert rows[1]["answers"] == {} == rows[1]["kept"]
     assert [(v["a"], v["b"]) for v in verdicts] == [("one", ALL_TOKENS)]

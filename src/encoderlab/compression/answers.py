@@ -233,17 +233,15 @@ class AnswerTask:
         vlm, data = self.shuffled.get(budget), _Shown(self.questions, rebuilt, self.image)
         return [] if vlm is None else answer_all(vlm, cast(Any, data))
 
-    def right(self, draws: Sequence[Sequence[str]]) -> Right | None:
+    def right(self, draws: Sequence[Sequence[str]]) -> Right:
         """Which answers match exactly.
 
         Args:
             draws: one text per question, from each draw of a random method.
 
         Returns:
-            For each question the share of draws that are right, from 0 to 1; None without answers.
+            For each question the share of draws that are right, from 0 to 1.
         """
-        if not all(draws):
-            return None
         matches = [
             [exact_match(text, q.answers) for text, q in zip(texts, self.questions, strict=True)]
             for texts in draws
@@ -260,12 +258,12 @@ class AnswerTask:
     @cached_property
     def full(self) -> Right:
         """Which questions are answered right from all tokens."""
-        return cast(Right, self.right(self.texts[ALL_TOKENS]))
+        return self.right(self.texts[ALL_TOKENS])
 
     @cached_property
     def floor(self) -> Right:
         """Which are answered right from all tokens of another question's image."""
-        return cast(Right, self.right(self.texts[OTHER_IMAGE]))
+        return self.right(self.texts[OTHER_IMAGE])
 
     def ends(self, asked: Bool[np.ndarray, " q"]) -> dict[str, Any]:
         """The number of the questions `asked`; the scores of all tokens and of the floor on them"""

@@ -243,7 +243,8 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
         for task, s in {**bench.scales, **bench.reading_scales}.items()
     }
     if task is not None:
-        vlm, compared = answers.judge(task, records, [task.right(row.texts) for row in rows])
+        right = [task.right(row.texts) if all(row.texts) else None for row in rows]
+        vlm, compared = answers.judge(task, records, right)
         ends[ANSWERS] = vlm["full"]["value"], vlm["floor"]["value"]
         verdicts += compared
         lines += (*_lost(vlm, records, compared), *_best_predictors(vlm["predictors"]))
