@@ -23,7 +23,7 @@ from encoderlab.plots.style import (
 
 
 def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> FigureRecord:
-    """Validation error, distance from real tokens, and the two gradients by epoch."""
+    """Validation error, distance from real tokens, and the gradient of each loss by epoch."""
     names = dict.fromkeys(name for row in history for name in ("epoch", *row))
     series = {name: np.array([row.get(name, np.nan) for row in history]) for name in names}
     epochs = series["epoch"]
@@ -41,6 +41,7 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> FigureRec
         for name, line, colour in (
             ("reconstruction", "o-", GREEN),
             ("distribution", "^-", RED),
+            ("answers", "s-", BLUE),
         ):
             if f"gradient/{name}" in series:
                 gradients.plot(
