@@ -9,6 +9,7 @@ run of `encoderlab compress evaluate` the one that the web page shows.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,17 +17,24 @@ from pathlib import Path
 from encoderlab.compression.compress import run
 from encoderlab.compression.compressor import Compressor, shipped
 from encoderlab.compression.evaluate import CompressEvaluationResult, standing
-from encoderlab.compression.settings import CompressData, CompressEvaluation, CompressModel
+from encoderlab.compression.settings import (
+    CompressData,
+    CompressEvaluation,
+    CompressModel,
+    CompressorShape,
+)
 from encoderlab.compression.stored_evaluation import keep
 from encoderlab.compression.trainer import Recipe
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.results import score_text
 from encoderlab.errors import EncoderLabError
+from encoderlab.zoo import ZOO
 from recipes.real_data import SETS
 
 SYNTHETIC_IMAGES, FIT_IMAGES = 1000, 3000
 SYNTHETIC_TRAINED = 8000
-SHIPPED = "shipped"
+ANSWERED_IMAGES = 8000  # of the synthetic world, in both languages
+SHIPPED, SHIPPED_ANSWERS = "shipped", "shipped_answers"
 TASKS = ("embedding", "embedding_hard", "retrieval", "retrieval_hard")
 USED = ("clothing-small", "vega-charts", "wikitables-mini", "math-ko-en")
 
@@ -35,15 +43,22 @@ license: mit
 library_name: encoderlab
 ---
 
-# Token compressors for tiny-clip
+# Token compressors for {encoders}
 
-The 144 patch tokens (12 x 12) of `tiny-clip`, layer {layer}, to {grids}: progressive strided
-convolutions beside a linear path that starts as block-PCA, and a decoder back to the full grid.
-{parameters} parameters, fp16. They are small, as their encoder is: they show what the evaluation
-shows, offline, and start nobody's product.
+The 144 patch tokens (12 x 12) of an encoder to fewer: progressive strided convolutions beside a
+linear path that starts as block-PCA, and a decoder back to the full grid, in fp16. They are small,
+as their encoders are: they show what the evaluation shows, offline, and start nobody's product.
+
+| compressor | encoder, layer | tokens | parameters | trained on |
+|---|---|---|---|---|
+{list}
+
+Those trained on answers go on from the one trained by reconstruction: the negative log-likelihood
+that a frozen VLM gives the right answers, from the rebuilt tokens, is added to the loss.
 
 ```
 encoderlab compress evaluate
+encoderlab compress evaluate --model tiny-siglip --answers tiny-vlm
 ```
 
 ## Made by
@@ -77,26 +92,28 @@ def ship(run: Path) -> Path:
     compressor = Compressor.from_checkpoint(run / "checkpoints" / "best_model.pt")
     (before, _), ((after, _), *_) = compressor.grid, compressor.budgets
     name = f"{compressor.about['encoder']}-{before}to{after}"
-    return compressor.save_pretrained(Path(__file__).parent / "compressors" / name, half=True)
+    name += "-answers" if compressor.about.get("answers") else ""
+    return compressor.save_pretrained(ZOO / "compressors" / name, half=True)
 
 
 def write_card(real: Path | None, against: Sequence[str], notes: str = "") -> Path:
     """Measures the bundled compressors and writes their README.md."""
     folders = shipped()
-    compressors = [Compressor.from_pretrained(path) for path in folders.values()]
-    results = {"Synthetic world (test split)": _evaluated([], [], against)}
-    if real is not None:
-        clothes = real / "clothing-small"
-        results["Photographs of clothes (clothing-small, test split)"] = _evaluated(
-            [str(clothes / "test.csv")], [str(clothes / "train.csv")], against
-        )
+    compressors = {name: Compressor.from_pretrained(path) for name, path in folders.items()}
+    encoders = list(dict.fromkeys(str(c.about["encoder"]) for c in compressors.values()))
+    results = {}
+    for encoder in encoders:
+        own = {name: c for name, c in compressors.items() if c.about["encoder"] == encoder}
+        results[f"{encoder}: synthetic world (test split)"] = _evaluated(own, [], [], against)
+        if real is not None:
+            clothes = real / "clothing-small"
+            results[f"{encoder}: photographs of clothes (clothing-small, test split)"] = _evaluated(
+                own, [str(clothes / "test.csv")], [str(clothes / "train.csv")], against
+            )
     text = CARD.format(
-        layer=compressors[0].about["layer"],
-        grids=", ".join(f"{h} x {w}" for c in compressors for h, w in c.budgets),
-        parameters=" / ".join(
-            f"{sum(p.numel() for p in c.model.parameters()) / 1e6:.2f} M" for c in compressors
-        ),
-        commands="```\n" + "\n".join(map(_command, compressors)) + "\n```",
+        encoders=" and ".join(encoders),
+        list="\n".join(_row(name, compressor) for name, compressor in compressors.items()),
+        commands="```\n" + "\n".join(map(_command, compressors.values())) + "\n```",
         fitted=f"They were fitted on at most {FIT_IMAGES:,} images of the measured kind; the "
         "trained ones on the mixture named above.",
         tables="\n".join(_tables(title, result) for title, result in results.items()),
@@ -109,17 +126,37 @@ def write_card(real: Path | None, against: Sequence[str], notes: str = "") -> Pa
     return card
 
 
+def _row(name: str, compressor: Compressor) -> str:
+    about, parameters = compressor.about, compressor.model.parameters()
+    answers = about.get("answers")
+    cells = (
+        f"`{name}`", f"`{about['encoder']}`, {about['layer']}",
+        ", ".join(str(h * w) for h, w in compressor.budgets),
+        f"{sum(p.numel() for p in parameters) / 1e6:.2f} M",
+        f"answers of `{answers}`" if answers else "reconstruction",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
 def _evaluated(
-    images: list[str], fit: list[str], against: Sequence[str]
+    own: Mapping[str, Compressor], images: list[str], fit: list[str], against: Sequence[str]
 ) -> CompressEvaluationResult:
-    names = [f"{SHIPPED}:{name}" for name in shipped()]
+    labels = {
+        name: SHIPPED_ANSWERS if c.about.get("answers") else SHIPPED for name, c in own.items()
+    }
+    names = [f"{label}:{name}" for name, label in labels.items()]
+    (encoder,) = {str(compressor.about["encoder"]) for compressor in own.values()}
+    others = [
+        name for name in against
+        if Compressor.from_pretrained(name.rpartition(":")[2]).about["encoder"] == encoder
+    ]  # fmt: skip
     result = run(
         action="evaluate",
-        model=CompressModel("tiny-clip"),
+        model=CompressModel(encoder),
         data=CompressData(images=images),
         evaluation=CompressEvaluation(
             n_samples=SYNTHETIC_IMAGES, n_fit=FIT_IMAGES, fit_images=fit,
-            compressors=[*names, *against],
+            compressors=[*names, *others],
             parts=["reinjection", "loyalty"],
         ),
     )  # fmt: skip
@@ -128,14 +165,25 @@ def _evaluated(
 
 
 def _command(compressor: Compressor) -> str:
-    about = compressor.about
-    words = [
-        "encoderlab compress --images synthetic",
+    about, usual = compressor.about, CompressorShape()
+    words = ["encoderlab compress"]
+    if about["encoder"] != CompressModel().name:
+        words.append(f"--model {about['encoder']}")
+    if about.get("answers"):
+        return " ".join([
+            *words, f"--answers {about['answers']}", "evaluation.languages=[en,ko]",
+            f"data.n_samples={ANSWERED_IMAGES}", f"--init {about['init']}",
+            f"--epochs {about['epochs']}", f"--lr {about['lr']}",
+        ])  # fmt: skip
+    words += [
+        "--images synthetic",
         *(f"REAL/{name}/train.csv" for name in USED),
         f"data.n_samples={SYNTHETIC_TRAINED}",
         f"--grid {compressor.budgets[0][0]}",
         f"training.epochs={about['epochs']}",
     ]
+    if compressor.model.shape.width != usual.width:
+        words.append(f"model.compressor.width={compressor.model.shape.width}")
     if about["wgan_weight"] != Recipe.of().wgan_weight:
         words.append(f"training.wgan_weight={about['wgan_weight']}")
     if about["distribution"] != Recipe.of().distribution:
@@ -180,14 +228,17 @@ def _verdicts(results: Mapping[str, CompressEvaluationResult]) -> str:
     """The bundled compressors against the other methods: ahead, level, behind."""
     lines = ["### Paired verdicts, all methods of a budget together (Bonferroni)", ""]
     for title, result in results.items():
-        ours = [verdict for verdict in result.verdicts if verdict["a"] == SHIPPED]
-        for budget in dict.fromkeys(tuple(verdict["budget"]) for verdict in result.verdicts):
+        budgets = dict.fromkeys(tuple(verdict["budget"]) for verdict in result.verdicts)
+        for name, budget in itertools.product((SHIPPED, SHIPPED_ANSWERS), budgets):
             for task in ("error", "distance", *TASKS):
-                chosen = [v for v in ours if (tuple(v["budget"]), v["task"]) == (budget, task)]
+                wanted = (name, budget, task)
+                chosen = [
+                    v for v in result.verdicts if (v["a"], tuple(v["budget"]), v["task"]) == wanted
+                ]
                 if chosen:
                     tokens = f"{budget[0] * budget[1]} tokens"
                     ranks = standing(chosen, "**")
-                    lines.append(f"- {title}, {tokens}, {_title(task)}: {ranks}")
+                    lines.append(f"- {title}, {name}, {tokens}, {_title(task)}: {ranks}")
     return "\n".join([*lines, ""])
 
 
