@@ -74,7 +74,7 @@ def fall_without(vlm, image, replaced, monkeypatch) -> float:
     mean = shown[0].mean(dim=0)
     shown[0, replaced] = mean
     with monkeypatch.context() as patch:
-        patch.setattr(vlm, "image_embeddings", lambda tokens: shown)
+        patch.setattr(vlm, "image_embeddings", lambda *_: shown)
         return whole - float(vlm.log_likelihood(tokens, [QUESTION], [ANSWER]))
 
 

@@ -354,17 +354,20 @@ class VLM(nn.Module):
         ]
         return torch.cat([first, *(other.to(first.dtype) for other in on_grid)], dim=-1)
 
-    def image_embeddings(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b k d"]:
+    def image_embeddings(
+        self, tokens: Float[Tensor, "b n c"], rows: Rows | None = None
+    ) -> Float[Tensor, "b k d"]:
         """The image tokens of the LLM's input, through which gradients flow into the projector.
 
         Args:
             tokens: as `vision_tokens` gives them.
+            rows: the text beside each image, for a reduction that reads the question.
 
         Returns:
             `image_tokens` rows per image.
         """
         weight = next(self.projector.parameters())
-        return self.projector(self.reduction(tokens.to(weight.device, torch.float32)))
+        return self.projector(self.reduction(tokens.to(weight.device, torch.float32), rows))
 
     # -- the language model ----------------------------------------------------------------------
 
@@ -557,7 +560,7 @@ class VLM(nn.Module):
         words = self.llm.get_input_embeddings()(rows.ids.clamp_min(0))
         if tokens is None:
             return words
-        images = self.image_embeddings(tokens).to(words.dtype)
+        images = self.image_embeddings(tokens, rows).to(words.dtype)
         place = (rows.ids == IMAGE)[:, :, None].expand_as(words)
         return words.masked_scatter(place, images)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from encoderlab.errors import UsageError, unknown
 from encoderlab.models.token_grid import Grid
 from encoderlab.patch_tokens.methods import METHODS, is_fitted, reducers
+from encoderlab.vlm.prompt import Rows
 
 PIXEL_SHUFFLE = "pixel_shuffle"
 WANT = "METHOD:TOKENS such as average:36, pixel_shuffle:2, or nothing"
@@ -68,11 +69,14 @@ class Reduction:
         """Channels of a reduced token, from those of a patch token."""
         return width if self.method is None else self.method.width(width, self.grid, self.windows)
 
-    def __call__(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b k d"]:
+    def __call__(
+        self, tokens: Float[Tensor, "b n c"], rows: Rows | None = None
+    ) -> Float[Tensor, "b k d"]:
         """The reduced tokens.
 
         Args:
             tokens: patch tokens in reading order.
+            rows: the text beside each image, which a method of tokens alone does not read.
 
         Returns:
             `self.tokens` tokens of `self.width(c)` channels.

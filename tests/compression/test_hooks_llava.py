@@ -7,7 +7,8 @@ import torch
 import transformers as hf
 
 from encoderlab.compression.compressor import Compressor
-from encoderlab.compression.llava import CompressedVision, compressed_vision
+from encoderlab.compression.hooks import compressed_vision, family_of
+from encoderlab.compression.hooks.square import LlavaVision
 from encoderlab.compression.smaller_image import SmallerImage
 from encoderlab.errors import UsageError
 from encoderlab.models.token_compressor import AutoencoderShape, TokenAutoencoder
@@ -37,6 +38,22 @@ def make(vision=hf.CLIPVisionConfig, pad=0, **settings):
     return hf.LlavaForConditionalGeneration(config).eval()
 
 
+class Watched(CLSAttention):
+    """Keeps what it is given."""
+
+    def _compress(self, tokens, grid, budget, side):
+        self.tokens, self.side = tokens, side
+        return super()._compress(tokens, grid, budget, side)
+
+
+def attentions(tower, pixels):
+    """Attention maps of the tower's own eager attention, block by block."""
+    tower.set_attn_implementation("eager")
+    maps = tower(pixels, output_attentions=True).attentions
+    tower.set_attn_implementation("sdpa")
+    return maps
+
+
 @pytest.fixture(scope="module")
 def llava():
     return make()
@@ -64,7 +81,7 @@ def test_an_identity_leaves_the_logits_unchanged(llava, inputs):
         fitted = vision.fit(inputs)
         assert torch.equal(fitted["input_ids"], inputs["input_ids"])
         assert torch.allclose(llava(**fitted).logits, plain, atol=1e-6)
-        assert torch.equal(vision.last.positions[0, 7], torch.tensor([1.0, 1.0]))
+        assert torch.equal(vision.last[0].positions[0, 7], torch.tensor([1.0, 1.0]))
     assert not llava.model.multi_modal_projector._forward_pre_hooks
     assert torch.equal(llava(**inputs).logits, plain)
 
@@ -167,11 +184,12 @@ def test_all_tokens_of_a_siglip_tower_are_patches(siglip_llava, inputs):
     assert torch.allclose(seen, expected, atol=1e-5)
 
 
-def test_a_method_that_needs_cls_is_refused_where_there_is_none(siglip_llava):
-    with pytest.raises(
-        UsageError, match=r"cls_attention needs.*attention of a siglip_vision.*tome"
-    ):
-        CompressedVision(siglip_llava, CLSAttention(), 9)
+def test_attention_of_a_tower_without_cls_is_what_each_patch_receives(siglip_llava, inputs):
+    with compressed_vision(siglip_llava, Watched(), 5) as vision:
+        siglip_llava(**vision.fit(inputs))
+    maps = attentions(siglip_llava.model.vision_tower, inputs["pixel_values"])
+    # Hidden state -2 leaves the second of three blocks.
+    assert torch.allclose(vision.method.side.attention, maps[1].mean(dim=(1, 2)), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -186,29 +204,26 @@ def test_a_tower_whose_tokens_do_not_make_the_grid_is_refused(vision, strategy, 
     if vision is hf.Dinov2Config:
         vision = lambda **kind: hf.Dinov2Config(**{**kind, "intermediate_size": None})  # noqa: E731
     with pytest.raises(UsageError, match=said):
-        CompressedVision(make(vision, vision_feature_select_strategy=strategy), Strided(), 9)
+        LlavaVision(make(vision, vision_feature_select_strategy=strategy), Strided(), 9)
 
 
-@pytest.mark.parametrize("kind", ["LlavaNext", "VipLlava", "LlavaOnevision", "VideoLlava"])
+@pytest.mark.parametrize("kind", ["VipLlava", "LlavaOnevision", "VideoLlava"])
 def test_other_llavas_are_refused_before_anything_runs(kind):
     name = f"{kind}ForConditionalGeneration"
     config = getattr(hf, f"{kind}Config")()
     model = type(name, (torch.nn.Module,), {"config": config})()
-    with pytest.raises(UsageError, match=f"got '{name}'; expected a LlavaForCond"):
-        CompressedVision(model, AveragePooling(), 4)
+    with pytest.raises(UsageError, match=f"got '{name} .*; expected a VLM.*qwen3_vl"):
+        family_of(model)
 
 
 def test_attention_of_cls_is_that_of_the_tower(llava, inputs):
-    with compressed_vision(llava, CLSAttention(), 5) as vision:
+    with compressed_vision(llava, Watched(), 5) as vision:
         llava(**vision.fit(inputs))
-        seen = vision._cls_attention
-    tower = llava.model.vision_tower
-    tower.set_attn_implementation("eager")
-    maps = tower(inputs["pixel_values"], output_attentions=True).attentions
-    tower.set_attn_implementation("sdpa")
+    maps = attentions(llava.model.vision_tower, inputs["pixel_values"])
     # Hidden state -2 leaves the second of three blocks.
-    assert torch.allclose(seen, maps[1].mean(dim=1)[:, 0, 1:], atol=1e-5)
-    assert vision.last.tokens.shape == (2, 5, 16)
+    expected = maps[1].mean(dim=1)[:, 0, 1:]
+    assert torch.allclose(vision.method.side.attention, expected, atol=1e-6)
+    assert [kept.tokens.shape for kept in vision.last] == [(1, 5, 16)] * 2
 
 
 @pytest.mark.parametrize(

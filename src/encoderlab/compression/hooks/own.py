@@ -1,0 +1,133 @@
+"""Our own VLM: compressed in front of the projector, as with `--reduce`.
+
+b images, one for each row of text, t length of the rows, n tokens, c channels, k kept ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from encoderlab.compression.hooks.base import (
+    CompressedVision,
+    Replaced,
+    match,
+    require_words,
+    split,
+    without,
+)
+from encoderlab.errors import UsageError
+from encoderlab.models.token_grid import Grid
+from encoderlab.patch_tokens.reducer import SideInputs, TokenReducer
+from encoderlab.vlm.model import VLM
+from encoderlab.vlm.prompt import IMAGE, Rows
+from encoderlab.vlm.reduction import Reduction
+
+
+class OwnVision(CompressedVision):
+    """An `encoderlab.vlm.model.VLM` without a reduction of its own.
+
+    Args:
+        model: the VLM.
+        method: the token reduction method.
+        budget: tokens per image, or their (rows, columns).
+
+    Raises:
+        UsageError: a VLM with a reduction or with queries of its own; a method that needs more than
+            tokens and the question; a budget that the grid does not give.
+    """
+
+    gives: ClassVar[tuple[str, ...]] = ("text",)
+
+    def __init__(self, model: VLM, method: TokenReducer, budget: int | Grid) -> None:
+        super().__init__(model, method, budget)
+        if model.design.reduce or model.design.projector == "cross_attention":
+            raise UsageError(
+                "the VLM reduces the image tokens itself",
+                got=f"reduce={model.design.reduce}, projector={model.design.projector}",
+                want="a VLM with all tokens and a linear or mlp projector",
+            )
+        self.shape = method.exact(model.grid, budget)
+
+    def attach(self) -> list[Any]:
+        """Puts the method in place of the VLM's reduction.
+
+        Returns:
+            A handle, whose `remove()` restores it.
+        """
+        return [Replaced(self.model, "reduction", _MethodReduction(self))]
+
+    def fit(self, inputs: Rows) -> Rows:
+        """Removes surplus image tokens from rows that were made for all tokens.
+
+        The VLM makes rows of the right length by itself.
+
+        Args:
+            inputs: rows of the VLM's prompter.
+
+        Returns:
+            Rows with as many image tokens as are kept.
+
+        Raises:
+            UsageError: the rows hold another number of image tokens.
+        """
+        is_image = inputs.ids == IMAGE
+        counts = is_image.sum(dim=1)
+        whole, kept = self.model.grid[0] * self.model.grid[1], self.shape[0] * self.shape[1]
+        if not bool(((counts == whole) | (counts == 0)).all()):
+            raise UsageError(
+                "the image tokens are not those of whole images",
+                got=str(counts.tolist()),
+                want=f"{whole} in each row",
+            )
+        remain = ~is_image | (is_image.cumsum(dim=1) <= kept)
+        ids = without(inputs.ids, remain, self.model.prompter.fill)
+        return Rows(ids, without(inputs.mask, remain, 0), inputs.labels)
+
+    def reduce(self, tokens: Float[Tensor, "b n c"], rows: Rows | None) -> Float[Tensor, "b k c"]:
+        """The kept tokens, for the projector.
+
+        Args:
+            tokens: all tokens.
+            rows: the text beside each image.
+
+        Returns:
+            As many as the budget.
+        """
+        side = SideInputs(text=self._text(tokens, rows) if "text" in self.method.needs else None)
+        kept = self.method.compress(tokens, self.model.grid, self.shape, side)
+        self.last = tuple(split(kept))
+        return kept.tokens
+
+    @torch.no_grad()
+    def _text(self, tokens: Float[Tensor, "b n c"], rows: Rows | None) -> Float[Tensor, "b n"]:
+        """How well each projected token matches the words of its row."""
+        if rows is None:
+            raise UsageError(
+                f"{self.method.name} reads the question", got="image tokens without rows of text"
+            )
+        special = torch.tensor(self.model.prompter.tokenizer.all_special_ids)
+        embed = self.model.llm.get_input_embeddings()
+        matches = []
+        for image, ids, mask in zip(self.model.projector(tokens), rows.ids, rows.mask, strict=True):
+            own = ids[mask.bool() & (ids != IMAGE)]
+            own = require_words(own[~torch.isin(own, special.to(own.device))], self.method)
+            matches.append(match(image, embed(own)))
+        return torch.stack(matches)
+
+
+class _MethodReduction(Reduction):
+    """A reduction by the method of a `with` block."""
+
+    def __init__(self, vision: OwnVision) -> None:
+        super().__init__(None, vision.model.grid)
+        self.vision, self.method = vision, vision.method
+        self.tokens = vision.shape[0] * vision.shape[1]
+
+    def __call__(
+        self, tokens: Float[Tensor, "b n c"], rows: Rows | None = None
+    ) -> Float[Tensor, "b k d"]:
+        return self.vision.reduce(tokens, rows)
