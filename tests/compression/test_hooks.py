@@ -9,10 +9,12 @@ import pytest
 import torch
 import transformers as hf
 from tests.small_checkpoints import LLM, NATIVE, SQUARE, VISION, VIT, initialised
+from transformers.vision_utils import get_vision_window_index
 
 from encoderlab.compression.hooks import FAMILIES, compressed_vision
+from encoderlab.errors import UsageError
 from encoderlab.patch_tokens.merging import KMeans
-from encoderlab.patch_tokens.pooling import Diverse, Random, Strided
+from encoderlab.patch_tokens.pooling import AveragePooling, Bilinear, Diverse, Random, Strided
 
 IMAGE, PAD, EDGE = 97, 0, 32
 # Heights and widths of the images 0, 1 and 2: in patches for Qwen, else in pixels.
@@ -247,3 +249,343 @@ def test_generation_with_a_cache_equals_that_without(tiny, name):
         )
     assert cached.shape == (2, length + 6)
     assert torch.equal(cached, plain)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_beams_start_from_the_same_tokens(tiny, name):
+    model, inputs = tiny(name).model, tiny(name).inputs([[0], [1, 2]])
+    settings = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+    with compressed_vision(model, Diverse(), BUDGET) as vision:
+        fitted = vision.fit(inputs)
+        repeated = {
+            key: value.repeat_interleave(2, dim=-2)
+            if value.shape[-2:] == fitted["input_ids"].shape
+            else value
+            for key, value in fitted.items()
+        }
+        one = model.generate(**fitted, **settings)
+        model.generate(**fitted, **settings, num_beams=2)
+        both = model.generate(**fitted, **(settings | {"num_return_sequences": 2, "num_beams": 2}))
+        prefill = model(**fitted).logits
+    assert torch.equal(one[:, : fitted["input_ids"].shape[1]], fitted["input_ids"])
+    assert torch.equal(both[:, : fitted["input_ids"].shape[1]], repeated["input_ids"])
+    assert torch.equal(one[:, fitted["input_ids"].shape[1]], prefill[:, -1].argmax(dim=-1))
+
+
+class Seen:
+    """What the language model gets."""
+
+    def __init__(self, model):
+        self.handle = model.model.language_model.register_forward_pre_hook(
+            self._keep, with_kwargs=True
+        )
+
+    def _keep(self, module, arguments, named):
+        self.named = named
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.handle.remove()
+
+
+@pytest.mark.parametrize("name", QWEN)
+@pytest.mark.parametrize("method", [Random(1), KMeans(), AveragePooling()])
+def test_m_rope_has_the_places_of_the_tokens_and_the_text_after_the_whole_image(tiny, name, method):
+    model, inputs = tiny(name).model, tiny(name).inputs([[0], [1, 2]])
+    plain, deltas = model.model.get_rope_index(**inputs)
+    with compressed_vision(model, method, 6) as vision, Seen(model) as seen:
+        fitted = vision.fit(inputs)
+        model(**fitted)
+        positions = seen.named["position_ids"]
+        kept, lengths = vision.last, fitted["attention_mask"].sum(dim=1)
+    assert [one.tokens.shape[1] for one in kept] == [6, 4, 6]
+    # The images stand behind two words, and behind the words between them.
+    first = 2
+    starts = [(0, first), (1, first), (1, first + 2 + 2)]
+    for number, (row, start) in enumerate(starts):
+        is_image = fitted["input_ids"][row] == IMAGE
+        columns = is_image.nonzero().flatten()
+        columns = columns[:4] if number == 1 else columns[-6:]
+        place = kept[number].positions[0].round().long()
+        got = positions[:, row, columns]
+        assert torch.equal(got[0], torch.full_like(got[0], start))
+        assert torch.equal(got[1:].T, place + start)
+    for row in range(2):
+        for ids, axes in ((inputs, plain), (fitted, positions)):
+            is_word = (ids["input_ids"][row] != IMAGE) & (ids["attention_mask"][row] == 1)
+            ids["words"] = axes[:, row, is_word]
+        assert torch.equal(inputs["words"], fitted["words"])
+    # A later token without positions comes behind all of the uncompressed inputs.
+    whole = inputs["attention_mask"].sum(dim=1)
+    assert torch.equal(model.model.rope_deltas[:, 0] + lengths, deltas[:, 0] + whole)
+
+
+@pytest.mark.parametrize("name", QWEN)
+def test_a_later_token_needs_no_positions(tiny, name):
+    model, inputs = tiny(name).model, tiny(name).inputs([[0]])
+    with compressed_vision(model, Diverse(), BUDGET) as vision:
+        fitted = vision.fit(inputs)
+        longer = {
+            key: torch.cat([value, value[..., -1:] + (key == "position_ids")], dim=-1)
+            if value.shape[-2:] == fitted["input_ids"].shape
+            else value
+            for key, value in fitted.items()
+        }
+        expected = model(**longer).logits[:, -1]
+        cache = model(**fitted, use_cache=True).past_key_values
+        got = model(input_ids=longer["input_ids"][:, -1:], past_key_values=cache).logits[:, -1]
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_deepstack_is_averaged_over_the_merged_tokens(tiny):
+    model, inputs = tiny("qwen3_vl").model, tiny("qwen3_vl").inputs([[0]])
+    ((tokens,), ((layer,),)) = tiny("qwen3_vl").features(tiny("qwen3_vl").images([0]))
+    with compressed_vision(model, KMeans(), 5) as vision, Seen(model) as seen:
+        model(**vision.fit(inputs))
+    group = vision.last[0].assignment[0]
+    means = torch.stack([layer[group == number].mean(dim=0) for number in range(5)])
+    (got,) = seen.named["deepstack_visual_embeds"]
+    assert torch.allclose(got, means, atol=1e-6)
+    embedded = seen.named["inputs_embeds"][seen.named["visual_pos_masks"]]
+    means = torch.stack([tokens[group == number].mean(dim=0) for number in range(5)])
+    assert torch.allclose(embedded, means, atol=1e-6)
+
+
+class Watched(Random):
+    """Keeps what it is given."""
+
+    def __init__(self, *needs):
+        super().__init__(0)
+        self.needs, self.seen = needs, []
+
+    def _compress(self, tokens, grid, budget, side):
+        self.seen.append((tokens, side))
+        return super()._compress(tokens, grid, budget, side)
+
+
+def recorded(model, tower, run, monkeypatch):
+    """(maps, keys) of every call of the tower's own eager attention."""
+    calls = []
+    module = importlib.import_module(type(tower).__module__)
+    plain = module.eager_attention_forward
+
+    def record(layer, query, key, *rest, **named):
+        out, weights = plain(layer, query, key, *rest, **named)
+        calls.append((weights, key))
+        return out, weights
+
+    monkeypatch.setattr(module, "eager_attention_forward", record)
+    tower.set_attn_implementation("eager")
+    run()
+    tower.set_attn_implementation("sdpa")
+    return calls
+
+
+def on_grid(values, side):
+    """Means over 2 x 2 of the patches of 4 x 4."""
+    return values if side == 4 else torch.nn.functional.avg_pool2d(
+        values.view(-1, 4, 4), 2
+    ).flatten(1)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in MAKE if not name.startswith("qwen")])
+def test_attention_and_keys_are_those_of_the_tower(tiny, name, monkeypatch):
+    model, inputs = tiny(name).model, tiny(name).inputs([[0], [1]])
+    method = Watched("attention", "keys")
+    with compressed_vision(model, method, BUDGET) as vision:
+        model(**vision.fit(inputs))
+    images = tiny(name).images([0, 1])
+    tower = model.model.vision_tower
+    calls = recorded(model, tower, lambda: model.model.get_image_features(**images), monkeypatch)
+    maps, keys = calls[1 if name in ("llava", "llava_next") else 2]
+    has_cls = name in ("llava", "llava_next", "internvl")
+    weights = maps.mean(dim=1)[:, 0, 1:] if has_cls else maps.mean(dim=(1, 2))
+    keys = keys.transpose(1, 2).flatten(2)[:, int(has_cls) :]
+    if name != "llava_next":
+        ((_, side),) = method.seen
+        tokens = 4 if name in ("llava", "paligemma") else 2
+        assert torch.allclose(side.attention, on_grid(weights, tokens), atol=1e-6)
+        by_channel = keys.permute(2, 0, 1).flatten(0, 1)
+        expected = on_grid(by_channel, tokens).unflatten(0, (keys.shape[2], -1)).permute(1, 2, 0)
+        assert torch.allclose(side.keys, expected, atol=1e-6)
+        return
+    # Five tiles of the first image: the base image, and 2 x 2 without the padding of one row.
+    (_, base), (_, picture), *_ = method.seen
+    assert torch.allclose(base.attention[0], weights[0], atol=1e-6)
+    joined = weights[1:5].view(2, 2, 4, 4).permute(0, 2, 1, 3).reshape(8, 8)
+    assert torch.allclose(picture.attention.view(6, 8), joined[1:7], atol=1e-6)
+    assert torch.allclose(base.keys[0], keys[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", QWEN)
+def test_attention_of_qwen_is_that_of_the_last_block_over_the_whole_image(tiny, name, monkeypatch):
+    model, inputs = tiny(name).model, tiny(name).inputs([[0], [2]])
+    method = Watched("attention")
+    with compressed_vision(model, method, BUDGET) as vision:
+        method.seen.clear()  # Qwen3-VL tries a method
+        model(**vision.fit(inputs))
+    images, visual = tiny(name).images([0, 2]), model.model.visual
+    calls = recorded(model, visual, lambda: model.model.get_image_features(**images), monkeypatch)
+    whole = [maps for maps, _ in calls if maps.shape[-1] in (96, 64)]
+    # Of Qwen2.5-VL the middle block alone, else all three; each image apart.
+    assert len(whole) == (2 if name == "qwen2_5_vl" else 6)
+    for number, (maps, (_, side)) in enumerate(zip(whole[-2:], method.seen, strict=True)):
+        expected = maps.mean(dim=(0, 1, 2)).view(-1, 4).mean(dim=1)
+        if name == "qwen2_5_vl":
+            grid = images["image_grid_thw"][number : number + 1]
+            order, _ = get_vision_window_index(grid, 2, 16, 4)
+            expected = expected[order.argsort()]
+        assert torch.allclose(side.attention[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("generates", [False, True])
+@pytest.mark.parametrize("name", MAKE)
+def test_the_question_is_that_of_the_row(tiny, name, generates):
+    model, inputs = tiny(name).model, tiny(name).inputs([[0], [1, 2]])
+    method = Watched("text")
+    with compressed_vision(model, method, BUDGET) as vision:
+        method.seen.clear()  # Qwen3-VL tries a method
+        fitted = vision.fit(inputs)
+        if generates:
+            model.generate(**fitted, max_new_tokens=2, do_sample=False)
+        else:
+            vision._fitted = []  # the forward pass has the words itself
+            model(**fitted)
+    tokens, _ = tiny(name).features(tiny(name).images([0]))
+    words = model.get_input_embeddings()(torch.tensor([5, 7, 8, 11]))
+    text = method.seen[0][1].text[0]
+    cosines = torch.nn.functional.cosine_similarity(tokens[0][: len(text), None], words, dim=-1)
+    assert torch.allclose(text, cosines.mean(dim=1), atol=1e-5)
+
+
+def test_a_question_of_other_inputs_is_refused(tiny):
+    model = tiny("llava").model
+    first, second = (tiny("llava").inputs([[0]], first=row) for row in (0, 1))
+    with compressed_vision(model, Watched("text"), BUDGET) as vision:
+        fitted = vision.fit(first)
+        vision.fit(second)
+        with pytest.raises(UsageError, match="has read the question of other inputs"):
+            model.generate(**fitted, max_new_tokens=2)
+
+
+def test_keys_of_qwen_are_the_means_over_the_merged_patches(tiny):
+    model, inputs = tiny("qwen3_vl").model, tiny("qwen3_vl").inputs([[0]])
+    method, qkv = Watched("keys"), []
+    layer = model.model.visual.blocks[-1].attn.qkv
+    hook = layer.register_forward_hook(lambda module, given, out: qkv.append(out))
+    with compressed_vision(model, method, BUDGET) as vision:
+        model(**vision.fit(inputs))
+    hook.remove()
+    keys = qkv[-1].view(24, 4, 3, -1)[:, :, 1].mean(dim=1)
+    assert torch.allclose(method.seen[-1][1].keys[0], keys, atol=1e-6)
+
+
+class Mixed(Random):
+    """Neither selects nor averages."""
+
+    trained = True
+
+
+REFUSED = [
+    *((name, Watched("cls"), 3, "needs what this model does not give: got 'cls") for name in MAKE),
+    *((name, Watched("pixels"), 3, "runs the encoder again") for name in MAKE),
+    *((name, Random(), 0, "no number of tokens") for name in MAKE),
+    *((name, AveragePooling(), 13, "13 of 4 x 4") for name in ("llava", "paligemma", "llava_next")),
+    *((name, Random(), 5, "5 of 4 tokens") for name in ("internvl", "gemma3")),
+    ("qwen3_vl", Bilinear(), 3, "DeepStack"),
+    ("qwen3_vl", Mixed(), 3, "DeepStack"),
+]
+
+
+@pytest.mark.parametrize(("name", "method", "budget", "said"), REFUSED)
+def test_what_cannot_be_is_refused_before_anything_runs(tiny, name, method, budget, said):
+    model = tiny(name).model
+    before = n_hooks(model)
+    with pytest.raises(UsageError, match=said), compressed_vision(model, method, budget):
+        pass
+    assert n_hooks(model) == before
+
+
+def test_a_grid_that_a_method_cannot_give_is_refused_by_fit(tiny):
+    model, inputs = tiny("qwen2_5_vl").model, tiny("qwen2_5_vl").inputs([[0]])
+    with (
+        compressed_vision(model, AveragePooling(), 23) as vision,
+        pytest.raises(UsageError, match="got '23 of 4 x 6'"),
+    ):
+        vision.fit(inputs)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_a_method_that_reads_the_question_is_refused_without_one(tiny, name):
+    model, inputs = tiny(name).model, tiny(name).inputs([[0]])
+    ids = inputs["input_ids"]
+    inputs["input_ids"] = torch.where(
+        ids == IMAGE, IMAGE, model.config.get_text_config().bos_token_id
+    )
+    with (
+        compressed_vision(model, Watched("text"), BUDGET) as vision,
+        pytest.raises(UsageError, match="got 'an image without words'"),
+    ):
+        vision.fit(inputs)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_inputs_that_are_not_fitted_are_refused(tiny, name):
+    model, inputs = tiny(name).model, tiny(name).inputs([[0]])
+    with (
+        compressed_vision(model, Diverse(), BUDGET),
+        pytest.raises(UsageError, match="not those of whole images"),
+    ):
+        model(**inputs)
+
+
+def test_videos_are_refused(tiny):
+    model, inputs = tiny("qwen2_5_vl").model, tiny("qwen2_5_vl").inputs([[0]])
+    with compressed_vision(model, Diverse(), BUDGET) as vision:
+        with pytest.raises(UsageError, match="videos"):
+            vision.fit(inputs | {"pixel_values_videos": inputs["pixel_values"]})
+        with pytest.raises(UsageError, match="videos"):
+            vision.fit(inputs | {"image_grid_thw": torch.tensor([[2, 8, 6]])})
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_text_alone_passes_through(tiny, name):
+    model = tiny(name).model
+    ids = torch.tensor([[1, 5, 7], [1, 8, 11]])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    plain = model(**inputs).logits
+    with compressed_vision(model, Diverse(), BUDGET) as vision:
+        assert torch.allclose(model(**vision.fit(inputs)).logits, plain, atol=1e-6)
+
+
+def test_sizes_of_llava_next_are_those_of_transformers(tiny):
+    model = tiny("llava_next").model
+    vision = FAMILIES["llava_next"](model, Diverse(), BUDGET)
+    noise = torch.Generator().manual_seed(0)
+    module = importlib.import_module(type(model.model).__module__)
+    with pytest.raises(UsageError, match="8 x 190 pixels"):
+        vision.pieces({"image_sizes": torch.tensor([[8, 190]])})
+    for size in torch.randint(30, 200, (200, 2), generator=noise):
+        tiles = module.image_size_to_num_patches(size, model.config.image_grid_pinpoints, EDGE)
+        features = torch.zeros(tiles, 16, 32)
+        (packed,), _ = model.model.pack_image_features(
+            [features], size[None], "default", torch.ones(32)
+        )
+        base, picture = vision.pieces({"image_sizes": size[None]})
+        assert base.whole + picture.whole == len(packed)
+        ends = packed[16:].eq(1).all(dim=1).view(picture.grid[0], -1)
+        assert ends[:, -1].all() and not ends[:, :-1].any()
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_gradients_reach_the_tower_and_the_language_model(tiny, name):
+    model, inputs = tiny(name).model, tiny(name).inputs([[0]])
+    with torch.enable_grad(), compressed_vision(model, AveragePooling(), (1, 2)) as vision:
+        fitted = vision.fit(inputs | {"labels": inputs["input_ids"]})
+        model(**fitted).loss.backward()
+    with_gradient = [n for n, w in model.named_parameters() if w.grad is not None]
+    model.zero_grad()
+    assert any("vision_tower" in n or "visual" in n for n in with_gradient)
+    assert any("language_model" in n for n in with_gradient)

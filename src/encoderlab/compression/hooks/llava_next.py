@@ -20,6 +20,7 @@ from torch import Tensor
 from encoderlab.compression.hooks.base import Piece
 from encoderlab.compression.hooks.encoded import EncodedVision
 from encoderlab.compression.hooks.square import LlavaVision
+from encoderlab.errors import UsageError
 from encoderlab.models.token_grid import Grid
 from encoderlab.patch_tokens.reducer import TokenReducer
 
@@ -67,6 +68,12 @@ class LlavaNextVision(EncodedVision):
                     min(self.budget[1] * tiles[1], grid[1]),
                 )
             )
+            if 0 in grid:
+                raise UsageError(
+                    "the image is so narrow that none of its tiles' tokens remains",
+                    got=f"{size[0]} x {size[1]} pixels",
+                    want="an image of which the model has tokens beside the base image",
+                )
             picture = self.piece(grid, budget)
             lines = grid[0] if picture.budget is None else picture.budget[0]
             pieces += [

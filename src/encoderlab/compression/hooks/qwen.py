@@ -31,7 +31,9 @@ from encoderlab.patch_tokens.reducer import (
 
 # Values of `mm_token_type_ids`.
 TEXT, IMAGE = 0, 1
-TRIAL: Grid = (4, 4)  # grid on which a method is tried before an image is there
+# Grid on which a method is tried before an image is there. Its windows have several sizes, of even
+# and odd number: with those of 2 x 2, bilinear interpolation averages, and with 3 x 3 it selects.
+TRIAL, TRIAL_BUDGET = (5, 7), 6
 
 
 class QwenVision(EncodedVision):
@@ -222,7 +224,7 @@ def _require_selection_or_means(method: TokenReducer) -> None:
     }
     fits = False
     if not method.trained:
-        kept = method.compress(tokens, TRIAL, 4, SideInputs(**extra))
+        kept = method.compress(tokens, TRIAL, TRIAL_BUDGET, SideInputs(**extra))
         again = _as_kept(tokens[0], tokens[0], kept, TRIAL)
         fits = torch.allclose(again, kept.tokens[0], atol=1e-4)
     if not fits:
