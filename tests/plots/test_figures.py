@@ -425,9 +425,9 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
         lambda fig: [ax.images[0].get_array() for ax in fig.axes
                      if ax.get_subplotspec().colspan.start > 1],
         lambda r, a: [*a.values()]),
-    "loss_map": (overlays_only, lambda r, a: [
-        np.sqrt(a[f"{row['method']}/{row['tokens']}"]).reshape(r["grid"])
-        for method in each(r["rows"], "method") for row in r["rows"] if row["method"] == method]),
+    "loss_map": (lambda fig: maps(fig)[1:], lambda r, a: [
+        a[name].reshape(r["grid"]) for row in r["rows"]
+        if (name := f"{row['method']}/{row['tokens']}") in a]),
     "similarity_analysis_combined": (
         overlays_only, lambda r, a: [last(a[key]) for key in SIMILARITIES]),
     **{f"{name}_similarity": (overlays_only, lambda r, a, key=key: [last(a[key])]) for name, key in

@@ -204,6 +204,11 @@ class Bench:
         )
         self._real: dict[tuple[Grid, int], _Projected] = {}
 
+    @property
+    def variance(self) -> float:
+        """Mean squared distance of the measured tokens from the mean token."""
+        return float(self._variance.mean())
+
     def floor_of_distribution(self, budget: Grid) -> float:
         """Sliced Wasserstein of two draws of one real token per window."""
         return self._real_tokens(budget).distance(self._real_tokens(budget, 1))

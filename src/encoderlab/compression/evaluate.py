@@ -689,11 +689,9 @@ def _draw(
     encoder: VisionEncoder,
 ) -> tuple[dict[str, str], ...]:
     whole = encoder.grid[0] * encoder.grid[1]
-    drawn = plots.kept(records, trained, whole, TITLES)
-    comparable = any(record["distance"] for record in records)
-    if comparable:
-        drawn.append(plots.two_axes(records, trained))
-    if comparable and any(name.startswith("digit") for name in bench.reading_scales):
+    drawn = [*plots.kept(records, trained, whole, TITLES), *plots.two_axes(records, trained)]
+    read = any(all(record["reading"].values()) for record in records)
+    if read and any(name.startswith("digit") for name in bench.reading_scales):
         ends = {
             name: (float(s.full.mean()), float(s.floor.mean()))
             for name, s in bench.reading_scales.items()
@@ -701,11 +699,12 @@ def _draw(
         drawn.append(plots.glyph_curve(records, trained, ends))
     budgets = sorted({row.budget for row in rows})
     middle = budgets[len(budgets) // 2]
-    rebuilt = {
+    decoded = {
         row.method: row.decoded.numpy()
         for row in rows
         if row.budget == middle and row.decoded is not None
     }
+    rebuilt = {name: decoded[name] for name in plots.few(records, trained, list(decoded))}
     pixels = bench.measured.side.pixels
     assert pixels is not None
     images = pixels.permute(0, 2, 3, 1).numpy()
@@ -714,7 +713,8 @@ def _draw(
     maps = {
         (row.method, row.budget): row.error_map.numpy() for row in rows if row.error_map is not None
     }
-    drawn.append(plots.loss_map(images, maps, [*trained, *LOSS_SHOWN], encoder.grid))
+    shown = [*trained, *LOSS_SHOWN]
+    drawn.append(plots.loss_map(images, maps, bench.variance, shown, encoder.grid))
     return save(drawn, out)
 
 

@@ -141,4 +141,7 @@ def _draw(
         drawn.append(replace(figure, name=f"tokens_{budget[0]}x{budget[1]}"))
     maps = {key: (x - full.tokens).square().sum(dim=-1).numpy() for key, x in rebuilt.items()}
     methods = list(dict.fromkeys(name for name, _ in rebuilt))
-    return save([*drawn, plots.loss_map(images, maps, methods, grid)], out)
+    # About the mean token of the image, as `normalised_error`.
+    around = full.tokens - full.mean_token
+    variance = float(around.square().sum(dim=-1).mean())
+    return save([*drawn, plots.loss_map(images, maps, variance, methods, grid)], out)

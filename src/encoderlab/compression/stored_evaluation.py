@@ -83,5 +83,5 @@ def draw(stored: Stored, out: Path) -> Stored:
     result = stored.result
     rows, whole = result.rows, result.grid[0] * result.grid[1]
     trained = list(dict.fromkeys(row["method"] for row in rows if row["method"] not in METHODS))
-    drawn = [*plots.kept(rows, trained, whole, TITLES), plots.two_axes(rows, trained)]
+    drawn = [*plots.kept(rows, trained, whole, TITLES), *plots.two_axes(rows, trained)]
     return replace(stored, result=replace(result, figures=save(drawn, out)))

@@ -9,12 +9,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
+from scipy.optimize import isotonic_regression
 
-from encoderlab.plots.style import CHANCE, HEAT, colours, figure, markers, short, text_width
+from encoderlab.plots.style import (
+    CHANCE,
+    HEAT,
+    SHADE,
+    colours,
+    figure,
+    markers,
+    short,
+    text_width,
+)
 
 Scored = Mapping[str, Any]
+NEAR_AND_FAR = (8, 20, 34, 48)  # distances of a name from its point, in printer's points
 
 
 def panels(
@@ -91,6 +105,106 @@ def legend_below(fig: Any, handles: Sequence[Any]) -> None:
     columns = int(fig.get_figwidth() / (text_width(names, 8) + 0.55))
     columns = max(1, min(columns, len(names)))
     fig.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8)
+
+
+def label_ends(
+    axes: Any, ends: Mapping[str, tuple[float, float, str]], height: float, size: float = 8.5
+) -> None:
+    """Names lines at the right of their axes, whose limits are fixed by this.
+
+    Args:
+        axes: of the lines.
+        ends: name -> x and y of the line's last point, and its colour.
+        height: of the axes in inches, about.
+        size: of the font.
+    """
+    if not ends:
+        return
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    to_share = axes.transScale + axes.transLimits
+    places = np.array([to_share.transform((x, y))[1] for x, y, _ in ends.values()])
+    spread = apart(places.clip(0, 1), 1.35 * size / 72 / height)
+    for (name, (x, y, colour)), place in zip(ends.items(), spread, strict=True):
+        style = {"fontsize": size, "color": _readable(colour), "va": "center"}
+        axes.text(1.07, place, short(name), transform=axes.transAxes, **style)
+        _leader(axes, (x, y), (1.06, place), "axes fraction", colour)
+
+
+def apart(places: np.ndarray, gap: float) -> np.ndarray:
+    """Moves places apart, by the least sum of squares that keeps their order.
+
+    Args:
+        places: from 0 to 1.
+        gap: least distance of two places.
+
+    Returns:
+        The new places, from 0 to 1 where so many have room.
+
+    Examples:
+        >>> apart(np.array([0.5, 0.5, 0.9]), 0.2).round(3).tolist()
+        [0.4, 0.6, 0.9]
+    """
+    order = np.argsort(places, kind="stable")
+    steps = gap * np.arange(len(places))
+    room = max(1 - steps[-1], 0)
+    moved = np.empty(len(places))
+    moved[order] = isotonic_regression(places[order] - steps).x.clip(0, room) + steps
+    return moved
+
+
+def label_points(
+    axes: Any, points: Mapping[str, tuple[float, float, str]], size: float = 8.5
+) -> None:
+    """Names points beside them, where a name lies over no other point and no other name.
+
+    Args:
+        axes: of the points, with everything drawn.
+        points: name -> x, y and colour.
+        size: of the font.
+    """
+    figure = axes.figure
+    figure.draw_without_rendering()  # places all axes
+    pixels = figure.dpi / 72
+    taken = [
+        Bbox.from_bounds(x - 5 * pixels, y - 5 * pixels, 10 * pixels, 10 * pixels)
+        for line in axes.lines if len(line.get_xdata()) == 1
+        for x, y in axes.transData.transform(np.column_stack(line.get_data()))
+    ]  # fmt: skip
+    for name, (x, y, colour) in points.items():
+        width, height = text_width([short(name)], size) * figure.dpi, 1.3 * size * pixels
+        here = axes.transData.transform((x, y))
+        boxes = []
+        for far in NEAR_AND_FAR:
+            for across, up in ((1, 0), (-1, 0), (0.7, 1), (0.7, -1), (-0.7, 1), (-0.7, -1)):
+                middle = here + np.array([across, up]) * far * pixels
+                left = middle[0] - (width if across < 0 else 0)
+                boxes.append(Bbox.from_bounds(left, middle[1] - height / 2, width, height))
+        inside = [box for box in boxes if _contains(axes.bbox, box)] or boxes
+        box = min(inside, key=lambda box: sum(map(box.overlaps, taken)))
+        taken.append(box)
+        to = (np.array([box.x0, box.y0 + height / 2]) - here) / pixels
+        axes.annotate(
+            short(name), (x, y), to, textcoords="offset points", fontsize=size, va="center",
+            color=_readable(colour), path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )  # fmt: skip
+        if boxes.index(box) >= len(boxes) / len(NEAR_AND_FAR):
+            _leader(axes, (x, y), to, "offset points", colour)
+
+
+def _leader(axes: Any, point: Any, to: Any, coordinates: str, colour: str) -> None:
+    """A thin line from a point of the data to a place, which may lie outside of the axes."""
+    line = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4}
+    axes.annotate("", point, to, textcoords=coordinates, annotation_clip=False, arrowprops=line)
+
+
+def _contains(outer: Bbox, inner: Bbox) -> bool:
+    return bool(outer.contains(*inner.min) and outer.contains(*inner.max))
+
+
+def _readable(colour: str) -> Any:
+    """A colour dark enough for text on white: its next shade, black and greys as they are."""
+    rgb = np.array(to_rgb(colour))
+    return tuple(rgb * (SHADE if np.ptp(rgb) else 1))
 
 
 def map_size(
