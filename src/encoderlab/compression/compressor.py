@@ -247,7 +247,8 @@ def _build(record: dict[str, Any], weights: dict[str, Any]) -> TokenAutoencoder:
             f"{shape.channels} channels, width {shape.width} and a grid of {shape.grid} do not go "
             f"with {count:,} numbers"
         )
-    model = TokenAutoencoder(shape)
+    # While another thread loads a model, torch's default dtype may be that model's.
+    model = TokenAutoencoder(shape).float()
     model.load_state_dict(weights)
     return model
 
@@ -255,6 +256,23 @@ def _build(record: dict[str, Any], weights: dict[str, Any]) -> TokenAutoencoder:
 def shipped() -> dict[str, Path]:
     """Name -> folder of the bundled compressors."""
     return {path.parent.name: path.parent for path in sorted(ZOO.glob(f"compressors/*/{CONFIG}"))}
+
+
+def shipped_for(encoder: str) -> dict[str, list[str]]:
+    """The bundled compressors of an encoder's tokens.
+
+    Args:
+        encoder: name of the encoder.
+
+    Returns:
+        Name in the tables -> names of the compressors, one or more for each budget.
+    """
+    names: dict[str, list[str]] = {}
+    for name in shipped():
+        compressor = Compressor.from_pretrained(name)
+        if compressor.about.get("encoder") == encoder:
+            names.setdefault(compressor.label, []).append(name)
+    return names
 
 
 def _find(folder: str | Path) -> Path:

@@ -83,6 +83,7 @@ REST: Style = {
 }  # fmt: skip
 ANSWERS, EMBEDDING = "answers", "embedding"
 SHARE = "share kept\n(0: floor, 1: all tokens)"
+NINES_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1)
 NINES = SHARE + "\nscale: -log10(1 - share)"
 MOST_PICTURES, MOST_IN_A_LINE = 6, 7
 
@@ -259,12 +260,12 @@ def by_tokens(
         title = "right answers, by the number of tokens"
         caption = "Dashed: with all tokens, and with the tokens of another image"
     with rules():
-        fig = figure(8.4, 2.9)
+        fig = figure(8.4, 2.45)
         axes = fig.subplots()
         axes.set_ylabel(NINES if answers is None else "right answers\n(share of questions, 0 to 1)")
         axes.set_title(title)
         ends = (0.0, 1.0) if answers is None else (answers[1], answers[0])
-        _by_tokens(axes, rows, named, score_of, whole, ends=ends, nines=answers is None, height=2.0)
+        _by_tokens(axes, rows, named, score_of, whole, ends=ends, nines=answers is None, height=1.6)
     return FigureRecord(
         "by_tokens", fig, f"{caption}; 95 % intervals over images.{_unnamed(rows, named)}",
         {method: _points(rows, method, score_of)
@@ -308,7 +309,7 @@ def _by_tokens(
     for end in ends:
         axes.axhline(end, **CHANCE)
     if nines:
-        _by_nines(axes)
+        _by_nines(axes, NINES_TICKS if height > 2 else [0, 0.5, *NINES_TICKS[3::3], 1])
     axes.set_xscale("log")
     counts = sorted({row["tokens"] for row in rows})
     axes.set_xticks(counts, [str(n) for n in counts])
@@ -324,7 +325,7 @@ def _points(rows: Sequence[Record], method: str, score_of: ScoreOf) -> np.ndarra
     return np.array(pairs, dtype=float).reshape(-1, 2)
 
 
-def _by_nines(axes: Any) -> None:
+def _by_nines(axes: Any, ticks: Sequence[float]) -> None:
     """A scale on which 0, 0.9, 0.99 and 0.999 are equally spaced: methods differ close to 1."""
     nearest = 1e-4
 
@@ -335,7 +336,6 @@ def _by_nines(axes: Any) -> None:
         return 1 - (10.0**-position - nearest)
 
     axes.set_yscale("function", functions=(forward, backward))
-    ticks = [0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylim(-0.15, 1)
 
@@ -496,7 +496,7 @@ def token_pictures(
     titles = ["image", f"all {grid[0] * grid[1]} tokens", *names]
     columns = min(len(titles), MOST_IN_A_LINE) if count == 1 else len(titles)
     lines = count if count > 1 else -(-len(titles) // columns)
-    side = 2.6 if len(titles) <= 4 else 1.7
+    side = 1.8
     arrays: dict[str, np.ndarray] = {}
     with rules():
         fig = figure(side * columns, side * lines + 0.3 * (lines if count == 1 else 1))

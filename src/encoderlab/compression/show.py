@@ -89,14 +89,21 @@ def show(settings: Compress, out: Path | None) -> CompressPictureResult:
     except ImageError as error:
         raise UsageError("the image cannot be read", got=f"{file}: {error.reason}") from error
     encoder, layer, budgets, trained = prepare(settings)
+    # What is named is what is shown: of methods and compressors those that are not named are out.
+    names = [*chosen.methods] if chosen.methods or chosen.compressors else [*SHOWN]
+    if chosen.compressors or not chosen.methods:
+        names = [*trained, *names]
     full = TokenSet.of(encoder, [image], layer)
     rows: list[dict[str, Any]] = []
     rebuilt: dict[tuple[str, Grid], Tensor] = {}
     refused: dict[str, str] = {}
     for budget in budgets:
-        for name in [*trained, *(chosen.methods or SHOWN)]:
-            able: Sequence[Any] = [c for c in trained.get(name, ()) if budget in c.budgets]
-            if name not in trained:
+        for name in names:
+            able: Sequence[Any] = trained.get(name, ())
+            if name in trained:
+                # Without one for this budget, the last says so.
+                able = [c for c in able if budget in c.budgets] or able[-1:]
+            else:
                 # The instances of one method differ in their seed: the first is enough.
                 able = catalogue.instances(
                     name, encoder, layer, full.tokens, encoder.grid, budgets

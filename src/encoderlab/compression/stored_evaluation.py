@@ -21,6 +21,7 @@ from encoderlab.plots.style import save
 from encoderlab.zoo import ZOO
 
 SHIPPED = ZOO / "compressors" / "evaluation.json"
+CHART = "by_tokens"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,32 @@ def keep(run: Path) -> Path:
 def draw(stored: Stored, out: Path) -> Stored:
     """Draws the charts of an evaluation in `out`; gives it with its `figures`."""
     result = stored.result
-    rows, whole = result.rows, result.grid[0] * result.grid[1]
-    trained = list(dict.fromkeys(row["method"] for row in rows if row["method"] not in METHODS))
+    rows, whole, trained = result.rows, result.grid[0] * result.grid[1], _trained(result)
+    chart = draw_chart(result, out)
     drawn = [*plots.kept(rows, trained, whole, TITLES), *plots.two_axes(rows, trained)]
-    return replace(stored, result=replace(result, figures=save(drawn, out)))
+    figures = (*([chart] if chart else []), *save(drawn, out))
+    return replace(stored, result=replace(result, figures=figures))
+
+
+def draw_chart(
+    result: CompressEvaluationResult, out: Path, method: str | None = None
+) -> dict[str, str] | None:
+    """Draws the chart of one score: right answers where a VLM was asked, else the embedding.
+
+    Args:
+        result: the evaluation.
+        out: where the chart is written.
+        method: is named in any case, where it was measured.
+
+    Returns:
+        The file and the caption; None where the evaluation has no such score.
+    """
+    vlm = result.vlm
+    ends = (vlm["full"]["value"], vlm["floor"]["value"]) if vlm else None
+    whole = result.grid[0] * result.grid[1]
+    chart = plots.by_tokens(result.rows, _trained(result), whole, ends, method)
+    return save([replace(chart, name=CHART)], out)[0] if chart else None
+
+
+def _trained(result: CompressEvaluationResult) -> list[str]:
+    return list(dict.fromkeys(r["method"] for r in result.rows if r["method"] not in METHODS))

@@ -38,9 +38,9 @@ def samples() -> list[tuple[str, str]]:
     return [(str(sample.image), sample.texts[0]) for sample in chat[FIRST::3]]
 
 
-def picture_field(name: str) -> gr.Image:
+def picture_field(name: str, height: int = 240) -> gr.Image:
     """An upload field that holds an example, with more examples to choose from."""
-    field, _ = _field(name)
+    field, _ = _field(name, height)
     return field
 
 
@@ -63,9 +63,9 @@ def picture_and_text(
     return {"image": field, "text": text}
 
 
-def _field(name: str) -> tuple[gr.Image, Any]:
+def _field(name: str, height: int = 240) -> tuple[gr.Image, Any]:
     field = upload_field(
-        value=samples()[0][0], label=translate("image"), height=240, elem_id=f"{name}-image"
+        value=samples()[0][0], label=translate("image"), height=height, elem_id=f"{name}-image"
     )
     paths = [[path] for path, _ in samples()]
     return field, gr.Examples(paths, field, label=translate("examples"))

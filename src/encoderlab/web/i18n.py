@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,9 +66,19 @@ def translate(key: str) -> str:
     return str(translations()(OURS + key))
 
 
-def inside(key: str) -> str:
-    """The same inside HTML, where page.js translates: Gradio translates one text per value."""
-    return f"<span data-say={OURS}{key}>{html.escape(phrases('en')[key])}</span>"
+def inside(key: str, **values: str) -> str:
+    """The same inside HTML, where page.js translates: Gradio translates one text per value.
+
+    Args:
+        key: of the text.
+        **values: what stands in place of each name in braces.
+
+    Returns:
+        The HTML, in English until page.js has seen it.
+    """
+    text = html.escape(phrases("en")[key].format(**values) if values else phrases("en")[key])
+    given = f" data-values='{html.escape(json.dumps(values))}'" if values else ""
+    return f"<span data-say={OURS}{key}{given}>{text}</span>"
 
 
 def label(key: str) -> str:

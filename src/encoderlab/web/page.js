@@ -20,7 +20,8 @@
       if (key && name.data.trim() !== said[key]) name.data = said[key];
     }
     for (const one of root.querySelectorAll("[data-say]")) {
-      const text = said[one.dataset.say];
+      const values = JSON.parse(one.dataset.values ?? "{}");
+      const text = said[one.dataset.say]?.replace(/\{(\w+)\}/g, (part, name) => values[name] ?? part);
       if (text && one.textContent !== text) one.textContent = text;
     }
     // Gradio's example pictures are buttons without a name.

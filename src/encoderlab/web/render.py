@@ -9,7 +9,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -75,15 +75,28 @@ def figures(outcome: Outcome) -> str:
     done = outcome.done
     if done is None or done.folder is None:
         return ""
-    content = ""
-    for figure in getattr(done.result, "figures", ()):
-        address = _address(done.folder / figure["file"])
-        caption = html.escape(outcome.plain(figure["caption"]))
-        content += (
-            f"<figure class=drawn><a href='{address}' target=_blank>"
-            f"<img src='{address}' alt='{caption}'></a><figcaption>{caption}</figcaption></figure>"
-        )
-    return content
+    return "".join(figure(outcome, record) for record in getattr(done.result, "figures", ()))
+
+
+def figure(outcome: Outcome, record: Mapping[str, str], below: str = "") -> str:
+    """One figure of a run.
+
+    Args:
+        outcome: of the run, which has a folder.
+        record: the figure's file and caption.
+        below: HTML in place of the caption.
+
+    Returns:
+        The HTML; a click opens the figure in full size.
+    """
+    assert outcome.done is not None and outcome.done.folder is not None
+    address = _address(outcome.done.folder / record["file"])
+    caption = html.escape(outcome.plain(record["caption"]))
+    return (
+        f"<figure class=drawn><a href='{address}' target=_blank>"
+        f"<img src='{address}' alt='{caption}'></a>"
+        f"<figcaption>{below or caption}</figcaption></figure>"
+    )
 
 
 def files(outcome: Outcome, records: Sequence[dict[str, Any]]) -> str:

@@ -90,13 +90,26 @@ def buttons(name: str, label: str = "run") -> tuple[gr.Button, gr.Button]:
 
 def panel(name: str) -> Panel:
     """The components for an answer; they show a notice until there is one."""
-    answer = gr.HTML(
+    return Panel(answer_field(name), *details(name))
+
+
+def answer_field(name: str) -> gr.HTML:
+    """The component for the answer itself."""
+    return gr.HTML(
         render.notice(inside("nothing_yet")),
         elem_id=f"{name}-answer", elem_classes=["result"], js_on_load=None,
     )  # fmt: skip
+
+
+def details(name: str) -> tuple[gr.HTML, gr.HTML]:
+    """The components for the figures and for the files, which stand above them."""
     files = gr.HTML(elem_id=f"{name}-files", js_on_load=None)
-    figures = gr.HTML(elem_id=f"{name}-figures", js_on_load=None)
-    return Panel(answer, figures, files)
+    return gr.HTML(elem_id=f"{name}-figures", js_on_load=None), files
+
+
+def _show(outcome: Outcome, records: Sequence[dict[str, Any]]) -> list[str]:
+    """What the parts of a panel show of an outcome."""
+    return [render.answer(outcome), render.figures(outcome), render.files(outcome, records)]
 
 
 def connect(
@@ -106,12 +119,13 @@ def connect(
     panel: Panel,
     inputs: Mapping[str, Component],
     *,
+    show: Callable[[Outcome, Sequence[dict[str, Any]]], list[str]] = _show,
     more: Sequence[Component] = (),
     show_more: Callable[[Outcome, UserSession], Sequence[Any]] = lambda outcome, visitor: (),
     also: Sequence[Any] = (),
 ) -> None:
     """Connects the run button, and the events in `also`, and the stop button to the job;
-    `show_more` fills `more` outputs."""
+    `show` fills the panel from the outcome and its records, `show_more` fills `more` outputs."""
     run, stop = run_stop
 
     def handle(
@@ -130,12 +144,7 @@ def connect(
             names=job.names(values), lane=job.lane,
         )  # fmt: skip
         rows = [] if outcome.done is None else job.records(outcome.done.result.to_json())
-        return [
-            render.answer(outcome),
-            render.figures(outcome),
-            render.files(outcome, rows),
-            *show_more(outcome, visitor),
-        ]
+        return [*show(outcome, rows), *show_more(outcome, visitor)]
 
     def halt(request: gr.Request) -> str:
         runner.visitors.of(str(request.session_hash)).stop(job.name)
