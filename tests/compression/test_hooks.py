@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 import transformers as hf
-from tests.small_checkpoints import LLM, NATIVE, SQUARE, VISION, VIT, initialised
+from tests.small_checkpoints import (
+    LLM,
+    NATIVE,
+    NATIVE_LLM,
+    NATIVE_VIT,
+    SQUARE,
+    VISION,
+    VIT,
+    initialised,
+)
 from transformers.vision_utils import get_vision_window_index
 
 from encoderlab.compression.hooks import FAMILIES, compressed_vision
@@ -40,11 +49,23 @@ def llava():
     return hf.LlavaForConditionalGeneration(config)
 
 
+def qwen3_vl_moe():
+    vision = {"depth": 3, "num_heads": 2, "out_hidden_size": 40, "num_position_embeddings": 16}
+    text = {"head_dim": 20, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    config = hf.Qwen3VLMoeConfig(
+        vision_config=NATIVE_VIT | vision | {"deepstack_visual_indexes": [0]},
+        text_config=NATIVE_LLM | text,
+    )
+    return hf.Qwen3VLMoeForConditionalGeneration(config)
+
+
 MAKE = {
     "llava": llava,
     "qwen2_vl": NATIVE["qwen2_vl"][0],
     "qwen2_5_vl": NATIVE["qwen2_5_vl"][0],
     "qwen3_vl": NATIVE["qwen3_vl"][0],
+    "qwen3_vl_moe": qwen3_vl_moe,
+    "qwen3_5": NATIVE["qwen3_5"][0],
     "internvl": VISION["internvl"][0],
     "gemma3": SQUARE["gemma3"][0],
     "paligemma": VISION["paligemma"][0],
@@ -506,6 +527,24 @@ def test_what_cannot_be_is_refused_before_anything_runs(tiny, name, method, budg
     with pytest.raises(UsageError, match=said), compressed_vision(model, method, budget):
         pass
     assert n_hooks(model) == before
+
+
+class Wide(AveragePooling):
+    """Gives tokens of twice the channels."""
+
+    def _compress(self, tokens, grid, budget, side):
+        kept = super()._compress(tokens, grid, budget, side)
+        return replace(kept, tokens=torch.cat([kept.tokens] * 2, dim=-1))
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "llava_next"])
+def test_tokens_of_another_width_are_refused(tiny, name):
+    model, inputs = tiny(name).model, tiny(name).inputs([[0]])
+    with (
+        compressed_vision(model, Wide(), 2) as vision,
+        pytest.raises(UsageError, match=r"(64|80) channels of (32|40)"),
+    ):
+        model(**vision.fit(inputs))
 
 
 def test_a_grid_that_a_method_cannot_give_is_refused_by_fit(tiny):

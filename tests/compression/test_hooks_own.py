@@ -27,6 +27,10 @@ class Asked(Random):
         return selected(tokens, side.text.topk(budget[1]).indices.sort().values, grid)
 
 
+class Keyed(Random):
+    needs = ("keys",)
+
+
 @pytest.fixture(scope="module")
 def vlm():
     return VLM.build(dtype="float32", device="cpu")
@@ -102,13 +106,32 @@ def test_the_question_is_that_of_the_row(vlm, tokens):
         assert torch.allclose(method.text[row], cosines.mean(dim=1), atol=1e-5)
 
 
+@pytest.mark.parametrize("encoder", ["tiny-clip", "tiny-siglip", "tiny-clip+tiny-dinov2"])
+def test_attention_is_that_of_the_first_encoder(encoder):
+    vlm = VLM.build(encoder, dtype="float32", device="cpu")
+    images = [generate(i).image for i in range(3)]
+    plain, layer = vlm.vision_tokens(images), vlm.layers()[0]
+    maps = vlm.encoders[0].encode(images, attention=[layer]).attention[layer].mean(dim=1)
+    weights = maps.mean(dim=1) if encoder == "tiny-siglip" else maps[:, 0, 1:]
+    with compressed_vision(vlm, CLSAttention(), 9) as vision:
+        tokens = vlm.vision_tokens(images)
+        assert torch.equal(tokens, plain)
+        vlm.image_embeddings(tokens[[2, 0]])
+        with pytest.raises(UsageError, match="needs the attention of the encoder"):
+            vlm.image_embeddings(tokens + 1)
+    for kept, image in zip(vision.last, (2, 0), strict=True):
+        chosen = (kept.positions[0] @ torch.tensor([vlm.grid[1], 1.0])).long()
+        assert torch.equal(chosen, weights[image].topk(9).indices.sort().values)
+    assert "vision_tokens" not in vars(vlm)
+
+
 def test_what_cannot_be_is_refused(vlm):
     reducing = VLM.build(reduce="average:36", dtype="float32", device="cpu")
     asking = VLM.build(projector="cross_attention", dtype="float32", device="cpu")
     for model, method, said in (
         (reducing, Diverse(), "reduces the image tokens itself: got 'reduce=average:36"),
         (asking, Diverse(), "projector=cross_attention"),
-        (vlm, CLSAttention(), "got 'attention of a VLM'"),
+        (vlm, Keyed(), "got 'keys of a VLM'"),
         (vlm, AveragePooling(), "9973"),
     ):
         with pytest.raises(UsageError, match=said):

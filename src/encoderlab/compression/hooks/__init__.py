@@ -34,6 +34,8 @@ FAMILIES: dict[str, type[CompressedVision]] = {
     "qwen2_vl": QwenVision,
     "qwen2_5_vl": QwenVision,
     "qwen3_vl": QwenVision,
+    "qwen3_vl_moe": QwenVision,
+    "qwen3_5": QwenVision,
     "internvl": InternVLVision,
     "gemma3": Gemma3Vision,
     "paligemma": PaliGemmaVision,
@@ -72,8 +74,8 @@ def compressed_vision(
     """Compresses the image tokens of a VLM for the duration of a `with` block.
 
     Args:
-        model: a LLaVA, LLaVA-NeXT, Qwen2-VL, Qwen2.5-VL, Qwen3-VL, InternVL, Gemma 3 or PaliGemma
-            of transformers, or our own `VLM`.
+        model: a LLaVA, LLaVA-NeXT, Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen3.5, InternVL, Gemma 3 or
+            PaliGemma of transformers, or our own `VLM`.
         method: the token reduction method.
         budget: tokens per image, or their (rows, columns); per tile in InternVL and LLaVA-NeXT,
             which cut an image into tiles. Where images have grids of their own (Qwen), an image

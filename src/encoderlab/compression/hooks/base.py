@@ -134,10 +134,26 @@ class CompressedVision(ABC):
 
         Returns:
             One batch of one per image; images that are kept whole keep their order.
+
+        Raises:
+            UsageError: the method gives tokens of another width.
         """
         if piece.budget is None:
             return [_unchanged(image, piece.grid) for image in tokens.split(1)]
-        return split(self.method.compress(tokens, piece.grid, piece.budget, side))
+        kept = self.method.compress(tokens, piece.grid, piece.budget, side)
+        if kept.tokens.shape[-1] != tokens.shape[-1]:
+            raise UsageError(
+                f"{self.method.name} gives tokens of another width than the model reads",
+                got=f"{kept.tokens.shape[-1]} channels of {tokens.shape[-1]}",
+                want="a method that keeps the channels, such as average or tome",
+            )
+        parts = (kept.tokens, kept.positions, kept.sizes, kept.assignment)
+        return [
+            CompressedTokens(tokens, positions, sizes, assignment, kept.grid)
+            for tokens, positions, sizes, assignment in zip(
+                *(part.split(1) for part in parts), strict=True
+            )
+        ]
 
 
 class HookedModel(CompressedVision):
@@ -344,20 +360,6 @@ class HookedModel(CompressedVision):
             getattr(self.config, "pad_token_id", None),
         )
         return next((token for token in tokens if token is not None), 0)
-
-
-def split(kept: CompressedTokens) -> list[CompressedTokens]:
-    """The kept tokens of each image, a batch of one."""
-    return [
-        CompressedTokens(*parts, grid=kept.grid)
-        for parts in zip(
-            kept.tokens.split(1),
-            kept.positions.split(1),
-            kept.sizes.split(1),
-            kept.assignment.split(1),
-            strict=True,
-        )
-    ]
 
 
 def require_words(words: Int[Tensor, " w"], method: TokenReducer) -> Int[Tensor, " w"]:

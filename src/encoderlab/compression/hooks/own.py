@@ -13,10 +13,10 @@ from torch import Tensor
 
 from encoderlab.compression.hooks.base import (
     CompressedVision,
+    Piece,
     Replaced,
     match,
     require_words,
-    split,
     without,
 )
 from encoderlab.errors import UsageError
@@ -36,11 +36,11 @@ class OwnVision(CompressedVision):
         budget: tokens per image, or their (rows, columns).
 
     Raises:
-        UsageError: a VLM with a reduction or with queries of its own; a method that needs more than
-            tokens and the question; a budget that the grid does not give.
+        UsageError: a VLM with a reduction or with queries of its own; a method that needs what the
+            VLM does not give; a budget that the grid does not give.
     """
 
-    gives: ClassVar[tuple[str, ...]] = ("text",)
+    gives: ClassVar[tuple[str, ...]] = ("attention", "text")
 
     def __init__(self, model: VLM, method: TokenReducer, budget: int | Grid) -> None:
         super().__init__(model, method, budget)
@@ -50,15 +50,21 @@ class OwnVision(CompressedVision):
                 got=f"reduce={model.design.reduce}, projector={model.design.projector}",
                 want="a VLM with all tokens and a linear or mlp projector",
             )
-        self.shape = method.exact(model.grid, budget)
+        shape, n = method.exact(model.grid, budget), model.grid[0] * model.grid[1]
+        # The latest result of `vision_tokens`, and its attention.
+        self._encoded = (torch.empty(0), torch.empty(0))
+        self.one = Piece(model.grid, shape, n, shape[0] * shape[1])
 
     def attach(self) -> list[Any]:
         """Puts the method in place of the VLM's reduction.
 
         Returns:
-            A handle, whose `remove()` restores it.
+            Handles, whose `remove()` restores the VLM.
         """
-        return [Replaced(self.model, "reduction", _MethodReduction(self))]
+        hooks = [Replaced(self.model, "reduction", _MethodReduction(self))]
+        if "attention" in self.method.needs:
+            hooks.append(Replaced(self.model, "vision_tokens", self._vision_tokens))
+        return hooks
 
     def fit(self, inputs: Rows) -> Rows:
         """Removes surplus image tokens from rows that were made for all tokens.
@@ -76,7 +82,7 @@ class OwnVision(CompressedVision):
         """
         is_image = inputs.ids == IMAGE
         counts = is_image.sum(dim=1)
-        whole, kept = self.model.grid[0] * self.model.grid[1], self.shape[0] * self.shape[1]
+        whole, kept = self.one.whole, self.one.kept
         if not bool(((counts == whole) | (counts == 0)).all()):
             raise UsageError(
                 "the image tokens are not those of whole images",
@@ -97,10 +103,39 @@ class OwnVision(CompressedVision):
         Returns:
             As many as the budget.
         """
-        side = SideInputs(text=self._text(tokens, rows) if "text" in self.method.needs else None)
-        kept = self.method.compress(tokens, self.model.grid, self.shape, side)
-        self.last = tuple(split(kept))
-        return kept.tokens
+        needs = self.method.needs
+        side = SideInputs(
+            attention=self._attention(tokens) if "attention" in needs else None,
+            text=self._text(tokens, rows) if "text" in needs else None,
+        )
+        self.last = tuple(self.reduced(tokens, self.one, side))
+        return torch.cat([kept.tokens for kept in self.last])
+
+    @torch.no_grad()
+    def _vision_tokens(self, images: Any) -> Float[Tensor, "b n c"]:
+        """`VLM.vision_tokens`, which keeps the attention of the first encoder."""
+        # Attention maps take a pass of their own: the kernel that keeps them rounds otherwise.
+        tokens = VLM.vision_tokens(self.model, images)
+        encoder, layer = self.model.encoders[0], self.model.layers()[0]
+        maps = encoder.encode(images, attention=[layer]).attention[layer].float().mean(dim=1)
+        weights = maps[:, 0] if encoder.has_cls else maps.mean(dim=1)
+        self._encoded = tokens, weights[:, encoder.special_tokens :].to(tokens)
+        return tokens
+
+    def _attention(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b n"]:
+        """Attention of the images that have these tokens."""
+        known, weights = self._encoded
+        rows = []
+        for image in tokens:
+            same = [row for row, other in enumerate(known.to(tokens)) if torch.equal(image, other)]
+            if not same:
+                raise UsageError(
+                    f"{self.method.name} needs the attention of the encoder",
+                    got="tokens that are not of the latest vision_tokens of the block",
+                    want="vision_tokens or answer of the VLM inside the block",
+                )
+            rows.append(same[0])
+        return weights[rows].to(tokens)
 
     @torch.no_grad()
     def _text(self, tokens: Float[Tensor, "b n c"], rows: Rows | None) -> Float[Tensor, "b n"]:
@@ -125,7 +160,7 @@ class _MethodReduction(Reduction):
     def __init__(self, vision: OwnVision) -> None:
         super().__init__(None, vision.model.grid)
         self.vision, self.method = vision, vision.method
-        self.tokens = vision.shape[0] * vision.shape[1]
+        self.windows, self.tokens = vision.one.budget or vision.one.grid, vision.one.kept
 
     def __call__(
         self, tokens: Float[Tensor, "b n c"], rows: Rows | None = None

@@ -1,10 +1,11 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: compressed behind the merger, on h/2 x w/2 tokens per image.
+"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5: compressed behind the merger.
 
 A kept token has the M-RoPE position of its place, a merged one that of the rounded mean place; the
 text has the positions of the uncompressed inputs. The features that Qwen3-VL adds in its first
 layers (DeepStack) are selected or averaged as the tokens are.
 
-n tokens of an image, k kept ones, m patches merged into a token, d width of the language model.
+n tokens of an image, on half the rows and columns of its patches, k kept ones, d width of the
+language model.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ TRIAL, TRIAL_BUDGET = (5, 7), 6
 
 
 class QwenVision(EncodedVision):
-    """A Qwen2-VL, Qwen2.5-VL or Qwen3-VL.
+    """A Qwen2-VL, Qwen2.5-VL, Qwen3-VL or Qwen3.5.
 
     Args:
         model: its `ForConditionalGeneration`.
