@@ -9,7 +9,7 @@ from torch import Tensor
 
 from encoderlab.compression.smaller_image import SmallerImage
 from encoderlab.encoders.vision import VisionEncoder
-from encoderlab.errors import unknown
+from encoderlab.errors import UsageError, unknown
 from encoderlab.models.token_grid import Grid, divides
 from encoderlab.patch_tokens.linear import BlockPCA, TokenPCA
 from encoderlab.patch_tokens.methods import METHODS, is_fitted, reducers
@@ -45,11 +45,17 @@ def instances(
         One method, or one for each seed of a random method.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or a method that acts inside the LLM.
     """
     check([name])
-    if not METHODS[name].made_by:
+    if name == SmallerImage.name:
         return [SmallerImage(encoder, layer)]
+    if not METHODS[name].made_by:
+        raise UsageError(
+            f"{name} drops tokens inside the LLM, so it gives no tokens of the encoder",
+            got=name,
+            want="encoderlab compress evaluate --answers, or another method",
+        )
     methods = reducers(name)
     for method in methods:
         if isinstance(method, TokenPCA):

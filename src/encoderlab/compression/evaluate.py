@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from encoderlab.compression import adaptive, answers, catalogue, plots
+from encoderlab.compression import adaptive, answers, catalogue, inside_llm, plots
 from encoderlab.compression.answers import ALL_TOKENS, ANSWERS, HARD, RANDOM, SMALLER, AnswerTask
 from encoderlab.compression.bench import Bench, Measurement, ReadingTask
 from encoderlab.compression.compressor import Compressor, shipped
@@ -226,6 +226,7 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     chosen = settings.evaluation
     catalogue.check(chosen.methods)
     adaptable = adaptive.able(_names(chosen)) if chosen.adaptive else []
+    with_fastv = inside_llm.is_asked(chosen)
     llm = shape_of(chosen.llm, settings.trust_remote_code)
     encoder, layer, budgets, compressors = prepare(settings)
     task, unread = AnswerTask.of(encoder, layer, settings) if chosen.answers else (None, [])
@@ -237,13 +238,22 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     rows, refused = _measured(bench, encoder, layer, fit, budgets, compressors, chosen)
     verdicts = _verdicts(rows, bench, list(compressors))
     records = tuple(_record(row, bench) for row in rows)
+    texts = {f"{row.method}/{row.tokens}": row.texts for row in rows}
+    if task is not None and with_fastv:
+        dropped = inside_llm.answer(task, budgets)
+        refused |= dropped.refused
+        for record in inside_llm.records(dropped, records):
+            records += (record,)
+            texts[f"{record['method']}/{record['tokens']}"] = [
+                dropped.texts[tuple(record["budget"])]
+            ]
     vlm, lines = None, _answers(rows, verdicts, list(compressors))
     ends = {
         task: (float(s.full.mean()), float(s.floor.mean()))
         for task, s in {**bench.scales, **bench.reading_scales}.items()
     }
     if task is not None:
-        right = [task.right(row.texts) if all(row.texts) else None for row in rows]
+        right = [task.right(draws) if all(draws) else None for draws in texts.values()]
         vlm, compared = answers.judge(task, records, right)
         ends[ANSWERS] = vlm["full"]["value"], vlm["floor"]["value"]
         verdicts += compared
@@ -267,7 +277,6 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     if out is None:
         return result
     if task is not None:
-        texts = {f"{row.method}/{row.tokens}": row.texts for row in rows}
         write_text_atomic(out / ANSWERS_FILE, task.lines(texts))
     return replace(result, figures=_draw(out, bench, rows, records, list(compressors), encoder))
 
@@ -461,10 +470,11 @@ def _compressors(
 
 
 def _names(settings: CompressEvaluation) -> list[str]:
-    """The methods that are measured."""
+    """The methods whose tokens are measured."""
     # The comparisons and the VTC split need these.
     always = (RANDOM, SMALLER) if settings.answers else ()
-    return list(dict.fromkeys([*(settings.methods or METHODS), *always]))
+    names = dict.fromkeys([*(settings.methods or METHODS), *always])
+    return [name for name in names if name != inside_llm.FASTV]
 
 
 def _measured(

@@ -19,7 +19,8 @@ class Method:
 
     Args:
         meaning: what it does, in a few words.
-        made_by: "module:class" of a `TokenReducer`; empty where the encoder runs again.
+        made_by: "module:class" of a `TokenReducer`; empty where the encoder runs again, or the
+            method acts inside the LLM.
         options: arguments of the class.
         draws: how many seeds are compared together, for a random method; 0 for any other.
     """
@@ -69,6 +70,7 @@ METHODS = {
     "token_pca": Method("the best mixing of places, fitted", _LINEAR + "TokenPCA"),
     "block_pca": Method("the best linear map of windows, fitted", _LINEAR + "BlockPCA"),
     "smaller_image": Method("the encoder on a smaller image"),
+    "fastv": Method("drops image tokens inside the LLM (FastV); answers only"),
 }
 
 
