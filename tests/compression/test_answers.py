@@ -27,7 +27,7 @@ from encoderlab.compression.answers import (
     shuffling_vlms,
 )
 from encoderlab.compression.bench import Bench
-from encoderlab.compression.evaluate import _best_predictors, _lost, _record
+from encoderlab.compression.evaluate import _best_predictors, _record, what_to_use
 from encoderlab.compression.token_set import TokenSet
 from encoderlab.data.sample import Sample
 from encoderlab.encoders.vision import load_vision
@@ -182,7 +182,9 @@ def record(method: str, side: int = 3, **scores: float) -> dict:
         ("nmse", "nmse_without_outliers", "cosine", "distance", "neighbours", "cka")
     )
     known |= {name: {"value": score} for name, score in scores.items()}
-    return {"method": method, "budget": [side, side], "kept": {}, "reading": {}, **known}
+    times = {"fair": 0.1, "close": 1.0}
+    return {"method": method, "budget": [side, side], "kept": {}, "reading": {},
+            "milliseconds": times.get(method, 2.0), **known}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -275,22 +277,32 @@ def test_methods_that_agree_on_every_answer_have_no_certain_difference(judged):
 
 def test_the_sentence_names_all_that_tie_and_all_that_cannot_be_told_apart(judged):
     _, _, records, about, verdicts = judged
-    everything, split = _lost(about, records, verdicts)
-    assert everything.startswith("9 tokens: good has most right answers")
-    assert "cannot be told apart from as_good, close;" in everything
-    assert "behind all tokens: fair, smaller_image, random" in everything
-    assert "good, as_good, fair, close" in everything.split("ahead of random: ")[1]
-    assert split.startswith(f"  of {about['vtc'][0]['questions']} questions")
-    task, same = judged[0], [record("one"), record("two"), record("three")]
+    (line,) = what_to_use(records, verdicts, about)
+    assert line.startswith("9 tokens: good: ") and "% right answers" in line
+    assert "not to be told from as_good, close;" in line
+    assert "the fastest of these is close (1.00 ms)" in line  # fair is faster, and behind
+    assert line.endswith("ahead of random, smaller_image")
+    task, same = judged[0], [record("one"), record(RANDOM), record("three")]
     full = task.full.astype(float)
-    (line,) = _lost(*_swapped(judge(task, same, [full, full, 1 - full]), same))
-    assert line.startswith("9 tokens: one, two have most right answers")
-    assert "told apart" not in line
+    about, verdicts = judge(task, same, [full, full, 1 - full])
+    (line,) = what_to_use(same, verdicts, about)
+    assert line.startswith("9 tokens: one, random: ")
+    assert "not to be told from" not in line and "ahead of" not in line
 
 
-def _swapped(judged: tuple, records: list) -> tuple:
-    about, verdicts = judged
-    return about, records, verdicts
+def test_without_a_vlm_the_embedding_ranks_the_methods():
+    rows = [record(name) | {"kept": {"embedding": {"value": value}}}
+            for name, value in (("kmeans", 0.9), ("average", 0.5), (RANDOM, 0.88))]  # fmt: skip
+    verdicts = [
+        {"task": "embedding", "budget": [3, 3], "a": "kmeans", "b": name, "verdict": verdict}
+        for name, verdict in (("average", "ahead"), (RANDOM, "cannot distinguish"))
+    ]
+    (line,) = what_to_use(rows, verdicts, None)
+    assert line.startswith("9 tokens: kmeans: keeps 90.0 % of the embedding;")
+    assert line.endswith("ahead of average; not ahead of random")
+    rows[0]["kept"]["embedding"] = {"value": None, "undefined": "nothing to keep"}
+    (line,) = what_to_use(rows, verdicts, None)
+    assert line.startswith("9 tokens: random: ")
 
 
 def test_without_a_wrong_answer_of_the_smaller_image_there_is_no_split():
@@ -361,7 +373,7 @@ def test_the_best_predictor_is_named_with_those_that_cannot_be_told_apart():
     assert [row["score"] for row in rows][:3] == ["distance", "nmse", "cosine"]
     assert [row["is_best"] for row in rows][:3] == [True, False, False]
     assert rows[0]["p_corrected"] < 0.01 < 0.05 < rows[2]["p_corrected"]
-    (line,) = _best_predictors(rows)
+    (line,) = _best_predictors({"predictors": rows})
     # Equal orders are no proof: there is no interval of zero width.
     assert "distance predicts the right answers best, rho 1.000" in line and "[" not in line
     assert "told apart" not in line
@@ -370,7 +382,8 @@ def test_the_best_predictor_is_named_with_those_that_cannot_be_told_apart():
 def test_fewer_than_six_methods_rank_nothing():
     rows = predictors(measured(5, 3))
     assert all(row["rho"]["value"] is None and row["p"] is None for row in rows)
-    assert _best_predictors(rows) == []
+    (line,) = _best_predictors({"predictors": rows})
+    assert "measured on 5 methods, and 6 are needed" in line
 
 
 # -- as it is typed ------------------------------------------------------------------------------
@@ -393,7 +406,7 @@ def test_the_saved_answers_recount_to_what_is_reported(tmp_path):
         ])  # fmt: skip
 
     rows = {row["method"]: row for row in result["rows"]}
-    assert {"trained", "kmeans", RANDOM, SMALLER} == {*rows}
+    assert {"trained", "kmeans", "average", RANDOM, SMALLER} == {*rows}
     wrong = hits(f"{SMALLER}/9") == 0
     full, other = hits(ALL_TOKENS), hits(OTHER_IMAGE)
     assert result["scales"][ANSWERS] == pytest.approx({"full": full.mean(), "floor": other.mean()})

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from encoderlab.compression import evaluate, readout
 from encoderlab.compression.bench import Bench, ReadingTask
-from encoderlab.compression.catalogue import instances
-from encoderlab.compression.cost import KNOWN, cost, shape_of
+from encoderlab.compression.catalogue import instances, with_references
+from encoderlab.compression.cost import (
+    KNOWN,
+    LLMShape,
+    cost,
+    local_llm,
+    measure,
+    measured_record,
+    shape_of,
+)
 from encoderlab.compression.evaluate import _record, _verdicts
 from encoderlab.compression.neighbour_agreement import max_sim, neighbour_agreement
 from encoderlab.compression.reinjection import Question, Reinjection
@@ -21,8 +31,9 @@ from encoderlab.data.synthetic import generate
 from encoderlab.data.synthetic.labelled import GLYPHS, glyphs, largest_colour, main_colours
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.losses.distribution import sliced_wasserstein
 from encoderlab.patch_tokens.methods import METHODS, reducers
-from encoderlab.patch_tokens.pooling import AveragePooling, PixelShuffle, Strided
+from encoderlab.patch_tokens.pooling import AveragePooling, PixelShuffle, RandomInWindow, Strided
 from encoderlab.patch_tokens.pruning import CDPruner
 
 LAYER, GRID = 3, (12, 12)
@@ -276,6 +287,27 @@ def test_a_seed_learns_alone_what_it_learns_beside_others(monkeypatch):
     np.testing.assert_array_equal(readout.read_out(tokens, labels, tokens, labels, 3)[0], five[0])
 
 
+def test_the_gradient_of_the_heads_is_that_of_their_loss():
+    torch.manual_seed(0)
+    tokens, labels = torch.randn(12, 5, 8), torch.randint(0, 3, (12,))
+    heads = readout._initial(8, 3)
+    logits = readout._forward(heads, tokens)[-1]
+    # A sum over seeds: each has the gradient of a network of its own.
+    loss = sum(torch.nn.functional.cross_entropy(seed, labels) for seed in logits)
+    expected = torch.autograd.grad(loss, heads)
+    with torch.no_grad():
+        readout._backward(heads, tokens, torch.nn.functional.one_hot(labels, 3).float())
+    for head, gradient in zip(heads, expected, strict=True):
+        torch.testing.assert_close(head.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_the_references_are_measured_whatever_is_named():
+    names = with_references(["kmeans"], GRID, [(5, 5)])
+    assert names[0] == "kmeans" and {"random", "average", "smaller_image"} <= {*names}
+    assert "pixel_shuffle" not in names  # 5 x 5 does not divide the grid
+    assert with_references([], GRID, [(6, 6)]) == list(METHODS)
+
+
 def test_glyphs_are_as_high_as_they_say_and_the_same_each_time():
     pictures, labels = glyphs(12, 24, seed=3)
     again, _ = glyphs(12, 24, seed=3)
@@ -319,6 +351,72 @@ def test_the_cache_of_grouped_heads_and_a_checkpoint_s_own_shape():
     assert tiny.parameters == weights
     with pytest.raises(MissingError, match="no such LLM to reckon the cost of: got 'nobody'"):
         shape_of("nobody", trust_remote_code=False)
+
+
+@pytest.mark.parametrize(("name", "text"), [("tiny-llama", 16), ("tiny-qwen", 0)])
+def test_the_measured_cache_is_the_computed_one(name, text):
+    network = local_llm(name, "cpu", "float32", trust_remote_code=False)
+    costs = measure(network, [30, 7], text, repetitions=1)
+    shape = LLMShape.of(name, network.config)
+    # `cache_per_token` counts two bytes a number; fp32 has four.
+    assert [c.cache for c in costs] == [2 * n * shape.cache_per_token for n in (30, 7)]
+    for found in costs:
+        assert 0 < found.prefill.low <= found.prefill.median <= found.prefill.high
+        assert found.per_token.median > 0
+
+
+def test_what_does_not_fit_the_context_is_computed_alone():
+    network = local_llm("tiny-llama", "cpu", "float32", trust_remote_code=False)
+    longest = network.config.max_position_embeddings
+    record = measured_record("tiny-llama", network, [4, longest], 4, 192)
+    short, long = record["budgets"]
+    assert short["cache_measured"] == 2 * short["cache"] and short["prefill_ms"]["median"] > 0
+    assert long["prefill"] > short["prefill"] and long["cache_measured"] is None
+
+
+def test_an_llm_that_is_not_here_is_not_loaded(tmp_path, capsys):
+    assert local_llm("llama", "cpu", "auto", trust_remote_code=False) is None
+    assert local_llm("owner/name", "cpu", "auto", trust_remote_code=False) is None
+    assert capsys.readouterr().err == ""
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "architectures": []}')
+    assert local_llm(str(tmp_path), "cpu", "auto", trust_remote_code=False) is None
+    assert "computed alone" in capsys.readouterr().err
+
+
+def test_tokens_of_another_width_have_an_error_and_no_distance(encoder, seen):
+    class Doubled(Strided):
+        """Each token twice, side by side."""
+
+        def _compress(self, tokens, grid, budget, side):
+            kept = super()._compress(tokens, grid, budget, side)
+            return replace(kept, tokens=kept.tokens.repeat(1, 1, 2))
+
+        def _decode(self, kept, grid):
+            half = replace(kept, tokens=kept.tokens[..., : kept.tokens.shape[-1] // 2])
+            return super()._decode(half, grid)
+
+    bench = Bench(seen, seen, GRID)
+    row, plain = (bench.measure("x", [method], (4, 4)) for method in (Doubled(), Strided()))
+    assert row.distance is None and row.neighbours is None and row.norm_ratio is None
+    assert float(row.nmse) == float(plain.nmse) and plain.distance is not None
+
+
+def test_the_jackknife_leaves_out_tenths_of_the_images(encoder, seen):
+    bench = Bench(seen, seen, GRID, loyalty=False)
+    kept = AveragePooling().compress(seen.tokens, GRID, (3, 3)).tokens
+    real = RandomInWindow(101).compress(seen.tokens, GRID, (3, 3)).tokens
+    a, b = (((x - bench.mean) / bench.spread) for x in (kept, real))
+
+    def distance(rows: torch.Tensor, projections: int) -> float:
+        generator = torch.Generator().manual_seed(0)
+        left, right = (x[rows].flatten(0, 1) for x in (a, b))
+        return float(sliced_wasserstein(left, right, projections, generator))
+
+    every, tenth = torch.ones(24, dtype=torch.bool), torch.arange(24) * 10 // 24
+    value, rough = distance(every, 128), distance(every, 16)
+    expected = [value, *(value + distance(tenth != part, 16) - rough for part in range(10))]
+    found = bench._projected(kept).distances(bench._real_tokens((3, 3)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_error_and_distance_have_intervals_from_what_is_left_out(encoder, seen):

@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 
 from encoderlab.cli.main import main
-from encoderlab.compression import plots
 from encoderlab.compression.answers import ANSWERS, AnswerTask
-from encoderlab.compression.evaluate import TITLES
-from encoderlab.compression.inside_llm import FASTV, Answered, answer, is_asked, records
+from encoderlab.compression.inside_llm import FASTV, check, measure
 from encoderlab.compression.settings import CompressEvaluation
-from encoderlab.compression.stored_evaluation import SHIPPED, read
 from encoderlab.compression.token_set import TokenSet
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import UsageError
@@ -35,37 +32,25 @@ def task():
 
 
 def test_the_answers_are_those_of_the_vlm_that_drops_tokens(task):
-    found = answer(task, [(6, 6), (1, 2)])
+    row = measure(task, (1, 2))
     with fastv(task.vlm, 2):
         alone = [task.vlm.answer(q.image.image, q.text, candidates=0).text for q in task.questions]
-    assert found.texts == {(1, 2): alone}
+    assert row.texts == [alone] and row.tokens == 2
     assert alone != task.ask(task.pictures.tokens)
+    assert row.nmse is None and row.distance is None and not row.kept and not row.per_image
 
 
 def test_as_many_tokens_as_the_llm_gets_are_refused(task):
-    found = answer(task, [(6, 6), (7, 7)])
-    assert not found.texts and list(found.refused) == ["fastv, 6 x 6", "fastv, 7 x 7"]
-    assert "fewer than the image tokens" in found.refused["fastv, 6 x 6"]
+    for budget in ((6, 6), (7, 7)):
+        with pytest.raises(UsageError, match="fewer than the image tokens"):
+            measure(task, budget)
 
 
-def test_the_record_has_the_keys_of_the_others_and_no_score(task):
-    other = {
-        "method": "average", "budget": [1, 2], "tokens": 2, "distance_floor": 0.1, "nmse": {"v": 1},
-        "words": "", "training_free": True, "kept": {"embedding": {}}, "reading": {}, "scores": {},
-    }  # fmt: skip
-    (made,) = records(answer(task, [(1, 2)]), [other])
-    assert made == {
-        **other, "method": FASTV, "nmse": None, "kept": {"embedding": None},
-        "words": "drops image tokens inside the LLM (FastV); answers only",
-    }  # fmt: skip
-
-
-def test_it_is_asked_only_with_a_vlm():
-    assert not is_asked(CompressEvaluation())
-    assert not is_asked(CompressEvaluation(answers="tiny-vlm", methods=["tome"]))
-    assert is_asked(CompressEvaluation(answers="tiny-vlm"))
+def test_it_needs_a_vlm():
+    check(CompressEvaluation(methods=["tome"]))
+    check(CompressEvaluation(answers="tiny-vlm", methods=[FASTV]))
     with pytest.raises(UsageError, match="fastv needs --answers"):
-        is_asked(CompressEvaluation(methods=["tome", FASTV]))
+        check(CompressEvaluation(methods=["tome", FASTV]))
 
 
 @pytest.mark.parametrize(
@@ -94,18 +79,3 @@ def test_the_command_compares_it_with_all_others(capsys, tmp_path):
     (file,) = tmp_path.rglob("answers.jsonl")
     lines = file.read_text(encoding="utf-8").splitlines()
     assert all("fastv/9" in json.loads(line)["generated"] for line in lines)
-
-
-def test_figures_of_what_it_does_not_have_leave_it_out():
-    result = read(SHIPPED).result
-    found = Answered({(4, 4): []})
-    rows = [*result.rows, *records(found, result.rows)]
-    assert rows[-1]["method"] == FASTV
-    digits = {name: (1.0, 0.1) for name in rows[0]["reading"] if name.startswith("digit")}
-    for drawn in (
-        *plots.kept(rows, ["trained"], 144, TITLES),
-        plots.two_axes(rows, ["trained"]),
-        plots.glyph_curve(rows, ["trained"], digits),
-    ):
-        values = {name: array for name, array in drawn.arrays.items() if FASTV in name}
-        assert all(array.size == 0 for array in values.values())

@@ -42,18 +42,19 @@ PARTS, ROUGH = 10, 16
 
 @dataclass(frozen=True)
 class Measurement:
-    """One method at one budget; None for what it has not.
+    """One method at one budget; None or absent where it was not measured, or has no such score.
 
     A method that needs a question has answers alone, and one whose kept tokens have more channels
     than tokens has nothing that compares the two: distance, norm ratio, readings and neighbours.
 
     Args:
-        distance: sliced Wasserstein between the compressed tokens and real ones, standardised; its
-            interval leaves out a tenth of the images at a time.
         milliseconds: time to compress one image on this machine.
+        distance: sliced Wasserstein between the compressed tokens and real ones, standardised; its
+            interval leaves out a tenth of the images at a time. None for tokens of another width.
         per_image: task -> score of every image, mean over the seeds of a random method.
         kept: task -> share of the score kept, from 0 (floor) to 1 (all tokens).
-        reading: task -> accuracy of a head on the compressed tokens.
+        reading: part of a reading task -> accuracy of a head on the compressed tokens.
+        reading_kept: reading task -> share of the accuracy kept, over all its parts.
         neighbours: share of each image's nearest neighbours that stay nearest.
         without_parts: error without each image, and distance without each tenth of the images.
         error_map: squared error of every token.
@@ -64,22 +65,23 @@ class Measurement:
     method: str
     budget: Grid
     tokens: int
-    kept: Mapping[str, Score | None]
-    reading: Mapping[str, Score | None]
-    texts: Sequence[Sequence[str]] = field(repr=False)
+    milliseconds: float | None = None
+    operations: float | None = None
     nmse: Score | None = None
     nmse_without_outliers: Score | None = None
     cosine: Score | None = None
     distance: Score | None = None
     norm_ratio: float | None = None
-    milliseconds: float | None = None
-    operations: float | None = None
-    per_image: Mapping[str, PerImage] = field(repr=False, default_factory=dict)
     neighbours: Score | None = None
     cka: Score | None = None
-    without_parts: Mapping[str, np.ndarray] = field(repr=False, default_factory=dict)
-    error_map: Float[Tensor, "b n"] | None = field(repr=False, default=None)
-    decoded: Float[Tensor, "few n c"] | None = field(repr=False, default=None)
+    kept: Mapping[str, Score] = field(default_factory=dict)
+    reading: Mapping[str, Score] = field(default_factory=dict)
+    reading_kept: Mapping[str, Score] = field(default_factory=dict)
+    per_image: Mapping[str, PerImage] = field(default_factory=dict, repr=False)
+    without_parts: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    error_map: Float[Tensor, "b n"] | None = field(default=None, repr=False)
+    decoded: Float[Tensor, "few n c"] | None = field(default=None, repr=False)
+    texts: Sequence[Sequence[str]] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class _Run:
     norm_ratio: float | None
     milliseconds: float
     error_map: Float[Tensor, "b n"]
-    decoded: Float[Tensor, "b n c"]
+    decoded: Float[Tensor, "some n c"]
     texts: Sequence[str]
 
 
@@ -184,10 +186,13 @@ class Bench:
             full = reinjection.scores(tokens)
             floor = reinjection.scores(self.mean.expand_as(tokens))
             self.scales = {task: RetentionScale(full[task], floor[task]) for task in full}
+        self.task_scales = {task.name: _ends_of_reading(task) for task in reading}
         self.reading_scales = {
-            part: RetentionScale(full, floor)
+            part: RetentionScale(
+                *(ends[rows] for ends in vars(self.task_scales[task.name]).values())
+            )
             for task in reading
-            for part, full, floor in _ends_of_reading(task)
+            for part, rows in task.parts.items()
         }
         self._similar: Tensor | None = None
         self._gram: cka.Gram | None = None
@@ -229,65 +234,65 @@ class Bench:
         """
         if self.answers is not None and "text" in methods[0].needs:
             texts = [self.answers.ask_each(method, self.grid, budget) for method in methods]
-            nothing = dict.fromkeys(self.scales), dict.fromkeys(self.reading_scales)
-            return Measurement(name, budget, budget[0] * budget[1], *nothing, texts)
+            return Measurement(name, budget, budget[0] * budget[1], texts=texts)
         runs = [self._run(method, budget) for method in methods]
         first = runs[0]
         # The heads have seeds of their own: they read the first draw of a random method.
-        read = self._reads(methods[0], budget)
+        hits = self._reads(methods[0], budget)
+        read = {
+            part: hits[task.name][rows]
+            for task in self.reading
+            if task.name in hits
+            for part, rows in task.parts.items()
+        }
         per_image = {
             task: np.mean([run.per_image[task] for run in runs], axis=0) for task in first.per_image
-        } | read
-        distance, variance = None, self._variance
-        error, whole = per_image["error"], variance.sum(dim=1).numpy()
-        without_parts = {"error": (error.sum() - error) / (whole.sum() - whole)}
+        }
+        error, whole = per_image["error"], self._variance.sum(dim=1).numpy()
+        without = {"error": (error.sum() - error) / (whole.sum() - whole)}
+        distance = norm_ratio = None
         if distances := [run.distances for run in runs if run.distances is not None]:
             value, *parts = np.mean(distances, axis=0)
-            without_parts["distance"] = np.array(parts)
-            low, high = jackknife_interval(float(value), np.array(parts)) or (None, None)
-            distance = Score(float(value), low, high, None, len(error), DISTANCE)
-
-        def mean(name: str) -> float:
-            return float(np.mean([getattr(run, name) for run in runs]))
-
+            without["distance"] = np.array(parts)
+            ends = jackknife_interval(float(value), without["distance"]) or (None, None)
+            distance = Score(float(value), *ends, None, len(error), DISTANCE)
+            norm_ratio = float(np.mean([run.norm_ratio for run in runs if run.norm_ratio]))
         return Measurement(
             method=name,
             budget=budget,
             tokens=budget[0] * budget[1],
+            milliseconds=float(np.mean([run.milliseconds for run in runs])),
+            operations=self._operations(methods[0], budget),
             nmse=share(error, whole, NMSE),
             nmse_without_outliers=share(
                 per_image["error_without_outliers"],
-                (variance * self.inliers).sum(dim=1).numpy(),
+                (self._variance * self.inliers).sum(dim=1).numpy(),
                 NMSE + "; without outlier tokens",
             ),
             cosine=_mean(per_image["cosine"]),
             distance=distance,
-            norm_ratio=None if first.norm_ratio is None else mean("norm_ratio"),
-            milliseconds=mean("milliseconds"),
-            operations=self._operations(methods[0], budget),
-            per_image=per_image,
-            kept={task: scale.kept(per_image[task]) for task, scale in self.scales.items()},
-            reading={
-                part: _mean(read[part]) if part in read else None for part in self.reading_scales
-            },
+            norm_ratio=norm_ratio,
             neighbours=_mean(per_image["neighbours"]) if "neighbours" in per_image else None,
             cka=self._linear_cka(first.decoded),
-            without_parts=without_parts,
+            kept={task: scale.kept(per_image[task]) for task, scale in self.scales.items()},
+            reading={part: _mean(values) for part, values in read.items()},
+            reading_kept={task: self.task_scales[task].kept(own) for task, own in hits.items()},
+            per_image=per_image | read,
+            without_parts=without,
             error_map=torch.stack([run.error_map for run in runs]).mean(dim=0),
-            decoded=first.decoded[:SHOWN],
+            decoded=first.decoded[:SHOWN].clone(),
             texts=[run.texts for run in runs],
         )
 
     def _reads(self, method: TokenReducer, budget: Grid) -> dict[str, PerImage]:
-        """Hits of the heads on the method's tokens."""
+        """Task -> hits of the heads on the method's tokens."""
         hits: dict[str, PerImage] = {}
         for task in self.reading if self._comparable(method, budget) else ():
             train, test = (
                 method.compress(half.tokens, self.grid, budget, half.side).tokens
                 for half in (task.train, task.test)
             )
-            own = task.hits(train, test)
-            hits |= {part: own[rows] for part, rows in task.parts.items()}
+            hits[task.name] = task.hits(train, test)
         return hits
 
     def _comparable(self, method: TokenReducer, budget: Grid) -> bool:
@@ -298,7 +303,7 @@ class Bench:
     def _run(self, method: TokenReducer, budget: Grid) -> _Run:
         tokens = self.measured.tokens
         kept, decoded, milliseconds = self._compressed(self.measured, method, budget)
-        error = (decoded - tokens).double().square().sum(dim=-1)
+        error = (decoded - tokens).square().sum(dim=-1).double()
         cosine = F.cosine_similarity(decoded, tokens, dim=-1).double().mean(dim=1).numpy()
         per_image: dict[str, PerImage] = {
             "error": error.sum(dim=1).numpy(),
@@ -311,7 +316,7 @@ class Bench:
         if self.answers is not None:
             _, rebuilt, _ = self._compressed(self.answers.pictures, method, budget)
             texts = self.answers.ask_method(method.name, rebuilt, budget)
-        distances, norm_ratio = None, None
+        distances = norm_ratio = None
         if self._comparable(method, budget):
             distances = self._projected(kept.tokens).distances(self._real_tokens(budget))
             norm_ratio = float(kept.tokens.norm(dim=-1).mean() / tokens.norm(dim=-1).mean())
@@ -320,12 +325,14 @@ class Bench:
                 per_image["neighbours"] = neighbour_agreement(
                     self._similar, max_sim(few, self.mean)
                 )
-        return _Run(per_image, distances, norm_ratio, milliseconds, error.float(), decoded, texts)
+        # Copies, because a slice would keep the tokens of all images in memory.
+        few = decoded[:LOYALTY_IMAGES].clone()
+        return _Run(per_image, distances, norm_ratio, milliseconds, error.float(), few, texts)
 
-    def _linear_cka(self, decoded: Float[Tensor, "b n c"]) -> Score | None:
+    def _linear_cka(self, decoded: Float[Tensor, "some n c"]) -> Score | None:
         if self._gram is None:
             return None
-        return cka.score(self._gram, cka.Gram.of(decoded[:LOYALTY_IMAGES].flatten(1).numpy()))
+        return cka.score(self._gram, cka.Gram.of(decoded.flatten(1).numpy()))
 
     def _operations(self, method: TokenReducer, budget: Grid) -> float:
         """Of compressing one image."""
@@ -365,13 +372,13 @@ class Bench:
         return _Projected.of((self._directions.T @ standard.T).numpy(), len(tokens))
 
 
-def _ends_of_reading(task: ReadingTask) -> list[tuple[str, PerImage, PerImage]]:
-    """Part -> hits of the heads on all tokens, and on the image's mean token alone."""
+def _ends_of_reading(task: ReadingTask) -> RetentionScale:
+    """Hits of the heads on all tokens, and on the image's mean token alone."""
     full = task.hits(task.train.tokens, task.test.tokens)
     floor = task.hits(
         task.train.tokens.mean(dim=1, keepdim=True), task.test.tokens.mean(dim=1, keepdim=True)
     )
-    return [(part, full[rows], floor[rows]) for part, rows in task.parts.items()]
+    return RetentionScale(full, floor)
 
 
 def _apart(a: Float[np.ndarray, "p n"], b: Float[np.ndarray, "p n"]) -> float:

@@ -15,6 +15,26 @@ from encoderlab.patch_tokens.linear import BlockPCA, TokenPCA
 from encoderlab.patch_tokens.methods import METHODS, is_fitted, reducers
 from encoderlab.patch_tokens.reducer import TokenReducer
 
+# What every method is compared with: they stand in every table.
+REFERENCES = ("random", "average", "smaller_image", "pixel_shuffle")
+
+
+def with_references(names: Sequence[str], grid: Grid, budgets: Sequence[Grid]) -> list[str]:
+    """The methods to measure: those named, all if none is, and the references that exist.
+
+    Args:
+        names: of methods.
+        grid: (rows, columns) of the tokens.
+        budgets: (rows, columns) to measure at; pixel_shuffle needs one that divides the grid.
+
+    Returns:
+        Names without repetition, the named ones first.
+    """
+    references = [name for name in REFERENCES if name in METHODS]
+    if not any(divides(grid, budget) for budget in budgets):
+        references = [name for name in references if name != "pixel_shuffle"]
+    return list(dict.fromkeys([*(names or METHODS), *references]))
+
 
 def check(names: Sequence[str]) -> None:
     """Refuses an unknown name of a method."""

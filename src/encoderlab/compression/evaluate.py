@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,11 +13,12 @@ import torch
 from PIL.Image import Image
 
 from encoderlab.compression import adaptive, answers, catalogue, inside_llm, plots
-from encoderlab.compression.answers import ALL_TOKENS, ANSWERS, HARD, RANDOM, SMALLER, AnswerTask
+from encoderlab.compression.answers import ALL_TOKENS, ANSWERS, HARD, AnswerTask
 from encoderlab.compression.bench import Bench, Measurement, ReadingTask
 from encoderlab.compression.compressor import Compressor, shipped
-from encoderlab.compression.cost import cost, shape_of
+from encoderlab.compression.cost import cost, local_llm, measured_record, shape_of
 from encoderlab.compression.images import images_of
+from encoderlab.compression.inside_llm import FASTV
 from encoderlab.compression.reinjection import Question, Reinjection
 from encoderlab.compression.retention import mcnemar
 from encoderlab.compression.settings import Compress, CompressData, CompressEvaluation
@@ -41,14 +43,13 @@ from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.load_spec import options_of
 from encoderlab.encoders.vision import VisionEncoder, load_vision
 from encoderlab.errors import MissingError, UsageError
-from encoderlab.metrics.answers import least_half_width
 from encoderlab.metrics.classification import class_vector
 from encoderlab.metrics.uncertainty import Verdict, compare_paired
 from encoderlab.models.token_grid import Grid, check_grids
 from encoderlab.patch_tokens.methods import METHODS, meaning_of
 from encoderlab.plots.style import save
 
-MAIN = "embedding"
+MAIN, TEXT = "embedding", "digit"
 TITLES = {
     "embedding": "embedding",
     "embedding_hard": "embedding, no CLS",
@@ -77,7 +78,8 @@ class CompressEvaluationResult(Result):
         verdicts: paired comparisons of each trained compressor with every other method; and of the
             answers of each method with all tokens and with every other method.
         answers: the best method of each budget, and how trained compressors compare.
-        costs: cost to the LLM of each number of visual tokens.
+        costs: cost to the LLM of each number of visual tokens, computed; and "measured" on an LLM
+            that is on this machine.
         refused: method and budget -> why it was left out.
         vlm: the questions asked, the score of all tokens and the floor on them and on each VTC
             split, and how well each other score predicts the answers; None without a VLM.
@@ -115,18 +117,14 @@ class CompressEvaluationResult(Result):
             f"{self.model}, layer {self.layer}: {self.grid[0]} x {self.grid[1]} tokens, "
             f"{self.images:,} images ({self.data})"
         )
-        blocks: list[Block] = [about, self._scales()]
-        for budget in dict.fromkeys(tuple(row["budget"]) for row in self.rows):
-            blocks += self._measured(budget)
-            if self.vlm:
-                blocks.append(self._answered(budget, self.vlm))
-        if self.vlm:
-            blocks.append(_predictor_table(self.vlm["predictors"]))
+        blocks: list[Block] = ["\n".join([about, *self._legend()])]
+        budgets = dict.fromkeys(tuple(row["budget"]) for row in self.rows)
+        blocks += [self._measured(budget) for budget in budgets]
         if self.answers:
             blocks.append("\n".join(self.answers))
         if self.adaptive:
             blocks += adaptive.blocks(self.adaptive)
-        blocks.append(self._costs())
+        blocks += self._costs()
         remarks = [f"left out: {name}: {why}" for name, why in self.refused.items()]
         remarks += [f"! {warning}" for warning in self.warnings]
         remarks += as_text_lines(self.skipped)
@@ -134,99 +132,81 @@ class CompressEvaluationResult(Result):
             blocks.append("\n".join(remarks))
         return blocks
 
-    def _scales(self) -> Table:
-        rows = tuple(
-            (TITLES.get(task, task), f"{ends['full']:.3f}", f"{ends['floor']:.3f}")
-            for task, ends in self.scales.items()
-        )
-        legend = "kept = (score - floor) / (full - floor); floor: every patch is the mean token"
+    def _legend(self) -> list[str]:
+        """What "kept" means, and the scores at both of its ends."""
+        legend = "kept: (score - floor) / (full - floor); floor: every patch is the mean token"
+        titles = {MAIN: TITLES[MAIN], TEXT: "text (digits of several heights)"}
         if self.vlm:
-            legend += f"; of answers: {self.vlm['floor_is']}"
-        return Table(("task", "full", "floor"), rows, said=(legend,))
+            legend += f", of answers {self.vlm['floor_is']}"
+            titles[ANSWERS] = f"answers of {self.vlm['model']} to {_asked(self.vlm)}"
+        ends = [
+            f"{title}: full {self.scales[task]['full']:.3f}, floor {self.scales[task]['floor']:.3f}"
+            for task, title in titles.items()
+            if task in self.scales
+        ]
+        return [*ends, legend] if ends else []
 
-    def _measured(self, budget: tuple[int, ...]) -> list[Block]:
+    def _measured(self, budget: tuple[int, ...]) -> Table:
         rows = [row for row in self.rows if tuple(row["budget"]) == budget]
-        count, whole = budget[0] * budget[1], self.grid[0] * self.grid[1]
-        tasks = [
-            task for task in TITLES
-            if task[-5:] != "_hard" and task not in (ANSWERS, HARD) and task in rows[0]["kept"]
-        ]  # fmt: skip
-        head = ["method", "error", "distance"]
-        cells = [[r["method"], _text(r["nmse"]), _text(r["distance"])] for r in rows]
-        for task in tasks:
-            head += [TITLES[task] + " kept", *(["no CLS"] if f"{task}_hard" in self.scales else [])]
-            for row, cell in zip(rows, cells, strict=True):
-                cell.append(_text(row["kept"][task], task == MAIN))
-                if f"{task}_hard" in row["kept"]:
-                    cell.append(_text(row["kept"][f"{task}_hard"]))
+        columns: dict[str, list[str]] = {
+            "method": [row["method"] for row in rows],
+            "error": [_text(row["nmse"]) for row in rows],
+            "distance": [_text(row["distance"]) for row in rows],
+        }
+        if MAIN in self.scales:
+            scores = [row["kept"].get(MAIN) for row in rows]
+            columns["embedding kept"] = [_text(score, interval=True) for score in scores]
+        if self.vlm:
+            scores = [row["answers"].get(ANSWERS) for row in rows]
+            columns["right answers"] = [_text(score, interval=True) for score in scores]
+            columns["answers kept"] = [_text(row["kept"].get(ANSWERS)) for row in rows]
+        if TEXT in self.scales:
+            scores = [row["reading_kept"].get(TEXT) for row in rows]
+            columns["text kept"] = [_text(score) for score in scores]
+        columns["ms"] = [_milliseconds(row) for row in rows]
         title = (
-            f"{count} of {whole} tokens ({budget[0]} x {budget[1]}); two draws of real tokens are "
+            f"{budget[0] * budget[1]} of {self.grid[0] * self.grid[1]} tokens "
+            f"({budget[0]} x {budget[1]}); two draws of real tokens are "
             f"{rows[0]['distance_floor']:.3f} apart"
         )
-        readings = list(rows[0]["reading"])
-        optional = ["neighbours"] if any(row["neighbours"] for row in rows) else []
-        more = tuple(
-            (
-                row["method"],
-                *(_text(row["reading"][task]) for task in readings),
-                *(_text(row[name]) for name in optional),
-                "-" if row["milliseconds"] is None else f"{row['milliseconds']:.2f}",
-            )
-            for row in rows
-        )
-        return [
-            Table(tuple(head), tuple(map(tuple, cells)), title),
-            Table(("method", *readings, *optional, "ms an image"), more),
-        ]
+        return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), title)
 
-    def _answered(self, budget: tuple[int, ...], vlm: Mapping[str, Any]) -> Table:
-        differences = {
-            (v["a"], v["b"]): {**v, "value": v["difference"]}
-            for v in self.verdicts
-            if v["task"] == ANSWERS and tuple(v["budget"]) == budget
+    def _costs(self) -> list[Block]:
+        measured = self.costs.get("measured")
+        tables: list[Block] = [] if measured is None else [self._cost_table(measured, True)]
+        if measured is None or measured["llm"] != self.costs["llm"]:
+            tables.append(self._cost_table(self.costs, False))
+        return tables
+
+    def _cost_table(self, costs: Mapping[str, Any], measured: bool) -> Table:
+        rows = costs["budgets"]
+        columns = {
+            "visual tokens": [str(row["visual_tokens"]) for row in rows],
+            "prefill, computed": [_operations(row["prefill"]) for row in rows],
         }
-        split = next((s for s in vlm["vtc"] if tuple(s["budget"]) == budget), None)
-        titles = ["right", "kept", "against all tokens", "against random"]
-        rows = []
-        for row in (row for row in self.rows if tuple(row["budget"]) == budget):
-            scores = [row[kind].get(ANSWERS) for kind in ("answers", "kept")]
-            scores += [differences.get((row["method"], rival)) for rival in (ALL_TOKENS, RANDOM)]
-            scores += [row[kind].get(HARD) for kind in ("answers", "kept")] if split else []
-            rows.append((row["method"], *(_text(score, interval=True) for score in scores)))
-        title = f"answers of {vlm['model']}, {budget[0] * budget[1]} tokens: {_asked(vlm)}"
-        if split:
-            titles += ["VTC: right", "VTC: kept"]
-            title += f"; VTC, the questions that {SMALLER} gets wrong: {_asked(split)}"
-        bound = 100 * least_half_width(np.arange(vlm["images"]))
-        said = (
-            "against: difference of the shares, paired by question; intervals over images, "
-            "corrected for all methods (all tokens) or all pairs of methods (random) by Holm",
-            "two that answer alike on every image may still differ: the exact bound is "
-            f"{bound:.1f} % of images (95 %, before the correction), and no interval is narrower",
-        )
-        return Table(("method", *titles), tuple(rows), title, said)
-
-    def _costs(self) -> Table:
-        rows = tuple(
-            (
-                str(cost["visual_tokens"]), f"{cost['prefill'] / 1e12:.2f} TFLOP",
-                _bytes(cost["cache"]), _bytes(cost["tokens"]),
-            )
-            for cost in self.costs["budgets"]
-        )  # fmt: skip
+        cache = "cache"
+        if measured:
+            columns["prefill, measured (ms)"] = [_times(row["prefill_ms"]) for row in rows]
+            columns["ms per new token"] = [_times(row["ms_per_token"]) for row in rows]
+            cache = "cache_measured"
+        columns["KV cache"] = [_bytes(row[cache]) for row in rows]
+        columns["tokens"] = [_bytes(row["tokens"]) for row in rows]
+        how = "computed, 16 bits"
+        if measured:
+            how = f"measured on {costs['device']} in {costs['dtype']}, quartiles in brackets"
         title = (
-            f"cost of one image in {self.costs['llm']}, {self.costs['text_tokens']} text tokens "
-            "with it, 16 bits"
+            f"cost of one image in {costs['llm']}, {self.costs['text_tokens']} text tokens "
+            f"with it: {how}"
         )
-        return Table(("visual tokens", "prefill", "KV cache", "tokens"), rows, title)
+        return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), title)
 
 
 def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     """Measures every method at every budget; draws figures in `out`, unless it is None."""
     chosen = settings.evaluation
     catalogue.check(chosen.methods)
-    adaptable = adaptive.able(_names(chosen)) if chosen.adaptive else []
-    with_fastv = inside_llm.is_asked(chosen)
+    inside_llm.check(chosen)
+    adaptable = adaptive.able(chosen.methods or [*METHODS]) if chosen.adaptive else []
     llm = shape_of(chosen.llm, settings.trust_remote_code)
     encoder, layer, budgets, compressors = prepare(settings)
     task, unread = AnswerTask.of(encoder, layer, settings) if chosen.answers else (None, [])
@@ -238,45 +218,52 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     rows, refused = _measured(bench, encoder, layer, fit, budgets, compressors, chosen)
     verdicts = _verdicts(rows, bench, list(compressors))
     records = tuple(_record(row, bench) for row in rows)
-    texts = {f"{row.method}/{row.tokens}": row.texts for row in rows}
-    if task is not None and with_fastv:
-        dropped = inside_llm.answer(task, budgets)
-        refused |= dropped.refused
-        for record in inside_llm.records(dropped, records):
-            records += (record,)
-            texts[f"{record['method']}/{record['tokens']}"] = [
-                dropped.texts[tuple(record["budget"])]
-            ]
-    vlm, lines = None, _answers(rows, verdicts, list(compressors))
+    vlm = None
     ends = {
         task: (float(s.full.mean()), float(s.floor.mean()))
-        for task, s in {**bench.scales, **bench.reading_scales}.items()
+        for task, s in {**bench.scales, **bench.reading_scales, **bench.task_scales}.items()
     }
     if task is not None:
-        right = [task.right(draws) if all(draws) else None for draws in texts.values()]
+        right = [task.right(row.texts) if all(row.texts) else None for row in rows]
         vlm, compared = answers.judge(task, records, right)
         ends[ANSWERS] = vlm["full"]["value"], vlm["floor"]["value"]
         verdicts += compared
-        lines += (*_lost(vlm, records, compared), *_best_predictors(vlm["predictors"]))
+    lines = (*what_to_use(records, verdicts, vlm), *_best_predictors(vlm))
     methods = {
         name: catalogue.instances(name, encoder, layer, fit.tokens, encoder.grid, budgets)
         for name in adaptable
     }
     counts = [encoder.grid[0] * encoder.grid[1], *[h * w for h, w in budgets]]
+    name, network = llm.name, None
+    if task is not None:
+        name, network = task.vlm.design.llm, task.vlm.llm
+    else:
+        network = local_llm(
+            name, settings.hardware.device_name, settings.hardware.dtype,
+            settings.trust_remote_code,
+        )  # fmt: skip
+    costs = {
+        "llm": llm.name,
+        "text_tokens": chosen.text_tokens,
+        "budgets": [asdict(cost(llm, n, chosen.text_tokens, encoder.width)) for n in counts],
+        "measured": None
+        if network is None
+        else measured_record(name, network, counts, chosen.text_tokens, encoder.width),
+    }
     result = CompressEvaluationResult(
         encoder.name, encoder.fingerprint, *encoder.where, layer, encoder.grid, len(measured),
         len(fit), source,
         {task: {"full": full, "floor": floor} for task, (full, floor) in ends.items()},
         records,
         tuple(verdicts), lines,
-        {"llm": llm.name, "text_tokens": chosen.text_tokens,
-         "budgets": [asdict(cost(llm, n, chosen.text_tokens, encoder.width)) for n in counts]},
+        costs,
         refused, skipped, warnings=as_warnings(skipped), vlm=vlm,
         adaptive=adaptive.compare_budgets(bench, methods, rows) if methods else None,
     )  # fmt: skip
     if out is None:
         return result
     if task is not None:
+        texts = {f"{row.method}/{row.tokens}": row.texts for row in rows}
         write_text_atomic(out / ANSWERS_FILE, task.lines(texts))
     return replace(result, figures=_draw(out, bench, rows, records, list(compressors), encoder))
 
@@ -469,14 +456,6 @@ def _compressors(
     return compressors
 
 
-def _names(settings: CompressEvaluation) -> list[str]:
-    """The methods whose tokens are measured."""
-    # The comparisons and the VTC split need these.
-    always = (RANDOM, SMALLER) if settings.answers else ()
-    names = dict.fromkeys([*(settings.methods or METHODS), *always])
-    return [name for name in names if name != inside_llm.FASTV]
-
-
 def _measured(
     bench: Bench,
     encoder: VisionEncoder,
@@ -486,21 +465,27 @@ def _measured(
     compressors: Mapping[str, Sequence[Compressor]],
     settings: CompressEvaluation,
 ) -> tuple[list[Measurement], dict[str, str]]:
-    names = _names(settings)
+    names = catalogue.with_references(settings.methods, encoder.grid, budgets)
+    if bench.answers is None:
+        names = [name for name in names if name != FASTV]
     rows: list[Measurement] = []
     refused: dict[str, str] = {}
     total = (len(names) + len(compressors)) * len(budgets)
     with progress("measuring methods", total=total, unit="method") as bar:
         for name in [*compressors, *names]:
-            methods: Sequence[Any] = compressors.get(name) or catalogue.instances(
-                name, encoder, layer, fit.tokens, encoder.grid, budgets
-            )
+            methods: Sequence[Any] = compressors.get(name, ())
+            if name not in (*compressors, FASTV):
+                methods = catalogue.instances(
+                    name, encoder, layer, fit.tokens, encoder.grid, budgets
+                )
             for budget in budgets:
                 able = methods
                 if name in compressors:
                     able = [method for method in methods if budget in method.budgets]
                 try:
-                    if able:
+                    if name == FASTV and bench.answers is not None:
+                        rows.append(inside_llm.measure(bench.answers, budget))
+                    elif able:
                         rows.append(bench.measure(name, able, budget))
                 except UsageError as error:
                     refused[f"{name}, {budget[0]} x {budget[1]}"] = str(error)
@@ -522,118 +507,121 @@ def _measured(
 def _verdicts(
     rows: Sequence[Measurement], bench: Bench, trained: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Every trained compressor against every other method at its budget, task by task."""
+    """Every trained compressor, and what keeps most of the embedding, against all at its budget."""
     verdicts = []
+    for budget in dict.fromkeys(row.budget for row in rows):
+        here = [row for row in rows if row.budget == budget and MAIN in row.kept]
+        best = max(
+            here, key=lambda row: bench.scales[MAIN].value(row.per_image[MAIN]), default=None
+        )
+        if best is not None and best.method not in trained:
+            verdicts += _compared(best, [row for row in here if row is not best], bench, (MAIN,))
     for ours in (row for row in rows if row.method in trained):
         others = [r for r in rows if r.budget == ours.budget and r is not ours]
-        for other in others:
-            for task, (a, b) in (
-                ("error", (ours.nmse, other.nmse)),
-                ("distance", (ours.distance, other.distance)),
-            ):
-                if a is None or b is None:
-                    continue
-                # Less is better, so the signs are changed.
-                values = -float(a), -float(b)
-                parts = (-ours.without_parts[task], -other.without_parts[task])
-                compared = compare_paired(
-                    ours.method, other.method, values, parts, len(ours.per_image["error"]),
-                    comparisons=len(others),
-                )  # fmt: skip
-                verdicts.append({"task": task, "budget": list(ours.budget), **compared.to_json()})
-            for task, scale in bench.scales.items() if other.per_image else ():
-                scores = (ours.per_image[task], other.per_image[task])
-                shares = scale.compare(ours.method, other.method, scores, len(others))
-                if shares is None:
-                    continue
-                record = {"task": task, "budget": list(ours.budget), **shares.to_json()}
-                if not task.startswith("embedding"):
-                    record["mcnemar_p"] = mcnemar(*scores)
-                verdicts.append(record)
+        verdicts += _compared(ours, others, bench, ("error", "distance", *bench.scales))
     return verdicts
 
 
-def _answers(
-    rows: Sequence[Measurement], verdicts: Sequence[Mapping[str, Any]], trained: Sequence[str]
-) -> tuple[str, ...]:
-    """For each budget: the method that keeps most, and how trained compressors compare."""
-    lines = []
-    for budget in dict.fromkeys(row.budget for row in rows):
-        here = [row for row in rows if row.budget == budget]
-        kept = {row.method: score for row in here if (score := row.kept.get(MAIN)) is not None}
-        scored = {name: score for name, score in kept.items() if score.value is not None}
-        if not scored:
+def _compared(
+    ours: Measurement, others: Sequence[Measurement], bench: Bench, tasks: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One method against others at its budget, on the tasks that both were measured on."""
+    verdicts: list[dict[str, Any]] = []
+    for other, task in itertools.product(others, tasks):
+        if task in bench.scales:
+            if task not in ours.per_image or task not in other.per_image:
+                continue
+            scores = (ours.per_image[task], other.per_image[task])
+            compared = bench.scales[task].compare(ours.method, other.method, scores, len(others))
+        else:
+            left, right = (row.nmse if task == "error" else row.distance for row in (ours, other))
+            if left is None or right is None:
+                continue
+            # Less is better, so the signs are changed.
+            compared = compare_paired(
+                ours.method, other.method, (-float(left), -float(right)),
+                (-ours.without_parts[task], -other.without_parts[task]), left.n,
+                comparisons=len(others),
+            )  # fmt: skip
+        if compared is None:
             continue
-        tokens = f"{budget[0] * budget[1]} tokens"
-        best = max(scored, key=lambda name: float(scored[name]))
-        percent = scored[best].as_percent()
-        lines.append(f"{tokens}: {best} keeps most of the embedding, {percent}")
-        for name in trained:
-            own = [
-                verdict
-                for verdict in verdicts
-                if (verdict["a"], tuple(verdict["budget"]), verdict["task"]) == (name, budget, MAIN)
-                and catalogue.is_training_free(verdict["b"])
-            ]
-            if own:
-                lines.append(f"  {name} is {standing(own)} training-free methods")
-    return tuple(lines)
+        record = {"task": task, "budget": list(ours.budget), **compared.to_json()}
+        if task in bench.scales and not task.startswith("embedding"):
+            record["mcnemar_p"] = mcnemar(*scores)
+        verdicts.append(record)
+    return verdicts
 
 
-def _lost(
-    vlm: Mapping[str, Any], records: Sequence[Mapping[str, Any]], verdicts: Sequence[dict[str, Any]]
+def what_to_use(
+    records: Sequence[Mapping[str, Any]],
+    verdicts: Sequence[Mapping[str, Any]],
+    vlm: Mapping[str, Any] | None,
 ) -> list[str]:
-    """For each budget: the methods with most right answers, and what differs from the references.
+    """For each budget the best method, and how it compares with the others.
+
+    Args:
+        records: one per method and budget.
+        verdicts: paired comparisons of the best method of each budget with every other one.
+        vlm: what was asked of a VLM: the methods are ranked by its right answers, without it by the
+            embedding kept.
 
     Returns:
-        Lines that name all methods with the largest share, then those that the paired comparison
-        cannot tell apart from them.
+        One sentence per budget: all methods with the best score, those that the data cannot tell
+        apart from them, the fastest of all these, and whether they are ahead of the references.
     """
+    task = MAIN if vlm is None else ANSWERS
     lines = []
     for budget in dict.fromkeys(tuple(record["budget"]) for record in records):
-        splits = [(ANSWERS, f"{budget[0] * budget[1]} tokens: ", vlm)]
-        splits += [
-            (HARD, f"  of {s['questions']:,} questions that {SMALLER} gets wrong: ", s)
-            for s in vlm["vtc"] if tuple(s["budget"]) == budget
+        here = {r["method"]: r for r in records if tuple(r["budget"]) == budget}
+        scores = {
+            method: record["kept"].get(MAIN) if vlm is None else record["answers"].get(ANSWERS)
+            for method, record in here.items()
+        }
+        values = {m: s["value"] for m, s in scores.items() if s and s["value"] is not None}
+        if not values:
+            continue
+        most = max(values.values())
+        best = [method for method, value in values.items() if np.isclose(value, most)]
+        against = {
+            other: verdict["verdict"]
+            for verdict in verdicts
+            if (verdict["task"], tuple(verdict["budget"])) == (task, budget)
+            for own, other in [(verdict["a"], verdict["b"]), (verdict["b"], verdict["a"])]
+            if own == best[0] and other != ALL_TOKENS
+        }
+        alike = [
+            method for method, verdict in against.items()
+            if verdict == Verdict.CANNOT_DISTINGUISH and method not in best
         ]  # fmt: skip
-        for split, head, about in splits:
-            shares = {
-                r["method"]: r["answers"][split]["value"] for r in records
-                if tuple(r["budget"]) == budget and split in r["answers"]
-            }  # fmt: skip
-            most = max(shares.values())
-            best = [method for method, share in shares.items() if np.isclose(share, most)]
-            own = [v for v in verdicts if (v["task"], tuple(v["budget"])) == (split, budget)]
-            pairs = [v for v in own if v["b"] != ALL_TOKENS and best[0] in (v["a"], v["b"])]
-            alike = {
-                name for v in pairs for name in (v["a"], v["b"])
-                if v["verdict"] == Verdict.CANNOT_DISTINGUISH
-            }  # fmt: skip
-            parts = [
-                f"{', '.join(best)} {'have' if len(best) > 1 else 'has'} most right answers, "
-                f"{100 * most:.1f} % (all tokens {100 * about['full']['value']:.1f} %)"
-            ]
-            if others := [method for method in shares if method in alike - {*best}]:
-                parts.append(f"cannot be told apart from {', '.join(others)}")
-            parts += [
-                f"{text} {', '.join(_with(own, rival, verdict)) or 'none'}"
-                for text, rival, verdict in (
-                    ("ahead of random:", RANDOM, Verdict.AHEAD),
-                    ("behind all tokens:", ALL_TOKENS, Verdict.BEHIND),
-                )
-            ]
-            lines.append(head + "; ".join(parts))
+        if vlm is None:
+            score = f"keeps {100 * most:.1f} % of the embedding"
+        else:
+            score = (
+                f"{100 * most:.1f} % right answers (all tokens {100 * vlm['full']['value']:.1f})"
+            )
+        parts = [f"{', '.join(best)}: {score}"]
+        if alike:
+            parts.append(f"not to be told from {', '.join(alike)}")
+        timed = [name for name in [*best, *alike] if here[name]["milliseconds"] is not None]
+        if len([*best, *alike]) > 1 and timed:
+            fastest = min(timed, key=lambda name: here[name]["milliseconds"])
+            parts.append(f"the fastest of these is {fastest} ({_milliseconds(here[fastest])} ms)")
+        rivals = [name for name in catalogue.REFERENCES if name in values and name not in best]
+        not_ahead = [name for name in rivals if name in alike]
+        ahead = [name for name in rivals if name not in alike]
+        parts += [f"ahead of {', '.join(ahead)}"] if ahead else []
+        parts += [f"not ahead of {', '.join(not_ahead)}"] if not_ahead else []
+        lines.append(f"{budget[0] * budget[1]} tokens: " + "; ".join(parts))
     return lines
 
 
-def _with(verdicts: Sequence[Mapping[str, Any]], rival: str, verdict: Verdict) -> list[str]:
-    return [v["a"] for v in verdicts if (v["b"], v["verdict"]) == (rival, verdict)]
-
-
-def _best_predictors(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _best_predictors(vlm: Mapping[str, Any] | None) -> list[str]:
     """Which score predicts the answers best, and those that cannot be told apart from it."""
-    if not rows or rows[0]["rho"]["value"] is None:
+    rows = vlm["predictors"] if vlm else []
+    if not rows:
         return []
+    if rows[0]["rho"]["value"] is None:
+        return [f"no score is ranked by how well it predicts the answers: {_unranked(rows)}"]
     best, *others = [_name_of(row["score"]) for row in rows if row["is_best"]]
     return [
         f"of the scores without a VLM, {best} predicts the right answers best, rho "
@@ -681,12 +669,13 @@ def _record(row: Measurement, bench: Bench) -> dict[str, Any]:
         "milliseconds": row.milliseconds,
         "operations": row.operations,
         "scores": {
-            task: float(row.per_image[task].mean()) for task in bench.scales if row.per_image
+            task: float(row.per_image[task].mean())
+            for task in bench.scales
+            if task in row.per_image
         },
-        **{
-            part: {task: score and score.to_json() for task, score in scores.items()}
-            for part, scores in (("kept", row.kept), ("reading", row.reading))
-        },
+        "kept": {task: score.to_json() for task, score in row.kept.items()},
+        "reading": {task: score.to_json() for task, score in row.reading.items()},
+        "reading_kept": {task: score.to_json() for task, score in row.reading_kept.items()},
     }
 
 
@@ -729,34 +718,7 @@ def _draw(
 
 
 def _asked(about: Mapping[str, Any]) -> str:
-    return (
-        f"{about['questions']:,} questions about {about['images']:,} images (all tokens "
-        f"{about['full']['value']:.3f}, floor {about['floor']['value']:.3f})"
-    )
-
-
-def _predictor_table(rows: Sequence[Mapping[str, Any]]) -> Block:
-    if all(row["rho"]["value"] is None for row in rows):
-        return f"no score is ranked by how well it predicts the answers: {_unranked(rows)}"
-
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.2g}"
-
-    cells = tuple(
-        (_name_of(row["score"]), _text(row["rho"], interval=True),
-         *(number(row[name]) for name in ("rho_of_methods", "p", "p_corrected")))
-        for row in rows
-    )  # fmt: skip
-    said = [
-        "rho: all methods at all budgets, 95 % interval over methods; of methods: their means over "
-        "the budgets that all share, p by permuting methods, corrected for all scores (Holm)"
-    ]
-    if any(row["rho"]["value"] is None for row in rows):
-        said.append(f"undefined: {_unranked(rows)}")
-    return Table(
-        ("score", "rho", "rho of methods", "p", "corrected"), cells,
-        "rank correlation of each score with the share of right answers", tuple(said),
-    )  # fmt: skip
+    return f"{about['questions']:,} questions about {about['images']:,} images"
 
 
 def _name_of(score: str) -> str:
@@ -776,7 +738,25 @@ def _text(score: Mapping[str, Any] | None, interval: bool = False) -> str:
     return score_text(score)
 
 
-def _bytes(number: float) -> str:
+def _milliseconds(row: Mapping[str, Any]) -> str:
+    """Of compressing an image; a method inside the LLM, or of the question, is not timed."""
+    return "-" if row["milliseconds"] is None else f"{row['milliseconds']:.2f}"
+
+
+def _operations(number: float) -> str:
+    giga = number / 1e9
+    return f"{giga / 1000:.2f} TFLOP" if giga >= 10 else f"{giga:.3f} GFLOP"
+
+
+def _times(times: Mapping[str, float] | None) -> str:
+    if times is None:
+        return "-"
+    return f"{times['median']:.2f} [{times['low']:.2f}, {times['high']:.2f}]"
+
+
+def _bytes(number: float | None) -> str:
+    if number is None:
+        return "-"
     for unit in ("B", "KiB", "MiB", "GiB"):
         if number < 1024 or unit == "GiB":
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
