@@ -39,7 +39,7 @@ Counts = Int[np.ndarray, " n"]
 
 
 def able(names: Iterable[str]) -> list[str]:
-    """Those of the named methods that give any number of tokens.
+    """Those of the named methods that give any number of tokens, the same for every question.
 
     Args:
         names: of methods, checked.
@@ -51,7 +51,8 @@ def able(names: Iterable[str]) -> list[str]:
         UsageError: there is none.
     """
     made = {name: METHODS[name].made_by for name in names if name in METHODS}
-    found = [name for name, by in made.items() if by and not load(by).keeps_grid]
+    classes = {name: load(by) for name, by in made.items() if by}
+    found = [n for n, c in classes.items() if not c.keeps_grid and "text" not in c.needs]
     if not found:
         raise UsageError(
             "--adaptive needs a method that gives any number of tokens",
@@ -117,9 +118,10 @@ def rebuilt(
         All tokens, reconstructed.
     """
     decoded = torch.empty_like(pictures.tokens)
-    numbers = torch.from_numpy(counts)
-    for count in numbers.unique().tolist():
-        for rows in (numbers == count).nonzero()[:, 0].split(COMPRESS_BATCH):
+    for count in np.unique(counts).tolist():
+        same = np.flatnonzero(counts == count)
+        for start in range(0, len(same), COMPRESS_BATCH):
+            rows = same[start : start + COMPRESS_BATCH]
             some = pictures.part(rows)
             kept = method.compress(some.tokens, grid, count, some.side)
             decoded[rows] = method.decode(kept, grid)

@@ -71,7 +71,7 @@ class TokenSet:
         side = SideInputs(cls=first, attention=whole.get("attention"), pixels=whole["pixels"])
         return cls(whole["tokens"], whole["special"], side)
 
-    def part(self, rows: slice | Int[np.ndarray, " k"] | Int[Tensor, " k"]) -> TokenSet:
+    def part(self, rows: slice | Int[np.ndarray, " k"]) -> TokenSet:
         """The tokens of some of the pictures."""
         side = {k: v if v is None else v[rows] for k, v in vars(self.side).items()}
         return replace(
