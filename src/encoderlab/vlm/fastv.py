@@ -39,6 +39,9 @@ def fastv(vlm: VLM, budget: int, layer: int | None = None) -> Iterator[None]:
             paper, or the last but one of an LLM with fewer than 3 layers, so that one layer at
             least sees the best tokens alone.
 
+    Yields:
+        Nothing; the LLM is as before after the block.
+
     Raises:
         UsageError: not fewer tokens than the image has, a layer that the LLM does not have or that
             is its last, or an LLM without attention layers that can be found.
