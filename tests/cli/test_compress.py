@@ -225,6 +225,24 @@ def test_show_compares_methods_on_one_image(lab, tmp_path):
     }  # fmt: skip
 
 
+def test_show_shows_what_is_named(lab, tmp_path):
+    generate(0, split="test").image.save(tmp_path / "one.png")
+
+    def shown(*words):
+        answer = lab(
+            "compress", "show", "--image", "one.png", "--dtype", "float32", "--json", *words
+        )
+        assert answer.code == 0, answer.err
+        return [row["method"] for row in answer.json["rows"]], answer.json["refused"]
+
+    assert shown("--grids", "4", "--methods", "tome") == (["tome"], {})
+    four = ("--compressors", "tiny-clip-12to4")
+    assert shown("--grids", "4", *four) == (["trained"], {})
+    assert shown("--grids", "4", *four, "--methods", "tome")[0] == ["trained", "tome"]
+    rows, refused = shown("--grids", "5", *four)
+    assert rows == [] and "5 x 5" in refused["trained, 5 x 5"]
+
+
 AVERAGE, PCA = "average pooling", "block-PCA"
 
 

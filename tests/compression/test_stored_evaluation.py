@@ -35,7 +35,8 @@ def test_shipped_evaluation_is_of_the_shipped_compressors():
 
 def test_charts_of_it_are_drawn(tmp_path):
     drawn = draw(stored()[0], tmp_path)
-    assert [one["file"] for one in drawn.result.figures] == ["pareto.png", "two_axes.png"]
+    files = [one["file"] for one in drawn.result.figures]
+    assert files == ["by_tokens.png", "pareto.png", "two_axes.png"]
     assert all((tmp_path / one["file"]).stat().st_size > 10_000 for one in drawn.result.figures)
 
 

@@ -35,6 +35,7 @@ from encoderlab.alignment.plots.coral import PARTS as EAS_PARTS
 from encoderlab.alignment.plots.speed import speed as plot_speed
 from encoderlab.cli.main import main
 from encoderlab.compression.evaluate import TITLES
+from encoderlab.compression.plots import styles
 from encoderlab.compression.stored_evaluation import draw, stored
 from encoderlab.core import run_folder
 from encoderlab.core.score import Score
@@ -42,6 +43,7 @@ from encoderlab.data.synthetic import generate
 from encoderlab.encoders import hardware
 from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS
 from encoderlab.metrics.catalogue import PROJECTORS
+from encoderlab.plots.primitives import apart as moved_apart
 from encoderlab.plots.style import PALETTE, figure, rules, save
 
 Json = Any
@@ -168,9 +170,19 @@ def with_answers(rows: Json) -> Iterator[Json]:
         yield {**row, "kept": {**row["kept"], **shares}}
 
 
+def with_twenty_methods(rows: Json) -> Iterator[Json]:
+    """More methods: one with nothing but the embedding, and one without that."""
+    yield from rows
+    for row in rows:
+        if row["method"] == "strided":
+            for name in ("dct", "visionzip", "vispruner", "dpp", "apet"):
+                yield {**row, "method": name, "nmse": None, "distance": None}
+            yield {**row, "method": "pixel_shuffle", "kept": dict.fromkeys(row["kept"])}
+
+
 def compressed(out: Path) -> Iterator[Json]:
     shipped = stored()[0]
-    rows = tuple(with_answers(shipped.result.rows))
+    rows = tuple(with_twenty_methods([*with_answers(shipped.result.rows)]))
     answered = replace(shipped, result=replace(shipped.result, rows=rows))
     yield draw(answered, out).result.to_json()
     yield from run(out, "compress", "show", "--image", photos(out, 1), "--grids", "4", "3",
@@ -417,8 +429,10 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
         [row[f"val/{key}"] for row in r["history"]] for key in ("nmse", "sliced_wasserstein")]),
     "pareto": (heights, lambda r, a: kept(r)),
     "answers_kept": (heights, lambda r, a: kept(r, answers=True)),
+    "by_tokens": (heights, lambda r, a: kept(r)[:1]),
     "two_axes": (points, lambda r, a: by_budget(
-        r, lambda row: (row["distance"]["value"], row["nmse"]["value"]))),
+        {"rows": [row for row in r["rows"] if row["nmse"] and row["distance"]]},
+        lambda row: (row["distance"]["value"], row["nmse"]["value"]))),
     "glyphs": (heights, lambda r, a: [np.ravel(rows) for rows in by_budget(r, lambda row: [
         value(score) for name, score in row["reading"].items() if name.startswith("digit")])]),
     "tokens": (  # beside the image and all its tokens
@@ -460,6 +474,55 @@ def test_what_is_drawn_is_what_the_result_says(drawn):
 
 def test_nothing_overlaps_and_every_axis_has_its_label(drawn):
     assert {name: found for name, it in drawn.items() if (found := faults(it.figure))} == {}
+
+
+def test_few_methods_are_named_and_the_others_are_grey(drawn):
+    named = {"trained", "kmeans", "block_pca", "random", "average", "smaller_image"}
+    for name in {"pareto", "answers_kept", "by_tokens", "two_axes"} & set(drawn):
+        for ax in drawn[name].figure.axes:
+            lines = {line.get_label(): line for line in ax.lines if line.get_marker() != "None"}
+            texts = {text.get_text() for text in ax.texts} - {""}
+            assert texts <= set(lines) and len(texts) <= 10
+            assert texts >= named & set(lines) if name != "answers_kept" else texts
+            for label in set(lines) - texts:
+                assert lines[label].get_color() == "#CCCCCC", label
+            looks = [(lines[t].get_color(), lines[t].get_marker()) for t in texts]
+            assert len(set(looks)) == len(looks)
+
+
+def test_a_scale_that_is_not_linear_is_named_on_its_axis(drawn):
+    for name in {"pareto", "by_tokens"} & set(drawn):
+        for ax in drawn[name].figure.axes:
+            assert ("log10" in ax.get_ylabel()) == (ax.get_yscale() == "function")
+            assert ax.get_xscale() == "log" and "log scale" in ax.get_xlabel()
+
+
+def test_loss_map_is_in_units_of_the_error_of_the_table(drawn):
+    """Of one image the mean over its tokens is the normalised error."""
+    if "loss_map" in drawn and "image" in drawn["loss_map"].result:
+        it = drawn["loss_map"]
+        for row in it.result["rows"]:
+            mean = it.arrays[f"{row['method']}/{row['tokens']}"].mean()
+            assert mean == pytest.approx(row["nmse"], rel=1e-4)
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_named_methods_differ_for_the_colour_blind(sight):
+    rows = [
+        {"method": name, "budget": (4, 4), "nmse": {"value": i}, "kept": {}}
+        for i, name in enumerate(["a", "b", "c", "d", "e", "trained", "trained_answers"])
+    ]
+    found = styles(rows, ["trained", "trained_answers"])
+    assert list(found) == ["trained", "trained_answers", "a", "b", "c", "d"]
+    assert apart([style["color"] for style in found.values()], sight) > 10
+
+
+def test_places_are_moved_apart_in_their_order_and_stay_inside():
+    places = np.random.default_rng(0).uniform(0.8, 1, 12)
+    moved = moved_apart(places, 0.08)
+    assert (np.argsort(moved) == np.argsort(places)).all()
+    assert np.diff(np.sort(moved)).min() > 0.0799 and moved.min() >= 0 and moved.max() <= 1
+    np.testing.assert_allclose(moved_apart(places, 0.0), places)
 
 
 def test_every_figure_of_the_source_is_checked():

@@ -93,9 +93,10 @@ def expected(name: str, features: str, index: str) -> tuple[str, ...]:
     if name == "tokens":
         return (f"{encoderlab.tokens(image=picture).statistics['morans_i'].value:.3f}",)
     if name == "compression":
-        evaluation, image = CompressEvaluation(grids=[4]), CompressPicture(picture)
+        evaluation = CompressEvaluation(grids=[4], compressors=["tiny-clip-12to4"])
+        image = CompressPicture(picture)
         result = encoderlab.compress(action="show", evaluation=evaluation, picture=image)
-        return tuple(f"{row['nmse']:.3f}" for row in result.rows)
+        return tuple(f"error {row['nmse']:.3f}" for row in result.rows)
     return ()
 
 
@@ -131,6 +132,8 @@ def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_pat
             chart = page.inner_text("#zero-shot-chances")
             (best, share), *_ = classified(tmp_path / str(width))
             assert chart.split("\n")[1] == best and f"{share:.0%}" in chart
+        if name == "compression":
+            unfold(page)
         check_what_stands_below(page, slug, site)
         # Nothing of the page is cut off at the side.
         wide = page.evaluate("document.documentElement.scrollWidth")
@@ -156,6 +159,64 @@ def check_what_stands_below(page, slug: str, site) -> None:
     assert page.locator(f"#{slug}-files a[download='result.csv']").count() == 1
     for image in page.locator(f"#{slug}-figures img").all():
         assert image.evaluate("one => one.decode().then(() => one.naturalWidth)") > 100
+
+
+def unfold(page) -> None:
+    """Opens what the Compression tab keeps folded of a run."""
+    if not page.locator("#compression-files .command").is_visible():
+        page.locator("#compression-more > button").click()
+    page.locator("#compression-files .command").wait_for(state="visible")
+
+
+@pytest.mark.parametrize(("locale", "scheme"), [("en-US", "light"), ("ko-KR", "dark")])
+def test_compression_is_one_screen_before_and_after_a_run(locale, scheme, open_page):
+    page = open_page(locale=locale, color_scheme=scheme)
+    page.wait_for_function(f"document.documentElement.lang.startsWith('{locale[:2]}')")
+    open_tab(page, "compression")
+    page.locator("#compression-chart img").evaluate("one => one.decode()")
+
+    def ends() -> dict[str, float]:
+        parts = {
+            part: page.locator(f"#compression-{part}").bounding_box()
+            for part in ("advice", "answer", "chart", "run", "more")
+        }
+        parts["tab"] = page.locator("#tab-compression").bounding_box()
+        return {part: box["y"] + box["height"] for part, box in parts.items()}
+
+    assert max(ends().values()) <= 900
+    said = run(page, "compression")
+    page.locator("#compression-answer img").evaluate("one => one.decode()")
+    assert "0.0" in said and max(ends().values()) <= 900
+    assert not page.locator("#compression-files .command").is_visible()
+    unfold(page)
+    assert ends()["tab"] > 900
+
+
+def test_the_sentence_follows_the_budget_and_the_chart_names_the_method(open_page):
+    page = open_page()
+    open_tab(page, "compression")
+    assert re.match("With 16 of 144 tokens use trained", page.inner_text("#compression-advice"))
+    choose(page, phrases("en")["grid"], 6)
+    page.wait_for_function(
+        "document.querySelector('#compression-advice').innerText.includes('36 of 144')"
+    )
+    page.click("button[data-language=ko]")
+    page.wait_for_function("document.documentElement.lang === 'ko'")
+    assert "36" in (said := page.inner_text("#compression-advice")) and "trained" in said
+    page.click("button[data-language=en]")
+    method = page.get_by_label(phrases("en")["reduction"], exact=True).locator("visible=true")
+    method.click()
+    page.get_by_role("option", name="strided", exact=True).click()
+    assert "strided: rebuilt from 36 of 144" in run(page, "compression")
+    grey = page.inner_text("#compression-chart figcaption")
+    assert "bilinear" in grey and "strided" not in grey
+    # A trained compressor gives its own budgets only, and says so.
+    method.click()
+    page.get_by_role("option", name="trained", exact=True).click()
+    choose(page, phrases("en")["grid"], 5)
+    page.click("#compression-run")
+    page.wait_for_selector("#compression-answer .alert")
+    assert "5 x 5" in page.inner_text("#compression-answer")
 
 
 def answered(page, part: str) -> str:

@@ -309,7 +309,7 @@ def _by_tokens(
     for end in ends:
         axes.axhline(end, **CHANCE)
     if nines:
-        _by_nines(axes, NINES_TICKS if height > 2 else [0, 0.5, *NINES_TICKS[3::3], 1])
+        _by_nines(axes, NINES_TICKS if height > 2 else [0, *NINES_TICKS[3::3], 1])
     axes.set_xscale("log")
     counts = sorted({row["tokens"] for row in rows})
     axes.set_xticks(counts, [str(n) for n in counts])
@@ -577,6 +577,7 @@ def loss_map(
             shown, ax=panels, location="bottom", shrink=0.7, aspect=40,
             label="squared error of a token (share of the variance; 1: as bad as the mean token)",
         )  # fmt: skip
+        fig.draw_without_rendering()  # only the second layout has room for titles of two lines
     caption = f"The image of the set that {chosen[0]} rebuilds worst, and where"
     if len(first) == 1:
         caption = "Where each method loses"

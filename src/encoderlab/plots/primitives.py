@@ -188,7 +188,8 @@ def label_points(
             color=_readable(colour), path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
         if boxes.index(box) >= len(boxes) / len(NEAR_AND_FAR):
-            _leader(axes, (x, y), to, "offset points", colour)
+            end = (np.array([here[0].clip(box.x0, box.x1), box.y0 + height / 2]) - here) / pixels
+            _leader(axes, (x, y), end, "offset points", colour)
 
 
 def _leader(axes: Any, point: Any, to: Any, coordinates: str, colour: str) -> None:

@@ -1,0 +1,65 @@
+"""What a stored evaluation recommends: its best method, and what is as good or untrained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from encoderlab.compression.recommendation import recommend
+from encoderlab.compression.stored_evaluation import stored
+
+
+@pytest.fixture(scope="module")
+def result() -> Any:
+    return stored()[0].result
+
+
+def answered(result: Any, shares: dict[str, float], verdicts: tuple = ()) -> Any:
+    """The evaluation with right answers of some methods in place of the embedding."""
+    rows = tuple(
+        {**row, "answers": {"answers": {"value": shares[row["method"]]}}}
+        if row["method"] in shares else {**row, "answers": {}}
+        for row in result.rows
+    )  # fmt: skip
+    return replace(result, rows=rows, verdicts=verdicts, vlm={"images": 9})
+
+
+@pytest.mark.parametrize(("asked", "measured"), [(1, 9), (16, 16), (25, 36), (23, 16), (500, 36)])
+def test_the_best_method_of_the_nearest_budget_is_recommended(asked, measured, result):
+    best = recommend(result, asked)
+    here = {row["method"]: row for row in result.rows if row["tokens"] == measured}
+    kept = {name: row["kept"]["embedding"]["value"] for name, row in here.items()}
+    assert (best.task, best.tokens) == ("embedding", measured)
+    assert best.score["value"] == kept[best.method] == max(kept.values())
+
+
+def test_one_as_good_takes_the_place_of_the_one_without_training(result):
+    at_36, at_16 = recommend(result, 36), recommend(result, 16)
+    assert "kmeans" in at_36.alike and at_36.training_free is None
+    assert at_16.alike == () and at_16.training_free[0] == "kmeans"
+
+
+def test_answers_count_where_a_vlm_was_asked(result):
+    tie = {
+        "task": "answers", "budget": [4, 4], "a": "tome", "b": "diverse",
+        "verdict": "cannot distinguish",
+    }  # fmt: skip
+    shares = {"trained": 0.5, "tome": 0.7, "diverse": 0.6, "average": 0.1}
+    best = recommend(answered(result, shares, (tie,)), 16)
+    assert (best.task, best.method, best.score["value"]) == ("answers", "tome", 0.7)
+    assert best.alike == ("diverse",) and best.training_free is None
+
+
+def test_a_method_that_loses_nothing_by_wider_tokens_is_no_recommendation(result):
+    rows = tuple(
+        {**row, "method": "pixel_shuffle"} if row["method"] == "trained" else row
+        for row in result.rows
+    )
+    assert recommend(replace(result, rows=rows), 16).method != "pixel_shuffle"
+
+
+def test_without_scores_nothing_is_recommended(result):
+    rows = tuple({**row, "kept": {"embedding": None}} for row in result.rows)
+    assert recommend(replace(result, rows=rows), 16) is None
