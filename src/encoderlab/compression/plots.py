@@ -247,10 +247,10 @@ def by_tokens(
         scores = row["kept"] if answers is None else row.get("answers", {})
         return scores.get(EMBEDDING if answers is None else ANSWERS)
 
+    named = styles(rows, trained)
     rows = [row for row in rows if _is_known(score_of(row))]
     if not rows:
         return None
-    named = styles(rows, trained)
     if any(row["method"] == chosen for row in rows) and chosen not in named:
         named[str(chosen)] = {**REST, "color": "black", "markersize": 6, "zorder": 5}
     if answers is None:
@@ -289,12 +289,14 @@ def _by_tokens(
     last: dict[str, tuple[float, float, str]] = {}
     for method in dict.fromkeys(row["method"] for row in rows):
         here = [row for row in rows if row["method"] == method and _is_known(score_of(row))]
+        if not here:
+            continue
         here.sort(key=lambda row: row["tokens"])
         scores = [score_of(row) or {} for row in here]
         value = [score["value"] for score in scores]
         # Shifted a little, so that intervals do not overlap.
         shift = 1.0
-        if method in named and here:
+        if method in named:
             shift += 0.012 * (list(named).index(method) - len(named) / 2)
             last[method] = (here[-1]["tokens"] * shift, value[-1], named[method]["color"])
         x = [row["tokens"] * shift for row in here]
@@ -353,6 +355,7 @@ def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> list[FigureRecor
     Returns:
         The figure; none where no method has both numbers.
     """
+    named = styles(rows, trained)
     # A log scale has no place for a method that loses nothing.
     rows = [
         row for row in rows
@@ -360,7 +363,6 @@ def two_axes(rows: Sequence[Record], trained: Sequence[str]) -> list[FigureRecor
     ]  # fmt: skip
     if not rows:
         return []
-    named = styles(rows, trained)
     points = {
         f"{row['method']}/{row['tokens']}": np.array(
             [row["distance"]["value"], row["nmse"]["value"]]
@@ -415,8 +417,8 @@ def glyph_curve(
     """
     names = [name for name in ends if name.startswith("digit")]
     heights = np.array([int(name.split()[1]) for name in names])
-    rows = [row for row in rows if all(_is_known(row["reading"].get(name)) for name in names)]
     named = styles(rows, trained)
+    rows = [row for row in rows if all(_is_known(row["reading"].get(name)) for name in names)]
     curves = {
         f"{row['method']}/{row['tokens']}": np.array(
             [row["reading"][name]["value"] for name in names]
@@ -559,25 +561,26 @@ def loss_map(
     columns = min(len(chosen), MOST_IN_A_LINE - 1)
     lines = len(budgets) * -(-len(chosen) // columns)
     with rules():
-        fig = figure(max(1.9 * (columns + 1), 6.5), 2.2 * lines + 0.8)
+        fig = figure(max(1.9 * (columns + 1), 6.5), 2.1 * lines + 0.8)
         panels = fig.subplots(lines, columns + 1, squeeze=False)
         for axes in panels.flatten():
             axes.axis("off")
         panels[0, 0].imshow(images[worst])
         panels[0, 0].set_title("image", fontsize=9)
-        places = iter(panels[:, 1:].reshape(len(budgets), -1))
-        for budget in budgets:
-            for axes, name in zip(next(places), chosen, strict=False):
+        for places, budget in zip(panels[:, 1:].reshape(len(budgets), -1), budgets, strict=True):
+            for axes, name in zip(places, chosen, strict=False):
                 if (name, budget) in errors:
                     error = errors[name, budget]
                     shown = axes.imshow(error.reshape(grid), norm=scale, cmap="magma")
-                    title = f"{name}\n{budget[0] * budget[1]} tokens: {error.mean():.2g}"
-                    axes.set_title(title, fontsize=9)
+                    axes.set_title(f"{name}: {error.mean():.2g}", fontsize=9)
+            places[0].text(
+                -0.04, 0.5, f"{budget[0] * budget[1]} tokens", transform=places[0].transAxes,
+                rotation=90, ha="right", va="center", fontsize=9,
+            )  # fmt: skip
         fig.colorbar(
             shown, ax=panels, location="bottom", shrink=0.7, aspect=40,
             label="squared error of a token (share of the variance; 1: as bad as the mean token)",
         )  # fmt: skip
-        fig.draw_without_rendering()  # only the second layout has room for titles of two lines
     caption = f"The image of the set that {chosen[0]} rebuilds worst, and where"
     if len(first) == 1:
         caption = "Where each method loses"

@@ -110,4 +110,5 @@ def draw_chart(
 
 
 def _trained(result: CompressEvaluationResult) -> list[str]:
-    return list(dict.fromkeys(r["method"] for r in result.rows if r["method"] not in METHODS))
+    rows = [row for row in result.rows if row["method"] not in METHODS and not row["training_free"]]
+    return list(dict.fromkeys(row["method"] for row in rows))
