@@ -147,6 +147,10 @@ def run(
             want="the command by itself",
         )
     if settings.action == "evaluate":
+        # Said before the imports, which take seconds.
+        chosen = settings.evaluation
+        budgets = counted(len(chosen.grids), "number of tokens", "numbers of tokens")
+        note(f"compress evaluate: {settings.model.name}, {budgets}, {chosen.n_samples:,} images")
         from encoderlab.compression.evaluate import evaluate
 
         return evaluate(settings, out)

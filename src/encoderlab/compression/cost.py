@@ -19,7 +19,7 @@ from encoderlab.core.aliases import llm_aliases
 from encoderlab.core.progress import note, progress
 from encoderlab.encoders.checkpoint import bundled_models, resolve
 from encoderlab.encoders.hardware import choose_device, choose_dtype
-from encoderlab.encoders.loading import pretrained, quiet_loading, read_config
+from encoderlab.encoders.loading import causal_lm, quiet_loading, read_config
 from encoderlab.encoders.text import positions_of
 from encoderlab.errors import EncoderLabError, MissingError, UsageError
 
@@ -195,8 +195,6 @@ def local_llm(name: str, device: str, dtype: str, trust_remote_code: bool) -> An
     Returns:
         The causal LM; None for a name of the hub, and with a note where it cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM
-
     if name not in bundled_models() and not _folder_of(name).exists():
         return None
     where = choose_device(device)
@@ -204,7 +202,7 @@ def local_llm(name: str, device: str, dtype: str, trust_remote_code: bool) -> An
     try:
         path = resolve(name, language=True, code=trust_remote_code).path
         with quiet_loading(name):
-            return pretrained(AutoModelForCausalLM, path, **options).to(where).eval()
+            return causal_lm(path, where, **options)
     except (EncoderLabError, OSError, ValueError) as error:
         note(f"the cost of {name} is computed alone, since it cannot be loaded: {error}")
         return None

@@ -210,10 +210,13 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     llm = shape_of(chosen.llm, settings.trust_remote_code)
     encoder, layer, budgets, compressors = prepare(settings)
     task, unread = AnswerTask.of(encoder, layer, settings) if chosen.answers else (None, [])
-    samples, pictures, fit_pictures, skipped, source = _pictures(settings.data, chosen)
+    with progress("reading images", chosen.n_samples + chosen.n_fit, "image") as bar:
+        samples, pictures, fit_pictures, skipped, source = _pictures(settings.data, chosen)
+        bar.total = len(pictures) + len(fit_pictures)
+        bar.advance(bar.total)
     skipped += skipped_images(unread)
-    measured = TokenSet.of(encoder, pictures, layer)
-    fit = TokenSet.of(encoder, fit_pictures, layer)
+    measured = _tokens(encoder, pictures, layer, "images to measure")
+    fit = _tokens(encoder, fit_pictures, layer, "images to fit on")
     bench = _bench(encoder, layer, samples, measured, fit, chosen, task)
     rows, refused = _measured(bench, encoder, layer, fit, budgets, compressors, chosen)
     verdicts = _verdicts(rows, bench, list(compressors))
@@ -329,6 +332,11 @@ def _pictures(
     return measured, pictures, fit_pictures, tuple(skipped), text
 
 
+def _tokens(encoder: VisionEncoder, pictures: Sequence[Image], layer: int, what: str) -> TokenSet:
+    with progress(f"encoding {what}", len(pictures), "image") as bar:
+        return TokenSet.of(encoder, pictures, layer, bar.advance)
+
+
 def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:
     """At most `most` samples, evenly spaced: a folder lists its classes one after another."""
     if len(samples) <= most:
@@ -359,9 +367,11 @@ def _bench(
         reading.append(_colours(encoder, layer))
     if "glyphs" in settings.parts:
         reading.append(_glyphs(encoder, layer))
-    return Bench(
-        measured, fit, encoder.grid, reinjection, reading, "loyalty" in settings.parts, task
-    )
+    with progress("measuring all tokens and the mean token", 1, "set") as bar:
+        loyalty = "loyalty" in settings.parts
+        bench = Bench(measured, fit, encoder.grid, reinjection, reading, loyalty, task)
+        bar.advance()
+    return bench
 
 
 def _questions(encoder: VisionEncoder, samples: Sequence[Sample]) -> dict[str, Question]:
@@ -429,8 +439,9 @@ def _reading(
         return torch.tensor([classes.index(label) for label in labels])
 
     return ReadingTask(
-        name, TokenSet.of(encoder, train[0], layer), numbers(train[1]),
-        TokenSet.of(encoder, test[0], layer), numbers(test[1]), len(classes), parts,
+        name, _tokens(encoder, train[0], layer, f"images to learn the {name} from"),
+        numbers(train[1]), _tokens(encoder, test[0], layer, f"images to read the {name} from"),
+        numbers(test[1]), len(classes), parts,
     )  # fmt: skip
 
 

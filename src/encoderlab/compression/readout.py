@@ -86,7 +86,7 @@ def read_out(
     train, test = (train - mean) / spread, (test - mean) / spread
     heads = _initial(train.shape[-1], classes)
     one_hot = F.one_hot(labels, classes).float()
-    optimiser = torch.optim.AdamW(heads, lr=LR, weight_decay=DECAY, foreach=True)
+    optimiser = torch.optim.AdamW(heads, lr=LR, weight_decay=DECAY, fused=True)
     generator = torch.Generator().manual_seed(0)
     batch = train.new_empty(BATCH, *train.shape[1:])  # reused: a new one takes longer than the copy
     for step in range(STEPS):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from encoderlab.encoders.vision import VisionEncoder
 
-BATCH = 128
+BATCH = 32  # the hidden states of more images leave the cache of a CPU
 
 
 @dataclass(frozen=True)

@@ -254,7 +254,8 @@ class CompressEvaluation:
     )
     methods: list[str] = setting(
         [],
-        "only these methods; empty: all",
+        "only these methods; evaluate adds random, average and smaller_image, and pixel_shuffle "
+        "where it fits; empty: all",
         flag="--methods",
         choices=METHODS.keys(),
         group=EVALUATE,
@@ -303,7 +304,8 @@ class CompressEvaluation:
     )  # fmt: skip
     llm: str = setting(
         "llama",
-        "LLM whose cost is reckoned: an alias or a checkpoint",
+        "LLM whose cost is computed, and measured if it is on this machine: an alias or a "
+        "checkpoint",
         flag="--llm",
         names="llms",
         group=EVALUATE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,8 +41,24 @@ class TokenSet:
         return self.tokens.float().mean(dim=(0, 1))
 
     @classmethod
-    def of(cls, encoder: VisionEncoder, pictures: Sequence[Image.Image], layer: int) -> TokenSet:
-        """The tokens of pictures of any sizes, encoded in batches."""
+    def of(
+        cls,
+        encoder: VisionEncoder,
+        pictures: Sequence[Image.Image],
+        layer: int,
+        advance: Callable[[int], None] = lambda n: None,
+    ) -> TokenSet:
+        """The tokens of pictures of any sizes, encoded in batches.
+
+        Args:
+            encoder: the vision encoder.
+            pictures: of any sizes.
+            layer: hidden state of the tokens.
+            advance: called with the number of encoded pictures after every batch.
+
+        Returns:
+            Their tokens.
+        """
         # Attention of the block that outputs the tokens; there is none before the first block.
         maps = [layer] if encoder.has_cls and layer > 0 else []
         parts: dict[str, list[Tensor]] = {}
@@ -66,6 +82,7 @@ class TokenSet:
                 batch["attention"] = output.attention[layer].mean(dim=1)[:, 0, special:]
             for name, value in batch.items():
                 parts.setdefault(name, []).append(value.clone())
+            advance(len(pixels))
         whole = {name: torch.cat(part) for name, part in parts.items()}
         first = whole["special"][:, 0] if encoder.has_cls else None
         side = SideInputs(cls=first, attention=whole.get("attention"), pixels=whole["pixels"])

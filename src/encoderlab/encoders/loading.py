@@ -119,6 +119,13 @@ def pretrained(model_class: Any, folder: Path, **more: Any) -> Any:
     return model
 
 
+def causal_lm(folder: Path, device: Any, **more: Any) -> Any:
+    """The causal language model of a folder, in eval mode; `more` as of `pretrained`."""
+    from transformers import AutoModelForCausalLM
+
+    return pretrained(AutoModelForCausalLM, folder, **more).to(device).eval()
+
+
 def require_finite(network: nn.Module, checkpoint: Checkpoint) -> None:
     """Refuses a network with a weight that is NaN or infinite in its number format.
 

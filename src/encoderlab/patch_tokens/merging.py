@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encoderlab.models.token_grid import at_least_fp32
-from encoderlab.patch_tokens.pooling import farthest_points
+from encoderlab.patch_tokens.pooling import TOGETHER, farthest_points
 from encoderlab.patch_tokens.reducer import (
     CompressedTokens,
     Grid,
@@ -35,7 +35,12 @@ class KMeans(TokenReducer):
     name = "kmeans"
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
-        count = budget[1]
+        assignment = [self._clusters(part, budget[1], grid) for part in tokens.split(TOGETHER)]
+        return merged(tokens, torch.cat(assignment), budget[1], grid)
+
+    def _clusters(
+        self, tokens: Float[Tensor, "b n c"], count: int, grid: Grid
+    ) -> Int[Tensor, "b n"]:
         unit = F.normalize(tokens, dim=-1)
         start = farthest_points(tokens, count)
         centres = unit.gather(1, start.unsqueeze(-1).expand(-1, -1, unit.shape[-1]))
@@ -45,7 +50,7 @@ class KMeans(TokenReducer):
             previous, assignment = assignment, self._assign(unit, centres)
             if torch.equal(previous, assignment):
                 break
-        return merged(tokens, assignment, count, grid)
+        return assignment
 
     @staticmethod
     def _assign(
@@ -56,8 +61,10 @@ class KMeans(TokenReducer):
         # than one, so that the budget is exact.
         similarity = unit @ centres.mT
         assignment = similarity.argmax(dim=-1)
-        for image in range(len(unit)):
-            counts = torch.bincount(assignment[image], minlength=centres.shape[1])
+        sizes = torch.zeros_like(similarity[:, 0], dtype=torch.long)
+        sizes.scatter_add_(1, assignment, torch.ones_like(assignment))
+        for image in (sizes == 0).any(dim=1).nonzero().flatten().tolist():
+            counts = sizes[image]
             own = similarity[image].gather(1, assignment[image][:, None])[:, 0]
             for empty in (counts == 0).nonzero().flatten().tolist():
                 single = counts[assignment[image]] < 2

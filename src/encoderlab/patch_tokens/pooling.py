@@ -31,6 +31,8 @@ from encoderlab.patch_tokens.reducer import (
     selected,
 )
 
+TOGETHER = 16  # images of a method with many steps: their tokens fit into the cache of a CPU
+
 
 class AveragePooling(TokenReducer):
     """The mean of each window, which has the least squared error of one vector per window."""
@@ -219,17 +221,22 @@ class Diverse(TokenReducer):
 
 def farthest_points(tokens: Float[Tensor, "b n c"], count: int) -> Int[Tensor, "b k"]:
     """Indices of `count` tokens by farthest-point sampling in cosine distance."""
+    return torch.cat([_farthest(part, count) for part in tokens.split(TOGETHER)])
+
+
+def _farthest(tokens: Float[Tensor, "b n c"], count: int) -> Int[Tensor, "b k"]:
     # The first is the token least similar to the mean; each next one is the least similar to those
     # chosen.
     unit = F.normalize(at_least_fp32(tokens), dim=-1)
     mean = F.normalize(unit.mean(dim=1, keepdim=True), dim=-1)
     nearest = (unit * mean).sum(dim=-1)
     chosen = [nearest.argmin(dim=1)]
+    # One product of matrices takes less time than one of a matrix and a vector in every step.
+    cosines = unit @ unit.mT
     nearest = torch.full_like(nearest, -torch.inf)
     rows = torch.arange(len(tokens), device=tokens.device)
     for _ in range(count - 1):
-        last = unit[rows, chosen[-1]]
-        nearest = torch.maximum(nearest, torch.einsum("bnc,bc->bn", unit, last))
+        nearest = torch.maximum(nearest, cosines[rows, chosen[-1]])
         nearest[rows, chosen[-1]] = torch.inf
         chosen.append(nearest.argmin(dim=1))
     return torch.stack(chosen, dim=1)
