@@ -239,6 +239,7 @@ def test_a_training_run_of_ours_is_an_encoder_too(tmp_path, pictures):
         "dinov2-registers",
         "metaclip2",
         "chinese-clip",
+        "paligemma",
     ],
 )
 @pytest.mark.parametrize("layer", [0, 1])

@@ -90,6 +90,17 @@ class PaliGemmaTower(SigLIPVision):
     def pool(self, output: TowerOutput, patches: Tensor) -> Tensor:
         return self.mean_of(self.project(patches))
 
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        return self.mean_of(self.project(self.final_norm(tokens)))
+
+    @property
+    def _inner(self) -> Any:
+        return getattr(self.tower.tower, "vision_model", self.tower.tower)
+
+    @property
+    def _head(self) -> None:
+        return None
+
 
 class Gemma3Tower(PaliGemmaTower):
     """The vision tower of a Gemma 3, without loading its LLM, which gets the means of squares of
