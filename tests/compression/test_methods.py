@@ -426,10 +426,26 @@ def test_parity_never_merges_vertical_neighbours_in_one_step_and_checkerboard_do
     # Every column is one vector: the tokens most like one are above and below it.
     x = tokens(b=1, grid=(1, 8)).repeat(1, 6, 1)
     for split, merges in (("parity", False), ("checkerboard", True)):
-        colour = ToMe(split).colour(GRID)[None]
-        target, _ = bipartite_step(x, colour, 24)
-        apart = (target[0] - torch.arange(48)).abs()
-        assert bool((apart % 8 == 0)[apart > 0].any()) == merges
+        colour = ToMe(split).colour(GRID)
+        number = bipartite_step(x, colour, 24)[0]
+        vertical = [
+            int(number[first]) == int(number[second]) and (first - second) % 8 == 0
+            for first in (colour == 0).nonzero().flatten().tolist()
+            for second in (colour == 1).nonzero().flatten().tolist()
+        ]
+        assert any(vertical) == merges
+
+
+def test_tome_compares_keys_where_it_is_asked_to():
+    x = tokens(b=2, seed=3)
+    keys = tokens(b=2, c=3, seed=4)
+    by_keys = ToMe(similarity="keys").compress(x, GRID, 20, SideInputs(keys=keys))
+    of_keys = ToMe().compress(keys, GRID, 20)
+    assert torch.equal(by_keys.assignment, of_keys.assignment)
+    assert torch.equal(ToMe().compress(x, GRID, 20, SideInputs(keys=keys)).tokens,
+                       ToMe().compress(x, GRID, 20).tokens)  # fmt: skip
+    with pytest.raises(UsageError, match="tome needs the keys"):
+        ToMe(similarity="keys").compress(x, GRID, 20)
 
 
 @settings(max_examples=20)

@@ -20,8 +20,10 @@ from encoderlab.patch_tokens.reducer import (
     SideInputs,
     TokenReducer,
     merged,
+    picked,
     positions_of,
     selected,
+    summed,
 )
 
 LLOYD_STEPS = 10
@@ -43,7 +45,7 @@ class KMeans(TokenReducer):
     ) -> Int[Tensor, "b n"]:
         unit = F.normalize(tokens, dim=-1)
         start = farthest_points(tokens, count)
-        centres = unit.gather(1, start.unsqueeze(-1).expand(-1, -1, unit.shape[-1]))
+        centres = picked(unit, start)
         assignment = self._assign(unit, centres)
         for _ in range(LLOYD_STEPS):
             centres = F.normalize(merged(unit, assignment, count, grid).tokens, dim=-1)
@@ -121,7 +123,7 @@ class ApET(TokenReducer):
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
         basis = farthest_points(tokens, min(BASIS, budget[1]))
-        spanning = tokens.gather(1, basis.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+        spanning = picked(tokens, basis)
         approximated = tokens @ torch.linalg.pinv(spanning) @ spanning
         error = (tokens - approximated).norm(dim=-1).scatter_(1, basis, torch.inf)
         kept = error.topk(budget[1], dim=1).indices.sort(dim=1).values
@@ -148,8 +150,7 @@ def _merged_into(
         One token for each of `kept`, in that order.
     """
     unit = F.normalize(features, dim=-1)
-    into = kept[:, first:].unsqueeze(-1).expand(-1, -1, unit.shape[-1])
-    assignment = first + (unit @ unit.gather(1, into).mT).argmax(dim=-1)
+    assignment = first + (unit @ picked(unit, kept[:, first:]).mT).argmax(dim=-1)
     own = torch.arange(kept.shape[1], device=kept.device).expand_as(kept)
     return merged(tokens, assignment.scatter_(1, kept, own), kept.shape[1], grid)
 
@@ -157,107 +158,78 @@ def _merged_into(
 class ToMe(TokenReducer):
     """Bipartite soft matching (Bolya et al. 2023), repeated until the budget is reached.
 
-    Each step splits the tokens in two sets and merges the r most similar pairs across them into
-    means weighted by size. Similarity is the cosine of the keys where they are given, else of the
-    tokens.
+    Each step splits the tokens in two sets and merges the most similar pairs across them into means
+    weighted by size: all tokens of the first set, or as many as the budget asks for.
 
     Args:
         split: "parity" takes every other token, as published: on a grid of even width a token is
             never compared with its vertical neighbour in the first step; "checkerboard" splits by
-            row + column.
+            row + column in the first step.
+        similarity: "tokens", or "keys" as published, which are then needed; by cosine.
     """
 
     name = "tome"
 
-    def __init__(self, split: Literal["parity", "checkerboard"] = "parity") -> None:
-        self.split = split
+    def __init__(
+        self,
+        split: Literal["parity", "checkerboard"] = "parity",
+        similarity: Literal["tokens", "keys"] = "tokens",
+    ) -> None:
+        self.split, self.similarity = split, similarity
+        self.needs: tuple[str, ...] = ("keys",) if similarity == "keys" else ()  # type: ignore[misc]
 
     def _compress(self, tokens, grid, budget, side) -> CompressedTokens:
-        b, n, _ = tokens.shape
-        device = tokens.device
-        keys = None if side.keys is None else at_least_fp32(side.keys)
-        sizes = torch.ones(b, n, 1, device=device)
-        positions = positions_of(grid).to(device).expand(b, n, 2)
-        owner = torch.arange(n, device=device).expand(b, n)
-        colour = self.colour(grid).to(device).expand(b, n)
-        while (count := tokens.shape[1]) > budget[1]:
-            features = tokens if keys is None else keys
-            target, kept = bipartite_step(features, colour, count - budget[1])
-            total = _added(sizes, target, kept)
-            tokens = _added(tokens * sizes, target, kept) / total
-            positions = _added(positions * sizes, target, kept) / total
-            if keys is not None:
-                keys = _added(keys * sizes, target, kept) / total
-            sizes, colour = total, colour.gather(1, kept)
-            owner = _renumbered(target, kept).gather(1, owner)
-            if self.split == "parity":
-                colour = torch.arange(tokens.shape[1], device=device).expand(b, -1) % 2
-        return CompressedTokens(tokens, positions, sizes.squeeze(-1), owner)
+        b, count, _ = tokens.shape
+        features = at_least_fp32(side.keys) if "keys" in self.needs else tokens
+        colour = self.colour(grid).to(tokens.device)
+        assignment = torch.arange(count, device=tokens.device).expand(b, count)
+        while count > budget[1]:
+            number = bipartite_step(features, colour, count - budget[1])
+            assignment = number.gather(1, assignment)
+            count = max(budget[1], count - int((colour == 0).sum()))
+            if count > budget[1]:
+                # A cosine does not see that a sum is longer than the mean.
+                features = summed(features, number, count)
+                colour = torch.arange(count, device=tokens.device) % 2
+        return merged(tokens, assignment, count, grid)
 
     def colour(self, grid: Grid) -> Int[Tensor, " n"]:
         """Which of the two sets, 0 or 1, each place belongs to in the first step."""
-        if self.split == "parity":
-            return torch.arange(grid[0] * grid[1]) % 2
+        n = grid[0] * grid[1]
+        if self.split == "parity" or n == 1:
+            return torch.arange(n) % 2
         return positions_of(grid).sum(dim=1).long() % 2
 
 
 def bipartite_step(
-    features: Float[Tensor, "b n c"], colour: Int[Tensor, "b n"], most: int
-) -> tuple[Int[Tensor, "b n"], Int[Tensor, "b m"]]:
+    features: Float[Tensor, "b n c"], colour: Int[Tensor, " n"], most: int
+) -> Int[Tensor, "b n"]:
     """One step: each token of colour 0 is paired with its most similar one of colour 1, and the
     most similar pairs are merged.
 
     Args:
         features: compared by cosine.
-        colour: 0 or 1 for each token.
-        most: how many pairs are merged at most; at least one is.
+        colour: 0 or 1 for each token; both occur.
+        most: how many pairs are merged at most.
 
     Returns:
-        (index of the token that each one is merged into, indices of the remaining tokens, sorted).
+        For each token the number of the one that it is, or is merged into; those that remain keep
+        their order.
     """
     b, n, _ = features.shape
-    per_image = (colour == 0).sum(dim=1)
-    # The same number for every image, so that the images stay one tensor.
-    merges = min(most, int(per_image.min()))
-    indices = torch.arange(n, device=features.device).expand(b, n)
-    if merges < 1 or int(per_image[0]) == n:  # one colour is used up
-        return bipartite_step(features, indices % 2, most)
-    best, partner = _most_similar(F.normalize(features, dim=-1), colour)
-    order = best.argsort(dim=1, descending=True, stable=True)[:, :merges]
-    target = indices.scatter(1, order, partner.gather(1, order))
-    remains = torch.ones_like(indices, dtype=torch.bool).scatter_(1, order, False)
-    return target, remains.nonzero()[:, 1].reshape(b, n - merges)
-
-
-def _most_similar(
-    unit: Float[Tensor, "b n c"], colour: Int[Tensor, "b n"]
-) -> tuple[Float[Tensor, "b n"], Int[Tensor, "b n"]]:
-    """(cosine, index) of the most similar token of colour 1, for colour 0; -inf for colour 1."""
-    b, n = unit.shape[:2]
-    if not bool((colour == colour[:1]).all()):
-        across = (colour[:, :, None] == 0) & (colour[:, None, :] == 1)
-        return (unit @ unit.mT).masked_fill(~across, -torch.inf).max(dim=-1)
-    # The same colours in every image, as always in the first step: a quarter of the products.
-    zeros, ones = ((colour[0] == which).nonzero()[:, 0] for which in (0, 1))
-    nearest = (unit[:, zeros] @ unit[:, ones].mT).max(dim=-1)
-    best = unit.new_full((b, n), -torch.inf)
-    partner = torch.zeros(b, n, dtype=torch.long, device=unit.device)
-    best[:, zeros], partner[:, zeros] = nearest.values, ones[nearest.indices]
-    return best, partner
-
-
-def _added(
-    values: Float[Tensor, "b n d"], target: Int[Tensor, "b n"], kept: Int[Tensor, "b m"]
-) -> Float[Tensor, "b m d"]:
-    """Sums over the tokens that are merged into each remaining one."""
-    index = target.unsqueeze(-1).expand_as(values)
-    total = torch.zeros_like(values).scatter_add_(1, index, values)
-    return total.gather(1, kept.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
-
-
-def _renumbered(target: Int[Tensor, "b n"], kept: Int[Tensor, "b m"]) -> Int[Tensor, "b n"]:
-    """The new index of the token that each old one was merged into."""
-    b, n = target.shape
-    number = torch.zeros(b, n, dtype=torch.long, device=target.device)
-    number.scatter_(1, kept, torch.arange(kept.shape[1], device=target.device).expand(b, -1))
-    return number.gather(1, target)
+    zeros, ones = ((colour == which).nonzero()[:, 0] for which in (0, 1))
+    length = features.norm(dim=-1).clamp_min(1e-12)
+    similarity = features[:, zeros] @ features[:, ones].mT / length[:, None, ones]
+    best, partner = similarity.max(dim=-1)
+    target = torch.arange(n, device=features.device).repeat(b, 1)
+    remains = torch.ones_like(target)
+    partner = ones[partner]
+    if most < len(zeros):
+        order = (best / length[:, zeros]).argsort(dim=1, descending=True, stable=True)[:, :most]
+        gone, partner = zeros[order], partner.gather(1, order)
+        target.scatter_(1, gone, partner)
+        remains.scatter_(1, gone, 0)
+    else:
+        target[:, zeros] = partner
+        remains[:, zeros] = 0
+    return (remains.cumsum(dim=1) - 1).gather(1, target)

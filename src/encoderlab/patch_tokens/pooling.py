@@ -26,6 +26,7 @@ from encoderlab.patch_tokens.reducer import (
     Grid,
     SideInputs,
     TokenReducer,
+    picked,
     pooled,
     positions_of,
     selected,
@@ -171,7 +172,7 @@ class RandomInWindow(TokenReducer):
         chosen = one_of_each_window(len(tokens), grid, budget, generator).to(tokens.device)
         return replace(
             pooled(tokens[..., :1], grid, budget),
-            tokens=tokens.gather(1, chosen.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])),
+            tokens=picked(tokens, chosen),
             positions=positions_of(grid).to(tokens.device)[chosen],
         )
 

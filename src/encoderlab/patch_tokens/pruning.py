@@ -13,7 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from encoderlab.patch_tokens.reducer import CompressedTokens, SideInputs, TokenReducer, selected
+from encoderlab.patch_tokens.reducer import (
+    CompressedTokens,
+    SideInputs,
+    TokenReducer,
+    picked,
+    selected,
+)
 
 IMPORTANT_SHARE = 0.5
 MOST_REMOVED = 8  # tokens of a round of VisPruner
@@ -52,11 +58,7 @@ def _thinned(
     unit = F.normalize(tokens, dim=-1)
     while (surplus := rest.shape[1] - count) > 0:
         first, second = rest[:, ::2], rest[:, 1::2]
-        a, b = (
-            unit.gather(1, index.unsqueeze(-1).expand(-1, -1, unit.shape[-1]))
-            for index in (first, second)
-        )
-        nearest = (a @ b.mT).amax(dim=-1)
+        nearest = (picked(unit, first) @ picked(unit, second).mT).amax(dim=-1)
         stay = nearest.argsort(dim=1, descending=True, stable=True)[:, min(surplus, MOST_REMOVED) :]
         rest = torch.cat([first.gather(1, stay), second], dim=1)
     return rest

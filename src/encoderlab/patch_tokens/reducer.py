@@ -46,7 +46,7 @@ class SideInputs:
         cls: (b, c), the CLS token.
         attention: (b, n), attention of CLS to each patch, mean over heads; of an encoder without
             CLS the attention that each patch receives, mean over heads and patches (VisionZip).
-        keys: (b, n, d), keys of the block that outputs the tokens.
+        keys: (b, n, d), keys of the block that outputs the tokens, mean over heads.
         text: (b, n), how well each patch matches the question, as a cosine.
         pixels: (b, 3, height, width) uint8, the input of the encoder.
     """
@@ -61,8 +61,8 @@ class SideInputs:
 # Source of each input, for error messages.
 GIVEN_BY = {
     "cls": "an encoder with CLS",
-    "attention": "an encoder with attention maps, and a layer after its first block",
-    "keys": "the keys of the tokens' block",
+    "attention": "a CLIP, SigLIP or DINOv2 or attention maps with CLS, after the first block",
+    "keys": "a CLIP, SigLIP or DINOv2, after the first block",
     "text": "a VLM that answers questions",
     "pixels": "the pixels of the images",
 }
@@ -139,8 +139,7 @@ class TokenReducer(ABC):
 
     def _decode(self, kept: CompressedTokens, grid: Grid) -> Float[Tensor, "b n c"]:
         """By default a place gets the token that it was assigned to."""
-        index = kept.assignment.unsqueeze(-1).expand(-1, -1, kept.tokens.shape[-1])
-        return kept.tokens.gather(1, index)
+        return picked(kept.tokens, kept.assignment)
 
     def exact(self, grid: Grid, budget: int | Grid) -> Grid:
         """Checks a budget.
@@ -216,6 +215,31 @@ def positions_of(grid: Grid) -> Float[Tensor, "n 2"]:
     return torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
 
 
+def picked(tokens: Float[Tensor, "b n c"], index: Int[Tensor, "b k"]) -> Float[Tensor, "b k c"]:
+    """The tokens of each image with these indices."""
+    # Rows of one matrix are copied whole; `gather` reads an index for each number.
+    return (
+        tokens.flatten(0, 1)
+        .index_select(0, _rows(index, tokens.shape[1]))
+        .unflatten(0, index.shape)
+    )
+
+
+def summed(
+    tokens: Float[Tensor, "b n c"], index: Int[Tensor, "b n"], count: int
+) -> Float[Tensor, "b k c"]:
+    """The sum of the tokens of each image that have the same index, 0 to `count - 1`."""
+    b, _, c = tokens.shape
+    total = tokens.new_zeros(b * count, c)
+    return total.index_add_(0, _rows(index, count), tokens.flatten(0, 1)).unflatten(0, (b, count))
+
+
+def _rows(index: Int[Tensor, "b k"], size: int) -> Int[Tensor, " bk"]:
+    """Indices of tokens, as rows of the images one below the other, each of `size` rows."""
+    first = torch.arange(len(index), device=index.device)[:, None] * size
+    return (index + first).flatten()
+
+
 def merged(
     tokens: Float[Tensor, "b n c"],
     assignment: Int[Tensor, "b n"],
@@ -242,10 +266,7 @@ def merged(
     share = sizes.clamp_min(1).unsqueeze(-1)
 
     def mean(values: Float[Tensor, "b n d"]) -> Float[Tensor, "b k d"]:
-        index = assignment.unsqueeze(-1).expand(-1, -1, values.shape[-1])
-        wide = at_least_fp32(values)
-        total = wide.new_zeros(b, count, values.shape[-1]).scatter_add_(1, index, wide)
-        return (total / share).to(values.dtype)
+        return (summed(at_least_fp32(values), assignment, count) / share).to(values.dtype)
 
     positions = positions_of(grid).to(tokens.device).expand(b, n, 2)
     return CompressedTokens(mean(tokens), mean(positions), sizes, assignment, out_grid)
@@ -274,15 +295,14 @@ def selected(
 ) -> CompressedTokens:
     """Keeps the tokens with index `chosen`; assigns every other one to the nearest kept place."""
     # A reader of the kept tokens knows nothing but their places.
-    b, n, c = tokens.shape
+    b, n, _ = tokens.shape
     positions = positions_of(grid).to(tokens.device)
     kept = positions[chosen]
     assignment = torch.cdist(positions.expand(b, n, 2), kept).argmin(dim=-1)
     sizes = torch.zeros(b, chosen.shape[1], device=tokens.device).scatter_add_(
         1, assignment, torch.ones(b, n, device=tokens.device)
     )
-    tokens = tokens.gather(1, chosen.unsqueeze(-1).expand(-1, -1, c))
-    return CompressedTokens(tokens, kept, sizes, assignment, out_grid)
+    return CompressedTokens(picked(tokens, chosen), kept, sizes, assignment, out_grid)
 
 
 def normalised_error(
