@@ -293,6 +293,23 @@ class VisionEncoder(ImageEncoder):
         """The transformer blocks in order; None where a block cannot be run by itself."""
         return None
 
+    def attention_module(self, layer: int) -> Any | None:
+        """The attention layer of the block that gives a hidden state.
+
+        Args:
+            layer: number of the hidden state, from 0.
+
+        Returns:
+            The layer, with `q_proj`, `k_proj` and `head_dim`; None where a family does not give its
+            blocks, and for layer 0, which no block gives.
+        """
+        blocks = self.blocks()
+        if blocks is None or layer < 1:
+            return None
+        names = ("q_proj", "k_proj", "head_dim")
+        parts = blocks[layer - 1].modules()
+        return next((part for part in parts if all(hasattr(part, n) for n in names)), None)
+
     def pool_tokens(self, tokens: Tensor) -> Tensor:
         """The pooled vector of the last block's output, special tokens included."""
         raise NotImplementedError

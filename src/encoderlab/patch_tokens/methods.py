@@ -59,6 +59,9 @@ METHODS = {
     "vispruner": Method(
         "half by attention, half without duplicates (VisPruner)", _PRUNING + "VisPruner"
     ),
+    "visionzip": Method(
+        "most by attention, the others merged by their keys (VisionZip)", _MERGING + "VisionZip"
+    ),
     "apet": Method(
         "what few other tokens can express, the others merged (ApET)", _MERGING + "ApET"
     ),
