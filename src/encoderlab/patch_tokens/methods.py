@@ -55,7 +55,7 @@ METHODS = {
     ),
     "diverse": Method("tokens far from one another (farthest points)", _POOLING + "Diverse"),
     "dpp": Method("tokens that span the largest volume (DPP)", _PRUNING + "DPP"),
-    "cdpruner": Method("the same, weighted by the question (CDPruner)", _PRUNING + "CDPruner"),
+    "cdpruner": Method("a DPP weighted by the question (CDPruner)", _PRUNING + "CDPruner"),
     "vispruner": Method(
         "half by attention, half without duplicates (VisPruner)", _PRUNING + "VisPruner"
     ),
