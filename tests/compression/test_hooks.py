@@ -357,7 +357,10 @@ def test_a_later_token_needs_no_positions(tiny, name):
         expected = model(**longer).logits[:, -1]
         cache = model(**fitted, use_cache=True).past_key_values
         got = model(input_ids=longer["input_ids"][:, -1:], past_key_values=cache).logits[:, -1]
+        deltas, model.model.rope_deltas = model.model.rope_deltas, None
+        model.generate(**fitted, max_new_tokens=2)
     assert torch.allclose(got, expected, atol=1e-5)
+    assert torch.equal(model.model.rope_deltas, deltas)
 
 
 def test_deepstack_is_averaged_over_the_merged_tokens(tiny):
@@ -570,14 +573,15 @@ def test_a_method_that_reads_the_question_is_refused_without_one(tiny, name):
         vision.fit(inputs)
 
 
+@pytest.mark.parametrize("generates", [False, True])
 @pytest.mark.parametrize("name", MAKE)
-def test_inputs_that_are_not_fitted_are_refused(tiny, name):
+def test_inputs_that_are_not_fitted_are_refused(tiny, name, generates):
     model, inputs = tiny(name).model, tiny(name).inputs([[0]])
     with (
         compressed_vision(model, Diverse(), BUDGET),
         pytest.raises(UsageError, match="not those of whole images"),
     ):
-        model(**inputs)
+        model.generate(**inputs, max_new_tokens=2) if generates else model(**inputs)
 
 
 def test_videos_are_refused(tiny):

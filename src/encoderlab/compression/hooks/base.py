@@ -235,7 +235,7 @@ class HookedModel(CompressedVision):
         attended = torch.ones_like(ids) if attended is None else attended
         fitted = dict(inputs, attention_mask=attended)
         if "text" in self.method.needs:
-            self._fitted = [self._words(ids, attended, place) for place in places]
+            self._fitted = [self._words(ids, attended, int(place[0, 0])) for place in places]
         positions = self.positions(fitted)
         if positions is not None:
             fitted["position_ids"] = positions
@@ -283,10 +283,8 @@ class HookedModel(CompressedVision):
             UsageError: no forward pass runs, and `fit` had other images; a row has no words.
         """
         if self.ids is not None:
-            mask = torch.ones_like(self.ids) if self.mask is None else self.mask
-            return [
-                self._words(self.ids, mask, place) for place in self.located(self.ids, self.counts)
-            ]
+            places = self.located(self.ids, self.counts)
+            return [self._words(self.ids, self.mask, int(place[0, 0])) for place in places]
         if len(self._fitted) != len(self.counts):
             raise UsageError(
                 f"{self.method.name} reads the question, and fit had other images",
@@ -312,28 +310,34 @@ class HookedModel(CompressedVision):
         pairs = zip(projected, self.words(), strict=True)
         return [match(tokens, embed(words.to(tokens.device))) for tokens, words in pairs]
 
-    def _words(self, ids: Tensor, mask: Tensor, place: Tensor) -> Int[Tensor, " w"]:
-        """The tokens of a piece's row but placeholders, padding and special tokens."""
-        row = int(place[0, 0])
-        own = ids[row][mask[row].bool()]
+    def _words(self, ids: Tensor, mask: Tensor | None, row: int) -> Int[Tensor, " w"]:
+        """The tokens of a row but placeholders, padding and special tokens."""
+        own = ids[row] if mask is None else ids[row][mask[row].bool()]
         return require_words(own[~torch.isin(own, self._special.to(own.device))], self.method)
 
     def _begin(self, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Keeps tokens and mask, which hooks further down do not get."""
+        """Keeps tokens and mask, which hooks further down do not get.
+
+        Raises:
+            UsageError: `generate` has encoded the images of other inputs.
+        """
         self.ids = named.get("input_ids", arguments[0] if arguments else None)
-        mask = named.get("attention_mask")
-        # `generate` gives masks of four axes, or one per kind of layer, to models with a cache of
-        # fixed size.
-        self.mask = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
-        if self.ids is None or not (asked := self._asked):
+        if self.ids is None:
             return
-        self._asked = []
-        mask = torch.ones_like(self.ids) if self.mask is None else self.mask
-        rows = [
-            self._words(self.ids, mask, place[None])
-            for place in (self.ids == self.config.image_token_id).nonzero()
-        ]
-        if not all(any(torch.equal(words, row) for row in rows) for words in asked):
+        mask = named.get("attention_mask")
+        # With a cache of fixed size `generate` gives masks of four axes, or one for each kind of
+        # layer, and without padding none.
+        mask = torch.ones_like(self.ids) if mask is None else mask
+        self.mask = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
+        is_image = self.ids == self.config.image_token_id
+        encoded = (named.get("mm_encoder_outputs") or {}).get("image")
+        # Both are repeated for beams.
+        if encoded is not None and is_image.sum() != sum(map(len, encoded.pooler_output)):
+            self.located(self.ids, self.counts)
+        asked, self._asked = self._asked, []
+        rows = is_image.any(dim=1).nonzero().flatten().tolist() if asked else []
+        known = [self._words(self.ids, self.mask, row) for row in rows]
+        if not all(any(torch.equal(words, row) for row in known) for words in asked):
             raise UsageError(
                 f"{self.method.name} has read the question of other inputs",
                 want="fit in front of each generate",
