@@ -60,7 +60,11 @@ class Compressor(TokenReducer):
         return "trained_answers" if self.about.get("answers") else "trained"
 
     def fingerprint(self) -> str:
-        """A digest of its weights."""
+        """A digest of its weights.
+
+        Returns:
+            A text of hexadecimal digits.
+        """
         weights = self.model.state_dict().values()
         return digest_of(value.cpu().contiguous().numpy().tobytes() for value in weights)
 
