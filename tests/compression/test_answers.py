@@ -27,7 +27,8 @@ from encoderlab.compression.answers import (
     shuffling_vlms,
 )
 from encoderlab.compression.bench import Bench
-from encoderlab.compression.evaluate import _best_predictors, _record, what_to_use
+from encoderlab.compression.evaluate import _best_predictors, _record
+from encoderlab.compression.recommendation import what_to_use
 from encoderlab.compression.token_set import TokenSet
 from encoderlab.data.sample import Sample
 from encoderlab.encoders.vision import load_vision
@@ -279,15 +280,15 @@ def test_the_sentence_names_all_that_tie_and_all_that_cannot_be_told_apart(judge
     _, _, records, about, verdicts = judged
     (line,) = what_to_use(records, verdicts, about)
     assert line.startswith("9 tokens: good: ") and "% right answers" in line
-    assert "not to be told from as_good, close;" in line
+    assert "cannot be told apart from as_good, close;" in line
     assert "the fastest of these is close (1.00 ms)" in line  # fair is faster, and behind
     assert line.endswith("ahead of random, smaller_image")
     task, same = judged[0], [record("one"), record(RANDOM), record("three")]
     full = task.full.astype(float)
     about, verdicts = judge(task, same, [full, full, 1 - full])
     (line,) = what_to_use(same, verdicts, about)
-    assert line.startswith("9 tokens: one, random: ")
-    assert "not to be told from" not in line and "ahead of" not in line
+    assert line.startswith("9 tokens: one: ")
+    assert "cannot be told apart from random;" in line and line.endswith("; not ahead of random")
 
 
 def test_without_a_vlm_the_embedding_ranks_the_methods():
@@ -298,11 +299,11 @@ def test_without_a_vlm_the_embedding_ranks_the_methods():
         for name, verdict in (("average", "ahead"), (RANDOM, "cannot distinguish"))
     ]
     (line,) = what_to_use(rows, verdicts, None)
-    assert line.startswith("9 tokens: kmeans: keeps 90.0 % of the embedding;")
+    assert line.startswith("9 tokens: kmeans keeps 90.0 % of the embedding;")
     assert line.endswith("ahead of average; not ahead of random")
     rows[0]["kept"]["embedding"] = {"value": None, "undefined": "nothing to keep"}
     (line,) = what_to_use(rows, verdicts, None)
-    assert line.startswith("9 tokens: random: ")
+    assert line.startswith("9 tokens: random keeps 88.0 % ")
 
 
 def test_without_a_wrong_answer_of_the_smaller_image_there_is_no_split():

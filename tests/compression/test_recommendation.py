@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
-from encoderlab.compression.recommendation import recommend
+from encoderlab.compression import recommendation
 from encoderlab.compression.stored_evaluation import stored
+
+
+def recommend(result, tokens):
+    answered = result.vlm is not None
+    return recommendation.recommend(result.rows, result.verdicts, tokens, answered)
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,13 @@ import torch
 from PIL.Image import Image
 
 from encoderlab.compression import adaptive, answers, catalogue, inside_llm, plots
-from encoderlab.compression.answers import ALL_TOKENS, ANSWERS, HARD, AnswerTask
+from encoderlab.compression.answers import ANSWERS, HARD, AnswerTask
 from encoderlab.compression.bench import Bench, Measurement, ReadingTask
 from encoderlab.compression.compressor import Compressor, shipped
 from encoderlab.compression.cost import cost, local_llm, measured_record, shape_of
 from encoderlab.compression.images import images_of
 from encoderlab.compression.inside_llm import FASTV
+from encoderlab.compression.recommendation import LOSSLESS, MAIN, what_to_use
 from encoderlab.compression.reinjection import Question, Reinjection
 from encoderlab.compression.retention import mcnemar
 from encoderlab.compression.settings import Compress, CompressData, CompressEvaluation
@@ -49,7 +50,7 @@ from encoderlab.models.token_grid import Grid, check_grids
 from encoderlab.patch_tokens.methods import METHODS, meaning_of
 from encoderlab.plots.style import save
 
-MAIN, TEXT = "embedding", "digit"
+TEXT = "digit"
 TITLES = {
     "embedding": "embedding",
     "embedding_hard": "embedding, no CLS",
@@ -522,6 +523,7 @@ def _verdicts(
     verdicts = []
     for budget in dict.fromkeys(row.budget for row in rows):
         here = [row for row in rows if row.budget == budget and MAIN in row.kept]
+        here = [row for row in here if row.method != LOSSLESS]
         best = max(
             here, key=lambda row: bench.scales[MAIN].value(row.per_image[MAIN]), default=None
         )
@@ -561,69 +563,6 @@ def _compared(
             record["mcnemar_p"] = mcnemar(*scores)
         verdicts.append(record)
     return verdicts
-
-
-def what_to_use(
-    records: Sequence[Mapping[str, Any]],
-    verdicts: Sequence[Mapping[str, Any]],
-    vlm: Mapping[str, Any] | None,
-) -> list[str]:
-    """For each budget the best method, and how it compares with the others.
-
-    Args:
-        records: one per method and budget.
-        verdicts: paired comparisons of the best method of each budget with every other one.
-        vlm: what was asked of a VLM: the methods are ranked by its right answers, without it by the
-            embedding kept.
-
-    Returns:
-        One sentence per budget: all methods with the best score, those that the data cannot tell
-        apart from them, the fastest of all these, and whether they are ahead of the references.
-    """
-    task = MAIN if vlm is None else ANSWERS
-    lines = []
-    for budget in dict.fromkeys(tuple(record["budget"]) for record in records):
-        here = {r["method"]: r for r in records if tuple(r["budget"]) == budget}
-        scores = {
-            method: record["kept"].get(MAIN) if vlm is None else record["answers"].get(ANSWERS)
-            for method, record in here.items()
-        }
-        values = {m: s["value"] for m, s in scores.items() if s and s["value"] is not None}
-        if not values:
-            continue
-        most = max(values.values())
-        best = [method for method, value in values.items() if np.isclose(value, most)]
-        against = {
-            other: verdict["verdict"]
-            for verdict in verdicts
-            if (verdict["task"], tuple(verdict["budget"])) == (task, budget)
-            for own, other in [(verdict["a"], verdict["b"]), (verdict["b"], verdict["a"])]
-            if own == best[0] and other != ALL_TOKENS
-        }
-        alike = [
-            method for method, verdict in against.items()
-            if verdict == Verdict.CANNOT_DISTINGUISH and method not in best
-        ]  # fmt: skip
-        if vlm is None:
-            score = f"keeps {100 * most:.1f} % of the embedding"
-        else:
-            score = (
-                f"{100 * most:.1f} % right answers (all tokens {100 * vlm['full']['value']:.1f})"
-            )
-        parts = [f"{', '.join(best)}: {score}"]
-        if alike:
-            parts.append(f"not to be told from {', '.join(alike)}")
-        timed = [name for name in [*best, *alike] if here[name]["milliseconds"] is not None]
-        if len([*best, *alike]) > 1 and timed:
-            fastest = min(timed, key=lambda name: here[name]["milliseconds"])
-            parts.append(f"the fastest of these is {fastest} ({_milliseconds(here[fastest])} ms)")
-        rivals = [name for name in catalogue.REFERENCES if name in values and name not in best]
-        not_ahead = [name for name in rivals if name in alike]
-        ahead = [name for name in rivals if name not in alike]
-        parts += [f"ahead of {', '.join(ahead)}"] if ahead else []
-        parts += [f"not ahead of {', '.join(not_ahead)}"] if not_ahead else []
-        lines.append(f"{budget[0] * budget[1]} tokens: " + "; ".join(parts))
-    return lines
 
 
 def _best_predictors(vlm: Mapping[str, Any] | None) -> list[str]:

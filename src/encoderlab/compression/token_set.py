@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
+from encoderlab.compression.block_attention import Heads
 from encoderlab.encoders.encoder import ordinary
 from encoderlab.encoders.layers import block_states
 from encoderlab.encoders.vision import VisionEncoder, stack
@@ -84,9 +84,10 @@ class TokenSet:
             if maps:
                 batch["attention"] = output.attention[layer].mean(dim=1)[:, 0, special:]
             if module is not None:
-                batch["attention"], batch["keys"] = _attention_and_keys(
-                    module, states[0], special, encoder.has_cls
-                )
+                heads = Heads.of(module, states[0])
+                attention = heads.from_first() if encoder.has_cls else heads.received()
+                batch["attention"] = attention[:, special:]
+                batch["keys"] = heads.content[:, special:]
             for name, value in batch.items():
                 parts.setdefault(name, []).append(ordinary(value, "cpu"))
             advance(len(pixels))
@@ -104,32 +105,3 @@ class TokenSet:
         return replace(
             self, tokens=self.tokens[rows], special=self.special[rows], side=SideInputs(**side)
         )
-
-
-@torch.inference_mode()
-def _attention_and_keys(
-    module: Any, hidden: Float[Tensor, "b t c"], special: int, has_cls: bool
-) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n d"]]:
-    """The attention that each patch gets, and its key, as VisionZip defines them.
-
-    Args:
-        module: the attention of a block of transformers.
-        hidden: its input.
-        special: number of tokens before the patches.
-        has_cls: whether attention is that of CLS, else of all patches.
-
-    Returns:
-        Attention, mean over heads and over the tokens that attend; keys, mean over heads.
-    """
-
-    def split(linear: Any, x: Tensor) -> Float[Tensor, "b h t d"]:
-        return linear(x).unflatten(-1, (-1, module.head_dim)).transpose(1, 2).float()
-
-    keys = split(module.k_proj, hidden)
-    queries = split(module.q_proj, hidden[:, :1] if has_cls else hidden[:, special:])
-    # One image at a time: the maps of a batch take gigabytes.
-    attention = [
-        (query @ key.mT * module.head_dim**-0.5).softmax(dim=-1).mean(dim=(0, 1))
-        for query, key in zip(queries, keys, strict=True)
-    ]
-    return torch.stack(attention)[:, special:], keys.mean(dim=1)[:, special:]

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from encoderlab.compression.hooks.attention import Heads
+from encoderlab.compression.block_attention import Heads
 from encoderlab.compression.hooks.base import Piece
 from encoderlab.compression.hooks.encoded import EncodedVision
 from encoderlab.errors import UsageError

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from encoderlab.compression.hooks.attention import Heads
+from encoderlab.compression.block_attention import Heads
 from encoderlab.compression.hooks.base import HookedModel, Piece
 from encoderlab.errors import UsageError
 from encoderlab.models.token_grid import Grid, as_image, as_tokens

@@ -174,7 +174,7 @@ def _chart(outcome: Outcome) -> str:
 
 def _advice(result: CompressEvaluationResult, side: int) -> str:
     """The sentence that says what to use with side x side tokens."""
-    best = recommend(result, side * side)
+    best = recommend(result.rows, result.verdicts, side * side, result.vlm is not None)
     if best is None:
         return f"<p>{inside('advise_none', model=result.model)}</p>"
     whole, score = result.grid[0] * result.grid[1], _percent(best.score)

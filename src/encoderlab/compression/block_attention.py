@@ -24,7 +24,7 @@ class Heads:
     Args:
         query: (..., h, n, d), after the rotary embedding where there is one.
         key: as `query`.
-        content: (..., n, h * d), the keys before the rotary embedding.
+        content: (..., n, d), the keys before the rotary embedding, mean over heads (VisionZip).
         scale: factor of the logits.
     """
 
@@ -39,7 +39,7 @@ class Heads:
         """Computes them.
 
         Args:
-            module: an attention layer with `q_proj` and `k_proj`, or with `qkv`.
+            module: an attention layer with `head_dim`, and `q_proj` and `k_proj` or `qkv`.
             hidden: (..., n, c), its input.
             rotary: (cosine, sine), each (n, d), of the rotary embedding.
 
@@ -54,15 +54,15 @@ class Heads:
                 query, key = module.q_norm(query), module.k_norm(key)
 
         def split(x: Tensor) -> Float[Tensor, "*b h n d"]:
-            x = x.unflatten(-1, (module.num_heads, -1)).transpose(-3, -2).float()
+            x = x.unflatten(-1, (-1, module.head_dim)).transpose(-3, -2).float()
             if rotary is None:
                 return x
             cosine, sine = (part.float() for part in rotary)
             first, second = x.chunk(2, dim=-1)
             return x * cosine + torch.cat([-second, first], dim=-1) * sine
 
-        scale = module.scale if hasattr(module, "scale") else module.scaling
-        return cls(split(query), split(key), key.float(), scale)
+        content = key.float().unflatten(-1, (-1, module.head_dim)).mean(dim=-2)
+        return cls(split(query), split(key), content, module.head_dim**-0.5)
 
     @torch.no_grad()
     def from_first(self) -> Float[Tensor, "*b n"]:
