@@ -184,8 +184,9 @@ def record(method: str, side: int = 3, **scores: float) -> dict:
     )
     known |= {name: {"value": score} for name, score in scores.items()}
     times = {"fair": 0.1, "close": 1.0}
-    return {"method": method, "budget": [side, side], "kept": {}, "reading": {},
-            "milliseconds": times.get(method, 2.0), **known}  # fmt: skip
+    return {"method": method, "budget": [side, side], "tokens": side * side, "kept": {},
+            "reading": {}, "training_free": True, "milliseconds": times.get(method, 2.0),
+            **known}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +320,8 @@ def test_a_method_without_answers_is_left_out_of_them():
     assert rows[1]["answers"] == {} == rows[1]["kept"]
     assert [(v["a"], v["b"]) for v in verdicts] == [("one", ALL_TOKENS)]
     assert "pixel_shuffle" not in task.lines({"pixel_shuffle/9": [[]]})
-    assert len(_lost(about, rows, verdicts)) == 1
+    (line,) = what_to_use(rows, verdicts, about)
+    assert line.startswith("9 tokens: one: ")
 
 
 def test_answers_of_other_vlms_rank_no_score():
