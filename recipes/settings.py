@@ -152,8 +152,6 @@ class VLMRecipe:
 
 VLMS = {
     "tiny-vlm": VLMRecipe("tiny-siglip", "tiny-llama", "pixel_shuffle:2"),
-    # Of the encoder that has trained token compressors.
-    "tiny-vlm-clip": VLMRecipe("tiny-clip", "tiny-llama", "pixel_shuffle:2"),
 }
 
 ZooRecipe = CLIPRecipe | SelfSupervisedRecipe | LanguageRecipe | VLMRecipe

@@ -19,13 +19,14 @@ from encoderlab.vlm.questions import synthetic_questions
 
 LAYER, GRID, BUDGET = 3, (12, 12), (2, 2)
 SHAPE = AutoencoderShape(192, GRID, (BUDGET,), 8)
-WORDS = ["compress", "--answers", "tiny-vlm-clip", "data.n_samples=24", "--batch-size", "8",
+WORDS = ["compress", "--model", "tiny-siglip", "--answers", "tiny-vlm",
+         "data.n_samples=24", "--batch-size", "8",
          "--dtype", "float32", "hardware.precision=fp32", "--epochs", "1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    vlm = VLM.load("tiny-vlm-clip", "cpu", "float32")
+    vlm = VLM.load("tiny-vlm", "cpu", "float32")
     store = tmp_path_factory.mktemp("store")
     train = AskedTokens(vlm, synthetic_questions("train", range(24), ["en", "ko"]), store)
     held = AskedTokens(vlm, synthetic_questions("train", range(500, 510), ["en"]), store)
@@ -140,27 +141,27 @@ def test_answers_alone_are_something_to_learn_from():
 
 @pytest.mark.slow
 def test_a_bundled_compressor_goes_on_through_a_vlm(tmp_path):
-    words = [*WORDS, "--init", "tiny-clip-12to3", "--store", str(tmp_path / "store")]
+    words = [*WORDS, "--init", "tiny-siglip-12to3", "--store", str(tmp_path / "store")]
     assert main([*words, "--output-dir", str(tmp_path / "run")]) == 0
     result = json.loads((tmp_path / "run" / "run.json").read_text())["result"]
     assert (result["train_images"], result["val_images"]) == (24, 6)
-    assert result["answers"] == "tiny-vlm-clip" and result["budgets"] == [[3, 3]]
+    assert result["answers"] == "tiny-vlm" and result["budgets"] == [[3, 3]]
     assert {"answer_nll", "answers", "answers_of_all_tokens"} <= set(result["validation"])
     made = Compressor.from_pretrained(tmp_path / "run")
-    assert (made.label, made.about["init"]) == ("trained_answers", "tiny-clip-12to3")
+    assert (made.label, made.about["init"]) == ("trained_answers", "tiny-siglip-12to3")
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--layer", "2"], "'tiny-vlm-clip: tiny-clip, layer 3'"),
-        (["--model", "tiny-siglip"], "'tiny-vlm-clip: tiny-clip, layer 3'"),
+        (["--layer", "2"], "'tiny-vlm: tiny-siglip, layer 3'"),
+        (["--model", "tiny-clip"], "'tiny-vlm: tiny-siglip, layer 3'"),
         (["--images", "synthetic"], "two sources of images"),
         (["--cache", "int8"], "--cache has no effect"),
-        (["--init", "tiny-clip-12to3", "--grid", "3"], "--grid has no effect"),
+        (["--init", "tiny-siglip-12to3", "--grid", "3"], "--grid has no effect"),
         (["--init", "nowhere"], "no such compressor"),
-        (["--init", "tiny-clip-12to3", "--layer", "2"], "trained on other tokens"),
-        (["--init", "tiny-clip-12to3", "--model", "tiny-siglip"], "trained on other tokens"),
+        (["--init", "tiny-siglip-12to3", "--layer", "2"], "trained on other tokens"),
+        (["--init", "tiny-siglip-12to3", "--model", "tiny-clip"], "trained on other tokens"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(words, sentence, tmp_path, capsys):

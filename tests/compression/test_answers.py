@@ -49,10 +49,10 @@ LAYER, GRID = 3, (12, 12)
 def task():
     """Two questions about each of eight images."""
     questions = synthetic_questions("test", range(8), ["en", "ko"])
-    encoder = load_vision("tiny-clip", "cpu", "float32")
+    encoder = load_vision("tiny-siglip", "cpu", "float32")
     tokens = TokenSet.of(encoder, [q.image.load() for q in questions[::2]], LAYER)
-    vlm = VLM.load("tiny-vlm-clip", "cpu", "float32")
-    return AnswerTask("tiny-vlm-clip", vlm, "a test", questions, tokens, np.repeat(np.arange(8), 2))
+    vlm = VLM.load("tiny-vlm", "cpu", "float32")
+    return AnswerTask("tiny-vlm", vlm, "a test", questions, tokens, np.repeat(np.arange(8), 2))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_random_method_counts_the_mean_of_its_draws(task, bench):
 
 
 def test_relevance_is_the_mean_cosine_with_the_words_of_the_question(task):
-    """Patch by patch and word by word; tiny-vlm-clip shuffles windows of 2 x 2."""
+    """Patch by patch and word by word; tiny-vlm shuffles windows of 2 x 2."""
     rows = [3, 8, 9]
     found = task.relevance(rows)
     vlm = task.vlm
@@ -131,7 +131,7 @@ def test_a_method_of_the_question_keeps_other_tokens_for_each_question(task, ben
 def test_pixel_shuffle_is_answered_by_the_vlm_of_its_number_of_tokens(task, tmp_path):
     encoder, (whole,) = task.vlm.encoders[0], [task.vlm]
     made = VLM.build(
-        "tiny-clip", "tiny-vlm-clip", reduce="pixel_shuffle:4", device="cpu", dtype="float32"
+        "tiny-siglip", "tiny-vlm", reduce="pixel_shuffle:4", device="cpu", dtype="float32"
     )
     folder = str(made.save(tmp_path / "shuffle4"))
     found = shuffling_vlms(whole, [folder], encoder, LAYER)
@@ -149,13 +149,14 @@ def test_pixel_shuffle_is_answered_by_the_vlm_of_its_number_of_tokens(task, tmp_
     "other",
     [
         {"llm": "tiny-llama", "reduce": "pixel_shuffle:4"},
-        {"llm": "tiny-vlm-clip", "reduce": "average:9"},
-        {"llm": "tiny-vlm-clip", "reduce": "pixel_shuffle:4", "layer": 1},
-        {"llm": "tiny-vlm-clip", "reduce": "pixel_shuffle:4", "encoder": "tiny-siglip"},
+        {"llm": "tiny-vlm", "reduce": "average:9"},
+        {"llm": "tiny-vlm", "reduce": "pixel_shuffle:4", "layer": 1},
+        {"llm": "tiny-vlm", "reduce": "pixel_shuffle:4", "encoder": "tiny-clip"},
     ],
 )
 def test_a_vlm_that_differs_in_more_than_the_projector_cannot_answer_for_it(task, other, tmp_path):
-    folder = VLM.build(**other, device="cpu", dtype="float32").save(tmp_path / "vlm")
+    made = {"encoder": "tiny-siglip", **other}
+    folder = VLM.build(**made, device="cpu", dtype="float32").save(tmp_path / "vlm")
     with pytest.raises(UsageError, match="cannot answer for pixel shuffle"):
         shuffling_vlms(task.vlm, [str(folder)], task.vlm.encoders[0], LAYER)
 
@@ -393,7 +394,8 @@ def test_fewer_than_six_methods_rank_nothing():
 
 
 def test_the_saved_answers_recount_to_what_is_reported(tmp_path):
-    words = ["compress", "evaluate", "--answers", "tiny-vlm-clip", "--grids", "3",
+    words = ["compress", "evaluate", "--model", "tiny-siglip", "--answers", "tiny-vlm",
+             "--grids", "3",
              "--n-samples", "20", "--dtype", "float32", "--methods", "kmeans",
              "evaluation.parts=[]", "evaluation.n_fit=20", "evaluation.n_questions=20"]  # fmt: skip
     assert main([*words, "--output-dir", str(tmp_path)]) == 0
@@ -409,7 +411,15 @@ def test_the_saved_answers_recount_to_what_is_reported(tmp_path):
         ])  # fmt: skip
 
     rows = {row["method"]: row for row in result["rows"]}
-    assert {"trained", "kmeans", "average", RANDOM, SMALLER} == {*rows}
+    assert {
+        "trained",
+        "trained_answers",
+        "kmeans",
+        "average",
+        RANDOM,
+        SMALLER,
+        "pixel_shuffle",
+    } == {*rows}
     wrong = hits(f"{SMALLER}/9") == 0
     full, other = hits(ALL_TOKENS), hits(OTHER_IMAGE)
     assert result["scales"][ANSWERS] == pytest.approx({"full": full.mean(), "floor": other.mean()})
@@ -437,14 +447,23 @@ def test_the_saved_answers_recount_to_what_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--layer", "2"], "'tiny-vlm-clip: tiny-clip, layer 3'"),
-        (["--model", "tiny-siglip"], "'tiny-vlm-clip: tiny-clip, layer 3'"),
+        (["--layer", "2"], "'tiny-vlm: tiny-siglip, layer 3'"),
+        (["--model", "tiny-clip"], "'tiny-vlm: tiny-siglip, layer 3'"),
         (["--grids", "13"], "13 x 13"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(words, sentence, tmp_path, capsys):
     out = str(tmp_path / "out")
-    start = ["compress", "evaluate", "--answers", "tiny-vlm-clip", "--output-dir", out]
+    start = [
+        "compress",
+        "evaluate",
+        "--model",
+        "tiny-siglip",
+        "--answers",
+        "tiny-vlm",
+        "--output-dir",
+        out,
+    ]
     assert main([*start, *words]) in (2, 3)
     said = capsys.readouterr().err
     assert sentence in said and "Traceback" not in said and "measuring" not in said

@@ -25,10 +25,10 @@ LAYER, SCORES = 3, ("nmse", "nmse_without_outliers", "cosine", "distance", "neig
 def task():
     """Two questions about each of six images."""
     questions = synthetic_questions("test", range(6), ["en", "ko"])
-    encoder = load_vision("tiny-clip", "cpu", "float32")
+    encoder = load_vision("tiny-siglip", "cpu", "float32")
     tokens = TokenSet.of(encoder, [q.image.load() for q in questions[::2]], LAYER)
-    vlm = VLM.load("tiny-vlm-clip", "cpu", "float32")
-    return AnswerTask("tiny-vlm-clip", vlm, "a test", questions, tokens, np.repeat(np.arange(6), 2))
+    vlm = VLM.load("tiny-vlm", "cpu", "float32")
+    return AnswerTask("tiny-vlm", vlm, "a test", questions, tokens, np.repeat(np.arange(6), 2))
 
 
 def test_the_answers_are_those_of_the_vlm_that_drops_tokens(task):
@@ -63,7 +63,8 @@ def test_without_a_vlm_it_is_refused(words, capsys):
 
 def test_the_command_compares_it_with_all_others(capsys, tmp_path):
     words = (
-        "compress evaluate --answers tiny-vlm-clip --methods fastv --grids 6 3 --n-samples 20 "
+        "compress evaluate --model tiny-siglip --answers tiny-vlm --methods fastv "
+        "--grids 6 3 --n-samples 20 "
         "evaluation.n_questions=20 evaluation.n_fit=20 evaluation.parts=[reinjection] "
         "--device cpu --json --output-dir"
     )

@@ -46,8 +46,8 @@ def test_lesson_2_shows_what_it_says(solved):
     assert without_shapes > held_out[1]
 
 
-def test_lesson_6_names_the_numbers_of_the_card_of_tiny_vlm_clip():
-    card = (ZOO / "tiny-vlm-clip" / "README.md").read_text(encoding="utf-8")
+def test_lesson_6_names_the_numbers_of_the_card_of_tiny_vlm():
+    card = (ZOO / "tiny-vlm" / "README.md").read_text(encoding="utf-8")
     row = re.search(r"synthetic world, English \| all \| 1,000 \|(.*)", card)[1].split("|")
     right, untrained = row[0].split("[")[0].strip(), row[3].split("[")[0].strip()
     steps = re.search(r"([\d,]+) optimiser steps", card)[1]

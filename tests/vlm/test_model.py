@@ -214,9 +214,9 @@ def test_a_design_that_llava_does_not_have_is_not_exported(vlm, tmp_path):
 
 def test_a_vlm_by_its_name_is_its_language_model(tmp_path):
     """A projector is trained with the language model of another VLM, which is not copied."""
-    whole = VLM.load("tiny-vlm-clip", "cpu", "float32")
+    whole = VLM.load("tiny-vlm", "cpu", "float32")
     part = VLM.build(
-        "tiny-clip", "tiny-vlm-clip", reduce="pixel_shuffle:4", device="cpu", dtype="float32"
+        "tiny-siglip", "tiny-vlm", reduce="pixel_shuffle:4", device="cpu", dtype="float32"
     )
     for name, weight in whole.llm.state_dict().items():
         assert torch.equal(part.llm.state_dict()[name], weight)
@@ -230,4 +230,4 @@ def test_a_vlm_by_its_name_is_its_language_model(tmp_path):
     )  # saved in fp16
     with pytest.raises(UsageError, match="none of its own") as error:
         VLM.build("tiny-clip", str(folder), device="cpu")
-    assert "tiny-vlm-clip" in error.value.want
+    assert "tiny-vlm" in error.value.want

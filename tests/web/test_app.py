@@ -81,7 +81,7 @@ def test_any_model_means_any_of_the_hub_and_no_folder(tmp_path, monkeypatch):
 
 def test_a_vlm_in_a_folder_is_offered_only_where_it_is_named():
     usual = model_choices(host="127.0.0.1", share=False)
-    assert usual.vlms == ("tiny-vlm", "tiny-vlm-clip", "tiny-vlm-shuffle3", "tiny-vlm-shuffle4")
+    assert usual.vlms == ("tiny-vlm", "tiny-vlm-shuffle3", "tiny-vlm-shuffle4")
     named = model_choices(host="127.0.0.1", share=False, vlms=["tiny-vlm", "outputs/vlm-train"])
     assert named.check("VLM", ["outputs/vlm-train"]) == ["outputs/vlm-train"]
     with pytest.raises(UsageError, match="does not offer the VLM"):

@@ -473,8 +473,8 @@ def predictors(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """How well each other score predicts the answers, the best first.
 
     Args:
-        records: with "answers"; those without any, and pixel shuffle, whose answers are those of
-            other VLMs, are left out.
+        records: with "answers"; left out are those without any, those without another score, and
+            pixel shuffle, whose answers are those of other VLMs.
 
     Returns:
         For each score: "rho" over all methods and budgets, with an interval over methods, since the
@@ -482,14 +482,21 @@ def predictors(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         over the budgets that all share, with p by permuting methods and p corrected for the number
         of scores (Holm); and whether |rho| cannot be told apart from that of the best ("is_best").
     """
-    records = [r for r in records if r["method"] != PIXEL_SHUFFLE and ANSWERS in r["answers"]]
-    scores: dict[str, list[float]] = {}
-    for record in records:
-        own = {name: record[name] for name in SCORES} | record["reading"]
-        own |= {task: v for task, v in record["kept"].items() if task not in (ANSWERS, HARD)}
-        for name, score in own.items():
-            value = None if score is None else score["value"]
-            scores.setdefault(name, []).append(np.nan if value is None else value)
+    records = [
+        record for record in records
+        if record["method"] != PIXEL_SHUFFLE and ANSWERS in record["answers"]
+        and any(record[name] for name in SCORES)
+    ]  # fmt: skip
+    own = [
+        {name: record[name] for name in SCORES} | record["reading"]
+        | {task: v for task, v in record["kept"].items() if task not in (ANSWERS, HARD)}
+        for record in records
+    ]  # fmt: skip
+    # A record lacks the scores that its method does not have.
+    scores = {
+        name: [_value(one.get(name)) for one in own]
+        for name in dict.fromkeys(itertools.chain.from_iterable(own))
+    }
     outcome = np.array([record["answers"][ANSWERS]["value"] for record in records])
     methods, budgets = ([str(record[name]) for record in records] for name in ("method", "budget"))
     rows: list[dict[str, Any]] = []
@@ -521,10 +528,17 @@ def predictors(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [*known, *(row for row in rows if row["rho"]["value"] is None)]
 
 
+def _value(score: Mapping[str, Any] | None) -> float:
+    """Of a score; nan where there is none."""
+    return np.nan if score is None or score["value"] is None else score["value"]
+
+
 def _rho(
     values: Float[np.ndarray, " k"], outcome: Float[np.ndarray, " k"], methods: np.ndarray
 ) -> tuple[Score, Float[np.ndarray, " m"]]:
     """Spearman's rho of the points with a value, and Fisher's z of it without each method."""
+    # A method without a value leaves z as it is: the parts of all scores have one order, and the
+    # interval is of those with a value.
     names, known = np.unique(methods), np.isfinite(values)
     values, outcome, methods = values[known], outcome[known], methods[known]
     if (count := len(set(methods))) < FEWEST:
@@ -538,9 +552,8 @@ def _rho(
         for name in names
     ])  # fmt: skip
     # Equal orders have no variance to compute an interval from, which is no certainty.
-    ends = (
-        (None, None) if abs(rho) > 1 - 1e-9 else jackknife_interval(rho, without, correlation=True)
-    )
+    parts = without[np.isin(names, methods)]
+    ends = (None, None) if abs(rho) > 1 - 1e-9 else jackknife_interval(rho, parts, correlation=True)
     return Score(rho, *ends, 0.0, len(values), RHO), fisher(without)
 
 

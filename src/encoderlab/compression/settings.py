@@ -280,7 +280,7 @@ class CompressEvaluation:
         needs=MEASURE,
     )
     answers: str | None = setting(
-        None, "a VLM that answers from the rebuilt tokens: tiny-vlm-clip, or the folder of a run "
+        None, "a VLM that answers from the rebuilt tokens: tiny-vlm, or the folder of a run "
         "of vlm train; train: learn from its answers too; evaluate: count the right ones",
         flag="--answers", group=EVALUATE, needs=TRAINED_OR_MEASURED,
     )  # fmt: skip
