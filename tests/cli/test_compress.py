@@ -82,7 +82,14 @@ def test_measured_beside_every_method(trained, photos, lab, tmp_path):
     assert answer.code == 0, answer.err
     found = answer.json
     rows = {row["method"]: row for row in found["rows"]}
-    assert list(rows) == ["trained", "average", "random", "block_pca", "smaller_image"]
+    assert list(rows) == [
+        "trained",
+        "average",
+        "random",
+        "block_pca",
+        "smaller_image",
+        "pixel_shuffle",
+    ]
     assert rows["average"]["training_free"] and not rows["block_pca"]["training_free"]
     assert set(rows["average"]["kept"]) == {
         "zero_shot", "embedding", "zero_shot_hard", "embedding_hard",

@@ -171,7 +171,7 @@ def test_a_mistake_is_one_sentence(words, sentence, tmp_path, capsys):
 
 
 def test_a_vlm_that_reduces_tokens_itself_is_refused(tmp_path, capsys):
-    VLM.build(reduce="average:36", device="cpu").save(tmp_path / "vlm")
+    VLM.build("tiny-siglip", reduce="average:36", device="cpu").save(tmp_path / "vlm")
     words = [*WORDS, "--answers", str(tmp_path / "vlm"), "--output-dir", str(tmp_path / "out")]
     assert main(words) == 2
     assert "--reduce average:36'" in capsys.readouterr().err

@@ -9,8 +9,7 @@ import pytest
 
 from encoderlab.cli.main import main
 from encoderlab.compression.answers import ANSWERS, AnswerTask
-from encoderlab.compression.inside_llm import FASTV, check, measure
-from encoderlab.compression.settings import CompressEvaluation
+from encoderlab.compression.inside_llm import FASTV, measure
 from encoderlab.compression.token_set import TokenSet
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import UsageError
@@ -46,13 +45,6 @@ def test_as_many_tokens_as_the_llm_gets_are_refused(task):
             measure(task, budget)
 
 
-def test_it_needs_a_vlm():
-    check(CompressEvaluation(methods=["tome"]))
-    check(CompressEvaluation(answers="tiny-vlm", methods=[FASTV]))
-    with pytest.raises(UsageError, match="fastv needs --answers"):
-        check(CompressEvaluation(methods=["tome", FASTV]))
-
-
 @pytest.mark.parametrize(
     "words", ["evaluate --methods fastv", "show --methods fastv", "evaluate --methods tome fastv"]
 )
@@ -76,7 +68,8 @@ def test_the_command_compares_it_with_all_others(capsys, tmp_path):
     assert {task for task, score in row["kept"].items() if score} == {ANSWERS, "answers_vtc"}
     assert "fastv, 6 x 6" in result["refused"]
     pairs = {(v["a"], v["b"]) for v in result["verdicts"] if v["task"] == ANSWERS}
-    assert {(FASTV, "all tokens"), (FASTV, "random"), ("smaller_image", FASTV)} <= pairs
+    assert {(FASTV, "all tokens"), (FASTV, "random")} <= pairs
+    assert {frozenset(("smaller_image", FASTV))} <= {frozenset(pair) for pair in pairs}
     (file,) = tmp_path.rglob("answers.jsonl")
     lines = file.read_text(encoding="utf-8").splitlines()
     assert all("fastv/9" in json.loads(line)["generated"] for line in lines)

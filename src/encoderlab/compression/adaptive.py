@@ -191,7 +191,7 @@ def _measured(
         if bench.answers is not None:
             asked = rebuilt(pictures[ANSWERS], method, bench.grid, counts[ANSWERS])
             texts.append(bench.answers.ask(asked))
-    variance = _squares(tokens - bench.mean)
+    variance = bench.variances.sum(dim=1).numpy()
     error, fixed = np.mean(errors, axis=0), row.per_image["error"]
     scores = [share(one, variance, NMSE) for one in (error, fixed)]
     # Less is better, so the signs are changed.
@@ -217,7 +217,7 @@ def _measured(
 
 
 def _squares(x: Float[Tensor, "n t c"]) -> PerImage:
-    return x.double().square().sum(dim=-1).sum(dim=1).numpy()
+    return x.square().sum(dim=-1).double().sum(dim=1).numpy()
 
 
 def _entry(scores: Sequence[Any], comparison: Comparison | None) -> dict[str, Any]:

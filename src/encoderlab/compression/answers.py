@@ -43,7 +43,6 @@ from encoderlab.metrics.uncertainty import (
     jackknife_interval,
 )
 from encoderlab.models.token_grid import Grid, window_of
-from encoderlab.patch_tokens.methods import METHODS
 from encoderlab.patch_tokens.reducer import TokenReducer
 from encoderlab.vlm.evaluate import fingerprint_of, other_images
 from encoderlab.vlm.model import VLM
@@ -117,9 +116,7 @@ class AnswerTask:
         name = str(chosen.answers)
         trusted = settings.trust_remote_code
         vlm = answering_vlm(name, encoder, layer, trusted)
-        shuffled = {}
-        if PIXEL_SHUFFLE in (chosen.methods or METHODS):
-            shuffled = shuffling_vlms(vlm, chosen.shuffled, encoder, layer, trusted)
+        shuffled = shuffling_vlms(vlm, chosen.shuffled, encoder, layer, trusted)
         split = "test" if chosen.questions == SYNTHETIC else None
         read = read_questions(
             chosen.questions, split=split, n=chosen.n_questions, languages=chosen.languages

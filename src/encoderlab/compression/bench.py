@@ -54,7 +54,6 @@ class Measurement:
         per_image: task -> score of every image, mean over the seeds of a random method.
         kept: task -> share of the score kept, from 0 (floor) to 1 (all tokens).
         reading: part of a reading task -> accuracy of a head on the compressed tokens.
-        reading_kept: reading task -> share of the accuracy kept, over all its parts.
         neighbours: share of each image's nearest neighbours that stay nearest.
         without_parts: error without each image, and distance without each tenth of the images.
         error_map: squared error of every token.
@@ -76,7 +75,6 @@ class Measurement:
     cka: Score | None = None
     kept: Mapping[str, Score] = field(default_factory=dict)
     reading: Mapping[str, Score] = field(default_factory=dict)
-    reading_kept: Mapping[str, Score] = field(default_factory=dict)
     per_image: Mapping[str, PerImage] = field(default_factory=dict, repr=False)
     without_parts: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     error_map: Float[Tensor, "b n"] | None = field(default=None, repr=False)
@@ -180,19 +178,16 @@ class Bench:
         tokens = measured.tokens
         length = norms(tokens.unflatten(1, grid))
         self.inliers = ~outliers(length).flatten(1)
-        self._variance = (tokens - self.mean).double().square().sum(dim=-1)
+        self.variances = (tokens - self.mean).double().square().sum(dim=-1)
         self.scales: dict[str, RetentionScale] = {}
         if reinjection is not None:
             full = reinjection.scores(tokens)
             floor = reinjection.scores(self.mean.expand_as(tokens))
             self.scales = {task: RetentionScale(full[task], floor[task]) for task in full}
-        self.task_scales = {task.name: _ends_of_reading(task) for task in reading}
         self.reading_scales = {
-            part: RetentionScale(
-                *(ends[rows] for ends in vars(self.task_scales[task.name]).values())
-            )
+            part: RetentionScale(full, floor)
             for task in reading
-            for part, rows in task.parts.items()
+            for part, full, floor in _ends_of_reading(task)
         }
         self._similar: Tensor | None = None
         self._gram: cka.Gram | None = None
@@ -212,7 +207,7 @@ class Bench:
     @property
     def variance(self) -> float:
         """Mean squared distance of the measured tokens from the mean token."""
-        return float(self._variance.mean())
+        return float(self.variances.mean())
 
     def floor_of_distribution(self, budget: Grid) -> float:
         """Sliced Wasserstein of two draws of one real token per window."""
@@ -238,17 +233,11 @@ class Bench:
         runs = [self._run(method, budget) for method in methods]
         first = runs[0]
         # The heads have seeds of their own: they read the first draw of a random method.
-        hits = self._reads(methods[0], budget)
-        read = {
-            part: hits[task.name][rows]
-            for task in self.reading
-            if task.name in hits
-            for part, rows in task.parts.items()
-        }
+        read = self._reads(methods[0], budget)
         per_image = {
             task: np.mean([run.per_image[task] for run in runs], axis=0) for task in first.per_image
         }
-        error, whole = per_image["error"], self._variance.sum(dim=1).numpy()
+        error, whole = per_image["error"], self.variances.sum(dim=1).numpy()
         without = {"error": (error.sum() - error) / (whole.sum() - whole)}
         distance = norm_ratio = None
         if distances := [run.distances for run in runs if run.distances is not None]:
@@ -266,7 +255,7 @@ class Bench:
             nmse=share(error, whole, NMSE),
             nmse_without_outliers=share(
                 per_image["error_without_outliers"],
-                (self._variance * self.inliers).sum(dim=1).numpy(),
+                (self.variances * self.inliers).sum(dim=1).numpy(),
                 NMSE + "; without outlier tokens",
             ),
             cosine=_mean(per_image["cosine"]),
@@ -276,7 +265,6 @@ class Bench:
             cka=self._linear_cka(first.decoded),
             kept={task: scale.kept(per_image[task]) for task, scale in self.scales.items()},
             reading={part: _mean(values) for part, values in read.items()},
-            reading_kept={task: self.task_scales[task].kept(own) for task, own in hits.items()},
             per_image=per_image | read,
             without_parts=without,
             error_map=torch.stack([run.error_map for run in runs]).mean(dim=0),
@@ -285,14 +273,15 @@ class Bench:
         )
 
     def _reads(self, method: TokenReducer, budget: Grid) -> dict[str, PerImage]:
-        """Task -> hits of the heads on the method's tokens."""
+        """Part of a task -> hits of the heads on the method's tokens."""
         hits: dict[str, PerImage] = {}
         for task in self.reading if self._comparable(method, budget) else ():
             train, test = (
                 method.compress(half.tokens, self.grid, budget, half.side).tokens
                 for half in (task.train, task.test)
             )
-            hits[task.name] = task.hits(train, test)
+            own = task.hits(train, test)
+            hits |= {part: own[rows] for part, rows in task.parts.items()}
         return hits
 
     def _comparable(self, method: TokenReducer, budget: Grid) -> bool:
@@ -372,13 +361,13 @@ class Bench:
         return _Projected.of((self._directions.T @ standard.T).numpy(), len(tokens))
 
 
-def _ends_of_reading(task: ReadingTask) -> RetentionScale:
-    """Hits of the heads on all tokens, and on the image's mean token alone."""
+def _ends_of_reading(task: ReadingTask) -> list[tuple[str, PerImage, PerImage]]:
+    """Part -> hits of the heads on all tokens, and on the image's mean token alone."""
     full = task.hits(task.train.tokens, task.test.tokens)
     floor = task.hits(
         task.train.tokens.mean(dim=1, keepdim=True), task.test.tokens.mean(dim=1, keepdim=True)
     )
-    return RetentionScale(full, floor)
+    return [(part, full[rows], floor[rows]) for part, rows in task.parts.items()]
 
 
 def _apart(a: Float[np.ndarray, "p n"], b: Float[np.ndarray, "p n"]) -> float:

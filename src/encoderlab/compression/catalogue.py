@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.compression.smaller_image import SmallerImage
+from encoderlab.core.commands import load
 from encoderlab.encoders.vision import VisionEncoder
 from encoderlab.errors import UsageError, unknown
 from encoderlab.models.token_grid import Grid, divides
@@ -36,11 +37,25 @@ def with_references(names: Sequence[str], grid: Grid, budgets: Sequence[Grid]) -
     return list(dict.fromkeys([*(names or METHODS), *references]))
 
 
-def check(names: Sequence[str]) -> None:
-    """Refuses an unknown name of a method."""
+def check(names: Sequence[str], answered: bool = False) -> None:
+    """Refuses an unknown name of a method, and one that needs a VLM where there is none."""
     for name in names:
         if name not in METHODS:
             raise unknown("method", name, METHODS, "encoderlab ls methods")
+        if not answered and needs_answers(name):
+            raise UsageError(
+                f"{name} needs questions to a VLM",
+                got="none",
+                want="compress evaluate --answers tiny-vlm, or another method",
+            )
+
+
+def needs_answers(name: str) -> bool:
+    """Whether a method reads the question or acts inside the LLM, so that it has answers alone."""
+    made_by = METHODS[name].made_by
+    if not made_by:
+        return name != SmallerImage.name
+    return "text" in load(made_by).needs
 
 
 def instances(
@@ -65,17 +80,11 @@ def instances(
         One method, or one for each seed of a random method.
 
     Raises:
-        UsageError: an unknown name, or a method that acts inside the LLM.
+        UsageError: an unknown name.
     """
-    check([name])
+    check([name], answered=True)
     if name == SmallerImage.name:
         return [SmallerImage(encoder, layer)]
-    if not METHODS[name].made_by:
-        raise UsageError(
-            f"{name} drops tokens inside the LLM, so it gives no tokens of the encoder",
-            got=name,
-            want="encoderlab compress evaluate --answers, or another method",
-        )
     methods = reducers(name)
     for method in methods:
         if isinstance(method, TokenPCA):

@@ -50,7 +50,6 @@ from encoderlab.models.token_grid import Grid, check_grids
 from encoderlab.patch_tokens.methods import METHODS, meaning_of
 from encoderlab.plots.style import save
 
-TEXT = "digit"
 TITLES = {
     "embedding": "embedding",
     "embedding_hard": "embedding, no CLS",
@@ -136,7 +135,7 @@ class CompressEvaluationResult(Result):
     def _legend(self) -> list[str]:
         """What "kept" means, and the scores at both of its ends."""
         legend = "kept: (score - floor) / (full - floor); floor: every patch is the mean token"
-        titles = {MAIN: TITLES[MAIN], TEXT: "text (digits of several heights)"}
+        titles = {MAIN: TITLES[MAIN]}
         if self.vlm:
             legend += f", of answers {self.vlm['floor_is']}"
             titles[ANSWERS] = f"answers of {self.vlm['model']} to {_asked(self.vlm)}"
@@ -161,9 +160,6 @@ class CompressEvaluationResult(Result):
             scores = [row["answers"].get(ANSWERS) for row in rows]
             columns["right answers"] = [_text(score, interval=True) for score in scores]
             columns["answers kept"] = [_text(row["kept"].get(ANSWERS)) for row in rows]
-        if TEXT in self.scales:
-            scores = [row["reading_kept"].get(TEXT) for row in rows]
-            columns["text kept"] = [_text(score) for score in scores]
         columns["ms"] = [_milliseconds(row) for row in rows]
         title = (
             f"{budget[0] * budget[1]} of {self.grid[0] * self.grid[1]} tokens "
@@ -205,8 +201,7 @@ class CompressEvaluationResult(Result):
 def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     """Measures every method at every budget; draws figures in `out`, unless it is None."""
     chosen = settings.evaluation
-    catalogue.check(chosen.methods)
-    inside_llm.check(chosen)
+    catalogue.check(chosen.methods, answered=chosen.answers is not None)
     adaptable = adaptive.able(chosen.methods or [*METHODS]) if chosen.adaptive else []
     llm = shape_of(chosen.llm, settings.trust_remote_code)
     encoder, layer, budgets, compressors = prepare(settings)
@@ -225,7 +220,7 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     vlm = None
     ends = {
         task: (float(s.full.mean()), float(s.floor.mean()))
-        for task, s in {**bench.scales, **bench.reading_scales, **bench.task_scales}.items()
+        for task, s in {**bench.scales, **bench.reading_scales}.items()
     }
     if task is not None:
         right = [task.right(row.texts) if all(row.texts) else None for row in rows]
@@ -479,7 +474,7 @@ def _measured(
 ) -> tuple[list[Measurement], dict[str, str]]:
     names = catalogue.with_references(settings.methods, encoder.grid, budgets)
     if bench.answers is None:
-        names = [name for name in names if name != FASTV]
+        names = [name for name in names if not catalogue.needs_answers(name)]
     rows: list[Measurement] = []
     refused: dict[str, str] = {}
     total = (len(names) + len(compressors)) * len(budgets)
@@ -625,7 +620,6 @@ def _record(row: Measurement, bench: Bench) -> dict[str, Any]:
         },
         "kept": {task: score.to_json() for task, score in row.kept.items()},
         "reading": {task: score.to_json() for task, score in row.reading.items()},
-        "reading_kept": {task: score.to_json() for task, score in row.reading_kept.items()},
     }
 
 

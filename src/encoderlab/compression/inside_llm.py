@@ -4,29 +4,10 @@ from __future__ import annotations
 
 from encoderlab.compression.answers import AnswerTask
 from encoderlab.compression.bench import Measurement
-from encoderlab.compression.settings import CompressEvaluation
-from encoderlab.errors import UsageError
 from encoderlab.models.token_grid import Grid
 from encoderlab.vlm.fastv import fastv
 
 FASTV = "fastv"
-
-
-def check(settings: CompressEvaluation) -> None:
-    """Refuses FastV by name where there is no VLM to ask.
-
-    Args:
-        settings: name the methods and the VLM.
-
-    Raises:
-        UsageError: it is named, and there is no VLM.
-    """
-    if FASTV in settings.methods and not settings.answers:
-        raise UsageError(
-            "fastv needs --answers: it drops tokens inside the LLM",
-            got=f"--methods {' '.join(settings.methods)}",
-            want="--answers tiny-vlm, or --methods without fastv",
-        )
 
 
 def measure(task: AnswerTask, budget: Grid) -> Measurement:

@@ -269,7 +269,8 @@ class CompressEvaluation:
         group=EVALUATE,
     )
     parts: list[str] = setting(
-        ["reinjection", "readout", "loyalty", "glyphs"], "what is measured",
+        ["reinjection", "loyalty"], "what is measured of the tokens: put back into the encoder, "
+        "neighbours of images, the main colour and small digits read by a trained head",
         choices=("reinjection", "readout", "loyalty", "glyphs"), group=EVALUATE, needs=MEASURE,
     )  # fmt: skip
     adaptive: bool = setting(

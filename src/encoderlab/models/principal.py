@@ -32,7 +32,8 @@ def principal_components(
     if rows.shape[1] <= EXACT_WIDTH:
         rows = rows.double()
         mean = rows.mean(dim=0)
-        values, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
+        centred = rows - mean
+        values, vectors = torch.linalg.eigh(centred.T @ centred / len(rows))
         return mean, vectors.flip(1)[:, :count], values.flip(0)
     rows = rows.float()
     mean = rows.mean(dim=0)
