@@ -59,6 +59,7 @@ _WHERE = {
     "speed": "encoderlab.alignment.speed:run",
     "tokens": "encoderlab.inspection.tokens:run",
     "train": "encoderlab.contrastive.train:run",
+    "validate": "encoderlab.alignment.validate:run",
     "vlm_answer": "encoderlab.vlm.answer:run",
     "vlm_evaluate": "encoderlab.vlm.evaluate:run",
     "vlm_train": "encoderlab.vlm.train:run",

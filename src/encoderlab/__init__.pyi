@@ -16,6 +16,7 @@ from encoderlab.alignment.layers import LayersResult as LayersResult
 from encoderlab.alignment.multi_llm import MultiLlmResult as MultiLlmResult
 from encoderlab.alignment.speed import SpeedResult as SpeedResult
 from encoderlab.alignment.stream import StreamResult as StreamResult
+from encoderlab.alignment.validate import ValidateResult as ValidateResult
 from encoderlab.compression.compress import CompressResult as CompressResult
 from encoderlab.compression.compressor import Compressor as Compressor
 from encoderlab.compression.evaluate import CompressEvaluationResult as CompressEvaluationResult
@@ -119,6 +120,7 @@ __all__ = [
     "stream",
     "tokens",
     "train",
+    "validate",
     "vlm_answer",
     "vlm_evaluate",
     "vlm_train",
@@ -216,11 +218,11 @@ def compare(
     out: str | Path | None = None,
     encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
     svg: bool = False,
-    controls: bool = False,
     n_samples: int = 30,
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    controls: bool = False,
     projectors: bool = False,
     epochs: int = 300,
     trust_remote_code: bool = False,
@@ -238,12 +240,12 @@ def compare(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
-        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         n_samples: samples per data type.
         data_types: data types to use; empty: all that are there.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         projectors: also train projectors of four kinds into every language model.
         epochs: training epochs of a projector.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
@@ -313,11 +315,11 @@ def coral(
     out: str | Path | None = None,
     encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
     svg: bool = False,
-    controls: bool = False,
     n_samples: int = 30,
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    controls: bool = False,
     trust_remote_code: bool = False,
     quantize: str | None = None,
     device_map: str | None = None,
@@ -333,12 +335,12 @@ def coral(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
-        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         n_samples: samples per data type.
         data_types: data types to use; empty: all that are there.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         quantize: weights of the language models in fewer bits, on a GPU.
@@ -390,11 +392,11 @@ def e2e(
     out: str | Path | None = None,
     encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
     svg: bool = False,
-    controls: bool = False,
     n_samples: int = 30,
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    controls: bool = False,
     epochs: int = 300,
     scores: str | None = None,
     answers: bool = False,
@@ -422,12 +424,12 @@ def e2e(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
-        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         n_samples: samples per data type.
         data_types: data types to use; empty: all that are there.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         epochs: training epochs of a projector.
         scores: CSV of your benchmark results: columns encoder, llm, benchmark, score.
         answers: also train a small VLM of every encoder, language model and seed, and one that sees
@@ -467,11 +469,11 @@ def elas(
     out: str | Path | None = None,
     encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
     svg: bool = False,
-    controls: bool = False,
     n_samples: int = 30,
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    controls: bool = False,
     epochs: int = 300,
     trust_remote_code: bool = False,
     quantize: str | None = None,
@@ -488,12 +490,12 @@ def elas(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
-        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         n_samples: samples per data type.
         data_types: data types to use; empty: all that are there.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         epochs: training epochs of a projector.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
@@ -518,11 +520,11 @@ def embedding(
     out: str | Path | None = None,
     encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
     svg: bool = False,
-    controls: bool = False,
     n_samples: int = 30,
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    controls: bool = False,
     method: str = "tsne",
     trust_remote_code: bool = False,
     quantize: str | None = None,
@@ -539,12 +541,12 @@ def embedding(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
-        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         n_samples: samples per data type.
         data_types: data types to use; empty: all that are there.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         method: how the map is made.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
@@ -764,11 +766,11 @@ def layers(
     out: str | Path | None = None,
     encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
     svg: bool = False,
-    controls: bool = False,
     n_samples: int = 30,
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    controls: bool = False,
     trust_remote_code: bool = False,
     quantize: str | None = None,
     device_map: str | None = None,
@@ -784,12 +786,12 @@ def layers(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
-        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         n_samples: samples per data type.
         data_types: data types to use; empty: all that are there.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         quantize: weights of the language models in fewer bits, on a GPU.
@@ -814,11 +816,11 @@ def multi_llm(
     out: str | Path | None = None,
     encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
     svg: bool = False,
-    controls: bool = False,
     n_samples: int = 30,
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    controls: bool = False,
     trust_remote_code: bool = False,
     quantize: str | None = None,
     device_map: str | None = None,
@@ -834,12 +836,12 @@ def multi_llm(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
-        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         n_samples: samples per data type.
         data_types: data types to use; empty: all that are there.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         quantize: weights of the language models in fewer bits, on a GPU.
@@ -863,11 +865,11 @@ def report(
     out: str | Path | None = None,
     encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
     svg: bool = False,
-    controls: bool = True,
     n_samples: int = 30,
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    controls: bool = True,
     projectors: bool = False,
     epochs: int = 300,
     method: str = "tsne",
@@ -889,12 +891,12 @@ def report(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
-        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         n_samples: samples per data type.
         data_types: data types to use; empty: all that are there.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         projectors: also train projectors of four kinds into every language model, and for inner
             layers in e2e.
         epochs: training epochs of a projector.
@@ -1193,6 +1195,70 @@ def train(
         UsageError: a value, a shape or the data is wrong.
         MissingError: a file or a GPU is not there.
         WorkError: the run diverged.
+    """
+
+def validate(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = [],
+    svg: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = [],
+    data_root: str | None = None,
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    scores: str = "cambrian1",
+    features: str | None = None,
+    compute: bool = False,
+    scores_setting: str | None = None,
+    metrics: Sequence[str] = [],
+    targets: Sequence[str] = [],
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> ValidateResult:
+    """Metrics of encoders against published scores; writes a figure to `out` if it is given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: encoders of the scores to load; empty: all that have a hub id.
+        svg: write figures as .svg too.
+        n_samples: samples per data type.
+        data_types: data types to use; empty: all that are there.
+        data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
+            the built-in samples and more of their kind.
+        llms: language models to align with.
+        scores: published scores: cambrian1 or law-of-vision; a CSV with columns encoder, benchmark,
+            score and, if you like, llm, setting, class (lang, ssl or other), resolution; or the
+            folder of a run of e2e with --answers.
+        features: a feature store, or the folder of a run of compare, multi-llm, stream or e2e, with
+            encoders of the scores; empty: what the scores alone say.
+        compute: load the encoders of the scores by their hub ids, and compute their features.
+        scores_setting: setting of the scores to predict, such as 1.2M-frozen; empty: the first.
+        metrics: metrics to test; empty: all. p is corrected for every metric and target tested.
+        targets: benchmarks or groups of them to predict; empty: all, the groups and the average.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Returns:
+        The rank correlation of each metric with each target within the class and over all encoders,
+        with baselines, ceilings and the answer.
+
+    Raises:
+        MissingError: the scores, the features or a model are not there.
+        UsageError: scores that cannot be read, no encoder of the features among them, an unknown
+            setting, metric or target, or a setting that has no effect.
     """
 
 def vlm_answer(

@@ -481,7 +481,7 @@ PAIR = "tiny-clip,tiny-llama,VQA"
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["encoder,llm,score", "a,b,1"], "lacks columns"),
+        (["encoder,llm,score", "a,b,1"], "no column benchmark"),
         ([HEAD, f"{PAIR},good"], "line 2 of .* no number"),
         ([HEAD, f"{PAIR},nan"], "line 2 of"),
         ([HEAD, f"{PAIR},inf"], "line 2 of"),

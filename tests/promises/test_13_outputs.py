@@ -29,6 +29,7 @@ LEAVES = {
     "evaluate": ({"csv": "pairs.csv", **CPU}, None),
     "classify": ({"image_dir": "photos", "classes": "cat,dog", **CPU}, None),
     "attention": ({"encoders": ["tiny-clip"], **CPU}, None),
+    "validate": ({}, None),
     "speed": ({"encoders": ["tiny-clip"], "batch_sizes": [1], **CPU}, None),
     "tokens": ({"image": "photos/0.png", **CPU}, None),
     "compress": ({"action": "show"}, None),

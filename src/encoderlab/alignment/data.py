@@ -20,9 +20,12 @@ from encoderlab.encoders.load_spec import LoadOptions
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
+    from encoderlab.data.sample import Sample
     from encoderlab.feature_store.extract import StoredFeatures
     from encoderlab.metrics.preflight import Finding
     from encoderlab.metrics.token_scale import TokenScale
+
+    FromStore = Callable[[Sequence[Sample]], Mapping[str, StoredFeatures]]
 
 UNTRAINED, SHUFFLED = "untrained:", "shuffled:"
 _NONE = np.zeros((0, 0), dtype=np.float32)
@@ -134,7 +137,9 @@ class AlignmentData:
         return (*serious, *as_warnings(self.skipped), *self.cut)
 
 
-def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentData:
+def extract_features(
+    settings: OnSamples, *, layers: bool = False, from_store: FromStore | None = None
+) -> AlignmentData:
     """The features of the same samples by every encoder and every LLM, read from the feature store
     where they are there. Samples of the same image become one row with all their texts.
 
@@ -143,6 +148,8 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
             of the encoders alone. `controls` adds to every encoder its untrained copy, and itself
             with shuffled pairs.
         layers: every hidden state as well.
+        from_store: gives the pooled features of the samples by encoder; the encoders that
+            `settings` names are not loaded then.
 
     Returns:
         The features, row by row the same samples.
@@ -163,19 +170,27 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
     from encoderlab.metrics.token_scale import token_scale
 
     encoders, llms = settings.encoders, getattr(settings, "llms", None)
+    controls = getattr(settings, "controls", False)
     batch_size, device, dtype = settings.batch_size, settings.device, settings.dtype
     load = LoadOptions.of(settings)
-    check_names("encoder", encoders)
+    if from_store is None:
+        check_names("encoder", encoders)
     if llms is not None:
         check_names("LLM", llms)
         check_placement(device, load.quantize, load.device_map)
     data = typed_samples(settings.data_root, settings.data_types, settings.n_samples, settings.seed)
     store = Path(settings.features_dir or output_folder("features")())
-    names = list(encoders)
-    if settings.controls:
+    names = list(encoders) if from_store is None else []
+    if controls:
         names += [UNTRAINED + name for name in encoders if not name.startswith(UNTRAINED)]
     loaded: list[tuple[Features, StoredFeatures]] = []
     where = ("cpu", "float32")
+    if from_store is not None:
+        for name, stored in from_store(data.samples).items():
+            key = stored.tables["pooled"].key
+            loaded.append((Features(name, key.encoder, key.fingerprint, _NONE), stored))
+            where = ("cpu", key.dtype)
+        encoders = [features.name for features, _ in loaded]
     for name in dict.fromkeys(names):
         encoder = load_vision(name, device, dtype, **load.vision)
         # CNNs and hierarchical towers have none.
@@ -234,7 +249,7 @@ def extract_features(settings: OnSamples, *, layers: bool = False) -> AlignmentD
         for name, scale in scales.items()
         for problem in scale.problems("pooled feature")
     ]
-    if settings.controls:
+    if controls:
         order = _derangement(len(samples), settings.seed)
         for name in encoders:
             paired = vision[name]

@@ -3,8 +3,6 @@ benchmark of the user's own? Computes no metric itself."""
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,8 @@ from encoderlab.alignment.settings import E2e
 from encoderlab.alignment.tables import AlignmentResult, notes
 from encoderlab.core.results import Block, Table, score_text
 from encoderlab.core.spec import takes
-from encoderlab.errors import MissingError, UsageError, did_you_mean
+from encoderlab.data.reference_scores import put_score, score_rows
+from encoderlab.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from encoderlab.alignment.answers import Answers
@@ -248,50 +247,20 @@ def metrics_on(
 
 def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scores:
     """benchmark -> (encoder, LLM) -> score, of the encoders and LLMs that are asked for."""
-    file = Path(path)
-    if not file.is_file():
-        raise MissingError("no such file of scores", got=path, want="a CSV that exists")
     scores: dict[str, dict[tuple[str, str], float]] = {}
     names: set[str] = set()
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            table = csv.DictReader(lines)
-            missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
-            if missing:
-                raise UsageError(
-                    "the file of scores lacks columns",
-                    got=f"{path}: {', '.join(table.fieldnames or ())}",
-                    want=", ".join(COLUMNS),
-                )
-            for number, line in enumerate(table, start=2):
-                encoder, llm, benchmark = (str(line[k] or "").strip() for k in COLUMNS[:3])
-                names.update((encoder, llm))
-                try:
-                    score = float(line["score"] or "")
-                except ValueError:
-                    score = math.nan
-                if not math.isfinite(score):
-                    raise UsageError(
-                        f"line {number} of {path} has a score that is no number", got=line["score"]
-                    )
-                if encoder not in encoders or llm not in llms:
-                    continue
-                first = scores.setdefault(benchmark, {}).setdefault((encoder, llm), score)
-                if first != score:
-                    raise UsageError(
-                        f"line {number} of {path} gives a second score of the same encoder, LLM "
-                        "and benchmark",
-                        got=f"{score:g} after {first:g}",
-                        want="one score of each: average repeated runs first",
-                    )
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError("the file of scores cannot be read", got=f"{path}: {error}",
-                         want="CSV in UTF-8") from error  # fmt: skip
+    for line, row, score in score_rows(Path(path), COLUMNS):
+        encoder, llm = row["encoder"], row["llm"]
+        names.update((encoder, llm))
+        if encoder in encoders and llm in llms:
+            of_benchmark = scores.setdefault(row["benchmark"], {})
+            what = "encoder, LLM and benchmark"
+            put_score(of_benchmark, (encoder, llm), score, line, Path(path), what)
     if not scores:
         near = did_you_mean(next(iter(names), ""), [*encoders, *llms])
         raise UsageError(
             "no line of the file of scores is about the encoders and LLMs of this run",
-            got=", ".join(sorted(names)) or "an empty file",
+            got=", ".join(sorted(names)),
             want=f"encoders among {', '.join(encoders)} and LLMs among {', '.join(llms)}",
             hint=f"did you mean {near!r}? " if near else "name them with --encoders and --llms",
         )

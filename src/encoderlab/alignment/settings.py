@@ -50,7 +50,6 @@ class Encoders(Loads):
 class OnSamples(Encoders):
     """What the commands on features of samples share."""
 
-    controls: bool = setting(False, CONTROLS_HELP)
     n_samples: int = setting(30, "samples per data type", least=1, group=DATA)
     data_types: list[str] = setting([], "data types to use; empty: all that are there", group=DATA)
     data_root: str | None = setting(
@@ -64,10 +63,17 @@ class OnSamples(Encoders):
 
 
 @dataclass
-class Alignment(OnSamples, LoadsLLM):
-    """What the alignment commands share."""
+class OnPairs(OnSamples, LoadsLLM):
+    """What the commands on encoders with language models share."""
 
     llms: list[str] = setting(BUNDLED_LLMS, LLMS_HELP, names="llms")
+
+
+@dataclass
+class Alignment(OnPairs):
+    """What the alignment commands share."""
+
+    controls: bool = setting(False, CONTROLS_HELP)
 
 
 @dataclass
@@ -156,6 +162,38 @@ class E2e(Alignment):
         "empty: outputs/e2e-cells", group=ANSWERS, needs={"answers": ()},
     )  # fmt: skip
     output_dir: str = setting(output_folder("e2e"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Validate(OnPairs):
+    """Does a metric predict published benchmark results, among encoders of one class?"""
+
+    scores: str = setting(
+        "cambrian1", "published scores: cambrian1 or law-of-vision; a CSV with columns encoder, "
+        "benchmark, score and, if you like, llm, setting, class (lang, ssl or other), resolution; "
+        "or the folder of a run of e2e with --answers",
+    )  # fmt: skip
+    features: str | None = setting(
+        None, "a feature store, or the folder of a run of compare, multi-llm, stream or e2e, with "
+        "encoders of the scores; empty: what the scores alone say", needs={"compute": (False,)},
+    )  # fmt: skip
+    compute: bool = setting(
+        False, "load the encoders of the scores by their hub ids, and compute their features"
+    )
+    encoders: list[str] = setting(
+        [], "encoders of the scores to load; empty: all that have a hub id", names="encoders",
+        needs={"compute": ()},
+    )  # fmt: skip
+    scores_setting: str | None = setting(
+        None, "setting of the scores to predict, such as 1.2M-frozen; empty: the first"
+    )
+    metrics: list[str] = setting(
+        [], "metrics to test; empty: all. p is corrected for every metric and target tested"
+    )
+    targets: list[str] = setting(
+        [], "benchmarks or groups of them to predict; empty: all, the groups and the average"
+    )
+    output_dir: str = setting(output_folder("validate"), "folder for results", group=COMMON)
 
 
 @dataclass

@@ -109,6 +109,7 @@ _ROWS = (
     _align("stream", "Stream", "pairs.tar --encoders clip siglip --llms llama"),
     _align("elas", "Elas", "--encoders clip siglip dinov2 --llms llama qwen"),
     _align("e2e", "E2e", "--encoders clip siglip dinov2 --llms llama --epochs 300"),
+    _align("validate", "Validate", "--scores cambrian1 --features outputs/compare"),
     _align("layers", "Layers", "--encoders clip --llms llama"),
     _align("embedding", "Embedding", "--method umap --n-samples 50"),
     _align("attention", "Attention", '--image chart.png --text "What is in this chart?"'),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -162,6 +162,30 @@ def correlate(
         loo_baseline=baseline,
         within_family=_within(x, y, member) if n > k else None,
     )  # fmt: skip
+
+
+def means_over_shared(values: Mapping[tuple[str, str], float]) -> dict[str, float]:
+    """The mean of each encoder over the conditions that all encoders share.
+
+    Args:
+        values: (encoder, condition) -> value; a condition is such as an LLM.
+
+    Returns:
+        Encoder -> mean; empty where no condition is shared by all.
+
+    >>> means_over_shared({("a", "llama"): 1.0, ("a", "qwen"): 3.0, ("b", "qwen"): 2.0})
+    {'a': 3.0, 'b': 2.0}
+    """
+    encoders = list(dict.fromkeys(encoder for encoder, _ in values))
+    shared = [
+        condition
+        for condition in dict.fromkeys(condition for _, condition in values)
+        if all((encoder, condition) in values for encoder in encoders)
+    ]
+    return {
+        encoder: math.fsum(values[encoder, condition] for condition in shared) / len(shared)
+        for encoder in (encoders if shared else ())
+    }
 
 
 def holm(correlations: Sequence[Correlation]) -> list[Correlation]:

@@ -43,6 +43,7 @@ class Ls(Common):
             "methods",
             "compressors",
             "vlms",
+            "references",
         ),
     )
 
