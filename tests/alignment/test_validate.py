@@ -240,7 +240,11 @@ def test_right_answers_of_e2e_are_a_table(tmp_path):
     pairs += [pair | {"encoder": "tiny-clip", "llm": "tiny-qwen"}]  # not of all: does not count
     pairs += [pair | {"encoder": "untrained:tiny-clip", "control_of": "tiny-clip"}]
     pairs[0] = pairs[0] | {"accuracy": {"all": {"value": 0.75}, "count": {"value": 0.5}}}
-    write_record(tmp_path, "e2e", {"answers": {"pairs": pairs}})
+    point = {"llm": "tiny-llama", "control_of": None, "layer": "pooled"}
+    points = [point | {"encoder": name, "metrics": {"eas": i / 4, "cka_linear": None}}
+              for i, name in enumerate(NAMES)]  # fmt: skip
+    points += [points[0] | {"layer": "layer 2", "metrics": {"eas": 9.0}}]
+    write_record(tmp_path, "e2e", {"answers": {"pairs": pairs}, "points": points})
     table = read_table(str(tmp_path))
     assert set(table.encoders) == set(NAMES)
     assert table.scores["all"]["all"] == {"tiny-clip": 0.75, "tiny-siglip": 0.5, "tiny-dinov2": 0.5}
@@ -248,6 +252,8 @@ def test_right_answers_of_e2e_are_a_table(tmp_path):
     result = encoderlab.validate(scores=str(tmp_path))
     assert result.members == result.encoders and "name no class" in result.class_name
     assert result.warnings
+    own = metric_values(Validate(features=str(tmp_path)), table)  # metrics of the same run
+    assert own.values == {"eas": {"tiny-clip": 0.0, "tiny-siglip": 0.25, "tiny-dinov2": 0.5}}
 
 
 def write_record(folder: Path, command: str, result: dict) -> None:

@@ -187,6 +187,7 @@ def test_ls_lists_every_kind(lab):
     assert answer.code == 0, answer.err
     assert set(answer.json) == {
         "encoders", "llms", "metrics", "commands", "datasets", "methods", "compressors", "vlms",
+        "references",
     }  # fmt: skip
     assert answer.json["encoders"]["clip"] == "openai/clip-vit-base-patch32"
 

@@ -113,8 +113,11 @@ def labels(case: Case) -> Trial:
 def scores(case: Case) -> Trial:
     """Benchmark results of one's own."""
     from encoderlab.alignment.e2e import read_scores
+    from encoderlab.data.reference_scores import read_table
 
     table = case.put("scores.csv", spoil_table(case.rng, case.seeds.scores))
+    if case.every(2):
+        return Trial(act=lambda: read_table(str(table)))
     names = ["tiny-clip"], ["tiny-llama", "tiny-qwen"]
     return Trial(act=lambda: read_scores(str(table), *names))
 

@@ -26,9 +26,11 @@ from encoderlab.alignment import (
     layers,
     multi_llm,
     speed,
+    validate,
 )
 from encoderlab.alignment.attention import AttentionResult, AttentionScores
 from encoderlab.alignment.data import AlignmentData, Features
+from encoderlab.alignment.metric_values import MetricValues
 from encoderlab.alignment.plots.attention import overlays
 from encoderlab.alignment.plots.coral import COMPARISONS
 from encoderlab.alignment.plots.coral import PARTS as EAS_PARTS
@@ -39,6 +41,7 @@ from encoderlab.compression.plots import styles
 from encoderlab.compression.stored_evaluation import draw, stored
 from encoderlab.core import run_folder
 from encoderlab.core.score import Score
+from encoderlab.data.reference_scores import read_table
 from encoderlab.data.synthetic import generate
 from encoderlab.encoders import hardware
 from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS
@@ -150,6 +153,22 @@ def awkward(out: Path) -> Iterator[Json]:
     yield result | {"figures": save([drawn], out)}
 
 
+def validated(out: Path) -> Iterator[Json]:
+    """A metric that is the resolution's inverse on a published table, one that is the average with
+    noise, and one that is undefined."""
+    table = read_table("cambrian1")
+    rng = np.random.default_rng(0)
+    average = table.averages["1.2M-frozen"]
+    values = {
+        "ridge_r2": {name: -float(row.resolution or 0) for name, row in table.encoders.items()},
+        "cka_linear": {name: x + rng.normal(0, 0.1) for name, x in average.items()},
+        "a_metric_of_ones_own_with_a_long_name": dict.fromkeys(table.encoders, 1.0),
+    }
+    named = {name: name for name in table.encoders}
+    measured = MetricValues(values, named)
+    yield validate.analyse(table, measured, out, setting="1.2M-frozen").to_json()
+
+
 def photos(out: Path, count: int) -> str:
     folder = out / "photos"
     folder.mkdir(exist_ok=True, parents=True)
@@ -231,7 +250,7 @@ SLOW = [
 
 
 @pytest.fixture(
-    scope="module", params=[one, compressed, tokens, asked, *SLOW],
+    scope="module", params=[one, validated, compressed, tokens, asked, *SLOW],
     ids=lambda case: case.__name__,
 )  # fmt: skip
 def drawn(request: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drawn]:
@@ -353,6 +372,17 @@ def timings(r: Json) -> list[Any]:
     return [latency, *([row[key] for row in ordered] for key in keys)]
 
 
+def ranks(r: Json) -> np.ndarray:
+    """Of each metric, baseline and other setting its correlation with every target."""
+    of = {(p["metric"], p["target"]): p["within"]["rho"] for p in r["predictions"]}
+    columns = [
+        [*(of[metric, t["name"]] for metric in r["titles"]), t["resolution"]["rho"], 0.0,
+         *(c["within"]["rho"] for c in t["ceilings"])]
+        for t in r["targets"]
+    ]  # fmt: skip
+    return np.array(columns, dtype=float).T
+
+
 def scaled(values: Json) -> np.ndarray:
     return (np.array(values) - np.min(values)) / np.ptp(values)
 
@@ -382,6 +412,7 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
         v["difference"] for v in r["verdicts"]
         if v["metric"] == "cka_linear" and v["difference"] is not None]]),
     "multi_llm": (maps, lambda r, a: scores(r, "cka_linear", *METRICS[1:])),
+    "validate": (maps, lambda r, a: [ranks(r)]),
     "elas": (maps, lambda r, a: [
         table(r["rows"], operator.itemgetter(side)) for side in ("calibrated", "published")]),
     "elas_parts": (bars, lambda r, a: [[
