@@ -222,7 +222,7 @@ def test_a_run_a_store_and_the_encoders_themselves_give_the_same_metrics(compare
     ridge = {r["encoder"]: r["scores"]["ridge_r2"]["value"] for r in record["result"]["rows"]}
     assert run.facts["llms"] == stored.facts["llms"] == computed.facts["llms"] == ("tiny-llama",)
     for result in (run, stored, computed):
-        assert set(result.named) == set(NAMES)
+        assert set(result.named) == set(NAMES) and result.facts["left_out"] == ()
         assert {p.answer for p in result.predictions} == {Answer.TOO_FEW}
         assert {"cka_linear", "ridge_r2"} <= {p.metric for p in result.predictions}
     table = read_table(scores)
@@ -314,6 +314,17 @@ def test_a_csv_that_cannot_be_used_is_refused(lines, told, tmp_path):
     table.write_text("\n".join(lines))
     with pytest.raises(UsageError, match=told):
         read_table(str(table))
+
+
+def test_encoders_that_are_no_row_are_left_out_and_named(compared, tmp_path):
+    table = tmp_path / "scores.csv"
+    table.write_text("\n".join(TABLE[:-1]))
+    for given in ({"features": str(compared / "run")},
+                  {"features": str(compared / "store"), **QUICK}):  # fmt: skip
+        result = encoderlab.validate(scores=str(table), **given)
+        assert result.encoders == ("tiny-clip", "tiny-siglip")
+        assert result.facts["left_out"] == ("tiny-dinov2",)
+        assert any("tiny-dinov2" in warning for warning in result.warnings)
 
 
 def test_features_of_no_row_are_refused_with_the_nearest_name(compared, tmp_path):

@@ -75,7 +75,7 @@ def metric_values(settings: Validate, table: ScoreTable) -> MetricValues:
             settings = replace(settings, features_dir=str(folder))
         source = _StoreSource(folder, table)
         aligned = extract_features(settings, from_store=source.features)
-        return _of_data(aligned, table, source.left_out)
+        return _of_data(aligned, table, tuple(source.left_out))
     _check_unused(settings)
     return MetricValues() if folder is None else _of_run(folder, table)
 
@@ -169,25 +169,28 @@ def _of_data(
 
 
 class _StoreSource:
-    """The tables of a store that hold pooled features of rows of the table."""
+    """Pooled features in a store of encoders that are rows of a table of scores."""
 
     def __init__(self, folder: Path, table: ScoreTable) -> None:
         from encoderlab.feature_store.store import FeatureStore
 
-        pooled = [t for t in FeatureStore(folder).tables() if t.key.what == "pooled"]
-        self.folder = folder
-        self.tables = [t for t in pooled if table.row_of(t.key.encoder)]
-        self.left_out = tuple(dict.fromkeys(t.key.encoder for t in pooled if t not in self.tables))
-        _matched((t.key.encoder for t in pooled), table, "the feature store")
+        self.folder, self.table = folder, table
+        self.pooled = [t for t in FeatureStore(folder).tables() if t.key.what == "pooled"]
+        self.left_out: dict[str, None] = {}
+        _matched((t.key.encoder for t in self.pooled), table, "the feature store")
 
     def features(self, samples: Sequence[Sample]) -> dict[str, StoredFeatures]:
-        """Encoder -> the table of it that holds the most samples."""
+        """Encoder -> its features, of the table of it that holds the most samples."""
         from encoderlab.feature_store.extract import stored_images
 
         best: dict[str, StoredFeatures] = {}
-        for stored_table in self.tables:
-            features, name = stored_images(stored_table, samples), stored_table.key.encoder
-            if len(features) > (len(best[name]) if name in best else 0):
+        for pooled, features in zip(self.pooled, stored_images(self.pooled, samples), strict=True):
+            name = pooled.key.encoder
+            if not len(features) or name.startswith(UNTRAINED):
+                continue  # those of texts hold no image
+            if self.table.row_of(name) is None:
+                self.left_out[name] = None
+            elif len(features) > (len(best[name]) if name in best else 0):
                 best[name] = features
         if not best:
             raise UsageError(

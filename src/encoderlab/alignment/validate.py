@@ -87,7 +87,11 @@ class ValidateResult(AlignmentResult):
 
     def blocks(self) -> list[Block]:
         """The answer; what needs no metric; the metrics on the average and the groups; the rest."""
-        blocks: list[Block] = [self.answer, f"scores: {self.source}; setting {self.setting}"]
+        lines = [f"scores: {self.source}; setting {self.setting}"]
+        if self.facts["llms"]:
+            llms = ", ".join(self.facts["llms"])
+            lines.append(f"features: {counted(len(self.named), 'encoder')}; metrics with {llms}")
+        blocks: list[Block] = [self.answer, "\n".join(lines)]
         if "preflight" in self.facts:
             blocks.append(notes(self.facts))
         ceilings = list(dict.fromkeys(c.setting for t in self.targets for c in t.ceilings))
@@ -107,15 +111,15 @@ class ValidateResult(AlignmentResult):
         means = {target.name for target in self.targets if target.kind != BENCHMARK}
         if self.predictions:
             shown = [p for p in self.predictions if p.target in means or len(self.targets) == 1]
-            lines = tuple(
+            cells = tuple(
                 (self.titles[p.metric], p.target, _rho(p.within), _number(p.within.p),
                  _number(p.p_corrected), _rho(p.overall), _loo(p.within), _answer(p))
                 for p in shown
             )  # fmt: skip
             heads = ("metric", "target", "ρ", "p", f"p, {self.predictions[0].tests} tests",
                      "ρ over all", "leave-one-out error", "answer")  # fmt: skip
-            if lines:
-                blocks.append(Table(heads, lines, f"metrics, within {self.class_name}"))
+            if cells:
+                blocks.append(Table(heads, cells, f"metrics, within {self.class_name}"))
             blocks += self._benchmarks()
         return blocks
 

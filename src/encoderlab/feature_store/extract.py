@@ -164,19 +164,23 @@ def extract_images(
     return dataclasses.replace(features, tables={**features.tables, **aliases})
 
 
-def stored_images(table: FeatureTable, samples: Sequence[Sample]) -> StoredFeatures:
-    """The features of samples that a table holds; loads no encoder and computes nothing.
+def stored_images(
+    tables: Sequence[FeatureTable], samples: Sequence[Sample]
+) -> list[StoredFeatures]:
+    """The features of samples that tables hold; loads no encoder and computes nothing.
 
     Args:
-        table: of one encoder and kind of feature.
+        tables: each of one encoder and kind of feature.
         samples: each with an image.
 
     Returns:
-        The stored features; samples that the table does not hold are among the skipped.
+        Of each table its stored features; samples that it does not hold are among the skipped.
     """
     items = list(samples)
     digests, unreadable = _digests(items, engine())
-    return _collected(items, digests, unreadable, {table.key.what: table}, 0)
+    return [
+        _collected(items, digests, list(unreadable), {table.key.what: table}, 0) for table in tables
+    ]
 
 
 def extract_texts(
