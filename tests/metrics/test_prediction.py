@@ -8,6 +8,7 @@ from scipy import stats
 
 from encoderlab.metrics.correlation import means_over_shared
 from encoderlab.metrics.prediction import (
+    Answer,
     compare_with,
     group_variance,
     mean_of_standardised,
@@ -76,6 +77,22 @@ def test_a_perfect_order_is_ahead_of_a_constant_and_not_of_itself():
     swapped = [1, 0, *range(2, 12)]
     other = compare_with(of(swapped), None, of(y), ("x", "constant"))
     assert other.verdict is Verdict.AHEAD and other.difference < alone.difference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("r", "low", "high"), [(0.9, 0.44, 0.64), (0.0, 0.0, 0.02)])
+def test_of_14_encoders_a_metric_at_r_09_is_predictive_in_half_of_the_cases(r, low, high):
+    rng = np.random.default_rng(5)
+    names = [f"e{i}" for i in range(14)]
+
+    def drawn() -> Answer:
+        y = rng.standard_normal(14)
+        x = r * y + math.sqrt(1 - r * r) * rng.standard_normal(14)
+        size = rng.choice([224, 336, 378, 384, 512, 1024], 14).astype(float)
+        x, y, size = (dict(zip(names, v.tolist(), strict=True)) for v in (x, y, size))
+        return predictions({"x": x}, {"y": y}, names, size)[0].answer
+
+    assert low <= np.mean([drawn() is Answer.PREDICTIVE for _ in range(150)]) <= high
 
 
 def test_variance_of_a_group_is_the_squared_correlation_with_the_bit():
