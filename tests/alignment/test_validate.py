@@ -1,6 +1,7 @@
 """`validate`: the published tables, what is known of them, and metrics against them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from encoderlab.data.reference_scores import (
     read_table,
 )
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.feature_store.store import TableKey
 from encoderlab.metrics.prediction import Answer
 
 FROZEN = "1.2M-frozen"
@@ -325,6 +327,30 @@ def test_encoders_that_are_no_row_are_left_out_and_named(compared, tmp_path):
         assert result.encoders == ("tiny-clip", "tiny-siglip")
         assert result.facts["left_out"] == ("tiny-dinov2",)
         assert any("tiny-dinov2" in warning for warning in result.warnings)
+
+
+def test_two_names_of_one_row_are_one_encoder_of_a_store_and_a_mistake_in_a_run(
+    compared, tmp_path, monkeypatch
+):
+    (tmp_path / "aliases.yaml").write_text("encoders: {clip-of-mine: tiny-clip}")
+    monkeypatch.setenv("ENCODERLAB_ALIASES", str(tmp_path / "aliases.yaml"))
+    store, scores = tmp_path / "store", str(compared / "scores.csv")
+    shutil.copytree(compared / "store", store)
+    (key,) = (k for k in store.glob("*/key.json")
+              if {"tiny-clip", "pooled"} <= set(json.loads(k.read_text()).values()))  # fmt: skip
+    renamed = json.loads(key.read_text()) | {"encoder": "clip-of-mine", "fingerprint": "f00"}
+    again = store / TableKey(**renamed).name
+    shutil.copytree(key.parent, again)
+    (again / "key.json").write_text(json.dumps(renamed))
+    result = encoderlab.validate(scores=scores, features=str(store), **QUICK)
+    assert set(result.named) == set(NAMES)
+    rows = [{"encoder": name, "llm": "tiny-llama", "scores": {"eas": {"value": 0.5}}}
+            for name in ("tiny-clip", "clip-of-mine")]  # fmt: skip
+    write_record(tmp_path, "all", {"sections": {"compare": {"rows": rows[:1]}}})
+    assert set(encoderlab.validate(scores=scores, features=str(tmp_path)).named) == {"tiny-clip"}
+    write_record(tmp_path, "compare", {"rows": rows})
+    with pytest.raises(UsageError, match="the same row"):
+        encoderlab.validate(scores=scores, features=str(tmp_path))
 
 
 def test_features_of_no_row_are_refused_with_the_nearest_name(compared, tmp_path):

@@ -5,7 +5,7 @@ Encoders are those of a table of scores, known by its names, by aliases or by hu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,7 @@ def _check_unused(settings: Validate) -> None:
 
 def _to_load(settings: Validate, table: ScoreTable) -> list[str]:
     """The models of the encoders to compute."""
+    rows = []
     for name in settings.encoders:
         row = table.row_of(name)
         if row is None:
@@ -104,14 +105,14 @@ def _to_load(settings: Validate, table: ScoreTable) -> list[str]:
                 "no hub id is known of this encoder", got=name,
                 want=", ".join(r.name for r in table.encoders.values() if r.model),
             )  # fmt: skip
-    rows = [table.row_of(name) for name in settings.encoders] or list(table.encoders)
-    return [table.encoders[row].model for row in rows if row and table.encoders[row].model]  # type: ignore[misc]
+        rows.append(row)
+    models = (table.encoders[row].model for row in rows or table.encoders)
+    return [model for model in models if model]
 
 
-def _matched(names: Iterable[str], table: ScoreTable, where: str) -> dict[str, str]:
+def _matched(names: Sequence[str], table: ScoreTable, where: str) -> dict[str, str]:
     """Encoder of the features -> row of the table."""
     rows: dict[str, str] = {}
-    names = list(dict.fromkeys(names))
     for name in names:
         row = table.row_of(name)
         if row is None:
@@ -124,16 +125,25 @@ def _matched(names: Iterable[str], table: ScoreTable, where: str) -> dict[str, s
                 want=f"one that is {row}",
             )
         rows[name] = row
-    if not rows:
-        near = did_you_mean(names[0], table.names) if names else None
-        raise UsageError(
-            f"no encoder of {where} is in {table.name}",
-            got=", ".join(names) or "no encoder",
-            want=f"one of {', '.join(table.names)}",
-            hint=f"did you mean {near!r} for {names[0]!r}?" if near else "name them as the table "
-            "does, or by hub id",
-        )  # fmt: skip
+    _check_any(rows, names, table, where)
     return rows
+
+
+def _check_any(
+    matched: Collection[str], names: Sequence[str], table: ScoreTable, where: str
+) -> None:
+    """Refuses features of which no encoder is a row of the table."""
+    if matched:
+        return
+    near = did_you_mean(names[0], table.names) if names else None
+    raise UsageError(
+        f"no encoder of {where} is in {table.name}",
+        got=", ".join(names) or "no encoder",
+        want=f"one of {', '.join(table.names)}",
+        hint=f"did you mean {near!r} for {names[0]!r}?"
+        if near
+        else "name them as the table does, or by hub id",
+    )
 
 
 def _means(
@@ -153,7 +163,7 @@ def _of_data(
 ) -> MetricValues:
     from encoderlab.alignment.pair_scores import closed_form_scores
 
-    rows = _matched(aligned.encoders, table, "the features")
+    rows = _matched(list(aligned.encoders), table, "the features")
     cells: dict[str, dict[tuple[str, str], float]] = {}
     total = len(rows) * len(aligned.text)
     with progress("metrics of encoders", total=total, unit="pair") as bar:
@@ -177,28 +187,31 @@ class _StoreSource:
         self.folder, self.table = folder, table
         self.pooled = [t for t in FeatureStore(folder).tables() if t.key.what == "pooled"]
         self.left_out: dict[str, None] = {}
-        _matched((t.key.encoder for t in self.pooled), table, "the feature store")
+        names = list(dict.fromkeys(t.key.encoder for t in self.pooled))
+        matched = [name for name in names if table.row_of(name)]
+        _check_any(matched, names, table, "the feature store")
 
     def features(self, samples: Sequence[Sample]) -> dict[str, StoredFeatures]:
-        """Encoder -> its features, of the table of it that holds the most samples."""
+        """Encoder -> its features; of several tables of one row those with the most samples."""
         from encoderlab.feature_store.extract import stored_images
 
-        best: dict[str, StoredFeatures] = {}
+        best: dict[str, tuple[str, StoredFeatures]] = {}
         for pooled, features in zip(self.pooled, stored_images(self.pooled, samples), strict=True):
             name = pooled.key.encoder
             if not len(features) or name.startswith(UNTRAINED):
-                continue  # those of texts hold no image
-            if self.table.row_of(name) is None:
+                continue  # tables of texts hold no image
+            row = self.table.row_of(name)
+            if row is None:
                 self.left_out[name] = None
-            elif len(features) > (len(best[name]) if name in best else 0):
-                best[name] = features
+            elif row not in best or len(features) > len(best[row][1]):
+                best[row] = name, features
         if not best:
             raise UsageError(
                 "the feature store has no features of these samples",
                 got=f"{self.folder}, {len(samples)} samples",
                 want="--data-root, --n-samples, --data-types and --seed of the run that made it",
             )
-        return best
+        return dict(best.values())
 
 
 def _of_run(folder: Path, table: ScoreTable) -> MetricValues:
@@ -216,17 +229,18 @@ def _of_run(folder: Path, table: ScoreTable) -> MetricValues:
             got=f"{folder}: a run of {record.command}",
             want="a run of " + ", ".join(COMMANDS),
         )
-    rows = _matched((encoder for encoder, *_ in pairs), table, str(folder))
+    names = list(dict.fromkeys(encoder for encoder, *_ in pairs))
+    rows = _matched(names, table, str(folder))
     cells: dict[str, dict[tuple[str, str], float]] = {}
     for encoder, llm, metrics in pairs:
         for metric, value in metrics.items():
             if value is not None and encoder in rows:
                 cells.setdefault(metric, {}).setdefault((rows[encoder], llm), float(value))
     values, llms = _means(cells)
-    names = dict.fromkeys(encoder for encoder, *_ in pairs if encoder not in rows)
+    left_out = tuple(name for name in names if name not in rows)
     facts = {key: result[key] for key in result if key in ("data", "fingerprints")}
     named = {row: encoder for encoder, row in rows.items()}
-    return MetricValues(values, named, llms, tuple(names), facts)
+    return MetricValues(values, named, llms, left_out, facts)
 
 
 def _pairs_of(result: Mapping[str, Any]) -> Iterable[tuple[str, str, Mapping[str, float | None]]]:
