@@ -77,6 +77,13 @@ def test_a_group_is_the_mean_of_standardised_benchmarks():
     assert list(group.values()) == pytest.approx(np.mean(z, axis=0))
 
 
+def test_a_checkpoint_of_another_resolution_than_the_row_is_named():
+    table, row = read_table("cambrian1"), "DINOv2 ViT-L/14@336"
+    measured = MetricValues({"eas": {row: 0.5}}, {row: "facebook/dinov2-large"})
+    (remark,) = validate.analyse(table, measured, setting=FROZEN).remarks
+    assert row in remark and "224" in remark.removeprefix(row)
+
+
 def test_the_correspondence_score_is_a_metric_of_its_own_table():
     (row,) = (
         p for p in encoderlab.validate(scores="law-of-vision").predictions if p.target == "average"
@@ -253,7 +260,7 @@ def test_right_answers_of_e2e_are_a_table(tmp_path):
     assert {(row.kind, row.resolution) for row in table.encoders.values()} == {(None, 32)}
     result = encoderlab.validate(scores=str(tmp_path))
     assert result.members == result.encoders and "name no class" in result.class_name
-    assert result.warnings
+    assert result.remarks and set(result.remarks) <= set(result.warnings)
     own = metric_values(Validate(features=str(tmp_path)), table)  # metrics of the same run
     assert own.values == {"eas": {"tiny-clip": 0.0, "tiny-siglip": 0.25, "tiny-dinov2": 0.5}}
 
@@ -326,7 +333,7 @@ def test_encoders_that_are_no_row_are_left_out_and_named(compared, tmp_path):
         result = encoderlab.validate(scores=str(table), **given)
         assert result.encoders == ("tiny-clip", "tiny-siglip")
         assert result.facts["left_out"] == ("tiny-dinov2",)
-        assert any("tiny-dinov2" in warning for warning in result.warnings)
+        assert any("tiny-dinov2" in remark for remark in result.remarks)
 
 
 def test_two_names_of_one_row_are_one_encoder_of_a_store_and_a_mistake_in_a_run(

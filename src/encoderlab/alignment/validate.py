@@ -72,6 +72,7 @@ class ValidateResult(AlignmentResult):
         titles: of the metrics.
         targets: what is predicted.
         predictions: of every metric and target.
+        remarks: what to know of the encoders.
     """
 
     answer: str
@@ -84,6 +85,7 @@ class ValidateResult(AlignmentResult):
     titles: dict[str, str]
     targets: tuple[Target, ...]
     predictions: tuple[Prediction, ...]
+    remarks: tuple[str, ...] = ()
 
     def blocks(self) -> list[Block]:
         """The answer; what needs no metric; the metrics on the average and the groups; the rest."""
@@ -91,6 +93,7 @@ class ValidateResult(AlignmentResult):
         if self.facts["llms"]:
             llms = ", ".join(self.facts["llms"])
             lines.append(f"features: {counted(len(self.named), 'encoder')}; metrics with {llms}")
+        lines += [f"! {remark}" for remark in self.remarks]
         blocks: list[Block] = [self.answer, "\n".join(lines)]
         if "preflight" in self.facts:
             blocks.append(notes(self.facts))
@@ -105,7 +108,8 @@ class ValidateResult(AlignmentResult):
             ))  # fmt: skip
         heads = ("target", "group", "one bit, R²", "input resolution, ρ",
                  *(f"ceiling: ρ of {setting}" for setting in ceilings))  # fmt: skip
-        said = f"R² over all {counted(len(self.encoders), 'encoder')}; ρ within the class"
+        over = counted(len(self.encoders), "encoder")
+        said = f"R² over all {over}; ρ within the class, where it has six or more"
         title = "what needs no metric: two baselines, and how well the scores repeat"
         blocks.append(Table(heads, tuple(rows), title, (said,)))
         means = {target.name for target in self.targets if target.kind != BENCHMARK}
@@ -228,12 +232,13 @@ def analyse(
         name: METRICS[name].title if name in METRICS else table.metric_titles.get(name, name)
         for name in values
     }
+    remarks = tuple(_remarks(table, measured))
     return ValidateResult(
         _in_words(found, titles, members, encoders, class_name),
         table.about, setting, encoders, tuple(members), class_name, dict(measured.named), titles,
-        built, tuple(found),
+        built, tuple(found), remarks,
         facts=measured.facts | {"llms": measured.llms, "left_out": measured.left_out},
-        warnings=(*measured.warnings, *_warnings(table, measured)),
+        warnings=(*measured.warnings, *remarks),
     ).with_figures(draw, out, svg)  # fmt: skip
 
 
@@ -335,23 +340,23 @@ def _in_words(
     return text
 
 
-def _warnings(table: ScoreTable, measured: MetricValues) -> list[str]:
-    warnings = []
+def _remarks(table: ScoreTable, measured: MetricValues) -> list[str]:
+    remarks = []
     if measured.left_out:
-        warnings.append(f"not in {table.name}, and left out: {', '.join(measured.left_out)}")
+        remarks.append(f"not in {table.name}, and left out: {', '.join(measured.left_out)}")
     if not any(row.kind for row in table.encoders.values()):
-        warnings.append(
+        remarks.append(
             "the scores name no classes: a metric that only tells language-supervised encoders "
             "from others may seem to predict"
         )
     for row in measured.named:
         encoder = table.encoders[row]
         if encoder.model_resolution:
-            warnings.append(
+            remarks.append(
                 f"{row} was measured at {encoder.resolution} pixels; its checkpoint takes "
                 f"{encoder.model_resolution}"
             )
-    return warnings
+    return remarks
 
 
 def _rho(correlation: RankCorrelation) -> str:
