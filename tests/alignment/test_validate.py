@@ -374,9 +374,14 @@ def test_a_run_without_metrics_or_answers_is_refused(tmp_path):
         encoderlab.validate(features=str(tmp_path))
     with pytest.raises(UsageError, match="no right answers"):
         encoderlab.validate(scores=str(tmp_path))
-    write_record(tmp_path, "compare", {"rows": [{"encoder": "clip", "scores": [1]}]})
+    row = {"encoder": "clip", "llm": "llama"}
+    for scores in ([1], {"eas": 1}, {"eas": {"value": "high"}}):
+        write_record(tmp_path, "compare", {"rows": [row | {"scores": scores}]})
+        with pytest.raises(UsageError, match="broken"):
+            encoderlab.validate(features=str(tmp_path))
+    write_record(tmp_path, "e2e", {"answers": {"pairs": [row]}})
     with pytest.raises(UsageError, match="broken"):
-        encoderlab.validate(features=str(tmp_path))
+        encoderlab.validate(scores=str(tmp_path))
 
 
 def test_a_store_without_these_samples_is_refused(compared, world):

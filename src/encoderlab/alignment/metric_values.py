@@ -221,7 +221,7 @@ def _of_run(folder: Path, table: ScoreTable) -> MetricValues:
         result = result.get("sections", {}).get("compare", {})
     try:
         pairs = [*_pairs_of(result)]
-    except (KeyError, TypeError, AttributeError) as broken:
+    except (KeyError, TypeError, ValueError, AttributeError) as broken:
         raise UsageError(f"{folder}/run.json is broken", got=repr(broken)) from broken
     if not pairs:
         raise UsageError(
@@ -234,8 +234,8 @@ def _of_run(folder: Path, table: ScoreTable) -> MetricValues:
     cells: dict[str, dict[tuple[str, str], float]] = {}
     for encoder, llm, metrics in pairs:
         for metric, value in metrics.items():
-            if value is not None and encoder in rows:
-                cells.setdefault(metric, {}).setdefault((rows[encoder], llm), float(value))
+            if encoder in rows:
+                cells.setdefault(metric, {}).setdefault((rows[encoder], llm), value)
     values, llms = _means(cells)
     left_out = tuple(name for name in names if name not in rows)
     facts = {key: result[key] for key in result if key in ("data", "fingerprints")}
@@ -243,13 +243,16 @@ def _of_run(folder: Path, table: ScoreTable) -> MetricValues:
     return MetricValues(values, named, llms, left_out, facts)
 
 
-def _pairs_of(result: Mapping[str, Any]) -> Iterable[tuple[str, str, Mapping[str, float | None]]]:
-    """(encoder, LLM, metric -> value) of the encoders of a record that are no controls."""
+def _pairs_of(result: Mapping[str, Any]) -> Iterable[tuple[str, str, dict[str, float]]]:
+    """(encoder, LLM, metric -> value where it is defined) of a record's encoders but controls."""
     for row in [*result.get("rows", ()), *result.get("points", ())]:
         if row.get("control_of") or row["encoder"].startswith((UNTRAINED, SHUFFLED)):
             continue
         if "metrics" in row and row["layer"] == "pooled":  # of e2e
-            yield row["encoder"], row["llm"], row["metrics"]
+            values = row["metrics"]
         elif "scores" in row:
             values = {name: score["value"] for name, score in row["scores"].items()}
-            yield row["encoder"], row["llm"], values
+        else:
+            continue
+        defined = {name: float(value) for name, value in values.items() if value is not None}
+        yield row["encoder"], row["llm"], defined

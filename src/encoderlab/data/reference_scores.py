@@ -292,8 +292,9 @@ def _of_run(folder: Path) -> ScoreTable:
             model = get_model_id(name, "vision")
             encoders[name] = ScoredEncoder(name, classes.get(model), pair["image_size"], model)
             for benchmark, score in pair["accuracy"].items():
-                cells.setdefault(benchmark, {})[name, llm] = float(score["value"])
-    except (KeyError, TypeError, AttributeError) as broken:
+                if score["value"] is not None:
+                    cells.setdefault(benchmark, {})[name, llm] = float(score["value"])
+    except (KeyError, TypeError, ValueError, AttributeError) as broken:
         raise UsageError(f"{folder}/run.json is broken", got=repr(broken)) from broken
     scores = {name: _over_llms(own, f"{name} in {folder}") for name, own in cells.items()}
     about = f"right answers of VLMs, {folder}"
