@@ -18,7 +18,8 @@ def recommend(result, tokens):
 
 @pytest.fixture(scope="module")
 def result() -> Any:
-    return stored()[0].result
+    """The bundled evaluation without its answers."""
+    return replace(stored()[0].result, vlm=None)
 
 
 def answered(result: Any, shares: dict[str, float], verdicts: tuple = ()) -> Any:
@@ -35,15 +36,36 @@ def answered(result: Any, shares: dict[str, float], verdicts: tuple = ()) -> Any
 def test_the_best_method_of_the_nearest_budget_is_recommended(asked, measured, result):
     best = recommend(result, asked)
     here = {row["method"]: row for row in result.rows if row["tokens"] == measured}
-    kept = {name: row["kept"]["embedding"]["value"] for name, row in here.items()}
+    kept = {
+        name: row["kept"]["embedding"]["value"] for name, row in here.items()
+        if name != "pixel_shuffle" and "embedding" in row["kept"]
+    }  # fmt: skip
     assert (best.task, best.tokens) == ("embedding", measured)
     assert best.score["value"] == kept[best.method] == max(kept.values())
 
 
 def test_one_as_good_takes_the_place_of_the_one_without_training(result):
-    at_36, at_16 = recommend(result, 36), recommend(result, 16)
-    assert "kmeans" in at_36.alike and at_36.training_free is None
-    assert at_16.alike == () and at_16.training_free[0] == "kmeans"
+    shares = {"trained": 0.9, "kmeans": 0.88, "average": 0.1}
+    verdict = {
+        "task": "answers", "budget": [4, 4], "a": "kmeans", "b": "trained",
+        "verdict": "cannot distinguish",
+    }  # fmt: skip
+    alike = recommend(answered(result, shares, (verdict,)), 16)
+    assert alike.alike == ("kmeans",) and alike.training_free is None
+    behind = recommend(answered(result, shares, (verdict | {"verdict": "behind"},)), 16)
+    assert behind.alike == () and behind.training_free[0] == "kmeans"
+
+
+def test_the_recommendation_of_the_bundled_evaluation_is_by_answers():
+    bundled = stored()[0].result
+    best = recommend(bundled, 16)
+    shares = {
+        row["method"]: row["answers"]["answers"]["value"] for row in bundled.rows
+        if row["tokens"] == 16 and row["method"] != "pixel_shuffle"
+    }  # fmt: skip
+    assert best.task == "answers" and shares[best.method] == max(shares.values())
+    assert best.ahead_of == ("random", "average", "smaller_image")
+    assert best.fastest[0] in (best.method, *best.alike)
 
 
 def test_answers_count_where_a_vlm_was_asked(result):

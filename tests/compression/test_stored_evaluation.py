@@ -19,7 +19,7 @@ from encoderlab.errors import UsageError
 def test_shipped_evaluation_is_read_and_names_no_machine():
     (first, *_) = stored()
     result = first.result
-    assert result.model == "tiny-clip" and result.images == 1000
+    assert result.model == "tiny-siglip" and result.images == 1000
     assert {row["method"] for row in result.rows} >= {"trained", "average", "block_pca", "kmeans"}
     assert "36 tokens" in result.to_text()
     assert shlex.split(first.command)[:3] == ["encoderlab", "compress", "evaluate"]
@@ -30,13 +30,15 @@ def test_shipped_evaluation_is_read_and_names_no_machine():
 def test_shipped_evaluation_is_of_the_shipped_compressors():
     from encoderlab import load_vision
 
-    assert stored()[0].result.fingerprint == load_vision("tiny-clip", "cpu", "float32").fingerprint
+    assert (
+        stored()[0].result.fingerprint == load_vision("tiny-siglip", "cpu", "float32").fingerprint
+    )
 
 
 def test_charts_of_it_are_drawn(tmp_path):
     drawn = draw(stored()[0], tmp_path)
     files = [one["file"] for one in drawn.result.figures]
-    assert files == ["by_tokens.png", "pareto.png", "two_axes.png"]
+    assert files == ["by_tokens.png", "pareto.png", "answers_kept.png", "two_axes.png"]
     assert all((tmp_path / one["file"]).stat().st_size > 10_000 for one in drawn.result.figures)
 
 

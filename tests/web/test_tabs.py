@@ -12,7 +12,7 @@ from PIL import Image
 
 import encoderlab
 from encoderlab import TokenSimilarityAnalyzer
-from encoderlab.compression.settings import CompressEvaluation, CompressPicture
+from encoderlab.compression.settings import CompressEvaluation, CompressModel, CompressPicture
 from encoderlab.core.results import score_text
 from encoderlab.web import examples
 from encoderlab.web.i18n import phrases
@@ -93,9 +93,11 @@ def expected(name: str, features: str, index: str) -> tuple[str, ...]:
     if name == "tokens":
         return (f"{encoderlab.tokens(image=picture).statistics['morans_i'].value:.3f}",)
     if name == "compression":
-        evaluation = CompressEvaluation(grids=[4], compressors=["tiny-clip-12to4"])
-        image = CompressPicture(picture)
-        result = encoderlab.compress(action="show", evaluation=evaluation, picture=image)
+        evaluation = CompressEvaluation(grids=[4], compressors=["tiny-siglip-12to4"])
+        image, model = CompressPicture(picture), CompressModel("tiny-siglip")
+        result = encoderlab.compress(
+            action="show", model=model, evaluation=evaluation, picture=image
+        )
         return tuple(f"error {row['nmse']:.3f}" for row in result.rows)
     return ()
 

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from encoderlab.compression import stored_evaluation
+from encoderlab.compression.catalogue import needs_answers
 from encoderlab.compression.compressor import shipped_for
 from encoderlab.compression.evaluate import MAIN, CompressEvaluationResult
 from encoderlab.compression.recommendation import recommend
@@ -124,8 +125,9 @@ def build(runner: JobRunner) -> None:
 
 
 def _methods(encoder: str) -> list[str]:
-    """What can be shown on one image: trained compressors, and methods that are not fitted."""
-    return [*shipped_for(encoder), *(name for name in METHODS if not is_fitted(name))]
+    """What can be shown on one image: trained compressors, and methods that need no fit, no VLM."""
+    free = [name for name in METHODS if not (is_fitted(name) or needs_answers(name))]
+    return [*shipped_for(encoder), *free]
 
 
 # -- a run ---------------------------------------------------------------------------------------
