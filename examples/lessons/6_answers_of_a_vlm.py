@@ -658,8 +658,8 @@ def _():
       and one metric, and more in practice.
 
     One number may surprise you. `tiny-vlm` was trained like your model, for 4,269 steps, and its
-    twin with a randomly initialised encoder is almost as often right: 78.4 against 75.4 % of 1,000
-    questions. A random network loses little of a simple picture, and a language model that is
+    twin with a randomly initialised encoder is almost as often right: 78.4 % against 75.4 % of
+    1,000 questions. A random network loses little of a simple picture, and a language model that is
     trained with it learns to read what it gives. The trained encoder helps most while there is
     little data, as here. So put the untrained twin beside any encoder before you praise it.
 

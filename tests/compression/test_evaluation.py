@@ -407,5 +407,5 @@ def test_error_and_distance_have_intervals_from_what_is_left_out(encoder, seen):
     assert row.distance.ci_low < float(row.distance) < row.distance.ci_high
     assert len(row.without_parts["distance"]) == 10
     rest = np.delete(np.arange(24), 3)
-    error, variance = row.per_image["error"], bench._variance.sum(dim=1).numpy()
+    error, variance = row.per_image["error"], bench.variances.sum(dim=1).numpy()
     assert row.without_parts["error"][3] == pytest.approx(error[rest].sum() / variance[rest].sum())

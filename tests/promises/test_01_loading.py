@@ -57,6 +57,7 @@ def here(lab, tmp_path):
         Image.effect_noise((40, 40), 80).convert("RGB").save(tmp_path / f"photos/{number}.png")
         lines.append(f"photos/{number}.png,picture {number}")
     (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    (tmp_path / "scores.csv").write_text("encoder,benchmark,score\ntiny-clip,mmb,1\n")
     return lab
 
 
@@ -173,7 +174,10 @@ def test_an_alignment_command_hands_all_three_to_load_text(command, here, monkey
 
     monkeypatch.setattr(text, "load_text", load)
     monkeypatch.setattr(text, "check_placement", lambda *_: torch.device("cpu"))
-    data = ("pairs.csv",) if command == "stream" else ("--n-samples", "2")
+    data = {
+        "stream": ("pairs.csv",),
+        "validate": ("--compute", "--scores", "scores.csv", "--n-samples", "2"),
+    }.get(command, ("--n-samples", "2"))
     words = (command, *data, "--encoders", "tiny-clip", "--llms", "tiny-llama", "--device", "cpu")
     here(*words, "--quantize", "4bit", "--device-map", "auto", TRUST)
     here(*words)

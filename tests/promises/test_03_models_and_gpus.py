@@ -63,7 +63,8 @@ def test_commands_of_one_model_call_it_model():
 
 def _words(world):
     """What else a command needs before it asks for a device."""
-    csv = str(world / "captions.csv")
+    csv, scores = str(world / "captions.csv"), world / "scores.csv"
+    scores.write_text("encoder,benchmark,score\ntiny-clip,mmb,1\n", encoding="utf-8")
     return {
         "train": ["--train-csv", csv],
         "evaluate": ["--csv", csv],
@@ -73,6 +74,7 @@ def _words(world):
         "search": ["a dog", "--db", "index"],
         "features": ["extract", str(world / "images")],
         "app": ["--port", "0"],
+        "validate": ["--compute", "--scores", str(scores)],
         "vlm answer": [str(world / "images" / "none.png"), "--text", "What?"],
     }
 

@@ -14,7 +14,6 @@ from encoderlab.core.aliases import encoder_aliases, llm_aliases
 from encoderlab.core.commands import COMMANDS
 from encoderlab.core.results import Block, Result
 from encoderlab.core.spec import takes
-from encoderlab.data.reference_scores import bundled_tables
 from encoderlab.encoders.checkpoint import ModelKind, bundled_models
 from encoderlab.errors import unknown
 from encoderlab.patch_tokens.methods import METHODS
@@ -54,7 +53,7 @@ def run(settings: Ls, out: Path | None = None) -> Listing:
         "datasets": _datasets,
         "methods": lambda: [(name, method.meaning) for name, method in METHODS.items()],
         "compressors": _compressors,
-        "references": lambda: list(bundled_tables().items()),
+        "references": _references,
     }
     if settings.what is not None and settings.what not in listings:
         raise unknown("kind of thing", settings.what, listings, "encoderlab ls --help")
@@ -64,6 +63,12 @@ def run(settings: Ls, out: Path | None = None) -> Listing:
 
 def _models(kind: ModelKind) -> list[tuple[str, str]]:
     return [(name, f"bundled, {made_by}") for name, made_by in bundled_models(kind).items()]
+
+
+def _references() -> list[tuple[str, str]]:
+    from encoderlab.data.reference_scores import bundled_tables
+
+    return list(bundled_tables().items())
 
 
 def _metrics() -> list[tuple[str, str]]:
