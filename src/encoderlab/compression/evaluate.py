@@ -16,7 +16,13 @@ from encoderlab.compression import adaptive, answers, catalogue, inside_llm, plo
 from encoderlab.compression.answers import ANSWERS, HARD, AnswerTask
 from encoderlab.compression.bench import Bench, Measurement, ReadingTask
 from encoderlab.compression.compressor import Compressor, shipped
-from encoderlab.compression.cost import cost, local_llm, measured_record, shape_of
+from encoderlab.compression.cost import (
+    LLMShape,
+    cost,
+    local_llm,
+    measured_record,
+    shape_of,
+)
 from encoderlab.compression.images import images_of
 from encoderlab.compression.inside_llm import FASTV
 from encoderlab.compression.recommendation import LOSSLESS, MAIN, what_to_use
@@ -49,6 +55,7 @@ from encoderlab.metrics.uncertainty import Verdict, compare_paired
 from encoderlab.models.token_grid import Grid, check_grids
 from encoderlab.patch_tokens.methods import METHODS, meaning_of
 from encoderlab.plots.style import save
+from encoderlab.vlm.model import VLM
 
 TITLES = {
     "embedding": "embedding",
@@ -232,30 +239,13 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
         name: catalogue.instances(name, encoder, layer, fit.tokens, encoder.grid, budgets)
         for name in adaptable
     }
-    counts = [encoder.grid[0] * encoder.grid[1], *[h * w for h, w in budgets]]
-    name, network = llm.name, None
-    if task is not None:
-        name, network = task.vlm.design.llm, task.vlm.llm
-    else:
-        network = local_llm(
-            name, settings.hardware.device_name, settings.hardware.dtype,
-            settings.trust_remote_code,
-        )  # fmt: skip
-    costs = {
-        "llm": llm.name,
-        "text_tokens": chosen.text_tokens,
-        "budgets": [asdict(cost(llm, n, chosen.text_tokens, encoder.width)) for n in counts],
-        "measured": None
-        if network is None
-        else measured_record(name, network, counts, chosen.text_tokens, encoder.width),
-    }
     result = CompressEvaluationResult(
         encoder.name, encoder.fingerprint, *encoder.where, layer, encoder.grid, len(measured),
         len(fit), source,
         {task: {"full": full, "floor": floor} for task, (full, floor) in ends.items()},
         records,
         tuple(verdicts), lines,
-        costs,
+        _costs_of(settings, llm, None if task is None else task.vlm, encoder, budgets),
         refused, skipped, warnings=as_warnings(skipped), vlm=vlm,
         adaptive=adaptive.compare_budgets(bench, methods, rows) if methods else None,
     )  # fmt: skip
@@ -265,6 +255,32 @@ def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
         texts = {f"{row.method}/{row.tokens}": row.texts for row in rows}
         write_text_atomic(out / ANSWERS_FILE, task.lines(texts))
     return replace(result, figures=_draw(out, bench, rows, records, list(compressors), encoder))
+
+
+def _costs_of(
+    settings: Compress,
+    llm: LLMShape,
+    vlm: VLM | None,
+    encoder: VisionEncoder,
+    budgets: Sequence[Grid],
+) -> dict[str, Any]:
+    """The cost of each number of tokens, computed for `llm` and measured on the LLM at hand."""
+    counts = [encoder.grid[0] * encoder.grid[1], *[h * w for h, w in budgets]]
+    text, hardware = settings.evaluation.text_tokens, settings.hardware
+    if vlm is None:
+        name, code = llm.name, settings.trust_remote_code
+        network = local_llm(name, hardware.device_name, hardware.dtype, code)
+    else:
+        name, network = vlm.design.llm, vlm.llm
+    measured = None
+    if network is not None:
+        measured = measured_record(name, network, counts, text, encoder.width)
+    return {
+        "llm": llm.name,
+        "text_tokens": text,
+        "budgets": [asdict(cost(llm, n, text, encoder.width)) for n in counts],
+        "measured": measured,
+    }
 
 
 def prepare(
