@@ -13,10 +13,11 @@ import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from encoderlab.compression.compress import run
 from encoderlab.compression.compressor import Compressor, shipped
-from encoderlab.compression.evaluate import CompressEvaluationResult, standing
+from encoderlab.compression.evaluate import CompressEvaluationResult
 from encoderlab.compression.settings import (
     CompressData,
     CompressEvaluation,
@@ -28,6 +29,7 @@ from encoderlab.compression.trainer import Recipe
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.results import score_text
 from encoderlab.errors import EncoderLabError
+from encoderlab.metrics.uncertainty import Verdict
 from encoderlab.zoo import ZOO
 from recipes.real_data import SETS
 
@@ -240,6 +242,28 @@ def _verdicts(results: Mapping[str, CompressEvaluationResult]) -> str:
                     ranks = standing(chosen, "**")
                     lines.append(f"- {title}, {name}, {tokens}, {_title(task)}: {ranks}")
     return "\n".join([*lines, ""])
+
+
+def standing(verdicts: Sequence[Mapping[str, Any]], mark: str = "") -> str:
+    """How one method compares with the others, such as "behind tome, ahead of 9 of 10".
+
+    Args:
+        verdicts: `Comparison.to_json()` of the method with each other one.
+        mark: put around the names of the better methods.
+
+    Returns:
+        The text.
+    """
+    by = {
+        kind: [verdict["b"] for verdict in verdicts if verdict["verdict"] == kind]
+        for kind in Verdict
+    }
+    text = ""
+    if by[Verdict.BEHIND]:
+        text += f"{mark}behind {', '.join(by[Verdict.BEHIND])}{mark}, "
+    if by[Verdict.CANNOT_DISTINGUISH]:
+        text += f"not to be told from {', '.join(by[Verdict.CANNOT_DISTINGUISH])}, "
+    return text + f"ahead of {len(by[Verdict.AHEAD])} of {len(verdicts)}"
 
 
 def _title(task: str) -> str:

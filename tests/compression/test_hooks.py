@@ -484,6 +484,18 @@ def test_the_question_is_that_of_the_row(tiny, name, generates):
     assert torch.allclose(text, cosines.mean(dim=1), atol=1e-5)
 
 
+def test_a_labelled_answer_is_no_part_of_the_question(tiny):
+    model, inputs = tiny("llava").model, tiny("llava").inputs([[0]])
+    method, ids = Watched("text"), inputs["input_ids"]
+    labels = torch.where(ids == 11, ids, -100)
+    with compressed_vision(model, method, BUDGET) as vision:
+        model(**vision.fit({**inputs, "labels": labels}))
+    tokens, _ = tiny("llava").features(tiny("llava").images([0]))
+    words = model.get_input_embeddings()(torch.tensor([5, 7, 8]))
+    cosines = torch.nn.functional.cosine_similarity(tokens[0][:, None], words, dim=-1)
+    assert torch.allclose(method.seen[-1][1].text[0], cosines.mean(dim=1), atol=1e-5)
+
+
 def test_a_question_of_other_inputs_is_refused(tiny):
     model = tiny("llava").model
     first, second = (tiny("llava").inputs([[0]], first=row) for row in (0, 1))

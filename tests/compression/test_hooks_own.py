@@ -139,3 +139,13 @@ def test_what_cannot_be_is_refused(vlm):
     rows = vlm.prompter.rows(QUESTIONS, None, 5)
     with pytest.raises(UsageError, match=r"not those of whole images: got '\[5, 5\]'"):
         OwnVision(vlm, Diverse(), 9).fit(rows)
+
+
+def test_the_answer_of_a_row_does_not_choose_its_tokens(vlm, tokens):
+    method = Asked()
+    with compressed_vision(vlm, method, 16):
+        vlm.answers(tokens, QUESTIONS, 1)
+        asked = method.text
+        for answers in (ANSWERS, ["A long blue answer.", "No."]):
+            vlm.log_likelihood(tokens, QUESTIONS, answers)
+            assert torch.equal(method.text, asked)

@@ -114,3 +114,16 @@ def test_means_are_over_conditions_that_all_share():
     values = {("a", "x"): 1.0, ("a", "y"): 5.0, ("b", "y"): 2.0}
     assert means_over_shared(values) == {"a": 5.0, "b": 2.0}
     assert means_over_shared({("a", "x"): 1.0, ("b", "y"): 2.0}) == {}
+
+
+def test_without_known_resolutions_nothing_is_predictive_and_the_reason_says_so():
+    encoders = [f"e{i}" for i in range(14)]
+    scores = {name: float(i) for i, name in enumerate(encoders)}
+    close = {name: value + 0.3 * (i % 2) for i, (name, value) in enumerate(scores.items())}
+    few = dict(list(scores.items())[:4])
+    unknown = predictions({"m": close}, {"few": few, "all": scores}, encoders, {})
+    assert [p.tests for p in unknown] == [1, 1]
+    assert unknown[1].answer is Answer.NO_EVIDENCE and "fewer than 6" in unknown[1].reason
+    resolution = {name: float(i % 3) for i, name in enumerate(encoders)}
+    (known,) = predictions({"m": close}, {"all": scores}, encoders, resolution)
+    assert known.answer is Answer.PREDICTIVE

@@ -149,12 +149,16 @@ def _check_any(
 def _means(
     cells: Mapping[str, Mapping[tuple[str, str], float]],
 ) -> tuple[dict[str, dict[str, float]], tuple[str, ...]]:
-    """metric -> row -> mean; the LLMs that are shared."""
-    values = {metric: means_over_shared(of_pairs) for metric, of_pairs in cells.items()}
-    pairs = next(iter(cells.values()), {})
-    rows = {row for row, _ in pairs}
-    llms = dict.fromkeys(llm for _, llm in pairs)
-    shared = tuple(llm for llm in llms if all((row, llm) in pairs for row in rows))
+    """metric -> row -> mean; the LLMs that all rows of all metrics share."""
+    llms = dict.fromkeys(llm for pairs in cells.values() for _, llm in pairs)
+    shared = tuple(
+        llm for llm in llms
+        if all((row, llm) in pairs for pairs in cells.values() for row in {row for row, _ in pairs})
+    )  # fmt: skip
+    values = {
+        metric: means_over_shared({pair: x for pair, x in pairs.items() if pair[1] in shared})
+        for metric, pairs in cells.items()
+    }
     return {metric: own for metric, own in values.items() if own}, shared
 
 

@@ -51,7 +51,7 @@ from encoderlab.encoders.load_spec import options_of
 from encoderlab.encoders.vision import VisionEncoder, load_vision
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.metrics.classification import class_vector
-from encoderlab.metrics.uncertainty import Verdict, compare_paired
+from encoderlab.metrics.uncertainty import compare_paired
 from encoderlab.models.token_grid import Grid, check_grids
 from encoderlab.patch_tokens.methods import METHODS, meaning_of
 from encoderlab.plots.style import save
@@ -82,9 +82,10 @@ class CompressEvaluationResult(Result):
     Args:
         scales: task -> score of all tokens ("full") and of the mean token everywhere ("floor").
         rows: one per method and budget, with all measurements.
-        verdicts: paired comparisons of each trained compressor with every other method; and of the
-            answers of each method with all tokens and with every other method.
-        answers: the best method of each budget, and how trained compressors compare.
+        verdicts: paired comparisons of each trained compressor, and of the method that keeps most
+            of the embedding, with every other method; and of the answers of each method with all
+            tokens and with every other method.
+        answers: what to use at each budget, and the score that predicts the answers best.
         costs: cost to the LLM of each number of visual tokens, computed; and "measured" on an LLM
             that is on this machine.
         refused: method and budget -> why it was left out.
@@ -208,7 +209,7 @@ class CompressEvaluationResult(Result):
 def evaluate(settings: Compress, out: Path | None) -> CompressEvaluationResult:
     """Measures every method at every budget; draws figures in `out`, unless it is None."""
     chosen = settings.evaluation
-    catalogue.check(chosen.methods, answered=chosen.answers is not None)
+    catalogue.check(chosen.methods, answered=bool(chosen.answers))
     adaptable = adaptive.able(chosen.methods or [*METHODS]) if chosen.adaptive else []
     llm = shape_of(chosen.llm, settings.trust_remote_code)
     encoder, layer, budgets, compressors = prepare(settings)
@@ -542,7 +543,11 @@ def _verdicts(
             verdicts += _compared(best, [row for row in here if row is not best], bench, (MAIN,))
     for ours in (row for row in rows if row.method in trained):
         others = [r for r in rows if r.budget == ours.budget and r is not ours]
-        verdicts += _compared(ours, others, bench, ("error", "distance", *bench.scales))
+        made = {(v["a"], v["b"], tuple(v["budget"])) for v in verdicts if v["task"] == MAIN}
+        rest = [r for r in others if (r.method, ours.method, ours.budget) not in made]
+        tasks = [task for task in bench.scales if task != MAIN]
+        verdicts += _compared(ours, others, bench, ("error", "distance", *tasks))
+        verdicts += _compared(ours, rest, bench, (MAIN,)) if MAIN in bench.scales else []
     return verdicts
 
 
@@ -551,21 +556,28 @@ def _compared(
 ) -> list[dict[str, Any]]:
     """One method against others at its budget, on the tasks that both were measured on."""
     verdicts: list[dict[str, Any]] = []
-    for other, task in itertools.product(others, tasks):
+
+    def has(row: Measurement, task: str) -> bool:
+        own = {**row.kept, "error": row.nmse, "distance": row.distance}
+        return own.get(task) is not None
+
+    pairs = [
+        (other, task, sum(has(row, task) for row in others))
+        for other, task in itertools.product(others, tasks)
+        if has(ours, task) and has(other, task)
+    ]
+    for other, task, count in pairs:
         if task in bench.scales:
-            if task not in ours.per_image or task not in other.per_image:
-                continue
             scores = (ours.per_image[task], other.per_image[task])
-            compared = bench.scales[task].compare(ours.method, other.method, scores, len(others))
+            compared = bench.scales[task].compare(ours.method, other.method, scores, count)
         else:
             left, right = (row.nmse if task == "error" else row.distance for row in (ours, other))
-            if left is None or right is None:
-                continue
+            assert left is not None and right is not None
             # Less is better, so the signs are changed.
             compared = compare_paired(
                 ours.method, other.method, (-float(left), -float(right)),
                 (-ours.without_parts[task], -other.without_parts[task]), left.n,
-                comparisons=len(others),
+                comparisons=count,
             )  # fmt: skip
         if compared is None:
             continue
@@ -589,28 +601,6 @@ def _best_predictors(vlm: Mapping[str, Any] | None) -> list[str]:
         f"{_text(rows[0]['rho'], interval=True)}"
         + (f"; cannot be told apart from {', '.join(others)}" if others else "")
     ]
-
-
-def standing(verdicts: Sequence[Mapping[str, Any]], mark: str = "") -> str:
-    """How one method compares with the others, such as "behind tome, ahead of 9 of 10".
-
-    Args:
-        verdicts: `Comparison.to_json()` of the method with each other one.
-        mark: put around the names of the better methods.
-
-    Returns:
-        The text.
-    """
-    by = {
-        kind: [verdict["b"] for verdict in verdicts if verdict["verdict"] == kind]
-        for kind in Verdict
-    }
-    text = ""
-    if by[Verdict.BEHIND]:
-        text += f"{mark}behind {', '.join(by[Verdict.BEHIND])}{mark}, "
-    if by[Verdict.CANNOT_DISTINGUISH]:
-        text += f"not to be told from {', '.join(by[Verdict.CANNOT_DISTINGUISH])}, "
-    return text + f"ahead of {len(by[Verdict.AHEAD])} of {len(verdicts)}"
 
 
 def _record(row: Measurement, bench: Bench) -> dict[str, Any]:

@@ -121,7 +121,8 @@ def what_to_use(
             parts.append(f"cannot be told apart from {', '.join(best.alike)}")
         if best.alike and best.fastest:
             parts.append(f"the fastest of these is {best.fastest[0]} ({best.fastest[1]:.2f} ms)")
-        named = [m for m in catalogue.REFERENCES if any(row["method"] == m for row in rows)]
+        here = {row["method"] for row in rows if row["tokens"] == tokens}
+        named = [m for m in catalogue.REFERENCES if m in here]
         not_ahead = [m for m in named if m not in (*best.ahead_of, best.method, LOSSLESS)]
         parts += [f"ahead of {', '.join(best.ahead_of)}"] if best.ahead_of else []
         parts += [f"not ahead of {', '.join(not_ahead)}"] if not_ahead else []

@@ -107,6 +107,7 @@ class CompressTraining:
         "tokens are divided by the spread of each channel, or of all",
         choices=("channel", "all"),
         group=STEPS,
+        needs={"training.init": (None,)},
     )
     grad_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0, group=STEPS)
     init: str | None = setting(
@@ -173,7 +174,7 @@ class CompressData:
         "pictures of the synthetic world",
         least=4,
         group=DATA,
-        needs={**TRAIN, **SYNTHETIC},
+        needs={**TRAIN, **SYNTHETIC, "evaluation.questions": ("synthetic",)},
     )
     cache: str = setting(
         "on",

@@ -164,7 +164,8 @@ class CompressorTrainer(Trainer[tuple[list[int], tuple[list[int], ...]]]):
         logger: Logger | None = None,
     ) -> None:
         world, rank = fabric.world_size, fabric.global_rank
-        check_batch(recipe.batch_size, len(train), world, "images to train on")
+        rows = "images" if answers is None else "questions"
+        check_batch(recipe.batch_size, len(train), world, f"{rows} to train on")
         super().__init__(
             fabric,
             Schedule(len(train), recipe.batch_size, recipe.epochs, recipe.seed, rank, world),

@@ -31,6 +31,7 @@ from encoderlab.metrics.uncertainty import Comparison, Verdict, compare_paired, 
 
 Values = Mapping[str, float]
 RESOLUTION, ONE_BIT = "input resolution", "one bit: language-supervised or not"
+BASELINES = (RESOLUTION, ONE_BIT)
 
 
 class Answer(StrEnum):
@@ -91,7 +92,9 @@ class Prediction:
             return Answer.TOO_FEW
         if self.within.rho is None or self.p_corrected is None:
             return Answer.UNDEFINED
-        ahead = all(c.verdict is Verdict.AHEAD for c in self.against.values())
+        ahead = len(self.against) == len(BASELINES) and all(
+            c.verdict is Verdict.AHEAD for c in self.against.values()
+        )
         return Answer.PREDICTIVE if self.p_corrected < LEVEL and ahead else Answer.NO_EVIDENCE
 
     @property
@@ -101,8 +104,10 @@ class Prediction:
             return self.within.undefined or "there is no p"
         if self.p_corrected >= LEVEL:
             return f"corrected p = {self.p_corrected:.2g}"
-        for name, comparison in self.against.items():
-            if comparison.verdict is not Verdict.AHEAD:
+        for name in BASELINES:
+            if name not in self.against:
+                return f"the {name} of fewer than {FEWEST} of them is known"
+            if self.against[name].verdict is not Verdict.AHEAD:
                 return f"not ahead of {name}"
         return f"corrected p = {self.p_corrected:.2g}, ahead of the baselines"
 
@@ -161,17 +166,20 @@ def predictions(
             within = rank_correlation(values, own, seed)
             against = {}
             if within.rho is not None:
-                against = {
-                    RESOLUTION: compare_with(values, resolution, own, (metric, RESOLUTION)),
-                    # Within the class it is the same for all encoders, so its rho is 0.
-                    ONE_BIT: compare_with(values, None, own, (metric, ONE_BIT)),
-                }
+                # Within the class it is the same for all encoders, so its rho is 0.
+                against = {ONE_BIT: compare_with(values, None, own, (metric, ONE_BIT))}
+                if len(own.keys() & values.keys() & resolution.keys()) >= FEWEST:
+                    against = {
+                        RESOLUTION: compare_with(values, resolution, own, (metric, RESOLUTION)),
+                        **against,
+                    }
             overall = rank_correlation(values, scores, seed)
             tried.append(Prediction(metric, target, within, overall, against))
     tested = [i for i, prediction in enumerate(tried) if prediction.within.p is not None]
+    tried = [replace(prediction, tests=len(tested)) for prediction in tried]
     corrected = holm_p([tried[i].within.p or 0.0 for i in tested])
     for i, p in zip(tested, corrected, strict=True):
-        tried[i] = replace(tried[i], p_corrected=p, tests=len(tested))
+        tried[i] = replace(tried[i], p_corrected=p)
     return tried
 
 

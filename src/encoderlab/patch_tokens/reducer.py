@@ -61,7 +61,8 @@ class SideInputs:
 # Source of each input, for error messages.
 GIVEN_BY = {
     "cls": "an encoder with CLS",
-    "attention": "a CLIP, SigLIP or DINOv2 or attention maps with CLS, after the first block",
+    "attention": "a CLIP, SigLIP or DINOv2, or an encoder with CLS and attention maps, after the "
+    "first block",
     "keys": "a CLIP, SigLIP or DINOv2, after the first block",
     "text": "a VLM that answers questions",
     "pixels": "the pixels of the images",

@@ -179,7 +179,7 @@ def read_train_questions(settings: VlmTrain) -> tuple[list[Question], list[Quest
         )
         return read.rows, held.rows[:MOST_VALIDATED], [*read.skipped, *held.skipped]
     if settings.data == SYNTHETIC:
-        count = min(MOST_VALIDATED, max(1, settings.n_images // 4)) // len(settings.languages)
+        count = max(1, min(MOST_VALIDATED, settings.n_images // 4) // len(settings.languages))
         held_rows = synthetic_questions(
             "train", range(VALIDATION_START, VALIDATION_START + count), settings.languages
         )

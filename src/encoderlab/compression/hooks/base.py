@@ -174,6 +174,7 @@ class HookedModel(CompressedVision):
         # Of the running forward pass; None outside of one, where `generate` encodes images.
         self.ids: Tensor | None = None
         self.mask: Tensor | None = None
+        self.labels: Tensor | None = None
         self.counts: list[int] = []  # kept placeholders of each piece of the latest images
         self._fitted: list[Tensor] = []  # words beside each piece of the latest `fit`
         self._asked: list[Tensor] = []  # words that were read outside of a forward pass
@@ -188,6 +189,8 @@ class HookedModel(CompressedVision):
             UsageError: the method needs attention, and no block is before the layer.
         """
         return [
+            # The loss is computed outside of `inner`, which does not get the labels.
+            self.model.register_forward_pre_hook(self._label, with_kwargs=True),
             self.inner.register_forward_pre_hook(self._begin, with_kwargs=True),
             self.inner.register_forward_hook(self._end, always_call=True),
         ]
@@ -235,7 +238,8 @@ class HookedModel(CompressedVision):
         attended = torch.ones_like(ids) if attended is None else attended
         fitted = dict(inputs, attention_mask=attended)
         if "text" in self.method.needs:
-            self._fitted = [self._words(ids, attended, int(place[0, 0])) for place in places]
+            labels = inputs.get("labels")
+            self._fitted = [self._words(ids, attended, labels, int(p[0, 0])) for p in places]
         positions = self.positions(fitted)
         if positions is not None:
             fitted["position_ids"] = positions
@@ -284,7 +288,8 @@ class HookedModel(CompressedVision):
         """
         if self.ids is not None:
             places = self.located(self.ids, self.counts)
-            return [self._words(self.ids, self.mask, int(place[0, 0])) for place in places]
+            running = self.ids, self.mask, self.labels
+            return [self._words(*running, int(place[0, 0])) for place in places]
         if len(self._fitted) != len(self.counts):
             raise UsageError(
                 f"{self.method.name} reads the question, and fit had other images",
@@ -310,10 +315,16 @@ class HookedModel(CompressedVision):
         pairs = zip(projected, self.words(), strict=True)
         return [match(tokens, embed(words.to(tokens.device))) for tokens, words in pairs]
 
-    def _words(self, ids: Tensor, mask: Tensor | None, row: int) -> Int[Tensor, " w"]:
-        """The tokens of a row but placeholders, padding and special tokens."""
-        own = ids[row] if mask is None else ids[row][mask[row].bool()]
+    def _words(
+        self, ids: Tensor, mask: Tensor | None, labels: Tensor | None, row: int
+    ) -> Int[Tensor, " w"]:
+        """The tokens of a row but placeholders, padding, special tokens and the labelled answer."""
+        known = torch.ones_like(ids[row], dtype=torch.bool) if mask is None else mask[row].bool()
+        own = ids[row][known if labels is None else known & (labels[row] == IGNORED)]
         return require_words(own[~torch.isin(own, self._special.to(own.device))], self.method)
+
+    def _label(self, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.labels = named.get("labels")
 
     def _begin(self, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Keeps tokens and mask, which hooks further down do not get.
@@ -336,7 +347,7 @@ class HookedModel(CompressedVision):
             self.located(self.ids, self.counts)
         asked, self._asked = self._asked, []
         rows = is_image.any(dim=1).nonzero().flatten().tolist() if asked else []
-        known = [self._words(self.ids, self.mask, row) for row in rows]
+        known = [self._words(self.ids, self.mask, self.labels, row) for row in rows]
         if not all(any(torch.equal(words, row) for row in known) for words in asked):
             raise UsageError(
                 f"{self.method.name} has read the question of other inputs",
@@ -344,7 +355,7 @@ class HookedModel(CompressedVision):
             )
 
     def _end(self, *_: Any) -> None:
-        self.ids = self.mask = None
+        self.ids = self.mask = self.labels = None
 
     @property
     def _special(self) -> Int[Tensor, " s"]:

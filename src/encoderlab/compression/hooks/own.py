@@ -23,7 +23,7 @@ from encoderlab.errors import UsageError
 from encoderlab.models.token_grid import Grid
 from encoderlab.patch_tokens.reducer import SideInputs, TokenReducer
 from encoderlab.vlm.model import VLM
-from encoderlab.vlm.prompt import IMAGE, Rows
+from encoderlab.vlm.prompt import IGNORED, IMAGE, Rows
 from encoderlab.vlm.reduction import Reduction
 
 
@@ -139,7 +139,7 @@ class OwnVision(CompressedVision):
 
     @torch.no_grad()
     def _text(self, tokens: Float[Tensor, "b n c"], rows: Rows | None) -> Float[Tensor, "b n"]:
-        """How well each projected token matches the words of its row."""
+        """How well each projected token matches the words of its row before the answer."""
         if rows is None:
             raise UsageError(
                 f"{self.method.name} reads the question", got="image tokens without rows of text"
@@ -147,8 +147,10 @@ class OwnVision(CompressedVision):
         special = torch.tensor(self.model.prompter.tokenizer.all_special_ids)
         embed = self.model.llm.get_input_embeddings()
         matches = []
-        for image, ids, mask in zip(self.model.projector(tokens), rows.ids, rows.mask, strict=True):
-            own = ids[mask.bool() & (ids != IMAGE)]
+        ends = rows.ids.shape[1] - (rows.labels != IGNORED).sum(dim=1)
+        projected = self.model.projector(tokens)
+        for image, ids, mask, end in zip(projected, rows.ids, rows.mask, ends, strict=True):
+            own = ids[:end][(mask.bool() & (ids != IMAGE))[:end]]
             own = require_words(own[~torch.isin(own, special.to(own.device))], self.method)
             matches.append(match(image, embed(own)))
         return torch.stack(matches)
