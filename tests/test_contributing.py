@@ -220,7 +220,9 @@ def test_the_method_is_compared_and_shown(extending, tmp_path):
     result = encoderlab.compress(
         action="evaluate", evaluation=evaluation, hardware={"device": "cpu"}, out=tmp_path
     )
-    assert [row["method"] for row in result.to_json()["rows"]] == ["trained", *names]
+    assert [row["method"] for row in result.to_json()["rows"]] == [
+        "trained", *names, "average", "smaller_image", "pixel_shuffle",
+    ]  # fmt: skip
 
 
 # -- the command ---------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def test_one_step_follows_the_gradient_of_both_losses(answers, fabric, tmp_path)
 @pytest.mark.slow
 def test_training_lowers_the_loss_and_leaves_the_vlm_as_it_is(answers, fabric, tmp_path):
     before = {name: value.clone() for name, value in answers.vlm.state_dict().items()}
-    run = trainer(answers, fabric, tmp_path, epochs=4, wgan_weight=0, lr=3e-3)
+    run = trainer(answers, fabric, tmp_path, epochs=4, wgan_weight=0, lr=1e-3)
     done = run.run()
     assert done.history[-1]["loss/answers"] < done.history[1]["loss/answers"]
     first = [row["val/answer_nll"] for row in done.history]

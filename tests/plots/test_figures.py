@@ -177,33 +177,10 @@ def photos(out: Path, count: int) -> str:
     return str(folder)
 
 
-def with_answers(rows: Json) -> Iterator[Json]:
-    """Rows with shares of answers; the smaller image has none on the VTC split."""
-    rng = np.random.default_rng(0)
-    for row in rows:
-        shares = {}
-        for task in ("answers", "answers_vtc"):
-            if (task, row["method"]) != ("answers_vtc", "smaller_image"):
-                kept = rng.uniform(0, 1.1)
-                shares[task] = {"value": kept, "ci_low": kept - 0.1, "ci_high": kept + 0.1}
-        yield {**row, "kept": {**row["kept"], **shares}}
-
-
-def with_twenty_methods(rows: Json) -> Iterator[Json]:
-    """More methods: one with nothing but the embedding, and one without that."""
-    yield from rows
-    for row in rows:
-        if row["method"] == "strided":
-            for name in ("dct", "visionzip", "vispruner", "dpp", "apet"):
-                yield {**row, "method": name, "nmse": None, "distance": None}
-            yield {**row, "method": "pixel_shuffle", "kept": dict.fromkeys(row["kept"])}
-
-
 def compressed(out: Path) -> Iterator[Json]:
     shipped = stored()[0]
-    rows = tuple(with_twenty_methods([*with_answers(shipped.result.rows)]))
-    answered = replace(shipped, result=replace(shipped.result, rows=rows))
-    yield draw(answered, out).result.to_json()
+    # Without the VLM the chart is of the embedding, whose scale is not linear.
+    yield draw(replace(shipped, result=replace(shipped.result, vlm=None)), out).result.to_json()
     yield from run(out, "compress", "show", "--image", photos(out, 1), "--grids", "4", "3",
                    "--dtype", "float32")  # fmt: skip
 
@@ -523,7 +500,7 @@ def test_few_methods_are_named_and_the_others_are_grey(drawn):
 
 def test_a_scale_that_is_not_linear_is_named_on_its_axis(drawn):
     for name in {"pareto", "by_tokens"} & set(drawn):
-        for ax in drawn[name].figure.axes:
+        for ax in filter(lambda ax: ax.get_visible(), drawn[name].figure.axes):
             assert ("log10" in ax.get_ylabel()) == (ax.get_yscale() == "function")
             assert ax.get_xscale() == "log" and "log scale" in ax.get_xlabel()
 
