@@ -12,16 +12,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from PIL.Image import Image
 from scipy import stats
 from torch import Tensor
 
+from encoderlab.compression.hooks.base import match
 from encoderlab.compression.retention import PerImage, RetentionScale
 from encoderlab.compression.settings import Compress
 from encoderlab.compression.token_set import BATCH, TokenSet
@@ -141,18 +141,24 @@ class AnswerTask:
         image = np.array([numbers[q.image.id] for q in questions])
         return cls(name, vlm, chosen.questions, questions, tokens, image, shuffled), skipped
 
-    def ask(self, tokens: Float[Tensor, "b n c"], images: Sequence[int] | None = None) -> list[str]:
+    def ask(
+        self,
+        tokens: Float[Tensor, "b n c"],
+        images: Sequence[int] | None = None,
+        vlm: VLM | None = None,
+    ) -> list[str]:
         """The greedy answers.
 
         Args:
             tokens: of every image, on the full grid.
             images: for each question, the question whose image is shown; None for its own.
+            vlm: another VLM than that of the task.
 
         Returns:
             One text per question.
         """
         data: Any = _Shown(self.questions, tokens, self.image)
-        return answer_all(self.vlm, data, images=images)
+        return answer_all(vlm or self.vlm, data, images=images)
 
     def ask_each(self, method: TokenReducer, grid: Grid, budget: Grid) -> list[str]:
         """The greedy answers where a method keeps other tokens for each question.
@@ -203,16 +209,14 @@ class AnswerTask:
             )
         embed = vlm.llm.get_input_embeddings()
 
-        def words(question: str) -> Float[Tensor, " d"]:
+        def words(question: str) -> Float[Tensor, "w d"]:
             ids = vlm.prompter.tokenizer(question, add_special_tokens=False).input_ids
-            vectors = embed(torch.tensor(ids, device=vlm.device)).float()
-            return F.normalize(vectors, dim=-1).mean(dim=0)
+            return embed(torch.tensor(ids, device=vlm.device))
 
-        questions = torch.stack([words(self.questions[row].text) for row in rows])
         tokens = self.pictures.tokens[torch.from_numpy(self.image[list(rows)])]
-        image = F.normalize(vlm.image_embeddings(tokens).float(), dim=-1)
-        cosine = torch.einsum("rkd,rd->rk", image, questions).cpu()
-        return cosine[:, window_of(vlm.grid, vlm.reduction.windows)]
+        pairs = zip(vlm.image_embeddings(tokens), rows, strict=True)
+        cosine = [match(image, words(self.questions[row].text)) for image, row in pairs]
+        return torch.stack(cosine).cpu()[:, window_of(vlm.grid, vlm.reduction.windows)]
 
     def ask_method(self, method: str, rebuilt: Float[Tensor, "b n c"], budget: Grid) -> list[str]:
         """The greedy answers from the tokens of a method.
@@ -227,8 +231,8 @@ class AnswerTask:
         """
         if method != PIXEL_SHUFFLE:
             return self.ask(rebuilt)
-        vlm, data = self.shuffled.get(budget), _Shown(self.questions, rebuilt, self.image)
-        return [] if vlm is None else answer_all(vlm, cast(Any, data))
+        vlm = self.shuffled.get(budget)
+        return [] if vlm is None else self.ask(rebuilt, vlm=vlm)
 
     def right(self, draws: Sequence[Sequence[str]]) -> Right:
         """Which answers match exactly.
@@ -366,7 +370,7 @@ def shuffling_vlms(
         )
 
     found = {vlm.reduction.windows: vlm} if shuffles(vlm) else {}
-    for name in names or bundled_models("vlm"):
+    for name in names or [n for n in bundled_models("vlm") if n != vlm.name]:
         other = VLM.load(name, *encoder.where, trust_remote_code=trusted)
         if qualifies(other):
             found.setdefault(other.reduction.windows, other)

@@ -27,7 +27,7 @@ from encoderlab.encoders.encoder import evaluating
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.layers import layer_numbers
 from encoderlab.encoders.loading import (
-    pretrained,
+    causal_lm,
     quiet_loading,
     read_config,
     require_finite,
@@ -231,8 +231,6 @@ class VLM(nn.Module):
     def _assembled(
         cls, design: Design, llm: str, device: Any, dtype: str, seed: int, trusted: bool
     ) -> VLM:
-        from transformers import AutoModelForCausalLM
-
         encoders = [
             load_vision(name, device, dtype, trust_remote_code=trusted) for name in design.encoders
         ]
@@ -244,7 +242,7 @@ class VLM(nn.Module):
         read_config(checkpoint, trusted)
         options: dict[str, Any] = {"dtype": kind, "trust_remote_code": trusted}
         with quiet_loading(llm):
-            network = pretrained(AutoModelForCausalLM, checkpoint.path, **options).to(where)
+            network = causal_lm(checkpoint.path, where, **options)
             tokenizer = read_tokenizer(checkpoint, trusted)
         require_finite(network, checkpoint)
         known = network.get_input_embeddings().weight.shape[0]
