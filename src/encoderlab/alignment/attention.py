@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from encoderlab.alignment.data import UNTRAINED, check_names
 from encoderlab.alignment.settings import Attention
@@ -55,6 +55,8 @@ class AttentionScores(Result):
 @dataclass(frozen=True)
 class AttentionResult(Result):
     """Every encoder on one image."""
+
+    records: ClassVar = "encoders"
 
     image: str
     text: str

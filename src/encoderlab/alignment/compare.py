@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
 from encoderlab.alignment.settings import Compare
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class CompareResult(AlignmentResult):
     """Every encoder with every LLM, by all metrics; paired verdicts; the answer in words."""
+
+    draw: ClassVar = "encoderlab.alignment.plots.compare:compare"
+    records: ClassVar = "rows"
 
     answer: str
     also: tuple[str, ...]
@@ -69,7 +72,6 @@ def analyse(
 ) -> CompareResult:
     """The comparison of features that are extracted already; no `epochs`: without projectors."""
     from encoderlab.alignment import pair_scores
-    from encoderlab.alignment.plots import compare as plots
     from encoderlab.metrics.catalogue import PROJECTORS
 
     not_converged: tuple[str, ...] = ()
@@ -101,4 +103,4 @@ def analyse(
         tuple(verdicts),
         facts=aligned.facts(),
         warnings=(*aligned.warnings(), *not_converged),
-    ).with_figures(plots.compare, out, svg)
+    ).with_figures(out, svg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from encoderlab.core.spec import takes
 
 if TYPE_CHECKING:
     from encoderlab.metrics.coral import FullAnalysis
+    from encoderlab.plots.style import FigureRecord
 
 STRONGEST = 48
 
@@ -26,6 +27,15 @@ class CoralResult(AlignmentResult):
 
     whole: FullAnalysis
     by_type: dict[str, FullAnalysis]
+    arrays: dict[str, np.ndarray] = field(
+        default_factory=dict, repr=False, compare=False, metadata={"json": False}
+    )
+
+    def figure_records(self) -> list[FigureRecord]:
+        """The figures, with spectra and covariances, which the JSON leaves out."""
+        from encoderlab.alignment.plots.coral import coral
+
+        return coral(self.to_json(), self.arrays)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, with those of the comparisons at the top level."""
@@ -81,7 +91,6 @@ def run(settings: Coral, out: Path | None = None) -> CoralResult:
 def analyse(aligned: AlignmentData, out: Path | None = None, *, svg: bool = False) -> CoralResult:
     """The comparison of features that are extracted already. They are L2-normalised first."""
     from encoderlab.alignment.pair_scores import unit
-    from encoderlab.alignment.plots import coral as plots
     from encoderlab.core.progress import progress
     from encoderlab.metrics.coral import MARGINALS_ONLY, CORALAnalyzer, spectrum
 
@@ -105,16 +114,15 @@ def analyse(aligned: AlignmentData, out: Path | None = None, *, svg: bool = Fals
             f"the CORAL similarity of {pinned} of {len(whole.cross_modal)} pairs is above 0.999 "
             "for want of scale, as it is for any features of length one"
         )
-    arrays = {}
-    if out is not None:
-        arrays = {f"spectrum|{name}": spectrum(x) for name, x in (vision | text).items()}
-        for pair in whole.cross_modal:
-            if pair.encoder in aligned.encoders and pair.coral.clouds is not None:
-                left, right = pair.coral.compared
-                order = (left.diagonal() + right.diagonal()).argsort(descending=True, stable=True)
-                strongest = order[:STRONGEST]
-                arrays[f"covariance|{pair.encoder}|{pair.llm}"] = np.stack(
-                    [side[strongest][:, strongest].cpu().numpy() for side in (left, right)]
-                )
-    result = CoralResult(whole, by_type, facts=aligned.facts(), warnings=tuple(warnings))
-    return result.with_figures(lambda values: plots.coral(values, arrays), out, svg)
+    arrays = {f"spectrum|{name}": spectrum(x) for name, x in (vision | text).items()}
+    for pair in whole.cross_modal:
+        if pair.encoder in aligned.encoders and pair.coral.clouds is not None:
+            left, right = pair.coral.compared
+            order = (left.diagonal() + right.diagonal()).argsort(descending=True, stable=True)
+            strongest = order[:STRONGEST]
+            arrays[f"covariance|{pair.encoder}|{pair.llm}"] = np.stack(
+                [side[strongest][:, strongest].cpu().numpy() for side in (left, right)]
+            )
+    return CoralResult(
+        whole, by_type, arrays, facts=aligned.facts(), warnings=tuple(warnings)
+    ).with_figures(out, svg)

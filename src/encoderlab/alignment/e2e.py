@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -64,6 +64,9 @@ class E2eResult(AlignmentResult):
         remarks: what to know of the projectors.
         answers: of the VLMs, with `--answers`.
     """
+
+    draw: ClassVar = "encoderlab.alignment.plots.compare:e2e"
+    records: ClassVar = "points"
 
     points: tuple[Point, ...]
     benchmarks: dict[str, dict[str, Correlation]]
@@ -164,7 +167,6 @@ def analyse(
 ) -> E2eResult:
     """The correlation over features that are extracted already; `layers`: of inner layers too."""
     from encoderlab.alignment.pair_scores import enough_for_projectors
-    from encoderlab.alignment.plots import compare as plots
     from encoderlab.metrics.correlation import correlate, holm
 
     problem = enough_for_projectors(aligned) if scores is None else None
@@ -201,7 +203,7 @@ def analyse(
         answers,
         facts=aligned.facts(),
         warnings=(*aligned.warnings(), *remarks),
-    ).with_figures(plots.e2e, out if points else None, svg)
+    ).with_figures(out if points else None, svg)
 
 
 def metrics_on(

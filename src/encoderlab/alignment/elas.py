@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -46,6 +46,9 @@ class ElasResult(AlignmentResult):
     Args:
         remarks: projectors that overfitted or had not converged.
     """
+
+    draw: ClassVar = "encoderlab.alignment.plots.compare:elas"
+    records: ClassVar = "rows"
 
     rows: tuple[ElasScores, ...]
     remarks: tuple[str, ...] = ()
@@ -91,7 +94,6 @@ def analyse(
 ) -> ElasResult:
     """The matrix of features that are extracted already."""
     from encoderlab.alignment import pair_scores
-    from encoderlab.alignment.plots import compare as plots
 
     names = [name for name in aligned.vision if not name.startswith(SHUFFLED)]
     pairs = [(encoder, llm) for encoder in names for llm in aligned.text]
@@ -115,7 +117,7 @@ def analyse(
     remarks = (*overfitted, *pair_scores.not_converged(trained, epochs))
     return ElasResult(
         tuple(rows), remarks, facts=aligned.facts(), warnings=(*aligned.warnings(), *remarks)
-    ).with_figures(plots.elas, out, svg)
+    ).with_figures(out, svg)
 
 
 def _row(

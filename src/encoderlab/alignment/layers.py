@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -54,6 +54,9 @@ class LayerMap(Result):
 class LayersResult(AlignmentResult):
     """A map per pair."""
 
+    draw: ClassVar = "encoderlab.alignment.plots.compare:layers"
+    records: ClassVar = "pairs"
+
     pairs: tuple[LayerMap, ...]
 
     def blocks(self) -> list[Block]:
@@ -91,7 +94,6 @@ def analyse(aligned: AlignmentData, out: Path | None = None, *, svg: bool = Fals
     Raises:
         UsageError: no encoder gives layers.
     """
-    from encoderlab.alignment.plots import compare as plots
     from encoderlab.core.progress import progress
 
     names = [name for name in aligned.vision if not name.startswith(SHUFFLED)]
@@ -110,7 +112,7 @@ def analyse(aligned: AlignmentData, out: Path | None = None, *, svg: bool = Fals
                 bar.advance()
     return LayersResult(
         tuple(pairs), facts=aligned.facts(), warnings=(*aligned.warnings(), *left_out)
-    ).with_figures(plots.layers, out, svg)
+    ).with_figures(out, svg)
 
 
 def _map(aligned: AlignmentData, encoder: str, llm: str) -> LayerMap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from encoderlab.alignment.data import AlignmentData, extract_features
 from encoderlab.alignment.settings import MultiLlm
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class MultiLlmResult(AlignmentResult):
     """The encoder x LLM table, and for each LLM which encoder is ahead."""
+
+    draw: ClassVar = "encoderlab.alignment.plots.compare:multi_llm"
+    records: ClassVar = "rows"
 
     answers: dict[str, str]
     rows: tuple[PairScores, ...]
@@ -59,7 +62,6 @@ def analyse(
 ) -> MultiLlmResult:
     """The table of features that are extracted already."""
     from encoderlab.alignment import pair_scores
-    from encoderlab.alignment.plots import compare as plots
 
     rows = aligned.cached("rows", lambda: pair_scores.rows_of(aligned))
     verdicts = aligned.cached("verdicts", lambda: pair_scores.verdicts(aligned))
@@ -71,4 +73,4 @@ def analyse(
         answers[llm] = " ".join(filter(None, sentences))
     return MultiLlmResult(
         answers, tuple(rows), tuple(verdicts), facts=aligned.facts(), warnings=aligned.warnings()
-    ).with_figures(plots.multi_llm, out, svg)
+    ).with_figures(out, svg)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from encoderlab.alignment.data import check_names
 from encoderlab.alignment.settings import Speed
@@ -53,6 +53,9 @@ class Timed:
 @dataclass(frozen=True)
 class SpeedResult(Result):
     """Every encoder at every batch size, on this device."""
+
+    draw: ClassVar = "encoderlab.alignment.plots.speed:speed"
+    records: ClassVar = "rows"
 
     rows: tuple[Timed, ...]
     device: str
@@ -109,7 +112,6 @@ def run(settings: Speed, out: Path | None = None) -> SpeedResult:
     """
     import torch
 
-    from encoderlab.alignment.plots import speed as plots
     from encoderlab.core.progress import progress
     from encoderlab.encoders.compile import AUTO, TORCH
     from encoderlab.encoders.hardware import matrix_peak
@@ -165,7 +167,7 @@ def run(settings: Speed, out: Path | None = None) -> SpeedResult:
     peak = max(peaks.values(), default=0.0)
     result = SpeedResult(tuple(rows), *where, peak / 1e12, prints, backend_trials=tuple(trials))
     if out is not None and any(row.undefined is None for row in rows):
-        result = replace(result, figures=save(plots.speed(result.to_json()), out, svg=settings.svg))
+        result = replace(result, figures=save(result.figure_records(), out, svg=settings.svg))
     return result
 
 

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from encoderlab.alignment.settings import Stream
 from encoderlab.alignment.tables import AlignmentResult, notes, table
@@ -52,6 +52,9 @@ class EncoderMoments:
 @dataclass(frozen=True)
 class StreamResult(AlignmentResult):
     """Every encoder with every LLM over all pairs; paired verdicts; the answer in words."""
+
+    draw: ClassVar = "encoderlab.alignment.plots.compare:stream"
+    records: ClassVar = "rows"
 
     answer: str
     also: tuple[str, ...]
@@ -106,7 +109,6 @@ def run(settings: Stream, out: Path | None = None) -> StreamResult:
         WorkError: features cannot be stored, or workers die again and again.
     """
     from encoderlab.alignment.data import check_names
-    from encoderlab.alignment.plots.compare import cka_both_ways
     from encoderlab.data.read import KINDS_OF_DATA, read_parts
     from encoderlab.encoders.text import check_placement
     from encoderlab.feature_store.engines import engine
@@ -141,7 +143,7 @@ def run(settings: Stream, out: Path | None = None) -> StreamResult:
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         merge(streamed.shares).save(out / "moments.npz")
-    return result.with_figures(lambda values: [cka_both_ways(values)], out, settings.svg)
+    return result.with_figures(out, settings.svg)
 
 
 class _Extraction:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from encoderlab.core.progress import counted
 from encoderlab.core.results import Json, Result, Table, score_text
 from encoderlab.metrics.catalogue import METRICS
-
-if TYPE_CHECKING:
-    from encoderlab.plots.style import FigureRecord
 
 UNTYPED = "all"  # the data type of samples without one
 ResultT = TypeVar("ResultT", bound="AlignmentResult")
@@ -36,15 +33,13 @@ class AlignmentResult(Result):
         values = super().to_json()
         return values | values.pop("facts")
 
-    def with_figures(
-        self: ResultT, draw: Callable[[Json], list[FigureRecord]], out: Path | None, svg: bool
-    ) -> ResultT:
-        """The result with the figures that `draw` makes of its JSON, written to `out` if given."""
+    def with_figures(self: ResultT, out: Path | None, svg: bool) -> ResultT:
+        """The result with its figures written to `out` if that is given."""
         if out is None:
             return self
         from encoderlab.plots.style import save
 
-        return replace(self, figures=save(draw(self.to_json()), out, svg=svg))
+        return replace(self, figures=save(self.figure_records(), out, svg=svg))
 
 
 def table(rows: Sequence[Json], columns: Sequence[str]) -> Table:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from encoderlab.alignment.metric_values import MetricValues, metric_values
 from encoderlab.alignment.settings import Validate
@@ -74,6 +74,9 @@ class ValidateResult(AlignmentResult):
         predictions: of every metric and target.
         remarks: what to know of the encoders.
     """
+
+    draw: ClassVar = "encoderlab.alignment.plots.validate:validate"
+    records: ClassVar = "predictions"
 
     answer: str
     source: str
@@ -198,7 +201,6 @@ def analyse(
     Raises:
         UsageError: an unknown metric or target.
     """
-    from encoderlab.alignment.plots.validate import validate as draw
     from encoderlab.metrics.prediction import predictions
 
     given = {**measured.values, **table.metrics}
@@ -239,7 +241,7 @@ def analyse(
         built, tuple(found), remarks,
         facts=measured.facts | {"llms": measured.llms, "left_out": measured.left_out},
         warnings=(*measured.warnings, *remarks),
-    ).with_figures(draw, out, svg)  # fmt: skip
+    ).with_figures(out, svg)  # fmt: skip
 
 
 def targets_of(table: ScoreTable, setting: str) -> dict[str, dict[str, float]]:

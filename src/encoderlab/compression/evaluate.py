@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -93,6 +93,8 @@ class CompressEvaluationResult(Result):
             split, and how well each other score predicts the answers; None without a VLM.
         adaptive: the methods with more tokens for images that need more, against a fixed number.
     """
+
+    records: ClassVar = "rows"
 
     model: str
     fingerprint: str

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from encoderlab.contrastive.classify_settings import Classify
 from encoderlab.core.atomic_io import write_text_atomic
@@ -74,6 +74,8 @@ class ClassifyResult(Result):
         unmatched: (path, label) of the rows of the label CSV that label no image.
         skipped: (id, reason) of the images that were left out.
     """
+
+    records: ClassVar = "predictions"
 
     model: str
     fingerprint: str

@@ -22,7 +22,7 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
     a,b.c.1,b.c.2
     1,2,3
     """
-    rows = [_flat(record) for record in records]
+    rows = [{name: _inert(value) for name, value in flat(record).items()} for record in records]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -31,7 +31,19 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """One nested record as one row.
+
+    Args:
+        value: nested mappings and lists.
+        name: of the value within a larger record.
+
+    Returns:
+        Dotted name -> plain value; lists of lists are left out.
+
+    >>> flat({"a": 1, "b": {"c": [2, 3]}})
+    {'a': 1, 'b.c.1': 2, 'b.c.2': 3}
+    """
     entries: dict[Any, Any]
     if isinstance(value, Mapping):
         entries = dict(value)
@@ -39,10 +51,14 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
         nested = any(isinstance(item, list | tuple) for item in value)
         entries = {} if nested else dict(enumerate(value, start=1))
     else:
-        # A spreadsheet would run such a text as a formula.
-        formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-        return {name: "'" + value if formula else value}
+        return {name: value}
     row: dict[str, Any] = {}
     for key, inner in entries.items():
-        row |= _flat(inner, f"{name}.{key}" if name else str(key))
+        row |= flat(inner, f"{name}.{key}" if name else str(key))
     return row
+
+
+def _inert(value: Any) -> Any:
+    """The value, as a text that a spreadsheet does not run as a formula."""
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return "'" + value if formula else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 import re
 import unicodedata
@@ -10,7 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from encoderlab.core.commands import load
+from encoderlab.core.flat_table import flat
+from encoderlab.errors import MissingError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Json = Mapping[str, Any]
 LONGEST_RULE = 60  # a rule as long as a caption would fill several lines of a terminal
@@ -43,6 +51,18 @@ class Table:
         ]
         return "\n".join([*([self.title] if self.title else []), *lines, *self.said])
 
+    def to_html(self) -> str:
+        """The same as an HTML table."""
+        head, *rows = (
+            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
+            for tag, lines in (("th", [self.columns]), ("td", self.rows))
+            for line in lines
+        )
+        caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return table + "".join(f"<p><small>{html.escape(line)}</small></p>" for line in self.said)
+
 
 Block = str | Table
 
@@ -52,7 +72,14 @@ class Result:
 
     A result gives its paragraphs and tables in `blocks`. Its JSON has one key per field; a field
     declared with `metadata={"json": False}` is left out.
+
+    Args:
+        draw: "module:function" from the JSON to the figures of the result; None: it has none.
+        records: the field with a row for each thing measured; None: the result is one row.
     """
+
+    draw: ClassVar[str | None] = None
+    records: ClassVar[str | None] = None
 
     def to_json(self) -> dict[str, Any]:
         """The result for run.json and `--json`.
@@ -72,6 +99,60 @@ class Result:
     def to_text(self) -> str:
         """The result as the terminal shows it."""
         return as_text(shown(self))
+
+    def _repr_html_(self) -> str:
+        """The result as Jupyter and marimo show it."""
+        return "".join(
+            block.to_html()
+            if isinstance(block, Table)
+            else f"<p>{html.escape(block).replace(chr(10), '<br>')}</p>"
+            for block in shown(self)
+        )
+
+    def to_pandas(self) -> DataFrame:
+        """The measurements as a table for further analysis.
+
+        Returns:
+            One row per measurement, one column per value; names of nested values are joined by
+            dots, such as `scores.cka_linear.value`.
+
+        Raises:
+            MissingError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingError(
+                "pandas is not installed",
+                got="to_pandas()",
+                want="pandas, or to_json()",
+                hint="install it: pip install pandas",
+            ) from error
+        rows = getattr(self, self.records) if self.records else [self]
+        return pandas.DataFrame([flat(to_plain(row)) for row in rows])
+
+    def figure_records(self) -> list[Any]:  # FigureRecord: core knows no matplotlib
+        """The figures of the result, drawn now, each with its caption and its numbers."""
+        return [] if self.draw is None else load(self.draw)(self.to_json())
+
+    def plot(self, name: str | None = None) -> Any:
+        """Draws a figure of the result.
+
+        Args:
+            name: which one, as its file is called in the run folder; the first if None.
+
+        Returns:
+            A matplotlib Figure, which a notebook shows.
+
+        Raises:
+            UsageError: the result has no figure, or none of that name.
+        """  # noqa: DOC501
+        figures = {record.name: record.figure for record in self.figure_records()}
+        if not figures:
+            raise UsageError("this result has no figure", got=type(self).__name__)
+        if name is not None and name not in figures:
+            raise unknown("figure", name, list(figures), "result.figure_records()")
+        return figures[name or next(iter(figures))]
 
 
 def shown(result: Any) -> list[Block]:

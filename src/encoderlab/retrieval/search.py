@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import collect_warnings, counted
@@ -38,6 +38,8 @@ class SearchResult(Result):
         where: the SQL condition.
         k: number of images asked for.
     """
+
+    records: ClassVar = "hits"
 
     query: str
     db: str

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -88,6 +88,8 @@ class VlmEvaluateResult(Result):
         metric: what is counted as right.
         comparisons: of each pair of models, and of each model with its controls, on all questions.
     """
+
+    records: ClassVar = "models"
 
     data: str
     metric: str

@@ -55,6 +55,11 @@ def compare(result: Json) -> list[FigureRecord]:
     return drawn
 
 
+def stream(result: Json) -> list[FigureRecord]:
+    """The figure of `encoderlab stream`: CKA debiased and as published."""
+    return [cka_both_ways(result)]
+
+
 def cka_both_ways(result: Json) -> FigureRecord:
     """CKA debiased with its interval, and as published with its floor."""
     encoders, llms = _names(result)
