@@ -246,3 +246,13 @@ def test_doctor_and_compare_name_the_normalisation_of_a_scaled_encoder(lab, tmp_
 def test_doctor_says_when_the_model_is_not_there(lab):
     assert lab("doctor", "tiny-clpi", "--quiet").code == 3
     assert lab("doctor", "--trust-remote-code", "--quiet").code == 2
+
+
+def test_doctor_begins_with_the_verdict_and_lists_what_passed_on_request():
+    from encoderlab.workbench.doctor import OK, WRONG, Diagnosis, Finding
+
+    findings = (Finding("a", "fine", OK, "works"), Finding("a", "broken", WRONG, "fails"))
+    brief, full = (Diagnosis(findings, verbose=verbose).blocks() for verbose in (False, True))
+    assert brief[0].startswith("1 problem") and full[0].startswith("1 problem")
+    assert "broken" in brief[1] and "works" not in brief[1]
+    assert "broken" in full[1] and "works" in full[1]

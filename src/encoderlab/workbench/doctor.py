@@ -13,10 +13,11 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.core.progress import counted
 from encoderlab.core.results import Block, Result, Table
 from encoderlab.core.run_folder import versions
 from encoderlab.core.spec import takes
@@ -69,11 +70,13 @@ class Diagnosis(Result):
     Args:
         model: the encoder that was measured.
         token_scale: of its patch tokens.
+        verbose: whether the text lists the checks that passed.
     """
 
     findings: tuple[Finding, ...]
     model: str | None = None
     token_scale: TokenScale | None = None
+    verbose: bool = field(default=False, metadata={"json": False})
 
     @property
     def exit_code(self) -> int:
@@ -98,19 +101,27 @@ class Diagnosis(Result):
         return {"healthy": not self.warnings, **parts}
 
     def blocks(self) -> list[Block]:
-        """One paragraph per part with a line per finding; the verdict last."""
-        width = max(len(finding.what) for finding in self.findings) + 2
+        """The verdict, then a line per finding; those that are fine only if `verbose`."""
+        listed = [f for f in self.findings if self.verbose or f.state != OK]
+        width = max((len(finding.what) for finding in listed), default=0) + 2
         signs = {OK: " ", MISSING: "-", WRONG: "!"}
         parts = {
             part: [f"{signs[f.state]} {f.what:<{width}}{f.said}".rstrip() for f in group]
-            for part, group in itertools.groupby(self.findings, key=lambda finding: finding.part)
+            for part, group in itertools.groupby(listed, key=lambda finding: finding.part)
         }
         wrong = len(self.warnings)
-        verdict = f"{wrong} to mend: the lines with !" if wrong else "all is well"
-        blocks: list[Block] = ["\n".join([f"{part}:", *lines]) for part, lines in parts.items()]
+        passed = sum(finding.state == OK for finding in self.findings)
+        verdict = (
+            f"{counted(wrong, 'problem')}: the lines with !"
+            if wrong
+            else "all is well; the lines with - are optional"
+        )
+        more = "" if self.verbose else f" ({passed} checks passed; --verbose lists them)"
+        blocks: list[Block] = [verdict + more]
+        blocks += ["\n".join([f"{part}:", *lines]) for part, lines in parts.items()]
         if self.token_scale:
             blocks.append(_as_table(self.model or "", self.token_scale))
-        return [*blocks, verdict]
+        return blocks
 
 
 @takes(Doctor)
@@ -137,7 +148,7 @@ def run(settings: Doctor, out: Path | None = None) -> Diagnosis:
         "networks and losses": _networks() if settings.deep else (),
     }
     findings = tuple(Finding(part, *row) for part, rows in parts.items() for row in rows)
-    return Diagnosis(findings, settings.model, scale)
+    return Diagnosis(findings, settings.model, scale, settings.verbose)
 
 
 def _measured(settings: Doctor) -> TokenScale:
