@@ -39,6 +39,7 @@ PART_OF = {
     "pandas": "lancedb",
     "starlette": "gradio",
     "playwright": "dev",
+    "lmms_eval": "the program that loads our plug-in",
 }
 
 

@@ -46,6 +46,7 @@ _WHERE = {
     "get_model_id": "encoderlab.core.aliases:get_model_id",
     "get_output_dir": "encoderlab.core.project:get_output_dir",
     "index": "encoderlab.retrieval.index:run",
+    "judge_mteb": "encoderlab.judges.mteb:run",
     "layers": "encoderlab.alignment.layers:run",
     "load_config": "encoderlab.core.project:load_config",
     "load_dual": "encoderlab.encoders.dual:load_dual",

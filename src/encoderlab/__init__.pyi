@@ -56,6 +56,7 @@ from encoderlab.inspection.settings import Output as Output
 from encoderlab.inspection.settings import Similarity as Similarity
 from encoderlab.inspection.settings import Visualization as Visualization
 from encoderlab.inspection.tokens import TokensResult as TokensResult
+from encoderlab.judges.mteb import JudgeMtebResult as JudgeMtebResult
 from encoderlab.metrics.cka import CKA as CKA
 from encoderlab.metrics.cka import cka as cka
 from encoderlab.metrics.coral import CORALAnalyzer as CORALAnalyzer
@@ -107,6 +108,7 @@ __all__ = [
     "get_model_id",
     "get_output_dir",
     "index",
+    "judge_mteb",
     "layers",
     "load_config",
     "load_dual",
@@ -759,6 +761,42 @@ def index(
         MissingError: the source, the model or the GPU is not there.
         UsageError: the index belongs to another model or is damaged, has too few images for an
             approximate one, has no images of a source to remove, or a setting has no effect.
+    """
+
+def judge_mteb(
+    *,
+    out: str | Path | None = None,
+    model: str = "tiny-clip",
+    tasks: Sequence[str] = [],
+    trust_remote_code: bool = False,
+    batch_size: int = 32,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> JudgeMtebResult:
+    """Scores an encoder by tasks of mteb; keeps mteb's own result files in `out`.
+
+    Tasks that are scored already in the same folder, with the same weights, are read from there.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision];
+            untrained:NAME is its images before training.
+        tasks: tasks of mteb by name, such as CIFAR10; mock: the small tasks that mteb brings to
+            check a model, which need no network.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        batch_size: images or texts at once.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        seed: seed of everything random.
+
+    Returns:
+        The main score of each task.
+
+    Raises:
+        MissingError: mteb, the encoder, the GPU or the data of a task is not there.
+        UsageError: no task, an unknown one, or one that needs what the encoder does not take.
     """
 
 def layers(
