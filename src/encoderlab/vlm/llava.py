@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -58,6 +58,8 @@ class LlavaVLM:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.name, self.common_answers = checkpoint.name, dict[str, str]()
         self.fingerprint = checkpoint.fingerprint
+        # `fit` of `compressed_vision` while the model is compressed, for inputs with images.
+        self.fit: Callable[[Any], Any] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -96,7 +98,7 @@ class LlavaVLM:
         inputs = inputs.to(self.model.device)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return inputs
+        return inputs if images is None or self.fit is None else self.fit(inputs)
 
     @torch.no_grad()
     def answers(
