@@ -1271,8 +1271,9 @@ def validate(
             the built-in samples and more of their kind.
         llms: language models to align with.
         scores: published scores: cambrian1 or law-of-vision; a CSV with columns encoder, benchmark,
-            score and, if you like, llm, setting, class (lang, ssl or other), resolution; or the
-            folder of a run of e2e with --answers.
+            score and, if you like, llm, setting, class (lang, ssl or other), resolution; the folder
+            of a run of e2e with --answers; or results of CLIP_benchmark, a folder of its JSON files
+            or its CSV.
         features: a feature store, or the folder of a run of compare, multi-llm, stream or e2e, with
             encoders of the scores; empty: what the scores alone say.
         compute: load the encoders of the scores by their hub ids, and compute their features.

@@ -257,7 +257,7 @@ def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scor
         if encoder in encoders and llm in llms:
             of_benchmark = scores.setdefault(row["benchmark"], {})
             what = "encoder, LLM and benchmark"
-            put_score(of_benchmark, (encoder, llm), score, line, Path(path), what)
+            put_score(of_benchmark, (encoder, llm), score, f"line {line} of {path}", what)
     if not scores:
         near = did_you_mean(next(iter(names), ""), [*encoders, *llms])
         raise UsageError(

@@ -171,7 +171,8 @@ class Validate(OnPairs):
     scores: str = setting(
         "cambrian1", "published scores: cambrian1 or law-of-vision; a CSV with columns encoder, "
         "benchmark, score and, if you like, llm, setting, class (lang, ssl or other), resolution; "
-        "or the folder of a run of e2e with --answers",
+        "the folder of a run of e2e with --answers; or results of CLIP_benchmark, a folder of its "
+        "JSON files or its CSV",
     )  # fmt: skip
     features: str | None = setting(
         None, "a feature store, or the folder of a run of compare, multi-llm, stream or e2e, with "

@@ -1,4 +1,5 @@
-"""Tables of benchmark scores of VLMs by vision encoder: the bundled ones, a CSV, a run of `e2e`.
+"""Tables of benchmark scores by vision encoder: the bundled ones, a CSV, a run of `e2e`, the result
+files of CLIP_benchmark.
 
 The bundled tables are transcribed from papers, which `reference/tables.yaml` names. Computes no
 metric and loads no encoder.
@@ -15,6 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from encoderlab.core.aliases import get_model_id
+from encoderlab.data.clip_benchmark import (
+    PROBE,
+    ModelResult,
+    is_clip_benchmark,
+    main_metric,
+    read_results,
+)
 from encoderlab.data.csv_table import rows_of
 from encoderlab.errors import UsageError, unknown
 
@@ -109,18 +117,21 @@ def read_table(source: str) -> ScoreTable:
     """A table of scores.
 
     Args:
-        source: a bundled table's name, a CSV, or the folder of a run of `e2e` with answers.
+        source: a bundled table's name, a CSV, the folder of a run of `e2e` with answers, or result
+            files of CLIP_benchmark: a folder of its JSON files, one of them, or its CSV.
 
     Returns:
         The table.
 
     Raises:
         MissingError: there is no run in the folder.
-        UsageError: an unknown name, a run without answers, or a CSV that cannot be used.
+        UsageError: an unknown name, a run without answers, or a file that cannot be used.
     """  # noqa: DOC501
     if source in _descriptions():
         return _bundled(source)
     path = Path(source)
+    if path.exists() and is_clip_benchmark(path):
+        return _of_clip_benchmark(path)
     if path.is_dir():
         return _of_run(path)
     if path.is_file():
@@ -162,17 +173,14 @@ def score_rows(
         yield line, row, score
 
 
-def put_score(
-    scores: dict[Any, float], key: Any, score: float, line: int, path: Path, what: str
-) -> None:
-    """Adds a score of a CSV.
+def put_score(scores: dict[Any, float], key: Any, score: float, where: str, what: str) -> None:
+    """Adds a score of a file.
 
     Args:
         scores: to add to.
         key: what the score is of.
         score: its value.
-        line: of the CSV.
-        path: of the CSV.
+        where: file and line.
         what: the key in words.
 
     Raises:
@@ -181,7 +189,7 @@ def put_score(
     first = scores.setdefault(key, score)
     if first != score:
         raise UsageError(
-            f"line {line} of {path} gives a second score of the same {what}",
+            f"{where} gives a second score of the same {what}",
             got=f"{score:g} after {first:g}",
             want="one score of each: average repeated runs first",
         )
@@ -230,7 +238,7 @@ def _of_csv(path: Path) -> ScoreTable:
         setting, llm = row.get("setting") or ONLY_SETTING, row.get("llm", "")
         name = row["encoder"]
         key = (setting, row["benchmark"], name, llm)
-        put_score(cells, key, score, line, path, "encoder, benchmark and setting")
+        put_score(cells, key, score, f"line {line} of {path}", "encoder, benchmark and setting")
         kind, resolution = _class(row, line, path), _resolution(row, line, path)
         encoder = ScoredEncoder(name, kind, resolution, get_model_id(name, "vision"))
         if encoders.setdefault(name, encoder) != encoder:
@@ -244,6 +252,33 @@ def _of_csv(path: Path) -> ScoreTable:
         own = {key[2:]: value for key, value in cells.items() if key[:2] == (setting, benchmark)}
         scores.setdefault(setting, {})[benchmark] = _over_llms(own, f"{benchmark} in {path}")
     return ScoreTable(path.name, f"{path}", _all_or_no_classes(encoders.values()), scores)
+
+
+def _of_clip_benchmark(path: Path) -> ScoreTable:
+    """The main metric of each data set; data sets are grouped by their kind of task."""
+    cells: dict[str, dict[str, list[ModelResult]]] = {}
+    groups: dict[str, list[str]] = {}
+    encoders: dict[str, ScoredEncoder] = {}
+    for result in read_results(path):
+        cells.setdefault(result.setting, {}).setdefault(result.benchmark, []).append(result)
+        # Models with a text tower, by what CLIP_benchmark measures.
+        encoders[result.encoder] = ScoredEncoder(result.encoder, "lang", None, result.model)
+        if result.benchmark not in groups.setdefault(result.group, []):
+            groups[result.group].append(result.benchmark)
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    used: dict[str, set[str]] = {}
+    # Without a choice the first setting is predicted: the zero-shot tasks.
+    for setting in sorted(cells, key=lambda name: name.startswith(PROBE)):
+        for benchmark, results in cells[setting].items():
+            metric = main_metric(results)
+            used.setdefault(metric, set()).add(benchmark)
+            own = scores.setdefault(setting, {}).setdefault(benchmark, {})
+            for result in results:
+                what = "encoder, data set and setting"
+                put_score(own, result.encoder, result.metrics[metric], result.where, what)
+    said = ", ".join(f"{metric} ({len(names)})" for metric, names in used.items())
+    about = f"CLIP_benchmark, {path}; the score of its data sets: {said}"
+    return ScoreTable(path.name, about, encoders, scores, groups)
 
 
 def _class(row: Mapping[str, str], line: int, path: Path) -> str | None:
