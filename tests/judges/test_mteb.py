@@ -27,6 +27,7 @@ from encoderlab.models import checkpoint
 
 mteb = pytest.importorskip("mteb")
 TEXTS = ["a red circle above a blue square", "a bar chart of three bars", "a table"]
+MEAN = "CQADupstackRetrieval"  # of twelve tasks
 # Both sides of tiny-clip and tiny-siglip share a space; tiny-dinov2 has no text side.
 BUNDLED = {"tiny-clip": True, "tiny-siglip": True, "tiny-dinov2": False}
 
@@ -52,7 +53,10 @@ class Batches(list):
         self.dataset = SimpleNamespace(features=columns)
 
 
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if text else []) for n, text in BUNDLED.items()],
+)
 def test_mtebs_own_check_of_a_model_passes(name: str, models: dict[str, MtebModel]) -> None:
     result = mteb.mock_run(models[name])
     run = {task: status for task, status in result.items() if status is not None}
@@ -148,6 +152,28 @@ def test_the_command_keeps_scores_and_mtebs_own_files(
     (split,) = theirs["scores"]["test"]
     ours = scores["MockImageClassification"]
     assert ours["metric"] == "accuracy" and ours["score"] == pytest.approx(split["main_score"])
+
+
+def test_scores_of_the_same_folder_are_not_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"model": "tiny-dinov2", "tasks": ["mock"], "device": "cpu"}
+    first = encoderlab.judge_mteb(**given, dtype="float32", out=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(MtebModel, "encode", None)
+        again = encoderlab.judge_mteb(**given, dtype="float32", out=tmp_path)
+        assert again.scores == first.scores
+        # Another number format gives other vectors.
+        with pytest.raises(TypeError):
+            encoderlab.judge_mteb(**given, dtype="bfloat16", out=tmp_path)
+
+
+def test_the_tasks_of_a_mean_are_loaded_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "tiny-llama", "--tasks", MEAN]
+    assert main(["judge", "mteb", "--device", "cpu", *words]) == 3
+    said = capsys.readouterr().err
+    (first, *_) = mteb.get_task(MEAN).tasks
+    assert f"the task {first.metadata.name} cannot be loaded" in said
 
 
 def test_mistakes_end_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

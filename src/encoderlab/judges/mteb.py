@@ -133,7 +133,7 @@ def run(settings: JudgeMteb, out: Path | None = None) -> JudgeMtebResult:
     scores = []
     with progress("judging", total=len(tasks), unit="task") as bar, _quiet():
         for task in tasks:
-            with _loaded(task):
+            with _loaded(task, cache, model):
                 (result,) = mteb.evaluate(
                     model, task, cache=cache, co2_tracker=False, show_progress_bar=False,
                     encode_kwargs={"batch_size": settings.batch_size, "show_progress_bar": False},
@@ -172,20 +172,21 @@ def _require_modalities(task: Any, model: Any) -> None:
 
 
 @contextmanager
-def _loaded(task: Any) -> Iterator[None]:
-    """Loads the data of a task for the block.
+def _loaded(task: Any, cache: Any, model: Any) -> Iterator[None]:
+    """Loads the data of a task, or of the tasks that it is the mean of, where mteb will need them.
 
     Raises:
         MissingError: they are neither in the cache nor can be downloaded.
     """  # noqa: DOC501
-    name = task.metadata.name
+    needed = [part for part in getattr(task, "tasks", [task]) if not _is_scored(part, cache, model)]
     try:
-        task.load_data()
+        for part in needed:
+            part.load_data()
     except (OSError, ValueError, RuntimeError) as error:
         if getattr(error, "errno", None) is not None:  # the system's: a full disk, no permission
             raise
         raise MissingError(
-            f"the data of the task {name} cannot be loaded",
+            f"the data of the task {part.metadata.name} cannot be loaded",
             got=(str(error).strip().splitlines() or [type(error).__name__])[0][:200],
             want="a network connection, or the data set in the cache of Hugging Face",
             hint="run it once with a network, or check encoderlab with --tasks mock",
@@ -193,7 +194,16 @@ def _loaded(task: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        task.unload_data()
+        for part in needed:
+            part.unload_data()
+
+
+def _is_scored(task: Any, cache: Any, model: Any) -> bool:
+    """Whether all scores of a task are in the folder of results."""
+    if cache is None:
+        return False
+    result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
+    return result is not None and not result.get_missing_evaluations(task)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ EXTRAS = {
     "onnx": ("onnxruntime", "export"),
     "wandb": ("wandb", "--logger wandb"),
     "ray": ("ray", "--engine ray"),
+    "judges": ("mteb", "judge mteb"),
     "sweep": ("hydra_plugins.hydra_joblib_launcher", "hydra/launcher=joblib"),
     "bench": ("faiss", "the benchmarks"),
 }
