@@ -152,8 +152,9 @@ def _task(name: str) -> Any:
     try:
         return mteb.get_task(name)
     except KeyError:
-        tasks = mteb.get_tasks(exclude_superseded=False, exclude_private=False, exclude_beta=False)
-        near = did_you_mean(name, [*(task.metadata.name for task in tasks), MOCK])
+        from mteb.get_tasks import TASK_LIST
+
+        near = did_you_mean(name, [*(task.metadata.name for task in TASK_LIST), MOCK])
         hint = f"Did you mean {near!r}? {LIST_TASKS}" if near else LIST_TASKS
         raise UsageError(
             "unknown task of mteb", got=name, want="the name of a task", hint=hint
