@@ -154,7 +154,7 @@ def _finite(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in metrics.items():
         try:
             number = float(value)
-        except (TypeError, ValueError):  # an empty cell, or a column that is no metric
+        except (TypeError, ValueError, OverflowError):  # an empty cell, or what is no metric
             continue
         if math.isfinite(number):
             yield name, number
