@@ -75,6 +75,7 @@ def _words(world):
         "features": ["extract", str(world / "images")],
         "app": ["--port", "0"],
         "validate": ["--compute", "--scores", str(scores)],
+        "judge mteb": ["--tasks", "mock"],
         "vlm answer": [str(world / "images" / "none.png"), "--text", "What?"],
     }
 
