@@ -22,11 +22,12 @@ from lmms_eval.models import get_model
 from lmms_eval.tasks import TaskManager
 
 import encoderlab
+from encoderlab.compression.compressor import Compressor
 from encoderlab.compression.hooks import compressed_vision
 from encoderlab.encoders.checkpoint import resolve
 from encoderlab.errors import UsageError
 from encoderlab.judges.lmms_model import LmmsModel
-from encoderlab.patch_tokens.methods import reducers
+from encoderlab.patch_tokens.methods import METHODS, reducers
 from encoderlab.vlm.export import to_llava
 from encoderlab.vlm.llava import LlavaVLM
 from encoderlab.vlm.model import VLM
@@ -111,15 +112,18 @@ def test_a_run_of_lmms_eval_counts_what_vlm_evaluate_counts(
     assert got["results"]["own_questions"]["right,none"] == pytest.approx(accuracy)
 
 
+@pytest.mark.parametrize("compress", ["average", "visionzip", "cdpruner", "tiny-clip-12to4"])
 def test_a_compressed_llava_answers_as_the_plain_call_with_hooks(
-    llava: Path, images: list[Image.Image]
+    compress: str, llava: Path, images: list[Image.Image]
 ) -> None:
+    trained = compress not in METHODS
+    method = Compressor.from_pretrained(compress) if trained else reducers(compress)[0]
     given = requests(TEXTS, list(images), {"max_new_tokens": 8})
-    model = with_docs(LmmsModel(str(llava), "average:16", batch_size=3, **CPU), list(images))
+    model = with_docs(LmmsModel(str(llava), f"{compress}:16", batch_size=3, **CPU), list(images))
     texts = model.generate_until(given)
     plain = LlavaVLM(resolve(llava), "cpu", "float32", False)
     whole = [answer.text for answer in plain.answers(images, TEXTS, 8)]
-    with compressed_vision(plain.model, reducers("average")[0], 16) as vision:
+    with compressed_vision(plain.model, method, 16) as vision:
         for text, image, question in zip(texts, images, TEXTS, strict=True):
             inputs = plain.processor(
                 images=[image], text=[plain.prompt(question)], return_tensors="pt"
@@ -175,7 +179,9 @@ def test_stops_cut_and_questions_without_an_image_are_asked_blind(
     assert texts[2] == own.answer(images[2], TEXTS[2], candidates=0).text.partition("e")[0]
 
 
-@pytest.mark.parametrize("compress", ["average", "average:0", "block_pca:16", "fastv:16"])
+@pytest.mark.parametrize(
+    "compress", ["average", "average:0", "block_pca:16", "fastv:16", "averge:16"]
+)
 def test_a_compression_that_cannot_be_is_refused(compress: str) -> None:
     with pytest.raises(UsageError):
         LmmsModel("tiny-vlm", compress, **CPU)

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
 from lmms_eval.api.model import lmms
 from PIL import Image
 
-from encoderlab.compression.compressor import Compressor
+from encoderlab.compression.compressor import Compressor, shipped
 from encoderlab.compression.hooks import compressed_vision
 from encoderlab.core.progress import progress, warn
 from encoderlab.data.decode import open_images
 from encoderlab.encoders.checkpoint import resolve
-from encoderlab.errors import UsageError
+from encoderlab.errors import UsageError, unknown
 from encoderlab.feature_store.pipeline import batches_of
 from encoderlab.patch_tokens.methods import METHODS, is_fitted, reducers
 from encoderlab.patch_tokens.reducer import TokenReducer
@@ -58,14 +59,15 @@ class LmmsModel(lmms):
         super().__init__()
         self.batch_size = int(batch_size)
         self._compression = ExitStack()
+        method = None if compress is None else _method(compress)  # before anything is loaded
         checkpoint = resolve(saved_in(model), code=trust_remote_code)
         self.vlm: VLM | LlavaVLM
         if is_llava(checkpoint):
             self.vlm = LlavaVLM(checkpoint, device, dtype, trust_remote_code)
         else:
             self.vlm = VLM.load(model, device, dtype, trust_remote_code=trust_remote_code)
-        if compress is not None:
-            self._compress(*_method(compress))
+        if method is not None:
+            self._compress(*method)
 
     def _compress(self, method: TokenReducer, budget: int) -> None:
         if isinstance(method, Compressor):
@@ -206,8 +208,11 @@ def _method(spec: Any) -> tuple[TokenReducer, int]:
             got=spec,
             want="METHOD:TOKENS such as average:36",
         )
-    if name not in METHODS:
+    if name in shipped() or Path(name).is_dir():
         return Compressor.from_pretrained(name), int(number)
+    if name not in METHODS:
+        known = [*METHODS, *shipped()]
+        raise unknown("method, and no compressor or folder", name, known, "encoderlab ls methods")
     if not METHODS[name].made_by or is_fitted(name):
         raise UsageError(
             "the method cannot stand between an image encoder and a language model by its name",
