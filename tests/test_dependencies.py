@@ -21,7 +21,7 @@ REASONS = next(
 IMPORTED_AS = {
     "hydra-core": "hydra", "pillow": "PIL", "scikit-learn": "sklearn", "scikit-image": "skimage",
     "pyyaml": "yaml", "umap-learn": "umap", "faiss-cpu": "faiss", "rich-argparse": "rich_argparse",
-    "import-linter": "importlinter",
+    "import-linter": "importlinter", "pot": "ot",
 }  # fmt: skip
 # Imported nowhere in our code: a library of ours imports it when it is asked for by name.
 BY_NAME = {

@@ -227,6 +227,7 @@ def compare(
     controls: bool = False,
     projectors: bool = False,
     epochs: int = 300,
+    gw: bool = False,
     trust_remote_code: bool = False,
     quantize: str | None = None,
     device_map: str | None = None,
@@ -250,6 +251,7 @@ def compare(
         controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         projectors: also train projectors of four kinds into every language model.
         epochs: training epochs of a projector.
+        gw: also the Gromov-Wasserstein distance, of at most 500 images (extra gw).
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         quantize: weights of the language models in fewer bits, on a GPU.
@@ -264,7 +266,7 @@ def compare(
         All scores of each pair of encoder and LLM, with intervals, and the paired verdicts.
 
     Raises:
-        MissingError: data or a model is not there.
+        MissingError: data or a model is not there, or POT is needed and not installed.
         UsageError: too few samples, a model twice, or features that are not finite.
     """
 
@@ -1278,7 +1280,8 @@ def validate(
             encoders of the scores; empty: what the scores alone say.
         compute: load the encoders of the scores by their hub ids, and compute their features.
         scores_setting: setting of the scores to predict, such as 1.2M-frozen; empty: the first.
-        metrics: metrics to test; empty: all. p is corrected for every metric and target tested.
+        metrics: metrics to test; empty: all that are there; gw_pairing and gw_distance (extra gw)
+            are computed where they are named. p is corrected for every metric and target tested.
         targets: benchmarks or groups of them to predict; empty: all, the groups and the average.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).

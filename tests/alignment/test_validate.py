@@ -242,6 +242,14 @@ def test_a_run_a_store_and_the_encoders_themselves_give_the_same_metrics(compare
         assert of_store.values["ridge_r2"][name] == pytest.approx(ridge[name], abs=1e-5)
 
 
+def test_gromov_wasserstein_is_computed_where_it_is_named(compared):
+    given = {"scores": str(compared / "scores.csv"), "features": str(compared / "store"), **QUICK}
+    named = encoderlab.validate(metrics=["gw_pairing"], **given)
+    assert {p.metric for p in named.predictions} == {"gw_pairing"}
+    metrics = {p.metric for p in encoderlab.validate(**given).predictions}
+    assert "cka_linear" in metrics and not {"gw_pairing", "gw_distance"} & metrics
+
+
 def test_right_answers_of_e2e_are_a_table(tmp_path):
     pair = {"llm": "tiny-llama", "control_of": None, "image_size": 32,
             "accuracy": {"all": {"value": 0.5}, "count": {"value": 0.25}}}  # fmt: skip

@@ -12,6 +12,7 @@ from encoderlab.alignment.tables import AlignmentResult, notes, table
 from encoderlab.core.results import Block
 from encoderlab.core.spec import takes
 from encoderlab.metrics.catalogue import METRICS
+from encoderlab.metrics.gromov_wasserstein import MOST, require_pot
 
 if TYPE_CHECKING:
     from encoderlab.alignment.pair_scores import PairScores, PairVerdict
@@ -32,7 +33,8 @@ class CompareResult(AlignmentResult):
     def blocks(self) -> list[Block]:
         """The scores of every pair, and the verdicts on encoders."""
         added = [name for name, metric in METRICS.items() if metric.computed_by]
-        columns = ["cka_linear", "cka_linear_biased", "cka_within", "ridge_r2", "mlp_r2", *added]
+        columns = ["cka_linear", "cka_linear_biased", "cka_within", "ridge_r2", "gw_pairing",
+                   "gw_distance", "mlp_r2", *added]  # fmt: skip
         asked = {row.encoder for row in self.rows if row.control_of is None}
         verdicts = [
             f"with {verdict.llm}: {verdict.comparison.to_text()}"
@@ -59,29 +61,36 @@ def run(settings: Compare, out: Path | None = None) -> CompareResult:
         All scores of each pair of encoder and LLM, with intervals, and the paired verdicts.
 
     Raises:
-        MissingError: data or a model is not there.
+        MissingError: data or a model is not there, or POT is needed and not installed.
         UsageError: too few samples, a model twice, or features that are not finite.
     """
+    if settings.gw:
+        require_pot()
     aligned = extract_features(settings)
     epochs = settings.epochs if settings.projectors else None
-    return analyse(aligned, out, epochs=epochs, svg=settings.svg)
+    return analyse(aligned, out, epochs=epochs, gw=settings.gw, svg=settings.svg)
 
 
 def analyse(
-    aligned: AlignmentData, out: Path | None = None, *, epochs: int | None = None, svg: bool = False
+    aligned: AlignmentData,
+    out: Path | None = None,
+    *,
+    epochs: int | None = None,
+    gw: bool = False,
+    svg: bool = False,
 ) -> CompareResult:
     """The comparison of features that are extracted already; no `epochs`: without projectors."""
     from encoderlab.alignment import pair_scores
     from encoderlab.metrics.catalogue import PROJECTORS
 
-    not_converged: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     rows = aligned.cached("rows", lambda: pair_scores.rows_of(aligned))
     verdicts = aligned.cached("verdicts", lambda: pair_scores.verdicts(aligned))
     if epochs and pair_scores.enough_for_projectors(aligned) is None:
         # Shuffled pairs are at chance by the metrics above: no projector is trained on them.
         pairs = [(row.encoder, row.llm) for row in rows if not row.encoder.startswith(SHUFFLED)]
         trained = pair_scores.projectors(aligned, pairs, tuple(PROJECTORS), epochs)
-        not_converged = pair_scores.not_converged(trained, epochs)
+        remarks = pair_scores.not_converged(trained, epochs)
         rows = list(rows)
         for i, row in enumerate(rows):
             for kind in PROJECTORS if (row.encoder, row.llm) in pairs else ():
@@ -95,12 +104,26 @@ def analyse(
                     by_type={name: known | by_type[name] for name, known in row.by_type.items()},
                 )
             rows[i] = row
+    if gw:
+        rows = [
+            replace(row, scores=row.scores | pair_scores.gromov_wasserstein_scores(
+                aligned, row.encoder, row.llm
+            ))
+            for row in rows
+        ]  # fmt: skip
+        if aligned.n > MOST:
+            remarks += (
+                f"Gromov-Wasserstein distances are of {MOST} of {aligned.n:,} images drawn at "
+                "random: the time of its solver grows with the cube of their number",
+            )
     answer = pair_scores.answer(rows, verdicts, aligned.n)
     return CompareResult(
         answer.text,
-        (*answer.also, *not_converged),
+        (*answer.also, *remarks),
         tuple(rows),
         tuple(verdicts),
         facts=aligned.facts(),
         warnings=(*aligned.warnings(), *not_converged),
     ).with_figures(out, svg)
+        warnings=(*aligned.warnings(), *remarks),
+    ).with_figures(plots.compare, out, svg)

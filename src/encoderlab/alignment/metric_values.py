@@ -19,12 +19,14 @@ from encoderlab.core.settings import as_typed, iter_settings
 from encoderlab.data.reference_scores import ScoreTable
 from encoderlab.errors import MissingError, UsageError, did_you_mean, unknown
 from encoderlab.metrics.correlation import means_over_shared
+from encoderlab.metrics.gromov_wasserstein import require_pot
 
 if TYPE_CHECKING:
     from encoderlab.data.sample import Sample
     from encoderlab.feature_store.extract import StoredFeatures
 
 DATA_SETTINGS = ("llms", "n_samples", "data_types", "data_root", "features_dir", "batch_size")
+GW = frozenset({"gw_pairing", "gw_distance"})  # computed where they are asked for
 COMMANDS = ("compare", "multi-llm", "stream", "e2e", "all")
 
 
@@ -63,9 +65,12 @@ def metric_values(settings: Validate, table: ScoreTable) -> MetricValues:
         UsageError: no encoder of the features is a row, two are the same row, or a setting that has
             no effect.
     """
+    gw = not GW.isdisjoint(settings.metrics)
+    if gw and (settings.compute or settings.features):
+        require_pot()
     if settings.compute:
-        return _of_data(extract_features(replace(settings, encoders=_to_load(settings, table))),
-                        table)  # fmt: skip
+        aligned = extract_features(replace(settings, encoders=_to_load(settings, table)))
+        return _of_data(aligned, table, gw=gw)
     folder = None if settings.features is None else Path(settings.features)
     if folder is not None and not folder.is_dir():
         raise MissingError("no such folder of features", got=settings.features,
@@ -75,7 +80,7 @@ def metric_values(settings: Validate, table: ScoreTable) -> MetricValues:
             settings = replace(settings, features_dir=str(folder))
         source = _StoreSource(folder, table)
         aligned = extract_features(settings, from_store=source.features)
-        return _of_data(aligned, table, tuple(source.left_out))
+        return _of_data(aligned, table, tuple(source.left_out), gw=gw)
     _check_unused(settings)
     return MetricValues() if folder is None else _of_run(folder, table)
 
@@ -163,9 +168,9 @@ def _means(
 
 
 def _of_data(
-    aligned: AlignmentData, table: ScoreTable, left_out: Sequence[str] = ()
+    aligned: AlignmentData, table: ScoreTable, left_out: Sequence[str] = (), *, gw: bool
 ) -> MetricValues:
-    from encoderlab.alignment.pair_scores import closed_form_scores
+    from encoderlab.alignment.pair_scores import closed_form_scores, gromov_wasserstein_scores
 
     rows = _matched(list(aligned.encoders), table, "the features")
     cells: dict[str, dict[tuple[str, str], float]] = {}
@@ -173,7 +178,10 @@ def _of_data(
     with progress("metrics of encoders", total=total, unit="pair") as bar:
         for encoder, row in rows.items():
             for llm in aligned.text:
-                for metric, score in closed_form_scores(aligned, encoder, llm).items():
+                scores = closed_form_scores(aligned, encoder, llm)
+                if gw:
+                    scores |= gromov_wasserstein_scores(aligned, encoder, llm)
+                for metric, score in scores.items():
                     if score.value is not None:
                         cells.setdefault(metric, {})[row, llm] = score.value
                 bar.advance()

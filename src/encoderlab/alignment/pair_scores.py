@@ -24,6 +24,7 @@ from encoderlab.core.score import Score, undefined
 from encoderlab.metrics import cka, strata
 from encoderlab.metrics.alignment_scores import ProjectorOutcome
 from encoderlab.metrics.catalogue import HEADLINE, computed_alone
+from encoderlab.metrics.gromov_wasserstein import GromovWasserstein, gromov_wasserstein
 from encoderlab.metrics.neighbours import NEIGHBOURS, Neighbours, mutual_knn_of
 from encoderlab.metrics.ridge import RidgeProbe, r2_score, r2_without_each, ridge_probe
 from encoderlab.metrics.uncertainty import (
@@ -123,6 +124,17 @@ def ridge(aligned: AlignmentData, encoder: str, llm: str, kind: str | None = Non
             seed=aligned.seed,
         ),
     )
+
+
+def gromov_wasserstein_scores(aligned: AlignmentData, encoder: str, llm: str) -> dict[str, Score]:
+    """The Gromov-Wasserstein distance of a pair, and z of its pairing; made once."""
+    measured: GromovWasserstein = aligned.cached(
+        ("gw", encoder, llm),
+        lambda: gromov_wasserstein(
+            features_of(aligned, encoder), features_of(aligned, llm), seed=aligned.seed
+        ),
+    )
+    return {"gw_pairing": measured.pairing, "gw_distance": measured.distance}
 
 
 def mean_recall_at_1(probe: RidgeProbe) -> Score:

@@ -82,6 +82,9 @@ class Compare(Alignment):
 
     projectors: bool = setting(False, PROJECTORS_HELP)
     epochs: int = setting(300, EPOCHS_HELP, least=1, needs={"projectors": ()})
+    gw: bool = setting(
+        False, "also the Gromov-Wasserstein distance, of at most 500 images (extra gw)"
+    )
     output_dir: str = setting(output_folder("compare"), "folder for results", group=COMMON)
 
 
@@ -189,7 +192,9 @@ class Validate(OnPairs):
         None, "setting of the scores to predict, such as 1.2M-frozen; empty: the first"
     )
     metrics: list[str] = setting(
-        [], "metrics to test; empty: all. p is corrected for every metric and target tested"
+        [],
+        "metrics to test; empty: all that are there; gw_pairing and gw_distance (extra gw) are "
+        "computed where they are named. p is corrected for every metric and target tested",
     )
     targets: list[str] = setting(
         [], "benchmarks or groups of them to predict; empty: all, the groups and the average"

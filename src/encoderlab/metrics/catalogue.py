@@ -85,6 +85,20 @@ METRICS = {
         "directions",
         "how near the wrong ones were",
     ),
+    "gw_pairing": Metric(
+        "GW at the pairing, z",
+        "by how many standard deviations the pairing keeps distances among samples better than "
+        "random pairings do",
+        "how large the effect is: z grows with the number of samples",
+    ),
+    "gw_distance": Metric(
+        "GW distance, as published",
+        "the Gromov-Wasserstein distance: how far the distances among samples differ, at the "
+        "coupling that suits them best",
+        "the pairing; small for wide features, whatever they are of",
+        lower_is_better=True,
+        published=True,
+    ),
     "coral_similarity": Metric(
         "CORAL, as published",
         "1 / (1 + distance of the covariances)",

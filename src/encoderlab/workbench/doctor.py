@@ -33,6 +33,7 @@ EXTRAS = {
     "demo": ("skimage", "photographs for `make demo`"),
     "heic": ("pi_heif", "HEIC photographs"),
     "umap": ("umap", "embedding --method umap"),
+    "gw": ("ot", "compare --gw"),
     "gpu": ("bitsandbytes", "8-bit and 4-bit language models, device_map"),
     "onnx": ("onnxruntime", "export"),
     "wandb": ("wandb", "--logger wandb"),
