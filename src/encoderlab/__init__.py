@@ -31,6 +31,7 @@ _WHERE = {
     "cka": "encoderlab.metrics.cka:cka",
     "classify": "encoderlab.contrastive.classify:run",
     "compare": "encoderlab.alignment.compare:run",
+    "complement": "encoderlab.alignment.complement:run",
     "compress": "encoderlab.compression.compress:run",
     "coral": "encoderlab.alignment.coral:run",
     "draw": "encoderlab.workbench.draw:run",

@@ -7,6 +7,7 @@ from typing import Any
 from encoderlab.alignment.all import AllResult as AllResult
 from encoderlab.alignment.attention import AttentionResult as AttentionResult
 from encoderlab.alignment.compare import CompareResult as CompareResult
+from encoderlab.alignment.complement import ComplementResult as ComplementResult
 from encoderlab.alignment.coral import CoralResult as CoralResult
 from encoderlab.alignment.e2e import E2eResult as E2eResult
 from encoderlab.alignment.elas import ElasResult as ElasResult
@@ -93,6 +94,7 @@ __all__ = [
     "cka",
     "classify",
     "compare",
+    "complement",
     "compress",
     "coral",
     "draw",
@@ -268,6 +270,55 @@ def compare(
     Raises:
         MissingError: data or a model is not there, or POT is needed and not installed.
         UsageError: too few samples, a model twice, or features that are not finite.
+    """
+
+def complement(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip", "tiny-siglip", "tiny-dinov2"],
+    svg: bool = False,
+    n_samples: int = 30,
+    data_types: Sequence[str] = [],
+    data_root: str | None = None,
+    llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    features_dir: str | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> ComplementResult:
+    """Which encoders add to which on the same samples; writes a figure to `out` if it is given.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders; untrained:NAME is NAME before training.
+        svg: write figures as .svg too.
+        n_samples: samples per data type.
+        data_types: data types to use; empty: all that are there.
+        data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
+            the built-in samples and more of their kind.
+        llms: language models to align with.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        quantize: weights of the language models in fewer bits, on a GPU.
+        device_map: spread the layers of the language models over all GPUs and the main memory.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        features_dir: folder that keeps features between runs; empty: outputs/features.
+        batch_size: samples at once.
+        seed: seed of everything random.
+
+    Returns:
+        For each ordered pair of encoders and each LLM the held-out R2 of ridge maps from A, B, both
+        and A with a rotated copy of itself, the paired differences and the answer.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: fewer than two encoders, too few samples, a model twice, or features that are
+            not finite.
     """
 
 def compress(

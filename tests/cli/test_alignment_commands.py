@@ -17,6 +17,7 @@ QUICK = ("--encoders", "tiny-clip", "untrained:tiny-clip", "--llms", "tiny-llama
         (("coral", "--n-samples", "3"), ["coral_dashboard.png", "eas_dashboard.npz"]),
         (("elas", "--n-samples", "3", "--epochs", "2"), ["elas.png"]),
         (("e2e", "--n-samples", "3", "--epochs", "2"), ["e2e_retrieval.png"]),
+        (("complement", "--n-samples", "4"), ["complement.png", "complement.npz"]),
         (("layers", "--n-samples", "3"), ["layers.png"]),
         (("embedding", "--n-samples", "3", "--method", "pca"), ["embedding.html"]),
     ],
@@ -25,7 +26,7 @@ QUICK = ("--encoders", "tiny-clip", "untrained:tiny-clip", "--llms", "tiny-llama
 def test_a_command_leaves_its_record_and_its_figures(words, files, lab, tmp_path, monkeypatch):
     answer = lab(*words, *QUICK, "--json")
     assert answer.code == 0, answer.err
-    assert answer.json["data"]["samples"] == 9
+    assert answer.json["data"]["samples"] == 3 * int(words[2])
     folder = tmp_path / "outputs" / words[0]
     for name in ("run.json", "config.yaml", *files):
         assert (folder / name).is_file(), name
@@ -63,6 +64,8 @@ def test_a_sweep_keeps_every_run_in_a_folder_of_its_own(lab, tmp_path):
         (("compare", "--encoders", "tiny-clip", "tiny-clip"), 2, "an encoder is listed twice"),
         (("coral", "--encoders", "tiny-clop"), 3, "'tiny-clip'?"),
         (("elas", "--llms", "tiny-lama"), 3, "'tiny-llama'?"),
+        (("complement", "--encoders", "tiny-clip"), 2, "no other to add to it"),
+        (("complement", "--encoders", "tiny-clip", "tiny-clip"), 2, "is listed twice"),
         (("layers", "--data-types", "chrt"), 2, "Did you mean 'chart'"),
         (("e2e", "--data-root", "nowhere"), 3, "the data root is not there"),
         (("e2e", "--scores", "none.csv"), 3, "no such CSV"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import procrustes as scipy_procrustes
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.neighbors import NearestNeighbors
 
 from encoderlab.errors import UsageError
@@ -172,6 +172,21 @@ def test_ridge_predictions_are_scikit_learns_on_the_other_folds(monkeypatch):
         scores.append(np.square(cy[test] - cy[~test].mean(axis=0)).sum())
     expected = 1 - np.square(cy - predicted).sum() / sum(scores)
     assert found.r2.value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("d", [(12, 30), (76, 130)])  # of which 90 samples have fewer, and more
+def test_ridge_chooses_penalties_as_scikit_learn_does(d):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((90, d[0]))
+    y = x[:, :10] @ rng.standard_normal((10, d[1])) + 3 * rng.standard_normal((90, d[1]))
+    x -= x.mean(axis=0)
+    unit, fold = x / np.sqrt(np.square(x).mean()), ridge.folds(90, None, 0)
+    residual = np.empty(90)
+    for number in range(ridge.FOLDS):
+        train, test = fold != number, fold == number
+        model = RidgeCV(alphas=ridge.PENALTIES * train.sum() * 1e-2).fit(unit[train], y[train])
+        residual[test] = np.square(model.predict(unit[test]) - y[test]).sum(axis=1)
+    np.testing.assert_allclose(ridge_probe(x, y).residual, residual)
 
 
 def test_ridge_finds_what_is_there_and_nothing_where_there_is_nothing():

@@ -19,6 +19,7 @@ import encoderlab
 from encoderlab.alignment import (
     answers,
     compare,
+    complement,
     coral,
     e2e,
     elas,
@@ -130,7 +131,9 @@ def awkward(out: Path) -> Iterator[Json]:
         "손으로 쓴 아주 긴 이름의 언어 모델 ",
     ]
     kinds = ["chart", "table", "document", "math", "visualization", "scene", "손으로 쓴 문서"]
-    yield from analyse(features(28, encoders, llms, kinds), out)
+    data = features(28, encoders, llms, kinds)
+    yield from analyse(data, out)
+    yield complement.analyse(data, out).to_json()
     rng = np.random.default_rng(0)
     timed = [
         speed.Timed(name, size, {"p50": 10.0 * size, "p95": 12.0 * size}, 100.0 / size,
@@ -389,6 +392,9 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
         v["difference"] for v in r["verdicts"]
         if v["metric"] == "cka_linear" and v["difference"] is not None]]),
     "multi_llm": (maps, lambda r, a: scores(r, "cka_linear", *METRICS[1:])),
+    "complement": (across, lambda r, a: [
+        defined([[row[key]["difference"] for row in r["rows"] if row["llm"] == llm]
+                 for key in ("gain", "over_copy")]) for llm in each(r["rows"], "llm")]),
     "validate": (maps, lambda r, a: [ranks(r)]),
     "elas": (maps, lambda r, a: [
         table(r["rows"], operator.itemgetter(side)) for side in ("calibrated", "published")]),

@@ -178,7 +178,8 @@ def test_an_alignment_command_hands_all_three_to_load_text(command, here, monkey
         "stream": ("pairs.csv",),
         "validate": ("--compute", "--scores", "scores.csv", "--n-samples", "2"),
     }.get(command, ("--n-samples", "2"))
-    words = (command, *data, "--encoders", "tiny-clip", "--llms", "tiny-llama", "--device", "cpu")
+    encoders = ("tiny-clip", *["tiny-dinov2"] * (command == "complement"))
+    words = (command, *data, "--encoders", *encoders, "--llms", "tiny-llama", "--device", "cpu")
     here(*words, "--quantize", "4bit", "--device-map", "auto", TRUST)
     here(*words)
     assert asked == [

@@ -20,6 +20,7 @@ LEAVES = {
     "coral": (FEW, "outputs/features"),
     "elas": (FEW | {"epochs": 2}, "outputs/features"),
     "e2e": (FEW | {"epochs": 2}, "outputs/features"),
+    "complement": (FEW | {"encoders": ["tiny-clip", "tiny-dinov2"]}, "outputs/features"),
     "layers": (FEW, "outputs/features"),
     "embedding": (FEW | {"method": "pca"}, "outputs/features"),
     "stream": (PAIRS | {"data": "pairs.csv"}, "outputs/features"),

@@ -70,7 +70,7 @@ def run(settings: Figures, out: Path | None = None) -> FiguresResult:
 
 
 def _known() -> dict[str, Draw]:
-    from encoderlab.alignment.plots import compare, coral, speed, validate
+    from encoderlab.alignment.plots import compare, complement, coral, speed, validate
 
     def alone(draw: Callable[[Mapping[str, Any]], list[FigureRecord]]) -> Draw:
         return lambda result, folder: draw(result)
@@ -79,6 +79,7 @@ def _known() -> dict[str, Draw]:
     return {
         **{name: alone(getattr(compare, name.replace("-", "_"))) for name in names},
         "speed": alone(speed.speed),
+        "complement": alone(complement.complement),
         "validate": alone(validate.validate),
         "coral": lambda result, folder: coral.coral(result, _arrays_of_coral(folder)),
     }

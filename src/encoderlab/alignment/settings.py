@@ -203,6 +203,13 @@ class Validate(OnPairs):
 
 
 @dataclass
+class Complement(OnPairs):
+    """Does a second encoder add to a first one, for an LLM?"""
+
+    output_dir: str = setting(output_folder("complement"), "folder for results", group=COMMON)
+
+
+@dataclass
 class Layers(Alignment):
     """Alignment of every layer of an encoder with every layer of an LLM."""
 

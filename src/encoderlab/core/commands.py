@@ -112,6 +112,7 @@ _ROWS = (
     _align("validate", "Validate", "--scores cambrian1 --features outputs/compare"),
     _row("judge mteb", "judges.settings:JudgeMteb", "align",
          "--model clip --tasks CIFAR10 CIFAR10ZeroShot", "judges.mteb:run"),
+    _align("complement", "Complement", "--encoders clip siglip dinov2 --llms llama"),
     _align("layers", "Layers", "--encoders clip --llms llama"),
     _align("embedding", "Embedding", "--method umap --n-samples 50"),
     _align("attention", "Attention", '--image chart.png --text "What is in this chart?"'),

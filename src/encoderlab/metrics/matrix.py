@@ -222,3 +222,11 @@ def unit_rows(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Rows of length one; a row of zeros stays zero."""
     length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return torch.where(length > 0, x / length.clamp_min(1e-300), torch.zeros_like(x))
+
+
+def in_sample_axes(x: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
+    """The same points in axes of which there are at most n: distances and products are kept."""
+    if x.shape[1] <= len(x):
+        return x
+    u, s, _ = torch.linalg.svd(x, full_matrices=False)
+    return u * s

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoderlab.core.score import Score, undefined
-from encoderlab.metrics.matrix import Matrix, centre, require_same_count
+from encoderlab.metrics.matrix import Matrix, centre, in_sample_axes, require_same_count
 
 RELABELINGS = 20
 
@@ -38,7 +38,7 @@ def procrustes_similarity(x: Matrix, y: Matrix, seed: int = 0) -> Score:
         return undefined(f"needs at least 2 samples, and there are {n}", n, name)
     if left_constant or right_constant:
         return undefined("the features are the same for every sample", n, name)
-    left, right = _in_sample_axes(left), _in_sample_axes(right)
+    left, right = in_sample_axes(left), in_sample_axes(right)
     scale = torch.linalg.norm(left) * torch.linalg.norm(right)
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(n) for _ in range(RELABELINGS)]
@@ -70,14 +70,6 @@ def rotate_onto(
 def _normalised(x: np.ndarray, width: int) -> np.ndarray:
     padded = np.pad(x - x.mean(axis=0), ((0, 0), (0, width - x.shape[1])))
     return padded / max(float(np.linalg.norm(padded)), 1e-300)
-
-
-def _in_sample_axes(x: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
-    """The same points in axes of which there are at most n."""
-    if x.shape[1] <= len(x):
-        return x
-    u, s, _ = torch.linalg.svd(x, full_matrices=False)
-    return u * s
 
 
 def _nuclear(left: Tensor, right: Tensor) -> Tensor:

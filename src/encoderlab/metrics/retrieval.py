@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,12 +39,16 @@ class Direction(Result):
         mrr: mean of 1 / rank of the best right candidate, in [0, 1].
         median_rank: median of that rank, from 1.
         candidates: the number of candidates; of several parts the smallest.
+        ranks: of the best right candidate of each query, ties counted against the model.
     """
 
     recall: dict[int, Score]
     mrr: Score
     median_rank: Score
     candidates: int
+    ranks: Int[np.ndarray, " n"] | None = field(
+        default=None, repr=False, compare=False, metadata={"json": False}
+    )
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values, Recall@K with the key "R@K"."""
@@ -304,14 +308,16 @@ def _summary(ranked: _Ranked, cutoffs: Sequence[int]) -> Direction:
     mrr_chance = ranked.chance(chance_of_mrr)
     if mrr_chance >= 1:
         always = "every candidate is right, so every order gives rank 1"
-        return Direction(recall, undefined(always, n, MRR), undefined(always, n, MEDIAN), fewest)
+        return Direction(
+            recall, undefined(always, n, MRR), undefined(always, n, MEDIAN), fewest, against
+        )
     reciprocal = 1 / against
     half = Z95 * math.sqrt(_cluster_variance(reciprocal, group))
     mean = float(reciprocal.mean())
     low, high = (None, None) if math.isnan(half) else (max(0.0, mean - half), min(1.0, mean + half))
     optimistic = _where_different(mean, (1 / favour).mean())
     mrr = Score(mean, low, high, mrr_chance, n, MRR, optimistic)
-    return Direction(recall, mrr, _median(ranked), fewest)
+    return Direction(recall, mrr, _median(ranked), fewest, against)
 
 
 def _median(ranked: _Ranked) -> Score:

@@ -14,7 +14,14 @@ from jaxtyping import Float, Int
 
 from encoderlab.core.results import Result
 from encoderlab.core.score import Score, undefined
-from encoderlab.metrics.matrix import Groups, Matrix, centre, group_numbers, require_same_count
+from encoderlab.metrics.matrix import (
+    Groups,
+    Matrix,
+    centre,
+    group_numbers,
+    in_sample_axes,
+    require_same_count,
+)
 from encoderlab.metrics.retrieval import Part, Retrieval, retrieval_over
 from encoderlab.metrics.uncertainty import jackknife_interval
 
@@ -32,12 +39,14 @@ class RidgeProbe(Result):
             ignores the image, negative for a worse one.
         retrieval: between predictions and texts of the same fold; None where r2 is undefined.
         residual, total: squared error and squared deviation of each sample (n,).
+        hits: share of both directions in which each sample has Recall@1 (n,): 0, 0.5 or 1.
     """
 
     r2: Score
     retrieval: Retrieval | None
     residual: Float[np.ndarray, " n"] | None = field(default=None, metadata={"json": False})
     total: Float[np.ndarray, " n"] | None = field(default=None, metadata={"json": False})
+    hits: Float[np.ndarray, " n"] | None = field(default=None, metadata={"json": False})
 
 
 def ridge_probe(
@@ -50,8 +59,8 @@ def ridge_probe(
 ) -> RidgeProbe:
     """Predicts y (n, d_y) from x (n, d_x) by nested cross-validation.
 
-    Five folds; in each the penalty is the one with the least leave-one-out error on the other four
-    (scikit-learn's RidgeCV). x is scaled to unit mean square, so that penalties mean the same for
+    Five folds; in each the penalty is the one with the least leave-one-out error on the other
+    four. x is scaled to unit mean square, so that penalties mean the same for
     all encoders.
 
     Args:
@@ -70,7 +79,11 @@ def ridge_probe(
         UsageError: values that are not finite, numbers of rows that differ, or not one group label
             per sample.
     """
-    left, right = (centre(side, name)[0].cpu().numpy() for side, name in ((x, "X"), (y, "Y")))
+    # Neither map nor errors depend on the axes of either side.
+    left, right = (
+        in_sample_axes(centre(side, name)[0]).cpu().numpy() for side, name in ((x, "X"), (y, "Y"))
+    )
+    width = x.shape[1]
     require_same_count({"X": left, "Y": right})
     member = group_numbers(groups, len(left))
     n = int(member.max(initial=-1)) + 1
@@ -82,7 +95,9 @@ def ridge_probe(
         return RidgeProbe(undefined(reason, n, name), None)
     if not np.square(left).sum() or not np.square(right).sum():
         return RidgeProbe(undefined("the features are the same for every sample", n, name), None)
-    predicted, baseline = _out_of_fold(left / np.sqrt(np.square(left).mean()), right, fold)
+    predicted, baseline = _out_of_fold(
+        left / np.sqrt(np.square(left).sum() / (len(left) * width)), right, fold
+    )
     residual = np.square(right - predicted).sum(axis=1)
     total = np.square(right - baseline).sum(axis=1)
     score = r2_score(residual, total, groups, name)
@@ -98,7 +113,11 @@ def ridge_probe(
                 texts=None if texts is None else [texts[i] for i in rows.tolist()],
             )
         )
-    return RidgeProbe(score, retrieval_over(parts), residual, total)
+    retrieval = retrieval_over(parts)
+    hits = np.empty(len(left))
+    both = retrieval.image_to_text.ranks, retrieval.text_to_image.ranks
+    hits[np.argsort(fold, kind="stable")] = np.mean([r == 1 for r in both], axis=0)
+    return RidgeProbe(score, retrieval, residual, total, hits)
 
 
 def r2_score(
@@ -166,12 +185,30 @@ def folds(
 
 def _out_of_fold(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Prediction and training mean of every sample, from the folds that do not contain it."""
-    from sklearn.linear_model import RidgeCV
-
     predicted, baseline = np.empty_like(y), np.empty_like(y)
     for number in range(FOLDS):
         test, train = fold == number, fold != number
-        model = RidgeCV(alphas=PENALTIES * train.sum() * 1e-2).fit(x[train], y[train])
-        predicted[test] = model.predict(x[test])
-        baseline[test] = y[train].mean(axis=0)
+        mean = y[train].mean(axis=0)
+        predicted[test] = mean + _ridge(x[train], y[train] - mean, x[test])
+        baseline[test] = mean
     return predicted, baseline
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Predictions for `new` of the ridge map from x to centred y, by the best penalty."""
+    # That of the least leave-one-out error, whose residuals are those of the fit over one minus
+    # the leverages (Golub, Heath & Wahba 1979).
+    # One decomposition serves all penalties: scikit-learn's RidgeCV gives the same, at 300 samples
+    # of 1,536 and 2,048 dimensions in twelve times the time.
+    centre_x = x.mean(axis=0)
+    u, s, v = np.linalg.svd(x - centre_x, full_matrices=False)
+    coefficients = u.T @ y
+    best, error = PENALTIES[0], np.inf
+    for penalty in PENALTIES * len(x) * 1e-2:
+        shrunk = np.square(s) / (np.square(s) + penalty)
+        leverage = 1 / len(x) + np.square(u) @ shrunk
+        residual = (y - u @ (shrunk[:, None] * coefficients)) / (1 - leverage)[:, None]
+        left_out = float(np.square(residual).sum())
+        if left_out < error:
+            best, error = penalty, left_out
+    return (new - centre_x) @ v.T @ ((s / (np.square(s) + best))[:, None] * coefficients)

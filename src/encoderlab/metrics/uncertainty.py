@@ -263,6 +263,7 @@ def compare_paired(
     comparisons: int = 1,
     interaction: float = 0.0,
     least: float = 0.0,
+    other: tuple[float, float] = (0.0, 1.0),
 ) -> Comparison:
     """Compares two encoders on the same samples, by the jackknife of the difference.
 
@@ -276,6 +277,8 @@ def compare_paired(
             them (Bonferroni).
         interaction: of the difference; see `jackknife_error`.
         least: the least distance of the interval's ends from the difference.
+        other: variance of the difference that does not come from the samples, such as of random
+            controls, and its degrees of freedom; those of the sum are Satterthwaite's (1946).
 
     Returns:
         The comparison; without an interval for fewer than three parts or values that are undefined.
@@ -287,7 +290,11 @@ def compare_paired(
     if len(parts) < 3 or not np.isfinite(parts).all() or not math.isfinite(difference):
         defined = difference if math.isfinite(difference) else None
         return Comparison(a, b, defined, None, None, None, n, level)
-    freedom = len(parts) - 1
+    freedom = float(len(parts) - 1)
+    if other[0] > 0:
+        variances = error**2, other[0]
+        error = math.sqrt(sum(variances))
+        freedom = error**4 / (variances[0] ** 2 / freedom + variances[1] ** 2 / other[1])
     half = max(least, float(stats.t.ppf((1 + level) / 2, freedom)) * error)
     if error > 0:
         p = float(2 * stats.t.sf(abs(difference) / error, freedom))

@@ -61,12 +61,14 @@ def intervals(
     scores: Mapping[str, Sequence[Scored | None]],
     *,
     legend: bool = True,
+    tint: Mapping[str, str] | None = None,
 ) -> None:
     """Draws names down the side, and for each series markers with intervals and ticks at chance."""
     # `scores` is series -> one score per name; for None and undefined ones "undefined" is drawn.
+    # `tint` is name -> colour, where names are not those of models.
     series = list(scores)
     shapes = markers(series)
-    tint = colours(list(names))
+    tint = colours(list(names)) if tint is None else tint
     step = 0.7 / max(len(series), 1)
     for j, key in enumerate(series):
         for i, (name, score) in enumerate(zip(names, scores[key], strict=True)):

@@ -1,0 +1,206 @@
+"""Does a second encoder add to a first one, for an LLM? Computes no metric itself."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from encoderlab.alignment.data import AlignmentData, extract_features
+from encoderlab.alignment.settings import Complement as ComplementSettings
+from encoderlab.alignment.tables import AlignmentResult, notes
+from encoderlab.core.progress import progress
+from encoderlab.core.results import Block, Result, Table, score_text
+from encoderlab.core.spec import takes
+from encoderlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from encoderlab.core.score import Score
+    from encoderlab.metrics.complement import Complement
+    from encoderlab.metrics.ridge import RidgeProbe
+    from encoderlab.metrics.uncertainty import Comparison
+
+
+@dataclass(frozen=True)
+class Addition(Result):
+    """Whether one encoder adds to another for an LLM.
+
+    Args:
+        base: the first encoder, A.
+        added: the second, B.
+        adds: whether a gain is shown, over A alone and over A with a copy of itself.
+        samples_needed: about how many images would show the gain as measured; None where it is
+            shown, is not positive, or needs more than ten million.
+        base_r2, added_r2, both_r2: of A, of B, of both.
+        copy_r2: of A with a randomly rotated copy of itself.
+        base_recall, both_recall: Recall@1, mean of both directions.
+        gain: R2 of both less that of A.
+        over_copy: R2 of both less `copy_r2`.
+        recall_gain: Recall@1 of both less that of A.
+    """
+
+    base: str
+    added: str
+    llm: str
+    adds: bool
+    samples_needed: int | None
+    base_r2: Score
+    added_r2: Score
+    both_r2: Score
+    copy_r2: Score
+    base_recall: Score
+    both_recall: Score
+    gain: Comparison
+    over_copy: Comparison
+    recall_gain: Comparison
+
+    def to_text(self) -> str:
+        """The answer as one sentence."""
+        pair = f"{self.added} to {self.base} for {self.llm}"
+        if self.gain.difference is None:
+            return f"{pair}: undefined ({self.copy_r2.undefined})"
+        numbers = f"R² {_signed(self.gain)}, over a rotated copy {_signed(self.over_copy)}"
+        if self.adds:
+            return f"{self.added} adds to {self.base} for {self.llm}: {numbers}"
+        needed = (
+            f"about {self.samples_needed:,} images would show a gain of this size"
+            if self.samples_needed
+            else "no number of images would show it, if it is as measured"
+        )
+        return f"no gain can be shown of {pair}: {numbers}; {needed}"
+
+
+@dataclass(frozen=True)
+class ComplementResult(AlignmentResult):
+    """Every ordered pair of encoders with every LLM."""
+
+    answer: str
+    rows: tuple[Addition, ...]
+
+    def blocks(self) -> list[Block]:
+        """The answer, a sentence for each pair, and the numbers."""
+        lines = []
+        for row in self.rows:
+            scores = (row.base_r2, row.added_r2, row.both_r2, row.copy_r2)
+            recall = " → ".join(
+                score_text({**score.to_json(), "ci_low": None})
+                for score in (row.base_recall, row.both_recall)
+            )
+            lines.append((
+                row.base, row.added, row.llm, *(score_text(score.to_json()) for score in scores),
+                recall, _signed(row.recall_gain), "adds" if row.adds else "no gain shown",
+            ))  # fmt: skip
+        heads = ("A", "B", "LLM", "R² of A", "R² of B", "R² of A with B",
+                 "R² of A with a copy of A", "Recall@1 of A → with B", "difference",
+                 "answer")  # fmt: skip
+        level = next((r.gain.level for r in self.rows), 0.95)
+        said = (
+            f"on held-out images; intervals of scores 95 %, of differences {100 * level:.3g} %, so "
+            f"that those of all {len(self.rows)} pairs hold together"
+        )
+        sentences = "\n".join(row.to_text() for row in self.rows)
+        return [self.answer, notes(self.facts), sentences, Table(heads, tuple(lines), said=(said,))]
+
+
+@takes(ComplementSettings)
+def run(settings: ComplementSettings, out: Path | None = None) -> ComplementResult:
+    """Which encoders add to which on the same samples; writes a figure to `out` if it is given.
+
+    Returns:
+        For each ordered pair of encoders and each LLM the held-out R2 of ridge maps from A, B, both
+        and A with a rotated copy of itself, the paired differences and the answer.
+
+    Raises:
+        MissingError: data or a model is not there.
+        UsageError: fewer than two encoders, too few samples, a model twice, or features that are
+            not finite.
+    """
+    if len(settings.encoders) < 2:
+        raise UsageError(
+            "one encoder has no other to add to it", got=", ".join(settings.encoders) or "none",
+            want="two or more --encoders",
+        )  # fmt: skip
+    return analyse(extract_features(settings), out, svg=settings.svg)
+
+
+def analyse(
+    aligned: AlignmentData, out: Path | None = None, *, svg: bool = False
+) -> ComplementResult:
+    """The pairs of features that are extracted already."""
+    from encoderlab.alignment.pair_scores import mean_recall_at_1
+    from encoderlab.alignment.plots.complement import complement as draw
+
+    pairs = list(itertools.permutations(aligned.encoders, 2))
+    cells = list(itertools.product(aligned.text, pairs))
+    rows = []
+    with progress("what encoders add", total=len(cells), unit="pair") as bar:
+        for llm, (base, added) in cells:
+            found = _judged(aligned, base, added, llm, len(cells))
+            rows.append(Addition(
+                base, added, llm, found.adds, found.samples_needed, found.base.r2, found.added.r2,
+                found.both.r2, found.control, mean_recall_at_1(found.base),
+                mean_recall_at_1(found.both), found.gain, found.over_control, found.recall_gain,
+            ))  # fmt: skip
+            bar.advance()
+    return ComplementResult(
+        _answer(rows), tuple(rows), facts=aligned.facts(), warnings=aligned.warnings()
+    ).with_figures(draw, out, svg)
+
+
+def _judged(
+    aligned: AlignmentData, base: str, added: str, llm: str, comparisons: int
+) -> Complement:
+    """The judgement of a pair; models that several pairs share are fitted once."""
+    from encoderlab.alignment.pair_scores import features_of, unit
+    from encoderlab.metrics.complement import COPIES, judge, rotated_copies, standardised
+    from encoderlab.metrics.ridge import ridge_probe
+
+    def channels(name: str) -> np.ndarray:
+        return aligned.cached(
+            ("channels", name), lambda: standardised(unit(features_of(aligned, name)), name)
+        )
+
+    def probe(key: Any, *sides: np.ndarray) -> RidgeProbe:
+        return aligned.cached(
+            ("complement", key, llm),
+            lambda: ridge_probe(
+                np.hstack(sides), unit(features_of(aligned, llm)), texts=aligned.texts,
+                seed=aligned.seed,
+            ),
+        )  # fmt: skip
+
+    a, b = channels(base), channels(added)
+    width = b.shape[1]
+    copies: list[np.ndarray] = aligned.cached(
+        ("copies", base, width),
+        functools.partial(rotated_copies, unit(features_of(aligned, base)), width, COPIES,
+                          aligned.seed),
+    )  # fmt: skip
+    rotated = [probe((base, width, i), a, copy) for i, copy in enumerate(copies)]
+    both = probe(frozenset((base, added)), a, b)
+    return judge(probe(base, a), probe(added, b), both, rotated, comparisons=comparisons)
+
+
+def _answer(rows: Sequence[Addition]) -> str:
+    """Which encoder adds to which, in one sentence."""
+    shown = [f"{row.added} adds to {row.base} for {row.llm}" for row in rows if row.adds]
+    if shown:
+        return "; ".join(shown) + "."
+    if all(row.gain.difference is None for row in rows):
+        return f"Undefined: {rows[0].copy_r2.undefined}."
+    return "No gain can be shown of any encoder to another."
+
+
+def _signed(comparison: Comparison) -> str:
+    """A difference with its interval."""
+    if comparison.difference is None:
+        return "undefined"
+    text = f"{comparison.difference:+.3f}"
+    if comparison.ci_low is not None and comparison.ci_high is not None:
+        text += f" [{comparison.ci_low:+.3f}, {comparison.ci_high:+.3f}]"
+    return text
