@@ -59,6 +59,7 @@ _WHERE = {
     "read_samples": "encoderlab.data.read:read_samples",
     "search": "encoderlab.retrieval.search:run",
     "speed": "encoderlab.alignment.speed:run",
+    "text_size": "encoderlab.inspection.text_size:run",
     "tokens": "encoderlab.inspection.tokens:run",
     "train": "encoderlab.contrastive.train:run",
     "validate": "encoderlab.alignment.validate:run",

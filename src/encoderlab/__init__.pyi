@@ -56,6 +56,7 @@ from encoderlab.inspection.settings import Model as Model
 from encoderlab.inspection.settings import Output as Output
 from encoderlab.inspection.settings import Similarity as Similarity
 from encoderlab.inspection.settings import Visualization as Visualization
+from encoderlab.inspection.text_size import TextSizeResult as TextSizeResult
 from encoderlab.inspection.tokens import TokensResult as TokensResult
 from encoderlab.judges.mteb import JudgeMtebResult as JudgeMtebResult
 from encoderlab.metrics.cka import CKA as CKA
@@ -122,6 +123,7 @@ __all__ = [
     "search",
     "speed",
     "stream",
+    "text_size",
     "tokens",
     "train",
     "validate",
@@ -1141,6 +1143,53 @@ def stream(
             not finite.
         MissingError: data, a model or Ray is not there.
         WorkError: features cannot be stored, or workers die again and again.
+    """
+
+def text_size(
+    *,
+    out: str | Path | None = None,
+    encoders: Sequence[str] = ["tiny-clip"],
+    heights: Sequence[int] = [],
+    layer: int = -2,
+    n_train: int = 600,
+    n_test: int = 300,
+    svg: bool = False,
+    trust_remote_code: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int = 32,
+    seed: int = 0,
+) -> TextSizeResult:
+    """Reads digits of several heights from patch tokens; writes a figure to `out` if it is given.
+
+    Pictures have one word of three digits each. The tokens of the patches that the middle digit
+    touches, weighted by the area of each, are one vector; a linear probe reads the digit from it,
+    and is tested on other words in other places.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        encoders: vision encoders.
+        heights: heights of the digits in pixels of the encoder's input, 3 or more; empty: half a
+            patch to four patches.
+        layer: hidden state of the encoder; negative from the end.
+        n_train: pictures of each height to fit the probe on.
+        n_test: pictures of each height to test it on.
+        svg: write the figure as .svg too.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        batch_size: pictures at once.
+        seed: seed of everything random.
+
+    Returns:
+        The accuracy at every height with its interval and chance, and the smallest height whose
+        interval lies above half-way between chance and the best accuracy.
+
+    Raises:
+        MissingError: a model or the GPU is not there.
+        UsageError: no encoder, one without a grid of patches, an unknown layer, or heights that
+            cannot be drawn.
     """
 
 def tokens(

@@ -45,6 +45,8 @@ from encoderlab.core.score import Score
 from encoderlab.data.reference_scores import read_table
 from encoderlab.data.synthetic import generate
 from encoderlab.encoders import hardware
+from encoderlab.inspection import text_size
+from encoderlab.inspection.plots import text_size as draw_sizes
 from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS
 from encoderlab.metrics.catalogue import PROJECTORS
 from encoderlab.plots.primitives import apart as moved_apart
@@ -223,6 +225,25 @@ def _stored(out: Path, name: str) -> dict[str, np.ndarray]:
     return dict(np.load(files[0])) if files else {}
 
 
+def sized(out: Path) -> Iterator[Json]:
+    """Accuracies of two encoders at several heights, of which one is read at none."""
+
+    def accuracy(value: float) -> Score:
+        return Score(value, max(0.0, value - 0.06), min(1.0, value + 0.06), 0.1, 200, "a test")
+
+    measured = []
+    for name, values, smallest in (
+        ("tiny-clip", (0.1, 0.3, 0.7, 0.9), 16),
+        ("an-organisation/an-encoder-with-a-very-long-name-patch14-336", (0.1, 0.1, 0.1), None),
+    ):
+        rows = (text_size.ReadHeight(4 * 2**i, 2**i / 2, accuracy(v)) for i, v in enumerate(values))
+        measured.append(text_size.EncoderTextSize(
+            name, "f00", -2, 96, 8, tuple(rows), 0.5 if smallest else None, smallest
+        ))  # fmt: skip
+    result = text_size.TextSizeResult(tuple(measured))
+    yield replace(result, figures=save(draw_sizes(result.to_json()), out)).to_json()
+
+
 SLOW = [
     pytest.param(case, marks=pytest.mark.slow)
     for case in (awkward, token_folder, bundled, trained, evaluated)
@@ -230,7 +251,7 @@ SLOW = [
 
 
 @pytest.fixture(
-    scope="module", params=[one, validated, compressed, tokens, asked, *SLOW],
+    scope="module", params=[one, validated, compressed, tokens, asked, sized, *SLOW],
     ids=lambda case: case.__name__,
 )  # fmt: skip
 def drawn(request: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drawn]:
@@ -395,6 +416,10 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
     "complement": (across, lambda r, a: [
         defined([[row[key]["difference"] for row in r["rows"] if row["llm"] == llm]
                  for key in ("gain", "over_copy")]) for llm in each(r["rows"], "llm")]),
+    "text_size": (
+        lambda fig: [line.get_ydata() for line in fig.axes[0].lines
+                     if not line.get_label().startswith("_")],
+        lambda r, a: [[row["accuracy"]["value"] for row in of["heights"]] for of in r["encoders"]]),
     "validate": (maps, lambda r, a: [ranks(r)]),
     "elas": (maps, lambda r, a: [
         table(r["rows"], operator.itemgetter(side)) for side in ("calibrated", "published")]),

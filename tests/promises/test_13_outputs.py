@@ -32,6 +32,7 @@ LEAVES = {
     "attention": ({"encoders": ["tiny-clip"], **CPU}, None),
     "validate": ({}, None),
     "speed": ({"encoders": ["tiny-clip"], "batch_sizes": [1], **CPU}, None),
+    "text_size": ({"heights": [24], "n_train": 20, "n_test": 20, **CPU}, None),
     "tokens": ({"image": "photos/0.png", **CPU}, None),
     "compress": ({"action": "show"}, None),
 }

@@ -121,6 +121,8 @@ _ROWS = (
     _row("tokens", "inspection.settings:Tokens", "look inside",
          "image.path=cat.jpg model=clip_vit_large_patch14_336 similarity.metric=dot_product",
          "inspection.tokens:run"),
+    _row("text-size", "inspection.settings:TextSize", "look inside",
+         "--encoders clip siglip dinov2", "inspection.text_size:run"),
     _row("compress", "compression.settings:Compress", "compress",
          "model.compressor.output_grid_size=8 training.batch_size=16", "compression.compress:run",
          shares_work=True),

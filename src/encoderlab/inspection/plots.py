@@ -15,11 +15,15 @@ from matplotlib.figure import Figure
 from encoderlab.core.atomic_io import atomic_write
 from encoderlab.errors import UsageError, did_you_mean
 from encoderlab.plots.style import (
+    CHANCE,
     PALETTE,
     RED,
     FigureRecord,
+    colours,
     figure,
+    markers,
     rules,
+    short,
     warn_missing_glyphs,
 )
 
@@ -308,3 +312,47 @@ def _save(drawn: Figure, path: Path, dpi: int) -> None:
     warn_missing_glyphs(drawn)
     with atomic_write(path) as unfinished, rules():
         drawn.savefig(unfinished, format=ending, dpi=dpi)
+
+
+def text_size(result: Mapping[str, Any]) -> list[FigureRecord]:
+    """Accuracy against the height of the digits, one line per encoder, with intervals."""
+    names = [of["encoder"] for of in result["encoders"]]
+    tint, shape = colours(names), markers(names)
+    arrays: dict[str, np.ndarray] = {}
+    with rules():
+        fig = figure(7.5, 4.8)
+        ax = fig.subplots()
+        ticks: set[int] = set()
+        for of in result["encoders"]:
+            name, scores = of["encoder"], [row["accuracy"] for row in of["heights"]]
+            heights = [row["height"] for row in of["heights"]]
+            keys = ("value", "ci_low", "ci_high", "chance")
+            value, low, high, chance = (np.array([s[key] for s in scores], float) for key in keys)
+            label = short(name)
+            if of["smallest"] is not None:
+                label += f": from {of['smallest']} pixels on (patch of {of['patch_size']})"
+                at = heights.index(of["smallest"])
+                ax.plot(heights[at], value[at], "o", markersize=15, markerfacecolor="none",
+                        markeredgecolor=tint[name])  # fmt: skip
+            ax.plot(heights, value, shape[name] + "-", color=tint[name], label=label,
+                    markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
+            ax.fill_between(heights, low, high, color=tint[name], alpha=0.2, linewidth=0)
+            ax.plot(heights, chance, **CHANCE)
+            arrays[name] = np.array([heights, value, low, high, chance], float)
+            ticks.update(heights)
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(sorted(ticks), [str(height) for height in sorted(ticks)])
+        ax.minorticks_off()
+        ax.set_ylim(0, 1.02)
+        ax.set_xlabel("height of the digits (pixels of the input)")
+        ax.set_ylabel("right digits (0 to 1)")
+        ax.legend(loc="upper left", fontsize=8)
+        fig.suptitle("How small may text be?")
+    record = FigureRecord(
+        "text_size", fig,
+        "Share of digits that a linear probe reads from the tokens of the patches they touch, in "
+        "words and places it was not fitted on. Bands are 95 % intervals, dashed is chance. A ring "
+        "marks the smallest height whose interval lies above half-way between chance and the best.",
+        arrays,
+    )  # fmt: skip
+    return [record]

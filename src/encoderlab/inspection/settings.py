@@ -1,4 +1,4 @@
-"""Settings of `encoderlab tokens`: the similarity of patch tokens."""
+"""Settings of `encoderlab tokens` and `encoderlab text-size`: what patch tokens hold."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 from encoderlab.core.common_settings import (
     COMMON,
     DEVICE_HELP,
+    DTYPE_HELP,
     MODEL_HELP,
     WHERE,
     Loads,
 )
 from encoderlab.core.settings import group, output_folder, setting
+from encoderlab.vlm.settings import LAYER_HELP, VlmTrain
 
 DRAWN = {"output.save_visualizations": (True,)}
 
@@ -90,3 +92,22 @@ class Tokens(Loads):
     similarity: Similarity = group(Similarity)
     visualization: Visualization = group(Visualization, DRAWN)
     output: Output = group(Output)
+
+
+@dataclass
+class TextSize(Loads):
+    """How small may text be for the patch tokens still to hold it?"""
+
+    encoders: list[str] = setting(["tiny-clip"], "vision encoders", names="encoders")
+    heights: list[int] = setting(
+        [], "heights of the digits in pixels of the encoder's input, 3 or more; empty: half a "
+        "patch to four patches",
+    )  # fmt: skip
+    layer: int = setting(VlmTrain.layer, LAYER_HELP)
+    n_train: int = setting(600, "pictures of each height to fit the probe on", least=20)
+    n_test: int = setting(300, "pictures of each height to test it on", least=20)
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    batch_size: int = setting(32, "pictures at once", least=1, group=WHERE)
+    svg: bool = setting(False, "write the figure as .svg too")
+    output_dir: str = setting(output_folder("text-size"), "folder for results", group=COMMON)

@@ -1,0 +1,219 @@
+"""The smallest text that the patch tokens of an encoder hold. Computes no metric itself."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from encoderlab.core.progress import progress
+from encoderlab.core.results import Block, Result, Table
+from encoderlab.core.score import Score
+from encoderlab.core.spec import takes
+from encoderlab.errors import UsageError
+from encoderlab.inspection.settings import TextSize
+
+if TYPE_CHECKING:
+    from encoderlab.data.synthetic.labelled import PrintedWords
+    from encoderlab.encoders.vision import VisionEncoder
+
+PATCHES = (0.5, 0.75, 1, 1.5, 2, 3, 4)  # heights over the side of a patch
+SMALLEST = 3  # pixels
+
+
+@dataclass(frozen=True)
+class ReadHeight(Result):
+    """How often a linear probe reads digits of one height.
+
+    Args:
+        height: of the digits' ink, in pixels of the encoder's input.
+        patches: the same in sides of a patch.
+        accuracy: share of right digits in words and places that the probe was not fitted on.
+    """
+
+    height: int
+    patches: float
+    accuracy: Score
+
+
+@dataclass(frozen=True)
+class EncoderTextSize(Result):
+    """The heights of one encoder.
+
+    Args:
+        image_size, patch_size: in pixels.
+        heights: from the smallest.
+        threshold: half-way between chance and the best accuracy; None where no height is read.
+        smallest: the smallest height in pixels whose interval lies above the threshold.
+    """
+
+    encoder: str
+    fingerprint: str
+    layer: int
+    image_size: int
+    patch_size: int
+    heights: tuple[ReadHeight, ...]
+    threshold: float | None
+    smallest: int | None
+
+    def to_text(self) -> str:
+        """The answer as one sentence."""
+        if self.smallest is None:
+            if self.threshold is None:
+                return f"{self.encoder}: digits of no height are read above chance"
+            return (
+                f"{self.encoder}: the data cannot say which heights are read: more --n-test would"
+            )
+        patches = self.smallest / self.patch_size
+        return (
+            f"{self.encoder} holds digits from {self.smallest} pixels on ({patches:.2g} patches of "
+            f"{self.patch_size}, at {self.image_size} x {self.image_size})"
+        )
+
+
+@dataclass(frozen=True)
+class TextSizeResult(Result):
+    """The readable size of text of every encoder."""
+
+    encoders: tuple[EncoderTextSize, ...]
+    figures: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def blocks(self) -> list[Block]:
+        """A sentence for each encoder, and the accuracies."""
+        rows = tuple(
+            (of.encoder, f"{row.height}", f"{row.patches:.2g}", row.accuracy.as_percent(),
+             f"{100 * (row.accuracy.chance or 0):.1f} %")
+            for of in self.encoders for row in of.heights
+        )  # fmt: skip
+        heads = ("encoder", "height (pixels)", "in patches", "right digits", "chance")
+        said = "on words and places that the probe was not fitted on; 95 % intervals"
+        sentences = "\n".join(of.to_text() for of in self.encoders)
+        return [sentences, Table(heads, rows, said=(said,))]
+
+
+@takes(TextSize)
+def run(settings: TextSize, out: Path | None = None) -> TextSizeResult:
+    """Reads digits of several heights from patch tokens; writes a figure to `out` if it is given.
+
+    Pictures have one word of three digits each. The tokens of the patches that the middle digit
+    touches, weighted by the area of each, are one vector; a linear probe reads the digit from it,
+    and is tested on other words in other places.
+
+    Returns:
+        The accuracy at every height with its interval and chance, and the smallest height whose
+        interval lies above half-way between chance and the best accuracy.
+
+    Raises:
+        MissingError: a model or the GPU is not there.
+        UsageError: no encoder, one without a grid of patches, an unknown layer, or heights that
+            cannot be drawn.
+    """
+    from encoderlab.encoders.load_spec import LoadOptions
+    from encoderlab.encoders.vision import load_vision
+
+    names = settings.encoders
+    if not names or len(set(names)) < len(names):
+        raise UsageError("encoders are needed, each once", got=", ".join(names) or "none")
+    results = []
+    for name in names:
+        encoder = load_vision(
+            name, settings.device, settings.dtype, **LoadOptions.of(settings).vision
+        )
+        results.append(_measured(encoder, settings))
+        del encoder
+        gc.collect()
+    result = TextSizeResult(tuple(results))
+    if out is None:
+        return result
+    from encoderlab.inspection.plots import text_size
+    from encoderlab.plots.style import save
+
+    return replace(result, figures=save(text_size(result.to_json()), out, svg=settings.svg))
+
+
+def readable(accuracies: Sequence[Score]) -> tuple[float | None, int | None]:
+    """The threshold, and the first accuracy whose interval lies above it.
+
+    Args:
+        accuracies: from the smallest height, each with interval and chance.
+
+    Returns:
+        (half-way between the mean chance and the best accuracy, number of the first above it);
+        (None, None) where the best is not above chance.
+    """
+    best = max(accuracies, key=float)
+    if not best.above_chance:
+        return None, None
+    threshold = (float(np.mean([score.chance or 0.0 for score in accuracies])) + float(best)) / 2
+    above = (i for i, s in enumerate(accuracies) if s.ci_low is not None and s.ci_low > threshold)
+    return threshold, next(above, None)
+
+
+def _measured(encoder: VisionEncoder, settings: TextSize) -> EncoderTextSize:
+    from encoderlab.data.synthetic.labelled import highest_word, printed_words
+    from encoderlab.metrics.linear_probe import linear_probe
+
+    size, patch = encoder.image_size, encoder.patch_size
+    usual = (max(SMALLEST, round(share * patch)) for share in PATCHES)
+    heights = sorted(set(settings.heights or (min(h, highest_word(size)) for h in usual)))
+    rows = []
+    counts = {"train": settings.n_train, "test": settings.n_test}
+    with progress(f"reading digits with {encoder.name}", total=len(heights), unit="height") as bar:
+        for height in heights:
+            train, test = (
+                printed_words(count, height, size=size, split=split, seed=settings.seed)
+                for split, count in counts.items()
+            )
+            accuracy = linear_probe(
+                _of_digit(encoder, train, settings), train.digits,
+                _of_digit(encoder, test, settings), test.digits,
+            )  # fmt: skip
+            rows.append(ReadHeight(height, height / patch, accuracy))
+            bar.advance()
+    threshold, first = readable([row.accuracy for row in rows])
+    return EncoderTextSize(
+        encoder.name, encoder.fingerprint, settings.layer, size, patch, tuple(rows), threshold,
+        None if first is None else rows[first].height,
+    )  # fmt: skip
+
+
+def _of_digit(encoder: VisionEncoder, drawn: PrintedWords, settings: TextSize) -> np.ndarray:
+    """(n, d): the mean token of the patches that each middle digit touches."""
+    from encoderlab.encoders.vision import stack
+
+    parts = []
+    for start in range(0, len(drawn.pictures), settings.batch_size):
+        rows = slice(start, start + settings.batch_size)
+        # Pictures have the size of the input: no preprocessing moves the boxes.
+        pixels = stack([np.array(picture) for picture in drawn.pictures[rows]])
+        encoded = encoder.encode_pixels(pixels, layers=[settings.layer])
+        (tokens,) = encoded.layers.values()
+        weights = patch_weights(drawn.boxes[rows], encoded.grid, encoder.patch_size)
+        parts.append(np.einsum("bn,bnd->bd", weights, tokens.float().cpu().numpy()))
+    return np.concatenate(parts)
+
+
+def patch_weights(boxes: np.ndarray, grid: tuple[int, int], patch: int) -> np.ndarray:
+    """The share of each box's area that lies in each patch.
+
+    Args:
+        boxes: (n, 4) left, top, right, bottom in pixels.
+        grid: (h, w) patches.
+        patch: pixels a side.
+
+    Returns:
+        (n, h * w) in reading order, each row with the sum 1.
+    """
+    overlap = []
+    for low, high, count in ((1, 3, grid[0]), (0, 2, grid[1])):
+        edges = np.arange(count + 1) * patch
+        ends = np.minimum(boxes[:, high, None], edges[None, 1:])
+        overlap.append(np.maximum(0, ends - np.maximum(boxes[:, low, None], edges[None, :-1])))
+    area = (overlap[0][:, :, None] * overlap[1][:, None, :]).reshape(len(boxes), -1)
+    # A digit in the rest beyond the last patch touches none.
+    return area / np.maximum(area.sum(axis=1, keepdims=True), 1)
