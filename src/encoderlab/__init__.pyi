@@ -1184,7 +1184,7 @@ def text_size(
 
     Returns:
         The accuracy at every height with its interval and chance, and the smallest height whose
-        interval lies above half-way between chance and the best accuracy.
+        interval lies above half-way between chance and 1.
 
     Raises:
         MissingError: a model or the GPU is not there.

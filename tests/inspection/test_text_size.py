@@ -70,12 +70,12 @@ def _score(value, low, high):
     return Score(value, low, high, 0.1, 100, "a test")
 
 
-def test_the_threshold_is_half_way_from_chance_to_the_best():
-    scores = [_score(0.2, 0.1, 0.3), _score(0.6, 0.49, 0.7), _score(0.7, 0.51, 0.8),
+def test_the_threshold_is_half_way_from_chance_to_always():
+    scores = [_score(0.2, 0.1, 0.3), _score(0.6, 0.54, 0.7), _score(0.7, 0.56, 0.8),
               _score(0.9, 0.8, 1.0)]  # fmt: skip
     threshold, first = readable(scores)
-    assert threshold == pytest.approx(0.5) and first == 2
-    assert readable([_score(0.2, 0.09, 0.4)] * 3) == (None, None)
+    assert threshold == pytest.approx(0.55) and first == 2
+    assert readable(scores[:2])[1] is None
 
 
 class Reader:

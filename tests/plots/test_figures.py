@@ -238,7 +238,7 @@ def sized(out: Path) -> Iterator[Json]:
     ):
         rows = (text_size.ReadHeight(4 * 2**i, 2**i / 2, accuracy(v)) for i, v in enumerate(values))
         measured.append(text_size.EncoderTextSize(
-            name, "f00", -2, 96, 8, tuple(rows), 0.5 if smallest else None, smallest
+            name, "f00", -2, 96, 8, tuple(rows), 0.55, smallest
         ))  # fmt: skip
     result = text_size.TextSizeResult(tuple(measured))
     yield replace(result, figures=save(draw_sizes(result.to_json()), out)).to_json()

@@ -352,7 +352,7 @@ def text_size(result: Mapping[str, Any]) -> list[FigureRecord]:
         "text_size", fig,
         "Share of digits that a linear probe reads from the tokens of the patches they touch, in "
         "words and places it was not fitted on. Bands are 95 % intervals, dashed is chance. A ring "
-        "marks the smallest height whose interval lies above half-way between chance and the best.",
+        "marks the smallest height whose interval lies above half-way between chance and 1.",
         arrays,
     )  # fmt: skip
     return [record]

@@ -47,7 +47,7 @@ class EncoderTextSize(Result):
     Args:
         image_size, patch_size: in pixels.
         heights: from the smallest.
-        threshold: half-way between chance and the best accuracy; None where no height is read.
+        threshold: half-way between chance and 1.
         smallest: the smallest height in pixels whose interval lies above the threshold.
     """
 
@@ -57,16 +57,16 @@ class EncoderTextSize(Result):
     image_size: int
     patch_size: int
     heights: tuple[ReadHeight, ...]
-    threshold: float | None
+    threshold: float
     smallest: int | None
 
     def to_text(self) -> str:
         """The answer as one sentence."""
         if self.smallest is None:
-            if self.threshold is None:
-                return f"{self.encoder}: digits of no height are read above chance"
+            best = max(self.heights, key=lambda row: float(row.accuracy))
             return (
-                f"{self.encoder}: the data cannot say which heights are read: more --n-test would"
+                f"{self.encoder}: no height is read half-way from chance to always; the best is "
+                f"{best.accuracy.as_percent()} at {best.height} pixels"
             )
         patches = self.smallest / self.patch_size
         return (
@@ -106,7 +106,7 @@ def run(settings: TextSize, out: Path | None = None) -> TextSizeResult:
 
     Returns:
         The accuracy at every height with its interval and chance, and the smallest height whose
-        interval lies above half-way between chance and the best accuracy.
+        interval lies above half-way between chance and 1.
 
     Raises:
         MissingError: a model or the GPU is not there.
@@ -136,20 +136,16 @@ def run(settings: TextSize, out: Path | None = None) -> TextSizeResult:
     return replace(result, figures=save(text_size(result.to_json()), out, svg=settings.svg))
 
 
-def readable(accuracies: Sequence[Score]) -> tuple[float | None, int | None]:
+def readable(accuracies: Sequence[Score]) -> tuple[float, int | None]:
     """The threshold, and the first accuracy whose interval lies above it.
 
     Args:
         accuracies: from the smallest height, each with interval and chance.
 
     Returns:
-        (half-way between the mean chance and the best accuracy, number of the first above it);
-        (None, None) where the best is not above chance.
+        (half-way between the mean chance and 1, number of the first above it or None).
     """
-    best = max(accuracies, key=float)
-    if not best.above_chance:
-        return None, None
-    threshold = (float(np.mean([score.chance or 0.0 for score in accuracies])) + float(best)) / 2
+    threshold = (float(np.mean([score.chance or 0.0 for score in accuracies])) + 1) / 2
     above = (i for i, s in enumerate(accuracies) if s.ci_low is not None and s.ci_low > threshold)
     return threshold, next(above, None)
 
