@@ -51,9 +51,9 @@ def test_rotated_copies_add_nothing_and_complements_do():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_false_claims_and_power_over_many_simulations(decay):
-    false, true = simulate(300, 60, decay)
+    false, true = simulate(200, 40, decay)
     assert np.mean([result.adds for result in false]) <= 0.05
     assert np.mean([result.adds for result in true]) >= 0.8
 
