@@ -123,7 +123,5 @@ def analyse(
         tuple(rows),
         tuple(verdicts),
         facts=aligned.facts(),
-        warnings=(*aligned.warnings(), *not_converged),
-    ).with_figures(out, svg)
         warnings=(*aligned.warnings(), *remarks),
-    ).with_figures(plots.compare, out, svg)
+    ).with_figures(out, svg)
