@@ -56,6 +56,7 @@ _WHERE = {
     "multi_llm": "encoderlab.alignment.multi_llm:run",
     "stream": "encoderlab.alignment.stream:run",
     "report": "encoderlab.alignment.all:run",
+    "registers": "encoderlab.inspection.registers:run",
     "read_samples": "encoderlab.data.read:read_samples",
     "search": "encoderlab.retrieval.search:run",
     "speed": "encoderlab.alignment.speed:run",

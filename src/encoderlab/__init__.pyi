@@ -51,6 +51,7 @@ from encoderlab.encoders.text import load_text as load_text
 from encoderlab.encoders.vision import load_vision as load_vision
 from encoderlab.inspection.analyzer import TokenSimilarityAnalyzer as TokenSimilarityAnalyzer
 from encoderlab.inspection.plots import SimilarityVisualizer as SimilarityVisualizer
+from encoderlab.inspection.registers import RegistersResult as RegistersResult
 from encoderlab.inspection.settings import Image as Image
 from encoderlab.inspection.settings import Model as Model
 from encoderlab.inspection.settings import Output as Output
@@ -119,6 +120,7 @@ __all__ = [
     "load_vision",
     "multi_llm",
     "read_samples",
+    "registers",
     "report",
     "search",
     "speed",
@@ -951,6 +953,53 @@ def multi_llm(
     Raises:
         MissingError: data or a model is not there.
         UsageError: too few samples, a model twice, or features that are not finite.
+    """
+
+def registers(
+    *,
+    out: str | Path | None = None,
+    model: str = "tiny-siglip",
+    images: str | None = None,
+    n_images: int = 16,
+    neurons: int = 10,
+    csv: str | None = None,
+    img_root: str | None = None,
+    n: int = 500,
+    vlm: str = "tiny-vlm",
+    svg: bool = False,
+    trust_remote_code: bool = False,
+    device: str = "auto",
+    dtype: str = "float32",
+    seed: int = 0,
+) -> RegistersResult:
+    """Finds register neurons, moves their activation into an added token, and measures the effect.
+
+    The control moves the activation of as many random neurons of the same blocks.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
+        images: images that the neurons are found on; empty: synthetic pictures.
+        n_images: how many of them.
+        neurons: how many register neurons.
+        csv: CSV of image_path,caption that Recall is measured on; empty: the synthetic world.
+        img_root: folder the image paths start from; empty: that of the CSV.
+        n: pairs and questions that the effect is measured on; 0: none.
+        vlm: VLM that answers questions, where it reads this encoder; empty: none.
+        svg: write figures as .svg too.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        device: auto, cpu, cuda or cuda:N.
+        dtype: float32, bfloat16 or float16.
+        seed: seed of everything random.
+
+    Returns:
+        Norms, Recall@1 and right answers in [0, 1], unchanged, with the register and with random
+        neurons, and their paired differences. Without outlier tokens only their number, 0.
+
+    Raises:
+        MissingError: a model, image or the GPU is not there.
+        UsageError: a family that takes no further token, or no readable image.
     """
 
 def report(

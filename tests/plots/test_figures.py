@@ -194,6 +194,10 @@ def tokens(out: Path) -> Iterator[Json]:
     yield from run(out, "tokens", f"image.path={photos(out, 1)}", "--text", "개 한 마리")
 
 
+def registered(out: Path) -> Iterator[Json]:
+    yield from run(out, "registers", "--n-images", "4", "--n", "0", "--device", "cpu")
+
+
 def asked(out: Path) -> Iterator[Json]:
     yield from run(out, "vlm", "answer", f"{photos(out, 1)}/0.png", "--text",
                    "How many shapes are in the picture? " * 4, "--explain")  # fmt: skip
@@ -252,6 +256,7 @@ SLOW = [
 
 @pytest.fixture(
     scope="module", params=[one, validated, compressed, tokens, asked, sized, *SLOW],
+    scope="module", params=[one, validated, compressed, tokens, registered, asked, *SLOW],
     ids=lambda case: case.__name__,
 )  # fmt: skip
 def drawn(request: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drawn]:
@@ -489,6 +494,10 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
     "profile": (heights, lambda r, a: [
         [row[key] for row in r["layers"]]
         for key in ("neighbour_similarity", "morans_i", "effective_rank")]),
+    "registers": (  # beside the image
+        lambda fig: [ax.images[0].get_array() for ax in fig.axes
+                     if ax.images and ax.get_subplotspec().colspan.start > 0],
+        lambda r, a: [maps[i] for i in range(3) for maps in a.values()]),
     "explanation": (
         lambda fig: heights(fig)[2:],
         lambda r, a: [[*a["random_falls"], float(a["attended_fall"])]]),

@@ -123,6 +123,8 @@ _ROWS = (
          "inspection.tokens:run"),
     _row("text-size", "inspection.settings:TextSize", "look inside",
          "--encoders clip siglip dinov2", "inspection.text_size:run"),
+    _row("registers", "inspection.settings:Registers", "look inside", "--model tiny-siglip",
+         "inspection.registers:run"),
     _row("compress", "compression.settings:Compress", "compress",
          "model.compressor.output_grid_size=8 training.batch_size=16", "compression.compress:run",
          shares_work=True),

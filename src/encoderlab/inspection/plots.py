@@ -28,7 +28,10 @@ from encoderlab.plots.style import (
 )
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from encoderlab.inspection.analyzer import SimilarityResult
+    from encoderlab.inspection.registers import RegistersResult
 
 FORMATS = ("png", "pdf", "svg")
 COMBINED = "similarity_analysis_combined"
@@ -229,6 +232,43 @@ def folder(statistics: Mapping[str, np.ndarray], means: Mapping[str, Any]) -> Fi
             ax.set_ylabel("number of images")
         drawn.suptitle("Over all images: black the mean, orange its 95 % interval")
     return FigureRecord("folder_statistics", drawn, "One value per image.", dict(statistics))
+
+
+def registers(
+    views: Sequence[Image.Image], maps: Mapping[str, np.ndarray], result: RegistersResult
+) -> FigureRecord:
+    """The norms of the patches before and after activations were moved into an added token.
+
+    Args:
+        views: images as the encoder sees them.
+        maps: what was changed -> norms (images, h, w).
+        result: names the hidden state.
+
+    Returns:
+        The figure "registers": one line per image, one column per change.
+    """
+    with rules():
+        drawn = figure(3.0 * (len(maps) + 1) + 0.8, 2.9 * len(views) + 0.7)
+        grid = drawn.subplots(len(views), len(maps) + 1, squeeze=False)
+        for i, (view, axes) in enumerate(zip(views, grid, strict=True)):
+            h, w = next(iter(maps.values()))[i].shape
+            axes[0].imshow(view, extent=(0, w, h, 0))
+            _frame(axes[0], h, w, "the image")
+            low = min(float(values[i].min()) for values in maps.values())
+            high = max(float(values[i].max()) for values in maps.values())
+            for ax, (name, values) in zip(axes[1:], maps.items(), strict=True):
+                image = ax.imshow(values[i], vmin=low, vmax=high, extent=(0, w, h, 0))
+                _frame(ax, h, w, name)
+            drawn.colorbar(image, ax=list(axes), label="norm (no unit)", shrink=0.8)
+        drawn.suptitle(f"{short(result.model)}: norms of the patches, hidden state {result.layer}")
+    return FigureRecord(
+        "registers",
+        drawn,
+        "Bright cells are outlier tokens. With a register the activation of the neurons behind "
+        "them is in an added token, which is not shown; with random neurons, that of as many "
+        "others of the same blocks. Each line has one colour scale.",
+        dict(maps),
+    )
 
 
 def as_html(result: SimilarityResult) -> str:

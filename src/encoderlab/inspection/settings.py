@@ -1,4 +1,5 @@
 """Settings of `encoderlab tokens` and `encoderlab text-size`: what patch tokens hold."""
+"""Settings of `encoderlab tokens` and `registers`, which look inside the tokens."""
 
 from __future__ import annotations
 
@@ -111,3 +112,26 @@ class TextSize(Loads):
     batch_size: int = setting(32, "pictures at once", least=1, group=WHERE)
     svg: bool = setting(False, "write the figure as .svg too")
     output_dir: str = setting(output_folder("text-size"), "folder for results", group=COMMON)
+class Registers(Loads):
+    """Move the activation behind outlier tokens into an added token, and measure the effect."""
+
+    model: str = setting("tiny-siglip", MODEL_HELP, names="encoders")
+    images: str | None = setting(
+        None, "images that the neurons are found on; empty: synthetic pictures"
+    )
+    n_images: int = setting(16, "how many of them", least=1)
+    neurons: int = setting(10, "how many register neurons", least=1)
+    csv: str | None = setting(
+        None, "CSV of image_path,caption that Recall is measured on; empty: the synthetic world"
+    )
+    img_root: str | None = setting(
+        None, "folder the image paths start from; empty: that of the CSV", needs={"csv": ()}
+    )
+    n: int = setting(500, "pairs and questions that the effect is measured on; 0: none", least=0)
+    vlm: str = setting(
+        "tiny-vlm", "VLM that answers questions, where it reads this encoder; empty: none"
+    )
+    svg: bool = setting(False, "write figures as .svg too")
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("float32", "float32, bfloat16 or float16", group=WHERE)
+    output_dir: str = setting(output_folder("registers"), "folder for results", group=COMMON)
