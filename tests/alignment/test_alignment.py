@@ -1,12 +1,15 @@
 """The alignment commands: their numbers and answers on constructed and on bundled data."""
 
 import dataclasses
+import io
 import json
 import re
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -29,6 +32,7 @@ from encoderlab.cli.main import main
 from encoderlab.core import run_folder
 from encoderlab.core.results import to_plain
 from encoderlab.data import read_samples
+from encoderlab.data.decode import open_image
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.metrics.preflight import preflight
 
@@ -511,6 +515,35 @@ def test_maps_have_a_place_for_every_sample_and_a_page_to_hover_over(zoo, tmp_pa
     data = json.loads(re.search(r"const data = (.*);\n", page)[1].replace("<\\/", "</"))
     assert len(data["images"]) == len(data["texts"]) == 36
     assert set(data["spaces"]) == set(result.places)
+
+
+def test_embedding_atlas_reads_the_maps_from_one_file(zoo, tmp_path):
+    result = embedding.analyse(zoo, tmp_path, method="pca")
+    table = pq.read_table(tmp_path / "embedding.parquet")
+    assert table.column("id").to_pylist() == list(zoo.ids)
+    assert table.column("caption").to_pylist() == list(zoo.texts)
+    assert table.column("label").to_pylist() == list(zoo.labels)
+    thumbnails = [Image.open(io.BytesIO(row["bytes"])) for row in table.column("image").to_pylist()]
+    for small, original in zip(thumbnails, zoo.images, strict=True):
+        expected = open_image(original).convert("RGB")
+        expected.thumbnail((112, 112))
+        assert small.format == "JPEG" and small.size == expected.size
+        assert np.abs(np.subtract(small, expected, dtype=float)).mean() < 12
+    for name, xy in result.places.items():
+        own = [table.column(f"{axis}_{name}").to_numpy() for axis in "xy"]
+        assert np.allclose(np.transpose(own), xy, atol=1e-6)
+        features = {**zoo.vision, **zoo.text}[name].pooled.astype(float)
+        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+        assert np.allclose(table.column(f"vector_{name}").to_pylist(), unit, atol=1e-6)
+        for row, found in enumerate(table.column(f"neighbors_{name}").to_pylist()):
+            distance = {i: 1 - float(unit[row] @ unit[i]) for i in range(len(unit)) if i != row}
+            nearest = sorted(distance.values())[:15]
+            assert len(set(found["ids"])) == 15 and row not in found["ids"]
+            assert np.allclose(found["distances"], nearest, atol=1e-5)
+            assert np.allclose([distance[i] for i in found["ids"]], nearest, atol=1e-5)
+    words = shlex.split(result.explorer)
+    assert words[:2] == ["embedding-atlas", str(tmp_path / "embedding.parquet")]
+    assert set(words[3::2]) <= set(table.column_names)
 
 
 def test_pca_map_is_scikit_learns(zoo):

@@ -12,7 +12,7 @@ import numpy as np
 from encoderlab.alignment.data import SHUFFLED, AlignmentData, extract_features
 from encoderlab.alignment.settings import Embedding
 from encoderlab.alignment.tables import AlignmentResult, notes
-from encoderlab.core.results import Block, Table, as_text, score_text, shown
+from encoderlab.core.results import Block, Table, as_text, score_text, short_names, shown
 from encoderlab.core.spec import takes
 from encoderlab.errors import MissingError, UsageError
 
@@ -30,7 +30,12 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class EmbeddingResult(AlignmentResult):
-    """Places of the samples in each space, Procrustes similarity between every two spaces."""
+    """Places of the samples in each space, Procrustes similarity between every two spaces.
+
+    Args:
+        page: the interactive page.
+        explorer: the command line that opens the first map in Embedding Atlas.
+    """
 
     method: str
     places: dict[str, np.ndarray]
@@ -38,6 +43,7 @@ class EmbeddingResult(AlignmentResult):
     procrustes: dict[tuple[str, str], Score]
     labels: tuple[str, ...]
     page: str | None = None
+    explorer: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields, with maps as lists of points."""
@@ -58,9 +64,10 @@ class EmbeddingResult(AlignmentResult):
         return [notes(self.facts), Table(columns, tuple(rows))]
 
     def to_text(self) -> str:
-        """The blocks, with the path of the interactive page."""
+        """The blocks, with the interactive page and the command for Embedding Atlas."""
         page = [f"hover over points: {self.page}"] if self.page else []
-        return as_text([*shown(self), *page])
+        atlas = [f"in Embedding Atlas: {self.explorer}"] if self.explorer else []
+        return as_text([*shown(self), "\n".join([*page, *atlas])])
 
 
 @takes(Embedding)
@@ -84,6 +91,7 @@ def analyse(
     aligned: AlignmentData, out: Path | None = None, *, method: str, svg: bool = False
 ) -> EmbeddingResult:
     """The maps of features that are extracted already."""
+    from encoderlab.alignment import explorer
     from encoderlab.alignment.pair_scores import unit
     from encoderlab.alignment.plots import embedding as plots
     from encoderlab.core.atomic_io import write_text_atomic
@@ -136,10 +144,19 @@ def analyse(
         drawn.append(plots.procrustes(rotated, aligned.labels, of_pair))
     drawn += [plots.spaces(grid, names), plots.cosines(cosines, [aligned.labels[i] for i in order])]
     images = [open_image(image, min_side=plots.THUMBNAIL) for image in aligned.images]
-    page = plots.page(places, aligned.labels, aligned.texts, images, method)
+    thumbnails = [plots.thumbnail(image) for image in images]
+    page = plots.page(places, aligned.labels, aligned.texts, thumbnails, method)
     figures = save(drawn, out, svg=svg)
     write_text_atomic(out / PAGE, page)
-    return replace(result, figures=figures, page=str(out / PAGE))
+    brief = short_names(result.facts["fingerprints"])
+    named = {name: brief.get(name, name) for name in models}
+    texts = {"id": aligned.ids, "caption": aligned.texts, "label": aligned.labels}
+    explorer.write(
+        out / explorer.FILE, texts, thumbnails, {named[name]: x for name, x in models.items()},
+        {named[name]: xy for name, xy in places.items()},
+    )  # fmt: skip
+    opened = explorer.command(out / explorer.FILE, named[names[0]])
+    return replace(result, figures=figures, page=str(out / PAGE), explorer=opened)
 
 
 def _map(x: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, float | None]:

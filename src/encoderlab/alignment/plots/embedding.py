@@ -149,7 +149,7 @@ def page(
     places: Mapping[str, np.ndarray],
     labels: Sequence[str],
     texts: Sequence[str],
-    images: Sequence[Image.Image],
+    thumbnails: Sequence[bytes],
     method: str,
 ) -> str:
     """An HTML page without external files; a point shows its image and text under the pointer."""
@@ -161,7 +161,7 @@ def page(
         "colours": list(colours(kinds, get_data_type_color).values()),
         "model_colours": list(colours(list(places)).values()),
         "texts": [text[:300] for text in texts],
-        "images": [_thumbnail(image) for image in images],
+        "images": [base64.b64encode(jpeg).decode() for jpeg in thumbnails],
     }
     # "</" would end the script wherever a caption has it.
     content = json.dumps(data, ensure_ascii=False).replace("</", "<\\/")
@@ -174,9 +174,10 @@ def _scaled(xy: np.ndarray) -> np.ndarray:
     return (xy - low) / np.maximum(high - low, 1e-12)
 
 
-def _thumbnail(image: Image.Image) -> str:
+def thumbnail(image: Image.Image) -> bytes:
+    """A small copy of an image as a JPEG file."""
     small = image.convert("RGB")
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     content = io.BytesIO()
     small.save(content, "JPEG", quality=80)
-    return base64.b64encode(content.getvalue()).decode()
+    return content.getvalue()
