@@ -67,6 +67,7 @@ _WHERE = {
     "vlm_answer": "encoderlab.vlm.answer:run",
     "vlm_evaluate": "encoderlab.vlm.evaluate:run",
     "vlm_train": "encoderlab.vlm.train:run",
+    "words": "encoderlab.inspection.words:run",
 }
 
 

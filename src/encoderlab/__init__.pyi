@@ -60,6 +60,7 @@ from encoderlab.inspection.settings import Visualization as Visualization
 from encoderlab.inspection.text_size import TextSizeResult as TextSizeResult
 from encoderlab.inspection.tokens import TokensResult as TokensResult
 from encoderlab.judges.mteb import JudgeMtebResult as JudgeMtebResult
+from encoderlab.inspection.words import WordsResult as WordsResult
 from encoderlab.metrics.cka import CKA as CKA
 from encoderlab.metrics.cka import cka as cka
 from encoderlab.metrics.coral import CORALAnalyzer as CORALAnalyzer
@@ -132,6 +133,7 @@ __all__ = [
     "vlm_answer",
     "vlm_evaluate",
     "vlm_train",
+    "words",
 ]
 
 def attention(
@@ -1633,4 +1635,55 @@ def vlm_train(
         UsageError: a value, a design or the data is wrong.
         MissingError: a file, a checkpoint or a GPU is not there.
         WorkError: the run diverged.
+    """
+
+def words(
+    *,
+    out: str | Path | None = None,
+    image: str | None = None,
+    model: str = "tiny-vlm",
+    text: str | None = None,
+    k: int = 5,
+    layer: int | None = None,
+    n: int = 100,
+    corpus: str | None = None,
+    captions: int = 500,
+    svg: bool = False,
+    trust_remote_code: bool = False,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> WordsResult:
+    """Reads the words nearest to the image tokens of a VLM in every layer of its language model.
+
+    On synthetic scenes it counts how often the word of an object is near the tokens that cover it,
+    beside the words of the objects of other images.
+
+    Args:
+        out: folder that the figures and arrays are written to; nothing is written where None.
+        image: image whose tokens are read; empty: a synthetic scene.
+        model: tiny-vlm, the folder of a run of vlm train, or a LLaVA folder or hub id.
+        text: the question beside the image; empty: what the picture shows.
+        k: how many words are near.
+        layer: hidden state that is shown, 0 to the number of blocks, or negative; empty: by each
+            lens the one that names most objects beyond chance.
+        n: synthetic scenes that the words are checked on; 0: none.
+        corpus: text file of captions, one per line, whose words are compared with the tokens;
+            empty: captions of the synthetic world.
+        captions: how many of them.
+        svg: write figures as .svg too.
+        trust_remote_code: run the Python that comes with a checkpoint (only from a source you
+            trust).
+        batch_size: images at once.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        seed: seed of everything random.
+
+    Returns:
+        The words of the image at one layer, and shares in [0, 1] by lens, word and layer.
+
+    Raises:
+        MissingError: a model, file or the GPU is not there.
+        UsageError: an unknown layer, image tokens without a grid, or a corpus without words.
     """

@@ -198,6 +198,10 @@ def registered(out: Path) -> Iterator[Json]:
     yield from run(out, "registers", "--n-images", "4", "--n", "0", "--device", "cpu")
 
 
+def worded(out: Path) -> Iterator[Json]:
+    yield from run(out, "words", "--n", "8", "--captions", "20", "--device", "cpu")
+
+
 def asked(out: Path) -> Iterator[Json]:
     yield from run(out, "vlm", "answer", f"{photos(out, 1)}/0.png", "--text",
                    "How many shapes are in the picture? " * 4, "--explain")  # fmt: skip
@@ -257,6 +261,7 @@ SLOW = [
 @pytest.fixture(
     scope="module", params=[one, validated, compressed, tokens, asked, sized, *SLOW],
     scope="module", params=[one, validated, compressed, tokens, registered, asked, *SLOW],
+    scope="module", params=[one, validated, compressed, tokens, registered, worded, asked, *SLOW],
     ids=lambda case: case.__name__,
 )  # fmt: skip
 def drawn(request: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drawn]:
@@ -494,6 +499,13 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
     "profile": (heights, lambda r, a: [
         [row[key] for row in r["layers"]]
         for key in ("neighbour_similarity", "morans_i", "effective_rank")]),
+    "words_by_layer": (heights, lambda r, a: [
+        [value(row["score"]) for lens in each(r["scores"], "lens") for row in r["scores"]
+         if (row["lens"], row["attribute"]) == (lens, attribute)]
+        for attribute in each(r["scores"], "attribute")]),
+    "words": (  # the words are texts: where they stand
+        lambda fig: [[text.get_position() for text in ax.texts] for ax in fig.axes[1:]],
+        lambda r, a: [[(j + 0.5, i + 0.5) for i in range(6) for j in range(6)]] * 2),
     "registers": (  # beside the image
         lambda fig: [ax.images[0].get_array() for ax in fig.axes
                      if ax.images and ax.get_subplotspec().colspan.start > 0],

@@ -34,6 +34,7 @@ LEAVES = {
     "speed": ({"encoders": ["tiny-clip"], "batch_sizes": [1], **CPU}, None),
     "text_size": ({"heights": [24], "n_train": 20, "n_test": 20, **CPU}, None),
     "tokens": ({"image": "photos/0.png", **CPU}, None),
+    "words": ({"n": 0, "captions": 5, **CPU}, None),
     "registers": ({"n": 0, "n_images": 2, **CPU}, None),
     "compress": ({"action": "show"}, None),
 }

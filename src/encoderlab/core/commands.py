@@ -125,6 +125,8 @@ _ROWS = (
          "--encoders clip siglip dinov2", "inspection.text_size:run"),
     _row("registers", "inspection.settings:Registers", "look inside", "--model tiny-siglip",
          "inspection.registers:run"),
+    _row("words", "inspection.settings:Words", "look inside", "photo.png --model tiny-vlm -k 3",
+         "inspection.words:run"),
     _row("compress", "compression.settings:Compress", "compress",
          "model.compressor.output_grid_size=8 training.batch_size=16", "compression.compress:run",
          shares_work=True),

@@ -118,6 +118,11 @@ def final_norms(network: nn.Module, wanted: bool = True) -> Iterator[FinalNorms]
             handle.remove()
 
 
+def last_norm(network: nn.Module) -> nn.Module | None:
+    """The last norm of `network` outside of its lists of blocks; None where it has none."""
+    return next(reversed(list(_norms(network))), None)
+
+
 def _norms(network: nn.Module) -> Iterator[nn.Module]:
     for child in network.children():
         if isinstance(child, nn.ModuleList | nn.Sequential):

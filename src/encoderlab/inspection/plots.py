@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 
 from encoderlab.core.atomic_io import atomic_write
 from encoderlab.errors import UsageError, did_you_mean
+from encoderlab.plots.primitives import ends_of, legend_below
 from encoderlab.plots.style import (
     CHANCE,
+    MARKERS,
     PALETTE,
     RED,
     FigureRecord,
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
 
     from encoderlab.inspection.analyzer import SimilarityResult
     from encoderlab.inspection.registers import RegistersResult
+    from encoderlab.inspection.words import LayerScore, NearWords
 
 FORMATS = ("png", "pdf", "svg")
+MOST_WORDS, LONGEST_WORD = 12, 10  # in a line of a figure; letters of one
 COMBINED = "similarity_analysis_combined"
 INDIVIDUAL = {
     "horizontal_similarity": ("horizontal_right", "to the right neighbour"),
@@ -268,6 +272,88 @@ def registers(
         "them is in an added token, which is not shown; with random neurons, that of as many "
         "others of the same blocks. Each line has one colour scale.",
         dict(maps),
+    )
+
+
+def words(view: Image.Image, near: Mapping[str, NearWords], model: str) -> FigureRecord:
+    """The word nearest to each image token, over the image.
+
+    Args:
+        view: the image as the VLM sees it.
+        near: lens -> the words of its tokens.
+        model: its name.
+
+    Returns:
+        The figure "words": the image, and one panel per lens.
+    """
+    size = 7.0
+    rows, columns = next(iter(near.values())).grid
+    # Of a fine grid every other token, or fewer, so that words do not touch.
+    step = max(1, -(-columns // MOST_WORDS))
+    side = max(3.2, (0.6 * size * LONGEST_WORD / 72 + 0.08) * -(-columns // step))
+    with rules():
+        drawn = figure(side * (len(near) + 1), side + 0.9)
+        seen, *axes = drawn.subplots(1, len(near) + 1)
+        seen.imshow(view, extent=(0, columns, rows, 0))
+        _frame(seen, rows, columns, "the image")
+        for ax, (lens, found) in zip(axes, near.items(), strict=True):
+            ax.imshow(view.convert("L"), cmap="gray", extent=(0, columns, rows, 0), alpha=0.35)
+            for number, nearest in enumerate(found.words):
+                i, j = divmod(number, columns)
+                if nearest and i % step == 0 and j % step == 0:
+                    # Two dollars would be a formula.
+                    shown = short(nearest[0], LONGEST_WORD).replace("$", r"\$")
+                    ax.text(j + 0.5, i + 0.5, shown, ha="center", va="center", fontsize=size)
+            _frame(ax, rows, columns, f"{lens}, hidden state {found.layer}")
+        drawn.suptitle(f"{short(model)}: the word nearest to each image token")
+    return FigureRecord(
+        "words",
+        drawn,
+        "Logit lens: the token that the language model would give if the hidden state were its "
+        "last one. Contextual: the word of a caption whose state at the same layer has the "
+        "largest cosine." + (f" Every {step}th token in each direction." if step > 1 else ""),
+    )
+
+
+def words_by_layer(scores: Sequence[LayerScore], model: str, k: int) -> FigureRecord:
+    """How often the word of an object is near the tokens that cover it, by layer.
+
+    Args:
+        scores: of every lens, attribute and layer.
+        model: its name.
+        k: how many words are near.
+
+    Returns:
+        The figure "words_by_layer": one panel per attribute, one line per lens, chance dashed.
+    """
+    attributes = list(dict.fromkeys(row.attribute for row in scores))
+    lenses = list(dict.fromkeys(row.lens for row in scores))
+    arrays = {}
+    with rules():
+        drawn = figure(4.3 * len(attributes) + 0.6, 3.9)
+        axes = drawn.subplots(1, len(attributes), squeeze=False)[0]
+        for ax, attribute in zip(axes, attributes, strict=True):
+            for lens, colour, marker in zip(lenses, PALETTE, MARKERS, strict=False):
+                own = [r for r in scores if (r.lens, r.attribute) == (lens, attribute)]
+                ends = ends_of([row.score.to_json() for row in own])
+                layer = [row.layer for row in own]
+                arrays[f"{attribute}/{lens}"] = ends
+                ax.fill_between(layer, ends[:, 1], ends[:, 2], color=colour, alpha=0.2, linewidth=0)
+                ax.plot(layer, ends[:, 0], color=colour, marker=marker, label=lens)
+                ax.plot(layer, ends[:, 3], **(CHANCE | {"color": colour}),
+                        label=f"{lens}, objects of other images")  # fmt: skip
+            ax.set(xlabel="layer (hidden state)", ylabel="share of covering tokens (0 to 1)",
+                   title=f"the {attribute}", ylim=(-0.03, 1.03))  # fmt: skip
+            ax.set_xticks(layer if len(layer) <= 12 else layer[:: -(-len(layer) // 12)])
+        legend_below(drawn, axes[0].get_legend_handles_labels()[0])
+        drawn.suptitle(f"{short(model)}: is the object's word among the {k} nearest?")
+    return FigureRecord(
+        "words_by_layer",
+        drawn,
+        "Share of the tokens that cover an object of a synthetic scene whose nearest words have "
+        "the object's; bands are 95 % intervals over images. Dashed: the same tokens with the "
+        "objects of all other images.",
+        arrays,
     )
 
 

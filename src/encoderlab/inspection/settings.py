@@ -1,5 +1,6 @@
 """Settings of `encoderlab tokens` and `encoderlab text-size`: what patch tokens hold."""
 """Settings of `encoderlab tokens` and `registers`, which look inside the tokens."""
+"""Settings of `encoderlab tokens`, `registers` and `words`, which look inside the tokens."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from encoderlab.core.common_settings import (
 )
 from encoderlab.core.settings import group, output_folder, setting
 from encoderlab.vlm.settings import LAYER_HELP, VlmTrain
+from encoderlab.vlm.settings import VLM_HELP
 
 DRAWN = {"output.save_visualizations": (True,)}
 
@@ -135,3 +137,33 @@ class Registers(Loads):
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("float32", "float32, bfloat16 or float16", group=WHERE)
     output_dir: str = setting(output_folder("registers"), "folder for results", group=COMMON)
+
+
+@dataclass
+class Words(Loads):
+    """Read the words nearest to each image token inside the language model of a VLM."""
+
+    image: str | None = setting(
+        None, "image whose tokens are read; empty: a synthetic scene", positional=True
+    )
+    model: str = setting("tiny-vlm", VLM_HELP)
+    text: str | None = setting(
+        None, "the question beside the image; empty: what the picture shows",
+        flag=("--text", "--question"),
+    )  # fmt: skip
+    k: int = setting(5, "how many words are near", flag=("-k", "--k"), least=1)
+    layer: int | None = setting(
+        None, "hidden state that is shown, 0 to the number of blocks, or negative; empty: by each "
+        "lens the one that names most objects beyond chance",
+    )  # fmt: skip
+    n: int = setting(100, "synthetic scenes that the words are checked on; 0: none", least=0)
+    corpus: str | None = setting(
+        None, "text file of captions, one per line, whose words are compared with the tokens; "
+        "empty: captions of the synthetic world",
+    )  # fmt: skip
+    captions: int = setting(500, "how many of them", least=1)
+    batch_size: int = setting(16, "images at once", least=1, group=WHERE)
+    svg: bool = setting(False, "write figures as .svg too")
+    device: str = setting("auto", DEVICE_HELP, group=WHERE)
+    dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
+    output_dir: str = setting(output_folder("words"), "folder for results", group=COMMON)

@@ -90,7 +90,16 @@ class LlavaVLM:
         image = self.processor.image_token if with_image else ""
         return PLAIN.format(image=image, question=question).replace("USER: \n", "USER: ")
 
-    def _inputs(self, images: Sequence[Image.Image] | None, texts: list[str]) -> Any:
+    def inputs(self, images: Sequence[Image.Image] | None, texts: list[str]) -> Any:
+        """The inputs of the model, on its device.
+
+        Args:
+            images: one per text; None for texts without an image.
+            texts: prompts, padded on the left.
+
+        Returns:
+            As the processor gives them.
+        """
         inputs = self.processor(
             images=None if images is None else list(images), text=texts,
             padding=True, return_tensors="pt",
@@ -121,7 +130,7 @@ class LlavaVLM:
             UsageError: an empty question.
         """
         prompts = [self.prompt(question, images is not None) for question in questions]
-        inputs = self._inputs(images, prompts)
+        inputs = self.inputs(images, prompts)
         out = self.model.generate(
             **inputs, do_sample=False, num_beams=1, max_new_tokens=max_new_tokens,
             pad_token_id=self.tokenizer.pad_token_id,
@@ -165,7 +174,7 @@ class LlavaVLM:
         values = []
         for number, answer in enumerate(ids):  # one by one: answers follow unpadded prompts
             image = None if images is None else [images[number]]
-            inputs = self._inputs(image, [prompts[number]])
+            inputs = self.inputs(image, [prompts[number]])
             label = torch.tensor([answer], device=self.model.device)
             inputs["input_ids"] = torch.cat([inputs["input_ids"], label], dim=1)
             inputs["attention_mask"] = F.pad(inputs["attention_mask"], (0, len(answer)), value=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image
 
@@ -14,8 +14,30 @@ LANGUAGES = ("en", "ko")
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A shape of a scene, and where it is.
+
+    Args:
+        shape: its English name.
+        colour: its English name.
+        x, y: its centre, as shares of the side, from the top left.
+        radius: as a share of the side.
+    """
+
+    shape: str
+    colour: str
+    x: float
+    y: float
+    radius: float
+
+
+@dataclass(frozen=True)
 class Picture:
-    """An image with captions (the first one complete) and a question with its answer."""
+    """An image with captions (the first one complete) and a question with its answer.
+
+    Args:
+        objects: the shapes of a scene; other kinds have none.
+    """
 
     image: Image.Image
     captions: tuple[str, ...]
@@ -24,6 +46,7 @@ class Picture:
     answer: str
     question_ko: str
     answer_ko: str
+    objects: tuple[Placed, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from encoderlab.data.synthetic.canvas import Canvas, Point
-from encoderlab.data.synthetic.item import Picture
+from encoderlab.data.synthetic.item import Picture, Placed
 from encoderlab.data.synthetic.words import (
     COLOURS,
     PAPERS,
@@ -19,8 +19,8 @@ from encoderlab.data.synthetic.words import (
     particle,
 )
 
-# Captions in English and in Korean, the complete one first.
-Captions = tuple[tuple[str, ...], tuple[str, ...]]
+# The centre of each thing; captions in English and in Korean, the complete one first.
+Composed = tuple[tuple[Point, ...], tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,9 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
         Thing(SHAPES[p % len(SHAPES)], COLOURS[p // len(SHAPES)], SIZES[rng.integers(2)])
         for p in picked
     ]
-    captions, captions_ko = (_alone, _pair, _row)[count - 1](rng, canvas, things)
+    centres, captions, captions_ko = (_alone, _pair, _row)[count - 1](rng, things)
+    for thing, centre in zip(things, centres, strict=True):
+        thing.draw(canvas, *centre)
     captions = (captions[0], f"a picture of {captions[0]}", *captions[1:])
     if len({thing.shape.en for thing in things}) == count:
         question, answer = f"What colour is the {things[0].shape.en}?", things[0].colour.en
@@ -125,31 +127,37 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
     return Picture(
         canvas.picture(), captions, captions_ko,
         question, answer, "그림에 도형이 몇 개 있습니까?", f"{count}개",
+        objects=tuple(
+            Placed(thing.shape.en, thing.colour.en, *centre, thing.size[2])
+            for thing, centre in zip(things, centres, strict=True)
+        ),
     )  # fmt: skip
 
 
-def _alone(rng, canvas: Canvas, things: list[Thing]) -> Captions:
+def _alone(rng, things: list[Thing]) -> Composed:
     (thing,) = things
     en, ko, x, y = PLACES[rng.integers(len(PLACES))]
     dx, dy = rng.uniform(-0.04, 0.04, size=2).tolist()
-    thing.draw(canvas, x + dx, y + dy)
     return (
+        ((x + dx, y + dy),),
         (f"{article(thing.en)} {en}", article(thing.en)),
         (f"{ko}에 있는 {thing.ko}", thing.ko),
     )
 
 
-def _pair(rng, canvas: Canvas, things: list[Thing]) -> Captions:
+def _pair(rng, things: list[Thing]) -> Composed:
     first, second = things
     relation = int(rng.integers(len(RELATIONS)))
     en, ko, (dx, dy) = RELATIONS[relation]
     across, down = 0.12 if dy else 0.04, 0.12 if dx else 0.04
-    for thing, distance in ((first, 0.23), (second, -0.23)):
+    centres = []
+    for distance in (0.23, -0.23):
         x = 0.5 + dx * distance + float(rng.uniform(-across, across))
         y = 0.5 + dy * distance + float(rng.uniform(-down, down))
-        thing.draw(canvas, x, y)
+        centres.append((x, y))
     back_en, back_ko, _ = RELATIONS[relation ^ 1]  # opposites stand side by side
     return (
+        tuple(centres),
         (f"{article(first.en)} {en} {article(second.en)}",
          f"{article(second.en)} {back_en} {article(first.en)}",
          f"{article(first.en)} and {article(second.en)}"),
@@ -158,17 +166,19 @@ def _pair(rng, canvas: Canvas, things: list[Thing]) -> Captions:
     )  # fmt: skip
 
 
-def _row(rng, canvas: Canvas, things: list[Thing]) -> Captions:
+def _row(rng, things: list[Thing]) -> Composed:
     across = bool(rng.integers(2))
-    for position, thing in zip((0.19, 0.5, 0.81), things, strict=True):
+    centres = []
+    for position in (0.19, 0.5, 0.81):
         off = float(rng.uniform(-0.15, 0.15))
         x, y = (position, 0.5 + off) if across else (0.5 + off, position)
-        thing.draw(canvas, x, y)
+        centres.append((x, y))
     order = "from left to right" if across else "from top to bottom"
     order_ko = "왼쪽에서 오른쪽으로" if across else "위에서 아래로"
     names = [article(thing.en) for thing in things]
     names_ko = [thing.ko for thing in things]
     return (
+        tuple(centres),
         (f"{listed(names)}, {order}", f"three shapes {order}: {listed(names)}"),
         (f"{order_ko} {listed_ko(names_ko)}", listed_ko(names_ko)),
     )
