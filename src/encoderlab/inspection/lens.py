@@ -49,6 +49,21 @@ class ImageStates:
     grid: Grid
 
 
+@dataclass(frozen=True)
+class NearWords:
+    """The words nearest to the image tokens of one image.
+
+    Args:
+        layer: the hidden state, 0 what enters the first block.
+        grid: (rows, columns) of the image tokens.
+        words: of each token in reading order, the nearest first.
+    """
+
+    layer: int
+    grid: Grid
+    words: tuple[tuple[str, ...], ...]
+
+
 class Reader(Protocol):
     """A VLM that shows its hidden states."""
 

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from encoderlab.inspection.analyzer import SimilarityResult
-    from encoderlab.inspection.registers import RegistersResult
-    from encoderlab.inspection.words import LayerScore, NearWords
+    from encoderlab.inspection.lens import NearWords
 
 FORMATS = ("png", "pdf", "svg")
 MOST_WORDS, LONGEST_WORD = 12, 10  # in a line of a figure; letters of one
@@ -239,14 +238,15 @@ def folder(statistics: Mapping[str, np.ndarray], means: Mapping[str, Any]) -> Fi
 
 
 def registers(
-    views: Sequence[Image.Image], maps: Mapping[str, np.ndarray], result: RegistersResult
+    views: Sequence[Image.Image], maps: Mapping[str, np.ndarray], model: str, layer: int
 ) -> FigureRecord:
     """The norms of the patches before and after activations were moved into an added token.
 
     Args:
         views: images as the encoder sees them.
         maps: what was changed -> norms (images, h, w).
-        result: names the hidden state.
+        model: its name.
+        layer: the hidden state.
 
     Returns:
         The figure "registers": one line per image, one column per change.
@@ -264,7 +264,7 @@ def registers(
                 image = ax.imshow(values[i], vmin=low, vmax=high, extent=(0, w, h, 0))
                 _frame(ax, h, w, name)
             drawn.colorbar(image, ax=list(axes), label="norm (no unit)", shrink=0.8)
-        drawn.suptitle(f"{short(result.model)}: norms of the patches, hidden state {result.layer}")
+        drawn.suptitle(f"{short(model)}: norms of the patches, hidden state {layer}")
     return FigureRecord(
         "registers",
         drawn,
@@ -315,28 +315,28 @@ def words(view: Image.Image, near: Mapping[str, NearWords], model: str) -> Figur
     )
 
 
-def words_by_layer(scores: Sequence[LayerScore], model: str, k: int) -> FigureRecord:
+def words_by_layer(scores: Sequence[Mapping[str, Any]], model: str, k: int) -> FigureRecord:
     """How often the word of an object is near the tokens that cover it, by layer.
 
     Args:
-        scores: of every lens, attribute and layer.
+        scores: of every lens, attribute and layer, as the JSON of the result has them.
         model: its name.
         k: how many words are near.
 
     Returns:
         The figure "words_by_layer": one panel per attribute, one line per lens, chance dashed.
     """
-    attributes = list(dict.fromkeys(row.attribute for row in scores))
-    lenses = list(dict.fromkeys(row.lens for row in scores))
+    attributes = list(dict.fromkeys(row["attribute"] for row in scores))
+    lenses = list(dict.fromkeys(row["lens"] for row in scores))
     arrays = {}
     with rules():
         drawn = figure(4.3 * len(attributes) + 0.6, 3.9)
         axes = drawn.subplots(1, len(attributes), squeeze=False)[0]
         for ax, attribute in zip(axes, attributes, strict=True):
             for lens, colour, marker in zip(lenses, PALETTE, MARKERS, strict=False):
-                own = [r for r in scores if (r.lens, r.attribute) == (lens, attribute)]
-                ends = ends_of([row.score.to_json() for row in own])
-                layer = [row.layer for row in own]
+                own = [r for r in scores if (r["lens"], r["attribute"]) == (lens, attribute)]
+                ends = ends_of([row["score"] for row in own])
+                layer = [row["layer"] for row in own]
                 arrays[f"{attribute}/{lens}"] = ends
                 ax.fill_between(layer, ends[:, 1], ends[:, 2], color=colour, alpha=0.2, linewidth=0)
                 ax.plot(layer, ends[:, 0], color=colour, marker=marker, label=lens)

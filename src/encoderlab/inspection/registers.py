@@ -220,9 +220,9 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
         return result
     most = outliers.mask.sum(axis=(1, 2)).argsort(kind="stable")[::-1][:SHOWN]
     views = [encoder.preprocess.view(images[row]) for row in most]
-    maps = {name: draws[0].numpy()[most] for name, draws in lengths.items()}
-    return replace(result, figures=save([plots.registers(views, maps, result)], out,
-                                        svg=settings.svg))  # fmt: skip
+    maps = {name: passes[0].numpy()[most] for name, passes in lengths.items()}
+    drawn = plots.registers(views, maps, settings.model, outliers.layer)
+    return replace(result, figures=save([drawn], out, svg=settings.svg))
 
 
 Changed = Callable[..., AbstractContextManager[None]]

@@ -20,30 +20,14 @@ if TYPE_CHECKING:
 
     from encoderlab.core.score import Score
     from encoderlab.data.synthetic.item import SyntheticItem
-    from encoderlab.inspection.lens import ImageStates, Reader, WordBank
+    from encoderlab.inspection.lens import ImageStates, NearWords, Reader, WordBank
     from encoderlab.metrics.uncertainty import Comparison
-    from encoderlab.models.token_grid import Grid
 
 LOGIT, CONTEXTUAL = "logit lens", "contextual"
 LENSES = (LOGIT, CONTEXTUAL)
 ATTRIBUTES = ("shape", "colour")
 WIDEST = 8  # columns of a grid that fit into a terminal
 SCENES = 1 << 20  # the first scene: `vlm evaluate` asks about those before it
-
-
-@dataclass(frozen=True)
-class NearWords:
-    """The words nearest to the tokens of one image.
-
-    Args:
-        layer: the hidden state, 0 what enters the first block.
-        grid: (rows, columns) of the image tokens.
-        words: of each token in reading order, the nearest first.
-    """
-
-    layer: int
-    grid: Grid
-    words: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -205,7 +189,7 @@ def run(settings: Words, out: Path | None = None) -> WordsResult:
         return result
     drawn = [plots.words(_view(vlm, image), near, result.model)]
     if scores:
-        drawn.append(plots.words_by_layer(scores, result.model, settings.k))
+        drawn.append(plots.words_by_layer(result.to_json()["scores"], result.model, settings.k))
     return replace(result, figures=save(drawn, out, svg=settings.svg))
 
 
@@ -338,7 +322,7 @@ def _best(scores: Sequence[LayerScore], lens: str, last: int) -> int:
 def _near(
     reader: Reader, bank: WordBank, states: ImageStates, lens: str, k: int, layer: int
 ) -> NearWords:
-    from encoderlab.inspection.lens import logit_lens
+    from encoderlab.inspection.lens import NearWords, logit_lens
 
     hidden = states.hidden[layer, 0]
     if lens == LOGIT:
