@@ -175,6 +175,8 @@ def test_random_neurons_are_others_of_the_same_blocks(planted):
     drawn = random_neurons(planted, neurons, seed=3)
     assert {(n.block, n.unit) for n in drawn}.isdisjoint((n.block, n.unit) for n in neurons)
     assert [n.block for n in drawn] == [1] * 20 + [3]
+    with pytest.raises(UsageError):
+        random_neurons(planted, [Neuron(1, unit) for unit in range(40)])  # of 64
     assert drawn == random_neurons(planted, neurons, seed=3) != random_neurons(planted, neurons, 4)
 
 

@@ -149,13 +149,22 @@ def random_neurons(
 
     Returns:
         One for each of `neurons`, in the same block.
+
+    Raises:
+        UsageError: a block has too few others.
     """
     rng = np.random.default_rng(seed)
     layers, drawn = output_layers(encoder), []
     for block in sorted({neuron.block for neuron in neurons}):
         taken = [neuron.unit for neuron in neurons if neuron.block == block]
         rest = np.setdiff1d(np.arange(layers[block - 1].in_features), taken)
-        units = rng.choice(rest, min(len(taken), len(rest)), replace=False)
+        if len(rest) < len(taken):
+            raise UsageError(
+                f"block {block} has too few other neurons for the control",
+                got=f"{len(taken)} register neurons of {len(taken) + len(rest)}",
+                want="fewer neurons",
+            )
+        units = rng.choice(rest, len(taken), replace=False)
         drawn += [Neuron(block, int(unit)) for unit in units]
     return tuple(drawn)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.core.progress import counted
 from encoderlab.core.results import Block, Result, Table
 from encoderlab.core.skipped import Skipped, as_notes, as_records, as_warnings, skipped_images
 from encoderlab.core.spec import takes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 BATCH = 32
 DRAWS = 3  # of random neurons; one alone may hit a neuron that matters
 SHOWN = 3  # images in the figure
+LISTED = 10  # neurons in the table
 FAR = 1 << 20  # the neurons are found on synthetic pictures that the effect is not measured on
 PLAIN, REGISTER, RANDOM = "unchanged", "register", "random neurons"
 RECALL, ANSWERS = "Recall@1", "right answers"
@@ -77,15 +79,18 @@ class RegistersResult(Result):
 
     def blocks(self) -> list[Block]:
         """What was found, the tables, and the comparisons."""
+        images = counted(self.images, "image")
         if not self.outliers:
-            nothing = f"no outlier tokens found in {self.images} images, nothing to remove"
+            nothing = f"no outlier tokens found in {images}, nothing to remove"
             return [f"{self.model}: {nothing}", *as_notes(self.warnings, self.skipped)]
         found = (
-            f"{self.model}: {self.outliers} outlier tokens in {self.images} images, in hidden "
+            f"{self.model}: {counted(self.outliers, 'outlier token')} in {images}, in hidden "
             f"state {self.layer}, made in block {self.made_in}; {self.on_contrast:.0%} of them on "
             "patches with more contrast than the median patch"
         )
-        neurons = tuple((str(n.block), str(n.unit), f"{n.effect:.2f}") for n in self.neurons)
+        first = self.neurons[:LISTED]
+        neurons = tuple((str(n.block), str(n.unit), f"{n.effect:.2f}") for n in first)
+        title = f"register neurons, {len(first)} of {len(self.neurons)}"
         rows = tuple(
             (
                 name,
@@ -98,7 +103,7 @@ class RegistersResult(Result):
         columns = ("changed", "outliers per image", "largest over median norm", *self.scores)
         blocks: list[Block] = [
             found,
-            Table(("block", "neuron", "effect on the norm"), neurons, "register neurons"),
+            Table(("block", "neuron", "effect on the norm"), neurons, title),
             Table(columns, rows, "activations moved into an added token"),
         ]
         if self.comparisons:
@@ -125,6 +130,7 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
     import numpy as np
 
     from encoderlab.core.progress import progress
+    from encoderlab.core.score import caveats
     from encoderlab.encoders.model_cache import without_cache
     from encoderlab.encoders.vision import load_vision
     from encoderlab.inspection import plots
@@ -190,6 +196,16 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
             f"{outliers.on_contrast:.0%} of the outlier tokens are on patches with much contrast: "
             "they may show content and be no registers, so that moving them loses it"
         )
+    scores = {
+        name: {
+            change: accuracy(of_change, np.arange(len(of_change)), measures[name].chance)
+            for change, of_change in by_change.items()
+        }
+        for name, by_change in values.items()
+    }
+    for name, by_score in scores.items():
+        plain = by_score[PLAIN]
+        warnings += caveats(plain.n, {name: plain}, f"{name} measured")
     result = replace(
         result,
         outliers=outliers.count,
@@ -205,13 +221,7 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
             }
             for name, passes in lengths.items()
         },
-        scores={
-            name: {
-                change: accuracy(of_change, np.arange(len(of_change)), measures[name].chance)
-                for change, of_change in by_change.items()
-            }
-            for name, by_change in values.items()
-        },
+        scores=scores,
         comparisons=tuple(_comparisons(values)),
         notes=tuple(notes),
         warnings=tuple(warnings),

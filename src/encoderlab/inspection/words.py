@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoderlab.core.progress import counted
 from encoderlab.core.results import Block, Result, Table
 from encoderlab.core.spec import takes
 from encoderlab.errors import MissingError, UsageError
@@ -110,15 +111,19 @@ class WordsResult(Result):
             "in brackets: 95 % interval over images; behind it: the same with the objects of other "
             f"images. * ahead of it, with an interval for all {len(self.scores)} comparisons",
         )
-        title = f"tokens of {self.scenes} scenes with the object's word among the {self.k} nearest"
+        tokens = f"tokens of {counted(self.scenes, 'scene')}"
+        title = f"{tokens} with the object's word among the {self.k} nearest"
         return Table(columns, tuple(rows), title, notes)
 
 
 def _cell(row: LayerScore) -> str:
+    from encoderlab.metrics.uncertainty import Verdict
+
     if row.score.value is None:
         return row.score.as_percent()
-    ahead = row.comparison is not None and row.comparison.verdict == "ahead"
-    return f"{row.score.as_percent()}, {100 * (row.score.chance or 0):.1f} %{' *' if ahead else ''}"
+    ahead = row.comparison is not None and row.comparison.verdict is Verdict.AHEAD
+    chance = "-" if row.score.chance is None else f"{100 * row.score.chance:.1f} %"
+    return f"{row.score.as_percent()}, {chance}{' *' if ahead else ''}"
 
 
 @takes(Words)
@@ -238,7 +243,7 @@ class Hits:
             from encoderlab.inspection.lens import logit_lens
 
             logits = logit_lens(self.reader.llm, hidden)
-            top = logits.topk(self.k, dim=-1).indices.cpu()
+            top = logits.topk(min(self.k, logits.shape[-1]), dim=-1).indices.cpu()
             columns = [torch.isin(top, torch.tensor(self.tokens[name], dtype=torch.long)).any(-1)
                        for name in self.names]  # fmt: skip
             return torch.stack(columns, dim=-1)
@@ -326,7 +331,8 @@ def _near(
 
     hidden = states.hidden[layer, 0]
     if lens == LOGIT:
-        top = logit_lens(reader.llm, hidden).topk(k, dim=-1).indices.tolist()
+        logits = logit_lens(reader.llm, hidden)
+        top = logits.topk(min(k, logits.shape[-1]), dim=-1).indices.tolist()
         words = tuple(tuple(reader.tokenizer.decode([i]).strip() for i in row) for row in top)
     else:
         cosines = bank.cosines(hidden, layer)
