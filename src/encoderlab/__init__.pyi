@@ -976,7 +976,8 @@ def registers(
 ) -> RegistersResult:
     """Finds register neurons, moves their activation into an added token, and measures the effect.
 
-    The control moves the activation of as many random neurons of the same blocks.
+    The controls add the token alone, and move the activation of as many random neurons of the same
+    blocks.
 
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
@@ -996,8 +997,9 @@ def registers(
         seed: seed of everything random.
 
     Returns:
-        Norms, Recall@1 and right answers in [0, 1], unchanged, with the register and with random
-        neurons, and their paired differences. Without outlier tokens only their number, 0.
+        Norms, Recall@1 and right answers in [0, 1], unchanged, with the empty token, with the
+        register and with random neurons, and their paired differences. Without outlier tokens only
+        their number, 0.
 
     Raises:
         MissingError: a model, image or the GPU is not there.

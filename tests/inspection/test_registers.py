@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from tests.small_checkpoints import save_vision
 
 import encoderlab
@@ -28,6 +32,7 @@ from encoderlab.inspection.register_tokens import (
 from encoderlab.metrics.retrieval import retrieval
 from encoderlab.patch_tokens import statistics
 from encoderlab.vlm.model import VLM
+from encoderlab.zoo import ZOO
 
 PATCH, BLOCK, UNIT = 5, 2, 17  # the neuron makes an outlier of this patch of a 4 x 4 grid
 
@@ -86,7 +91,10 @@ def planted(clean):
 def test_the_planted_neuron_is_found(planted, pixels):
     outliers = outlier_tokens(planted, pixels)
     assert [np.flatnonzero(mask).tolist() for mask in outliers.mask] == [[PATCH]] * 8
-    assert outliers.made_in == BLOCK and outliers.count == 8
+    assert outliers.made_in == BLOCK and outliers.count == 8 and outliers.layer in (2, 3)
+    lengths = norms_of(planted, pixels, [outliers.layer])[outliers.layer].flatten(1).numpy()
+    peaks = lengths.max(axis=1) / np.median(lengths, axis=1)
+    assert outliers.times == pytest.approx(math.sqrt(peaks.mean()), rel=1e-5)
     (neuron,) = register_neurons(planted, pixels, outliers, 1)
     assert (neuron.block, neuron.unit) == (BLOCK, UNIT)
     first, second = register_neurons(planted, pixels, outliers, 2)
@@ -204,6 +212,37 @@ def test_the_command_says_where_there_is_nothing_to_remove(folder, tmp_path):
     assert "nothing to remove" in result.to_text()
 
 
+def test_a_neuron_planted_in_a_trained_clip_is_found_among_patches_with_content(tmp_path):
+    """Of the bundled CLIP patches with content are outliers too, but far shorter ones."""
+    folder = tmp_path / "clip"
+    shutil.copytree(ZOO / "tiny-clip", folder)
+    weights = {k: w.float() for k, w in load_file(folder / "model.safetensors").items()}
+    block, positions = (
+        "vision_model.encoder.layers.1.",
+        "vision_model.embeddings.position_embedding",
+    )
+    width = weights[f"{positions}.weight"].shape[1]
+    generator = torch.Generator().manual_seed(0)
+    key = F.normalize(torch.randn(width, generator=generator), dim=0)
+    weights[f"{positions}.weight"][1 + 20] += 8 * key  # CLS stands before the patches
+    weights[f"{block}mlp.fc1.weight"][7] = 20 * key / weights[f"{block}layer_norm2.weight"]
+    weights[f"{block}mlp.fc1.bias"][7] = -60
+    weights[f"{block}mlp.fc2.weight"][:, 7] = torch.randn(width, generator=generator)
+    (folder / "model.safetensors").unlink()
+    save_file({k: w.half() for k, w in weights.items()}, folder / "model.safetensors")
+    options = {"n": 0, "n_images": 8, "neurons": 1, "device": "cpu"}
+    result = encoderlab.registers(model=str(folder), **options)
+    (neuron,) = result.neurons
+    assert (neuron.block, neuron.unit, result.made_in) == (2, 7, 2)
+    before, after, control = (
+        result.norms[name] for name in (registers.PLAIN, registers.REGISTER, registers.RANDOM)
+    )
+    assert before["outliers"] > 0 and before["peak"] > 5
+    assert after["outliers"] == 0 and after["peak"] < 3
+    assert control["outliers"] == before["outliers"]
+    assert control["peak"] == pytest.approx(before["peak"], rel=0.02)
+
+
 @pytest.mark.parametrize("csv", [False, True])
 def test_the_scores_of_the_command_are_those_of_the_plain_models(csv, tmp_path):
     n = 12
@@ -233,6 +272,7 @@ def test_the_scores_of_the_command_are_those_of_the_plain_models(csv, tmp_path):
     assert len(result.comparisons) == 3 * len(result.scores)
     difference = float(recall[registers.REGISTER]) - float(recall[registers.PLAIN])
     assert result.comparisons[0].difference == pytest.approx(difference)
+    assert list(recall) == list(result.norms) and len(recall) == 4
     if csv:
         assert list(result.scores) == [registers.RECALL]
         return

@@ -8,6 +8,7 @@ b images, (h, w) grid, t tokens of the tower, k hidden units of an MLP, d width.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,11 +21,10 @@ from torch import Tensor, nn
 
 from encoderlab.encoders.vision import TowerOutput, VisionEncoder, stack
 from encoderlab.errors import UsageError
+from encoderlab.metrics.matrix import median
 from encoderlab.patch_tokens import statistics
 
 BATCH = 16
-# An outlier is made where at least half of those of the final layers are outliers already.
-MADE = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class OutlierTokens:
 
     Args:
         layer: the hidden state whose largest norms stand out most from the median norm.
-        made_in: the block that makes them.
+        made_in: the block in which their norms, relative to the median norm, grow most.
+        times: they are longer than this multiple of the median norm of their image.
         mask: (b, h, w) True at outlier tokens of `layer`.
         on_contrast: share of them whose patch has more contrast than the median patch of its image;
             registers are found on patches with little (Darcet et al. 2024).
@@ -57,6 +58,7 @@ class OutlierTokens:
 
     layer: int
     made_in: int
+    times: float
     mask: Bool[np.ndarray, "b h w"]
     on_contrast: float
 
@@ -69,7 +71,11 @@ class OutlierTokens:
 def outlier_tokens(
     encoder: VisionEncoder, pixels: UInt8[Tensor, "b 3 height width"]
 ) -> OutlierTokens | None:
-    """The outlier tokens of images, by `patch_tokens.statistics.outliers`.
+    """The outlier tokens of images.
+
+    They are outliers by `patch_tokens.statistics.outliers`, and nearer to the largest norm than to
+    the median norm on a logarithmic scale: patches with content are outliers among plain ones too,
+    but far shorter than registers.
 
     Args:
         encoder: gives the hidden states.
@@ -82,18 +88,19 @@ def outlier_tokens(
     Raises:
         UsageError: an encoder without hidden states, or at native resolution.
     """
-    lengths = norms_of(encoder, pixels, range(1, encoder.n_layers + 1))
-    masks = {layer: statistics.outliers(values) for layer, values in lengths.items()}
+    lengths = norms_of(encoder, pixels, range(encoder.n_layers + 1))
+    peaks = {layer: peak(values) for layer, values in lengths.items() if layer > 0}
     # Not the layer with most outliers: in the first layers patches with content differ in norm too.
-    layer = max(lengths, key=lambda layer: peak(lengths[layer]))
-    mask = masks[layer]
-    count = int(mask.sum())
-    if not count:
+    layer = max(peaks, key=lambda layer: peaks[layer])
+    times = math.sqrt(peaks[layer])
+    mask = longer(lengths[layer], times)
+    if not mask.any():
         return None
-    made_in = next(k for k in masks if int((masks[k] & mask).sum()) >= MADE * count)
+    relative = [float((relative_norms(lengths[k])[mask]).mean()) for k in range(layer + 1)]
+    made_in = 1 + int(np.argmax(np.diff(relative)))
     contrast = _contrast(pixels, encoder.grid)
     above = contrast > contrast.flatten(1).median(dim=1).values[:, None, None]
-    return OutlierTokens(layer, made_in, mask.numpy(), float(above[mask].float().mean()))
+    return OutlierTokens(layer, made_in, times, mask.numpy(), float(above[mask].float().mean()))
 
 
 def register_neurons(
@@ -270,8 +277,17 @@ def added_register(encoder: VisionEncoder, neurons: Sequence[Neuron]) -> Iterato
 
 def peak(norms: Float[Tensor, "b h w"]) -> float:
     """The largest norm of an image over its median norm, mean over images."""
-    flat = norms.flatten(1)
-    return float((flat.max(dim=1).values / flat.median(dim=1).values.clamp_min(1e-12)).mean())
+    return float(relative_norms(norms).amax(dim=(1, 2)).mean())
+
+
+def relative_norms(norms: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """Norms over the median norm of their image."""
+    return norms / median(norms.flatten(1))[:, None, None].clamp_min(1e-12)
+
+
+def longer(norms: Float[Tensor, "b h w"], times: float) -> Bool[Tensor, "b h w"]:
+    """Outliers that are longer than a multiple of the median norm of their image."""
+    return statistics.outliers(norms) & (relative_norms(norms) > times)
 
 
 def output_layers(encoder: VisionEncoder) -> list[nn.Linear]:

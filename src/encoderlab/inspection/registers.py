@@ -32,7 +32,9 @@ DRAWS = 3  # of random neurons; one alone may hit a neuron that matters
 SHOWN = 3  # images in the figure
 LISTED = 10  # neurons in the table
 FAR = 1 << 20  # the neurons are found on synthetic pictures that the effect is not measured on
-PLAIN, REGISTER, RANDOM = "unchanged", "register", "random neurons"
+PLAIN, TOKEN, REGISTER, RANDOM = "unchanged", "empty token", "register", "random neurons"
+# The first pair is what a user gets, the third what the register neurons do in it.
+PAIRS = ((REGISTER, PLAIN), (TOKEN, PLAIN), (REGISTER, RANDOM))
 RECALL, ANSWERS = "Recall@1", "right answers"
 
 
@@ -44,7 +46,7 @@ class RegistersResult(Result):
         images: how many the neurons were found on.
         outliers: how many tokens of them are outliers; 0 ends the analysis.
         layer: the hidden state that they are counted in; None without any.
-        made_in: the block that makes them; None without any.
+        made_in: the block in which their norms grow most; None without any.
         on_contrast: share of them on patches with more contrast than the median patch; None without
             any.
         neurons: block, unit and effect of each, the largest effect first.
@@ -117,11 +119,13 @@ class RegistersResult(Result):
 def run(settings: Registers, out: Path | None = None) -> RegistersResult:
     """Finds register neurons, moves their activation into an added token, and measures the effect.
 
-    The control moves the activation of as many random neurons of the same blocks.
+    The controls add the token alone, and move the activation of as many random neurons of the same
+    blocks.
 
     Returns:
-        Norms, Recall@1 and right answers in [0, 1], unchanged, with the register and with random
-        neurons, and their paired differences. Without outlier tokens only their number, 0.
+        Norms, Recall@1 and right answers in [0, 1], unchanged, with the empty token, with the
+        register and with random neurons, and their paired differences. Without outlier tokens only
+        their number, 0.
 
     Raises:
         MissingError: a model, image or the GPU is not there.
@@ -136,6 +140,7 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
     from encoderlab.inspection import plots
     from encoderlab.inspection.register_tokens import (
         added_register,
+        longer,
         norms_of,
         outlier_tokens,
         peak,
@@ -144,7 +149,6 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
         register_neurons,
     )
     from encoderlab.metrics.answers import accuracy
-    from encoderlab.patch_tokens import statistics
     from encoderlab.plots.style import save
 
     # Hooks change the encoder, so no other thread of the web page may have it.
@@ -165,23 +169,24 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
         return result
     neurons = register_neurons(encoder, pixels, outliers, settings.neurons)
     draws = [random_neurons(encoder, neurons, settings.seed + draw) for draw in range(DRAWS)]
-    changes: dict[str, Sequence[Sequence[Neuron]]] = {
-        PLAIN: [()],
+    changes: dict[str, Sequence[Moved]] = {
+        PLAIN: [None],
+        TOKEN: [()],
         REGISTER: [neurons],
         RANDOM: draws,
     }
 
-    def changed(encoder: VisionEncoder, neurons: Sequence[Neuron]) -> AbstractContextManager[None]:
-        return added_register(encoder, neurons) if neurons else nullcontext()
+    def changed(encoder: VisionEncoder, neurons: Moved) -> AbstractContextManager[None]:
+        return nullcontext() if neurons is None else added_register(encoder, neurons)
 
-    def norms(neurons: Sequence[Neuron]) -> Tensor:
+    def norms(neurons: Moved) -> Tensor:
         with changed(encoder, neurons):
             return norms_of(encoder, pixels, [outliers.layer])[outliers.layer]
 
     lengths = {name: [norms(moved) for moved in sets] for name, sets in changes.items()}
     measures, notes = _measures(settings, encoder, changed)
     values: dict[str, dict[str, np.ndarray]] = {}
-    with progress("measuring", total=len(measures) * (2 + DRAWS), unit="pass") as bar:
+    with progress("measuring", total=len(measures) * (3 + DRAWS), unit="pass") as bar:
         for name, measure in measures.items():
             values[name] = {}
             for change, sets in changes.items():
@@ -215,7 +220,7 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
         neurons=neurons,
         norms={
             name: {
-                "outliers": float(np.mean([int(statistics.outliers(x).sum()) for x in passes]))
+                "outliers": float(np.mean([int(longer(x, outliers.times).sum()) for x in passes]))
                 / len(images),
                 "peak": float(np.mean([peak(x) for x in passes])),
             }
@@ -235,6 +240,7 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
     return replace(result, figures=save([drawn], out, svg=settings.svg))
 
 
+Moved = Sequence["Neuron"] | None  # None: no token is added
 Changed = Callable[..., AbstractContextManager[None]]
 
 
@@ -242,7 +248,7 @@ Changed = Callable[..., AbstractContextManager[None]]
 class _Measure:
     """Values in [0, 1], one per image, with neurons moved; and what chance gives."""
 
-    values: Callable[[Sequence[Neuron]], np.ndarray]
+    values: Callable[[Moved], np.ndarray]
     chance: float | None = None
 
 
@@ -307,7 +313,7 @@ def _recall(settings: Registers, encoder: VisionEncoder, changed: Changed) -> _M
     same = np.equal.outer(np.array(names), np.array(names))
     right = sparse.csr_matrix(same)
 
-    def values(neurons: Sequence[Neuron]) -> np.ndarray:
+    def values(neurons: Moved) -> np.ndarray:
         parts = []
         with changed(encoder, neurons):
             for start in range(0, len(samples), BATCH):
@@ -362,7 +368,7 @@ def _answers(settings: Registers, encoder: VisionEncoder, changed: Changed) -> _
         return f"{settings.vlm} reads {'+'.join(vlm.design.encoders)}, not {settings.model}"
     questions = synthetic_questions("test", range(settings.n), ["en"])
 
-    def values(neurons: Sequence[Neuron]) -> np.ndarray:
+    def values(neurons: Moved) -> np.ndarray:
         with changed(same[0], neurons):
             texts = [text for part in _parts(questions) for text in _asked(vlm, part)]
         return np.array(
@@ -386,10 +392,9 @@ def _comparisons(values: dict[str, dict[str, np.ndarray]]) -> Iterator[Compariso
 
     from encoderlab.metrics.answers import compare_answers
 
-    pairs = ((REGISTER, PLAIN), (RANDOM, PLAIN), (REGISTER, RANDOM))
     for measure, by_change in values.items():
-        for a, b in pairs:
+        for a, b in PAIRS:
             yield compare_answers(
                 f"{measure}, {a}", f"{measure}, {b}", (by_change[a], by_change[b]),
-                np.arange(len(by_change[a])), comparisons=len(pairs) * len(values),
+                np.arange(len(by_change[a])), comparisons=len(PAIRS) * len(values),
             )  # fmt: skip
