@@ -98,6 +98,10 @@ def test_a_llava_gives_the_states_of_the_vlm_that_it_was_exported_from(
         torch.testing.assert_close(states.hidden[layer], own, atol=1e-4, rtol=1e-4)
     logits = logit_lens(theirs.model, states.hidden[-1])
     torch.testing.assert_close(logits, output.logits[place].view(2, 144, -1), atol=1e-3, rtol=1e-3)
+    result = encoderlab.words(
+        model=str(folder), n=3, captions=5, device="cpu", dtype="float32", out=tmp_path / "out"
+    )
+    assert result.near[LOGIT].grid == (12, 12) and result.scenes == 3 and len(result.figures) == 2
     bank, same = word_bank(reader_of(theirs), CAPTIONS), word_bank(reader, CAPTIONS)
     assert bank.words == same.words
     assert F.cosine_similarity(bank.vectors.float(), same.vectors.float(), dim=-1).min() > 0.99
