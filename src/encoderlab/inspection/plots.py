@@ -311,7 +311,7 @@ def words(view: Image.Image, near: Mapping[str, NearWords], model: str) -> Figur
         drawn,
         "Logit lens: the token that the language model would give if the hidden state were its "
         "last one. Contextual: the word of a caption whose state at the same layer has the "
-        "largest cosine." + (f" Every {step}th token in each direction." if step > 1 else ""),
+        "largest cosine." + (f" One token in {step} in each direction." if step > 1 else ""),
     )
 
 

@@ -392,7 +392,7 @@ def _blocks(encoder: VisionEncoder) -> Sequence[nn.Module]:
     blocks = encoder.blocks()
     if not blocks:
         raise UsageError(
-            "this family takes no test-time register: its blocks are not run one by one",
+            "this family takes no test-time register, as its blocks cannot be run one by one",
             got=f"{encoder.name} ({encoder.family})",
             want="a CLIP, SigLIP or DINOv2",
         )
