@@ -59,8 +59,8 @@ from encoderlab.inspection.settings import Similarity as Similarity
 from encoderlab.inspection.settings import Visualization as Visualization
 from encoderlab.inspection.text_size import TextSizeResult as TextSizeResult
 from encoderlab.inspection.tokens import TokensResult as TokensResult
-from encoderlab.judges.mteb import JudgeMtebResult as JudgeMtebResult
 from encoderlab.inspection.words import WordsResult as WordsResult
+from encoderlab.judges.mteb import JudgeMtebResult as JudgeMtebResult
 from encoderlab.metrics.cka import CKA as CKA
 from encoderlab.metrics.cka import cka as cka
 from encoderlab.metrics.coral import CORALAnalyzer as CORALAnalyzer

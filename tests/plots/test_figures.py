@@ -259,9 +259,8 @@ SLOW = [
 
 
 @pytest.fixture(
-    scope="module", params=[one, validated, compressed, tokens, asked, sized, *SLOW],
-    scope="module", params=[one, validated, compressed, tokens, registered, asked, *SLOW],
-    scope="module", params=[one, validated, compressed, tokens, registered, worded, asked, *SLOW],
+    scope="module",
+    params=[one, validated, compressed, tokens, registered, worded, asked, sized, *SLOW],
     ids=lambda case: case.__name__,
 )  # fmt: skip
 def drawn(request: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drawn]:

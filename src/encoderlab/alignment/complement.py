@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -79,6 +79,9 @@ class Addition(Result):
 class ComplementResult(AlignmentResult):
     """Every ordered pair of encoders with every LLM."""
 
+    draw: ClassVar = "encoderlab.alignment.plots.complement:complement"
+    records: ClassVar = "rows"
+
     answer: str
     rows: tuple[Addition, ...]
 
@@ -133,7 +136,6 @@ def analyse(
 ) -> ComplementResult:
     """The pairs of features that are extracted already."""
     from encoderlab.alignment.pair_scores import mean_recall_at_1
-    from encoderlab.alignment.plots.complement import complement as draw
 
     pairs = list(itertools.permutations(aligned.encoders, 2))
     cells = list(itertools.product(aligned.text, pairs))
@@ -149,7 +151,7 @@ def analyse(
             bar.advance()
     return ComplementResult(
         _answer(rows), tuple(rows), facts=aligned.facts(), warnings=aligned.warnings()
-    ).with_figures(draw, out, svg)
+    ).with_figures(out, svg)
 
 
 def _judged(

@@ -1,6 +1,4 @@
-"""Settings of `encoderlab tokens` and `encoderlab text-size`: what patch tokens hold."""
-"""Settings of `encoderlab tokens` and `registers`, which look inside the tokens."""
-"""Settings of `encoderlab tokens`, `registers` and `words`, which look inside the tokens."""
+"""Settings of `encoderlab tokens`, `text-size`, `registers` and `words`: what patch tokens hold."""
 
 from __future__ import annotations
 
@@ -16,8 +14,7 @@ from encoderlab.core.common_settings import (
     Loads,
 )
 from encoderlab.core.settings import group, output_folder, setting
-from encoderlab.vlm.settings import LAYER_HELP, VlmTrain
-from encoderlab.vlm.settings import VLM_HELP
+from encoderlab.vlm.settings import LAYER_HELP, VLM_HELP, VlmTrain
 
 DRAWN = {"output.save_visualizations": (True,)}
 
@@ -114,6 +111,9 @@ class TextSize(Loads):
     batch_size: int = setting(32, "pictures at once", least=1, group=WHERE)
     svg: bool = setting(False, "write the figure as .svg too")
     output_dir: str = setting(output_folder("text-size"), "folder for results", group=COMMON)
+
+
+@dataclass
 class Registers(Loads):
     """Move the activation behind outlier tokens into an added token, and measure the effect."""
 
