@@ -42,9 +42,9 @@ class Metric:
 METRICS = {
     "cka_linear": Metric(
         "CKA, debiased",
-        "how far the same images and texts are near one another in both spaces; 0 for unrelated "
-        "features, 1 for equal ones",
-        "few far-out samples weigh most",
+        "how similar the two similarity structures are: whether the same samples are near one "
+        "another in both spaces; 0 for unrelated features, 1 for equal ones",
+        "dominated by a few outliers, where there are some",
     ),
     "cka_linear_biased": Metric(
         "CKA, as published",
@@ -54,13 +54,13 @@ METRICS = {
     ),
     "cka_within": Metric(
         "CKA within types",
-        "debiased CKA among samples of one data type, all types together: what is left when "
-        "telling a chart from a table no longer helps",
+        "debiased CKA among samples of one data type, all types together: telling "
+        "a chart from a table does not count",
         "what tells the types apart, which the number over all samples mostly shows",
     ),
     "cka_rbf": Metric(
         "CKA (RBF), debiased",
-        "the same with a kernel that looks at distances up to their median",
+        "the same with a Gaussian kernel of the median distance",
         "depends on the width of the kernel",
     ),
     "cka_rbf_biased": Metric(
@@ -77,7 +77,7 @@ METRICS = {
     "ridge_r2": Metric(
         "ridge R²",
         "the share of the LLM's variance that a linear map predicts on samples it has not seen",
-        "what only a curved map could carry over",
+        "what only a nonlinear map can predict",
     ),
     "ridge_recall1": Metric(
         "ridge Recall@1",
@@ -107,7 +107,7 @@ METRICS = {
     ),
     "spectral_similarity": Metric(
         "spectral similarity",
-        "how alike the spectra of both clouds are, with the same total",
+        "how similar the eigenvalue spectra of both sets are, scaled to the same total",
         "the pairing: shuffling the captions changes nothing",
     ),
     "eas": Metric(
@@ -143,7 +143,7 @@ for _kind, _title in PROJECTORS.items():
     METRICS[f"{_kind}_cosine"] = Metric(
         f"{_title}, cosine",
         "its cosine to the text on held-out pairs; chance is a projector that ignores the image",
-        "high for anything where texts point one way",
+        "high for anything where the texts are anisotropic",
     )
 HEADLINE = "cka_linear"
 
