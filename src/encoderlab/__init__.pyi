@@ -287,6 +287,15 @@ def complement(
     data_types: Sequence[str] = [],
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
+    answers: bool = False,
+    data: str = "synthetic",
+    img_root: str | None = None,
+    n_images: int = 4000,
+    n_test: int = 500,
+    layer: int = -2,
+    reduce: str = "pixel_shuffle:2",
+    seeds: int = 3,
+    cells_dir: str | None = None,
     trust_remote_code: bool = False,
     quantize: str | None = None,
     device_map: str | None = None,
@@ -307,6 +316,19 @@ def complement(
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
+        answers: also train small VLMs of each encoder alone, of two side by side, of one with a
+            rotated copy of itself, and one that sees no image, and count right answers.
+        data: synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind,
+            split, options separated by |), or shards of the same fields, with `split` train and
+            test.
+        img_root: folder the image paths of the questions start from; empty: that of the data.
+        n_images: synthetic images to train a VLM on, one question each.
+        n_test: synthetic images of the test questions.
+        layer: hidden state of the encoder; negative from the end.
+        reduce: fewer image tokens: METHOD:TOKENS, pixel_shuffle:S, or none.
+        seeds: VLMs of each kind, trained from --seed, --seed + 1, ....
+        cells_dir: folder that keeps the trained VLMs between runs, and is shared by those of a
+            sweep; empty: outputs/e2e-cells.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         quantize: weights of the language models in fewer bits, on a GPU.
@@ -319,12 +341,13 @@ def complement(
 
     Returns:
         For each ordered pair of encoders and each LLM the held-out R2 of ridge maps from A, B, both
-        and A with a rotated copy of itself, the paired differences and the answer.
+        and A with a rotated copy of itself, the paired differences and the answer; with `answers`
+        the same of right answers of small VLMs.
 
     Raises:
         MissingError: data or a model is not there.
-        UsageError: fewer than two encoders, too few samples, a model twice, or features that are
-            not finite.
+        UsageError: fewer than two encoders, too few samples, a model twice, features that are
+            not finite, or a setting that has no effect.
     """
 
 def compress(
@@ -458,8 +481,6 @@ def e2e(
     data_root: str | None = None,
     llms: Sequence[str] = ["tiny-llama", "tiny-qwen"],
     controls: bool = False,
-    epochs: int = 300,
-    scores: str | None = None,
     answers: bool = False,
     data: str = "synthetic",
     img_root: str | None = None,
@@ -469,6 +490,8 @@ def e2e(
     reduce: str = "pixel_shuffle:2",
     seeds: int = 3,
     cells_dir: str | None = None,
+    epochs: int = 300,
+    scores: str | None = None,
     trust_remote_code: bool = False,
     quantize: str | None = None,
     device_map: str | None = None,
@@ -491,8 +514,6 @@ def e2e(
             the built-in samples and more of their kind.
         llms: language models to align with.
         controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
-        epochs: training epochs of a projector.
-        scores: CSV of your benchmark results: columns encoder, llm, benchmark, score.
         answers: also train a small VLM of every encoder, language model and seed, and one that sees
             no image, and count right answers.
         data: synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind,
@@ -503,9 +524,11 @@ def e2e(
         n_test: synthetic images of the test questions.
         layer: hidden state of the encoder; negative from the end.
         reduce: fewer image tokens: METHOD:TOKENS, pixel_shuffle:S, or none.
-        seeds: VLMs of every pair, trained from --seed, --seed + 1, ....
+        seeds: VLMs of each kind, trained from --seed, --seed + 1, ....
         cells_dir: folder that keeps the trained VLMs between runs, and is shared by those of a
             sweep; empty: outputs/e2e-cells.
+        epochs: training epochs of a projector.
+        scores: CSV of your benchmark results: columns encoder, llm, benchmark, score.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         quantize: weights of the language models in fewer bits, on a GPU.

@@ -142,6 +142,25 @@ def test_answers_that_agree_on_every_image_may_still_differ():
     assert wider.ci_high - wider.ci_low >= found.ci_high - found.ci_low
 
 
+def test_a_difference_over_seeds_has_the_variance_of_images_and_of_seeds():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((3, 90)) < 0.6, rng.random((3, 90)) < np.array([[0.3], [0.5], [0.4]])
+    image = np.repeat(np.arange(30), 3)
+    found = answers.compare_answers_over_seeds("a", "b", (a, b), image, comparisons=4)
+    by_seed = a.mean(axis=1) - b.mean(axis=1)
+    of_image = (a.mean(axis=0) - b.mean(axis=0)).reshape(30, 3).mean(axis=1)
+    over_images, over_seeds = of_image.var(ddof=1) / 30, by_seed.var(ddof=1) / 3
+    total = over_images + over_seeds
+    freedom = total**2 / (over_images**2 / 29 + over_seeds**2 / 2)
+    half = stats.t.ppf(1 - 0.05 / 4 / 2, freedom) * total**0.5
+    assert found.difference == pytest.approx(by_seed.mean())
+    assert found.ci_low == pytest.approx(by_seed.mean() - half)
+    assert found.ci_high == pytest.approx(by_seed.mean() + half)
+    assert found.level == pytest.approx(1 - 0.05 / 4) and found.samples_needed is None
+    one = answers.compare_answers_over_seeds("a", "b", (a[:1], b[:1]), image)
+    assert one == answers.compare_answers("a", "b", (a[0], b[0]), image)
+
+
 def test_no_question_gives_no_accuracy():
     assert answers.accuracy(np.zeros(0), np.zeros(0, int)).undefined == "no question"
 

@@ -1,4 +1,5 @@
-"""Right answers of small VLMs, for `encoderlab e2e --answers`: one VLM per encoder, LLM and seed.
+"""Right answers of small VLMs, one per encoder, LLM and seed, for `encoderlab e2e --answers`; and
+the cells, which `complement --answers` has too.
 
 A VLM and its answers are a cell: a folder named by a digest of all that its training depends on. So
 a run after a kill goes on with the cell that was being trained, and the jobs of a sweep share
@@ -12,16 +13,17 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from encoderlab.alignment.data import SHUFFLED, UNTRAINED, AlignmentData
-from encoderlab.alignment.settings import E2e
+from encoderlab.alignment.settings import E2e, WithAnswers
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.json_text import record_in
 from encoderlab.core.progress import counted, note
@@ -36,6 +38,7 @@ from encoderlab.vlm.settings import VlmTrain
 if TYPE_CHECKING:
     from encoderlab.core.score import Score
     from encoderlab.vlm.questions import Question
+    from encoderlab.vlm.side_by_side import SideBySide
 
 OUTCOME = "right answers"
 NONE: Mapping[tuple[str, str], float | None] = {}
@@ -175,21 +178,16 @@ def answers_of(settings: E2e, aligned: AlignmentData) -> Answers:
         MissingError: a file or a checkpoint is not there.
         WorkError: a run diverged.
     """
-    cells = _Cells(settings, aligned)
+    cells = Cells(settings, aligned)
     encoders = [name for name in aligned.vision if not name.startswith(SHUFFLED)]
-    seeds = tuple(range(settings.seed, settings.seed + settings.seeds))
+    seeds = cells.seeds
     wanted = list(itertools.product((BLIND, *encoders), aligned.text, seeds))
     records = {}
     for number, (encoder, llm, seed) in enumerate(wanted, start=1):
         what = f"VLM {number} of {len(wanted)}: {encoder}, {llm}, seed {seed}"
-        records[encoder, llm, seed] = cells.record(encoder, llm, seed, what)
-    # The same questions for all: those whose image every encoder could read.
-    known = set.intersection(*(set(record["answers"]) for record in records.values()))
-    test = [question for question in cells.test if question.id in known]
-    if len(test) < len(cells.test):
-        left_out = counted(len(cells.test) - len(test), "test question")
-        note(f"warning: {left_out} left out: not every encoder can read the image")
-    image = np.unique([question.image.id for question in test], return_inverse=True)[1]
+        encoders_of = () if encoder == BLIND else (encoder,)
+        records[encoder, llm, seed] = cells.record(encoders_of, llm, seed, what)
+    test, image = cells.asked_of_all(records.values())
     kinds = np.array([question.kind or "" for question in test])
     groups = {ALL: np.ones(len(test), dtype=bool)}
     if len(set(kinds)) > 1:
@@ -197,9 +195,7 @@ def answers_of(settings: E2e, aligned: AlignmentData) -> Answers:
 
     def pair_of(encoder: str, llm: str, floor: PairAnswers | None = None) -> PairAnswers:
         own = [records[encoder, llm, seed] for seed in seeds]
-        right = np.array(
-            [[exact_match(r["answers"][q.id], q.answers) for q in test] for r in own], dtype=float
-        )
+        right = right_answers(own, test)
         by_seed = right.mean(axis=1)
         return PairAnswers(
             encoder, llm,
@@ -224,15 +220,16 @@ def answers_of(settings: E2e, aligned: AlignmentData) -> Answers:
     )  # fmt: skip
 
 
-class _Cells:
+class Cells:
     """The cells of a run: reads those that are done, trains the others."""
 
-    def __init__(self, settings: E2e, aligned: AlignmentData) -> None:
+    def __init__(self, settings: WithAnswers, aligned: AlignmentData) -> None:
         from encoderlab.training.devices import make_fabric
         from encoderlab.vlm.questions import SYNTHETIC, read_questions
         from encoderlab.vlm.train import read_train_questions
 
         self.settings, self.aligned = settings, aligned
+        self.seeds = tuple(range(settings.seed, settings.seed + settings.seeds))
         self.folder = Path(settings.cells_dir or output_folder("e2e-cells")())
         # As `vlm train` has it where this command has no such setting.
         self.vlm = VlmTrain(
@@ -259,25 +256,53 @@ class _Cells:
         self.asked = _digest(self.test) + settings.dtype
         self.fabric = make_fabric(settings.device, precision=self.vlm.precision)
 
-    def record(self, encoder: str, llm: str, seed: int, what: str) -> dict[str, Any]:
-        """The record of a cell; trains and asks its VLM where the folder does not have it."""
+    def record(
+        self,
+        encoders: Sequence[str],
+        llm: str,
+        seed: int,
+        what: str,
+        side_by_side: tuple[SideBySide, str] | None = None,
+    ) -> dict[str, Any]:
+        """The record of a cell; trains and asks its VLM where the folder does not have it.
+
+        Args:
+            encoders: that the VLM reads; none for the LLM without the image.
+            llm: the language model.
+            seed: of the training.
+            what: said before the training.
+            side_by_side: makes the VLM's tokens; and what it makes of the training questions and
+                the seed, in words.
+
+        Returns:
+            The answer to each question that has an image, and what is known of the encoder.
+        """
         from filelock import FileLock
 
         from encoderlab.vlm.trainer import Recipe
 
-        vlm, fingerprint = dataclasses.replace(self.vlm, llm=llm, seed=seed), ""
-        if encoder != BLIND:  # an encoder that is not looked through does not count
+        vlm, fingerprint, blind = (
+            dataclasses.replace(self.vlm, llm=llm, seed=seed),
+            "",
+            not encoders,
+        )
+        if encoders:  # an encoder that is not looked through does not count
             vlm = dataclasses.replace(
-                vlm, encoder=encoder, layer=self.settings.layer, reduce=self.settings.reduce
-            )
-            fingerprint = self.aligned.vision[encoder].fingerprint
+                vlm, encoder="+".join(encoders), layer=self.settings.layer,
+                reduce=self.settings.reduce,
+            )  # fmt: skip
+            fingerprint = "+".join(self.aligned.vision[name].fingerprint for name in encoders)
         recipe = [f.name for f in dataclasses.fields(Recipe) if f.name != "blind"]
         made_of = [
-            *(getattr(vlm, name) for name in (*recipe, *DESIGN)), self.data, encoder == BLIND,
+            *(getattr(vlm, name) for name in (*recipe, *DESIGN)), self.data, blind,
             fingerprint, self.aligned.text[llm].fingerprint,
+            *(() if side_by_side is None else (side_by_side[1],)),
         ]  # fmt: skip
         text = json.dumps(made_of)
-        name = "".join(c if c.isalnum() or c in "-." else "-" for c in f"{encoder}_{llm}")
+        name = "".join(
+            c if c.isalnum() or c in "-." else "-"
+            for c in f"{vlm.encoder if encoders else BLIND}_{llm}"
+        )
         digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
         folder = self.folder / f"{name[:80]}-seed{seed}-{digest}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -287,25 +312,47 @@ class _Cells:
                 if record.get("asked") == self.asked:
                     return record | {"folder": str(folder)}
             note(what)
-            record = self._trained_and_asked(vlm, encoder == BLIND, folder)
+            join = None if side_by_side is None else side_by_side[0]
+            record = self._trained_and_asked(vlm, blind, folder, join)
             write_text_atomic(folder / RECORD, json.dumps(record, ensure_ascii=False))
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return record | {"folder": str(folder)}
 
-    def _trained_and_asked(self, vlm: VlmTrain, blind: bool, folder: Path) -> dict[str, Any]:
+    def asked_of_all(
+        self, records: Iterable[dict[str, Any]]
+    ) -> tuple[list[Question], Int[np.ndarray, " q"]]:
+        """The test questions whose image every encoder could read.
+
+        Args:
+            records: of all VLMs that are compared.
+
+        Returns:
+            The questions, and the number of each one's image.
+        """
+        known = set.intersection(*(set(record["answers"]) for record in records))
+        test = [question for question in self.test if question.id in known]
+        if len(test) < len(self.test):
+            left_out = counted(len(self.test) - len(test), "test question")
+            note(f"warning: {left_out} left out: not every encoder can read the image")
+        return test, np.unique([question.image.id for question in test], return_inverse=True)[1]
+
+    def _trained_and_asked(
+        self, vlm: VlmTrain, blind: bool, folder: Path, join: SideBySide | None
+    ) -> dict[str, Any]:
         from encoderlab.vlm.model import VLM
         from encoderlab.vlm.train import built, train_one
         from encoderlab.vlm.trainer import NAMES, VisionTokens, answer_all
 
         if not (folder / "model").is_dir():
-            model = built(vlm, vlm.encoder, str(self.fabric.device))
+            model = built(vlm, vlm.encoder, str(self.fabric.device), join)
             if (folder / "checkpoints" / NAMES.latest).is_file():
                 vlm = dataclasses.replace(vlm, resume=str(folder))
             train_one(vlm, model, self.train, self.validation, self.fabric, folder, blind=blind)
         # Asked as `vlm evaluate` asks a saved model.
         model = VLM.load(
-            folder, vlm.device, self.settings.dtype, trust_remote_code=vlm.trust_remote_code
-        )
+            folder, vlm.device, self.settings.dtype, trust_remote_code=vlm.trust_remote_code,
+            side_by_side=join,
+        )  # fmt: skip
         tokens = VisionTokens(model, self.test, vlm.features_dir)
         texts = answer_all(model, tokens, blind=blind)
         rows, columns = model.grid
@@ -314,6 +361,15 @@ class _Cells:
             "patch_tokens": rows * columns,
             "answers": {q.id: text for q, text in zip(tokens.questions, texts, strict=True)},
         }  # fmt: skip
+
+
+def right_answers(
+    records: Sequence[dict[str, Any]], questions: Sequence[Question]
+) -> Bool[np.ndarray, "s q"]:
+    """Whether each answer of each record is an exact match."""
+    return np.array(
+        [[exact_match(r["answers"][q.id], q.answers) for q in questions] for r in records]
+    )
 
 
 def _digest(questions: Sequence[Question]) -> str:

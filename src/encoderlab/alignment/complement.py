@@ -20,6 +20,7 @@ from encoderlab.core.spec import takes
 from encoderlab.errors import UsageError
 
 if TYPE_CHECKING:
+    from encoderlab.alignment.complement_answers import AddedAnswers, ComplementAnswers
     from encoderlab.core.score import Score
     from encoderlab.metrics.complement import Complement
     from encoderlab.metrics.ridge import RidgeProbe
@@ -42,6 +43,7 @@ class Addition(Result):
         gain: R2 of both less that of A.
         over_copy: R2 of both less `copy_r2`.
         recall_gain: Recall@1 of both less that of A.
+        answers: of small VLMs, with `--answers`.
     """
 
     base: str
@@ -58,9 +60,27 @@ class Addition(Result):
     gain: Comparison
     over_copy: Comparison
     recall_gain: Comparison
+    answers: AddedAnswers | None = None
 
     def to_text(self) -> str:
-        """The answer as one sentence."""
+        """The answers by ridge and, where there are VLMs, by right answers."""
+        text = self._by_ridge()
+        if self.answers is None:
+            return text
+        return f"{text}\n  {self._by_answers(self.answers)}"
+
+    def _by_answers(self, answers: AddedAnswers) -> str:
+        from encoderlab.alignment.complement_answers import points
+
+        claim = (
+            f"{self.added} adds to {self.base}"
+            if answers.adds
+            else f"no gain can be shown of {self.added} to {self.base}"
+        )
+        numbers = f"{points(answers.gain)}, over a rotated copy {points(answers.over_copy)}"
+        return f"by answers: {claim}: {numbers}"
+
+    def _by_ridge(self) -> str:
         pair = f"{self.added} to {self.base} for {self.llm}"
         if self.gain.difference is None:
             return f"{pair}: undefined ({self.copy_r2.undefined})"
@@ -77,13 +97,20 @@ class Addition(Result):
 
 @dataclass(frozen=True)
 class ComplementResult(AlignmentResult):
-    """Every ordered pair of encoders with every LLM."""
+    """Every ordered pair of encoders with every LLM.
+
+    Args:
+        answer: which encoder adds to which by ridge.
+        rows: of every pair.
+        answers: the questions of the VLMs, with `--answers`.
+    """
 
     draw: ClassVar = "encoderlab.alignment.plots.complement:complement"
     records: ClassVar = "rows"
 
     answer: str
     rows: tuple[Addition, ...]
+    answers: ComplementAnswers | None = None
 
     def blocks(self) -> list[Block]:
         """The answer, a sentence for each pair, and the numbers."""
@@ -107,7 +134,38 @@ class ComplementResult(AlignmentResult):
             f"that those of all {len(self.rows)} pairs hold together"
         )
         sentences = "\n".join(row.to_text() for row in self.rows)
-        return [self.answer, notes(self.facts), sentences, Table(heads, tuple(lines), said=(said,))]
+        table = Table(heads, tuple(lines), said=(said,))
+        return [self.answer, notes(self.facts), sentences, table, *self._of_answers()]
+
+    def _of_answers(self) -> list[Block]:
+        from encoderlab.alignment.complement_answers import points
+
+        asked = self.answers
+        if asked is None:
+            return []
+        pairs = [(row, row.answers) for row in self.rows if row.answers is not None]
+        lines = tuple(
+            (
+                row.base, row.added, row.llm,
+                *(s.as_percent() for s in (own.base, own.added, own.both, own.copy)),
+                f"{100 * (own.base.chance or 0):.1f} %", points(own.gain), points(own.over_copy),
+                "adds" if own.adds else "no gain shown",
+            )
+            for row, own in pairs
+        )  # fmt: skip
+        heads = ("A", "B", "LLM", "A", "B", "A with B", "A with a copy of A", "blind", "gain",
+                 "over a copy", "answer")  # fmt: skip
+        title = (
+            f"right answers of VLMs: {asked.test_questions:,} held-out questions of {asked.data}, "
+            f"trained on {asked.questions:,}, seeds {', '.join(map(str, asked.seeds))}"
+        )
+        over = "images and seeds" if len(asked.seeds) > 1 else "images alone: there is one seed"
+        level = pairs[0][1].gain.level
+        said = (
+            f"intervals over {over}: of shares 95 %, of differences {100 * level:.3g} %; blind: "
+            "the LLM trained and asked without the image"
+        )
+        return [Table(heads, lines, title, (said,))]
 
 
 @takes(ComplementSettings)
@@ -116,23 +174,34 @@ def run(settings: ComplementSettings, out: Path | None = None) -> ComplementResu
 
     Returns:
         For each ordered pair of encoders and each LLM the held-out R2 of ridge maps from A, B, both
-        and A with a rotated copy of itself, the paired differences and the answer.
+        and A with a rotated copy of itself, the paired differences and the answer; with `answers`
+        the same of right answers of small VLMs.
 
     Raises:
         MissingError: data or a model is not there.
-        UsageError: fewer than two encoders, too few samples, a model twice, or features that are
-            not finite.
+        UsageError: fewer than two encoders, too few samples, a model twice, features that are
+            not finite, or a setting that has no effect.
     """
     if len(settings.encoders) < 2:
         raise UsageError(
             "one encoder has no other to add to it", got=", ".join(settings.encoders) or "none",
             want="two or more --encoders",
         )  # fmt: skip
-    return analyse(extract_features(settings), out, svg=settings.svg)
+    aligned = extract_features(settings)
+    answers = None
+    if settings.answers:
+        from encoderlab.alignment.complement_answers import answers_of_pairs
+
+        answers = answers_of_pairs(settings, aligned)
+    return analyse(aligned, out, answers=answers, svg=settings.svg)
 
 
 def analyse(
-    aligned: AlignmentData, out: Path | None = None, *, svg: bool = False
+    aligned: AlignmentData,
+    out: Path | None = None,
+    *,
+    answers: ComplementAnswers | None = None,
+    svg: bool = False,
 ) -> ComplementResult:
     """The pairs of features that are extracted already."""
     from encoderlab.alignment.pair_scores import mean_recall_at_1
@@ -147,10 +216,11 @@ def analyse(
                 base, added, llm, found.adds, found.samples_needed, found.base.r2, found.added.r2,
                 found.both.r2, found.control, mean_recall_at_1(found.base),
                 mean_recall_at_1(found.both), found.gain, found.over_control, found.recall_gain,
+                answers.pairs[base, added, llm] if answers else None,
             ))  # fmt: skip
             bar.advance()
     return ComplementResult(
-        _answer(rows), tuple(rows), facts=aligned.facts(), warnings=aligned.warnings()
+        _answer(rows), tuple(rows), answers, facts=aligned.facts(), warnings=aligned.warnings()
     ).with_figures(out, svg)
 
 
@@ -189,13 +259,21 @@ def _judged(
 
 
 def _answer(rows: Sequence[Addition]) -> str:
-    """Which encoder adds to which, in one sentence."""
-    shown = [f"{row.added} adds to {row.base} for {row.llm}" for row in rows if row.adds]
-    if shown:
-        return "; ".join(shown) + "."
+    """Which encoder adds to which, by ridge and by right answers."""
+    by_ridge = _claims([row for row in rows if row.adds])
     if all(row.gain.difference is None for row in rows):
-        return f"Undefined: {rows[0].copy_r2.undefined}."
-    return "No gain can be shown of any encoder to another."
+        by_ridge = f"Undefined: {rows[0].copy_r2.undefined}."
+    asked = [row for row in rows if row.answers is not None]
+    if not asked:
+        return by_ridge
+    by_answers = _claims([row for row in asked if row.answers and row.answers.adds])
+    return f"By ridge: {by_ridge}\nBy right answers: {by_answers}"
+
+
+def _claims(shown: Sequence[Addition]) -> str:
+    if not shown:
+        return "No gain can be shown of any encoder to another."
+    return "; ".join(f"{row.added} adds to {row.base} for {row.llm}" for row in shown) + "."
 
 
 def _signed(comparison: Comparison) -> str:

@@ -127,16 +127,11 @@ class Elas(Alignment):
 
 
 @dataclass
-class E2e(Alignment):
-    """Which metric predicts retrieval, the answers of small VLMs, or scores of your own?"""
+class WithAnswers(OnPairs):
+    """What the commands share that train small VLMs and count their right answers."""
 
-    epochs: int = setting(300, EPOCHS_HELP, least=1, needs={"scores": (None,)})
-    scores: str | None = setting(
-        None, "CSV of your benchmark results: columns encoder, llm, benchmark, score"
-    )
     answers: bool = setting(
-        False, "also train a small VLM of every encoder, language model and seed, and one that "
-        "sees no image, and count right answers", group=ANSWERS, needs={"scores": (None,)},
+        False, "also train small VLMs, and count right answers", group=ANSWERS
     )  # fmt: skip
     data: str = setting(
         "synthetic", f"{QUESTIONS_HELP}, with `split` train and test", group=ANSWERS,
@@ -157,12 +152,26 @@ class E2e(Alignment):
     layer: int = setting(VlmTrain.layer, LAYER_HELP, group=ANSWERS, needs={"answers": ()})
     reduce: str = setting(VlmTrain.reduce, REDUCE_HELP, group=ANSWERS, needs={"answers": ()})
     seeds: int = setting(
-        3, "VLMs of every pair, trained from --seed, --seed + 1, ...", least=1, group=ANSWERS,
+        3, "VLMs of each kind, trained from --seed, --seed + 1, ...", least=1, group=ANSWERS,
         needs={"answers": ()},
     )  # fmt: skip
     cells_dir: str | None = setting(
         None, "folder that keeps the trained VLMs between runs, and is shared by those of a sweep; "
         "empty: outputs/e2e-cells", group=ANSWERS, needs={"answers": ()},
+    )  # fmt: skip
+
+
+@dataclass
+class E2e(WithAnswers, Alignment):
+    """Which metric predicts retrieval, the answers of small VLMs, or scores of your own?"""
+
+    epochs: int = setting(300, EPOCHS_HELP, least=1, needs={"scores": (None,)})
+    scores: str | None = setting(
+        None, "CSV of your benchmark results: columns encoder, llm, benchmark, score"
+    )
+    answers: bool = setting(
+        False, "also train a small VLM of every encoder, language model and seed, and one that "
+        "sees no image, and count right answers", group=ANSWERS, needs={"scores": (None,)},
     )  # fmt: skip
     output_dir: str = setting(output_folder("e2e"), "folder for results", group=COMMON)
 
@@ -203,9 +212,14 @@ class Validate(OnPairs):
 
 
 @dataclass
-class Complement(OnPairs):
+class Complement(WithAnswers):
     """Does a second encoder add to a first one, for an LLM?"""
 
+    answers: bool = setting(
+        False, "also train small VLMs of each encoder alone, of two side by side, of one with a "
+        "rotated copy of itself, and one that sees no image, and count right answers",
+        group=ANSWERS,
+    )  # fmt: skip
     output_dir: str = setting(output_folder("complement"), "folder for results", group=COMMON)
 
 

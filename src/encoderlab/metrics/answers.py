@@ -238,6 +238,7 @@ def compare_answers(
     right: tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]],
     image: Int[np.ndarray, " q"],
     comparisons: int = 1,
+    other: tuple[float, float] = (0.0, 1.0),
 ) -> Comparison:
     """Compares two shares of right answers to the same questions, by the delete-an-image jackknife.
 
@@ -247,6 +248,8 @@ def compare_answers(
         right: whether each answer of `a`, and of `b`, is right.
         image: number of each question's image.
         comparisons: number of comparisons that are made together.
+        other: variance of the difference that does not come from the images, and its degrees of
+            freedom; see `compare_paired`.
 
     Returns:
         The comparison; its interval is at least as wide as `least_half_width`.
@@ -257,8 +260,41 @@ def compare_answers(
     )  # fmt: skip
     return compare_paired(
         a, b, (mean_a, mean_b), (without_a, without_b), len(image), comparisons=comparisons,
-        least=least_half_width(image, 1 - 0.05 / max(1, comparisons)),
+        least=least_half_width(image, 1 - 0.05 / max(1, comparisons)), other=other,
     )  # fmt: skip
+
+
+def compare_answers_over_seeds(
+    a: str,
+    b: str,
+    right: tuple[Bool[np.ndarray, "s q"], Bool[np.ndarray, "s q"]],
+    image: Int[np.ndarray, " q"],
+    comparisons: int = 1,
+) -> Comparison:
+    """Compares two systems that were trained from the same seeds, each asked the same questions.
+
+    The variance is that over images of the mean over seeds, plus that over seeds of their
+    differences, as in `accuracy_over_seeds`.
+
+    Args:
+        a: name of the one system.
+        b: name of the other.
+        right: whether each answer of each seed of `a`, and of `b`, is right.
+        image: number of each question's image.
+        comparisons: number of comparisons that are made together (Bonferroni).
+
+    Returns:
+        The comparison of the means; of one seed its interval is over images alone, of several
+        `samples_needed` is None: more questions do not lower the variance over seeds.
+    """
+    x, y = (np.asarray(side, dtype=np.float64) for side in right)
+    means = x.mean(axis=0), y.mean(axis=0)
+    seeds = len(x)
+    if seeds < 2:
+        return compare_answers(a, b, means, image, comparisons)
+    spread = float((x - y).mean(axis=1).var(ddof=1)) / seeds
+    compared = compare_answers(a, b, means, image, comparisons, (spread, seeds - 1))
+    return replace(compared, samples_needed=None)
 
 
 def least_half_width(image: Int[np.ndarray, " q"], level: float = 0.95) -> float:

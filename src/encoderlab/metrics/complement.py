@@ -168,12 +168,25 @@ def rotated_copies(x: Matrix, width: int, count: int, seed: int) -> list[np.ndar
     """
     centred = centre(x)[0].cpu().numpy()
     rng = np.random.default_rng([seed, COPIES])
-    size = max(width, centred.shape[1])
-    copies = []
-    for _ in range(count):
-        rotation = np.linalg.qr(rng.standard_normal((size, size)))[0]
-        copies.append(standardised(centred @ rotation[: centred.shape[1], :width]))
-    return copies
+    return [
+        standardised(centred @ random_rotation(centred.shape[1], width, rng)) for _ in range(count)
+    ]
+
+
+def random_rotation(d: int, width: int, rng: np.random.Generator) -> Float[np.ndarray, "d width"]:
+    """A part of a random orthogonal matrix.
+
+    Args:
+        d: rows.
+        width: columns.
+        rng: draws the matrix.
+
+    Returns:
+        Orthonormal rows for width >= d, so that x @ it has the inner products of x; else
+        orthonormal columns.
+    """
+    size = max(width, d)
+    return np.linalg.qr(rng.standard_normal((size, size)))[0][:d, :width]
 
 
 def _r2(probe: RidgeProbe, groups: Groups | None) -> tuple[float, np.ndarray]:

@@ -42,6 +42,7 @@ from encoderlab.patch_tokens.pooling import resized
 from encoderlab.vlm.lora import merged
 from encoderlab.vlm.prompt import IGNORED, IMAGE, Prompter, Rows
 from encoderlab.vlm.reduction import Reduction
+from encoderlab.vlm.side_by_side import SideBySide
 
 PROJECTOR, COMMON_ANSWERS = "projector.safetensors", "common_answers.json"
 ANSWER_TOKENS = 32
@@ -101,6 +102,7 @@ class VLM(nn.Module):
         design: names of the parts.
         projector: from the channels of a reduced token to the LLM's width; with its norm.
         trained_llm: whether the LLM's weights differ from those of `design.llm`.
+        side_by_side: puts the tokens of the encoders side by side, instead of `joined`.
     """
 
     def __init__(
@@ -111,8 +113,10 @@ class VLM(nn.Module):
         design: Design,
         projector: nn.Module,
         trained_llm: bool = False,
+        side_by_side: SideBySide | None = None,
     ) -> None:
         super().__init__()
+        self.side_by_side = side_by_side
         self.encoders, self.llm, self.prompter = list(encoders), llm, prompter
         self.design, self.projector, self.trained_llm = design, projector, trained_llm
         self.reduction = Reduction(design.reduce, self.grid)
@@ -139,6 +143,7 @@ class VLM(nn.Module):
         dtype: str = "auto",
         seed: int = 0,
         trust_remote_code: bool = False,
+        side_by_side: SideBySide | None = None,
     ) -> VLM:
         """A VLM with a new projector.
 
@@ -155,6 +160,7 @@ class VLM(nn.Module):
             dtype: of encoder and LLM: auto, float32, bfloat16 or float16; the projector is in fp32.
             seed: of the projector's weights.
             trust_remote_code: whether Python that comes with a checkpoint may run.
+            side_by_side: puts the tokens of the encoders side by side, instead of `joined`.
 
         Returns:
             The VLM, in eval mode.
@@ -165,7 +171,7 @@ class VLM(nn.Module):
         """
         names = tuple(encoder.split("+")) if isinstance(encoder, str) else tuple(encoder)
         design = Design(names, llm, projector, reduce or None, layer, norm, queries)
-        return cls._assembled(design, llm, device, dtype, seed, trust_remote_code)
+        return cls._assembled(design, llm, device, dtype, seed, trust_remote_code, side_by_side)
 
     @classmethod
     def load(
@@ -175,6 +181,7 @@ class VLM(nn.Module):
         dtype: str = "auto",
         *,
         trust_remote_code: bool = False,
+        side_by_side: SideBySide | None = None,
     ) -> VLM:
         """A trained VLM.
 
@@ -183,6 +190,7 @@ class VLM(nn.Module):
             device: auto, cpu, cuda or cuda:N.
             dtype: auto, float32, bfloat16 or float16.
             trust_remote_code: whether Python that comes with a checkpoint may run.
+            side_by_side: that of its training, which is not saved.
 
         Returns:
             The VLM, in eval mode.
@@ -209,8 +217,14 @@ class VLM(nn.Module):
                 got=f"{checkpoint.path}: {error}",
                 want="config.json as `vlm train` wrote it",
             ) from error
+        if record.get("side_by_side", False) and side_by_side is None:
+            raise UsageError(
+                "the VLM reads tokens that are made only while `complement --answers` runs",
+                got=str(name),
+                want="a VLM of encoderlab vlm train",
+            )
         llm = str(checkpoint.path / LLM_FOLDER) if trained else design.llm
-        model = cls._assembled(design, llm, device, dtype, 0, trust_remote_code)
+        model = cls._assembled(design, llm, device, dtype, 0, trust_remote_code, side_by_side)
         for encoder, fingerprint in zip(model.encoders, fingerprints, strict=True):
             if encoder.fingerprint != fingerprint:
                 raise UsageError(
@@ -229,8 +243,9 @@ class VLM(nn.Module):
 
     @classmethod
     def _assembled(
-        cls, design: Design, llm: str, device: Any, dtype: str, seed: int, trusted: bool
-    ) -> VLM:
+        cls, design: Design, llm: str, device: Any, dtype: str, seed: int, trusted: bool,
+        side_by_side: SideBySide | None,
+    ) -> VLM:  # fmt: skip
         encoders = [
             load_vision(name, device, dtype, trust_remote_code=trusted) for name in design.encoders
         ]
@@ -249,8 +264,9 @@ class VLM(nn.Module):
         ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         fill = next(int(i) for i in ids if i is not None and 0 <= int(i) < known)
         prompter = Prompter(tokenizer, fill, positions_of(network.base_model), design.llm)
-        grid = encoders[0].grid
-        channels = Reduction(design.reduce, grid).width(sum(e.width for e in encoders))
+        own = (encoders[0].grid, sum(e.width for e in encoders))
+        grid, joined = own if side_by_side is None else (side_by_side.grid, side_by_side.width)
+        channels = Reduction(design.reduce, grid).width(joined)
         width = network.get_input_embeddings().weight.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -258,7 +274,9 @@ class VLM(nn.Module):
             projector = create_projector(design.projector, channels, width, queries)
         if design.norm:
             projector = nn.Sequential(nn.LayerNorm(channels), projector)
-        model = cls(encoders, network, prompter, design, projector.to(where)).eval()
+        model = cls(
+            encoders, network, prompter, design, projector.to(where), side_by_side=side_by_side
+        ).eval()
         for encoder in encoders:
             encoder.model.requires_grad_(False)
         model.prompter.rows(["?"], None, model.image_tokens)  # the context holds the image
@@ -283,6 +301,8 @@ class VLM(nn.Module):
                 "trained_llm": self.trained_llm,
                 "encoderlab": self.record,
             }
+            if self.side_by_side is not None:
+                record["side_by_side"] = True
             _write_json(part / "config.json", record)
             _write_json(part / COMMON_ANSWERS, self.common_answers)
             weights = self.projector.state_dict()
@@ -307,7 +327,7 @@ class VLM(nn.Module):
     @property
     def grid(self) -> Grid:
         """(rows, columns) of the patch tokens."""
-        return self.encoders[0].grid
+        return self.encoders[0].grid if self.side_by_side is None else self.side_by_side.grid
 
     @property
     def device(self) -> torch.device:
@@ -345,6 +365,8 @@ class VLM(nn.Module):
 
     def joined(self, tokens: Sequence[Tensor]) -> Float[Tensor, "b n c"]:
         """The tokens of several encoders side by side, interpolated to the grid of the first."""
+        if self.side_by_side is not None:
+            return self.side_by_side(tokens)
         first, *others = tokens
         on_grid = [
             other if encoder.grid == self.grid else resized(other.float(), encoder.grid, self.grid)

@@ -21,6 +21,7 @@ from encoderlab.vlm.settings import VlmTrain
 if TYPE_CHECKING:
     from encoderlab.vlm.model import VLM
     from encoderlab.vlm.questions import Question
+    from encoderlab.vlm.side_by_side import SideBySide
 
 HELD_OUT = 0.05  # share of images kept for validation where no --val-data is given
 MOST_VALIDATED = 500  # questions
@@ -152,7 +153,9 @@ def run(settings: VlmTrain, out: Path | None = None) -> VlmTrainResult:
     )
 
 
-def built(settings: VlmTrain, encoder: str, device: str) -> VLM:
+def built(
+    settings: VlmTrain, encoder: str, device: str, side_by_side: SideBySide | None = None
+) -> VLM:
     """The untrained VLM of the settings, with any encoder, in fp32."""
     from encoderlab.vlm.model import VLM
 
@@ -161,6 +164,7 @@ def built(settings: VlmTrain, encoder: str, device: str) -> VLM:
         reduce=None if settings.reduce in ("", "none") else settings.reduce,
         layer=settings.layer, norm=settings.norm, queries=settings.queries, device=device,
         dtype="float32", seed=settings.seed, trust_remote_code=settings.trust_remote_code,
+        side_by_side=side_by_side,
     )  # fmt: skip
 
 
