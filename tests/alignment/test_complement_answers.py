@@ -71,6 +71,8 @@ def test_the_record_has_the_answers(result):
     own = record["rows"][0]["answers"]
     assert own["adds"] is False and own["both"]["n"] == 15
     assert record["answers"]["vlms"] == 12
+    gains = result.to_pandas()["answers.gain.difference"]
+    assert gains.tolist() == [row.answers.gain.difference for row in result.rows]
     text = result.to_text()
     assert "by answers" in text and "By right answers" in text
 
@@ -79,6 +81,10 @@ def test_cells_that_are_there_are_read_back(result, few, monkeypatch):
     monkeypatch.setattr(VLMTrainer, "run", lambda *_: pytest.fail("a VLM was trained again"))
     again = encoderlab.complement(**few)
     assert [row.answers for row in again.rows] == [row.answers for row in result.rows]
+    turned = encoderlab.complement(**few | {"encoders": few["encoders"][::-1]})
+    assert {row.base: row.answers for row in turned.rows} == {
+        row.base: row.answers for row in result.rows
+    }
     # Other test questions are asked of the VLMs that are there.
     fewer = encoderlab.complement(**few | {"n_test": 10})
     assert fewer.answers.test_questions == 10

@@ -177,7 +177,6 @@ class _Towers:
 
     def __init__(self, cells: Cells) -> None:
         self.of = {name: _tower(cells, name) for name in cells.aligned.encoders}
-        self.order = list(self.of)
         self.statistics: dict[tuple[str, Grid], Standardised] = {}
 
     def reads(self, base: str, added: str) -> tuple[Reads, Reads, Reads, Reads]:
@@ -192,8 +191,7 @@ class _Towers:
         """
         a, b = self.of[base], self.of[added]
         grid = min(a.grid[0], b.grid[0]), min(a.grid[1], b.grid[1])
-        # The order of the channels says nothing: both orders of a pair share a VLM.
-        both = tuple(sorted((base, added), key=self.order.index))
+        both = tuple(sorted((base, added)))  # both orders of a pair share a VLM
         return (
             Reads((base,), grid), Reads((added,), grid), Reads(both, grid),
             Reads((base,), grid, b.width),
