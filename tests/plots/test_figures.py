@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 from tests.plots.checker import SIGHT, apart, faults
 
@@ -66,9 +67,11 @@ class Drawn(NamedTuple):
 # -- what is run ---------------------------------------------------------------------------------
 
 
-def features(n: int, encoders: list[str], llms: list[str], kinds: list[str]) -> AlignmentData:
+def features(
+    n: int, encoders: list[str], llms: list[str], kinds: list[str], controls: bool = False
+) -> AlignmentData:
     """Features of which the encoders' share more and more with the first LLM's; of several
-    encoders the last is constant, so that its scores are undefined."""
+    encoders the last is constant, so that its scores are undefined. Controls of the first two."""
     rng = np.random.default_rng(0)
     base = rng.standard_normal((n, 16))
     clouds = {name: base * (0.2 + i / 4) + rng.standard_normal((n, 16))
@@ -82,9 +85,14 @@ def features(n: int, encoders: list[str], llms: list[str], kinds: list[str]) -> 
         }) for name, x in clouds.items()
     }  # fmt: skip
     ids = tuple(map(str, range(n)))
+    encoder = {name: made[name] for name in encoders}
+    for prefix in ("untrained:", "shuffled:") if controls else ():
+        for name in encoders[:2]:
+            x = rng.standard_normal((n, 16)).astype(np.float32)
+            encoder[prefix + name] = replace(made[name], name=prefix + name, pooled=x, of=name)
     return AlignmentData(
         ids, tuple(kinds[i % len(kinds)] for i in range(n)), ids, ids,
-        tuple(Image.new("RGB", (32, 32)) for _ in ids), {name: made[name] for name in encoders},
+        tuple(Image.new("RGB", (32, 32)) for _ in ids), encoder,
         {name: made[name] for name in llms}, "a test", "cpu", "float32", 0,
     )  # fmt: skip
 
@@ -94,13 +102,13 @@ def answered(data: AlignmentData) -> answers.Answers:
     rng = np.random.default_rng(0)
     pairs = []
     for encoder in data.vision:
-        for llm in data.text:
+        for llm in data.text if not encoder.startswith("shuffled:") else ():
             by_seed = tuple(rng.uniform(0.1, 0.9, 3).tolist())
             mean = float(np.mean(by_seed))
             low, high = max(0.0, mean - 0.3), min(1.0, mean + 0.3)
             score = Score(mean, low, high, 0.15, 100, "a test")
             pairs.append(answers.PairAnswers(
-                encoder, llm, {"all": score}, by_seed, 0.1, 224, 49, None, ()
+                encoder, llm, {"all": score}, by_seed, 0.1, 224, 49, data.vision[encoder].of, ()
             ))  # fmt: skip
     return answers.Answers("a test", 9, 9, 9, (0, 1, 2), tuple(pairs), (), None, "a test", {})
 
@@ -123,6 +131,11 @@ def run(out: Path, *words: str) -> Iterator[Json]:
 
 def one(out: Path) -> Iterator[Json]:
     yield from analyse(features(12, ["clip"], ["llama"], ["all"]), out)
+
+
+def controlled(out: Path) -> Iterator[Json]:
+    data = features(12, ["clip", "siglip", "dinov2"], ["llama", "qwen"], ["chart", "table"], True)
+    yield from analyse(data, out)
 
 
 def awkward(out: Path) -> Iterator[Json]:
@@ -202,7 +215,7 @@ def worded(out: Path) -> Iterator[Json]:
     yield from run(out, "words", "--n", "8", "--captions", "20", "--device", "cpu")
 
 
-def asked(out: Path) -> Iterator[Json]:
+def asked_vlm(out: Path) -> Iterator[Json]:
     yield from run(out, "vlm", "answer", f"{photos(out, 1)}/0.png", "--text",
                    "How many shapes are in the picture? " * 4, "--explain")  # fmt: skip
 
@@ -260,7 +273,8 @@ SLOW = [
 
 @pytest.fixture(
     scope="module",
-    params=[one, validated, compressed, tokens, registered, worded, asked, sized, *SLOW],
+    params=[one, controlled, validated, compressed, tokens, registered, worded, asked_vlm, sized,
+            *SLOW],
     ids=lambda case: case.__name__,
 )  # fmt: skip
 def drawn(request: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drawn]:
@@ -299,7 +313,14 @@ def heights(fig: Figure) -> list[np.ndarray]:
 
 
 def bars(fig: Figure) -> list[list[float]]:
-    return [[bar.get_width() for bar in ax.patches] for ax in fig.axes if ax.patches]
+    return [[bar.get_width() for bar in ax.patches if not bar.get_gid()]
+            for ax in fig.axes if ax.patches]  # fmt: skip
+
+
+def bands(fig: Figure) -> list[dict[str, tuple[float, float]]]:
+    """Of each axes the bands of controls: kind -> lowest and highest value."""
+    return [{band.get_gid(): (band.get_x(), band.get_x() + band.get_width())
+             for band in ax.patches if band.get_gid()} for ax in fig.axes]  # fmt: skip
 
 
 def maps(fig: Figure) -> list[np.ndarray]:
@@ -333,20 +354,47 @@ def each(rows: Json, key: str) -> list[str]:
     return list(dict.fromkeys(row[key] for row in rows))
 
 
-def table(rows: Json, of: Callable[[Json], Json]) -> np.ndarray:
-    """(encoders, LLMs)."""
+def asked(rows: Json) -> Json:
+    """The rows of encoders that are no controls."""
+    return [row for row in rows if row["control_of"] is None]
+
+
+def by_kind(rows: Json) -> dict[str, Json]:
+    """Prefix -> the rows of these controls."""
+    controls = [row for row in rows if row["control_of"]]
+    found = {prefix: [row for row in controls if row["encoder"].startswith(prefix)]
+             for prefix in ("untrained:", "shuffled:")}  # fmt: skip
+    return {prefix: own for prefix, own in found.items() if own}
+
+
+def highest_of(values: list[float]) -> float:
+    return max(values, key=lambda x: np.nan_to_num(x, nan=-9))
+
+
+def table(rows: Json, of: Callable[[Json], Json], highest: bool = False) -> np.ndarray:
+    """(encoders, LLMs); with `highest` a last line for each kind of control."""
+    llms = each(rows, "llm")
     cells = {(row["encoder"], row["llm"]): value(of(row)) for row in rows}
-    return np.array([[cells[e, t] for t in each(rows, "llm")] for e in each(rows, "encoder")])
+    lines = [[cells[e, t] for t in llms] for e in each(asked(rows), "encoder")]
+    if highest:
+        lines += [[highest_of([value(of(row)) for row in own if row["llm"] == t]) for t in llms]
+                  for own in by_kind(rows).values()]  # fmt: skip
+    return np.array(lines)
 
 
-def scores(result: Json, *keys: str) -> list[np.ndarray]:
+def scores(result: Json, *keys: str, highest: bool = False) -> list[np.ndarray]:
     rows = [row for row in result["rows"] if keys[-1] in row["scores"]]
-    return [table(rows, lambda row, key=key: row["scores"].get(key)) for key in keys]
+    return [table(rows, lambda row, key=key: row["scores"].get(key), highest) for key in keys]
 
 
 def by_type(r: Json) -> list[Any]:
-    return [[[value(row["by_type"].get(kind, {}).get(key)) for kind in r["data"]["types"]]
-             for row in r["rows"] if row["llm"] == llm]
+    def line(own: Json, key: str, llm: str) -> list[float]:
+        own = [row["by_type"] for row in own if row["llm"] == llm]
+        return [highest_of([value(types.get(kind, {}).get(key)) for types in own])
+                for kind in r["data"]["types"]]  # fmt: skip
+
+    return [[*(line([row], key, llm) for row in asked(r["rows"]) if row["llm"] == llm),
+             *(line(own, key, llm) for own in by_kind(r["rows"]).values())]
             for key in ("cka_linear", "ridge_r2") for llm in each(r["rows"], "llm")]  # fmt: skip
 
 
@@ -421,7 +469,7 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
     "compare_verdicts": (across, lambda r, a: [[
         v["difference"] for v in r["verdicts"]
         if v["metric"] == "cka_linear" and v["difference"] is not None]]),
-    "multi_llm": (maps, lambda r, a: scores(r, "cka_linear", *METRICS[1:])),
+    "multi_llm": (maps, lambda r, a: scores(r, "cka_linear", *METRICS[1:], highest=True)),
     "complement": (across, lambda r, a: [
         defined([[row[key]["difference"] for row in r["rows"] if row["llm"] == llm]
                  for key in ("gain", "over_copy")]) for llm in each(r["rows"], "llm")]),
@@ -431,13 +479,15 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
         lambda r, a: [[row["accuracy"]["value"] for row in of["heights"]] for of in r["encoders"]]),
     "validate": (maps, lambda r, a: [ranks(r)]),
     "elas": (maps, lambda r, a: [
-        table(r["rows"], operator.itemgetter(side)) for side in ("calibrated", "published")]),
+        table(r["rows"], operator.itemgetter(side), highest=True)
+        for side in ("calibrated", "published")]),
     "elas_parts": (bars, lambda r, a: [[
         (row["parts"][part]["calibrated"] or 0) * ELAS_WEIGHTS[part]
-        for row in r["rows"] if row["llm"] == llm for part in PARTS]
+        for row in asked(r["rows"]) if row["llm"] == llm for part in PARTS]
         for llm in each(r["rows"], "llm")]),
     "layers": (maps, lambda r, a: [
-        p["cka"] for e in each(r["pairs"], "encoder") for p in r["pairs"] if p["encoder"] == e]),
+        p["cka"] for e in each(asked(r["pairs"]), "encoder")
+        for p in r["pairs"] if p["encoder"] == e]),
     "e2e_retrieval": (across, lambda r, a: [
         defined(table([p for p in r["points"] if p["layer"] == "pooled" and p["retrieval"]],
                       lambda p, key=key: p["retrieval"]["image_to_text"][key]).T)
@@ -445,7 +495,7 @@ SHOWN: dict[str, tuple[Callable[[Figure], list[Any]], Callable[[Json, Any], Any]
     "e2e_held-out-MRR": (heights, lambda r, a: predicts(r)),
     "e2e_right-answers": (heights, lambda r, a: predicts(r, "right answers")),
     "e2e_answers": (across, lambda r, a: [
-        [p["accuracy"]["all"]["value"] for p in r["answers"]["pairs"] if p["llm"] == llm]
+        [p["accuracy"]["all"]["value"] for p in asked(r["answers"]["pairs"]) if p["llm"] == llm]
         for llm in each(r["answers"]["pairs"], "llm")]),
     "coral_comparison": (bars, lambda r, a: [
         [p["coral"][key] for p in r["cross_modal"]] for key in COMPARISONS]),
@@ -529,6 +579,55 @@ def test_what_is_drawn_is_what_the_result_says(drawn):
         for is_shown, is_true in zip(shown, expected, strict=False):
             is_shown, is_true = np.asarray(is_shown, float), np.asarray(is_true, float)
             np.testing.assert_allclose(is_shown, is_true, rtol=1e-4, atol=2e-5, err_msg=name)
+
+
+BANDS: dict[str, Callable[[Json], list[tuple[Json, Callable[[Json], Json]]]]] = {
+    "compare_cka": lambda r: [
+        ([row for row in r["rows"] if row["llm"] == llm], lambda row: row["scores"]["cka_linear"])
+        for llm in each(r["rows"], "llm")],
+    "compare_metrics": lambda r: [
+        (r["rows"], lambda row, key=key: row["scores"][key]) for key in METRICS],
+    "compare_projectors": lambda r: [
+        (r["rows"], lambda row, key=f"{kind}_r2": row["scores"].get(key)) for kind in PROJECTORS],
+    "elas_parts": lambda r: [
+        ([row for row in r["rows"] if row["llm"] == llm], operator.itemgetter("calibrated"))
+        for llm in each(r["rows"], "llm")],
+    "e2e_retrieval": lambda r: [
+        ([p for p in r["points"] if p["layer"] == "pooled" and p["retrieval"]],
+         lambda p, key=key: p["retrieval"]["image_to_text"][key]) for key in ("mrr", "R@1")],
+    "e2e_answers": lambda r: [
+        ([p for p in r["answers"]["pairs"] if p["llm"] == llm],
+         lambda pair: pair["accuracy"]["all"]) for llm in each(r["answers"]["pairs"], "llm")],
+}  # fmt: skip
+
+
+def test_bands_reach_from_the_lowest_to_the_highest_value_of_the_controls(drawn):
+    for name in BANDS.keys() & drawn.keys():
+        shown = bands(drawn[name].figure)
+        for of_axes, (rows, of) in zip(shown, BANDS[name](drawn[name].result), strict=True):
+            expected = {}
+            for prefix, own in by_kind(rows).items():
+                values = defined([value(of(row)) for row in own])
+                if len(values):
+                    expected[prefix] = (values.min(), values.max())
+            assert of_axes == {key: pytest.approx(ends) for key, ends in expected.items()}, name
+
+
+def test_no_legend_and_no_axis_names_a_single_control(drawn):
+    for name in {
+        "compare_cka",
+        "compare_metrics",
+        "compare_by_type",
+        "multi_llm",
+        "elas",
+        "layers",
+        "elas_parts",
+        "e2e_retrieval",
+        "e2e_held-out-MRR",
+        "e2e_answers",
+    } & set(drawn):
+        texts = [text.get_text() for text in drawn[name].figure.findobj(Text)]
+        assert not [text for text in texts if "untrained:" in text or "shuffled:" in text], name
 
 
 def test_nothing_overlaps_and_every_axis_has_its_label(drawn):

@@ -180,7 +180,10 @@ def analyse(
         for pair, score in of_pairs.items():
             if pair not in metrics:
                 metrics[pair] = metrics_on(aligned, *pair, np.arange(aligned.n))
-            points.append(Point(*pair, "pooled", metrics[pair], score, benchmark=name))
+            control_of = aligned.vision[pair[0]].of
+            points.append(
+                Point(*pair, "pooled", metrics[pair], score, benchmark=name, control_of=control_of)
+            )
     tried = {}
     for name in dict.fromkeys(p.benchmark or RETRIEVAL for p in points):
         trained = [p for p in points if (p.benchmark or RETRIEVAL) == name and p.is_trained]

@@ -12,12 +12,15 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
 from encoderlab.plots.style import (
     CHANCE,
+    CONTROL_COLOURS,
+    CONTROL_NAMES,
     HEAT,
     SHADE,
     colours,
@@ -28,6 +31,7 @@ from encoderlab.plots.style import (
 )
 
 Scored = Mapping[str, Any]
+CONTROL_HATCHES = {"untrained:": "", "shuffled:": "///"}
 NEAR_AND_FAR = (8, 20, 34, 48)  # distances of a name from its point, in printer's points
 
 
@@ -62,11 +66,13 @@ def intervals(
     *,
     legend: bool = True,
     tint: Mapping[str, str] | None = None,
+    controls: Mapping[str, Sequence[Scored | None]] | None = None,
 ) -> None:
     """Draws names down the side, and for each series markers with intervals and ticks at chance."""
     # `scores` is series -> one score per name; for None and undefined ones "undefined" is drawn.
-    # `tint` is name -> colour, where names are not those of models.
+    # `tint` is name -> colour, where names are not those of models. `controls` as `control_bands`.
     series = list(scores)
+    bands = control_bands(axes, controls or {})
     shapes = markers(series)
     tint = colours(list(names)) if tint is None else tint
     step = 0.7 / max(len(series), 1)
@@ -92,13 +98,38 @@ def intervals(
     axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    if legend and len(series) > 1:
+    if legend and (len(series) > 1 or bands):
         handles = [
             Line2D([], [], marker=shapes[s], color="#666666", linestyle="", label=short(s))
             for s in series
         ]
         handles.append(Line2D([], [], label="chance", **CHANCE))
-        legend_below(axes.figure, handles)
+        legend_below(axes.figure, [*handles, *bands])
+
+
+def control_bands(axes: Any, controls: Mapping[str, Sequence[Scored | None]]) -> list[Patch]:
+    """Shades the range of values that controls reach.
+
+    Args:
+        axes: with values along x.
+        controls: prefix of the controls' names, such as "untrained:" -> their scores.
+
+    Returns:
+        A legend handle for each kind of control.
+    """
+    handles = []
+    for prefix, scores in controls.items():
+        values = ends_of(scores)[:, 0]
+        values = values[np.isfinite(values)]
+        # The edge keeps the band of a single control visible.
+        look: Any = {
+            "facecolor": CONTROL_COLOURS[prefix], "edgecolor": CONTROL_COLOURS[prefix],
+            "alpha": 0.45, "hatch": CONTROL_HATCHES[prefix], "linewidth": 1.2,
+        }  # fmt: skip
+        if len(values):
+            axes.axvspan(values.min(), values.max(), zorder=0, gid=prefix, **look)
+        handles.append(Patch(label=CONTROL_NAMES[prefix], **look))
+    return handles
 
 
 def legend_below(fig: Any, handles: Sequence[Any]) -> None:

@@ -42,6 +42,7 @@ FAMILY_COLOURS = {
 DATA_TYPES = ("chart", "table", "document", "math", "visualization", "text", "scene")
 DATA_TYPE_COLOURS = dict(zip(DATA_TYPES, PALETTE, strict=False))
 CONTROL_COLOURS = {"untrained:": "#8A8A8A", "shuffled:": "#B8B8B8"}
+CONTROL_NAMES = {"untrained:": "untrained encoders", "shuffled:": "shuffled pairs"}
 MARKERS = "osD^vPX*<>"
 KOREAN_FONTS = (
     "Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "NanumSquareRound", "NanumBarunGothic",

@@ -5,7 +5,8 @@ Each takes the result's `to_json()`, so that the figures of a recorded run can b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from textwrap import fill
 from typing import Any
 
@@ -17,6 +18,7 @@ from encoderlab.metrics.alignment_scores import ELAS_NAME, ELAS_WEIGHTS
 from encoderlab.metrics.catalogue import HEADLINE, METRICS, PROJECTORS
 from encoderlab.metrics.uncertainty import Verdict
 from encoderlab.plots.primitives import (
+    control_bands,
     ends_of,
     heat_map,
     intervals,
@@ -24,9 +26,12 @@ from encoderlab.plots.primitives import (
     map_size,
     panels,
     score_map,
+    value_of,
 )
 from encoderlab.plots.style import (
     CHANCE,
+    CONTROL_COLOURS,
+    CONTROL_NAMES,
     GREEN,
     PALETTE,
     RED,
@@ -40,6 +45,7 @@ from encoderlab.plots.style import (
 )
 
 Json = Mapping[str, Any]
+ScoreOf = Callable[[Json], Json | None]
 FLOOR = PALETTE[-1]
 
 
@@ -69,6 +75,7 @@ def cka_both_ways(result: Json) -> FigureRecord:
         tint = colours(encoders)
         for ax, llm in zip(axes, llms, strict=True):
             intervals(ax, encoders, {llm: _scores(result, llm, HEADLINE)}, legend=False)
+            bands = control_bands(ax, _controls(result, [llm], _score(HEADLINE)))
             all_biased = _scores(result, llm, f"{HEADLINE}_biased")
             for i, (encoder, biased) in enumerate(zip(encoders, all_biased, strict=True)):
                 if biased is None or biased.get("value") is None:
@@ -89,14 +96,14 @@ def cka_both_ways(result: Json) -> FigureRecord:
             Line2D([], [], marker="|", color=FLOOR, linestyle="", markersize=10,
                    markeredgewidth=1.6, label="its floor for unrelated features"),
         ]  # fmt: skip
-        legend_below(fig, handles)
+        legend_below(fig, [*handles, *bands])
         fig.suptitle("Which encoder fits: CKA, debiased and as published")
     return FigureRecord(
         "compare_cka",
         fig,
         "Filled: debiased CKA with its 95 % interval; its chance is 0 (dashed). Hollow: the biased "
         "CKA that papers publish; the dark red tick is what unrelated features of the same "
-        "spectra reach. A hollow circle near its tick says nothing.",
+        "spectra reach. A hollow circle near its tick says nothing." + _about_bands(result),
         _arrays(result, (HEADLINE, f"{HEADLINE}_biased")),
     )
 
@@ -106,18 +113,20 @@ def side_by_side(result: Json) -> FigureRecord:
     encoders, llms = _names(result)
     names = ("cka_within", "mutual_knn", "ridge_r2", "ridge_recall1")
     with rules():
-        fig = figure(12, 1.8 + 0.45 * len(encoders) * 2)
+        fig = figure(12, 2.8 + 0.45 * len(encoders) * 2)
         grid = fig.subplots(2, 2, sharey=True).ravel()
         for ax, name in zip(grid, names, strict=True):
             scores = {llm: _scores(result, llm, name) for llm in llms}
-            intervals(ax, encoders, scores, legend=name == names[0])
+            controls = _controls(result, llms, _score(name))
+            intervals(ax, encoders, scores, legend=name == names[0], controls=controls)
             ax.set_xlabel(METRICS[name].title)
         fig.suptitle("The same question asked in other ways")
     return FigureRecord(
         "compare_metrics",
         fig,
         "; ".join(f"{METRICS[n].title}: {METRICS[n].meaning}" for n in names)
-        + ". Lines are 95 % intervals, dashed ticks are chance.",
+        + ". Lines are 95 % intervals, dashed ticks are chance."
+        + _about_bands(result),
         _arrays(result, names),
     )
 
@@ -127,18 +136,19 @@ def projectors(result: Json) -> FigureRecord:
     trained = [row for row in result["rows"] if "linear_r2" in row["scores"]]
     encoders, llms = _names({"rows": trained})
     with rules():
-        fig = figure(12, 1.8 + 0.45 * len(encoders) * 2)
+        fig = figure(12, 2.8 + 0.45 * len(encoders) * 2)
         grid = fig.subplots(2, 2, sharey=True, sharex=True).ravel()
         for ax, (kind, title) in zip(grid, PROJECTORS.items(), strict=True):
             scores = {llm: _scores({"rows": trained}, llm, f"{kind}_r2") for llm in llms}
-            intervals(ax, encoders, scores, legend=kind == "linear")
+            controls = _controls({"rows": trained}, llms, _score(f"{kind}_r2"))
+            intervals(ax, encoders, scores, legend=kind == "linear", controls=controls)
             ax.set_xlabel(f"R² on held-out pairs, {title}")
         fig.suptitle("Projectors trained on some pairs, judged on others")
     return FigureRecord(
         "compare_projectors",
         fig,
         "Share of the LLM features' variance that a trained projector predicts on pairs it has not "
-        "seen; 0 is a projector that ignores the image.",
+        "seen; 0 is a projector that ignores the image." + _about_bands({"rows": trained}),
         _arrays(result, [f"{kind}_r2" for kind in PROJECTORS]),
     )
 
@@ -148,14 +158,15 @@ def by_type(result: Json) -> FigureRecord:
     encoders, llms = _names(result)
     kinds = list(result["data"]["types"])
     shown = (HEADLINE, "ridge_r2")
+    lines = [*encoders, *_highest_names(result)]
     with rules():
-        width, height = map_size(encoders, kinds, 1.0)
+        width, height = map_size(lines, kinds, 1.0)
         fig = figure(width * len(llms) + 0.3, 2 * height + 0.5)
         grid = fig.subplots(2, len(llms), squeeze=False)
         arrays = {}
         for line, name in zip(grid, shown, strict=True):
             tables = {
-                llm: list(zip(*(_scores(result, llm, name, kind) for kind in kinds), strict=True))
+                llm: _transposed(_column(result, llm, _score(name, kind)) for kind in kinds)
                 for llm in llms
             }
             for llm, table in tables.items():
@@ -164,7 +175,7 @@ def by_type(result: Json) -> FigureRecord:
             finite = values[np.isfinite(values)]
             high = float(finite.max()) if len(finite) else 1.0
             for ax, (llm, table) in zip(line, tables.items(), strict=True):
-                score_map(ax, table, encoders, kinds, low=0.0, high=high,
+                score_map(ax, table, lines, kinds, low=0.0, high=high,
                           label=METRICS[name].title, bar=llm == llms[-1])  # fmt: skip
                 ax.set_title(f"{METRICS[name].title}, {short(llm)}")
         fig.suptitle("Within each data type")
@@ -172,7 +183,7 @@ def by_type(result: Json) -> FigureRecord:
         "compare_by_type",
         fig,
         "The same scores among samples of one data type: telling a chart from a table no longer "
-        "helps. In brackets the 95 % interval.",
+        "helps. In brackets the 95 % interval." + _about_highest(result),
         arrays,
     )
 
@@ -218,13 +229,14 @@ def multi_llm(result: Json) -> list[FigureRecord]:
     """Encoder x LLM heat maps."""
     encoders, llms = _names(result)
     shown = [HEADLINE, "mutual_knn", "ridge_r2", "ridge_recall1"]
+    lines = [*encoders, *_highest_names(result)]
     with rules():
-        width, height = map_size(encoders, llms, 1.0)
+        width, height = map_size(lines, llms, 1.0)
         fig = figure(2 * width, 2 * height + 0.5)
         grid = fig.subplots(2, 2).ravel()
         for ax, name in zip(grid, shown, strict=True):
-            table = list(zip(*(_scores(result, llm, name) for llm in llms), strict=True))
-            score_map(ax, table, encoders, llms, low=0.0, label=METRICS[name].title)
+            table = _transposed(_column(result, llm, _score(name)) for llm in llms)
+            score_map(ax, table, lines, llms, low=0.0, label=METRICS[name].title)
             ax.set_title(METRICS[name].title)
         fig.suptitle("Encoders × LLMs")
     return [
@@ -232,7 +244,8 @@ def multi_llm(result: Json) -> list[FigureRecord]:
             "multi_llm",
             fig,
             "Each cell: one encoder with one LLM, the value and its 95 % interval. Chance is 0 for "
-            "CKA and R², k/(n−1) for neighbours, one in the fold for Recall@1.",
+            "CKA and R², k/(n−1) for neighbours, one in the fold for Recall@1."
+            + _about_highest(result),
             _arrays(result, shown),
         )
     ]
@@ -243,7 +256,8 @@ def elas(result: Json) -> list[FigureRecord]:
     encoders, llms = _names(result)
     rows = {(row["encoder"], row["llm"]): row for row in result["rows"]}
     with rules():
-        width, height = map_size(encoders, llms, 1.0, 0.6)
+        lines = [*encoders, *_highest_names(result)]
+        width, height = map_size(lines, llms, 1.0, 0.6)
         fig = figure(2 * max(width, 3.2), height + 0.5)
         arrays = {}
         sides = {
@@ -251,9 +265,9 @@ def elas(result: Json) -> list[FigureRecord]:
             "published": ("as published", {}),
         }
         for ax, (side, (title, scale)) in zip(fig.subplots(1, 2), sides.items(), strict=True):
-            table = [[rows[encoder, llm][side] for llm in llms] for encoder in encoders]
+            table = _transposed(_column(result, llm, itemgetter(side)) for llm in llms)
             arrays[side] = np.array([ends_of(scores) for scores in table])
-            score_map(ax, table, encoders, llms, label="ELAS", **scale)
+            score_map(ax, table, lines, llms, label="ELAS", **scale)
             ax.set_title(title)
         fig.suptitle(ELAS_NAME)
         parts = figure(_row_width(encoders, llms), 1.8 + 0.5 * len(encoders))
@@ -265,6 +279,7 @@ def elas(result: Json) -> list[FigureRecord]:
         }
         axes = parts.subplots(1, len(llms), sharey=True, squeeze=False)[0]
         for ax, llm in zip(axes, llms, strict=True):
+            bands = control_bands(ax, _controls(result, [llm], itemgetter("calibrated")))
             for i, encoder in enumerate(encoders):
                 up, down = 0.0, 0.0
                 for name, (label, ink, hatch) in bars.items():
@@ -280,18 +295,21 @@ def elas(result: Json) -> list[FigureRecord]:
             ax.set_title(f"with {short(llm)}")
             ax.set_xlabel("weighted parts of calibrated ELAS")
             ax.grid(axis="y", visible=False)
-        legend_below(parts, axes[0].get_legend_handles_labels()[0])
+        legend_below(parts, [*axes[0].get_legend_handles_labels()[0], *bands])
     return [
         FigureRecord(
             "elas",
             fig,
             "Mean over splits; in brackets the 95 % interval over splits (Nadeau & Bengio 2003). A "
             "projector that ignores the image scores 0 in every calibrated part, and up to 0.70 as "
-            "published.",
+            "published." + _about_highest(result),
             arrays,
         ),
         FigureRecord(
-            "elas_parts", parts, "What the calibrated score is made of, each part times its weight."
+            "elas_parts",
+            parts,
+            "What the calibrated score is made of, each part times its weight; the whole bar is "
+            "the score." + _about_bands(result),
         ),
     ]
 
@@ -301,19 +319,20 @@ def layers(result: Json) -> list[FigureRecord]:
     pairs = {(pair["encoder"], pair["llm"]): pair for pair in result["pairs"]}
     encoders, llms = _names({"rows": result["pairs"]})
     tables = {key: np.array(pair["cka"], dtype=np.float64) for key, pair in pairs.items()}
-    finite = np.concatenate([t[np.isfinite(t)] for t in tables.values()] or [np.zeros(1)])
+    shown = [tables[encoder, llm] for encoder in encoders for llm in llms]
+    finite = np.concatenate([t[np.isfinite(t)] for t in shown] or [np.zeros(1)])
     high = float(finite.max()) if len(finite) else 1.0
     wide = sum(max(1.6, 0.62 * tables[encoders[0], llm].shape[1]) for llm in llms)
     tall = [max(1.2, 0.42 * tables[e, llms[0]].shape[0]) for e in encoders]
     with rules():
         fig = figure(2.4 + 1.0 * len(llms) + wide, 1.6 + sum(tall) + 0.75 * len(encoders))
         grid = fig.subplots(len(encoders), len(llms), squeeze=False, height_ratios=tall)
-        shown = None
+        drawn = None
         for line, encoder in zip(grid, encoders, strict=True):
             for ax, llm in zip(line, llms, strict=True):
                 table, pair = tables[encoder, llm], pairs[encoder, llm]
                 numbers = ([str(i) for i in range(size)] for size in table.shape)
-                shown = heat_map(ax, table, *numbers, low=0.0, high=high, bar=False)
+                drawn = heat_map(ax, table, *numbers, low=0.0, high=high, bar=False)
                 if pair["best"] is not None:
                     for at, ink in ((pair["penultimate"], "white"), (pair["best"], RED)):
                         corner = (at["text"] - 0.5, at["vision"] - 0.5)
@@ -323,9 +342,12 @@ def layers(result: Json) -> list[FigureRecord]:
                 ax.set_title(f"{short(encoder)}\n× {short(llm)}", fontsize=9)
                 ax.set_ylabel("vision layer", fontsize=8)
                 ax.set_xlabel("LLM layer", fontsize=8)
-        if shown is not None:
-            fig.colorbar(shown, ax=grid, label="debiased CKA", shrink=0.6)
+        if drawn is not None:
+            fig.colorbar(drawn, ax=grid, label="debiased CKA", shrink=0.6)
         fig.suptitle("Layer by layer")
+    controls = [tables[key] for key, pair in pairs.items() if pair.get("control_of")]
+    reached = [float(np.nanmax(table)) for table in controls if np.isfinite(table).any()]
+    about = f" No layer of an untrained encoder exceeds {max(reached):.2f}." if reached else ""
     arrays = {f"cka|{e}|{t}": table for (e, t), table in tables.items()}
     arrays |= {f"p|{e}|{t}": np.array(pair["p"], float) for (e, t), pair in pairs.items()}
     return [
@@ -334,7 +356,7 @@ def layers(result: Json) -> list[FigureRecord]:
             fig,
             "Debiased CKA of the mean patch of each vision layer with each LLM layer; layer 0 is "
             "what enters the first block. Red: the best pair. White: the penultimate vision layer, "
-            "which is fed by habit.",
+            "which is fed by habit." + about,
             arrays,
         )
     ]
@@ -344,26 +366,22 @@ def e2e(result: Json) -> list[FigureRecord]:
     """Retrieval of each encoder, and which metric predicts it."""
     drawn = []
     points = result["points"]
-    encoders, llms = _names({"rows": points})
-    tint, shape = colours(encoders), markers(encoders)
     pooled = [p for p in points if p["layer"] == "pooled" and p["benchmark"] is None]
     if any(p["outcome"] is not None and p.get("retrieval") for p in pooled):
+        encoders, llms = _names({"rows": pooled})
         with rules():
             fig = figure(8 + text_width(map(short, encoders)), 1.8 + 0.5 * len(encoders))
             axes = fig.subplots(1, 2, sharey=True)
             arrays = {}
             for ax, (name, title) in zip(axes, (("mrr", "MRR"), ("R@1", "Recall@1")), strict=True):
                 scores = {}
+                retrieved = _retrieval(name)
                 for llm in llms:
-                    retrieval = {
-                        p["encoder"]: p.get("retrieval") for p in pooled if p["llm"] == llm
-                    }
-                    scores[llm] = [
-                        (retrieval.get(encoder) or {}).get("image_to_text", {}).get(name)
-                        for encoder in encoders
-                    ]
+                    scores[llm] = _asked({"rows": pooled}, llm, retrieved)
                     arrays[f"{name}|{llm}"] = ends_of(scores[llm])
-                intervals(ax, encoders, scores, legend=name == "mrr")
+                controls = _controls({"rows": pooled}, llms, retrieved)
+                arrays |= _arrays_of(controls, name)
+                intervals(ax, encoders, scores, legend=name == "mrr", controls=controls)
                 ax.set_xlabel(f"{title}, image to text")
             fig.suptitle("Retrieval on held-out pairs, through a trained projector")
         drawn.append(
@@ -371,21 +389,24 @@ def e2e(result: Json) -> list[FigureRecord]:
                 "e2e_retrieval",
                 fig,
                 "Projectors were trained on other pairs. Lines are 95 % intervals over images, "
-                "dashed ticks chance.",
+                "dashed ticks chance." + _about_bands({"rows": pooled}),
                 arrays,
             )
         )
     if result.get("answers"):
         drawn.append(_answers(result["answers"]))
+    looks = _point_looks(points)
     for benchmark in result["benchmarks"]:
         # Points of retrieval name no benchmark.
         known = {p["benchmark"] for p in points}
         name_in_points = benchmark["name"] if benchmark["name"] in known else None
+        results = [_correlation_text(c) for c in benchmark["metrics"].values()]
+        common = results[0] if len(set(results)) == 1 else ""
         with rules():
             fig, grid = panels(len(benchmark["metrics"]), 4, 2.9, 0.9)
             arrays = {}
-            for ax, (name, correlation) in zip(grid, benchmark["metrics"].items(), strict=True):
-                for encoder in encoders:
+            for ax, name, text in zip(grid, benchmark["metrics"], results, strict=True):
+                for encoder, look in looks.items():
                     own = [
                         (p["metrics"][name], p["outcome"])
                         for p in points
@@ -394,26 +415,23 @@ def e2e(result: Json) -> list[FigureRecord]:
                         and None not in (p["metrics"].get(name), p["outcome"])
                     ]
                     xy = arrays[f"{name}|{encoder}"] = np.array(own, dtype=float).reshape(-1, 2)
-                    look = {"marker": shape[encoder], "color": tint[encoder], "linestyle": ""}
                     ax.plot(*xy.T, markersize=4, alpha=0.4, markeredgewidth=0, **look)
                     if own:
                         ax.plot(*xy.mean(axis=0)[:, None], markeredgecolor="black", markersize=8,
-                                markeredgewidth=0.6, label=short(encoder), **look)  # fmt: skip
-                text = correlation["undefined"]
-                if not text:
-                    p = correlation.get("p_corrected")
-                    p = correlation["pearson_p"] if p is None else p
-                    r, count = correlation["pearson"], correlation["families"]
-                    text = f"r = {r:.2f}, p = {p:.2g}, {count} encoders"
+                                markeredgewidth=0.6, **look)  # fmt: skip
                 title = METRICS[name].title if name in METRICS else name
-                ax.set_title(fill(text, 36), fontsize=9)
+                ax.set_title("" if common else fill(text, 36), fontsize=9)
                 ax.set_xlabel(title)
                 ax.set_ylabel(benchmark["name"])
                 ax.ticklabel_format(axis="x", useOffset=False)
                 ax.locator_params(axis="x", nbins=4)
-            fullest = max(grid, key=lambda ax: len(ax.get_legend_handles_labels()[1]))
-            legend_below(fig, fullest.get_legend_handles_labels()[0])
-            fig.suptitle(f"Does a metric predict {benchmark['name']}?")
+            handles = [
+                Line2D([], [], markeredgecolor="black", markersize=8, markeredgewidth=0.6, **look)
+                for look in {look["label"]: look for look in looks.values()}.values()
+            ]
+            legend_below(fig, handles)
+            title = f"Does a metric predict {benchmark['name']}?"
+            fig.suptitle("\n".join(filter(None, (title, common))))
         drawn.append(
             FigureRecord(
                 _file_name(f"e2e_{benchmark['name']}"),
@@ -428,6 +446,28 @@ def e2e(result: Json) -> list[FigureRecord]:
     return drawn
 
 
+def _point_looks(points: Sequence[Json]) -> dict[str, dict[str, Any]]:
+    """Encoder -> how its points look; all controls of a kind look the same."""
+    kinds = {point["encoder"]: _kind_of_control(point) for point in points}
+    labels = {name: CONTROL_NAMES[kind] if kind else name for name, kind in kinds.items()}
+    shape = markers(list(dict.fromkeys(labels.values())))
+    tint = colours([name for name, kind in kinds.items() if not kind]) | CONTROL_COLOURS
+    return {
+        name: {"marker": shape[labels[name]], "color": tint[kind or name], "linestyle": "",
+               "label": short(labels[name])}
+        for name, kind in kinds.items()
+    }  # fmt: skip
+
+
+def _correlation_text(correlation: Json) -> str:
+    if correlation["undefined"]:
+        return str(correlation["undefined"])
+    p = correlation.get("p_corrected")
+    p = correlation["pearson_p"] if p is None else p
+    count = correlation["families"]
+    return f"r = {correlation['pearson']:.2f}, p = {p:.2g}, {count} encoders"
+
+
 def _answers(answers: Json) -> FigureRecord:
     """Right answers of each encoder with each LLM, beside those without the image."""
     pairs = answers["pairs"]
@@ -438,9 +478,12 @@ def _answers(answers: Json) -> FigureRecord:
         arrays = {}
         for ax, llm in zip(axes, llms, strict=True):
             of_encoder = {p["encoder"]: p for p in pairs if p["llm"] == llm}
-            scores = [of_encoder[name]["accuracy"]["all"] for name in encoders]
+            scores = _asked({"rows": pairs}, llm, _accuracy)
             arrays[llm] = ends_of(scores)
             intervals(ax, encoders, {llm: scores}, legend=False)
+            controls = _controls({"rows": pairs}, [llm], _accuracy)
+            arrays |= _arrays_of(controls, llm)
+            bands = control_bands(ax, controls)
             for i, name in enumerate(encoders):
                 by_seed = of_encoder[name]["by_seed"]
                 ax.plot(by_seed, [i + 0.25] * len(by_seed), "|", color="#666666", markersize=6)
@@ -451,14 +494,14 @@ def _answers(answers: Json) -> FigureRecord:
             Line2D([], [], marker="|", color="#666666", linestyle="", label="one seed"),
             Line2D([], [], label="trained without the image", **CHANCE),
         ]
-        legend_below(fig, handles)
+        legend_below(fig, [*handles, *bands])
         fig.suptitle("Right answers of VLMs to held-out questions")
     return FigureRecord(
         "e2e_answers",
         fig,
         "One VLM is trained per encoder, LLM and seed. Lines are 95 % intervals over images and "
         "seeds. Dashed: the LLM trained without the image; only what is above it comes from the "
-        "encoder.",
+        "encoder." + _about_bands({"rows": pairs}),
         arrays,
     )
 
@@ -470,22 +513,87 @@ def _row_width(encoders: Sequence[str], llms: Sequence[str]) -> float:
 
 
 def _names(result: Json) -> tuple[list[str], list[str]]:
-    """The encoders and the LLMs of the rows, each once."""
+    """The encoders of the rows that are no controls, and the LLMs, each once."""
     rows = result["rows"]
-    return list(dict.fromkeys(r["encoder"] for r in rows)), list(
-        dict.fromkeys(r["llm"] for r in rows)
+    return (
+        list(dict.fromkeys(r["encoder"] for r in rows if not r.get("control_of"))),
+        list(dict.fromkeys(r["llm"] for r in rows)),
     )
 
 
-def _scores(result: Json, llm: str, name: str, kind: str | None = None) -> list[Json | None]:
-    """The score `name` of every encoder with an LLM, of all samples or of one data type."""
+def _score(name: str, kind: str | None = None) -> ScoreOf:
+    """The score `name` of a row, of all samples or of one data type."""
+    return lambda row: (row["scores"] if kind is None else row["by_type"].get(kind, {})).get(name)
+
+
+def _retrieval(name: str) -> ScoreOf:
+    """A score of retrieval, image to text, of a point."""
+    return lambda point: (point.get("retrieval") or {}).get("image_to_text", {}).get(name)
+
+
+def _accuracy(pair: Json) -> Json:
+    score: Json = pair["accuracy"]["all"]
+    return score
+
+
+def _asked(result: Json, llm: str, score_of: ScoreOf) -> list[Json | None]:
+    """The score of every encoder that is no control with an LLM."""
     rows = {row["encoder"]: row for row in result["rows"] if row["llm"] == llm}
-    scores: list[Json | None] = []
-    for encoder in _names(result)[0]:
-        row = rows.get(encoder, {"scores": {}, "by_type": {}})
-        part = row["scores"] if kind is None else row["by_type"].get(kind, {})
-        scores.append(part.get(name))
+    return [score_of(rows[name]) if name in rows else None for name in _names(result)[0]]
+
+
+def _scores(result: Json, llm: str, name: str, kind: str | None = None) -> list[Json | None]:
+    return _asked(result, llm, _score(name, kind))
+
+
+def _kind_of_control(row: Json) -> str | None:
+    """The prefix of a control's name; None for an encoder that was asked for."""
+    if not row.get("control_of"):
+        return None
+    return next(prefix for prefix in CONTROL_COLOURS if row["encoder"].startswith(prefix))
+
+
+def _controls(result: Json, llms: Sequence[str], score_of: ScoreOf) -> dict[str, list[Json | None]]:
+    """Prefix of the controls' names -> their scores with some LLMs."""
+    scores: dict[str, list[Json | None]] = {}
+    for row in result["rows"]:
+        prefix = _kind_of_control(row)
+        if prefix is not None and row["llm"] in llms:
+            scores.setdefault(prefix, []).append(score_of(row))
     return scores
+
+
+def _highest_names(result: Json) -> list[str]:
+    """The names of the last rows of `_column`."""
+    kinds = dict.fromkeys(filter(None, map(_kind_of_control, result["rows"])))
+    return [f"{prefix.rstrip(':')}, highest" for prefix in kinds]
+
+
+def _column(result: Json, llm: str, score_of: ScoreOf) -> list[Json | None]:
+    """The scores of the encoders with an LLM, and of each kind of control the highest one."""
+    controls = _controls(result, [llm], score_of).values()
+    return [
+        *_asked(result, llm, score_of),
+        *(max(scores, key=lambda score: np.nan_to_num(value_of(score), nan=-np.inf))
+          for scores in controls),
+    ]  # fmt: skip
+
+
+def _transposed(columns: Iterable[Sequence[Json | None]]) -> list[tuple[Json | None, ...]]:
+    return list(zip(*columns, strict=True))
+
+
+def _about_bands(result: Json) -> str:
+    """What the bands are, for a caption; empty where there are none."""
+    if not _highest_names(result):
+        return ""
+    return " Grey bands: from the lowest to the highest value of the controls."
+
+
+def _about_highest(result: Json) -> str:
+    if not _highest_names(result):
+        return ""
+    return " The last rows: in each cell the control with the highest value."
 
 
 def _arrays(result: Json, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -493,7 +601,15 @@ def _arrays(result: Json, names: Sequence[str]) -> dict[str, np.ndarray]:
     arrays = {
         f"{name}|{llm}": ends_of(_scores(result, llm, name)) for name in names for llm in llms
     }
+    for name in names:
+        for llm in llms:
+            arrays |= _arrays_of(_controls(result, [llm], _score(name)), f"{name}|{llm}")
     return {"encoders": np.array(encoders), **arrays}
+
+
+def _arrays_of(controls: Mapping[str, Sequence[Json | None]], name: str) -> dict[str, np.ndarray]:
+    """The numbers behind bands."""
+    return {f"{name}|{prefix.rstrip(':')}": ends_of(scores) for prefix, scores in controls.items()}
 
 
 def _file_name(text: str) -> str:
