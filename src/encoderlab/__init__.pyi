@@ -1043,6 +1043,7 @@ def report(
     epochs: int = 300,
     method: str = "tsne",
     batch_sizes: Sequence[int] = [1, 8, 32],
+    language: str = "en",
     trust_remote_code: bool = False,
     quantize: str | None = None,
     device_map: str | None = None,
@@ -1071,6 +1072,7 @@ def report(
         epochs: training epochs of a projector.
         method: how the maps of the spaces are made.
         batch_sizes: batch sizes to time.
+        language: language of the report.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         quantize: weights of the language models in fewer bits, on a GPU.

@@ -24,6 +24,7 @@ from encoderlab.alignment import (
     layers,
     multi_llm,
     pair_scores,
+    report_page,
     tables,
 )
 from encoderlab.alignment.data import AlignmentData, Features, extract_features
@@ -34,6 +35,7 @@ from encoderlab.core.results import to_plain
 from encoderlab.data import read_samples
 from encoderlab.data.decode import open_image
 from encoderlab.errors import MissingError, UsageError
+from encoderlab.metrics.catalogue import METRICS
 from encoderlab.metrics.preflight import preflight
 
 SETTINGS = {"n_samples": 12, "dtype": "float32", "device": "cpu"}
@@ -641,9 +643,11 @@ def test_report_is_one_file_that_needs_no_network_and_opens_with_the_answer(tmp_
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
     assert set(re.findall(r'<img src="([^:]*):', page)) == {"data"}
+    words = report_page.words_of("en")
+    answer = " ".join(report_page.answer_sentences(result["sections"]["compare"], words))
     body = page[page.index("<h1>") :]
-    assert body.index(result["answer"].split("(")[0]) < 400
-    for title in ("Before you believe a number", "Every two on the same samples", "Which layers",
+    assert body.index(answer) < body.index('id="matrix"') < 800
+    for title in ("What limits it", "Within each data type", "Every two encoders", "Which layers",
                   "Method", "This run", "untrained:tiny-clip", "shuffled:tiny-dinov2"):  # fmt: skip
         assert title in page
     assert page.count("<figure>") >= 15
@@ -681,8 +685,86 @@ def _keep(folder, command, result):
     run_folder.write(folder, run_folder.record(command, (), {}, result, **about))
 
 
+def test_every_text_of_the_report_is_there_in_korean():
+    english, korean = (report_page.words_of(language) for language in ("en", "ko"))
+    assert set(english) == set(korean) - {"captions"}
+    fields = {key: re.findall(r"{(\w+)}", str(text)) for key, text in english.items()}
+    for key in set(english) - {"metrics"}:
+        assert set(re.findall(r"{(\w+)}", str(korean[key]))) == set(fields[key]), key
+    assert set(korean["metrics"]) == set(METRICS)
+    for name in METRICS:
+        if not name.endswith(("_mse", "_cosine")):
+            assert len(korean["metrics"][name]) == 3
+            assert korean["metrics"][name] != english["metrics"][name]
+
+
+def _record(cka, verdicts, within=0.5):
+    """The record of a comparison: encoder -> its CKA with "t", and (a, b) -> the verdict."""
+
+    def score(value, chance=0.0):
+        return {"value": value, "ci_low": value - 0.05, "ci_high": value + 0.05, "chance": chance}
+
+    def row(name, value):
+        scores = {"cka_linear": score(value), "cka_within": score(within),
+                  "ridge_recall1": score(value / 2, 0.1)}  # fmt: skip
+        of = name.partition(":")[2] or None
+        by_type = {"chart": {"cka_linear": score(0.6)}, "table": {"cka_linear": score(0.2)}}
+        return {"encoder": name, "llm": "t", "scores": scores, "by_type": by_type, "control_of": of}
+
+    return {
+        "rows": [row(name, value) for name, value in cka.items()],
+        "verdicts": [
+            {"metric": "cka_linear", "llm": "t", "a": a, "b": b, "verdict": verdict,
+             "difference": 0.1, "ci_low": 0.0, "ci_high": 0.2, "samples_needed": 321}
+            for (a, b), verdict in verdicts.items()
+        ],
+    }  # fmt: skip
+
+
+CKA = {"a": 0.3, "b": 0.7, "c": 0.5, "untrained:a": 0.1, "untrained:b": 0.2, "shuffled:a": 0.02}
+
+
+def test_report_marks_an_encoder_only_where_the_verdicts_put_it_ahead_of_all():
+    words = report_page.words_of("en")
+    ahead = _record(CKA, {("a", "b"): "behind", ("b", "c"): "ahead"})
+    grid = report_page.headline_grid(ahead, words)
+    assert grid.ahead == {("b", 0)} and grid.columns == ("t",)
+    assert [(name, scores[0]["value"]) for name, scores in grid.lines] == [
+        ("a", 0.3), ("b", 0.7), ("c", 0.5)
+    ]  # fmt: skip
+    assert [ranges for _, ranges in grid.controls] == [((0.1, 0.2),), ((0.02, 0.02),)]
+    assert report_page.answer_sentences(ahead, words) == [
+        words["answer_ahead"].format(llms="t", encoder="b")
+    ]
+    level = _record(CKA, {("a", "b"): "behind", ("b", "c"): "cannot distinguish"})
+    assert report_page.headline_grid(level, words).ahead == set()
+    needed = words["answer_needed"].format(n=321)
+    assert report_page.answer_sentences(level, words) == [
+        words["answer_level"].format(llms="t", encoder="b", others="c", needed=needed)
+    ]
+    # Not compared with "a" at all: nothing says that it is ahead.
+    assert report_page.headline_grid(_record(CKA, {("b", "c"): "ahead"}), words).ahead == set()
+
+
+def test_report_says_nothing_is_ahead_where_nothing_is_above_chance():
+    words = report_page.words_of("en")
+    low = _record({"a": 0.01, "b": 0.03}, {("b", "a"): "ahead"})
+    assert report_page.answer_sentences(low, words) == [
+        words["answer_none"].format(llms="t", encoder="b")
+    ]
+
+
+@pytest.mark.parametrize(("within", "key"), [(0.2, "reading_types"), (0.6, "reading_within")])
+def test_report_says_how_much_of_cka_is_telling_types_apart(within, key):
+    words = {name: f"{name} {{within}}" for name in ("reading_types", "reading_within")}
+    words = {**report_page.words_of("en"), **words}
+    sentences = report_page.reading_sentences(_record(CKA, {}, within), words)
+    low, high = within - 0.05, within + 0.05
+    assert f"{key} {within:.2f} [{low:.2f}, {high:.2f}]" in sentences
+    assert "35 %" in sentences[-1] and "25 %" in sentences[-1] and "10 %" in sentences[-1]
+
+
 def test_report_is_made_of_the_record_alone(tmp_path, zoo):
-    from encoderlab.alignment import report_page
     from encoderlab.alignment.all import AllResult
 
     sections = {"compare": compare.analyse(zoo, tmp_path, epochs=2)}
@@ -694,3 +776,6 @@ def test_report_is_made_of_the_record_alone(tmp_path, zoo):
     assert "<code>encoderlab all --data-root &#39;my data&#39;</code>" in page
     assert "Odd &lt;b&gt;names&lt;/b&gt; are text." in page
     assert "speed was not done: no time" in page
+    korean = report_page.page(tmp_path, dataclasses.replace(run, settings={"language": "ko"}))
+    assert '<html lang="ko">' in korean and report_page.words_of("ko")["limits"] in korean
+    assert report_page.words_of("en")["limits"] not in korean

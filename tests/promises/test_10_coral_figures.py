@@ -124,6 +124,7 @@ def test_the_spectral_divergence_stands_in_figure_table_and_report(drawn):
     table = result.blocks()[1]
     column = table.columns.index("spectral divergence")
     np.testing.assert_allclose([float(row[column]) for row in table.rows], values, rtol=5e-3)
-    said = " ".join(report_page._lines("coral", result.to_json()))
+    words = report_page.words_of("en")
+    said = " ".join(report_page.section_lines("coral", result.to_json(), words))
     for one, value in zip(pairs, values, strict=True):
-        assert f"{one.encoder} with {one.llm} {value:.3g}" in said
+        assert f"{one.encoder} × {one.llm} {value:.3g}" in said

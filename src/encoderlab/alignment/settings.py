@@ -30,6 +30,7 @@ PROJECTORS_HELP = "also train projectors of four kinds into every language model
 LLMS_HELP = "language models to align with"
 CONTROLS_HELP = "add each encoder untrained, and with shuffled pairs: what chance looks like"
 METHODS = ("tsne", "umap", "pca")
+LANGUAGES = ("en", "ko")
 ENCODERS_HELP = "vision encoders; untrained:NAME is NAME before training"
 DATA = "the data"
 FIGURES = "what is written"
@@ -265,6 +266,7 @@ class All(Alignment):
     epochs: int = setting(300, EPOCHS_HELP, least=1)
     method: str = setting("tsne", "how the maps of the spaces are made", choices=METHODS)
     batch_sizes: list[int] = setting([1, 8, 32], "batch sizes to time", least=1)
+    language: str = setting("en", "language of the report", choices=LANGUAGES, group=FIGURES)
     output_dir: str = setting(output_folder("all"), "folder for results", group=COMMON)
 
 
