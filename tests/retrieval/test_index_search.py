@@ -12,11 +12,14 @@ import torch
 from PIL import Image
 
 from encoderlab.data.decode import ImageError
+from encoderlab.data.synthetic import generate
+from encoderlab.data.unrelated import SENTENCES
 from encoderlab.encoders.dual import load_dual
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.retrieval import index, search
 from encoderlab.retrieval.approximate import Recall
+from encoderlab.retrieval.image_index import Index
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,43 @@ def test_a_sentence_and_an_image(db, world):
     by_image = search.run(image=str(picture), db=db, k=1)
     assert by_image.hits[0].path == str(picture)
     assert "00001.png" in by_image.to_text()
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An index of drawn pictures by a trained model."""
+    folder = tmp_path_factory.mktemp("drawn")
+    (folder / "images").mkdir()
+    for number in range(30):
+        generate(number, split="test").image.save(folder / f"images/{number}.png")
+    index.run(source=str(folder / "images"), db=str(folder / "db"), device="cpu", dtype="float32")
+    return str(folder / "db")
+
+
+def test_a_query_that_fits_nothing_is_told(drawn):
+    opened = Index.open(drawn)
+    encoder = load_dual("tiny-clip", "cpu", "float32")
+    images = encoder.embed_images([generate(i, split="test").image for i in range(30)])
+    reached = (encoder.embed_texts(list(SENTENCES)) @ images.T).max(axis=1)
+    np.testing.assert_allclose(opened.unrelated, np.sort(reached), atol=1e-3)
+
+    caption = generate(3, split="test").to_sample(("en",)).texts[0]
+    for query, fits in ((caption, True), ("asdf qwer zxcv", False), ("patience", False)):
+        result = search.run(query=query, db=drawn, k=1, device="cpu", dtype="float32")
+        assert result.fits_nothing != fits
+        assert result.unrelated_as_near == pytest.approx((reached >= result.hits[0].score).mean())
+        assert ("unrelated pairs" in result.to_text()) != fits
+
+
+def test_what_the_null_does_not_hold_for_is_not_judged(drawn, tmp_path):
+    image = tmp_path / "image.png"
+    generate(3, split="test").image.save(image)
+    for asked in ({"image": str(image)}, {"query": "asdf", "where": "width > 1"}):
+        result = search.run(db=drawn, device="cpu", dtype="float32", **asked)
+        assert result.unrelated_as_near is None and not result.fits_nothing
+    opened = Index.open(drawn)
+    opened.about["unrelated"]["images"] += 1  # measured before an image was removed
+    assert opened.unrelated is None
 
 
 class _Page(HTMLParser):

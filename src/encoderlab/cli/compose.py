@@ -181,6 +181,8 @@ class Job:
         if where:
             _refuse_processes(settings)
             progress.note(where)
+        elif command.leaves_folder:
+            progress.note(f"{command.name} …")  # importing torch can take many seconds
         with redirect_stdout(sys.stderr):  # what libraries print is no part of the answer
             from encoderlab.core.runner import run_command
 

@@ -30,6 +30,7 @@ from encoderlab.data.class_names import (
 from encoderlab.data.csv_table import read_labels
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
+from encoderlab.data.unrelated import NAMES
 from encoderlab.data.zero_shot_templates import TEMPLATES, TEMPLATES_KO
 from encoderlab.errors import UsageError, is_utf8
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 WIDEST = 44  # longer paths are cut in the table
+UNFIT_SHARE = 0.1  # of the images; with classes that fit, a few are nearer to an unrelated name
 LISTED = 5  # rows without an image that the terminal lists; run.json has all
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test")
 
@@ -71,6 +73,7 @@ class ClassifyResult(Result):
         templates: the sentences that the (first) class name was put into.
         accuracy: over the images whose label is one of the classes; None without any.
         strays: label -> number of images, of the labels that are none of the classes.
+        unfit: number of images that are nearer to a name that no image shows than to any class.
         unmatched: (path, label) of the rows of the label CSV that label no image.
         skipped: (id, reason) of the images that were left out.
     """
@@ -85,6 +88,7 @@ class ClassifyResult(Result):
     templates: tuple[str, ...]
     predictions: tuple[Prediction, ...]
     accuracy: Classification | None
+    unfit: int = 0
     strays: dict[str, int] = field(default_factory=dict, metadata={"json": False})
     unmatched: tuple[tuple[str, str], ...] = field(default=(), metadata={"json": False})
     skipped: tuple[tuple[str, str], ...] = field(default=(), metadata={"json": False})
@@ -194,8 +198,11 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
     ]
     texts = [t.replace("{}", name) for name, own in zip(names, templates, strict=True) for t in own]
     ends = np.cumsum([len(own) for own in templates])
+    common = settings.templates or TEMPLATES
     with collect_warnings() as text_warnings:
         vectors = [class_vector(part) for part in np.split(encoder.embed_texts(texts), ends[:-1])]
+        prompts = encoder.embed_texts([t.replace("{}", name) for name in NAMES for t in common])
+        unrelated = [class_vector(part) for part in np.split(prompts, len(NAMES))]
     embedded = embed_samples(encoder, samples, settings.batch_size, settings.features_dir)
     if not embedded.samples:
         raise UsageError(
@@ -229,6 +236,16 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
                 f"all answers are {names[int(right[0])]!r}: the accuracy is the recall of that "
                 "class alone, and a model that always says it reaches 100 %",
             )
+    best, best_unrelated = (
+        (embedded.vectors @ np.stack(of).T).max(axis=1) for of in (vectors, unrelated)
+    )
+    unfit = int((best_unrelated >= best).sum())
+    if unfit > UNFIT_SHARE * len(predictions):
+        images = counted(len(predictions), "image")
+        doubts += (
+            f"{unfit:,} of {images} may fit none of the classes: a name "
+            f"that no image shows, such as {NAMES[0]!r} or {NAMES[2]!r}, is nearer than any class",
+        )
     skipped = skipped_images([*samples.skipped, *embedded.skipped])
     strays = count_strays((labels.get(sample.id) for sample in embedded.samples), names)
     warnings = [*as_warnings(skipped), *stray_sentences(strays, names)]
@@ -252,6 +269,7 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
         tuple(templates[0]),
         predictions,
         accuracy,
+        unfit,
         strays,
         unmatched,
         skipped,

@@ -23,6 +23,7 @@ from encoderlab.core.progress import note
 from encoderlab.core.skipped import Skipped
 from encoderlab.data.decode import open_image
 from encoderlab.data.sample import Sample
+from encoderlab.data.unrelated import SENTENCES
 from encoderlab.errors import MissingError, UsageError, is_utf8
 from encoderlab.feature_store.extract import embed_batches
 from encoderlab.retrieval import approximate, arrow_cache, recall
@@ -479,6 +480,31 @@ class Index:
         """Rows that the approximate index does not know; a search compares with each of them."""
         return self._table.unindexed
 
+    # --- what fits nothing ---
+
+    def measure_unrelated(self) -> None:
+        """Keeps how near sentences that no image shows come to their nearest image.
+
+        A model without a text side, or an index without images, has nothing to measure.
+        """
+        if not (self.encoder.has_texts and len(self)):
+            return
+        hits = self.search_many(self.encoder.embed_texts(list(SENTENCES)), k=1, exact=True)
+        best = sorted(round(of_sentence[0].score, 4) for of_sentence in hits)
+        with self.storage.alone():
+            self._follow()
+            self.about["unrelated"] = {"images": len(self), "best": best}
+            self._write_about()
+
+    @property
+    def unrelated(self) -> list[float] | None:
+        """The cosine of each unrelated sentence to its nearest image, in order; None where it was
+        not measured on as many images as there are now."""
+        measured = self.about.get("unrelated")
+        if measured is None or measured["images"] != len(self):
+            return None
+        return [float(cosine) for cosine in measured["best"]]
+
     # --- searching ---
 
     def search(
@@ -695,6 +721,8 @@ def _read_about(text: str) -> dict[str, Any]:
         raise ValueError(f"its preprocess is {about['preprocess']!r}")
     if "ann" in about:
         Approximate.from_json(about["ann"])
+    if "unrelated" in about:
+        int(about["unrelated"]["images"]), [float(x) for x in about["unrelated"]["best"]]
     return about
 
 

@@ -160,6 +160,8 @@ def run(settings: IndexSettings, out: Path | None = None) -> IndexResult:
     )
     if settings.ann:
         index.build_ann(recall, seed=settings.seed)
+    if samples and (changes.added or changes.updated or changes.removed or not index.unrelated):
+        index.measure_unrelated()
     index.prepare_search()
     skipped = skipped_images([*samples.skipped, *changes.skipped])
     warnings = list(as_warnings(skipped))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from encoderlab.retrieval.approximate import Approximate
     from encoderlab.retrieval.image_index import Hit
 
+UNRELATED_SHARE = 0.05  # a query fits nothing if more unrelated sentences come as near
 WIDEST = 48  # longer file names lose their beginning in the table
 
 
@@ -37,6 +38,10 @@ class SearchResult(Result):
         unindexed: images that the approximate index does not contain yet.
         where: the SQL condition.
         k: number of images asked for.
+        unrelated_as_near: share of unrelated sentences whose nearest image is as near as the first
+            hit; None where it is not known: for an image, a condition, or an index that was not
+            measured.
+        unrelated_reach: cosine up to which 95 % of them reach.
     """
 
     records: ClassVar = "hits"
@@ -54,6 +59,8 @@ class SearchResult(Result):
     unindexed: int = 0
     where: str | None = None
     k: int = 0
+    unrelated_as_near: float | None = None
+    unrelated_reach: float | None = None
     warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def blocks(self) -> list[Block]:
@@ -76,6 +83,13 @@ class SearchResult(Result):
         if not any(hit.caption for hit in self.hits):
             columns, rows = columns[:3], [row[:3] for row in rows]
         notes = list(self.warnings)
+        if self.fits_nothing:
+            share = 100 * (self.unrelated_as_near or 0)
+            notes.append(
+                f"best cosine {self.hits[0].score:.3f}: typical of unrelated pairs ({share:.0f} % "
+                "of unrelated sentences come as near, 95 % of them reach up to "
+                f"{self.unrelated_reach:.3f}); perhaps no image fits"
+            )
         if len(self.hits) < self.k:
             which = "fit the condition" if self.where else "in the index"
             notes.append(f"{self.k:,} asked, {len(self.hits):,} {which}")
@@ -87,6 +101,11 @@ class SearchResult(Result):
                 f"--exact compares with all {self.images:,}"
             )
         return [Table(columns, tuple(rows), heading, tuple(notes))]
+
+    @property
+    def fits_nothing(self) -> bool:
+        """Whether unrelated sentences come as near to an image as the query does."""
+        return self.unrelated_as_near is not None and self.unrelated_as_near > UNRELATED_SHARE
 
     def to_text(self) -> str:
         """The blocks, and the file of the gallery."""
@@ -107,6 +126,8 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
             `where`.
         ImageError: the query image cannot be read.
     """
+    import numpy as np
+
     from encoderlab.encoders.dual import load_dual
     from encoderlab.retrieval.gallery import gallery
     from encoderlab.retrieval.image_index import Index, check_query
@@ -139,6 +160,11 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
             query if query is not None else Path(str(image)), k, settings.where, settings.exact
         )
     hits = tuple(answer.hits[0])
+    as_near, reach = None, None
+    if query is not None and settings.where is None and hits and index.unrelated:
+        unrelated = np.array(index.unrelated)
+        as_near = float((unrelated >= hits[0].score).mean())
+        reach = float(np.quantile(unrelated, 1 - UNRELATED_SHARE))
     missing = sum(not os.path.exists(file_of(hit.path)) for hit in hits if os.path.isabs(hit.path))
     warnings = (
         (f"of these images {missing:,} cannot be found any more: run encoderlab index again",)
@@ -161,5 +187,7 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
         answer.unindexed,
         settings.where,
         k,
+        as_near,
+        reach,
         (*warnings, *query_warnings),
     )
