@@ -485,9 +485,10 @@ class Index:
     def measure_unrelated(self) -> None:
         """Keeps how near sentences that no image shows come to their nearest image.
 
-        A model without a text side, or an index without images, has nothing to measure.
+        A model without a text side, or an index without images, has nothing to measure. An index of
+        more than `EXACT_LIMIT` images is not measured: every image is compared.
         """
-        if not (self.encoder.has_texts and len(self)):
+        if not (self.encoder.has_texts and 0 < len(self) <= EXACT_LIMIT):
             return
         hits = self.search_many(self.encoder.embed_texts(list(SENTENCES)), k=1, exact=True)
         best = sorted(round(of_sentence[0].score, 4) for of_sentence in hits)
