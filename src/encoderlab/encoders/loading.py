@@ -5,6 +5,7 @@ VLM), with one-sentence errors. Reads only safetensors; a missing weight is an e
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from encoderlab.models.folder import read_record, weight_files
 
 SIDES = ("vision", "text")
 MOST_LAYERS = 10_000
+# transformers changes process-wide state while it loads, such as whether weights are tied.
+_loading = threading.RLock()
 # What a network raises whose configuration has a wrong value.
 EXPECTED = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 # Weights that no feature depends on: many checkpoints were saved without them.
@@ -102,12 +105,13 @@ def first_line(error: Exception) -> str:
 def pretrained(model_class: Any, folder: Path, **more: Any) -> Any:
     """`model_class.from_pretrained` in fp32; weights may be missing only if in `unused`."""
     unused = (*UNUSED, *more.pop("unused", ()))
-    model, report = model_class.from_pretrained(
-        folder,
-        use_safetensors=True,
-        output_loading_info=True,
-        **{"dtype": torch.float32, **more},
-    )
+    with _loading:
+        model, report = model_class.from_pretrained(
+            folder,
+            use_safetensors=True,
+            output_loading_info=True,
+            **{"dtype": torch.float32, **more},
+        )
     missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(unused)]
     if missing:
         raise UsageError(
