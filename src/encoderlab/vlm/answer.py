@@ -14,6 +14,8 @@ from encoderlab.vlm.settings import VlmAnswer
 if TYPE_CHECKING:
     from encoderlab.vlm.explain import Explanation
 
+NOTHING = "(nothing)"  # an answer without a word
+
 
 @dataclass(frozen=True)
 class VlmAnswerResult(Result):
@@ -39,11 +41,10 @@ class VlmAnswerResult(Result):
 
     def blocks(self) -> list[Block]:
         """The answer, a table of candidates, and the verdict of the ablation."""
-        rows = tuple((c["answer"], _percent(c["probability"])) for c in self.candidates)
+        rows = tuple((c["answer"] or NOTHING, _percent(c["probability"])) for c in self.candidates)
         table: list[Block] = [Table(("candidate", "probability"), rows)] if rows else []
         explained: list[Block] = [self.explanation.to_text()] if self.explanation else []
-        answer = self.answer or "(nothing)"
-        return [f"{answer}   ({_percent(self.probability)})", *table, *explained]
+        return [f"{self.answer or NOTHING}   ({_percent(self.probability)})", *table, *explained]
 
 
 def _percent(share: float) -> str:
