@@ -1,7 +1,7 @@
 """Takes the pictures of docs/en/app.md: python scripts/screenshots.py [ADDRESS]
 
-Opens a running page (http://127.0.0.1:7860 unless another address is given) in Chromium, runs the
-example of every tab, and writes docs/images/app/. Needs Debian's chromium and playwright.
+Opens a running page (http://127.0.0.1:7860 unless another address is given) in Chromium, waits for
+the example of every tab, and writes docs/images/app/. Needs Debian's chromium and playwright.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from playwright.sync_api import Page, sync_playwright
 
 OUT = Path(__file__).parents[1] / "docs" / "images" / "app"
 TABS = {
-    "ask": "Ask", "speed": "Speed", "attention": "Attention", "alignment": "Alignment",
-    "embedding": "Embedding space", "coral": "CORAL", "validation": "Validation",
-    "search": "Search", "zero-shot": "Zero-shot", "tokens": "Tokens",
-    "compression": "Compression",
+    "ask": ("Ask",), "alignment": ("Align", "Compare"), "coral": ("Align", "CORAL"),
+    "attention": ("Inside", "Attention"), "tokens": ("Inside", "Tokens"),
+    "embedding": ("Inside", "Embedding space"), "compression": ("Compress",),
+    "search": ("Search", "Find images"), "zero-shot": ("Search", "Zero-shot"),
+    "validation": ("Train",), "speed": ("Speed",),
 }  # fmt: skip
-PHONE = ("tokens", "토큰")
+PHONE = ("tokens", ("내부", "토큰"))
 
 
 def main(address: str = "http://127.0.0.1:7860") -> None:
@@ -29,16 +30,15 @@ def main(address: str = "http://127.0.0.1:7860") -> None:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(address)
-        for name, title in TABS.items():
-            page.get_by_role("tab", name=title, exact=True).first.click()
+        for name, titles in TABS.items():
+            show(page, name, titles)
             if name == "ask":
-                page.wait_for_selector("#ask-answer .answer")
                 page.get_by_label("Explain the answer").check()
                 page.click("#ask-run")
-                page.wait_for_selector("#ask-figures img")
-            run(page, name)
+                page.wait_for_selector("#ask-answer img")
+                page.wait_for_timeout(1000)
             take(page, name)
         context = browser.new_context(
             viewport={"width": 390, "height": 844}, locale="ko-KR", color_scheme="dark",
@@ -48,19 +48,16 @@ def main(address: str = "http://127.0.0.1:7860") -> None:
         phone.goto(address)
         phone.wait_for_selector("#ask-run")
         phone.wait_for_timeout(1000)
-        name, title = PHONE
-        tab = phone.get_by_role("tab", name=title, exact=True).first
-        if not tab.is_visible():
-            phone.locator(".overflow-menu > button").first.click()
-            phone.locator(".overflow-dropdown button", has_text=title).first.click()
-        run(phone, name)
+        name, titles = PHONE
+        show(phone, name, titles)
         phone.locator(f"#{name}-patch").scroll_into_view_if_needed()
         take(phone, "phone")
 
 
-def run(page: Page, name: str) -> None:
-    """The example of a tab, until its answer is there."""
-    page.click(f"#{name}-run")
+def show(page: Page, name: str, titles: tuple[str, ...]) -> None:
+    """Selects a tab, and waits for the answer to its example."""
+    for title in titles:
+        page.get_by_role("tab", name=title, exact=True).first.click()
     page.wait_for_selector(f"#{name}-answer .answer", timeout=300_000)
     page.wait_for_timeout(1000)
 

@@ -54,6 +54,15 @@ def opened(home: Path, *words: str, **variables: str) -> Iterator[tuple[str, int
         process.kill()
 
 
+def wait_for_examples(site: Site) -> None:
+    """Until the page has run the examples of all tabs."""
+    for _ in range(3000):
+        if any(site.home.glob("visitors-*/examples/speed-*/result.json")):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the examples are not finished after five minutes")
+
+
 @pytest.fixture
 def runner(tmp_path: Path):
     """Runs jobs of visitors in this process, without a page."""

@@ -1,12 +1,16 @@
 """How a visitor's job runs: it can be stopped, queues in its lane, and shows no server path."""
 
+import re
 import threading
+import time
 
 from encoderlab.alignment.settings import Coral
 from encoderlab.core.progress import progress
+from encoderlab.core.results import Table
 from encoderlab.core.runner import CompletedRun
 from encoderlab.retrieval.settings import Search
-from encoderlab.web.jobs import EXPERIMENTS, SHORT, JobRunner, Outcome
+from encoderlab.web import jobs
+from encoderlab.web.jobs import EXPERIMENTS, SHORT, Example, JobRunner, Outcome
 from encoderlab.web.render import answer
 
 DONE = CompletedRun(None, None, 0.0)
@@ -104,6 +108,67 @@ def test_a_warning_of_the_run_is_shown():
             return ["the answer"]
 
     done = CompletedRun(Result(), None, 0.0, ("3 of 4 <b>texts</b> are cut",))
-    page = answer(Outcome(done))
+    page, rest = answer(Outcome(done))
     assert "<p class=warning>3 of 4 &lt;b&gt;texts&lt;/b&gt; are cut</p>" in page
-    assert "the answer" in page
+    assert "the answer" in page and "the answer" not in rest
+
+
+def test_a_first_screen_has_the_verdict_and_what_is_asked_for_and_the_rest_has_the_rest():
+    class Result:
+        def to_json(self):
+            return {}
+
+        def blocks(self):
+            tables = [Table(("head",), ((f"cell {i}",),)) for i in (1, 2)]
+            return ["verdict\n- remark\n! warning", tables[0], "after", tables[1]]
+
+    outcome = Outcome(CompletedRun(Result(), None, 0.0))
+    parts = ("verdict", "remark", "warning", "cell 1", "after", "cell 2")
+    for front, first in (
+        ((), "verdict warning"),
+        (("table",), "verdict warning cell 1"),
+        (("text",), "verdict warning after"),
+        (("table", "text"), "verdict warning cell 1 after"),
+    ):
+        page, rest = answer(outcome, front)
+        shown = [re.search(rf">{part}<", page) is not None for part in parts]
+        assert shown == [part in first for part in parts]
+        assert [re.search(rf">{part}<", rest) is None for part in parts] == shown
+
+
+def test_examples_run_alone_give_way_to_visitors_and_are_run_again(runner, monkeypatch):
+    started, log = threading.Event(), []
+
+    def work(self, command, settings, folder):
+        log.append(command)
+        if command == "search":
+            assert all(lock.locked() for lock in runner._lanes.values())
+            with progress("working", total=1000) as bar:
+                for _ in range(1000 if len(log) == 1 else 1):
+                    started.set()
+                    bar.advance()
+                    time.sleep(0.01)
+        return DONE
+
+    def example():
+        outcome = runner.run(runner.visitors.examples, "search", "search", Search, ignore)
+        return None if outcome.stopped else ["shown"]
+
+    monkeypatch.setattr(JobRunner, "_perform", work)
+    monkeypatch.setattr(jobs, "IDLE_POLL_SECONDS", 0.01)
+    runner.examples["search"] = Example(example, SHORT)
+    thread = threading.Thread(target=runner.run_examples)
+    thread.start()
+    assert started.wait(10)
+    outcome = runner.run(runner.visitors.of("a"), "coral", "coral", Coral, ignore)
+    assert outcome.done is not None and outcome.beside == 0
+    thread.join(10)
+    assert log == ["search", "coral", "search"]
+    assert runner.examples["search"].outputs == ["shown"]
+
+
+def test_a_page_that_closes_runs_no_further_example(runner):
+    runner.examples["search"] = Example(lambda: ["shown"], SHORT)
+    runner.close()
+    runner.run_examples()
+    assert runner.examples["search"].outputs is None

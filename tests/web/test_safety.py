@@ -9,6 +9,7 @@ import pytest
 from benchmarks.bench_web_load import resident_mb
 from benchmarks.web_client import WebVisitor
 from PIL import Image
+from tests.web.conftest import wait_for_examples
 
 from encoderlab.errors import WorkError
 from encoderlab.web import render
@@ -126,6 +127,7 @@ def test_visitors_files_have_names_that_nobody_guesses(visitor, site):
 
 
 def test_memory_is_where_it_was_after_a_hundred_runs(visitor, site):
+    wait_for_examples(site)
     for _ in range(10):
         visitor.press("search-run")
     before = resident_mb(site.process)
@@ -140,7 +142,7 @@ def test_an_unexpected_error_is_a_number_and_the_traceback_stays_in_the_log(runn
 
     visitor = runner.visitors.of("a")
     outcome = runner.run(visitor, "search", "search", settings, lambda *progress: None)
-    page = render.answer(outcome)
+    page = "".join(render.answer(outcome))
     assert outcome.bug and outcome.bug in page
     assert "secret" not in page and "Traceback" not in page
     log = capsys.readouterr().err

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from tests.web.conftest import wait_for_examples
 
 import encoderlab
 from encoderlab import TokenSimilarityAnalyzer
@@ -24,28 +25,53 @@ WIDTHS = (1280, 390)
 # Samples per type, epochs, and one LLM of two: a test need not learn much.
 FEW, EPOCHS, LLMS = 6, 5, ["tiny-llama"]
 TABS = (
-    "ask", "speed", "attention", "alignment", "embedding", "coral", "validation", "search",
-    "zero_shot", "tokens", "compression",
+    "ask", "alignment", "coral", "attention", "tokens", "embedding", "compression", "search",
+    "zero_shot", "validation", "speed",
 )  # fmt: skip
+ROW = ("ask", "align", "inside", "compression", "find", "validation", "speed")
+GROUP_OF = {
+    "alignment": "align", "coral": "align", "attention": "inside", "tokens": "inside",
+    "embedding": "inside", "search": "find", "zero_shot": "find",
+}  # fmt: skip
 
 
 def open_tab(page, name: str) -> None:
     """Shows a tab; on a narrow page it may stand behind the button with the dots."""
-    title = phrases("ko" if page.get_attribute("html", "lang") == "ko" else "en")[f"{name}_tab"]
+    said = phrases("ko" if page.get_attribute("html", "lang") == "ko" else "en")
+    if name in GROUP_OF:
+        select(page, said[f"{GROUP_OF[name]}_tab"])
+    select(page, said[f"{name}_tab"])
+    page.locator(f"#{name.replace('_', '-')}-run").wait_for(state="visible")
+
+
+def select(page, title: str) -> None:
     tab = page.get_by_role("tab", name=title, exact=True)
+    tab.or_(page.locator(".overflow-dropdown button", has_text=title)).first.wait_for(
+        state="attached"
+    )
     if not tab.first.is_visible():
         page.locator(".overflow-menu > button").first.click()
         page.locator(".overflow-dropdown button", has_text=title).first.click()
     else:
         tab.first.click()
-    page.locator(f"#{name.replace('_', '-')}-run").wait_for(state="visible")
 
 
 def run(page, name: str, part: str = "answer") -> str:
     """Presses the button, and gives what is said once it is there."""
+    before = page.locator(f"#{name}-answer .answer")
+    last = before.get_attribute("data-run") if before.count() else ""
     page.click(f"#{name}-run")
-    page.wait_for_selector(f"#{name}-answer .answer, #{name}-answer .alert")
+    page.wait_for_selector(
+        f"#{name}-answer .answer:not([data-run='{last}']), #{name}-answer .alert"
+    )
     return page.inner_text(f"#{name}-{part}")
+
+
+def unfold(page, name: str) -> None:
+    """Opens what a tab keeps folded of an answer."""
+    if not page.locator(f"#{name}-files .command").is_visible():
+        page.locator(f"#{name}-more > button").click()
+    page.locator(f"#{name}-files .command").wait_for(state="visible")
 
 
 def choose(page, label: str, count: int) -> None:
@@ -119,11 +145,9 @@ def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_pat
         if name == "validation":
             choose(page, "Training epochs", EPOCHS)
         slug = name.replace("_", "-")
-        if name == "ask":  # the page asks by itself
-            answered(page, examples.questions()[0])
-            said = page.inner_text("#ask-answer")
-        else:
-            said = run(page, slug)
+        run(page, slug)
+        unfold(page, slug)
+        said = page.inner_text(f"#{slug}-answer") + page.inner_text(f"#{slug}-rest")
         assert not page.locator(f"#{slug}-answer .alert").count(), said
         for number in expected(name, site.features, str(site.home / "example-index")):
             assert number in said, (number, said)
@@ -134,8 +158,6 @@ def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_pat
             chart = page.inner_text("#zero-shot-chances")
             (best, share), *_ = classified(tmp_path / str(width))
             assert chart.split("\n")[1] == best and f"{share:.0%}" in chart
-        if name == "compression":
-            unfold(page)
         check_what_stands_below(page, slug, site)
         # Nothing of the page is cut off at the side.
         wide = page.evaluate("document.documentElement.scrollWidth")
@@ -159,15 +181,8 @@ def check_what_stands_below(page, slug: str, site) -> None:
     result = json.loads(download.value.path().read_text(encoding="utf-8"))
     assert result and ours not in json.dumps(result)
     assert page.locator(f"#{slug}-files a[download='result.csv']").count() == 1
-    for image in page.locator(f"#{slug}-figures img").all():
+    for image in page.locator(f"#{slug}-rest img").all():
         assert image.evaluate("one => one.decode().then(() => one.naturalWidth)") > 100
-
-
-def unfold(page) -> None:
-    """Opens what the Compression tab keeps folded of a run."""
-    if not page.locator("#compression-files .command").is_visible():
-        page.locator("#compression-more > button").click()
-    page.locator("#compression-files .command").wait_for(state="visible")
 
 
 @pytest.mark.parametrize(("locale", "scheme"), [("en-US", "light"), ("ko-KR", "dark")])
@@ -190,7 +205,7 @@ def test_compression_is_one_screen_before_and_after_a_run(locale, scheme, open_p
     page.locator("#compression-answer img").evaluate("one => one.decode()")
     assert "0.0" in said and max(ends().values()) <= 900
     assert not page.locator("#compression-files .command").is_visible()
-    unfold(page)
+    unfold(page, "compression")
     assert ends()["tab"] > 900
 
 
@@ -223,6 +238,8 @@ def test_the_sentence_follows_the_budget_and_the_chart_names_the_method(open_pag
 
 def answered(page, part: str) -> str:
     """The answer in large type, once the rest of the answer contains `part`."""
+    page.wait_for_selector("#ask-answer .answer")
+    unfold(page, "ask")
     page.wait_for_function(
         "part => document.querySelector('#ask-files')?.innerText.includes(part)", arg=part
     )
@@ -231,7 +248,8 @@ def answered(page, part: str) -> str:
 
 def test_example_question_is_answered_when_the_page_opens(open_page):
     page = open_page()
-    assert page.get_by_role("tab").first.inner_text() == phrases("en")["ask_tab"]
+    row = page.get_by_role("tab").all_inner_texts()
+    assert row == [phrases("en")[f"{name}_tab"] for name in ROW]
     large = answered(page, examples.questions()[0])
     answer, share = expected("ask", "", "")
     assert large == f"{answer} {share}"
@@ -239,7 +257,56 @@ def test_example_question_is_answered_when_the_page_opens(open_page):
     heading = page.locator("#ask-answer .answer > p:first-child").evaluate(size)
     assert heading > 1.5 * page.locator("#ask-answer td").first.evaluate(size)
     assert page.locator("#ask-answer tbody tr").count() > 1
-    assert not page.locator("#ask-figures img").count()
+    assert not page.locator("#ask-answer img, #ask-rest img").count()
+
+
+@pytest.mark.parametrize("name", [name for name in TABS if name != "compression"])
+def test_example_of_a_tab_is_there_without_a_click_and_fits_one_screen(name, open_page, site):
+    wait_for_examples(site)
+    page = open_page()
+    before = set(site.home.glob("visitors-*/visitor-*"))
+    open_tab(page, name)
+    slug = name.replace("_", "-")
+    answer = page.locator(f"#{slug}-answer .answer")
+    answer.wait_for()
+    for image in page.locator(f"#tab-{name} img:visible").all():
+        image.evaluate("one => one.decode()")
+    more = page.locator(f"#{slug}-more").bounding_box()
+    assert more["y"] + more["height"] <= 900
+    # Nothing ran for this visitor.
+    assert set(site.home.glob("visitors-*/visitor-*")) <= before
+    assert "/examples/" in page.inner_html(f"#{slug}-answer") or name != "alignment"
+
+
+def test_progress_stands_above_the_answer_and_takes_no_room_after_it(open_page, site):
+    wait_for_examples(site)
+    page = open_page()
+    open_tab(page, "validation")
+    page.locator("#validation-answer .answer").wait_for()
+    bar, answer = page.locator("#validation-progress"), page.locator("#validation-answer")
+    assert not bar.is_visible()
+    page.click("#validation-run")
+    bar.wait_for(state="visible")
+    upper, lower = bar.bounding_box(), answer.bounding_box()
+    assert upper["height"] >= 40 and upper["y"] + upper["height"] <= lower["y"]
+    assert not answer.locator(".progress-text").count()
+    page.click("#validation-stop")
+    bar.wait_for(state="hidden")
+
+
+def test_what_an_experiment_says_is_korean_on_a_korean_page(open_page, site):
+    wait_for_examples(site)
+    page = open_page(locale="ko-KR")
+    page.wait_for_function("document.documentElement.lang.startsWith('ko')")
+    open_tab(page, "alignment")
+    sentence = page.locator("#alignment-answer .answer > p").first
+    sentence.wait_for()
+    assert "가장 잘 맞는 인코더는" in sentence.inner_text()
+    korean = re.findall(r"[\d.]+", sentence.inner_text())
+    page.click("button[data-language=en]")
+    page.wait_for_function("document.documentElement.lang === 'en'")
+    assert "aligns best with" in sentence.inner_text()
+    assert sorted(re.findall(r"[\d.]+", sentence.inner_text())) == sorted(korean)
 
 
 def test_another_question_gets_another_answer_with_its_explanation(open_page, tmp_path):
@@ -268,7 +335,7 @@ def test_another_question_gets_another_answer_with_its_explanation(open_page, tm
     said = page.inner_text("#ask-answer")
     assert "the map does not point" in said or "depends on what the map points at" in said
     assert re.search(r"falls by -?[\d.]+ without the \d+ most attended.* ± [\d.]+ without", said)
-    image = page.locator("#ask-figures img")
+    image = page.locator("#ask-answer img")
     assert image.evaluate("one => one.decode().then(() => one.naturalWidth)") > 100
     # The map stands before the files.
     assert image.bounding_box()["y"] < page.locator("#ask-files").bounding_box()["y"]
@@ -280,9 +347,10 @@ def test_language_switches_at_once_and_stays(open_page):
     run(page, "search")
     page.click("button[data-language=ko]")
     page.wait_for_function("document.documentElement.lang === 'ko'")
-    for name in TABS:
+    for name in (*ROW, "search", "zero_shot"):
         title = phrases("ko")[f"{name}_tab"]
         page.get_by_role("tab", name=title, exact=True).first.wait_for()
+    unfold(page, "search")
     assert page.inner_text("#search-run") == phrases("ko")["find"]
     open_tab(page, "tokens")  # for the first time, and in Korean from the start
     assert page.inner_text("#tokens-run") == phrases("ko")["run"]
@@ -334,8 +402,7 @@ def test_keyboard_alone_finds_an_image(open_page):
         if page.evaluate("document.activeElement.id") == "search-run":
             break
     page.keyboard.press("Enter")
-    page.wait_for_selector("#search-answer .answer")
-    assert "a striped table" in page.inner_text("#search-answer caption")
+    page.locator("#search-answer caption", has_text="a striped table").wait_for()
 
 
 def test_click_on_a_patch_compares_it_with_all_others(open_page):
@@ -421,7 +488,7 @@ def test_a_run_can_be_stopped_and_another_started(open_page):
     open_tab(page, "validation")
     choose(page, "Samples per data type", 60)
     page.click("#validation-run")
-    page.wait_for_selector("#validation-answer .wrap:not(.hide), .progress-text")
+    page.wait_for_selector("#validation-progress .wrap:not(.hide), .progress-text")
     page.click("#validation-stop")
     page.wait_for_function(
         "document.querySelector('#validation-answer').innerText.includes('Stopped')"

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from encoderlab.core.progress import note
 from encoderlab.core.results import Block, Result
@@ -90,7 +89,8 @@ def _served(
     visitors = UserSessions(root, settings.max_visitor_mb)
     _warn(offer.alone, login is not None)
     share_models(settings.max_model_gb * 1_000_000_000)
-    blocks = page.build(JobRunner(offer, visitors, home))
+    runner = JobRunner(offer, visitors, home)
+    blocks = page.build(runner)
     blocks.queue(max_size=QUEUE_LENGTH, api_open=False)
     hosts = LOOPBACK if offer.alone else ()
     security = Middleware(SecurityMiddleware, visitors=visitors, hosts=hosts)
@@ -116,9 +116,10 @@ def _served(
         if settings.share and not public:
             note("no public address could be made: Gradio's servers were not reached")
         visitors.keep_what_is_there()
-        threading.Thread(target=_warm_up, args=(offer,), daemon=True).start()
+        threading.Thread(target=runner.run_examples, daemon=True).start()
         yield public or local.rstrip("/").replace("0.0.0.0", socket.gethostname())
     finally:
+        runner.close()
         blocks.close(verbose=False)
         share_models(0)
 
@@ -200,14 +201,6 @@ def _warn(alone: bool, has_login: bool) -> None:
         )
     else:
         note("the password travels in the clear unless HTTPS stands before it (see docs/en/app.md)")
-
-
-def _warm_up(offer: Any) -> None:
-    """Loads the model that the first visitor would wait for."""
-    from encoderlab.encoders.dual import load_dual
-
-    with contextlib.suppress(Exception):
-        load_dual(offer.duals[0], offer.device)
 
 
 def _wait_for_interrupt() -> None:

@@ -19,6 +19,7 @@ from encoderlab.web.uploads import upload_field
 
 INDEXED, KINDS = 120, ("scene", "chart", "table")
 MOST_TEXT = 500
+FIELD_HEIGHT = 160  # pixels of an image: a tab is seen without scrolling
 FIRST = 1  # index of the sample that the fields hold at the start
 
 
@@ -38,7 +39,7 @@ def samples() -> list[tuple[str, str]]:
     return [(str(sample.image), sample.texts[0]) for sample in chat[FIRST::3]]
 
 
-def picture_field(name: str, height: int = 240) -> gr.Image:
+def picture_field(name: str, height: int = FIELD_HEIGHT) -> gr.Image:
     """An upload field that holds an example, with more examples to choose from."""
     field, _ = _field(name, height)
     return field
@@ -63,7 +64,7 @@ def picture_and_text(
     return {"image": field, "text": text}
 
 
-def _field(name: str, height: int = 240) -> tuple[gr.Image, Any]:
+def _field(name: str, height: int = FIELD_HEIGHT) -> tuple[gr.Image, Any]:
     field = upload_field(
         value=samples()[0][0], label=translate("image"), height=height, elem_id=f"{name}-image"
     )

@@ -32,6 +32,7 @@ from encoderlab.web.user_sessions import UserSession, UserSessions
 
 EXPERIMENTS, SHORT = "experiments", "short answers"
 TELL_EVERY_SECONDS = 0.2
+IDLE_POLL_SECONDS = 0.5
 # Settings about which files are written and where; they change no number.
 UNSAID = (
     "output_dir", "output.dir", "output.save_similarities", "visualization.save_individual",
@@ -75,6 +76,21 @@ class Outcome:
         return text
 
 
+@dataclass
+class Example:
+    """The answer of a tab to the values that its fields hold at the start, for every visitor.
+
+    Args:
+        make: computes the values of the tab's outputs; None where the run was stopped.
+        lane: which queue its job waits in; short answers are computed first.
+        outputs: what `make` gave.
+    """
+
+    make: Callable[[], list[Any] | None]
+    lane: str
+    outputs: list[Any] | None = None
+
+
 class JobRunner:
     """Runs jobs in lanes.
 
@@ -88,6 +104,8 @@ class JobRunner:
         self.offer, self.visitors, self.home = offer, visitors, home
         self._working = 0
         self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self.examples: dict[str, Example] = {}
         self._lanes = {EXPERIMENTS: threading.Lock(), SHORT: threading.Lock()}
 
     def run(
@@ -106,19 +124,28 @@ class JobRunner:
         # errors are handled like the command's; `names` maps server paths to what the visitor sees.
         paths = dict(names or {})
         stop = visitor.running[job] = threading.Event()
+        of_visitor = visitor is not self.visitors.examples
         with self._lock:
-            self._working += 1
-            beside = self._working - 1
+            self._working += of_visitor
+            beside = self._working - of_visitor
+        # The examples give way, and run alone: a model that is loaded in half precision changes
+        # PyTorch's default dtype in all threads meanwhile.
+        lanes = [self._lanes[lane]] if of_visitor else list(self._lanes.values())
+        if of_visitor:
+            self.visitors.examples.stop()
         try:
             self.visitors.require_room()
             # Gradio keeps the queue; a stopped job may still run when the next one starts.
-            with self._lanes[lane], watch_progress(_watcher(stop, tell)):
+            with contextlib.ExitStack() as held:
+                for lock in lanes:
+                    held.enter_context(lock)
+                held.enter_context(watch_progress(_watcher(stop, tell)))
                 _set_threads(lane, alone=command == "speed")
                 values = settings()
                 folder = visitor.fresh(job)
                 paths[str(folder)] = f"outputs/{command}"
                 done = self._perform(command, values, folder)
-            beside = max(beside, self._working - 1)
+            beside = max(beside, self._working - of_visitor)
             line = command_line(COMMANDS[command], values, UNSAID)
             outcome = Outcome(done, names=paths | visitor.names(), beside=beside)
             return dataclasses.replace(outcome, command=outcome.plain(line))
@@ -128,11 +155,27 @@ class JobRunner:
             return _failed(error, paths | visitor.names())
         finally:
             with self._lock:
-                self._working -= 1
+                self._working -= of_visitor
             if visitor.running.get(job) is stop:
                 del visitor.running[job]
             if lane == EXPERIMENTS:
                 _free_memory()
+
+    def run_examples(self) -> None:
+        """Runs the examples of all tabs while no visitor's job runs."""
+        for example in sorted(self.examples.values(), key=lambda example: example.lane != SHORT):
+            while example.outputs is None:
+                if self._closed.is_set():
+                    return
+                if self._working:
+                    time.sleep(IDLE_POLL_SECONDS)
+                else:
+                    example.outputs = example.make()
+
+    def close(self) -> None:
+        """Ends the run of the examples at its next step."""
+        self._closed.set()
+        self.visitors.examples.stop()
 
     def _perform(self, command: str, settings: Any, folder: Path) -> CompletedRun:
         for name in ("device", "features_dir"):

@@ -24,6 +24,12 @@
       const text = said[one.dataset.say]?.replace(/\{(\w+)\}/g, (part, name) => values[name] ?? part);
       if (text && one.textContent !== text) one.textContent = text;
     }
+    // What an experiment says has its Korean beside it.
+    for (const one of root.querySelectorAll("[data-korean]")) {
+      one.dataset.english ??= one.textContent;
+      const text = language() === "ko" ? one.dataset.korean : one.dataset.english;
+      if (one.textContent !== text) one.textContent = text;
+    }
     // Gradio's example pictures are buttons without a name.
     for (const one of root.querySelectorAll(".gallery-item")) {
       const number = [...one.parentElement.children].indexOf(one) + 1;

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gradio as gr
 
 from encoderlab.core import extensions
-from encoderlab.web.i18n import LANGUAGES, add_phrases, inside, label
+from encoderlab.web.i18n import LANGUAGES, add_phrases, inside, label, translate
 from encoderlab.web.jobs import JobRunner
 from encoderlab.web.tabs import (
     ADDED,
@@ -27,10 +30,15 @@ from encoderlab.web.tabs import (
 )
 
 HERE = Path(__file__).parent
-TABS = (
-    ask, speed, attention, alignment, embedding, coral, validation, search, zero_shot, tokens,
-    compression,
-)  # fmt: skip
+# A row of tabs; a name of its own marks a group, whose tabs stand in a second row.
+TABS: tuple[tuple[str | None, tuple[ModuleType, ...]], ...] = (
+    (None, (ask,)),
+    ("align", (alignment, coral)),
+    ("inside", (attention, tokens, embedding)),
+    (None, (compression,)),
+    ("find", (search, zero_shot)),
+    (None, (validation, speed)),
+)
 # Fonts of the visitor's system, so that the page works without a network.
 FONTS = ["system-ui", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "sans-serif"]
 MONOSPACE = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
@@ -45,14 +53,26 @@ def build(runner: JobRunner) -> gr.Blocks:
     with gr.Blocks(title="EncoderLab", analytics_enabled=False) as page:
         _head()
         with gr.Tabs():
-            for tab in (*TABS, *added):
-                tab.build(runner)
+            for group, tabs in (*TABS, (None, added)):
+                with _group(group):
+                    for tab in tabs:
+                        tab.build(runner)
 
         def leave(request: gr.Request) -> None:
             runner.visitors.forget(str(request.session_hash))
 
         page.unload(leave)
     return page
+
+
+@contextlib.contextmanager
+def _group(name: str | None) -> Iterator[None]:
+    """A tab that holds a row of tabs; nothing where there is no name."""
+    if name is None:
+        yield
+        return
+    with gr.Tab(translate(f"{name}_tab"), id=name), gr.Tabs(elem_classes=["group"]):
+        yield
 
 
 def theme_options() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,23 +21,71 @@ from encoderlab.core.flat_table import csv_text
 from encoderlab.core.results import Block, Table, shown, to_plain
 from encoderlab.web.i18n import inside, label
 from encoderlab.web.jobs import Outcome
+from encoderlab.web.result_phrases import korean
 
 RESULT, TABLE = "result.json", "result.csv"
 SERVED = "gradio_api/file="
 
 
-def answer(outcome: Outcome) -> str:
-    """The result of a job as paragraphs and tables, or why there is none."""
+def answer(outcome: Outcome, front: Collection[str] = ()) -> tuple[str, str]:
+    """The result of a job, or why there is none.
+
+    Args:
+        outcome: of the job.
+        front: what stands on the first screen besides the paragraphs before the first table and
+            all warnings: "table" for the first table, "figure" for the first figure, "text" for
+            all paragraphs.
+
+    Returns:
+        The HTML of the first screen, and that of the rest: tables, remarks and figures.
+    """
     if outcome.stopped:
-        return notice(inside("stopped"))
+        return notice(inside("stopped")), ""
     if outcome.bug:
-        return notice(f"{inside('unexpected')} {html.escape(outcome.bug)}", "alert")
+        return notice(f"{inside('unexpected')} {html.escape(outcome.bug)}", "alert"), ""
     if outcome.error:
-        return notice(html.escape(outcome.error), "alert")
+        return notice(html.escape(outcome.error), "alert"), ""
     assert outcome.done is not None
     warnings = [f"! {warning}" for warning in outcome.done.warnings]
-    blocks: Sequence[Block] = [*shown(outcome.done.result), *warnings]
-    return f"<div class=answer>{''.join(_block(block, outcome) for block in blocks)}</div>"
+    first, rest = _split([*shown(outcome.done.result), *warnings], front)
+    drawn = _figures(outcome)
+    ahead = drawn[:1] if "figure" in front else []
+    return _answer(first, outcome, ahead), _answer(rest, outcome, drawn[len(ahead) :])
+
+
+def whole(outcome: Outcome, skipped: int = 0) -> str:
+    """All paragraphs, tables and figures of a finished job, without the first `skipped` figures."""
+    assert outcome.done is not None
+    return _answer(shown(outcome.done.result), outcome, _figures(outcome)[skipped:])
+
+
+def _answer(blocks: Sequence[Block], outcome: Outcome, drawn: Sequence[str]) -> str:
+    text = "".join(_block(block, outcome) for block in blocks)
+    return answer_of(outcome, text + "".join(drawn))
+
+
+def answer_of(outcome: Outcome, content: str) -> str:
+    """HTML as the answer of a job, which carries the name of its run folder."""
+    folder = outcome.done.folder if outcome.done else None
+    return f"<div class=answer data-run='{folder.name if folder else ''}'>{content}</div>"
+
+
+def _split(blocks: Sequence[Block], front: Collection[str]) -> tuple[list[Block], list[Block]]:
+    """The blocks of the first screen, and the rest, each in their order."""
+    first: list[Block] = []
+    rest: list[Block] = []
+    tables = 0
+    for block in blocks:
+        if isinstance(block, Table):
+            tables += 1
+            (first if tables == 1 and "table" in front else rest).append(block)
+            continue
+        for line in block.splitlines():
+            # The terminal marks a warning with ! and a remark with -.
+            ahead = "text" in front or not tables
+            shown_first = line.startswith("! ") or (ahead and not line.startswith("- "))
+            (first if shown_first else rest).append(line)
+    return first, rest
 
 
 def _block(block: Block, outcome: Outcome) -> str:
@@ -45,24 +93,30 @@ def _block(block: Block, outcome: Outcome) -> str:
         return _table(block, outcome)
     paragraphs = ""
     for line in filter(str.strip, map(outcome.plain, block.splitlines())):
-        # The terminal marks a warning with ! and a remark with -.
         kind = {"! ": "warning", "- ": "remark"}.get(line[:2], "line")
-        text = line if kind == "line" else line[2:]
-        paragraphs += f"<p class={kind}>{html.escape(text)}</p>"
+        paragraphs += f"<p class={kind}>{said(line if kind == 'line' else line[2:])}</p>"
     return paragraphs
+
+
+def said(text: str) -> str:
+    """A text of a result as HTML, with its Korean where there is one, which page.js shows."""
+    escaped, translated = html.escape(text), korean(text)
+    if translated == text:
+        return escaped
+    return f"<span data-korean='{html.escape(translated)}'>{escaped}</span>"
 
 
 def _table(table: Table, outcome: Outcome) -> str:
     def escaped(text: str) -> str:
-        return html.escape(outcome.plain(text))
+        return said(outcome.plain(text))
 
     head = "".join(f"<th scope=col>{escaped(column)}</th>" for column in table.columns)
     body = ""
     for first, *others in table.rows:
         cells = "".join(f"<td>{escaped(text)}</td>" for text in others)
         body += f"<tr><th scope=row>{escaped(first)}</th>{cells}</tr>"
-    title = escaped(table.title)
-    caption = f"<caption>{title}</caption>" if title else ""
+    caption = f"<caption>{escaped(table.title)}</caption>" if table.title else ""
+    title = html.escape(outcome.plain(table.title))
     remarks = "".join(f"<p class=said>{escaped(text)}</p>" for text in table.said)
     return (
         f"<div class=scroll tabindex=0 role=region aria-label='{title or 'table'}'><table>{caption}"
@@ -70,12 +124,12 @@ def _table(table: Table, outcome: Outcome) -> str:
     )
 
 
-def figures(outcome: Outcome) -> str:
-    """The figures of a run with their captions; a click opens one in full size."""
+def _figures(outcome: Outcome) -> list[str]:
+    """The figures of a run with their captions."""
     done = outcome.done
     if done is None or done.folder is None:
-        return ""
-    return "".join(figure(outcome, record) for record in getattr(done.result, "figures", ()))
+        return []
+    return [figure(outcome, record) for record in getattr(done.result, "figures", ())]
 
 
 def figure(outcome: Outcome, record: Mapping[str, str], below: str = "") -> str:
@@ -91,11 +145,11 @@ def figure(outcome: Outcome, record: Mapping[str, str], below: str = "") -> str:
     """
     assert outcome.done is not None and outcome.done.folder is not None
     address = _address(outcome.done.folder / record["file"])
-    caption = html.escape(outcome.plain(record["caption"]))
+    caption = outcome.plain(record["caption"])
     return (
         f"<figure class=drawn><a href='{address}' target=_blank>"
-        f"<img src='{address}' alt='{caption}'></a>"
-        f"<figcaption>{below or caption}</figcaption></figure>"
+        f"<img src='{address}' alt='{html.escape(caption)}'></a>"
+        f"<figcaption>{below or said(caption)}</figcaption></figure>"
     )
 
 

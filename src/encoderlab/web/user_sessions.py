@@ -19,6 +19,7 @@ IDLE_SECONDS = 3600.0
 # Prefix of a folder in the visitor's folder -> the name that the visitor sees.
 CALLED = {"photos": "photos", "asked": "photos", "index": "outputs/index"}
 LOOK_EVERY_SECONDS = 5.0
+EXAMPLES = "examples"
 
 
 @dataclass
@@ -28,6 +29,7 @@ class UserSession:
     folder: Path
     seen: float = field(default_factory=time.monotonic)
     running: dict[str, threading.Event] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)  # the tabs that show an answer, or wait for it
 
     def fresh(self, name: str) -> Path:
         """A new empty folder for a run; removes the folder of the last run of this name."""
@@ -67,6 +69,8 @@ class UserSessions:
         self._lock = threading.Lock()
         self._looked, self._size = 0.0, 0
         self._ours: set[Path] = set()
+        # The page's own runs of its examples: every visitor may see them, and they stay.
+        self.examples = UserSession(root / EXAMPLES)
 
     def keep_what_is_there(self) -> None:
         """Marks the files that lie in the folder now, the page's examples, as never outdated."""
@@ -125,7 +129,7 @@ class UserSessions:
                 stat = path.stat()
                 if not path.is_file():
                     continue
-                own = path.relative_to(self.root).parts[0].startswith("visitor-")
+                own = path.relative_to(self.root).parts[0].startswith(("visitor-", EXAMPLES))
                 if not own and path not in self._ours and stat.st_mtime < old:
                     path.unlink()
                 else:

@@ -1,9 +1,8 @@
-"""A question about an image, answered by a VLM; an example is answered when the page opens."""
+"""A question about an image, answered by a VLM; an example is answered when the page starts."""
 
 from __future__ import annotations
 
 import gradio as gr
-from gradio.context import Context
 
 from encoderlab.vlm.settings import VlmAnswer
 from encoderlab.web import examples
@@ -42,8 +41,8 @@ def build(runner: JobRunner) -> None:
 
     job = Job(
         NAME, "vlm answer", settings, lambda result: result["candidates"], SHORT,
-        examples.upload_name,
+        ("text", "table", "figure"), examples.upload_name,
     )  # fmt: skip
-    page, text = Context.root_block, inputs["text"]
-    assert page is not None and isinstance(text, gr.Textbox)
-    tab.connect(runner, job, run_stop, panel, inputs, also=[text.submit, page.load])
+    text = inputs["text"]
+    assert isinstance(text, gr.Textbox)
+    tab.connect(runner, job, run_stop, panel, inputs, also=[text.submit])

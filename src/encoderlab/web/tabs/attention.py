@@ -12,7 +12,7 @@ from encoderlab.plots.overlay import heat
 from encoderlab.web import examples
 from encoderlab.web.i18n import inside, translate
 from encoderlab.web.jobs import JobRunner, Outcome
-from encoderlab.web.render import data_address
+from encoderlab.web.render import data_address, said
 from encoderlab.web.tabs import tab
 from encoderlab.web.tabs.tab import Job, Values
 from encoderlab.web.uploads import picture
@@ -31,9 +31,10 @@ def build(runner: JobRunner) -> None:
             inputs["encoders"] = tab.encoders_field(runner.offer)
             run_stop = tab.buttons(NAME)
         with tab.results():
+            progress = tab.progress_field(NAME)
             opacity = gr.Slider(0, 1, value=0.6, step=0.05, label=translate("opacity"))
             maps = gr.HTML(elem_id=f"{NAME}-maps", js_on_load=None)
-            panel = tab.panel(NAME)
+            panel = tab.Panel(progress, tab.answer_field(NAME), *tab.details(NAME))
     opacity.input(None, inputs=opacity, js=MOVE, api_visibility="private")
 
     def settings(values: Values, visitor: UserSession) -> Attention:
@@ -45,7 +46,12 @@ def build(runner: JobRunner) -> None:
         )
 
     job = Job(
-        NAME, "attention", settings, lambda result: result["encoders"], names=examples.upload_name
+        NAME,
+        "attention",
+        settings,
+        lambda result: result["encoders"],
+        front=("text",),
+        names=examples.upload_name,
     )
     tab.connect(runner, job, run_stop, panel, inputs, more=[maps], show_more=_overlays)
 
@@ -66,7 +72,7 @@ def _overlays(outcome: Outcome, visitor: UserSession) -> list[Any]:
             ("similarity", encoder.similarity, encoder.no_similarity),
         ):
             if values is None:
-                content = f"<p>{html.escape(reason or '-')}</p>"
+                content = f"<p>{said(reason or '-')}</p>"
             else:
                 overlay = data_address(heat(values, encoder.view.size))
                 content = (

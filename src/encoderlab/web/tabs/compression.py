@@ -6,7 +6,6 @@ Everything else is folded.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -70,10 +69,10 @@ def build(runner: JobRunner) -> None:
                 advice = gr.HTML(
                     _advice(_result(first), SIDE), elem_id=f"{NAME}-advice", js_on_load=None
                 )
+                progress = tab.progress_field(NAME)
                 answer = tab.answer_field(NAME)
                 chart = gr.HTML(_chart(first), elem_id=f"{NAME}-chart", js_on_load=None)
-        with gr.Accordion(translate("this_run"), open=False, elem_id=f"{NAME}-more"):
-            panel = tab.Panel(answer, *tab.details(NAME))
+        panel = tab.Panel(progress, answer, *tab.details(NAME))
         for number, outcome in enumerate(stored):
             _all_of(outcome, number)
 
@@ -133,23 +132,20 @@ def _methods(encoder: str) -> list[str]:
 # -- a run ---------------------------------------------------------------------------------------
 
 
-def _before_and_after(outcome: Outcome, records: Sequence[dict[str, Any]]) -> list[str]:
-    """The tokens before and after; the table with further figures, and the files."""
+def _before_and_after(outcome: Outcome) -> tuple[str, str]:
+    """The tokens before and after; and the table with further figures."""
     if outcome.done is None:
-        return [render.answer(outcome), "", ""]
+        return render.answer(outcome)
     result = outcome.done.result
     if not result.rows:
-        return [render.notice(html.escape("; ".join(result.refused.values())), "alert"), "", ""]
-    row, (before_and_after, *others) = result.rows[0], result.figures
+        return render.notice(html.escape("; ".join(result.refused.values())), "alert"), ""
+    row, before_and_after = result.rows[0], result.figures[0]
     caption = inside(
         "rebuilt", method=row["method"], tokens=str(row["tokens"]),
         whole=str(result.grid[0] * result.grid[1]), error=f"{row['nmse']:.3f}",
     )  # fmt: skip
-    return [
-        f"<div class=answer>{render.figure(outcome, before_and_after, caption)}</div>",
-        render.answer(outcome) + "".join(render.figure(outcome, one) for one in others),
-        render.files(outcome, records),
-    ]
+    first = render.answer_of(outcome, render.figure(outcome, before_and_after, caption))
+    return first, render.whole(outcome, skipped=1)
 
 
 # -- stored evaluations --------------------------------------------------------------------------
@@ -207,6 +203,8 @@ def _all_of(outcome: Outcome, number: int) -> None:
     rows: list[dict[str, Any]] = list(_result(outcome).rows)
     with gr.Accordion(translate("stored" if number == 0 else "stored_own"), open=False):
         gr.Markdown(translate("stored_about"))
-        gr.HTML(render.figures(outcome), elem_id=f"{NAME}-stored-{number}", js_on_load=None)
-        gr.HTML(render.answer(outcome), elem_classes=["result"], js_on_load=None)
+        gr.HTML(
+            render.whole(outcome), elem_id=f"{NAME}-stored-{number}", elem_classes=["result"],
+            js_on_load=None,
+        )  # fmt: skip
         gr.HTML(render.files(outcome, rows), js_on_load=None)

@@ -9,4 +9,6 @@ from encoderlab.web.tabs.tab import alignment_tab
 
 def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    alignment_tab(runner, "coral", "coral", Coral, lambda result: result["cross_modal"])
+    alignment_tab(
+        runner, "coral", "coral", Coral, lambda result: result["cross_modal"], front=("table",)
+    )

@@ -27,13 +27,14 @@ def build(runner: JobRunner) -> None:
             inputs = {"method": method, **tab.alignment_fields(runner.offer)}
             run_stop = tab.buttons(NAME)
         with tab.results():
+            progress = tab.progress_field(NAME)
             scatter = gr.HTML(elem_id=f"{NAME}-scatter", js_on_load=None)
-            panel = tab.panel(NAME)
+            panel = tab.Panel(progress, tab.answer_field(NAME), *tab.details(NAME))
 
     def settings(values: Values, visitor: UserSession) -> Embedding:
         return Embedding(method=values["method"], **tab.alignment_settings(runner.offer, values))
 
-    job = Job(NAME, "embedding", settings, _points)
+    job = Job(NAME, "embedding", settings, _points, front=())
     tab.connect(runner, job, run_stop, panel, inputs, more=[scatter], show_more=_scatter)
 
 

@@ -54,8 +54,9 @@ def build(runner: JobRunner) -> None:
                 make_stop = tab.buttons(MAKE, "make")
                 report = tab.panel(MAKE)
         with tab.results():
+            progress = tab.progress_field(NAME)
             gallery = gr.HTML(elem_id=f"{NAME}-gallery", js_on_load=None)
-            panel = tab.panel(NAME)
+            panel = tab.Panel(progress, tab.answer_field(NAME), *tab.details(NAME))
 
     def settings(values: Values, visitor: UserSession) -> Search:
         query, image = (values["query"] or "").strip(), values["image"]
@@ -72,7 +73,9 @@ def build(runner: JobRunner) -> None:
         (model,) = offer.check("dual encoder", [values["model"]])
         return Index(source=str(folder), db=str(visitor.fresh("index")), model=model)
 
-    job = Job(NAME, "search", settings, lambda result: result["hits"], SHORT, examples.upload_name)
+    job = Job(
+        NAME, "search", settings, lambda result: result["hits"], SHORT, names=examples.upload_name
+    )
     tab.connect(runner, job, run_stop, panel, inputs, more=[gallery], show_more=_gallery)
 
     def choose_own(outcome: Outcome, visitor: UserSession) -> list[Any]:
@@ -80,7 +83,14 @@ def build(runner: JobRunner) -> None:
 
     job = Job(MAKE, "index", index_settings, lambda result: [result], SHORT)
     tab.connect(
-        runner, job, make_stop, report, uploads, more=[inputs["index"]], show_more=choose_own
+        runner,
+        job,
+        make_stop,
+        report,
+        uploads,
+        more=[inputs["index"]],
+        show_more=choose_own,
+        example=False,
     )
 
 

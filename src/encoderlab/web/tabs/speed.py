@@ -46,5 +46,5 @@ def build(runner: JobRunner) -> None:
         beside = outcome.done is not None and outcome.beside > 0
         return [notice(inside("speed_beside"), "alert") if beside else ""]
 
-    job = Job(NAME, "speed", settings, lambda result: result["rows"])
+    job = Job(NAME, "speed", settings, lambda result: result["rows"], front=("table", "text"))
     tab.connect(runner, job, run_stop, panel, inputs, more=[warning], show_more=concurrency_warning)

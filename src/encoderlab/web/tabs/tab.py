@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,26 +16,29 @@ from encoderlab.errors import UsageError
 from encoderlab.web import render
 from encoderlab.web.choices import ModelChoices
 from encoderlab.web.i18n import inside, translate
-from encoderlab.web.jobs import EXPERIMENTS, JobRunner, Outcome
+from encoderlab.web.jobs import EXPERIMENTS, Example, JobRunner, Outcome
 from encoderlab.web.user_sessions import UserSession
 
 SAMPLES, EPOCHS = (3, 200), (1, 1000)
+# For the answer to an example, on a page that was opened right after the start.
+MOST_WAIT_SECONDS, LOOK_EVERY_SECONDS = 300.0, 0.3
 Values = dict[str, Any]
 Records = Callable[[dict[str, Any]], Sequence[dict[str, Any]]]
 
 
 @dataclass
 class Panel:
-    """The components that show the answer of a job."""
+    """The components that show a job: its progress, the answer, and the rest behind a click."""
 
+    progress: gr.HTML
     answer: gr.HTML
-    figures: gr.HTML
+    rest: gr.HTML
     files: gr.HTML
 
     @property
     def parts(self) -> list[Component]:
         """As outputs of an event."""
-        return [self.answer, self.figures, self.files]
+        return [self.answer, self.rest, self.files]
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Job:
         settings: makes the command's settings from the values of the fields.
         records: the part of the result's JSON that the CSV holds.
         lane: which queue the job waits in.
+        front: what of the answer is seen at once; see `render.answer`.
         names: from the values, server path -> the name that the visitor sees.
     """
 
@@ -55,6 +60,7 @@ class Job:
     settings: Callable[[Values, UserSession], Any]
     records: Records
     lane: str = EXPERIMENTS
+    front: tuple[str, ...] = ("table",)
     names: Callable[[Values], Mapping[str, str]] = lambda values: {}
 
 
@@ -90,7 +96,13 @@ def buttons(name: str, label: str = "run") -> tuple[gr.Button, gr.Button]:
 
 def panel(name: str) -> Panel:
     """The components for an answer; they show a notice until there is one."""
-    return Panel(answer_field(name), *details(name))
+    progress, answer = progress_field(name), answer_field(name)
+    return Panel(progress, answer, *details(name))
+
+
+def progress_field(name: str) -> gr.HTML:
+    """The component for the progress of a run; it takes no room while nothing runs."""
+    return gr.HTML(elem_id=f"{name}-progress", elem_classes=["progress"], js_on_load=None)
 
 
 def answer_field(name: str) -> gr.HTML:
@@ -102,14 +114,11 @@ def answer_field(name: str) -> gr.HTML:
 
 
 def details(name: str) -> tuple[gr.HTML, gr.HTML]:
-    """The components for the figures and for the files, which stand above them."""
-    files = gr.HTML(elem_id=f"{name}-files", js_on_load=None)
-    return gr.HTML(elem_id=f"{name}-figures", js_on_load=None), files
-
-
-def _show(outcome: Outcome, records: Sequence[dict[str, Any]]) -> list[str]:
-    """What the parts of a panel show of an outcome."""
-    return [render.answer(outcome), render.figures(outcome), render.files(outcome, records)]
+    """The folded components for further tables and figures, and for the files above them."""
+    with gr.Accordion(translate("more"), open=False, elem_id=f"{name}-more"):
+        files = gr.HTML(elem_id=f"{name}-files", js_on_load=None)
+        rest = gr.HTML(elem_id=f"{name}-rest", elem_classes=["result"], js_on_load=None)
+    return rest, files
 
 
 def connect(
@@ -119,14 +128,33 @@ def connect(
     panel: Panel,
     inputs: Mapping[str, Component],
     *,
-    show: Callable[[Outcome, Sequence[dict[str, Any]]], list[str]] = _show,
+    show: Callable[[Outcome], tuple[str, str]] | None = None,
     more: Sequence[Component] = (),
     show_more: Callable[[Outcome, UserSession], Sequence[Any]] = lambda outcome, visitor: (),
     also: Sequence[Any] = (),
+    example: bool = True,
 ) -> None:
-    """Connects the run button, and the events in `also`, and the stop button to the job;
-    `show` fills the panel from the outcome and its records, `show_more` fills `more` outputs."""
+    """Connects the buttons of a tab to its job, and the tab to the answer of its example.
+
+    Args:
+        runner: runs the job.
+        job: what the run button starts.
+        run_stop: the two buttons.
+        panel: shows the answer.
+        inputs: the fields, by the names that `job.settings` knows them by.
+        show: gives the HTML of the first screen and of the rest; by default `render.answer`.
+        more: further outputs, which `show_more` fills.
+        show_more: their values.
+        also: further events that start the job.
+        example: whether the values of the fields at the start are an example.
+    """
     run, stop = run_stop
+    outputs = [*panel.parts, *more]
+
+    def shown(outcome: Outcome, visitor: UserSession) -> list[Any]:
+        rows = [] if outcome.done is None else job.records(outcome.done.result.to_json())
+        first, rest = show(outcome) if show else render.answer(outcome, job.front)
+        return [first, rest, render.files(outcome, rows), *show_more(outcome, visitor)]
 
     def handle(
         chosen: dict[Component, Any],
@@ -134,6 +162,7 @@ def connect(
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> list[Any]:
         visitor = runner.visitors.of(str(request.session_hash))
+        visitor.answered.add(job.name)
         values = {name: chosen[field] for name, field in inputs.items()}
 
         def tell(what: str, done: int, total: int | None) -> None:
@@ -143,20 +172,61 @@ def connect(
             visitor, job.name, job.command, lambda: job.settings(values, visitor), tell,
             names=job.names(values), lane=job.lane,
         )  # fmt: skip
-        rows = [] if outcome.done is None else job.records(outcome.done.result.to_json())
-        return [*show(outcome, rows), *show_more(outcome, visitor)]
+        return shown(outcome, visitor)
 
     def halt(request: gr.Request) -> str:
         runner.visitors.of(str(request.session_hash)).stop(job.name)
         return render.notice(inside("stopped"))
 
     started = gr.on(
-        [run.click, *also], handle, inputs=set(inputs.values()), outputs=[*panel.parts, *more],
+        [run.click, *also], handle, inputs=set(inputs.values()), outputs=outputs,
         concurrency_id=job.lane, concurrency_limit=1, trigger_mode="once",
-        show_progress_on=panel.answer, api_visibility="private",
+        show_progress_on=panel.progress, api_visibility="private",
     )  # fmt: skip
     stop.click(halt, outputs=panel.answer, cancels=[started], queue=False, show_progress="hidden",
                api_visibility="private")  # fmt: skip
+    if not example:
+        return
+
+    def run_example() -> list[Any] | None:
+        visitor, values = runner.visitors.examples, {k: _initial(f) for k, f in inputs.items()}
+        outcome = runner.run(
+            visitor, job.name, job.command, lambda: job.settings(values, visitor),
+            lambda what, done, total: None, names=job.names(values), lane=job.lane,
+        )  # fmt: skip
+        return None if outcome.stopped else shown(outcome, visitor)
+
+    example_run = runner.examples[job.name] = Example(run_example, job.lane)
+
+    # It waits without a thread, so that any number of visitors can.
+    async def show_example(request: gr.Request) -> list[Any]:
+        visitor, waited = runner.visitors.of(str(request.session_hash)), 0.0
+        while example_run.outputs is None and waited < MOST_WAIT_SECONDS:
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            waited += LOOK_EVERY_SECONDS
+        if example_run.outputs is None or job.name in visitor.answered:
+            return [gr.skip()] * len(outputs)
+        visitor.answered.add(job.name)
+        return example_run.outputs
+
+    # The first tab of a row is selected when the row appears.
+    _tab_of(panel.answer).select(
+        show_example, outputs=outputs, concurrency_limit=None, show_progress="hidden",
+        api_visibility="private",
+    )  # fmt: skip
+
+
+def _initial(field: Component) -> Any:
+    """The value of a field at the start, as an event would give it."""
+    value, model = field.value, getattr(field, "data_model", None)
+    return field.preprocess(model(**value) if model and isinstance(value, dict) else value)
+
+
+def _tab_of(block: Any) -> gr.Tab:
+    """The tab that a component lies in."""
+    while not isinstance(block, gr.Tab):
+        block = block.parent
+    return block
 
 
 def encoders_field(offer: ModelChoices) -> gr.Dropdown:
@@ -238,6 +308,7 @@ def alignment_tab(
     records: Records,
     *,
     trains: bool = False,
+    front: tuple[str, ...] = ("figure",),
 ) -> None:
     """A tab with `alignment_fields`, epochs if projectors are trained, and an answer."""
     with frame(name), gr.Row():
@@ -256,7 +327,8 @@ def alignment_tab(
         epochs = {"epochs": whole(values["epochs"], *EPOCHS)} if trains else {}
         return settings(**alignment_settings(runner.offer, values), **epochs)
 
-    connect(runner, Job(name, command, make_settings, records), run_stop, answer, inputs)
+    job = Job(name, command, make_settings, records, front=front)
+    connect(runner, job, run_stop, answer, inputs)
 
 
 def _first(names: Sequence[str], usual: Sequence[str]) -> list[str]:

@@ -25,7 +25,7 @@ from encoderlab.web.uploads import picture
 from encoderlab.web.user_sessions import UserSession
 
 NAME = "tokens"
-SHOWN_SIDE = 480
+SHOWN_SIDE = 352
 KEPT_SECONDS = 1800
 
 
@@ -44,6 +44,7 @@ def build(runner: JobRunner) -> None:
             }  # fmt: skip
             run_stop = tab.buttons(NAME)
         with tab.results():
+            progress = tab.progress_field(NAME)
             analysed = gr.State(None, time_to_live=KEPT_SECONDS)
             with gr.Group(visible=False) as inspector:
                 clicked = gr.Image(
@@ -59,7 +60,7 @@ def build(runner: JobRunner) -> None:
                     row = gr.Slider(1, 2, value=1, step=1, label=translate("row"))
                     column = gr.Slider(1, 2, value=1, step=1, label=translate("column"))
                 summary = gr.HTML(elem_id=f"{NAME}-said", js_on_load=None)
-            panel = tab.panel(NAME)
+            panel = tab.Panel(progress, tab.answer_field(NAME), *tab.details(NAME))
 
     def settings(values: Values, visitor: UserSession) -> Tokens:
         (name,) = offer.check("encoder", [values["model"]])
@@ -85,7 +86,7 @@ def build(runner: JobRunner) -> None:
             gr.update(maximum=h, value=i + 1), gr.update(maximum=w, value=j + 1), text,
         ]  # fmt: skip
 
-    job = Job(NAME, "tokens", settings, _records, names=examples.upload_name)
+    job = Job(NAME, "tokens", settings, _records, front=(), names=examples.upload_name)
     outputs = [analysed, inspector, clicked, row, column, summary]
     tab.connect(runner, job, run_stop, panel, inputs, more=outputs, show_more=shown)
 

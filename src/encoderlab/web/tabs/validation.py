@@ -9,4 +9,12 @@ from encoderlab.web.tabs.tab import alignment_tab
 
 def build(runner: JobRunner) -> None:
     """Lays the tab out."""
-    alignment_tab(runner, "validation", "e2e", E2e, lambda result: result["points"], trains=True)
+    alignment_tab(
+        runner,
+        "validation",
+        "e2e",
+        E2e,
+        lambda result: result["points"],
+        trains=True,
+        front=("figure", "text"),
+    )

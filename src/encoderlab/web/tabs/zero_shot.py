@@ -26,21 +26,22 @@ def build(runner: JobRunner) -> None:
     with tab.frame("zero_shot"), gr.Row():
         with tab.fields():
             inputs = {
-                "image": examples.picture_field(NAME),
+                "image": examples.picture_field(NAME, 120),
                 "classes": gr.Textbox(
                     CLASSES, label=translate("classes"), info=translate("classes_about"), lines=2,
                     max_length=MOST_TEXT,
                 ),
                 "templates": gr.Textbox(
-                    "", label=translate("templates"), info=translate("templates_about"), lines=3,
+                    "", label=translate("templates"), info=translate("templates_about"), lines=1,
                     placeholder="a photo of {}", max_length=MOST_TEXT,
                 ),
                 "model": tab.model_field(offer, offer.duals),
             }  # fmt: skip
             run_stop = tab.buttons(NAME)
         with tab.results():
+            progress = tab.progress_field(NAME)
             chances = gr.Label(label=translate("probabilities"), elem_id=f"{NAME}-chances")
-            panel = tab.panel(NAME)
+            panel = tab.Panel(progress, tab.answer_field(NAME), *tab.details(NAME))
 
     def settings(values: Values, visitor: UserSession) -> Classify:
         file = picture(values["image"])
@@ -60,6 +61,6 @@ def build(runner: JobRunner) -> None:
 
     job = Job(
         NAME, "classify", settings, lambda result: result["predictions"], SHORT,
-        examples.upload_name,
+        front=(), names=examples.upload_name,
     )  # fmt: skip
     tab.connect(runner, job, run_stop, panel, inputs, more=[chances], show_more=shown)
