@@ -273,6 +273,9 @@ def test_example_of_a_tab_is_there_without_a_click_and_fits_one_screen(name, ope
         image.evaluate("one => one.decode()")
     more = page.locator(f"#{slug}-more").bounding_box()
     assert more["y"] + more["height"] <= 900
+    if name == "tokens":  # the patch in the middle, in the sliders too
+        sliders = page.locator("#tab-tokens input[type=range]:visible").all()
+        assert [one.input_value() for one in sliders] == ["7", "7"]
     # Nothing ran for this visitor.
     assert set(site.home.glob("visitors-*/visitor-*")) <= before
     assert "/examples/" in page.inner_html(f"#{slug}-answer") or name != "alignment"
