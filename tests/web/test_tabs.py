@@ -305,11 +305,11 @@ def test_what_an_experiment_says_is_korean_on_a_korean_page(open_page, site):
     sentence = page.locator("#alignment-answer .answer > p").first
     sentence.wait_for()
     assert "가장 잘 맞는 인코더는" in sentence.inner_text()
-    korean = re.findall(r"[\d.]+", sentence.inner_text())
+    korean = re.findall(r"\d+\.\d+", sentence.inner_text())
     page.click("button[data-language=en]")
     page.wait_for_function("document.documentElement.lang === 'en'")
     assert "aligns best with" in sentence.inner_text()
-    assert sorted(re.findall(r"[\d.]+", sentence.inner_text())) == sorted(korean)
+    assert sorted(re.findall(r"\d+\.\d+", sentence.inner_text())) == sorted(korean)
 
 
 def test_another_question_gets_another_answer_with_its_explanation(open_page, tmp_path):
@@ -335,6 +335,9 @@ def test_another_question_gets_another_answer_with_its_explanation(open_page, tm
     page.get_by_label(phrases("ko")["explain"]).check()
     page.click("#ask-run")
     answered(page, "mine.png --text 'How many bars are there?' --explain")
+    assert "지도가 가리키는 곳" in page.inner_text("#ask-answer")
+    page.click("button[data-language=en]")
+    page.wait_for_function("document.documentElement.lang === 'en'")
     said = page.inner_text("#ask-answer")
     assert "the map does not point" in said or "depends on what the map points at" in said
     assert re.search(r"falls by -?[\d.]+ without the \d+ most attended.* ± [\d.]+ without", said)
@@ -357,6 +360,7 @@ def test_language_switches_at_once_and_stays(open_page):
     assert page.inner_text("#search-run") == phrases("ko")["find"]
     open_tab(page, "tokens")  # for the first time, and in Korean from the start
     assert page.inner_text("#tokens-run") == phrases("ko")["run"]
+    page.wait_for_selector("#tokens-answer .answer")  # a reload would break off a request
     open_tab(page, "search")
     # What stands inside our own HTML follows too, and the result is still there.
     assert phrases("ko")["files"] in page.inner_text("#search-files")
