@@ -130,6 +130,7 @@ def expected(name: str, features: str, index: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("name", TABS)
 def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_path):
+    wait_for_examples(site)  # a reload would break off the request that waits for one
     page = open_page(WIDTHS[0])
     for width in WIDTHS:
         if width != WIDTHS[0]:
