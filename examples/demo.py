@@ -8,19 +8,25 @@ pictures of the synthetic world, adds every photograph that scikit-image ships, 
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path("outputs/demo")
-SEARCHES = (
-    "a large red heart to the left of a small blue arrow",
-    "a bar chart with five bars, the green one is the tallest",
-    "파란 머리글 아래 6행 2열이 있고 초록색 칸이 있는 표",
-)
+# A query -> the English caption of the picture that it describes.
+SEARCHES = {
+    "a large red heart to the left of a small blue arrow": "a large red heart to the left of a "
+    "small blue arrow",
+    "a bar chart with five bars, the green one is the tallest": "a bar chart with five bars, "
+    "brown, orange, yellow, green and blue from left to right, the green one is the tallest",
+    "파란 머리글 아래 6행 2열이 있고 초록색 칸이 있는 표": "a table with six rows and two columns, "
+    "a blue header, and a green cell in row three, column two",
+}
 
 
 def main() -> int:
@@ -60,11 +66,50 @@ def main() -> int:
         ],
         lines=18,
     )
-    print(f"\ndone in {time.perf_counter() - started:.0f} s")
-    print(f"alignment report: {(report / 'report.html').resolve()}")
-    print(f"gallery: {gallery.resolve()}")
-    print(f"records of every run: {(FOLDER / 'runs').resolve()}")
+    print("\n".join(_summary(report, gallery, time.perf_counter() - started)))
     return 0
+
+
+def _summary(report: Path, gallery: Path, seconds: float) -> list[str]:
+    """The last screen: what was found, why it can be trusted, and what to do next."""
+    aligned = _result("all")
+    rows = aligned["sections"]["compare"]["rows"]
+    controls = {
+        kind: max(
+            row["scores"]["cka_linear"]["value"] for row in rows if row["encoder"].startswith(kind)
+        )
+        for kind in ("untrained:", "shuffled:")
+    }
+    right = sum(
+        _result(f"search-{number}")["hits"][0]["caption"] == caption
+        for number, caption in enumerate(SEARCHES.values(), start=1)
+    )
+    accuracy = _result("classify")["accuracy"]["top1"]
+    return [
+        f"\n# Done in {seconds:.0f} s",
+        "\nFound:",
+        f"  {aligned['answer']}",
+        f"  the right picture came first in {right} of {len(SEARCHES)} searches among 328 pictures",
+        f"  {accuracy['value']:.1%} of {accuracy['n']} pictures were classified right by name",
+        "\nWhy to trust it:",
+        f"  shuffled pairs reach a CKA of {controls['shuffled:']:.3f} at most, encoders before "
+        f"their training {controls['untrained:']:.3f}",
+        f"  a guessed class is right in {accuracy['chance']:.0%}; no model has seen these pictures",
+        f"  intervals and limits are in the report: {(report / 'report.html').resolve()}",
+        "\nNext:",
+        "  encoderlab draw && encoderlab vlm answer photos/scene/scene-001.png "
+        '--text "What colour is the star?"',
+        "  encoderlab all --encoders clip siglip dinov2 --llms qwen   # checkpoints from the hub",
+        "  encoderlab app   # all of it as a web page",
+        f"\ngallery: {gallery.resolve()}",
+        f"records of every run: {(FOLDER / 'runs').resolve()}",
+    ]
+
+
+def _result(run: str) -> dict[str, Any]:
+    """The result in the record of a run of this demo."""
+    record = json.loads((FOLDER / "runs" / run / "run.json").read_text(encoding="utf-8"))
+    return record["result"]
 
 
 def _copy_photographs(target: Path) -> int:

@@ -146,3 +146,25 @@ def test_a_broken_file_is_named(folder: Path) -> None:
         read_table(str(folder))
     with pytest.raises(UsageError, match=r"zzz.json is broken"):
         read_table(str(folder / "zzz.json"))
+
+
+def test_a_data_set_with_two_tasks_is_a_benchmark_for_each(tmp_path):
+    for i in range(3):
+        base = {"model": f"m{i}", "pretrained": "p", "language": "en", "dataset": "flickr8k"}
+        for task, metrics in (
+            ("zeroshot_retrieval", {"image_retrieval_recall@5": 0.1 * i}),
+            ("captioning", {"CIDEr": 0.2 * i}),
+        ):
+            record = base | {"task": task, "metrics": metrics}
+            (tmp_path / f"{i}_{task}.json").write_text(json.dumps(record), encoding="utf-8")
+    table = read_table(str(tmp_path))
+    (scores,) = table.scores.values()
+    assert {name: own["m2 p"] for name, own in scores.items()} == {
+        "flickr8k (captioning)": pytest.approx(0.4),
+        "flickr8k (retrieval)": pytest.approx(0.2),
+    }
+
+
+def test_without_resolutions_it_says_that_nothing_can_be_called_predictive(folder):
+    result = encoderlab.validate(scores=str(folder))
+    assert any("resolution" in remark for remark in result.remarks)

@@ -66,9 +66,9 @@ def metric_values(settings: Validate, table: ScoreTable) -> MetricValues:
             no effect.
     """
     gw = not GW.isdisjoint(settings.metrics)
-    if gw and (settings.compute or settings.features):
-        require_pot()
     if settings.compute:
+        if gw:
+            require_pot()
         aligned = extract_features(replace(settings, encoders=_to_load(settings, table)))
         return _of_data(aligned, table, gw=gw)
     folder = None if settings.features is None else Path(settings.features)
@@ -76,13 +76,23 @@ def metric_values(settings: Validate, table: ScoreTable) -> MetricValues:
         raise MissingError("no such folder of features", got=settings.features,
                            want="a run's folder or a feature store")  # fmt: skip
     if folder is not None and any(folder.glob("*/key.json")):
+        if gw:
+            require_pot()
         if settings.features_dir is None:
             settings = replace(settings, features_dir=str(folder))
         source = _StoreSource(folder, table)
         aligned = extract_features(settings, from_store=source.features)
         return _of_data(aligned, table, tuple(source.left_out), gw=gw)
     _check_unused(settings)
-    return MetricValues() if folder is None else _of_run(folder, table)
+    if folder is None:
+        return MetricValues()
+    measured = _of_run(folder, table)
+    if gw and GW.isdisjoint(measured.values):
+        raise UsageError(
+            "the run has no Gromov-Wasserstein distances", got=str(folder),
+            want="a run of compare --gw, or a feature store, from which they are computed",
+        )  # fmt: skip
+    return measured
 
 
 def _check_unused(settings: Validate) -> None:

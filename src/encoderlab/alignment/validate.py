@@ -351,6 +351,11 @@ def _remarks(table: ScoreTable, measured: MetricValues) -> list[str]:
             "the scores name no classes: a metric that only tells language-supervised encoders "
             "from others may seem to predict"
         )
+    if not any(row.resolution for row in table.encoders.values()):
+        remarks.append(
+            "the scores name no input resolutions: that baseline is missing, so no metric can be "
+            "called predictive"
+        )
     for row in measured.named:
         encoder = table.encoders[row]
         if encoder.model_resolution:

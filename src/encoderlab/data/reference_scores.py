@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -255,11 +256,15 @@ def _of_csv(path: Path) -> ScoreTable:
 
 
 def _of_clip_benchmark(path: Path) -> ScoreTable:
-    """The main metric of each data set; data sets are grouped by their kind of task."""
+    """The main metric of each data set and task; grouped by the kind of task."""
     cells: dict[str, dict[str, list[ModelResult]]] = {}
     groups: dict[str, list[str]] = {}
     encoders: dict[str, ScoredEncoder] = {}
-    for result in read_results(path):
+    results = list(read_results(path))
+    tasks = Counter(name for name, _ in {(result.benchmark, result.group) for result in results})
+    for result in results:
+        if tasks[result.benchmark] > 1:
+            result = replace(result, benchmark=f"{result.benchmark} ({result.group})")
         cells.setdefault(result.setting, {}).setdefault(result.benchmark, []).append(result)
         # Models with a text tower, by what CLIP_benchmark measures.
         encoders[result.encoder] = ScoredEncoder(result.encoder, "lang", None, result.model)
@@ -269,11 +274,11 @@ def _of_clip_benchmark(path: Path) -> ScoreTable:
     used: dict[str, set[str]] = {}
     # Without a choice the first setting is predicted: the zero-shot tasks.
     for setting in sorted(cells, key=lambda name: name.startswith(PROBE)):
-        for benchmark, results in cells[setting].items():
-            metric = main_metric(results)
+        for benchmark, of_models in cells[setting].items():
+            metric = main_metric(of_models)
             used.setdefault(metric, set()).add(benchmark)
             own = scores.setdefault(setting, {}).setdefault(benchmark, {})
-            for result in results:
+            for result in of_models:
                 what = "encoder, data set and setting"
                 put_score(own, result.encoder, result.metrics[metric], result.where, what)
     said = ", ".join(f"{metric} ({len(names)})" for metric, names in used.items())

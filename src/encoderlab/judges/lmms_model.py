@@ -120,8 +120,8 @@ class LmmsModel(lmms):
 
         Returns:
             For each (the negative log-likelihood of the answer and its end, in nats; whether it is
-            the greedy answer). lmms-eval takes the smallest as the chosen option, since its own
-            models return losses too.
+            the greedy answer). lmms-eval takes the smallest as the chosen option. Its own models
+            return the mean over the tokens, which prefers longer options.
 
         Raises:
             UsageError: a question with several images or a video, or a prompt that is too long.
