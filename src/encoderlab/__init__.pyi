@@ -1247,8 +1247,8 @@ def text_size(
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders.
-        heights: heights of the digits in pixels of the encoder's input, 3 or more; empty: half a
-            patch to four patches.
+        heights: heights of the digits in pixels of the encoder's input; empty: half a patch to four
+            patches.
         layer: hidden state of the encoder; negative from the end.
         n_train: pictures of each height to fit the probe on.
         n_test: pictures of each height to test it on.
@@ -1261,8 +1261,9 @@ def text_size(
         seed: seed of everything random.
 
     Returns:
-        The accuracy at every height with its interval and chance, and the smallest height whose
-        interval lies above half-way between chance and 1.
+        The accuracy at every height with its interval and chance, and the smallest height from
+        which on all are read: their intervals, corrected for the number of heights, lie above
+        half-way between chance and 1.
 
     Raises:
         MissingError: a model or the GPU is not there.
@@ -1694,7 +1695,7 @@ def words(
         text: the question beside the image; empty: what the picture shows.
         k: how many words are near.
         layer: hidden state that is shown, 0 to the number of blocks, or negative; empty: by each
-            lens the one that names most objects beyond chance.
+            lens the one that is most ahead of chance, or the last if none is.
         n: synthetic scenes that the words are checked on; 0: none.
         corpus: text file of captions, one per line, whose words are compared with the tokens;
             empty: captions of the synthetic world.

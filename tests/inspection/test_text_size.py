@@ -1,14 +1,16 @@
 """`text-size`: what is drawn, which tokens are read, and the size that is said."""
 
+from statistics import NormalDist
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.small_checkpoints import save_vision
 
 import encoderlab
-from encoderlab.core.score import Score
+from encoderlab.core.score import Score, wilson
 from encoderlab.data.synthetic import labelled
 from encoderlab.data.synthetic.labelled import PrintedWords, highest_word, printed_words
 from encoderlab.errors import UsageError
@@ -66,16 +68,24 @@ def test_a_box_is_shared_out_by_area():
         np.testing.assert_allclose(row, counts.ravel() / counts.sum())
 
 
-def _score(value, low, high):
-    return Score(value, low, high, 0.1, 100, "a test")
+def _score(value, n=300):
+    return Score(value, *wilson(value * n, n), 0.1, n, "a test")
 
 
 def test_the_threshold_is_half_way_from_chance_to_always():
-    scores = [_score(0.2, 0.1, 0.3), _score(0.6, 0.54, 0.7), _score(0.7, 0.56, 0.8),
-              _score(0.9, 0.8, 1.0)]  # fmt: skip
-    threshold, first = readable(scores)
-    assert threshold == pytest.approx(0.55) and first == 2
-    assert readable(scores[:2])[1] is None
+    threshold, read = readable([_score(value) for value in (0.2, 0.58, 0.7, 0.9)])
+    assert threshold == pytest.approx(0.55) and read == [False, False, True, True]
+
+
+def test_intervals_hold_for_all_heights_together():
+    score = _score(184 / 300)
+    assert score.ci_low > 0.55
+    for count in (1, 7):
+        # The Wilson interval contains p where (share - p)^2 <= z^2 p (1 - p) / n.
+        z = NormalDist().inv_cdf(1 - 0.025 / count)
+        above = z**2 * 0.55 * 0.45 / 300 < (184 / 300 - 0.55) ** 2
+        assert readable([score] * count)[1] == [above] * count
+    assert above is False
 
 
 class Reader:
@@ -113,7 +123,69 @@ def test_the_smallest_height_that_is_planted_is_found(monkeypatch):
     assert [row.patches for row in found.heights] == [0.5, 1, 1.5]
     accuracies = [row.accuracy.value for row in found.heights]
     assert accuracies[0] < 0.3 and accuracies[1:] == [1, 1]
+    assert [row.read for row in found.heights] == [False, True, True]
     assert found.smallest == 8 and "8 pixels" in result.to_text()
+    frame = result.to_pandas()
+    assert frame["encoder"].tolist() == ["reader"] * 3 and frame["height"].tolist() == [4, 8, 12]
+    assert frame["accuracy.value"].tolist() == accuracies
+    values = [line.get_ydata() for line in result.plot().axes[0].lines]
+    assert any(np.array_equal(drawn, accuracies) for drawn in values)
+
+
+@pytest.mark.parametrize(
+    ("shares", "smallest", "said"),
+    [
+        ((0.2, 0.8, 0.4, 0.3), None, "16 pixels, but not of 32 and 64 pixels"),
+        ((0.2, 0.8, 0.4, 0.8), 64, "from 64 pixels on"),
+        ((0.2, 0.3, 0.8, 0.8), 32, "from 32 pixels on"),
+        ((0.2, 0.3, 0.4, 0.3), None, "no height"),
+    ],
+)
+def test_a_height_from_which_on_all_are_read(shares, smallest, said, monkeypatch):
+    scores = iter([_score(share) for share in shares])
+    monkeypatch.setattr("encoderlab.metrics.linear_probe.linear_probe", lambda *_: next(scores))
+    monkeypatch.setattr("encoderlab.encoders.vision.load_vision", lambda *_, **__: Wide())
+    result = encoderlab.text_size(encoders=["wide"], heights=[8, 16, 32, 64], n_train=20, n_test=20)
+    (found,) = result.encoders
+    assert found.smallest == smallest and said in found.to_text()
+    (label,) = (text.get_text() for text in result.plot().axes[0].get_legend().get_texts())
+    if smallest is not None:
+        assert f"from {smallest} pixels" in label
+    else:
+        assert "on" not in label.split() and ("not 64 pixels, but 16" in label) == ("16" in said)
+
+
+@pytest.mark.parametrize("heights", [[1], [9, 2]])
+def test_heights_are_refused_before_an_encoder_is_loaded(heights, monkeypatch):
+    monkeypatch.delattr("encoderlab.encoders.vision.load_vision")
+    with pytest.raises(UsageError):
+        encoderlab.text_size(heights=heights)
+
+
+def test_a_height_above_the_picture_is_refused_before_a_probe_is_fitted(monkeypatch):
+    monkeypatch.setattr("encoderlab.encoders.vision.load_vision", lambda *_, **__: Reader())
+    monkeypatch.setattr(Reader, "encode_pixels", None)
+    with pytest.raises(UsageError):
+        encoderlab.text_size(encoders=["reader"], heights=[9, 31])
+
+
+@pytest.mark.parametrize("command", ["text_size", "registers"])
+def test_a_cnn_is_answered_with_what_would_do(command, tmp_path):
+    folder = str(save_vision("convnext", tmp_path))
+    asked = {"encoders": [folder]} if command == "text_size" else {"model": folder}
+    with pytest.raises(UsageError) as raised:
+        getattr(encoderlab, command)(device="cpu", **asked)
+    assert "ViT" in raised.value.want
+
+
+class Wide(Reader):
+    """One of 224 x 224 pixels."""
+
+    image_size = 224
+
+    def encode_pixels(self, pixels, layers):
+        tokens = torch.zeros(len(pixels), 28 * 28, 1)
+        return SimpleNamespace(layers={layers[0]: tokens}, grid=(28, 28))
 
 
 @pytest.mark.parametrize("encoders", [[], ["tiny-clip", "tiny-clip"]])

@@ -247,7 +247,7 @@ def _stored(out: Path, name: str) -> dict[str, np.ndarray]:
 
 
 def sized(out: Path) -> Iterator[Json]:
-    """Accuracies of two encoders at several heights, of which one is read at none."""
+    """Accuracies of encoders at several heights: read from one on, at some alone, and at none."""
 
     def accuracy(value: float) -> Score:
         return Score(value, max(0.0, value - 0.06), min(1.0, value + 0.06), 0.1, 200, "a test")
@@ -256,8 +256,14 @@ def sized(out: Path) -> Iterator[Json]:
     for name, values, smallest in (
         ("tiny-clip", (0.1, 0.3, 0.7, 0.9), 16),
         ("an-organisation/an-encoder-with-a-very-long-name-patch14-336", (0.1, 0.1, 0.1), None),
+        (
+            "an-organisation/another-encoder-with-a-long-name-patch14-336",
+            (0.2, 0.8, 0.8, 0.3),
+            None,
+        ),
     ):
-        rows = (text_size.ReadHeight(4 * 2**i, 2**i / 2, accuracy(v)) for i, v in enumerate(values))
+        rows = (text_size.ReadHeight(4 * 2**i, 2**i / 2, accuracy(v), v > 0.6)
+                for i, v in enumerate(values))  # fmt: skip
         measured.append(text_size.EncoderTextSize(
             name, "f00", -2, 96, 8, tuple(rows), 0.55, smallest
         ))  # fmt: skip

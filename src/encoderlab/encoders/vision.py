@@ -403,7 +403,7 @@ class VisionEncoder(ImageEncoder):
                 raise UsageError(
                     f"this family does not give its {what} per block",
                     got=f"{self.name} ({self.family})",
-                    want="features without them",
+                    want="a family that does, such as a ViT (CLIP, SigLIP, DINOv2)",
                 )
         patches = output.tokens[:, special:]
         return VisionFeatures(

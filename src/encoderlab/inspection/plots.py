@@ -451,6 +451,7 @@ def text_size(result: Mapping[str, Any]) -> list[FigureRecord]:
         ticks: set[int] = set()
         for of in result["encoders"]:
             name, scores = of["encoder"], [row["accuracy"] for row in of["heights"]]
+            read = [row["height"] for row in of["heights"] if row["read"]]
             heights = [row["height"] for row in of["heights"]]
             keys = ("value", "ci_low", "ci_high", "chance")
             value, low, high, chance = (np.array([s[key] for s in scores], float) for key in keys)
@@ -460,6 +461,8 @@ def text_size(result: Mapping[str, Any]) -> list[FigureRecord]:
                 at = heights.index(of["smallest"])
                 ax.plot(heights[at], value[at], "o", markersize=15, markerfacecolor="none",
                         markeredgecolor=tint[name])  # fmt: skip
+            elif read:
+                label += f": not {heights[-1]} pixels, but {' and '.join(map(str, read))}"
             ax.plot(heights, value, shape[name] + "-", color=tint[name], label=label,
                     markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
             ax.fill_between(heights, low, high, color=tint[name], alpha=0.2, linewidth=0)
@@ -478,7 +481,8 @@ def text_size(result: Mapping[str, Any]) -> list[FigureRecord]:
         "text_size", fig,
         "Share of digits that a linear probe reads from the tokens of the patches they touch, in "
         "words and places it was not fitted on. Bands are 95 % intervals, dashed is chance. A ring "
-        "marks the smallest height whose interval lies above half-way between chance and 1.",
+        "marks the smallest height from which on all are read: their intervals, corrected for the "
+        "number of heights, lie above half-way between chance and 1.",
         arrays,
     )  # fmt: skip
     return [record]

@@ -17,6 +17,7 @@ from encoderlab.core.settings import group, output_folder, setting
 from encoderlab.vlm.settings import LAYER_HELP, VLM_HELP, VlmTrain
 
 DRAWN = {"output.save_visualizations": (True,)}
+SMALLEST = 3  # pixels: lower digits cannot be drawn
 
 
 @dataclass
@@ -100,8 +101,8 @@ class TextSize(Loads):
 
     encoders: list[str] = setting(["tiny-clip"], "vision encoders", names="encoders")
     heights: list[int] = setting(
-        [], "heights of the digits in pixels of the encoder's input, 3 or more; empty: half a "
-        "patch to four patches",
+        [], "heights of the digits in pixels of the encoder's input; empty: half a patch to "
+        "four patches", least=SMALLEST,
     )  # fmt: skip
     layer: int = setting(VlmTrain.layer, LAYER_HELP)
     n_train: int = setting(600, "pictures of each height to fit the probe on", least=20)
@@ -154,7 +155,7 @@ class Words(Loads):
     k: int = setting(5, "how many words are near", flag=("-k", "--k"), least=1)
     layer: int | None = setting(
         None, "hidden state that is shown, 0 to the number of blocks, or negative; empty: by each "
-        "lens the one that names most objects beyond chance",
+        "lens the one that is most ahead of chance, or the last if none is",
     )  # fmt: skip
     n: int = setting(100, "synthetic scenes that the words are checked on; 0: none", least=0)
     corpus: str | None = setting(

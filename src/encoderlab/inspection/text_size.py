@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,14 +16,13 @@ from encoderlab.core.results import Block, Result, Table
 from encoderlab.core.score import Score
 from encoderlab.core.spec import takes
 from encoderlab.errors import UsageError
-from encoderlab.inspection.settings import TextSize
+from encoderlab.inspection.settings import SMALLEST, TextSize
 
 if TYPE_CHECKING:
     from encoderlab.data.synthetic.labelled import PrintedWords
     from encoderlab.encoders.vision import VisionEncoder
 
 PATCHES = (0.5, 0.75, 1, 1.5, 2, 3, 4)  # heights over the side of a patch
-SMALLEST = 3  # pixels
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,13 @@ class ReadHeight(Result):
         height: of the digits' ink, in pixels of the encoder's input.
         patches: the same in sides of a patch.
         accuracy: share of right digits in words and places that the probe was not fitted on.
+        read: whether its interval, corrected for the number of heights, lies above the threshold.
     """
 
     height: int
     patches: float
     accuracy: Score
+    read: bool
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class EncoderTextSize(Result):
         image_size, patch_size: in pixels.
         heights: from the smallest.
         threshold: half-way between chance and 1.
-        smallest: the smallest height in pixels whose interval lies above the threshold.
+        smallest: the smallest height in pixels that is read as are all larger ones; None where the
+            largest is not read.
     """
 
     encoder: str
@@ -62,6 +65,11 @@ class EncoderTextSize(Result):
 
     def to_text(self) -> str:
         """The answer as one sentence."""
+        read = [row.height for row in self.heights if row.read]
+        if read and self.smallest is None:
+            lost = [row.height for row in self.heights if row.height > read[0] and not row.read]
+            heights, others = (" and ".join(map(str, rows)) for rows in (read, lost))
+            return f"{self.encoder} reads digits of {heights} pixels, but not of {others} pixels"
         if self.smallest is None:
             best = max(self.heights, key=lambda row: float(row.accuracy))
             return (
@@ -79,21 +87,35 @@ class EncoderTextSize(Result):
 class TextSizeResult(Result):
     """The readable size of text of every encoder."""
 
+    draw: ClassVar = "encoderlab.inspection.plots:text_size"
+    records: ClassVar = "rows"
+
     encoders: tuple[EncoderTextSize, ...]
     figures: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[dict[str, Any], ...]:
+        """One row for each height of each encoder."""
+        return tuple(
+            {"encoder": of.encoder, **row.to_json()} for of in self.encoders for row in of.heights
+        )
 
     def blocks(self) -> list[Block]:
         """A sentence for each encoder, and the accuracies."""
         rows = tuple(
             (of.encoder, f"{row.height}", f"{row.patches:.2g}", row.accuracy.as_percent(),
-             f"{100 * (row.accuracy.chance or 0):.1f} %")
+             f"{100 * (row.accuracy.chance or 0):.1f} %", "yes" if row.read else "no")
             for of in self.encoders for row in of.heights
         )  # fmt: skip
-        heads = ("encoder", "height (pixels)", "in patches", "right digits", "chance")
-        said = "on words and places that the probe was not fitted on; 95 % intervals"
+        heads = ("encoder", "height (pixels)", "in patches", "right digits", "chance", "read")
+        said = (
+            "on words and places that the probe was not fitted on; 95 % intervals",
+            "read: the interval that holds for all heights of the encoder together lies above "
+            "half-way from chance to always",
+        )
         sentences = "\n".join(of.to_text() for of in self.encoders)
-        return [sentences, Table(heads, rows, said=(said,))]
+        return [sentences, Table(heads, rows, said=said)]
 
 
 @takes(TextSize)
@@ -105,8 +127,9 @@ def run(settings: TextSize, out: Path | None = None) -> TextSizeResult:
     and is tested on other words in other places.
 
     Returns:
-        The accuracy at every height with its interval and chance, and the smallest height whose
-        interval lies above half-way between chance and 1.
+        The accuracy at every height with its interval and chance, and the smallest height from
+        which on all are read: their intervals, corrected for the number of heights, lie above
+        half-way between chance and 1.
 
     Raises:
         MissingError: a model or the GPU is not there.
@@ -130,24 +153,31 @@ def run(settings: TextSize, out: Path | None = None) -> TextSizeResult:
     result = TextSizeResult(tuple(results))
     if out is None:
         return result
-    from encoderlab.inspection.plots import text_size
     from encoderlab.plots.style import save
 
-    return replace(result, figures=save(text_size(result.to_json()), out, svg=settings.svg))
+    return replace(result, figures=save(result.figure_records(), out, svg=settings.svg))
 
 
-def readable(accuracies: Sequence[Score]) -> tuple[float, int | None]:
-    """The threshold, and the first accuracy whose interval lies above it.
+def readable(accuracies: Sequence[Score]) -> tuple[float, list[bool]]:
+    """The threshold, and which accuracies lie above it.
 
     Args:
-        accuracies: from the smallest height, each with interval and chance.
+        accuracies: one per height, each a share of `n` digits with its chance.
 
     Returns:
-        (half-way between the mean chance and 1, number of the first above it or None).
+        (half-way between the mean chance and 1, whether the Wilson interval of each, corrected for
+        their number by Bonferroni, lies above it).
     """
+    from scipy.stats import binomtest
+
     threshold = (float(np.mean([score.chance or 0.0 for score in accuracies])) + 1) / 2
-    above = (i for i, s in enumerate(accuracies) if s.ci_low is not None and s.ci_low > threshold)
-    return threshold, next(above, None)
+    level = 1 - 0.05 / len(accuracies)
+    read = []
+    for score in accuracies:
+        right = 0 if score.value is None else round(score.value * score.n)
+        low = binomtest(right, score.n).proportion_ci(level, method="wilson").low
+        read.append(bool(low > threshold))
+    return threshold, read
 
 
 def _measured(encoder: VisionEncoder, settings: TextSize) -> EncoderTextSize:
@@ -157,7 +187,9 @@ def _measured(encoder: VisionEncoder, settings: TextSize) -> EncoderTextSize:
     size, patch = encoder.image_size, encoder.patch_size
     usual = (max(SMALLEST, round(share * patch)) for share in PATCHES)
     heights = sorted(set(settings.heights or (min(h, highest_word(size)) for h in usual)))
-    rows = []
+    # The largest is refused before probes are fitted to the others.
+    printed_words(0, heights[-1], size=size, split="test", seed=settings.seed)
+    measured = []
     counts = {"train": settings.n_train, "test": settings.n_test}
     with progress(f"reading digits with {encoder.name}", total=len(heights), unit="height") as bar:
         for height in heights:
@@ -169,12 +201,17 @@ def _measured(encoder: VisionEncoder, settings: TextSize) -> EncoderTextSize:
                 _of_digit(encoder, train, settings), train.digits,
                 _of_digit(encoder, test, settings), test.digits,
             )  # fmt: skip
-            rows.append(ReadHeight(height, height / patch, accuracy))
+            measured.append(accuracy)
             bar.advance()
-    threshold, first = readable([row.accuracy for row in rows])
+    threshold, read = readable(measured)
+    rows = [
+        ReadHeight(height, height / patch, accuracy, above)
+        for height, accuracy, above in zip(heights, measured, read, strict=True)
+    ]
+    onwards = list(itertools.takewhile(lambda row: row.read, reversed(rows)))
     return EncoderTextSize(
         encoder.name, encoder.fingerprint, settings.layer, size, patch, tuple(rows), threshold,
-        None if first is None else rows[first].height,
+        onwards[-1].height if onwards else None,
     )  # fmt: skip
 
 
