@@ -11,13 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from scipy import stats
 from tests.small_checkpoints import save_vision
 
 import encoderlab
 from encoderlab.data.synthetic import generate
 from encoderlab.encoders.dual import load_dual
 from encoderlab.encoders.vision import load_vision
-from encoderlab.errors import UsageError
+from encoderlab.errors import MissingError, UsageError
 from encoderlab.inspection import registers
 from encoderlab.inspection.register_tokens import (
     Neuron,
@@ -29,7 +30,9 @@ from encoderlab.inspection.register_tokens import (
     random_neurons,
     register_neurons,
 )
+from encoderlab.metrics.answers import compare_answers
 from encoderlab.metrics.retrieval import retrieval
+from encoderlab.metrics.uncertainty import Verdict
 from encoderlab.patch_tokens import statistics
 from encoderlab.vlm.model import VLM
 from encoderlab.zoo import ZOO
@@ -273,6 +276,10 @@ def test_the_scores_of_the_command_are_those_of_the_plain_models(csv, tmp_path):
     difference = float(recall[registers.REGISTER]) - float(recall[registers.PLAIN])
     assert result.comparisons[0].difference == pytest.approx(difference)
     assert list(recall) == list(result.norms) and len(recall) == 4
+    frame = result.to_pandas()
+    assert frame["changed"].tolist() == list(recall)
+    assert frame["scores.Recall@1.value"].tolist() == [score.value for score in recall.values()]
+    assert frame["peak"].tolist() == [norms["peak"] for norms in result.norms.values()]
     if csv:
         assert list(result.scores) == [registers.RECALL]
         return
@@ -280,6 +287,50 @@ def test_the_scores_of_the_command_are_those_of_the_plain_models(csv, tmp_path):
     answers = [vlm.answer(item.image, item.question, candidates=0).text for item in items]
     right = np.mean([a == item.answer for a, item in zip(answers, items, strict=True)])
     assert float(result.scores[registers.ANSWERS][registers.PLAIN]) == pytest.approx(right)
+
+
+def _hits(*shares, n=200):
+    images = np.random.default_rng(0).random(n)
+    return np.array([images < share for share in shares], dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("draws", "verdict"),
+    [((0.8, 0.8, 0.5), Verdict.CANNOT_DISTINGUISH), ((0.71, 0.7, 0.705), Verdict.AHEAD)],
+)
+def test_the_spread_between_random_draws_counts(draws, verdict):
+    register, random = _hits(0.8), _hits(*draws)
+    values = {registers.PLAIN: register, registers.TOKEN: register,
+              registers.REGISTER: register, registers.RANDOM: random}  # fmt: skip
+    (*_, compared) = registers._comparisons({registers.RECALL: values, registers.ANSWERS: values})
+    difference = register[0] - random.mean(axis=0)
+    assert compared.difference == pytest.approx(difference.mean())
+    images, between = difference.var(ddof=1) / 200, random.mean(axis=1).var(ddof=1) * 4 / 3
+    freedom = (images + between) ** 2 / (images**2 / 199 + between**2 / 2)
+    half = stats.t.ppf(1 - 0.025 / 6, freedom) * math.sqrt(images + between)
+    assert compared.ci_high - compared.difference == pytest.approx(half)
+    assert compared.verdict is verdict and compared.samples_needed is None
+
+
+def test_without_draws_the_comparison_is_that_of_the_images():
+    shares = {registers.PLAIN: 0.7, registers.TOKEN: 0.72, registers.REGISTER: 0.8}
+    values = {name: _hits(share) for name, share in shares.items()}
+    values[registers.RANDOM] = _hits(0.7, 0.7, 0.7)
+    for (a, b), compared in zip(
+        registers.PAIRS, registers._comparisons({registers.RECALL: values}), strict=True
+    ):
+        expected = compare_answers(
+            "a", "b", (values[a][0], values[b][0]), np.arange(200), comparisons=3
+        )
+        assert (compared.ci_low, compared.ci_high) == pytest.approx(
+            (expected.ci_low, expected.ci_high)
+        )
+
+
+def test_images_are_looked_for_before_the_encoder_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("encoderlab.encoders.vision.load_vision", None)
+    with pytest.raises(MissingError):
+        encoderlab.registers(images=str(tmp_path / "none"), device="cpu")
 
 
 def test_what_is_not_measured_is_said():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from encoderlab.core.progress import counted
 from encoderlab.core.results import Block, Result, Table
@@ -53,9 +53,12 @@ class RegistersResult(Result):
         norms: what was changed -> outlier tokens per image, and the largest norm over the median
             norm, of `layer`.
         scores: measure -> what was changed -> score; `Recall@1` is the mean of both directions.
-        comparisons: of each measure, paired by image.
+        comparisons: of each measure, paired by image; those with random neurons count the
+            variance between their draws too.
         notes: what was not measured, and why.
     """
+
+    records: ClassVar = "rows"
 
     model: str
     fingerprint: str
@@ -78,6 +81,18 @@ class RegistersResult(Result):
     def to_json(self) -> dict[str, Any]:
         """The result for run.json; `skipped` is a list of ids and reasons."""
         return {**super().to_json(), "skipped": as_records(self.skipped)}
+
+    @property
+    def rows(self) -> tuple[dict[str, Any], ...]:
+        """One row for each thing that was changed: its norms and its score by each measure."""
+        return tuple(
+            {
+                "changed": change,
+                **norms,
+                "scores": {name: scores[change] for name, scores in self.scores.items()},
+            }
+            for change, norms in self.norms.items()
+        )
 
     def blocks(self) -> list[Block]:
         """What was found, the tables, and the comparisons."""
@@ -148,16 +163,16 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
         random_neurons,
         register_neurons,
     )
-    from encoderlab.metrics.answers import accuracy
+    from encoderlab.metrics.answers import accuracy_over_seeds
     from encoderlab.plots.style import save
 
+    images, skipped = _images(settings)
     # Hooks change the encoder, so no other thread of the web page may have it.
     with without_cache():
         encoder = load_vision(
             settings.model, settings.device, settings.dtype,
             trust_remote_code=settings.trust_remote_code,
         )  # fmt: skip
-    images, skipped = _images(settings)
     pixels = pixels_of(encoder, images)
     outliers = outlier_tokens(encoder, pixels)
     device, dtype = encoder.where
@@ -194,7 +209,7 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
                 for moved in sets:
                     passes.append(measure.values(moved))
                     bar.advance()
-                values[name][change] = np.mean(passes, axis=0)
+                values[name][change] = np.array(passes)
     warnings = list(result.warnings)
     if outliers.on_contrast > 0.5:
         warnings.append(
@@ -203,8 +218,8 @@ def run(settings: Registers, out: Path | None = None) -> RegistersResult:
         )
     scores = {
         name: {
-            change: accuracy(of_change, np.arange(len(of_change)), measures[name].chance)
-            for change, of_change in by_change.items()
+            change: accuracy_over_seeds(passes, np.arange(passes.shape[1]), measures[name].chance)
+            for change, passes in by_change.items()
         }
         for name, by_change in values.items()
     }
@@ -388,13 +403,22 @@ def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _comparisons(values: dict[str, dict[str, np.ndarray]]) -> Iterator[Comparison]:
+    """Of what each change (passes, images) gives by each measure."""
     import numpy as np
 
     from encoderlab.metrics.answers import compare_answers
 
     for measure, by_change in values.items():
         for a, b in PAIRS:
-            yield compare_answers(
-                f"{measure}, {a}", f"{measure}, {b}", (by_change[a], by_change[b]),
-                np.arange(len(by_change[a])), comparisons=len(PAIRS) * len(values),
+            draws = by_change[b].mean(axis=1)
+            # The mean of the draws misses that of all random neurons, and the register differs from
+            # it as one draw does.
+            spread = float(draws.var(ddof=1)) * (1 + 1 / len(draws)) if len(draws) > 1 else 0.0
+            compared = compare_answers(
+                f"{measure}, {a}", f"{measure}, {b}",
+                (by_change[a].mean(axis=0), by_change[b].mean(axis=0)),
+                np.arange(by_change[a].shape[1]), comparisons=len(PAIRS) * len(values),
+                other=(spread, max(1, len(draws) - 1)),
             )  # fmt: skip
+            # More images do not lower the variance between draws.
+            yield replace(compared, samples_needed=None) if spread else compared
