@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, LlavaForConditionalGeneration
 
 import encoderlab
+from encoderlab.core.score import Score
 from encoderlab.data.synthetic import generate
 from encoderlab.data.synthetic.words import COLOURS
 from encoderlab.encoders.checkpoint import resolve
-from encoderlab.errors import MissingError, UsageError
+from encoderlab.errors import EncoderLabError, MissingError, UsageError
 from encoderlab.inspection.lens import (
     ImageStates,
     covering,
@@ -23,7 +24,16 @@ from encoderlab.inspection.lens import (
     reader_of,
     word_bank,
 )
-from encoderlab.inspection.words import ATTRIBUTES, CONTEXTUAL, LENSES, LOGIT, Hits
+from encoderlab.inspection.words import (
+    ATTRIBUTES,
+    CONTEXTUAL,
+    LENSES,
+    LOGIT,
+    Hits,
+    LayerScore,
+    _best,
+)
+from encoderlab.metrics.uncertainty import Comparison
 from encoderlab.vlm.export import to_llava
 from encoderlab.vlm.llava import LlavaVLM
 from encoderlab.vlm.model import VLM
@@ -218,6 +228,15 @@ def test_planted_words_are_found_and_chance_is_that_of_every_other_image(reader,
         other[contextual, 1].mean()
     )
     assert best.comparison.difference == pytest.approx(1 - best.score.chance)
+    # No caption of the bank has a colour, so that there is nothing to score.
+    assert set(hits.unscored[CONTEXTUAL]) >= {colour.en for colour in COLOURS}
+    assert not set(hits.unscored[CONTEXTUAL]) & set(planted.bank.words)
+    for layer in range(layers):
+        row = scores[CONTEXTUAL, "colour", layer]
+        assert row.score.value is None and row.score.undefined and row.comparison is None
+    compared = [row.comparison for row in scores.values() if row.comparison is not None]
+    assert len(compared) == 3 * layers
+    assert {comparison.level for comparison in compared} == {1 - 0.05 / (3 * layers)}
 
 
 def test_hits_of_the_logit_lens_are_those_of_sorted_logits(reader, scenes):
@@ -246,6 +265,42 @@ def test_the_command_reads_an_image_and_checks_scenes(tmp_path):
     assert len(result.scores) == 2 * len(ATTRIBUTES) * result.layers
     assert {row["file"] for row in result.figures} == {"words.png", "words_by_layer.png"}
     assert result.to_json()["near"][LOGIT]["grid"] == [6, 6]
+    assert "red" not in result.unscored[CONTEXTUAL] and "blue" in result.unscored[CONTEXTUAL]
+    frame = result.to_pandas()
+    assert frame["layer"].tolist() == [row.layer for row in result.scores]
+    values = np.array([row.score.value for row in result.scores], float)
+    np.testing.assert_array_equal(frame["score.value"].to_numpy(float), values)
+
+
+def test_a_corpus_without_the_words_gives_no_score_and_the_last_layer(tmp_path):
+    (tmp_path / "captions.txt").write_text("a dog asleep")
+    result = encoderlab.words(n=4, corpus=str(tmp_path / "captions.txt"), device="cpu",
+                              dtype="float32", out=tmp_path / "out")  # fmt: skip
+    for row in result.scores:
+        assert (row.score.value is None) == (row.lens == CONTEXTUAL)
+    assert result.near[CONTEXTUAL].layer == result.layers - 1
+    text = result.to_text()
+    assert "the captions have no shape of the scenes" in text
+    assert f"{LOGIT}: no hidden state is ahead of chance" in text
+    assert f"{CONTEXTUAL}: no hidden state" not in text
+
+
+def test_the_layer_that_is_shown_is_the_one_most_ahead_of_chance():
+    def row(layer, value, low):
+        compared = Comparison("a", "b", value - 0.2, low, 1.0, 0.01, 9, 0.95)
+        return LayerScore(LOGIT, "shape", layer, Score(value, None, None, 0.2, 9, "-"), compared)
+
+    # The first layer has the largest gain, but is not ahead.
+    rows = [row(0, 0.9, -0.1), row(1, 0.5, 0.1), row(2, 0.6, 0.1), row(3, 0.4, 0.1)]
+    assert _best(rows, LOGIT, 4) == 2
+    assert _best(rows[:1], LOGIT, 4) == 4 and _best(rows, CONTEXTUAL, 4) == 4
+
+
+@pytest.mark.parametrize("setting", ["image", "corpus"])
+def test_files_are_looked_for_before_the_vlm_is_loaded(setting, tmp_path, monkeypatch):
+    monkeypatch.setattr("encoderlab.inspection.words._loaded", None)
+    with pytest.raises(EncoderLabError):
+        encoderlab.words(n=0, device="cpu", **{setting: str(tmp_path / "nope")})
 
 
 def test_bad_input_is_refused(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from encoderlab.core.progress import counted
 from encoderlab.core.results import Block, Result, Table
@@ -40,8 +40,10 @@ class LayerScore:
         attribute: one of ATTRIBUTES: which word of an object is looked for.
         layer: the hidden state.
         score: mean over images of the share of covering tokens with the word among the nearest;
-            `chance` is the mean with the objects of all other images in its place.
-        comparison: with that chance, paired by image; None for fewer than two images.
+            `chance` is the mean with the objects of all other images in its place. Undefined where
+            the lens can find none of the words.
+        comparison: with that chance, paired by image; None for fewer than two images, or where the
+            score is undefined.
     """
 
     lens: str
@@ -49,6 +51,13 @@ class LayerScore:
     layer: int
     score: Score
     comparison: Comparison | None = None
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the comparison says that it is ahead of chance."""
+        from encoderlab.metrics.uncertainty import Verdict
+
+        return self.comparison is not None and self.comparison.verdict is Verdict.AHEAD
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,11 @@ class WordsResult(Result):
         near: lens -> the words of the image.
         scores: of each lens, attribute and layer.
         scenes: how many scenes the scores are over.
-        unscored: words that the vocabulary begins with less than three letters, which the logit
-            lens cannot find.
+        unscored: lens -> words that it cannot find: the vocabulary begins them with less than three
+            letters, or no caption has them.
     """
+
+    records: ClassVar = "scores"
 
     model: str
     fingerprint: str
@@ -76,7 +87,7 @@ class WordsResult(Result):
     near: dict[str, NearWords]
     scores: tuple[LayerScore, ...] = ()
     scenes: int = 0
-    unscored: tuple[str, ...] = ()
+    unscored: dict[str, tuple[str, ...]] = field(default_factory=dict)
     figures: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
@@ -95,8 +106,16 @@ class WordsResult(Result):
             blocks.append(Table(tuple(map(str, range(columns))), tuple(lines), title))
         if self.scores:
             blocks.append(self._scores())
-        if self.unscored:
-            blocks.append(f"not found by the logit lens: {', '.join(self.unscored)}")
+        compared = dict.fromkeys(row.lens for row in self.scores if row.comparison is not None)
+        said = [
+            f"{lens}: no hidden state is ahead of chance"
+            for lens in compared if not any(row.ahead for row in self.scores if row.lens == lens)
+        ] + [
+            f"{lens}: cannot find {', '.join(words)}"
+            for lens, words in self.unscored.items() if words and self.scores
+        ]  # fmt: skip
+        if said:
+            blocks.append("\n".join(said))
         return blocks
 
     def _scores(self) -> Table:
@@ -107,23 +126,27 @@ class WordsResult(Result):
             found = [cells[lens, attribute, layer] for lens, attribute in pairs]
             rows.append((str(layer), *map(_cell, found)))
         columns = ("layer", *(f"{lens}: {attribute}" for lens, attribute in pairs))
-        notes = (
-            "in brackets: 95 % interval over images; behind it: the same with the objects of other "
-            f"images. * ahead of it, with an interval for all {len(self.scores)} comparisons",
-        )
+        compared = sum(row.comparison is not None for row in self.scores)
+        notes = ["in brackets: 95 % interval over images"]
+        if compared:
+            notes[0] += (
+                "; behind it: the same with the objects of other images. * ahead of it, with an "
+                f"interval for all {compared} comparisons"
+            )
+        notes += dict.fromkeys(
+            f"{row.lens}: {row.attribute}: {row.score.undefined}"
+            for row in self.scores if row.score.undefined is not None
+        )  # fmt: skip
         tokens = f"tokens of {counted(self.scenes, 'scene')}"
         title = f"{tokens} with the object's word among the {self.k} nearest"
-        return Table(columns, tuple(rows), title, notes)
+        return Table(columns, tuple(rows), title, tuple(notes))
 
 
 def _cell(row: LayerScore) -> str:
-    from encoderlab.metrics.uncertainty import Verdict
-
     if row.score.value is None:
-        return row.score.as_percent()
-    ahead = row.comparison is not None and row.comparison.verdict is Verdict.AHEAD
+        return "undefined"
     chance = "-" if row.score.chance is None else f"{100 * row.score.chance:.1f} %"
-    return f"{row.score.as_percent()}, {chance}{' *' if ahead else ''}"
+    return f"{row.score.as_percent()}, {chance}{' *' if row.ahead else ''}"
 
 
 @takes(Words)
@@ -151,12 +174,12 @@ def run(settings: Words, out: Path | None = None) -> WordsResult:
     from encoderlab.vlm.questions import CAPTION_REQUESTS
 
     text = settings.text or CAPTION_REQUESTS["en"]
-    vlm = _loaded(settings)
-    reader = reader_of(vlm)
     captions = _captions(settings)
     scenes = [generate(SCENES + i, split="test", kind="scene") for i in range(settings.n)]
     first = generate(SCENES, split="test", kind="scene")
     image = first.image if settings.image is None else open_image(settings.image)
+    vlm = _loaded(settings)
+    reader = reader_of(vlm)
     total = 1 + -(-len(scenes) // settings.batch_size)
     with progress("reading words", total=total, unit="batch") as bar:
         bank = word_bank(reader, captions)
@@ -231,9 +254,19 @@ class Hits:
                    {name: first_tokens(reader.tokenizer, name) for name in names})  # fmt: skip
 
     @property
-    def unscored(self) -> tuple[str, ...]:
-        """Words that no token begins."""
-        return tuple(name for name, ids in self.tokens.items() if not ids)
+    def unscored(self) -> dict[str, tuple[str, ...]]:
+        """Of each lens the words that it cannot find: no token begins them, no caption has them."""
+        known = {LOGIT: {name for name, ids in self.tokens.items() if ids},
+                 CONTEXTUAL: set(self.bank.words)}  # fmt: skip
+        return {lens: tuple(n for n in self.names if n not in known[lens]) for lens in LENSES}
+
+    def why_undefined(self, lens: str, attribute: str) -> str | None:
+        """Why a lens has no score, if it can find no word of the objects; else None."""
+        asked = {self.names[one[attribute]] for objects in self.objects for one in objects}
+        if not asked <= set(self.unscored[lens]):
+            return None
+        where = "the vocabulary begins" if lens == LOGIT else "the captions have"
+        return f"{where} no {attribute} of the scenes"
 
     def near(self, lens: str, hidden: Float[Tensor, "*b d"], layer: int) -> Bool[Tensor, "*b v"]:
         """Which words of objects are among the nearest of each state."""
@@ -296,17 +329,26 @@ class Hits:
         """The scores of all lenses, attributes and layers."""
         import numpy as np
 
-        from encoderlab.metrics.answers import accuracy, compare_answers
+        from encoderlab.core.score import undefined
+        from encoderlab.metrics.answers import ACCURACY, accuracy, compare_answers
 
         image = np.arange(len(self.shares))
+        reasons = {(attribute, lens): self.why_undefined(lens, attribute)
+                   for attribute in ATTRIBUTES for lens in LENSES}  # fmt: skip
+        comparisons = self.layers * list(reasons.values()).count(None)
         for attribute in ATTRIBUTES:
             own, other = self.rates(attribute)
             for i, lens in enumerate(LENSES):
+                reason = reasons[attribute, lens]
                 for layer in range(self.layers):
+                    if reason is not None:
+                        score = undefined(reason, len(image), ACCURACY)
+                        yield LayerScore(lens, attribute, layer, score)
+                        continue
                     values = own[i, layer], other[i, layer]
                     comparison = compare_answers(
                         f"{lens}, {attribute}, hidden state {layer}", "objects of other images",
-                        values, image, comparisons=len(LENSES) * len(ATTRIBUTES) * self.layers,
+                        values, image, comparisons=comparisons,
                     ) if len(image) > 1 else None  # fmt: skip
                     chance = float(values[1].mean()) if len(image) > 1 else None
                     yield LayerScore(
@@ -315,10 +357,10 @@ class Hits:
 
 
 def _best(scores: Sequence[LayerScore], lens: str, last: int) -> int:
-    """The layer where a lens names most objects beyond chance; the last one without scores."""
+    """The layer where a lens is most ahead of chance; the last one where it never is."""
     beyond: dict[int, float] = {}
     for row in scores:
-        if row.lens == lens:
+        if row.lens == lens and row.ahead:
             gain = float(row.score) - (row.score.chance or 0.0)
             beyond[row.layer] = beyond.get(row.layer, 0.0) + gain
     return max(beyond, key=lambda layer: beyond[layer]) if beyond else last
