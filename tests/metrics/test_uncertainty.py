@@ -78,6 +78,15 @@ def test_samples_needed_is_the_power_of_the_t_test():
     assert samples_needed(10, 1e-9, 1.0) is None
 
 
+def test_only_the_variance_over_samples_falls_with_more_of_them():
+    needed = samples_needed(1000, 0.2, 0.1, other=0.05**2)
+    # 80 % power at 95 %: the difference is 1.96 + 0.84 standard errors.
+    error = math.sqrt(0.1**2 * 1000 / needed + 0.05**2)
+    assert 0.2 / error == pytest.approx(1.960 + 0.8416, abs=1e-3)
+    assert samples_needed(1000, 0.2, 0.1, other=0.0715**2) is None
+    assert samples_needed(1000, 0.2, 0.0, other=0.05**2) == 1000
+
+
 def test_what_cannot_be_told_apart_says_how_many_samples_would(sample):
     other = np.random.default_rng(9).normal(3, 2, size=40)
     found = compare_paired(

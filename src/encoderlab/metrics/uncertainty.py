@@ -140,7 +140,9 @@ def max_corrected_p(
     return ((1 + reached) / (1 + len(null))).reshape(observed.shape)
 
 
-def samples_needed(n: int, difference: float, error: float, level: float = 0.95) -> int | None:
+def samples_needed(
+    n: int, difference: float, error: float, level: float = 0.95, other: float = 0.0
+) -> int | None:
     """About how many samples show a difference of this size with 80 % power.
 
     Args:
@@ -148,18 +150,24 @@ def samples_needed(n: int, difference: float, error: float, level: float = 0.95)
         difference: the difference to be shown.
         error: its standard error, which is assumed to fall with the root of n.
         level: of the interval that has to exclude 0.
+        other: variance of the difference that more samples do not lower.
 
     Returns:
-        At least `n`; None for more than ten million.
+        At least `n`; None for more than ten million, and where `other` by itself hides the
+        difference.
 
     Examples:
         >>> samples_needed(100, 0.1, 0.05)
         197
+        >>> samples_needed(100, 0.1, 0.05, other=0.03**2)
+        669
     """
     if not (math.isfinite(difference) and math.isfinite(error)) or difference == 0:
         return None
     quantiles = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(POWER)
-    needed = n * (quantiles * error / abs(difference)) ** 2
+    # The variance with which a difference of this size is shown, less the part that stays.
+    allowed = (difference / quantiles) ** 2 - other
+    needed = n * error**2 / allowed if allowed > 0 else math.inf
     return None if needed > MOST_SAMPLES else max(n, math.ceil(needed))
 
 
@@ -183,7 +191,8 @@ class Comparison:
         n: number of samples.
         level: coverage of the interval.
         samples_needed: about how many samples would distinguish them, if the difference is as
-            estimated; None where they are distinguished, or more than ten million are needed.
+            estimated; None where they are distinguished, more than ten million are needed, or the
+            variance that does not come from the samples hides the difference by itself.
     """
 
     a: str
@@ -286,7 +295,7 @@ def compare_paired(
     level = 1 - 0.05 / max(1, comparisons)
     difference = values[0] - values[1]
     parts = left_out[0] - left_out[1]
-    error = jackknife_error(parts, interaction)
+    of_samples = error = jackknife_error(parts, interaction)
     if len(parts) < 3 or not np.isfinite(parts).all() or not math.isfinite(difference):
         defined = difference if math.isfinite(difference) else None
         return Comparison(a, b, defined, None, None, None, n, level)
@@ -302,5 +311,5 @@ def compare_paired(
         p = 1.0 if difference == 0 else 0.0
     low, high = difference - half, difference + half
     distinct = low > 0 or high < 0
-    needed = None if distinct else samples_needed(n, difference, error, level)
+    needed = None if distinct else samples_needed(n, difference, of_samples, level, other[0])
     return Comparison(a, b, difference, low, high, p, n, level, needed)
