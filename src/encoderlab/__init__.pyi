@@ -341,7 +341,7 @@ def complement(
 
     Returns:
         For each ordered pair of encoders and each LLM the held-out R2 of ridge maps from A, B, both
-        and A with a rotated copy of itself, the paired differences and the answer; with `answers`
+        and A with copies of itself, the paired differences and the answer; with `answers`
         the same of right answers of small VLMs.
 
     Raises:

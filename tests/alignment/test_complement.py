@@ -10,7 +10,8 @@ from tests.plots.test_figures import features
 import encoderlab
 from encoderlab.alignment.complement import analyse
 from encoderlab.alignment.pair_scores import unit
-from encoderlab.errors import UsageError
+from encoderlab.core.results import Table
+from encoderlab.errors import MissingError, UsageError
 from encoderlab.metrics.complement import complement
 
 
@@ -64,6 +65,34 @@ def test_a_constant_encoder_is_undefined(tmp_path):
     assert (tmp_path / "complement.png").is_file()
 
 
+def test_too_few_images_are_undefined_in_every_cell():
+    result = analyse(features(2, ["one", "two"], ["llm"], ["all"]))
+    table = next(block for block in result.blocks() if isinstance(block, Table))
+    assert [line[-1] for line in table.rows] == ["undefined", "undefined"]
+    assert "of differences 97.5 %" in table.said[0]
+    assert {row.gain.level for row in result.rows} == {1 - 0.05 / 2}
+
+
+def test_a_gain_that_the_copies_hide_is_said(aligned):
+    row = next(row for row in analyse(aligned).rows if not row.adds)
+    hidden = replace(row, hidden_by_copies=True, samples_needed=None).to_text()
+    assert "hides" in hidden and "hides" not in replace(row, hidden_by_copies=False).to_text()
+
+
 def test_one_encoder_is_refused_before_any_work():
     with pytest.raises(UsageError):
         encoderlab.complement(encoders=["no such model"])
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"encoders": ["tiny-clip", "nonsens"]},
+        {"encoders": ["tiny-clip", "tiny-dinov2"], "llms": ["nonsens"]},
+    ],
+)
+def test_an_unknown_name_is_refused_before_any_features_are_extracted(named, tmp_path):
+    with pytest.raises(MissingError) as refused:
+        encoderlab.complement(**named, n_samples=2, features_dir=str(tmp_path / "store"))
+    assert "nonsens" in str(refused.value)
+    assert not (tmp_path / "store").exists()

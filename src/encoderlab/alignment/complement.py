@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,9 +35,11 @@ class Addition(Result):
         added: the second, B.
         adds: whether a gain is shown, over A alone and over A with a copy of itself.
         samples_needed: about how many images would show the gain as measured; None where it is
-            shown, is not positive, or needs more than ten million.
+            shown, is not positive, is hidden by the copies, or needs more than ten million.
+        hidden_by_copies: whether the spread between the copies is too large for any number of
+            images to show a gain over them as measured.
         base_r2, added_r2, both_r2: of A, of B, of both.
-        copy_r2: of A with a randomly rotated copy of itself.
+        copy_r2: of A with rescaled and rotated copies of itself.
         base_recall, both_recall: Recall@1, mean of both directions.
         gain: R2 of both less that of A.
         over_copy: R2 of both less `copy_r2`.
@@ -51,6 +52,7 @@ class Addition(Result):
     llm: str
     adds: bool
     samples_needed: int | None
+    hidden_by_copies: bool
     base_r2: Score
     added_r2: Score
     both_r2: Score
@@ -84,14 +86,17 @@ class Addition(Result):
         pair = f"{self.added} to {self.base} for {self.llm}"
         if self.gain.difference is None:
             return f"{pair}: undefined ({self.copy_r2.undefined})"
-        numbers = f"R² {_signed(self.gain)}, over a rotated copy {_signed(self.over_copy)}"
+        numbers = f"R² {_signed(self.gain)}, over a copy of A {_signed(self.over_copy)}"
         if self.adds:
             return f"{self.added} adds to {self.base} for {self.llm}: {numbers}"
-        needed = (
-            f"about {self.samples_needed:,} images would show a gain of this size"
-            if self.samples_needed
-            else "no number of images would show it, if it is as measured"
-        )
+        if self.samples_needed:
+            needed = f"about {self.samples_needed:,} images would show a gain of this size"
+        elif self.hidden_by_copies:
+            needed = (
+                "the spread between the copies hides a gain of this size at any number of images"
+            )
+        else:
+            needed = "no number of images would show it, if it is as measured"
         return f"no gain can be shown of {pair}: {numbers}; {needed}"
 
 
@@ -123,18 +128,21 @@ class ComplementResult(AlignmentResult):
             )
             lines.append((
                 row.base, row.added, row.llm, *(score_text(score.to_json()) for score in scores),
-                recall, _signed(row.recall_gain), "adds" if row.adds else "no gain shown",
+                recall, _signed(row.recall_gain), _said(row),
             ))  # fmt: skip
         heads = ("A", "B", "LLM", "R² of A", "R² of B", "R² of A with B",
                  "R² of A with a copy of A", "Recall@1 of A → with B", "difference",
                  "answer")  # fmt: skip
-        level = next((r.gain.level for r in self.rows), 0.95)
+        level = 1 - 0.05 / len(self.rows)
         said = (
             f"on held-out images; intervals of scores 95 %, of differences {100 * level:.3g} %, so "
             f"that those of all {len(self.rows)} pairs hold together"
         )
+        limit = (
+            "B can add by averaging the noise of what both see, without seeing anything of its own"
+        )
         sentences = "\n".join(row.to_text() for row in self.rows)
-        table = Table(heads, tuple(lines), said=(said,))
+        table = Table(heads, tuple(lines), said=(said, limit))
         return [self.answer, notes(self.facts), sentences, table, *self._of_answers()]
 
     def _of_answers(self) -> list[Block]:
@@ -149,7 +157,7 @@ class ComplementResult(AlignmentResult):
                 row.base, row.added, row.llm,
                 *(s.as_percent() for s in (own.base, own.added, own.both, own.copy)),
                 f"{100 * (own.base.chance or 0):.1f} %", points(own.gain), points(own.over_copy),
-                "adds" if own.adds else "no gain shown",
+                _said(own),
             )
             for row, own in pairs
         )  # fmt: skip
@@ -174,7 +182,7 @@ def run(settings: ComplementSettings, out: Path | None = None) -> ComplementResu
 
     Returns:
         For each ordered pair of encoders and each LLM the held-out R2 of ridge maps from A, B, both
-        and A with a rotated copy of itself, the paired differences and the answer; with `answers`
+        and A with copies of itself, the paired differences and the answer; with `answers`
         the same of right answers of small VLMs.
 
     Raises:
@@ -213,9 +221,10 @@ def analyse(
         for llm, (base, added) in cells:
             found = _judged(aligned, base, added, llm, len(cells))
             rows.append(Addition(
-                base, added, llm, found.adds, found.samples_needed, found.base.r2, found.added.r2,
-                found.both.r2, found.control, mean_recall_at_1(found.base),
-                mean_recall_at_1(found.both), found.gain, found.over_control, found.recall_gain,
+                base, added, llm, found.adds, found.samples_needed, found.hidden_by_copies,
+                found.base.r2, found.added.r2, found.both.r2, found.control,
+                mean_recall_at_1(found.base), mean_recall_at_1(found.both), found.gain,
+                found.over_control, found.recall_gain,
                 answers.pairs[base, added, llm] if answers else None,
             ))  # fmt: skip
             bar.advance()
@@ -229,7 +238,7 @@ def _judged(
 ) -> Complement:
     """The judgement of a pair; models that several pairs share are fitted once."""
     from encoderlab.alignment.pair_scores import features_of, unit
-    from encoderlab.metrics.complement import COPIES, judge, rotated_copies, standardised
+    from encoderlab.metrics.complement import control_of, judge, standardised
     from encoderlab.metrics.ridge import ridge_probe
 
     def channels(name: str) -> np.ndarray:
@@ -237,25 +246,26 @@ def _judged(
             ("channels", name), lambda: standardised(unit(features_of(aligned, name)), name)
         )
 
-    def probe(key: Any, *sides: np.ndarray) -> RidgeProbe:
-        return aligned.cached(
-            ("complement", key, llm),
-            lambda: ridge_probe(
-                np.hstack(sides), unit(features_of(aligned, llm)), texts=aligned.texts,
-                seed=aligned.seed,
-            ),
+    def fitted(*sides: np.ndarray) -> RidgeProbe:
+        return ridge_probe(
+            np.hstack(sides), unit(features_of(aligned, llm)), texts=aligned.texts,
+            seed=aligned.seed,
         )  # fmt: skip
+
+    def probe(key: Any, *sides: np.ndarray) -> RidgeProbe:
+        return aligned.cached(("complement", key, llm), lambda: fitted(*sides))
 
     a, b = channels(base), channels(added)
     width = b.shape[1]
-    copies: list[np.ndarray] = aligned.cached(
-        ("copies", base, width),
-        functools.partial(rotated_copies, unit(features_of(aligned, base)), width, COPIES,
-                          aligned.seed),
+    control = aligned.cached(
+        ("control", base, width, llm),
+        lambda: control_of(
+            unit(features_of(aligned, base)), width, lambda copy: fitted(a, copy),
+            seed=aligned.seed,
+        ),
     )  # fmt: skip
-    rotated = [probe((base, width, i), a, copy) for i, copy in enumerate(copies)]
     both = probe(frozenset((base, added)), a, b)
-    return judge(probe(base, a), probe(added, b), both, rotated, comparisons=comparisons)
+    return judge(probe(base, a), probe(added, b), both, control, comparisons=comparisons)
 
 
 def _answer(rows: Sequence[Addition]) -> str:
@@ -268,6 +278,13 @@ def _answer(rows: Sequence[Addition]) -> str:
         return by_ridge
     by_answers = _claims([row for row in asked if row.answers and row.answers.adds])
     return f"By ridge: {by_ridge}\nBy right answers: {by_answers}"
+
+
+def _said(judged: Addition | AddedAnswers) -> str:
+    """The verdict of a row of a table."""
+    if judged.gain.difference is None:
+        return "undefined"
+    return "adds" if judged.adds else "no gain shown"
 
 
 def _claims(shown: Sequence[Addition]) -> str:

@@ -163,6 +163,7 @@ def extract_features(
     from encoderlab.core.settings import output_folder
     from encoderlab.data.sample import merge_duplicates
     from encoderlab.data.typed_samples import typed_samples
+    from encoderlab.encoders.checkpoint import resolve
     from encoderlab.encoders.text import check_placement, load_text
     from encoderlab.encoders.vision import load_vision
     from encoderlab.feature_store.extract import extract_images, extract_texts
@@ -178,6 +179,11 @@ def extract_features(
     if llms is not None:
         check_names("LLM", llms)
         check_placement(device, load.quantize, load.device_map)
+    # A name that is unknown is refused before the features of the others take their time.
+    for name in encoders if from_store is None else ():
+        resolve(name.removeprefix(UNTRAINED), code=load.trust_remote_code)
+    for name in llms or ():
+        resolve(name, language=True, code=load.trust_remote_code)
     data = typed_samples(settings.data_root, settings.data_types, settings.n_samples, settings.seed)
     store = Path(settings.features_dir or output_folder("features")())
     names = list(encoders) if from_store is None else []

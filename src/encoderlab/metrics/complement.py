@@ -5,19 +5,41 @@ Knows feature matrices only. n samples, widths d_a, d_b and d_y.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from encoderlab.core.results import Result
 from encoderlab.core.score import Score, undefined
-from encoderlab.metrics.matrix import Groups, Matrix, centre, require_same_count
+from encoderlab.metrics.answers import least_half_width
+from encoderlab.metrics.matrix import Groups, Matrix, centre, group_numbers, require_same_count
 from encoderlab.metrics.ridge import RidgeProbe, r2_without_each, ridge_probe
-from encoderlab.metrics.uncertainty import Comparison, Verdict, compare_paired, jackknife_interval
+from encoderlab.metrics.uncertainty import (
+    Comparison,
+    Verdict,
+    compare_paired,
+    jackknife_interval,
+    samples_needed,
+)
 
 COPIES = 5
+EXPONENTS = (1.0, 0.0, 0.5, 1.5, 2.0)  # of A's singular values; 0 whitens, 1 leaves them
+
+
+@dataclass(frozen=True)
+class Control:
+    """What A gains from copies of itself.
+
+    Args:
+        exponent: of A's singular values in the copies; of `EXPONENTS` that with the best R2.
+        probes: of A beside each of its rotated copies, at least 2.
+    """
+
+    exponent: float
+    probes: tuple[RidgeProbe, ...]
 
 
 @dataclass(frozen=True)
@@ -26,10 +48,12 @@ class Complement(Result):
 
     Args:
         base, added, both: the ridge probes of A, of B, and of both side by side.
-        control: mean R2 of A beside a randomly rotated copy of itself, over the copies.
+        control: mean R2 of A beside a rescaled and rotated copy of itself, over the rotations.
         gain: R2 of both against that of A.
         over_control: R2 of both against `control`.
         recall_gain: Recall@1, mean of both directions, of both against A.
+        hidden_by_copies: whether the spread between the copies is too large for any number of
+            samples to show a gain over them as measured.
     """
 
     base: RidgeProbe
@@ -39,6 +63,7 @@ class Complement(Result):
     gain: Comparison
     over_control: Comparison
     recall_gain: Comparison
+    hidden_by_copies: bool = False
 
     @property
     def adds(self) -> bool:
@@ -48,7 +73,8 @@ class Complement(Result):
     @property
     def samples_needed(self) -> int | None:
         """About how many samples would show both gains, if they are as measured; None where B adds,
-        where a gain is not positive, or where more than ten million are needed."""
+        where a gain is not positive, where the spread between the copies hides it, or where more
+        than ten million are needed."""
         lacking = [c for c in (self.gain, self.over_control) if c.verdict is not Verdict.AHEAD]
         numbers = [c.samples_needed if (c.difference or 0) > 0 else None for c in lacking]
         known = [number for number in numbers if number is not None]
@@ -71,11 +97,9 @@ def complement(
     Every channel has mean 0 and variance 1, and the channels of both stand side by side. Each
     model's penalty is chosen by itself inside the training folds (`ridge_probe`).
 
-    Doubling the channels can help without any new information: the scaled channels of a rotated
-    copy of A weight the directions of A anew, which is another prior of the ridge map. Hence the
-    control, A beside a random rotation of itself of the width of B, each channel scaled in the same
-    way: as much as that gains is not due to B. A rotated copy of A given as B is one more draw of
-    the control. The spread between the copies is part of the interval.
+    Doubling the channels can help without any new information: a copy of A that is scaled and
+    rotated weights the directions of A anew, which is another prior of the ridge map. Hence the
+    control, A beside such copies of itself (`control_of`): as much as that gains is not due to B.
 
     Args:
         a: features (n, d_a).
@@ -84,7 +108,7 @@ def complement(
         groups: a label per sample; see `ridge_probe`.
         texts: the captions; equal ones are right for each other's images.
         comparisons: number of claims that are made together (Bonferroni).
-        copies: number of rotated copies of A, at least 2.
+        copies: number of rotations of A, at least 2.
         seed: of folds and rotations.
 
     Returns:
@@ -99,15 +123,15 @@ def complement(
         return ridge_probe(np.hstack(sides), y, groups=groups, texts=texts, seed=seed)
 
     left, right = standardised(a, "A"), standardised(b, "B")
-    rotated = [probe(left, copy) for copy in rotated_copies(a, right.shape[1], copies, seed)]
-    return judge(probe(left), probe(right), probe(left, right), rotated, groups, comparisons)
+    control = control_of(a, right.shape[1], lambda copy: probe(left, copy), copies, seed)
+    return judge(probe(left), probe(right), probe(left, right), control, groups, comparisons)
 
 
 def judge(
     base: RidgeProbe,
     added: RidgeProbe,
     both: RidgeProbe,
-    rotated: Sequence[RidgeProbe],
+    control: Control,
     groups: Groups | None = None,
     comparisons: int = 1,
 ) -> Complement:
@@ -117,32 +141,47 @@ def judge(
         base: of A.
         added: of B.
         both: of both side by side.
-        rotated: of A beside each of its rotated copies, at least 2.
+        control: of A beside copies of itself.
         groups: a label per sample, left out together.
         comparisons: number of claims that are made together (Bonferroni).
 
     Returns:
         Probes and comparisons.
     """
-    name = f"mean over {len(rotated)} rotated copies; jackknife over samples"
-    probes = (base, both, *rotated)
+    name = (
+        f"mean over {len(control.probes)} rotated copies, singular values to the power "
+        f"{control.exponent:g}; jackknife over samples"
+    )
+    probes = (base, both, *control.probes)
     n = base.r2.n
+    level = 1 - 0.05 / max(1, comparisons)
     if any(probe.r2.value is None for probe in probes):
         reason = next(p.r2.undefined for p in probes if p.r2.undefined is not None)
-        nothing = Comparison("A with B", "A", None, None, None, None, n, 0.95)
+        nothing = Comparison("A with B", "A", None, None, None, None, n, level)
         return Complement(base, added, both, undefined(reason, n, name), *3 * (nothing,))
     of_base, of_both, *of_copies = (_r2(probe, groups) for probe in probes)
     values = [value for value, _ in of_copies]
-    control = float(np.mean(values)), np.mean([left_out for _, left_out in of_copies], axis=0)
+    of_control = float(np.mean(values)), np.mean([left_out for _, left_out in of_copies], axis=0)
     # The mean of the copies misses that of all rotations, and B differs from it as one copy does.
     spread = float(np.var(values, ddof=1)) * (1 + 1 / len(values))
     gain = _compared("A", of_both, of_base, n, comparisons)
     over = _compared(
-        "A with a copy of A", of_both, control, n, comparisons, (spread, len(values) - 1)
+        "A with a copy of A", of_both, of_control, n, comparisons, other=(spread, len(values) - 1)
     )
-    recall = _compared("A", _recall(both, groups), _recall(base, groups), n, comparisons)
-    score = Score(control[0], *jackknife_interval(*control), 0.0, n, name)
-    return Complement(base, added, both, score, gain, over, recall)
+    assert both.hits is not None
+    sample = group_numbers(groups, len(both.hits))
+    recall = _compared(
+        "A", _recall(both, groups), _recall(base, groups), n, comparisons,
+        least=least_half_width(sample, level),
+    )  # fmt: skip
+    score = Score(of_control[0], *jackknife_interval(*of_control), 0.0, n, name)
+    hidden = (
+        over.verdict is Verdict.CANNOT_DISTINGUISH
+        and (over.difference or 0) > 0
+        # Without any variance over the samples: what is left is the spread.
+        and samples_needed(n, over.difference or 0, 0.0, level, spread) is None
+    )
+    return Complement(base, added, both, score, gain, over, recall, hidden)
 
 
 def standardised(x: Matrix, name: str = "features") -> Float[np.ndarray, "n d"]:
@@ -153,24 +192,72 @@ def standardised(x: Matrix, name: str = "features") -> Float[np.ndarray, "n d"]:
     return np.where(spread > floor, centred / np.maximum(spread, floor), 0.0)
 
 
-def rotated_copies(x: Matrix, width: int, count: int, seed: int) -> list[np.ndarray]:
-    """Random rotations of features, each channel scaled as by `standardised`.
+def control_of(
+    x: Matrix,
+    width: int,
+    probe: Callable[[Float[np.ndarray, "n width"]], RidgeProbe],
+    copies: int = COPIES,
+    seed: int = 0,
+) -> Control:
+    """The probes of A beside rescaled and rotated copies of itself, by the best exponent.
+
+    B may hold A's information with another spectrum, which another exponent of A's singular values
+    imitates. The exponent is the one whose copy by the first rotation has the best R2. To choose it
+    on the same samples favours the control, so claims can only get fewer.
 
     Args:
-        x: features (n, d).
-        width: channels of a copy: d of them have the information of x and no other; of fewer, a
-            random projection of it.
-        count: number of copies.
+        x: features of A (n, d).
+        width: channels of a copy.
+        probe: of A beside a copy (n, width).
+        copies: number of rotations, at least 2.
         seed: of the rotations.
 
     Returns:
-        `count` arrays (n, width).
+        The probes of the copies with the best exponent, one for each rotation.
     """
-    centred = centre(x)[0].cpu().numpy()
+    axes = principal_axes(x)
     rng = np.random.default_rng([seed, COPIES])
-    return [
-        standardised(centred @ random_rotation(centred.shape[1], width, rng)) for _ in range(count)
-    ]
+    # Rotations in the coordinates of the axes: few rows, as there are at most n axes.
+    rotations = [axes[2] @ random_rotation(x.shape[1], width, rng) for _ in range(copies)]
+    first = {power: probe(rescaled_copy(axes, power, rotations[0])) for power in EXPONENTS}
+    values = {power: one.r2.value for power, one in first.items()}
+    best = max(EXPONENTS, key=lambda power: -np.inf if (v := values[power]) is None else v)
+    others = (probe(rescaled_copy(axes, best, rotation)) for rotation in rotations[1:])
+    return Control(best, (first[best], *others))
+
+
+def principal_axes(x: Matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The singular value decomposition of centred features, without axes that do not vary.
+
+    Args:
+        x: features (n, d).
+
+    Returns:
+        (u (n, k), s (k,), v (k, d)): u @ diag(s) @ v are the centred features.
+    """
+    u, s, v = np.linalg.svd(centre(x)[0].cpu().numpy(), full_matrices=False)
+    varies = s > 1e-8 * s.max(initial=0.0)
+    return u[:, varies], s[varies], v[varies]
+
+
+def rescaled_copy(
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    exponent: float,
+    rotation: Float[np.ndarray, "k width"],
+) -> Float[np.ndarray, "n width"]:
+    """A copy of features by an invertible linear map, each channel scaled as by `standardised`.
+
+    Args:
+        axes: of the features; see `principal_axes`.
+        exponent: of the singular values; 0 whitens, 1 leaves them.
+        rotation: of the k axes to the channels of the copy: a part of a rotation of the features,
+            or for fewer channels than features a random projection.
+
+    Returns:
+        The copy.
+    """
+    u, s, _ = axes
+    return standardised((u * s**exponent) @ rotation)
 
 
 def random_rotation(d: int, width: int, rng: np.random.Generator) -> Float[np.ndarray, "d width"]:
@@ -203,12 +290,12 @@ def _recall(probe: RidgeProbe, groups: Groups | None) -> tuple[float, np.ndarray
 def _compared(
     against: str,
     both: tuple[float, np.ndarray],
-    other: tuple[float, np.ndarray],
+    other_side: tuple[float, np.ndarray],
     n: int,
     comparisons: int,
-    spread: tuple[float, float] = (0.0, 1.0),
+    **variance: Any,
 ) -> Comparison:
     return compare_paired(
-        "A with B", against, (both[0], other[0]), (both[1], other[1]), n,
-        comparisons=comparisons, other=spread,
+        "A with B", against, (both[0], other_side[0]), (both[1], other_side[1]), n,
+        comparisons=comparisons, **variance,
     )  # fmt: skip

@@ -39,9 +39,9 @@ def complement(result: Json) -> list[FigureRecord]:
         "complement",
         fig,
         "R² of a ridge map from A and B side by side, less that from A alone and less that from A "
-        "beside a rotated copy of itself, which has the width and no new information. Lines are "
-        "intervals that hold for all pairs together; a colour is an encoder B. B adds to A where "
-        "both lie above 0 (dashed).",
+        "beside rescaled and rotated copies of itself: the same width and no new information. "
+        "Lines are intervals that hold for all pairs together; a colour is an encoder B. B adds to "
+        "A where both lie above 0 (dashed).",
         arrays,
     )
     return [record]
