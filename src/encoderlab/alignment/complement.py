@@ -72,21 +72,19 @@ class Addition(Result):
         return f"{text}\n  {self._by_answers(self.answers)}"
 
     def _by_answers(self, answers: AddedAnswers) -> str:
-        from encoderlab.alignment.complement_answers import points
-
         claim = (
             f"{self.added} adds to {self.base}"
             if answers.adds
             else f"no gain can be shown of {self.added} to {self.base}"
         )
-        numbers = f"{points(answers.gain)}, over a rotated copy {points(answers.over_copy)}"
-        return f"by answers: {claim}: {numbers}"
+        gain, over_copy = (c.signed(points=True) for c in (answers.gain, answers.over_copy))
+        return f"by answers: {claim}: {gain}, over a rotated copy {over_copy}"
 
     def _by_ridge(self) -> str:
         pair = f"{self.added} to {self.base} for {self.llm}"
         if self.gain.difference is None:
             return f"{pair}: undefined ({self.copy_r2.undefined})"
-        numbers = f"R² {_signed(self.gain)}, over a copy of A {_signed(self.over_copy)}"
+        numbers = f"R² {self.gain.signed()}, over a copy of A {self.over_copy.signed()}"
         if self.adds:
             return f"{self.added} adds to {self.base} for {self.llm}: {numbers}"
         if self.samples_needed:
@@ -128,7 +126,7 @@ class ComplementResult(AlignmentResult):
             )
             lines.append((
                 row.base, row.added, row.llm, *(score_text(score.to_json()) for score in scores),
-                recall, _signed(row.recall_gain), _said(row),
+                recall, row.recall_gain.signed(), _said(row),
             ))  # fmt: skip
         heads = ("A", "B", "LLM", "R² of A", "R² of B", "R² of A with B",
                  "R² of A with a copy of A", "Recall@1 of A → with B", "difference",
@@ -146,8 +144,6 @@ class ComplementResult(AlignmentResult):
         return [self.answer, notes(self.facts), sentences, table, *self._of_answers()]
 
     def _of_answers(self) -> list[Block]:
-        from encoderlab.alignment.complement_answers import points
-
         asked = self.answers
         if asked is None:
             return []
@@ -156,7 +152,8 @@ class ComplementResult(AlignmentResult):
             (
                 row.base, row.added, row.llm,
                 *(s.as_percent() for s in (own.base, own.added, own.both, own.copy)),
-                f"{100 * (own.base.chance or 0):.1f} %", points(own.gain), points(own.over_copy),
+                f"{100 * (own.base.chance or 0):.1f} %", own.gain.signed(points=True),
+                own.over_copy.signed(points=True),
                 _said(own),
             )
             for row, own in pairs
@@ -291,13 +288,3 @@ def _claims(shown: Sequence[Addition]) -> str:
     if not shown:
         return "No gain can be shown of any encoder to another."
     return "; ".join(f"{row.added} adds to {row.base} for {row.llm}" for row in shown) + "."
-
-
-def _signed(comparison: Comparison) -> str:
-    """A difference with its interval."""
-    if comparison.difference is None:
-        return "undefined"
-    text = f"{comparison.difference:+.3f}"
-    if comparison.ci_low is not None and comparison.ci_high is not None:
-        text += f" [{comparison.ci_low:+.3f}, {comparison.ci_high:+.3f}]"
-    return text

@@ -227,20 +227,3 @@ def _tower(cells: Cells, name: str) -> _Tower:
     what = f"patches@{layer}"
     stored = extract_images(encoder, images, vlm.features_dir, what=[what])
     return _Tower(encoder.grid, encoder.width, stored, what)
-
-
-def points(comparison: Comparison) -> str:
-    """A difference of two shares in percentage points, with its interval.
-
-    Args:
-        comparison: of shares in [0, 1].
-
-    Returns:
-        Such as "+3.2 points [+1.0, +5.4]".
-    """
-    if comparison.difference is None:
-        return "undefined"
-    text = f"{100 * comparison.difference:+.1f} points"
-    if comparison.ci_low is not None and comparison.ci_high is not None:
-        text += f" [{100 * comparison.ci_low:+.1f}, {100 * comparison.ci_high:+.1f}]"
-    return text

@@ -231,6 +231,23 @@ class Comparison:
         """The comparison in the direction of `to_text`: an encoder that is ahead is `a`."""
         return self.turned() if self.verdict is Verdict.BEHIND else self
 
+    def signed(self, *, points: bool = False) -> str:
+        """The difference a - b with its sign and interval.
+
+        Args:
+            points: in percentage points, for shares in [0, 1].
+
+        Returns:
+            Such as "+0.032 [+0.010, +0.054]" or "+3.2 points [+1.0, +5.4]"; "undefined".
+        """
+        if self.difference is None:
+            return "undefined"
+        scale, form, unit = (100, "+.1f", " points") if points else (1, "+.3f", "")
+        text = f"{scale * self.difference:{form}}{unit}"
+        if self.ci_low is not None and self.ci_high is not None:
+            text += f" [{scale * self.ci_low:{form}}, {scale * self.ci_high:{form}}]"
+        return text
+
     def to_text(self) -> str:
         """The verdict as one sentence."""
         if self.verdict is Verdict.BEHIND:
