@@ -33,6 +33,7 @@ from encoderlab.web.user_sessions import UserSession, UserSessions
 EXPERIMENTS, SHORT = "experiments", "short answers"
 TELL_EVERY_SECONDS = 0.2
 IDLE_POLL_SECONDS = 0.5
+CLOSING_SECONDS = 20.0
 # Settings about which files are written and where; they change no number.
 UNSAID = (
     "output_dir", "output.dir", "output.save_similarities", "visualization.save_individual",
@@ -173,9 +174,13 @@ class JobRunner:
                     example.outputs = example.make()
 
     def close(self) -> None:
-        """Ends the run of the examples at its next step."""
+        """Stops every job at its next step, and waits for it a while: torch aborts the process if a
+        thread computes while it exits."""
         self._closed.set()
-        self.visitors.examples.stop()
+        self.visitors.stop_all()
+        for lock in self._lanes.values():
+            if lock.acquire(timeout=CLOSING_SECONDS):
+                lock.release()
 
     def _perform(self, command: str, settings: Any, folder: Path) -> CompletedRun:
         for name in ("device", "features_dir"):

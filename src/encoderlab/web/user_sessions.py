@@ -86,6 +86,13 @@ class UserSessions:
             visitor.seen = time.monotonic()
             return visitor
 
+    def stop_all(self) -> None:
+        """Stops the jobs of all visitors, and the page's own."""
+        with self._lock:
+            visitors = [self.examples, *self.by_session.values()]
+        for visitor in visitors:
+            visitor.stop()
+
     def forget(self, session: str) -> None:
         """Stops a visitor's jobs and removes their folder."""
         with self._lock:
