@@ -159,9 +159,10 @@ def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_pat
             rows = page.locator(f"#{slug}-answer tbody tr").count()
             assert rows == 6 and re.search(r"tiny-clip\s+8\s+\S+\s+[\d.]+", said)
         if name == "zero_shot":
-            chart = page.inner_text("#zero-shot-chances")
+            # Gradio's note of the time stands before the title while it fades.
+            chart = page.inner_text("#zero-shot-chances").partition("Probabilities")[2]
             (best, share), *_ = classified(tmp_path / str(width))
-            assert chart.split("\n")[1] == best and f"{share:.0%}" in chart, chart
+            assert chart.strip().startswith(best) and f"{share:.0%}" in chart, chart
         check_what_stands_below(page, slug, site)
         # Nothing of the page is cut off at the side.
         wide = page.evaluate("document.documentElement.scrollWidth")
@@ -298,7 +299,8 @@ def test_progress_stands_above_the_answer_and_takes_no_room_after_it(open_page, 
     assert upper["height"] >= 40 and upper["y"] + upper["height"] <= lower["y"]
     assert not answer.locator(".progress-text").count()
     page.click("#validation-stop")
-    bar.wait_for(state="hidden")
+    # It stops between two steps, of which some take long on a loaded machine.
+    bar.wait_for(state="hidden", timeout=240_000)
 
 
 def test_what_an_experiment_says_is_korean_on_a_korean_page(open_page, site):
