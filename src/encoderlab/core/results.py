@@ -75,7 +75,7 @@ class Result:
 
     Args:
         draw: "module:function" from the JSON to the figures of the result; None: it has none.
-        records: the field with a row for each thing measured; None: the result is one row.
+        records: the attribute with a row for each measurement; None: the result is one row.
     """
 
     draw: ClassVar[str | None] = None
