@@ -22,50 +22,46 @@ def _():
     text(r"""
     # Lesson 1: Multimodal embeddings with CLIP
 
-    At the end of this lesson you search two hundred pictures with a sentence. You write the
-    mathematics yourself: the cosine of two vectors, of many at once, and the largest of many
-    numbers. It takes about half an hour and needs no network.
+    In this lesson you build a search over two hundred pictures. You write the mathematics yourself:
+    the cosine of two vectors, a matrix of cosines, and the position of the largest value. It takes
+    about half an hour and needs no network.
 
-    **How it works.** Begin with the round yellow button at the bottom right: it runs all cells.
-    There are eight exercises. Each has a cell with a placeholder, `...`: put your answer in its
-    place and run the cell (Ctrl+Enter, or the yellow button of the cell). Below it the grader says
-    whether it is right. You may try as often as you like, and no exercise blocks the next: while an
-    answer is missing or wrong, the lesson continues with our solution.
+    **How to use this notebook.** Click the round yellow button at the bottom right to run all
+    cells. There are eight exercises. In each exercise cell, replace the placeholder `...` with your
+    answer and run the cell (Ctrl+Enter, or the yellow button of the cell). The grader shows below
+    the cell whether the answer is right. You may try as often as you like. While an answer is
+    missing or wrong, the lesson continues with our solution.
 
     ## 1. Modality, and a model for two of them
 
-    A *modality* is a kind of data: pictures, text, sound. A picture is a block of pixels, a
-    sentence is a row of letters, and the numbers of one do not resemble those of the other. How can
-    a computer say that a picture and a sentence mean the same?
+    A *modality* is a kind of data: pictures, text, sound. A picture is an array of pixels and a
+    sentence is a sequence of letters. How can a computer find that a picture and a sentence have
+    the same meaning?
 
     **CLIP** (Contrastive Language-Image Pre-training, 2021) has two networks. The *image encoder*
     turns a picture into a vector of $D$ numbers, the *text encoder* turns a sentence into a vector
-    of $D$ numbers as well. Both were trained together on pairs of pictures and captions, so that
-    the two vectors of a pair point in nearly the same direction, and the vectors of unrelated
-    pictures and captions do not. Such a vector is called an *embedding*; since two modalities share
-    one space, it is a *multimodal* embedding.
+    of $D$ numbers. Both were trained together on pairs of pictures and captions: the two vectors of
+    a pair point in nearly the same direction, and the vectors of unrelated pictures and captions do
+    not. Such a vector is called an *embedding*. Because two modalities share one space, it is a
+    *multimodal* embedding.
 
-    The next cell names the model. `tiny-clip` comes with EncoderLab: it is small, it needs no
-    download, and it knows coloured shapes, charts, tables and pages. Everything below uses the
-    model that is named there.
+    The next cell selects the model. `tiny-clip` is included in EncoderLab. It is small, needs no
+    download, and was trained on coloured shapes, charts, tables and pages.
     [ko]
     # 1강: CLIP 멀티모달 임베딩
 
-    이 강의를 마치면 문장 하나로 사진 200장을 검색하게 됩니다. 그 과정에서 필요한 수학을 직접 코드로
-    작성합니다. 두 벡터의 코사인, 여러 벡터의 코사인, 그리고 여러 수 중 가장 큰 수를 찾는
-    방법입니다. 30분쯤 걸리며 네트워크는 필요하지 않습니다.
+    이 강의에서는 사진 200장을 문장으로 검색하는 코드를 만듭니다. 두 벡터의 코사인, 코사인 행렬,
+    가장 큰 값의 위치를 구하는 코드를 직접 작성합니다. 30분쯤 걸리며 네트워크는 필요하지 않습니다.
 
-    **진행 방법.** 먼저 오른쪽 아래의 둥근 노란 단추를 누르면 모든 셀이 실행됩니다. 연습 문제는 모두
-    여덟 개입니다. 연습 셀에는 `...`이 있습니다. 그 자리에 답을 쓰고 셀을 실행하십시오(Ctrl+Enter
-    또는 셀의 노란 단추). 셀 아래에서 채점기가 맞았는지 알려 줍니다. 몇 번이고 다시 시도해도 되고,
-    한 연습에서 막혀도 다음 연습으로 넘어갈 수 있습니다. 답이 없거나 틀린 동안에는 준비된 답으로
-    강의가 이어집니다.
+    **진행 방법.** 오른쪽 아래의 둥근 노란 버튼을 누르면 모든 셀이 실행됩니다. 연습 문제는 여덟
+    개입니다. 연습 셀의 `...` 자리에 답을 쓰고 셀을 실행하십시오(Ctrl+Enter 또는 셀의 노란 버튼). 셀
+    아래에 채점 결과가 나옵니다. 몇 번이든 다시 시도할 수 있습니다. 답이 없거나 틀린 동안에는 준비된
+    답으로 강의가 이어집니다.
 
     ## 1. 모달리티, 그리고 두 모달리티를 위한 모델
 
-    *모달리티(modality)*는 사진, 글, 소리와 같은 데이터의 종류를 말합니다. 사진은 픽셀이 모인 것이고
-    문장은 글자가 이어진 것이어서, 한쪽의 수는 다른 쪽의 수와 전혀 닮지 않았습니다. 그렇다면
-    컴퓨터는 사진과 문장의 뜻이 같다는 것을 어떻게 알 수 있겠습니까?
+    *모달리티(modality)*는 사진, 텍스트, 소리와 같은 데이터의 종류입니다. 사진은 픽셀의 배열이고
+    문장은 글자의 나열입니다. 컴퓨터는 사진과 문장의 뜻이 같다는 것을 어떻게 알 수 있을까요?
 
     **CLIP**(Contrastive Language-Image Pre-training, 2021)은 신경망 두 개로 이루어집니다. *이미지
     인코더(image encoder)*는 사진을 수 $D$개의 벡터로 바꾸고, *텍스트 인코더(text encoder)*는 문장을
@@ -74,9 +70,8 @@ def _():
     *임베딩(embedding)*이라고 하며, 두 모달리티가 한 공간을 함께 쓰므로 *멀티모달(multimodal)*
     임베딩이라고 합니다.
 
-    다음 셀에서 모델의 이름을 정합니다. `tiny-clip`은 EncoderLab에 들어 있는 작은 모델로, 내려받을
-    필요가 없고 색깔 있는 도형, 차트, 표, 문서를 압니다. 아래의 모든 내용은 이 자리에 적힌 모델로
-    진행됩니다.
+    다음 셀에서 모델을 정합니다. `tiny-clip`은 EncoderLab에 들어 있는 작은 모델로, 내려받을 필요가
+    없으며 색깔 있는 도형, 차트, 표, 문서로 학습했습니다.
     """)
     return
 
@@ -96,12 +91,12 @@ def _():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Here are nine pictures, each with a sentence that a person might say about it. A computer drew
-    them, and the model has not seen them in its training.
+    The next cells show nine pictures, each with a sentence that describes it, and embed them. The
+    pictures are synthetic and were not in the training data of the model.
     [ko]
-    여기 사진 아홉 장과, 사람이 그 사진을 보고 말할 법한 문장이 있습니다. 컴퓨터가 그린 그림이며,
-    모델이 학습할 때 본 적이 없는 것들입니다. 문장을 영어로 쓰는 까닭은 허브의 CLIP이 대부분 영어만
-    알기 때문입니다. `tiny-clip`은 한국어도 조금 압니다.
+    다음 셀들은 사진 아홉 장과 각 사진을 설명하는 문장을 보여 주고 임베딩합니다. 컴퓨터로 합성한
+    사진이며 모델의 학습 데이터에는 없던 것입니다. 허브의 CLIP은 대부분 영어만 지원하므로 문장은
+    영어로 씁니다. `tiny-clip`은 한국어도 조금 지원합니다.
     """)
     return
 
@@ -127,27 +122,27 @@ def _(encoder, nine_images, nine_sentences):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    A row is a picture, or a sentence; a column has no meaning of its own. So we do not ask what
-    number 17 means. We compare two rows with each other.
+    Each row is a picture or a sentence. A single column has no meaning, so we compare whole rows.
 
     ## 2. Cosine similarity, by hand
 
-    Two vectors point in the same direction if the angle between them is small. Its cosine is
+    Two vectors point in nearly the same direction if the angle between them is small. The cosine of
+    this angle is the *cosine similarity*:
 
     $$
     \cos(a, b) = \frac{a \cdot b}{\lVert a \rVert \, \lVert b \rVert}
     = \frac{\sum_i a_i b_i}{\sqrt{\sum_i a_i^2} \, \sqrt{\sum_i b_i^2}}
     $$
 
-    It is 1 for the same direction, 0 for a right angle, -1 for opposite directions. The lengths of
-    the two vectors do not matter, because the division removes them.
+    It is 1 for the same direction, 0 for a right angle and -1 for opposite directions. It does not
+    depend on the lengths of the vectors, because it divides by them.
     [ko]
-    행 하나가 사진 하나 또는 문장 하나입니다. 열 하나하나에는 정해진 뜻이 없습니다. 그래서 17번째
-    수의 뜻을 묻지 않고 두 행을 서로 비교합니다.
+    행 하나가 사진 하나 또는 문장 하나입니다. 열 하나에는 정해진 뜻이 없으므로 행 전체를 서로
+    비교합니다.
 
     ## 2. 손으로 구하는 코사인 유사도
 
-    두 벡터 사이의 각이 작으면 두 벡터는 같은 방향을 가리킵니다. 그 각의 코사인, 곧 *코사인
+    두 벡터 사이의 각이 작으면 두 벡터는 거의 같은 방향을 가리킵니다. 그 각의 코사인, 곧 *코사인
     유사도(cosine similarity)*는 다음과 같습니다.
 
     $$
@@ -155,8 +150,8 @@ def _():
     = \frac{\sum_i a_i b_i}{\sqrt{\sum_i a_i^2} \, \sqrt{\sum_i b_i^2}}
     $$
 
-    방향이 같으면 1, 직각이면 0, 반대 방향이면 -1입니다. 두 벡터의 길이는 나눗셈으로 없어지므로
-    상관없습니다.
+    방향이 같으면 1, 직각이면 0, 반대 방향이면 -1입니다. 벡터의 길이로 나누므로 값이 길이에 따라
+    달라지지 않습니다.
     """)
     return
 
@@ -175,13 +170,13 @@ def _():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    **Whole numbers.** `torch.tensor([3, 4])` holds whole numbers (`int64`), and a tensor of whole
-    numbers has no length: a square root is not a whole number. The next cell shows the error, and
-    the cast that avoids it.
+    **Integer tensors.** `torch.tensor([3, 4])` contains integers (`int64`). PyTorch does not
+    compute the length (norm) of an integer tensor. The next cell shows the error and the cast that
+    avoids it.
     [ko]
-    **정수 텐서.** `torch.tensor([3, 4])`에는 정수(`int64`)가 들어 있으며, 정수 텐서의 길이는 구할
-    수 없습니다. 제곱근이 정수형에 들어가지 않기 때문입니다. 다음 셀에서 오류와, 자료형을
-    바꾸어(cast) 오류를 피하는 방법을 보십시오.
+    **정수 텐서.** `torch.tensor([3, 4])`에는 정수(`int64`)가 들어 있습니다. PyTorch는 정수 텐서의
+    길이(norm)를 계산하지 않습니다. 다음 셀은 그 오류와, 자료형을 바꾸어(cast) 오류를 피하는 방법을
+    보여 줍니다.
     """)
     return
 
@@ -203,8 +198,8 @@ def _():
     ### Exercise 1: the cosine of two vectors
 
     Write `cosine(a, b)` for two vectors of shape `(D,)`. It returns one number. Use sums, products
-    and roots (or `@` and `.norm()`), and not `F.cosine_similarity`. It should take tensors of whole
-    numbers as well.
+    and roots (or `@` and `.norm()`), but not `F.cosine_similarity`. It should also accept integer
+    tensors.
     [ko]
     ### 연습 1: 두 벡터의 코사인
 
@@ -229,8 +224,8 @@ def _():
     text(r"""
     ## 3. Many cosines at once
 
-    Nine pictures and nine sentences make 81 cosines, and a loop of 81 calls would do. A matrix
-    product computes the same sums at once: if every row has the length 1 already, then
+    Nine pictures and nine sentences have 81 cosines. A matrix product computes all of them at once.
+    If every row has length 1, then
 
     $$
     S = A B^{\top}, \qquad S_{ij} = a_i \cdot b_j = \cos(a_i, b_j)
@@ -239,13 +234,13 @@ def _():
     With $A$ of shape $(N, D)$ and $B$ of shape $(M, D)$, $S$ has the shape $(N, M)$: row $i$ is
     picture $i$, column $j$ is sentence $j$.
 
-    To bring rows to length 1, divide each by its own length. `keepdim=True` keeps the axis, so that
-    each row is divided by its own length:
+    To scale the rows to length 1, divide each row by its length. `keepdim=True` keeps the axis, so
+    that the division is row by row:
     [ko]
     ## 3. 여러 코사인을 한꺼번에
 
-    사진 아홉 장과 문장 아홉 개이면 코사인은 81개이고, 함수를 81번 부르는 반복문으로도 구할 수
-    있습니다. 그러나 행렬 곱은 똑같은 합을 한 번에 구합니다. 모든 행의 길이가 이미 1이라면
+    사진 아홉 장과 문장 아홉 개의 코사인은 81개이며, 행렬 곱으로 한 번에 구할 수 있습니다. 모든 행의
+    길이가 1이면
 
     $$
     S = A B^{\top}, \qquad S_{ij} = a_i \cdot b_j = \cos(a_i, b_j)
@@ -254,8 +249,8 @@ def _():
     입니다. $A$의 모양이 $(N, D)$이고 $B$의 모양이 $(M, D)$이면 $S$의 모양은 $(N, M)$입니다. 행
     $i$는 사진 $i$, 열 $j$는 문장 $j$입니다.
 
-    행의 길이를 1로 만들려면 각 행을 자기 길이로 나눕니다. `keepdim=True`는 축을 남겨서 각 행이 자기
-    길이로 나뉘게 합니다.
+    행의 길이를 1로 만들려면 각 행을 그 길이로 나눕니다. `keepdim=True`는 축을 유지하므로 나눗셈이
+    행마다 이루어집니다.
     """)
     return
 
@@ -283,8 +278,8 @@ def _():
     | $(2, -2, 1)$ | $2 - 4 + 2 = 0$ | 3 | $0 / (3 \cdot 3) = 0$ |
     | $(-1, -2, -2)$ | $-1 - 4 - 4 = -9$ | 3 | $-9 / (3 \cdot 3) = -1$ |
 
-    The first vector has the direction of the query, the third is at a right angle to it, and the
-    last has the opposite direction. The same dot products and lengths in PyTorch:
+    The first vector has the direction of the query, the third is orthogonal to it, and the last has
+    the opposite direction. The next cell computes these dot products and lengths in PyTorch:
     [ko]
     **손으로 계산하는 예.** 길이가 3인 질의 $q = (1, 2, 2)$ 하나는 모양이 $(1, 3)$인 행렬이고, 벡터
     네 개는 모양이 $(4, 3)$인 행렬 $V$입니다. 질의와 네 벡터의 코사인은 모양이 $(1, 4)$인
@@ -298,7 +293,7 @@ def _():
     | $(-1, -2, -2)$ | $-1 - 4 - 4 = -9$ | 3 | $-9 / (3 \cdot 3) = -1$ |
 
     첫째 벡터는 질의와 방향이 같고, 셋째 벡터는 질의와 직각이며, 마지막 벡터는 방향이 반대입니다.
-    같은 내적과 길이를 PyTorch로 구하면 다음과 같습니다.
+    다음 셀에서 같은 내적과 길이를 PyTorch로 구합니다.
     """)
     return
 
@@ -319,12 +314,12 @@ def _():
     ### Exercise 2: a matrix of cosines
 
     Write `cosine_matrix(a, b)` for `a` of shape $(N, D)$ and `b` of shape $(M, D)$. It returns the
-    $(N, M)$ cosines. The rows that come in may have any length.
+    $(N, M)$ cosines. The input rows may have any length.
     [ko]
     ### 연습 2: 코사인의 행렬
 
     모양이 $(N, D)$인 `a`와 $(M, D)$인 `b`를 받아 $(N, M)$ 코사인 행렬을 돌려주는
-    `cosine_matrix(a, b)`를 작성하십시오. 들어오는 행의 길이는 얼마든지 될 수 있습니다.
+    `cosine_matrix(a, b)`를 작성하십시오. 입력 행의 길이는 1이 아닐 수 있습니다.
     """)
     return
 
@@ -341,12 +336,11 @@ def exercise_2():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    The encoder's vectors have length 1 already, so here the product alone will do. The nine
-    pictures are the rows, the nine sentences the columns. A good model is bright along the
-    diagonal.
+    The encoder returns vectors of length 1, so the matrix product is enough here. Rows are the nine
+    pictures, columns are the nine sentences. For a good model the diagonal has the largest values.
     [ko]
-    인코더가 내는 벡터는 길이가 이미 1이므로 여기서는 곱하기만 하면 됩니다. 행은 사진 아홉 장, 열은
-    문장 아홉 개입니다. 좋은 모델이라면 대각선이 밝습니다.
+    인코더가 돌려주는 벡터는 길이가 1이므로 여기서는 행렬 곱만 하면 됩니다. 행은 사진 아홉 장, 열은
+    문장 아홉 개입니다. 좋은 모델이라면 대각선의 값이 가장 큽니다.
     """)
     return
 
@@ -363,19 +357,19 @@ def _(similarity):
     _own = similarity.diagonal()
     _others = similarity[~torch.eye(9, dtype=torch.bool)]
     text(rf"""
-    On the diagonal the cosines are {_own.mean():.2f} on average, and {_others.mean():.2f} off it.
-    Do not read a cosine as a probability: the cosine of a pair need not be near 1, and that of
-    unrelated ones need not be 0. What counts is which is *larger*.
+    The mean cosine is {_own.mean():.2f} on the diagonal and {_others.mean():.2f} off the diagonal.
+    A cosine is not a probability: a matching pair can have a cosine well below 1, and an unrelated
+    pair one above 0. Only the *order* of the cosines matters.
 
-    The same mathematics compares sentences with sentences. A cat is more like a dog than like a
-    submarine; do the vectors of three sentences say so?
+    You can compare sentences with sentences in the same way. A cat is more similar to a dog than to
+    a submarine. Do the vectors of the three sentences agree?
     [ko]
-    대각선의 코사인은 평균 {_own.mean():.2f}, 대각선 밖은 평균 {_others.mean():.2f}입니다. 코사인을
-    확률로 읽지 마십시오. 짝의 코사인이 1에 가까울 필요도, 관계없는 것의 코사인이 0에 가까울 필요도
-    없습니다. 중요한 것은 어느 쪽이 *더 큰가*입니다.
+    대각선의 코사인은 평균 {_own.mean():.2f}, 대각선 밖은 평균 {_others.mean():.2f}입니다. 코사인은
+    확률이 아닙니다. 맞는 쌍의 코사인이 1보다 훨씬 작을 수 있고, 관계없는 쌍의 코사인이 0보다 클
+    수도 있습니다. 코사인의 *크기 순서*만 의미가 있습니다.
 
-    같은 계산으로 문장과 문장도 비교할 수 있습니다. 고양이는 잠수함보다 개와 더 비슷합니다. 세
-    문장의 벡터도 그렇게 말합니까? (문장은 고양이, 개, 잠수함의 사진이라는 뜻입니다.)
+    같은 방법으로 문장끼리도 비교할 수 있습니다. 고양이는 잠수함보다 개와 더 비슷합니다. 세 문장의
+    벡터도 그렇습니까? (문장은 각각 고양이, 개, 잠수함의 사진이라는 뜻입니다.)
     """)
     return
 
@@ -395,27 +389,26 @@ def _(animal_similarity, encoder):
     _short = _short @ _short.T
     text(rf"""
     The cosine of cat and dog is {animal_similarity[0, 1]:.2f}, that of cat and submarine
-    {animal_similarity[0, 2]:.2f}, that of dog and submarine {animal_similarity[1, 2]:.2f}. But a
-    model knows only what it has learned. `tiny-clip` was trained on shapes, charts, tables, pages
-    and a few emoji, and hardly knows these words. So its numbers depend on the rest of the
-    sentence: for "a cat", "a dog" and "a submarine" they are {_short[0, 1]:.2f}, {_short[0, 2]:.2f}
-    and {_short[1, 2]:.2f}. A CLIP that was trained on millions of photographs is more reliable
-    here.
+    {animal_similarity[0, 2]:.2f}, that of dog and submarine {animal_similarity[1, 2]:.2f}.
+    `tiny-clip` was trained on shapes, charts, tables, pages and a few emoji, and rarely saw these
+    words. Its cosines therefore depend on the rest of the sentence: for "a cat", "a dog" and "a
+    submarine" they are {_short[0, 1]:.2f}, {_short[0, 2]:.2f} and {_short[1, 2]:.2f}. A CLIP that
+    was trained on millions of photographs is more reliable here.
 
     ## 4. The largest: value and position
 
-    Two questions are easily confused. What is the largest number? And at which *position* is it?
+    Two questions are easily confused: what is the largest number, and at which *position* is it?
     [ko]
     코사인은 고양이와 개가 {animal_similarity[0, 1]:.2f}, 고양이와 잠수함이
-    {animal_similarity[0, 2]:.2f}, 개와 잠수함이 {animal_similarity[1, 2]:.2f}입니다. 그러나 모델은
-    배운 것만 압니다. `tiny-clip`은 도형, 차트, 표, 문서와 이모지 조금으로 학습되어 이 단어들을 거의
-    모릅니다. 그래서 값이 문장의 나머지 부분에 따라 달라집니다. "a cat", "a dog", "a submarine"의
-    코사인은 차례로 {_short[0, 1]:.2f}, {_short[0, 2]:.2f}, {_short[1, 2]:.2f}입니다. 사진 수백만
-    장으로 학습한 CLIP이라면 더 믿을 수 있습니다.
+    {animal_similarity[0, 2]:.2f}, 개와 잠수함이 {animal_similarity[1, 2]:.2f}입니다. `tiny-clip`은
+    도형, 차트, 표, 문서와 이모지 약간으로 학습되어 이 단어를 거의 보지 못했습니다. 그래서 값이
+    문장의 나머지 부분에 따라 달라집니다. "a cat", "a dog", "a submarine"의 코사인은 차례로
+    {_short[0, 1]:.2f}, {_short[0, 2]:.2f}, {_short[1, 2]:.2f}입니다. 사진 수백만 장으로 학습한
+    CLIP은 이런 문장에서 더 믿을 만합니다.
 
     ## 4. 가장 큰 수: 값과 위치
 
-    헷갈리기 쉬운 두 질문이 있습니다. 가장 큰 수는 *얼마*입니까? 그리고 그 수는 *어디에* 있습니까?
+    다음 두 질문은 혼동하기 쉽습니다. 가장 큰 수는 *얼마*입니까? 그 수의 *위치*는 어디입니까?
     """)
     return
 
@@ -433,21 +426,20 @@ def _():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    `argmax` of `[-2, 1, 99, 8]` is **2**: the position, counted from 0. The value 99 is another
-    call, `max`. `topk(k)` gives both, the $k$ largest values in order and their positions, in two
-    fields: `.values` and `.indices`.
+    `argmax` of `[-2, 1, 99, 8]` is **2**: the position, counted from 0. `max` returns the
+    value, 99. `topk(k)` returns the $k$ largest values in descending order (`.values`) and their
+    positions (`.indices`).
 
-    With a matrix, `dim` says which axis is searched (and disappears). For our $(9, 9)$ matrix
-    `argmax(dim=1)` finds the best sentence of each picture, `argmax(dim=0)` the best picture of
-    each sentence:
+    For a matrix, `dim` selects the axis that is searched and removed. For our $(9, 9)$ matrix
+    `argmax(dim=1)` finds the best sentence for each picture, and `argmax(dim=0)` the best picture
+    for each sentence:
     [ko]
-    `[-2, 1, 99, 8]`의 `argmax`는 **2**입니다. 0부터 센 위치입니다. 값 99는 다른 함수인 `max`로
-    구합니다. `topk(k)`는 큰 것부터 $k$개의 값과 그 위치를 `.values`와 `.indices` 두 필드에 담아
-    줍니다.
+    `[-2, 1, 99, 8]`의 `argmax`는 **2**입니다. 0부터 센 위치입니다. 값 99는 `max`로 구합니다.
+    `topk(k)`는 가장 큰 값 $k$개를 큰 순서로(`.values`), 그 위치와 함께(`.indices`) 돌려줍니다.
 
-    행렬에서는 `dim`으로 어느 축을 따라 찾을지 정하며, 그 축은 사라집니다. 우리의 $(9, 9)$ 행렬에서
-    `argmax(dim=1)`은 사진마다 가장 잘 맞는 문장을, `argmax(dim=0)`은 문장마다 가장 잘 맞는 사진을
-    찾습니다.
+    행렬에서는 `dim`으로 어느 축을 따라 찾을지 정하며, 결과에서 그 축은 없어집니다. 위의 $(9, 9)$
+    행렬에서 `argmax(dim=1)`은 사진마다 가장 잘 맞는 문장을, `argmax(dim=0)`은 문장마다 가장 잘 맞는
+    사진을 찾습니다.
     """)
     return
 
@@ -464,12 +456,11 @@ def _():
     text(r"""
     ## 5. Nine pictures and a sentence
 
-    Now a sentence that is none of the nine. `scores` holds its cosine with each picture, in a
-    tensor of shape `(9,)`.
+    Now a new sentence. `scores` contains its cosine with each picture, in a tensor of shape `(9,)`.
     [ko]
     ## 5. 사진 아홉 장과 문장 하나
 
-    이번에는 아홉 문장에 없는 문장입니다. `scores`는 이 문장과 각 사진의 코사인이며, 모양이 `(9,)`인
+    이번에는 새로운 문장입니다. `scores`는 이 문장과 각 사진의 코사인을 담은, 모양이 `(9,)`인
     텐서입니다.
     """)
     return
@@ -490,15 +481,15 @@ def _():
     text(r"""
     ### Exercise 3: position and value
 
-    From `scores`, with code and not by eye:
+    Compute from `scores`, in code:
 
-    - `best_position`: which picture fits best, as a position;
+    - `best_position`: the position of the picture that fits best;
     - `best_cosine`: its cosine;
-    - `top_three`: the positions of the three best, the best first.
+    - `top_three`: the positions of the three best pictures, best first.
     [ko]
     ### 연습 3: 위치와 값
 
-    눈으로 읽지 말고 코드로 `scores`에서 다음을 구하십시오.
+    `scores`에서 다음을 코드로 구하십시오.
 
     - `best_position`: 가장 잘 맞는 사진의 위치
     - `best_cosine`: 그 사진의 코사인
@@ -522,17 +513,15 @@ def _():
     text(r"""
     ## 6. A search over two hundred pictures
 
-    Folders of pictures often hold files of several kinds. Ours has two hundred files, drawn into
-    your cache folder when this cell first runs. Some are greyscale, some have a palette or
-    transparency, and some have a wrong ending: a PNG that is called `.jpg`, a JPEG that is called
-    `.png`.
+    The next cell creates a folder of two hundred files in your cache folder the first time it runs.
+    As in many real folders, some files are greyscale, some have a palette or transparency, and some
+    have the wrong extension: a PNG named `.jpg`, or a JPEG named `.png`.
     [ko]
     ## 6. 사진 200장 검색하기
 
-    사진 폴더에는 여러 종류의 파일이 섞여 있기 쉽습니다. 이 폴더에는 파일이 200개 있으며, 다음 셀을
-    처음 실행할 때 여러분의 캐시 폴더에 그려집니다. 그중에는 흑백(greyscale) 사진도 있고, 팔레트나
-    투명도가 있는 사진도 있으며, 확장자가 틀린 파일도 있습니다. `.jpg`라는 이름의 PNG, `.png`라는
-    이름의 JPEG입니다.
+    다음 셀은 처음 실행할 때 캐시 폴더 안에 파일 200개가 있는 폴더를 만듭니다. 실제 폴더에서 흔히
+    그렇듯 흑백(greyscale) 사진, 팔레트나 투명도가 있는 사진, 확장자가 틀린 파일(`.jpg`라는 이름의
+    PNG나 `.png`라는 이름의 JPEG)이 섞여 있습니다.
     """)
     return
 
@@ -550,26 +539,26 @@ def _():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Pillow reads the content of a file and not its name, so a wrong ending is no problem. A
-    greyscale picture is one: it has one channel, and the model needs three.
+    Pillow detects the format from the content of a file, so a wrong extension is no problem. But a
+    greyscale picture has one channel, and the model needs three.
 
     ### Exercise 4: load them
 
-    Write `load_images(folder)`. It opens *every* file of the folder, in the order of their names,
-    turns each into an RGB picture, and returns them in a list. Before it returns, it prints how
-    many there are; for our folder:
+    Write `load_images(folder)`. It opens *every* file in the folder in the order of the file names,
+    converts each one to RGB, and returns the list. Before it returns, it prints the number of
+    pictures. For this folder:
 
     ```
     Total 200 images are loaded!
     ```
     [ko]
-    Pillow는 파일의 이름이 아니라 내용을 보므로 확장자가 틀려도 문제가 없습니다. 그러나 흑백 사진은
-    다릅니다. 모델은 채널 세 개를 받는데 흑백 사진에는 채널이 하나뿐입니다.
+    Pillow는 파일의 내용을 보고 형식을 판단하므로 확장자가 틀려도 문제가 없습니다. 그러나 흑백
+    사진은 채널이 하나인데 모델에는 채널 세 개가 필요합니다.
 
     ### 연습 4: 불러오기
 
-    `load_images(folder)`를 작성하십시오. 폴더의 *모든* 파일을 이름 순서대로 열고, 각각 RGB 사진으로
-    바꾸어 리스트로 돌려줍니다. 돌려주기 전에 몇 장인지 출력합니다. 우리 폴더에서는 다음과 같습니다.
+    `load_images(folder)`를 작성하십시오. 폴더의 *모든* 파일을 이름 순서대로 열고, 각각 RGB로 변환해
+    리스트로 돌려줍니다. 돌려주기 전에 사진의 수를 출력합니다. 이 폴더에서는 다음과 같습니다.
 
     ```
     Total 200 images are loaded!
@@ -599,14 +588,14 @@ def _():
     text(r"""
     ### Exercise 5: embed pictures and text
 
-    Write two functions with the `encoder` from above. Its `embed_images` takes a list of pictures,
-    its `embed_texts` a list of sentences, and both return one row for each.
+    Write two functions with the `encoder` from above. `encoder.embed_images` takes a list of
+    pictures, `encoder.embed_texts` takes a list of sentences, and both return one row per item.
 
-    - `embed_images(pictures)` returns the vectors of all pictures, and prints their shape;
-    - `embed_text(sentence)` returns the vector of *one* sentence, still as a matrix with one row,
-      and prints its shape.
+    - `embed_images(pictures)` returns the vectors of all pictures and prints their shape;
+    - `embed_text(sentence)` returns the vector of *one* sentence as a matrix with one row, and
+      prints its shape.
 
-    With $D$ numbers for each, the two lines are (200 and $D$ from the shape, not typed in):
+    The two printed lines are as follows. Take 200 and $D$ from the shape of the result:
 
     ```
     Image Embedding's shape: (200, D)
@@ -615,15 +604,14 @@ def _():
     [ko]
     ### 연습 5: 사진과 텍스트 임베딩
 
-    위에서 만든 `encoder`로 함수 두 개를 작성하십시오. `encoder`의 `embed_images`는 사진의 리스트를,
-    `embed_texts`는 문장의 리스트를 받으며, 둘 다 하나마다 행 하나를 돌려줍니다.
+    위에서 만든 `encoder`로 함수 두 개를 작성하십시오. `encoder.embed_images`는 사진의 리스트를,
+    `encoder.embed_texts`는 문장의 리스트를 받으며, 둘 다 항목마다 행 하나를 돌려줍니다.
 
     - `embed_images(pictures)`는 모든 사진의 벡터를 돌려주고 그 모양을 출력합니다.
     - `embed_text(sentence)`는 문장 *하나*의 벡터를, 행이 하나인 행렬로 돌려주고 그 모양을
       출력합니다.
 
-    벡터 하나에 수가 $D$개라면 출력은 다음 두 줄입니다. 200과 $D$는 직접 적지 말고 모양에서
-    얻으십시오.
+    출력은 다음 두 줄입니다. 200과 $D$는 결과의 모양에서 얻으십시오.
 
     ```
     Image Embedding's shape: (200, D)
@@ -658,17 +646,15 @@ def _():
     text(r"""
     ### Exercise 6: show the best
 
-    Write `top_1(sentence)`: the position in `gallery_vectors` of the picture that fits the sentence
-    best. You have everything: a vector for the sentence (`encoder.embed_texts` gives a NumPy array,
-    `torch.from_numpy` makes a tensor of it), cosines, and the position of the largest. The next
-    cell shows the picture.
+    Write `top_1(sentence)`. It returns the position in `gallery_vectors` of the picture that fits
+    the sentence best. `encoder.embed_texts` returns a NumPy array; `torch.from_numpy` converts it
+    to a tensor. The next cell shows the picture.
     [ko]
     ### 연습 6: 가장 잘 맞는 사진 보여 주기
 
     문장에 가장 잘 맞는 사진의 `gallery_vectors` 안 위치를 돌려주는 `top_1(sentence)`를
-    작성하십시오. 필요한 것은 모두 갖추었습니다. 문장의 벡터(`encoder.embed_texts`는 NumPy 배열을
-    돌려주고 `torch.from_numpy`로 텐서가 됩니다), 코사인, 그리고 가장 큰 수의 위치입니다. 다음 셀이
-    그 사진을 보여 줍니다.
+    작성하십시오. `encoder.embed_texts`는 NumPy 배열을 돌려주며, `torch.from_numpy`로 텐서로 바꿀 수
+    있습니다. 다음 셀이 그 사진을 보여 줍니다.
     """)
     return
 
@@ -693,19 +679,18 @@ def _(check_6, gallery, wanted):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    ### Exercise 7: find the words
+    ### Exercise 7: find the sentence
 
-    Now the other way round. Here are five of the two hundred pictures. For each, find a sentence
-    that brings it to the first place. Say what is *in* the picture, and what distinguishes it from
-    the others; if another one comes first, the grader names it, and you can look at it with
-    `gallery[number]`.
+    The next cell shows five of the two hundred pictures. For each one, find a sentence whose first
+    result is this picture. Describe what is *in* the picture and how it differs from the others. If
+    another picture is first, the grader shows its number, and `gallery[number]` shows the picture.
     [ko]
     ### 연습 7: 알맞은 문장 찾기
 
-    이번에는 거꾸로입니다. 200장 가운데 다섯 장이 여기 있습니다. 각 사진을 1등으로 올리는 문장을
-    찾으십시오. 사진 *안에* 무엇이 있는지, 다른 사진과 무엇이 다른지 적으면 됩니다. 다른 사진이
-    1등이면 채점기가 그 번호를 알려 주며, `gallery[번호]`로 볼 수 있습니다. 문장은 영어로 쓰십시오.
-    `tiny-clip`에는 한국어로 물어도 됩니다.
+    다음 셀은 200장 중 다섯 장을 보여 줍니다. 각 사진이 검색 결과 1위가 되는 문장을 찾으십시오. 사진
+    *안에* 무엇이 있는지, 다른 사진과 무엇이 다른지 쓰면 됩니다. 다른 사진이 1위이면 채점기가 그
+    번호를 알려 주며, `gallery[번호]`로 볼 수 있습니다. 문장은 영어로 쓰십시오. `tiny-clip`에는
+    한국어 문장도 쓸 수 있습니다.
     """)
     return
 
@@ -732,15 +717,13 @@ def _():
     text(r"""
     ### Exercise 8: a query with a given result
 
-    A search often shows several results. Find one sentence, `three_query`, whose *first three*
-    results are the three pictures below, in any order. Say what the three have in common, and what
-    the other pictures do not have.
+    Find one sentence, `three_query`, whose *first three* results are the three pictures below, in
+    any order. Describe what only these three pictures have in common.
     [ko]
     ### 연습 8: 결과가 정해진 질의
 
-    검색은 흔히 결과를 여러 개 보여 줍니다. *처음 세 결과*가 아래 세 사진이 되는 문장 하나를 찾아
-    `three_query`에 담으십시오. 세 사진의 순서는 상관없습니다. 세 사진에 공통되고 다른 사진에는 없는
-    것을 적으십시오.
+    *처음 세 결과*가 아래 세 사진이 되는 문장 하나를 찾아 `three_query`에 담으십시오. 세 사진의
+    순서는 상관없습니다. 세 사진에만 공통된 것을 쓰면 됩니다.
     """)
     return
 
@@ -765,15 +748,15 @@ def exercise_8(encoder, gallery_vectors, three):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    ## 7. What a search does not tell you
+    ## 7. Limits of a search
 
-    A search always has a first place, whatever you ask. Two of these three sentences fit none of
-    the pictures. Do the cosines show which two?
+    A search always returns a first result. Two of the next three sentences fit none of the
+    pictures. Do the cosines show which two?
     [ko]
-    ## 7. 검색이 말해 주지 않는 것
+    ## 7. 검색의 한계
 
-    무엇을 물어도 검색에는 언제나 1등이 있습니다. 다음 세 문장 가운데 둘은 어느 사진에도 맞지
-    않습니다. 코사인만 보고 어느 둘인지 알 수 있습니까?
+    검색은 언제나 1위 결과를 돌려줍니다. 다음 세 문장 중 둘은 어느 사진에도 맞지 않습니다. 코사인만
+    보고 어느 둘인지 알 수 있습니까?
     """)
     return
 
@@ -789,13 +772,13 @@ def _(encoder, gallery_vectors):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    And a search can only find what the picture still holds. Each of the two hundred pictures was
-    drawn from a caption that names its colours. If we search with every caption, how often does its
-    own picture come first: among those that kept their colours, and among those that are grey?
+    A search can only use what is in the picture. Each of the two hundred pictures was drawn from a
+    caption that names its colours. The next cell searches with every caption. How often is its own
+    picture the first result, among the pictures in colour and among the greyscale pictures?
     [ko]
-    또한 검색은 사진에 남아 있는 것만 찾을 수 있습니다. 200장은 모두 색깔을 말하는 설명문을 바탕으로
-    그려졌습니다. 그 설명문 하나하나로 검색하면 원래 사진이 1등으로 나오는 비율은 얼마이겠습니까?
-    색을 그대로 가진 사진과 흑백이 된 사진을 나누어 보십시오.
+    검색은 사진에 있는 것만 이용할 수 있습니다. 사진 200장은 모두 색깔이 적힌 설명문으로 그렸습니다.
+    다음 셀은 그 설명문으로 검색합니다. 컬러 사진과 흑백 사진에서 원래 사진이 1위로 나오는 비율은
+    각각 얼마입니까?
     """)
     return
 
@@ -822,26 +805,26 @@ def _():
     text(r"""
     ## Summary
 
-    - A multimodal model puts pictures and sentences into one space; vectors that are near have
-      similar meanings.
-    - The cosine compares directions. Bring rows to length 1, and $(N, D)$ times $(D, M)$ gives all
+    - A multimodal model maps pictures and sentences to one space, where similar meanings have
+      similar vectors.
+    - The cosine compares directions. For rows of length 1, $(N, D)$ times $(D, M)$ gives all
       $(N, M)$ cosines.
-    - `argmax` is a position, `max` a value, `topk` both.
-    - The first result is the best of those that exist; it need not be right.
+    - `argmax` returns a position, `max` a value, `topk` both.
+    - The first result is the best one in the folder, but it may still be wrong.
 
-    `encoderlab index FOLDER` and `encoderlab search "a sentence"` do what you have just built, for
-    a million pictures. In lesson 2 you train such a model yourself.
+    `encoderlab index FOLDER` and `encoderlab search "a sentence"` run the same search on large
+    folders. In lesson 2 you train such a model yourself.
     [ko]
     ## 정리
 
-    - 멀티모달 모델은 사진과 문장을 한 공간에 놓으며, 가까운 벡터는 뜻이 비슷합니다.
-    - 코사인은 방향을 비교합니다. 행의 길이를 1로 만들고 $(N, D)$에 $(D, M)$을 곱하면 $(N, M)$
-      코사인을 모두 얻습니다.
-    - `argmax`는 위치, `max`는 값, `topk`는 둘 다입니다.
-    - 1등은 있는 것 중에서 가장 낫다는 뜻일 뿐, 맞다는 증거가 아닙니다.
+    - 멀티모달 모델은 사진과 문장을 한 공간의 벡터로 바꾸며, 뜻이 비슷하면 벡터도 비슷합니다.
+    - 코사인은 방향을 비교합니다. 행의 길이가 1이면 $(N, D)$에 $(D, M)$을 곱해 $(N, M)$ 코사인을
+      모두 구합니다.
+    - `argmax`는 위치, `max`는 값, `topk`는 둘 다 돌려줍니다.
+    - 1위 결과는 폴더 안에서 가장 비슷한 사진일 뿐이며, 틀릴 수도 있습니다.
 
-    `encoderlab index FOLDER`와 `encoderlab search "a sentence"`가 방금 여러분이 만든 일을 사진 백만
-    장에 대해서도 합니다. 2강에서는 이런 모델을 직접 학습합니다.
+    `encoderlab index FOLDER`와 `encoderlab search "a sentence"`는 같은 검색을 큰 폴더에서
+    실행합니다. 2강에서는 이런 모델을 직접 학습합니다.
     """)
     return
 
