@@ -34,34 +34,33 @@ def _():
     text(r"""
     # Lesson 2: Train your own CLIP
 
-    In lesson 1 the model was there already. Now you train one: with a few hundred pictures and a
-    network small enough for any computer, in less than a minute. You write the loss, hold some
-    pictures out of the training, and measure what the model has learnt.
+    In this lesson you train a small CLIP (Contrastive Language-Image Pre-training) model on a few
+    hundred pictures, in less than a minute. You write the loss, split the data, and measure what
+    the model has learnt.
 
-    Five exercises; it takes about half an hour and no network. As before, begin with the round
-    yellow button at the bottom right, which runs all cells, and put your answer in the place of
-    `...`.
+    There are five exercises. The lesson takes about half an hour and needs no network. Click the
+    round yellow button at the bottom right to run all cells, and replace each `...` with your
+    answer.
 
     ## 1. The pairs
 
-    A computer has drawn five hundred pictures, each of a single coloured shape. Every picture has
-    two captions: one says all, the other leaves out the place. A *pair* is a picture, known by its
-    number, with one of its captions.
+    The data are five hundred synthetic pictures, each of a single coloured shape. Every picture has
+    two captions: one is complete, the other does not name the position. A *pair* is the number of a
+    picture and one of its captions.
     [ko]
     # 2강: 나만의 CLIP 학습하기
 
-    1강에서는 모델이 이미 있었습니다. 이번에는 직접 만듭니다. 사진 몇백 장, 어떤 컴퓨터에서도 돌아갈
-    만큼 작은 신경망, 1분이 안 되는 학습 시간이면 됩니다. 손실 함수를 작성하고, 사진 일부를 학습에서
-    떼어 두고, 모델이 무엇을 배웠는지 잽니다.
+    이 강의에서는 사진 몇백 장으로 작은 CLIP(Contrastive Language-Image Pre-training) 모델을 1분
+    안에 학습합니다. 손실 함수를 작성하고, 데이터를 나누고, 모델이 무엇을 배웠는지 측정합니다.
 
-    연습은 다섯 개이며, 30분쯤 걸리고 네트워크는 필요하지 않습니다. 1강과 같이 먼저 오른쪽 아래의
-    둥근 노란 단추를 눌러 모든 셀을 실행하고, `...` 자리에 답을 쓰십시오.
+    연습은 다섯 개이며, 30분쯤 걸리고 네트워크는 필요하지 않습니다. 오른쪽 아래의 둥근 노란 버튼을
+    눌러 모든 셀을 실행하고, `...` 자리에 답을 쓰십시오.
 
     ## 1. 쌍
 
-    컴퓨터가 사진 500장을 그렸습니다. 사진마다 색깔 있는 도형이 하나씩 있습니다. 사진 하나에는
-    설명문이 두 개 있는데, 하나는 모든 것을 말하고 다른 하나는 위치를 빼고 말합니다. *쌍(pair)*은
-    사진 번호와 그 사진의 설명문 하나입니다.
+    데이터는 색깔 있는 도형이 하나씩 있는 합성 사진 500장입니다. 사진마다 설명문이 두 개 있으며,
+    하나는 모든 속성을 적은 것이고 다른 하나는 위치를 뺀 것입니다. *쌍(pair)*은 사진 번호와 그
+    사진의 설명문 하나입니다.
     """)
     return
 
@@ -91,19 +90,19 @@ def _():
     z_{ij} = s \, \cos(a_i, b_j)
     $$
 
-    Read row $i$ as a question with $N$ possible answers: which caption belongs to picture $i$? The
-    right answer is caption $i$, on the diagonal. A *softmax* makes probabilities of the row, and
-    the *cross-entropy* is minus the logarithm of the probability of the right one:
+    Row $i$ is a classification problem with $N$ classes: which caption belongs to picture $i$? The
+    right answer is caption $i$, on the diagonal. A *softmax* turns the row into probabilities. The
+    *cross-entropy* is minus the logarithm of the probability of the right answer:
 
     $$
     \ell_i = -\ln \frac{e^{z_{ii}}}{\sum_j e^{z_{ij}}}
     $$
 
-    The columns ask the opposite question: which picture belongs to caption $j$? The loss of CLIP is
-    the mean over all rows, the mean over all columns, and the mean of the two.
+    The columns are the same problem in the other direction: which picture belongs to caption $j$?
+    The CLIP loss is the mean of two means: the mean over all rows and the mean over all columns.
 
-    What is the factor $s$ for? A cosine lies between -1 and 1, and a softmax of such small numbers
-    is nearly even. Look at one row of four cosines under three factors:
+    The factor $s$ is needed because cosines lie between -1 and 1, and a softmax of such small
+    numbers is nearly uniform. The next cell shows one row of four cosines with three factors:
     [ko]
     ## 2. 손실 함수
 
@@ -114,7 +113,7 @@ def _():
     z_{ij} = s \, \cos(a_i, b_j)
     $$
 
-    행 $i$를 보기가 $N$개인 문제로 읽으십시오. 사진 $i$에 맞는 설명문은 무엇입니까? 정답은 대각선에
+    행 $i$는 클래스가 $N$개인 분류 문제입니다. 사진 $i$에 맞는 설명문은 무엇입니까? 정답은 대각선에
     있는 설명문 $i$입니다. *소프트맥스(softmax)*는 이 행을 확률로 바꾸고, *교차
     엔트로피(cross-entropy)*는 정답 확률의 로그에 마이너스를 붙인 것입니다.
 
@@ -122,11 +121,11 @@ def _():
     \ell_i = -\ln \frac{e^{z_{ii}}}{\sum_j e^{z_{ij}}}
     $$
 
-    열은 반대로 묻습니다. 설명문 $j$에 맞는 사진은 무엇입니까? CLIP의 손실은 모든 행에 대한 평균과
-    모든 열에 대한 평균, 이 둘의 평균입니다.
+    열은 같은 문제를 반대 방향으로 푼 것입니다. 설명문 $j$에 맞는 사진은 무엇입니까? CLIP의 손실은
+    모든 행에 대한 평균과 모든 열에 대한 평균, 이 둘의 평균입니다.
 
-    배율 $s$는 왜 필요하겠습니까? 코사인은 -1과 1 사이의 수이고, 이렇게 작은 수의 소프트맥스는 거의
-    균등합니다. 코사인 네 개로 된 한 행에 세 가지 배율을 적용해 보십시오.
+    배율 $s$가 필요한 까닭은 코사인이 -1과 1 사이의 수이고, 이렇게 작은 수의 소프트맥스는 거의
+    균등하기 때문입니다. 다음 셀은 코사인 네 개로 된 한 행에 세 가지 배율을 적용합니다.
     """)
     return
 
@@ -143,26 +142,26 @@ def _():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    $1/s$ is called the *temperature*. CLIP does not choose it: $s$ is a parameter that is learnt
-    together with the rest, begins at $1/0.07$, and may not go beyond 100.
+    $1/s$ is called the *temperature*. In CLIP, $s$ is a learnt parameter that starts at $1/0.07$
+    and is limited to 100.
 
     ### Exercise 1: the contrastive loss
 
     Write `clip_loss(image, text, scale)`. The rows of `image` and `text`, both $(N, D)$, have
-    length 1 already; `scale` is the factor $s$. It returns one number that has a gradient. You may
-    use `F.cross_entropy(logits, targets)`: it does the softmax, the logarithm and the mean over the
-    rows. The batch size may be any.
+    length 1 already; `scale` is the factor $s$. It returns one number with a gradient. You may use
+    `F.cross_entropy(logits, targets)`, which computes the softmax, the logarithm and the mean over
+    the rows. The function must accept any batch size.
     [ko]
-    $1/s$를 *온도(temperature)*라고 합니다. CLIP에서는 사람이 이 값을 고르지 않습니다. $s$는
-    나머지와 함께 학습되는 매개변수(parameter)이며, $1/0.07$에서 시작하고 100을 넘지 못합니다.
+    $1/s$를 *온도(temperature)*라고 합니다. CLIP에서 $s$는 학습되는 매개변수(parameter)이며,
+    $1/0.07$에서 시작하고 100을 넘지 않도록 제한합니다.
 
     ### 연습 1: 대조 손실
 
     대조 손실(contrastive loss)을 구하는 `clip_loss(image, text, scale)`을 작성하십시오. `image`와
     `text`는 모두 $(N, D)$이고 행의 길이는 이미 1입니다. `scale`은 배율 $s$입니다.
     기울기(gradient)를 구할 수 있는 수 하나를 돌려줍니다. `F.cross_entropy(logits, targets)`를
-    사용해도 됩니다. 소프트맥스, 로그, 행에 대한 평균을 모두 해 줍니다. 배치 크기는 얼마든지 될 수
-    있습니다.
+    사용해도 됩니다. 소프트맥스, 로그, 행에 대한 평균을 모두 계산합니다. 어떤 배치 크기에도 동작해야
+    합니다.
     """)
     return
 
@@ -179,23 +178,24 @@ def exercise_1():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    ## 3. The loss by chance
+    ## 3. The chance level of the loss
 
-    A score means little without the score that chance gives. A model that has learnt nothing gives
-    all $N$ captions of a batch the same probability.
+    A score needs a chance level to compare with. A model that has learnt nothing gives all $N$
+    captions of a batch the same probability.
 
-    ### Exercise 2: the loss by chance
+    ### Exercise 2: the chance level
 
-    Compute `chance_loss`, the value of the loss at which training begins for this batch size.
+    Compute `chance_loss`, the loss of such a model for this batch size. Training starts near this
+    value.
     [ko]
     ## 3. 우연 수준의 손실
 
-    우연히 얻을 수 있는 값을 모르면 점수의 뜻을 알 수 없습니다. 아무것도 배우지 못한 모델은 배치의
-    설명문 $N$개 모두에 같은 확률을 줍니다.
+    점수는 우연 수준과 비교해야 합니다. 아무것도 배우지 못한 모델은 배치의 설명문 $N$개 모두에 같은
+    확률을 줍니다.
 
     ### 연습 2: 우연 수준의 손실
 
-    이 배치 크기에서 학습이 시작될 때의 손실 `chance_loss`를 구하십시오.
+    이 배치 크기에서 그런 모델의 손실 `chance_loss`를 구하십시오. 학습은 이 값 근처에서 시작합니다.
     """)
     return
 
@@ -219,17 +219,15 @@ def _():
     text(r"""
     ## 4. Hold out some pictures
 
-    Whether a model has learnt something general shows only on pictures that it has never seen. So a
-    part of the data is *held out*. The obvious way is to shuffle the pairs and to cut. But every
-    picture is in two pairs. How often is a held-out picture then in the training part as well, with
-    its other caption?
+    To test whether a model generalises, evaluate it on *held-out* pictures that it has never seen.
+    The obvious split shuffles the pairs and cuts the list. But every picture is in two pairs. How
+    many held-out pictures are then also in the training part, with their other caption?
     [ko]
     ## 4. 사진 일부를 평가용으로 떼어 두기
 
-    모델이 일반적인 것을 배웠는지는 한 번도 보지 못한 사진에서만 드러납니다. 그래서 데이터의 일부를
-    *평가용(held out)*으로 떼어 둡니다. 가장 먼저 떠오르는 방법은 쌍을 섞은 다음 자르는 것입니다.
-    그러나 사진은 저마다 두 쌍에 들어 있습니다. 그렇게 자르면 평가용 사진이 다른 설명문과 함께
-    학습용에도 들어가는 일이 얼마나 많겠습니까?
+    모델이 일반화하는지 알려면 학습에 쓰지 않은 *평가용(held out)* 사진으로 평가해야 합니다. 가장
+    쉬운 분할은 쌍을 섞은 다음 자르는 것입니다. 그러나 사진마다 쌍이 두 개 있습니다. 이렇게 자르면
+    평가용 사진 중 몇 장이 다른 설명문과 함께 학습용에도 들어갑니까?
     """)
     return
 
@@ -248,17 +246,17 @@ def _(pairs):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    That is *leakage*: the test contains what was trained on. The remedy is to divide the pictures,
-    and not the pairs.
+    This is *leakage*: the test data contain training data. To avoid it, split the pictures and not
+    the pairs.
 
     ### Exercise 3: split by picture
 
-    Write `split(pairs, share)`. It returns two lists of pairs: those to train on, and those held
-    out. About `share` of the *pictures* are held out, no picture is on both sides, and no pair is
-    lost. A pair has `.picture` and `.caption`. The pairs may come in any order.
+    Write `split(pairs, share)`. It returns two lists of pairs: training pairs and held-out pairs.
+    About `share` of the *pictures* are held out, no picture is in both lists, and every pair is in
+    one of them. A pair has `.picture` and `.caption`. The input pairs may be in any order.
     [ko]
-    이것이 *데이터 누출(leakage)*입니다. 학습에 쓴 것이 평가에 다시 나옵니다. 해결책은 쌍이 아니라
-    사진을 나누는 것입니다.
+    이것이 *데이터 누출(leakage)*입니다. 평가 데이터에 학습 데이터가 섞여 있습니다. 누출을 막으려면
+    쌍이 아니라 사진을 기준으로 나누어야 합니다.
 
     ### 연습 3: 사진 단위로 나누기
 
@@ -292,17 +290,16 @@ def _():
     text(r"""
     ## 5. A small CLIP
 
-    The image tower is a vision transformer: it cuts a picture of 48 x 48 pixels into patches of 8 x
-    8 and processes them in two layers. The text tower is a transformer too. Its words come from a
-    tokenizer that learns them from the captions to train on (from those alone: a vocabulary can
-    leak as well).
+    The image encoder is a vision transformer: it splits a picture of 48 x 48 pixels into patches of
+    8 x 8 and processes them in two layers. The text encoder is a transformer too. Its tokenizer
+    learns the vocabulary from the training captions only, because a vocabulary can leak as well.
     [ko]
     ## 5. 작은 CLIP
 
-    이미지 쪽은 비전 트랜스포머(vision transformer)입니다. 48 x 48 픽셀의 사진을 8 x 8
-    조각(patch)으로 나누어 두 층으로 처리합니다. 텍스트 쪽도 트랜스포머입니다. 텍스트의 단어는
-    토크나이저(tokenizer)가 학습용 설명문에서 배웁니다. 학습용에서만 배우는 까닭은
-    어휘(vocabulary)도 누출될 수 있기 때문입니다.
+    이미지 인코더는 비전 트랜스포머(vision transformer)입니다. 48 x 48 픽셀의 사진을 8 x 8
+    패치(patch)로 나누어 두 층으로 처리합니다. 텍스트 인코더도 트랜스포머입니다.
+    토크나이저(tokenizer)는 어휘(vocabulary)를 학습용 설명문에서만 배웁니다. 어휘도 누출될 수 있기
+    때문입니다.
     """)
     return
 
@@ -326,12 +323,12 @@ def _(things, train_pairs):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Here is the whole training. In each epoch every picture comes once, with one of its two
-    captions. `embed` brings the rows to length 1; your loss does the rest. Press the button below
-    to start it: it takes less than a minute.
+    The next cell is the whole training loop. Each epoch uses every picture once, with one of its
+    two captions. `embed` scales the rows to length 1, and the training calls your loss. Press the
+    button below to start; it takes less than a minute.
     [ko]
-    학습 코드는 이것이 전부입니다. 에폭(epoch)마다 모든 사진이 두 설명문 중 하나와 함께 한 번씩
-    나옵니다. `embed`는 행의 길이를 1로 만들고, 나머지는 여러분의 손실 함수가 합니다. 아래 단추를
+    다음 셀이 학습 코드의 전부입니다. 에폭(epoch)마다 모든 사진을 두 설명문 중 하나와 함께 한 번씩
+    씁니다. `embed`는 행의 길이를 1로 만들고, 학습은 여러분의 손실 함수를 호출합니다. 아래 버튼을
     누르면 학습이 시작되며 1분이 걸리지 않습니다.
     """)
     return
@@ -384,9 +381,9 @@ def _(EPOCHS, check_1, new_model, train, train_button, train_pairs):
     mo.stop(
         mo.running_in_notebook() and not train_button.value,
         text("""
-        Press the button above to train; the cells below wait for it.
+        Press the button above to train. The cells below run after the training.
         [ko]
-        위의 단추를 누르면 학습합니다. 다음 내용은 학습이 끝난 뒤에 나옵니다.
+        위의 버튼을 누르면 학습을 시작합니다. 아래 셀은 학습이 끝난 뒤에 실행됩니다.
         """),
     )
     untrained, model = new_model(), new_model()
@@ -406,36 +403,35 @@ def _(BATCH, losses):
 @app.cell(hide_code=True)
 def _(BATCH, losses):
     text(rf"""
-    The loss began at {losses[0]:.2f}, which is about $\ln {BATCH} = {math.log(BATCH):.2f}$ as it
-    should, and ended at {sum(losses[-6:]) / 6:.2f}. A training that stays at $\ln N$ learns
-    nothing: look for a mistake.
+    The loss started at {losses[0]:.2f}, close to $\ln {BATCH} = {math.log(BATCH):.2f}$ as expected,
+    and ended at {sum(losses[-6:]) / 6:.2f}. If the loss stays at $\ln N$, the model learns nothing;
+    look for a mistake in the code.
 
     ## 6. Recall@K on held-out pictures
 
-    The goal is not a low loss but to find the right caption. Take the held-out pictures and their
-    complete captions. *Recall@K* is the share of pictures whose own caption is among the $K$ that
-    fit best.
+    The model should find the right caption for a held-out picture among all complete captions.
+    *Recall@K* is the share of pictures whose own caption is among the $K$ best captions.
 
     ### Exercise 4: Recall@K
 
-    Write `recall_at_k(similarity, k)`. Cell $[i, j]$ of `similarity` says how well picture $i$ and
-    caption $j$ fit; the right caption of picture $i$ is caption $i$. It returns the share of rows
-    with a hit, between 0 and 1.
+    Write `recall_at_k(similarity, k)`. Cell $[i, j]$ of `similarity` is the similarity of picture
+    $i$ and caption $j$; the right caption of picture $i$ is caption $i$. It returns the share of
+    rows with a hit, between 0 and 1.
     [ko]
-    손실은 {losses[0]:.2f}에서 시작했습니다. 예상대로 $\ln {BATCH} = {math.log(BATCH):.2f}$에
-    가깝습니다. 그리고 {sum(losses[-6:]) / 6:.2f}에서 끝났습니다. 손실이 $\ln N$에 머물러 있다면
-    아무것도 배우지 못하는 것이므로 실수를 찾으십시오.
+    손실은 예상대로 $\ln {BATCH} = {math.log(BATCH):.2f}$에 가까운 {losses[0]:.2f}에서 시작해
+    {sum(losses[-6:]) / 6:.2f}에서 끝났습니다. 손실이 $\ln N$에 머물러 있으면 모델이 아무것도 배우지
+    못하는 것이므로 코드의 오류를 찾으십시오.
 
     ## 6. 평가용 사진에서의 Recall@K
 
-    목표는 낮은 손실이 아니라 맞는 설명문을 찾는 것입니다. 평가용 사진과 그 전체 설명문을
-    가져옵니다. *Recall@K*는 가장 잘 맞는 $K$개 안에 자기 설명문이 있는 사진의 비율입니다.
+    모델은 모든 속성이 적힌 설명문 중에서 평가용 사진에 맞는 것을 찾아야 합니다. *Recall@K*는 가장
+    잘 맞는 설명문 $K$개 안에 자기 설명문이 있는 사진의 비율입니다.
 
     ### 연습 4: Recall@K
 
     `recall_at_k(similarity, k)`를 작성하십시오. `similarity`의 $[i, j]$ 칸은 사진 $i$와 설명문
-    $j$가 얼마나 맞는지를 말하며, 사진 $i$의 정답은 설명문 $i$입니다. 맞힌 행의 비율을 0과 1 사이의
-    수로 돌려줍니다.
+    $j$의 유사도이며, 사진 $i$의 정답은 설명문 $i$입니다. 맞힌 행의 비율을 0과 1 사이의 수로
+    돌려줍니다.
     """)
     return
 
@@ -452,14 +448,13 @@ def exercise_4():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Now the table that every claim of learning needs: the trained model on pictures that it has not
-    seen, beside an untrained one and beside chance. Beside them, for comparison only, stand as many
-    pictures that it *was* trained on. The last column is EncoderLab's own metric, made
-    independently of yours: it should say the same.
+    The table compares the trained model on held-out pictures with an untrained model and with
+    chance. The third row shows, for comparison only, the same number of *training* pictures. The
+    last column is computed with EncoderLab's own metric and should agree with yours.
     [ko]
-    이제 배웠다는 주장에 반드시 필요한 표입니다. 보지 못한 사진에 대한 학습된 모델의 점수 옆에,
-    학습하지 않은 모델의 점수와 우연의 점수를 둡니다. 비교를 위해 같은 수의 *학습에 쓴* 사진도 함께
-    둡니다. 마지막 칸은 여러분의 함수와 따로 만들어진 EncoderLab의 지표이며, 같은 값이어야 합니다.
+    표는 평가용 사진에서 학습된 모델을 학습하지 않은 모델, 우연 수준과 비교합니다. 셋째 줄은 참고를
+    위해 같은 수의 *학습에 쓴* 사진으로 잰 것입니다. 마지막 열은 EncoderLab의 지표로 계산한 것이며
+    여러분의 값과 같아야 합니다.
     """)
     return
 
@@ -498,33 +493,33 @@ def _(
 @app.cell(hide_code=True)
 def _(recalls):
     text(rf"""
-    Compare the first line with the third: on pictures from the training, Recall@1 would be
-    {recalls["trained, seen in training"][1][1]:.0%}; on new ones it is
-    {recalls["trained, held out"][1][1]:.0%}. By this difference a split with leakage overestimates
-    the model.
+    Compare the first line with the third. Recall@1 is
+    {recalls["trained, seen in training"][1][1]:.0%} on training pictures and
+    {recalls["trained, held out"][1][1]:.0%} on new ones. A split with leakage overestimates the
+    model by up to this difference.
 
     ## 7. A classifier from sentences: zero-shot
 
-    A model that compares pictures with sentences can classify without a single labelled example:
-    write a sentence for each class, and take the class whose sentence is nearest. It is called
-    *zero-shot* classification. One sentence describes only a part of a class, so several are used
-    (for red: "a small red circle", "a large red star" and so on): bring their vectors to length 1,
-    average them, and bring the average to length 1 again.
+    A model that compares pictures with sentences can classify without labelled examples: write a
+    sentence for each class, and take the class whose sentence is most similar. This is called
+    *zero-shot* classification. One sentence describes only a part of a class, so use several (for
+    red: "a small red circle", "a large red star" and so on). Scale their vectors to length 1,
+    average them, and scale the average to length 1 again.
 
     ### Exercise 5: zero-shot
 
     Write `zero_shot(image_vectors, class_vectors)` for $(N, D)$ pictures and $(K, D)$ classes, all
-    rows of length 1. It returns the class of each picture as a position: $N$ whole numbers.
+    rows of length 1. It returns the class of each picture as a position: $N$ integers.
     [ko]
     첫째 줄과 셋째 줄을 비교하십시오. 학습에 쓴 사진에서 Recall@1은
     {recalls["trained, seen in training"][1][1]:.0%}이고, 새 사진에서는
-    {recalls["trained, held out"][1][1]:.0%}입니다. 누출이 있는 분할은 모델을 이 차이만큼 높게
+    {recalls["trained, held out"][1][1]:.0%}입니다. 누출이 있는 분할은 모델을 최대 이 차이만큼 높게
     평가합니다.
 
     ## 7. 문장으로 만드는 분류기: 제로샷
 
-    사진과 문장을 비교하는 모델은 정답 표가 하나도 없이 분류할 수 있습니다. 클래스(class)마다 문장을
-    하나 쓰고, 가장 가까운 문장의 클래스를 고르면 됩니다. 이것을 *제로샷(zero-shot)* 분류라고
+    사진과 문장을 비교하는 모델은 레이블이 있는 예 없이도 분류할 수 있습니다. 클래스(class)마다
+    문장을 하나 쓰고, 가장 비슷한 문장의 클래스를 고르면 됩니다. 이것을 *제로샷(zero-shot)* 분류라고
     합니다. 문장 하나는 클래스의 일부만 나타내므로 여러 문장을 씁니다(빨강이라면 "a small red
     circle", "a large red star" 등). 각 문장 벡터의 길이를 1로 만들고, 평균을 내고, 그 평균의 길이를
     다시 1로 만듭니다.
@@ -583,18 +578,18 @@ def _(check_5, embed, held_out_pictures, model, things, tokenizer, untrained):
 @app.cell(hide_code=True)
 def _(accuracies, recalls):
     text(rf"""
-    Compare the two questions. The right caption is among the best five for
-    {recalls["trained, held out"][5][1]:.0%} of the held-out pictures, and the model names
-    {accuracies["colour"]:.0%} of the colours. Of the shapes it names {accuracies["shape"]:.0%},
-    where guessing gives {1 / len(shapes.SHAPE_NAMES):.0%}. How can it find captions without
-    recognising shapes? Compare it with a person who knows the colour, the size and the place of
-    everything, but no shape:
+    The right caption is among the best five for {recalls["trained, held out"][5][1]:.0%} of the
+    held-out pictures, and the model classifies {accuracies["colour"]:.0%} of the colours correctly.
+    But for shapes its accuracy is only {accuracies["shape"]:.0%}, where guessing gives
+    {1 / len(shapes.SHAPE_NAMES):.0%}. How can it find captions without recognising shapes? The next
+    cell computes the recall of an ideal model that knows the colour, the size and the position, but
+    not the shape:
     [ko]
-    두 질문을 비교하십시오. 평가용 사진의 {recalls["trained, held out"][5][1]:.0%}에서 정답 설명문이
-    상위 다섯 개 안에 있고, 모델은 색깔의 {accuracies["colour"]:.0%}를 맞힙니다. 그런데 도형은
-    {accuracies["shape"]:.0%}를 맞히며, 찍어도 {1 / len(shapes.SHAPE_NAMES):.0%}입니다. 도형을 보지
-    않고도 어떻게 설명문을 찾을 수 있겠습니까? 색깔, 크기, 위치는 모두 알지만 도형은 전혀 모르는
-    사람과 비교해 보십시오.
+    평가용 사진의 {recalls["trained, held out"][5][1]:.0%}에서 정답 설명문이 상위 다섯 개 안에 있고,
+    모델은 색깔의 {accuracies["colour"]:.0%}를 맞힙니다. 그런데 도형은 {accuracies["shape"]:.0%}만
+    맞히며, 우연 수준은 {1 / len(shapes.SHAPE_NAMES):.0%}입니다. 도형을 모르고 어떻게 설명문을 찾을
+    수 있을까요? 다음 셀은 색깔, 크기, 위치는 알지만 도형은 모르는 이상적인 모델의 재현율(recall)을
+    계산합니다.
     """)
     return
 
@@ -612,11 +607,11 @@ def _(held_out_pictures, things):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Such a person finds more captions than the model does. A high recall is possible without shapes,
-    so the model had little reason to learn them, and the recall alone does not show it.
+    This ideal model finds more captions than the trained model. A high recall is possible without
+    shapes, so the model had little reason to learn them. The recall alone does not show this.
     [ko]
-    그런 사람은 우리 모델보다 설명문을 더 많이 찾습니다. 도형을 몰라도 재현율(recall)이 높을 수
-    있으므로 모델은 도형을 배울 이유가 별로 없었고, 재현율만 보아서는 이를 알 수 없습니다.
+    이 이상적인 모델은 학습된 모델보다 설명문을 더 많이 찾습니다. 도형을 몰라도 재현율이 높을 수
+    있으므로 모델은 도형을 배울 이유가 별로 없었습니다. 재현율만 보아서는 이를 알 수 없습니다.
     """)
     return
 
@@ -632,26 +627,27 @@ def _():
     text(r"""
     ## Summary
 
-    - CLIP's loss is a cross-entropy in both directions over the batch; it begins at $\ln N$.
-    - Split by picture, not by pair. What has leaked cannot be told from what has been learnt.
-    - Put chance and an untrained model beside every score.
-    - A good score says that the model solves *this* task, not how. Ask it other questions.
+    - The CLIP loss is a cross-entropy in both directions over the batch. It starts near $\ln N$.
+    - Split by picture, not by pair, to avoid leakage.
+    - Compare every score with chance and with an untrained model.
+    - A good score shows that the model solves *this* task, not how it does so. Test it on other
+      tasks.
 
-    Try more: more pictures in `coloured_shapes`, more epochs, smaller patches. Does it learn
-    shapes? For pairs of your own, `encoderlab train --train-csv YOUR.csv` does all this with checks
-    and checkpoints, and exports a model that the line `MODEL = ...` of lesson 1 takes.
+    To try next: more pictures in `coloured_shapes`, more epochs, smaller patches. Does the model
+    learn shapes? For your own pairs, `encoderlab train --train-csv YOUR.csv` trains with checks and
+    checkpoints, and exports a model that you can use in the line `MODEL = ...` of lesson 1.
     [ko]
     ## 정리
 
-    - CLIP의 손실은 배치 안에서 양방향으로 구한 교차 엔트로피이며, $\ln N$에서 시작합니다.
-    - 쌍이 아니라 사진 단위로 나누십시오. 누출된 것은 배운 것과 구별할 수 없습니다.
-    - 모든 점수 옆에 우연의 점수와 학습하지 않은 모델의 점수를 두십시오.
-    - 좋은 점수는 모델이 *이* 과제를 푼다는 뜻이지, 어떻게 푸는지를 말하지 않습니다. 다른 질문도 해
-      보십시오.
+    - CLIP의 손실은 배치 안에서 양방향으로 구한 교차 엔트로피이며, $\ln N$ 근처에서 시작합니다.
+    - 누출을 막으려면 쌍이 아니라 사진 단위로 나누십시오.
+    - 모든 점수를 우연 수준, 학습하지 않은 모델의 점수와 비교하십시오.
+    - 좋은 점수는 모델이 *이* 과제를 푼다는 뜻이며, 어떻게 푸는지는 알려 주지 않습니다. 다른
+      과제로도 시험하십시오.
 
-    더 해 보십시오. `coloured_shapes`의 사진을 늘리거나, 더 오래 학습하거나, 조각을 더 작게 하면
-    도형도 배우겠습니까? 여러분의 쌍이 있다면 `encoderlab train --train-csv YOUR.csv`가 점검과
-    체크포인트를 갖추어 이 모든 일을 하고, 1강의 `MODEL = ...` 줄에 쓸 수 있는 모델을 내보냅니다.
+    더 해 볼 것: `coloured_shapes`의 사진과 에폭을 늘리거나 패치를 더 작게 해 보십시오. 모델이
+    도형도 배웁니까? 자신의 쌍이 있다면 `encoderlab train --train-csv YOUR.csv`가 점검과
+    체크포인트를 갖추어 학습하고, 1강의 `MODEL = ...` 줄에 쓸 수 있는 모델을 내보냅니다.
     """)
     return
 
