@@ -35,43 +35,43 @@ def _():
     text(r"""
     # Lesson 3: Read an alignment report
 
-    A vision-language model joins two networks that were trained separately: an encoder of pictures
-    and a language model. Which encoder suits which language model? An *alignment report* answers
-    with numbers, before anybody has trained anything.
+    A vision-language model joins two networks that were trained separately: a vision encoder and a
+    language model. Which encoder fits which language model? An *alignment report* estimates this
+    without training.
 
-    Most of these numbers can mislead. In this lesson you reproduce how: noise that scores higher
-    than a real model, a metric that stays the same when the captions are shuffled, a projector that
-    is perfect on the rows it was fitted on and useless on others, a correlation of -0.99 that means
-    nothing. Then you read a real report, and the grader checks your conclusions.
+    Most of its metrics can mislead. In this lesson you reproduce four cases: noise that scores
+    higher than a real model, a metric that does not change when the captions are shuffled, a
+    projector that fits the training rows perfectly and fails on others, and a correlation of -0.99
+    without significance. Then you read a real report, and the grader checks your conclusions.
 
-    Seven exercises; it takes about forty minutes and no network. As before, put your answer in the
-    place of `...`. This time you work in NumPy.
+    There are seven exercises. The lesson takes about forty minutes, needs no network, and uses
+    NumPy. Replace each `...` with your answer.
 
-    ## 1. Two spaces, the same things
+    ## 1. Two spaces, the same samples
 
-    Here are pictures with their captions. `x` holds what the encoder `tiny-clip` makes of the
-    pictures, `y` what the language model `tiny-llama` makes of the captions. Row $i$ of both is the
-    same sample; the columns have nothing to do with one another.
+    The samples are images with captions. `x` contains the embeddings of the images by the encoder
+    `tiny-clip`, `y` the embeddings of the captions by the language model `tiny-llama`. Row $i$ of
+    both is the same sample. The columns of `x` and `y` are unrelated.
     [ko]
     # 3강: 정렬 보고서 읽기
 
-    비전-언어 모델은 따로 학습된 두 신경망, 곧 비전 인코더(vision encoder)와 언어 모델을 잇습니다.
-    어떤 인코더가 어떤 언어 모델에 어울리겠습니까? *정렬(alignment) 보고서*는 무엇도 학습하기 전에
-    수로 답합니다.
+    비전-언어 모델은 따로 학습된 두 신경망, 곧 비전 인코더(vision encoder)와 언어 모델을 결합합니다.
+    어떤 인코더가 어떤 언어 모델에 맞을까요? *정렬(alignment) 보고서*는 학습하지 않고 이를
+    추정합니다.
 
-    그런 수는 대부분 오해를 부를 수 있습니다. 이 강의에서는 그런 경우를 직접 만들어 봅니다. 실제
-    모델보다 점수가 높은 잡음, 설명문을 뒤섞어도 그대로인 지표, 맞추는 데 쓴 행에서는 완벽하지만
-    다른 행에서는 쓸모없는 프로젝터(projector), 아무 뜻도 없는 -0.99의 상관관계입니다. 그런 다음
-    실제 보고서를 읽고, 결론이 맞는지 채점기가 확인합니다.
+    보고서의 지표는 대부분 오해를 부를 수 있습니다. 이 강의에서는 네 가지 경우를 직접 만들어 봅니다.
+    실제 모델보다 점수가 높은 잡음, 설명문을 섞어도 변하지 않는 지표, 학습에 쓴 행에서는 완벽하지만
+    다른 행에서는 쓸모없는 프로젝터(projector), 유의하지 않은 -0.99의 상관관계입니다. 그런 다음 실제
+    보고서를 읽고, 채점기가 결론을 확인합니다.
 
-    연습은 일곱 개이며, 40분쯤 걸리고 네트워크는 필요하지 않습니다. 앞에서와 같이 `...` 자리에 답을
-    쓰십시오. 이번에는 NumPy를 사용합니다.
+    연습은 일곱 개이며, 40분쯤 걸리고 네트워크는 필요하지 않습니다. NumPy를 사용합니다. `...` 자리에
+    답을 쓰십시오.
 
-    ## 1. 두 공간, 같은 대상
+    ## 1. 두 공간, 같은 샘플
 
-    설명문이 달린 사진들이 있습니다. `x`는 인코더 `tiny-clip`이 사진에서 얻은 것이고, `y`는 언어
-    모델 `tiny-llama`가 설명문에서 얻은 것입니다. 두 행렬의 행 $i$는 같은 샘플이지만, 열은 서로 아무
-    관계가 없습니다.
+    샘플은 설명문이 있는 이미지입니다. `x`는 인코더 `tiny-clip`으로 구한 이미지 임베딩이고, `y`는
+    언어 모델 `tiny-llama`로 구한 설명문 임베딩입니다. 두 행렬의 행 $i$는 같은 샘플이지만, `x`의
+    열과 `y`의 열은 관계가 없습니다.
     """)
     return
 
@@ -102,11 +102,10 @@ def _():
     text(r"""
     ## 2. CKA by hand
 
-    A cosine of a row of `x` with a row of `y` means nothing: they do not even have the same length.
-    But both spaces can be asked the same question: *which samples are alike?* Write the answers of
-    each space into a table $n \times n$, the products of every two rows, and compare the two
-    tables. That is **CKA**, centred kernel alignment. The tables need not be made; it is the same
-    as
+    A row of `x` cannot be compared with a row of `y`: they have different numbers of columns. But
+    both spaces show *which samples are similar*. Compute an $n \times n$ similarity matrix for each
+    space (the dot products of every two rows) and compare the two matrices. This is **CKA**,
+    centred kernel alignment. The $n \times n$ matrices need not be computed, because CKA equals
 
     $$
     \mathrm{CKA}(X, Y) =
@@ -114,9 +113,9 @@ def _():
     {\lVert X_c^\top X_c \rVert_F \; \lVert Y_c^\top Y_c \rVert_F}
     $$
 
-    $X_c$ is $X$ *centred*: from each column its mean over the samples is subtracted.
-    $\lVert \cdot \rVert_F$ is the root of the sum of all squares, `np.linalg.norm`. CKA is 1 for
-    two spaces that differ by a rotation and a scale, and never below 0.
+    $X_c$ is *centred* $X$: the mean of each column over the samples is subtracted.
+    $\lVert \cdot \rVert_F$ is the square root of the sum of all squares, `np.linalg.norm`. CKA is 1
+    for two spaces that differ only by a rotation and a scale, and never below 0.
 
     ### Exercise 1: CKA
 
@@ -125,10 +124,10 @@ def _():
     [ko]
     ## 2. 손으로 구하는 CKA
 
-    `x`의 행과 `y`의 행 사이의 코사인은 아무 뜻이 없습니다. 길이부터 다릅니다. 그러나 두 공간에 같은
-    질문을 할 수는 있습니다. *어떤 샘플들이 서로 닮았습니까?* 각 공간의 답을 $n \times n$ 표에
-    적고(두 행의 내적을 모두 적습니다) 두 표를 비교합니다. 이것이 **CKA**(centered kernel
-    alignment)입니다. 표를 실제로 만들지 않아도 됩니다. 다음 식과 같기 때문입니다.
+    `x`의 행과 `y`의 행은 열의 수가 달라서 직접 비교할 수 없습니다. 그러나 두 공간에서 *어떤
+    샘플들이 비슷한지*는 비교할 수 있습니다. 공간마다 $n \times n$ 유사도 행렬(모든 두 행의 내적)을
+    구하고 두 행렬을 비교합니다. 이것이 **CKA**(centered kernel alignment)입니다. 다음 식과 같으므로
+    $n \times n$ 행렬을 계산하지 않아도 됩니다.
 
     $$
     \mathrm{CKA}(X, Y) =
@@ -169,25 +168,24 @@ def _(check_1, x, y):
 @app.cell(hide_code=True)
 def _(published_cka, x, y):
     text(rf"""
-    {published_cka(x, y):.2f}, on a scale from 0 to 1. Is that much? The next section says what to
-    compare it with.
+    The CKA is {published_cka(x, y):.2f}, on a scale from 0 to 1. Is that a high value? The next
+    section shows what to compare it with.
 
-    ## 3. What does noise reach?
+    ## 3. The CKA of noise
 
-    Take two matrices of random numbers, drawn independently. Nothing in one has to do with anything
-    in the other.
+    Take two matrices of random numbers, drawn independently of each other.
 
     ### Exercise 2: the CKA of noise
 
     Write `noise_cka(n, d, seed)`: draw two matrices of shape $(n, d)$ with `rng.normal(size=...)`,
     both from one generator `rng = np.random.default_rng(seed)`, and return their `published_cka`.
     [ko]
-    0에서 1까지의 눈금에서 {published_cka(x, y):.2f}입니다. 높은 값입니까? 무엇과 비교해야 하는지
-    다음 절에서 살펴봅니다.
+    CKA는 0에서 1까지의 값이며 여기서는 {published_cka(x, y):.2f}입니다. 높은 값일까요? 무엇과
+    비교해야 하는지 다음 절에서 살펴봅니다.
 
-    ## 3. 잡음은 어디까지 갑니까?
+    ## 3. 잡음의 CKA
 
-    서로 독립으로 뽑은 난수 행렬 두 개를 생각하십시오. 한쪽의 어떤 것도 다른 쪽과 관계가 없습니다.
+    서로 독립으로 뽑은 난수 행렬 두 개를 생각하십시오.
 
     ### 연습 2: 잡음의 CKA
 
@@ -244,60 +242,60 @@ def _(published_cka, x, y):
 @app.cell(hide_code=True)
 def _(noise_x, noise_y, published_cka, x, y):
     text(rf"""
-    Noise scores {published_cka(noise_x, noise_y):.2f}, a real encoder {published_cka(x, y):.2f}.
-    With fewer samples than dimensions every sample has a direction nearly of its own. In both
-    tables the diagonal, each sample with itself, is then far larger than the rest, and two
-    diagonals always agree. For noise with equal spread in all directions the floor is about
-    $d/(n+d)$; most published values are given without it.
+    Noise scores {published_cka(noise_x, noise_y):.2f}, the real encoder {published_cka(x, y):.2f}.
+    With fewer samples than dimensions, the rows are nearly orthogonal. In both similarity matrices
+    the diagonal (each sample with itself) is then far larger than the rest, and two diagonals
+    always agree. For noise with the same variance in all directions, this floor is about $d/(n+d)$.
+    Most publications do not report it.
 
-    The *debiased* CKA leaves the diagonal out. Noise has 0 on average, at any size, and a value
-    below 0 is simply chance. From here on we read that one.
+    The *debiased* CKA excludes the diagonal. For noise its mean is 0 at any size, so it can also be
+    slightly below 0. From here on, use the debiased CKA.
 
     ## 4. Chance: shuffle the pairs
 
-    There is a way to find the floor of *any* score, without theory. Mix up the captions: every row
-    of `y` stays what it is, but no longer stands beside its picture. The score is then the level of
-    chance. Repeat it many times, and count how often a shuffle scores at least as high as the pairs
-    as they are. The share is called **p**:
+    Shuffling the pairs gives the chance level of *any* score. Shuffle the rows of `y`, so that the
+    captions no longer match the images, and compute the score. Repeat this many times, and count
+    how often a shuffle scores at least as high as the original pairs. This share is the p-value
+    **p**:
 
     $$
     p = \frac{{1 + \text{{shuffles that reach the observed score}}}}{{1 + \text{{shuffles}}}}
     $$
 
-    Why the 1? The pairing as it is, is one of the possible pairings, and it reaches its own score.
-    Therefore p is never 0: with 199 shuffles the smallest p is 1/200.
+    The 1 counts the original pairing, which is one of the possible pairings. Therefore p is never
+    0: with 199 shuffles the smallest p is 1/200.
 
     ### Exercise 3: p from shuffles
 
     Write `shuffle_p(score, x, y, rounds, seed)`. `score(x, y)` is any function that returns a
-    number, the larger the better. Shuffle the rows of `y` `rounds` times with `rng.permutation(y)`,
-    from one generator `rng = np.random.default_rng(seed)`, and return p.
+    number; higher is better. Shuffle the rows of `y` `rounds` times with `rng.permutation(y)`, from
+    one generator `rng = np.random.default_rng(seed)`, and return p.
     [ko]
     잡음의 점수는 {published_cka(noise_x, noise_y):.2f}, 실제 인코더의 점수는
-    {published_cka(x, y):.2f}입니다. 샘플이 차원보다 적으면 샘플마다 거의 자기만의 방향이 있습니다.
-    그러면 두 표 모두 대각선, 곧 자기 자신과의 내적이 나머지보다 훨씬 크고, 대각선끼리는 언제나
-    일치합니다. 모든 방향으로 고르게 퍼진 잡음의 바닥값(floor)은 약 $d/(n+d)$입니다. 논문에 실린
-    값에는 대부분 바닥값이 함께 나와 있지 않습니다.
+    {published_cka(x, y):.2f}입니다. 샘플이 차원보다 적으면 행들이 거의 서로 직교합니다. 그러면 두
+    유사도 행렬 모두 대각선(자기 자신과의 내적)이 나머지보다 훨씬 크고, 대각선끼리는 언제나
+    일치합니다. 모든 방향의 분산이 같은 잡음의 바닥값(floor)은 약 $d/(n+d)$입니다. 논문에서는 대부분
+    바닥값을 보고하지 않습니다.
 
-    *편향을 없앤(debiased)* CKA는 대각선을 뺍니다. 잡음의 값은 크기와 상관없이 평균 0이며, 0보다
-    작은 값은 그저 우연입니다. 이제부터는 이 값을 읽습니다.
+    *편향을 없앤(debiased)* CKA는 대각선을 제외합니다. 잡음의 평균은 행렬의 크기와 상관없이 0이므로
+    값이 0보다 조금 작을 수도 있습니다. 이제부터는 이 값을 사용합니다.
 
     ## 4. 우연 수준: 짝 섞기
 
-    이론 없이도 *어떤* 점수든 바닥값을 찾을 수 있습니다. 설명문을 뒤섞으면 됩니다. `y`의 행은 모두
-    그대로이지만 자기 사진과 짝이 맞지 않게 됩니다. 이때의 점수가 우연 수준입니다. 여러 번 섞어서,
-    섞은 짝의 점수가 원래의 짝만큼 높은 경우가 얼마나 되는지 셉니다. 그 비율이 **p**입니다.
+    짝을 섞으면 *어떤* 점수든 우연 수준을 알 수 있습니다. `y`의 행을 섞어 설명문이 이미지와 맞지
+    않게 한 다음 점수를 구합니다. 여러 번 섞어서, 섞은 짝의 점수가 원래 짝의 점수 이상인 횟수를
+    셉니다. 그 비율이 p값 **p**입니다.
 
     $$
     p = \frac{{1 + \text{{관측된 점수에 이른 횟수}}}}{{1 + \text{{섞은 횟수}}}}
     $$
 
-    1은 왜 더합니까? 원래의 짝도 가능한 짝짓기 중 하나이고, 자기 점수에 이르기 때문입니다. 그래서
-    p는 결코 0이 되지 않습니다. 199번 섞으면 가장 작은 p는 1/200입니다.
+    1은 가능한 짝짓기 중 하나인 원래의 짝을 센 것입니다. 그래서 p는 0이 되지 않습니다. 199번 섞으면
+    가장 작은 p는 1/200입니다.
 
     ### 연습 3: 섞어서 구하는 p
 
-    `shuffle_p(score, x, y, rounds, seed)`를 작성하십시오. `score(x, y)`는 수를 돌려주는 아무
+    `shuffle_p(score, x, y, rounds, seed)`를 작성하십시오. `score(x, y)`는 수 하나를 돌려주는 임의의
     함수이며 클수록 좋습니다. 생성기 하나 `rng = np.random.default_rng(seed)`를 써서 `y`의 행을
     `rng.permutation(y)`로 `rounds`번 섞고 p를 돌려주십시오.
     """)
@@ -334,30 +332,32 @@ def _(check_3, noise_x, noise_y, published_cka, x, y):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Compare the two figures. Even the biased number is informative beside its own shuffles: the
-    value of the noise lies among them, that of the real pairs far outside.
+    Compare the two figures. Even the biased score is informative when it is compared with its own
+    shuffles: the score of the noise lies within their range, the score of the real pairs far
+    outside.
 
-    The debiased CKA needs no shuffles. Over all pairings its mean is 0 and its variance
-    $2/(n(n-3))$, whatever the data, so that
+    The debiased CKA needs no shuffles. Over all pairings, its mean is 0 and its variance is
+    $2/(n(n-3))$ for any data. Therefore
 
     $$
     z = \text{CKA}_{\text{debiased}} \cdot \sqrt{n(n-3)/2}
     $$
 
-    says how many standard deviations of chance it lies above chance. Above 3, chance is a poor
-    explanation.
+    is the number of standard deviations above the chance level. A z above 3 is very unlikely by
+    chance.
     [ko]
-    두 그림을 비교하십시오. 편향된 수라도 섞은 값들과 함께 보면 쓸모가 있습니다. 잡음의 값은 섞은
-    값들 사이에 있고, 실제 짝의 값은 멀리 떨어져 있습니다.
+    두 그림을 비교하십시오. 편향된 점수라도 섞은 값들과 비교하면 쓸모가 있습니다. 잡음의 값은 섞은
+    값들의 범위 안에 있고, 실제 짝의 값은 그 범위에서 멀리 떨어져 있습니다.
 
-    편향을 없앤 CKA라면 섞지 않아도 됩니다. 모든 짝짓기에 대한 평균이 0이고 분산이 $2/(n(n-3))$이며,
-    이는 데이터와 상관없이 성립합니다. 따라서
+    편향을 없앤 CKA는 섞지 않아도 됩니다. 어떤 데이터에서든 모든 짝짓기에 대한 평균은 0이고 분산은
+    $2/(n(n-3))$입니다. 따라서
 
     $$
     z = \text{CKA}_{\text{debiased}} \cdot \sqrt{n(n-3)/2}
     $$
 
-    는 우연 수준보다 표준편차의 몇 배만큼 높은지를 말합니다. 3을 넘으면 우연이라고 보기 어렵습니다.
+    는 우연 수준보다 표준편차의 몇 배만큼 높은지를 나타냅니다. 3을 넘으면 우연이라고 보기
+    어렵습니다.
     """)
     return
 
@@ -377,29 +377,29 @@ def _(noise_x, noise_y, x, y):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    ## 5. Metrics that do not look at the pairs
+    ## 5. Metrics that ignore the pairs
 
-    **CORAL** compares two clouds of points by their covariances: how wide is each in which
-    directions? It is published as a distance $L$, and as a similarity $1/(1+L)$. A covariance does
-    not depend on which point belongs to which caption. Does that matter? Test it with any metric.
+    **CORAL** (correlation alignment) compares the covariances of two sets of points. It is
+    published as a distance $L$ and as a similarity $1/(1+L)$. A covariance does not depend on which
+    image belongs to which caption. You can test any metric for this.
 
-    ### Exercise 4: does it look at the pairs?
+    ### Exercise 4: does a metric use the pairs?
 
-    Write `ignores_pairing(metric, x, y)`. It returns True if `metric(x, y)` stays the same when the
-    rows of `y` are shuffled, and False otherwise. Mind the last digits: a sum in another order is
-    rounded in another way.
+    Write `ignores_pairing(metric, x, y)`. It returns True if `metric(x, y)` does not change when
+    the rows of `y` are shuffled, and False otherwise. Allow for rounding: a sum in another order
+    can differ in the last digits.
     [ko]
-    ## 5. 짝을 보지 않는 지표
+    ## 5. 짝을 무시하는 지표
 
-    **CORAL**은 두 점구름을 공분산으로 비교합니다. 각각 어느 방향으로 얼마나 퍼져 있는지를 보는
-    것입니다. 논문에서는 거리 $L$과 유사도 $1/(1+L)$로 나타냅니다. 공분산은 어느 점이 어느 설명문의
-    것인지와 상관없습니다. 그것이 문제가 되겠습니까? 어떤 지표든 시험해 봅시다.
+    **CORAL**(correlation alignment)은 두 점 집합의 공분산을 비교합니다. 논문에서는 거리 $L$과
+    유사도 $1/(1+L)$로 나타냅니다. 공분산은 어느 이미지가 어느 설명문의 것인지와 상관없습니다. 어떤
+    지표든 이런 성질이 있는지 시험할 수 있습니다.
 
-    ### 연습 4: 짝을 봅니까?
+    ### 연습 4: 지표가 짝을 사용합니까?
 
-    `ignores_pairing(metric, x, y)`를 작성하십시오. `y`의 행을 섞어도 `metric(x, y)`의 값이
-    그대로이면 True, 아니면 False를 돌려줍니다. 마지막 자리에 주의하십시오. 더하는 순서가 바뀌면
-    반올림이 달라집니다.
+    `ignores_pairing(metric, x, y)`를 작성하십시오. `y`의 행을 섞어도 `metric(x, y)`의 값이 변하지
+    않으면 True, 아니면 False를 돌려줍니다. 반올림을 고려하십시오. 더하는 순서가 바뀌면 마지막
+    자리가 달라질 수 있습니다.
     """)
     return
 
@@ -437,27 +437,27 @@ def _(check_4, noise_x, noise_y, published_cka, x, y):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    CORAL and the spectral similarity give the same to the real pairs and to the mixed ones. CORAL
-    has a second fault, which its column of noise shows: rows of length 1 have covariances so small
-    that $1/(1+L)$ is 1 whatever you compare. Such metrics may say that two clouds have the same
-    shape. They can never say that pictures and captions belong together.
+    CORAL and the spectral similarity give real and shuffled pairs the same score. CORAL has a
+    second fault, visible in the column of noise: the covariances of rows of length 1 are so small
+    that $1/(1+L)$ is near 1 for any data. Such metrics compare the distributions of two sets of
+    points. They cannot show that images and captions match.
 
     ## 6. CKA within types of data
 
-    Our samples are of three types. How much of the CKA comes from telling the three apart, and how
-    much from knowing one chart from another? Imagine an "encoder" with three numbers per picture:
-    is it of the first type, the second, the third? It represents nothing else.
+    The samples are of three types. How much of the CKA comes from distinguishing the types, and how
+    much from distinguishing the samples of one type? Take an "encoder" that outputs only the type
+    of an image, as three numbers:
     [ko]
-    CORAL과 스펙트럼 유사도는 실제 짝과 뒤섞은 짝에 같은 값을 줍니다. CORAL에는 흠이 하나 더 있는데,
-    잡음 칸에서 볼 수 있습니다. 길이가 1인 행은 공분산이 아주 작아서, 무엇을 비교하든 $1/(1+L)$이
-    1이 됩니다. 이런 지표는 두 점구름의 모양이 같다고 말할 수는 있어도, 사진과 설명문이 서로
-    맞는다고는 결코 말할 수 없습니다.
+    CORAL과 스펙트럼 유사도는 실제 짝과 섞은 짝에 같은 점수를 줍니다. CORAL에는 결함이 하나 더
+    있으며 잡음 열에서 볼 수 있습니다. 길이가 1인 행은 공분산이 아주 작아서 어떤 데이터에서든
+    $1/(1+L)$이 1에 가깝습니다. 이런 지표는 두 점 집합의 분포를 비교할 뿐, 이미지와 설명문이 서로
+    맞는지는 보여 주지 못합니다.
 
     ## 6. 데이터 유형 안의 CKA
 
-    샘플에는 세 가지 데이터 유형이 있습니다. CKA 중 얼마가 세 유형을 가려내는 데서 오고, 얼마가 차트
-    하나하나를 알아보는 데서 오겠습니까? 사진마다 수가 세 개뿐인 "인코더"를 상상해 보십시오. 첫째
-    유형인가, 둘째인가, 셋째인가? 유형 말고는 아무것도 보지 못합니다.
+    샘플에는 세 가지 데이터 유형이 있습니다. CKA 중 얼마가 유형을 구별하는 데서 오고, 얼마가 같은
+    유형의 샘플을 구별하는 데서 올까요? 이미지의 유형만을 수 세 개로 나타내는 "인코더"를 생각해
+    보십시오.
     """)
     return
 
@@ -476,20 +476,18 @@ def _(types, x, y):
 @app.cell(hide_code=True)
 def _(clip, only):
     text(rf"""
-    Three columns that know nothing but the type reach {only.value:.2f}; the encoder reaches
-    {clip.value:.2f}. And z cannot warn you, because it is no accident: the types are really there.
-    But they are not what you meant to measure. The remedy is to compare each sample with samples of
-    its own type only, and to add up over the types: **CKA within types**. Test it on simulated
-    features, where the answer is known: each type has its place in both spaces, and around it
-    everything is independent noise.
+    Three columns that contain only the type reach {only.value:.2f}; the encoder reaches
+    {clip.value:.2f}. A large z does not reveal this, because the types are a real property of the
+    data. **CKA within types** compares each sample only with samples of its own type and adds up
+    over the types. The next cell tests it on simulated features: each type has its own mean in both
+    spaces, and the rest is independent noise.
     [ko]
-    유형 말고는 아무것도 모르는 열 세 개가 {only.value:.2f}에 이르고, 인코더는
-    {clip.value:.2f}입니다. z도 경고해 주지 못합니다. 유형은 실제로 있는 것이어서 우연이 아니기
-    때문입니다. 다만 재려던 것이 아닐 뿐입니다.
+    유형만 나타내는 열 세 개의 점수가 {only.value:.2f}이고, 인코더는 {clip.value:.2f}입니다. 유형은
+    데이터의 실제 성질이므로 z가 커도 이 문제는 드러나지 않습니다.
 
-    해결책은 각 샘플을 같은 유형의 샘플하고만 비교하고 유형에 걸쳐 더하는 것입니다. 이것이 **유형
-    안의 CKA**(CKA within types)입니다. 답을 아는 모의 특징으로 시험해 봅시다. 유형마다 두 공간에
-    자리가 있고, 그 둘레에는 독립인 잡음뿐입니다.
+    **유형 안의 CKA**(CKA within types)는 각 샘플을 같은 유형의 샘플하고만 비교하고 유형에 걸쳐
+    더합니다. 다음 셀은 모의 특징으로 이를 시험합니다. 유형마다 두 공간에 평균이 있고, 나머지는
+    독립인 잡음입니다.
     """)
     return
 
@@ -514,51 +512,49 @@ def _(types, x, y):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Over all samples the simulated features score high. Within types nothing is left, as it should
-    be. The real encoder keeps a part: it represents more of a picture than its type.
+    Over all samples, the simulated features score high. Within types their score is about 0, as
+    expected. The real encoder keeps a part of its score: it represents more than the type of an
+    image.
 
-    ## 7. Fitted rows and held-out rows
+    ## 7. Training rows and held-out rows
 
-    CKA asks which samples are alike. A *projector* is a more direct test: can a map carry the
-    encoder's vectors into the language model's? Here is the simplest one, least squares. Its score
-    is
+    A *projector* is a more direct test than CKA: it predicts the language model's vectors from the
+    encoder's vectors. The simplest projector is a linear map fitted by least squares. Its score is
 
     $$
     R^2 = 1 - \frac{\sum \lVert y_i - \hat y_i \rVert^2}{\sum \lVert y_i - \bar y \rVert^2}
     $$
 
-    where $\hat y_i$ is what it predicts and $\bar y$ the mean of the rows that it was fitted on
-    (column by column): 1 is perfect, 0 is no better than always saying the mean, and below 0 is
-    worse than that.
+    where $\hat y_i$ is the prediction and $\bar y$ the mean of the rows used for fitting (column by
+    column). 1 is perfect, 0 is as good as always predicting the mean, and below 0 is worse.
 
     ### Exercise 5: seen and unseen
 
     Write `seen_and_unseen(x, y, fit)`. Fit on the first four fifths of the rows (`4 * len(x) // 5`;
-    our rows are mixed already): `predict = fit(some_x, some_y)` gives a function, and
-    `predict(some_x)` the predictions. Return two numbers: $R^2$ on the rows it was fitted on, and
-    $R^2$ on the rest. $\bar y$ is the same in both.
+    the rows are already shuffled): `predict = fit(some_x, some_y)` returns a function, and
+    `predict(some_x)` the predictions. Return two numbers: $R^2$ on the rows used for fitting, and
+    $R^2$ on the rest. Use the same $\bar y$ for both.
     [ko]
-    모든 샘플을 함께 보면 모의 특징의 점수가 높습니다. 유형 안에서는 남는 것이 없고, 그래야
-    맞습니다. 실제 인코더의 점수는 일부가 남습니다. 사진에서 유형보다 많은 것을 나타내기 때문입니다.
+    모든 샘플을 함께 보면 모의 특징의 점수가 높습니다. 유형 안에서는 예상대로 약 0입니다. 실제
+    인코더의 점수는 일부가 남습니다. 이미지의 유형 이상을 나타내기 때문입니다.
 
-    ## 7. 맞추는 데 쓴 행과 떼어 둔 행
+    ## 7. 학습에 쓴 행과 떼어 둔 행
 
-    CKA는 어떤 샘플들이 닮았는지를 묻습니다. *프로젝터*는 더 직접적인 시험입니다. 인코더의 벡터를
-    언어 모델의 벡터로 옮기는 사상이 있습니까? 가장 단순한 것은 최소제곱법입니다. 점수는 다음과
-    같습니다.
+    *프로젝터*는 CKA보다 직접적인 시험입니다. 인코더의 벡터에서 언어 모델의 벡터를 예측합니다. 가장
+    단순한 프로젝터는 최소제곱법으로 구한 선형 사상입니다. 점수는 다음과 같습니다.
 
     $$
     R^2 = 1 - \frac{\sum \lVert y_i - \hat y_i \rVert^2}{\sum \lVert y_i - \bar y \rVert^2}
     $$
 
-    $\hat y_i$는 예측이고, $\bar y$는 맞추는 데 쓴 행들의 열별 평균입니다. 1이면 완벽하고, 0이면 늘
-    평균만 말하는 것과 같으며, 0보다 작으면 그보다도 나쁩니다.
+    $\hat y_i$는 예측이고, $\bar y$는 학습에 쓴 행의 열별 평균입니다. 1이면 완벽하고, 0이면 늘
+    평균을 예측하는 것과 같으며, 0보다 작으면 그보다 나쁩니다.
 
     ### 연습 5: 본 것과 보지 못한 것
 
     `seen_and_unseen(x, y, fit)`을 작성하십시오. 앞의 5분의 4(`4 * len(x) // 5`개, 행은 이미 섞여
     있습니다)에 맞춥니다. `predict = fit(some_x, some_y)`는 함수를 주고 `predict(some_x)`는 예측을
-    줍니다. 두 수를 돌려주십시오: 맞추는 데 쓴 행의 $R^2$와 나머지 행의 $R^2$. $\bar y$는 둘에서
+    줍니다. 두 수를 돌려주십시오: 학습에 쓴 행의 $R^2$와 나머지 행의 $R^2$. $\bar y$는 둘에서
     같습니다.
     """)
     return
@@ -592,32 +588,31 @@ def _(check_5, mixed, noise_x, noise_y, x, y):
 @app.cell(hide_code=True)
 def _(projected):
     text(rf"""
-    With more dimensions than rows a linear map can send anything anywhere: on the pairs that it has
-    seen it scores {projected["shuffled pairs"][0]:.2f} even where the captions are mixed up. On
-    unseen pairs the real ones give {projected["real pairs"][1]:.2f}, the mixed ones
-    {projected["shuffled pairs"][1]:.2f}. Only the right column says anything. (A ridge penalty
-    would limit the map; EncoderLab's report uses one, and scores every sample while it is held
-    out.)
+    With more dimensions than rows, a linear map can fit any targets: on seen pairs it scores
+    {projected["shuffled pairs"][0]:.2f} even for shuffled captions. On unseen pairs, the real pairs
+    score {projected["real pairs"][1]:.2f} and the shuffled ones
+    {projected["shuffled pairs"][1]:.2f}. Only the score on unseen pairs is informative.
+    (EncoderLab's report uses a ridge penalty, which limits the map, and scores every sample while
+    it is held out.)
 
     ## 8. "A is ahead of B"
 
-    Two encoders have been scored on the same samples. Each score has an interval, and the two
-    overlap. Does that mean that they cannot be told apart? No: some samples are hard for both and
-    some are easy for both, and this makes each score unsure, but not their *difference*. So take
-    the difference sample by sample, and look at *its* interval:
+    Two encoders are scored on the same samples, and the intervals of their scores overlap. They may
+    still be distinguishable: some samples are hard for both encoders and some are easy for both.
+    This widens the interval of each score, but not that of their *difference*. So compute the
+    difference for each sample, and the interval of *this difference*:
     [ko]
-    차원이 행보다 많으면 선형 사상은 무엇이든 어디로든 보낼 수 있습니다. 이미 본 쌍에서는 설명문이
-    뒤섞여 있어도 점수가 {projected["shuffled pairs"][0]:.2f}입니다. 보지 못한 쌍에서는 실제 짝이
-    {projected["real pairs"][1]:.2f}, 뒤섞은 짝이 {projected["shuffled pairs"][1]:.2f}입니다. 오른쪽
-    칸만 의미가 있습니다. (릿지(ridge) 벌점을 주면 사상이 제한됩니다. EncoderLab의 보고서는 릿지를
+    차원이 행보다 많으면 선형 사상은 어떤 목표든 맞출 수 있습니다. 학습한 쌍에서는 설명문을 섞어도
+    점수가 {projected["shuffled pairs"][0]:.2f}입니다. 보지 못한 쌍에서는 실제 짝이
+    {projected["real pairs"][1]:.2f}, 섞은 짝이 {projected["shuffled pairs"][1]:.2f}입니다. 보지
+    못한 쌍의 점수만 의미가 있습니다. (EncoderLab의 보고서는 사상을 제한하는 릿지(ridge) 벌점을
     쓰고, 모든 샘플을 떼어 둔 상태에서 채점합니다.)
 
     ## 8. "A가 B보다 앞섭니다"
 
-    같은 샘플에서 두 인코더의 점수를 쟀습니다. 점수마다 신뢰 구간이 있고, 두 구간이 겹칩니다. 그러면
-    둘을 구별할 수 없습니까? 그렇지 않습니다. 어떤 샘플은 둘 모두에게 어렵고 어떤 샘플은 둘 모두에게
-    쉽습니다. 그래서 각 점수는 불확실해져도 둘의 *차이*는 그렇지 않습니다. 샘플마다 차이를 구하고
-    *그 차이의* 구간을 보십시오.
+    같은 샘플에서 잰 두 인코더의 점수의 신뢰 구간이 겹쳐도 둘을 구별할 수 있는 경우가 있습니다. 어떤
+    샘플은 두 인코더 모두에 어렵고 어떤 샘플은 모두에 쉽습니다. 그래서 각 점수의 구간은 넓어지지만
+    *차이*의 구간은 그렇지 않습니다. 샘플마다 차이를 구하고 *그 차이의* 구간을 보십시오.
     """)
     return
 
@@ -643,27 +638,25 @@ def _():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    The rule of the report: *ahead* means that the interval of the paired difference lies above 0.
-    Otherwise the verdict is *cannot distinguish*, however far apart the two numbers look. That is
-    not "they are equal": it says that these samples cannot tell, and the report adds about how many
-    could. With several comparisons the intervals are made wider, so that all of them hold together:
-    otherwise a comparison of twenty encoders finds a winner by chance.
+    In the report, *ahead* means that the interval of the paired difference lies above 0. Otherwise
+    the verdict is *cannot distinguish*. This does not mean that the two are equal, but that these
+    samples are not enough; the report estimates how many samples are needed. With several
+    comparisons the intervals are wider, so that all of them are valid together. Otherwise a
+    comparison of twenty encoders would find a winner by chance.
 
     ## 9. Three encoders, r = -0.99
 
-    Somebody has measured three encoders: their CKA, and the recall that a trained model reached in
-    the end. Does CKA predict the recall?
+    For three encoders, the CKA and the recall of a trained model were measured. Does CKA predict
+    the recall?
     [ko]
-    보고서의 규칙은 이렇습니다. *앞선다(ahead)*는 것은 짝지은 차이의 구간이 0보다 위에 있다는
-    뜻입니다. 그렇지 않으면 두 수가 아무리 달라 보여도 판정은 *구별할 수 없음(cannot
-    distinguish)*입니다. 둘이 같다는 말이 아니라 이 샘플로는 알 수 없다는 말이며, 보고서는 샘플이 몇
-    개쯤 있어야 하는지도 덧붙입니다. 비교가 여럿이면 모두 함께 성립하도록 구간을 넓힙니다. 그러지
-    않고 인코더 스무 개를 비교하면 우연만으로 승자가 나옵니다.
+    보고서에서 *앞선다(ahead)*는 것은 짝지은 차이의 구간이 0보다 위에 있다는 뜻입니다. 그렇지 않으면
+    판정은 *구별할 수 없음(cannot distinguish)*입니다. 둘이 같다는 뜻이 아니라 이 샘플로는
+    부족하다는 뜻이며, 보고서는 필요한 샘플 수도 추정합니다. 비교가 여럿이면 모두 함께 성립하도록
+    구간을 넓힙니다. 그러지 않으면 인코더 스무 개를 비교할 때 우연만으로 승자가 나옵니다.
 
     ## 9. 인코더 세 개, r = -0.99
 
-    누군가 인코더 세 개의 CKA와, 학습을 마친 모델이 얻은 재현율(recall)을 쟀습니다. CKA는 재현율을
-    예측합니까?
+    인코더 세 개에서 CKA와 학습된 모델의 재현율(recall)을 쟀습니다. CKA는 재현율을 예측합니까?
     """)
     return
 
@@ -679,25 +672,24 @@ def _():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    One could conclude: "the higher the CKA, the worse the model". But what does chance give? As
-    with the captions, give the recalls to the encoders in every possible order. There are so few
-    orders that all of them can be computed.
+    One could conclude: "the higher the CKA, the worse the model". To find the chance level, assign
+    the recalls to the encoders in every possible order. There are few orders, so all of them can be
+    computed.
 
     ### Exercise 6: an exact p
 
-    Write `exact_p(a, b)`: the share of *all* orders of `b` (`itertools.permutations(b)`, the order
-    as it is among them) whose correlation with `a` is as strong as the one given, or stronger, of
-    either sign. `np.corrcoef(a, b)[0, 1]` is $r$. Allow a slack of `1e-9` for rounding.
+    Write `exact_p(a, b)`: the share of *all* orders of `b` (`itertools.permutations(b)`, including
+    the original order) whose correlation with `a` is at least as strong as the original one, with
+    either sign. `np.corrcoef(a, b)[0, 1]` is $r$. Allow a tolerance of `1e-9` for rounding.
     [ko]
-    "CKA가 높을수록 모델이 나쁘다"고 결론지을 수도 있습니다. 그런데 우연이라면 어떻겠습니까?
-    설명문을 섞었듯이, 재현율을 가능한 모든 순서로 인코더에 나누어 줍니다. 순서가 몇 가지뿐이므로
-    무작위로 뽑을 필요도 없습니다.
+    "CKA가 높을수록 모델이 나쁘다"고 결론지을 수도 있습니다. 우연 수준을 알려면 재현율을 가능한 모든
+    순서로 인코더에 배정합니다. 순서가 몇 가지뿐이므로 모두 계산할 수 있습니다.
 
     ### 연습 6: 정확한 p
 
-    `exact_p(a, b)`를 작성하십시오. `b`의 *모든* 순서(`itertools.permutations(b)`, 원래 순서도 그
-    안에 있습니다) 중에서 `a`와의 상관이 주어진 것만큼 또는 그보다 강한 순서의 비율입니다. 부호는
-    상관없습니다. $r$은 `np.corrcoef(a, b)[0, 1]`입니다. 반올림을 위해 `1e-9`의 여유를 두십시오.
+    `exact_p(a, b)`를 작성하십시오. `b`의 *모든* 순서(`itertools.permutations(b)`, 원래 순서 포함)
+    중에서 `a`와의 상관이 원래의 상관 이상으로 강한 순서의 비율입니다. 부호는 상관없습니다. $r$은
+    `np.corrcoef(a, b)[0, 1]`입니다. 반올림을 고려해 `1e-9`의 허용 오차를 두십시오.
     """)
     return
 
@@ -733,26 +725,26 @@ def _(check_6, cka_of_three, recall_of_three):
 @app.cell(hide_code=True)
 def _(found_by_luck):
     text(rf"""
-    Three points cannot show anything, however straight the line. And among 25 such tables, say five
-    metrics times five benchmarks, there is a correlation of 0.99 in {found_by_luck:.0%} of cases by
-    chance alone. Before you believe a correlation, count its points.
+    Three points are too few to show a correlation. Among 25 such tables (for example five metrics
+    and five benchmarks), a correlation of 0.99 occurs by chance in {found_by_luck:.0%} of the
+    cases. Before you believe a correlation, count its points.
 
     ## 10. A real report
 
-    Now everything at once. Three encoders with `tiny-llama` on our samples, with two kinds of
-    *controls*: `untrained:` is the same network before its training, `shuffled:` is the trained one
-    with mixed-up captions. It takes less than a minute; the same as a command would be
+    The report compares three encoders with `tiny-llama` on the same samples, with two kinds of
+    *controls*: `untrained:` is the same network before training, `shuffled:` is the trained network
+    with shuffled captions. It takes less than a minute. The equivalent command is
     `encoderlab compare --llms tiny-llama --controls`.
     [ko]
-    점 세 개로는 아무리 곧은 선이라도 아무 말도 할 수 없습니다. 지표 다섯 개와 벤치마크 다섯 개처럼
-    이런 표가 25개이면, 우연만으로도 {found_by_luck:.0%}의 경우에 0.99의 상관이 나옵니다. 상관관계를
-    믿기 전에 점이 몇 개인지 세십시오.
+    점 세 개로는 상관관계를 보일 수 없습니다. 이런 표가 25개이면(예: 지표 다섯 개와 벤치마크 다섯
+    개) 우연만으로도 {found_by_luck:.0%}의 경우에 0.99의 상관이 나옵니다. 상관관계를 믿기 전에 점이
+    몇 개인지 세십시오.
 
     ## 10. 실제 보고서
 
-    이제 모두 함께 봅니다. 우리 샘플에서 인코더 세 개를 `tiny-llama`와 비교하며, 두 가지
-    *대조군(control)*을 둡니다. `untrained:`는 학습하기 전의 같은 신경망이고, `shuffled:`는 설명문을
-    뒤섞은 학습된 신경망입니다. 1분이 걸리지 않습니다. 명령으로는
+    보고서는 같은 샘플에서 인코더 세 개를 `tiny-llama`와 비교하며, 두 가지 *대조군(control)*을
+    둡니다. `untrained:`는 학습하기 전의 같은 신경망이고, `shuffled:`는 학습된 신경망에서 설명문을
+    섞은 것입니다. 1분이 걸리지 않습니다. 같은 일을 하는 명령은
     `encoderlab compare --llms tiny-llama --controls`입니다.
     """)
     return
@@ -776,15 +768,15 @@ def _(HOW, STORE):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    You know every column: CKA debiased (section 3), as published with its floor (3), within types
-    (6), and two maps judged on unseen samples (7). The last lines are paired verdicts (8). One more
-    table, which the report keeps in its file: every encoder against its own untrained copy, *within
-    types*:
+    The columns are the debiased CKA (section 3), the published CKA with its floor (3), the CKA
+    within types (6), and two projectors scored on unseen samples (7). The last lines are paired
+    verdicts (8). The report file contains one more table, which the next cell prints: every encoder
+    against its own untrained copy, *within types*.
     [ko]
-    모든 열은 앞에서 다룬 것입니다. 편향을 없앤 CKA(3절), 바닥값이 붙은 논문식 CKA(3절), 유형 안의
-    CKA(6절), 그리고 보지 못한 샘플로 평가한 사상 두 가지(7절)입니다. 마지막 줄들은 짝지은
-    판정입니다(8절). 표가 하나 더 있는데, 보고서 파일에 들어 있습니다. 각 인코더를 학습하지 않은
-    자신과 *유형 안에서* 비교한 것입니다.
+    열은 편향을 없앤 CKA(3절), 바닥값이 있는 논문식 CKA(3절), 유형 안의 CKA(6절), 보지 못한 샘플로
+    채점한 프로젝터 두 가지(7절)입니다. 마지막 줄들은 짝지은 판정입니다(8절). 보고서 파일에는 표가
+    하나 더 있으며 다음 셀이 출력합니다. 각 인코더를 학습하지 않은 사본과 *유형 안에서* 비교한
+    것입니다.
     """)
     return
 
@@ -802,25 +794,25 @@ def _():
     text(r"""
     ### Exercise 7: three questions
 
-    Answer from the report, not from the largest number.
+    Answer from the verdicts of the report, not from the largest score.
 
     1. `leader_is_ahead_of`: one encoder has the highest debiased CKA. Which of the other two is it
-       *ahead* of? A list of names, such as `["tiny-clip"]`; it may have one, two or none.
-    2. `fooled_column`: in the rows `shuffled:` nothing belongs together any more. In which column
-       are their numbers clearly above 0 all the same? The head of the column, in quotes.
-    3. `not_ahead_of_untrained`: which encoders are, within types, *not* ahead of their untrained
-       copies? A list of names.
+       *ahead* of? A list of none, one or two names, such as `["tiny-clip"]`.
+    2. `fooled_column`: in the rows `shuffled:` images and captions do not match. In which column
+       are their scores nevertheless clearly above 0? Give the title of the column, in quotes.
+    3. `not_ahead_of_untrained`: which encoders are *not* ahead of their untrained copies within
+       types? A list of names.
     [ko]
     ### 연습 7: 세 가지 질문
 
-    가장 큰 수가 아니라 보고서를 보고 답하십시오.
+    가장 큰 점수가 아니라 보고서의 판정을 보고 답하십시오.
 
     1. `leader_is_ahead_of`: 편향을 없앤 CKA가 가장 높은 인코더가 있습니다. 나머지 둘 중 어느 것보다
-       *앞섭니까(ahead)*? `["tiny-clip"]`과 같은 이름의 리스트이며, 한 개나 두 개일 수도 있고 비어
-       있을 수도 있습니다.
-    2. `fooled_column`: `shuffled:` 행에서는 아무것도 서로 맞지 않습니다. 그런데도 수가 0보다 뚜렷이
-       높은 열은 무엇입니까? 열의 제목을 따옴표 안에 쓰십시오.
-    3. `not_ahead_of_untrained`: 유형 안에서, 학습하지 않은 자신보다 앞서지 *못하는* 인코더는
+       *앞섭니까(ahead)*? `["tiny-clip"]`과 같은 이름의 리스트이며, 이름은 없거나 한 개나 두
+       개입니다.
+    2. `fooled_column`: `shuffled:` 행에서는 이미지와 설명문이 맞지 않습니다. 그런데도 점수가 0보다
+       뚜렷이 높은 열은 무엇입니까? 열의 제목을 따옴표 안에 쓰십시오.
+    3. `not_ahead_of_untrained`: 유형 안에서, 학습하지 않은 사본보다 앞서지 *못하는* 인코더는
        무엇입니까? 이름의 리스트입니다.
     """)
     return
@@ -849,19 +841,17 @@ def _(report):
         )
 
     text(rf"""
-    The third answer may be unexpected. Over all samples {trained_ahead("cka_linear")} of the 3
-    encoders are ahead of their untrained copies; within types {trained_ahead("cka_within")} of
-    them. An untrained network still passes on how dark a picture is and where something is drawn,
-    and that may be enough to agree with some captions. Where an encoder is ahead over all samples
-    but not within types, all that these samples show of its training is that it tells the types
-    apart. One number would have hidden this.
+    Over all samples, {trained_ahead("cka_linear")} of the 3 encoders are ahead of their untrained
+    copies; within types, {trained_ahead("cka_within")} of them. The output of an untrained network
+    still depends on the brightness of an image and on where something is drawn, which can be enough
+    to agree with some captions. If an encoder is ahead over all samples but not within types, these
+    samples show only that its training distinguishes the types.
     [ko]
-    셋째 답은 뜻밖일 수 있습니다. 모든 샘플을 함께 보면 인코더 3개 중
-    {trained_ahead("cka_linear")}개가 학습하지 않은 자신보다 앞서지만, 유형 안에서는
-    {trained_ahead("cka_within")}개입니다. 학습하지 않은 신경망도 사진이 얼마나 어둡고 어디에 무엇이
-    그려져 있는지는 전해 주며, 어떤 설명문에는 그것으로 충분할 수 있습니다. 전체에서는 앞서고 유형
-    안에서는 앞서지 못한다면, 이 샘플들이 보여 주는 학습의 효과는 유형을 가려낸다는 것뿐입니다. 수
-    하나만 보았다면 알 수 없었을 것입니다.
+    모든 샘플을 함께 보면 인코더 3개 중 {trained_ahead("cka_linear")}개가 학습하지 않은 사본보다
+    앞서지만, 유형 안에서는 {trained_ahead("cka_within")}개입니다. 학습하지 않은 신경망의 출력도
+    이미지의 밝기와 무엇이 그려진 위치에 따라 달라지며, 이것만으로 어떤 설명문과는 일치할 수
+    있습니다. 전체에서는 앞서고 유형 안에서는 앞서지 못한다면, 이 샘플이 보여 주는 학습의 효과는
+    유형을 구별한다는 것뿐입니다.
     """)
     return
 
@@ -877,35 +867,36 @@ def _():
     text(r"""
     ## Summary
 
-    Six questions for any number in any report:
+    Check every score in a report with six questions:
 
-    - What does noise of the same shape score? With few samples, CKA as published is near 1 for
-      anything.
-    - What is left when the captions are shuffled? A metric that stays the same does not use the
+    - What does noise of the same shape score? With few samples, the published CKA is near 1 for any
+      data.
+    - Does the score change when the captions are shuffled? If not, the metric does not use the
       pairs.
-    - What is left within one type of data?
-    - Was it scored on what it had seen?
+    - What is the score within one type of data?
+    - Was it computed on training samples?
     - Is the interval of the *difference* above 0, on the same samples?
-    - How many points does the correlation have, and how many tables were looked at?
+    - How many points does a correlation have, and how many tables were examined?
 
-    Try more: `n_samples` in `HOW`, and watch which verdicts change. With models and data of your
-    own, `encoderlab all --encoders ... --llms ... --data-root YOUR_DATA` writes the whole report as
-    one page.
+    To try next: change `n_samples` in `HOW`. Which verdicts change? For your own models and data,
+    `encoderlab all --encoders ... --llms ... --data-root YOUR_DATA` writes the full report as one
+    page.
     [ko]
     ## 정리
 
-    어떤 보고서의 어떤 수에든 여섯 가지를 물으십시오.
+    보고서의 점수마다 다음 여섯 가지를 확인하십시오.
 
-    - 모양이 같은 잡음은 몇 점입니까? 샘플이 적으면 논문식 CKA는 무엇이든 1에 가깝습니다.
-    - 설명문을 섞으면 무엇이 남습니까? 그대로인 지표는 짝을 보지 않은 것입니다.
-    - 한 가지 데이터 유형 안에서는 무엇이 남습니까?
-    - 이미 본 것으로 매긴 점수입니까?
+    - 모양이 같은 잡음의 점수는 얼마입니까? 샘플이 적으면 논문식 CKA는 어떤 데이터에서든 1에
+      가깝습니다.
+    - 설명문을 섞으면 점수가 변합니까? 변하지 않으면 짝을 사용하지 않는 지표입니다.
+    - 한 가지 데이터 유형 안에서는 점수가 얼마입니까?
+    - 학습에 쓴 샘플로 잰 점수입니까?
     - 같은 샘플에서 잰 *차이*의 구간이 0보다 위에 있습니까?
-    - 상관관계의 점은 몇 개이고, 표를 몇 개나 들여다보았습니까?
+    - 상관관계의 점은 몇 개이고, 표를 몇 개나 살펴보았습니까?
 
-    더 해 보십시오. `HOW`의 `n_samples`를 바꾸고 어떤 판정이 달라지는지 보십시오. 여러분의 모델과
-    데이터가 있다면 `encoderlab all --encoders ... --llms ... --data-root YOUR_DATA`가 보고서 전체를
-    한 페이지로 씁니다.
+    더 해 볼 것: `HOW`의 `n_samples`를 바꾸면 어떤 판정이 달라집니까? 자신의 모델과 데이터가 있다면
+    `encoderlab all --encoders ... --llms ... --data-root YOUR_DATA`가 보고서 전체를 한 페이지로
+    씁니다.
     """)
     return
 
