@@ -23,28 +23,27 @@ def _():
     text(r"""
     # Lesson 4: Look inside the tokens
 
-    So far a picture was one vector. But the encoder makes many: one for each small square of the
-    picture, and it is these *tokens* that a vision-language model reads. In this lesson you examine
-    them: where each belongs, how similar neighbours are, which are outliers, in how many directions
-    they vary, and whether a map of them shows what it seems to show.
+    In lessons 1 and 2, a picture was one vector. The encoder also computes one vector for each
+    small square of the picture, a *token*; these tokens are the input of a vision-language model.
+    In this lesson you examine them: the position of each token, the similarity of neighbours,
+    outliers, the number of directions in which they vary, and how reliable maps of tokens are.
 
-    Six exercises; it takes about half an hour and no network. Put your answer in the place of
-    `...`.
+    There are six exercises. The lesson takes about half an hour and needs no network. Replace each
+    `...` with your answer.
 
     ## 1. From pixels to tokens
 
-    A vision transformer cuts the picture into square *patches*, all of one size, and makes a
-    *token*, a vector of $D$ numbers, of each. They stand in reading order: the first row from left
-    to right, then the second. Before them stands one more, which belongs to no place: the *class
-    token*, CLS. In each layer the tokens exchange information (*attention*); CLS collects
-    information about the whole picture, and the embedding of lessons 1 and 2 is made of it.
+    A vision transformer splits the picture into square *patches* of equal size and turns each patch
+    into a *token*, a vector of $D$ numbers. Tokens are in reading order: the first row from left to
+    right, then the second. The first token, the *class token* (CLS), has no position in the
+    picture. In each layer the tokens exchange information (*attention*). CLS collects information
+    about the whole picture, and the embedding of lessons 1 and 2 is computed from it.
     [ko]
     # 4강: 토큰 들여다보기
 
-    지금까지 사진 한 장은 벡터 하나였습니다. 그러나 인코더는 사진의 작은 정사각형마다 벡터를 하나씩
-    만들며, 비전-언어 모델이 읽는 것이 바로 이 *토큰(token)*들입니다. 이 강의에서는 토큰을 하나하나
-    들여다봅니다. 토큰이 어느 자리의 것인지, 이웃끼리 얼마나 비슷한지, 어떤 토큰이 이상치인지, 몇
-    가지 방향으로 달라지는지, 토큰으로 그린 지도가 보이는 그대로를 뜻하는지 알아봅니다.
+    1강과 2강에서 사진 한 장은 벡터 하나였습니다. 인코더는 사진의 작은 정사각형마다 벡터도 하나씩
+    만드는데, 이 *토큰(token)*이 비전-언어 모델의 입력입니다. 이 강의에서는 토큰의 위치, 이웃한
+    토큰의 유사도, 이상치, 토큰이 변하는 방향의 수, 토큰으로 그린 지도의 신뢰성을 알아봅니다.
 
     연습은 여섯 개이며, 30분쯤 걸리고 네트워크는 필요하지 않습니다. `...` 자리에 답을 쓰십시오.
 
@@ -52,9 +51,9 @@ def _():
 
     비전 트랜스포머(vision transformer)는 사진을 크기가 같은 정사각형 *패치(patch)*로 자르고,
     패치마다 수 $D$개로 된 벡터인 *토큰*을 하나씩 만듭니다. 토큰은 글을 읽는 순서로 놓입니다. 첫
-    행을 왼쪽에서 오른쪽으로, 그다음 둘째 행입니다. 그 앞에는 어느 자리에도 속하지 않는 토큰이 하나
-    더 있습니다. *클래스 토큰* CLS입니다. 층마다 토큰들은 정보를 주고받으며(*어텐션*, attention),
-    CLS는 사진 전체의 정보를 모읍니다. 1강과 2강의 임베딩은 이 CLS로 만듭니다.
+    행을 왼쪽에서 오른쪽으로, 그다음 둘째 행입니다. 맨 앞의 *클래스 토큰*(CLS)은 사진 속 위치가
+    없습니다. 층마다 토큰들은 정보를 주고받으며(*어텐션*, attention), CLS는 사진 전체의 정보를
+    모읍니다. 1강과 2강의 임베딩은 이 CLS로 만듭니다.
     """)
     return
 
@@ -77,14 +76,14 @@ def _():
     ### Exercise 1: count the tokens
 
     Write `count_tokens(height, width, patch)` for a picture of `height` x `width` pixels and
-    patches of `patch` x `patch`. It returns a whole number, CLS with it. Pixels at the edge that
-    fill no patch are dropped.
+    patches of `patch` x `patch`. It returns the number of tokens, including CLS. Pixels at the edge
+    that do not fill a patch are dropped.
     [ko]
     ### 연습 1: 토큰 세기
 
     `height` x `width` 픽셀의 사진과 `patch` x `patch` 패치에 대해
-    `count_tokens(height, width, patch)`를 작성하십시오. CLS까지 센 정수를 돌려줍니다. 패치를 채우지
-    못하는 가장자리 픽셀은 버립니다.
+    `count_tokens(height, width, patch)`를 작성하십시오. CLS를 포함한 토큰의 수를 돌려줍니다. 패치를
+    채우지 못하는 가장자리 픽셀은 버립니다.
     """)
     return
 
@@ -116,8 +115,8 @@ def _():
     text(r"""
     ## 2. Back onto the grid
 
-    A row of tokens says nothing about places. To see a map, CLS has to go and the rest has to come
-    back onto its grid. Beware: a wrong order makes a map as well, and nothing raises an error.
+    To draw a map of the tokens, remove CLS and arrange the other tokens on the grid. A wrong order
+    raises no error; it gives a wrong map.
 
     ### Exercise 2: tokens to a map
 
@@ -127,8 +126,8 @@ def _():
     [ko]
     ## 2. 다시 격자로
 
-    한 줄로 늘어선 토큰은 자리를 말해 주지 않습니다. 지도를 보려면 CLS를 떼어 내고 나머지를 다시
-    격자에 놓아야 합니다. 조심하십시오. 순서가 틀려도 지도는 만들어지고, 오류는 나지 않습니다.
+    토큰의 지도를 그리려면 CLS를 빼고 나머지 토큰을 격자에 놓아야 합니다. 순서가 틀려도 오류는 나지
+    않고 틀린 지도가 만들어집니다.
 
     ### 연습 2: 토큰을 지도로
 
@@ -151,13 +150,12 @@ def exercise_2():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Is it right? The simplest number about a token is its length. Look at its map beside the
-    picture: the shape should be where it is. The lengths are those of the last layer, before the
-    normalisation that the tower ends with.
+    To check the order, compare a map of the token lengths with the picture: the shape should be at
+    the same position in both. The lengths are those of the last layer, before the final
+    normalisation of the encoder.
     [ko]
-    맞게 되었습니까? 토큰에 관한 가장 단순한 수는 길이입니다. 길이의 지도를 사진 옆에 놓고 보십시오.
-    도형이 제자리에 있어야 합니다. 길이는 마지막 층의 것이며, 타워(tower) 끝의 정규화를 거치기 전
-    값입니다.
+    순서가 맞는지 확인하려면 토큰 길이의 지도를 사진과 비교하십시오. 도형이 같은 위치에 있어야
+    합니다. 길이는 마지막 층의 것이며, 인코더의 마지막 정규화를 거치기 전 값입니다.
     """)
     return
 
@@ -180,10 +178,10 @@ def _():
     text(r"""
     ## 3. Neighbours
 
-    Compare each token with the one to its right and the one below. The cosine is the one of lesson
-    1; only the pairs are new. A grid of $H \times W$ has $W - 1$ pairs in each row, and $H - 1$ in
-    each column. Slices do it without a loop: `grid[:, :-1]` is all but the last column,
-    `grid[:, 1:]` all but the first.
+    Compare each token with the one to its right and the one below, using the cosine of lesson 1. A
+    grid of $H \times W$ has $W - 1$ pairs in each row and $H - 1$ pairs in each column. You can use
+    slices instead of a loop: `grid[:, :-1]` is all but the last column, `grid[:, 1:]` all but the
+    first.
 
     ### Exercise 3: cosines of neighbours
 
@@ -193,16 +191,15 @@ def _():
     [ko]
     ## 3. 이웃
 
-    각 토큰을 오른쪽 토큰, 아래쪽 토큰과 비교하십시오. 코사인은 1강의 것 그대로이고, 비교하는 쌍만
-    새롭습니다. $H \times W$ 격자에는 행마다 $W - 1$개, 열마다 $H - 1$개의 쌍이 있습니다. 슬라이스를
-    쓰면 반복문이 필요 없습니다. `grid[:, :-1]`은 마지막 열을 뺀 전부이고, `grid[:, 1:]`은 첫 열을
-    뺀 전부입니다.
+    각 토큰을 1강의 코사인으로 오른쪽 토큰, 아래쪽 토큰과 비교하십시오. $H \times W$ 격자에는 행마다
+    $W - 1$개, 열마다 $H - 1$개의 쌍이 있습니다. 슬라이스를 쓰면 반복문이 필요 없습니다.
+    `grid[:, :-1]`은 마지막 열을 뺀 전부이고, `grid[:, 1:]`은 첫 열을 뺀 전부입니다.
 
     ### 연습 3: 이웃의 코사인
 
     격자 $(H, W, D)$에 대해 `neighbour_cosines(grid)`를 작성하십시오. 모양이 $(H, W - 1)$인
     `right`와 $(H - 1, W)$인 `down`, 텐서 두 개를 돌려줍니다. $[i, j]$ 칸은 $(i, j)$를 각각
-    $(i, j + 1)$, $(i + 1, j)$와 비교합니다. 토큰의 길이는 얼마든지 될 수 있습니다.
+    $(i, j + 1)$, $(i + 1, j)$와 비교합니다. 토큰의 길이는 1이 아닐 수 있습니다.
     """)
     return
 
@@ -227,14 +224,15 @@ def _(check_3, grids, views):
 @app.cell(hide_code=True)
 def _(near):
     text(rf"""
-    Dark lines are the edges of things. The mean over all pairs is {near[5]:.2f} for this picture
-    and {near[0]:.2f} for picture 0. Does that mean that neighbours are very similar?
+    Dark lines are edges in the picture. The mean over all pairs is {near[5]:.2f} for this picture
+    and {near[0]:.2f} for picture 0. Are these high values?
 
-    ## 4. A null to compare with
+    ## 4. A null distribution
 
-    A cosine has no zero of its own. If any two tokens of this encoder had a cosine of 0.9, then 0.9
-    would say nothing about neighbours. So compare with pairs that are *not* neighbours: any two
-    tokens of the same picture, and two tokens of different pictures.
+    A cosine of 0 is not the chance level. If any two tokens of this encoder had a cosine of 0.9,
+    then 0.9 would not be special for neighbours. So compare with pairs that are *not* neighbours
+    (the null distribution): any two tokens of the same picture, and two tokens of different
+    pictures.
 
     ### Exercise 4: cosines of other pairs
 
@@ -242,14 +240,14 @@ def _(near):
     picture. And `between(tokens, others)` for $(N, D)$ and $(M, D)$: the mean cosine over all
     $N \cdot M$ pairs. Both return one number.
     [ko]
-    어두운 선은 사물의 가장자리입니다. 모든 쌍의 평균은 이 사진에서 {near[5]:.2f}, 0번 사진에서
-    {near[0]:.2f}입니다. 이웃이 아주 비슷하다는 뜻입니까?
+    어두운 선은 사진 속의 가장자리입니다. 모든 쌍의 평균은 이 사진에서 {near[5]:.2f}, 0번 사진에서
+    {near[0]:.2f}입니다. 높은 값일까요?
 
-    ## 4. 비교할 귀무분포
+    ## 4. 귀무분포
 
-    코사인에는 스스로 정해진 0점이 없습니다. 이 인코더에서 아무 토큰이나 둘을 골라도 코사인이
-    0.9라면, 0.9는 이웃에 대해 아무것도 말해 주지 않습니다. 그러니 이웃이 *아닌* 쌍과 비교해야
-    합니다(귀무분포, null). 같은 사진의 아무 두 토큰, 그리고 서로 다른 사진의 두 토큰입니다.
+    코사인 0이 우연 수준인 것은 아닙니다. 이 인코더에서 임의의 두 토큰의 코사인이 0.9라면, 0.9는
+    이웃에 특별한 값이 아닙니다. 그래서 이웃이 *아닌* 쌍(귀무분포, null distribution), 곧 같은
+    사진의 임의의 두 토큰, 서로 다른 사진의 두 토큰과 비교합니다.
 
     ### 연습 4: 이웃이 아닌 쌍의 코사인
 
@@ -291,22 +289,22 @@ def _(check_4, grids, near, nine):
 @app.cell(hide_code=True)
 def _(compared, means):
     text(rf"""
-    Of picture 0 any two tokens have a cosine of {compared[0][1]:.2f}: most of it is plain
-    background, and of its {compared[0][0]:.2f} hardly anything is due to being neighbours. Over the
-    nine pictures neighbours come to {means[0]:.2f}, any two tokens of the same picture to
-    {means[1]:.2f}, and those of different pictures to {means[2]:.2f}. What *place* adds is the
-    first difference, {means[0] - means[1]:.2f}, and it is smaller than what *being in the same
-    picture* adds, {means[1] - means[2]:.2f}.
+    In picture 0, any two tokens have a mean cosine of {compared[0][1]:.2f}, because most of it is
+    plain background. Its neighbours, with {compared[0][0]:.2f}, are hardly more similar. Over the
+    nine pictures, the mean is {means[0]:.2f} for neighbours, {means[1]:.2f} for any two tokens of
+    the same picture, and {means[2]:.2f} for tokens of different pictures. *Being neighbours* adds
+    {means[0] - means[1]:.2f}, less than *being in the same picture*, which adds
+    {means[1] - means[2]:.2f}.
 
     ## 5. Outliers
 
-    In large encoders a few tokens are many times as long as the others. They lie where the picture
-    is empty, and the network stores information about the whole picture in them (*registers*,
-    Darcet and others, 2024). In a map or a mean they do not represent the place where they are. So
-    they are detected first, and numbers are given with and without them.
+    In large encoders a few tokens are many times as long as the others. They are in empty regions,
+    and the network stores information about the whole picture in them (*registers*, Darcet et al.,
+    2024). They do not represent their own position. So detect them before you use a map or a mean,
+    and report results with and without them.
 
-    The mean and the standard deviation are not suitable for that, because the outliers change both.
-    Take the median $m$ of the lengths, and of the distances to it the median again:
+    The mean and the standard deviation are not suitable for this, because outliers change both.
+    Take the median $m$ of the lengths, and the median of the distances to $m$:
 
     $$
     s = 1.4826 \cdot \mathrm{{median}}_i \, \lvert \ell_i - m \rvert
@@ -317,22 +315,23 @@ def _(compared, means):
 
     ### Exercise 5: outliers, and the mean without them
 
-    Write `outliers(lengths)` for lengths $(H, W)$: it returns truth values of the same shape. And
-    `mean_without(right, down, drop)`: the mean over all cosines of neighbours in `right` and `down`
-    (of exercise 3) but those of pairs with a token where `drop` $(H, W)$ is true.
+    Write `outliers(lengths)` for lengths $(H, W)$. It returns booleans of the same shape. Write
+    also `mean_without(right, down, drop)`. It returns the mean over the cosines of neighbours in
+    `right` and `down` (exercise 3), without the pairs that contain a token where `drop` $(H, W)$ is
+    true.
     [ko]
-    0번 사진에서는 아무 두 토큰의 코사인이 {compared[0][1]:.2f}입니다. 사진 대부분이 빈 바탕이므로,
-    이웃의 코사인 {compared[0][0]:.2f} 가운데 이웃이라서 생긴 몫은 거의 없습니다. 사진 아홉 장의
-    평균을 보면 이웃은 {means[0]:.2f}, 같은 사진의 아무 두 토큰은 {means[1]:.2f}, 다른 사진의 토큰은
-    {means[2]:.2f}입니다. *자리*가 더해 주는 것은 첫째 차이인 {means[0] - means[1]:.2f}이며, *같은
-    사진에 있다는 것*이 더해 주는 {means[1] - means[2]:.2f}보다 작습니다.
+    0번 사진은 대부분 빈 배경이어서 임의의 두 토큰의 평균 코사인이 {compared[0][1]:.2f}입니다.
+    이웃의 코사인 {compared[0][0]:.2f}도 이보다 거의 높지 않습니다. 사진 아홉 장의 평균은 이웃
+    {means[0]:.2f}, 같은 사진의 임의의 두 토큰 {means[1]:.2f}, 다른 사진의 토큰
+    {means[2]:.2f}입니다. *이웃*이면 {means[0] - means[1]:.2f}만큼 높아지며, 이는 *같은 사진*일 때
+    높아지는 {means[1] - means[2]:.2f}보다 작습니다.
 
     ## 5. 이상치
 
-    큰 인코더에서는 토큰 몇 개가 다른 것보다 몇 배나 깁니다. 그런 토큰은 사진의 빈 곳에 있으며,
-    신경망은 거기에 사진 전체에 관한 정보를 저장합니다(*레지스터*, register, Darcet 등 2024). 지도나
-    평균에서 이런 토큰은 자기 자리를 나타내지 않습니다. 그래서 먼저 찾아내고, 수치는 이들을 넣은
-    것과 뺀 것을 함께 제시합니다.
+    큰 인코더에서는 토큰 몇 개가 다른 것보다 몇 배나 깁니다. 그런 토큰은 사진의 빈 영역에 있으며,
+    신경망은 거기에 사진 전체에 관한 정보를 저장합니다(*레지스터*, register, Darcet 등 2024). 이런
+    토큰은 자기 위치의 내용을 나타내지 않습니다. 그래서 지도나 평균을 쓰기 전에 찾아내고, 포함한
+    결과와 제외한 결과를 함께 보고합니다.
 
     평균과 표준편차는 여기에 알맞지 않습니다. 이상치(outlier)가 둘을 모두 크게 바꾸기 때문입니다.
     길이의 중앙값 $m$을 구하고, 중앙값까지 거리의 중앙값을 다시 구하십시오.
@@ -346,7 +345,7 @@ def _(compared, means):
 
     ### 연습 5: 이상치, 그리고 이상치를 뺀 평균
 
-    길이 $(H, W)$에 대해 `outliers(lengths)`를 작성하십시오. 같은 모양의 참거짓 값을 돌려줍니다. 또
+    길이 $(H, W)$에 대해 `outliers(lengths)`를 작성하십시오. 같은 모양의 불리언 값을 돌려줍니다. 또
     `mean_without(right, down, drop)`을 작성하십시오. 연습 3의 이웃 코사인 `right`와 `down` 전체의
     평균이되, `drop` $(H, W)$이 참인 토큰이 들어 있는 쌍은 뺍니다.
     """)
@@ -388,42 +387,42 @@ def _(check_5, lengths, near, neighbours, nine, views, vision):
 @app.cell(hide_code=True)
 def _(cleaned, found, hits, near):
     text(rf"""
-    Check this on the pictures: in the scenes {hits} of the {found} outliers lie on the shape
-    itself. This small network stores nothing on the background; the tokens of the *shapes* are
-    long. Leaving the outliers out lifts the mean of picture 2 from {near[2]:.3f} to
-    {cleaned[2]:.3f}, because what was left out is the circle. The rule finds long tokens. What they
-    mean has to be checked in the picture.
+    In the pictures of shapes, {hits} of the {found} outliers are on the shape itself. This small
+    network does not store information in the background; the tokens of the *shapes* are long.
+    Excluding the outliers raises the mean of picture 2 from {near[2]:.3f} to {cleaned[2]:.3f},
+    because the excluded tokens are the circle. The rule finds long tokens; check in the picture
+    what they represent.
 
-    ## 6. How many tokens are there really?
+    ## 6. In how many directions do tokens vary?
 
-    A picture of plain background has as many tokens as a page of text, but much less content. In
-    how many directions do the tokens vary? Take their mean away, and decompose the matrix $(N, D)$
-    into its singular values $\sigma_k$. The shares $p_k$ of the variance are probabilities, and the
-    exponential of their entropy says how many directions are in use, the *effective rank*:
+    A picture of plain background has as many tokens as a page of text, but much less content. To
+    measure in how many directions the tokens vary, subtract their mean and compute the singular
+    values $\sigma_k$ of the matrix $(N, D)$. The shares $p_k$ of the variance are probabilities.
+    The exponential of their entropy is the *effective rank*, the number of directions in use:
 
     $$
     p_k = \frac{{\sigma_k^2}}{{\sum_j \sigma_j^2}}, \qquad
     r = \exp\Big(-\sum_k p_k \ln p_k\Big)
     $$
 
-    One direction alone gives 1; $K$ directions of the same variance give $K$.
+    It is 1 for a single direction, and $K$ for $K$ directions of the same variance.
 
     ### Exercise 6: the effective rank
 
     Write `effective_rank(tokens)` for $(N, D)$. It returns one number. `torch.linalg.svdvals` gives
     the singular values. A share may be 0; then $p \ln p$ is 0 (`torch.xlogy(p, p)`).
     [ko]
-    사진에서 확인하십시오. 도형 사진 네 장에서 이상치 {found}개 가운데 {hits}개가 도형 위에
-    있습니다. 이 작은 신경망은 빈 바탕에 아무것도 저장하지 않으며, *도형*의 토큰이 깁니다. 이상치를
-    빼면 2번 사진의 평균이 {near[2]:.3f}에서 {cleaned[2]:.3f}로 올라가는데, 빠진 것이 바로 원이기
-    때문입니다. 규칙은 긴 것을 찾을 뿐입니다. 그것이 무엇인지는 사진에서 확인해야 합니다.
+    도형 사진 네 장에서 이상치 {found}개 중 {hits}개가 도형 위에 있습니다. 이 작은 신경망은 배경에
+    정보를 저장하지 않으며, *도형*의 토큰이 깁니다. 이상치를 빼면 2번 사진의 평균이
+    {near[2]:.3f}에서 {cleaned[2]:.3f}로 올라갑니다. 제외된 토큰이 원이기 때문입니다. 이 규칙은 긴
+    토큰을 찾을 뿐이며, 그것이 무엇을 나타내는지는 사진에서 확인해야 합니다.
 
-    ## 6. 토큰은 실제로 몇 개입니까?
+    ## 6. 토큰은 몇 가지 방향으로 변합니까?
 
-    빈 바탕의 사진도 글이 가득한 쪽과 토큰 수가 같지만, 내용은 훨씬 적습니다. 토큰은 몇 가지
-    방향으로 달라집니까? 토큰의 평균을 빼고, 행렬 $(N, D)$를 특잇값(singular value) $\sigma_k$로
-    분해하십시오. 분산의 비율 $p_k$는 확률이며, 그 엔트로피의 지수 함수 값은 방향이 몇 개나
-    쓰이는지를 말해 줍니다. 이것이 *유효 랭크*(effective rank)입니다.
+    배경뿐인 사진도 글이 가득한 문서와 토큰 수가 같지만, 내용은 훨씬 적습니다. 토큰이 몇 가지
+    방향으로 변하는지 재려면 토큰의 평균을 빼고, 행렬 $(N, D)$의 특잇값(singular value) $\sigma_k$를
+    구하십시오. 분산의 비율 $p_k$는 확률이며, 그 엔트로피의 지수 함수 값이 쓰이는 방향의 수인 *유효
+    랭크*(effective rank)입니다.
 
     $$
     p_k = \frac{{\sigma_k^2}}{{\sum_j \sigma_j^2}}, \qquad
@@ -461,33 +460,32 @@ def _(check_6, nine, rows):
 @app.cell(hide_code=True)
 def _(nine, ranks, rows):
     text(rf"""
-    There are {len(rows[0])} tokens, and even those of the picture with the largest rank
-    ({nine[ranks.index(max(ranks))].sentence}) vary in {max(ranks):.1f} directions. So many tokens
-    are hardly needed. Lesson 5 asks how many are.
+    There are {len(rows[0])} tokens, but even in the picture with the largest effective rank
+    ({nine[ranks.index(max(ranks))].sentence}) they vary in only {max(ranks):.1f} directions. Fewer
+    tokens should therefore be enough. Lesson 5 measures how many.
 
     ## 7. Maps that mislead
 
-    The best known map compares every patch with CLS: "this is where the model looks". But nothing
-    in the training has made a patch and CLS point in the same direction. What was trained is the
-    cosine of CLS, after a last linear step (the *projection*), with the sentence.
+    The best known map shows the cosine of every patch with CLS, and is often read as "where the
+    model looks". But the training did not align patches with CLS. It trained the cosine of the
+    sentence with CLS after a last linear layer (the *projection*).
 
-    And a sentence? The projection can be applied to the patches too, and then each has a cosine
-    with the text: "this is where the green circle is". Look at both for picture 2, and at the map
-    of a sentence that is wrong. Which of them is bright on the circle?
+    A second map applies the projection to the patches and shows the cosine of each patch with a
+    sentence. The next cell shows both maps for picture 2, and the map of a wrong sentence. Which
+    map is bright on the circle?
     [ko]
-    토큰은 {len(rows[0])}개인데, 랭크가 가장 큰 사진({nine[ranks.index(max(ranks))].sentence})에서도
-    방향은 {max(ranks):.1f}개입니다. 그렇게 많은 토큰은 거의 필요하지 않습니다. 몇 개면 되는지가
-    5강의 질문입니다.
+    토큰은 {len(rows[0])}개인데, 유효 랭크가 가장 큰
+    사진({nine[ranks.index(max(ranks))].sentence})에서도 방향은 {max(ranks):.1f}개뿐입니다. 따라서
+    토큰이 더 적어도 될 것입니다. 몇 개면 되는지는 5강에서 측정합니다.
 
-    ## 7. 속이는 지도
+    ## 7. 오해를 부르는 지도
 
-    가장 널리 알려진 지도는 모든 패치를 CLS와 비교하고, "모델이 여기를 본다"고 말합니다. 그러나 학습
-    과정의 어떤 것도 패치와 CLS가 같은 방향을 향하게 하지 않았습니다. 학습된 것은 마지막 선형 단계인
+    가장 널리 알려진 지도는 각 패치와 CLS의 코사인을 보여 주며, 흔히 "모델이 보는 곳"으로
+    해석됩니다. 그러나 학습은 패치와 CLS의 방향을 맞추지 않습니다. 학습한 것은 마지막 선형 층인
     *사영*(projection)을 거친 CLS와 문장의 코사인입니다.
 
-    문장은 어떻습니까? 사영을 패치에도 적용하면 패치마다 문장과의 코사인이 나오고, "초록 원이 여기
-    있다"고 말할 수 있을 듯합니다. 2번 사진에서 두 지도를 보고, 틀린 문장의 지도도 보십시오. 원에서
-    밝은 지도는 어느 것입니까?
+    둘째 지도는 사영을 패치에 적용해 각 패치와 문장의 코사인을 보여 줍니다. 다음 셀은 2번 사진에서
+    두 지도와 틀린 문장의 지도를 보여 줍니다. 원에서 밝은 지도는 어느 것입니까?
     """)
     return
 
@@ -517,15 +515,14 @@ def _(dual, grids, nine, seen, views, vision):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    One picture proves nothing. So take forty pictures of a single shape (those in which the shape
-    covers at least three patches), where we know which patches it covers, and ask of every map: of
-    a patch on the shape and one beside it, how often is the one on the shape higher? A perfect map
-    has 100 %, a map that says nothing 50 %, and one that is upside down 0 %.
+    One picture is not enough. The next cell takes forty pictures of a single shape and keeps those
+    in which the shape covers at least three patches. For every map it computes how often a patch on
+    the shape has a higher value than a patch outside. A perfect map has 100 %, an uninformative map
+    50 %, and an inverted map 0 %.
     [ko]
-    사진 한 장은 아무것도 증명하지 못합니다. 도형이 하나뿐인 사진 40장(그중 도형이 패치를 세 개 이상
-    덮는 것)에서는 도형이 어느 패치를 덮는지 알고 있습니다. 지도마다 물어보십시오. 도형 위의 패치와
-    도형 밖의 패치를 하나씩 고르면, 도형 위의 값이 더 큰 경우가 얼마나 됩니까? 완벽한 지도는 100 %,
-    아무것도 말하지 않는 지도는 50 %, 뒤집힌 지도는 0 %입니다.
+    사진 한 장으로는 부족합니다. 다음 셀은 도형이 하나뿐인 사진 40장 중 도형이 패치를 세 개 이상
+    덮는 것을 씁니다. 지도마다 도형 위의 패치가 도형 밖의 패치보다 값이 큰 비율을 계산합니다. 완벽한
+    지도는 100 %, 정보가 없는 지도는 50 %, 반전된 지도는 0 %입니다.
     """)
     return
 
@@ -564,32 +561,32 @@ def _(cosine_map, dual, vision):
 @app.cell(hide_code=True)
 def _(right_way):
     text(rf"""
-    A patch on the shape is above one beside it in {right_way["CLS, before the projection"]:.0%} of
-    the cases in the map of CLS, and in {right_way["its own sentence"]:.0%} in the map of the right
-    sentence, while the sentence of another picture reaches {right_way["another sentence"]:.0%}.
-    Below 50 % the map shows the *opposite* of the thing; larger CLIPs are known for it as well. The
-    plain length of a token, which asks for no text at all, has
-    {right_way["length of the token"]:.0%}. Before you read a map, measure it where you know the
-    answer.
+    A patch on the shape is higher in {right_way["CLS, before the projection"]:.0%} of the cases in
+    the map of CLS, in {right_way["its own sentence"]:.0%} in the map of the right sentence, and in
+    {right_way["another sentence"]:.0%} in the map of another picture's sentence. Below 50 %, the
+    map is inverted; this is also known from larger CLIP models. The length of a token, which uses
+    no text, reaches {right_way["length of the token"]:.0%}. Before you use a map, test it on
+    pictures for which you know the answer.
 
-    ## 8. All of it in two lines
+    ## 8. The same analysis in two lines
 
-    `TokenSimilarityAnalyzer` does everything of this lesson. Here its numbers stand beside yours;
-    the last is its null, made of other pictures than ours. (`stage="projected"` takes the tokens
-    after the projection, and for a CLS map before it the result warns.)
+    `TokenSimilarityAnalyzer` computes the values of this lesson. The next cell compares them with
+    yours. The last row is its null, computed from other pictures. (`stage="projected"` uses the
+    tokens after the projection. For a CLS map before the projection, the result contains a
+    warning.)
     [ko]
-    도형 위의 패치가 더 높은 경우는 CLS 지도에서 {right_way["CLS, before the projection"]:.0%}, 맞는
-    문장의 지도에서 {right_way["its own sentence"]:.0%}입니다. 다른 사진의 문장은
-    {right_way["another sentence"]:.0%}입니다. 50 %보다 작으면 지도가 사물의 *반대*를 보여 주는
-    것이며, 더 큰 CLIP도 그런 것으로 알려져 있습니다. 문장을 묻지도 않는 단순한 토큰 길이는
-    {right_way["length of the token"]:.0%}입니다. 지도를 읽기 전에, 답을 아는 곳에서 먼저 재어
-    보십시오.
+    도형 위의 패치가 더 높은 비율은 CLS 지도에서 {right_way["CLS, before the projection"]:.0%}, 맞는
+    문장의 지도에서 {right_way["its own sentence"]:.0%}, 다른 사진의 문장의 지도에서
+    {right_way["another sentence"]:.0%}입니다. 50 %보다 작으면 지도가 반전된 것이며, 더 큰
+    CLIP에서도 알려진 현상입니다. 텍스트를 쓰지 않는 토큰 길이는
+    {right_way["length of the token"]:.0%}입니다. 지도를 쓰기 전에, 답을 아는 사진에서 먼저
+    시험하십시오.
 
-    ## 8. 두 줄로 모두
+    ## 8. 두 줄로 하는 같은 분석
 
-    `TokenSimilarityAnalyzer`는 이 강의의 모든 것을 합니다. 아래에서 그 수치가 여러분의 수치 옆에
-    있습니다. 마지막 줄은 분석기의 귀무분포이며 우리와 다른 사진으로 만든 것입니다.
-    (`stage="projected"`는 사영을 거친 토큰을 쓰고, 그 전의 CLS 지도에는 결과에 경고가 붙습니다.)
+    `TokenSimilarityAnalyzer`는 이 강의의 값을 모두 계산합니다. 다음 셀은 그 값을 여러분의 값과
+    비교합니다. 마지막 줄은 귀무분포이며 다른 사진으로 계산한 것입니다. (`stage="projected"`는
+    사영을 거친 토큰을 씁니다. 사영 전의 CLS 지도에는 결과에 경고가 들어 있습니다.)
     """)
     return
 
@@ -620,28 +617,27 @@ def _():
     text(r"""
     ## Summary
 
-    - CLS goes before anything is laid onto the grid, and the grid is in reading order. A wrong
-      order raises no error, so look at a map whose answer you know.
-    - A cosine has no zero. Put pairs that share nothing beside it.
-    - Look for outliers with the median, give numbers with and without them, and look where they
-      lie.
-    - Many tokens are not many directions: the effective rank says how many.
-    - A map of CLS or of a sentence can be upside down. Measure it before you show it.
+    - Remove CLS before you arrange the tokens on the grid in reading order. A wrong order raises no
+      error, so check it with a map whose answer you know.
+    - Compare the cosine of neighbours with the cosine of unrelated pairs.
+    - Find outliers with the median, report results with and without them, and check where they are.
+    - The effective rank is the number of directions in which the tokens vary.
+    - A map of CLS or of a sentence can be inverted. Test it before you use it.
 
-    Try more: `encoderlab tokens image.path=YOUR.jpg --text "a cat"` makes all of these maps for a
-    picture of yours, layer by layer, and the map of a sentence in five ways.
+    To try next: `encoderlab tokens image.path=YOUR.jpg --text "a cat"` draws these maps for your
+    own picture, layer by layer, and the map of a sentence with five methods.
     [ko]
     ## 정리
 
-    - 격자에 놓기 전에 CLS를 떼어 내고, 격자는 글을 읽는 순서로 채웁니다. 순서가 틀려도 오류가 나지
-      않으니, 답을 아는 지도를 먼저 보십시오.
-    - 코사인에는 0점이 없습니다. 아무 관계 없는 쌍을 옆에 두십시오.
-    - 이상치는 중앙값으로 찾고, 수치는 넣은 것과 뺀 것을 함께 제시하며, 어디에 있는지 보십시오.
-    - 토큰이 많다고 방향이 많은 것은 아닙니다. 몇 개인지는 유효 랭크가 말해 줍니다.
-    - CLS나 문장의 지도는 뒤집혀 있을 수 있습니다. 남에게 보이기 전에 재어 보십시오.
+    - 격자에 놓기 전에 CLS를 빼고, 격자는 글을 읽는 순서로 채웁니다. 순서가 틀려도 오류가 나지
+      않으므로 답을 아는 지도로 확인하십시오.
+    - 이웃의 코사인을 관계없는 쌍의 코사인과 비교하십시오.
+    - 이상치는 중앙값으로 찾고, 포함한 결과와 제외한 결과를 함께 보고하며, 위치를 확인하십시오.
+    - 유효 랭크는 토큰이 변하는 방향의 수입니다.
+    - CLS나 문장의 지도는 반전되어 있을 수 있습니다. 쓰기 전에 시험하십시오.
 
-    더 해 보십시오. `encoderlab tokens image.path=YOUR.jpg --text "a cat"`은 여러분의 사진으로 이
-    모든 지도를 층마다 그리고, 문장의 지도는 다섯 가지 방법으로 그립니다.
+    더 해 볼 것: `encoderlab tokens image.path=YOUR.jpg --text "a cat"`은 자신의 사진으로 이런
+    지도를 층마다 그리고, 문장의 지도는 다섯 가지 방법으로 그립니다.
     """)
     return
 
