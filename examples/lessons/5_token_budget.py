@@ -24,38 +24,38 @@ def _():
     text(r"""
     # Lesson 5: Choose a token budget
 
-    Lesson 4 suggested that a picture does not need all of its tokens, and each of them costs a
-    language model memory and time. In this lesson you compute this cost, reduce the tokens, measure
-    what is lost, and choose a budget that you can justify.
+    Lesson 4 suggested that a picture does not need all of its tokens. Each token costs a language
+    model memory and time. In this lesson you compute this cost, reduce the number of tokens,
+    measure the loss, and choose a token budget.
 
-    Five exercises; it takes about half an hour and no network. Put your answer in the place of
-    `...`.
+    There are five exercises. The lesson takes about half an hour and needs no network. Replace each
+    `...` with your answer.
 
     ## 1. What a token costs
 
-    A language model keeps two vectors of every token that it has read, a *key* and a *value*, in
-    every layer and for each of its key-value heads: the *KV cache*. It grows with the number of
-    tokens. So does the work of reading the prompt (*prefill*), with one part, attention, that grows
-    with the square.
+    A language model stores two vectors for every token that it has read, a *key* and a *value*, in
+    every layer and for each key-value head: the *KV (key-value) cache*. Its size is proportional to
+    the number of tokens. The computation for reading the prompt (*prefill*) also grows with the
+    number of tokens, and its attention part grows with the square.
 
     ### Exercise 1: the bytes of the cache
 
-    Write `cache_bytes(tokens, layers, kv_heads, head_dim)`: the bytes of the keys and values of so
-    many tokens. Each vector has `head_dim` numbers, each of 16 bits.
+    Write `cache_bytes(tokens, layers, kv_heads, head_dim)`. It returns the size in bytes of the
+    keys and values of `tokens` tokens. Each vector has `head_dim` numbers of 16 bits.
     [ko]
     # 5강: 토큰 예산 정하기
 
-    4강에서 보았듯이 사진에 그 많은 토큰이 다 필요하지는 않은 듯합니다. 그런데 언어 모델에서는 토큰
-    하나하나에 메모리와 시간이 듭니다. 이 강의에서는 그 비용을 계산하고, 토큰을 줄이고, 무엇을
-    잃는지 재고, 근거를 댈 수 있는 토큰 예산을 정합니다.
+    4강에 따르면 사진에 토큰이 모두 필요하지는 않습니다. 언어 모델에서는 토큰마다 메모리와 시간이
+    듭니다. 이 강의에서는 그 비용을 계산하고, 토큰을 줄이고, 손실을 측정하고, 토큰 예산을 정합니다.
 
     연습은 다섯 개이며, 30분쯤 걸리고 네트워크는 필요하지 않습니다. `...` 자리에 답을 쓰십시오.
 
     ## 1. 토큰 하나의 비용
 
-    언어 모델은 읽은 토큰마다 *키(key)*와 *값(value)* 벡터 두 개를 모든 층에, 키-값 헤드마다 남겨
-    둡니다. 이것이 *KV 캐시*이며 토큰 수에 비례해 커집니다. 프롬프트를 읽는 계산량(*프리필*,
-    prefill)도 그렇고, 그중 어텐션(attention)은 토큰 수의 제곱으로 커집니다.
+    언어 모델은 읽은 토큰마다 *키(key)*와 *값(value)* 벡터 두 개를 모든 층의 키-값 헤드마다
+    저장합니다. 이것이 *KV(key-value) 캐시*이며 크기는 토큰 수에 비례합니다. 프롬프트를 읽는
+    계산량(*프리필*, prefill)도 토큰 수에 따라 커지고, 그중 어텐션(attention)은 토큰 수의 제곱으로
+    커집니다.
 
     ### 연습 1: 캐시의 바이트 수
 
@@ -92,36 +92,37 @@ def _(check_1):
 @app.cell(hide_code=True)
 def _(costs):
     text(rf"""
-    A sixteenth of the visual tokens makes the prefill {costs[576].prefill / costs[36].prefill:.1f}
-    times smaller: the text stays, and so does the encoder's own work, which is not counted here.
+    With a sixteenth of the visual tokens, the prefill is
+    {costs[576].prefill / costs[36].prefill:.1f} times smaller, not 16 times, because the number of
+    text tokens does not change. The computation of the encoder is not counted here.
 
     ## 2. Four tokens become one
 
-    The simplest way to fewer tokens: cut the grid into square windows, and take the mean of each.
-    Beware of the order. Four tokens that follow one another in the row are *not* a window of 2 x 2;
-    they lie side by side.
+    The simplest reduction splits the grid into square windows and takes the mean of each window.
+    Mind the order: four consecutive tokens are *not* a window of 2 x 2; they are side by side in
+    one row.
 
     ### Exercise 2: average pooling
 
     Write `average_pool(tokens, side, small)` for tokens $(B, \text{{side}}^2, D)$ in reading order.
-    It returns $(B, \text{{small}}^2, D)$, in reading order too: the mean of each square window.
-    `small` divides `side`. (`reshape` with two more axes does it, or `einops.reduce`.)
+    It returns the mean of each square window, $(B, \text{{small}}^2, D)$, in reading order. `small`
+    divides `side`. (Use `reshape` with two more axes, or `einops.reduce`.)
     [ko]
-    시각 토큰을 16분의 1로 줄이면 프리필은 {costs[576].prefill / costs[36].prefill:.1f}분의 1이
-    됩니다. 텍스트는 그대로 남고, 여기서 세지 않은 인코더 자신의 계산량도 그대로이기 때문입니다.
+    시각 토큰을 16분의 1로 줄여도 텍스트 토큰은 그대로이므로 프리필은 16분의 1이 아니라
+    {costs[576].prefill / costs[36].prefill:.1f}분의 1이 됩니다. 인코더의 계산량은 여기에 포함되지
+    않습니다.
 
     ## 2. 토큰 네 개를 하나로
 
     토큰을 줄이는 가장 단순한 방법은 격자를 정사각형 창으로 나누고 창마다 평균을 내는 것입니다.
-    순서를 조심하십시오. 한 줄로 이어진 토큰 네 개는 2 x 2 창이 *아니라* 옆으로 나란히 놓인
-    것입니다.
+    순서에 주의하십시오. 이어진 토큰 네 개는 2 x 2 창이 *아니라* 한 행에 나란히 있는 토큰입니다.
 
     ### 연습 2: 평균 풀링
 
     글을 읽는 순서로 놓인 토큰 $(B, \text{{side}}^2, D)$에 대해
     `average_pool(tokens, side, small)`을 작성하십시오. 역시 글을 읽는 순서로
     $(B, \text{{small}}^2, D)$, 곧 정사각형 창마다의 평균을 돌려줍니다. `small`은 `side`의
-    약수입니다. (축을 두 개 늘린 `reshape`나 `einops.reduce`로 됩니다.)
+    약수입니다. (축을 두 개 늘린 `reshape`나 `einops.reduce`를 쓰십시오.)
     """)
     return
 
@@ -138,12 +139,12 @@ def exercise_2():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Now the tokens: those of the layer before the last, which a vision-language model usually takes.
-    One half of the pictures is there to choose with. The other half, the *fresh* ones, stays
-    untouched until the end.
+    The next cell computes tokens from the second-to-last layer, which vision-language models
+    usually use. One half of the pictures is for choosing a budget (*choice*). The other half
+    (*fresh*) is held out until the end.
     [ko]
-    이제 토큰입니다. 비전-언어 모델이 보통 사용하는, 끝에서 두 번째 층의 토큰입니다. 사진의 절반은
-    예산을 고르는 데 씁니다. 나머지 절반인 *새 사진(fresh)*은 마지막까지 손대지 않습니다.
+    다음 셀은 비전-언어 모델이 보통 사용하는, 끝에서 두 번째 층의 토큰을 계산합니다. 사진의 절반은
+    예산을 고르는 데 쓰고(choice), 나머지 절반인 *새 사진(fresh)*은 마지막까지 쓰지 않습니다.
     """)
     return
 
@@ -173,37 +174,37 @@ def _():
     text(r"""
     ## 3. The relative error
 
-    Give every place the mean of its window back, and look how far it is from the token that stood
-    there. A squared error alone says nothing: are 3.7 much? Divide it by the error of the simplest
-    guess, the mean token everywhere, over the same pictures:
+    Replace every token by the mean of its window and compute the squared error. A squared error
+    such as 3.7 has no scale. Divide it by the error of the simplest reconstruction, the mean token
+    at every position, over the same pictures:
 
     $$
     e = \frac{\sum_i \lVert \hat{x}_i - x_i \rVert^2}{\sum_i \lVert \bar{x} - x_i \rVert^2}
     $$
 
-    0 is lossless, 1 is as bad as the mean token everywhere, and one can do worse.
+    0 is lossless, 1 is as bad as the mean token at every position, and values above 1 are possible.
 
     ### Exercise 3: the relative error
 
     Write `relative_error(tokens, rebuilt)` for two tensors $(B, N, D)$. $\bar{x}$ is the mean of
-    `tokens` over pictures and places, a vector of $D$ numbers. It returns one number.
+    `tokens` over pictures and positions, a vector of $D$ numbers. It returns one number.
     [ko]
     ## 3. 상대 오차
 
-    모든 자리에 그 창의 평균을 되돌려 놓고, 원래 토큰과 얼마나 다른지 보십시오. 제곱 오차만으로는
-    아무것도 알 수 없습니다. 3.7이면 큽니까? 같은 사진에서 가장 단순한 추측, 곧 어디에나 평균 토큰을
-    놓았을 때의 오차로 나누십시오.
+    모든 토큰을 그 창의 평균으로 바꾸고 제곱 오차를 구하십시오. 3.7과 같은 제곱 오차는 그 자체로는
+    큰지 작은지 알 수 없습니다. 같은 사진에서 가장 단순한 복원, 곧 모든 위치에 평균 토큰을 놓았을
+    때의 오차로 나누십시오.
 
     $$
     e = \frac{\sum_i \lVert \hat{x}_i - x_i \rVert^2}{\sum_i \lVert \bar{x} - x_i \rVert^2}
     $$
 
-    0이면 손실이 없고, 1이면 어디에나 평균 토큰을 놓은 것만큼 나쁘며, 그보다 나쁠 수도 있습니다.
+    0이면 손실이 없고, 1이면 모든 위치에 평균 토큰을 놓은 것만큼 나쁘며, 1보다 클 수도 있습니다.
 
     ### 연습 3: 상대 오차
 
     텐서 $(B, N, D)$ 두 개에 대해 `relative_error(tokens, rebuilt)`를 작성하십시오. $\bar{x}$는
-    `tokens`를 사진과 자리에 대해 평균한, 수 $D$개로 된 벡터입니다. 수 하나를 돌려줍니다.
+    `tokens`를 사진과 위치에 대해 평균한, 수 $D$개로 된 벡터입니다. 수 하나를 돌려줍니다.
     """)
     return
 
@@ -236,13 +237,13 @@ def _():
     text(r"""
     ## 4. The score of a task
 
-    An error counts every number alike. What matters is what can still be done with the tokens. So
-    put the rebuilt ones back into the encoder at their layer, let the last block run, and compare
-    the embedding that comes out with the one of all tokens: their cosine is the *score*.
+    The relative error weights all numbers equally, but some matter more for a task than others. So
+    put the rebuilt tokens back into the encoder at their layer, run the last block, and compare the
+    resulting embedding with the embedding from all tokens. Their cosine is the *score*.
 
-    Here too both limits are needed. The class token has collected much before this layer, so even
-    with the mean token in every place the score is not 0. That is the *floor*; all tokens are the
-    *ceiling*, and only what lies between can be lost:
+    The score needs two reference values. The class token has already collected information before
+    this layer, so the score is not 0 even with the mean token at every position. This is the
+    *floor*. The score with all tokens is the *ceiling* (full). The share of the score kept is
 
     $$
     \text{kept} = \frac{\text{score} - \text{floor}}{\text{full} - \text{floor}}
@@ -250,13 +251,13 @@ def _():
     [ko]
     ## 4. 과제의 점수
 
-    오차는 모든 수를 똑같이 셉니다. 중요한 것은 그 토큰으로 무엇을 할 수 있는지입니다. 그러니 되살린
-    토큰을 원래 층에 다시 넣고 마지막 블록을 실행하여, 나온 임베딩을 모든 토큰의 임베딩과
-    비교합니다. 둘의 코사인이 *점수(score)*입니다.
+    상대 오차는 모든 수에 같은 비중을 두지만, 과제에 더 중요한 수가 있습니다. 그래서 복원한 토큰을
+    원래 층에 다시 넣고 마지막 블록을 실행해, 나온 임베딩을 모든 토큰으로 구한 임베딩과 비교합니다.
+    둘의 코사인이 *점수(score)*입니다.
 
-    여기에도 두 끝이 필요합니다. 클래스 토큰은 이 층에 이르기 전에 이미 많은 것을 모았으므로, 모든
-    자리에 평균 토큰을 놓아도 점수는 0이 아닙니다. 이것이 *바닥값(floor)*입니다. 모든 토큰의 점수가
-    *천장(full)*이고, 잃을 수 있는 것은 그 사이에 있는 것뿐입니다.
+    점수에는 기준값이 두 개 필요합니다. 클래스 토큰은 이 층 이전에 이미 정보를 모았으므로, 모든
+    위치에 평균 토큰을 놓아도 점수는 0이 아닙니다. 이것이 *바닥값(floor)*입니다. 모든 토큰을 쓴
+    점수가 *천장값(full)*입니다. 유지된 점수의 비율은 다음과 같습니다.
 
     $$
     \text{kept} = \frac{\text{score} - \text{floor}}{\text{full} - \text{floor}}
@@ -294,26 +295,28 @@ def _(layer, mean_token, sets, texts, vision):
 @app.cell(hide_code=True)
 def _(chance, lazy):
     text(rf"""
-    With *no* picture left in the patches, the right caption is still found in {lazy:.0%} of the
-    cases, where chance gives {chance:.0%}. So "retrieval works after compression" would be true of
-    a method that keeps nothing.
+    With *no* information about the picture in the patches, the right caption is still found in
+    {lazy:.0%} of the cases, where chance gives {chance:.0%}. So "retrieval works after compression"
+    alone is not evidence for a method.
 
-    ## 5. Six ways, side by side
+    ## 5. Six methods
 
-    Means of windows; any tokens (*random*); those to which CLS attends most; similar tokens merged
-    step by step (*ToMe*); the means of clusters (*k-means*); and a small network that was trained
-    for it. All make exactly as many tokens. A method that keeps some tokens gives every other place
-    the nearest one that it has kept.
+    The next cell compares six methods: means of windows (average), random tokens (*random*), the
+    tokens with the most attention from the class token (cls_attention), similar tokens merged step
+    by step (*ToMe*, token merging), the means of clusters (*k-means*), and a small trained network
+    (trained). All return the same number of tokens. Methods that select tokens fill every other
+    position with the nearest selected token.
     [ko]
-    패치에 사진이 *전혀* 남아 있지 않아도 맞는 설명문을 {lazy:.0%} 찾습니다. 우연 수준은
-    {chance:.0%}입니다. "압축한 뒤에도 검색이 된다"는 말은 아무것도 남기지 않는 방법에도 맞습니다.
+    패치에 사진의 정보가 *전혀* 없어도 {lazy:.0%}의 경우에 맞는 설명문을 찾습니다. 우연 수준은
+    {chance:.0%}입니다. 따라서 "압축한 뒤에도 검색이 된다"는 것만으로는 방법이 좋다고 할 수
+    없습니다.
 
-    ## 5. 여섯 가지 방법을 나란히
+    ## 5. 여섯 가지 방법
 
-    창의 평균(average), 아무 토큰(*random*), CLS의 어텐션이 가장 큰 토큰(cls_attention), 비슷한
-    토큰을 차례로 병합하기(*ToMe*), 묶음의 평균(*k-means*), 그리고 이 일을 위해 학습한 작은
-    신경망(trained)입니다. 모두 정확히 같은 수의 토큰을 만듭니다. 토큰 몇 개를 남기는 방법은 다른
-    자리에 가장 가까운 남은 토큰을 놓습니다.
+    다음 셀은 여섯 가지 방법을 비교합니다. 창의 평균(average), 무작위 토큰(*random*), 클래스 토큰의
+    어텐션이 가장 큰 토큰(cls_attention), 비슷한 토큰을 차례로 병합하기(*ToMe*, token merging),
+    군집의 평균(*k-means*), 학습한 작은 신경망(trained)입니다. 모두 같은 수의 토큰을 만듭니다.
+    토큰을 선택하는 방법은 다른 위치를 가장 가까운 선택된 토큰으로 채웁니다.
     """)
     return
 
@@ -350,22 +353,22 @@ def _(MODEL, check_3, floors, found, fulls, score, sets, side):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Compare `average` and `random` at 36 tokens: which has the smaller error, and which keeps more?
-    A small error does not mean useful tokens.
+    Compare `average` and `random` at 36 tokens. Which has the smaller error, and which keeps more
+    of the score? A small error does not mean that the tokens are useful.
 
-    ## 6. Choose
+    ## 6. Choose a budget
 
     ### Exercise 4: the smallest budget
 
     Write `smallest_budget(scores, floor, full, most)`. `scores` has the mean score for each number
     of tokens, in any order: `{36: 0.99, 16: 0.97}`. It returns the smallest number of tokens that
-    loses no more than the share `most` of what lies between `floor` and `full`, or `None` if there
-    is none.
+    loses at most the share `most` of the range between `floor` and `full`, or `None` if no budget
+    is good enough.
     [ko]
     토큰 36개에서 `average`와 `random`을 비교하십시오. 오차가 작은 것은 어느 쪽이고, 점수를 더 많이
     지키는 것은 어느 쪽입니까? 오차가 작다고 토큰이 쓸모 있는 것은 아닙니다.
 
-    ## 6. 고르기
+    ## 6. 예산 고르기
 
     ### 연습 4: 가장 작은 예산
 
@@ -409,34 +412,34 @@ def _(check_4, floors, fulls, rebuilt_by, results, score):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    The last column is the one to believe. A budget is chosen because it looked good on these
-    pictures, and part of that may be chance. The number to report comes from pictures that had no
-    part in the choice.
+    Report the last column. The budget was chosen because its score was good on the first half of
+    the pictures, and part of that may be chance. The pictures of the last column were not used for
+    the choice.
 
-    ## 7. Is the difference real?
+    ## 7. A paired comparison
 
-    Two methods on the same pictures: some pictures are hard for both. So look at the *difference*
-    for each picture, $d_i = a_i - b_i$. Its mean lies, with 95 % confidence, about within
+    Some pictures are hard for both of two methods. So use the *difference* for each picture,
+    $d_i = a_i - b_i$. The 95 % confidence interval of its mean is approximately
 
     $$
     \bar{d} \pm 1.96 \, \frac{s}{\sqrt{n}}, \qquad
     s = \sqrt{\frac{1}{n - 1} \sum_i (d_i - \bar{d})^2}
     $$
 
-    If 0 lies inside, these pictures cannot tell the two apart.
+    If the interval contains 0, these pictures cannot distinguish the two methods.
 
-    ### Exercise 5: a paired comparison
+    ### Exercise 5: a paired interval
 
     Write `paired_interval(a, b)` for the scores $(n,)$ of two methods on the same pictures. It
-    returns the lower and the upper end of that interval for $a - b$.
+    returns the lower and the upper end of the interval for $a - b$.
     [ko]
-    믿을 것은 마지막 열입니다. 예산은 이 사진들에서 좋아 보였기 때문에 골랐고, 그 가운데 일부는
-    우연일 수 있습니다. 보고할 수치는 고르는 데 쓰지 않은 사진에서 나와야 합니다.
+    마지막 열을 보고하십시오. 예산은 사진의 첫 절반에서 점수가 좋아서 고른 것이고, 그 일부는 우연일
+    수 있습니다. 마지막 열의 사진은 고르는 데 쓰지 않았습니다.
 
-    ## 7. 차이는 진짜입니까?
+    ## 7. 짝지은 비교
 
-    같은 사진에 두 방법을 쓰면, 어떤 사진은 둘 모두에 어렵습니다. 그러니 사진마다의 *차이*
-    $d_i = a_i - b_i$를 보십시오. 그 평균의 95 % 신뢰 구간은 대략 다음과 같습니다.
+    어떤 사진은 두 방법 모두에 어렵습니다. 그래서 사진마다 *차이* $d_i = a_i - b_i$를 구합니다. 그
+    평균의 95 % 신뢰 구간은 대략 다음과 같습니다.
 
     $$
     \bar{d} \pm 1.96 \, \frac{s}{\sqrt{n}}, \qquad
@@ -445,7 +448,7 @@ def _():
 
     구간 안에 0이 있으면, 이 사진들로는 두 방법을 구별할 수 없습니다.
 
-    ### 연습 5: 짝지은 비교
+    ### 연습 5: 짝지은 구간
 
     같은 사진에 대한 두 방법의 점수 $(n,)$을 받는 `paired_interval(a, b)`를 작성하십시오. $a - b$에
     대한 구간의 아래 끝과 위 끝을 돌려줍니다.
@@ -490,28 +493,30 @@ def _():
     text(r"""
     ## Summary
 
-    - The cache grows with the tokens; prefill does too, and the text stays.
-    - Neighbours on the grid are not neighbours in the row.
-    - An error needs the mean token beside it, a score its floor and its ceiling.
-    - A small error does not mean useful tokens. Measure with the task that you have.
-    - Choose on some pictures, report on others, compare on the same ones, picture by picture.
+    - The cache is proportional to the number of tokens. The prefill also grows with it, but the
+      cost of the text tokens stays.
+    - Neighbours on the grid are not consecutive in the sequence of tokens.
+    - Compare an error with that of the mean token, and a score with its floor and its ceiling.
+    - A small error does not mean that the tokens are useful. Measure with your own task.
+    - Choose on some pictures and report on others. Compare methods on the same pictures.
 
-    What the encoder can still use, a language model need not be able to read: that takes a test of
-    its own. Try more: `encoderlab compress evaluate` measures thirteen ways at every budget, with
-    intervals, on your pictures; `encoderlab compress --images FOLDER --grid 6` trains one.
+    Tokens that are useful for the encoder may not be useful for a language model; test that
+    separately. To try next: `encoderlab compress evaluate` measures all methods at every budget,
+    with intervals, on your own pictures. `encoderlab compress --images FOLDER --grid 6` trains a
+    compressor.
     [ko]
     ## 정리
 
-    - 캐시는 토큰 수에 비례해 커집니다. 프리필도 커지지만, 텍스트의 몫은 그대로입니다.
-    - 격자의 이웃은 한 줄로 늘어놓은 토큰의 이웃이 아닙니다.
-    - 오차 옆에는 평균 토큰을, 점수 옆에는 바닥값과 천장을 두십시오.
-    - 오차가 작다고 토큰이 쓸모 있는 것은 아닙니다. 여러분이 하려는 과제로 재십시오.
-    - 어떤 사진으로 고르고, 다른 사진으로 보고하며, 비교는 같은 사진에서 사진마다 하십시오.
+    - 캐시는 토큰 수에 비례합니다. 프리필도 토큰 수에 따라 커지지만, 텍스트 토큰의 비용은 변하지
+      않습니다.
+    - 격자에서 이웃한 토큰은 토큰의 순서에서 이어져 있지 않습니다.
+    - 오차는 평균 토큰의 오차와, 점수는 바닥값과 천장값과 비교하십시오.
+    - 오차가 작다고 토큰이 쓸모 있는 것은 아닙니다. 실제로 하려는 과제로 측정하십시오.
+    - 고를 때와 보고할 때 서로 다른 사진을 쓰고, 방법은 같은 사진에서 비교하십시오.
 
-    인코더가 아직 쓸 수 있는 토큰이라고 해서 언어 모델도 읽을 수 있는 것은 아닙니다. 그것은 따로
-    시험해야 합니다. 더 해 보십시오. `encoderlab compress evaluate`는 여러분의 사진으로 열세 가지
-    방법을 모든 예산에서 신뢰 구간과 함께 재고, `encoderlab compress --images FOLDER --grid 6`은
-    압축기를 학습합니다.
+    인코더에 쓸모 있는 토큰이 언어 모델에는 쓸모없을 수 있으므로 따로 시험해야 합니다. 더 해 볼 것:
+    `encoderlab compress evaluate`는 자신의 사진에서 모든 방법을 예산마다 신뢰 구간과 함께 측정하고,
+    `encoderlab compress --images FOLDER --grid 6`은 압축기를 학습합니다.
     """)
     return
 
