@@ -27,32 +27,31 @@ def _():
     text(r"""
     # Lesson 6: Judge an encoder by answers
 
-    Lesson 3 compared encoders by metrics that need no training. But the question behind them is:
-    with which encoder does a vision-language model (VLM) answer best? In this lesson you build
-    small VLMs, count their right answers, and find out whether the metric would have chosen the
-    right encoder.
+    Lesson 3 compared encoders with metrics that need no training. The metrics are meant to predict
+    with which encoder a vision-language model (VLM) answers best. In this lesson you train small
+    VLMs, count their right answers, and check whether the metric selects the right encoder.
 
-    Five exercises; it takes about forty minutes, ten of which the computer needs for training, and
-    no network. Put your answer in the place of `...`.
+    There are five exercises. The lesson takes about forty minutes, including ten minutes of
+    training, and needs no network. Replace each `...` with your answer.
 
     ## 1. A VLM answers
 
-    The bundled `tiny-vlm` was trained on such questions. It gives its answer, the probability of
-    it, and what else it might have said.
+    The bundled `tiny-vlm` was trained on questions like those below. It returns the most probable
+    answers with their probabilities.
     [ko]
     # 6강: 답으로 인코더 평가하기
 
-    3강에서는 학습이 필요 없는 지표로 인코더를 비교했습니다. 그러나 정말 알고 싶은 것은 어느
-    인코더를 쓸 때 비전-언어 모델(VLM)이 가장 잘 답하는지입니다. 이 강의에서는 작은 VLM을 만들어
-    맞힌 답을 세고, 지표만 보았어도 맞는 인코더를 골랐을지 알아봅니다.
+    3강에서는 학습이 필요 없는 지표로 인코더를 비교했습니다. 지표의 목적은 어느 인코더를 쓸 때
+    비전-언어 모델(VLM)이 가장 잘 답하는지 예측하는 것입니다. 이 강의에서는 작은 VLM을 학습해 정답을
+    세고, 지표가 맞는 인코더를 고르는지 확인합니다.
 
-    연습은 다섯 개이며, 40분쯤 걸립니다. 그 가운데 10분쯤은 컴퓨터가 학습하는 시간입니다. 네트워크는
-    필요하지 않습니다. `...` 자리에 답을 쓰십시오.
+    연습은 다섯 개이며, 학습 시간 10분을 포함해 40분쯤 걸리고 네트워크는 필요하지 않습니다. `...`
+    자리에 답을 쓰십시오.
 
     ## 1. VLM이 답합니다
 
-    함께 제공되는 `tiny-vlm`은 이런 질문으로 학습했습니다. 답과 그 확률, 그리고 다른 답의 후보를
-    보여 줍니다.
+    내장 모델 `tiny-vlm`은 아래와 같은 질문으로 학습했습니다. 확률이 가장 높은 답들을 확률과 함께
+    돌려줍니다.
     """)
     return
 
@@ -86,19 +85,18 @@ def _(test_questions):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    ## 2. Build one
+    ## 2. Build a VLM
 
-    The parts: an encoder makes 144 patch tokens of an image; four neighbours are put side by side
-    into one, which leaves 36; a *projector*, here two layers, maps each of them to the width of
-    the language model; there they stand in the prompt like words. The encoder stays as it is.
-    Projector and language model are trained.
+    The encoder turns an image into 144 patch tokens. Four neighbours are concatenated into one,
+    which gives 36 tokens. A *projector* of two layers maps each token to the width of the language
+    model, and the tokens are put into the prompt. The encoder is frozen; the projector and the
+    language model are trained.
     [ko]
-    ## 2. 만들기
+    ## 2. VLM 만들기
 
-    부품은 이렇습니다. 인코더가 이미지 하나에서 패치 토큰 144개를 만듭니다. 이웃 네 개를 나란히 이어
-    하나로 만들면 36개가 남습니다. *프로젝터(projector)*는 여기서 두 층이며, 토큰마다 언어 모델의
-    너비에 맞춥니다. 언어 모델에서는 이 토큰들이 낱말처럼 프롬프트에 놓입니다. 인코더는 그대로 두고
-    프로젝터와 언어 모델을 학습합니다.
+    인코더가 이미지에서 패치 토큰 144개를 만듭니다. 이웃 네 개를 이어 붙여 토큰 36개로 줄입니다. 두
+    층으로 된 *프로젝터(projector)*가 토큰을 언어 모델의 너비로 변환하고, 이 토큰을 프롬프트에
+    넣습니다. 인코더는 고정하고 프로젝터와 언어 모델을 학습합니다.
     """)
     return
 
@@ -133,9 +131,9 @@ def _():
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    The model predicts the next token, and only the *answer's* tokens count: nobody asks it to
-    predict the question or the image. In a batch, answers have different lengths. So the labels
-    $(B, A)$ are filled up on the left with $-100$, which stands for "no token":
+    The model predicts the next token, and only the tokens of the *answer* count in the loss. The
+    answers of a batch have different lengths, so the labels $(B, A)$ are padded on the left with
+    $-100$ ("no token"):
 
     $$
     L = - \frac{1}{T} \sum_{b, a:\; y_{ba} \ne -100} \log p(y_{ba})
@@ -148,9 +146,8 @@ def _():
     Write `answer_loss(logits, labels)` for `logits` $(B, A, V)$ and `labels` $(B, A)$. Position $a$
     of the logits already predicts label $a$. It returns one number with a gradient.
     [ko]
-    모델은 다음 토큰을 예측하며 *답*의 토큰만 셉니다. 질문이나 이미지를 예측하라고 하지 않습니다.
-    한 배치에서도 답의 길이는 서로 다릅니다. 그래서 레이블 $(B, A)$의 왼쪽을 "토큰 없음"을 뜻하는
-    $-100$으로 채웁니다.
+    모델은 다음 토큰을 예측하며, 손실에는 *답*의 토큰만 셉니다. 한 배치에서 답의 길이가 서로
+    다르므로 레이블 $(B, A)$의 왼쪽을 "토큰 없음"을 뜻하는 $-100$으로 채웁니다.
 
     $$
     L = - \frac{1}{T} \sum_{b, a:\; y_{ba} \ne -100} \log p(y_{ba})
@@ -226,9 +223,9 @@ def _(build, check_1, tokens_of, train, train_button, train_questions, vlm):
     mo.stop(
         mo.running_in_notebook() and not train_button.value,
         text("""
-        Press the button above to train; the cells below wait for it.
+        Press the button above to train. The cells below run after the training.
         [ko]
-        위의 단추를 누르면 학습합니다. 다음 내용은 학습이 끝난 뒤에 나옵니다.
+        위의 버튼을 누르면 학습을 시작합니다. 아래 셀은 학습이 끝난 뒤에 실행됩니다.
         """),
     )
 
@@ -246,43 +243,43 @@ def _(build, check_1, tokens_of, train, train_button, train_questions, vlm):
 @app.cell(hide_code=True)
 def _(losses):
     text(rf"""
-    The loss begins at {losses[0]:.2f} and rises at first: the language model has read texts of the
-    same world and guesses well, and the tokens of a new projector only disturb it. It ends at
-    {sum(losses[-10:]) / len(losses[-10:]):.2f}. The dashed line is where the same language model
-    ends that was trained on the same questions *without the image*. What lies below the line comes
-    from the image.
+    The loss starts at {losses[0]:.2f} and rises at first: the language model was trained on similar
+    texts and already guesses well, and the tokens of the untrained projector disturb it. The loss
+    ends at {sum(losses[-10:]) / len(losses[-10:]):.2f}. The dashed line is the final loss of the
+    same language model trained on the same questions *without the image*. The difference is the
+    contribution of the image.
 
-    ## 3. Right, compared with what?
+    ## 3. Accuracy and its controls
 
-    A test question is right if the answer is the expected one, up to case, articles and the
-    spelling of numbers (`exact_match`). But a model that has never seen an image is right now and
-    then, too. Four numbers belong together:
+    An answer is right if it equals the expected answer, ignoring case, articles and the spelling of
+    numbers (`exact_match`). A model without an image is sometimes right, too. So report four
+    numbers together:
 
     - *right*: the model with the image;
-    - *blind*: the same model trained and asked without the image;
+    - *blind*: the same model, trained and tested without the image;
     - *shuffled*: the trained model with the image of another question;
-    - *most common*: the answer that was given most often to the same question in training.
+    - *most common*: the most frequent training answer to the same question.
 
     ### Exercise 2: the most common answer
 
     Write `most_common(questions, answers)` for two lists of texts of equal length. It returns a
     dictionary: the most common answer to each question. A test question may be new, so the key `""`
-    holds the most common answer of all.
+    contains the most common answer over all questions.
     [ko]
-    손실은 {losses[0]:.2f}에서 시작해 처음에는 커집니다. 언어 모델은 같은 세계의 글을 읽어서 답을 잘
-    짐작하는데, 새 프로젝터가 만드는 토큰이 이를 방해하기 때문입니다. 마지막에는
-    {sum(losses[-10:]) / len(losses[-10:]):.2f}입니다. 점선은 같은 질문을 *이미지 없이* 학습한 같은
-    언어 모델이 끝난 곳입니다. 점선보다 아래에 있는 만큼은 이미지에서 나온 것입니다.
+    손실은 {losses[0]:.2f}에서 시작해 처음에는 커집니다. 언어 모델은 비슷한 글로 학습해 답을 잘
+    추측하는데, 학습되지 않은 프로젝터의 토큰이 이를 방해하기 때문입니다. 마지막 손실은
+    {sum(losses[-10:]) / len(losses[-10:]):.2f}입니다. 점선은 같은 언어 모델을 같은 질문으로 *이미지
+    없이* 학습했을 때의 마지막 손실입니다. 그 차이가 이미지의 기여입니다.
 
-    ## 3. 맞힌 답, 무엇과 견주어?
+    ## 3. 정답률과 대조군
 
-    대소문자, 관사, 수의 표기를 빼고 답이 기대한 것과 같으면 맞힌 것입니다(`exact_match`). 그러나
-    이미지를 본 적 없는 모델도 가끔 맞힙니다. 수 네 개를 함께 보아야 합니다.
+    대소문자, 관사, 수의 표기를 무시하고 정답과 같으면 맞힌 것입니다(`exact_match`). 이미지가 없는
+    모델도 가끔 맞히므로 네 가지 수를 함께 보고합니다.
 
     - *right*: 이미지를 본 모델
-    - *blind*: 같은 모델을 이미지 없이 학습하고 이미지 없이 물은 것
+    - *blind*: 같은 모델을 이미지 없이 학습하고 시험한 것
     - *shuffled*: 학습한 모델에 다른 질문의 이미지를 준 것
-    - *most common*: 학습할 때 같은 질문에 가장 많이 나온 답
+    - *most common*: 학습 데이터에서 같은 질문에 가장 많이 나온 답
 
     ### 연습 2: 가장 흔한 답
 
@@ -369,23 +366,25 @@ def _(answers, test_questions):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Behind each share stands its 95 % interval over images. What is above *all* of the other three
-    comes from the image. Sums (`math`) state their numbers in the question: there the image adds
+    Each share is followed by its 95 % confidence interval over images. The image contributes what
+    is above *all* three controls. Sums (`math`) give their numbers in the question: the image adds
     little, and a small model cannot calculate.
 
-    ### Exercise 3: from blind to perfect
+    ### Exercise 3: share of the possible gain
 
-    How much of what the image could add does it add? Write `share_between(right, blind)` for two
-    shares between 0 and 1: 0 where the model is as good as blind, 1 where all is right.
+    Write `share_between(right, blind)` for two shares between 0 and 1. It returns the share of the
+    possible gain over the blind model: 0 if the model is as good as blind, 1 if all answers are
+    right.
     [ko]
-    비율 뒤에 적힌 것은 이미지에 대한 95 % 신뢰 구간입니다. 나머지 셋 *모두*보다 높은 만큼이
-    이미지에서 나온 것입니다. 계산 문제(`math`)는 질문에 수가 들어 있어서 이미지가 거의 도움이 되지
-    않으며, 작은 모델은 계산을 하지 못합니다.
+    비율 뒤의 구간은 이미지에 대한 95 % 신뢰 구간입니다. 대조군 셋 *모두*보다 높은 만큼이 이미지의
+    기여입니다. 계산 문제(`math`)는 질문에 수가 들어 있어서 이미지가 거의 도움이 되지 않으며, 작은
+    모델은 계산을 하지 못합니다.
 
-    ### 연습 3: 블라인드에서 만점까지
+    ### 연습 3: 가능한 향상 중 이룬 비율
 
-    이미지가 보탤 수 있는 것 가운데 얼마를 보탰습니까? 0과 1 사이의 비율 두 개에 대해
-    `share_between(right, blind)`를 작성하십시오. 블라인드(blind)와 같으면 0, 모두 맞히면 1입니다.
+    0과 1 사이의 비율 두 개에 대해 `share_between(right, blind)`를 작성하십시오. 블라인드(blind)
+    모델보다 향상될 수 있는 만큼 중에서 실제로 향상된 비율을 돌려줍니다. 블라인드와 같으면 0, 모두
+    맞히면 1입니다.
     """)
     return
 
@@ -409,20 +408,19 @@ def _(check_3, right):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    ## 4. Four encoders by their answers
+    ## 4. The answers of four encoders
 
-    Now the same with three trained encoders, and with one that has learnt nothing:
+    The next cell trains VLMs with three trained encoders and an untrained one:
     `untrained:tiny-clip` has the architecture of `tiny-clip` and random weights. Each VLM is
-    trained from several *seeds*: another beginning of the projector, another order of the
-    questions. Only the encoder should make a difference; how much do the seeds make? This takes
-    some minutes.
+    trained with several *seeds*, which change the initial projector and the order of the questions.
+    How much do the scores differ between seeds? This takes some minutes.
     [ko]
-    ## 4. 답으로 보는 인코더 네 개
+    ## 4. 인코더 네 개의 정답률
 
-    이제 학습된 인코더 세 개와 아무것도 배우지 않은 인코더 하나로 똑같이 합니다.
+    다음 셀은 학습된 인코더 세 개와 학습하지 않은 인코더 하나로 VLM을 학습합니다.
     `untrained:tiny-clip`은 `tiny-clip`과 구조가 같고 가중치가 무작위입니다. VLM마다 여러
-    *시드(seed)*로 학습합니다. 시드가 다르면 프로젝터의 처음 값과 질문의 순서가 다릅니다. 인코더만
-    차이를 내야 할 텐데, 시드는 얼마나 차이를 냅니까? 몇 분 걸립니다.
+    *시드(seed)*로 학습하며, 시드에 따라 프로젝터의 초깃값과 질문의 순서가 달라집니다. 시드에 따른
+    점수의 차이는 얼마나 됩니까? 몇 분 걸립니다.
     """)
     return
 
@@ -466,21 +464,22 @@ def _(
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    These intervals count the images *and* the seeds. Three seeds are few, and this makes the
-    intervals wide; with one seed they would be narrower and wrong.
+    These intervals include the variation over images *and* seeds. They are wide because three seeds
+    are few. With one seed they would be narrower but too optimistic.
 
-    ## 5. What would the metric have said?
+    ## 5. The ranking by CKA
 
-    The metric is that of lesson 3: debiased CKA between an encoder's pooled embeddings and those
-    of the language model. It has trained nothing, and takes seconds.
+    The metric of lesson 3 measures how similar two similarity structures are: the debiased CKA
+    (centred kernel alignment) of an encoder's pooled embeddings and those of the language model. It
+    needs no training and takes seconds.
     [ko]
-    이 구간은 이미지와 시드를 *모두* 셉니다. 시드 세 개는 적어서 구간이 넓어집니다. 시드가 하나면
-    구간은 더 좁겠지만 틀린 구간입니다.
+    이 구간은 이미지와 시드에 따른 변동을 *모두* 포함합니다. 시드 세 개는 적어서 구간이 넓습니다.
+    시드가 하나면 구간은 더 좁지만 지나치게 낙관적입니다.
 
-    ## 5. 지표는 뭐라고 했겠습니까?
+    ## 5. CKA로 매긴 순위
 
-    3강의 지표, 곧 인코더의 풀링된 임베딩과 언어 모델의 임베딩 사이의 편향을 없앤 CKA입니다.
-    아무것도 학습하지 않으며 몇 초면 됩니다.
+    3강의 지표는 두 유사도 구조가 얼마나 비슷한지를 나타내는, 인코더의 풀링된 임베딩과 언어 모델의
+    임베딩 사이의 편향을 없앤 CKA(centred kernel alignment)입니다. 학습이 필요 없고 몇 초면 됩니다.
     """)
     return
 
@@ -517,40 +516,40 @@ def _(ENCODERS, by_seed):
 @app.cell(hide_code=True)
 def _():
     text(r"""
-    Look at the places, and at the intervals of section 4: is the encoder that the metric would have
-    chosen behind another by more than the noise? Do the seeds agree with one another? One wrong
-    choice among these encoders does not yet say that the metric is wrong about encoders.
+    Compare the places with the intervals of section 4. Is the encoder with the highest CKA worse
+    than another by more than the noise? Do the seeds agree? One wrong choice among these encoders
+    does not show that the metric is wrong in general.
 
     ## 6. The noise between seeds
 
-    A metric cannot predict the answers better than the answers predict themselves. So take the
-    ranking of the encoders by one seed, and that by another: how far do they agree? Spearman's
-    $\rho$ is the correlation of the ranks, 1 for the same ranking and -1 for the reverse. Its mean
-    over all pairs of seeds is the *noise ceiling*.
+    A metric cannot predict the ranking by answers better than one seed predicts that of another
+    seed. Spearman's $\rho$ measures how far two rankings agree: it is the correlation of the ranks,
+    1 for the same ranking and -1 for the reverse. Its mean over all pairs of seeds is the *noise
+    ceiling*.
 
     ### Exercise 4: the noise ceiling
 
     Write `noise_ceiling(by_seed)` for an array (encoders, seeds) of shares without ties. It returns
-    the mean of $\rho$ over all pairs of *different* seeds. The rank of a value is how many are
-    smaller; `values.argsort().argsort()` gives it, and `np.corrcoef(a, b)[0, 1]` the correlation.
-    (`scipy.stats.spearmanr` does both.)
+    the mean of $\rho$ over all pairs of *different* seeds. The rank of a value is the number of
+    smaller values, `values.argsort().argsort()`. The correlation is `np.corrcoef(a, b)[0, 1]`.
+    (`scipy.stats.spearmanr` computes both.)
     [ko]
-    순위와 4절의 구간을 보십시오. 지표가 골랐을 인코더는 다른 인코더보다 잡음 이상으로 뒤집니까?
-    시드끼리는 서로 일치합니까? 이 인코더들 가운데 하나를 잘못 골랐다고 해서 지표가 인코더 일반에
-    대해 틀렸다고 할 수는 없습니다.
+    순위를 4절의 구간과 비교하십시오. CKA가 가장 높은 인코더가 다른 인코더보다 잡음 이상으로
+    뒤집니까? 시드끼리는 일치합니까? 이 인코더들에서 한 번 잘못 골랐다고 해서 지표가 일반적으로
+    틀렸다고 할 수는 없습니다.
 
     ## 6. 시드 사이의 잡음
 
-    어떤 지표도 답이 답을 예측하는 것보다 더 잘 예측할 수는 없습니다. 한 시드가 매긴 인코더의 순위와
-    다른 시드가 매긴 순위는 얼마나 일치합니까? 스피어만(Spearman)의 $\rho$는 순위의 상관계수이며,
-    같은 순위면 1, 거꾸로면 -1입니다. 모든 시드 쌍에 대한 평균이 *잡음 천장(noise ceiling)*입니다.
+    지표는 한 시드의 순위가 다른 시드의 순위를 예측하는 것보다 더 잘 예측할 수 없습니다.
+    스피어만(Spearman)의 $\rho$는 두 순위가 얼마나 일치하는지를 나타내는 순위의 상관계수이며, 같은
+    순위면 1, 역순이면 -1입니다. 모든 시드 쌍에 대한 평균이 *잡음 천장(noise ceiling)*입니다.
 
     ### 연습 4: 잡음 천장
 
-    동점이 없는 비율의 배열 (인코더, 시드)에 대해 `noise_ceiling(by_seed)`를 작성하십시오.
-    *서로 다른* 시드의 모든 쌍에 대한 $\rho$의 평균을 돌려줍니다. 값의 순위는 그보다 작은 값의
-    개수이며 `values.argsort().argsort()`로, 상관계수는 `np.corrcoef(a, b)[0, 1]`로 구합니다.
-    (`scipy.stats.spearmanr`는 둘 다 해 줍니다.)
+    동점이 없는 비율의 배열 (인코더, 시드)에 대해 `noise_ceiling(by_seed)`를 작성하십시오. *서로
+    다른* 시드의 모든 쌍에 대한 $\rho$의 평균을 돌려줍니다. 값의 순위는 그보다 작은 값의 개수이며
+    `values.argsort().argsort()`로, 상관계수는 `np.corrcoef(a, b)[0, 1]`로 구합니다.
+    (`scipy.stats.spearmanr`는 둘 다 계산합니다.)
     """)
     return
 
@@ -582,40 +581,39 @@ def _(by_seed, check_4, cka):
 @app.cell(hide_code=True)
 def _(ceilings, rho):
     text(rf"""
-    Of all four, CKA and the answers agree with $\rho$ = {rho["four encoders"]:.2f}, where one seed
-    agrees with another by {ceilings["four encoders"]:.2f}. But that the untrained one differs from
-    the others is no news. Of the three trained ones alone it is {rho["trained ones"]:.2f}, and
-    between seeds {ceilings["trained ones"]:.2f}. Before you believe a $\rho$ of 1 or -1, count the
-    encoders.
+    For all four encoders, $\rho$ is {rho["four encoders"]:.2f} between CKA and the answers and
+    {ceilings["four encoders"]:.2f} between seeds. But it is expected that the untrained encoder
+    differs from the others. For the three trained encoders alone, $\rho$ is
+    {rho["trained ones"]:.2f}, and {ceilings["trained ones"]:.2f} between seeds. Before you believe
+    a $\rho$ of 1 or -1, count the encoders.
 
-    ## 7. How many encoders does it take?
+    ## 7. How many encoders are needed?
 
     Suppose that the ranking by the metric is *perfect*, $\rho = 1$. Of $n!$ rankings, one is
-    perfect and one is its reverse, so chance reaches $|\rho| = 1$ with $p = 2/n!$, for three
-    encoders in a third of the cases. And who tries several metrics has more chances: multiply $p$
-    by their number (Bonferroni).
+    perfect and one is its reverse, so the probability of $|\rho| = 1$ by chance is $p = 2/n!$; for
+    three encoders, this is one third. If you test several metrics, multiply $p$ by their number
+    (Bonferroni).
 
     ### Exercise 5: the smallest number of encoders
 
-    Write `encoders_needed(metrics, level)`: the smallest $n$ with which a perfect ranking has a
-    corrected $p$ of at most `level`, where so many `metrics` were tried.
+    Write `encoders_needed(metrics, level)`. It returns the smallest $n$ for which a perfect ranking
+    has a corrected $p$ of at most `level`, where `metrics` is the number of metrics tested.
     [ko]
     네 개 전체에서 CKA와 답의 $\rho$는 {rho["four encoders"]:.2f}이고, 시드끼리는
-    {ceilings["four encoders"]:.2f}입니다. 그러나 학습하지 않은 인코더가 나머지와 다르다는 것은
-    새로운 사실이 아닙니다. 학습된 세 개만 보면 {rho["trained ones"]:.2f}이고, 시드끼리는
+    {ceilings["four encoders"]:.2f}입니다. 그러나 학습하지 않은 인코더가 나머지와 다른 것은
+    당연합니다. 학습된 세 개만 보면 {rho["trained ones"]:.2f}이고, 시드끼리는
     {ceilings["trained ones"]:.2f}입니다. $\rho$가 1이나 -1이라고 믿기 전에 인코더의 수를 세십시오.
 
-    ## 7. 인코더가 몇 개 있어야 합니까?
+    ## 7. 인코더가 몇 개 필요합니까?
 
-    지표의 순위가 *완벽하다고*, 곧 $\rho = 1$이라고 합시다. 순위 $n!$가지 가운데 하나는 완벽하고
-    하나는 그 거꾸로이므로, 우연히 $|\rho| = 1$이 될 확률은 $p = 2/n!$, 인코더가 세 개면
-    3분의 1입니다. 여러 지표를 써 본 사람에게는 우연한 기회도 많습니다. $p$에 지표의 수를
-    곱하십시오(본페로니, Bonferroni).
+    지표의 순위가 *완벽하다고*, 곧 $\rho = 1$이라고 가정합니다. 순위 $n!$가지 중 하나는 완벽하고
+    하나는 그 역순이므로, 우연히 $|\rho| = 1$이 될 확률은 $p = 2/n!$이며 인코더가 세 개면 3분의
+    1입니다. 지표를 여러 개 시험하면 $p$에 지표의 수를 곱하십시오(본페로니, Bonferroni).
 
     ### 연습 5: 인코더의 가장 작은 수
 
-    `encoders_needed(metrics, level)`를 작성하십시오. 지표를 `metrics`개 써 보았을 때, 완벽한 순위의
-    보정한 $p$가 `level` 이하가 되는 가장 작은 $n$입니다.
+    `encoders_needed(metrics, level)`를 작성하십시오. 지표를 `metrics`개 시험했을 때, 완벽한 순위의
+    보정한 $p$가 `level` 이하가 되는 가장 작은 $n$을 돌려줍니다.
     """)
     return
 
@@ -650,40 +648,40 @@ def _():
     ## Summary
 
     - Only the answer's tokens count in the loss.
-    - A share of right answers needs its blind twin beside it, another image, and the most common
+    - Compare the share of right answers with the blind model, shuffled images and the most common
       answer.
-    - One training run is one seed. Take at least three, and show how they differ.
-    - A metric can be held only against what the answers themselves repeat: the noise ceiling.
-    - Four encoders cannot decide whether a metric ranks right; it takes five with a perfect ranking
-      and one metric, and more in practice.
+    - Train with at least three seeds, and report how much they differ.
+    - Compare a metric with the noise ceiling, the agreement between seeds.
+    - Four encoders are not enough to test the ranking by a metric. With one metric and a perfect
+      ranking five are needed, in practice more.
 
-    One number may surprise you. `tiny-vlm` was trained like your model, for 4,269 steps, and its
-    twin with a randomly initialised encoder is almost as often right: 78.4 % against 75.4 % of
-    1,000 questions. A random network loses little of a simple picture, and a language model that is
-    trained with it learns to read what it gives. The trained encoder helps most while there is
-    little data, as here. So put the untrained twin beside any encoder before you praise it.
+    `tiny-vlm` was trained like your model, for 4,269 steps. The same VLM with a randomly
+    initialised encoder is almost as often right: 78.4 % against 75.4 % of 1,000 questions. A random
+    network preserves most of the information in a simple image, and a language model trained with
+    it learns to use its tokens. The trained encoder helps most with little data, as here. So
+    compare every encoder with its untrained copy.
 
-    Try more: `encoderlab e2e --answers` does this lesson for any encoders and language models, with
-    every metric, and keeps the trained VLMs; `encoderlab vlm evaluate` asks a model your own
-    questions.
+    To try next: `encoderlab e2e --answers` runs this comparison for any encoders and language
+    models, with every metric, and saves the trained VLMs. `encoderlab vlm evaluate` tests a model
+    on your own questions.
     [ko]
     ## 정리
 
     - 손실에서는 답의 토큰만 셉니다.
-    - 맞힌 비율 옆에는 이미지 없이 학습한 쌍둥이, 다른 이미지를 준 결과, 가장 흔한 답을 두십시오.
-    - 학습 한 번은 시드 하나입니다. 적어도 세 번 하고, 서로 얼마나 다른지 보이십시오.
-    - 지표는 답 자신이 되풀이하는 만큼만 맞힐 수 있습니다. 그것이 잡음 천장입니다.
-    - 인코더 네 개로는 지표가 순위를 맞히는지 정할 수 없습니다. 지표 하나에 순위가 완벽해도 다섯 개,
-      실제로는 더 많이 필요합니다.
+    - 정답률을 블라인드 모델, 이미지를 섞은 결과, 가장 흔한 답과 비교하십시오.
+    - 시드 세 개 이상으로 학습하고, 서로 얼마나 다른지 보고하십시오.
+    - 지표를 시드 사이의 일치도인 잡음 천장과 비교하십시오.
+    - 인코더 네 개로는 지표의 순위를 검정할 수 없습니다. 지표가 하나이고 순위가 완벽해도 다섯 개가
+      필요하며, 실제로는 더 많이 필요합니다.
 
-    뜻밖의 수가 하나 있습니다. `tiny-vlm`은 여러분의 모델처럼 학습하되 4,269단계를 밟았는데,
-    무작위로 초기화한 인코더를 쓴 쌍둥이도 거의 그만큼 맞힙니다. 질문 1,000개에서 78.4 %와
-    75.4 %입니다. 무작위 신경망도 단순한 그림은 거의 잃지 않으며, 함께 학습한 언어 모델은 그것을
-    읽는 법을 배웁니다. 학습된 인코더는 여기서처럼 데이터가 적을 때 가장 도움이 됩니다. 그러니 어떤
-    인코더를 칭찬하기 전에 학습하지 않은 쌍둥이를 옆에 놓아 보십시오.
+    `tiny-vlm`은 여러분의 모델과 같은 방법으로 4,269단계를 학습했습니다. 인코더를 무작위로 초기화한
+    같은 VLM도 거의 그만큼 맞힙니다. 질문 1,000개에서 78.4 %와 75.4 %입니다. 무작위 신경망도 단순한
+    이미지의 정보를 대부분 보존하며, 함께 학습한 언어 모델은 그 토큰을 쓰는 법을 배웁니다. 학습된
+    인코더는 여기서처럼 데이터가 적을 때 가장 도움이 됩니다. 그러므로 모든 인코더를 학습하지 않은
+    사본과 비교하십시오.
 
-    더 해 보십시오. `encoderlab e2e --answers`는 어떤 인코더와 언어 모델로든 이 강의를 모든 지표와
-    함께 하고 학습한 VLM을 남겨 둡니다. `encoderlab vlm evaluate`는 여러분의 질문으로 모델을
+    더 해 볼 것: `encoderlab e2e --answers`는 임의의 인코더와 언어 모델로 같은 비교를 모든 지표와
+    함께 실행하고 학습한 VLM을 저장합니다. `encoderlab vlm evaluate`는 자신의 질문으로 모델을
     시험합니다.
     """)
     return
