@@ -377,7 +377,7 @@ def _():
 
 @app.cell
 def _(EPOCHS, check_1, new_model, train, train_button, train_pairs):
-    # Only at the press of the button, so that a change above does not train at once.
+    # Train only when the button is pressed, not after every change above.
     mo.stop(
         mo.running_in_notebook() and not train_button.value,
         text("""

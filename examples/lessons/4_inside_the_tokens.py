@@ -102,7 +102,7 @@ def _(check_1, patch, side, vision):
     nine = pictures.nine_pictures()
     top = vision.n_layers
     seen = vision.encode([one.image for one in nine], layers=[top])
-    # As the tower gives them: CLS first, then the patches.
+    # The order of the encoder: CLS first, then the patches.
     tower = torch.cat([seen.cls[:, None], seen.patches], dim=1)
     print(f"counted: {check_1.value(side, side, patch)} tokens")
     print(f"the tower gives {tuple(tower.shape)}: (pictures, tokens, D)")

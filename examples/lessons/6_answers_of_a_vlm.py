@@ -219,7 +219,7 @@ def _(EPOCHS, train_questions):
 
 @app.cell
 def _(build, check_1, tokens_of, train, train_button, train_questions, vlm):
-    # Only at the press of the button, so that a change above does not train at once.
+    # Train only when the button is pressed, not after every change above.
     mo.stop(
         mo.running_in_notebook() and not train_button.value,
         text("""

@@ -1,7 +1,7 @@
 """The pictures of lesson 1: nine in memory, and two hundred files of several kinds.
 
 They are generated from the test split of the synthetic data, which no bundled model was trained on;
-nothing is downloaded. Some files are grey, some have a wrong ending. They are written once, into
+nothing is downloaded. Some files are grey, some have a wrong extension. They are written once, into
 the user's cache.
 """
 
@@ -33,11 +33,11 @@ NINE = (
 KINDS = ("scene", "scene", "chart", "scene", "table", "scene", "chart", "document", "scene", "math")
 FILES = 200
 FIRST = 20_000
-# What exercise 7 looks for: one of each kind, in colour.
+# The targets of exercise 7: one of each kind, in colour.
 TARGETS = (90, 70, 22, 174, 187)
-# What exercise 8 asks for: the bar charts with upright bars of which one is red.
+# The targets of exercise 8: the bar charts with upright bars, one of them red.
 THREE = (96, 102, 196)
-EDITION = "pictures-1"  # another drawing needs another name, or old files would stay
+EDITION = "pictures-1"  # change it when the drawing changes, or old files stay
 
 
 class Picture(NamedTuple):
@@ -56,7 +56,7 @@ def nine_pictures() -> list[Picture]:
 
 
 def picture_folder() -> Path:
-    """The folder of the two hundred files; they are drawn at the first call (some seconds)."""
+    """The folder of the two hundred files, which the first call draws (some seconds)."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "encoderlab" / "lessons" / EDITION
     if not folder.is_dir():
@@ -75,14 +75,14 @@ def picture_folder() -> Path:
 
 
 def item(number: int) -> SyntheticItem:
-    """What is drawn in file `number`, with its captions."""
+    """The item drawn in file `number`, with its captions."""
     kind = KINDS[number % len(KINDS)]
     return generate(FIRST + number, split="test", kind=kind, size=SIDE)
 
 
 def _write(number: int, folder: Path) -> None:
     """One file. Of every twenty: two are grey, one has a palette, one an alpha channel, and four
-    have a wrong ending."""
+    have a wrong extension."""
     image = item(number).image
     stem = folder / f"{number:03d}"
     match number % 20:

@@ -1,7 +1,7 @@
-"""The pairs of lesson 2: pictures of one coloured shape each, with two captions and what is in it.
+"""The pairs of lesson 2: pictures of one coloured shape each, with two captions and their labels.
 
-They are generated. No two pictures have the same complete caption, so that each caption
-has one right picture.
+They are generated. No two pictures have the same complete caption, so each caption has
+one right picture.
 """
 
 from __future__ import annotations

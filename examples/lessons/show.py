@@ -1,4 +1,4 @@
-"""How the lessons put pictures and matrices on the page. Computes nothing."""
+"""Shows pictures and matrices in the lessons. Computes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def pictures(images: Sequence[Image.Image], titles: Sequence[str], side: int = 110) -> Any:
-    """Pictures beside one another, each with its title below."""
+    """Pictures in a row, each with its title below."""
     cells = [
         f'<figure style="flex: 0 0 {side}px; margin: 0; text-align: center">'
         f"{mo.image(image, width=side, height=side, rounded=True).text}"
@@ -33,7 +33,7 @@ def beside(*items: Any) -> Any:
 
 
 def panels(width: float, height: float, count: int = 1) -> tuple[Any, Any]:
-    """A figure (inches) and its axes beside one another."""
+    """A figure (size in inches) and its axes in a row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
@@ -41,7 +41,7 @@ def panels(width: float, height: float, count: int = 1) -> tuple[Any, Any]:
 
 
 def matrix(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:
-    """A matrix (rows, columns) as colours with the numbers written in: a matplotlib figure."""
+    """A matrix (rows, columns) as a heat map with its values: a matplotlib figure."""
     figure, (axes,) = panels(1.6 + 0.62 * len(columns), 1.6 + 0.42 * len(rows))
     values = np.asarray(values)
     axes.imshow(values, cmap="viridis", aspect="auto")
@@ -57,7 +57,7 @@ def matrix(values: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:
 
 
 def curve(values: Sequence[float], level: float, x: str, y: str, level_name: str) -> Any:
-    """Values in their order, with a level that they are to be compared with: a figure."""
+    """A curve of values and a horizontal line to compare them with: a figure."""
     figure, (axes,) = panels(6, 2.8)
     axes.plot(values)
     axes.axhline(level, color="grey", linestyle="--", linewidth=1)
@@ -68,7 +68,7 @@ def curve(values: Sequence[float], level: float, x: str, y: str, level_name: str
 
 
 def lines(x: Sequence[float], series: Mapping[str, Sequence[float]], x_name: str, y: str) -> Any:
-    """Several curves over the same numbers, which grow by factors: a figure."""
+    """Several curves over the same x values, on a logarithmic axis: a figure."""
     figure, (axes,) = panels(6, 2.8)
     for name, values in series.items():
         axes.plot(x, values, marker="o", label=name)
@@ -82,7 +82,7 @@ def lines(x: Sequence[float], series: Mapping[str, Sequence[float]], x_name: str
 
 
 def among(values: Mapping[str, Sequence[float]], marks: Mapping[str, float], x_name: str) -> Any:
-    """How often which values occur, a panel each, and where one value stands: a figure."""
+    """One histogram per panel, with one value marked: a figure."""
     figure, all_axes = panels(7.5, 2.6, len(values))
     for axes, (name, found) in zip(all_axes, values.items(), strict=True):
         axes.hist(found, bins=20, color="grey", label="shuffled")

@@ -10,11 +10,11 @@ from PIL import Image
 
 from show import panels
 
-FAR = 60  # of 765: how far a pixel's colour is from the ground's to belong to a shape
+FAR = 60  # of 765: minimum distance of a shape pixel's colour from the background colour
 
 
 def maps(values: Sequence[Any], titles: Sequence[str]) -> Any:
-    """Maps (rows, columns) beside one another, each with its own scale of colours: a figure."""
+    """Maps (rows, columns) in a row, each with its own colour scale: a figure."""
     figure, all_axes = panels(2.7 * len(titles), 2.7, len(titles))
     for axes, one, title in zip(all_axes, values, titles, strict=True):
         shown = axes.imshow(np.asarray(one, dtype=float), cmap="viridis")
@@ -27,7 +27,7 @@ def maps(values: Sequence[Any], titles: Sequence[str]) -> Any:
 
 
 def covered(view: Image.Image, grid: tuple[int, int]) -> np.ndarray:
-    """The patches (rows, columns) that a shape covers by more than half; its ground is plain.
+    """The patches (rows, columns) that a shape covers by more than half, on a plain background.
 
     Args:
         view: what the encoder sees of the picture.
