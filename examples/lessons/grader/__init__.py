@@ -1,8 +1,8 @@
 """Texts and checks of the lessons, in the language that the reader has chosen.
 
-`Grader` is what a notebook uses. `lesson_<n>` holds the checks of one lesson, `lesson_<n>.yaml`
-their messages in English and Korean. `verdict` is what a check answers, `values` reads what a
-learner may have written, `solutions.lesson_<n>` holds our answers. For exercise n, `lesson_<n>` has
+A notebook uses `Grader`. `lesson_<n>` contains the checks of one lesson, `lesson_<n>.yaml` their
+messages in English and Korean. `verdict` contains the results of checks, `values` reads learners'
+answers, `solutions.lesson_<n>` contains our answers. For exercise n, `lesson_<n>` has
 
     def exercise_<n>(answer, another_answer, *, given, also_given) -> Right
         raises `Wrong` with what is wrong
@@ -28,8 +28,8 @@ __all__ = ["Grader", "Right", "Summary", "Verdict", "Wrong", "chosen_language"]
 
 
 def chosen_language() -> str:
-    """What follows `--lang` on the command line: `marimo edit LESSON -- --lang ko`, or
-    `python LESSON --lang ko`; English without it."""
+    """The value of `--lang` on the command line: `marimo edit LESSON -- --lang ko`, or
+    `python LESSON --lang ko`; the default is English."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("--lang", choices=LANGUAGES, default=LANGUAGES[0])
     return parser.parse_known_args()[0].lang
@@ -53,14 +53,14 @@ class Grader:
         return mo.md(korean if self.language == "ko" else english)
 
     def check(self, number: int, *answers: Any, **given: Any) -> Verdict:
-        """What there is to say about the answers to exercise `number`.
+        """Checks the answers to exercise `number`.
 
-        Whatever the answers are, this raises nothing. The verdict is shown below the cell; a script
+        It never raises, whatever the answers are. The verdict is shown below the cell; a script
         prints it.
 
         Args:
-            answers: what the learner has made, in the order of the check's arguments.
-            given: what the lesson has made for the exercise.
+            answers: the learner's answers, in the order of the check's arguments.
+            given: values that the lesson provides for the exercise.
         """
         check = getattr(self._checks, f"exercise_{number}")
         names = list(inspect.signature(check).parameters)[: len(answers)]
@@ -76,7 +76,7 @@ class Grader:
             result = check(*answers, **given)
         except Wrong as wrong:
             result = wrong
-        except Exception as error:  # whatever a strange answer does in here
+        except Exception as error:  # any error that an answer causes in a check
             result = Wrong("unchecked", reason=first_line(error), given=answers)
 
         def value() -> Any:
@@ -92,7 +92,7 @@ class Grader:
         Summary(verdicts, self.language).show()
 
     def _ours(self, number: int, given: dict[str, Any]) -> Any:
-        """What the lesson continues with while the answer is not right: our solution, checked."""
+        """Our solution, checked; the lesson continues with it while the answer is not right."""
         solutions = importlib.import_module(f"solutions.lesson_{self.lesson}")
         solve = getattr(solutions, f"exercise_{number}")
         used = {name: given[name] for name in inspect.signature(solve).parameters}

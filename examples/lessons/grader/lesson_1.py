@@ -110,7 +110,7 @@ def exercise_2(cosine_matrix: Any) -> Right:
 def exercise_3(
     best_position: Any, best_cosine: Any, top_three: Any, *, scores: torch.Tensor
 ) -> Right:
-    """Where the largest of `scores` (9,) is, what it is, and where the three largest are."""
+    """The position and value of the largest of `scores` (9,), and the three best positions."""
     cosines = scores.detach().cpu().double().numpy()
     n, order = len(cosines), np.argsort(-cosines, kind="stable").tolist()
     best, largest = order[0], cosines.max()
@@ -145,7 +145,7 @@ def exercise_3(
 
 
 def exercise_4(load_images: Any, *, folder: Path) -> Right:
-    """`load_images(folder)`: every file as RGB, by name; says how many."""
+    """`load_images(folder)`: every file as RGB, in order of names; prints the count."""
     paths = sorted(folder.iterdir())
     total = len(paths)
     found, printed = call_and_listen(load_images, folder, name="load_images")
@@ -182,7 +182,7 @@ def exercise_4(load_images: Any, *, folder: Path) -> Right:
 
 
 def _thumb(image: Image.Image) -> np.ndarray:
-    """What tells pictures apart, and transparency laid over white or black does not change much."""
+    """A thumbnail: distinguishes pictures, and hardly depends on the colour behind transparency."""
     return np.asarray(image.resize((16, 16)), dtype=float)
 
 
@@ -190,7 +190,7 @@ _kept: tuple[Any, Any, np.ndarray] | None = None
 
 
 def _embedded(encoder: Any, gallery: Sequence[Image.Image]) -> np.ndarray:
-    """The vectors of the gallery (n, D); kept, so that another attempt does not wait for them."""
+    """The vectors of the gallery (n, D), cached for further attempts."""
     global _kept
     if _kept is None or _kept[0] is not encoder or _kept[1] is not gallery:
         _kept = encoder, gallery, encoder.embed_images(list(gallery)).astype(float)
@@ -200,7 +200,7 @@ def _embedded(encoder: Any, gallery: Sequence[Image.Image]) -> np.ndarray:
 def exercise_5(
     embed_images: Any, embed_text: Any, *, encoder: Any, gallery: Sequence[Image.Image]
 ) -> Right:
-    """`embed_images(pictures)` (n, D) and `embed_text(sentence)` (1, D); both say the shape."""
+    """`embed_images(pictures)` (n, D) and `embed_text(sentence)` (1, D); both print the shape."""
     n, d = expected = len(gallery), encoder.dim
     found, printed = call_and_listen(embed_images, list(gallery), name="embed_images")
     is_listed = isinstance(found, list | tuple) and found and not np.isscalar(found[0])

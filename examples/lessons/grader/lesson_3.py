@@ -60,13 +60,13 @@ def exercise_1(linear_cka: Any) -> Right:
 
 
 def _cka(a: np.ndarray, b: np.ndarray) -> float:
-    """The formula of the lesson on matrices as they are."""
+    """The formula of the lesson, without centring."""
     norm = np.linalg.norm
     return float(norm(a.T @ b) ** 2 / (norm(a.T @ a) * norm(b.T @ b)))
 
 
 def _cka_of_tables(x: np.ndarray, y: np.ndarray) -> float:
-    """The same by another way: the cosine of the two centred Gram matrices."""
+    """CKA computed in another way: the cosine of the two centred Gram matrices."""
     centre = np.eye(len(x)) - 1 / len(x)
     k, m = (centre @ (one @ one.T) @ centre for one in (x, y))
     return float((k * m).sum() / math.sqrt((k * k).sum() * (m * m).sum()))
@@ -96,11 +96,11 @@ def exercise_2(noise_cka: Any, *, published_cka: Any) -> Right:
 
 
 class _Watched:
-    """A score of pairs that records which row of y stood beside each row of x.
+    """A score of pairs that records which row of y was paired with each row of x.
 
     Args:
-        answer: what it returns, from (number of the call among the shuffled ones, whether the
-            pairs are as they were).
+        answer: computes its value from (number of the call among the shuffled ones, whether the
+            pairs are the original ones).
     """
 
     def __init__(self, n: int, answer: Callable[[int, bool], float]) -> None:
@@ -108,7 +108,7 @@ class _Watched:
         self.x = np.stack([numbers, 2 * numbers + 500], axis=1)
         self.y = np.stack([numbers + 100, 3 * numbers + 900, numbers**2 + 2000], axis=1)
         self.answer = answer
-        self.pairings: list[tuple[int, ...]] = []  # those that are not as they were
+        self.pairings: list[tuple[int, ...]] = []  # those that differ from the original
         self.moved_together = False
         self.kept = 0
         self.torn = self.repeated = False
@@ -128,7 +128,7 @@ class _Watched:
         return self.answer(len(self.pairings) - 1, False)
 
     def check(self, given: str) -> None:
-        """Checks how it has been called; `given` is its name in the exercise.
+        """Checks how it was called; `given` is its name in the exercise.
 
         Raises:
             Wrong: torn rows, a bootstrap, pairs that moved together, or no shuffle at all.
@@ -142,20 +142,20 @@ class _Watched:
 
 
 def _rows(found: np.ndarray, known: np.ndarray) -> tuple[int, ...] | None:
-    """Which row of `known` each row of `found` is; None where one is none of them."""
+    """The index in `known` of each row of `found`; None if a row is not in `known`."""
     if found.ndim != 2 or found.shape[1] != known.shape[1]:
         return None
     same = [np.flatnonzero((known == row).all(axis=1)) for row in found]
     return tuple(int(one[0]) for one in same) if all(len(one) == 1 for one in same) else None
 
 
-# What the shuffled scores are, beside an observed 1: two above, two equal, four far below.
+# The shuffled scores, for an observed score of 1: two above, two equal, four far below.
 _SCRIPT = (0.2, 1.0, -3.0, 0.4, 1.5, 0.1, -2.0, 0.3, 0.6, 1.0, 0.5, -1.5, 0.7, 2.5, 0.0, 0.8, -4.0)
 _SCRIPT += (0.9, 0.15)
 
 
 def exercise_3(shuffle_p: Any) -> Right:
-    """`shuffle_p(score, x, y, rounds, seed)`: one-sided p, the pairing as it is included."""
+    """`shuffle_p(score, x, y, rounds, seed)`: one-sided p, including the original pairing."""
     rounds = len(_SCRIPT)
 
     def asked(seed: int) -> tuple[float, _Watched]:
@@ -198,7 +198,7 @@ def exercise_3(shuffle_p: Any) -> Right:
 
 def exercise_4(ignores_pairing: Any) -> Right:
     """`ignores_pairing(metric, x, y)`: True where shuffling the rows of y changes nothing."""
-    # (what the metric gives for the pairs as they are, and shuffled; the right answer)
+    # (score of the original pairs, score of the shuffled pairs; the right answer)
     cases = (
         (lambda i, kept: 0.6 if kept else 0.1, False),
         (lambda i, kept: 0.7 if kept else 0.7 + 1e-13 * (i + 1), True),
@@ -221,12 +221,12 @@ def exercise_4(ignores_pairing: Any) -> Right:
 
 
 def exercise_5(seen_and_unseen: Any) -> Right:
-    """`seen_and_unseen(x, y, fit)`: R2 on the first four fifths, fitted on, and on the rest."""
+    """`seen_and_unseen(x, y, fit)`: R2 on the first four fifths (fitted) and on the rest."""
     n, cut = 50, 40
     rng = np.random.default_rng(5)
     x = rng.normal(size=(n, 6)) + 1
     y = x[:, :4] @ rng.normal(size=(4, 3)) * (1, 0.5, 2) + 1.5 * rng.normal(size=(n, 3))
-    y[cut:] += 0.8  # what is held out has another mean
+    y[cut:] += 0.8  # the held-out rows have another mean
     fitted: list[tuple[tuple[int, ...] | None, tuple[int, ...] | None]] = []
 
     def fit(some_x: Any, some_y: Any) -> Callable[[Any], np.ndarray]:
@@ -257,7 +257,7 @@ def exercise_5(seen_and_unseen: Any) -> Right:
         "unseen_twice": [right[1], right[1]],
     }
     name_mistake(got, mistakes)
-    # Held-out rows first: on fitted ones, different mistakes give the same number.
+    # Held-out rows first: on training rows, different mistakes give the same number.
     for i in (1, 0):
         if not is_near(got[i], right[i], 1e-3):
             _name_r2(got[i], y[parts[i]], guess[parts[i]], mean, is_held_out=i == 1)
@@ -339,7 +339,7 @@ COLUMNS = ("cka_linear", "cka_linear_biased", "cka_within", "ridge_r2")
 def exercise_7(
     leader_is_ahead_of: Any, fooled_column: Any, not_ahead_of_untrained: Any, *, report: Any
 ) -> Right:
-    """What a report of `encoderlab.compare` with controls says: right answers are read off it.
+    """Answers from a report of `encoderlab.compare` with controls.
 
     Args:
         leader_is_ahead_of: the encoders that the one with the highest debiased CKA is ahead of.
@@ -399,7 +399,7 @@ def _names(answer: Any, name: str, asked: Sequence[str]) -> set[str]:
 
 
 def _compared(report: Any, metric: str, a: str, b: str) -> tuple[str, str]:
-    """(verdict, the report's own sentence) of a against b, as seen from a."""
+    """(verdict, the report's sentence) of a compared with b."""
     turned = {"ahead": "behind", "behind": "ahead"}
     for one in report.verdicts:
         found = one.comparison

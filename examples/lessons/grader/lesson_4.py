@@ -142,13 +142,13 @@ def exercise_4(within: Any, between: Any) -> Right:
     return Right((within, between))
 
 
-# Two pictures, in which each half of the rule finds something that the other does not.
+# Two pictures in which each condition of the rule finds tokens that the other does not.
 _NARROW = np.r_[np.linspace(46, 54, 31), 70, 170, 200, 3]
 _WIDE = np.r_[np.linspace(20, 80, 32), 100, 150, 260]
 
 
 def exercise_5(outliers: Any, mean_without: Any) -> Right:
-    """`outliers(lengths)` -> truth values; `mean_without(right, down, drop)` -> one number."""
+    """`outliers(lengths)` -> booleans; `mean_without(right, down, drop)` -> one number."""
     rng = np.random.default_rng(5)
     lengths = [rng.permutation(values).reshape(5, 7) for values in (_NARROW, _WIDE)]
     _check_outliers([_truth(outliers, one) for one in lengths], lengths)
@@ -182,7 +182,7 @@ def exercise_5(outliers: Any, mean_without: Any) -> Right:
 
 
 def _truth(outliers: Any, lengths: Array) -> Array:
-    """What `outliers` says of the lengths, as truth values of their shape."""
+    """The result of `outliers` for the lengths, as booleans of the same shape."""
     found = call(outliers, to_torch(lengths), name="outliers")
     is_bool = isinstance(found, torch.Tensor | np.ndarray) and found.dtype in (torch.bool, bool)
     got = as_numbers(found * 1 if is_bool else found, "the result of `outliers`")
@@ -192,7 +192,7 @@ def _truth(outliers: Any, lengths: Array) -> Array:
 
 
 def _check_outliers(got: list[Array], lengths: list[Array]) -> None:
-    """A mistake is one that explains both pictures."""
+    """The mistake that explains the results for both pictures."""
 
     def rule(x: Array, factor: float = 1.4826) -> tuple[Array, Array]:
         middle, spread = _middle_and_spread(x, factor)
@@ -227,7 +227,7 @@ def _middle_and_spread(values: Array, factor: float = 1.4826) -> tuple[float, fl
     """The median, and the scaled median of the distances to it."""
 
     def median(values: Array) -> float:
-        # The lower of two middle values, as torch has it.
+        # The lower of two middle values, as in torch.
         return float(np.sort(values, axis=None)[(values.size - 1) // 2])
 
     middle = median(values)

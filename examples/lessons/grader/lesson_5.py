@@ -114,7 +114,7 @@ def exercise_4(smallest_budget: Any) -> Right:
 
 
 def _budget(function: Any, *arguments: Any) -> Any:
-    """What is returned, also None; an empty list of candidates is a mistake of its own."""
+    """The return value, also None; an empty list of candidates is a separate mistake."""
     returned: list[Any] = []
 
     def listening(*given: Any) -> Any:

@@ -1,5 +1,5 @@
-"""The grader's messages. `common.yaml` and `lesson_<n>.yaml` hold each one in English and Korean;
-a check names the key and gives the values. Knows no notebook.
+"""The grader's messages. `common.yaml` and `lesson_<n>.yaml` contain them in English and Korean; a
+check names the key and gives the values. This module does not depend on marimo.
 
 Besides format specifications, a placeholder may have one of these conversions: `{found!w}`
 describes a value in words, `{given!l}` describes several, `{got!n}` writes it with few digits, and
@@ -22,7 +22,7 @@ LANGUAGES = ("en", "ko")
 
 
 class Phrase:
-    """One or several messages by their keys (None is left out), and the values that fill them."""
+    """One or several messages by their keys (None is skipped), and the values that fill them."""
 
     def __init__(self, *keys: str | None, **values: Any) -> None:
         self.keys = [key for key in keys if key]
@@ -30,14 +30,14 @@ class Phrase:
 
 
 class Right:
-    """A right answer, with the message `right`. `value` is what the lesson continues with."""
+    """A right answer, with the message `right`. The lesson continues with `value`."""
 
     def __init__(self, value: Any = None, **values: Any) -> None:
         self.value, self.phrase, self.state = value, Phrase("right", **values), "right"
 
 
 class Wrong(Exception):
-    """What is wrong with an answer. `state` is wrong, or open (not yet answered)."""
+    """The reason why an answer is wrong. `state` is wrong, or open (not yet answered)."""
 
     def __init__(self, *keys: str | None, state: str = "wrong", **values: Any) -> None:
         self.phrase, self.state = Phrase(*keys, **values), state

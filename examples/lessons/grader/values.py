@@ -1,5 +1,5 @@
-"""Reads what a learner has made, whatever it is: its numbers, and what a function returns and
-prints. What is not as it should be is a `Wrong`.
+"""Reads learners' answers of any type: their numbers, and what a function returns and prints.
+Raises `Wrong` for an answer of the wrong kind.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def as_numbers(value: Any, name: str) -> np.ndarray:
 
 
 def as_number(value: Any, name: str) -> float:
-    """A single number, also out of a tensor without axes.
+    """A single number, also from a tensor without axes.
 
     Raises:
         Wrong: it is none, or has an axis (the message `one_number`).
@@ -49,7 +49,7 @@ def as_number(value: Any, name: str) -> float:
 
 
 def call(function: Any, *arguments: Any, name: str) -> Any:
-    """What a learner's function returns for copies of the arguments; what it prints is dropped.
+    """The return value of a learner's function for copies of the arguments, without its output.
 
     Raises:
         Wrong: it is no function, returns nothing or the placeholder, or raises.
@@ -58,7 +58,7 @@ def call(function: Any, *arguments: Any, name: str) -> Any:
 
 
 def call_and_listen(function: Any, *arguments: Any, name: str) -> tuple[Any, str]:
-    """The same, and what it has printed.
+    """The return value as in `call`, and the printed text.
 
     Raises:
         Wrong: as `call`.
@@ -133,7 +133,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def to_torch(values: Any) -> torch.Tensor:
-    """What a learner is given: float32."""
+    """An array as the float32 tensor that a learner's function gets."""
     return torch.tensor(values).float()
 
 
@@ -143,7 +143,7 @@ def first_line(error: Exception) -> str:
 
 
 def _copy(value: Any) -> Any:
-    """So that a function that works in place does not change what others are given."""
+    """A copy, so that a function that works in place does not change the original."""
     if isinstance(value, torch.Tensor):
         return value.clone()
     return value.copy() if isinstance(value, np.ndarray | list) else value

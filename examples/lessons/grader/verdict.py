@@ -1,4 +1,4 @@
-"""What the grader answers: right, wrong and why, or not yet answered; shown as a notebook or a
+"""The results of a check: right, wrong with a reason, or not yet answered, for a notebook or a
 script can show it. Knows no exercise.
 """
 
@@ -20,7 +20,7 @@ class _Shown:
     kind = "neutral"
 
     def show(self) -> None:
-        """Puts it below the cell that runs, or prints it in a script."""
+        """Shows it below the running cell, or prints it in a script."""
         if mo.running_in_notebook():
             mo.output.append(self)
         else:
@@ -43,7 +43,7 @@ class Verdict(_Shown):
 
     @functools.cached_property
     def value(self) -> Any:
-        """What the lesson continues with: the learner's own where it is right, ours otherwise."""
+        """The learner's answer if it is right, our solution otherwise."""
         return self.make_value()
 
     @property
@@ -59,7 +59,7 @@ class Verdict(_Shown):
 
 @dataclass(frozen=True)
 class Summary(_Shown):
-    """How far the learner is."""
+    """The number of right answers so far."""
 
     verdicts: Sequence[Verdict]
     language: str
