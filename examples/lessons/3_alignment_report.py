@@ -245,8 +245,8 @@ def _(noise_x, noise_y, published_cka, x, y):
     Noise scores {published_cka(noise_x, noise_y):.2f}, the real encoder {published_cka(x, y):.2f}.
     With fewer samples than dimensions, the rows are nearly orthogonal. In both similarity matrices
     the diagonal (each sample with itself) is then far larger than the rest, and two diagonals
-    always agree. For noise with the same variance in all directions, this floor is about $d/(n+d)$.
-    Most publications do not report it.
+    always agree. So even noise has a CKA above 0, the *floor*. For noise with the same variance in
+    all directions, the floor is about $d/(n+d)$. Most publications do not report it.
 
     The *debiased* CKA excludes the diagonal. For noise its mean is 0 at any size, so it can also be
     slightly below 0. From here on, use the debiased CKA.
@@ -274,8 +274,8 @@ def _(noise_x, noise_y, published_cka, x, y):
     잡음의 점수는 {published_cka(noise_x, noise_y):.2f}, 실제 인코더의 점수는
     {published_cka(x, y):.2f}입니다. 샘플이 차원보다 적으면 행들이 거의 서로 직교합니다. 그러면 두
     유사도 행렬 모두 대각선(자기 자신과의 내적)이 나머지보다 훨씬 크고, 대각선끼리는 언제나
-    일치합니다. 모든 방향의 분산이 같은 잡음의 바닥값(floor)은 약 $d/(n+d)$입니다. 논문에서는 대부분
-    바닥값을 보고하지 않습니다.
+    일치합니다. 그래서 잡음의 CKA도 0보다 큰 *바닥값(floor)*을 가집니다. 모든 방향의 분산이 같은
+    잡음의 바닥값은 약 $d/(n+d)$입니다. 논문에서는 대부분 바닥값을 보고하지 않습니다.
 
     *편향을 없앤(debiased)* CKA는 대각선을 제외합니다. 잡음의 평균은 행렬의 크기와 상관없이 0이므로
     값이 0보다 조금 작을 수도 있습니다. 이제부터는 이 값을 사용합니다.

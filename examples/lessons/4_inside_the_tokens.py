@@ -564,9 +564,10 @@ def _(right_way):
     A patch on the shape is higher in {right_way["CLS, before the projection"]:.0%} of the cases in
     the map of CLS, in {right_way["its own sentence"]:.0%} in the map of the right sentence, and in
     {right_way["another sentence"]:.0%} in the map of another picture's sentence. Below 50 %, the
-    map is inverted; this is also known from larger CLIP models. The length of a token, which uses
-    no text, reaches {right_way["length of the token"]:.0%}. Before you use a map, test it on
-    pictures for which you know the answer.
+    map is inverted; this is also known from larger CLIP (contrastive language-image pre-training)
+    models. The length of a token, which uses no text, reaches
+    {right_way["length of the token"]:.0%}. Before you use a map, test it on pictures for which you
+    know the answer.
 
     ## 8. The same analysis in two lines
 
@@ -578,8 +579,8 @@ def _(right_way):
     도형 위의 패치가 더 높은 비율은 CLS 지도에서 {right_way["CLS, before the projection"]:.0%}, 맞는
     문장의 지도에서 {right_way["its own sentence"]:.0%}, 다른 사진의 문장의 지도에서
     {right_way["another sentence"]:.0%}입니다. 50 %보다 작으면 지도가 반전된 것이며, 더 큰
-    CLIP에서도 알려진 현상입니다. 텍스트를 쓰지 않는 토큰 길이는
-    {right_way["length of the token"]:.0%}입니다. 지도를 쓰기 전에, 답을 아는 사진에서 먼저
+    CLIP(contrastive language-image pre-training)에서도 알려진 현상입니다. 텍스트를 쓰지 않는 토큰
+    길이는 {right_way["length of the token"]:.0%}입니다. 지도를 쓰기 전에, 답을 아는 사진에서 먼저
     시험하십시오.
 
     ## 8. 두 줄로 하는 같은 분석
