@@ -495,7 +495,7 @@ def _():
 
     - The cache is proportional to the number of tokens. The prefill also grows with it, but the
       cost of the text tokens stays.
-    - Neighbours on the grid are not consecutive in the sequence of tokens.
+    - Consecutive tokens do not form a square window of the grid.
     - Compare an error with that of the mean token, and a score with its floor and its ceiling.
     - A small error does not mean that the tokens are useful. Measure with your own task.
     - Choose on some pictures and report on others. Compare methods on the same pictures.
@@ -509,7 +509,7 @@ def _():
 
     - 캐시는 토큰 수에 비례합니다. 프리필도 토큰 수에 따라 커지지만, 텍스트 토큰의 비용은 변하지
       않습니다.
-    - 격자에서 이웃한 토큰은 토큰의 순서에서 이어져 있지 않습니다.
+    - 이어진 토큰이 격자의 정사각형 창을 이루는 것은 아닙니다.
     - 오차는 평균 토큰의 오차와, 점수는 바닥값과 천장값과 비교하십시오.
     - 오차가 작다고 토큰이 쓸모 있는 것은 아닙니다. 실제로 하려는 과제로 측정하십시오.
     - 고를 때와 보고할 때 서로 다른 사진을 쓰고, 방법은 같은 사진에서 비교하십시오.
