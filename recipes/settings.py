@@ -10,6 +10,21 @@ from encoderlab.models.clip.config import CLIPConfig, TextConfig, ViTConfig
 
 
 @dataclass(frozen=True)
+class ShortRecipe:
+    """The second stage of a CLIP: captions of every length.
+
+    Args:
+        scenes, others: number of pictures: scenes, and pictures of all kinds.
+        short_captions: how many short captions each has beside a long one.
+    """
+
+    training: Recipe
+    scenes: int = 30_000
+    others: int = 8_000
+    short_captions: int = 2
+
+
+@dataclass(frozen=True)
 class CLIPRecipe:
     """A CLIP or SigLIP of the zoo.
 
@@ -17,6 +32,7 @@ class CLIPRecipe:
         synthetic_images: number of images of the synthetic world.
         captions_per_image: captions per synthetic image; the complete one is always among them.
         real_copies: how often each real image is mixed in, augmented but once.
+        short: the second stage.
         siglip: transformers' SigLIP instead of our CLIP.
     """
 
@@ -25,12 +41,18 @@ class CLIPRecipe:
     synthetic_images: int
     captions_per_image: int
     real_copies: int
+    short: ShortRecipe
     siglip: bool = False
 
 
 _TRAINING = Recipe.of(
     epochs=2, batch_size=256, lr=1.5e-3, wd=0.1, warmup_steps=200, patch_dropout=0.5, ema=0.999
 )
+# Half the rate of the first stage; pictures are moved and coloured, for drawings of other code.
+_SHORT = Recipe.of(
+    epochs=2, batch_size=256, lr=7e-4, wd=0.1, warmup_steps=100, patch_dropout=0.5, ema=0.998,
+    augment="light",
+)  # fmt: skip
 
 CLIPS = {
     # about 28 min on two cores with bf16 matrix units; Recall@1 0.85 of 1,000 held-out pictures
@@ -40,6 +62,7 @@ CLIPS = {
         synthetic_images=60_000,
         captions_per_image=3,
         real_copies=2,
+        short=ShortRecipe(_SHORT),
     ),
     "tiny-siglip": CLIPRecipe(
         CLIPConfig(
@@ -51,6 +74,7 @@ CLIPS = {
         synthetic_images=60_000,
         captions_per_image=3,
         real_copies=2,
+        short=ShortRecipe(replace(_SHORT, loss="sigmoid")),
         siglip=True,
     ),
 }

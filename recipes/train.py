@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import SiglipModel
 
 from encoderlab.contrastive.augment import STRENGTHS, augment
 from encoderlab.contrastive.dataset import ImageTextDataset
 from encoderlab.contrastive.images import DecodedImages, decode_all
-from encoderlab.contrastive.loop import ContrastiveTrainer
+from encoderlab.contrastive.loop import ContrastiveTrainer, Recipe
 from encoderlab.contrastive.validation import RetrievalValidation
 from encoderlab.core.progress import note
 from encoderlab.data.sample import Sample
@@ -26,12 +27,22 @@ from encoderlab.data.synthetic.words import KIND_NAMES
 from encoderlab.errors import EncoderLabError, UsageError
 from encoderlab.models import checkpoint
 from encoderlab.models.clip import CLIP, Preprocess, Tokenizer, TwoTowers
+from encoderlab.models.clip.conversion import pad_id
 from encoderlab.training.devices import make_fabric
 from encoderlab.training.loggers import make_logger
 from recipes.language import train_language_model
 from recipes.real_data import SETS, read_set
 from recipes.self_supervised import train_self_supervised
-from recipes.settings import RECIPES, CLIPRecipe, LanguageRecipe, VLMRecipe, recipe_of, scaled
+from recipes.settings import (
+    RECIPES,
+    CLIPRecipe,
+    LanguageRecipe,
+    ShortRecipe,
+    VLMRecipe,
+    recipe_of,
+    scaled,
+)
+from recipes.short_captions import FittingPairs, short_caption, tags_of
 from recipes.siglip import SigLIP
 from recipes.vlm import train_vlm
 
@@ -95,17 +106,69 @@ def real_part(
     return np.concatenate(parts), checked.samples * copies
 
 
+def short_part(
+    first: int, recipe: ShortRecipe, size: int
+) -> tuple[np.ndarray, list[Sample], list[list[str]], dict[str, str]]:
+    """Pictures of the training split with long and short captions.
+
+    Args:
+        first: number of the first picture.
+        recipe: how many pictures and captions.
+        size: pixels a side.
+
+    Returns:
+        Pixels (n, 3, size, size), samples, the tags of each, and short caption -> its tag.
+    """
+    pixels: list[np.ndarray] = []
+    samples: list[Sample] = []
+    tags: list[list[str]] = []
+    said: dict[str, str] = {}
+    rng = np.random.default_rng(first)
+    for kind, count in (("scene", recipe.scenes), (None, recipe.others)):
+        rendered = render_arrays(
+            range(first, first + count), split="train", size=size, kind=kind, processes=2
+        )
+        pixels.append(rendered.pixels.transpose(0, 3, 1, 2))
+        for number, (complete, *others) in enumerate(rendered.texts):
+            own = tags_of(rendered.labels[number], complete)
+            short = [short_caption(own, rng) for _ in range(recipe.short_captions)]
+            said |= dict(short)
+            id = f"synthetic/{kind}/{first + number}"
+            # The complete caption as often as all others together.
+            long = complete if rng.random() < 0.5 else others[rng.integers(len(others))]
+            texts = (long, *(text for text, _ in short))
+            samples.append(Sample(id, Path(id), tuple(dict.fromkeys(texts))))
+            tags.append(own)
+    return np.concatenate(pixels), samples, tags, said
+
+
 def train_clip(
-    name: str, recipe: CLIPRecipe, root: Path | None, folder: Path, resume: bool
+    name: str,
+    recipe: CLIPRecipe,
+    root: Path | None,
+    folder: Path,
+    resume: bool,
+    start: Path | None = None,
 ) -> Path:
-    """Trains and exports; returns the exported folder."""
+    """Trains with long captions, then with captions of every length, and exports.
+
+    Args:
+        name: of the checkpoint.
+        recipe: its shape, data and schedules.
+        root: folder of the real sets; None for the synthetic world alone.
+        folder: of checkpoints and the exported model.
+        resume: go on from the checkpoints in `folder`.
+        start: an exported model that replaces the first stage.
+
+    Returns:
+        The exported folder.
+    """
     size = recipe.shape.vision.image_size
     preprocess = Preprocess(size, "squash", *((HALF, HALF) if recipe.siglip else ()))
-    pixels, samples = synthetic_part(0, recipe.synthetic_images, size, recipe.captions_per_image)
     val_pixels, val_samples = synthetic_part(VALIDATION_START, VALIDATION_IMAGES, size, 1)
+    real: tuple[np.ndarray, list[Sample]] | None = None
     if root is not None:
-        more, real = real_part(root, "train", preprocess, recipe.real_copies)
-        pixels, samples = np.concatenate([pixels, more]), samples + real
+        real = real_part(root, "train", preprocess, recipe.real_copies)
         emoji = [
             dataclasses.replace(s, texts=s.texts[:1])
             for s in read_set(SETS[0], root, "val", ("en",))
@@ -114,28 +177,83 @@ def train_clip(
         assert checked.pixels is not None
         val_pixels = np.concatenate([val_pixels, checked.pixels])
         val_samples += checked.samples
-    texts = itertools.chain.from_iterable(sample.texts for sample in samples)
-    text = recipe.shape.text
-    tokenizer = Tokenizer.train_bpe(texts, text.vocab_size, text.context_length)
-    shape = dataclasses.replace(
-        recipe.shape,
-        text=dataclasses.replace(
-            text, vocab_size=tokenizer.vocab_size, end_token_id=tokenizer.end_id
-        ),
+    val = DecodedImages(val_samples, val_pixels, [])
+    if start is None:
+        pixels, samples = synthetic_part(
+            0, recipe.synthetic_images, size, recipe.captions_per_image
+        )
+        texts = (text for s in [*samples, *(real[1] if real else [])] for text in s.texts)
+        text = recipe.shape.text
+        tokenizer = Tokenizer.train_bpe(texts, text.vocab_size, text.context_length)
+        model = _built(recipe, preprocess, tokenizer)
+        model = _fit(name, model, pixels, samples, real, val, recipe.training, folder, resume)
+    else:
+        model = _exported(recipe, preprocess, start)
+    pixels, samples, tags, said = short_part(recipe.synthetic_images, recipe.short, size)
+    if real is not None:  # once: this stage alters every picture anew
+        count = len(real[1]) // recipe.real_copies
+        real = real[0][:count], real[1][:count]
+    model = _fit(
+        name, model, pixels, samples, real, val, recipe.short.training, folder / "short", resume,
+        lambda texts: FittingPairs(tags, said, texts),
+    )  # fmt: skip
+    return model.save_pretrained(folder / name, half=True)
+
+
+def _built(recipe: CLIPRecipe, preprocess: Preprocess, tokenizer: Tokenizer) -> TwoTowers:
+    """A model with fresh weights for the vocabulary of `tokenizer`."""
+    text = dataclasses.replace(
+        recipe.shape.text, vocab_size=tokenizer.vocab_size, end_token_id=tokenizer.end_id
     )
     torch.manual_seed(recipe.training.seed)
-    model_class = SigLIP if recipe.siglip else CLIP
-    model: TwoTowers = model_class(
-        shape, tokenizer, preprocess, patch_dropout=recipe.training.patch_dropout
+    return (SigLIP if recipe.siglip else CLIP)(
+        dataclasses.replace(recipe.shape, text=text),
+        tokenizer,
+        preprocess,
+        patch_dropout=recipe.training.patch_dropout,
     )
+
+
+def _exported(recipe: CLIPRecipe, preprocess: Preprocess, folder: Path) -> TwoTowers:
+    """The model that an earlier run of the recipe exported to `folder`, in fp32."""
+    length = recipe.shape.text.context_length
+    tokenizer = Tokenizer.from_folder(folder, length, pad_id(folder, recipe.shape.text.vocab_size))
+    model = _built(recipe, preprocess, tokenizer)
+    if isinstance(model, SigLIP):
+        exported = SiglipModel.from_pretrained(folder, dtype=torch.float32)
+        model.network.load_state_dict(exported.state_dict())
+    else:
+        model.load_state_dict(CLIP.from_pretrained(folder).state_dict())
+    return model
+
+
+def _fit(
+    name: str,
+    model: TwoTowers,
+    pixels: np.ndarray,
+    samples: list[Sample],
+    real: tuple[np.ndarray, list[Sample]] | None,
+    val: DecodedImages,
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    also_right: Callable[[Sequence[str]], FittingPairs] | None = None,
+) -> TwoTowers:
+    """The model after one stage of training: the weights of its best epoch."""
+    if real is not None:
+        pixels, samples = np.concatenate([pixels, real[0]]), samples + real[1]
+    tokenizer, padding = model.tokenizer, model.reads_padding
+    assert tokenizer is not None
     fabric = make_fabric()
-    val = DecodedImages(val_samples, val_pixels, [])
-    padding = model.reads_padding
+    preprocess = model.preprocess
+    pairs = ImageTextDataset(samples, tokenizer, preprocess, pixels, padding)
+    if also_right is not None:
+        pairs.also_right = also_right(pairs.distinct_texts)
     validate = RetrievalValidation(val, tokenizer, preprocess, fabric.device, keep_padding=padding)
     trainer = ContrastiveTrainer(
         model,
-        ImageTextDataset(samples, tokenizer, preprocess, pixels, padding),
-        recipe.training,
+        pairs,
+        recipe,
         fabric,
         folder,
         workers=0,
@@ -148,14 +266,14 @@ def train_clip(
         trainer.resume(latest)
     note(
         f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
-        f"{len(trainer.pairs):,} pairs, {trainer.schedule.total_steps:,} steps, kinds {KINDS}"
+        f"{len(pairs):,} pairs, {trainer.schedule.total_steps:,} steps, kinds {KINDS}"
     )
     done = trainer.run()
     note(f"{name}: {done.seconds:.0f} s, {done.rows_per_second:.0f} pairs/s")
     best = checkpoint.read(folder / "checkpoints" / "best.ckpt")
     model.load_state_dict(best["average"] or best["weights"])
     model.trained_steps = best["step"]
-    return model.save_pretrained(folder / name, half=True)
+    return model
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -172,11 +290,14 @@ def main(argv: list[str] | None = None) -> int:
         "--scale", type=float, default=1.0, help="share of the synthetic pictures, for a trial"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the work folder")
+    parser.add_argument(
+        "--start", type=Path, help="of a CLIP: an exported folder instead of the first stage"
+    )
     args = parser.parse_args(argv)
     try:
         name, recipe = args.name, scaled(recipe_of(args.name), args.scale)
         if isinstance(recipe, CLIPRecipe):
-            exported = train_clip(name, recipe, args.real, args.out, args.resume)
+            exported = train_clip(name, recipe, args.real, args.out, args.resume, args.start)
         elif isinstance(recipe, VLMRecipe):
             exported = train_vlm(name, recipe, args.real, args.out, args.resume)
         else:

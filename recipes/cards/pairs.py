@@ -11,6 +11,7 @@ from typing import Any
 from encoderlab.contrastive import classify, evaluate
 from encoderlab.core.score import Score
 from encoderlab.data.synthetic import KINDS, generate, write_dataset
+from recipes.cards import short_queries
 from recipes.cards.facts import Facts
 from recipes.settings import CLIPS
 
@@ -37,6 +38,15 @@ text to image ranks images; a query is answered if any of its right partners is 
 | data | measure | image to text | text to image | chance (i2t, t2i) |
 |---|---|---|---|---|
 {retrieval}
+
+### Short queries
+
+Share of the first three pictures that show the object, of 3,000 held-out pictures of all kinds:
+bare names such as "red star", of which at least three pictures show one.
+
+| query | English | Korean | chance |
+|---|---|---|---|
+{short}
 
 ### Zero-shot classification
 
@@ -127,7 +137,11 @@ def measured(folder: Path, real: Path | None) -> str:
                         classes=",".join(classes),
                     )
                 )
-    return MEASURED.format(retrieval="\n".join(retrieval), zero_shot="\n".join(zero_shot))
+    return MEASURED.format(
+        retrieval="\n".join(retrieval),
+        short="\n".join(short_queries.rows_of(model)),
+        zero_shot="\n".join(zero_shot),
+    )
 
 
 def _new_captions(world: Path, trained_on: int) -> Path:

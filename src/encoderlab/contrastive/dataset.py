@@ -5,7 +5,7 @@ Knows samples, a tokenizer and preprocessing; no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,13 @@ class ImageTextDataset(Dataset):
         images: decoded bytes (m, 3, s, s) of all samples; None decodes at each access.
         keep_padding: pad every text to full length, for a model that reads the padding too.
         units: the shards of samples that are read shard by shard.
+
+    Attributes:
+        also_right: from image and text numbers (n,) and (m,) to the pairs (n, m) that are right
+            beside those of one image or one text; None: there are none.
     """
+
+    also_right: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __init__(
         self,
@@ -71,10 +77,11 @@ class ImageTextDataset(Dataset):
         self.keep_padding = keep_padding
         self.tokenizer, self.preprocess = tokenizer, preprocess
         texts = [text for sample in samples for text in sample.texts]
-        number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        self.distinct_texts = list(dict.fromkeys(texts))
+        number = {text: i for i, text in enumerate(self.distinct_texts)}
         self.image_of = np.repeat(np.arange(len(samples)), [len(s.texts) for s in samples])
         self.text_of = np.array([number[text] for text in texts], dtype=np.int64)
-        self.tokens, self._ends = _tokenised(tokenizer, list(number))
+        self.tokens, self._ends = _tokenised(tokenizer, self.distinct_texts)
         self._images = images
         self._reported: set[str] = set()
 

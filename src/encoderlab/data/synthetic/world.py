@@ -109,15 +109,17 @@ def render_arrays(
     split: str = "train",
     size: int = 96,
     languages: tuple[str, ...] = ("en", "ko"),
+    kind: str | None = None,
     processes: int = 1,
 ) -> Rendered:
     """The pictures of `indices` as one array.
 
     Args:
-        indices: numbers of pictures, whose kinds take turns.
+        indices: numbers of pictures.
         split: "train" or "test".
         size: pixels a side.
         languages: captions in these, of "en" and "ko".
+        kind: of all pictures; None for the kinds in turn.
         processes: how many processes draw.
 
     Returns:
@@ -129,7 +131,9 @@ def render_arrays(
     check_languages(languages)
     indices = list(indices)
     blocks = [indices[i : i + BLOCK] for i in range(0, max(len(indices), 1), BLOCK)]
-    render = functools.partial(_render_block, split=split, size=size, languages=languages)
+    render = functools.partial(
+        _render_block, split=split, size=size, languages=languages, kind=kind
+    )
     if processes > 1:
         with ProcessPoolExecutor(processes) as pool:
             parts = list(pool.map(render, blocks))
@@ -143,12 +147,12 @@ def render_arrays(
 
 
 def _render_block(
-    indices: list[int], split: str, size: int, languages: tuple[str, ...]
+    indices: list[int], split: str, size: int, languages: tuple[str, ...], kind: str | None
 ) -> Rendered:
     pixels = np.empty((len(indices), size, size, 3), dtype=np.uint8)
     texts, labels = [], []
     for row, index in enumerate(indices):
-        item = generate(index, split=split, size=size)
+        item = generate(index, split=split, kind=kind, size=size)
         pixels[row] = np.asarray(item.image)
         texts.append(item.to_sample(languages).texts)
         labels.append(item.label)

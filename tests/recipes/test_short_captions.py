@@ -1,0 +1,56 @@
+"""Short captions: which pictures they fit, and how well a search by them works."""
+
+import numpy as np
+import pytest
+import torch
+
+from encoderlab.data.synthetic import KINDS, generate
+from recipes.cards.short_queries import mean_of, precision_at
+from recipes.short_captions import OBJECTS, TAGS, FittingPairs, short_caption, tags_of
+
+
+def test_tags_name_the_objects_of_the_scene():
+    for number in range(50):
+        item = generate(number, kind="scene", size=8)
+        shown = {f"{thing.colour} {thing.shape}" for thing in item.objects}
+        tags = tags_of("scene", item.captions[0])
+        two = {
+            tag
+            for tag in tags
+            if len(tag.split()) == 2 and tag.split()[0] not in ("small", "large")
+        }
+        assert two == shown
+        assert all(tag in OBJECTS for tag in tags[1:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_picture_has_tags_and_every_tag_a_caption(kind):
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        tags = tags_of(kind, generate(number, kind=kind, size=8).captions[0])
+        assert len(tags) >= (2 if kind in ("scene", "chart") else 1)
+        text, tag = short_caption(tags, rng)
+        assert tag in tags and (tag in text or TAGS[tag] in text)
+
+
+def test_a_short_caption_fits_every_picture_with_its_tag_and_a_long_one_none():
+    tags = [["scene", "star", "red star"], ["scene", "star"], ["chart"]]
+    said = {"a red star": "red star", "stars": "star", "별 사진": "star"}
+    texts = ["a red star", "a long caption", "stars", "별 사진"]
+    fits = FittingPairs(tags, said, texts)(torch.tensor([2, 0, 1, 3]), torch.tensor([0, 1, 2, 3]))
+    assert fits.tolist() == [
+        [False, False, False, False],
+        [True, False, True, True],
+        [False, False, True, True],
+        [False, False, False, False],  # a picture without tags
+    ]
+
+
+def test_precision_counts_the_first_k():
+    cosines = np.array([[0.9, 0.8, 0.1, 0.0], [0.0, 0.1, 0.2, 0.3]])
+    right = np.array([[True, False, True, False], [True, True, True, True]])
+    shares, chance = precision_at(2, cosines, right)
+    assert shares.tolist() == [0.5, 1.0]
+    assert chance == 0.75
+    score = mean_of(shares, chance)
+    assert (score.value, score.n) == (0.75, 2)
