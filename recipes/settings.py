@@ -15,13 +15,11 @@ class ShortRecipe:
 
     Args:
         scenes, others: number of pictures: scenes, and pictures of all kinds.
-        short_captions: how many short captions each has beside a long one.
     """
 
     training: Recipe
-    scenes: int = 30_000
-    others: int = 8_000
-    short_captions: int = 2
+    scenes: int = 24_000
+    others: int = 30_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ _TRAINING = Recipe.of(
 )
 # Half the rate of the first stage; pictures are moved and coloured, for drawings of other code.
 _SHORT = Recipe.of(
-    epochs=2, batch_size=256, lr=7e-4, wd=0.1, warmup_steps=100, patch_dropout=0.5, ema=0.998,
+    epochs=2, batch_size=256, lr=1e-3, wd=0.1, warmup_steps=100, patch_dropout=0.65, ema=0.998,
     augment="light",
 )  # fmt: skip
 

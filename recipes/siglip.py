@@ -17,7 +17,7 @@ from encoderlab.core.atomic_io import atomic_folder
 from encoderlab.models.clip import Preprocess, Tokenizer, TwoTowers
 from encoderlab.models.clip.config import CLIPConfig, TextConfig, ViTConfig
 from encoderlab.models.clip.conversion import write_json, write_tokenizer
-from encoderlab.models.clip.vision import drop_patches
+from encoderlab.models.clip.vision import blank_patches, drop_patches
 from encoderlab.models.preprocessing import as_record
 
 
@@ -31,6 +31,7 @@ class SigLIP(TwoTowers):
     """
 
     kind = "siglip"
+    drops_blank_first = False
     # The text tower attends to padding, and pools at the last position.
     reads_padding = True
     tokenizer: Tokenizer
@@ -76,7 +77,9 @@ class SigLIP(TwoTowers):
         if not (self.training and self.patch_dropout):
             return self.network.get_image_features(pixels).pooler_output
         tower = self.network.vision_model
-        patches = drop_patches(tower.embeddings(pixels), self.patch_dropout)
+        side = self.config.vision_config.patch_size
+        blank = blank_patches(pixels, side) if self.drops_blank_first else None
+        patches = drop_patches(tower.embeddings(pixels), self.patch_dropout, blank)
         patches = tower.encoder(inputs_embeds=patches).last_hidden_state
         return tower.head(tower.post_layernorm(patches))
 

@@ -131,12 +131,16 @@ def short_part(
         pixels.append(rendered.pixels.transpose(0, 3, 1, 2))
         for number, (complete, *others) in enumerate(rendered.texts):
             own = tags_of(rendered.labels[number], complete)
-            short = [short_caption(own, rng) for _ in range(recipe.short_captions)]
+            # A scene has many names; other kinds have one or two, and need their long captions.
+            scene = rendered.labels[number] == "scene"
+            short = [short_caption(own, rng) for _ in range(2 if scene else rng.integers(2))]
             said |= dict(short)
             id = f"synthetic/{kind}/{first + number}"
-            # The complete caption as often as all others together.
-            long = complete if rng.random() < 0.5 else others[rng.integers(len(others))]
-            texts = (long, *(text for text, _ in short))
+            if scene:  # the complete caption as often as all others together
+                long = [complete if rng.random() < 0.5 else others[rng.integers(len(others))]]
+            else:
+                long = [complete, others[rng.integers(len(others))]]
+            texts = (*long, *(text for text, _ in short))
             samples.append(Sample(id, Path(id), tuple(dict.fromkeys(texts))))
             tags.append(own)
     return np.concatenate(pixels), samples, tags, said
@@ -189,6 +193,8 @@ def train_clip(
         model = _fit(name, model, pixels, samples, real, val, recipe.training, folder, resume)
     else:
         model = _exported(recipe, preprocess, start)
+    tower = model.vision if isinstance(model, CLIP) else model
+    tower.patch_dropout, tower.drops_blank_first = recipe.short.training.patch_dropout, True
     pixels, samples, tags, said = short_part(recipe.synthetic_images, recipe.short, size)
     if real is not None:  # once: this stage alters every picture anew
         count = len(real[1]) // recipe.real_copies

@@ -6,7 +6,7 @@ import pytest
 
 from encoderlab.encoders.dual import load_dual
 from recipes import card, settings, train
-from recipes.cards import pairs
+from recipes.cards import pairs, short_queries
 from recipes.settings import CLIPS
 
 
@@ -18,7 +18,11 @@ def test_a_small_run_trains_exports_and_writes_its_card(name, tmp_path, monkeypa
         recipe,
         synthetic_images=200,
         training=dataclasses.replace(recipe.training, epochs=1, batch_size=128),
+        short=settings.ShortRecipe(
+            dataclasses.replace(recipe.short.training, epochs=1, batch_size=128), 60, 60
+        ),
     )
+    monkeypatch.setattr(short_queries, "PICTURES", 300)
     monkeypatch.setattr(train, "VALIDATION_IMAGES", 30)
     monkeypatch.setattr(pairs, "SYNTHETIC_IMAGES", 25)
     monkeypatch.setitem(settings.CLIPS, name, small)

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from encoderlab.models.clip.blocks import Transformer
 from encoderlab.models.clip.config import ViTConfig
+
+# Of standardised pixels: above the noise of JPEG files, below the edge of a pale shape.
+BLANK_RANGE = 0.2
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,12 @@ class VisionTransformer(nn.Module):
         config: sizes of the tower.
         patch_dropout: share of patches left out of each training image (Li et al. 2023, FLIP),
             which reduces the cost of attention and MLP. Nothing is dropped in eval.
+
+    Attributes:
+        drops_blank_first: of each training image, patches of one colour are left out first.
     """
+
+    drops_blank_first = False
 
     def __init__(self, config: ViTConfig, patch_dropout: float = 0.0) -> None:
         super().__init__()
@@ -75,7 +83,8 @@ class VisionTransformer(nn.Module):
         patches = patches + self.position_embedding[1:]
         dropping = self.training and self.patch_dropout > 0
         if dropping:
-            patches = drop_patches(patches, self.patch_dropout)
+            last = blank_patches(pixels, self.config.patch_size) if self.drops_blank_first else None
+            patches = drop_patches(patches, self.patch_dropout, last)
         cls = repeat(
             self.class_embedding + self.position_embedding[0], "d -> b 1 d", b=patches.shape[0]
         ).to(patches.dtype)
@@ -84,10 +93,30 @@ class VisionTransformer(nn.Module):
         return VisionTokens(self.post_norm(x[:, 0]), x[:, 1:], grid)
 
 
-def drop_patches(patches: Float[Tensor, "b n d"], share: float) -> Float[Tensor, "b kept d"]:
-    """Leaves `share` of the patches out, a random set in each image."""
+def drop_patches(
+    patches: Float[Tensor, "b n d"], share: float, blank: Bool[Tensor, "b n"] | None = None
+) -> Float[Tensor, "b kept d"]:
+    """Leaves `share` of the patches out, a random set in each image.
+
+    Args:
+        patches: tokens.
+        share: from 0 to 1.
+        blank: those that are left out first.
+
+    Returns:
+        The other patches, in random order.
+    """
     b, n, d = patches.shape
     kept = max(1, round(n * (1 - share)))
     # argsort of noise gives an independent uniform subset for each image.
-    order = torch.rand(b, n, device=patches.device).argsort(dim=1)[:, :kept]
+    noise = torch.rand(b, n, device=patches.device)
+    if blank is not None:
+        noise = noise + blank
+    order = noise.argsort(dim=1)[:, :kept]
     return patches.gather(1, order.unsqueeze(-1).expand(b, kept, d))
+
+
+def blank_patches(pixels: Float[Tensor, "b 3 h w"], side: int) -> Bool[Tensor, "b n"]:
+    """Which patches have one colour, in row-major order."""
+    tiles = rearrange(pixels, "b c (h p) (w q) -> b (h w) c (p q)", p=side, q=side)
+    return (tiles.amax(dim=-1) - tiles.amin(dim=-1)).amax(dim=-1) < BLANK_RANGE
