@@ -1,9 +1,16 @@
 """Every block of the documentation that claims an output is run, page by page, and prints that."""
 
+import re
+
 import pytest
-from tests.docs import console, pages
+from tests.docs import console, drawn, pages
+from tests.docs.drawn import is_right
+
+from encoderlab.data.synthetic import generate
 
 RUN = ("console", "pycon")
+SEARCH = re.compile('encoderlab search "([^"]+)"')
+FIRST = re.compile(r"^1 +-?[0-9.]+ +(\S+)", re.M)
 PAGES = [
     path
     for path in [*sorted(pages.ENGLISH.glob("*.md")), pages.ROOT / "README.md"]
@@ -27,6 +34,9 @@ def test_a_page_shows_what_is_printed(page, tmp_path, monkeypatch):
                     f"{page.name}, block at line {example.line}: {example.command}\n"
                     f"--- shown\n{example.output}--- printed\n{printed}"
                 )
+                if search := SEARCH.match(example.command):
+                    first = next(tmp_path.glob(f"photos/**/{FIRST.search(printed)[1]}"))
+                    assert is_right(search[1], drawn.item_of(first)), example.command
 
 
 def test_the_first_pages_have_examples():
@@ -38,6 +48,16 @@ def test_the_first_pages_have_examples():
         "how-to-compress",
         "how-to-train",
     } <= names
+
+
+def test_a_picture_is_right_for_its_captions_and_the_names_of_its_objects(tmp_path):
+    item = generate(10, split="test")
+    assert item.captions[0].startswith("a large red star")
+    item.image.save(tmp_path / "a.png")
+    assert drawn.item_of(tmp_path / "a.png").id == item.id
+    right = ["a large red star", "large red star", "star", "빨간색 별", item.captions_ko[0]]
+    assert all(is_right(query, item) for query in right)
+    assert not any(is_right(query, item) for query in ["a large blue star", "파란색 별", "arrow"])
 
 
 @pytest.mark.parametrize(
