@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from encoderlab.data.synthetic import KINDS, render_arrays
 from encoderlab.data.synthetic.words import KIND_NAMES
 from encoderlab.errors import EncoderLabError, UsageError
 from encoderlab.models import checkpoint
-from encoderlab.models.clip import CLIP, Preprocess, Tokenizer, TwoTowers
+from encoderlab.models.clip import CLIP, Preprocess, Tokenizer
 from encoderlab.models.clip.conversion import pad_id
 from encoderlab.training.devices import make_fabric
 from encoderlab.training.loggers import make_logger
@@ -44,6 +46,7 @@ from recipes.settings import (
 )
 from recipes.short_captions import FittingPairs, short_caption, tags_of
 from recipes.siglip import SigLIP
+from recipes.sparse import SparseCLIP, SparseImages, SparseSigLIP
 from recipes.vlm import train_vlm
 
 LANGUAGES = ("en", "ko")
@@ -133,7 +136,7 @@ def short_part(
             own = tags_of(rendered.labels[number], complete)
             # A scene has many names; other kinds have one or two, and need their long captions.
             scene = rendered.labels[number] == "scene"
-            short = [short_caption(own, rng) for _ in range(2 if scene else rng.integers(2))]
+            short = [short_caption(own, rng) for _ in range(3 if scene else rng.integers(2))]
             said |= dict(short)
             id = f"synthetic/{kind}/{first + number}"
             if scene:  # the complete caption as often as all others together
@@ -192,27 +195,38 @@ def train_clip(
         model = _built(recipe, preprocess, tokenizer)
         model = _fit(name, model, pixels, samples, real, val, recipe.training, folder, resume)
     else:
-        model = _exported(recipe, preprocess, start)
-    tower = model.vision if isinstance(model, CLIP) else model
-    tower.patch_dropout, tower.drops_blank_first = recipe.short.training.patch_dropout, True
-    pixels, samples, tags, said = short_part(recipe.synthetic_images, recipe.short, size)
-    if real is not None:  # once: this stage alters every picture anew
-        count = len(real[1]) // recipe.real_copies
-        real = real[0][:count], real[1][:count]
-    model = _fit(
-        name, model, pixels, samples, real, val, recipe.short.training, folder / "short", resume,
-        lambda texts: FittingPairs(tags, said, texts),
-    )  # fmt: skip
+        model = exported(recipe, preprocess, start)
+    if real is not None:  # once: these stages alter every picture anew
+        real = _thinned(real, len(real[1]) // recipe.real_copies)
+    first = recipe.synthetic_images
+    for stage, part in enumerate(recipe.short):
+        pixels, samples, tags, said = short_part(first, part, size)
+        first += part.scenes + part.others
+        model.kept = part.kept
+        model = _fit(
+            name, model, pixels, samples, real, val, part.training, folder / f"short-{stage}",
+            resume, partial(FittingPairs, tags, said),
+        )  # fmt: skip
     return model.save_pretrained(folder / name, half=True)
 
 
-def _built(recipe: CLIPRecipe, preprocess: Preprocess, tokenizer: Tokenizer) -> TwoTowers:
+def _thinned(real: tuple[np.ndarray, list[Sample]], count: int) -> tuple[np.ndarray, list[Sample]]:
+    """The first `count` real pictures, with at most two of the texts of each."""
+    rng = np.random.default_rng(count)
+    samples = [
+        dataclasses.replace(s, texts=tuple(s.texts[i] for i in rng.permutation(len(s.texts))[:2]))
+        for s in real[1][:count]
+    ]
+    return real[0][:count], samples
+
+
+def _built(recipe: CLIPRecipe, preprocess: Preprocess, tokenizer: Tokenizer) -> SparseImages:
     """A model with fresh weights for the vocabulary of `tokenizer`."""
     text = dataclasses.replace(
         recipe.shape.text, vocab_size=tokenizer.vocab_size, end_token_id=tokenizer.end_id
     )
     torch.manual_seed(recipe.training.seed)
-    return (SigLIP if recipe.siglip else CLIP)(
+    return (SparseSigLIP if recipe.siglip else SparseCLIP)(
         dataclasses.replace(recipe.shape, text=text),
         tokenizer,
         preprocess,
@@ -220,22 +234,24 @@ def _built(recipe: CLIPRecipe, preprocess: Preprocess, tokenizer: Tokenizer) -> 
     )
 
 
-def _exported(recipe: CLIPRecipe, preprocess: Preprocess, folder: Path) -> TwoTowers:
+def exported(recipe: CLIPRecipe, preprocess: Preprocess, folder: Path) -> SparseImages:
     """The model that an earlier run of the recipe exported to `folder`, in fp32."""
     length = recipe.shape.text.context_length
     tokenizer = Tokenizer.from_folder(folder, length, pad_id(folder, recipe.shape.text.vocab_size))
     model = _built(recipe, preprocess, tokenizer)
     if isinstance(model, SigLIP):
-        exported = SiglipModel.from_pretrained(folder, dtype=torch.float32)
-        model.network.load_state_dict(exported.state_dict())
+        weights = SiglipModel.from_pretrained(folder, dtype=torch.float32).state_dict()
+        model.network.load_state_dict(weights)
     else:
         model.load_state_dict(CLIP.from_pretrained(folder).state_dict())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    model.trained_steps = config["encoderlab"]["trained_steps"]
     return model
 
 
 def _fit(
     name: str,
-    model: TwoTowers,
+    model: SparseImages,
     pixels: np.ndarray,
     samples: list[Sample],
     real: tuple[np.ndarray, list[Sample]] | None,
@@ -244,8 +260,9 @@ def _fit(
     folder: Path,
     resume: bool,
     also_right: Callable[[Sequence[str]], FittingPairs] | None = None,
-) -> TwoTowers:
-    """The model after one stage of training: the weights of its best epoch."""
+) -> SparseImages:
+    """The model after one stage of training."""
+    before = model.trained_steps or 0
     if real is not None:
         pixels, samples = np.concatenate([pixels, real[0]]), samples + real[1]
     tokenizer, padding = model.tokenizer, model.reads_padding
@@ -276,9 +293,11 @@ def _fit(
     )
     done = trainer.run()
     note(f"{name}: {done.seconds:.0f} s, {done.rows_per_second:.0f} pairs/s")
-    best = checkpoint.read(folder / "checkpoints" / "best.ckpt")
-    model.load_state_dict(best["average"] or best["weights"])
-    model.trained_steps = best["step"]
+    # Validation has long captions only: it does not say which epoch is best with short ones.
+    file = "best.ckpt" if also_right is None else "latest.ckpt"
+    record = checkpoint.read(folder / "checkpoints" / file)
+    model.load_state_dict(record["average"] or record["weights"])
+    model.trained_steps = before + record["step"]
     return model
 
 

@@ -18,11 +18,16 @@ def test_a_small_run_trains_exports_and_writes_its_card(name, tmp_path, monkeypa
         recipe,
         synthetic_images=200,
         training=dataclasses.replace(recipe.training, epochs=1, batch_size=128),
-        short=settings.ShortRecipe(
-            dataclasses.replace(recipe.short.training, epochs=1, batch_size=128), 60, 60
+        short=tuple(
+            dataclasses.replace(
+                stage,
+                training=dataclasses.replace(stage.training, epochs=1, batch_size=128),
+                scenes=60,
+                others=60,
+            )
+            for stage in recipe.short
         ),
     )
-    monkeypatch.setattr(short_queries, "PICTURES", 300)
     monkeypatch.setattr(train, "VALIDATION_IMAGES", 30)
     monkeypatch.setattr(pairs, "SYNTHETIC_IMAGES", 25)
     monkeypatch.setitem(settings.CLIPS, name, small)

@@ -28,7 +28,7 @@ class DrawResult(Result):
             f"{pairs}: train.csv ({counts['train']:,}), val.csv ({counts['val']:,}), "
             f"test.csv ({counted(counts['test'], 'picture')})",
             f"try:\n  encoderlab index {quote(self.photos)} && "
-            'encoderlab search "a large red circle"\n'
+            'encoderlab search "a large red star"\n'
             f"  encoderlab train --train-csv {quote(f'{pairs}/train.csv')} "
             f"--val-csv {quote(f'{pairs}/val.csv')}",
         ]

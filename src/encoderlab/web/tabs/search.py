@@ -21,6 +21,7 @@ from encoderlab.web.user_sessions import UserSession
 NAME, MAKE = "search", "make-index"
 BUILT_IN, CONFIGURED, OWN = "built-in", "configured", "own"
 MOST_HITS, MOST_TEXT = 50, 500
+QUERY = "a large red star"
 
 
 def build(runner: JobRunner) -> None:
@@ -33,7 +34,7 @@ def build(runner: JobRunner) -> None:
         with tab.fields():
             inputs = {
                 "query": gr.Textbox(
-                    "a large red star", label=translate("query"), info=translate("query_about"),
+                    QUERY, label=translate("query"), info=translate("query_about"),
                     lines=1, max_length=MOST_TEXT, elem_id=f"{NAME}-query",
                 ),
                 "image": upload_field(
