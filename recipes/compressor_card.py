@@ -262,7 +262,7 @@ def standing(verdicts: Sequence[Mapping[str, Any]], mark: str = "") -> str:
     if by[Verdict.BEHIND]:
         text += f"{mark}behind {', '.join(by[Verdict.BEHIND])}{mark}, "
     if by[Verdict.CANNOT_DISTINGUISH]:
-        text += f"not to be told from {', '.join(by[Verdict.CANNOT_DISTINGUISH])}, "
+        text += f"cannot be distinguished from {', '.join(by[Verdict.CANNOT_DISTINGUISH])}, "
     return text + f"ahead of {len(by[Verdict.AHEAD])} of {len(verdicts)}"
 
 

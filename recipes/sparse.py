@@ -24,6 +24,11 @@ class SparseImages(TwoTowers):
 
     kept: tuple[int, int] | None = None
 
+    @property
+    def patch_size(self) -> int:
+        """Pixels a side."""
+        raise NotImplementedError
+
     def encode_image(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Image embeddings, not normalised."""
         if not self.training or self.kept is None:

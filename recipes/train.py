@@ -127,10 +127,8 @@ def short_part(
     tags: list[list[str]] = []
     said: dict[str, str] = {}
     rng = np.random.default_rng(first)
-    for kind, count in (("scene", recipe.scenes), (None, recipe.others)):
-        rendered = render_arrays(
-            range(first, first + count), split="train", size=size, kind=kind, processes=2
-        )
+    for kind, numbers in recipe.pictures(first):
+        rendered = render_arrays(numbers, split="train", size=size, kind=kind, processes=2)
         pixels.append(rendered.pixels.transpose(0, 3, 1, 2))
         for number, (complete, *others) in enumerate(rendered.texts):
             own = tags_of(rendered.labels[number], complete)
@@ -198,10 +196,8 @@ def train_clip(
         model = exported(recipe, preprocess, start)
     if real is not None:  # once: these stages alter every picture anew
         real = _thinned(real, len(real[1]) // recipe.real_copies)
-    first = recipe.synthetic_images
-    for stage, part in enumerate(recipe.short):
+    for stage, (part, first) in enumerate(recipe.short_stages()):
         pixels, samples, tags, said = short_part(first, part, size)
-        first += part.scenes + part.others
         model.kept = part.kept
         model = _fit(
             name, model, pixels, samples, real, val, part.training, folder / f"short-{stage}",

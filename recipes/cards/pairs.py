@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def measured(folder: Path, real: Path | None) -> str:
             *retrieval_rows(
                 "the same, only captions that no training picture has",
                 model,
-                _new_captions(world, CLIPS[folder.name].synthetic_images),
+                _new_captions(world, CLIPS[folder.name].pictures()),
                 (1,),
             ),
             *retrieval_rows("synthetic world, Korean", model, world / "captions.ko.csv", (1, 5)),
@@ -144,13 +144,17 @@ def measured(folder: Path, real: Path | None) -> str:
     )
 
 
-def _new_captions(world: Path, trained_on: int) -> Path:
+def _new_captions(world: Path, trained_on: Sequence[tuple[str | None, range]]) -> Path:
     """The pictures of `world` whose complete caption none of the training pictures has.
 
     Pictures of the two splits differ in their seeds, but there are only so many short sentences.
     """
     # Words do not depend on the size: the smallest picture is the fastest.
-    seen = {generate(i, split="train", size=8).captions[0] for i in range(trained_on)}
+    seen = {
+        generate(number, split="train", kind=kind, size=8).captions[0]
+        for kind, numbers in trained_on
+        for number in numbers
+    }
     with (world / "captions.en.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["caption"] not in seen]
     table = world / "captions.new.csv"

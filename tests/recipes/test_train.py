@@ -29,6 +29,7 @@ def test_a_small_run_trains_exports_and_writes_its_card(name, tmp_path, monkeypa
         ),
     )
     monkeypatch.setattr(train, "VALIDATION_IMAGES", 30)
+    monkeypatch.setattr(short_queries, "PICTURES", 300)
     monkeypatch.setattr(pairs, "SYNTHETIC_IMAGES", 25)
     monkeypatch.setitem(settings.CLIPS, name, small)
     folder = train.train_clip(name, small, None, tmp_path, resume=False)
