@@ -123,7 +123,7 @@ GIVEN = {
     5: lambda: {"encoder": encoder(), "gallery": gallery()},
     6: lambda: {"sentence": "a large brown circle", **embedded()},
     7: lambda: {"targets": (5, 10), **embedded()},
-    8: lambda: {"targets": (0, 5, 10), **embedded()},
+    8: lambda: {"targets": (3, 5, 8), **embedded()},
 }
 RIGHT = [
     (1, cosine),
@@ -133,6 +133,7 @@ RIGHT = [
     (4, loader(by_name)),
     (7, ["a large brown circle", "a small brown triangle"]),
     (8, "a large brown circle"),
+    (8, "circles"),
 ]
 MISTAKES = [
     (1, lambda a, b: a.float() @ b.float(), "dot product: you have not yet divided"),
@@ -235,6 +236,6 @@ MISTAKES = [
     (8, "", "not yet answered"),
     (8, ..., "not yet answered"),
     (8, ["a heart"], "expect one sentence in quotes"),
-    (8, "a table", "finds 4, 5, 1: 1 of the 3 wanted. Missing: picture 0 (place"),
-    (8, "a bar chart", "What do the wanted pictures have that picture 6 does not"),
+    (8, "a table", "finds 4, 7, 5: 1 of the 3 wanted. Missing: picture 3 (place"),
+    (8, "a bar chart", "What do the wanted pictures have that picture 4 does not"),
 ]  # fmt: skip

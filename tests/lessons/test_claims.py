@@ -17,6 +17,7 @@ def test_lesson_1_shows_what_it_says(solved):
     similarity = ran.defs["similarity"]
     assert similarity.argmax(dim=0).tolist() == similarity.argmax(dim=1).tolist() == list(range(9))
     assert "argmax: tensor(2)" in ran.printed and "max:    tensor(99)" in ran.printed
+    assert "a large purple star: picture 90" in ran.printed, "the one with a large purple star"
     assert "Total 200 images are loaded!" in ran.printed
     assert "Image Embedding's shape: (200, 128)" in ran.printed
     assert "Text Embedding's shape: (1, 128)" in ran.printed
