@@ -44,9 +44,9 @@ def test_cat_is_nearer_to_dog_than_to_submarine(name):
 
 
 def test_short_names_are_the_counterexample_that_the_lesson_shows():
-    found = cosines(load_dual("tiny-clip", device="cpu").embed_texts(["a cat", "a submarine"]))
-    other = cosines(load_dual("tiny-clip", device="cpu").embed_texts(["a cat", "a dog"]))
-    assert found[0, 1] > other[0, 1]
+    names = ["a bear", "a fox", "a beard"]
+    found = cosines(load_dual("tiny-clip", device="cpu").embed_texts(names))
+    assert found[0, 2] > found[0, 1]
 
 
 @pytest.mark.slow
