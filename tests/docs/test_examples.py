@@ -55,7 +55,7 @@ def test_a_picture_is_right_for_its_captions_and_the_names_of_its_objects(tmp_pa
     assert item.captions[0].startswith("a large red star")
     item.image.save(tmp_path / "a.png")
     assert drawn.item_of(tmp_path / "a.png").id == item.id
-    right = ["a large red star", "large red star", "star", "빨간색 별", item.captions_ko[0]]
+    right = ["a large red star", "large red star", "star", "빨간 별", item.captions_ko[0]]
     assert all(is_right(query, item) for query in right)
     assert not any(is_right(query, item) for query in ["a large blue star", "파란색 별", "arrow"])
 

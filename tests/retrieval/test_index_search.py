@@ -67,7 +67,9 @@ def test_a_query_that_fits_nothing_is_told(drawn):
     for query, fits in ((caption, True), ("asdf qwer zxcv", False), ("patience", False)):
         result = search.run(query=query, db=drawn, k=1, device="cpu", dtype="float32")
         assert result.fits_nothing != fits
-        assert result.unrelated_as_near == pytest.approx((reached >= result.hits[0].score).mean())
+        share = (reached >= result.hits[0].score).mean()
+        # "patience" is one of the sentences: whether it reaches itself is a matter of rounding.
+        assert result.unrelated_as_near == pytest.approx(share, abs=1 / len(reached) + 1e-9)
         assert ("unrelated pairs" in result.to_text()) != fits
 
 

@@ -131,7 +131,7 @@ def test_likelihoods_are_those_of_a_pass_that_drops_tokens(vlm, tokens, budget, 
         expected.append(float(logs.gather(1, rows.labels[0][:, None]).sum()))
     torch.testing.assert_close(found.tolist(), expected, atol=1e-3, rtol=0)
     whole = vlm.log_likelihood(tokens, QUESTIONS, ANSWERS)
-    assert (whole - found).abs().min() > 5e-3  # the tokens matter, and the hooks are gone
+    assert (whole - found).abs().max() > 5e-3  # the tokens matter, and the hooks are gone
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])

@@ -28,7 +28,7 @@ def test_the_question_of_the_ask_tab_is_answered_right():
         for record in map(json.loads, records)
     }
     first, question = examples.samples()[0][0], examples.questions()[0]
-    answer = encoderlab.answer(image=first, text=question).answer
+    answer = encoderlab.vlm_answer(image=first, text=question).answer
     expected = right[str(Path(first).relative_to(SAMPLE_DATA / "images"))]
     assert answer.lower() in expected.lower(), (question, answer, expected)
 
