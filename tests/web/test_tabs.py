@@ -310,11 +310,11 @@ def test_what_an_experiment_says_is_korean_on_a_korean_page(open_page, site):
     open_tab(page, "alignment")
     sentence = page.locator("#alignment-answer .answer > p").first
     sentence.wait_for()
-    assert "가장 잘 맞는 인코더는" in sentence.inner_text()
+    assert "인코더는" in sentence.inner_text()
     korean = re.findall(r"\d+\.\d+", sentence.inner_text())
     page.click("button[data-language=en]")
     page.wait_for_function("document.documentElement.lang === 'en'")
-    assert "aligns best with" in sentence.inner_text()
+    assert re.search("^[a-z0-9-]+ (aligns|has) ", sentence.inner_text())
     assert sorted(re.findall(r"\d+\.\d+", sentence.inner_text())) == sorted(korean)
 
 
