@@ -48,11 +48,12 @@ class UserSession:
         }
         return {**folders, str(self.folder): "outputs"}
 
-    def stop(self, name: str | None = None) -> None:
-        """Asks the run `name`, or every run, to stop at its next step."""
-        for job, event in list(self.running.items()):
-            if name in (None, job):
-                event.set()
+    def stop(self, name: str | None = None) -> bool:
+        """Asks the run `name`, or every run, to stop at its next step; whether there is one."""
+        events = [event for job, event in list(self.running.items()) if name in (None, job)]
+        for event in events:
+            event.set()
+        return bool(events)
 
 
 class UserSessions:

@@ -22,6 +22,7 @@ from encoderlab.web.user_sessions import UserSession
 SAMPLES, EPOCHS = (3, 200), (1, 1000)
 # For the answer to an example, on a page that was opened right after the start.
 MOST_WAIT_SECONDS, LOOK_EVERY_SECONDS = 300.0, 0.5
+STOP_WAIT_SECONDS, STOP_EVERY_SECONDS = 3.0, 0.1
 Values = dict[str, Any]
 Records = Callable[[dict[str, Any]], Sequence[dict[str, Any]]]
 
@@ -174,8 +175,13 @@ def connect(
         )  # fmt: skip
         return shown(outcome, visitor)
 
-    def halt(request: gr.Request) -> str:
-        runner.visitors.of(str(request.session_hash)).stop(job.name)
+    async def halt(request: gr.Request) -> str:
+        visitor = runner.visitors.of(str(request.session_hash))
+        # The click may be handled before the run that it stops has begun.
+        for _ in range(int(STOP_WAIT_SECONDS / STOP_EVERY_SECONDS)):
+            if visitor.stop(job.name):
+                break
+            await asyncio.sleep(STOP_EVERY_SECONDS)
         return render.notice(inside("stopped"))
 
     started = gr.on(
