@@ -22,8 +22,8 @@ FOLDER = Path("outputs/demo")
 SEARCHES = {
     "a large red heart to the left of a small blue arrow": "a large red heart to the left of a "
     "small blue arrow",
-    "a line chart with a yellow line that falls and a purple line that rises": "a line chart with a "
-    "yellow line that falls and a purple line that rises",
+    "a line chart with a yellow line that falls and a purple line that rises": "a line chart "
+    "with a yellow line that falls and a purple line that rises",
     "파란 머리글 아래 6행 2열이 있고 초록색 칸이 있는 표": "a table with six rows and two columns, "
     "a blue header, and a green cell in row three, column two",
 }
