@@ -36,7 +36,8 @@ def test_a_page_shows_what_is_printed(page, tmp_path, monkeypatch):
                 )
                 if search := SEARCH.match(example.command):
                     first = next(tmp_path.glob(f"photos/**/{FIRST.search(printed)[1]}"))
-                    assert is_right(search[1], drawn.item_of(first)), example.command
+                    fits = "perhaps no image fits" not in printed
+                    assert is_right(search[1], drawn.item_of(first)) == fits, example.command
 
 
 def test_the_first_pages_have_examples():
