@@ -22,10 +22,11 @@ def test_four_at_once_leave_what_one_leaves(name, job, server, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, change", [("index", 12), ("features", 60)])
-def test_one_that_is_killed_does_not_hinder_the_other(name, change, job, server, tmp_path):
+@pytest.mark.parametrize("name", ["index", "features"])
+def test_one_that_is_killed_does_not_hinder_the_other(name, job, server, tmp_path):
     one = job(name)
-    dies = server.start(one.argv, tmp_path, chunk=CHUNK, kill_at=change)
+    # By the files of both: how many of them the one that dies writes is a matter of chance.
+    dies = server.start(one.argv, tmp_path, chunk=CHUNK, kill_at_file=one.files // 2)
     other = server.start(one.argv, tmp_path, chunk=CHUNK)
     assert dies.wait() == KILLED
     assert other.wait() == 0, other.said
