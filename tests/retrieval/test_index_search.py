@@ -20,6 +20,7 @@ from encoderlab.errors import MissingError, UsageError
 from encoderlab.retrieval import index, search
 from encoderlab.retrieval.approximate import Recall
 from encoderlab.retrieval.image_index import Index
+from encoderlab.retrieval.unrelated import Unrelated
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +58,42 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_a_query_that_fits_nothing_is_told(drawn):
-    opened = Index.open(drawn)
     encoder = load_dual("tiny-clip", "cpu", "float32")
     images = encoder.embed_images([generate(i, split="test").image for i in range(30)])
-    reached = (encoder.embed_texts(list(SENTENCES)) @ images.T).max(axis=1)
-    np.testing.assert_allclose(opened.unrelated, np.sort(reached), atol=1e-3)
+    cosines = encoder.embed_texts(list(SENTENCES)) @ images.T
+    nearest = cosines.argmax(axis=1)
+    z = (cosines.max(axis=1) - cosines.mean(axis=0)[nearest]) / cosines.std(axis=0)[nearest]
+    measured = Index.open(drawn).unrelated
+    np.testing.assert_allclose(measured.reached, np.sort(z), atol=5e-3)
 
     caption = generate(3, split="test").to_sample(("en",)).texts[0]
     for query, fits in ((caption, True), ("asdf qwer zxcv", False), ("patience", False)):
         result = search.run(query=query, db=drawn, k=1, device="cpu", dtype="float32")
         assert result.fits_nothing != fits
-        share = (reached >= result.hits[0].score).mean()
+        to_images = images @ encoder.embed_texts([query])[0]
+        best = to_images.argmax()
+        above = (to_images[best] - cosines[:, best].mean()) / cosines[:, best].std()
+        assert result.above_unrelated == pytest.approx(above, abs=5e-3)
         # "patience" is one of the sentences: whether it reaches itself is a matter of rounding.
-        assert result.unrelated_as_near == pytest.approx(share, abs=1 / len(reached) + 1e-9)
+        assert result.unrelated_as_near == pytest.approx((z >= above).mean(), abs=1 / len(z) + 1e-9)
         assert ("unrelated pairs" in result.to_text()) != fits
+
+
+def test_an_image_near_to_every_sentence_hides_no_query_that_fits():
+    rng = np.random.default_rng(0)
+    sentences = rng.standard_normal((120, 16)) + 3 * np.eye(16)[0]
+    sentences /= np.linalg.norm(sentences, axis=1, keepdims=True)
+    images = np.eye(16)[:2].astype(np.float32)  # the first is near to all of them
+    cosines = sentences @ images.T
+    nearest = cosines.argmax(axis=1)
+    unrelated = Unrelated.measured(2, sentences, cosines.max(axis=1), images[nearest])
+    query = 0.6  # with the second image; half of the sentences reach that with the first
+    assert (cosines.max(axis=1) >= query).mean() > 0.3
+    assert unrelated.share(unrelated.z(query, images[1])) == 0
+    assert unrelated.share(unrelated.z(0.0, images[1])) > 0.5
+    again = Unrelated.from_json(json.loads(json.dumps(unrelated.to_json())), 16)
+    assert again.z(query, images[1]) == pytest.approx(unrelated.z(query, images[1]), rel=1e-2)
+    np.testing.assert_allclose(again.reached, unrelated.reached, atol=1e-4)
 
 
 def test_what_the_null_does_not_hold_for_is_not_judged(drawn, tmp_path):
@@ -81,6 +104,8 @@ def test_what_the_null_does_not_hold_for_is_not_judged(drawn, tmp_path):
         assert result.unrelated_as_near is None and not result.fits_nothing
     opened = Index.open(drawn)
     opened.about["unrelated"]["images"] += 1  # measured before an image was removed
+    assert opened.unrelated is None
+    opened.about["unrelated"] = {"images": len(opened), "best": [0.5]}  # by an earlier version
     assert opened.unrelated is None
 
 

@@ -11,6 +11,8 @@ import yaml
 from encoderlab.alignment.tables import notes
 from encoderlab.metrics.preflight import preflight
 from encoderlab.metrics.uncertainty import Comparison
+from encoderlab.retrieval.image_index import Hit
+from encoderlab.retrieval.search import SearchResult
 from encoderlab.vlm.answer import VlmAnswerResult
 from encoderlab.vlm.explain import Explanation
 from encoderlab.web.result_phrases import TEMPLATES, korean
@@ -70,6 +72,18 @@ def test_an_answer_and_a_caption_of_a_model_stay_as_they_are():
     empty = VlmAnswerResult("m", "i", "q", "", 0.5, ({"answer": "", "probability": 0.5},))
     line, table = empty.blocks()
     assert korean(line) == "(답 없음)   (50.0%)" and korean(table.rows[0][0]) == "(답 없음)"
+
+
+def test_what_is_said_where_nothing_fits():
+    hit = Hit(0.42, "a.png", "", "", 9, 9)
+    found = SearchResult("a cat", "db", "m", "f", "cpu", "float32", (hit,), above_unrelated=1.1,
+                         images=1, k=1, unrelated_as_near=0.47)  # fmt: skip
+    (table,) = found.blocks()
+    check(table.said[-1])
+    check(
+        "1 of 1 image may fit none of the classes: a name that no image shows, such as "
+        "'democracy' or 'patience', is nearer than any class"
+    )
 
 
 def test_what_is_said_of_data():

@@ -71,7 +71,7 @@ class ArrowCache:
         # By DLPack: Arrow's own way to numpy imports pandas. Torch takes only what it may write
         # to: better one copy here than one in every search.
         vectors = np.from_dlpack(column.flatten()).reshape(len(rows), self.dim)
-        self._vectors = np.require(vectors, requirements="W")
+        self.vectors = np.require(vectors, requirements="W")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,7 +82,7 @@ class ArrowCache:
 
     def blocks(self) -> list[Block]:
         """All vectors with the numbers of their rows."""
-        return [(self._vectors, np.arange(len(self)))]
+        return [(self.vectors, np.arange(len(self)))]
 
     def take(self, numbers: Int[np.ndarray, " n"]) -> dict[int, dict[str, Any]]:
         """Row number -> its values."""

@@ -47,6 +47,7 @@ from encoderlab.retrieval.table import (
     Table,
     damaged,
 )
+from encoderlab.retrieval.unrelated import Unrelated
 
 if TYPE_CHECKING:
     from encoderlab.encoders.dual import DualEncoder
@@ -82,11 +83,14 @@ class SearchResults:
         hits: `hits[i]` are those of query i, nearest first.
         approximate: the approximate index, where it was used; None: every row was compared.
         unindexed: rows that the approximate index does not contain; each was compared.
+        nearest: vectors of the first hits, (n, d); None where the search was approximate, and of
+            `search_many`.
     """
 
     hits: list[list[Hit]]
     approximate: Approximate | None = None
     unindexed: int = 0
+    nearest: Float[np.ndarray, "n d"] | None = None
 
 
 @dataclass(frozen=True)
@@ -490,21 +494,26 @@ class Index:
         """
         if not (self.encoder.has_texts and 0 < len(self) <= EXACT_LIMIT):
             return
-        hits = self.search_many(self.encoder.embed_texts(list(SENTENCES)), k=1, exact=True)
-        best = sorted(round(of_sentence[0].score, 4) for of_sentence in hits)
+        sentences = self.encoder.embed_texts(list(SENTENCES))
+        found = self._find(sentences, 1, None, exact=True, vectors_too=True)
+        if found.nearest is None:  # another process has removed all images meanwhile
+            return
+        cosines = np.array([hits[0].score for hits in found.hits])
+        measured = Unrelated.measured(len(self), sentences, cosines, found.nearest)
         with self.storage.alone():
             self._follow()
-            self.about["unrelated"] = {"images": len(self), "best": best}
+            self.about["unrelated"] = measured.to_json()
             self._write_about()
 
     @property
-    def unrelated(self) -> list[float] | None:
-        """The cosine of each unrelated sentence to its nearest image, in order; None where it was
-        not measured on as many images as there are now."""
-        measured = self.about.get("unrelated")
-        if measured is None or measured["images"] != len(self):
+    def unrelated(self) -> Unrelated | None:
+        """What `measure_unrelated` kept; None where it was not measured on as many images as there
+        are now."""
+        record = self.about.get("unrelated")
+        # Version 0.1.x kept cosines, without the sentences.
+        if record is None or record["images"] != len(self) or "sentences" not in record:
             return None
-        return [float(cosine) for cosine in measured["best"]]
+        return Unrelated.from_json(record, self.about["dim"])
 
     # --- searching ---
 
@@ -565,9 +574,17 @@ class Index:
     ) -> SearchResults:
         """`search`, which also says how it was done."""
         check_k(k)
-        return self._find(self._vector(query)[None], k, where, exact)
+        return self._find(self._vector(query)[None], k, where, exact, vectors_too=True)
 
-    def _find(self, vectors: np.ndarray, k: int, where: str | None, exact: bool) -> SearchResults:
+    def _find(
+        self,
+        vectors: np.ndarray,
+        k: int,
+        where: str | None,
+        exact: bool,
+        *,
+        vectors_too: bool = False,
+    ) -> SearchResults:
         check_k(k)
         with self._lock:
             copy = self._copy if where is None and (exact or len(self) <= EXACT_LIMIT) else None
@@ -588,7 +605,7 @@ class Index:
                         "faster"
                     )
                 self._advised = True
-            return SearchResults(self._find_exactly(vectors, k, where, copy))
+            return self._find_exactly(vectors, k, where, copy, vectors_too)
 
     def _find_approximately(
         self, vectors: np.ndarray, k: int, where: str | None, known: Approximate, share: float
@@ -601,8 +618,13 @@ class Index:
         return SearchResults(hits, known, self._table.unindexed)
 
     def _find_exactly(
-        self, vectors: np.ndarray, k: int, where: str | None, copy: ArrowCache | None
-    ) -> list[list[Hit]]:
+        self,
+        vectors: np.ndarray,
+        k: int,
+        where: str | None,
+        copy: ArrowCache | None,
+        vectors_too: bool,
+    ) -> SearchResults:
         if copy is not None:
             blocks: Iterable[Block] = copy.blocks()
         elif where is None:
@@ -612,13 +634,20 @@ class Index:
         scores, rows = nearest(vectors, blocks, k)
         numbers = rows.reshape(-1)
         values = self._table.take(numbers, SHOWN) if copy is None else copy.take(numbers)
-        return [
+        hits = [
             [
                 Hit(score, **_shown(values[row]))
                 for score, row in zip(of_query, its_rows, strict=True)
             ]
             for of_query, its_rows in zip(scores.tolist(), rows.tolist(), strict=True)
         ]
+        if not vectors_too:
+            return SearchResults(hits)
+        first = rows[:, 0]
+        if copy is not None:
+            return SearchResults(hits, nearest=copy.vectors[first])
+        found = self._table.take(first, ["vector"])
+        return SearchResults(hits, nearest=np.array([found[row]["vector"] for row in first]))
 
     def prepare_search(self) -> None:
         """Leaves a copy of a small table that a search in another process reads at once."""
@@ -722,8 +751,8 @@ def _read_about(text: str) -> dict[str, Any]:
         raise ValueError(f"its preprocess is {about['preprocess']!r}")
     if "ann" in about:
         Approximate.from_json(about["ann"])
-    if "unrelated" in about:
-        int(about["unrelated"]["images"]), [float(x) for x in about["unrelated"]["best"]]
+    if "sentences" in about.get("unrelated", {"images": 0}):
+        Unrelated.from_json(about["unrelated"], about["dim"])
     return about
 
 

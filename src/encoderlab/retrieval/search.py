@@ -38,10 +38,10 @@ class SearchResult(Result):
         unindexed: images that the approximate index does not contain yet.
         where: the SQL condition.
         k: number of images asked for.
-        unrelated_as_near: share of unrelated sentences whose nearest image is as near as the first
-            hit; None where it is not known: for an image, a condition, or an index that was not
-            measured.
-        unrelated_reach: cosine up to which 95 % of them reach.
+        above_unrelated: standard deviations by which the first hit's cosine is above the mean
+            cosine of unrelated sentences with the same image; None where it is not known: for an
+            image, a condition, or an index that was not measured.
+        unrelated_as_near: share of unrelated sentences that reach as much at their nearest image.
     """
 
     records: ClassVar = "hits"
@@ -59,8 +59,8 @@ class SearchResult(Result):
     unindexed: int = 0
     where: str | None = None
     k: int = 0
+    above_unrelated: float | None = None
     unrelated_as_near: float | None = None
-    unrelated_reach: float | None = None
     warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def blocks(self) -> list[Block]:
@@ -86,9 +86,10 @@ class SearchResult(Result):
         if self.fits_nothing:
             share = 100 * (self.unrelated_as_near or 0)
             notes.append(
-                f"best cosine {self.hits[0].score:.3f}: typical of unrelated pairs ({share:.0f} % "
-                "of unrelated sentences come as near, 95 % of them reach up to "
-                f"{self.unrelated_reach:.3f}); perhaps no image fits"
+                f"best cosine {self.hits[0].score:.3f}: typical of unrelated pairs "
+                f"({self.above_unrelated:.1f} standard deviations above the mean of unrelated "
+                f"sentences with this image; {share:.0f} % of them reach as much with theirs); "
+                "perhaps no image fits"
             )
         if len(self.hits) < self.k:
             which = "fit the condition" if self.where else "in the index"
@@ -126,8 +127,6 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
             `where`.
         ImageError: the query image cannot be read.
     """
-    import numpy as np
-
     from encoderlab.encoders.dual import load_dual
     from encoderlab.retrieval.gallery import gallery
     from encoderlab.retrieval.image_index import Index, check_query
@@ -160,11 +159,12 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
             query if query is not None else Path(str(image)), k, settings.where, settings.exact
         )
     hits = tuple(answer.hits[0])
-    as_near, reach = None, None
-    if query is not None and settings.where is None and hits and index.unrelated:
-        unrelated = np.array(index.unrelated)
-        as_near = float((unrelated >= hits[0].score).mean())
-        reach = float(np.quantile(unrelated, 1 - UNRELATED_SHARE))
+    above, as_near = None, None
+    if query is not None and settings.where is None and hits and answer.nearest is not None:
+        unrelated = index.unrelated
+        if unrelated is not None:
+            above = unrelated.z(hits[0].score, answer.nearest[0])
+            as_near = unrelated.share(above)
     missing = sum(not os.path.exists(file_of(hit.path)) for hit in hits if os.path.isabs(hit.path))
     warnings = (
         (f"of these images {missing:,} cannot be found any more: run encoderlab index again",)
@@ -187,7 +187,7 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
         answer.unindexed,
         settings.where,
         k,
+        above,
         as_near,
-        reach,
         (*warnings, *query_warnings),
     )
