@@ -14,7 +14,7 @@ import time
 
 from table import Row, report
 
-TARGET_SECONDS = 120
+TARGET_SECONDS = 45
 
 
 def main() -> None:

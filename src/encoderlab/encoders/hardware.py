@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import gc
 import platform
 import time
 from pathlib import Path
@@ -194,8 +193,8 @@ class PeakMemory:
 
 
 def _begin_counting() -> int | None:
-    """Frees unused memory and resets the peak (Linux only); gives the bytes held now."""
-    gc.collect()
+    """Returns freed memory to the system and resets the peak (Linux only); gives the bytes held
+    now."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
