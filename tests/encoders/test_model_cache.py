@@ -1,10 +1,16 @@
 """The cache of loaded models."""
 
+import gc
+import subprocess
+import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.small_checkpoints import TEXT, VISION_AND_MAPS
 
 from encoderlab.encoders.model_cache import share, weight_bytes, without_cache
+from encoderlab.encoders.text import load_text
 from encoderlab.encoders.vision import load_vision
 
 
@@ -55,3 +61,45 @@ def test_without_cache_loads_again(sharing):
     with without_cache():
         assert load_vision("tiny-clip", "cpu") is not first
     assert load_vision("tiny-clip", "cpu") is first
+
+
+@pytest.fixture
+def no_collection():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+# `compare` loads one model after the other: two at once may be more than the memory holds.
+@pytest.mark.parametrize("family", VISION_AND_MAPS)
+def test_an_encoder_is_freed_with_its_last_name(family, vision_folder, pictures, no_collection):
+    encoder = load_vision(vision_folder(family), "cpu", "float32")
+    encoder.encode(pictures)
+    weights = weakref.ref(next(encoder.tower.parameters()))
+    del encoder
+    assert weights() is None
+
+
+@pytest.mark.parametrize("family", TEXT)
+def test_a_language_model_is_freed_with_its_last_name(family, text_folder, no_collection):
+    llm = load_text(text_folder(family), "cpu", "float32")
+    llm.encode(["a cat"])
+    weights = weakref.ref(next(llm.model.parameters()))
+    del llm
+    assert weights() is None
+
+
+FIRST_LOAD = """
+import gc, weakref
+from encoderlab.encoders.vision import load_vision
+gc.disable()
+encoder = load_vision("tiny-clip", "cpu")
+weights = weakref.ref(next(encoder.tower.parameters()))
+del encoder
+assert weights() is None
+"""
+
+
+def test_the_first_model_of_a_process_is_freed_too():
+    subprocess.run([sys.executable, "-c", FIRST_LOAD], check=True)

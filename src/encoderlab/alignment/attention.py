@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -144,7 +143,6 @@ def run(settings: Attention, out: Path | None = None) -> AttentionResult:
         scores.append(_scores(encoder, picture, text))
         where = encoder.where
         del encoder
-        gc.collect()
     result = AttentionResult(str(path), text, tuple(scores), *where)
     if out is not None:
         drawn = plots.overlays(

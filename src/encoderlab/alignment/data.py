@@ -5,7 +5,6 @@ Adds the controls (untrained encoders, shuffled pairs). Computes no metric.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -212,7 +211,6 @@ def extract_features(
         loaded.append((empty, stored))
         where = encoder.where
         del encoder
-        gc.collect()
     readable = set.intersection(*({s.id for s in stored.samples} for _, stored in loaded))
     first = loaded[0][1]
     shown = [(s, d) for s, d in zip(first.samples, first.digests, strict=True) if s.id in readable]
@@ -246,7 +244,6 @@ def extract_features(
         of_layers = {k: stored.array(f"mean@{k}") for k in numbers}
         text[name] = Features(name, llm.family, llm.fingerprint, stored.array("pooled"), of_layers)
         del llm
-        gc.collect()
     everything = {f.name: f.pooled for f in [*vision.values(), *text.values()] if not f.is_control}
     findings = preflight(everything, texts=texts, groups=digests, computed_in=where[1])
     scales = {name: token_scale([torch.from_numpy(vision[name].pooled)]) for name in encoders}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -163,7 +162,6 @@ def run(settings: Speed, out: Path | None = None) -> SpeedResult:
                 rows.append(_time(encoder, size, work, peaks[encoder.dtype], load_seconds))
                 bar.advance()
             del encoder
-            gc.collect()
     peak = max(peaks.values(), default=0.0)
     result = SpeedResult(tuple(rows), *where, peak / 1e12, prints, backend_trials=tuple(trials))
     if out is not None and any(row.undefined is None for row in rows):

@@ -6,7 +6,6 @@ comes from them. Features go through the feature store, so a run that was stoppe
 
 from __future__ import annotations
 
-import gc
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -196,7 +195,6 @@ class _Extraction:
         from encoderlab.encoders.vision import load_vision
         from encoderlab.feature_store.extract import extract_images
 
-        gc.collect()  # frees the model before
         s = self.settings
         encoder = load_vision(name, s.device, s.dtype, **LoadOptions.of(s).vision)
         self.fingerprints[name], self.where = encoder.fingerprint, encoder.where
@@ -206,7 +204,6 @@ class _Extraction:
         from encoderlab.encoders.text import CutTexts, load_text
         from encoderlab.feature_store.extract import extract_texts
 
-        gc.collect()
         s = self.settings
         llm = load_text(name, s.device, s.dtype, **LoadOptions.of(s).text)
         self.fingerprints[name] = llm.fingerprint

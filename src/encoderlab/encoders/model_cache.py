@@ -5,6 +5,7 @@ called. Cached models serve several threads, so nothing may change them.
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import threading
 from collections import OrderedDict
@@ -56,7 +57,9 @@ def shareable(load: Loader) -> Loader:
     @functools.wraps(load)
     def loaded(*args: Any, **options: Any) -> Any:
         if not _room or _bypassed.get():
-            return load(*args, **options)
+            model = load(*args, **options)
+            _free_frames_of_imports()
+            return model
         bound = signature.bind(*args, **options)
         bound.apply_defaults()
         key = (load.__name__, *map(str, bound.arguments.values()))
@@ -66,6 +69,7 @@ def shareable(load: Loader) -> Loader:
                 _cache.move_to_end(key)
                 return _cache[key]
             model = load(*args, **options)
+            _free_frames_of_imports()
             size = weight_bytes(model)
             if size <= _room:
                 _make_room(size)
@@ -80,6 +84,14 @@ def weight_bytes(model: Any) -> int:
     parts = [part for part in vars(model).values() if isinstance(part, nn.Module)]
     tensors = {id(t): t for part in parts for t in [*part.parameters(), *part.buffers()]}
     return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+@functools.cache
+def _free_frames_of_imports() -> None:
+    """After the first load alone, which imports torch's compiler: that import leaves the frames of
+    its callers in a reference cycle, and with them the model. Later models are in none, so that
+    `del` frees them."""
+    gc.collect()
 
 
 def _make_room(size: int) -> None:

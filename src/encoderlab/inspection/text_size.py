@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -149,7 +148,6 @@ def run(settings: TextSize, out: Path | None = None) -> TextSizeResult:
         )
         results.append(_measured(encoder, settings))
         del encoder
-        gc.collect()
     result = TextSizeResult(tuple(results))
     if out is None:
         return result
