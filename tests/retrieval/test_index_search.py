@@ -103,9 +103,7 @@ def test_what_the_null_does_not_hold_for_is_not_judged(drawn, tmp_path):
         result = search.run(db=drawn, device="cpu", dtype="float32", **asked)
         assert result.unrelated_as_near is None and not result.fits_nothing
     opened = Index.open(drawn)
-    opened.about["unrelated"]["images"] += 1  # measured before an image was removed
-    assert opened.unrelated is None
-    opened.about["unrelated"] = {"images": len(opened), "best": [0.5]}  # by an earlier version
+    opened.about["unrelated_sentences"]["images"] += 1  # measured before an image was removed
     assert opened.unrelated is None
 
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from encoderlab.encoders.dual import DualEncoder
 
 ABOUT = "index.json"
+UNRELATED = "unrelated_sentences"  # the key of what `measure_unrelated` kept
 FORMAT = 1
 # An image in numbers: an array (h, w, c) or a tensor (c, h, w).
 Pixels = Any
@@ -502,16 +503,15 @@ class Index:
         measured = Unrelated.measured(len(self), sentences, cosines, found.nearest)
         with self.storage.alone():
             self._follow()
-            self.about["unrelated"] = measured.to_json()
+            self.about[UNRELATED] = measured.to_json()
             self._write_about()
 
     @property
     def unrelated(self) -> Unrelated | None:
         """What `measure_unrelated` kept; None where it was not measured on as many images as there
         are now."""
-        record = self.about.get("unrelated")
-        # Version 0.1.x kept cosines, without the sentences.
-        if record is None or record["images"] != len(self) or "sentences" not in record:
+        record = self.about.get(UNRELATED)
+        if record is None or record["images"] != len(self):
             return None
         return Unrelated.from_json(record, self.about["dim"])
 
@@ -751,8 +751,8 @@ def _read_about(text: str) -> dict[str, Any]:
         raise ValueError(f"its preprocess is {about['preprocess']!r}")
     if "ann" in about:
         Approximate.from_json(about["ann"])
-    if "sentences" in about.get("unrelated", {"images": 0}):
-        Unrelated.from_json(about["unrelated"], about["dim"])
+    if UNRELATED in about:
+        Unrelated.from_json(about[UNRELATED], about["dim"])
     return about
 
 
