@@ -70,3 +70,13 @@ def test_the_test_of_what_is_loaded_can_fail(searched):
     """A condition is for the database, which a plain search does without."""
     _, loaded = run(main(*SEARCH, "--where", "width > 0"), searched, NOT_FOR_A_SEARCH)
     assert "lancedb" in loaded
+
+
+def test_a_process_ends_without_a_last_search_for_garbage():
+    # What is registered first is called last.
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000)); "
+        "from encoderlab.cli.main import main; main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "True"

@@ -6,6 +6,8 @@ Exit codes: 0 done; 1 the work failed; 2 what was asked is wrong; 3 something ne
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +16,9 @@ from encoderlab import __version__
 from encoderlab.core import distributed, extensions
 from encoderlab.core.commands import COMMANDS, named
 from encoderlab.errors import UsageError, unknown
+
+# Before it ends, Python searches all modules for garbage: with torch and transformers a second.
+atexit.register(gc.freeze)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

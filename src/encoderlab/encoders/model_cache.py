@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from torch import nn
 Loader = TypeVar("Loader", bound=Callable[..., Any])
 
 _room = 0
+_frames_freed = False
 _cache: OrderedDict[Any, Any] = OrderedDict()
 _lock = threading.RLock()
 _bypassed: ContextVar[bool] = ContextVar("bypassed", default=False)
@@ -86,12 +88,14 @@ def weight_bytes(model: Any) -> int:
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
-@functools.cache
 def _free_frames_of_imports() -> None:
-    """After the first load alone, which imports torch's compiler: that import leaves the frames of
-    its callers in a reference cycle, and with them the model. Later models are in none, so that
-    `del` frees them."""
-    gc.collect()
+    """Once: the import of torch's compiler, which most loaders begin with, leaves the frames of its
+    callers in a reference cycle, and with them the model. Later models are in none, so that `del`
+    frees them."""
+    global _frames_freed
+    if not _frames_freed and "torch._dynamo" in sys.modules:
+        gc.collect()
+        _frames_freed = True
 
 
 def _make_room(size: int) -> None:
