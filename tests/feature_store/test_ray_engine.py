@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from encoderlab.data import Sample, read_samples
@@ -29,6 +30,15 @@ from encoderlab.metrics.moments import merge
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 FP32 = {"device": "cpu", "dtype": "float32"}
 SIZES = {"batch_size": 8, "chunk_size": 16}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As the workers have: in another order, sums differ in the last digit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,15 @@ from encoderlab.models import checkpoint
 mteb = pytest.importorskip("mteb")
 TEXTS = ["a red circle above a blue square", "a bar chart of three bars", "a table"]
 MEAN = "CQADupstackRetrieval"  # of twelve tasks
+
+
+@pytest.fixture(autouse=True)
+def _no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers takes a process that has imported marimo, as tests of lessons do, for a
+    notebook, and imports IPython."""
+    monkeypatch.delitem(sys.modules, "marimo", raising=False)
+
+
 # Both sides of tiny-clip and tiny-siglip share a space; tiny-dinov2 has no text side.
 BUNDLED = {"tiny-clip": True, "tiny-siglip": True, "tiny-dinov2": False}
 

@@ -76,8 +76,8 @@ def test_an_answer_and_a_caption_of_a_model_stay_as_they_are():
 
 def test_what_is_said_where_nothing_fits():
     hit = Hit(0.42, "a.png", "", "", 9, 9)
-    found = SearchResult("a cat", "db", "m", "f", "cpu", "float32", (hit,), above_unrelated=1.1,
-                         images=1, k=1, unrelated_as_near=0.47)  # fmt: skip
+    found = SearchResult("a cat", "db", "m", "f", "cpu", "float32", (hit,), images=1,
+                         k=1, unrelated_as_near=0.47, unrelated_as_distinct=0.2)  # fmt: skip
     (table,) = found.blocks()
     check(table.said[-1])
     check(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from encoderlab.retrieval.approximate import Approximate
     from encoderlab.retrieval.image_index import Hit
 
-UNRELATED_SHARE = 0.05  # a query fits nothing if more unrelated sentences come as near
+UNRELATED_SHARE = 0.05  # a query fits nothing if more unrelated sentences reach as much
 WIDEST = 48  # longer file names lose their beginning in the table
 
 
@@ -38,10 +38,11 @@ class SearchResult(Result):
         unindexed: images that the approximate index does not contain yet.
         where: the SQL condition.
         k: number of images asked for.
-        above_unrelated: standard deviations by which the first hit's cosine is above the mean
-            cosine of unrelated sentences with the same image; None where it is not known: for an
-            image, a condition, or an index that was not measured.
-        unrelated_as_near: share of unrelated sentences that reach as much at their nearest image.
+        unrelated_as_near: share of unrelated sentences that reach the cosine of the first hit with
+            their nearest image; None where it is not known: for an image, a condition, or an index
+            that was not measured.
+        unrelated_as_distinct: the same of z, a cosine's distance from the mean of the unrelated
+            sentences with the same image, in standard deviations.
     """
 
     records: ClassVar = "hits"
@@ -59,8 +60,8 @@ class SearchResult(Result):
     unindexed: int = 0
     where: str | None = None
     k: int = 0
-    above_unrelated: float | None = None
     unrelated_as_near: float | None = None
+    unrelated_as_distinct: float | None = None
     warnings: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def blocks(self) -> list[Block]:
@@ -84,12 +85,11 @@ class SearchResult(Result):
             columns, rows = columns[:3], [row[:3] for row in rows]
         notes = list(self.warnings)
         if self.fits_nothing:
-            share = 100 * (self.unrelated_as_near or 0)
+            near, distinct = self.unrelated_as_near, self.unrelated_as_distinct
             notes.append(
-                f"best cosine {self.hits[0].score:.3f}: typical of unrelated pairs "
-                f"({self.above_unrelated:.1f} standard deviations above the mean of unrelated "
-                f"sentences with this image; {share:.0f} % of them reach as much with theirs); "
-                "perhaps no image fits"
+                f"best cosine {self.hits[0].score:.3f}: typical of unrelated pairs ({near:.0%} of "
+                "unrelated sentences reach it with their nearest image; beside the other sentences "
+                f"with the same image, {distinct:.0%} stand out as much); perhaps no image fits"
             )
         if len(self.hits) < self.k:
             which = "fit the condition" if self.where else "in the index"
@@ -105,8 +105,9 @@ class SearchResult(Result):
 
     @property
     def fits_nothing(self) -> bool:
-        """Whether unrelated sentences come as near to an image as the query does."""
-        return self.unrelated_as_near is not None and self.unrelated_as_near > UNRELATED_SHARE
+        """Whether unrelated sentences reach as much as the query, by cosine and by z."""
+        shares = (self.unrelated_as_near, self.unrelated_as_distinct)
+        return all(share is not None and share > UNRELATED_SHARE for share in shares)
 
     def to_text(self) -> str:
         """The blocks, and the file of the gallery."""
@@ -159,12 +160,12 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
             query if query is not None else Path(str(image)), k, settings.where, settings.exact
         )
     hits = tuple(answer.hits[0])
-    above, as_near = None, None
+    shares: tuple[float | None, float | None] = (None, None)
     if query is not None and settings.where is None and hits and answer.nearest is not None:
         unrelated = index.unrelated
         if unrelated is not None:
-            above = unrelated.z(hits[0].score, answer.nearest[0])
-            as_near = unrelated.share(above)
+            best = hits[0].score
+            shares = unrelated.shares(best, unrelated.z(best, answer.nearest[0]))
     missing = sum(not os.path.exists(file_of(hit.path)) for hit in hits if os.path.isabs(hit.path))
     warnings = (
         (f"of these images {missing:,} cannot be found any more: run encoderlab index again",)
@@ -187,7 +188,6 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
         answer.unindexed,
         settings.where,
         k,
-        above,
-        as_near,
+        *shares,
         (*warnings, *query_warnings),
     )

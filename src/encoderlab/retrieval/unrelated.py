@@ -1,7 +1,8 @@
 """How near sentences that no image shows come to images: whether a query fits any of them.
 
-An image that the model does not know may lie near to every sentence. The cosine of a query is
-therefore compared with those of the unrelated sentences with the same image.
+Two comparisons, since each has a blind spot. By cosine, an image that the model does not know may
+lie near to every sentence. By z, the cosine beside those of the unrelated sentences with the same
+image, an image on which these differ much hides a query that fits it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ class Unrelated:
     Args:
         images: number of images in the index.
         sentences: unit vectors of the sentences.
-        reached: z of each sentence with its nearest image, ascending.
+        cosines, zs: of each sentence with its nearest image.
     """
 
     images: int
     sentences: Float[np.ndarray, "s d"]
-    reached: Float[np.ndarray, " s"]
+    cosines: Float[np.ndarray, " s"]
+    zs: Float[np.ndarray, " s"]
 
     @classmethod
     def measured(
@@ -47,7 +49,7 @@ class Unrelated:
         Returns:
             What a query is compared with.
         """
-        return cls(images, sentences, np.sort(_z(sentences, cosines, nearest)))
+        return cls(images, sentences, cosines, _z(sentences, cosines, nearest))
 
     def z(self, cosine: float, image: Float[np.ndarray, " d"]) -> float:
         """Of a query, beside the unrelated sentences with the same image.
@@ -61,15 +63,15 @@ class Unrelated:
         """
         return float(_z(self.sentences, np.array([cosine]), image[None])[0])
 
-    def share(self, z: float) -> float:
-        """Share of the sentences whose nearest image is as near, in [0, 1]."""
-        return float((self.reached >= z).mean())
+    def shares(self, cosine: float, z: float) -> tuple[float, float]:
+        """Shares of the sentences that reach the cosine, and the z, with their nearest image."""
+        return float((self.cosines >= cosine).mean()), float((self.zs >= z).mean())
 
     def to_json(self) -> dict[str, Any]:
         """What index.json holds."""
         half = base64.b64encode(self.sentences.astype("<f2").tobytes()).decode()
-        reached = [round(float(z), 4) for z in self.reached]
-        return {"images": self.images, "reached": reached, "sentences": half}
+        cosines, zs = ([round(float(x), 4) for x in of] for of in (self.cosines, self.zs))
+        return {"images": self.images, "cosines": cosines, "zs": zs, "sentences": half}
 
     @classmethod
     def from_json(cls, record: dict[str, Any], dim: int) -> Unrelated:
@@ -87,10 +89,10 @@ class Unrelated:
         """
         half = np.frombuffer(base64.b64decode(record["sentences"], validate=True), "<f2")
         sentences = half.astype(np.float32).reshape(-1, dim)
-        reached = np.array(record["reached"], dtype=np.float64)
-        if reached.shape != sentences.shape[:1] or not np.isfinite(reached).all():
+        cosines, zs = (np.array(record[name], dtype=np.float64) for name in ("cosines", "zs"))
+        if not len(sentences) == len(cosines) == len(zs):
             raise ValueError("the unrelated sentences and their values do not fit together")
-        return cls(int(record["images"]), sentences, reached)
+        return cls(int(record["images"]), sentences, cosines, zs)
 
 
 def _z(sentences: np.ndarray, cosines: np.ndarray, images: np.ndarray) -> np.ndarray:
