@@ -1,6 +1,7 @@
 """What the documentation takes from the code is what the code says now. `make check` runs
 `scripts/reference --check`; here it is shown to notice what differs."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -50,7 +51,9 @@ def test_a_default_that_differs_is_noticed(copied):
 
 def test_a_benchmark_figure_that_differs_is_noticed(copied):
     rows = copied / "benchmarks" / "rows.json"
-    rows.write_text(rows.read_text(encoding="utf-8").replace('"49 s"', '"50 s"'))
+    table = json.loads(rows.read_text(encoding="utf-8"))
+    table["bench_all_command.py"][0]["ours"] = "another"
+    rows.write_text(json.dumps(table), encoding="utf-8")
     assert "docs/ko/benchmarks.md is out of date" in _check(copied).stderr
 
 
