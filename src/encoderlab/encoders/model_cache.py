@@ -56,12 +56,15 @@ def shareable(load: Loader) -> Loader:
     """Puts the models that `load` gives into the cache, by all of its arguments."""
     signature = inspect.signature(load)
 
+    def fresh(*args: Any, **options: Any) -> Any:
+        model = load(*args, **options)
+        _free_frames_of_imports()
+        return model
+
     @functools.wraps(load)
     def loaded(*args: Any, **options: Any) -> Any:
         if not _room or _bypassed.get():
-            model = load(*args, **options)
-            _free_frames_of_imports()
-            return model
+            return fresh(*args, **options)
         bound = signature.bind(*args, **options)
         bound.apply_defaults()
         key = (load.__name__, *map(str, bound.arguments.values()))
@@ -70,8 +73,7 @@ def shareable(load: Loader) -> Loader:
             if key in _cache:
                 _cache.move_to_end(key)
                 return _cache[key]
-            model = load(*args, **options)
-            _free_frames_of_imports()
+            model = fresh(*args, **options)
             size = weight_bytes(model)
             if size <= _room:
                 _make_room(size)

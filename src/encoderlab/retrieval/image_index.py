@@ -84,8 +84,8 @@ class SearchResults:
         hits: `hits[i]` are those of query i, nearest first.
         approximate: the approximate index, where it was used; None: every row was compared.
         unindexed: rows that the approximate index does not contain; each was compared.
-        nearest: vectors of the first hits, (n, d); None where the search was approximate, and of
-            `search_many`.
+        nearest: vectors of the first hits, (n, d), of an exact search by `find` without a
+            condition; else None.
     """
 
     hits: list[list[Hit]]
@@ -574,7 +574,8 @@ class Index:
     ) -> SearchResults:
         """`search`, which also says how it was done."""
         check_k(k)
-        return self._find(self._vector(query)[None], k, where, exact, vectors_too=True)
+        no_condition = where is None  # with one, nothing compares the vectors
+        return self._find(self._vector(query)[None], k, where, exact, vectors_too=no_condition)
 
     def _find(
         self,

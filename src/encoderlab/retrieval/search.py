@@ -161,11 +161,10 @@ def run(settings: Search, out: Path | None = None) -> SearchResult:
         )
     hits = tuple(answer.hits[0])
     shares: tuple[float | None, float | None] = (None, None)
-    if query is not None and settings.where is None and hits and answer.nearest is not None:
+    if query is not None and answer.nearest is not None:
         unrelated = index.unrelated
         if unrelated is not None:
-            best = hits[0].score
-            shares = unrelated.shares(best, unrelated.z(best, answer.nearest[0]))
+            shares = unrelated.shares(hits[0].score, answer.nearest[0])
     missing = sum(not os.path.exists(file_of(hit.path)) for hit in hits if os.path.isabs(hit.path))
     warnings = (
         (f"of these images {missing:,} cannot be found any more: run encoderlab index again",)

@@ -63,8 +63,17 @@ class Unrelated:
         """
         return float(_z(self.sentences, np.array([cosine]), image[None])[0])
 
-    def shares(self, cosine: float, z: float) -> tuple[float, float]:
-        """Shares of the sentences that reach the cosine, and the z, with their nearest image."""
+    def shares(self, cosine: float, image: Float[np.ndarray, " d"]) -> tuple[float, float]:
+        """How many sentences reach with their nearest image what a query does.
+
+        Args:
+            cosine: of the query with the image.
+            image: its unit vector.
+
+        Returns:
+            Shares in [0, 1]: by cosine, and by z.
+        """
+        z = self.z(cosine, image)
         return float((self.cosines >= cosine).mean()), float((self.zs >= z).mean())
 
     def to_json(self) -> dict[str, Any]:
