@@ -172,3 +172,13 @@ def test_a_page_that_closes_runs_no_further_example(runner):
     runner.close()
     runner.run_examples()
     assert runner.examples["search"].outputs is None
+
+
+def test_an_event_that_can_be_cancelled_has_no_outputs(runner):
+    # Gradio's page may look for them in the empty answer to a cancelled event, and fail.
+    from encoderlab.web import page
+
+    events = {event["id"]: event for event in page.build(runner).get_config_file()["dependencies"]}
+    cancelled = [number for event in events.values() for number in event["cancels"]]
+    assert len(cancelled) >= 12
+    assert [events[number]["outputs"] for number in cancelled] == [[]] * len(cancelled)

@@ -65,9 +65,10 @@ def _answer(blocks: Sequence[Block], outcome: Outcome, drawn: Sequence[str]) -> 
 
 
 def answer_of(outcome: Outcome, content: str) -> str:
-    """HTML as the answer of a job, which carries the name of its run folder."""
+    """HTML as the answer of a job, which carries the folder of its run."""
     folder = outcome.done.folder if outcome.done else None
-    return f"<div class=answer data-run='{folder.name if folder else ''}'>{content}</div>"
+    name = f"{folder.parent.name}/{folder.name}" if folder else ""
+    return f"<div class=answer data-run='{name}'>{content}</div>"
 
 
 def _split(blocks: Sequence[Block], front: Collection[str]) -> tuple[list[Block], list[Block]]:

@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from encoderlab.errors import WorkError
 
@@ -29,6 +30,7 @@ class UserSession:
     folder: Path
     seen: float = field(default_factory=time.monotonic)
     running: dict[str, threading.Event] = field(default_factory=dict)
+    outputs: dict[str, list[Any]] = field(default_factory=dict)  # of runs that have just ended
     answered: set[str] = field(default_factory=set)  # the tabs that show an answer, or wait for it
 
     def fresh(self, name: str) -> Path:

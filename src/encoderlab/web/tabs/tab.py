@@ -161,7 +161,7 @@ def connect(
         chosen: dict[Component, Any],
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> list[Any]:
+    ) -> None:
         visitor = runner.visitors.of(str(request.session_hash))
         visitor.answered.add(job.name)
         values = {name: chosen[field] for name, field in inputs.items()}
@@ -173,7 +173,11 @@ def connect(
             visitor, job.name, job.command, lambda: job.settings(values, visitor), tell,
             names=job.names(values), lane=job.lane,
         )  # fmt: skip
-        return shown(outcome, visitor)
+        visitor.outputs[job.name] = shown(outcome, visitor)
+
+    def deliver(request: gr.Request) -> list[Any]:
+        visitor = runner.visitors.of(str(request.session_hash))
+        return visitor.outputs.pop(job.name, [gr.skip()] * len(outputs))
 
     async def halt(request: gr.Request) -> str:
         visitor = runner.visitors.of(str(request.session_hash))
@@ -184,13 +188,16 @@ def connect(
             await asyncio.sleep(STOP_EVERY_SECONDS)
         return render.notice(inside("stopped"))
 
+    # The run itself has no outputs: Gradio ends a cancelled event by an answer without values, and
+    # shows "Error" for good if it reads the values after it has marked the event as complete.
     started = gr.on(
-        [run.click, *also], handle, inputs=set(inputs.values()), outputs=outputs,
+        [run.click, *also], handle, inputs=set(inputs.values()),
         concurrency_id=job.lane, concurrency_limit=1, trigger_mode="once",
         show_progress_on=panel.progress, api_visibility="private",
     )  # fmt: skip
-    stop.click(halt, outputs=panel.answer, cancels=[started], queue=False, show_progress="hidden",
-               api_visibility="private")  # fmt: skip
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    started.then(deliver, outputs=outputs, **quiet)
+    stop.click(halt, outputs=panel.answer, cancels=[started], **quiet)
     if not example:
         return
 
