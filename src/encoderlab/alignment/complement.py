@@ -35,7 +35,7 @@ class Addition(Result):
         added: the second, B.
         adds: whether a gain is shown, over A alone and over A with a copy of itself.
         samples_needed: about how many images would show the gain as measured; None where it is
-            shown, is not positive, is hidden by the copies, or needs more than ten million.
+            shown, is not positive, is hidden by the copies, or needs more than a million.
         hidden_by_copies: whether the spread between the copies is too large for any number of
             images to show a gain over them as measured.
         base_r2, added_r2, both_r2: of A, of B, of both.

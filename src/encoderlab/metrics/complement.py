@@ -74,7 +74,7 @@ class Complement(Result):
     def samples_needed(self) -> int | None:
         """About how many samples would show both gains, if they are as measured; None where B adds,
         where a gain is not positive, where the spread between the copies hides it, or where more
-        than ten million are needed."""
+        than a million are needed."""
         lacking = [c for c in (self.gain, self.over_control) if c.verdict is not Verdict.AHEAD]
         numbers = [c.samples_needed if (c.difference or 0) > 0 else None for c in lacking]
         known = [number for number in numbers if number is not None]

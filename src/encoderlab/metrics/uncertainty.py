@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 POWER = 0.8
-MOST_SAMPLES = 10_000_000  # a larger number of samples is not reported
+MOST_SAMPLES = 1_000_000  # a larger number of samples is not reported
 
 
 def fisher(r: Any) -> Any:
@@ -153,7 +153,7 @@ def samples_needed(
         other: variance of the difference that more samples do not lower.
 
     Returns:
-        At least `n`; None for more than ten million, and where `other` by itself hides the
+        At least `n`; None for more than a million, and where `other` by itself hides the
         difference.
 
     Examples:
@@ -191,7 +191,7 @@ class Comparison:
         n: number of samples.
         level: coverage of the interval.
         samples_needed: about how many samples would distinguish them, if the difference is as
-            estimated; None where they are distinguished, more than ten million are needed, or the
+            estimated; None where they are distinguished, more than a million are needed, or the
             variance that does not come from the samples hides the difference by itself.
     """
 
