@@ -97,8 +97,8 @@ def _summary(report: Path, gallery: Path, seconds: float) -> list[str]:
         f"  a guessed class is right in {accuracy['chance']:.0%}; no model has seen these pictures",
         f"  intervals and limits are in the report: {(report / 'report.html').resolve()}",
         "\nNext:",
-        "  encoderlab draw && encoderlab vlm answer photos/scene/scene-001.png "
-        '--text "What colour is the star?"',
+        "  encoderlab draw && encoderlab vlm answer photos/scene/scene-014.png "
+        '--text "What colour is the circle?"',
         "  encoderlab all --encoders clip siglip dinov2 --llms qwen   # checkpoints from the hub",
         "  encoderlab app   # all of it as a web page",
         f"\ngallery: {gallery.resolve()}",

@@ -67,7 +67,7 @@ def exercise_6():
 
 
 def exercise_7():
-    leader_is_ahead_of = ["tiny-siglip"]
+    leader_is_ahead_of: list[str] = []
     fooled_column = "CKA, as published"
     not_ahead_of_untrained = ["tiny-clip", "tiny-siglip"]
     return leader_is_ahead_of, fooled_column, not_ahead_of_untrained
