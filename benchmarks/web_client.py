@@ -70,8 +70,14 @@ class WebVisitor:
         found = self._answer()
         if not found["success"]:
             raise RuntimeError(f"{button}: {found['output'].get('error')}")
+        # The run has no outputs; an event that comes after it shows them.
+        after = next(one for one in self.events if one["trigger_after"] == event["id"])
+        told = self.http.post(
+            "/gradio_api/run/predict",
+            json={"data": [], "fn_index": after["id"], "session_hash": self.session},
+        ).raise_for_status()
         shown = {}
-        for number, value in zip(event["outputs"], found["output"]["data"], strict=True):
+        for number, value in zip(after["outputs"], told.json()["data"], strict=True):
             name = self.components[number]["props"].get("elem_id")
             if name:
                 updated = isinstance(value, dict) and value.get("__type__") == "update"

@@ -214,7 +214,7 @@ def test_compression_is_one_screen_before_and_after_a_run(locale, scheme, open_p
 def test_the_sentence_follows_the_budget_and_the_chart_names_the_method(open_page):
     page = open_page()
     open_tab(page, "compression")
-    assert re.match("With 16 of 144 tokens use trained", page.inner_text("#compression-advice"))
+    assert re.match("With 16 of 144 tokens use block_pca", page.inner_text("#compression-advice"))
     choose(page, phrases("en")["grid"], 6)
     page.wait_for_function(
         "document.querySelector('#compression-advice').innerText.includes('36 of 144')"
