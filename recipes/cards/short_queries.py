@@ -81,12 +81,18 @@ def short_queries(
     return scores
 
 
-def rows_of(model: str) -> Iterator[str]:
-    """Rows of the card's table, measured on held-out pictures."""
-    rendered = render_arrays(range(PICTURES), split="test")
+def named_pictures(number: int) -> tuple[list[Image.Image], list[list[str]]]:
+    """So many pictures that no training has seen, and the names of objects that each shows."""
+    rendered = render_arrays(range(number), split="test")
     pictures = [Image.fromarray(pixels) for pixels in rendered.pixels]
     tags = [tags_of(k, t[0]) for k, t in zip(rendered.labels, rendered.texts, strict=True)]
-    for kind, scores in short_queries(load_dual(model, dtype="float32"), pictures, tags).items():
+    return pictures, tags
+
+
+def rows_of(model: str) -> Iterator[str]:
+    """Rows of the card's table, measured on held-out pictures."""
+    encoder = load_dual(model, dtype="float32")
+    for kind, scores in short_queries(encoder, *named_pictures(PICTURES)).items():
         english, korean = scores["en"], scores["ko"]
         yield (
             f"| {kind} ({english.n} queries) | {english.as_percent()} | {korean.as_percent()} | "

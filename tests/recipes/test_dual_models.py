@@ -10,12 +10,11 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from encoderlab.contrastive import classify, evaluate
-from encoderlab.data.synthetic import KINDS, render_arrays, write_dataset
+from encoderlab.data.synthetic import KINDS, write_dataset
 from encoderlab.encoders.checkpoint import ZOO, bundled_models
 from encoderlab.encoders.dual import load_dual
-from recipes.cards.short_queries import short_queries
+from recipes.cards.short_queries import named_pictures, short_queries
 from recipes.real_data import SETS, read_set
-from recipes.short_captions import tags_of
 
 NAMES = ("tiny-clip", "tiny-siglip")
 every_model = pytest.mark.parametrize("name", NAMES)
@@ -80,10 +79,7 @@ def test_recall_on_a_thousand_held_out_pictures(name, held_out, language):
 @pytest.mark.slow
 @every_model
 def test_short_queries_find_what_they_name(name):
-    rendered = render_arrays(range(1000), split="test")
-    pictures = [Image.fromarray(pixels) for pixels in rendered.pixels]
-    tags = [tags_of(k, t[0]) for k, t in zip(rendered.labels, rendered.texts, strict=True)]
-    scores = short_queries(load_dual(name, "cpu", "float32"), pictures, tags)
+    scores = short_queries(load_dual(name, "cpu", "float32"), *named_pictures(1000))
     assert min(score.value for score in scores["all of these"].values()) >= 0.6
 
 
