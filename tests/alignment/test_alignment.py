@@ -339,9 +339,15 @@ def test_elas_of_an_untrained_encoder_is_lower_and_ranks_by_the_calibrated(zoo, 
 
 
 def test_elas_of_few_unrelated_samples_is_bounded_and_says_that_it_overfits(tmp_path):
-    result = elas.analyse(gaussians(24, d=192, names=("clip",)), tmp_path, epochs=100)
+    aligned = gaussians(24, d=192, names=("clip",))
+    result = elas.analyse(aligned, tmp_path, epochs=100)
     (row,) = result.rows
     assert row.held_out_r2 < 0
+    # No other part varies over the splits: what is left is the interval of CKA.
+    cka = pair_scores.rows_of(aligned)[0].scores["cka_linear"]
+    for end in ("ci_low", "ci_high"):
+        width = getattr(row.calibrated, end) - row.calibrated.value
+        assert width == pytest.approx(0.3 * (getattr(cka, end) - cka.value), abs=0.02)
     assert all(0 <= row.parts[part]["calibrated"] <= 1 for part in ("mse", "gap", "cosine"))
     assert row.parts["mse"]["calibrated"] == 0
     assert -0.3 <= row.calibrated.ci_low <= row.calibrated.value <= row.calibrated.ci_high <= 1

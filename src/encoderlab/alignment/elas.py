@@ -63,8 +63,8 @@ class ElasResult(AlignmentResult):
             numbers = ("undefined" if v is None else f"{v:.3f}" for v in values)
             rows.append((row.encoder, row.llm, *scores, *numbers))
         note = (
-            "95 % intervals over splits. Rank by the first; as published, a projector that ignores "
-            "the image has up to 0.70."
+            "95 % intervals over splits, and of CKA over samples. Rank by the first; as published, "
+            "a projector that ignores the image has up to 0.70."
         )
         reasons = {row.calibrated.undefined for row in self.rows if row.calibrated.undefined}
         undefined = [f"undefined: {reason}" for reason in sorted(reasons)]
@@ -154,13 +154,17 @@ def _row(
         }
         for name in ELAS_WEIGHTS
     }
-    how = f"ELAS, mean of {len(scores)} splits 80/20; interval over splits (Nadeau & Bengio 2003)"
+    how = (
+        f"ELAS, mean of {len(scores)} splits 80/20; interval over splits (Nadeau & Bengio 2003) "
+        "and of CKA over samples"
+    )
     published = over_splits(
         [float(score.published or 0) for score in scores], None, aligned.n, how + ", as published"
     )
     calibrated = over_splits(
         [float(score.calibrated or 0) for score in scores], 0.0, aligned.n, how
     )
+    published, calibrated = _with_cka(published, biased), _with_cka(calibrated, debiased)
     assert calibrated.ci_low is not None and calibrated.ci_high is not None
     calibrated = replace(
         calibrated,
@@ -169,6 +173,22 @@ def _row(
     )
     r2 = float(np.mean([projector.held_out_r2 for projector in trained]))
     return ElasScores(encoder, llm, published, calibrated, parts, control_of, r2)
+
+
+def _with_cka(score: Score, cka: Score) -> Score:
+    """`score`, whose interval takes its CKA as known, with the interval of that added to it."""
+    # The sum of the half-widths covers any dependence between the two.
+    from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS
+
+    assert score.ci_low is not None and score.ci_high is not None
+    if cka.ci_low is None or cka.ci_high is None:
+        return score
+    weight, value = ELAS_WEIGHTS["cka"], float(cka)
+    return replace(
+        score,
+        ci_low=score.ci_low - weight * (value - cka.ci_low),
+        ci_high=score.ci_high + weight * (cka.ci_high - value),
+    )
 
 
 def over_splits(values: list[float], chance: float | None, n: int, how: str) -> Score:

@@ -300,9 +300,9 @@ def elas(result: Json) -> list[FigureRecord]:
         FigureRecord(
             "elas",
             fig,
-            "Mean over splits; in brackets the 95 % interval over splits (Nadeau & Bengio 2003). A "
-            "projector that ignores the image scores 0 in every calibrated part, and up to 0.70 as "
-            "published." + _about_highest(result),
+            "Mean over splits; in brackets the 95 % interval over splits (Nadeau & Bengio 2003) "
+            "and of CKA over samples. A projector that ignores the image scores 0 in every "
+            "calibrated part, and up to 0.70 as published." + _about_highest(result),
             arrays,
         ),
         FigureRecord(
