@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -47,6 +47,7 @@ from recipes.settings import (
 from recipes.short_captions import FittingPairs, short_caption, tags_of
 from recipes.siglip import SigLIP
 from recipes.sparse import SparseCLIP, SparseImages, SparseSigLIP
+from recipes.tag_loss import TagTrainer
 from recipes.vlm import train_vlm
 
 LANGUAGES = ("en", "ko")
@@ -110,13 +111,13 @@ def real_part(
 
 
 def short_part(
-    first: int, recipe: ShortRecipe, size: int
+    recipe: ShortRecipe, size: int
 ) -> tuple[np.ndarray, list[Sample], list[list[str]], dict[str, str]]:
-    """Pictures of the training split with long and short captions.
+    """Pictures of the training split with long captions, and with short ones unless every tag is
+    compared anyway.
 
     Args:
-        first: number of the first picture.
-        recipe: how many pictures and captions.
+        recipe: which pictures and captions.
         size: pixels a side.
 
     Returns:
@@ -126,17 +127,18 @@ def short_part(
     samples: list[Sample] = []
     tags: list[list[str]] = []
     said: dict[str, str] = {}
-    rng = np.random.default_rng(first)
-    for kind, numbers in recipe.pictures(first):
+    rng = np.random.default_rng(recipe.first)
+    for kind, numbers in recipe.pictures():
         rendered = render_arrays(numbers, split="train", size=size, kind=kind, processes=2)
         pixels.append(rendered.pixels.transpose(0, 3, 1, 2))
         for number, (complete, *others) in enumerate(rendered.texts):
             own = tags_of(rendered.labels[number], complete)
             # A scene has many names; other kinds have one or two, and need their long captions.
             scene = rendered.labels[number] == "scene"
-            short = [short_caption(own, rng) for _ in range(3 if scene else rng.integers(2))]
+            number_of_short = 0 if recipe.every_tag else 3 if scene else rng.integers(2)
+            short = [short_caption(own, rng) for _ in range(number_of_short)]
             said |= dict(short)
-            id = f"synthetic/{kind}/{first + number}"
+            id = f"synthetic/{kind}/{recipe.first + number}"
             if scene:  # the complete caption as often as all others together
                 long = [complete if rng.random() < 0.5 else others[rng.integers(len(others))]]
             else:
@@ -196,12 +198,12 @@ def train_clip(
         model = exported(recipe, preprocess, start)
     if real is not None:  # once: these stages alter every picture anew
         real = _thinned(real, len(real[1]) // recipe.real_copies)
-    for stage, (part, first) in enumerate(recipe.short_stages()):
-        pixels, samples, tags, said = short_part(first, part, size)
+    for stage, part in enumerate(recipe.short):
+        pixels, samples, tags, said = short_part(part, size)
         model.kept = part.kept
         model = _fit(
             name, model, pixels, samples, real, val, part.training, folder / f"short-{stage}",
-            resume, partial(FittingPairs, tags, said),
+            resume, tags, said,
         )  # fmt: skip
     return model.save_pretrained(folder / name, half=True)
 
@@ -255,9 +257,10 @@ def _fit(
     recipe: Recipe,
     folder: Path,
     resume: bool,
-    also_right: Callable[[Sequence[str]], FittingPairs] | None = None,
+    tags: Sequence[Sequence[str]] | None = None,
+    said: Mapping[str, str] | None = None,
 ) -> SparseImages:
-    """The model after one stage of training."""
+    """The model after one stage of training; `tags` and `said` are those of `short_part`."""
     before = model.trained_steps or 0
     if real is not None:
         pixels, samples = np.concatenate([pixels, real[0]]), samples + real[1]
@@ -266,10 +269,13 @@ def _fit(
     fabric = make_fabric()
     preprocess = model.preprocess
     pairs = ImageTextDataset(samples, tokenizer, preprocess, pixels, padding)
-    if also_right is not None:
-        pairs.also_right = also_right(pairs.distinct_texts)
+    make_trainer: Callable[..., ContrastiveTrainer] = ContrastiveTrainer
+    if tags is not None and said:
+        pairs.also_right = FittingPairs(tags, said, pairs.distinct_texts)
+    elif tags is not None:
+        make_trainer = partial(TagTrainer, tags)
     validate = RetrievalValidation(val, tokenizer, preprocess, fabric.device, keep_padding=padding)
-    trainer = ContrastiveTrainer(
+    trainer = make_trainer(
         model,
         pairs,
         recipe,
@@ -290,7 +296,7 @@ def _fit(
     done = trainer.run()
     note(f"{name}: {done.seconds:.0f} s, {done.rows_per_second:.0f} pairs/s")
     # Validation has long captions only: it does not say which epoch is best with short ones.
-    file = "best.ckpt" if also_right is None else "latest.ckpt"
+    file = "best.ckpt" if tags is None else "latest.ckpt"
     record = checkpoint.read(folder / "checkpoints" / file)
     model.load_state_dict(record["average"] or record["weights"])
     model.trained_steps = before + record["step"]

@@ -385,14 +385,14 @@ def _(encoder):
 
 @app.cell(hide_code=True)
 def _(animal_similarity, encoder):
-    _short = torch.from_numpy(encoder.embed_texts(["a bear", "a fox", "a beard"]))
+    _short = torch.from_numpy(encoder.embed_texts(["a ship", "a boat", "a chip"]))
     _short = _short @ _short.T
     text(rf"""
     The cosine of cat and dog is {animal_similarity[0, 1]:.2f}, that of cat and submarine
     {animal_similarity[0, 2]:.2f}, that of dog and submarine {animal_similarity[1, 2]:.2f}.
     `tiny-clip` was trained on shapes, charts, tables, pages and a few emoji, and rarely saw these
-    words. Its cosines can therefore be wrong: that of "a bear" and "a fox" is {_short[0, 1]:.2f},
-    that of "a bear" and "a beard", which only share letters, {_short[0, 2]:.2f}. A CLIP that was
+    words. Its cosines can therefore be wrong: that of "a ship" and "a boat" is {_short[0, 1]:.2f},
+    that of "a ship" and "a chip", which only share letters, {_short[0, 2]:.2f}. A CLIP that was
     trained on millions of photographs is more reliable here.
 
     ## 4. The largest: value and position
@@ -402,8 +402,8 @@ def _(animal_similarity, encoder):
     코사인은 고양이와 개가 {animal_similarity[0, 1]:.2f}, 고양이와 잠수함이
     {animal_similarity[0, 2]:.2f}, 개와 잠수함이 {animal_similarity[1, 2]:.2f}입니다. `tiny-clip`은
     도형, 차트, 표, 문서와 이모지 약간으로 학습되어 이 단어를 거의 보지 못했습니다. 그래서 값이
-    틀릴 수 있습니다. "a bear"(곰)와 "a fox"(여우)의 코사인은 {_short[0, 1]:.2f}이고, 철자만 비슷한
-    "a bear"와 "a beard"(턱수염)의 코사인은 {_short[0, 2]:.2f}입니다. 사진 수백만 장으로 학습한
+    틀릴 수 있습니다. "a ship"(배)과 "a boat"(보트)의 코사인은 {_short[0, 1]:.2f}이고, 철자만 비슷한
+    "a ship"과 "a chip"(조각)의 코사인은 {_short[0, 2]:.2f}입니다. 사진 수백만 장으로 학습한
     CLIP은 이런 문장에서 더 믿을 만합니다.
 
     ## 4. 가장 큰 수: 값과 위치

@@ -10,6 +10,7 @@ from PIL import Image
 from encoderlab.core.score import Score
 from encoderlab.data.synthetic import render_arrays
 from encoderlab.encoders.dual import DualEncoder, load_dual
+from encoderlab.metrics.answers import least_half_width
 from encoderlab.metrics.uncertainty import jackknife_interval
 from recipes.short_captions import OBJECTS, tags_of
 
@@ -41,11 +42,15 @@ def precision_at(k: int, cosines: np.ndarray, right: np.ndarray) -> tuple[np.nda
 
 
 def mean_of(shares: np.ndarray, chance: float) -> Score:
-    """The mean over queries, with the interval of the jackknife over queries."""
+    """The mean over queries, with the interval of the jackknife over queries; where all are equal,
+    the exact bound of the share of queries that differ."""
     n = len(shares)
     value = float(shares.mean())
     left_out = (shares.sum() - shares) / (n - 1)
     ends = jackknife_interval(value, left_out, bounds=(0.0, 1.0))
+    if np.ptp(shares) == 0:
+        half = least_half_width(np.arange(n))
+        ends = max(0.0, value - half), min(1.0, value + half)
     return Score(value, *ends, chance, n, "mean over queries; jackknife over queries")
 
 

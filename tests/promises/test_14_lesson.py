@@ -40,11 +40,11 @@ def test_cat_is_nearer_to_dog_than_to_submarine(name):
         found = cosines(load_dual(name, **how).embed_texts(ANIMALS))
     else:
         found = cosines(load_text(name, **how).encode(ANIMALS).pooled)
-    assert found[0, 1] > max(found[0, 2], found[1, 2]) + 0.05
+    assert found[0, 1] > max(found[0, 2], found[1, 2]) + 0.03
 
 
 def test_short_names_are_the_counterexample_that_the_lesson_shows():
-    names = ["a bear", "a fox", "a beard"]
+    names = ["a ship", "a boat", "a chip"]
     found = cosines(load_dual("tiny-clip", device="cpu").embed_texts(names))
     assert found[0, 2] > found[0, 1]
 

@@ -54,3 +54,9 @@ def test_precision_counts_the_first_k():
     assert chance == 0.75
     score = mean_of(shares, chance)
     assert (score.value, score.n) == (0.75, 2)
+
+
+def test_queries_that_are_all_right_have_an_exact_bound():
+    score = mean_of(np.ones(80), 0.1)
+    assert score.ci_low == pytest.approx(0.05 ** (1 / 80))
+    assert (score.value, score.ci_high) == (1.0, 1.0)
