@@ -10,7 +10,7 @@ import encoderlab
 from encoderlab.data.vlm_dataset import SAMPLE_DATA
 from encoderlab.web import examples
 from encoderlab.web.tabs.search import QUERY
-from encoderlab.web.tabs.zero_shot import CLASSES
+from encoderlab.web.tabs.zero_shot import CLASSES, SAMPLE
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,9 @@ def test_the_question_of_the_ask_tab_is_answered_right():
 
 
 def test_the_first_image_of_the_zero_shot_tab_is_named_right(tmp_path):
-    first = Path(examples.samples()[0][0])
+    first = Path(examples.samples()[SAMPLE][0])
     (tmp_path / first.name).symlink_to(first)
-    (prediction,) = encoderlab.classify(image_dir=str(tmp_path), classes=CLASSES).predictions
+    result = encoderlab.classify(image_dir=str(tmp_path), classes=CLASSES)
+    (prediction,) = result.predictions
     assert prediction.top[0][0] == first.parent.name
+    assert result.unfit == 0
