@@ -53,7 +53,7 @@ def test_every_right_column_is_ranked_against_the_wrong_ones_alone():
             power[c] / (power[c] + power[wrong[row]].sum()) for c in np.flatnonzero(right[row])
         ]
         rows.append(-np.log(shares).mean())
-    assert float(loss) == pytest.approx(np.mean(rows))
+    assert loss.item() == pytest.approx(np.mean(rows))
     loss.backward()
     assert logits.grad.isfinite().all() and not logits.grad[1:3].any()
 
