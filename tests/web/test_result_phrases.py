@@ -81,8 +81,8 @@ def test_what_is_said_where_nothing_fits():
     (table,) = found.blocks()
     check(table.said[-1])
     check(
-        "1 of 1 image may fit none of the classes: a name that no image shows, such as "
-        "'democracy' or 'patience', is nearer than any class"
+        "1 of 1 image may fit none of the classes: several names that no image shows, such as "
+        "'democracy' or 'patience', are nearer than any class"
     )
 
 

@@ -17,7 +17,7 @@ from encoderlab.compression.settings import CompressEvaluation, CompressModel, C
 from encoderlab.core.results import score_text
 from encoderlab.web import examples
 from encoderlab.web.i18n import phrases
-from encoderlab.web.tabs.zero_shot import CLASSES, SAMPLE
+from encoderlab.web.tabs.zero_shot import CLASSES
 
 pytestmark = pytest.mark.slow
 
@@ -169,7 +169,7 @@ def test_example_of_a_tab_shows_what_python_gives(name, open_page, site, tmp_pat
 def classified(folder) -> tuple:
     """What Python says of the example, by the same classes."""
     folder.mkdir()
-    shutil.copy(examples.samples()[SAMPLE][0], folder)
+    shutil.copy(examples.samples()[0][0], folder)
     return encoderlab.classify(image_dir=str(folder), classes=CLASSES).predictions[0].top
 
 

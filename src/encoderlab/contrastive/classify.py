@@ -30,7 +30,7 @@ from encoderlab.data.class_names import (
 from encoderlab.data.csv_table import read_labels
 from encoderlab.data.folder import read_folder
 from encoderlab.data.sample import Sample
-from encoderlab.data.unrelated import NAMES
+from encoderlab.data.unrelated import NAMES, UNRELATED_SHARE
 from encoderlab.data.zero_shot_templates import TEMPLATES, TEMPLATES_KO
 from encoderlab.errors import UsageError, is_utf8
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 WIDEST = 44  # longer paths are cut in the table
-UNFIT_SHARE = 0.1  # of the images; with classes that fit, a few are nearer to an unrelated name
+UNFIT_SHARE = 0.1  # of the images; with classes that fit, a few are nearer to unrelated names
 LISTED = 5  # rows without an image that the terminal lists; run.json has all
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test")
 
@@ -73,7 +73,8 @@ class ClassifyResult(Result):
         templates: the sentences that the (first) class name was put into.
         accuracy: over the images whose label is one of the classes; None without any.
         strays: label -> number of images, of the labels that are none of the classes.
-        unfit: number of images that are nearer to a name that no image shows than to any class.
+        unfit: number of images that more than 5 % of the names that no image shows are as near to
+            as any class.
         unmatched: (path, label) of the rows of the label CSV that label no image.
         skipped: (id, reason) of the images that were left out.
     """
@@ -236,15 +237,14 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
                 f"all answers are {names[int(right[0])]!r}: the accuracy is the recall of that "
                 "class alone, and a model that always says it reaches 100 %",
             )
-    best, best_unrelated = (
-        (embedded.vectors @ np.stack(of).T).max(axis=1) for of in (vectors, unrelated)
-    )
-    unfit = int((best_unrelated >= best).sum())
+    of_classes, of_names = (embedded.vectors @ np.stack(of).T for of in (vectors, unrelated))
+    nearer = (of_names >= of_classes.max(axis=1, keepdims=True)).mean(axis=1)
+    unfit = int((nearer > UNRELATED_SHARE).sum())
     if unfit > UNFIT_SHARE * len(predictions):
         images = counted(len(predictions), "image")
         doubts += (
-            f"{unfit:,} of {images} may fit none of the classes: a name "
-            f"that no image shows, such as {NAMES[0]!r} or {NAMES[2]!r}, is nearer than any class",
+            f"{unfit:,} of {images} may fit none of the classes: several names "
+            f"that no image shows, such as {NAMES[0]!r} or {NAMES[2]!r}, are nearer than any class",
         )
     skipped = skipped_images([*samples.skipped, *embedded.skipped])
     strays = count_strays((labels.get(sample.id) for sample in embedded.samples), names)

@@ -5,6 +5,9 @@ They are abstract, since any thing that can be seen may be in somebody's images.
 
 from __future__ import annotations
 
+# A query or an image fits nothing where a larger share of what is unrelated is as near: as in a
+# test at 5 %, few that fit do worse by chance.
+UNRELATED_SHARE = 0.05
 NAMES = (
     "democracy", "inflation", "patience", "an apology", "a rumour", "tomorrow", "justice", "a verb",
     "courage", "a promise", "loyalty", "gravity", "an opinion", "a deadline", "regret", "jealousy",

@@ -15,6 +15,7 @@ from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.progress import collect_warnings, counted
 from encoderlab.core.results import Block, Result, Table, as_text, shown
 from encoderlab.core.spec import takes
+from encoderlab.data.unrelated import UNRELATED_SHARE
 from encoderlab.errors import UsageError
 from encoderlab.retrieval.settings import Search
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from encoderlab.retrieval.approximate import Approximate
     from encoderlab.retrieval.image_index import Hit
 
-UNRELATED_SHARE = 0.05  # a query fits nothing if more unrelated sentences reach as much
 WIDEST = 48  # longer file names lose their beginning in the table
 
 

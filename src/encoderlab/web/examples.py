@@ -39,9 +39,9 @@ def samples() -> list[tuple[str, str]]:
     return [(str(sample.image), sample.texts[0]) for sample in chat[FIRST::3]]
 
 
-def picture_field(name: str, height: int = FIELD_HEIGHT, sample: int = 0) -> gr.Image:
-    """An upload field that holds one of the samples, with all of them to choose from."""
-    field, _ = _field(name, height, sample)
+def picture_field(name: str, height: int = FIELD_HEIGHT) -> gr.Image:
+    """An upload field that holds an example, with more examples to choose from."""
+    field, _ = _field(name, height)
     return field
 
 
@@ -64,10 +64,9 @@ def picture_and_text(
     return {"image": field, "text": text}
 
 
-def _field(name: str, height: int = FIELD_HEIGHT, sample: int = 0) -> tuple[gr.Image, Any]:
-    shown, _ = samples()[sample]
+def _field(name: str, height: int = FIELD_HEIGHT) -> tuple[gr.Image, Any]:
     field = upload_field(
-        value=shown, label=translate("image"), height=height, elem_id=f"{name}-image"
+        value=samples()[0][0], label=translate("image"), height=height, elem_id=f"{name}-image"
     )
     paths = [[path] for path, _ in samples()]
     return field, gr.Examples(paths, field, label=translate("examples"))

@@ -16,7 +16,6 @@ from encoderlab.web.uploads import gather, picture
 from encoderlab.web.user_sessions import UserSession
 
 NAME = "zero-shot"
-SAMPLE = 1  # the table: the chart is a little nearer to "the future" than to its class
 CLASSES = "chart, table, document, mathematics problem, scene with shapes"
 MOST_TEXT = 2000
 
@@ -27,7 +26,7 @@ def build(runner: JobRunner) -> None:
     with tab.frame("zero_shot"), gr.Row():
         with tab.fields():
             inputs = {
-                "image": examples.picture_field(NAME, 120, SAMPLE),
+                "image": examples.picture_field(NAME, 120),
                 "classes": gr.Textbox(
                     CLASSES, label=translate("classes"), info=translate("classes_about"), lines=2,
                     max_length=MOST_TEXT,
