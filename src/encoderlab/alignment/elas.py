@@ -164,30 +164,29 @@ def _row(
     calibrated = over_splits(
         [float(score.calibrated or 0) for score in scores], 0.0, aligned.n, how
     )
-    published, calibrated = _with_cka(published, biased), _with_cka(calibrated, debiased)
+    weight = ELAS_WEIGHTS["cka"]
+    published = _with_cka(published, biased, weight)
+    calibrated = _with_cka(calibrated, debiased, weight)
     assert calibrated.ci_low is not None and calibrated.ci_high is not None
     calibrated = replace(
         calibrated,
-        ci_low=max(-ELAS_WEIGHTS["cka"], calibrated.ci_low),
+        ci_low=max(-weight, calibrated.ci_low),
         ci_high=min(1.0, calibrated.ci_high),
     )
     r2 = float(np.mean([projector.held_out_r2 for projector in trained]))
     return ElasScores(encoder, llm, published, calibrated, parts, control_of, r2)
 
 
-def _with_cka(score: Score, cka: Score) -> Score:
+def _with_cka(score: Score, cka: Score, weight: float) -> Score:
     """`score`, whose interval takes its CKA as known, with the interval of that added to it."""
     # The sum of the half-widths covers any dependence between the two.
-    from encoderlab.metrics.alignment_scores import ELAS_WEIGHTS
-
     assert score.ci_low is not None and score.ci_high is not None
     if cka.ci_low is None or cka.ci_high is None:
         return score
-    weight, value = ELAS_WEIGHTS["cka"], float(cka)
     return replace(
         score,
-        ci_low=score.ci_low - weight * (value - cka.ci_low),
-        ci_high=score.ci_high + weight * (cka.ci_high - value),
+        ci_low=score.ci_low - weight * (float(cka) - cka.ci_low),
+        ci_high=score.ci_high + weight * (cka.ci_high - float(cka)),
     )
 
 
