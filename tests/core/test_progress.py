@@ -57,6 +57,14 @@ def test_quiet_says_nothing_and_verbose_says_more(capsys):
     assert capsys.readouterr().err == "shown\n"
 
 
+def test_what_holds_for_every_model_is_said_once_in_a_command(capsys):
+    for _ in range(2):
+        progress.note_once("device: cpu")
+    progress.configure()
+    progress.note_once("device: cpu")
+    assert capsys.readouterr().err == "device: cpu\n" * 2
+
+
 def test_a_watcher_gets_every_step_and_stderr_nothing(capsys):
     steps = []
     with (

@@ -35,14 +35,25 @@ _verbosity = _Verbosity()
 
 
 def configure(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Sets how much the process prints: with `quiet` nothing, with `verbose` details too."""
+    """Sets how much a command prints: with `quiet` nothing, with `verbose` details too."""
     _verbosity.quiet, _verbosity.verbose = quiet, verbose
+    _noted.clear()
 
 
 def note(text: str) -> None:
-    """Prints one decision in one line, such as `device: cpu (no CUDA device found)`."""
+    """Prints one decision in one line, such as `validation: 500 images with 500 captions`."""
     if not _verbosity.silent:
         print(text, file=sys.stderr, flush=True)
+
+
+_noted: set[str] = set()
+
+
+def note_once(text: str) -> None:
+    """Prints a decision that is the same for every model, the first time it is taken."""
+    if text not in _noted:
+        _noted.add(text)
+        note(text)
 
 
 _warnings: ContextVar[list[str] | None] = ContextVar("warnings", default=None)

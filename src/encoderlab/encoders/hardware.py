@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from encoderlab.core.progress import note
+from encoderlab.core.progress import note_once
 from encoderlab.core.project import configured_device
 from encoderlab.errors import MissingError, UsageError
 
@@ -59,7 +59,7 @@ def choose_device(name: str | int | None = "auto") -> torch.device:
     if text == "auto":
         if count:
             return torch.device("cuda", 0)
-        note("device: cpu (no CUDA device found)")
+        note_once("device: cpu (no CUDA device found)")
         return torch.device("cpu")
     if text == "cpu":
         return torch.device("cpu")
@@ -91,7 +91,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         on_gpu = device.type == "cuda"
         fast = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
-        note(
+        note_once(
             f"dtype: {'bfloat16' if fast else 'float32'} ({'' if fast else 'no '}bf16 in this "
             f"{'GPU' if on_gpu else 'CPU'})"
         )

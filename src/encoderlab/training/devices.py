@@ -15,7 +15,7 @@ import torch
 
 from encoderlab.core import distributed
 from encoderlab.core.distributed import SRUN, RankInfo
-from encoderlab.core.progress import note
+from encoderlab.core.progress import note, note_once
 from encoderlab.encoders.hardware import choose_device, cpu_has_bf16
 from encoderlab.errors import MissingError, UsageError, WorkError
 
@@ -112,7 +112,7 @@ def _precision(precision: str, on_gpu: bool) -> str:
     if precision == "auto":
         has_bf16 = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
         precision = "bf16" if has_bf16 else "fp32"
-        note(
+        note_once(
             f"precision: {precision} ({'' if has_bf16 else 'no '}bf16 in this "
             f"{'GPU' if on_gpu else 'CPU'})"
         )
