@@ -89,13 +89,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         UsageError: an unknown name, or float16 on a CPU.
     """
     if name == "auto":
-        on_gpu = device.type == "cuda"
-        fast = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
-        note_once(
-            f"dtype: {'bfloat16' if fast else 'float32'} ({'' if fast else 'no '}bf16 in this "
-            f"{'GPU' if on_gpu else 'CPU'})"
-        )
-        return torch.bfloat16 if fast else torch.float32
+        name = automatic_format("dtype", ("bfloat16", "float32"), device)
     if name not in DTYPES:
         raise UsageError("unknown dtype", got=name, want="auto, float32, bfloat16 or float16")
     if DTYPES[name] == torch.float16 and device.type == "cpu":
@@ -103,6 +97,26 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
             "float16 needs a GPU", got=f"dtype={name} on the CPU", want="bfloat16 or float32"
         )
     return DTYPES[name]
+
+
+def automatic_format(setting: str, names: tuple[str, str], device: torch.device) -> str:
+    """What "auto" means for a setting of the number format; prints it once.
+
+    Args:
+        setting: its name.
+        names: those of bf16 and of fp32.
+        device: where the model runs.
+
+    Returns:
+        The first name if the hardware computes bf16, else the second.
+    """
+    on_gpu = device.type == "cuda"
+    fast = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
+    chosen = names[0] if fast else names[1]
+    note_once(
+        f"{setting}: {chosen} ({'' if fast else 'no '}bf16 in this {'GPU' if on_gpu else 'CPU'})"
+    )
+    return chosen
 
 
 def device_name(device: torch.device) -> str:

@@ -15,8 +15,8 @@ import torch
 
 from encoderlab.core import distributed
 from encoderlab.core.distributed import SRUN, RankInfo
-from encoderlab.core.progress import note, note_once
-from encoderlab.encoders.hardware import choose_device, cpu_has_bf16
+from encoderlab.core.progress import note
+from encoderlab.encoders.hardware import automatic_format, choose_device
 from encoderlab.errors import MissingError, UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def make_fabric(
     local = _processes_here(devices, here)
     chosen = choose_device(device)
     where = _devices(chosen, local, here)
-    precision = _precision(precision, chosen.type == "cuda")
+    precision = _precision(precision, chosen)
     fabric = _fabric(where, here, strategy, precision)
     _join(fabric, here)
     return fabric
@@ -108,15 +108,10 @@ def _devices(chosen: torch.device, local: int, here: RankInfo) -> list[torch.dev
     return [torch.device("cuda", index) for index in range(local)]
 
 
-def _precision(precision: str, on_gpu: bool) -> str:
+def _precision(precision: str, device: torch.device) -> str:
     if precision == "auto":
-        has_bf16 = torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()
-        precision = "bf16" if has_bf16 else "fp32"
-        note_once(
-            f"precision: {precision} ({'' if has_bf16 else 'no '}bf16 in this "
-            f"{'GPU' if on_gpu else 'CPU'})"
-        )
-    if precision == "fp16" and not on_gpu:
+        return automatic_format("precision", ("bf16", "fp32"), device)
+    if precision == "fp16" and device.type != "cuda":
         raise UsageError(
             "fp16 training needs a GPU", got="precision=fp16 on the CPU", want="bf16 or fp32"
         )
