@@ -1,19 +1,10 @@
-"""Short captions of synthetic pictures, and which pictures each of them fits.
-
-A long caption belongs to one picture; "red star" to every picture with one. Trained as if it
-belonged to the picture it came from, the other right pictures of the batch would be negatives.
-"""
+"""Short captions of the synthetic world, and which of them fit a picture."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
+from collections.abc import Mapping
 
 from encoderlab.data.synthetic.scene import SHAPES, SIZES
 from encoderlab.data.synthetic.words import COLOURS, KIND_NAMES
@@ -21,7 +12,6 @@ from encoderlab.data.synthetic.words import COLOURS, KIND_NAMES
 # Twice the bare words, which people type most.
 ENGLISH = ("{}", "{}", "a {}", "the {}", "{}s", "a photo of a {}", "a picture of a {}")
 KOREAN = ("{}", "{}", "{} 사진", "{} 그림")
-KOREAN_SHARE = 0.3
 CHARTS = {
     "horizontal bar chart": "가로 막대그래프",
     "bar chart": "막대그래프",
@@ -72,40 +62,3 @@ def tags_of(kind: str, complete: str) -> list[str]:
         for size, colour, shape in _THING.findall(complete):
             tags += [shape, f"{colour} {shape}", f"{size} {shape}", f"{size} {colour} {shape}"]
     return list(dict.fromkeys(tags))
-
-
-def short_caption(tags: Sequence[str], rng: np.random.Generator) -> tuple[str, str]:
-    """A short caption that says one of `tags`, and which."""
-    tag = tags[int(rng.integers(len(tags)))]
-    if rng.random() < KOREAN_SHARE:
-        return KOREAN[rng.integers(len(KOREAN))].format(TAGS[tag]), tag
-    return ENGLISH[rng.integers(len(ENGLISH))].format(tag), tag
-
-
-class FittingPairs:
-    """Says which short captions of a batch are right for which of its pictures.
-
-    Args:
-        tags: of each picture; pictures that are not listed have none.
-        said: short caption -> its tag.
-        texts: the distinct texts of the data set, in the order of their numbers.
-    """
-
-    def __init__(
-        self, tags: Sequence[Sequence[str]], said: Mapping[str, str], texts: Sequence[str]
-    ) -> None:
-        # The last column is that of a text without a tag, which fits none by it.
-        self._fits = np.zeros((len(tags), len(TAGS) + 1), dtype=bool)
-        for number, own in enumerate(tags):
-            self._fits[number, [NUMBER[tag] for tag in own]] = True
-        self._tag = np.array([NUMBER[said[text]] if text in said else len(TAGS) for text in texts])
-
-    def __call__(
-        self, image_ids: Int[Tensor, " n"], text_ids: Int[Tensor, " m"]
-    ) -> Bool[Tensor, "n m"]:
-        """`[i, j]`: whether the tag of text j is one of picture i."""
-        rows = image_ids.cpu().numpy()
-        listed = rows < len(self._fits)
-        fits = np.zeros((len(rows), len(text_ids)), dtype=bool)
-        fits[listed] = self._fits[rows[listed]][:, self._tag[text_ids.cpu().numpy()]]
-        return torch.from_numpy(fits).to(image_ids.device)

@@ -9,6 +9,7 @@ import copy
 import math
 from pathlib import Path
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import SiglipConfig, SiglipModel
@@ -66,11 +67,20 @@ class SigLIP(TwoTowers):
             },
         )
         self.network = SiglipModel(self.config)
+        # On a CPU, SDPA's backward pass in bf16 is slower.
+        self.network.set_attn_implementation("eager")
         # The names that the training loop reads.
         self.logit_scale, self.logit_bias = self.network.logit_scale, self.network.logit_bias
         # Zhai et al. 2023, section 3.2: ten for the temperature, minus ten for the bias.
         nn.init.constant_(self.logit_scale, math.log(10))
         nn.init.constant_(self.logit_bias, -10.0)
+
+    def sharpen(self, scale: float) -> None:
+        """Sets the scale of the logits, and the bias so that the same cosine gives logit zero."""
+        assert self.logit_bias is not None
+        with torch.no_grad():
+            self.logit_bias.mul_(scale / self.logit_scale.exp())
+            self.logit_scale.fill_(math.log(scale))
 
     def encode_image(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Image embeddings, not normalised."""

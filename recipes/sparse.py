@@ -20,9 +20,11 @@ class SparseImages(TwoTowers):
     Attributes:
         kept: patches of an image with at most that many that are not blank, and of any other;
             None: by the tower's patch dropout.
+        whole: share of the images of a batch that keep all patches.
     """
 
     kept: tuple[int, int] | None = None
+    whole: float = 0.0
 
     @property
     def patch_size(self) -> int:
@@ -35,10 +37,13 @@ class SparseImages(TwoTowers):
             return super().encode_image(pixels)
         tower = self.vision if isinstance(self, CLIP) else self
         blank = blank_patches(pixels, self.patch_size)
+        # Batches are shuffled: their first images are of every kind.
+        whole = torch.arange(len(pixels), device=pixels.device) < round(self.whole * len(pixels))
         sparse = (~blank).sum(dim=1) <= self.kept[0]
         parts, rows = [], []
         tower.drops_blank_first = True
-        for group, kept in zip((sparse, ~sparse), self.kept, strict=True):
+        groups = (sparse & ~whole, ~sparse & ~whole, whole)
+        for group, kept in zip(groups, (*self.kept, blank.shape[1]), strict=True):
             if group.any():
                 tower.patch_dropout = 1 - kept / blank.shape[1]
                 parts.append(super().encode_image(pixels[group]))

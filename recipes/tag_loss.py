@@ -1,6 +1,7 @@
 """Training that compares every picture of a batch with all short captions, right and wrong.
 
-Short captions as pairs of their own would encode a picture once for each of them.
+"red star" is right for every picture with one. Short captions as pairs of their own would encode
+a picture once for each of them, and be wrong for the other right pictures of the batch.
 """
 
 from __future__ import annotations

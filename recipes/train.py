@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from recipes.real_data import SETS, read_set
 from recipes.self_supervised import train_self_supervised
 from recipes.settings import (
     RECIPES,
+    SHORT_SCALE,
     CLIPRecipe,
     LanguageRecipe,
     ShortRecipe,
@@ -44,7 +45,7 @@ from recipes.settings import (
     recipe_of,
     scaled,
 )
-from recipes.short_captions import FittingPairs, short_caption, tags_of
+from recipes.short_captions import tags_of
 from recipes.siglip import SigLIP
 from recipes.sparse import SparseCLIP, SparseImages, SparseSigLIP
 from recipes.tag_loss import TagTrainer
@@ -110,43 +111,33 @@ def real_part(
     return np.concatenate(parts), checked.samples * copies
 
 
-def short_part(
-    recipe: ShortRecipe, size: int
-) -> tuple[np.ndarray, list[Sample], list[list[str]], dict[str, str]]:
-    """Pictures of the training split with long captions, and with short ones unless every tag is
-    compared anyway.
+def short_part(recipe: ShortRecipe, size: int) -> tuple[np.ndarray, list[Sample], list[list[str]]]:
+    """Pictures of the training split with long captions.
 
     Args:
-        recipe: which pictures and captions.
+        recipe: which pictures.
         size: pixels a side.
 
     Returns:
-        Pixels (n, 3, size, size), samples, the tags of each, and short caption -> its tag.
+        Pixels (n, 3, size, size), samples, and what short captions are right for each.
     """
     pixels: list[np.ndarray] = []
     samples: list[Sample] = []
     tags: list[list[str]] = []
-    said: dict[str, str] = {}
     rng = np.random.default_rng(recipe.first)
     for kind, numbers in recipe.pictures():
         rendered = render_arrays(numbers, split="train", size=size, kind=kind, processes=2)
         pixels.append(rendered.pixels.transpose(0, 3, 1, 2))
         for number, (complete, *others) in enumerate(rendered.texts):
-            own = tags_of(rendered.labels[number], complete)
-            # A scene has many names; other kinds have one or two, and need their long captions.
-            scene = rendered.labels[number] == "scene"
-            number_of_short = 0 if recipe.every_tag else 3 if scene else rng.integers(2)
-            short = [short_caption(own, rng) for _ in range(number_of_short)]
-            said |= dict(short)
-            id = f"synthetic/{kind}/{recipe.first + number}"
-            if scene:  # the complete caption as often as all others together
+            tags.append(tags_of(rendered.labels[number], complete))
+            # A scene has many tags; other kinds have one or two, and need both long captions.
+            if rendered.labels[number] == "scene":
                 long = [complete if rng.random() < 0.5 else others[rng.integers(len(others))]]
             else:
                 long = [complete, others[rng.integers(len(others))]]
-            texts = (*long, *(text for text, _ in short))
-            samples.append(Sample(id, Path(id), tuple(dict.fromkeys(texts))))
-            tags.append(own)
-    return np.concatenate(pixels), samples, tags, said
+            id = f"synthetic/{kind}/{recipe.first + number}"
+            samples.append(Sample(id, Path(id), tuple(dict.fromkeys(long))))
+    return np.concatenate(pixels), samples, tags
 
 
 def train_clip(
@@ -199,11 +190,13 @@ def train_clip(
     if real is not None:  # once: these stages alter every picture anew
         real = _thinned(real, len(real[1]) // recipe.real_copies)
     for stage, part in enumerate(recipe.short):
-        pixels, samples, tags, said = short_part(part, size)
-        model.kept = part.kept
+        pixels, samples, tags = short_part(part, size)
+        model.kept, model.whole = part.kept, part.whole
+        if stage == 0 and isinstance(model, SigLIP):
+            model.sharpen(SHORT_SCALE)
         model = _fit(
             name, model, pixels, samples, real, val, part.training, folder / f"short-{stage}",
-            resume, tags, said,
+            resume, tags,
         )  # fmt: skip
     return model.save_pretrained(folder / name, half=True)
 
@@ -258,9 +251,8 @@ def _fit(
     folder: Path,
     resume: bool,
     tags: Sequence[Sequence[str]] | None = None,
-    said: Mapping[str, str] | None = None,
 ) -> SparseImages:
-    """The model after one stage of training; `tags` and `said` are those of `short_part`."""
+    """The model after one stage of training; `tags` are those of `short_part`."""
     before = model.trained_steps or 0
     if real is not None:
         pixels, samples = np.concatenate([pixels, real[0]]), samples + real[1]
@@ -270,9 +262,7 @@ def _fit(
     preprocess = model.preprocess
     pairs = ImageTextDataset(samples, tokenizer, preprocess, pixels, padding)
     make_trainer: Callable[..., ContrastiveTrainer] = ContrastiveTrainer
-    if tags is not None and said:
-        pairs.also_right = FittingPairs(tags, said, pairs.distinct_texts)
-    elif tags is not None:
+    if tags is not None:
         make_trainer = partial(TagTrainer, tags)
     validate = RetrievalValidation(val, tokenizer, preprocess, fabric.device, keep_padding=padding)
     trainer = make_trainer(

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 from encoderlab.data.synthetic import KINDS, generate
 from recipes.cards.short_queries import mean_of, precision_at
-from recipes.short_captions import OBJECTS, TAGS, FittingPairs, short_caption, tags_of
+from recipes.short_captions import OBJECTS, TAGS, tags_of
 
 
 def test_tags_name_the_objects_of_the_scene():
@@ -24,26 +23,11 @@ def test_tags_name_the_objects_of_the_scene():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_picture_has_tags_and_every_tag_a_caption(kind):
-    rng = np.random.default_rng(0)
+def test_every_picture_has_tags(kind):
     for number in range(30):
         tags = tags_of(kind, generate(number, kind=kind, size=8).captions[0])
         assert len(tags) >= (2 if kind in ("scene", "chart") else 1)
-        text, tag = short_caption(tags, rng)
-        assert tag in tags and (tag in text or TAGS[tag] in text)
-
-
-def test_a_short_caption_fits_every_picture_with_its_tag_and_a_long_one_none():
-    tags = [["scene", "star", "red star"], ["scene", "star"], ["chart"]]
-    said = {"a red star": "red star", "stars": "star", "별 사진": "star"}
-    texts = ["a red star", "a long caption", "stars", "별 사진"]
-    fits = FittingPairs(tags, said, texts)(torch.tensor([2, 0, 1, 3]), torch.tensor([0, 1, 2, 3]))
-    assert fits.tolist() == [
-        [False, False, False, False],
-        [True, False, True, True],
-        [False, False, True, True],
-        [False, False, False, False],  # a picture without tags
-    ]
+        assert set(tags) <= set(TAGS)
 
 
 def test_precision_counts_the_first_k():

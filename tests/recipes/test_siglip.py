@@ -90,6 +90,13 @@ def test_its_training_checkpoint_holds_the_same_weights_and_is_no_clip(tmp_path)
     assert refused.value.got == "siglip"
 
 
+def test_a_sharper_scale_leaves_the_cosine_of_logit_zero():
+    model = make_siglip()
+    model.sharpen(50)
+    assert model.logit_scale.exp().item() == pytest.approx(50)
+    assert model.logit_bias.item() == pytest.approx(-50)  # it began with a scale of 10, bias -10
+
+
 def test_patches_are_dropped_in_training_alone():
     model, pixels = make_siglip(patch_dropout=0.5), torch.randn(2, 3, 32, 32)
     with torch.no_grad():

@@ -48,3 +48,13 @@ def test_images_keep_their_order_and_lose_nothing_where_all_patches_are_kept(mod
         mixed = model.encode_image(pixels.flip(0)).flip(0)
     assert torch.allclose(mixed[1:], whole[1:], atol=1e-5)
     assert not torch.allclose(mixed[0], whole[0], atol=1e-3)
+
+
+def test_the_first_images_of_a_batch_keep_all_patches_where_some_are_whole(model):
+    pixels = drawn(4)
+    with torch.no_grad():
+        whole = model.eval().encode_image(pixels)
+        model.train().kept, model.whole = (30, 60), 0.5
+        mixed = model.encode_image(pixels)
+    near = torch.isclose(mixed, whole, atol=1e-5).all(dim=1)
+    assert near.tolist() == [True, True, False, False]

@@ -5,7 +5,7 @@ Knows samples, a tokenizer and preprocessing; no model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,13 +56,7 @@ class ImageTextDataset(Dataset):
         images: decoded bytes (m, 3, s, s) of all samples; None decodes at each access.
         keep_padding: pad every text to full length, for a model that reads the padding too.
         units: the shards of samples that are read shard by shard.
-
-    Attributes:
-        also_right: from image and text numbers (n,) and (m,) to the pairs (n, m) that are right
-            beside those of one image or one text; None: there are none.
     """
-
-    also_right: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __init__(
         self,

@@ -257,10 +257,9 @@ class ContrastiveTrainer(Trainer[Batch]):
         pixels = self.module.preprocess.standardise(pixels)
         positives = None
         if self.recipe.multi_positive:
-            ids = self._all_gather(batch.image_ids), self._all_gather(batch.text_ids)
-            positives = positives_of(*ids)
-            if self.pairs.also_right is not None:
-                positives |= self.pairs.also_right(*ids)
+            positives = positives_of(
+                self._all_gather(batch.image_ids), self._all_gather(batch.text_ids)
+            )
 
         loss_of = partial(self._loss, positives=positives)
         chunk = self.recipe.chunk_size

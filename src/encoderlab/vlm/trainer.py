@@ -168,6 +168,8 @@ class VLMTrainer(Trainer[list[int]]):
         self.parameters = trainable(model, recipe)
         total = schedule.total_steps
         self.warmup = min(total // 20, 500) if recipe.warmup_steps is None else recipe.warmup_steps
+        if fabric.device.type == "cpu":  # SDPA's backward pass in bf16 is slower there
+            model.llm.set_attn_implementation("eager")
         self.model = fabric.setup_module(model)
         self.optimiser: Any = fabric.setup_optimizers(_optimiser(model, recipe))
         self.losses: list[float] = []
