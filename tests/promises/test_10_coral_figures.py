@@ -75,6 +75,18 @@ def test_cka_lies_across_and_coral_in_height_with_the_diagonal(drawn):
         assert _has_diagonal(ax) and "CKA" in ax.get_xlabel() and "CORAL" in ax.get_ylabel()
 
 
+def test_the_legend_names_each_encoder_llm_and_kind_of_control_once(drawn):
+    result = drawn[0].to_json()
+    own = result["cross_modal"]
+    kinds = {"untrained:": "untrained encoders", "shuffled:": "shuffled pairs"}
+    rows = [pair | {"encoder": kind + pair["encoder"]} for kind in kinds for pair in own]
+    figure = plots.against_cka(result | {"cross_modal": [*own, *rows]}).figure
+    named = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    encoders, llms = (dict.fromkeys(pair[key] for pair in own) for key in ("encoder", "llm"))
+    assert len(encoders) == 2
+    assert named == [*encoders, *kinds.values(), *llms]
+
+
 def test_the_dashboard_of_eas_has_parts_scatter_ranking_and_formula(drawn):
     result, figures = drawn
     scores = result.whole.eas

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from encoderlab.metrics.alignment_scores import EAS_NAME, EAS_WEIGHTS
 from encoderlab.plots.primitives import heat_map, map_size, value_of
 from encoderlab.plots.style import (
     CHANCE,
+    CONTROL_COLOURS,
+    CONTROL_NAMES,
     FigureRecord,
     colours,
     figure,
@@ -181,7 +184,7 @@ def eas(result: Json) -> FigureRecord:
         ax = left.subplots()
         _scatter(ax, points, np.array([score["calibrated"] for score in scores], float))
         ax.set_ylabel("EAS, calibrated")
-        _legend(ax)
+        _legend(ax, scores)
         right.text(0.08, 0.7, _formula(), va="top", fontsize=10, linespacing=1.7)
         fig.suptitle(EAS_NAME)
     return FigureRecord(
@@ -219,7 +222,7 @@ def dashboard(result: Json, arrays: Arrays) -> FigureRecord:
 
 def _comparison(axes: Any, result: Json) -> None:
     pairs = result["cross_modal"]
-    tint = colours(list(dict.fromkeys(p["encoder"] for p in pairs)))
+    tint, _ = _tints_and_markers(pairs)
     for ax, (key, title) in zip(axes, COMPARISONS.items(), strict=True):
         values = np.array([p["coral"][key] for p in pairs], float)
         ax.barh(
@@ -254,13 +257,12 @@ def _against_cka(axes: Any, result: Json) -> None:
         heights = np.array([pair["coral"][key] for pair in pairs], float)
         _scatter(ax, [(pair, pair["cka"]) for pair in pairs], heights)
         ax.set_ylabel(f"CORAL similarity, {side}")
-    _legend(axes[1])
+    _legend(axes[1], pairs)
 
 
 def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: np.ndarray) -> None:
     """Heights against CKA with its interval, a marker per pair, and the diagonal."""
-    tint = colours(list(dict.fromkeys(pair["encoder"] for pair, _ in points)))
-    shape = markers(list(dict.fromkeys(pair["llm"] for pair, _ in points)))
+    tint, shape = _tints_and_markers([pair for pair, _ in points])
     for (pair, cka), y in zip(points, heights, strict=True):
         x = value_of(cka)
         if not (np.isfinite(x) and np.isfinite(y)):
@@ -270,7 +272,7 @@ def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: np.ndarray) 
             ax.plot(ends, [y, y], color=tint[pair["encoder"]], linewidth=1.5)
         ax.plot(
             [x], [y], shape[pair["llm"]], color=tint[pair["encoder"]], markersize=8,
-            markeredgecolor="black", markeredgewidth=0.6, label=_pair(pair),
+            markeredgecolor="black", markeredgewidth=0.6,
         )  # fmt: skip
     ax.set_xlabel("debiased CKA")
     ax.plot([0, 1], [0, 1], **CHANCE)
@@ -280,9 +282,31 @@ def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: np.ndarray) 
     ax.set_ylim(min([-0.03, *(y - 0.03 for y in heights if np.isfinite(y))]), 1.03)
 
 
-def _legend(ax: Any) -> None:
-    if ax.get_legend_handles_labels()[0]:  # none where every CKA is undefined
-        ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+def _legend(ax: Any, pairs: Sequence[Json]) -> None:
+    """A colour per encoder and per kind of control, a marker per LLM."""
+    tint, shape = _tints_and_markers(pairs)
+    names = {CONTROL_NAMES.get(_control(name), short(name)): tint[name] for name in tint}
+    looks = [(name, "o", colour) for name, colour in names.items()]
+    looks += [(short(llm), marker, "white") for llm, marker in shape.items()]
+    handles = [
+        Line2D([], [], marker=marker, color=colour, linestyle="", markeredgecolor="black",
+               markeredgewidth=0.6, label=name)
+        for name, marker, colour in looks
+    ]  # fmt: skip
+    ax.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
+
+
+def _tints_and_markers(pairs: Sequence[Json]) -> tuple[dict[str, str], dict[str, str]]:
+    """Encoder -> colour, one for all controls of a kind; LLM -> marker."""
+    encoders = list(dict.fromkeys(pair["encoder"] for pair in pairs))
+    tint = colours([name for name in encoders if not _control(name)])
+    tint |= {name: CONTROL_COLOURS[_control(name)] for name in encoders if _control(name)}
+    return tint, markers(list(dict.fromkeys(pair["llm"] for pair in pairs)))
+
+
+def _control(name: str) -> str:
+    """The prefix of a control's name; empty for an encoder that was asked for."""
+    return next((prefix for prefix in CONTROL_NAMES if name.startswith(prefix)), "")
 
 
 def _spectra(ax: Any, result: Json, arrays: Arrays) -> None:
@@ -309,7 +333,7 @@ def _spectra(ax: Any, result: Json, arrays: Arrays) -> None:
 
 def _eas(axes: Any, result: Json) -> None:
     scores = result["eas"]
-    tint = colours(list(dict.fromkeys(score["encoder"] for score in scores)))
+    tint, _ = _tints_and_markers(scores)
     names = [f"{i}. {_pair(score)}" for i, score in enumerate(scores, 1)]
     for i, score in enumerate(scores):
         ink = tint[score["encoder"]]
