@@ -55,9 +55,7 @@ as their encoders are: they show what the evaluation shows, offline, and start n
 {list}
 
 Those trained on answers go on from the one trained by reconstruction: the negative log-likelihood
-that a frozen VLM gives the right answers, from the rebuilt tokens, is added to the loss. At 36
-tokens of `tiny-siglip` none is bundled: after such an epoch 81.8 % of 500 held-out questions were
-right, and 81.6 % before it, as with all tokens.
+that a frozen VLM gives the right answers, from the rebuilt tokens, is added to the loss.
 
 ```
 encoderlab compress evaluate

@@ -19,6 +19,7 @@ class ShortRecipe:
         kept: patches that training keeps of a picture with at most that many that are not blank,
             and of any other.
         whole: share of the pictures of a batch that keep all patches.
+        scale: of the logits at the beginning of the stage; None: as the stage before left it.
     """
 
     training: Recipe
@@ -27,6 +28,7 @@ class ShortRecipe:
     others: int
     kept: tuple[int, int]
     whole: float = 0.0
+    scale: float | None = None
 
     def pictures(self) -> list[tuple[str | None, range]]:
         """Kind (None: all in turn) and numbers of its pictures."""
@@ -86,13 +88,11 @@ _SHORT = (
     ),
 )  # fmt: skip
 # The sigmoid loss raises the scale of its logits slowly, and similar captions are not separated
-# where it is low: the stages after the first begin with this one.
-SHORT_SCALE = 50.0
-# SigLIP's head attends to all patches, so some pictures of each batch are whole.
+# where it is low. SigLIP's head attends to all patches, so some pictures of each batch are whole.
 _SHORT_SIGLIP = (
     ShortRecipe(
         replace(_EPOCH, epochs=2, lr=1.5e-3, warmup_steps=100, augment="light", loss="sigmoid"),
-        first=20_000_000, scenes=120_000, others=15_000, kept=(40, 100), whole=0.25,
+        first=20_000_000, scenes=120_000, others=15_000, kept=(40, 100), whole=0.25, scale=50.0,
     ),
     ShortRecipe(
         replace(_EPOCH, loss="sigmoid"),

@@ -36,8 +36,7 @@ class TagTrainer(ContrastiveTrainer):
         self._right = torch.zeros(len(self.pairs.samples), len(TAGS), dtype=torch.bool)
         for number, own in enumerate(tags):
             self._right[number, [NUMBER[tag] for tag in own]] = True
-        self._wrong = ~self._right
-        self._wrong[len(tags) :] = False
+        self._listed = len(tags)
         self._wordings = wordings(self.pairs.tokenizer, self.pairs.keep_padding)
 
     def backward(self, batch: Batch) -> Tensor:
@@ -50,7 +49,8 @@ class TagTrainer(ContrastiveTrainer):
             names = self.module.encode_text(self._names())
         cosines = F.normalize(image.float(), dim=-1) @ F.normalize(names.float(), dim=-1).T
         logits = self.module.logit_scale.exp() * cosines
-        right, wrong = self._right[self._pictures], self._wrong[self._pictures]
+        right = self._right[self._pictures]
+        wrong = ~right & (self._pictures < self._listed).unsqueeze(1)
         return (
             super()._loss(image, text, positives)
             + ranking_loss(logits, right, wrong)

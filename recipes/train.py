@@ -37,7 +37,6 @@ from recipes.real_data import SETS, read_set
 from recipes.self_supervised import train_self_supervised
 from recipes.settings import (
     RECIPES,
-    SHORT_SCALE,
     CLIPRecipe,
     LanguageRecipe,
     ShortRecipe,
@@ -192,8 +191,9 @@ def train_clip(
     for stage, part in enumerate(recipe.short):
         pixels, samples, tags = short_part(part, size)
         model.kept, model.whole = part.kept, part.whole
-        if stage == 0 and isinstance(model, SigLIP):
-            model.sharpen(SHORT_SCALE)
+        if part.scale is not None:
+            assert isinstance(model, SigLIP)
+            model.sharpen(part.scale)
         model = _fit(
             name, model, pixels, samples, real, val, part.training, folder / f"short-{stage}",
             resume, tags,

@@ -1042,7 +1042,7 @@ def report(
     projectors: bool = False,
     epochs: int = 300,
     method: str = "tsne",
-    batch_sizes: Sequence[int] = [1, 8, 32],
+    batch_sizes: Sequence[int] = [1, 4, 16],
     language: str = "en",
     trust_remote_code: bool = False,
     quantize: str | None = None,

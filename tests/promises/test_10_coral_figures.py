@@ -43,7 +43,7 @@ def drawn(tmp_path_factory):
     aligned = extract_features(settings)
     given = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "coral", lambda result, arrays: given.update(arrays) or [])
+        patch.setattr(plots, "coral", lambda result, arrays, _: given.update(arrays) or [])
         result = experiment.analyse(aligned, tmp_path_factory.mktemp("out"))
     figures = {one.name: one for one in plots.coral(result.to_json(), given)}
     return result, figures

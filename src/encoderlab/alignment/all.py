@@ -84,7 +84,8 @@ def run(settings: All, out: Path | None = None) -> AllResult:
             aligned, out, epochs=epochs if settings.projectors else None, svg=svg
         ),
         "multi-llm": lambda: multi_llm.analyse(aligned, out, svg=svg),
-        "coral": lambda: coral.analyse(aligned, out, svg=svg),
+        # The report is the page that holds all panels together.
+        "coral": lambda: coral.analyse(aligned, out, svg=svg, with_dashboard=False),
         "elas": lambda: elas.analyse(aligned, out, epochs=epochs, svg=svg),
         "e2e": lambda: e2e.analyse(
             aligned, out, epochs=epochs, layers=settings.projectors, svg=svg

@@ -30,12 +30,13 @@ class CoralResult(AlignmentResult):
     arrays: dict[str, np.ndarray] = field(
         default_factory=dict, repr=False, compare=False, metadata={"json": False}
     )
+    with_dashboard: bool = field(default=True, metadata={"json": False})
 
     def figure_records(self) -> list[FigureRecord]:
         """The figures, with spectra and covariances, which the JSON leaves out."""
         from encoderlab.alignment.plots.coral import coral
 
-        return coral(self.to_json(), self.arrays)
+        return coral(self.to_json(), self.arrays, self.with_dashboard)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, with those of the comparisons at the top level."""
@@ -88,7 +89,13 @@ def run(settings: Coral, out: Path | None = None) -> CoralResult:
     return analyse(aligned, out, svg=settings.svg)
 
 
-def analyse(aligned: AlignmentData, out: Path | None = None, *, svg: bool = False) -> CoralResult:
+def analyse(
+    aligned: AlignmentData,
+    out: Path | None = None,
+    *,
+    svg: bool = False,
+    with_dashboard: bool = True,
+) -> CoralResult:
     """The comparison of features that are extracted already. They are L2-normalised first."""
     from encoderlab.alignment.pair_scores import unit
     from encoderlab.core.progress import progress
@@ -124,5 +131,5 @@ def analyse(aligned: AlignmentData, out: Path | None = None, *, svg: bool = Fals
                 [side[strongest][:, strongest].cpu().numpy() for side in (left, right)]
             )
     return CoralResult(
-        whole, by_type, arrays, facts=aligned.facts(), warnings=tuple(warnings)
+        whole, by_type, arrays, with_dashboard, facts=aligned.facts(), warnings=tuple(warnings)
     ).with_figures(out, svg)

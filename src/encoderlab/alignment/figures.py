@@ -52,7 +52,7 @@ def run(settings: Figures, out: Path | None = None) -> FiguresResult:
     record = run_folder.read(folder)
     sections = record.result.get("sections", {}) if record.command == "all" else {}
     parts = sections or {record.command: record.result}
-    known = _known()
+    known = _known(with_dashboard=not sections)
     drawn = [
         figure
         for name, result in parts.items()
@@ -69,7 +69,7 @@ def run(settings: Figures, out: Path | None = None) -> FiguresResult:
     return FiguresResult(str(out), save(drawn, out, paper=settings.style == "paper"))
 
 
-def _known() -> dict[str, Draw]:
+def _known(with_dashboard: bool) -> dict[str, Draw]:
     from encoderlab.alignment.plots import compare, complement, coral, speed, validate
 
     def alone(draw: Callable[[Mapping[str, Any]], list[FigureRecord]]) -> Draw:
@@ -81,7 +81,9 @@ def _known() -> dict[str, Draw]:
         "speed": alone(speed.speed),
         "complement": alone(complement.complement),
         "validate": alone(validate.validate),
-        "coral": lambda result, folder: coral.coral(result, _arrays_of_coral(folder)),
+        "coral": lambda result, folder: coral.coral(
+            result, _arrays_of_coral(folder), with_dashboard
+        ),
     }
 
 

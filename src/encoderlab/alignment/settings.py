@@ -265,7 +265,7 @@ class All(Alignment):
     projectors: bool = setting(False, PROJECTORS_HELP + ", and for inner layers in e2e")
     epochs: int = setting(300, EPOCHS_HELP, least=1)
     method: str = setting("tsne", "how the maps of the spaces are made", choices=METHODS)
-    batch_sizes: list[int] = setting([1, 8, 32], "batch sizes to time", least=1)
+    batch_sizes: list[int] = setting([1, 4, 16], "batch sizes to time", least=1)
     language: str = setting("en", "language of the report", choices=LANGUAGES, group=FIGURES)
     output_dir: str = setting(output_folder("all"), "folder for results", group=COMMON)
 

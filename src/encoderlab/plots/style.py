@@ -170,13 +170,17 @@ def get_model_color(name: str) -> str:
     Returns:
         "#RRGGBB".
     """
-    for prefix, grey in CONTROL_COLOURS.items():
-        if name.startswith(prefix):
-            return grey
+    if prefix := control_prefix(name):
+        return CONTROL_COLOURS[prefix]
     for family, known in FAMILY_COLOURS.items():
         if family in name.lower():
             return known
     return _stable(name)
+
+
+def control_prefix(name: str) -> str:
+    """The prefix of a control's name, a key of CONTROL_NAMES; empty for any other encoder."""
+    return next((prefix for prefix in CONTROL_NAMES if name.startswith(prefix)), "")
 
 
 def get_data_type_color(dtype: str) -> str:

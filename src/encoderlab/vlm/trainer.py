@@ -23,6 +23,7 @@ from torch import Tensor
 from encoderlab.core.progress import note
 from encoderlab.core.skipped import Skipped
 from encoderlab.data.sample import Sample
+from encoderlab.encoders.layers import eager_attention
 from encoderlab.errors import UsageError
 from encoderlab.feature_store.extract import StoredFeatures, extract_images
 from encoderlab.feature_store.pipeline import batches_of, is_out_of_memory
@@ -168,8 +169,6 @@ class VLMTrainer(Trainer[list[int]]):
         self.parameters = trainable(model, recipe)
         total = schedule.total_steps
         self.warmup = min(total // 20, 500) if recipe.warmup_steps is None else recipe.warmup_steps
-        if fabric.device.type == "cpu":  # SDPA's backward pass in bf16 is slower there
-            model.llm.set_attn_implementation("eager")
         self.model = fabric.setup_module(model)
         self.optimiser: Any = fabric.setup_optimizers(_optimiser(model, recipe))
         self.losses: list[float] = []
@@ -232,8 +231,12 @@ class VLMTrainer(Trainer[list[int]]):
             self.model.train()
             mixed = (self.recipe.seed * 1_000_003 + self.step) * 1_009 + self.fabric.global_rank
             torch.manual_seed(mixed % (2**63))
+            llm = self.vlm.llm
+            on_cpu = self.fabric.device.type == "cpu"  # SDPA's backward pass in bf16 is slower
+            eager = eager_attention(llm, llm.config) if on_cpu else contextlib.nullcontext()
             try:
-                return self._backward_in_parts(batch)
+                with eager:
+                    return self._backward_in_parts(batch)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if self.fabric.world_size > 1 or not is_out_of_memory(error) or self.together == 1:
                     raise

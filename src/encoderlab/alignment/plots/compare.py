@@ -37,6 +37,7 @@ from encoderlab.plots.style import (
     RED,
     FigureRecord,
     colours,
+    control_prefix,
     figure,
     markers,
     rules,
@@ -546,11 +547,9 @@ def _scores(result: Json, llm: str, name: str, kind: str | None = None) -> list[
     return _asked(result, llm, _score(name, kind))
 
 
-def _kind_of_control(row: Json) -> str | None:
-    """The prefix of a control's name; None for an encoder that was asked for."""
-    if not row.get("control_of"):
-        return None
-    return next(prefix for prefix in CONTROL_COLOURS if row["encoder"].startswith(prefix))
+def _kind_of_control(row: Json) -> str:
+    """The prefix of a control's name; empty for an encoder that was asked for."""
+    return control_prefix(row["encoder"]) if row.get("control_of") else ""
 
 
 def _controls(result: Json, llms: Sequence[str], score_of: ScoreOf) -> dict[str, list[Json | None]]:
@@ -558,7 +557,7 @@ def _controls(result: Json, llms: Sequence[str], score_of: ScoreOf) -> dict[str,
     scores: dict[str, list[Json | None]] = {}
     for row in result["rows"]:
         prefix = _kind_of_control(row)
-        if prefix is not None and row["llm"] in llms:
+        if prefix and row["llm"] in llms:
             scores.setdefault(prefix, []).append(score_of(row))
     return scores
 

@@ -16,6 +16,7 @@ from encoderlab.plots.style import (
     CONTROL_NAMES,
     FigureRecord,
     colours,
+    control_prefix,
     figure,
     markers,
     rules,
@@ -40,8 +41,8 @@ PARTS = {
 SIDES = ("vision", "text", "difference")
 
 
-def coral(result: Json, arrays: Arrays) -> list[FigureRecord]:
-    """All figures of a result."""
+def coral(result: Json, arrays: Arrays, with_dashboard: bool = True) -> list[FigureRecord]:
+    """The figures of a result, and the dashboard that repeats their panels on one page."""
     # `arrays` are "spectrum|NAME" (k,) of every model, and "covariance|ENCODER|LLM" (2, k, k): the
     # two matrices that CORAL compares, in the directions with the most variance.
     return [
@@ -51,7 +52,7 @@ def coral(result: Json, arrays: Arrays) -> list[FigureRecord]:
         spectra(result, arrays),
         intra_modal(result),
         eas(result),
-        dashboard(result, arrays),
+        *([dashboard(result, arrays)] if with_dashboard else []),
     ]
 
 
@@ -222,7 +223,7 @@ def dashboard(result: Json, arrays: Arrays) -> FigureRecord:
 
 def _comparison(axes: Any, result: Json) -> None:
     pairs = result["cross_modal"]
-    tint, _ = _tints_and_markers(pairs)
+    tint = _tints(pairs)
     for ax, (key, title) in zip(axes, COMPARISONS.items(), strict=True):
         values = np.array([p["coral"][key] for p in pairs], float)
         ax.barh(
@@ -262,7 +263,8 @@ def _against_cka(axes: Any, result: Json) -> None:
 
 def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: np.ndarray) -> None:
     """Heights against CKA with its interval, a marker per pair, and the diagonal."""
-    tint, shape = _tints_and_markers([pair for pair, _ in points])
+    pairs = [pair for pair, _ in points]
+    tint, shape = _tints(pairs), _markers(pairs)
     for (pair, cka), y in zip(points, heights, strict=True):
         x = value_of(cka)
         if not (np.isfinite(x) and np.isfinite(y)):
@@ -284,8 +286,8 @@ def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: np.ndarray) 
 
 def _legend(ax: Any, pairs: Sequence[Json]) -> None:
     """A colour per encoder and per kind of control, a marker per LLM."""
-    tint, shape = _tints_and_markers(pairs)
-    names = {CONTROL_NAMES.get(_control(name), short(name)): tint[name] for name in tint}
+    tint, shape = _tints(pairs), _markers(pairs)
+    names = {CONTROL_NAMES.get(control_prefix(name), short(name)): tint[name] for name in tint}
     looks = [(name, "o", colour) for name, colour in names.items()]
     looks += [(short(llm), marker, "white") for llm, marker in shape.items()]
     handles = [
@@ -296,17 +298,16 @@ def _legend(ax: Any, pairs: Sequence[Json]) -> None:
     ax.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
-def _tints_and_markers(pairs: Sequence[Json]) -> tuple[dict[str, str], dict[str, str]]:
-    """Encoder -> colour, one for all controls of a kind; LLM -> marker."""
-    encoders = list(dict.fromkeys(pair["encoder"] for pair in pairs))
-    tint = colours([name for name in encoders if not _control(name)])
-    tint |= {name: CONTROL_COLOURS[_control(name)] for name in encoders if _control(name)}
-    return tint, markers(list(dict.fromkeys(pair["llm"] for pair in pairs)))
+def _tints(pairs: Sequence[Json]) -> dict[str, str]:
+    """Encoder -> colour, one for all controls of a kind."""
+    kinds = {pair["encoder"]: control_prefix(pair["encoder"]) for pair in pairs}
+    tint = colours([name for name, kind in kinds.items() if not kind]) | CONTROL_COLOURS
+    return {name: tint[kind or name] for name, kind in kinds.items()}
 
 
-def _control(name: str) -> str:
-    """The prefix of a control's name; empty for an encoder that was asked for."""
-    return next((prefix for prefix in CONTROL_NAMES if name.startswith(prefix)), "")
+def _markers(pairs: Sequence[Json]) -> dict[str, str]:
+    """LLM -> marker."""
+    return markers(list(dict.fromkeys(pair["llm"] for pair in pairs)))
 
 
 def _spectra(ax: Any, result: Json, arrays: Arrays) -> None:
@@ -333,7 +334,7 @@ def _spectra(ax: Any, result: Json, arrays: Arrays) -> None:
 
 def _eas(axes: Any, result: Json) -> None:
     scores = result["eas"]
-    tint, _ = _tints_and_markers(scores)
+    tint = _tints(scores)
     names = [f"{i}. {_pair(score)}" for i, score in enumerate(scores, 1)]
     for i, score in enumerate(scores):
         ink = tint[score["encoder"]]
