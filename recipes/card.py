@@ -27,7 +27,7 @@ language: [en, ko]
 
 # {name}
 {about}
-## Made by
+## How it was made
 
 ```
 python -m recipes.train {name} --real FOLDER
@@ -43,7 +43,7 @@ split of the synthetic world and the training splits of the sets credited below.
 
 {credits}
 
-The pictures themselves are not part of this project.
+The images of these sets are not part of this project.
 """
 
 # model_type -> (the module that measures and describes it, the hub's name of its task)

@@ -46,23 +46,23 @@ library_name: encoderlab
 
 # Token compressors for {encoders}
 
-The 144 patch tokens (12 x 12) of an encoder to fewer: progressive strided convolutions beside a
-linear path that starts as block-PCA, and a decoder back to the full grid, in fp16. They are small,
-as their encoders are: they show what the evaluation shows, offline, and start nobody's product.
+They reduce the 144 patch tokens (12 x 12) of an encoder: progressive strided convolutions in
+parallel with a linear path initialised by block-PCA, and a decoder back to the full grid, in fp16.
+They serve the bundled encoders, to try the evaluation offline; train your own for another encoder.
 
 | compressor | encoder, layer | tokens | parameters | trained on |
 |---|---|---|---|---|
 {list}
 
-Those trained on answers go on from the one trained by reconstruction: the negative log-likelihood
-that a frozen VLM gives the right answers, from the rebuilt tokens, is added to the loss.
+Those trained on answers start from the one trained by reconstruction and add a second loss: the
+negative log-likelihood of the right answers by a frozen VLM that reads the rebuilt tokens.
 
 ```
 encoderlab compress evaluate
 encoderlab compress evaluate --model tiny-siglip --answers tiny-vlm
 ```
 
-## Made by
+## How it was made
 
 {commands}
 
@@ -70,12 +70,13 @@ encoderlab compress evaluate --model tiny-siglip --answers tiny-vlm
 
 ## Measured on held-out images
 
-`kept` is (score - floor) / (full - floor): 0 where every patch is the data set's mean token, 1 with
-all tokens; put back into the encoder with the true class token, or (no CLS) with the mean one.
-`error` is the squared error over the variance about the mean token, `distance` the sliced
-Wasserstein distance of the kept tokens to real ones beside that of two draws of real ones, `same
-neighbours` the share of the ten nearest images that stay. 95 % intervals over images in brackets.
-Bold: the trained ones. token_pca and block_pca are fitted bounds. {fitted}
+`kept` is (score - floor) / (full - floor): 0 if every patch is the mean token of the data set, 1
+with all tokens; rebuilt tokens are put back into the encoder with the true class token, or with the
+mean token if there is none. `error` is the squared error divided by the variance about the mean
+token; `distance` the sliced Wasserstein distance of the kept tokens to real ones, with that of two
+samples of real ones for comparison; `same neighbours` the share of the ten nearest images that stay
+the same. 95 % intervals over images in brackets. Bold: trained compressors. token_pca and block_pca
+are fitted bounds. {fitted}
 
 {tables}
 {verdicts}
@@ -84,7 +85,7 @@ Bold: the trained ones. token_pca and block_pca are fitted bounds. {fitted}
 
 {credits}
 
-The pictures themselves are not part of this project.
+The images of these sets are not part of this project.
 """
 
 

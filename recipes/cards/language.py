@@ -14,16 +14,17 @@ PICTURES = 500
 LANGUAGES = {"en": "English", "ko": "Korean"}
 
 ABOUT = """
-A language model of {millions:.2f} M parameters (fp16, {megabytes:.1f} MB) that stands in for an LLM
-where none can be downloaded: `{architecture}`, width {width}, {layers} layers, a vocabulary of
-{vocabulary:,}. Next-token loss on what the pictures of the synthetic world and of the real sets
-say: captions, questions and answers, English and Korean. It speaks of nothing else.
+A small language model that replaces an LLM where none can be downloaded: {millions:.2f} M
+parameters (fp16, {megabytes:.1f} MB), `{architecture}`, width {width}, {layers} layers, a
+vocabulary of {vocabulary:,}. It was trained with the next-token loss on the captions, questions and
+answers of the synthetic world and of the real sets, in English and Korean, and models no other
+text.
 """
 
 MEASURED = """
-Perplexity per token (exp of the mean negative log-likelihood) of the model, and of a unigram model
-that knows only how often each token occurs in training; both over the same tokens. Lower is better;
-what counts is the ratio.
+Perplexity per token (exp of the mean negative log-likelihood) of the model and of a unigram model
+(token frequencies of the training texts), over the same tokens. Lower is better; ratio is the
+perplexity of the unigram model divided by that of the model.
 
 | texts | tokens | perplexity | unigram | ratio |
 |---|---|---|---|---|

@@ -18,20 +18,19 @@ from recipes.settings import CLIPS
 SYNTHETIC_IMAGES = 1000
 
 ABOUT = """
-A {family} of {millions:.2f} M parameters (fp16, {megabytes:.1f} MB) for a first search, a first
-chart and a first Korean query without a download: {size} x {size} pixels in patches of {patch}. It
-is trained from scratch by EncoderLab's own trainer{loss} and loads in transformers as a
-`{architecture}`.
+A small {family} for trying EncoderLab without a download: {millions:.2f} M parameters (fp16,
+{megabytes:.1f} MB), images of {size} x {size} pixels, patches of {patch}. It was trained from
+scratch with EncoderLab{loss} and loads in transformers as a `{architecture}`.
 
-It knows coloured shapes, simple charts, tables, documents and sums in English and Korean, and a
-little of emoji, clothes and real charts. It does not read small text, so real tables are all alike
-to it, and it has seen no photographs but those of clothes: for anything serious use a checkpoint
+The training data are coloured shapes, simple charts, tables, documents and sums with English and
+Korean captions, and some emoji, clothes and real charts. It cannot read small text, so it does not
+distinguish real tables, and its only photographs are of clothes. For real data, use a checkpoint
 from the hub (`--model {alias}`).
 """
 
 MEASURED = """
 95 % intervals in brackets; ties count against the model. Image to text ranks distinct captions,
-text to image ranks images; a query is answered if any of its right partners is in the top K.
+ text to image ranks images; a query counts as correct if any of its matches is in the top K.
 
 ### Retrieval
 
@@ -41,8 +40,8 @@ text to image ranks images; a query is answered if any of its right partners is 
 
 ### Short queries
 
-Share of the first three pictures that show the object, of 3,000 held-out pictures of all kinds:
-bare names such as "red star", of which at least three pictures show one.
+Precision at 3 over 3,000 held-out pictures of all kinds: the share of the first three results that
+show the named object. Queries are names such as "red star" that match at least three pictures.
 
 | query | English | Korean | chance |
 |---|---|---|---|
@@ -90,7 +89,7 @@ def about(config: dict[str, Any], facts: Facts) -> str:
     vision = config["vision_config"]
     return ABOUT.format(
         family="SigLIP" if siglip else "CLIP",
-        loss=" under the sigmoid loss" if siglip else "",
+        loss=" and the sigmoid loss" if siglip else "",
         architecture=config["architectures"][0],
         alias="siglip" if siglip else "clip",
         size=vision["image_size"],

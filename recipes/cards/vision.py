@@ -22,24 +22,25 @@ LABELLED_SCENES = 9000
 BATCH = 128
 
 ABOUT = """
-A vision transformer of {millions:.2f} M parameters (fp16, {megabytes:.1f} MB), {size} x {size}
-pixels in patches of {patch}, in the form of a `{architecture}`. It has seen pictures only: no
-caption, no label. A student that sees half of the patches of one view foretells what a slowly
-averaged teacher makes of another view, by contrast within the batch, for whole images (MoCo v3) and
-for patches (DenseCL). That is DINOv2's architecture and idea, not Meta's recipe, which needs more
-pictures than an hour of two cores can see: for anything serious use `dinov2` from the hub.
+A small vision transformer for trying EncoderLab without a download: {millions:.2f} M parameters
+(fp16, {megabytes:.1f} MB), images of {size} x {size} pixels, patches of {patch}. It loads in
+transformers as a `{architecture}`. It was trained on images alone, without captions or labels: a
+student sees half of the patches of one view and predicts the features that a teacher (a moving
+average of the student) computes of another view, with a contrastive loss for whole images (MoCo v3)
+and for patches (DenseCL). The architecture is DINOv2's; the recipe is not Meta's, which needs more
+data than two cores process in an hour. For real data, use `dinov2` from the hub.
 """
 
 MEASURED = """
-A linear layer (logistic regression) on the frozen CLS vector, fitted on labelled pictures that no
-training has seen, tested on others; 95 % intervals in brackets. Beside it the same on a copy that
-was never trained, and what guessing the commonest class gives.
+Linear probe (logistic regression) on the frozen CLS vector. Neither its training images nor its
+test images were used to train the encoder; 95 % intervals in brackets. For comparison: the same
+probe on an untrained copy of the encoder, and the share of the most common class.
 
-| what is read | labelled | tested | accuracy | untrained copy | guessing |
+| task | training images | test images | accuracy | untrained copy | most common class |
 |---|---|---|---|---|---|
 {rows}
 
-The main shape is that of the largest thing in a scene: the only one, or the only large one.
+The main shape is the shape of the largest object in a scene: the only one, or the only large one.
 """
 
 

@@ -18,17 +18,18 @@ NAMES = {"en": "English", "ko": "Korean"}
 COLUMNS = ("accuracy", "blind", "shuffled", "untrained", "common")
 
 ABOUT = """
-A vision-language model: the patch tokens of `{encoder}` (the input of its last block, as in LLaVA),
-2 x 2 of them side by side in one of 36 tokens, LayerNorm, a two-layer MLP, and a `{llm}` that was
-trained with it ({megabytes:.1f} MB in all; the encoder is the bundled one). It answers one question
-about a small picture, in English or Korean. It knows the words of its training questions alone.
+A small vision-language model: the patch tokens of `{encoder}` (the input of its last block, as in
+LLaVA), 2 x 2 of them concatenated into one of 36 tokens, LayerNorm, a two-layer MLP, and a
+`{llm}` that was trained with the projector ({megabytes:.1f} MB; the encoder is the bundled one). It
+answers one question about a small image, in English or Korean, with the vocabulary of its training
+questions.
 """
 
 MEASURED = """
-Exact match, on images that training never saw: right answers of the model, of its blind twin (the
-same language model trained without the image), of the model with another question's image, of its
-twin with an untrained encoder, and of the most common training answer to the same question; 95 %
-intervals over images.
+Exact match on images that were not in the training data, 95 % intervals over images. The controls
+are a blind twin (the same language model, trained without images), the model with the image of
+another question (shuffled), a twin with an untrained encoder, and the most common training answer
+to the same question.
 
 | questions | kind | n | right | blind twin | shuffled | untrained twin | most common |
 |---|---|---|---|---|---|---|---|
@@ -36,9 +37,9 @@ intervals over images.
 
 {verdicts}
 
-Sums (math) name their numbers in the question; answering them needs arithmetic that a model of
-this size does not learn. Real charts, tables and mathematics are hard for 96 x 96 pixels, in which
-most of their text cannot be read.
+The questions about sums (math) contain the numbers; answering them needs arithmetic that a model of
+this size does not learn. At 96 x 96 pixels, most of the text of real charts, tables and mathematics
+is unreadable.
 """
 
 
