@@ -156,13 +156,13 @@ def attention(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
-        image: image to look at; empty: a built-in chart.
+        image: image file; empty: a built-in chart.
         text: text to compare with; empty: the built-in chart's caption.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         Both maps (h, w) of each encoder, with roll-out entropy and cosines.
@@ -196,23 +196,23 @@ def classify(
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         image_dir: folder of images, flat or one sub-folder per class.
-        classes: comma-separated class names, a name with a comma in double quotes; empty: the sub-
-            folders' names.
+        classes: comma-separated class names, a name with a comma in double quotes; empty: names of
+            the sub-folders.
         templates: sentences with {} where the class goes; empty: built in.
         model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
         top_k: classes shown per image.
-        labels_csv: CSV with image_path,label: the right answers; paths start from its folder.
+        labels_csv: CSV with image_path,label: the true labels; paths are relative to its folder.
         save_csv: also write the predictions to this CSV.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         features_dir: folder of a feature store to read embeddings from and keep them in; empty:
             none.
-        batch_size: images at once.
+        batch_size: batch size.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         backend: what runs the image tower; auto: compile where it gives the same and is faster
             here.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The class of each image with its probability; accuracy and confusion where labels are known.
@@ -252,7 +252,7 @@ def compare(
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
         n_samples: samples per data type.
-        data_types: data types to use; empty: all that are there.
+        data_types: data types to use; empty: all available.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
@@ -262,13 +262,13 @@ def compare(
         gw: also the Gromov-Wasserstein distance, of at most 500 images (extra gw).
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         All scores of each pair of encoder and LLM, with intervals, and the paired verdicts.
@@ -312,16 +312,16 @@ def complement(
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
         n_samples: samples per data type.
-        data_types: data types to use; empty: all that are there.
+        data_types: data types to use; empty: all available.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
-        answers: also train small VLMs of each encoder alone, of two side by side, of one with a
-            rotated copy of itself, and one that sees no image, and count right answers.
+        answers: also train small VLMs with each encoder alone, with two encoders, with one and a
+            rotated copy of it, and one without images, and measure their accuracy.
         data: synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind,
             split, options separated by |), or shards of the same fields, with `split` train and
             test.
-        img_root: folder the image paths of the questions start from; empty: that of the data.
+        img_root: folder that image paths of the questions are relative to; empty: that of the data.
         n_images: synthetic images to train a VLM on, one question each.
         n_test: synthetic images of the test questions.
         layer: hidden state of the encoder; negative from the end.
@@ -331,13 +331,13 @@ def complement(
             sweep; empty: outputs/e2e-cells.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         For each ordered pair of encoders and each LLM the held-out R2 of ridge maps from A, B, both
@@ -383,7 +383,7 @@ def compress(
         output: Where the results go.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The result of the action.
@@ -420,20 +420,20 @@ def coral(
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
         n_samples: samples per data type.
-        data_types: data types to use; empty: all that are there.
+        data_types: data types to use; empty: all available.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
         controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         The comparison and the EAS of each pair of encoder and LLM.
@@ -458,11 +458,11 @@ def draw(
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         folder: folder in which photos/ and pairs/ are made.
-        photos: pictures in photos/, a sub-folder per kind.
+        photos: images in photos/, one sub-folder per kind.
         pairs: pairs in pairs/train.csv; val.csv and test.csv get a fifth each.
         languages: languages of the captions.
-        size: pixels a side.
-        seed: seed of everything random.
+        size: pixels per side.
+        seed: seed of all random numbers.
 
     Returns:
         The two folders, and the number of pictures in each part.
@@ -509,17 +509,17 @@ def e2e(
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
         n_samples: samples per data type.
-        data_types: data types to use; empty: all that are there.
+        data_types: data types to use; empty: all available.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
         controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
-        answers: also train a small VLM of every encoder, language model and seed, and one that sees
-            no image, and count right answers.
+        answers: also train a small VLM for every encoder, language model and seed, and one without
+            images, and measure their accuracy.
         data: synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind,
             split, options separated by |), or shards of the same fields, with `split` train and
             test.
-        img_root: folder the image paths of the questions start from; empty: that of the data.
+        img_root: folder that image paths of the questions are relative to; empty: that of the data.
         n_images: synthetic images to train a VLM on, one question each.
         n_test: synthetic images of the test questions.
         layer: hidden state of the encoder; negative from the end.
@@ -531,13 +531,13 @@ def e2e(
         scores: CSV of your benchmark results: columns encoder, llm, benchmark, score.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         The correlations of each metric with the outcome, in [-1, 1], with p, and their points.
@@ -575,7 +575,7 @@ def elas(
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
         n_samples: samples per data type.
-        data_types: data types to use; empty: all that are there.
+        data_types: data types to use; empty: all available.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
@@ -583,13 +583,13 @@ def elas(
         epochs: training epochs of a projector.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         The ELAS of each pair, published and calibrated, with intervals over splits.
@@ -626,21 +626,21 @@ def embedding(
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
         n_samples: samples per data type.
-        data_types: data types to use; empty: all that are there.
+        data_types: data types to use; empty: all available.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
         controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
-        method: how the map is made.
+        method: method of the map.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         The places (n, 2) of each space, and the Procrustes similarity of each pair, in [0, 1].
@@ -670,18 +670,18 @@ def evaluate(
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         csv: held-out pairs: CSV with image_path,caption.
-        img_root: folder the image paths start from; empty: the CSV's folder.
+        img_root: folder that image paths are relative to; empty: that of the CSV.
         model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         features_dir: folder of a feature store to read embeddings from and keep them in; empty:
             none.
-        batch_size: images at once.
+        batch_size: batch size.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         backend: what runs the image tower; auto: compile where it gives the same and is faster
             here.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         Scores in [0, 1] with interval and chance, and ranks, by direction.
@@ -711,12 +711,12 @@ def export(
         out: folder that the figures and arrays are written to; nothing is written where None.
         model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
         form: onnx: graphs; open_clip: a CLIP as the folder that open_clip loads.
-        text: the text side too, where the model has one.
+        text: also the text encoder, if the model has one.
         opset: version of the ONNX operators.
         batch_sizes: batch sizes at which the files are checked against torch.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The files, their sizes, and the difference of their outputs from torch's.
@@ -724,7 +724,7 @@ def export(
     Raises:
         MissingError: the model, or a package of the extra `onnx`, is not there.
         UsageError: a family that cannot be exported, or something else in the folder's place.
-        WorkError: a file does not give what torch gives; nothing is kept of it.
+        WorkError: an exported file differs from torch; it is not kept.
     """
 
 def features(
@@ -755,18 +755,18 @@ def features(
         encoders: extract: a bundled name, an alias, a checkpoint, a folder or a Hugging Face
             id[@revision].
         what: extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER.
-        img_root: folder the image paths start from; empty: the CSV's folder.
+        img_root: folder that image paths are relative to; empty: that of the CSV.
         engine: extract: who computes: local (this process), or ray (a cluster: RAY_ADDRESS, else
             this machine).
         workers: extract with ray: processes with a model each; 0: one per GPU, or one per machine.
-        batch_size: images at once.
+        batch_size: batch size.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         backend: what runs the image tower; auto: compile where it gives the same and is faster
             here.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The tables of the store with their sizes, and the images that were skipped.
@@ -787,7 +787,7 @@ def figures(
         out: folder that the figures and arrays are written to; nothing is written where None.
         run: folder with the run.json of a run.
         style: paper: .pdf and .png, 7 inches wide at most; screen: .png.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The folder, and file and caption of each figure.
@@ -822,18 +822,18 @@ def index(
         source: folder, CSV or JSONL of images.
         db: folder of the index, or its address in object storage: s3://bucket/index.
         model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
-        img_root: folder the image paths start from; empty: the CSV's folder.
-        remove: remove the images that came from SOURCE, which need not be there any more.
+        img_root: folder that image paths are relative to; empty: that of the CSV.
+        remove: remove the images of SOURCE from the index; SOURCE need not exist any more.
         ann: also build or update an approximate index, and measure it (from 100,000 images).
-        recall: share of the true ten nearest that the approximate index shall find.
+        recall: recall at 10 that the approximate index must reach.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        batch_size: images at once.
+        batch_size: batch size.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         backend: what runs the image tower; auto: compile where it gives the same and is faster
             here.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         Numbers of images added, updated, removed and skipped, and the recall of an approximate
@@ -868,10 +868,10 @@ def judge_mteb(
             check a model, which need no network.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        batch_size: images or texts at once.
+        batch_size: batch size.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The main score of each task.
@@ -907,20 +907,20 @@ def layers(
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
         n_samples: samples per data type.
-        data_types: data types to use; empty: all that are there.
+        data_types: data types to use; empty: all available.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
         controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         CKA and p of each pair (vision layer, text layer), and whether the best layer is better than
@@ -957,20 +957,20 @@ def multi_llm(
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
         n_samples: samples per data type.
-        data_types: data types to use; empty: all that are there.
+        data_types: data types to use; empty: all available.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
         controls: add each encoder untrained, and with shuffled pairs: what chance looks like.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         The scores of each pair of encoder and LLM, with intervals, and an answer for each LLM.
@@ -1005,19 +1005,19 @@ def registers(
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
-        images: images that the neurons are found on; empty: synthetic pictures.
-        n_images: how many of them.
-        neurons: how many register neurons.
-        csv: CSV of image_path,caption that Recall is measured on; empty: the synthetic world.
-        img_root: folder the image paths start from; empty: that of the CSV.
-        n: pairs and questions that the effect is measured on; 0: none.
-        vlm: VLM that answers questions, where it reads this encoder; empty: none.
+        images: images to find the neurons on; empty: synthetic images.
+        n_images: number of these.
+        neurons: number of register neurons.
+        csv: CSV of image_path,caption to measure recall on; empty: the synthetic world.
+        img_root: folder that image paths are relative to; empty: that of the CSV.
+        n: number of pairs and of questions to measure the effect on; 0: none.
+        vlm: VLM that answers questions, if it uses this encoder; empty: none.
         svg: write figures as .svg too.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         device: auto, cpu, cuda or cuda:N.
         dtype: float32, bfloat16 or float16.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         Norms, Recall@1 and right answers in [0, 1], unchanged, with the empty token, with the
@@ -1062,7 +1062,7 @@ def report(
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
         n_samples: samples per data type.
-        data_types: data types to use; empty: all that are there.
+        data_types: data types to use; empty: all available.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
@@ -1070,18 +1070,18 @@ def report(
         projectors: also train projectors of four kinds into every language model, and for inner
             layers in e2e.
         epochs: training epochs of a projector.
-        method: how the maps of the spaces are made.
-        batch_sizes: batch sizes to time.
+        method: method of the maps of the spaces.
+        batch_sizes: batch sizes to measure.
         language: language of the report.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         The result of each.
@@ -1114,7 +1114,7 @@ def search(
         query: the sentence to search for.
         image: search with this image instead of a sentence.
         db: folder of the index, or its address in object storage: s3://bucket/index.
-        k: how many results.
+        k: number of results.
         where: keep only rows for which this SQL condition holds: caption LIKE '%dog%'.
         exact: compare with every image, even if there is an approximate index.
         html: also write a gallery page to this file.
@@ -1124,7 +1124,7 @@ def search(
             trust).
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The hits, nearest first, each with its cosine in [-1, 1].
@@ -1154,14 +1154,14 @@ def speed(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoders: vision encoders; untrained:NAME is NAME before training.
         svg: write figures as .svg too.
-        batch_sizes: batch sizes to time.
+        batch_sizes: batch sizes to measure.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         backend: what runs the image tower; auto: compile where it gives the same and is faster
             here.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         Milliseconds, images/s, share of the peak and memory of each encoder and batch size.
@@ -1199,19 +1199,19 @@ def stream(
         data: pairs of image and caption: a folder, CSV or JSONL of images, or shards:
             train-{000..123}.tar, s3://b/*.parquet.
         llms: language models to align with.
-        img_root: folder the image paths start from; empty: the CSV's folder.
+        img_root: folder that image paths are relative to; empty: that of the CSV.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         engine: who computes: local (this process), or ray (a cluster: RAY_ADDRESS, else this
             machine).
         workers: ray: processes with a model each; 0: one per GPU, or one per machine.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         CKA, with an interval over shards, and CORAL of each pair of encoder and LLM.
@@ -1250,15 +1250,15 @@ def text_size(
         heights: heights of the digits in pixels of the encoder's input; empty: half a patch to four
             patches.
         layer: hidden state of the encoder; negative from the end.
-        n_train: pictures of each height to fit the probe on.
-        n_test: pictures of each height to test it on.
+        n_train: images of each height to fit the probe on.
+        n_test: images of each height to test it on.
         svg: write the figure as .svg too.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
-        batch_size: pictures at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         The accuracy at every height with its interval and chance, and the smallest height from
@@ -1297,7 +1297,7 @@ def tokens(
             trust).
         device: auto, cpu, cuda or cuda:N, or N; empty: auto.
         dtype: float32, bfloat16 or float16.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The maps and numbers of each image, and means over images with intervals.
@@ -1361,19 +1361,18 @@ def train(
         out: folder that the figures and arrays are written to; nothing is written where None.
         train_csv: CSV with image_path,caption; also a folder, a JSONL, or shards:
             train-{000..123}.tar.
-        val_csv: validation pairs; empty: some of the images are held out.
-        img_root: folder the image paths start from; empty: the CSV's folder.
-        multi_positive: captions of one image are all right answers for it.
-        augment: random changes of the pictures.
-        num_workers: processes that prepare batches; 0: none, or some where images are read as
-            needed.
+        val_csv: validation pairs; empty: hold out some of the images.
+        img_root: folder that image paths are relative to; empty: that of the CSV.
+        multi_positive: captions of one image are all positives of it.
+        augment: augmentation of the images.
+        num_workers: data-loading processes; 0: none, or some if images are not kept in memory.
         in_memory: keep decoded images in memory; auto: while they fit into 4 GB. Images in shards
             that are not kept are read shard by shard, each rank its own.
         image_encoder: kind of image encoder.
         preset: named shape: tiny, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14-336, RN50 ....
-        tokenizer: bpe (learnt from the captions), char, or a folder with tokenizer files.
+        tokenizer: bpe (trained on the captions), char, or a folder with tokenizer files.
         activation: gelu or quick_gelu; empty: the preset's.
-        patch_dropout: share of patches left out while training.
+        patch_dropout: share of patches dropped in training.
         image_size: pixels per side.
         patch_size: pixels per side of a patch.
         vision_width: channels of the image encoder.
@@ -1382,30 +1381,30 @@ def train(
         text_width: channels of the text encoder.
         text_layers: blocks of the text encoder.
         text_heads: attention heads of the text encoder.
-        embed_dim: length of the shared embedding.
+        embed_dim: width of the shared embedding.
         context_length: tokens per caption at most.
-        vocab_size: entries of a learnt tokenizer.
+        vocab_size: vocabulary size of a trained tokenizer.
         epochs: passes over the data.
-        batch_size: pairs per step; each is the others' negative.
-        chunk_size: pairs in memory at once (cached gradients); empty: the whole batch.
+        batch_size: batch size in pairs; the other pairs are the negatives.
+        chunk_size: pairs per forward pass (cached gradients); empty: the whole batch.
         lr: peak learning rate.
         wd: weight decay.
         warmup_steps: steps of linear warm-up; empty: chosen from the length.
         grad_clip: largest gradient norm; 0: no limit.
         loss: contrastive loss.
         ema: decay of averaged weights; 0: none.
-        grad_checkpointing: less memory for more time.
-        resume: a run's folder or .ckpt file to go on from.
-        save_every_steps: steps between saved states; empty: one a minute.
-        logger: where curves go.
+        grad_checkpointing: recompute activations in the backward pass: less memory, more time.
+        resume: run folder or .ckpt file to resume.
+        save_every_steps: steps between checkpoints; empty: one per minute.
+        logger: logger of the training curves.
         wandb_project: project name for --logger wandb.
-        zero_shot_classes: comma-separated classes to classify while training.
+        zero_shot_classes: comma-separated classes for zero-shot classification during training.
         device: auto, cpu, cuda or cuda:N.
-        precision: arithmetic.
+        precision: precision.
         devices: how many GPUs or processes on this machine; empty: as many as torchrun or srun
             started, else 1.
-        strategy: how devices share the work.
-        seed: seed of everything random.
+        strategy: distributed strategy.
+        seed: seed of all random numbers.
 
     Returns:
         The best epoch, its metrics on the validation pairs, and the folder of the checkpoints.
@@ -1447,7 +1446,7 @@ def validate(
         encoders: encoders of the scores to load; empty: all that have a hub id.
         svg: write figures as .svg too.
         n_samples: samples per data type.
-        data_types: data types to use; empty: all that are there.
+        data_types: data types to use; empty: all available.
         data_root: folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else
             the built-in samples and more of their kind.
         llms: language models to align with.
@@ -1456,21 +1455,21 @@ def validate(
             of a run of e2e with --answers; or results of CLIP_benchmark, a folder of its JSON files
             or its CSV.
         features: a feature store, or the folder of a run of compare, multi-llm, stream or e2e, with
-            encoders of the scores; empty: what the scores alone say.
+            encoders of the scores; empty: use the scores alone.
         compute: load the encoders of the scores by their hub ids, and compute their features.
         scores_setting: setting of the scores to predict, such as 1.2M-frozen; empty: the first.
-        metrics: metrics to test; empty: all that are there; gw_pairing and gw_distance (extra gw)
-            are computed where they are named. p is corrected for every metric and target tested.
+        metrics: metrics to test; empty: all available; gw_pairing and gw_distance (extra gw) are
+            computed only if named. p is corrected for every metric and target tested.
         targets: benchmarks or groups of them to predict; empty: all, the groups and the average.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        quantize: weights of the language models in fewer bits, on a GPU.
-        device_map: spread the layers of the language models over all GPUs and the main memory.
+        quantize: quantise the weights of the language models (GPU only).
+        device_map: distribute the layers of the language models over all GPUs and the main memory.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder that keeps features between runs; empty: outputs/features.
-        batch_size: samples at once.
-        seed: seed of everything random.
+        batch_size: batch size.
+        seed: seed of all random numbers.
 
     Returns:
         The rank correlation of each metric with each target within the class and over all encoders,
@@ -1503,14 +1502,14 @@ def vlm_answer(
         image: the image.
         text: the question.
         model: tiny-vlm, or the folder of a run of vlm train.
-        candidates: how many candidates.
+        candidates: number of candidates.
         explain: map the answer's attention over the image, and check the map by ablation.
         svg: write figures as .svg too.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The answer with its probability, other candidates, and the explanation if it is asked for.
@@ -1547,21 +1546,21 @@ def vlm_evaluate(
             id.
         data: synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind,
             split, options separated by |), or shards of the same fields.
-        img_root: folder the image paths start from; empty: that of the data.
+        img_root: folder that image paths are relative to; empty: that of the data.
         split: train or test of the synthetic world (empty: test); else rows with this `split`.
         n: images of the synthetic world; of other data the first questions, 0: all.
         languages: languages of the synthetic questions.
-        metric: what is right: exact match, relaxed (numbers within 5 %), anls, or vqa (agreement
-            with several annotators).
-        controls: also ask without the image, and with another question's image.
+        metric: metric: exact match, relaxed (numbers within 5 %), anls, or vqa (agreement with
+            several annotators).
+        controls: controls: ask without the image, and with the image of another question.
         save_answers: write one line per question to answers.jsonl.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        batch_size: questions at once.
+        batch_size: batch size.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         features_dir: folder of the feature store that holds the image tokens.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         Accuracies per kind with intervals over images, controls, and paired comparisons.
@@ -1617,15 +1616,16 @@ def vlm_train(
         out: folder that the figures and arrays are written to; nothing is written where None.
         encoder: image encoder; NAME+NAME for two side by side, untrained:NAME for random weights.
         llm: causal language model.
-        projector: from image tokens to the language model.
-        norm: LayerNorm in front of the projector, which large token norms need.
+        projector: projector from image tokens to the language model.
+        norm: LayerNorm before the projector, needed for large token norms.
         reduce: fewer image tokens: METHOD:TOKENS, pixel_shuffle:S, or none.
-        queries: tokens that cross_attention gives.
+        queries: number of output tokens of cross_attention.
         layer: hidden state of the encoder; negative from the end.
         data: synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind,
             split, options separated by |), or shards of the same fields.
-        val_data: questions that choose the best epoch; empty: held-out images of the data.
-        img_root: folder the image paths start from; empty: that of the data.
+        val_data: validation questions, which select the best epoch; empty: held-out images of the
+            data.
+        img_root: folder that image paths are relative to; empty: that of the data.
         split: train only on rows with this value of `split`.
         n_images: images of the synthetic world.
         languages: languages of the synthetic questions.
@@ -1633,8 +1633,8 @@ def vlm_train(
             first stage).
         train: projector; lora: and low-rank updates of the language model; all: and its weights.
         epochs: passes over the questions.
-        batch_size: questions per step.
-        chunk_size: questions in memory at once; empty: the whole batch.
+        batch_size: batch size in questions.
+        chunk_size: questions per forward pass; empty: the whole batch.
         lr: peak learning rate of the projector.
         llm_lr: peak learning rate of the language model.
         lora_rank: rank of the updates.
@@ -1642,19 +1642,19 @@ def vlm_train(
         warmup_steps: steps of linear warm-up; empty: a twentieth of all.
         grad_clip: largest gradient norm; 0: no limit.
         controls: also train a twin: blind (without the image), untrained (random encoder).
-        resume: a run's folder to go on from.
-        save_every_steps: steps between saved states; empty: one a minute.
-        logger: where curves go.
+        resume: run folder to resume.
+        save_every_steps: steps between checkpoints; empty: one per minute.
+        logger: logger of the training curves.
         wandb_project: project name for --logger wandb.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         device: auto, cpu, cuda or cuda:N.
-        precision: arithmetic of training.
+        precision: precision of training.
         devices: how many GPUs or processes on this machine; empty: as many as torchrun or srun
             started, else 1.
-        strategy: how devices share the work: auto or ddp.
+        strategy: distributed strategy: auto or ddp.
         features_dir: folder of the feature store that holds the image tokens.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The accuracy on held-out questions beside that of the control twins.
@@ -1690,23 +1690,23 @@ def words(
 
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
-        image: image whose tokens are read; empty: a synthetic scene.
+        image: image; empty: a synthetic scene.
         model: tiny-vlm, the folder of a run of vlm train, or a LLaVA folder or hub id.
-        text: the question beside the image; empty: what the picture shows.
-        k: how many words are near.
-        layer: hidden state that is shown, 0 to the number of blocks, or negative; empty: by each
-            lens the one that is most ahead of chance, or the last if none is.
-        n: synthetic scenes that the words are checked on; 0: none.
+        text: question about the image; empty: what the image shows.
+        k: number of nearest words.
+        layer: hidden state to show, 0 to the number of blocks, or negative; empty: for each lens
+            the one furthest above chance, or the last if none is.
+        n: number of synthetic scenes to check the words on; 0: none.
         corpus: text file of captions, one per line, whose words are compared with the tokens;
             empty: captions of the synthetic world.
-        captions: how many of them.
+        captions: number of these.
         svg: write figures as .svg too.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
-        batch_size: images at once.
+        batch_size: batch size.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
-        seed: seed of everything random.
+        seed: seed of all random numbers.
 
     Returns:
         The words of the image at one layer, and shares in [0, 1] by lens, word and layer.

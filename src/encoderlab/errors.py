@@ -121,9 +121,9 @@ def as_ours(error: BaseException) -> EncoderLabError | None:
         return WorkError("out of memory", hint="use a smaller --batch-size")
     if is_of_lost_process(error):
         return WorkError(
-            "another process of the run is gone",
+            "another process of the run has ended",
             got=(str(error).strip().splitlines() or [""])[0][:120],
-            hint="what it said, or its launcher says of it, is the reason",
+            hint="see its output, or that of its launcher, for the reason",
         )
     if isinstance(error, OSError) and error.errno is not None:
         return _of_system(error)
@@ -169,7 +169,5 @@ def _of_system(error: OSError) -> EncoderLabError | None:
             "no permission", got=str(name), hint="choose another folder, or change who may use it"
         )
     if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError) and name:
-        return UsageError(
-            "there is something else at this path", got=str(name), hint="choose another path"
-        )
+        return UsageError("another file is at this path", got=str(name), hint="choose another path")
     return None

@@ -64,7 +64,7 @@ def test_a_sweep_keeps_every_run_in_a_folder_of_its_own(lab, tmp_path):
         (("compare", "--encoders", "tiny-clip", "tiny-clip"), 2, "an encoder is listed twice"),
         (("coral", "--encoders", "tiny-clop"), 3, "'tiny-clip'?"),
         (("elas", "--llms", "tiny-lama"), 3, "'tiny-llama'?"),
-        (("complement", "--encoders", "tiny-clip"), 2, "no other to add to it"),
+        (("complement", "--encoders", "tiny-clip"), 2, "needs several encoders"),
         (("complement", "--encoders", "tiny-clip", "tiny-clip"), 2, "is listed twice"),
         (("layers", "--data-types", "chrt"), 2, "Did you mean 'chart'"),
         (("e2e", "--data-root", "nowhere"), 3, "the data root is not there"),

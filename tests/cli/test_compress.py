@@ -168,7 +168,7 @@ def test_two_processes_share_a_batch(photos, trained, lab, tmp_path):
         (["--distribution", "gan"], 2, "unknown value for --distribution"),
         (["evaluate", "--methods", "averge"], 2, "Did you mean 'average'"),
         (["evaluate", "--compressors", "nothing"], 3, "no such compressor"),
-        (["evaluate", "--llm", "nobody"], 3, "no such LLM to reckon the cost of"),
+        (["evaluate", "--llm", "nobody"], 3, "no such LLM for the computation of cost"),
         (["evaluate", "--images", "FEW"], 2, "too few readable images"),
         (["evaluat"], 2, "Did you mean 'evaluate'"),
         (["show", "--image", "no.png"], 3, "no such image"),

@@ -62,8 +62,8 @@ MISTAKES = [
     ("coral --cfg --json", "--cfg needs a value"),
     ("coral --config-dir", "--config-dir needs a value"),
     ("coral seed=" + "9" * 5000, "the configuration cannot be read"),
-    ("ls +hydra.callbacks.x._target_=pathlib.Path", "names code, which none may"),
-    ("ls -m what=llms hydra.launcher._target_=pathlib.Path", "names code, which none may"),
+    ("ls +hydra.callbacks.x._target_=pathlib.Path", "names code to run"),
+    ("ls -m what=llms hydra.launcher._target_=pathlib.Path", "names code to run"),
 ]
 MISSING = [
     ("tokens --config-name=my_confg", "my_confg"),
@@ -124,7 +124,7 @@ def test_the_launchers_of_an_extra_name_the_extra():
         (b"seed: \xff\n", "cannot be read"),
         (b"x: " + b"[" * 5000, "cannot be read"),
         (b"seed: " + b"9" * 5000, "cannot be read"),
-        (b"hydra: {callbacks: {x: {_target_: pathlib.Path}}}\n", "names code, which none may"),
+        (b"hydra: {callbacks: {x: {_target_: pathlib.Path}}}\n", "names code to run"),
     ],
 )
 def test_a_yaml_of_ones_own_that_is_none_exits_2(content, says, lab, tmp_path):

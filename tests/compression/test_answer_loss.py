@@ -132,7 +132,7 @@ def test_a_run_that_is_resumed_ends_with_the_same_numbers(answers, fabric, tmp_p
 
 def test_answers_alone_are_something_to_learn_from():
     assert Recipe.of(ae_weight=0.0, wgan_weight=0.0, answers="a VLM").answers_weight == 1.0
-    with pytest.raises(UsageError, match="nothing is left to learn from"):
+    with pytest.raises(UsageError, match="all loss weights are 0"):
         Recipe.of(ae_weight=0.0, wgan_weight=0.0)
 
 

@@ -84,7 +84,9 @@ def test_its_interval_is_the_plain_jackknife():
 def test_where_cls_has_the_answer_nothing_is_said_to_be_kept():
     same = np.ones(30)
     assert (
-        RetentionScale(same, same - 0.01).kept(same).undefined.startswith("the score hardly needs")
+        RetentionScale(same, same - 0.01)
+        .kept(same)
+        .undefined.startswith("the score barely depends")
     )
     assert RetentionScale(same, same).compare("a", "b", (same, same)) is None
 
@@ -347,7 +349,7 @@ def test_the_cache_of_grouped_heads_and_a_checkpoint_s_own_shape():
     blocks = load_text("tiny-qwen", "cpu", "float32").model.layers
     weights = sum(p.numel() for n, p in blocks.named_parameters() if p.ndim == 2)
     assert tiny.parameters == weights
-    with pytest.raises(MissingError, match="no such LLM to reckon the cost of: got 'nobody'"):
+    with pytest.raises(MissingError, match="no such LLM for the computation of cost: got 'nobody'"):
         shape_of("nobody", trust_remote_code=False)
 
 

@@ -287,7 +287,7 @@ def test_a_finished_run_goes_on_for_more_epochs_in_another_folder(fabric, sets, 
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ({"ae_weight": 0.0, "wgan_weight": 0.0}, "nothing is left to learn from"),
+        ({"ae_weight": 0.0, "wgan_weight": 0.0}, "all loss weights are 0"),
         ({"lr": 0.0}, "lr must be positive"),
         ({"batch_size": 500}, "the batch is larger than the data"),
     ],

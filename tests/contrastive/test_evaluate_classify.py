@@ -247,8 +247,8 @@ def test_korean_names_get_korean_templates(world: Path, clip_folder: Path) -> No
     ("changes", "error", "says"),
     [
         ({"classes": "cat,,dog"}, UsageError, "a class name is blank"),
-        ({"classes": "cat, dog ,cat"}, UsageError, "a class stands twice in the list.*'cat'"),
-        ({"classes": "cat"}, UsageError, "one class leaves nothing to choose"),
+        ({"classes": "cat, dog ,cat"}, UsageError, "a class is listed twice.*'cat'"),
+        ({"classes": "cat"}, UsageError, "classification needs two classes"),
         ({"templates": ["a photo"]}, UsageError, "no place for the class.*'a photo'"),
         ({"image_dir": "nowhere"}, MissingError, "no such folder"),
         ({"top_k": 0}, UsageError, "--top-k is too small: got 0"),
@@ -320,8 +320,8 @@ def test_folders_that_are_no_class_are_counted_and_named(tmp_path: Path, clip_fo
 @pytest.mark.parametrize(
     ("folders", "classes", "says"),
     [
-        (("Red", "red "), "", "stands twice.*Red and red|stands twice.*red and Red"),
-        (("red", "blue"), "red,Red,blue", "stands twice.*red and Red"),
+        (("Red", "red "), "", "is listed twice.*Red and red|is listed twice.*red and Red"),
+        (("red", "blue"), "red,Red,blue", "is listed twice.*red and Red"),
         (("train", "val"), "", "the sub-folders are splits"),
     ],
 )

@@ -196,7 +196,7 @@ def test_a_loss_that_stays_at_guessing_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"batch_size": 1}, "a batch of one has nothing to contrast with"),
+        ({"batch_size": 1}, "a batch of one pair has no negatives"),
         ({"batch_size": 1000}, "the batch is larger than the data.*24 pairs"),
         ({"loss": "hinge"}, "unknown loss.*softmax or sigmoid"),
         ({"augment": "stron"}, "unknown augmentation.*'strong'"),

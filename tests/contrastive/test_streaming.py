@@ -133,7 +133,7 @@ def test_an_unreadable_image_gives_its_place_away(world, tmp_path, capsys):
     assert (batch.pixels[0] == batch.pixels[1]).all() and len(batch.tokens) == 6
     pairs.__getitems__(first)
     assert capsys.readouterr().err.count("left out: cannot use the image") == 2
-    with pytest.raises(WorkError, match="not one image of a batch can be read"):
+    with pytest.raises(WorkError, match="no image of a batch can be read"):
         pairs.__getitems__(first[[0, 3]])
 
 

@@ -29,7 +29,7 @@ from encoderlab.errors import UsageError
 )
 def test_case_edges_and_unicode_form_make_no_other_class(first, second):
     assert class_key(first) == class_key(second)
-    with pytest.raises(UsageError, match="a class stands twice") as raised:
+    with pytest.raises(UsageError, match="a class is listed twice") as raised:
         class_names([first, "other", second])
     for name in (first, second):
         assert unicodedata.normalize("NFC", name).strip() in str(raised.value)

@@ -28,7 +28,7 @@ def test_no_picture_is_in_two_parts_or_two_seeds(tmp_path):
 
 def test_what_is_there_is_not_touched(tmp_path):
     (tmp_path / "pairs").mkdir()
-    with pytest.raises(UsageError, match="there is something already"):
+    with pytest.raises(UsageError, match="the folder exists already"):
         write_example(tmp_path, photos=2, pairs=5)
     assert [path.name for path in tmp_path.rglob("*")] == ["pairs"]
 

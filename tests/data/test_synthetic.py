@@ -151,7 +151,7 @@ def test_running_out_of_new_captions_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "encoderlab.data.synthetic.write.generate", lambda *a, **k: generate(0, kind="scene")
     )
-    with pytest.raises(UsageError, match="run out of new captions of kind 'scene'"):
+    with pytest.raises(UsageError, match="no more new captions can be generated of kind 'scene'"):
         write_dataset(tmp_path / "new", 2, kinds=("scene",))
     assert not any(tmp_path.iterdir())
 

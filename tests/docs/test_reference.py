@@ -60,9 +60,9 @@ def test_a_benchmark_figure_that_differs_is_noticed(copied):
 def test_words_that_are_missing_or_gone_are_named(copied):
     words = copied / "scripts" / "reference" / "ko.yaml"
     text = words.read_text(encoding="utf-8")
-    words.write_text(text.replace("seed of everything random:", "the seed of old:"))
+    words.write_text(text.replace("seed of all random numbers:", "the seed of old:"))
     said = _check(copied).stderr
-    assert "ko.yaml lacks: 'seed of everything random'" in said
+    assert "ko.yaml lacks: 'seed of all random numbers'" in said
     assert "ko.yaml translates what is gone: 'the seed of old'" in said
 
 

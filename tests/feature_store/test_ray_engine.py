@@ -175,7 +175,7 @@ def test_what_a_worker_says_is_said_here(cluster):
 
 def test_a_worker_that_always_dies_ends_the_work_in_words(cluster, monkeypatch):
     monkeypatch.setattr(ray_engine, "RETRIES", 0)
-    with pytest.raises(WorkError, match="the workers could not do it"):
+    with pytest.raises(WorkError, match="the workers failed"):
         list(cluster.map(_dies, [1]))
 
 

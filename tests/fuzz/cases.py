@@ -37,7 +37,7 @@ SECONDS = 20.0
 ERROR = re.compile(r"^encoderlab: (?:.*: )?error: (.+)$")
 PART = re.compile(r"^  (got|expected|next): +\S")
 # What an error of ours may not say of a file's content: it blames something else.
-NO_ANSWER = ("something unexpected", "out of memory", "this is a bug of ours")
+NO_ANSWER = ("unexpected error", "out of memory", "this is a bug of ours")
 
 
 @dataclass

@@ -56,7 +56,7 @@ def _raise(error):
 def test_an_error_that_is_not_ours_is_found(found, ls_does):
     assert "KeyError: 'x' at" in found(Trial(act=_raise(KeyError("x"))))[0]
     ls_does(_raise(KeyError("x")))
-    assert "something unexpected: KeyError" in found(LS)[0]
+    assert "unexpected error: KeyError" in found(LS)[0]
 
 
 def test_memory_is_no_answer_to_what_a_file_claims(found, ls_does):

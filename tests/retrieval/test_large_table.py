@@ -256,7 +256,7 @@ def test_a_busy_table_is_left_untidied_and_that_is_said(index, monkeypatch, caps
 
     monkeypatch.setattr(index._table.inner, "optimize", busy)
     index._table.tidy(table_module.MANY_ROWS)
-    assert "not tidied now (lance error: Commit conflict" in capsys.readouterr().err
+    assert "clean-up postponed (lance error: Commit conflict" in capsys.readouterr().err
 
 
 def test_a_replaced_row_is_never_missing(index, vectors):

@@ -189,7 +189,7 @@ def run(settings: ComplementSettings, out: Path | None = None) -> ComplementResu
     """
     if len(settings.encoders) < 2:
         raise UsageError(
-            "one encoder has no other to add to it", got=", ".join(settings.encoders) or "none",
+            "complement needs several encoders", got=", ".join(settings.encoders) or "none",
             want="two or more --encoders",
         )  # fmt: skip
     aligned = extract_features(settings)

@@ -118,8 +118,8 @@ def analyse(
     pinned = sum(pair.coral.pinned for pair in whole.cross_modal)
     if pinned:
         warnings.append(
-            f"the CORAL similarity of {pinned} of {len(whole.cross_modal)} pairs is above 0.999 "
-            "for want of scale, as it is for any features of length one"
+            f"the CORAL similarity of {pinned} of {len(whole.cross_modal)} pairs is above 0.999, "
+            "as it is for any features of unit length"
         )
     arrays = {f"spectrum|{name}": spectrum(x) for name, x in (vision | text).items()}
     for pair in whole.cross_modal:

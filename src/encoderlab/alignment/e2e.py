@@ -264,7 +264,7 @@ def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scor
     if not scores:
         near = did_you_mean(next(iter(names), ""), [*encoders, *llms])
         raise UsageError(
-            "no line of the file of scores is about the encoders and LLMs of this run",
+            "the file of scores has no row for the encoders and LLMs of this run",
             got=", ".join(sorted(names)),
             want=f"encoders among {', '.join(encoders)} and LLMs among {', '.join(llms)}",
             hint=f"did you mean {near!r}? " if near else "name them with --encoders and --llms",

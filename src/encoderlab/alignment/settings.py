@@ -52,7 +52,7 @@ class OnSamples(Encoders):
     """What the commands on features of samples share."""
 
     n_samples: int = setting(30, "samples per data type", least=1, group=DATA)
-    data_types: list[str] = setting([], "data types to use; empty: all that are there", group=DATA)
+    data_types: list[str] = setting([], "data types to use; empty: all available", group=DATA)
     data_root: str | None = setting(
         None,
         "folder of typed sets, a CSV, a JSONL, or `synthetic`; empty: VLM_DATA_ROOT, else the "
@@ -60,7 +60,7 @@ class OnSamples(Encoders):
         group=DATA,
     )
     features_dir: str | None = setting(None, FEATURES_HELP, group=WHERE)
-    batch_size: int = setting(16, "samples at once", least=1, group=WHERE)
+    batch_size: int = setting(16, "batch size", least=1, group=WHERE)
 
 
 @dataclass
@@ -110,12 +110,12 @@ class Stream(Encoders, LoadsLLM):
     data: str = setting("", "pairs of image and caption: " + IMAGES_HELP, positional=True)
     llms: list[str] = setting(BUNDLED_LLMS, LLMS_HELP, names="llms")
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: the CSV's folder", group=DATA
+        None, "folder that image paths are relative to; empty: that of the CSV", group=DATA
     )
     engine: str = setting("local", ENGINE_HELP, choices=ENGINES, group=WHERE)
     workers: int = setting(0, WORKERS_HELP, least=0, group=WHERE, needs={"engine": ("ray",)})
     features_dir: str | None = setting(None, FEATURES_HELP, group=WHERE)
-    batch_size: int = setting(32, "samples at once", least=1, group=WHERE)
+    batch_size: int = setting(32, "batch size", least=1, group=WHERE)
     output_dir: str = setting(output_folder("stream"), "folder for results", group=COMMON)
 
 
@@ -132,14 +132,14 @@ class WithAnswers(OnPairs):
     """What the commands share that train small VLMs and count their right answers."""
 
     answers: bool = setting(
-        False, "also train small VLMs, and count right answers", group=ANSWERS
+        False, "also train small VLMs and measure their accuracy", group=ANSWERS
     )  # fmt: skip
     data: str = setting(
         "synthetic", f"{QUESTIONS_HELP}, with `split` train and test", group=ANSWERS,
         needs={"answers": ()},
     )  # fmt: skip
     img_root: str | None = setting(
-        None, "folder the image paths of the questions start from; empty: that of the data",
+        None, "folder that image paths of the questions are relative to; empty: that of the data",
         group=ANSWERS, needs={"answers": ()},
     )  # fmt: skip
     n_images: int = setting(
@@ -171,8 +171,8 @@ class E2e(WithAnswers, Alignment):
         None, "CSV of your benchmark results: columns encoder, llm, benchmark, score"
     )
     answers: bool = setting(
-        False, "also train a small VLM of every encoder, language model and seed, and one that "
-        "sees no image, and count right answers", group=ANSWERS, needs={"scores": (None,)},
+        False, "also train a small VLM for every encoder, language model and seed, and one "
+            "without images, and measure their accuracy", group=ANSWERS, needs={"scores": (None,)},
     )  # fmt: skip
     output_dir: str = setting(output_folder("e2e"), "folder for results", group=COMMON)
 
@@ -188,8 +188,8 @@ class Validate(OnPairs):
         "JSON files or its CSV",
     )  # fmt: skip
     features: str | None = setting(
-        None, "a feature store, or the folder of a run of compare, multi-llm, stream or e2e, with "
-        "encoders of the scores; empty: what the scores alone say", needs={"compute": (False,)},
+        None, "a feature store, or the folder of a run of compare, multi-llm, stream or e2e, "
+            "with encoders of the scores; empty: use the scores alone", needs={"compute": (False,)},
     )  # fmt: skip
     compute: bool = setting(
         False, "load the encoders of the scores by their hub ids, and compute their features"
@@ -203,8 +203,8 @@ class Validate(OnPairs):
     )
     metrics: list[str] = setting(
         [],
-        "metrics to test; empty: all that are there; gw_pairing and gw_distance (extra gw) are "
-        "computed where they are named. p is corrected for every metric and target tested",
+        "metrics to test; empty: all available; gw_pairing and gw_distance (extra gw) "
+        "are computed only if named. p is corrected for every metric and target tested",
     )
     targets: list[str] = setting(
         [], "benchmarks or groups of them to predict; empty: all, the groups and the average"
@@ -217,8 +217,8 @@ class Complement(WithAnswers):
     """Does a second encoder add to a first one, for an LLM?"""
 
     answers: bool = setting(
-        False, "also train small VLMs of each encoder alone, of two side by side, of one with a "
-        "rotated copy of itself, and one that sees no image, and count right answers",
+        False, "also train small VLMs with each encoder alone, with two encoders, with one and"
+            " a rotated copy of it, and one without images, and measure their accuracy",
         group=ANSWERS,
     )  # fmt: skip
     output_dir: str = setting(output_folder("complement"), "folder for results", group=COMMON)
@@ -235,7 +235,7 @@ class Layers(Alignment):
 class Embedding(Alignment):
     """Map the embedding spaces in two dimensions, and rotate them onto one another."""
 
-    method: str = setting("tsne", "how the map is made", choices=METHODS)
+    method: str = setting("tsne", "method of the map", choices=METHODS)
     output_dir: str = setting(output_folder("embedding"), "folder for results", group=COMMON)
 
 
@@ -243,7 +243,7 @@ class Embedding(Alignment):
 class Attention(Encoders):
     """Lay attention, and agreement of patches with a text, over an image."""
 
-    image: str | None = setting(None, "image to look at; empty: a built-in chart")
+    image: str | None = setting(None, "image file; empty: a built-in chart")
     text: str = setting("", "text to compare with; empty: the built-in chart's caption")
     output_dir: str = setting(output_folder("attention"), "folder for results", group=COMMON)
 
@@ -252,7 +252,7 @@ class Attention(Encoders):
 class Speed(Encoders):
     """Latency, throughput, memory and share of the peak of each encoder."""
 
-    batch_sizes: list[int] = setting([1, 4, 8, 16, 32], "batch sizes to time", least=1)
+    batch_sizes: list[int] = setting([1, 4, 8, 16, 32], "batch sizes to measure", least=1)
     backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)
     output_dir: str = setting(output_folder("speed"), "folder for results", group=COMMON)
 
@@ -264,8 +264,8 @@ class All(Alignment):
     controls: bool = setting(True, CONTROLS_HELP)
     projectors: bool = setting(False, PROJECTORS_HELP + ", and for inner layers in e2e")
     epochs: int = setting(300, EPOCHS_HELP, least=1)
-    method: str = setting("tsne", "how the maps of the spaces are made", choices=METHODS)
-    batch_sizes: list[int] = setting([1, 4, 16], "batch sizes to time", least=1)
+    method: str = setting("tsne", "method of the maps of the spaces", choices=METHODS)
+    batch_sizes: list[int] = setting([1, 4, 16], "batch sizes to measure", least=1)
     language: str = setting("en", "language of the report", choices=LANGUAGES, group=FIGURES)
     output_dir: str = setting(output_folder("all"), "folder for results", group=COMMON)
 

@@ -145,7 +145,7 @@ def refuse_code(cfg: Any) -> None:
     ]
     if code or cfg.hydra.callbacks:
         raise UsageError(
-            "the configuration names code, which none may",
+            "the configuration names code to run, which is not allowed",
             got=", ".join(code) or str(cfg.hydra.callbacks),
             want="settings only, and hydra/launcher=NAME or hydra/sweeper=NAME",
         )

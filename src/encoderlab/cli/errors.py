@@ -101,7 +101,7 @@ def explain_configuration_error(error: Exception, command: Command) -> EncoderLa
 
 def _unexpected(error: BaseException, verbose: bool) -> str:
     first = (str(error).strip().splitlines() or [""])[0]
-    text = f"something unexpected: {type(error).__name__}: {first}"
+    text = f"unexpected error: {type(error).__name__}: {first}"
     if verbose:
         return text
     try:

@@ -313,7 +313,7 @@ def _questions(settings: Compress) -> tuple[tuple[Any, Any], list[Any]]:
     data = settings.data
     if data.images or data.imagenet_root:
         raise UsageError(
-            "two sources of images: with --answers they are those of the questions",
+            "two sources of images: --answers uses the images of the questions",
             got=f"data.images={data.images} and data.imagenet_root={data.imagenet_root}",
             want="evaluation.questions alone",
         )

@@ -141,7 +141,7 @@ def shape_of(name: str, trust_remote_code: bool) -> LLMShape:
         )
     except MissingError as error:
         raise MissingError(
-            "no such LLM to reckon the cost of",
+            "no such LLM for the computation of cost",
             got=name,
             want="a checkpoint, or one of " + ", ".join(KNOWN),
         ) from error

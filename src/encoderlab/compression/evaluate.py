@@ -518,7 +518,7 @@ def _measured(
                 bar.advance()
     if not rows:
         raise MissingError(
-            "not one method can give these budgets",
+            "no method can give these budgets",
             got=", ".join(f"{h} x {w}" for h, w in budgets),
             want=f"grids up to {encoder.grid[0]} x {encoder.grid[1]}",
             hint="; ".join(refused.values())[:200] or None,

@@ -53,7 +53,8 @@ class RetentionScale:
         """
         if self.span < NO_SPAN:
             return undefined(
-                "the score hardly needs the patches: the floor is as good as all tokens",
+                "the score barely depends on the patches: the floor is as high as the score of "
+                "all tokens",
                 len(score),
                 ESTIMATOR,
             )

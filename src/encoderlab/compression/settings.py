@@ -46,15 +46,18 @@ class CompressorShape:
         6, "tokens per side after compression", flag="--grid", least=1, group=MODEL
     )
     nested: list[int] = setting(
-        [], "more sides that the same network gives as well", least=1, group=MODEL
+        [], "additional grid sizes of the same network", least=1, group=MODEL
     )
-    width: int = setting(128, "channels inside", least=1, group=MODEL)
+    width: int = setting(128, "width of the hidden layers", least=1, group=MODEL)
     decoder: str = setting(
-        "convolution", "what rebuilds the tokens", choices=("convolution", "attention"), group=MODEL
+        "convolution",
+        "decoder that rebuilds the tokens",
+        choices=("convolution", "attention"),
+        group=MODEL,
     )
     start: str = setting(
         "block_pca",
-        "what it is before training: the best linear map of windows, or average pooling",
+        "initialisation: the best linear map of windows, or average pooling",
         choices=("block_pca", "average"),
         group=MODEL,
     )
@@ -66,7 +69,7 @@ class CompressModel:
 
     name: str = setting("tiny-clip", MODEL_HELP, flag="--model", group=MODEL, names="encoders")
     layer: int = setting(
-        -2, "hidden state that the tokens are: -2 is what LLaVA takes", flag="--layer", group=MODEL
+        -2, "hidden state to take the tokens from; -2 as in LLaVA", flag="--layer", group=MODEL
     )
     # A compressor to start from has its own shape.
     compressor: CompressorShape = group(CompressorShape, {**TRAIN, "training.init": (None,)})
@@ -98,13 +101,13 @@ class CompressTraining:
     ae_weight: float = setting(1.0, "weight of the reconstruction loss", least=0, group=STEPS)
     balance: bool = setting(
         True,
-        "scale the distribution's gradient to that of the reconstruction",
+        "scale the gradient of the distribution loss to that of the reconstruction loss",
         group=STEPS,
         needs={**MATCH, **WEIGHTED, "training.ae_weight": ()},
     )
     standardise: str = setting(
         "channel",
-        "tokens are divided by the spread of each channel, or of all",
+        "tokens are divided by the standard deviation of each channel, or of all",
         choices=("channel", "all"),
         group=STEPS,
         needs={"training.init": (None,)},
@@ -112,17 +115,17 @@ class CompressTraining:
     grad_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0, group=STEPS)
     init: str | None = setting(
         None,
-        "a trained compressor to start from: a run's folder or a bundled name; empty: as "
-        "model.compressor says",
+        "trained compressor to start from: a run folder or a bundled name; empty: "
+        "initialise by model.compressor",
         flag="--init",
         group=STEPS,
         names="compressors",
     )
     resume: str | None = setting(
-        None, "a run's folder or .pt file to go on from", flag="--resume", group=STEPS
+        None, "run folder or .pt file to resume", flag="--resume", group=STEPS
     )
     save_every_steps: int | None = setting(
-        None, "steps between saved states; empty: one a minute", least=1, group=STEPS
+        None, "steps between checkpoints; empty: one per minute", least=1, group=STEPS
     )
 
 
@@ -132,7 +135,7 @@ class CompressLoss:
 
     distribution: str = setting(
         "sliced_wasserstein",
-        "what pulls the compressed tokens to the distribution of tokens; wgan: a critic",
+        "loss that draws compressed tokens to the distribution of real tokens; wgan: a critic",
         flag="--distribution",
         choices=DISTRIBUTIONS,
         group=STEPS,
@@ -153,7 +156,7 @@ class CompressData:
 
     images: list[str] = setting(
         [],
-        "folders, CSVs or JSONLs of images, and the word synthetic; empty: synthetic",
+        "folders, CSVs or JSONLs of images, or synthetic; empty: synthetic",
         flag="--images",
         group=DATA,
     )
@@ -165,7 +168,7 @@ class CompressData:
     )
     img_root: str | None = setting(
         None,
-        "folder the image paths of a CSV start from; empty: the CSV's folder",
+        "folder that image paths of a CSV are relative to; empty: that of the CSV",
         group=DATA,
         needs={"data.images": ()},
     )
@@ -178,7 +181,7 @@ class CompressData:
     )
     cache: str = setting(
         "on",
-        "tokens are computed once and kept: on, in a byte per channel (int8), or off",
+        "cache tokens instead of computing them every epoch: on, int8 (a byte per channel) or off",
         flag="--cache",
         choices=("on", "int8", "off"),
         group=DATA,
@@ -204,14 +207,14 @@ class Hardware:
     )  # fmt: skip
     dtype: str = setting("auto", f"the encoder's: {DTYPE_HELP}", flag="--dtype", group=WHERE)
     precision: str = setting(
-        "auto", "the compressor's arithmetic; the critic's is always fp32",
+        "auto", "precision of the compressor; that of the critic is always fp32",
         choices=("auto", "fp32", "bf16", "fp16"), group=WHERE, needs=TRAIN,
     )  # fmt: skip
     devices: int | None = setting(
         None, DEVICES_HELP, flag="--devices", least=1, group=WHERE, needs=TRAIN
     )
     strategy: str = setting(
-        "auto", "how devices share the work", choices=("auto", "ddp"), group=WHERE, needs=TRAIN
+        "auto", "distributed strategy", choices=("auto", "ddp"), group=WHERE, needs=TRAIN
     )
 
     @property
@@ -224,9 +227,12 @@ class Hardware:
 class CompressWatch:
     """How the run is watched."""
 
-    use_wandb: bool = setting(False, "curves to Weights & Biases, not TensorBoard", group=WATCH)
+    use_wandb: bool = setting(False, "log to Weights & Biases instead of TensorBoard", group=WATCH)
     wandb_project: str = setting(
-        "encoderlab", "its project", group=WATCH, needs={"experiment.use_wandb": (True,)}
+        "encoderlab",
+        "project of Weights & Biases",
+        group=WATCH,
+        needs={"experiment.use_wandb": (True,)},
     )
 
 
@@ -236,7 +242,7 @@ class CompressEvaluation:
 
     n_samples: int = setting(
         200,
-        "images that are measured at most",
+        "largest number of images to measure",
         flag="--n-samples",
         least=20,
         group=EVALUATE,
@@ -244,46 +250,49 @@ class CompressEvaluation:
     )
     fit_images: list[str] = setting(
         [],
-        "images that the fitted methods and the heads learn from; empty: half of the named ones, "
-        "or others of the synthetic world",
+        "images to fit methods and heads on; empty: half of the named ones, or others "
+        "of the synthetic world",
         group=EVALUATE,
         needs=MEASURE,
     )
-    n_fit: int = setting(1000, "how many of them at most", least=20, group=EVALUATE, needs=MEASURE)
+    n_fit: int = setting(
+        1000, "largest number of these images", least=20, group=EVALUATE, needs=MEASURE
+    )
     grids: list[int] = setting(
         [6, 4, 3], "tokens per side, every budget", flag="--grids", least=1, group=EVALUATE
     )
     methods: list[str] = setting(
         [],
-        "only these methods; evaluate adds random, average and smaller_image, and pixel_shuffle "
-        "where it fits; empty: all",
+        "methods; evaluate adds random, average and smaller_image, and pixel_shuffle if"
+        " it applies; empty: all",
         flag="--methods",
         choices=METHODS.keys(),
         group=EVALUATE,
     )
     compressors: list[str] = setting(
         [],
-        "trained compressors: folders or shipped names, NAME:FOLDER to call one so; empty: those "
-        "shipped for the encoder",
+        "trained compressors: folders or bundled names, NAME:FOLDER sets a name; empty:"
+        " those bundled for the encoder",
         flag="--compressors",
         names="compressors",
         group=EVALUATE,
     )
     parts: list[str] = setting(
-        ["reinjection", "loyalty"], "what is measured of the tokens: put back into the encoder, "
-        "neighbours of images, the main colour and small digits read by a trained head",
+        ["reinjection", "loyalty"], 
+            "measurements: tokens put back into the encoder, neighbours of images, main "
+            "colour and small digits predicted by a trained head",
         choices=("reinjection", "readout", "loyalty", "glyphs"), group=EVALUATE, needs=MEASURE,
     )  # fmt: skip
     adaptive: bool = setting(
         False,
-        "also measure adaptive budgets: more tokens for images that need more, the same mean",
+        "also measure adaptive budgets: more tokens for images that need more, with the same mean",
         flag="--adaptive",
         group=EVALUATE,
         needs=MEASURE,
     )
     answers: str | None = setting(
-        None, "a VLM that answers from the rebuilt tokens: tiny-vlm, or the folder of a run "
-        "of vlm train; train: learn from its answers too; evaluate: count the right ones",
+        None, "VLM that answers from the rebuilt tokens: tiny-vlm, or a run folder of vlm "
+            "train; train: also train on its answers; evaluate: measure its accuracy",
         flag="--answers", group=EVALUATE, needs=TRAINED_OR_MEASURED,
     )  # fmt: skip
     questions: str = setting(
@@ -297,8 +306,8 @@ class CompressEvaluation:
         },
     )  # fmt: skip
     shuffled: list[str] = setting(
-        [], "VLMs with the same language model that answer for pixel_shuffle, each from its number "
-        "of tokens; empty: the bundled ones", group=EVALUATE, needs=ASKED,
+        [], "VLMs with the same language model for the method pixel_shuffle, one per number"
+            " of tokens; empty: the bundled ones", group=EVALUATE, needs=ASKED,
     )  # fmt: skip
     n_questions: int = setting(
         500, "images of the synthetic world; of other data the first questions, 0: all", least=0,
@@ -306,8 +315,8 @@ class CompressEvaluation:
     )  # fmt: skip
     llm: str = setting(
         "llama",
-        "LLM whose cost is computed, and measured if it is on this machine: an alias or a "
-        "checkpoint",
+        "LLM whose cost is computed, and measured if it is available locally: an alias "
+        "or a checkpoint",
         flag="--llm",
         names="llms",
         group=EVALUATE,

@@ -107,7 +107,7 @@ class Recipe:
                 raise UsageError(f"{name} must be positive", got=getattr(self, name))
         if self.ae_weight <= 0 and not self.matches and not self.answers_weight:
             raise UsageError(
-                "nothing is left to learn from",
+                "all loss weights are 0",
                 got=f"ae_weight={self.ae_weight}, wgan_weight={self.wgan_weight}, "
                 f"distribution={self.distribution}, answers_weight={self.answers_weight}",
                 want="at least one weight above 0",

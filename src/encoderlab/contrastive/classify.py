@@ -207,7 +207,7 @@ def run(settings: Classify, out: Path | None = None) -> ClassifyResult:
     embedded = embed_samples(encoder, samples, settings.batch_size, settings.features_dir)
     if not embedded.samples:
         raise UsageError(
-            "not one image can be read",
+            "no image can be read",
             got=f"{len(samples)} in {settings.image_dir}",
             want=f"readable images; the first says: {embedded.skipped[0].reason}",
         )

@@ -142,7 +142,7 @@ class ImageTextDataset(Dataset):
                 pixels[row] = self.preprocess.to_bytes(picture).transpose(2, 0, 1)
         if len(bad) == len(images):
             raise WorkError(
-                "not one image of a batch can be read",
+                "no image of a batch can be read",
                 got=str(self.samples[images[0]].image),
                 want="readable images",
             )

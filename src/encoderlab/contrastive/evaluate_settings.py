@@ -24,11 +24,11 @@ class Evaluate(Loads):
 
     csv: str = setting("data/train.csv", "held-out pairs: CSV with image_path,caption")
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: the CSV's folder"
+        None, "folder that image paths are relative to; empty: that of the CSV"
     )
     model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
     features_dir: str | None = setting(None, STORE_HELP, group=WHERE)
-    batch_size: int = setting(64, "images at once", least=1, group=WHERE)
+    batch_size: int = setting(64, "batch size", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
     backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)

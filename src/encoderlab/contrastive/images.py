@@ -79,7 +79,7 @@ def decode_all(
     good = [i for i, reason in enumerate(reasons) if reason is None]
     if not good:
         raise UsageError(
-            f"not one image of {what} can be read",
+            f"no image of {what} can be read",
             got=f"{len(samples)} files",
             want=f"readable images; the first says: {reasons[0]}",
         )

@@ -85,7 +85,7 @@ class Recipe:
                 raise UsageError(f"{name} must be positive", got=getattr(self, name))
         if self.batch_size == 1:
             raise UsageError(
-                "a batch of one has nothing to contrast with",
+                "a batch of one pair has no negatives",
                 got="batch_size=1",
                 want="at least 2; 64 and more work best",
             )

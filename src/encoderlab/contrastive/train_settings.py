@@ -29,20 +29,20 @@ class Train(Common):
         group=DATA,
     )
     val_csv: str | None = setting(
-        None, "validation pairs; empty: some of the images are held out", group=DATA
+        None, "validation pairs; empty: hold out some of the images", group=DATA
     )
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: the CSV's folder", group=DATA
+        None, "folder that image paths are relative to; empty: that of the CSV", group=DATA
     )
     multi_positive: bool = setting(
-        True, "captions of one image are all right answers for it", group=DATA
+        True, "captions of one image are all positives of it", group=DATA
     )
     augment: str = setting(
-        "none", "random changes of the pictures", choices=("none", "light", "strong"), group=DATA
+        "none", "augmentation of the images", choices=("none", "light", "strong"), group=DATA
     )
     num_workers: int = setting(
         0,
-        "processes that prepare batches; 0: none, or some where images are read as needed",
+        "data-loading processes; 0: none, or some if images are not kept in memory",
         least=0,
         group=DATA,
     )
@@ -63,13 +63,13 @@ class Train(Common):
         group=MODEL,
     )
     tokenizer: str = setting(
-        "bpe", "bpe (learnt from the captions), char, or a folder with tokenizer files", group=MODEL
+        "bpe", "bpe (trained on the captions), char, or a folder with tokenizer files", group=MODEL
     )
     activation: str | None = setting(
         None, "gelu or quick_gelu; empty: the preset's", choices=("gelu", "quick_gelu"), group=MODEL
     )
     patch_dropout: float = setting(
-        0.0, "share of patches left out while training", least=0, group=MODEL, needs=PATCHES
+        0.0, "share of patches dropped in training", least=0, group=MODEL, needs=PATCHES
     )
 
     image_size: int | None = setting(None, "pixels per side", least=1, group=SHAPE)
@@ -88,11 +88,11 @@ class Train(Common):
     text_heads: int | None = setting(
         None, "attention heads of the text encoder", least=1, group=SHAPE
     )
-    embed_dim: int | None = setting(None, "length of the shared embedding", least=1, group=SHAPE)
+    embed_dim: int | None = setting(None, "width of the shared embedding", least=1, group=SHAPE)
     context_length: int | None = setting(None, "tokens per caption at most", least=3, group=SHAPE)
     vocab_size: int | None = setting(
         None,
-        "entries of a learnt tokenizer",
+        "vocabulary size of a trained tokenizer",
         least=1,
         group=SHAPE,
         needs={"tokenizer": ("bpe", "char")},
@@ -100,11 +100,11 @@ class Train(Common):
 
     epochs: int = setting(10, "passes over the data", least=1, group=STEPS)
     batch_size: int = setting(
-        64, "pairs per step; each is the others' negative", least=1, group=STEPS
+        64, "batch size in pairs; the other pairs are the negatives", least=1, group=STEPS
     )
     chunk_size: int | None = setting(
         None,
-        "pairs in memory at once (cached gradients); empty: the whole batch",
+        "pairs per forward pass (cached gradients); empty: the whole batch",
         least=1,
         group=STEPS,
     )
@@ -116,25 +116,25 @@ class Train(Common):
     grad_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0, group=STEPS)
     loss: str = setting("softmax", "contrastive loss", choices=("softmax", "sigmoid"), group=STEPS)
     ema: float = setting(0.0, "decay of averaged weights; 0: none", least=0, group=STEPS)
-    grad_checkpointing: bool = setting(False, "less memory for more time", group=STEPS)
+    grad_checkpointing: bool = setting(
+        False, "recompute activations in the backward pass: less memory, more time", group=STEPS
+    )
 
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     precision: str = setting(
-        "auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"), group=WHERE
+        "auto", "precision", choices=("auto", "fp32", "bf16", "fp16"), group=WHERE
     )
     devices: int | None = setting(None, DEVICES_HELP, least=1, group=WHERE)
-    strategy: str = setting(
-        "auto", "how devices share the work", choices=("auto", "ddp"), group=WHERE
-    )
+    strategy: str = setting("auto", "distributed strategy", choices=("auto", "ddp"), group=WHERE)
 
-    resume: str | None = setting(None, "a run's folder or .ckpt file to go on from", group=KEEP)
+    resume: str | None = setting(None, "run folder or .ckpt file to resume", group=KEEP)
     save_every_steps: int | None = setting(
-        None, "steps between saved states; empty: one a minute", least=1, group=KEEP
+        None, "steps between checkpoints; empty: one per minute", least=1, group=KEEP
     )
 
     logger: str = setting(
         "tensorboard",
-        "where curves go",
+        "logger of the training curves",
         choices=("tensorboard", "wandb", "csv", "none"),
         group=WATCH,
     )
@@ -142,7 +142,7 @@ class Train(Common):
         None, "project name for --logger wandb", group=WATCH, needs={"logger": ("wandb",)}
     )
     zero_shot_classes: str = setting(
-        "", "comma-separated classes to classify while training", group=WATCH
+        "", "comma-separated classes for zero-shot classification during training", group=WATCH
     )
     output_dir: str = setting(
         output_folder("train"), "folder for checkpoints and results", group=COMMON

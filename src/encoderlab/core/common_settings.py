@@ -33,10 +33,12 @@ class Common:
     """What every command understands."""
 
     json: bool = setting(False, "print the result as JSON and nothing else", group=COMMON)
-    quiet: bool = setting(False, "say nothing but the result and errors", group=COMMON)
-    verbose: bool = setting(False, "say more, and show where an error came from", group=COMMON)
-    offline: bool = setting(False, "use no network: only what is here already", group=COMMON)
-    seed: int = setting(0, "seed of everything random", group=COMMON)
+    quiet: bool = setting(False, "print only the result and errors", group=COMMON)
+    verbose: bool = setting(False, "print more, and the traceback of an error", group=COMMON)
+    offline: bool = setting(
+        False, "do not use the network: only local files and caches", group=COMMON
+    )
+    seed: int = setting(0, "seed of all random numbers", group=COMMON)
 
 
 @dataclass
@@ -51,11 +53,11 @@ class LoadsLLM(Loads):
     """What every command that loads a language model understands."""
 
     quantize: str | None = setting(
-        None, "weights of the language models in fewer bits, on a GPU", choices=QUANTISED,
+        None, "quantise the weights of the language models (GPU only)", choices=QUANTISED,
         group=WHERE,
     )  # fmt: skip
     device_map: str | None = setting(
-        None, "spread the layers of the language models over all GPUs and the main memory",
+        None, "distribute the layers of the language models over all GPUs and the main memory",
         choices=DEVICE_MAPS, group=WHERE,
     )  # fmt: skip
 

@@ -60,14 +60,14 @@ def class_names(classes: str | Sequence[str]) -> list[str]:
         key = class_key(name)
         if key in first:
             raise UsageError(
-                "a class stands twice in the list",
+                "a class is listed twice",
                 got=name if first[key] == name else f"{first[key]} and {name}",
                 want="each class once; names that differ by case only are the same",
             )
         first[key] = name
     if len(names) < 2:
         raise UsageError(
-            "one class leaves nothing to choose", got=",".join(names), want="at least two classes"
+            "classification needs two classes", got=",".join(names), want="at least two classes"
         )
     return names
 

@@ -118,7 +118,7 @@ def select(
     Raises:
         MissingError: there is no compiler.
         UsageError: an unknown backend, or a batch that is not positive.
-        WorkError: the compiled forward does not give what torch gives.
+        WorkError: the compiled forward differs from torch.
     """  # noqa: DOC501
     if backend == TORCH:
         return load(device, dtype)
@@ -140,7 +140,7 @@ def select(
         compiled, cosine, _, seconds = compile_image_side(encoder, number, size)
         if not cosine >= LEAST_COSINE:
             raise WorkError(
-                "compiled torch does not give what torch gives for this encoder",
+                "compiled torch differs from torch for this encoder",
                 got=f"{encoder.name}: smallest cosine {cosine:.5f}",
                 want=f"at least {LEAST_COSINE}",
                 hint="choose --backend torch, or --dtype float32",

@@ -206,7 +206,7 @@ def load_dual(
     Raises:
         MissingError: nothing has that name, or the GPU or the compiler is missing.
         UsageError: another family, a damaged checkpoint, or one that was never trained.
-        WorkError: the compiled image side does not give what torch gives.
+        WorkError: the compiled image encoder differs from torch.
     """
     return select(
         lambda device, dtype: _load(

@@ -99,7 +99,7 @@ def export(
     Raises:
         MissingError: the model, or a package of the extra `onnx`, is missing.
         UsageError: a family that cannot be exported, or a folder there that is no export.
-        WorkError: a file does not give what torch gives.
+        WorkError: an exported file differs from torch.
     """
     onnx_graph.require_onnx()
     if not batch_sizes or min(batch_sizes) < 1:
@@ -208,7 +208,7 @@ def _require_parity(name: str, checks: Sequence[Checked]) -> None:
     for check in checks:
         if not check.cosine >= LEAST_COSINE:
             raise WorkError(
-                "the exported file does not give what torch gives, so nothing was kept",
+                "the exported file differs from torch, so it was not kept",
                 got=f"{name}: {check.file}, {check.output}: smallest cosine {check.cosine:.6f}",
                 want=f"at least {LEAST_COSINE}",
                 hint=OTHER_WAY if check.file.endswith(".onnx") else None,

@@ -561,7 +561,7 @@ def load_vision(
             is missing.
         UsageError: no vision encoder, a damaged checkpoint, a resolution that the family does not
             take, or remote code that was not allowed.
-        WorkError: the compiled forward does not give what torch gives.
+        WorkError: the compiled forward differs from torch.
     """
     if resolution == NATIVE and backend != TORCH:
         raise UsageError(

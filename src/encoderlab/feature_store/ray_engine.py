@@ -232,7 +232,7 @@ def _as_encoderlab_error(error: BaseException) -> EncoderLabError:
         cause = getattr(cause, "cause", None) or cause.__cause__
     lines = [line for line in str(error).splitlines() if line.strip()]
     return WorkError(
-        "the workers could not do it",
+        "the workers failed",
         got=lines[-1].strip()[:300] if lines else type(error).__name__,
-        hint="what was stored before is whole; run the same again to go on",
+        hint="chunks stored so far are complete; run the same command again to continue",
     )

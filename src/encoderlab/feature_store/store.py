@@ -192,7 +192,7 @@ class FeatureTable:
                 "features cannot be stored",
                 got=f"{self.folder}: {error.strerror or error}",
                 want="a disk with room, and the right to write",
-                hint="what was stored before is whole; run the same again to go on",
+                hint="chunks stored so far are complete; run the same command again to continue",
             ) from error
         self.refresh()
         return place

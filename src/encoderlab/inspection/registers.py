@@ -283,7 +283,7 @@ def _images(settings: Registers) -> tuple[list[Image.Image], tuple[tuple[str, st
         except ImageError as error:
             unreadable.append(Skipped(str(file), error.reason))
     if not images:
-        raise UsageError("not one image can be read", got=settings.images, want="readable images")
+        raise UsageError("no image can be read", got=settings.images, want="readable images")
     return images, skipped_images(unreadable)
 
 

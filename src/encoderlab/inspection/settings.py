@@ -41,7 +41,7 @@ class Similarity:
     """How two tokens are compared, and which tokens."""
 
     metric: str = setting(
-        "cosine", "how two tokens are compared", flag="--metric", choices=("cosine", "dot_product")
+        "cosine", "similarity of two tokens", flag="--metric", choices=("cosine", "dot_product")
     )
     layer: int | None = setting(
         None, "hidden state: 0 enters the first block, negative from the end; empty: the last"
@@ -49,7 +49,7 @@ class Similarity:
     stage: str = setting(
         "last", "last, after the final norm, or projected", choices=("last", "normed", "projected")
     )
-    text: str = setting("", "text to look for in the image, for encoders with a text tower",
+    text: str = setting("", "text to locate in the image, for encoders with a text tower",
                         flag="--text")  # fmt: skip
 
 
@@ -62,7 +62,8 @@ class Visualization:
     save_individual: bool = setting(True, "one file per direction")
     save_combined: bool = setting(True, "all directions in one file")
     images: str = setting(
-        "ends", "of a folder, the images whose maps are drawn: ends of the statistics, or all",
+        "ends", "images of a folder whose maps are drawn: ends (lowest and highest statistics) "
+            "or all",
         choices=("ends", "all"),
     )  # fmt: skip
 
@@ -105,11 +106,11 @@ class TextSize(Loads):
         "four patches", least=SMALLEST,
     )  # fmt: skip
     layer: int = setting(VlmTrain.layer, LAYER_HELP)
-    n_train: int = setting(600, "pictures of each height to fit the probe on", least=20)
-    n_test: int = setting(300, "pictures of each height to test it on", least=20)
+    n_train: int = setting(600, "images of each height to fit the probe on", least=20)
+    n_test: int = setting(300, "images of each height to test it on", least=20)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
-    batch_size: int = setting(32, "pictures at once", least=1, group=WHERE)
+    batch_size: int = setting(32, "batch size", least=1, group=WHERE)
     svg: bool = setting(False, "write the figure as .svg too")
     output_dir: str = setting(output_folder("text-size"), "folder for results", group=COMMON)
 
@@ -119,20 +120,20 @@ class Registers(Loads):
     """Move the activation behind outlier tokens into an added token, and measure the effect."""
 
     model: str = setting("tiny-siglip", MODEL_HELP, names="encoders")
-    images: str | None = setting(
-        None, "images that the neurons are found on; empty: synthetic pictures"
-    )
-    n_images: int = setting(16, "how many of them", least=1)
-    neurons: int = setting(10, "how many register neurons", least=1)
+    images: str | None = setting(None, "images to find the neurons on; empty: synthetic images")
+    n_images: int = setting(16, "number of these", least=1)
+    neurons: int = setting(10, "number of register neurons", least=1)
     csv: str | None = setting(
-        None, "CSV of image_path,caption that Recall is measured on; empty: the synthetic world"
+        None, "CSV of image_path,caption to measure recall on; empty: the synthetic world"
     )
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: that of the CSV", needs={"csv": ()}
+        None, "folder that image paths are relative to; empty: that of the CSV", needs={"csv": ()}
     )
-    n: int = setting(500, "pairs and questions that the effect is measured on; 0: none", least=0)
+    n: int = setting(
+        500, "number of pairs and of questions to measure the effect on; 0: none", least=0
+    )
     vlm: str = setting(
-        "tiny-vlm", "VLM that answers questions, where it reads this encoder; empty: none"
+        "tiny-vlm", "VLM that answers questions, if it uses this encoder; empty: none"
     )
     svg: bool = setting(False, "write figures as .svg too")
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
@@ -144,26 +145,24 @@ class Registers(Loads):
 class Words(Loads):
     """Read the words nearest to each image token inside the language model of a VLM."""
 
-    image: str | None = setting(
-        None, "image whose tokens are read; empty: a synthetic scene", positional=True
-    )
+    image: str | None = setting(None, "image; empty: a synthetic scene", positional=True)
     model: str = setting("tiny-vlm", VLM_HELP)
     text: str | None = setting(
-        None, "the question beside the image; empty: what the picture shows",
+        None, "question about the image; empty: what the image shows",
         flag=("--text", "--question"),
     )  # fmt: skip
-    k: int = setting(5, "how many words are near", flag=("-k", "--k"), least=1)
+    k: int = setting(5, "number of nearest words", flag=("-k", "--k"), least=1)
     layer: int | None = setting(
-        None, "hidden state that is shown, 0 to the number of blocks, or negative; empty: by each "
-        "lens the one that is most ahead of chance, or the last if none is",
+        None, "hidden state to show, 0 to the number of blocks, or negative; empty: for each "
+            "lens the one furthest above chance, or the last if none is",
     )  # fmt: skip
-    n: int = setting(100, "synthetic scenes that the words are checked on; 0: none", least=0)
+    n: int = setting(100, "number of synthetic scenes to check the words on; 0: none", least=0)
     corpus: str | None = setting(
         None, "text file of captions, one per line, whose words are compared with the tokens; "
         "empty: captions of the synthetic world",
     )  # fmt: skip
-    captions: int = setting(500, "how many of them", least=1)
-    batch_size: int = setting(16, "images at once", least=1, group=WHERE)
+    captions: int = setting(500, "number of these", least=1)
+    batch_size: int = setting(16, "batch size", least=1, group=WHERE)
     svg: bool = setting(False, "write figures as .svg too")
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)

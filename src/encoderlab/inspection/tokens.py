@@ -165,7 +165,7 @@ def run(settings: Tokens, out: Path | None = None) -> TokensResult:
     skipped = (*skipped_images(not_images), *unreadable)
     if not results:
         raise UsageError(
-            "not one image can be read",
+            "no image can be read",
             got=f"{len(files)} at {path}",
             want=f"readable images; the first says: {unreadable[0][1]}",
         )

@@ -47,7 +47,9 @@ class MtebModel:
         self.image, self.text = image, text
         encoder = image or text
         if encoder is None:
-            raise UsageError("there is nothing to judge", want="an image or a text encoder")
+            raise UsageError(
+                "neither an image nor a text encoder is given", want="an image or a text encoder"
+            )
         self.name, self.fingerprint, self.where = encoder.name, encoder.fingerprint, encoder.where
         sides = {"image": image, "text": text}
         self.modalities = tuple(name for name, side in sides.items() if side is not None)

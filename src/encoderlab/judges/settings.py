@@ -28,7 +28,7 @@ class JudgeMteb(Loads):
         [], "tasks of mteb by name, such as CIFAR10; mock: the small tasks that mteb brings to "
         "check a model, which need no network",
     )  # fmt: skip
-    batch_size: int = setting(32, "images or texts at once", least=1, group=WHERE)
+    batch_size: int = setting(32, "batch size", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
     output_dir: str = setting(output_folder("judge-mteb"), "folder for results", group=COMMON)

@@ -196,7 +196,7 @@ class Approximate:
     def from_json(cls, record: Mapping[str, Any]) -> Approximate:
         """The record that `to_json` wrote."""
         if not isinstance(record, Mapping) or not isinstance(record.get("recall"), Mapping):
-            raise ValueError("what it says of the approximate index makes no sense")
+            raise ValueError("its entry of the approximate index is invalid")
         fields = {name: value for name, value in record.items() if name != "reached"}
         fields["effort"] = Effort(**record["effort"])
         fields["recall"] = {name: Recall(**value) for name, value in record["recall"].items()}

@@ -27,21 +27,21 @@ class Index(Loads):
     db: str = setting(output_folder("index"), DB_HELP)
     model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: the CSV's folder"
+        None, "folder that image paths are relative to; empty: that of the CSV"
     )
     remove: bool = setting(
-        False, "remove the images that came from SOURCE, which need not be there any more"
+        False, "remove the images of SOURCE from the index; SOURCE need not exist any more"
     )
     ann: bool = setting(
         False, "also build or update an approximate index, and measure it (from 100,000 images)"
     )
     recall: float = setting(
         0.95,
-        "share of the true ten nearest that the approximate index shall find",
+        "recall at 10 that the approximate index must reach",
         least=0,
         needs={"ann": (True,)},
     )
-    batch_size: int = setting(64, "images at once", least=1, group=WHERE)
+    batch_size: int = setting(64, "batch size", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
     backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE)
@@ -57,7 +57,7 @@ class Search(Loads):
     query: str | None = setting(None, "the sentence to search for", positional=True)
     image: str | None = setting(None, "search with this image instead of a sentence")
     db: str = setting(output_folder("index"), DB_HELP)
-    k: int = setting(5, "how many results", flag=("-k", "--k"), least=1)
+    k: int = setting(5, "number of results", flag=("-k", "--k"), least=1)
     where: str | None = setting(
         None, "keep only rows for which this SQL condition holds: caption LIKE '%dog%'"
     )

@@ -270,7 +270,7 @@ class Table:
                 delete_unverified=self.storage.folder is not None,
             )
         except RuntimeError as error:  # somebody else has written meanwhile: nothing is lost
-            note(f"{self.storage}: not tidied now ({_reason(error)})")
+            note(f"{self.storage}: clean-up postponed ({_reason(error)})")
 
     # --- the approximate index ---
 
@@ -364,7 +364,7 @@ def _writing(storage: Storage) -> Iterator[None]:
         raise WorkError(
             "the disk is full",
             got=str(storage),
-            hint="free some space; what is in the index is whole: run the same again to go on",
+            hint="free some space and run the command again; the index is intact",
         ) from error
 
 

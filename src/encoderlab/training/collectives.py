@@ -168,7 +168,7 @@ def _reportable(error: Exception, fabric: Fabric) -> EncoderLabError:
     """The error as it can be sent to rank 0 and reported there."""
     known = as_ours(error)
     if known is None:
-        known = WorkError(f"something unexpected: {type(error).__name__}: {error}")
+        known = WorkError(f"unexpected error: {type(error).__name__}: {error}")
     if fabric.is_global_zero:
         return known
     where = f"process {fabric.global_rank} on {socket.gethostname()}: {known.what}"

@@ -48,7 +48,7 @@ def make_fabric(
         MissingError: a GPU was asked for and there is none.
         UsageError: a combination that no hardware has, or another number of devices than
             processes were started.
-        WorkError: the processes cannot talk to one another.
+        WorkError: the processes cannot communicate.
     """
     here = distributed.rank_info()
     local = _processes_here(devices, here)
@@ -170,7 +170,7 @@ def _join(fabric: Fabric, here: RankInfo) -> None:
         fabric.barrier()  # what is wrong between the processes shows now
     except torch.distributed.DistError as error:
         raise WorkError(
-            "the processes of the run cannot talk to one another",
+            "the processes of the run cannot communicate",
             got=str(error).strip().splitlines()[0][:200],
             want="one GPU for each process, and a network between the machines",
             hint="NCCL_DEBUG=INFO shows more; see docs/en/clusters.md",

@@ -135,7 +135,7 @@ def _table(model: ModelAccuracy) -> Table:
         notes.append(f"share of the way from blind to perfect: {model.between:.1%}")
     if not model.blind_twin and model.blind:
         notes.append(
-            "no blind twin beside the model: it was asked without the image, which is a lower floor"
+            "no blind twin: the model was asked without the image instead, a lower baseline"
         )
     if model.seen_share is not None:
         text = f"question texts that were in the training data: {model.seen_share:.1%}"
@@ -180,7 +180,9 @@ def run(settings: VlmEvaluate, out: Path | None = None) -> VlmEvaluateResult:
     skipped = skipped_images([*read.skipped, *asked[0].skipped])
     warnings = list(as_warnings(skipped))
     if (SUMS in {q.kind for q in questions}) and settings.data == SYNTHETIC:
-        warnings.append("sums (math) state their numbers in the question: see them apart")
+        warnings.append(
+            "questions about sums (math) contain their numbers: read their accuracy separately"
+        )
     return VlmEvaluateResult(
         data=settings.data,
         metric=settings.metric,

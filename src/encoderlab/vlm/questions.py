@@ -97,7 +97,9 @@ def read_questions(
     """
     if str(source) == SYNTHETIC:
         if n < 1:
-            raise UsageError("the synthetic world is endless", got=f"{n} images", want="a number")
+            raise UsageError(
+                "the synthetic world needs a number of images", got=f"{n} images", want="a number"
+            )
         return Questions(synthetic_questions(split or "train", range(n), languages), [])
     path = Path(source)
     shards = shards_of(source)

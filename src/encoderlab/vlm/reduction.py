@@ -43,7 +43,7 @@ class Reduction:
         self.method = reducers(name)[0] if able else None
         if self.method is None or self.method.needs:
             raise UsageError(
-                "a VLM carries no method that is fitted or needs more than the tokens",
+                "a VLM cannot contain a method that is fitted or needs more than the tokens",
                 got=spec,
                 want="a method of tokens alone: average, kmeans, tome, diverse",
             )

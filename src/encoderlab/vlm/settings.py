@@ -41,25 +41,26 @@ class VlmTrain(Loads):
     )
     llm: str = setting("tiny-llama", "causal language model", names="llms", group=MODEL)
     projector: str = setting(
-        "mlp", "from image tokens to the language model", choices=PROJECTORS, group=MODEL
+        "mlp", "projector from image tokens to the language model", choices=PROJECTORS, group=MODEL
     )
     norm: bool = setting(
-        True, "LayerNorm in front of the projector, which large token norms need", group=MODEL
+        True, "LayerNorm before the projector, needed for large token norms", group=MODEL
     )
     reduce: str = setting("pixel_shuffle:2", REDUCE_HELP, group=MODEL)
     queries: int = setting(
-        16, "tokens that cross_attention gives", least=1, group=MODEL,
+        16, "number of output tokens of cross_attention", least=1, group=MODEL,
         needs={"projector": ("cross_attention",)},
     )  # fmt: skip
     layer: int = setting(-2, LAYER_HELP, group=MODEL)
 
     data: str = setting("synthetic", QUESTIONS_HELP, group=DATA)
     val_data: str | None = setting(
-        None, "questions that choose the best epoch; empty: held-out images of the data",
+        None, "validation questions, which select the best epoch; empty: held-out images of "
+            "the data",
         group=DATA,
     )  # fmt: skip
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: that of the data", group=DATA
+        None, "folder that image paths are relative to; empty: that of the data", group=DATA
     )
     split: str | None = setting(None, "train only on rows with this value of `split`", group=DATA)
     n_images: int = setting(
@@ -79,9 +80,9 @@ class VlmTrain(Loads):
         choices=("projector", "lora", "all"), group=STEPS,
     )  # fmt: skip
     epochs: int = setting(1, "passes over the questions", least=1, group=STEPS)
-    batch_size: int = setting(32, "questions per step", least=1, group=STEPS)
+    batch_size: int = setting(32, "batch size in questions", least=1, group=STEPS)
     chunk_size: int | None = setting(
-        None, "questions in memory at once; empty: the whole batch", least=1, group=STEPS
+        None, "questions per forward pass; empty: the whole batch", least=1, group=STEPS
     )
     lr: float = setting(2e-3, "peak learning rate of the projector", least=0, group=STEPS)
     llm_lr: float = setting(
@@ -103,19 +104,19 @@ class VlmTrain(Loads):
 
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     precision: str = setting(
-        "auto", "arithmetic of training", choices=("auto", "fp32", "bf16", "fp16"), group=WHERE
+        "auto", "precision of training", choices=("auto", "fp32", "bf16", "fp16"), group=WHERE
     )
     devices: int | None = setting(None, DEVICES_HELP, least=1, group=WHERE)
-    strategy: str = setting("auto", "how devices share the work: auto or ddp", group=WHERE)
+    strategy: str = setting("auto", "distributed strategy: auto or ddp", group=WHERE)
     features_dir: str = setting(output_folder("features"), STORE_HELP, group=WHERE)
 
-    resume: str | None = setting(None, "a run's folder to go on from", group=KEEP)
+    resume: str | None = setting(None, "run folder to resume", group=KEEP)
     save_every_steps: int | None = setting(
-        None, "steps between saved states; empty: one a minute", least=1, group=KEEP
+        None, "steps between checkpoints; empty: one per minute", least=1, group=KEEP
     )
     logger: str = setting(
-        "tensorboard", "where curves go", choices=("tensorboard", "wandb", "csv", "none"),
-        group=WATCH,
+        "tensorboard", "logger of the training curves",
+        choices=("tensorboard", "wandb", "csv", "none"), group=WATCH,
     )  # fmt: skip
     wandb_project: str | None = setting(
         None, "project name for --logger wandb", group=WATCH, needs={"logger": ("wandb",)}
@@ -134,7 +135,7 @@ class VlmEvaluate(Loads):
     )
     data: str = setting("synthetic", QUESTIONS_HELP)
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: that of the data"
+        None, "folder that image paths are relative to; empty: that of the data"
     )
     split: str | None = setting(
         None, "train or test of the synthetic world (empty: test); else rows with this `split`"
@@ -146,12 +147,14 @@ class VlmEvaluate(Loads):
         ["en"], "languages of the synthetic questions", choices=LANGUAGES, needs=SYNTHETIC_ONLY
     )
     metric: str = setting(
-        "exact", "what is right: exact match, relaxed (numbers within 5 %), anls, or vqa "
-        "(agreement with several annotators)", choices=("exact", "relaxed", "anls", "vqa"),
+        "exact", "metric: exact match, relaxed (numbers within 5 %), anls, or vqa (agreement "
+            "with several annotators)", choices=("exact", "relaxed", "anls", "vqa"),
     )  # fmt: skip
-    controls: bool = setting(True, "also ask without the image, and with another question's image")
+    controls: bool = setting(
+        True, "controls: ask without the image, and with the image of another question"
+    )
     save_answers: bool = setting(False, "write one line per question to answers.jsonl")
-    batch_size: int = setting(64, "questions at once", least=1, group=WHERE)
+    batch_size: int = setting(64, "batch size", least=1, group=WHERE)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
     features_dir: str = setting(output_folder("features"), STORE_HELP, group=WHERE)
@@ -165,7 +168,7 @@ class VlmAnswer(Loads):
     image: str | None = setting(None, "the image", positional=True)
     text: str | None = setting(None, "the question", flag=("--text", "--question"))
     model: str = setting("tiny-vlm", "tiny-vlm, or the folder of a run of vlm train")
-    candidates: int = setting(5, "how many candidates", least=0)
+    candidates: int = setting(5, "number of candidates", least=0)
     explain: bool = setting(
         False, "map the answer's attention over the image, and check the map by ablation"
     )

@@ -200,7 +200,7 @@ def _warn(alone: bool, has_login: bool) -> None:
             "--auth user:password, and put HTTPS before it (see docs/en/app.md)"
         )
     else:
-        note("the password travels in the clear unless HTTPS stands before it (see docs/en/app.md)")
+        note("without HTTPS the password is sent unencrypted (see docs/en/app.md)")
 
 
 def _wait_for_interrupt() -> None:

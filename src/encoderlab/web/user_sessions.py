@@ -125,10 +125,9 @@ class UserSessions:
         """
         if self.is_full():
             raise WorkError(
-                "the room for uploads and results is used up",
+                "the limit for uploads and results is reached",
                 want=f"less than {self.most // 1_000_000} MB by all visitors together",
-                hint="try again in some minutes; the one who runs the page can raise "
-                "--max-visitor-mb",
+                hint="try again in some minutes; the server's --max-visitor-mb sets the limit",
             )
 
     def _sweep(self) -> None:

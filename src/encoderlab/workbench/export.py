@@ -66,7 +66,7 @@ def run(settings: Export, out: Path | None = None) -> ExportResult:
     Raises:
         MissingError: the model, or a package of the extra `onnx`, is not there.
         UsageError: a family that cannot be exported, or something else in the folder's place.
-        WorkError: a file does not give what torch gives; nothing is kept of it.
+        WorkError: an exported file differs from torch; it is not kept.
     """
     from encoderlab.encoders.export import export, export_open_clip
 

@@ -19,7 +19,7 @@ class Export(Loads):
         "onnx", "onnx: graphs; open_clip: a CLIP as the folder that open_clip loads", choices=FORMS
     )
     text: bool = setting(
-        True, "the text side too, where the model has one", needs={"form": ("onnx",)}
+        True, "also the text encoder, if the model has one", needs={"form": ("onnx",)}
     )
     opset: int = setting(20, "version of the ONNX operators", least=18, needs={"form": ("onnx",)})
     batch_sizes: list[int] = setting(
@@ -27,5 +27,5 @@ class Export(Loads):
         needs={"form": ("onnx",)},
     )  # fmt: skip
     output_dir: str = setting(
-        output_folder("export"), "folder in which each model gets a folder of its own", group=COMMON
+        output_folder("export"), "output folder; each model gets a sub-folder", group=COMMON
     )

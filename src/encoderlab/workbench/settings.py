@@ -54,8 +54,8 @@ class Doctor(Common):
 
     model: str | None = setting(
         None,
-        "an encoder whose patch tokens are measured as well: norms, outliers, massive channels, "
-        "rank and range",
+        "encoder whose patch tokens are also measured: norms, outliers, massive "
+        "channels, rank and range",
         positional=True,
         names="encoders",
     )
@@ -85,12 +85,12 @@ class Draw(Common):
     """Draw pictures and caption pairs to try every command on: shapes, charts, tables, pages."""
 
     folder: str = setting(".", "folder in which photos/ and pairs/ are made", positional=True)
-    photos: int = setting(100, "pictures in photos/, a sub-folder per kind", least=1)
+    photos: int = setting(100, "images in photos/, one sub-folder per kind", least=1)
     pairs: int = setting(
         1000, "pairs in pairs/train.csv; val.csv and test.csv get a fifth each", least=1
     )
     languages: list[str] = setting(["en"], "languages of the captions", choices=("en", "ko"))
-    size: int = setting(96, "pixels a side", least=8)
+    size: int = setting(96, "pixels per side", least=8)
 
 
 @dataclass
@@ -119,7 +119,7 @@ class Features(Common):
         needs=EXTRACT,
     )
     img_root: str | None = setting(
-        None, "folder the image paths start from; empty: the CSV's folder", needs=EXTRACT
+        None, "folder that image paths are relative to; empty: that of the CSV", needs=EXTRACT
     )
     engine: str = setting(
         "local", "extract: " + ENGINE_HELP, choices=ENGINES, group=WHERE, needs=EXTRACT
@@ -131,7 +131,7 @@ class Features(Common):
         group=WHERE,
         needs={**EXTRACT, "engine": ("ray",)},
     )
-    batch_size: int = setting(32, "images at once", least=1, group=WHERE, needs=EXTRACT)
+    batch_size: int = setting(32, "batch size", least=1, group=WHERE, needs=EXTRACT)
     device: str = setting("auto", DEVICE_HELP, group=WHERE, needs=EXTRACT)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE, needs=EXTRACT)
     backend: str = setting("torch", BACKEND_HELP, choices=BACKENDS, group=WHERE, needs=EXTRACT)
@@ -146,12 +146,12 @@ class App(Common):
     host: str = setting(
         "127.0.0.1", "address to listen on; 0.0.0.0: every network of this machine", group=DOOR
     )
-    port: int = setting(7860, "port to listen on; 0: any that is free", least=0, group=DOOR)
+    port: int = setting(7860, "port to listen on; 0: any free port", least=0, group=DOOR)
     share: bool = setting(False, "a public address through Gradio's servers", group=DOOR)
     auth: str | None = setting(
         None,
-        "user:password that visitors must give; other users of this machine see it unless it comes "
-        "from the variable ENCODERLAB_APP_AUTH",
+        "user:password that visitors must enter; other users of this machine can see it"
+        " unless it is set by the variable ENCODERLAB_APP_AUTH",
         group=DOOR,
     )
     encoders: list[str] = setting(
@@ -180,12 +180,12 @@ class App(Common):
         None, "an index that visitors may search; empty: only the built-in one", group=OFFER
     )
     max_upload_mb: int = setting(10, "largest upload, in megabytes", least=1, group=LIMITS)
-    max_images: int = setting(100, "images of one upload at most", least=1, group=LIMITS)
+    max_images: int = setting(100, "largest number of images of one upload", least=1, group=LIMITS)
     max_visitor_mb: int = setting(
-        500, "megabytes that uploads and results of all visitors may take", least=10, group=LIMITS
+        500, "limit for uploads and results of all visitors, in megabytes", least=10, group=LIMITS
     )
     max_model_gb: int = setting(
-        4, "gigabytes of models that stay loaded between visitors", least=1, group=LIMITS
+        4, "gigabytes of models kept loaded between requests", least=1, group=LIMITS
     )
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     features_dir: str | None = setting(

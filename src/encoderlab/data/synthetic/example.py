@@ -71,7 +71,7 @@ def write_example(
     for path in (example.photos, example.pairs):
         if path.exists():
             raise UsageError(
-                "there is something already",
+                "the folder exists already",
                 got=str(path),
                 want="a name that is free",
                 hint="draw into another folder: encoderlab draw FOLDER",

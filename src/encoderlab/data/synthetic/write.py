@@ -98,7 +98,7 @@ def distinct_items(
                 break
         else:
             raise UsageError(
-                f"the world has run out of new captions of kind {kind!r}",
+                f"no more new captions can be generated of kind {kind!r}",
                 got=f"n={n}, of which {number} could be made",
                 want="a smaller n",
             )
