@@ -1,4 +1,4 @@
-"""Map the embedding spaces in two dimensions, and rotate them onto one another."""
+"""Map the embedding spaces in two dimensions, and align them by rotation (Procrustes)."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ class Layers(Alignment):
 
 @dataclass
 class Embedding(Alignment):
-    """Map the embedding spaces in two dimensions, and rotate them onto one another."""
+    """Map the embedding spaces in two dimensions, and align them by rotation (Procrustes)."""
 
     method: str = setting("tsne", "method of the map", choices=METHODS)
     output_dir: str = setting(output_folder("embedding"), "folder for results", group=COMMON)
@@ -241,7 +241,7 @@ class Embedding(Alignment):
 
 @dataclass
 class Attention(Encoders):
-    """Lay attention, and agreement of patches with a text, over an image."""
+    """Show attention, and the similarity of patches to a text, over an image."""
 
     image: str | None = setting(None, "image file; empty: a built-in chart")
     text: str = setting("", "text to compare with; empty: the built-in chart's caption")
@@ -259,7 +259,7 @@ class Speed(Encoders):
 
 @dataclass
 class All(Alignment):
-    """Run every alignment experiment on one set of features, and bind them into one report."""
+    """Run every alignment experiment on one set of features and write one report."""
 
     controls: bool = setting(True, CONTROLS_HELP)
     projectors: bool = setting(False, PROJECTORS_HELP + ", and for inner layers in e2e")

@@ -347,7 +347,7 @@ class CompressOutput:
 
 @dataclass
 class Compress(Loads):
-    """Train a compressor of visual tokens, or measure what every method keeps (evaluate)."""
+    """Train a compressor of visual tokens, or compare compression methods (evaluate)."""
 
     action: str = setting(
         "train",

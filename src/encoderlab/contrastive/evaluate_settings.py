@@ -20,7 +20,7 @@ from encoderlab.core.settings import output_folder, setting
 
 @dataclass
 class Evaluate(Loads):
-    """Measure image-text retrieval both ways: Recall@1/5/10, median rank, MRR, beside chance."""
+    """Measure image-text retrieval in both directions: Recall@K, median rank, MRR, and chance."""
 
     csv: str = setting("data/train.csv", "held-out pairs: CSV with image_path,caption")
     img_root: str | None = setting(

@@ -15,12 +15,12 @@ from encoderlab.core import extensions
 from encoderlab.errors import UsageError
 
 JOBS = {
-    "answer": "Build a VLM on it, and count right answers",
+    "answer": "Build a VLM and measure its accuracy",
     "train": "Train a CLIP of your own",
-    "search": "Search with it",
+    "search": "Search images",
     "align": "Compare encoders and LLMs",
     "look inside": "Look inside the tokens",
-    "compress": "Use fewer tokens",
+    "compress": "Compress the tokens",
     "workbench": "The workbench itself",
 }
 

@@ -98,7 +98,7 @@ class Tokens(Loads):
 
 @dataclass
 class TextSize(Loads):
-    """How small may text be for the patch tokens still to hold it?"""
+    """Find the smallest text that can be read from the patch tokens."""
 
     encoders: list[str] = setting(["tiny-clip"], "vision encoders", names="encoders")
     heights: list[int] = setting(

@@ -52,7 +52,7 @@ class Index(Loads):
 
 @dataclass
 class Search(Loads):
-    """Find the images for a sentence, or those that look like an image."""
+    """Find images by a sentence or by an image."""
 
     query: str | None = setting(None, "the sentence to search for", positional=True)
     image: str | None = setting(None, "search with this image instead of a sentence")

@@ -128,7 +128,7 @@ class VlmTrain(Loads):
 
 @dataclass
 class VlmEvaluate(Loads):
-    """Count right answers of VLMs, beside what the same question gives without the image."""
+    """Measure the accuracy of VLMs, with the same questions asked without the image as control."""
 
     model: list[str] = setting(
         ["tiny-vlm"], f"one or several: {VLM_HELP}", flag=("--model", "--models")

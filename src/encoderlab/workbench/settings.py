@@ -28,7 +28,7 @@ DOOR, OFFER, LIMITS = "who gets in", "what visitors may choose", "limits"
 
 @dataclass
 class Ls(Common):
-    """List what there is: encoders, LLMs, metrics, commands, data sets, ways to compress."""
+    """List encoders, LLMs, metrics, commands, data sets and compression methods."""
 
     what: str | None = setting(
         None,
@@ -50,7 +50,7 @@ class Ls(Common):
 
 @dataclass
 class Doctor(Common):
-    """Say what is installed, cached and missing, and test the bundled models."""
+    """Report what is installed, cached and missing, and test the bundled models."""
 
     model: str | None = setting(
         None,
@@ -82,7 +82,7 @@ class Rerun(Loads):
 
 @dataclass
 class Draw(Common):
-    """Draw pictures and caption pairs to try every command on: shapes, charts, tables, pages."""
+    """Draw images and caption pairs for trying every command: shapes, charts, tables, pages."""
 
     folder: str = setting(".", "folder in which photos/ and pairs/ are made", positional=True)
     photos: int = setting(100, "images in photos/, one sub-folder per kind", least=1)
