@@ -17,7 +17,7 @@ demo: $(VENV)/.has-demo ## install, then compare, index, search and classify wit
 
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-test: $(VENV)/.has-dev ## install what tests need, then run what a change needs (4 min)
+test: $(VENV)/.has-dev ## install what tests need, then run what a change needs (8 min)
 	$(PYTEST) -m "not slow and not fuzz"
 
 test-rest: $(VENV)/.has-dev ## all tests, slow ones too, but those of `make fuzz` and `make faults`
