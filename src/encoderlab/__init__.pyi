@@ -1289,7 +1289,7 @@ def tokens(
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         model: Which encoder; a file of the group `model` fills it in.
-        image: What is looked at.
+        image: The image or images to analyse.
         similarity: How two tokens are compared, and which tokens.
         visualization: How the figures look.
         output: Where the results go.

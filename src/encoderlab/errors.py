@@ -63,13 +63,13 @@ def as_sentence(hint: str) -> str:
 
 
 class UsageError(EncoderLabError, ValueError):
-    """What was asked is wrong: a word, a value, a file's content."""
+    """The request is wrong: a word, a value, or the content of a file."""
 
     exit_code = 2
 
 
 class NoImagesError(UsageError):
-    """A folder that is there holds no image."""
+    """The folder exists but contains no image."""
 
 
 class MissingError(EncoderLabError):

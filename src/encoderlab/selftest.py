@@ -62,7 +62,7 @@ class Check:
 
     @property
     def comparison(self) -> str:
-        """The value, or what was expected and what was got."""
+        """The value, or the expected and the actual one."""
         if self.ok:
             return _shown(self.got)
         return f"expected {_shown(self.expected)}, got {_shown(self.got)}"

@@ -164,7 +164,8 @@ class Answers(Result):
 
 
 def answers_of(settings: E2e, aligned: AlignmentData) -> Answers:
-    """Trains every VLM that is not in its cell, asks it the test questions, and counts.
+    """Trains every VLM that is not stored in its cell, and measures its accuracy on the test
+    questions.
 
     Args:
         settings: the questions, the seeds and the folder of the cells.
@@ -264,7 +265,7 @@ class Cells:
         what: str,
         side_by_side: tuple[SideBySide, str] | None = None,
     ) -> dict[str, Any]:
-        """The record of a cell; trains and asks its VLM where the folder does not have it.
+        """The record of a cell; trains and evaluates its VLM if the folder lacks it.
 
         Args:
             encoders: that the VLM reads; none for the LLM without the image.

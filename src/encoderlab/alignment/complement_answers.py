@@ -84,7 +84,7 @@ class ComplementAnswers(Result):
     pairs: dict[tuple[str, str, str], AddedAnswers]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields without the pairs, which stand in the rows of the result."""
+        """The fields without the pairs, which are in the rows of the result."""
         return {key: value for key, value in vars(self).items() if key != "pairs"}
 
 
@@ -102,7 +102,8 @@ class Reads:
 
 
 def answers_of_pairs(settings: Complement, aligned: AlignmentData) -> ComplementAnswers:
-    """Trains every VLM that is not in its cell, asks it the test questions, and compares.
+    """Trains every VLM that is not stored in its cell, and compares accuracies on the test
+    questions.
 
     Args:
         settings: the questions, the seeds and the folder of the cells.

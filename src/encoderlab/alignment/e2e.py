@@ -251,7 +251,7 @@ def metrics_on(
 
 
 def read_scores(path: str, encoders: Sequence[str], llms: Sequence[str]) -> Scores:
-    """benchmark -> (encoder, LLM) -> score, of the encoders and LLMs that are asked for."""
+    """benchmark -> (encoder, LLM) -> score, of the requested encoders and LLMs."""
     scores: dict[str, dict[tuple[str, str], float]] = {}
     names: set[str] = set()
     for line, row, score in score_rows(Path(path), COLUMNS):

@@ -88,7 +88,7 @@ def _known(with_dashboard: bool) -> dict[str, Draw]:
 
 
 def _arrays_of_coral(folder: Path) -> dict[str, Any]:
-    """Spectra and covariances, which the record leaves to the files beside the figures."""
+    """Spectra and covariances, which are stored in the files next to the figures."""
     import numpy as np
 
     arrays: dict[str, Any] = {}

@@ -165,14 +165,14 @@ def _llms(compared: Json) -> list[str]:
 
 
 def _ranked(compared: Json, llm: str) -> list[Json]:
-    """The rows of the encoders that were asked for, highest debiased CKA first."""
+    """The rows of the requested encoders, highest debiased CKA first."""
     rows = [row for row in compared["rows"] if row["llm"] == llm and not row["control_of"]]
     defined = [row for row in rows if row["scores"][HEADLINE]["value"] is not None]
     return sorted(defined, key=lambda row: -row["scores"][HEADLINE]["value"])
 
 
 def _highest(compared: Json) -> Json | None:
-    """The row with the highest debiased CKA of the encoders that were asked for."""
+    """The row with the highest debiased CKA of the requested encoders."""
     tops = [ranked[0] for llm in _llms(compared) if (ranked := _ranked(compared, llm))]
     return max(tops, key=lambda row: row["scores"][HEADLINE]["value"], default=None)
 
@@ -399,7 +399,7 @@ def _by_ridge(compared: Json, words: Words) -> list[str]:
 
 
 def _limits(result: Json, words: Words) -> list[str]:
-    """What a reader has to know before believing a number; serious findings as they are."""
+    """The limitations that a reader must know; serious findings verbatim."""
     data, compared = result["data"], result["sections"]["compare"]
     n, kinds = data["samples"], data["types"]
     types = f" ({', '.join(f'{count} {name}' for name, count in kinds.items())})"

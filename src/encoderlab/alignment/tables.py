@@ -62,7 +62,7 @@ def table(rows: Sequence[Json], columns: Sequence[str]) -> Table:
 
 
 def notes(facts: Json) -> str:
-    """What the data is, and what was found before anything was computed."""
+    """The data, and the findings of the checks before any computation."""
     data = facts["data"]
     kinds = ", ".join(f"{count} {name}" for name, count in data["types"].items())
     of_types = "" if list(data["types"]) == [UNTYPED] else f" ({kinds})"

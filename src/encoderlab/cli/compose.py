@@ -153,7 +153,7 @@ def refuse_code(cfg: Any) -> None:
 
 @dataclass
 class Job:
-    """What is to be done with a configuration. Plain data: a launcher may send it elsewhere.
+    """The work to do with a configuration. Plain data: a launcher may send it to another machine.
 
     Args:
         command: the command's name.
@@ -170,7 +170,7 @@ class Job:
     exit_code: int = 0
 
     def do(self, cfg: Any, where: str = "", folder: Path | None = None) -> str | None:
-        """Does the job and gives what was printed, or None where another process prints."""
+        """Runs the job and returns its printed text, or None if another process prints."""
         # `where` is the job of a sweep in words, `folder` replaces the run folder that the settings
         # name.
         command = COMMANDS[self.command]

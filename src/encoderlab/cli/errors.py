@@ -37,7 +37,7 @@ INSTALL = {  # how to get a launcher that is not installed
 
 
 def report_error(error: BaseException, *, verbose: bool = False, where: str = "") -> int:
-    """Draws an error on stderr; returns the exit code it stands for."""
+    """Prints an error on stderr; returns its exit code."""
     # Of several processes with the same error only the first one draws it; one that is alone with
     # its error says who it is.
     known = as_ours(error)

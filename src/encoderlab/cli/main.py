@@ -72,7 +72,7 @@ def _dispatch(typed: list[str]) -> int:
 
 
 def _text(word: str, then: Sequence[str] = ()) -> str | None:
-    """What is printed for a first word that starts no work; None for a command."""
+    """The text printed for a first word that is no command; None for a command."""
     if word in ("--version", "-V"):
         return f"encoderlab {__version__}"
     if word == "completion":

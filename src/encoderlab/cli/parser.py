@@ -37,7 +37,7 @@ OVERRIDE = re.compile(r"^\+{0,2}([\w./@:-]+)=(.*)$", re.DOTALL)
 
 @dataclass
 class ParsedArgs:
-    """What was typed, understood.
+    """The parsed command line.
 
     Args:
         overrides: `key=value` in Hydra's grammar, in the order typed.

@@ -155,7 +155,7 @@ def remove_stale_jobs(folder: Path, command: str, jobs: int) -> None:
 
 
 def report(outcomes: list[JobOutcome], folder: Path, broken: BaseException | None = None) -> None:
-    """Prints what is left to print when all jobs are over; raises a WorkError if one failed."""
+    """Prints the remaining output when all jobs have ended; raises a WorkError if one failed."""
     # `broken` is what the launcher itself raised, such as for a process that was killed.
     for outcome in outcomes:
         if outcome.printed is not None:

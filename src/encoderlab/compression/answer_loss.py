@@ -49,7 +49,7 @@ class AskedTokens(VisionTokens):
 
 @dataclass(frozen=True)
 class _Rebuilt:
-    """What `answer_all` asks about: the questions, and rebuilt tokens of their images."""
+    """The input of `answer_all`: the questions, and rebuilt tokens of their images."""
 
     source: AskedTokens
     rebuild: Rebuild

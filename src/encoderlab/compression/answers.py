@@ -61,7 +61,7 @@ Right = Float[np.ndarray, " q"]
 
 @dataclass(frozen=True)
 class _Shown:
-    """What `answer_all` asks about: the questions, and tokens of their images."""
+    """The input of `answer_all`: the questions, and tokens of their images."""
 
     questions: Sequence[Question]
     tokens: Float[Tensor, "b n c"]

@@ -38,7 +38,7 @@ def with_references(names: Sequence[str], grid: Grid, budgets: Sequence[Grid]) -
 
 
 def check(names: Sequence[str], answered: bool = False) -> None:
-    """Refuses an unknown name of a method, and one that needs a VLM where there is none."""
+    """Raises for an unknown method, and for one that needs a VLM if there is none."""
     for name in names:
         if name not in METHODS:
             raise unknown("method", name, METHODS, "encoderlab ls methods")

@@ -11,7 +11,7 @@ FASTV = "fastv"
 
 
 def measure(task: AnswerTask, budget: Grid) -> Measurement:
-    """Asks all questions with all tokens of their images, of which later layers see few.
+    """Answers all questions with all tokens of their images, of which later layers see few.
 
     Args:
         task: the questions and the VLM.

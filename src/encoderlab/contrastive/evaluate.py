@@ -52,7 +52,7 @@ class EvaluateResult(Result):
         return {**super().to_json(), **self.retrieval.to_json(), **skipped}
 
     def blocks(self) -> list[Block]:
-        """What was measured on, the table of both directions, and the warnings."""
+        """The data, the table of both directions, and the warnings."""
         retrieval = self.retrieval
         about = (
             f"{self.model} on {counted(retrieval.images, 'image')}, "

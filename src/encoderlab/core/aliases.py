@@ -53,7 +53,7 @@ def get_model_id(name: str, kind: str | None = None) -> str:
 
 
 def own_file() -> Path | None:
-    """The user's own table of aliases, where there is one."""
+    """The user's table of aliases, if any."""
     named = os.environ.get("ENCODERLAB_ALIASES")
     if named:
         if not Path(named).is_file():

@@ -81,7 +81,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """An empty folder for the block; whoever wants to keep it renames it to `path`."""
+    """An empty folder for the block; rename it to `path` to keep it."""
     with _work_folder(path) as folder:
         (folder / path.name).mkdir()
         yield folder / path.name

@@ -127,7 +127,7 @@ def _unequal(got: str) -> UsageError:
 
 @dataclass
 class _State:
-    """What this process knows of the run that it takes part in."""
+    """The rank of this process, and the run that it is part of."""
 
     ranks: RankInfo = SINGLE_PROCESS
     # Waits until every process calls it; None until the processes are connected.
@@ -138,7 +138,7 @@ _state = _State()
 
 
 def set_shared(shares_work: bool) -> None:
-    """Says whether the other processes that were started take part in what is done now.
+    """Sets whether the other started processes take part in the current work.
 
     Raises:
         UsageError: as `rank_info`.

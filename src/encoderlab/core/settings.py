@@ -164,7 +164,7 @@ def _kind(kind: Any) -> tuple[Any, bool, bool]:
 
 
 def from_dict(settings: type, values: dict[str, Any], where: str = "") -> Any:
-    """A settings dataclass from nested plain values; what is not named keeps its default."""
+    """A settings dataclass from nested plain values; missing settings keep their defaults."""
     if not isinstance(values, dict):
         what = f"the settings of {where[:-1]} are" if where else "the settings are"
         raise UsageError(f"{what} no table", got=values, want="a value by each name")

@@ -1,4 +1,4 @@
-"""Decodes an image file, an array or a tensor to an upright RGB image, or says why it cannot.
+"""Decodes an image file, an array or a tensor to an upright RGB image, or raises with the reason.
 
 The format is found from the first bytes of a file; its ending counts only for formats without a
 signature, such as TGA. Knows one image at a time; no data set.

@@ -83,7 +83,7 @@ class BackendTrial:
         return {**asdict(self), "chosen": self.chosen}
 
     def sentence(self) -> str:
-        """What was chosen and why, in one line."""
+        """The choice and its reason, in one line."""
         if self.left_out is not None:
             reason = f"compile left out: {self.left_out}"
         else:

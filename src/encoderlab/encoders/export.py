@@ -65,7 +65,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: files with their sizes in bytes, and how near each output is to torch."""
+    """The files written with their sizes in bytes, and how close each output is to torch."""
 
     folder: Path
     fingerprint: str

@@ -327,7 +327,7 @@ class FeatureStore:
         return FeatureTable(self.root, key)
 
     def tables(self) -> list[FeatureTable]:
-        """Every table that is there.
+        """Every existing table.
 
         Returns:
             Tables, sorted by encoder and kind.

@@ -95,7 +95,7 @@ class RegistersResult(Result):
         )
 
     def blocks(self) -> list[Block]:
-        """What was found, the tables, and the comparisons."""
+        """The findings, the tables, and the comparisons."""
         images = counted(self.images, "image")
         if not self.outliers:
             nothing = f"no outlier tokens found in {images}, nothing to remove"

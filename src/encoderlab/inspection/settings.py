@@ -29,7 +29,7 @@ class Model:
 
 @dataclass
 class Image:
-    """What is looked at."""
+    """The image or images to analyse."""
 
     path: str | None = setting(
         None, "image, folder or glob to analyse; empty: a built-in chart", flag="--image"

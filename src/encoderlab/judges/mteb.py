@@ -75,7 +75,7 @@ class JudgeMtebResult(Result):
     results: str | None
 
     def blocks(self) -> list[Block]:
-        """What was judged, a row per task, and where mteb's own files are."""
+        """The encoder, a row per task, and the location of mteb's own files."""
         head = f"{self.model} ({' and '.join(self.modalities)}), judged by mteb {self.mteb}"
         rows = tuple(
             (

@@ -165,7 +165,7 @@ class MtebModel:
 
 
 def require_mteb() -> None:
-    """Says how to install mteb where it is not.
+    """Raises with the command that installs mteb if it is missing.
 
     Raises:
         MissingError: it is not installed.

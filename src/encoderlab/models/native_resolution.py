@@ -58,7 +58,7 @@ class NativePreprocess(Preprocess):
 
     @property
     def shape(self) -> Size:
-        """Refuses: there is no one height and width.
+        """Raises: images have no common height and width.
 
         Raises:
             UsageError: always.

@@ -1,1 +1,1 @@
-"""What the patch tokens of an encoder say about each other."""
+"""Similarity and reduction of the patch tokens of an encoder."""

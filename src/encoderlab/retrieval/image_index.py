@@ -143,7 +143,7 @@ class Index:
 
     @classmethod
     def create(cls, db: str | Path, encoder: DualEncoder) -> Index:
-        """An empty index for the embeddings of `encoder`, or the one that is there already.
+        """An empty index for the embeddings of `encoder`, or the existing one.
 
         Args:
             db: a folder, or an address in object storage such as s3://bucket/index.
@@ -228,7 +228,7 @@ class Index:
 
     @property
     def folder(self) -> Path | str:
-        """Where the index lies: a folder, or an address in object storage."""
+        """The location of the index: a folder, or an address in object storage."""
         return self.storage.folder or self.storage.address
 
     def __len__(self) -> int:
@@ -283,7 +283,7 @@ class Index:
     # --- keeping it up to date ---
 
     def add(self, samples: Sequence[Sample], batch_size: int = 64) -> Changes:
-        """Embeds and stores what is new or has changed.
+        """Embeds and stores new and changed images.
 
         Removes nothing but the row of a file that has become unreadable.
 
@@ -472,8 +472,8 @@ class Index:
 
     @property
     def approximate(self) -> Approximate | None:
-        """What is known about the approximate index, None where there is none. One that nobody has
-        measured has no recall."""
+        """The state of the approximate index, None if there is none. Its recall is None if it was
+        not measured."""
         if not self._table.has_ann:
             return None
         if "ann" in self.about:
@@ -482,7 +482,8 @@ class Index:
 
     @property
     def unindexed(self) -> int:
-        """Rows that the approximate index does not know; a search compares with each of them."""
+        """Rows that are not in the approximate index; a search compares the query with each of
+        them."""
         return self._table.unindexed
 
     # --- what fits nothing ---
@@ -572,7 +573,7 @@ class Index:
         where: str | None = None,
         exact: bool = False,
     ) -> SearchResults:
-        """`search`, which also says how it was done."""
+        """`search`, which also returns how the search was done."""
         check_k(k)
         no_condition = where is None  # with one, nothing compares the vectors
         return self._find(self._vector(query)[None], k, where, exact, vectors_too=no_condition)

@@ -161,7 +161,7 @@ def path_of(sample: Sample) -> str:
 
 
 def caption_of(sample: Sample) -> str:
-    """All that is said about a sample, in one line."""
+    """All captions of a sample, in one line."""
     return _storable(" | ".join(sample.texts))
 
 

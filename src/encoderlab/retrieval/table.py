@@ -60,7 +60,7 @@ class Table:
 
     @classmethod
     def create(cls, storage: Storage, dim: int) -> Table:
-        """An empty table, instead of any that is there."""
+        """An empty table that replaces any existing one."""
         try:
             with _writing(storage):
                 made = storage.connect().create_table(NAME, schema=schema(dim), mode="overwrite")
@@ -72,7 +72,7 @@ class Table:
 
     @classmethod
     def open(cls, storage: Storage) -> Table:
-        """The table that is there; LanceDB's own errors if it is not, or cannot be read."""
+        """The existing table; raises LanceDB's errors if it is missing or cannot be read."""
         table = cls(storage.connect().open_table(NAME), storage)
         table.inner.count_rows()
         return table
@@ -254,8 +254,8 @@ class Table:
 
     @property
     def _has_old_versions(self) -> bool:
-        """Whether there are many versions, and nobody needs the oldest any more: what was put
-        together then still lies there twice."""
+        """Whether there are many versions and the oldest are unused: compacted data is then stored
+        twice."""
         with self._readable():
             versions = self.inner.list_versions()
         age = datetime.now() - versions[0]["timestamp"]  # LanceDB gives local times
@@ -275,7 +275,7 @@ class Table:
     # --- the approximate index ---
 
     def train(self, plan: Plan) -> None:
-        """Builds the approximate index, instead of any that is there."""
+        """Builds the approximate index and replaces any existing one."""
         with _writing(self.storage):
             self.inner.create_index("vector", config=plan.as_config(), replace=True)
 
@@ -286,7 +286,7 @@ class Table:
 
     @property
     def unindexed(self) -> int:
-        """Rows that the approximate index does not know yet; 0 where there is none."""
+        """Rows that are not in the approximate index yet; 0 if there is none."""
         name = self._ann_name
         return 0 if name is None else int(self.inner.index_stats(name).num_unindexed_rows)
 
@@ -334,7 +334,7 @@ class Writer:
             self.commit()
 
     def commit(self) -> None:
-        """Writes what is waiting."""
+        """Writes the pending rows."""
         import pyarrow as pa
 
         waiting, self._waiting = self._waiting, []

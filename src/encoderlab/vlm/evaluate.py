@@ -235,7 +235,7 @@ class Asked:
 
     @classmethod
     def of(cls, name: str, questions: list[Question], settings: VlmEvaluate) -> Asked:
-        """Asks one model and its controls."""
+        """Evaluates one model and its controls."""
         from encoderlab.vlm.trainer import answer_all
 
         model, data = _loaded(name, questions, settings)

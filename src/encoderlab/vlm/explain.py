@@ -1,4 +1,4 @@
-"""Where an answer's attention to the image goes, and whether the answer depends on that place.
+"""The attention of an answer over the image, and a check by ablation that the answer depends on it.
 
 Attention alone is no evidence of use, so the map always comes with its check by ablation. Draws
 nothing.

@@ -151,7 +151,7 @@ class Prompter:
 
 
 def answer_text(prompt: str, answer: str) -> str:
-    """An answer as it stands behind a prompt.
+    """The text of an answer, as it follows a prompt.
 
     Args:
         prompt: its text.

@@ -60,7 +60,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Questions:
-    """Questions in order, and what was left out of the source, with the reason."""
+    """Questions in order, and the skipped records of the source with the reason."""
 
     rows: list[Question]
     skipped: list[Skipped]

@@ -42,7 +42,7 @@ Tell = Callable[[str, int, int | None], None]
 
 
 class Stopped(Exception):
-    """The visitor asked for it."""
+    """The visitor stopped the run."""
 
 
 @dataclass(frozen=True)

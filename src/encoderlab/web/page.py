@@ -67,7 +67,7 @@ def build(runner: JobRunner) -> gr.Blocks:
 
 @contextlib.contextmanager
 def _group(name: str | None) -> Iterator[None]:
-    """A tab that holds a row of tabs; nothing where there is no name."""
+    """A tab that contains a row of tabs; nothing if there is no name."""
     if name is None:
         yield
         return

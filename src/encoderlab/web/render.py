@@ -28,7 +28,7 @@ SERVED = "gradio_api/file="
 
 
 def answer(outcome: Outcome, front: Collection[str] = ()) -> tuple[str, str]:
-    """The result of a job, or why there is none.
+    """The answer of a job as HTML, or the error.
 
     Args:
         outcome: of the job.

@@ -1,4 +1,4 @@
-"""What experiments say, in Korean: sentences are matched with the templates of words/results.yaml.
+"""Korean text of results: sentences are matched with the templates of words/results.yaml.
 
 Results are made in English only. A sentence that fits no template stays English.
 """

@@ -21,7 +21,7 @@ class DrawResult(Result):
     counts: dict[str, int]
 
     def blocks(self) -> list[Block]:
-        """What was drawn, and commands to try on it."""
+        """The folders drawn, and commands to try on them."""
         counts, pairs = self.counts, self.pairs
         return [
             f"{self.photos}: {counted(counts['photos'], 'picture')}, a sub-folder per kind\n"

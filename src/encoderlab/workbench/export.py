@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportResult(Result):
-    """What was written, and how near it is to torch."""
+    """The files written, and how close they are to torch."""
 
     model: str
     fingerprint: str

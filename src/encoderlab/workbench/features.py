@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeaturesResult(Result):
-    """What is in the store after the action, and what the action did, in words.
+    """The content of the store after the action, and a description of the action.
 
     Args:
         tables: all of the store; after `extract` those that it was about.
@@ -51,7 +51,7 @@ class FeaturesResult(Result):
         return {"store": self.store, "done": self.done, "tables": tables, "left_out": left_out}
 
     def blocks(self) -> list[Block]:
-        """The tables of the store, and what was done."""
+        """The tables of the store, and the action."""
         rows = [("table", "encoder", "what", "ran in", "samples", "left out", "size")]
         for state in self.tables:
             key, counts = state.key, (f"{state.samples:,}", f"{state.left_out:,}")
@@ -128,7 +128,7 @@ def run(settings: Features, out: Path | None = None) -> FeaturesResult:
 
 
 def _extract(settings: Features, root: Path) -> tuple[str, SkippedImages, set[str]]:
-    """What was done, in words; what was left out; the names of the tables that were asked for."""
+    """A description of the action; skipped samples; the names of the requested tables."""
     from encoderlab.data.read import read_parts
     from encoderlab.encoders.vision import load_vision
     from encoderlab.feature_store import engines

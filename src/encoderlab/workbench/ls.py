@@ -1,4 +1,4 @@
-"""Lists what there is: encoders, LLMs, metrics, methods, commands, data sets. Loads no model."""
+"""Lists encoders, LLMs, metrics, methods, commands and data sets. Loads no model."""
 
 from __future__ import annotations
 

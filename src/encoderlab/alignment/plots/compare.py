@@ -548,7 +548,7 @@ def _scores(result: Json, llm: str, name: str, kind: str | None = None) -> list[
 
 
 def _kind_of_control(row: Json) -> str:
-    """The prefix of a control's name; empty for an encoder that was asked for."""
+    """The prefix of a control's name; empty for a requested encoder."""
     return control_prefix(row["encoder"]) if row.get("control_of") else ""
 
 

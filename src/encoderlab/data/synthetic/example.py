@@ -19,7 +19,7 @@ PARTS = {"train": ("train", 0), "photos": ("test", 0), "val": ("test", 1), "test
 
 @dataclass(frozen=True)
 class Example:
-    """What was written: two folders, and the number of pictures by part."""
+    """The two folders written, and the number of images by part."""
 
     photos: Path
     pairs: Path

@@ -37,7 +37,7 @@ class FeatureMap(VisionEncoder):
 
     @torch.inference_mode()
     def _geometry(self) -> tuple[int, int, int]:
-        """As the map of a black image has it: configurations of CNNs do not say it alike."""
+        """Taken from the map of a black image, as configurations of CNNs have no common key."""
         height, width = self.preprocess.shape
         black = torch.zeros(1, 3, height, width, device=self.device, dtype=self.dtype)
         with self._first_run:

@@ -8,5 +8,5 @@ from encoderlab.web.tabs.tab import alignment_tab
 
 
 def build(runner: JobRunner) -> None:
-    """Lays the tab out."""
+    """Builds the components of the tab."""
     alignment_tab(runner, "alignment", "compare", Compare, lambda result: result["rows"])

@@ -17,7 +17,7 @@ NAME = "ask"
 
 
 def build(runner: JobRunner) -> None:
-    """Lays the tab out."""
+    """Builds the components of the tab."""
     with tab.frame(NAME), gr.Row():
         with tab.fields():
             inputs = examples.picture_and_text(NAME, "question", examples.questions(), lines=1)

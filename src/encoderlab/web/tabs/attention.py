@@ -24,7 +24,7 @@ MOVE = "(share) => document.documentElement.style.setProperty('--overlay', share
 
 
 def build(runner: JobRunner) -> None:
-    """Lays the tab out."""
+    """Builds the components of the tab."""
     with tab.frame(NAME), gr.Row():
         with tab.fields():
             inputs = examples.picture_and_text(NAME)

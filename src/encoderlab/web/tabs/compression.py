@@ -40,7 +40,7 @@ FIELD_HEIGHT = 120  # pixels of the image: the whole tab is seen without scrolli
 
 
 def build(runner: JobRunner) -> None:
-    """Lays the tab out."""
+    """Builds the components of the tab."""
     offer = runner.offer
     stored = [
         _drawn(runner, number, evaluation)

@@ -20,7 +20,7 @@ METHODS = [("t-SNE", "tsne"), ("UMAP", "umap"), ("PCA", "pca")]
 
 
 def build(runner: JobRunner) -> None:
-    """Lays the tab out."""
+    """Builds the components of the tab."""
     with tab.frame(NAME), gr.Row():
         with tab.fields():
             method = gr.Radio(METHODS, value="tsne", label=translate("method"))

@@ -25,7 +25,7 @@ QUERY = "a large red star"
 
 
 def build(runner: JobRunner) -> None:
-    """Lays the tab out."""
+    """Builds the components of the tab."""
     offer = runner.offer
     indexes = [(translate("index_built_in"), BUILT_IN), (translate("index_own"), OWN)]
     if offer.db:

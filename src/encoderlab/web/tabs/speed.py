@@ -19,7 +19,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 def build(runner: JobRunner) -> None:
-    """Lays the tab out."""
+    """Builds the components of the tab."""
     with tab.frame(NAME), gr.Row():
         with tab.fields():
             inputs = {

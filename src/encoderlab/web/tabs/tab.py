@@ -238,7 +238,7 @@ def _initial(field: Component) -> Any:
 
 
 def _tab_of(block: Any) -> gr.Tab:
-    """The tab that a component lies in."""
+    """The tab that contains a component."""
     while not isinstance(block, gr.Tab):
         block = block.parent
     return block

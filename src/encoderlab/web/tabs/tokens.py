@@ -30,7 +30,7 @@ KEPT_SECONDS = 1800
 
 
 def build(runner: JobRunner) -> None:
-    """Lays the tab out."""
+    """Builds the components of the tab."""
     offer = runner.offer
     with tab.frame(NAME), gr.Row():
         with tab.fields():

@@ -8,7 +8,7 @@ from encoderlab.web.tabs.tab import alignment_tab
 
 
 def build(runner: JobRunner) -> None:
-    """Lays the tab out."""
+    """Builds the components of the tab."""
     alignment_tab(
         runner,
         "validation",

@@ -1,4 +1,4 @@
-"""What is in an image, by class names alone."""
+"""Zero-shot classification by class names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_TEXT = 2000
 
 
 def build(runner: JobRunner) -> None:
-    """Lays the tab out."""
+    """Builds the components of the tab."""
     offer = runner.offer
     with tab.frame("zero_shot"), gr.Row():
         with tab.fields():
