@@ -498,7 +498,7 @@ PAIR = "tiny-clip,tiny-llama,VQA"
         ([HEAD, f"{PAIR},good"], "line 2 of .* no number"),
         ([HEAD, f"{PAIR},nan"], "line 2 of"),
         ([HEAD, f"{PAIR},inf"], "line 2 of"),
-        ([HEAD, "clip,llama,VQA,1"], "about the encoders and LLMs of this run"),
+        ([HEAD, "clip,llama,VQA,1"], "no row for the encoders and LLMs of this run"),
         ([HEAD, f"{PAIR},1", f"{PAIR},2"], "line 3 of .* second score .* got '2 after 1'"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_write_that_fails_leaves_nothing_half_written(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(WorkError, match=r"cannot be stored.*No space left.*run the same again"):
+    with pytest.raises(WorkError, match=r"cannot be stored.*No space left.*run the same command"):
         table.add([digest(1)], np.ones((1, 2), np.float32))
     monkeypatch.undo()
     assert [p.name for p in table.folder.iterdir() if p.name.startswith(".")] == []

@@ -54,7 +54,7 @@ def project(tmp_path, monkeypatch):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures take most of the time of a small run."""
-    monkeypatch.setattr(plots, "coral", lambda result, arrays: [])
+    monkeypatch.setattr(plots, "coral", lambda *_: [])
 
 
 @pytest.mark.parametrize("command", ["compare", "coral", "elas", "layers", "tokens", "compress"])
