@@ -660,6 +660,8 @@ def test_report_is_one_file_that_needs_no_network_and_opens_with_the_answer(tmp_
     assert page.count("<figure>") >= 15
     assert set(result["sections"]) == {"compare", "multi-llm", "coral", "elas", "e2e", "layers",
                                        "embedding", "attention", "speed"}  # fmt: skip
+    drawn = {figure["file"] for figure in result["sections"]["coral"]["figures"]}
+    assert "eas_dashboard.png" in drawn and "coral_dashboard.png" not in drawn
 
 
 @pytest.mark.slow
