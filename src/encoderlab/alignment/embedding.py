@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 PAGE = "embedding.html"
 CAPTIONS = {
-    "tsne": "t-SNE: neighbours stay neighbours; distances between far groups and their sizes mean "
-    "nothing.",
-    "umap": "UMAP: neighbours stay neighbours; distances between far groups mean little.",
+    "tsne": "t-SNE: neighbours are preserved; distances between groups and sizes of groups have no "
+    "meaning.",
+    "umap": "UMAP: neighbours are preserved; distances between groups have little meaning.",
     "pca": "The two directions with the most variance.",
 }
 

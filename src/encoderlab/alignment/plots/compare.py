@@ -102,9 +102,10 @@ def cka_both_ways(result: Json) -> FigureRecord:
     return FigureRecord(
         "compare_cka",
         fig,
-        "Filled: debiased CKA with its 95 % interval; its chance is 0 (dashed). Hollow: the biased "
-        "CKA that papers publish; the dark red tick is what unrelated features of the same "
-        "spectra reach. A hollow circle near its tick says nothing." + _about_bands(result),
+        "Filled: debiased CKA with its 95 % interval; chance is 0 (dashed). Hollow: biased CKA, as "
+        "papers publish it; the dark red tick is its value for unrelated features with the same "
+        "spectra. A hollow circle near its tick is no evidence of alignment."
+        + _about_bands(result),
         _arrays(result, (HEADLINE, f"{HEADLINE}_biased")),
     )
 
@@ -216,8 +217,8 @@ def verdicts(result: Json) -> FigureRecord:
     return FigureRecord(
         "compare_verdicts",
         fig,
-        "Filled: one encoder is ahead. Hollow: the data cannot tell, the interval holds 0. The "
-        "intervals hold for all comparisons of a family together.",
+        "Filled: one encoder is ahead. Hollow: undecided, the interval contains 0. The intervals "
+        "are simultaneous for all comparisons of a family.",
         {
             "difference": np.array(
                 [[v["difference"], v["ci_low"], v["ci_high"]] for v in shown], float
@@ -309,8 +310,8 @@ def elas(result: Json) -> list[FigureRecord]:
         FigureRecord(
             "elas_parts",
             parts,
-            "What the calibrated score is made of, each part times its weight; the whole bar is "
-            "the score." + _about_bands(result),
+            "The parts of the calibrated score, each times its weight; the whole bar is the score."
+            + _about_bands(result),
         ),
     ]
 
@@ -357,7 +358,7 @@ def layers(result: Json) -> list[FigureRecord]:
             fig,
             "Debiased CKA of the mean patch of each vision layer with each LLM layer; layer 0 is "
             "what enters the first block. Red: the best pair. White: the penultimate vision layer, "
-            "which is fed by habit." + about,
+            "which most VLMs use." + about,
             arrays,
         )
     ]

@@ -140,8 +140,8 @@ def spectra(result: Json, arrays: Arrays) -> FigureRecord:
     return FigureRecord(
         "eigenvalue_spectrum",
         fig,
-        "Share of the variance in each direction, largest first. A steep line: few directions hold "
-        "it all. r is the effective rank, the exponential of the spectrum's entropy.",
+        "Share of the variance in each direction, largest first. A steep line: few directions "
+        "contain most of it. r is the effective rank, the exponential of the spectrum's entropy.",
         {name: arrays[f"spectrum|{name}"] for name in _clouds(result)},
     )
 

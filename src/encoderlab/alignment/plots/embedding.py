@@ -95,8 +95,8 @@ def procrustes(
         "procrustes",
         fig,
         "Circles are images, crosses their texts, in the first two principal axes of the texts; "
-        "short lines mean that one rotation serves all. With few samples any two spaces can be "
-        "rotated close: the shuffled pairing says how close.",
+        "short lines mean that one rotation aligns all samples. With few samples any two spaces "
+        "can be rotated close to each other; the shuffled pairs show how close.",
         arrays,
     )
 
@@ -139,8 +139,8 @@ def spaces(values: np.ndarray, names: Sequence[str]) -> FigureRecord:
     return FigureRecord(
         "procrustes_similarity",
         fig,
-        "1: one space is the other but for a rotation and a scale. High for anything where samples "
-        "are few; the run's record has what shuffled pairs give.",
+        "1: the spaces are equal up to rotation and scale. With few samples it is high for any "
+        "spaces; the run's record has the value of shuffled pairs.",
         {"similarity": values},
     )
 

@@ -70,8 +70,8 @@ def speed(result: Json) -> list[FigureRecord]:
         FigureRecord(
             "speed",
             fig,
-            "Forward passes of images that are decoded already; three to warm up, then ten timed. "
-            "The peak is a large matrix product measured on this device just before.",
+            "Forward passes of decoded images: three to warm up, then ten timed. The peak is that "
+            "of a large matrix product, measured on this device just before.",
             arrays,
         )
     ]
