@@ -217,8 +217,8 @@ class Complement(WithAnswers):
     """Does a second encoder add to a first one, for an LLM?"""
 
     answers: bool = setting(
-        False, "also train small VLMs with each encoder alone, with two encoders, with one and"
-            " a rotated copy of it, and one without images, and measure their accuracy",
+        False, "also train small VLMs with each encoder alone, with two encoders, with one and "
+            "a rotated copy of it, and one without images, and measure their accuracy",
         group=ANSWERS,
     )  # fmt: skip
     output_dir: str = setting(output_folder("complement"), "folder for results", group=COMMON)

@@ -263,22 +263,22 @@ class CompressEvaluation:
     )
     methods: list[str] = setting(
         [],
-        "methods; evaluate adds random, average and smaller_image, and pixel_shuffle if"
-        " it applies; empty: all",
+        "methods; evaluate adds random, average and smaller_image, and pixel_shuffle if "
+        "it applies; empty: all",
         flag="--methods",
         choices=METHODS.keys(),
         group=EVALUATE,
     )
     compressors: list[str] = setting(
         [],
-        "trained compressors: folders or bundled names, NAME:FOLDER sets a name; empty:"
-        " those bundled for the encoder",
+        "trained compressors: folders or bundled names, NAME:FOLDER sets a name; empty: "
+        "those bundled for the encoder",
         flag="--compressors",
         names="compressors",
         group=EVALUATE,
     )
     parts: list[str] = setting(
-        ["reinjection", "loyalty"], 
+        ["reinjection", "loyalty"],
             "measurements: tokens put back into the encoder, neighbours of images, main "
             "colour and small digits predicted by a trained head",
         choices=("reinjection", "readout", "loyalty", "glyphs"), group=EVALUATE, needs=MEASURE,
@@ -306,8 +306,8 @@ class CompressEvaluation:
         },
     )  # fmt: skip
     shuffled: list[str] = setting(
-        [], "VLMs with the same language model for the method pixel_shuffle, one per number"
-            " of tokens; empty: the bundled ones", group=EVALUATE, needs=ASKED,
+        [], "VLMs with the same language model for the method pixel_shuffle, one per number "
+            "of tokens; empty: the bundled ones", group=EVALUATE, needs=ASKED,
     )  # fmt: skip
     n_questions: int = setting(
         500, "images of the synthetic world; of other data the first questions, 0: all", least=0,

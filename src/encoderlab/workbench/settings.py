@@ -150,8 +150,8 @@ class App(Common):
     share: bool = setting(False, "a public address through Gradio's servers", group=DOOR)
     auth: str | None = setting(
         None,
-        "user:password that visitors must enter; other users of this machine can see it"
-        " unless it is set by the variable ENCODERLAB_APP_AUTH",
+        "user:password that visitors must enter; other users of this machine can see it "
+        "unless it is set by the variable ENCODERLAB_APP_AUTH",
         group=DOOR,
     )
     encoders: list[str] = setting(
