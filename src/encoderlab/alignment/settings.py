@@ -172,7 +172,7 @@ class E2e(WithAnswers, Alignment):
     )
     answers: bool = setting(
         False, "also train a small VLM for every encoder, language model and seed, and one "
-            "without images, and measure their accuracy", group=ANSWERS, needs={"scores": (None,)},
+        "without images, and measure their accuracy", group=ANSWERS, needs={"scores": (None,)},
     )  # fmt: skip
     output_dir: str = setting(output_folder("e2e"), "folder for results", group=COMMON)
 
@@ -189,7 +189,7 @@ class Validate(OnPairs):
     )  # fmt: skip
     features: str | None = setting(
         None, "a feature store, or the folder of a run of compare, multi-llm, stream or e2e, "
-            "with encoders of the scores; empty: use the scores alone", needs={"compute": (False,)},
+        "with encoders of the scores; empty: use the scores alone", needs={"compute": (False,)},
     )  # fmt: skip
     compute: bool = setting(
         False, "load the encoders of the scores by their hub ids, and compute their features"
@@ -218,7 +218,7 @@ class Complement(WithAnswers):
 
     answers: bool = setting(
         False, "also train small VLMs with each encoder alone, with two encoders, with one and "
-            "a rotated copy of it, and one without images, and measure their accuracy",
+        "a rotated copy of it, and one without images, and measure their accuracy",
         group=ANSWERS,
     )  # fmt: skip
     output_dir: str = setting(output_folder("complement"), "folder for results", group=COMMON)

@@ -292,7 +292,7 @@ class CompressEvaluation:
     )
     answers: str | None = setting(
         None, "VLM that answers from the rebuilt tokens: tiny-vlm, or a run folder of vlm "
-            "train; train: also train on its answers; evaluate: measure its accuracy",
+        "train; train: also train on its answers; evaluate: measure its accuracy",
         flag="--answers", group=EVALUATE, needs=TRAINED_OR_MEASURED,
     )  # fmt: skip
     questions: str = setting(
@@ -307,7 +307,7 @@ class CompressEvaluation:
     )  # fmt: skip
     shuffled: list[str] = setting(
         [], "VLMs with the same language model for the method pixel_shuffle, one per number "
-            "of tokens; empty: the bundled ones", group=EVALUATE, needs=ASKED,
+        "of tokens; empty: the bundled ones", group=EVALUATE, needs=ASKED,
     )  # fmt: skip
     n_questions: int = setting(
         500, "images of the synthetic world; of other data the first questions, 0: all", least=0,

@@ -63,7 +63,7 @@ class Visualization:
     save_combined: bool = setting(True, "all directions in one file")
     images: str = setting(
         "ends", "images of a folder whose maps are drawn: ends (lowest and highest statistics) "
-            "or all",
+        "or all",
         choices=("ends", "all"),
     )  # fmt: skip
 
@@ -154,7 +154,7 @@ class Words(Loads):
     k: int = setting(5, "number of nearest words", flag=("-k", "--k"), least=1)
     layer: int | None = setting(
         None, "hidden state to show, 0 to the number of blocks, or negative; empty: for each "
-            "lens the one furthest above chance, or the last if none is",
+        "lens the one furthest above chance, or the last if none is",
     )  # fmt: skip
     n: int = setting(100, "number of synthetic scenes to check the words on; 0: none", least=0)
     corpus: str | None = setting(

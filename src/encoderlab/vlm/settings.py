@@ -56,7 +56,7 @@ class VlmTrain(Loads):
     data: str = setting("synthetic", QUESTIONS_HELP, group=DATA)
     val_data: str | None = setting(
         None, "validation questions, which select the best epoch; empty: held-out images of "
-            "the data",
+        "the data",
         group=DATA,
     )  # fmt: skip
     img_root: str | None = setting(
@@ -148,7 +148,7 @@ class VlmEvaluate(Loads):
     )
     metric: str = setting(
         "exact", "metric: exact match, relaxed (numbers within 5 %), anls, or vqa (agreement "
-            "with several annotators)", choices=("exact", "relaxed", "anls", "vqa"),
+        "with several annotators)", choices=("exact", "relaxed", "anls", "vqa"),
     )  # fmt: skip
     controls: bool = setting(
         True, "controls: ask without the image, and with the image of another question"
