@@ -96,8 +96,12 @@ def _srun(words: list[str], folder: Path) -> list[tuple[int, str, str]]:
 
 
 def _torchrun(words: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    return _start_both(["-m", "encoderlab", *words], **variables)
+
+
+def _start_both(words: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *TORCHRUN, "-m", "encoderlab", *words],
+        [sys.executable, *TORCHRUN, *words],
         capture_output=True, text=True, timeout=120, env=_environment(**variables),
     )  # fmt: skip
 
@@ -132,6 +136,28 @@ def test_torchrun_trains_as_one_process_does(words, tmp_path, capsys):
     )
     assert stored == expected
     assert json.loads((tmp_path / "two/run.json").read_text())["result"]["steps"] == 6
+
+
+def test_no_thread_of_the_process_group_is_left_when_python_ends(tmp_path):
+    """Such a thread aborts the process if it frees a tensor then."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+import atexit, os
+from encoderlab.training.devices import make_fabric
+
+def threads():
+    return [open(f"/proc/self/task/{n}/comm").read().strip() for n in os.listdir("/proc/self/task")]
+
+# Functions registered first are called last.
+atexit.register(lambda: print(*threads(), sep="\\n"))
+make_fabric("cpu")
+assert "pt_gloo_runloop" in threads()
+"""
+    )
+    done = _start_both([str(script)])
+    assert done.returncode == 0, done.stderr
+    assert "python" in done.stdout and "gloo" not in done.stdout
 
 
 @pytest.mark.parametrize("more", [(), ("--distribution", "wgan", "training.n_critic=2")])

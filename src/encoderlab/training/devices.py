@@ -6,6 +6,7 @@ Knows no model; `core.distributed` reads the launchers' variables.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from datetime import timedelta
@@ -177,6 +178,7 @@ def _join(fabric: Fabric, here: RankInfo) -> None:
         ) from error
     if fabric.world_size == 1:
         return
+    atexit.register(_leave)
     local = here.local_world if here.external else fabric.world_size
     distributed.set_connected(
         RankInfo(
@@ -191,3 +193,10 @@ def _join(fabric: Fabric, here: RankInfo) -> None:
         f"processes: {fabric.world_size} on {places}, started by "
         f"{here.launcher or distributed.SELF_STARTED}, joined by {torch.distributed.get_backend()}"
     )
+
+
+def _leave() -> None:
+    # Gloo's threads free tensors of Python: one that does so while the interpreter ends aborts the
+    # process. Lightning ends the group for NCCL only.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
