@@ -670,7 +670,7 @@ def evaluate(
     Args:
         out: folder that the figures and arrays are written to; nothing is written where None.
         csv: held-out pairs: CSV with image_path,caption.
-        img_root: folder that image paths are relative to; empty: that of the CSV.
+        img_root: folder that image paths are relative to; empty: that of the file.
         model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
@@ -755,7 +755,7 @@ def features(
         encoders: extract: a bundled name, an alias, a checkpoint, a folder or a Hugging Face
             id[@revision].
         what: extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER.
-        img_root: folder that image paths are relative to; empty: that of the CSV.
+        img_root: folder that image paths are relative to; empty: that of the file.
         engine: extract: who computes: local (this process), or ray (a cluster: RAY_ADDRESS, else
             this machine).
         workers: extract with ray: processes with a model each; 0: one per GPU, or one per machine.
@@ -822,7 +822,7 @@ def index(
         source: folder, CSV or JSONL of images.
         db: folder of the index, or its address in object storage: s3://bucket/index.
         model: a bundled name, an alias, a checkpoint, a folder or a Hugging Face id[@revision].
-        img_root: folder that image paths are relative to; empty: that of the CSV.
+        img_root: folder that image paths are relative to; empty: that of the file.
         remove: remove the images of SOURCE from the index; SOURCE need not exist any more.
         ann: also build or update an approximate index, and measure it (from 100,000 images).
         recall: recall at 10 that the approximate index must reach.
@@ -1009,7 +1009,7 @@ def registers(
         n_images: number of these.
         neurons: number of register neurons.
         csv: CSV of image_path,caption to measure recall on; empty: the synthetic world.
-        img_root: folder that image paths are relative to; empty: that of the CSV.
+        img_root: folder that image paths are relative to; empty: that of the file.
         n: number of pairs and of questions to measure the effect on; 0: none.
         vlm: VLM that answers questions, if it uses this encoder; empty: none.
         svg: write figures as .svg too.
@@ -1199,7 +1199,7 @@ def stream(
         data: pairs of image and caption: a folder, CSV or JSONL of images, or shards:
             train-{000..123}.tar, s3://b/*.parquet.
         llms: language models to align with.
-        img_root: folder that image paths are relative to; empty: that of the CSV.
+        img_root: folder that image paths are relative to; empty: that of the file.
         trust_remote_code: run the Python that comes with a checkpoint (only from a source you
             trust).
         quantize: quantise the weights of the language models (GPU only).
@@ -1362,7 +1362,7 @@ def train(
         train_csv: CSV with image_path,caption; also a folder, a JSONL, or shards:
             train-{000..123}.tar.
         val_csv: validation pairs; empty: hold out some of the images.
-        img_root: folder that image paths are relative to; empty: that of the CSV.
+        img_root: folder that image paths are relative to; empty: that of the file.
         multi_positive: captions of one image are all positives of it.
         augment: augmentation of the images.
         num_workers: data-loading processes; 0: none, or some if images are not kept in memory.
@@ -1546,7 +1546,7 @@ def vlm_evaluate(
             id.
         data: synthetic, a chat-format JSONL, a CSV with image_path,question,answer (and kind,
             split, options separated by |), or shards of the same fields.
-        img_root: folder that image paths are relative to; empty: that of the data.
+        img_root: folder that image paths are relative to; empty: that of the file.
         split: train or test of the synthetic world (empty: test); else rows with this `split`.
         n: images of the synthetic world; of other data the first questions, 0: all.
         languages: languages of the synthetic questions.
@@ -1625,7 +1625,7 @@ def vlm_train(
             split, options separated by |), or shards of the same fields.
         val_data: validation questions, which select the best epoch; empty: held-out images of the
             data.
-        img_root: folder that image paths are relative to; empty: that of the data.
+        img_root: folder that image paths are relative to; empty: that of the file.
         split: train only on rows with this value of `split`.
         n_images: images of the synthetic world.
         languages: languages of the synthetic questions.

@@ -755,6 +755,24 @@ def test_report_marks_an_encoder_only_where_the_verdicts_put_it_ahead_of_all():
     assert report_page.headline_grid(_record(CKA, {("b", "c"): "ahead"}), words).ahead == set()
 
 
+@pytest.mark.parametrize(
+    ("to_a", "to_c", "key", "names"),
+    [
+        ("ahead", "ahead", "ridge_ahead", {}),
+        ("behind", "behind", "ridge_behind", {"others": "a and c"}),
+        ("cannot distinguish", "ahead", "ridge_level", {"others": "a"}),
+        ("cannot distinguish", "behind", "ridge_behind_some", {"others": "c", "level": "a"}),
+    ],
+)
+def test_report_has_one_sentence_about_the_linear_map(to_a, to_c, key, names):
+    words = report_page.words_of("en")
+    record = _record({"a": 0.3, "b": 0.7, "c": 0.5}, {("b", "a"): to_a, ("b", "c"): to_c})
+    verdicts = [one | {"metric": "ridge_r2"} for one in record["verdicts"]]
+    sentences = report_page.answer_sentences(record | {"verdicts": verdicts}, words)
+    expected = words[key].format(encoder="b", llm="t", **names)
+    assert [one for one in sentences if "held-out R²" in one] == [expected]
+
+
 def test_report_says_nothing_is_ahead_where_nothing_is_above_chance():
     words = report_page.words_of("en")
     low = _record({"a": 0.01, "b": 0.03}, {("b", "a"): "ahead"})
@@ -785,6 +803,9 @@ def test_report_is_made_of_the_record_alone(tmp_path, zoo):
     assert "<code>encoderlab all --data-root &#39;my data&#39;</code>" in page
     assert "Odd &lt;b&gt;names&lt;/b&gt; are text." in page
     assert "speed was not done: no time" in page
+    words = report_page.words_of("en")
+    marked = bool(report_page.headline_grid(sections["compare"].to_json(), words).ahead)
+    assert (words["matrix_ahead"] in page) == marked
     korean = report_page.page(tmp_path, dataclasses.replace(run, settings={"language": "ko"}))
     assert '<html lang="ko">' in korean and report_page.words_of("ko")["limits"] in korean
     assert report_page.words_of("en")["limits"] not in korean

@@ -87,6 +87,15 @@ def test_the_legend_names_each_encoder_llm_and_kind_of_control_once(drawn):
     assert named == [*encoders, *kinds.values(), *llms]
 
 
+def test_where_no_cka_is_defined_there_is_no_legend_of_points(drawn):
+    result = drawn[0].to_json()
+    pairs = [pair | {"cka": {"value": None}} for pair in result["cross_modal"]]
+    axes = plots.against_cka(result | {"cross_modal": pairs}).figure.axes
+    assert [ax.get_legend() for ax in axes] == [None, None]
+    assert [_points(ax) for ax in axes] == [[], []]
+    assert [[text.get_text() for text in ax.texts] for ax in axes] == [["undefined"]] * 2
+
+
 def test_the_dashboard_of_eas_has_parts_scatter_ranking_and_formula(drawn):
     result, figures = drawn
     scores = result.whole.eas

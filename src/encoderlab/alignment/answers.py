@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from encoderlab.alignment.data import SHUFFLED, UNTRAINED, AlignmentData
+from encoderlab.alignment.data import AlignmentData
 from encoderlab.alignment.settings import E2e, WithAnswers
+from encoderlab.core.aliases import SHUFFLED, UNTRAINED
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.json_text import record_in
 from encoderlab.core.progress import counted, note

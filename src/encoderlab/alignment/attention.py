@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from encoderlab.alignment.data import UNTRAINED, check_names
+from encoderlab.alignment.data import check_names
 from encoderlab.alignment.settings import Attention
+from encoderlab.core.aliases import UNTRAINED
 from encoderlab.core.results import Block, Result, Table
 from encoderlab.core.spec import takes
 from encoderlab.errors import MissingError, UsageError

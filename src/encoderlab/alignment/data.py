@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoderlab.alignment.settings import OnSamples
+from encoderlab.core.aliases import SHUFFLED, UNTRAINED
 from encoderlab.core.progress import collect_warnings
 from encoderlab.core.skipped import SkippedImages, as_records, as_warnings, skipped_images
 from encoderlab.encoders.load_spec import LoadOptions
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     FromStore = Callable[[Sequence[Sample]], Mapping[str, StoredFeatures]]
 
-UNTRAINED, SHUFFLED = "untrained:", "shuffled:"
 _NONE = np.zeros((0, 0), dtype=np.float32)
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from encoderlab.alignment.data import SHUFFLED, UNTRAINED, AlignmentData, extract_features
+from encoderlab.alignment.data import AlignmentData, extract_features
 from encoderlab.alignment.settings import E2e
 from encoderlab.alignment.tables import AlignmentResult, notes
+from encoderlab.core.aliases import SHUFFLED, UNTRAINED
 from encoderlab.core.results import Block, Table, score_text
 from encoderlab.core.spec import takes
 from encoderlab.data.reference_scores import put_score, score_rows

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoderlab.alignment.data import SHUFFLED, UNTRAINED, AlignmentData, extract_features
+from encoderlab.alignment.data import AlignmentData, extract_features
 from encoderlab.alignment.settings import Validate
 from encoderlab.core import run_folder
+from encoderlab.core.aliases import SHUFFLED, UNTRAINED
 from encoderlab.core.common_settings import WHERE
 from encoderlab.core.progress import progress
 from encoderlab.core.settings import as_typed, iter_settings

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
-from encoderlab.alignment.data import UNTRAINED, AlignmentData
+from encoderlab.alignment.data import AlignmentData
 from encoderlab.alignment.projectors import ProjectorRecipe, TrainedProjector, train_grid
+from encoderlab.core.aliases import UNTRAINED
 from encoderlab.core.progress import progress
 from encoderlab.core.results import Result
 from encoderlab.core.score import Score, undefined

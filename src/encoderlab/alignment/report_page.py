@@ -15,9 +15,9 @@ from typing import Any
 import jinja2
 import yaml
 
-from encoderlab.alignment.data import SHUFFLED, UNTRAINED
 from encoderlab.alignment.pair_scores import PERMUTATIONS
 from encoderlab.alignment.settings import LANGUAGES
+from encoderlab.core.aliases import SHUFFLED, UNTRAINED
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.results import Json, renamed, score_text, short_names
 from encoderlab.core.run_folder import RunRecord
@@ -380,7 +380,6 @@ def _by_ridge(compared: Json, words: Words) -> list[str]:
         return []
     encoder, llm = best["encoder"], best["llm"]
     others = [row["encoder"] for row in _ranked(compared, llm) if row["encoder"] != encoder]
-    names = {"encoder": encoder, "llm": llm}
     verdicts = {
         name: verdict
         for name, (verdict, _) in _against(compared, "ridge_r2", llm, encoder, others).items()
@@ -389,13 +388,11 @@ def _by_ridge(compared: Json, words: Words) -> list[str]:
         return []
     behind = [name for name, verdict in verdicts.items() if verdict is Verdict.BEHIND]
     level = [name for name, verdict in verdicts.items() if verdict is Verdict.CANNOT_DISTINGUISH]
-    if not behind and not level:
-        return [words["ridge_ahead"].format(**names)]
-    return [
-        words[key].format(**names, others=_listed(own, words))
-        for key, own in (("ridge_behind", behind), ("ridge_level", level))
-        if own
-    ]
+    key = "ridge_level" if level else "ridge_ahead"
+    if behind:
+        key = "ridge_behind_some" if level else "ridge_behind"
+    names = {"others": _listed(behind or level, words), "level": _listed(level, words)}
+    return [words[key].format(encoder=encoder, llm=llm, **names)]
 
 
 def _limits(result: Json, words: Words) -> list[str]:

@@ -12,7 +12,10 @@ from encoderlab.core.common_settings import (
     DTYPE_HELP,
     ENGINE_HELP,
     ENGINES,
+    FEATURES_HELP,
     IMAGES_HELP,
+    IMG_ROOT_HELP,
+    SVG_HELP,
     WHERE,
     WORKERS_HELP,
     Common,
@@ -24,7 +27,6 @@ from encoderlab.vlm.settings import LAYER_HELP, QUESTIONS_HELP, REDUCE_HELP, Vlm
 
 BUNDLED_ENCODERS = ["tiny-clip", "tiny-siglip", "tiny-dinov2"]
 BUNDLED_LLMS = ["tiny-llama", "tiny-qwen"]
-FEATURES_HELP = "folder that keeps features between runs; empty: outputs/features"
 EPOCHS_HELP = "training epochs of a projector"
 PROJECTORS_HELP = "also train projectors of four kinds into every language model"
 LLMS_HELP = "language models to align with"
@@ -44,7 +46,7 @@ class Encoders(Loads):
     encoders: list[str] = setting(BUNDLED_ENCODERS, ENCODERS_HELP, names="encoders")
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
-    svg: bool = setting(False, "write figures as .svg too", group=FIGURES)
+    svg: bool = setting(False, SVG_HELP, group=FIGURES)
 
 
 @dataclass
@@ -109,9 +111,7 @@ class Stream(Encoders, LoadsLLM):
 
     data: str = setting("", "pairs of image and caption: " + IMAGES_HELP, positional=True)
     llms: list[str] = setting(BUNDLED_LLMS, LLMS_HELP, names="llms")
-    img_root: str | None = setting(
-        None, "folder that image paths are relative to; empty: that of the CSV", group=DATA
-    )
+    img_root: str | None = setting(None, IMG_ROOT_HELP, group=DATA)
     engine: str = setting("local", ENGINE_HELP, choices=ENGINES, group=WHERE)
     workers: int = setting(0, WORKERS_HELP, least=0, group=WHERE, needs={"engine": ("ray",)})
     features_dir: str | None = setting(None, FEATURES_HELP, group=WHERE)

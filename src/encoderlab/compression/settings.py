@@ -9,7 +9,10 @@ from encoderlab.core.common_settings import (
     DEVICE_HELP,
     DEVICES_HELP,
     DTYPE_HELP,
+    GRAD_CLIP_HELP,
+    IMG_ROOT_HELP,
     MODEL_HELP,
+    SAVE_STEPS_HELP,
     WHERE,
     Loads,
 )
@@ -20,7 +23,7 @@ from encoderlab.core.settings import (
     setting,
 )
 from encoderlab.patch_tokens.methods import METHODS
-from encoderlab.vlm.settings import LANGUAGES, QUESTIONS_HELP
+from encoderlab.vlm.settings import LANGUAGES, LANGUAGES_HELP, N_QUESTIONS_HELP, QUESTIONS_HELP
 
 MODEL, STEPS, DATA, WATCH = "model", "training", "data", "watching"
 EVALUATE = "evaluate"
@@ -112,7 +115,7 @@ class CompressTraining:
         group=STEPS,
         needs={"training.init": (None,)},
     )
-    grad_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0, group=STEPS)
+    grad_clip: float = setting(1.0, GRAD_CLIP_HELP, least=0, group=STEPS)
     init: str | None = setting(
         None,
         "trained compressor to start from: a run folder or a bundled name; empty: "
@@ -124,9 +127,7 @@ class CompressTraining:
     resume: str | None = setting(
         None, "run folder or .pt file to resume", flag="--resume", group=STEPS
     )
-    save_every_steps: int | None = setting(
-        None, "steps between checkpoints; empty: one per minute", least=1, group=STEPS
-    )
+    save_every_steps: int | None = setting(None, SAVE_STEPS_HELP, least=1, group=STEPS)
 
 
 @dataclass
@@ -168,7 +169,7 @@ class CompressData:
     )
     img_root: str | None = setting(
         None,
-        "folder that image paths of a CSV are relative to; empty: that of the CSV",
+        IMG_ROOT_HELP,
         group=DATA,
         needs={"data.images": ()},
     )
@@ -300,7 +301,7 @@ class CompressEvaluation:
         needs={**TRAINED_OR_MEASURED, "evaluation.answers": ()},
     )  # fmt: skip
     languages: list[str] = setting(
-        ["en"], "languages of the synthetic questions", choices=LANGUAGES, group=EVALUATE,
+        ["en"], LANGUAGES_HELP, choices=LANGUAGES, group=EVALUATE,
         needs={
             **TRAINED_OR_MEASURED, "evaluation.answers": (), "evaluation.questions": ("synthetic",),
         },
@@ -310,7 +311,7 @@ class CompressEvaluation:
         "of tokens; empty: the bundled ones", group=EVALUATE, needs=ASKED,
     )  # fmt: skip
     n_questions: int = setting(
-        500, "images of the synthetic world; of other data the first questions, 0: all", least=0,
+        500, N_QUESTIONS_HELP, least=0,
         group=EVALUATE, needs=ASKED,
     )  # fmt: skip
     llm: str = setting(

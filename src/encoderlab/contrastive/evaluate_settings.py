@@ -10,6 +10,7 @@ from encoderlab.core.common_settings import (
     COMMON,
     DEVICE_HELP,
     DTYPE_HELP,
+    IMG_ROOT_HELP,
     MODEL_HELP,
     STORE_HELP,
     WHERE,
@@ -23,9 +24,7 @@ class Evaluate(Loads):
     """Measure image-text retrieval in both directions: Recall@K, median rank, MRR, and chance."""
 
     csv: str = setting("data/train.csv", "held-out pairs: CSV with image_path,caption")
-    img_root: str | None = setting(
-        None, "folder that image paths are relative to; empty: that of the CSV"
-    )
+    img_root: str | None = setting(None, IMG_ROOT_HELP)
     model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
     features_dir: str | None = setting(None, STORE_HELP, group=WHERE)
     batch_size: int = setting(64, "batch size", least=1, group=WHERE)

@@ -8,6 +8,12 @@ from encoderlab.core.common_settings import (
     COMMON,
     DEVICE_HELP,
     DEVICES_HELP,
+    GRAD_CLIP_HELP,
+    IMG_ROOT_HELP,
+    LOGGER_HELP,
+    LOGGER_PROJECT_HELP,
+    SAVE_STEPS_HELP,
+    TRAIN_DIR_HELP,
     WHERE,
     Common,
 )
@@ -31,9 +37,7 @@ class Train(Common):
     val_csv: str | None = setting(
         None, "validation pairs; empty: hold out some of the images", group=DATA
     )
-    img_root: str | None = setting(
-        None, "folder that image paths are relative to; empty: that of the CSV", group=DATA
-    )
+    img_root: str | None = setting(None, IMG_ROOT_HELP, group=DATA)
     multi_positive: bool = setting(
         True, "captions of one image are all positives of it", group=DATA
     )
@@ -113,7 +117,7 @@ class Train(Common):
     warmup_steps: int | None = setting(
         None, "steps of linear warm-up; empty: chosen from the length", least=0, group=STEPS
     )
-    grad_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0, group=STEPS)
+    grad_clip: float = setting(1.0, GRAD_CLIP_HELP, least=0, group=STEPS)
     loss: str = setting("softmax", "contrastive loss", choices=("softmax", "sigmoid"), group=STEPS)
     ema: float = setting(0.0, "decay of averaged weights; 0: none", least=0, group=STEPS)
     grad_checkpointing: bool = setting(
@@ -128,22 +132,18 @@ class Train(Common):
     strategy: str = setting("auto", "distributed strategy", choices=("auto", "ddp"), group=WHERE)
 
     resume: str | None = setting(None, "run folder or .ckpt file to resume", group=KEEP)
-    save_every_steps: int | None = setting(
-        None, "steps between checkpoints; empty: one per minute", least=1, group=KEEP
-    )
+    save_every_steps: int | None = setting(None, SAVE_STEPS_HELP, least=1, group=KEEP)
 
     logger: str = setting(
         "tensorboard",
-        "logger of the training curves",
+        LOGGER_HELP,
         choices=("tensorboard", "wandb", "csv", "none"),
         group=WATCH,
     )
     wandb_project: str | None = setting(
-        None, "project name for --logger wandb", group=WATCH, needs={"logger": ("wandb",)}
+        None, LOGGER_PROJECT_HELP, group=WATCH, needs={"logger": ("wandb",)}
     )
     zero_shot_classes: str = setting(
         "", "comma-separated classes for zero-shot classification during training", group=WATCH
     )
-    output_dir: str = setting(
-        output_folder("train"), "folder for checkpoints and results", group=COMMON
-    )
+    output_dir: str = setting(output_folder("train"), TRAIN_DIR_HELP, group=COMMON)

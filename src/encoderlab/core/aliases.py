@@ -16,6 +16,8 @@ from encoderlab.errors import MissingError, UsageError
 
 SHIPPED = Path(__file__).parent / "aliases.yaml"
 OWN_FILE = "encoderlab-aliases.yaml"
+# Before the name of an encoder: the same before training; with the images of other samples.
+UNTRAINED, SHUFFLED = "untrained:", "shuffled:"
 KINDS = ("encoders", "llms")
 
 

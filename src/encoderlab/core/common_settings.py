@@ -22,6 +22,14 @@ ENGINE_HELP = (
 )
 WORKERS_HELP = "ray: processes with a model each; 0: one per GPU, or one per machine"
 ENGINES = ("local", "ray")
+SVG_HELP = "write figures as .svg too"
+GRAD_CLIP_HELP = "largest gradient norm; 0: no limit"
+SAVE_STEPS_HELP = "steps between checkpoints; empty: one per minute"
+LOGGER_HELP = "logger of the training curves"
+LOGGER_PROJECT_HELP = "project name for --logger wandb"
+TRAIN_DIR_HELP = "folder for checkpoints and results"
+FEATURES_HELP = "folder that keeps features between runs; empty: outputs/features"
+IMG_ROOT_HELP = "folder that image paths are relative to; empty: that of the file"
 IMAGES_HELP = "a folder, CSV or JSONL of images, or shards: train-{000..123}.tar, s3://b/*.parquet"
 TRUST_HELP = "run the Python that comes with a checkpoint (only from a source you trust)"
 QUANTISED = ("8bit", "4bit")

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from encoderlab.core.aliases import get_model_id
+from encoderlab.core.aliases import UNTRAINED, get_model_id
 from encoderlab.data.clip_benchmark import (
     PROBE,
     ModelResult,
@@ -327,7 +327,7 @@ def _of_run(folder: Path) -> ScoreTable:
     try:
         for pair in answers["pairs"]:
             name, llm = pair["encoder"], pair["llm"]
-            if pair["control_of"] is not None or name.startswith("untrained:"):
+            if pair["control_of"] is not None or name.startswith(UNTRAINED):
                 continue
             model = get_model_id(name, "vision")
             encoders[name] = ScoredEncoder(name, classes.get(model), pair["image_size"], model)

@@ -20,13 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from encoderlab.core.aliases import UNTRAINED
 from encoderlab.core.atomic_io import atomic_folder
 from encoderlab.core.progress import detail, note
 from encoderlab.encoders import onnx_graph
 from encoderlab.encoders.checkpoint import resolve
 from encoderlab.encoders.compile import pictures
 from encoderlab.encoders.dual import FAMILIES, DualEncoder, load_dual
-from encoderlab.encoders.vision import UNTRAINED, VisionEncoder, load_vision
+from encoderlab.encoders.vision import VisionEncoder, load_vision
 from encoderlab.errors import UsageError, WorkError
 from encoderlab.models import open_clip
 from encoderlab.models.clip import CLIP, Tokenizer

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
+from encoderlab.core.aliases import UNTRAINED
 from encoderlab.core.commands import load
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.compile import TORCH, select
@@ -44,7 +45,6 @@ from encoderlab.models.clip import Preprocess
 from encoderlab.models.native_resolution import NATIVE, Cells
 from encoderlab.models.preprocessing import read_preprocess
 
-UNTRAINED = "untrained:"
 CLASS_TOKEN = re.compile(r"\b(cls|class)_\w*(token|embedding)")
 BATCH = 32
 

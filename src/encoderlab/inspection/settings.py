@@ -9,7 +9,9 @@ from encoderlab.core.common_settings import (
     COMMON,
     DEVICE_HELP,
     DTYPE_HELP,
+    IMG_ROOT_HELP,
     MODEL_HELP,
+    SVG_HELP,
     WHERE,
     Loads,
 )
@@ -126,16 +128,14 @@ class Registers(Loads):
     csv: str | None = setting(
         None, "CSV of image_path,caption to measure recall on; empty: the synthetic world"
     )
-    img_root: str | None = setting(
-        None, "folder that image paths are relative to; empty: that of the CSV", needs={"csv": ()}
-    )
+    img_root: str | None = setting(None, IMG_ROOT_HELP, needs={"csv": ()})
     n: int = setting(
         500, "number of pairs and of questions to measure the effect on; 0: none", least=0
     )
     vlm: str = setting(
         "tiny-vlm", "VLM that answers questions, if it uses this encoder; empty: none"
     )
-    svg: bool = setting(False, "write figures as .svg too")
+    svg: bool = setting(False, SVG_HELP)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("float32", "float32, bfloat16 or float16", group=WHERE)
     output_dir: str = setting(output_folder("registers"), "folder for results", group=COMMON)
@@ -163,7 +163,7 @@ class Words(Loads):
     )  # fmt: skip
     captions: int = setting(500, "number of these", least=1)
     batch_size: int = setting(16, "batch size", least=1, group=WHERE)
-    svg: bool = setting(False, "write figures as .svg too")
+    svg: bool = setting(False, SVG_HELP)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
     output_dir: str = setting(output_folder("words"), "folder for results", group=COMMON)

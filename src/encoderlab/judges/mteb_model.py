@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from encoderlab.core.aliases import UNTRAINED
 from encoderlab.encoders.checkpoint import TRAINING, Checkpoint, resolve
 from encoderlab.encoders.families import FAMILIES
 from encoderlab.encoders.hardware import choose_device, choose_dtype
 from encoderlab.encoders.loading import read_config
 from encoderlab.encoders.text import PROJECTED, CutTexts, TextEncoder, load_text
-from encoderlab.encoders.vision import UNTRAINED, VisionEncoder, load_vision
+from encoderlab.encoders.vision import VisionEncoder, load_vision
 from encoderlab.errors import MissingError, UsageError
 
 ORGANISATION = "encoderlab"  # mteb names a model ORGANISATION/NAME

@@ -20,6 +20,7 @@ from scipy.optimize import isotonic_regression
 from encoderlab.plots.style import (
     CHANCE,
     CONTROL_COLOURS,
+    CONTROL_HATCHES,
     CONTROL_NAMES,
     HEAT,
     SHADE,
@@ -31,7 +32,6 @@ from encoderlab.plots.style import (
 )
 
 Scored = Mapping[str, Any]
-CONTROL_HATCHES = {"untrained:": "", "shuffled:": "///"}
 NEAR_AND_FAR = (8, 20, 34, 48)  # distances of a name from its point, in printer's points
 
 

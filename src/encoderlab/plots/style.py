@@ -24,6 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from encoderlab.core.aliases import SHUFFLED, UNTRAINED
 from encoderlab.core.atomic_io import atomic_write
 from encoderlab.core.progress import note
 
@@ -41,8 +42,9 @@ FAMILY_COLOURS = {
 }  # fmt: skip
 DATA_TYPES = ("chart", "table", "document", "math", "visualization", "text", "scene")
 DATA_TYPE_COLOURS = dict(zip(DATA_TYPES, PALETTE, strict=False))
-CONTROL_COLOURS = {"untrained:": "#8A8A8A", "shuffled:": "#B8B8B8"}
-CONTROL_NAMES = {"untrained:": "untrained encoders", "shuffled:": "shuffled pairs"}
+CONTROL_COLOURS = {UNTRAINED: "#8A8A8A", SHUFFLED: "#B8B8B8"}
+CONTROL_HATCHES = {UNTRAINED: "", SHUFFLED: "///"}
+CONTROL_NAMES = {UNTRAINED: "untrained encoders", SHUFFLED: "shuffled pairs"}
 MARKERS = "osD^vPX*<>"
 KOREAN_FONTS = (
     "Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "NanumSquareRound", "NanumBarunGothic",

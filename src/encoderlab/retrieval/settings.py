@@ -10,6 +10,7 @@ from encoderlab.core.common_settings import (
     COMMON,
     DEVICE_HELP,
     DTYPE_HELP,
+    IMG_ROOT_HELP,
     MODEL_HELP,
     WHERE,
     Loads,
@@ -26,9 +27,7 @@ class Index(Loads):
     source: str = setting("data/images", "folder, CSV or JSONL of images", positional=True)
     db: str = setting(output_folder("index"), DB_HELP)
     model: str = setting("tiny-clip", MODEL_HELP, names="encoders")
-    img_root: str | None = setting(
-        None, "folder that image paths are relative to; empty: that of the CSV"
-    )
+    img_root: str | None = setting(None, IMG_ROOT_HELP)
     remove: bool = setting(
         False, "remove the images of SOURCE from the index; SOURCE need not exist any more"
     )

@@ -9,6 +9,13 @@ from encoderlab.core.common_settings import (
     DEVICE_HELP,
     DEVICES_HELP,
     DTYPE_HELP,
+    GRAD_CLIP_HELP,
+    IMG_ROOT_HELP,
+    LOGGER_HELP,
+    LOGGER_PROJECT_HELP,
+    SAVE_STEPS_HELP,
+    SVG_HELP,
+    TRAIN_DIR_HELP,
     WHERE,
     Loads,
 )
@@ -21,6 +28,8 @@ QUESTIONS_HELP = (
     "options separated by |), or shards of the same fields"
 )
 STORE_HELP = "folder of the feature store that holds the image tokens"
+LANGUAGES_HELP = "languages of the synthetic questions"
+N_QUESTIONS_HELP = "images of the synthetic world; of other data the first questions, 0: all"
 VLM_HELP = "tiny-vlm, the folder of a run of vlm train, or a LLaVA folder or hub id"
 REDUCE_HELP = "fewer image tokens: METHOD:TOKENS, pixel_shuffle:S, or none"
 LAYER_HELP = "hidden state of the encoder; negative from the end"
@@ -59,15 +68,13 @@ class VlmTrain(Loads):
         "the data",
         group=DATA,
     )  # fmt: skip
-    img_root: str | None = setting(
-        None, "folder that image paths are relative to; empty: that of the data", group=DATA
-    )
+    img_root: str | None = setting(None, IMG_ROOT_HELP, group=DATA)
     split: str | None = setting(None, "train only on rows with this value of `split`", group=DATA)
     n_images: int = setting(
         10_000, "images of the synthetic world", least=1, group=DATA, needs=SYNTHETIC_ONLY
     )
     languages: list[str] = setting(
-        ["en"], "languages of the synthetic questions", choices=LANGUAGES, group=DATA,
+        ["en"], LANGUAGES_HELP, choices=LANGUAGES, group=DATA,
         needs=SYNTHETIC_ONLY,
     )  # fmt: skip
     captions: int = setting(
@@ -96,7 +103,7 @@ class VlmTrain(Loads):
     warmup_steps: int | None = setting(
         None, "steps of linear warm-up; empty: a twentieth of all", least=0, group=STEPS
     )
-    grad_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0, group=STEPS)
+    grad_clip: float = setting(1.0, GRAD_CLIP_HELP, least=0, group=STEPS)
     controls: list[str] = setting(
         ["blind"], "also train a twin: blind (without the image), untrained (random encoder)",
         choices=("blind", "untrained"), group=STEPS,
@@ -111,19 +118,15 @@ class VlmTrain(Loads):
     features_dir: str = setting(output_folder("features"), STORE_HELP, group=WHERE)
 
     resume: str | None = setting(None, "run folder to resume", group=KEEP)
-    save_every_steps: int | None = setting(
-        None, "steps between checkpoints; empty: one per minute", least=1, group=KEEP
-    )
+    save_every_steps: int | None = setting(None, SAVE_STEPS_HELP, least=1, group=KEEP)
     logger: str = setting(
-        "tensorboard", "logger of the training curves",
+        "tensorboard", LOGGER_HELP,
         choices=("tensorboard", "wandb", "csv", "none"), group=WATCH,
     )  # fmt: skip
     wandb_project: str | None = setting(
-        None, "project name for --logger wandb", group=WATCH, needs={"logger": ("wandb",)}
+        None, LOGGER_PROJECT_HELP, group=WATCH, needs={"logger": ("wandb",)}
     )
-    output_dir: str = setting(
-        output_folder("vlm-train"), "folder for checkpoints and results", group=COMMON
-    )
+    output_dir: str = setting(output_folder("vlm-train"), TRAIN_DIR_HELP, group=COMMON)
 
 
 @dataclass
@@ -134,18 +137,12 @@ class VlmEvaluate(Loads):
         ["tiny-vlm"], f"one or several: {VLM_HELP}", flag=("--model", "--models")
     )
     data: str = setting("synthetic", QUESTIONS_HELP)
-    img_root: str | None = setting(
-        None, "folder that image paths are relative to; empty: that of the data"
-    )
+    img_root: str | None = setting(None, IMG_ROOT_HELP)
     split: str | None = setting(
         None, "train or test of the synthetic world (empty: test); else rows with this `split`"
     )
-    n: int = setting(
-        1000, "images of the synthetic world; of other data the first questions, 0: all", least=0
-    )
-    languages: list[str] = setting(
-        ["en"], "languages of the synthetic questions", choices=LANGUAGES, needs=SYNTHETIC_ONLY
-    )
+    n: int = setting(1000, N_QUESTIONS_HELP, least=0)
+    languages: list[str] = setting(["en"], LANGUAGES_HELP, choices=LANGUAGES, needs=SYNTHETIC_ONLY)
     metric: str = setting(
         "exact", "metric: exact match, relaxed (numbers within 5 %), anls, or vqa (agreement "
         "with several annotators)", choices=("exact", "relaxed", "anls", "vqa"),
@@ -172,7 +169,7 @@ class VlmAnswer(Loads):
     explain: bool = setting(
         False, "map the answer's attention over the image, and check the map by ablation"
     )
-    svg: bool = setting(False, "write figures as .svg too")
+    svg: bool = setting(False, SVG_HELP)
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
     dtype: str = setting("auto", DTYPE_HELP, group=WHERE)
     output_dir: str = setting(output_folder("vlm-answer"), "folder for results", group=COMMON)

@@ -12,7 +12,9 @@ from encoderlab.core.common_settings import (
     DTYPE_HELP,
     ENGINE_HELP,
     ENGINES,
+    FEATURES_HELP,
     IMAGES_HELP,
+    IMG_ROOT_HELP,
     MODEL_HELP,
     TRUST_HELP,
     WHERE,
@@ -118,9 +120,7 @@ class Features(Common):
         "extract: pooled, cls, projected, patches, patches@LAYER[:int8], mean@LAYER",
         needs=EXTRACT,
     )
-    img_root: str | None = setting(
-        None, "folder that image paths are relative to; empty: that of the CSV", needs=EXTRACT
-    )
+    img_root: str | None = setting(None, IMG_ROOT_HELP, needs=EXTRACT)
     engine: str = setting(
         "local", "extract: " + ENGINE_HELP, choices=ENGINES, group=WHERE, needs=EXTRACT
     )
@@ -188,9 +188,7 @@ class App(Common):
         4, "gigabytes of models kept loaded between requests", least=1, group=LIMITS
     )
     device: str = setting("auto", DEVICE_HELP, group=WHERE)
-    features_dir: str | None = setting(
-        None, "folder that keeps features between runs; empty: outputs/features", group=WHERE
-    )
+    features_dir: str | None = setting(None, FEATURES_HELP, group=WHERE)
     output_dir: str = setting(
         output_folder("app"),
         "folder for uploads and results; emptied when the page closes",

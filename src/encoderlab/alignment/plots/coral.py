@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 
+from encoderlab.core.aliases import SHUFFLED
 from encoderlab.metrics.alignment_scores import EAS_NAME, EAS_WEIGHTS
 from encoderlab.plots.primitives import heat_map, map_size, value_of
 from encoderlab.plots.style import (
@@ -183,9 +184,10 @@ def eas(result: Json) -> FigureRecord:
         cka = {(pair["encoder"], pair["llm"]): pair["cka"] for pair in result["cross_modal"]}
         points = [(score, cka[score["encoder"], score["llm"]]) for score in scores]
         ax = left.subplots()
-        _scatter(ax, points, np.array([score["calibrated"] for score in scores], float))
+        drawn = _scatter(ax, points, np.array([score["calibrated"] for score in scores], float))
         ax.set_ylabel("EAS, calibrated")
-        _legend(ax, scores)
+        if drawn:
+            _legend(ax, scores)
         right.text(0.08, 0.7, _formula(), va="top", fontsize=10, linespacing=1.7)
         fig.suptitle(EAS_NAME)
     return FigureRecord(
@@ -256,19 +258,26 @@ def _against_cka(axes: Any, result: Json) -> None:
     sides = {"similarity": "as published", "spectral_similarity": "calibrated"}
     for ax, (key, side) in zip(axes, sides.items(), strict=True):
         heights = np.array([pair["coral"][key] for pair in pairs], float)
-        _scatter(ax, [(pair, pair["cka"]) for pair in pairs], heights)
+        drawn = _scatter(ax, [(pair, pair["cka"]) for pair in pairs], heights)
         ax.set_ylabel(f"CORAL similarity, {side}")
-    _legend(axes[1], pairs)
+    if drawn:
+        _legend(axes[1], pairs)
 
 
-def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: np.ndarray) -> None:
-    """Heights against CKA with its interval, a marker per pair, and the diagonal."""
+def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: np.ndarray) -> int:
+    """Heights against CKA with its interval, a marker per pair, and the diagonal.
+
+    Returns:
+        How many points are drawn: those with both values.
+    """
     pairs = [pair for pair, _ in points]
     tint, shape = _tints(pairs), _markers(pairs)
+    drawn = 0
     for (pair, cka), y in zip(points, heights, strict=True):
         x = value_of(cka)
         if not (np.isfinite(x) and np.isfinite(y)):
             continue
+        drawn += 1
         if cka.get("ci_low") is not None:
             ends = [cka["ci_low"], cka["ci_high"]]
             ax.plot(ends, [y, y], color=tint[pair["encoder"]], linewidth=1.5)
@@ -282,6 +291,9 @@ def _scatter(ax: Any, points: Sequence[tuple[Json, Json]], heights: np.ndarray) 
     low = min([-0.05, *(cka["ci_low"] for _, cka in points if cka.get("ci_low") is not None)])
     ax.set_xlim(max(-1.0, low) - 0.02, 1.03)
     ax.set_ylim(min([-0.03, *(y - 0.03 for y in heights if np.isfinite(y))]), 1.03)
+    if not drawn:
+        ax.text(0.5, 0.5, "undefined", transform=ax.transAxes, ha="center")
+    return drawn
 
 
 def _legend(ax: Any, pairs: Sequence[Json]) -> None:
@@ -380,5 +392,5 @@ def _clouds(result: Json) -> list[str]:
     """Every model once: shuffling the pairs leaves an encoder's cloud as it is."""
     return [
         name for name in [*result["vision"]["names"], *result["text"]["names"]]
-        if not name.startswith("shuffled:")
+        if not name.startswith(SHUFFLED)
     ]  # fmt: skip
