@@ -35,7 +35,7 @@ from recipes.real_data import SETS
 
 SYNTHETIC_IMAGES, FIT_IMAGES = 1000, 3000
 SYNTHETIC_TRAINED = 8000
-SHIPPED, SHIPPED_ANSWERS = "shipped", "shipped_answers"
+TRAINED, TRAINED_ANSWERS = "trained", "trained_answers"
 TASKS = ("embedding", "embedding_hard", "retrieval", "retrieval_hard")
 USED = ("clothing-small", "vega-charts", "wikitables-mini", "math-ko-en")
 
@@ -144,7 +144,7 @@ def _evaluated(
     own: Mapping[str, Compressor], images: list[str], fit: list[str], against: Sequence[str]
 ) -> CompressEvaluationResult:
     labels = {
-        name: SHIPPED_ANSWERS if c.about.get("answers") else SHIPPED for name, c in own.items()
+        name: TRAINED_ANSWERS if c.about.get("answers") else TRAINED for name, c in own.items()
     }
     names = [f"{label}:{name}" for name, label in labels.items()]
     (encoder,) = {str(compressor.about["encoder"]) for compressor in own.values()}
@@ -231,7 +231,7 @@ def _verdicts(results: Mapping[str, CompressEvaluationResult]) -> str:
     lines = ["### Paired verdicts, all methods of a budget together (Bonferroni)", ""]
     for title, result in results.items():
         budgets = dict.fromkeys(tuple(verdict["budget"]) for verdict in result.verdicts)
-        for name, budget in itertools.product((SHIPPED, SHIPPED_ANSWERS), budgets):
+        for name, budget in itertools.product((TRAINED, TRAINED_ANSWERS), budgets):
             for task in ("error", "distance", *TASKS):
                 wanted = (name, budget, task)
                 chosen = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from encoderlab.contrastive.loop import Recipe
+from encoderlab.data.synthetic import KINDS
 from encoderlab.errors import unknown
 from encoderlab.models.clip.config import CLIPConfig, TextConfig, ViTConfig
 
@@ -244,7 +245,18 @@ def recipe_of(name: str) -> ZooRecipe:
 def scaled(recipe: ZooRecipe, share: float) -> ZooRecipe:
     """The recipe with `share` of the synthetic images (and steps), for a trial run."""
     images = max(1000, int(recipe.synthetic_images * share))
+    if isinstance(recipe, CLIPRecipe):
+        short = tuple(
+            replace(stage, scenes=_some(stage.scenes, share), others=_some(stage.others, share))
+            for stage in recipe.short
+        )
+        return replace(recipe, synthetic_images=images, short=short)
     if isinstance(recipe, SelfSupervisedRecipe):
         scenes, steps = int(recipe.more_scenes * share), max(2, int(recipe.steps * share))
-        return replace(recipe, synthetic_images=images, more_scenes=scenes, steps=steps)
+        whole = images - images % len(KINDS)  # the further scenes follow the last of all kinds
+        return replace(recipe, synthetic_images=whole, more_scenes=scenes, steps=steps)
     return replace(recipe, synthetic_images=images)
+
+
+def _some(pictures: int, share: float) -> int:
+    return max(500, int(pictures * share))

@@ -37,11 +37,13 @@ class TagTrainer(ContrastiveTrainer):
         for number, own in enumerate(tags):
             self._right[number, [NUMBER[tag] for tag in own]] = True
         self._listed = len(tags)
-        self._wordings = wordings(self.pairs.tokenizer, self.pairs.keep_padding)
+        self._right = self._right.to(self.fabric.device)
+        tokens = wordings(self.pairs.tokenizer, self.pairs.keep_padding)
+        self._wordings = tokens.to(self.fabric.device)
 
     def backward(self, batch: Batch) -> Tensor:
         """As that of `ContrastiveTrainer`, with the loss of the tags."""
-        self._pictures = batch.image_ids
+        self._pictures = batch.image_ids.to(self.fabric.device)
         return super().backward(batch)
 
     def _loss(self, image: Tensor, text: Tensor, positives: Tensor | None) -> Tensor:
@@ -64,6 +66,7 @@ class TagTrainer(ContrastiveTrainer):
         chosen = torch.where(
             torch.rand(number) < KOREAN_SHARE, korean, torch.randint(len(ENGLISH), (number,))
         )
+        # The indices are drawn on the CPU, so that every device reads the same words.
         return self._wordings[chosen, torch.arange(number)]
 
 

@@ -36,6 +36,7 @@ from recipes.language import train_language_model
 from recipes.real_data import SETS, read_set
 from recipes.self_supervised import train_self_supervised
 from recipes.settings import (
+    CLIPS,
     RECIPES,
     CLIPRecipe,
     LanguageRecipe,
@@ -313,6 +314,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         name, recipe = args.name, scaled(recipe_of(args.name), args.scale)
+        if args.start is not None and not isinstance(recipe, CLIPRecipe):
+            raise UsageError(
+                "only a CLIP has stages after the first", got=f"--start for {name}",
+                want=f"one of {', '.join(CLIPS)}",
+            )  # fmt: skip
         if isinstance(recipe, CLIPRecipe):
             exported = train_clip(name, recipe, args.real, args.out, args.resume, args.start)
         elif isinstance(recipe, VLMRecipe):

@@ -42,6 +42,7 @@ MEASURED = """
 
 Precision at 3 over 3,000 held-out pictures of all kinds: the share of the first three results that
 show the named object. Queries are names such as "red star" that match at least three pictures.
+95 % intervals over pictures in brackets; where every query has 100 %, over queries.
 
 | query | English | Korean | chance |
 |---|---|---|---|

@@ -16,6 +16,7 @@ from recipes.short_captions import OBJECTS, tags_of
 
 PICTURES = 3000  # 600 scenes among them
 FIRST = 3
+PARTS = 20  # of the pictures, each left out once
 BATCH = 100
 KINDS: dict[str, Callable[[list[str]], bool]] = {
     "shape": lambda words: len(words) == 1,
@@ -38,20 +39,35 @@ def precision_at(k: int, cosines: np.ndarray, right: np.ndarray) -> tuple[np.nda
         The share of each query (queries,), and chance: the mean share of right pictures.
     """
     first = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(right, first, axis=1).mean(axis=1), float(right.mean())
+    hits = np.take_along_axis(right, first, axis=1).sum(axis=1)
+    return hits / np.minimum(k, right.sum(axis=1).clip(min=1)), float(right.mean())
 
 
-def mean_of(shares: np.ndarray, chance: float) -> Score:
-    """The mean over queries, with the interval of the jackknife over queries; where all are equal,
-    the exact bound of the share of queries that differ."""
-    n = len(shares)
-    value = float(shares.mean())
-    left_out = (shares.sum() - shares) / (n - 1)
-    ends = jackknife_interval(value, left_out, bounds=(0.0, 1.0))
+def precision(k: int, cosines: np.ndarray, right: np.ndarray) -> Score:
+    """Mean precision among the first k, with its interval over pictures.
+
+    Args:
+        k: how many pictures are looked at.
+        cosines: (queries, pictures).
+        right: (queries, pictures), at least k right ones for each query.
+
+    Returns:
+        The mean over queries. "red star" and "large star" name the same pictures, so queries are
+        no independent samples: parts of the pictures are left out. Where all queries have the same
+        share, the exact bound of the share of queries that differ.
+    """
+    shares, chance = precision_at(k, cosines, right)
+    value, n = float(shares.mean()), len(shares)
+    part = np.random.default_rng(0).permutation(right.shape[1]) % PARTS
+    left_out = [
+        precision_at(k, cosines[:, part != i], right[:, part != i])[0].mean() for i in range(PARTS)
+    ]
+    ends = jackknife_interval(value, np.array(left_out), bounds=(0.0, 1.0))
     if np.ptp(shares) == 0:
         half = least_half_width(np.arange(n))
         ends = max(0.0, value - half), min(1.0, value + half)
-    return Score(value, *ends, chance, n, "mean over queries; jackknife over queries")
+    estimator = "mean over queries; delete-a-twentieth jackknife over pictures"
+    return Score(value, *ends, chance, n, estimator)
 
 
 def short_queries(
@@ -81,8 +97,8 @@ def short_queries(
         for kind, fits in KINDS.items():
             rows = [i for i, name in enumerate(names) if fits(name.split())]
             if len(rows) > 1:
-                shares = precision_at(FIRST, cosines[rows], right[rows])
-                scores.setdefault(kind, {})[language] = mean_of(*shares)
+                score = precision(FIRST, cosines[rows], right[rows])
+                scores.setdefault(kind, {})[language] = score
     return scores
 
 

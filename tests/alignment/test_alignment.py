@@ -32,6 +32,7 @@ from encoderlab.alignment.settings import Alignment
 from encoderlab.cli.main import main
 from encoderlab.core import run_folder
 from encoderlab.core.results import to_plain
+from encoderlab.core.score import Score
 from encoderlab.data import read_samples
 from encoderlab.data.decode import open_image
 from encoderlab.errors import MissingError, UsageError
@@ -129,6 +130,42 @@ def test_encoders_that_only_tell_types_apart_are_found_out():
     said = pair_scores.answer(*_of(aligned), 60).text
     assert said.startswith("clip aligns with llama above chance")
     assert "Within single data types nothing of that is left" in said
+
+
+def test_few_samples_of_a_type_do_not_show_that_nothing_is_left():
+    rng = np.random.default_rng(1)
+    labels = ["chart"] * 5 + ["table"] * 5
+    apart = np.repeat([0.0, 4.0], 5)[:, None]
+    text = rng.standard_normal((10, 12))
+    clip = text + 2 * rng.standard_normal((10, 12))
+    rows, judged = _of(made({"clip": clip + apart}, {"llama": text + apart}, labels))
+    within = rows[0].scores["cka_within"]
+    assert within.ci_low < 0 < 0.5 < within.ci_high
+    said = pair_scores.answer(rows, judged, 10).text
+    assert "too few samples to say" in said and "nothing of that" not in said
+
+
+def test_intervals_of_encoders_hold_for_all_pairs_and_llms():
+    rng = np.random.default_rng(0)
+    vision = {name: rng.standard_normal((40, 8)) for name in ("a", "b", "c")}
+    text = {name: rng.standard_normal((40, 8)) for name in ("x", "y")}
+    levels = {one.comparison.level for one in pair_scores.verdicts(made(vision, text))}
+    assert len(levels) == 1 and levels.pop() == pytest.approx(1 - 0.05 / (3 * 2))
+
+
+def test_of_a_highest_at_chance_and_another_above_it_neither_is_hidden():
+    def row(name, *numbers):
+        score = Score(*numbers, 0.0, 50, "debiased", p=0.01)
+        return pair_scores.PairScores(name, "t", {"cka_linear": score})
+
+    rows = [row("a", 0.30, -0.05, 0.60), row("b", 0.25, 0.10, 0.39)]
+    said = pair_scores.answer(rows, [], 50).text
+    assert "a with t" in said and "is not above chance; above chance: b with t." in said
+    record = {"rows": [one.to_json() for one in rows], "verdicts": []}
+    words = report_page.words_of("en")
+    assert report_page.answer_sentences(record, words) == [
+        words["answer_unclear"].format(llms="t", encoder="a", others="b")
+    ]
 
 
 def test_a_control_that_does_as_well_is_said():
@@ -580,6 +617,9 @@ def test_an_encoder_listed_twice_and_too_few_readable_images_are_refused(tmp_pat
         _extract(["tiny-clip"], ["tiny-llama", "tiny-llama"])
     with pytest.raises(UsageError, match="no LLM was named"):
         _extract(["tiny-clip"], [])
+    for name in ("tiny-clip", "untrained:tiny-clip"):
+        with pytest.raises(UsageError, match=f"an encoder and of an LLM: got '{name}'"):
+            _extract(["tiny-clip"], ["tiny-llama", name])
     (tmp_path / "a.png").write_bytes(b"no image")
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
     (tmp_path / "pairs.csv").write_text("image_path,caption\na.png,x\nb.png,y\n")
@@ -711,7 +751,8 @@ def _record(cka, verdicts, within=0.5):
     """The record of a comparison: encoder -> its CKA with "t", and (a, b) -> the verdict."""
 
     def score(value, chance=0.0):
-        return {"value": value, "ci_low": value - 0.05, "ci_high": value + 0.05, "chance": chance}
+        ends = {"ci_low": value - 0.05, "ci_high": value + 0.05}
+        return {"value": value, **ends, "chance": chance, "n": 50, "estimator": "debiased"}
 
     def row(name, value):
         scores = {"cka_linear": score(value), "cka_within": score(within),
@@ -781,7 +822,10 @@ def test_report_says_nothing_is_ahead_where_nothing_is_above_chance():
     ]
 
 
-@pytest.mark.parametrize(("within", "key"), [(0.2, "reading_types"), (0.6, "reading_within")])
+@pytest.mark.parametrize(
+    ("within", "key"),
+    [(0.2, "reading_types"), (0.6, "reading_within"), (0.32, "reading_within")],
+)
 def test_report_says_how_much_of_cka_is_telling_types_apart(within, key):
     words = {name: f"{name} {{within}}" for name in ("reading_types", "reading_within")}
     words = {**report_page.words_of("en"), **words}
@@ -789,6 +833,15 @@ def test_report_says_how_much_of_cka_is_telling_types_apart(within, key):
     low, high = within - 0.05, within + 0.05
     assert f"{key} {within:.2f} [{low:.2f}, {high:.2f}]" in sentences
     assert "35 %" in sentences[-1] and "25 %" in sentences[-1] and "10 %" in sentences[-1]
+
+
+def test_report_counts_images_and_no_copies():
+    data = {"samples": 120, "images": 60, "types": {"chart": 30, "table": 30}, "source": "x.csv"}
+    compared = _record(CKA, {})
+    result = {"data": data, "sections": {"compare": compared}, "preflight": [], "skipped": [],
+              "not_done": {}}  # fmt: skip
+    first = report_page._limits(result, report_page.words_of("en"))[0]
+    assert first.startswith("60 samples (30 chart, 30 table)") and "fewer than 100" in first
 
 
 def test_report_is_made_of_the_record_alone(tmp_path, zoo):

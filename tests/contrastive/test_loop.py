@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from pathlib import Path
 
@@ -277,6 +278,9 @@ def test_the_experiment_trains_exports_and_reports(
         **options, **changes,
     )  # fmt: skip
     assert result.steps == 2
+    with (tmp_path / "curves/metrics.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["step"] for row in rows if row["train/loss"]] == ["1", "2"]
     assert (tmp_path / "checkpoints/epoch_1.ckpt").is_file()
     assert CLIP.from_checkpoint(tmp_path / "checkpoints/best.ckpt").tokenizer is not None
     exported = tmp_path / "export" / "model.safetensors"

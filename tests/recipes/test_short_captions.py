@@ -1,10 +1,13 @@
 """Short captions: which pictures they fit, and how well a search by them works."""
 
+import math
+
 import numpy as np
 import pytest
+import scipy.stats
 
 from encoderlab.data.synthetic import KINDS, generate
-from recipes.cards.short_queries import mean_of, precision_at
+from recipes.cards.short_queries import PARTS, precision, precision_at
 from recipes.short_captions import OBJECTS, TAGS, tags_of
 
 
@@ -36,11 +39,29 @@ def test_precision_counts_the_first_k():
     shares, chance = precision_at(2, cosines, right)
     assert shares.tolist() == [0.5, 1.0]
     assert chance == 0.75
-    score = mean_of(shares, chance)
-    assert (score.value, score.n) == (0.75, 2)
+    # One right picture alone is all that a query can find.
+    assert precision_at(2, cosines, np.eye(2, 4, dtype=bool))[0].tolist() == [1.0, 0.0]
+
+
+def test_the_interval_of_precision_is_over_pictures():
+    rng = np.random.default_rng(0)
+    right = rng.random((6, 400)) < 0.3
+    cosines = right + rng.normal(0, 1.0, right.shape)
+    score = precision(3, cosines, right)
+    assert score.value == precision_at(3, cosines, right)[0].mean() and score.n == 6
+    # The same query four times says no more than once.
+    again = precision(3, np.tile(cosines, (4, 1)), np.tile(right, (4, 1)))
+    assert again.ci_low == pytest.approx(score.ci_low)
+    part = np.random.default_rng(0).permutation(400) % PARTS
+    left = [precision_at(3, cosines[:, part != i], right[:, part != i])[0].mean()
+            for i in range(PARTS)]  # fmt: skip
+    error = math.sqrt((PARTS - 1) / PARTS * ((left - np.mean(left)) ** 2).sum())
+    half = scipy.stats.t.ppf(0.975, PARTS - 1) * error
+    assert score.ci_low == pytest.approx(score.value - half)
 
 
 def test_queries_that_are_all_right_have_an_exact_bound():
-    score = mean_of(np.ones(80), 0.1)
+    right = np.repeat(np.eye(80, dtype=bool), 3, axis=1)
+    score = precision(3, right.astype(float), right)
     assert score.ci_low == pytest.approx(0.05 ** (1 / 80))
     assert (score.value, score.ci_high) == (1.0, 1.0)

@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
+from encoderlab.data.synthetic import KINDS
 from encoderlab.encoders.dual import load_dual
 from recipes import card, settings, train
 from recipes.cards import pairs, short_queries
-from recipes.settings import CLIPS
+from recipes.settings import CLIPS, RECIPES, scaled
 
 
 @pytest.mark.slow
@@ -38,6 +39,23 @@ def test_a_small_run_trains_exports_and_writes_its_card(name, tmp_path, monkeypa
     text = card.write_card(folder, None, None).read_text(encoding="utf-8")
     assert "| synthetic world, Korean (25 images" in text
     assert "The synthetic world alone." in text
+
+
+@pytest.mark.parametrize("share", [0.01, 0.29, 0.57])
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_trial_scales_every_stage(name, share):
+    whole, part = RECIPES[name], scaled(RECIPES[name], share)
+    assert part.synthetic_images == pytest.approx(max(1000, whole.synthetic_images * share), abs=5)
+    for stage, of in zip(getattr(part, "short", ()), getattr(whole, "short", ()), strict=True):
+        for count, full in ((stage.scenes, of.scenes), (stage.others, of.others)):
+            assert count == pytest.approx(max(500, full * share), abs=1)
+    if isinstance(part, settings.SelfSupervisedRecipe):
+        assert part.synthetic_images % len(KINDS) == 0
+
+
+def test_a_start_is_refused_where_there_is_one_stage(capsys):
+    assert train.main(["tiny-llama", "--start", "folder"]) == 2
+    assert "tiny-clip" in capsys.readouterr().err
 
 
 def test_an_unknown_name_is_answered_in_words(capsys):

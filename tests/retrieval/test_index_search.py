@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from encoderlab.data import read_samples
 from encoderlab.data.decode import ImageError
 from encoderlab.data.synthetic import generate
 from encoderlab.data.unrelated import SENTENCES
@@ -79,6 +81,19 @@ def test_a_query_that_fits_nothing_is_told(drawn):
         assert result.unrelated_as_near == near
         assert result.unrelated_as_distinct == pytest.approx((z >= above).mean(), abs=0.009)
         assert ("unrelated pairs" in result.to_text()) != fits
+
+
+def test_new_images_are_not_judged_by_those_before(drawn, tmp_path):
+    folder = tmp_path / "images"
+    shutil.copytree(Path(drawn).parent / "images", folder)
+    db = str(tmp_path / "db")
+    index.run(source=str(folder), db=db, device="cpu", dtype="float32")
+    opened = Index.open(db)
+    generate(77, split="test").image.save(folder / "3.png")
+    assert opened.sync(read_samples(folder), folder).updated == 1
+    assert opened.unrelated is None and Index.open(db).unrelated is None
+    index.run(source=str(folder), db=db, device="cpu", dtype="float32")
+    assert Index.open(db).unrelated is not None
 
 
 def test_an_image_near_to_every_sentence_hides_no_query_that_fits():

@@ -106,6 +106,12 @@ def _start_both(words: list[str], **variables: str) -> subprocess.CompletedProce
     )  # fmt: skip
 
 
+def _start_one(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, timeout=120, env=_environment()
+    )
+
+
 def _alone(words: list[str], capsys) -> dict:
     capsys.readouterr()
     assert main(words) == 0, capsys.readouterr().err
@@ -143,7 +149,7 @@ def test_no_thread_of_the_process_group_is_left_when_python_ends(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         """
-import atexit, os
+import atexit, os, sys
 from encoderlab.training.devices import make_fabric
 
 def threads():
@@ -151,13 +157,14 @@ def threads():
 
 # Functions registered first are called last.
 atexit.register(lambda: print(*threads(), sep="\\n"))
-make_fabric("cpu")
+make_fabric("cpu", strategy=sys.argv[1])
 assert "pt_gloo_runloop" in threads()
 """
     )
-    done = _start_both([str(script)])
-    assert done.returncode == 0, done.stderr
-    assert "python" in done.stdout and "gloo" not in done.stdout
+    for started, strategy in ((_start_both, "auto"), (_start_one, "ddp")):
+        done = started([str(script), strategy])
+        assert done.returncode == 0, done.stderr
+        assert "python" in done.stdout and "gloo" not in done.stdout
 
 
 @pytest.mark.parametrize("more", [(), ("--distribution", "wgan", "training.n_critic=2")])

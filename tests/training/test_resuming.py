@@ -3,6 +3,7 @@ not; with its best epoch so far, in whatever folder."""
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from encoderlab.encoders.dual import load_dual
 from encoderlab.encoders.vision import load_vision
 from encoderlab.errors import MissingError, UsageError
 from encoderlab.models import checkpoint
+from encoderlab.training.loggers import make_logger
 from encoderlab.training.loop import checkpoint_to_resume
 
 COLOURS = ("red", "blue", "green", "black", "white", "grey", "gold", "pink", "navy", "teal")
@@ -252,3 +254,17 @@ def test_an_interrupted_run_is_loaded_as_far_as_it_came(
     (early / "checkpoints/best.ckpt").unlink()
     assert load(str(early), "cpu", "float32") is not None
     assert "has not ended an epoch; its state after step 3" in capsys.readouterr().err
+
+
+def test_rows_of_the_csv_are_kept_when_a_run_is_resumed(tmp_path):
+    for resumed, steps in ((False, [1, 2]), (True, [3]), (False, [1])):
+        logger = make_logger("csv", tmp_path, resumed=resumed)
+        for step in steps:
+            logger.log_metrics({"loss": 1 / step} | ({"new": 5} if resumed else {}), step=step)
+        if resumed:
+            with (tmp_path / "curves/metrics.csv").open(newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            assert [(row["step"], float(row["loss"])) for row in rows] == [
+                ("1", 1.0), ("2", 0.5), ("3", 1 / 3)
+            ]  # fmt: skip
+    assert (tmp_path / "curves/metrics.csv").read_text().split() == ["loss,step", "1.0,1"]

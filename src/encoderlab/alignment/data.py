@@ -176,7 +176,7 @@ def extract_features(
     if from_store is None:
         check_names("encoder", encoders)
     if llms is not None:
-        check_names("LLM", llms)
+        check_llms(llms, [*encoders, *(UNTRAINED + name for name in encoders)])
         check_placement(device, load.quantize, load.device_map)
     # A name that is unknown is refused before the features of the others take their time.
     for name in encoders if from_store is None else ():
@@ -293,6 +293,23 @@ def check_names(kind: str, names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
             raise UsageError(f"an {kind} is listed twice", got=name, want="each once")
+
+
+def check_llms(llms: Sequence[str], encoders: Sequence[str]) -> None:
+    """Refuses what `check_names` refuses, and a name that an encoder has too: results are by name.
+
+    Raises:
+        UsageError: naming it.
+    """
+    check_names("LLM", llms)
+    for name in llms:
+        if name in encoders:
+            raise UsageError(
+                "one name is that of an encoder and of an LLM",
+                got=name,
+                want="different names",
+                hint="an alias gives the checkpoint a second name: encoderlab-aliases.yaml",
+            )
 
 
 def _derangement(n: int, seed: int) -> np.ndarray:

@@ -331,9 +331,10 @@ def verdicts(aligned: AlignmentData) -> list[PairVerdict]:
     total = len(aligned.text) * (len(among) + len(controls))
     with progress("comparing encoders in pairs", total=total, unit="pair") as bar:
         for llm, pairs in itertools.product(aligned.text, (among, controls)):
+            comparisons = len(pairs) * len(aligned.text)
             for a, b in pairs:
                 for metric, compare in metrics.items():
-                    comparison = compare(aligned, a, b, llm, len(pairs))
+                    comparison = compare(aligned, a, b, llm, comparisons)
                     result.append(PairVerdict(metric, llm, comparison))
                 bar.advance()
     return result
@@ -434,8 +435,16 @@ def answer(rows: Sequence[PairScores], verdicts: Sequence[PairVerdict], n: int) 
     best = max(scored, key=lambda row: float(row.scores[HEADLINE]))
     score = best.scores[HEADLINE]
     number = f"debiased CKA {score.as_number()}"
-    if not _is_above_chance(score):
-        p = "" if score.p is None else f", p = {score.p:.2g} over all pairs"
+    detected = [row for row in scored if row.scores[HEADLINE].detected]
+    p = "" if score.p is None else f", p = {score.p:.2g} over all pairs"
+    if detected and not score.detected:
+        above = _list([f"{row.encoder} with {row.llm}" for row in detected])
+        return Answer(
+            f"The data cannot tell which encoder fits: with {n} samples the highest, "
+            f"{best.encoder} with {best.llm} ({number}, chance 0{p}), is not above chance; "
+            f"above chance: {above}. " + _how_many(score, n)
+        )
+    if not detected:
         return Answer(
             f"The data cannot tell which encoder fits: with {n} samples no encoder is above chance "
             f"(the highest, {best.encoder} with {best.llm}: {number}, chance 0{p}). "
@@ -500,9 +509,15 @@ def _within_in_words(
     if missing:
         each += f" (undefined for {_list(missing)}: too few samples)"
     if not pooled.above_chance and not any(score.above_chance for score in values.values()):
+        found = each or pooled.as_number()
+        if is_mostly_types(best.scores[HEADLINE], pooled):
+            return (
+                f"Within single data types nothing of that is left ({found}): what aligns is that "
+                "both tell the types apart."
+            )
         return (
-            f"Within single data types nothing of that is left ({each or pooled.as_number()}): "
-            "what aligns is that both tell the types apart."
+            f"Within single data types it cannot be told from chance ({found}): there are too few "
+            "samples to say how much of it is telling the types apart."
         )
     standing = _standing(best.encoder, others, comparisons)
     where = f", where {standing}" if standing else ""
@@ -510,6 +525,11 @@ def _within_in_words(
     if not values:
         return f"Within data types its CKA is, {together}."
     return f"Within data types its CKA is {each}; {together}."
+
+
+def is_mostly_types(whole: Score, within: Score) -> bool:
+    """Whether the interval within data types ends below half of the score over all samples."""
+    return within.ci_high is not None and within.ci_high < float(whole) / 2
 
 
 def _by_ridge_in_words(
@@ -575,10 +595,6 @@ def control_problem(rows: Sequence[PairScores], verdicts: Sequence[PairVerdict])
         return None
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"Read the controls first: {problems[0]}{more}."
-
-
-def _is_above_chance(score: Score) -> bool:
-    return score.above_chance and (score.p is None or score.p < 0.05)
 
 
 def _how_many(score: Score, n: int) -> str:

@@ -15,12 +15,13 @@ from typing import Any
 import jinja2
 import yaml
 
-from encoderlab.alignment.pair_scores import PERMUTATIONS
+from encoderlab.alignment.pair_scores import PERMUTATIONS, is_mostly_types
 from encoderlab.alignment.settings import LANGUAGES
 from encoderlab.core.aliases import SHUFFLED, UNTRAINED
 from encoderlab.core.atomic_io import write_text_atomic
 from encoderlab.core.results import Json, renamed, score_text, short_names
 from encoderlab.core.run_folder import RunRecord
+from encoderlab.core.score import Score
 from encoderlab.metrics.catalogue import HEADLINE, METRICS
 from encoderlab.metrics.preflight import FEW_SAMPLES
 from encoderlab.metrics.uncertainty import Verdict
@@ -32,7 +33,6 @@ REPORT = "report.html"
 SECTIONS = (
     "compare", "multi-llm", "layers", "e2e", "elas", "coral", "embedding", "attention", "speed",
 )  # fmt: skip
-REPEATED = ("coral_dashboard.png",)  # shows the panels of the other figures again
 TABLES = (
     "cka_linear_biased", "cka_within", "cka_rbf", "mutual_knn", "ridge_r2", "ridge_recall1",
     "mlp_r2",
@@ -112,7 +112,6 @@ def page(folder: Path, run: RunRecord) -> str:
                 | {"data": _data_url(folder / figure["file"])}
                 | {"caption": captions.get(Path(figure["file"]).stem, figure["caption"])}
                 for figure in result["sections"][name]["figures"]
-                if figure["file"] not in REPEATED
             ],
             "lines": section_lines(name, result["sections"][name], words),
         }
@@ -292,10 +291,11 @@ def _answer(compared: Json, llm: str, words: Words) -> tuple[str, dict[str, str]
         row = next(row for row in compared["rows"] if row["llm"] == llm)
         return "answer_undefined", {"reason": str(row["scores"][HEADLINE]["undefined"])}
     best, *others = [row["encoder"] for row in ranked]
-    score = ranked[0]["scores"][HEADLINE]
-    is_above = score.get("ci_low") is not None and score["ci_low"] > (score["chance"] or 0)
-    if not is_above or (score.get("p") or 0) >= 0.05:
+    detected = [row["encoder"] for row in ranked if Score(**row["scores"][HEADLINE]).detected]
+    if not detected:
         return "answer_none", {"encoder": best}
+    if best not in detected:
+        return "answer_unclear", {"encoder": best, "others": _listed(detected, words)}
     if not others:
         return "answer_alone", {"encoder": best}
     if _leader(compared, llm) is not None:
@@ -334,15 +334,16 @@ def reading_sentences(compared: Json, words: Words) -> list[str]:
         if scores[HEADLINE]["value"] is not None
     }
     if within is not None and within["value"] is not None:
-        whole = best["scores"][HEADLINE]["value"]
-        low = within.get("ci_low")
+        whole = Score(**best["scores"][HEADLINE])
         values = {
             "types": _listed(list(best["by_type"]), words),
-            "all": f"{whole:.2f}",
+            "all": f"{float(whole):.2f}",
             "within": score_text(within, 2),
         }
-        if low is None or low <= 0 or within["value"] < whole / 2:
+        if is_mostly_types(whole, Score(**within)):
             sentences.append(words["reading_types"].format(**names, **values))
+        elif not Score(**within).above_chance:
+            sentences.append(words["reading_unclear"].format(**names, **values))
         elif by_type:
             ends = {
                 key: words["of_type"].format(value=f"{by_type[kind]:.2f}", type=kind)
@@ -398,7 +399,7 @@ def _by_ridge(compared: Json, words: Words) -> list[str]:
 def _limits(result: Json, words: Words) -> list[str]:
     """The limitations that a reader must know; serious findings verbatim."""
     data, compared = result["data"], result["sections"]["compare"]
-    n, kinds = data["samples"], data["types"]
+    n, kinds = data["images"], data["types"]
     types = f" ({', '.join(f'{count} {name}' for name, count in kinds.items())})"
     key = "limit_few" if n < FEW_SAMPLES else "limit_samples"
     lines = [

@@ -107,7 +107,7 @@ def run(settings: Stream, out: Path | None = None) -> StreamResult:
         MissingError: data, a model or Ray is not there.
         WorkError: features cannot be stored, or workers die again and again.
     """
-    from encoderlab.alignment.data import check_names
+    from encoderlab.alignment.data import check_llms, check_names
     from encoderlab.data.read import KINDS_OF_DATA, read_parts
     from encoderlab.encoders.text import check_placement
     from encoderlab.feature_store.engines import engine
@@ -116,8 +116,8 @@ def run(settings: Stream, out: Path | None = None) -> StreamResult:
 
     if not settings.data:
         raise UsageError("stream needs pairs", got="no data", want=KINDS_OF_DATA)
-    for kind, names in (("encoder", settings.encoders), ("LLM", settings.llms)):
-        check_names(kind, names)
+    check_names("encoder", settings.encoders)
+    check_llms(settings.llms, settings.encoders)
     check_placement(settings.device, settings.quantize, settings.device_map)
     by = engine(settings.engine, settings.workers)
     extraction = _Extraction(settings, by)
@@ -253,11 +253,11 @@ def _scored(streamed: Streamed, settings: Stream, facts: dict[str, Any]) -> Stre
         coral = coral_of_moments(streamed.unit[encoder], encoder, streamed.unit[llm], llm)
         clouds.append(EncoderMoments(encoder, llm, coral))
     couples = list(itertools.combinations(settings.encoders, 2))
-    verdicts = []
+    verdicts, total = [], len(couples) * len(settings.llms)
     for llm, (a, b) in itertools.product(settings.llms, couples):
         values = (whole.cka(a, llm), whole.cka(b, llm))
         left_out = (without[a, llm], without[b, llm])
-        comparison = compare_paired(a, b, values, left_out, whole.n, comparisons=len(couples))
+        comparison = compare_paired(a, b, values, left_out, whole.n, comparisons=total)
         verdicts.append(PairVerdict(HEADLINE, llm, comparison))
     text = answer(rows, verdicts, whole.n)
     return StreamResult(

@@ -155,7 +155,10 @@ def run(settings: Train, out: Path | None = None) -> TrainResult:
     fabric = make_fabric(settings.device, settings.devices, settings.strategy, settings.precision)
     train_samples, val_samples, unusable = on_all_ranks(fabric, samples)
     start = on_all_ranks(fabric, resumed)
-    run_logger = on_all_ranks(fabric, make_logger, settings.logger, folder, settings.wandb_project)
+    run_logger = on_all_ranks(
+        fabric, make_logger, settings.logger, folder, settings.wandb_project,
+        settings.resume is not None,
+    )  # fmt: skip
     torch.manual_seed(settings.seed)
     if start is not None:
         record = on_all_ranks(fabric, checkpoint.read, start)

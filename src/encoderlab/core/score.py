@@ -49,6 +49,11 @@ class Score:
             return False
         return self.ci_low > self.chance
 
+    @property
+    def detected(self) -> bool:
+        """Whether it is above chance by its interval and, if it has a p, by p < 0.05."""
+        return self.above_chance and (self.p is None or self.p < 0.05)
+
     def to_json(self) -> dict[str, Any]:
         """The fields as a mapping.
 

@@ -261,7 +261,7 @@ class Comparison:
         about = (
             f"about {self.samples_needed:,} samples needed"
             if self.samples_needed
-            else "no number of samples would show a difference as small as this"
+            else "no reasonable number of samples would show a difference as small as this"
         )
         return f"{self.a} against {self.b}: {self.verdict} ({numbers}); {about}"
 

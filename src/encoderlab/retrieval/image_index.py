@@ -330,6 +330,7 @@ class Index:
                     want=f"one of its sources: {known}" if known else None,
                 )
             removed = sum(sources[name] for name in ours)
+            self._drop_unrelated()
             self._table.delete_sources(ours)
             self._table.tidy(removed)
             return Changes(removed=removed)
@@ -345,6 +346,8 @@ class Index:
 
     def _apply(self, plan: SyncPlan, batch_size: int, source: str, remove: bool) -> Changes:
         todo = compare(self._table.batches(COMPARED), plan, source, remove)
+        if todo.gone or todo.new:
+            self._drop_unrelated()
         self._table.delete(todo.gone)
         self._table.rename_sources(todo.renamed, source)
         stored: set[str] = set()
@@ -507,10 +510,14 @@ class Index:
             self.about[UNRELATED] = measured.to_json()
             self._write_about()
 
+    def _drop_unrelated(self) -> None:
+        # Before images change: a process that is killed then leaves no value of other images.
+        if self.about.pop(UNRELATED, None) is not None:
+            self._write_about()
+
     @property
     def unrelated(self) -> Unrelated | None:
-        """What `measure_unrelated` kept; None where it was not measured on as many images as there
-        are now."""
+        """What `measure_unrelated` kept; None where images have changed since."""
         record = self.about.get(UNRELATED)
         if record is None or record["images"] != len(self):
             return None

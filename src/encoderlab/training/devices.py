@@ -166,6 +166,7 @@ def _environment(here: RankInfo) -> Any:
 
 
 def _join(fabric: Fabric, here: RankInfo) -> None:
+    atexit.register(_end_process_group)
     try:
         fabric.launch()
         fabric.barrier()  # what is wrong between the processes shows now
@@ -178,7 +179,6 @@ def _join(fabric: Fabric, here: RankInfo) -> None:
         ) from error
     if fabric.world_size == 1:
         return
-    atexit.register(_leave)
     local = here.local_world if here.external else fabric.world_size
     distributed.set_connected(
         RankInfo(
@@ -195,7 +195,7 @@ def _join(fabric: Fabric, here: RankInfo) -> None:
     )
 
 
-def _leave() -> None:
+def _end_process_group() -> None:
     # Gloo's threads free tensors of Python: one that does so while the interpreter ends aborts the
     # process. Lightning ends the group for NCCL only.
     if torch.distributed.is_initialized():

@@ -238,7 +238,10 @@ def train_one(
     folder, store = run_folder / part, settings.features_dir
     data = on_all_ranks(fabric, training.VisionTokens, model, train, store)
     held = on_all_ranks(fabric, training.VisionTokens, model, validation, store)
-    logger = on_all_ranks(fabric, make_logger, settings.logger, folder, settings.wandb_project)
+    logger = on_all_ranks(
+        fabric, make_logger, settings.logger, folder, settings.wandb_project,
+        settings.resume is not None,
+    )  # fmt: skip
     trainer = on_all_ranks(
         fabric, training.VLMTrainer, model, data, held, recipe, fabric, folder,
         together=settings.chunk_size, save_every=settings.save_every_steps, logger=logger,
