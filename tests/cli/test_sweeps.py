@@ -1,5 +1,6 @@
 """Sweeps in other processes, as typed: every job answers, keeps its folder, and may fail alone."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from encoderlab.cli.main import main
 from encoderlab.cli.sweep import JobOutcome, report
 from encoderlab.errors import WorkError
 
@@ -56,6 +58,28 @@ def test_submitit_says_where_its_logs_are(world, tmp_path):
     logs = tmp_path / "outputs/sweep-ls/.submitit"
     assert "logs: outputs/sweep-ls/.submitit" in done.stderr
     assert len(list(logs.glob("*/*_log.out"))) == 2
+
+
+class _Writes(io.StringIO):
+    """Keeps every write, as an unbuffered stream of the system gets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.kept += [text] if text else []
+        return super().write(text)
+
+
+@pytest.mark.parametrize("words", [["ls", "llms"], ["ls", "llms", "--json"], ["ls", "nothing"]])
+def test_an_answer_or_error_is_one_write(words, monkeypatch):
+    out, err = _Writes(), _Writes()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    main(words)
+    (text,) = err.kept if words == ["ls", "nothing"] else out.kept
+    assert text.endswith("\n")
 
 
 def test_joblib_answers_on_stdout(tmp_path):

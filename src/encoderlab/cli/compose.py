@@ -197,7 +197,6 @@ class Job:
             indent = None if where else 2
             return _answer(json.dumps(to_plain(answer), ensure_ascii=False, indent=indent))
         text = done.result.to_text()
-        # In one piece, for jobs that print side by side.
         printed = _answer(f"{where}\n{text}" if where else text)
         if done.folder is not None:
             progress.note(f"run: {done.folder}")
@@ -225,7 +224,9 @@ def _refuse_processes(settings: Any) -> None:
 
 def _answer(text: str) -> str:
     # A byte of a file name that is not UTF-8 becomes an escape, as JSON needs it.
-    print(text.encode(errors="backslashreplace").decode(), flush=True)
+    printable = text.encode(errors="backslashreplace").decode()
+    # With its end of line in one write: jobs side by side share stdout, which may be unbuffered.
+    print(printable + "\n", end="", flush=True)
     return text
 
 

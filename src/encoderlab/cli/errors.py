@@ -48,7 +48,7 @@ def report_error(error: BaseException, *, verbose: bool = False, where: str = ""
         traceback.print_exception(error)
     start = f"encoderlab: {where}error: "
     if known is None:
-        print(start + _unexpected(error, verbose), file=sys.stderr)
+        _print_at_once(start + _unexpected(error, verbose))
         return 1
     lines = [start + " ".join(known.what.splitlines())]
     if known.got is not None:
@@ -57,8 +57,13 @@ def report_error(error: BaseException, *, verbose: bool = False, where: str = ""
         lines.append(f"  expected:  {known.want}")
     if known.hint:
         lines.append(f"  next:      {as_sentence(known.hint)}")
-    print("\n".join(lines), file=sys.stderr)
+    _print_at_once("\n".join(lines))
     return known.exit_code
+
+
+def _print_at_once(text: str) -> None:
+    # In one write: several processes may share an unbuffered stderr.
+    print(text + "\n", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager

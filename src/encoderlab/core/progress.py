@@ -43,7 +43,8 @@ def configure(*, quiet: bool = False, verbose: bool = False) -> None:
 def note(text: str) -> None:
     """Prints one decision in one line, such as `validation: 500 images with 500 captions`."""
     if not _verbosity.silent:
-        print(text, file=sys.stderr, flush=True)
+        # In one write: several processes may share an unbuffered stderr.
+        print(text + "\n", end="", file=sys.stderr, flush=True)
 
 
 _noted: set[str] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -222,7 +223,8 @@ def connect(
         if example_run.outputs is None or job.name in visitor.answered:
             return [gr.skip()] * len(outputs)
         visitor.answered.add(job.name)
-        return example_run.outputs
+        # Copies, as Gradio takes the value out of an update that it sends.
+        return [copy.copy(output) for output in example_run.outputs]
 
     # The first tab of a row is selected when the row appears.
     _tab_of(panel.answer).select(
